@@ -1,0 +1,61 @@
+# One virtual environment per CPython: `.venv` for the default, `.venv-3.13` for `make test PYTHON=python3.13`.
+PYTHON ?= python3
+VENV ?= $(if $(filter python3 python3.11,$(PYTHON)),.venv,.venv-$(patsubst python%,%,$(notdir $(PYTHON))))
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.inaho-setup
+TOOLS := mypy pyright ruff import-linter towncrier pytest-asyncio pytest-timeout pytest-xdist cryptography pydantic
+
+# Passed on to what the target runs, e.g. `make test ARGS="tests/unit -k codec"`.
+ARGS ?=
+# Budgets of `make fuzz` (examples per property) and `make soak` (seconds).
+EXAMPLES ?= 2000
+SECONDS ?= 1800
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test lint types bench fuzz soak clean distclean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make the virtual environment; does nothing when it is up to date.
+
+$(STAMP): pyproject.toml constraints.txt Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "inaho needs CPython 3.11 or newer: make setup PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[testing]' $(TOOLS)
+	@touch $@
+
+quickstart: setup ## Form a cluster of two processes on this machine and call grains across it.
+	$(BIN)/inaho quickstart $(ARGS)
+
+test: setup ## Run the tests.
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## Check style, formatting, import contracts and changelog fragments.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/towncrier build --draft > /dev/null
+
+types: setup ## Check types, with mypy and pyright, of the package and of the README's examples.
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/python scripts/readme_examples.py build/readme_examples
+	$(BIN)/mypy build/readme_examples
+	$(BIN)/pyright build/readme_examples
+
+bench: setup ## Run the benchmarks.
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+fuzz: setup ## Run the property tests with EXAMPLES examples each, new ones every time.
+	INAHO_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m 'hypothesis or fuzz' --timeout 1800 $(ARGS)
+
+soak: setup ## Repeat properties, simulations and process tests with new seeds for SECONDS seconds.
+	$(BIN)/python scripts/soak.py --seconds $(SECONDS) $(ARGS)
+
+clean: ## Remove caches and builds.
+	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## Remove the virtual environments too.
+	rm -rf .venv .venv-*

@@ -1,0 +1,137 @@
+"""What a user of the actor system writes (`Actor`) and what it is given (`ActorContext`).
+
+The context belongs to the actor's place in the tree and survives restarts; the instance does not. So the context, not
+the instance, knows children, watches and the reference.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from inaho.actor.dead_letters import DeadLetterReason
+from inaho.actor.messages import StopReason
+from inaho.errors import ActorFailed, InahoError
+
+if TYPE_CHECKING:
+    from inaho.actor.cell import Cell
+    from inaho.actor.props import Props
+    from inaho.actor.ref import ActorRef
+    from inaho.actor.system import ActorSystem
+
+__all__ = ["Actor", "ActorContext"]
+
+
+class Actor(ABC):
+    """Base of actors written as classes. One message is worked on at a time.
+
+    Attributes:
+        context: the actor's place in the system. There from `on_start` on, not yet in `__init__`.
+    """
+
+    context: ActorContext
+
+    @abstractmethod
+    async def receive(self, message: Any) -> None:
+        """Works on one message. What it raises goes to the supervisor."""
+
+    async def on_start(self) -> None:  # noqa: B027  a hook, empty unless wanted
+        """Before the first message, of every new instance. What it raises goes to the supervisor."""
+
+    async def on_stop(self) -> None:  # noqa: B027
+        """After the last message and after the children have ended. Also after an `on_start` that raised."""
+
+    async def on_restart(self, error: Exception) -> None:
+        """On the instance that is about to be replaced, its children ended. By default does what `on_stop` does.
+
+        Args:
+            error: the failure that led to the restart.
+        """
+        await self.on_stop()
+
+
+class ActorContext:
+    """An actor's own view of itself and its surroundings. To be used by that actor only."""
+
+    __slots__ = ("_cell",)
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+
+    @property
+    def self_ref(self) -> ActorRef:
+        """This actor's reference."""
+        return self._cell.ref
+
+    @property
+    def sender(self) -> ActorRef | None:
+        """Who sent the current message, if it was signed. Keep it in a variable to reply after `receive`."""
+        return self._cell.sender
+
+    @property
+    def parent(self) -> ActorRef | None:
+        """The actor that spawned this one; None for a topmost actor."""
+        return self._cell.parent.ref
+
+    @property
+    def children(self) -> tuple[ActorRef, ...]:
+        """The living children, oldest first."""
+        return self._cell.children.refs()
+
+    @property
+    def system(self) -> ActorSystem:
+        """The actor system."""
+        return self._cell.system
+
+    def spawn(self, props: Props, name: str | None = None) -> ActorRef:
+        """Makes a child. It ends before this actor does, and when this actor restarts.
+
+        Raises:
+            NameInUse: a living child has that name.
+            ShuttingDown: this actor is ending.
+            Overloaded: the system has `actors_max` actors.
+        """
+        return self._cell.spawn(props, name)
+
+    def watch(self, ref: ActorRef) -> None:
+        """Asks for one `Terminated` when `ref` ends; at once, if it has ended. Watching twice is watching once."""
+        self._cell.watch(ref)
+
+    def unwatch(self, ref: ActorRef) -> None:
+        """No `Terminated` for `ref` will come, even if one is queued."""
+        self._cell.unwatch(ref)
+
+    def stop(self, ref: ActorRef | None = None) -> None:
+        """Ends `ref`, or this actor, after the message that it is working on."""
+        (self._cell.ref if ref is None else ref).target.request_stop(StopReason.STOPPED)
+
+    def reply(self, message: Any) -> None:
+        """Answers the current message. Without a sender the answer is a dead letter."""
+        sender = self._cell.sender
+        if sender is None:
+            self._cell.system.dead_letters.record(
+                message, recipient="", sender=self._cell.path, reason=DeadLetterReason.NO_SENDER
+            )
+        else:
+            sender.tell(message, self._cell.ref)
+
+    def reply_error(self, error: Exception) -> None:
+        """Answers the current ask with a failure, which `ask` raises. To a sender that told, `error` is the message.
+
+        Args:
+            error: raised as it is when it is an `InahoError`, else as the cause of `ActorFailed`.
+        """
+        envelope = self._cell.current
+        pending = None if envelope is None else envelope.ask
+        if pending is None or pending.over:
+            self.reply(error)
+            return
+        if not isinstance(error, InahoError):
+            error, cause = ActorFailed(f"{type(error).__name__}: {error}", identity=self._cell.path), error
+            error.__cause__ = cause
+        pending.fail(error)
+
+    def become(self, behaviour: Callable[[Any], Awaitable[None]] | None) -> None:
+        """Works on the next messages with `behaviour` instead of `receive`; None goes back. A restart goes back too."""
+        self._cell.become(behaviour)

@@ -1,0 +1,295 @@
+"""One actor from the system's side: mailbox, place in the tree, asks and watches, and its end.
+
+A cell is what a reference leads to. It outlives the instances of its actor; the loop that runs them is in `life`. All
+methods here are synchronous and run on the event loop, so each is one atomic step: nothing can come between closing a
+mailbox and sending its rest to the dead letters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from inaho.actor.actor import ActorContext
+from inaho.actor.children import Children, Parent
+from inaho.actor.dead_letters import DeadLetterReason
+from inaho.actor.life import Life
+from inaho.actor.mailbox import Envelope, Mailbox
+from inaho.actor.messages import PoisonPill, StopReason, Terminated
+from inaho.actor.ref import ActorRef, Watcher
+from inaho.actor.watchers import Watchers
+from inaho.errors import ActorFailed, ActorStopped, InahoError, MailboxFull, ShuttingDown
+
+if TYPE_CHECKING:
+    from inaho.actor.ask import PendingAsk
+    from inaho.actor.props import Props
+    from inaho.actor.system import ActorSystem
+
+__all__ = ["Cell", "spawn_child"]
+
+_logger = logging.getLogger("inaho.actor")
+
+
+class Cell:
+    """One actor. Made by `spawn_child`.
+
+    Attributes:
+        path: see `ActorRef.path`.
+        depth: 1 for a topmost actor, 2 for its children.
+        ref: the reference that leads here.
+        parent: the cell or guardian above.
+        children: the cells below.
+        mailbox: messages that wait.
+        current: the message being worked on.
+        watching: actors whose `Terminated` is still to come.
+        escalations: children that failed and wait for a decision about this actor.
+        suspended: whether this actor waits for a decision about its parent.
+        stopping: why it is to end; None while it is not.
+    """
+
+    def __init__(self, system: ActorSystem, parent: Parent, props: Props, name: str) -> None:
+        self.path = f"{parent.path}/{name}"
+        self.depth = parent.depth + 1
+        self.system = system
+        self.parent = parent
+        self.props = props
+        self.ref = ActorRef(self.path, self, system)
+        self.context = ActorContext(self)
+        self.children = Children(self.path)
+        self.mailbox = Mailbox(props.mailbox, self.path)
+        self.current: Envelope | None = None
+        self.watching: dict[ActorRef, None] = {}
+        self.escalations: deque[tuple[Cell, Exception]] = deque()
+        self.suspended = False
+        self.stopping: StopReason | None = None
+        self._asks: dict[PendingAsk, None] = {}
+        self._watchers = Watchers()
+        self._terminated = False
+        self._waker: asyncio.Future[None] | None = None
+        self._life = Life(self)
+        self._task: asyncio.Task[None] | None = None
+
+    # The target of a reference.
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task that runs the actor."""
+        return self._task
+
+    @property
+    def sender(self) -> ActorRef | None:
+        """Who sent the message being worked on."""
+        return None if self.current is None else self.current.sender
+
+    def accept(self, envelope: Envelope) -> None:
+        """Queues a message; see `ActorRef.tell`."""
+        if not self.mailbox.accepting:
+            if envelope.ask is not None:
+                envelope.ask.held_by(self, envelope)  # also when another actor passes it on: that one is done with it
+            self._bury(envelope, DeadLetterReason.STOPPED, self._stopped_error)
+            return
+        if type(envelope.message) is PoisonPill:
+            envelope.control = True
+            self.mailbox.put_control(envelope, last=True)
+        else:
+            dropped = self.mailbox.put(envelope)
+            if dropped is not None:
+                self._bury(dropped, DeadLetterReason.MAILBOX_FULL, self._dropped_error)
+        if envelope.ask is not None and not envelope.ask.over:
+            envelope.ask.held_by(self, envelope)
+            self._asks[envelope.ask] = None
+        self.wake()
+
+    def request_stop(self, reason: StopReason) -> None:
+        """Ends the actor after its current message. What waits will never be worked on, so its fate is told now."""
+        if self.stopping is None:
+            self.stopping = reason
+            for envelope in self.mailbox.close():
+                self._bury(envelope, DeadLetterReason.STOPPED, self._stopped_error)
+            self.wake()
+
+    def add_watcher(self, watcher: Watcher) -> None:
+        """Tells `watcher` of the end."""
+        self._watchers.add(self.ref, watcher)
+
+    def remove_watcher(self, watcher: Watcher) -> None:
+        """Forgets `watcher`."""
+        self._watchers.remove(watcher)
+
+    # The holder of asks.
+
+    def release_ask(self, pending: PendingAsk) -> None:
+        """The ask is over or has moved on."""
+        self._asks.pop(pending, None)
+
+    def withdraw(self, envelope: Envelope) -> None:
+        """Takes back a question that nobody waits for."""
+        if not envelope.control:
+            self.mailbox.withdraw(envelope)
+            self._record(envelope, DeadLetterReason.ASK_OVER)
+
+    def fail_begun_asks(self, error: Exception) -> None:
+        """Ends the asks that the instance, about to be thrown away, had begun and not answered."""
+        for pending in [pending for pending in self._asks if pending.begun]:
+            self.fail_ask(pending, error)
+
+    def fail_ask(self, pending: PendingAsk, error: Exception) -> None:
+        """Ends an ask that this cell holds because the actor raised `error`."""
+        if pending.holder is self:
+            failure = ActorFailed(f"{type(error).__name__}: {error}", identity=self.path)
+            failure.__cause__ = error
+            pending.fail(failure)
+
+    # The parent of cells, itself a child.
+
+    def spawn(self, props: Props, name: str | None) -> ActorRef:
+        """Makes a child; see `ActorContext.spawn`."""
+        if self.stopping is not None:
+            raise ShuttingDown("an actor that is ending makes no children", identity=self.path)
+        return spawn_child(self.system, self, props, name)
+
+    def child_terminated(self, child: Cell) -> None:
+        """A child has ended."""
+        self.children.remove(child)
+        self.wake()
+
+    def child_escalated(self, child: Cell, error: Exception) -> None:
+        """A child's failure becomes this actor's own, once it is between two messages."""
+        self.escalations.append((child, error))
+        self.wake()
+
+    def resume(self) -> None:
+        """The parent has decided to go on, and so does this actor."""
+        self.suspended = False
+        self.wake()
+
+    # The watcher of others.
+
+    def watch(self, ref: ActorRef) -> None:
+        """See `ActorContext.watch`."""
+        if ref not in self.watching:
+            self.watching[ref] = None
+            ref.target.add_watcher(self)
+
+    def unwatch(self, ref: ActorRef) -> None:
+        """See `ActorContext.unwatch`. A `Terminated` that is queued is skipped when its turn comes."""
+        if ref in self.watching:
+            del self.watching[ref]
+            ref.target.remove_watcher(self)
+
+    def watched_terminated(self, terminated: Terminated) -> None:
+        """Queues the news behind what the ended actor had told before."""
+        self.mailbox.put_control(Envelope(terminated, terminated.ref, control=True))
+        self.wake()
+
+    # The life of the cell.
+
+    def become(self, behaviour: Callable[[Any], Awaitable[None]] | None) -> None:
+        """See `ActorContext.become`."""
+        self._life.become(behaviour)
+
+    def start(self) -> None:
+        """Starts the task of the actor."""
+        self._task = asyncio.get_running_loop().create_task(
+            self._run(), name=self.path, context=self.system.task_context()
+        )
+        # A task that is cancelled before its first step never enters `_run`, so the end must not depend on it.
+        self._task.add_done_callback(self._finished)
+
+    def kill(self) -> None:
+        """Cancels the actor in the midst of what it does; its `on_stop` does not run."""
+        self.request_stop(StopReason.KILLED)
+        if not self._terminated and self._task is not None:
+            self.stopping = StopReason.KILLED
+            self._task.cancel()
+
+    def abandon(self) -> None:
+        """Ends the cell although its task goes on, because the user's code catches every cancellation."""
+        self._terminate()
+
+    def wake(self) -> None:
+        """Lets the task look again at what there is to do."""
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
+
+    async def wait_for_wake(self) -> None:
+        """Waits for the next `wake`. The caller has just found nothing to do."""
+        self._waker = asyncio.get_running_loop().create_future()
+        try:
+            await self._waker
+        finally:
+            self._waker = None
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        self.mailbox.check()
+        assert all(pending.holder is self and not pending.over for pending in self._asks)
+        if self._terminated:
+            assert not self.mailbox.accepting and not self._asks and not self.watching
+
+    async def _run(self) -> None:
+        try:
+            await self._life.run()
+        finally:
+            self._terminate()
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            _logger.critical("%s ended by an error of the actor system", self.path, exc_info=task.exception())
+        self._terminate()
+
+    def _terminate(self) -> None:
+        if self._terminated:
+            return
+        self._terminated = True
+        self.request_stop(StopReason.KILLED)
+        for pending in list(self._asks):
+            pending.fail(self._stopped_error(pending))
+        self.escalations.clear()
+        self.children.request_stop(StopReason.PARENT)  # there are some only if this actor was killed
+        for ref in self.watching:
+            ref.target.remove_watcher(self)
+        self.watching.clear()
+        self._life.forget()
+        # The name is free before anybody hears of the end, so that a watcher can spawn the successor.
+        self.system.remove_cell(self)
+        self.parent.child_terminated(self)
+        self._watchers.end(self.ref, self.stopping or StopReason.KILLED)
+
+    def _bury(self, envelope: Envelope, reason: DeadLetterReason, error: Callable[[PendingAsk], InahoError]) -> None:
+        pending = envelope.ask
+        if pending is not None:
+            pending.unqueue(envelope)
+            if pending.holder in (None, self):
+                pending.fail(error(pending))
+        self._record(envelope, reason)
+
+    def _record(self, envelope: Envelope, reason: DeadLetterReason) -> None:
+        if not envelope.control:
+            sender = "" if envelope.sender is None else envelope.sender.path
+            self.system.dead_letters.record(envelope.message, recipient=self.path, sender=sender, reason=reason)
+
+    def _stopped_error(self, pending: PendingAsk) -> InahoError:
+        return ActorStopped(f"the actor ended ({self.stopping})", identity=self.path, maybe_executed=pending.begun)
+
+    def _dropped_error(self, pending: PendingAsk) -> InahoError:
+        return MailboxFull("dropped for a newer message", identity=self.path, maybe_executed=pending.begun)
+
+
+def spawn_child(system: ActorSystem, parent: Parent, props: Props, name: str | None) -> ActorRef:
+    """Makes and starts a cell below `parent`.
+
+    Raises:
+        NameInUse: a living sibling has the name.
+        InvalidConfig: the name cannot be part of a path.
+        Overloaded: the system has `actors_max` actors.
+    """
+    chosen = parent.children.choose_name(props.name if name is None else name)
+    cell = Cell(system, parent, props, chosen)
+    system.add_cell(cell)
+    parent.children.add(chosen, cell)
+    cell.start()
+    return cell.ref

@@ -1,0 +1,265 @@
+"""The run loop of one actor: instances, messages one at a time, and what follows a failure.
+
+The loop is a plain coroutine in one task per actor. A failure is a value that the loop carries from the place where
+it happened to the supervisor, not an exception that unwinds it: so resume, restart and escalate are ordinary
+branches, and a restart that fails is one more turn of the same loop.
+
+Cancellation has two meanings that must not be confused. Somebody cancels the task: the actor ends. The user's code
+lets a `CancelledError` out of something that it awaited: that is a failure like any other. `Task.cancelling()` tells
+them apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from inaho.actor.actor import Actor
+from inaho.actor.messages import PoisonPill, StopReason, Terminated
+from inaho.actor.props import is_behaviour
+from inaho.actor.supervision import Directive, Escalate, Restart, RestartLedger, Resume, Stop, decide
+from inaho.errors import ActorFailed, InvalidConfig
+from inaho.events import ActorFailed as ActorFailedEvent
+
+if TYPE_CHECKING:
+    from inaho.actor.cell import Cell
+    from inaho.actor.mailbox import Envelope
+
+__all__ = ["Life"]
+
+_logger = logging.getLogger("inaho.actor")
+
+
+class _Failure(NamedTuple):
+    """An error that the supervisor has to decide about, and the child that escalated it, if one did."""
+
+    error: Exception
+    origin: Cell | None = None
+
+
+class Life:
+    """Runs the instances of one cell, one after the other."""
+
+    __slots__ = ("_backing_off", "_become", "_cell", "_instance", "_ledger", "_receive")
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._instance: Actor | None = None
+        self._receive: Callable[[Any], Awaitable[None]] | None = None  # None until an instance has started
+        self._become: Callable[[Any], Awaitable[None]] | None = None
+        self._ledger = RestartLedger()
+        self._backing_off = False
+
+    def become(self, behaviour: Callable[[Any], Awaitable[None]] | None) -> None:
+        """See `ActorContext.become`."""
+        self._become = behaviour
+
+    def forget(self) -> None:
+        """Lets go of the instance, so that a reference to an ended actor keeps nothing of it alive."""
+        self._instance = self._receive = self._become = None
+
+    async def run(self) -> None:
+        """From the first instance to the end of the last."""
+        cell = self._cell
+        failure = None if self._ending() else await self._create()
+        worked = 0
+        while not self._ending():
+            if failure is not None:
+                failure = await self._supervise(failure)
+            elif cell.escalations:
+                child, error = cell.escalations.popleft()
+                failure = _Failure(error, child)
+            elif (envelope := cell.mailbox.take()) is not None:
+                failure = await self._work(envelope)
+                worked += 1
+                if worked >= cell.props.mailbox.batch_max:
+                    worked = 0
+                    await asyncio.sleep(0)
+            else:
+                worked = 0
+                await cell.wait_for_wake()
+        await self._stop_children(StopReason.PARENT, until=lambda: not len(cell.children))
+        instance, self._instance = self._instance, None
+        if instance is not None:
+            await self._hook("on_stop", instance.on_stop)
+
+    async def _create(self) -> _Failure | None:
+        factory = self._cell.props.factory
+        self._receive = self._become = None
+        try:
+            if is_behaviour(factory):
+                self._receive = partial(factory, self._cell.context)
+                return None
+            made = cast("Callable[[], object]", factory)()
+            if not isinstance(made, Actor):
+                raise InvalidConfig(f"Props.factory made {made!r}, which is no Actor", identity=self._cell.path)
+            made.context = self._cell.context
+            self._instance = made
+            await made.on_start()
+        except asyncio.CancelledError as error:
+            return _Failure(self._own_cancellation(error))
+        except Exception as error:
+            self._raise_if_killed(error)
+            return _Failure(error)
+        self._receive = made.receive
+        return None
+
+    async def _work(self, envelope: Envelope) -> _Failure | None:
+        cell, message, pending = self._cell, envelope.message, envelope.ask
+        if pending is not None:
+            pending.begin(envelope)
+        if envelope.control:
+            if isinstance(message, PoisonPill):
+                cell.request_stop(StopReason.POISON_PILL)
+                return None
+            if isinstance(message, Terminated):
+                if message.ref not in cell.watching:
+                    return None  # unwatched in the meantime
+                del cell.watching[message.ref]
+        receive = self._become or self._receive
+        assert receive is not None  # an actor that has not started is never given a message
+        cell.current = envelope
+        try:
+            await receive(message)
+        except asyncio.CancelledError as error:
+            failure = _Failure(self._own_cancellation(error))
+        except Exception as error:
+            self._raise_if_killed(error)
+            failure = _Failure(error)
+        else:
+            self._raise_if_killed(None)
+            return None
+        finally:
+            cell.current = None
+        if pending is not None:
+            cell.fail_ask(pending, failure.error)
+        return failure
+
+    async def _supervise(self, failure: _Failure) -> _Failure | None:
+        directive = self._decide(failure.error)
+        if isinstance(directive, Resume) and self._receive is None:
+            directive = Stop()  # there is no instance to go on with
+        pause_s: float | None = None
+        if isinstance(directive, Restart):
+            now = asyncio.get_running_loop().time()
+            pause_s = self._ledger.admit(now, directive, self._cell.system.random)
+            if pause_s is None:
+                self._report(
+                    failure.error, "stop", f", after {directive.max_restarts} restarts in {directive.within_s:g} s"
+                )
+                self._cell.request_stop(StopReason.RESTART_LIMIT)
+                return None
+        self._report(failure.error, type(directive).__name__.lower())
+        match directive:
+            case Resume():
+                self._resume(failure)
+            case Stop():
+                self._cell.request_stop(StopReason.FAILED)
+            case Escalate():
+                await self._escalate(failure)
+            case Restart():
+                return await self._restart(failure, pause_s or 0.0)
+        return None
+
+    def _decide(self, error: Exception) -> Directive:
+        try:
+            return decide(self._cell.props.supervisor, error)
+        except Exception:
+            # A supervisor that cannot decide has failed itself; the one above it decides.
+            _logger.exception("the supervisor of %s failed; the failure is escalated", self._cell.path)
+            return Escalate()
+
+    def _resume(self, failure: _Failure) -> None:
+        if failure.origin is not None:
+            failure.origin.resume()
+
+    async def _escalate(self, failure: _Failure) -> None:
+        cell = self._cell
+        cell.suspended = True
+        cell.parent.child_escalated(cell, failure.error)
+        await self._until(lambda: not cell.suspended or self._ending())
+        if not self._ending():
+            if self._receive is None:
+                cell.request_stop(StopReason.FAILED)
+            else:
+                self._resume(failure)
+
+    async def _restart(self, failure: _Failure, pause_s: float) -> _Failure | None:
+        cell = self._cell
+        cell.fail_begun_asks(failure.error)
+        await self._stop_children(StopReason.PARENT, until=lambda: not len(cell.children) or self._ending())
+        cell.escalations.clear()  # of children that are no more
+        if self._ending():
+            return None
+        instance, self._instance = self._instance, None
+        self._receive = None
+        if instance is not None:
+            await self._hook("on_restart", partial(instance.on_restart, failure.error))
+        await self._back_off(pause_s)
+        return None if self._ending() else await self._create()
+
+    async def _back_off(self, pause_s: float) -> None:
+        self._backing_off = True
+        timer = asyncio.get_running_loop().call_later(pause_s, self._end_back_off)
+        try:
+            await self._until(lambda: not self._backing_off or self._ending())
+        finally:
+            timer.cancel()
+
+    def _end_back_off(self) -> None:
+        self._backing_off = False
+        self._cell.wake()
+
+    async def _stop_children(self, reason: StopReason, *, until: Callable[[], bool]) -> None:
+        self._cell.children.request_stop(reason)
+        await self._until(until)
+
+    def _ending(self) -> bool:
+        return self._cell.stopping is not None
+
+    async def _until(self, done: Callable[[], bool]) -> None:
+        while not done():
+            await self._cell.wait_for_wake()
+
+    async def _hook(self, name: str, hook: Callable[[], Awaitable[None]]) -> None:
+        """Runs a hook whose failure changes nothing: the instance goes away in any case."""
+        try:
+            await hook()
+        except asyncio.CancelledError as error:
+            failure = self._own_cancellation(error)
+        except Exception as error:
+            self._raise_if_killed(error)
+            failure = error
+        else:
+            self._raise_if_killed(None)
+            return
+        _logger.error("%s of %s failed", name, self._cell.path, exc_info=failure)
+        self._cell.system.events.publish(
+            ActorFailedEvent(path=self._cell.path, reason=f"{name}: {_describe(failure)}", directive="ignore")
+        )
+
+    def _own_cancellation(self, error: asyncio.CancelledError) -> Exception:
+        """The failure that `error` is, or raises it again when somebody cancelled the task."""
+        self._raise_if_killed(error)
+        failure = ActorFailed("CancelledError came out of the actor's own code", identity=self._cell.path)
+        failure.__cause__ = error
+        return failure
+
+    def _raise_if_killed(self, error: BaseException | None) -> None:
+        """Ends the task if it was cancelled, even where the user's code has caught that or raised something else."""
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from error
+
+    def _report(self, error: Exception, directive: str, why: str = "") -> None:
+        path, text = self._cell.path, _describe(error)
+        level = logging.WARNING if directive in ("resume", "restart") else logging.ERROR
+        _logger.log(level, "%s failed: %s (%s%s)", path, text, directive, why, exc_info=error)
+        self._cell.system.events.publish(ActorFailedEvent(path=path, reason=f"{text}{why}", directive=directive))
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

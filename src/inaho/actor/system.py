@@ -1,0 +1,328 @@
+"""The actor system: starts the extensions, spawns topmost actors, and ends everything in order.
+
+The order of the end is the reverse of the dependencies: the user's actors first, children before parents; then the
+extensions, the last installed first; then the extensions' own actors; then the event stream, so that all of it can
+still be seen there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import enum
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from inaho.actor.ask import ask
+from inaho.actor.dead_letters import DeadLetters
+from inaho.actor.event_stream import EventStream
+from inaho.actor.guardian import Guardian
+from inaho.actor.messages import StopReason
+from inaho.actor.props import Props, check_name
+from inaho.errors import IllegalTransition, InvalidConfig, NameInUse, Overloaded, ShuttingDown
+
+if TYPE_CHECKING:
+    from inaho.actor.cell import Cell
+    from inaho.actor.extension import Extension
+    from inaho.actor.ref import ActorRef
+
+__all__ = ["ActorSystem"]
+
+_logger = logging.getLogger("inaho.actor")
+
+_KILL_ROUNDS = 3  # times that an actor which catches its cancellation is cancelled before it is given up
+_KILL_GRACE_S = 0.5  # time for the clean-up of the user's code in each round
+
+T = TypeVar("T")
+
+
+class _Status(enum.Enum):
+    NEW = "new"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class ActorSystem:
+    """A tree of actors on one event loop.
+
+    Use it as `async with ActorSystem("shop") as system:`, or call `start` and `stop`. It starts once.
+
+    Args:
+        name: first part of all paths.
+        extensions: installed in this order at the start.
+        event_capacity: events buffered for a subscription that names no other bound.
+        subscribers_max: subscribers of the event stream at once.
+        dead_letters_recent_max: dead letters kept for looking at.
+        actors_max: actors alive at once.
+        ask_timeout_s: for an ask that says nothing else.
+        stop_timeout_s: for a `stop` that says nothing else, and for `async with`.
+        clock: Unix seconds, for `Event.at`.
+        seed: of the random part of restart pauses; None takes one from the operating system.
+
+    Attributes:
+        events: the event stream.
+        dead_letters: messages that reached nobody.
+        random: the system's source of chance.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        extensions: Sequence[Extension] = (),
+        event_capacity: int = 1024,
+        subscribers_max: int = 1024,
+        dead_letters_recent_max: int = 100,
+        actors_max: int = 1_000_000,
+        ask_timeout_s: float = 10.0,
+        stop_timeout_s: float = 10.0,
+        clock: Callable[[], float] = time.time,
+        seed: int | None = None,
+    ) -> None:
+        check_name(name)
+        for field, value in (
+            ("actors_max", actors_max),
+            ("ask_timeout_s", ask_timeout_s),
+            ("stop_timeout_s", stop_timeout_s),
+        ):
+            if value <= 0:
+                raise InvalidConfig(f"ActorSystem.{field} must be above 0, not {value}")
+        self.name = name
+        self.events = EventStream(capacity=event_capacity, subscribers_max=subscribers_max, clock=clock)
+        self.dead_letters = DeadLetters(self.events, recent_max=dead_letters_recent_max)
+        self.random = random.Random(seed)  # spreads restarts, guards nothing
+        self.ask_timeout_s = ask_timeout_s
+        self._stop_timeout_s = stop_timeout_s
+        self._actors_max = actors_max
+        self._wanted = tuple(extensions)
+        self._installed: dict[str, Extension] = {}
+        self._cells: dict[str, Cell] = {}
+        self._user = Guardian(self, "user")
+        self._system = Guardian(self, "system")
+        self._status = _Status.NEW
+        self._started_at: float | None = None
+        self._stop_task: asyncio.Task[None] | None = None
+        self._context: contextvars.Context | None = None
+        self._asks_made = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether it has started and not begun to stop."""
+        return self._status is _Status.RUNNING
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the start was complete; 0 before it and after the stop."""
+        if self._started_at is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._started_at
+
+    async def start(self) -> None:
+        """Installs the extensions in order, then runs.
+
+        If one fails, those before it are stopped in reverse, the system is stopped, and the error is raised.
+
+        Raises:
+            NameInUse: two extensions have one name; none was installed.
+            IllegalTransition: it was started before.
+        """
+        if self._status is not _Status.NEW:
+            raise IllegalTransition(f"an actor system starts once; this one is {self._status.value}")
+        names = [extension.name for extension in self._wanted]
+        for name in names:
+            if names.count(name) > 1:
+                raise NameInUse("two extensions have this name", identity=name)
+        self._status = _Status.STARTING
+        # Actors live longer than whoever spawns them, so they must not inherit that one's deadline or trace.
+        self._context = contextvars.copy_context()
+        try:
+            for extension in self._wanted:
+                await extension.install(self)
+                self._installed[extension.name] = extension
+        except BaseException:
+            await self._roll_back()
+            raise
+        self._started_at = asyncio.get_running_loop().time()
+        self._status = _Status.RUNNING
+
+    async def stop(self, *, timeout_s: float | None = None) -> None:
+        """Ends the user's actors, then the extensions in reverse, then the rest. May be called again.
+
+        Args:
+            timeout_s: for the user's actors to finish their current messages and `on_stop`; then they are cancelled.
+                Each extension gets as long again. None takes `stop_timeout_s`.
+
+        Raises:
+            ExceptionGroup: extensions failed to stop. The others, and all actors, were stopped nevertheless.
+            IllegalTransition: an actor called it from its own task and would wait for itself.
+        """
+        current = asyncio.current_task()
+        if any(cell.task is current for cell in self._cells.values()):
+            raise IllegalTransition("an actor cannot wait for the end of its own system; start a task that does")
+        if self._status is _Status.NEW:
+            self._status = _Status.STOPPED
+            self.events.close()
+        if self._status is _Status.STARTING:
+            raise IllegalTransition("the actor system is starting; cancel the start instead")
+        if self._stop_task is None and self._status is _Status.RUNNING:
+            self._status = _Status.STOPPING
+            patience_s = self._stop_timeout_s if timeout_s is None else timeout_s
+            self._stop_task = asyncio.get_running_loop().create_task(
+                self._stop(patience_s), name=f"inaho://{self.name} stop"
+            )
+        if self._stop_task is not None:
+            # Shielded: a caller that gives up does not leave the system half stopped.
+            await asyncio.shield(self._stop_task)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def spawn(self, props: Props, name: str | None = None) -> ActorRef:
+        """Makes a topmost actor, `inaho://system/user/name`. It starts in a task of its own, after this returns.
+
+        Args:
+            props: its recipe.
+            name: overrides `props.name`; None makes one up.
+
+        Raises:
+            NameInUse: a living actor has that name.
+            InvalidConfig: the name cannot be part of a path.
+            ShuttingDown: the system is not running.
+            Overloaded: the system has `actors_max` actors.
+        """
+        return self._spawn(self._user, props, name)
+
+    def spawn_system_actor(self, props: Props, name: str | None = None) -> ActorRef:
+        """As `spawn`, for extensions: under `inaho://system/system`, ended after all extensions have stopped."""
+        return self._spawn(self._system, props, name)
+
+    def find(self, path: str) -> ActorRef | None:
+        """The living actor at `path`, in full (`inaho://…`) or from the root (`user/a/b`)."""
+        full = path if path.startswith("inaho://") else f"inaho://{self.name}/{path.lstrip('/')}"
+        cell = self._cells.get(full)
+        return None if cell is None else cell.ref
+
+    @overload
+    def extension(self, which: str) -> Extension: ...
+    @overload
+    def extension(self, which: type[T]) -> T: ...
+    def extension(self, which: str | type[T]) -> Extension | T:
+        """The installed extension of a name or class.
+
+        Raises:
+            InvalidConfig: there is none.
+        """
+        if isinstance(which, str):
+            if which in self._installed:
+                return self._installed[which]
+        else:
+            for extension in self._installed.values():
+                if isinstance(extension, which):
+                    return extension
+        wanted = which if isinstance(which, str) else which.__name__
+        raise InvalidConfig(f"no extension {wanted} is installed; pass it in ActorSystem(extensions=[…])")
+
+    async def ask(self, ref: ActorRef, message: Any, *, timeout_s: float | None = None) -> Any:
+        """See `ActorRef.ask`."""
+        return await ask(self, ref, message, self.ask_timeout_s if timeout_s is None else timeout_s)
+
+    def temporary_path(self) -> str:
+        """A path for the temporary reference of one ask."""
+        self._asks_made += 1
+        return f"inaho://{self.name}/temp/${self._asks_made}"
+
+    def task_context(self) -> contextvars.Context:
+        """The context in which a new actor runs: a copy of that of `start`."""
+        return contextvars.Context() if self._context is None else self._context.copy()
+
+    def add_cell(self, cell: Cell) -> None:
+        """Registers a new actor. Raises `Overloaded` beyond `actors_max`."""
+        if len(self._cells) >= self._actors_max:
+            raise Overloaded(f"there are {len(self._cells)} actors (actors_max)", identity=cell.path)
+        self._cells[cell.path] = cell
+
+    def remove_cell(self, cell: Cell) -> None:
+        """Forgets an actor that has ended."""
+        if self._cells.get(cell.path) is cell:
+            del self._cells[cell.path]
+
+    def check(self) -> None:
+        """Asserts the invariants of the system and of every actor."""
+        for cell in self._cells.values():
+            cell.check()
+        if self._status is _Status.STOPPED:
+            assert not self._cells and not self._installed
+
+    def __repr__(self) -> str:
+        return f"ActorSystem({self.name!r}, {self._status.value}, {len(self._cells)} actors)"
+
+    def _spawn(self, guardian: Guardian, props: Props, name: str | None) -> ActorRef:
+        if self._status not in (_Status.STARTING, _Status.RUNNING):
+            raise ShuttingDown(f"the actor system {self.name} is {self._status.value} and spawns nothing")
+        return guardian.spawn(props, name)
+
+    async def _roll_back(self) -> None:
+        self._status = _Status.STOPPING
+        for error in await self._stop_all(self._stop_timeout_s):
+            # The error that failed the start is what the caller must see.
+            _logger.error("an extension failed to stop after a failed start", exc_info=error)
+
+    async def _stop(self, timeout_s: float) -> None:
+        errors = await self._stop_all(timeout_s)
+        if errors:
+            raise ExceptionGroup(f"extensions of the actor system {self.name} failed to stop", errors)
+
+    async def _stop_all(self, timeout_s: float) -> list[Exception]:
+        errors: list[Exception] = []
+        await self._stop_tree(self._user, timeout_s)
+        for name, extension in reversed(list(self._installed.items())):
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await extension.stop()
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                errors.append(IllegalTransition(f"extension {name} let a CancelledError out of stop: {error}"))
+            except Exception as error:
+                error.add_note(f"extension {name}")
+                errors.append(error)
+            del self._installed[name]
+        await self._stop_tree(self._system, timeout_s)
+        self.events.close()
+        self._started_at = None
+        self._status = _Status.STOPPED
+        return errors
+
+    async def _stop_tree(self, guardian: Guardian, timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        guardian.children.request_stop(StopReason.SHUTDOWN)
+        while (tasks := self._tasks_below(guardian)) and (left_s := deadline - loop.time()) > 0:
+            await asyncio.wait(tasks, timeout=left_s)
+        for _ in range(_KILL_ROUNDS):
+            cells = self._cells_below(guardian)
+            if not cells:
+                return
+            _logger.warning("%d actors did not stop in %g s and are cancelled", len(cells), timeout_s)
+            for cell in sorted(cells, key=lambda cell: -cell.depth):
+                cell.kill()
+            await asyncio.wait(self._tasks_below(guardian), timeout=_KILL_GRACE_S)
+        for cell in self._cells_below(guardian):
+            _logger.error("%s catches its cancellation and is given up; its task goes on", cell.path)
+            cell.abandon()
+
+    def _cells_below(self, guardian: Guardian) -> list[Cell]:
+        return [cell for path, cell in self._cells.items() if path.startswith(f"{guardian.path}/")]
+
+    def _tasks_below(self, guardian: Guardian) -> list[asyncio.Task[None]]:
+        return [cell.task for cell in self._cells_below(guardian) if cell.task is not None]

@@ -1,0 +1,45 @@
+"""Who is to be told of one end.
+
+Each watcher is in the list once and leaves it when it is told, which is what makes `Terminated` come exactly once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inaho.actor.messages import StopReason, Terminated
+
+if TYPE_CHECKING:
+    from inaho.actor.ref import ActorRef, Watcher
+
+__all__ = ["Watchers"]
+
+
+class Watchers:
+    """The watchers of one actor. After `end` a new watcher is told at once."""
+
+    __slots__ = ("_reason", "_watchers")
+
+    def __init__(self) -> None:
+        self._watchers: dict[Watcher, None] = {}
+        self._reason: StopReason | None = None
+
+    def add(self, ref: ActorRef, watcher: Watcher) -> None:
+        """Adds `watcher`, or tells it at once that `ref` has ended before."""
+        if self._reason is None:
+            self._watchers[watcher] = None
+        else:
+            watcher.watched_terminated(Terminated(ref=ref, reason=self._reason, exists=False))
+
+    def remove(self, watcher: Watcher) -> None:
+        """Forgets `watcher`; nothing, if it is not there."""
+        self._watchers.pop(watcher, None)
+
+    def end(self, ref: ActorRef, reason: StopReason) -> None:
+        """Tells all that `ref` has ended. Later calls do nothing."""
+        if self._reason is not None:
+            return
+        self._reason = reason
+        watchers, self._watchers = self._watchers, {}
+        for watcher in watchers:
+            watcher.watched_terminated(Terminated(ref=ref, reason=reason, exists=True))

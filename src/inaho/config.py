@@ -1,0 +1,324 @@
+"""Every setting, with its unit and the trade-off behind its default.
+
+Groups are frozen: a running node never sees half of a change. Values are checked when a group is made, fields against
+each other too, so that a node with an impossible configuration does not start (`InvalidConfig`). `config_sources`
+reads them from files and the environment.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import msgspec
+
+from inaho.errors import InvalidConfig
+
+__all__ = [
+    "ActivationConfig",
+    "ClusterConfig",
+    "DetectionConfig",
+    "GossipConfig",
+    "MembershipConfig",
+    "RpcConfig",
+    "StorageConfig",
+    "TlsConfig",
+    "TransportConfig",
+]
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of a group of settings: every number must be above 0 unless the group says otherwise."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                if value < 0 or (value == 0 and name not in self.may_be_zero()):
+                    raise InvalidConfig(f"{type(self).__name__}.{name} must be above 0, not {value}")
+        self.check()
+
+    @classmethod
+    def may_be_zero(cls) -> frozenset[str]:
+        """Names of the numbers for which 0 has a meaning."""
+        return frozenset()
+
+    def check(self) -> None:
+        """Checks relations between fields; raises `InvalidConfig`."""
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with `changes`, checked again."""
+        return msgspec.structs.replace(self, **changes)
+
+
+class MembershipConfig(Group, frozen=True, kw_only=True):
+    """Joining, leaving and removal.
+
+    Attributes:
+        join_timeout_s: how long `join` tries its seeds before it fails.
+        join_retry_s: pause between rounds over the seeds; doubles up to 8 times itself.
+        update_period_s: changes within one period make one topology update. Longer spares recomputation, shorter
+            reacts sooner.
+        remove_unreachable_after_s: an unreachable member that stays so is removed.
+        tombstone_s: how long a removed incarnation is remembered, so that late news cannot revive it. Must exceed
+            the longest partition that should heal without the other side looking new.
+        members_max: bound of the table, tombstones not counted.
+        incarnation_jump_max: the most by which a refutation may exceed the incarnation it refutes.
+        found_after_s: how long the first seed looks for a cluster before it founds one. Longer is safer against two
+            clusters, shorter starts sooner.
+        tombstones_max: removed incarnations remembered at once; beyond it the oldest is forgotten early.
+    """
+
+    join_timeout_s: float = 15.0
+    join_retry_s: float = 0.1
+    update_period_s: float = 0.05
+    remove_unreachable_after_s: float = 5.0
+    tombstone_s: float = 3600.0
+    members_max: int = 4096
+    incarnation_jump_max: int = 1000
+    found_after_s: float = 0.5
+    tombstones_max: int = 16_384
+
+
+class GossipConfig(Group, frozen=True, kw_only=True):
+    """Spreading of news.
+
+    Attributes:
+        interval_s: pause between rounds while there is news. A quiet cluster sends none.
+        fanout: peers per round.
+        retransmit_factor: an entry is sent `factor * ceil(log2(n + 1))` times, then left to anti-entropy.
+        push_bytes_max: budget of one push or piggyback.
+        anti_entropy_s: pause between whole-digest exchanges with one random peer.
+        convergence_s: expected time for news to reach all; exceeded, it is an event and a metric.
+        reconcile_rounds_max: delta exchanges with one peer before a full table is sent.
+        reconcile_peers_max: peers with which differences are settled at once.
+        accusations_max: suspicions that are passed on at once; beyond it the oldest is dropped.
+    """
+
+    interval_s: float = 0.1
+    fanout: int = 3
+    retransmit_factor: int = 3
+    push_bytes_max: int = 8192
+    anti_entropy_s: float = 10.0
+    convergence_s: float = 1.0
+    reconcile_rounds_max: int = 3
+    reconcile_peers_max: int = 8
+    accusations_max: int = 256
+
+
+class DetectionConfig(Group, frozen=True, kw_only=True):
+    """SWIM probing with Lifeguard's refinements.
+
+    Attributes:
+        probe_interval_s: one member is probed per interval. Detection takes a few intervals.
+        probe_timeout_s: wait for the direct answer before others are asked to probe; below the interval.
+        indirect_probes: how many members are asked.
+        suspicion_factor: a suspect has `factor * log10(n + 9) * probe_interval_s` to refute.
+        suspicion_factor_max: multiplier of that time while few confirm the suspicion.
+        health_max: ceiling of the local health multiplier, which lengthens our own time-outs when we are the slow one.
+        lag_busy_s: event-loop lag from which a node calls itself busy.
+        lag_wedged_s: silence on an open connection from which peers call a node wedged.
+        probes_max: own and relayed probes that may wait for an answer at once.
+    """
+
+    probe_interval_s: float = 0.5
+    probe_timeout_s: float = 0.4
+    indirect_probes: int = 3
+    suspicion_factor: float = 3.0
+    suspicion_factor_max: float = 2.0
+    health_max: int = 8
+    lag_busy_s: float = 0.25
+    lag_wedged_s: float = 2.0
+    probes_max: int = 256
+
+    def check(self) -> None:
+        if self.probe_timeout_s >= self.probe_interval_s:
+            raise InvalidConfig(
+                f"DetectionConfig.probe_timeout_s ({self.probe_timeout_s}) must be below "
+                f"probe_interval_s ({self.probe_interval_s})"
+            )
+
+
+class TlsConfig(Group, frozen=True, kw_only=True):
+    """Mutual TLS: files in PEM form. Every node and client presents a certificate of the one authority.
+
+    Attributes:
+        certificate: path of this node's certificate chain.
+        private_key: path of its key.
+        authority_certificates: path of the certificates that peers must descend from.
+    """
+
+    certificate: str
+    private_key: str
+    authority_certificates: str
+
+
+class TransportConfig(Group, frozen=True, kw_only=True):
+    """Connections and frames.
+
+    Attributes:
+        frame_bytes_max: largest frame either way; checked before anything is decoded. All nodes need the same.
+        elements_max: most elements in one control message (array items and map entries, all levels).
+        depth_max: deepest nesting of a control message.
+        handshake_timeout_s: from accept to authenticated.
+        handshake_bytes_max: most bytes a peer may send before it is authenticated.
+        handshakes_pending_max: unauthenticated connections at once; more are closed at accept.
+        connections_max: authenticated incoming connections.
+        dial_timeout_s: for the TCP (and TLS) connection.
+        redial_s: first pause after a failed dial; doubles, with jitter, up to `redial_max_s`.
+        redial_max_s: see `redial_s`.
+        write_high_bytes: unsent bytes from which senders to that peer wait.
+        write_low_bytes: unsent bytes at which they go on.
+        definitions_max: methods that one peer may define on a connection.
+    """
+
+    frame_bytes_max: int = 1 << 20
+    elements_max: int = 100_000
+    depth_max: int = 32
+    handshake_timeout_s: float = 5.0
+    handshake_bytes_max: int = 16 << 10
+    handshakes_pending_max: int = 128
+    connections_max: int = 8192
+    dial_timeout_s: float = 2.0
+    redial_s: float = 0.05
+    redial_max_s: float = 5.0
+    write_high_bytes: int = 1 << 20
+    write_low_bytes: int = 256 << 10
+    definitions_max: int = 16_384
+
+    def check(self) -> None:
+        if self.write_low_bytes >= self.write_high_bytes:
+            raise InvalidConfig(
+                f"TransportConfig.write_low_bytes ({self.write_low_bytes}) must be below "
+                f"write_high_bytes ({self.write_high_bytes})"
+            )
+
+
+class RpcConfig(Group, frozen=True, kw_only=True):
+    """Calls.
+
+    Attributes:
+        timeout_s: for a call that says nothing else. An expired call is answered at most 0.1 s late.
+        retry_attempts: tries in all for a call that is safe to repeat.
+        retry_base_s: first pause; doubles, with jitter, up to `retry_max_s`.
+        retry_max_s: see `retry_base_s`.
+        call_chain_max: longest chain of grains waiting for each other.
+        stream_window_items: items a producer may be ahead of its consumer; bounds memory on both sides.
+        stream_window_bytes: encoded bytes it may be ahead.
+        pending_max: calls that one node waits for at once.
+    """
+
+    timeout_s: float = 10.0
+    retry_attempts: int = 3
+    retry_base_s: float = 0.05
+    retry_max_s: float = 2.0
+    call_chain_max: int = 64
+    stream_window_items: int = 1024
+    stream_window_bytes: int = 1 << 20
+    pending_max: int = 1_000_000
+
+
+class ActivationConfig(Group, frozen=True, kw_only=True):
+    """Grains on this node.
+
+    Attributes:
+        idle_ttl_s: an activation without a call for this long is unloaded. 0 keeps it for ever.
+        queue_depth: calls that may wait for one activation.
+        queue_policy: what a full queue does: `reject_new`, or `drop_oldest`.
+        activations_max: activations on this node; beyond it new ones answer `Overloaded`.
+        partitions: slots of the ownership table; a power of two, equal on all nodes.
+        placement_tables_max: tables of owners that are kept, one per set of members that host the same kinds; about
+            0.25 MB each. Fewer than a node calls: the oldest is computed anew, slot by slot.
+        pid_cache_size: entries of the PidCache.
+        pid_cache_ttl_s: an entry older than this is resolved anew.
+        drain_s: how long a leaving node waits for running turns.
+    """
+
+    idle_ttl_s: float = 300.0
+    queue_depth: int = 1024
+    queue_policy: str = "reject_new"
+    activations_max: int = 10_000_000
+    partitions: int = 4096
+    placement_tables_max: int = 64
+    pid_cache_size: int = 100_000
+    pid_cache_ttl_s: float = 600.0
+    drain_s: float = 10.0
+
+    @classmethod
+    def may_be_zero(cls) -> frozenset[str]:
+        return frozenset({"idle_ttl_s"})
+
+    def check(self) -> None:
+        if self.partitions & (self.partitions - 1):
+            raise InvalidConfig(f"ActivationConfig.partitions ({self.partitions}) must be a power of two")
+        if self.queue_policy not in ("reject_new", "drop_oldest"):
+            raise InvalidConfig(
+                f"ActivationConfig.queue_policy must be 'reject_new' or 'drop_oldest', not {self.queue_policy!r}"
+            )
+
+
+class StorageConfig(Group, frozen=True, kw_only=True):
+    """Saved state of grains: bounds that every storage keeps, and those of the queue before a file.
+
+    Attributes:
+        data_bytes_max: largest encoded state of one grain; a larger save is refused before it is sent.
+        key_bytes_max: kind and key together, in UTF-8.
+        queue_requests_max: saves, or loads, accepted and not yet answered; more wait for room.
+        queue_bytes_max: bytes of accepted saves; more wait for room.
+        batch_requests_max: saves in one commit. More spare the disk under load, fewer answer the first one sooner.
+        batch_bytes_max: bytes from which a commit takes no further save.
+        busy_timeout_s: how long a commit waits for another process that holds the lock of the file.
+    """
+
+    data_bytes_max: int = 16 << 20
+    key_bytes_max: int = 4096
+    queue_requests_max: int = 4096
+    queue_bytes_max: int = 64 << 20
+    batch_requests_max: int = 512
+    batch_bytes_max: int = 8 << 20
+    busy_timeout_s: float = 5.0
+
+    def check(self) -> None:
+        if self.data_bytes_max > self.queue_bytes_max:
+            raise InvalidConfig(
+                f"StorageConfig.data_bytes_max ({self.data_bytes_max}) must not exceed "
+                f"queue_bytes_max ({self.queue_bytes_max})"
+            )
+
+
+class ClusterConfig(Group, frozen=True, kw_only=True):
+    """All that a node is told.
+
+    Attributes:
+        authority: `host:port` to bind and to be reached at; port 0 takes a free one. Empty for a client.
+        seeds: authorities to join through. None, or only our own: this node founds the cluster.
+        name: of the cluster; nodes of another name are refused.
+        secret: shared by all nodes, proven and never sent. Empty: no authentication, on loopback only.
+        tls: mutual TLS instead of, or beside, the secret.
+        insecure: allows a bind beyond loopback without authentication. Spelled out, never a default.
+        data_dir: folder for files of this node (state in SQLite by default).
+        weight: see `Member.weight`.
+        roles: see `Member.roles`.
+        membership, gossip, detection, transport, rpc, activation, storage: groups of settings, each documented above.
+    """
+
+    authority: str = ""
+    seeds: tuple[str, ...] = ()
+    name: str = "inaho"
+    secret: str = ""
+    tls: TlsConfig | None = None
+    insecure: bool = False
+    data_dir: str = ".inaho"
+    weight: float = 1.0
+    roles: tuple[str, ...] = ()
+    membership: MembershipConfig = MembershipConfig()
+    gossip: GossipConfig = GossipConfig()
+    detection: DetectionConfig = DetectionConfig()
+    transport: TransportConfig = TransportConfig()
+    rpc: RpcConfig = RpcConfig()
+    activation: ActivationConfig = ActivationConfig()
+    storage: StorageConfig = StorageConfig()
+
+    def __repr__(self) -> str:
+        shown = {name: getattr(self, name) for name in self.__struct_fields__ if name != "secret"}
+        shown["secret"] = "***" if self.secret else ""
+        return f"ClusterConfig({', '.join(f'{name}={value!r}' for name, value in shown.items())})"

@@ -1,0 +1,1 @@
+"""Who does not answer: probes, suspicions, evidence from connections, our own health."""

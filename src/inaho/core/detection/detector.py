@@ -1,0 +1,288 @@
+"""Failure detection of one node: probes, suspicions, evidence and our own health, put together.
+
+What it concludes it returns as outcomes (`Accused`, `Carried`, `Lapsed`); what becomes of the member is for the node
+to say. Unreachable members are probed on, so that one that is back learns what is said of it and refutes.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from inaho.config import DetectionConfig
+from inaho.core.detection.evidence import Evidence
+from inaho.core.detection.health import LocalHealth
+from inaho.core.detection.probe import DIRECT, Outstanding, Prober
+from inaho.core.detection.suspicion import Suspicion, Suspicions
+from inaho.core.effects import Outbox
+from inaho.core.inputs import RandomSource, Received
+from inaho.core.messages import Accusation, Mark, News, Probe, ProbeAck, ProbeRequest, ProbeResponse
+from inaho.types import Member, MemberStatus
+
+__all__ = ["Accused", "Carried", "Detector", "Lapsed", "Outcome", "Surroundings"]
+
+GRACE_INTERVALS = 3
+
+
+class Accused(msgspec.Struct, frozen=True):
+    """A voice against a member that was not heard before: to be passed on."""
+
+    accusation: Accusation
+    first: bool
+
+
+class Carried(msgspec.Struct, frozen=True):
+    """Time and voices suffice: the member is unreachable."""
+
+    suspicion: Suspicion
+
+
+class Lapsed(msgspec.Struct, frozen=True):
+    """Nobody confirmed in time: the suspicion is dropped."""
+
+    suspicion: Suspicion
+
+
+Outcome = Accused | Carried | Lapsed
+
+
+class Surroundings(Protocol):
+    """What detection needs to know and to say."""
+
+    def others(self) -> tuple[Member, ...]:
+        """Live members but this node."""
+        ...
+
+    def get(self, authority: str) -> Member | None:
+        """The record of an authority."""
+        ...
+
+    def mark(self) -> Mark:
+        """Where this node stands."""
+        ...
+
+    def piggyback(self, node_id: str) -> News:
+        """News to ride on a message to that node."""
+        ...
+
+
+class Detector:
+    """The detector of one node.
+
+    Args:
+        node_id: this node, the voice of its own accusations.
+        config: see `DetectionConfig`.
+        members_max: bounds what is kept per member.
+        random: shuffles and picks helpers.
+        around: the members, and what rides on probes.
+        outbox: where probes go.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        config: DetectionConfig,
+        members_max: int,
+        random: RandomSource,
+        around: Surroundings,
+        outbox: Outbox,
+    ) -> None:
+        self._node_id = node_id
+        self._config = config
+        self._random = random
+        self._around = around
+        self._outbox = outbox
+        self.health = LocalHealth(config.health_max)
+        self.prober = Prober(config, random)
+        self.suspicions = Suspicions(config)
+        self.evidence = Evidence(config, members_max)
+        self._grace_until = 0.0
+        self._outcomes: list[Outcome] = []
+
+    def start(self, now: float) -> None:
+        """This node is a member."""
+        self.prober.start(now)
+
+    def stop(self) -> None:
+        """This node is no member any more."""
+        self.prober.stop()
+        self.suspicions.clear()
+        self.evidence.clear()
+        self._outcomes.clear()
+
+    def grant_grace(self, now: float) -> None:
+        """This process did not run for a while: its silence is its own, so it accuses nobody for some intervals."""
+        self._grace_until = now + GRACE_INTERVALS * self._config.probe_interval_s
+        self.health.worse()
+
+    def forget(self, authority: str) -> None:
+        """The member is gone or is another node now."""
+        self.suspicions.forget(authority)
+        self.evidence.forget(authority)
+
+    # Messages.
+
+    def on_probe(self, received: Received, probe: Probe) -> None:
+        """Answers a probe that is meant for this node."""
+        if probe.target == self._node_id:
+            news = self._around.piggyback(received.node_id)
+            self._outbox.send(received.authority, ProbeAck(probe.sequence, self._node_id, self._around.mark(), news))
+
+    def on_ack(self, received: Received, ack: ProbeAck) -> bool:
+        """Takes an answer; True when it ends a probe of that very node."""
+        probe = self.prober.answered(ack.sequence, received.node_id) if ack.target == received.node_id else None
+        if probe is None:
+            return False
+        if probe.asked_by:
+            response = ProbeResponse(probe.asked_sequence, probe.member.node_id, reached=True)
+            self._outbox.send(probe.asked_by, response)
+        else:
+            self.health.better()
+        return True
+
+    def on_request(self, now: float, received: Received, request: ProbeRequest) -> None:
+        """Probes for somebody else."""
+        member = self._around.get(request.authority)
+        if member is not None and member.node_id == request.target:
+            self._probe(now, member, received.authority, request.sequence)
+
+    def on_response(self, response: ProbeResponse) -> None:
+        """Takes what a helper found."""
+        if response.reached:
+            self.prober.answered(response.sequence, response.target)
+        else:
+            self.prober.not_reached(response.sequence, response.target)
+
+    def on_accusation(self, now: float, accusation: Accusation) -> None:
+        """Takes somebody's word against a member, and looks for itself."""
+        member = self._around.get(accusation.authority)
+        if member is None or member.node_id != accusation.node_id or accusation.incarnation < member.incarnation:
+            return
+        if member.status < MemberStatus.UNREACHABLE:
+            self._note(now, accusation)
+            if accusation.accuser != self._node_id and not self.prober.probing(accusation.authority):
+                self.prober.urge(accusation.authority)
+
+    # Evidence from connections.
+
+    def dial_failed(self, now: float, authority: str, reason: str) -> None:
+        """A connection that ended and a port that refuses are one confirmation, and start a suspicion at once."""
+        member = self._around.get(authority)
+        if self.evidence.dial_failed(authority, reason) and member is not None and self._accusable(now, member):
+            self._accuse(now, member, "dead")
+            self.suspicions.confirm(authority, "dead")
+
+    # Time.
+
+    def poll(self, now: float) -> list[Outcome]:
+        """Probes whose turn it is, ends what has timed out, and says what follows."""
+        for probe in self.prober.due(now):
+            self._time_out(now, probe)
+        for authority in self.prober.take_urgent():
+            self._probe_authority(now, authority)
+        turn = self.prober.turn(now, self.health.multiplier, self._around.others())
+        if turn:
+            self._probe_authority(now, turn)
+        for suspicion in self.suspicions.due(now):
+            self._judge(suspicion)
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def voices_needed(self, authority: str) -> int:
+        """How many voices it takes against that member: two where another member could be the second."""
+        for member in self._around.others():
+            if (
+                member.authority != authority
+                and member.status < MemberStatus.UNREACHABLE
+                and member.authority not in self.suspicions
+            ):
+                return 2
+        return 1
+
+    def _probe_authority(self, now: float, authority: str) -> None:
+        member = self._around.get(authority)
+        if member is not None and member.status is not MemberStatus.REMOVED:
+            self._probe(now, member)
+
+    def _probe(self, now: float, member: Member, asked_by: str = "", asked_sequence: int = 0) -> None:
+        sequence = self.prober.begin(now, member, self.health.multiplier, asked_by, asked_sequence)
+        if sequence is not None:
+            news = self._around.piggyback(member.node_id)
+            self._outbox.send(member.authority, Probe(sequence, member.node_id, self._around.mark(), news))
+
+    def _time_out(self, now: float, probe: Outstanding) -> None:
+        if probe.asked_by:
+            self.prober.finish(probe)
+            response = ProbeResponse(probe.asked_sequence, probe.member.node_id, reached=False)
+            self._outbox.send(probe.asked_by, response)
+        elif probe.stage is DIRECT:
+            helpers = self._helpers(probe.member.authority)
+            for helper in helpers:
+                request = ProbeRequest(
+                    probe.sequence, probe.member.authority, probe.member.node_id, self._around.mark()
+                )
+                self._outbox.send(helper, request)
+            self.prober.go_indirect(now, probe, len(helpers), self.health.multiplier + 1)
+        else:
+            self._failed(now, probe)
+
+    def _failed(self, now: float, probe: Outstanding) -> None:
+        self.prober.finish(probe)
+        authority = probe.member.authority
+        member = self._around.get(authority)
+        if member is None or member.node_id != probe.member.node_id:
+            return
+        if probe.helpers:
+            # Helpers that did not even say no are a sign that it is us who hear nothing.
+            self.health.worse(probe.helpers - min(probe.refusals, probe.helpers))
+        elif not self.evidence.proves_death(authority, member.node_id):
+            self.health.worse()
+        if self._accusable(now, member):
+            self._accuse(now, member, self.evidence.reason(now, authority, member.node_id))
+
+    def _helpers(self, authority: str) -> list[str]:
+        able = [
+            member.authority
+            for member in self._around.others()
+            if member.authority != authority and member.status < MemberStatus.UNREACHABLE
+        ]
+        return self._random.sample(able, min(self._config.indirect_probes, len(able)))
+
+    def _accusable(self, now: float, member: Member) -> bool:
+        return member.status < MemberStatus.UNREACHABLE and now >= self._grace_until
+
+    def _accuse(self, now: float, member: Member, reason: str) -> None:
+        self._note(now, Accusation(member.authority, member.node_id, member.incarnation, self._node_id, reason))
+
+    def _note(self, now: float, accusation: Accusation) -> None:
+        known = self.suspicions.get(accusation.authority)
+        first = known is None or known.incarnation < accusation.incarnation
+        others = sum(
+            1
+            for member in self._around.others()
+            if member.authority != accusation.authority and member.status < MemberStatus.UNREACHABLE
+        )
+        if self.suspicions.accuse(now, accusation, others):
+            self._outcomes.append(Accused(accusation, first))
+
+    def _judge(self, suspicion: Suspicion) -> None:
+        enough = len(suspicion.voices) >= self.voices_needed(suspicion.authority)
+        if not enough and not suspicion.extended:
+            suspicion.extended = True
+            self.prober.urge(suspicion.authority)
+            return
+        self.suspicions.forget(suspicion.authority)
+        self._outcomes.append(Carried(suspicion) if enough else Lapsed(suspicion))
+
+    def next_deadline(self) -> float | None:
+        """When `poll` has something to do."""
+        times = [at for at in (self.prober.next_deadline(), self.suspicions.next_deadline()) if at is not None]
+        return min(times) if times else None
+
+    def check(self) -> None:
+        """Asserts the invariants of all parts."""
+        self.health.check()
+        self.prober.check()
+        self.suspicions.check()
+        self.evidence.check()

@@ -1,0 +1,136 @@
+"""What connections tell about a peer, and the name for what is wrong with it.
+
+A probe that is not answered says only that. The connection says more: ended and the port refuses, the process is dead;
+open and silent, it is wedged or stopped; late and with a large lag in its last message, it is busy. The words go into
+events, so that a person looks in the right place first.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from inaho.config import DetectionConfig
+
+__all__ = ["Evidence", "Link"]
+
+
+class Link(msgspec.Struct):
+    """What is known of the connection to one node.
+
+    Attributes:
+        node_id: who was last known to be there.
+        connected: whether a connection is open.
+        ended: whether one was open and ended since, however it ended.
+        refused: whether a dial was refused after that.
+        answered_by: node id that a dial reached, when it was another one.
+        heard_at: when the last message came, seconds.
+        lag_s: event-loop lag that it last reported.
+    """
+
+    node_id: str
+    connected: bool = False
+    ended: bool = False
+    refused: bool = False
+    answered_by: str = ""
+    heard_at: float = 0.0
+    lag_s: float = 0.0
+
+
+class Evidence:
+    """Links by authority, members only.
+
+    Args:
+        config: `lag_busy_s` and `lag_wedged_s`.
+        size_max: bound; beyond it the oldest link is forgotten.
+    """
+
+    def __init__(self, config: DetectionConfig, size_max: int) -> None:
+        self._config = config
+        self._size_max = size_max
+        self._links: dict[str, Link] = {}
+
+    def connected(self, now: float, authority: str, node_id: str) -> None:
+        """A connection to that node is open."""
+        link = self._link(authority, node_id)
+        link.connected, link.ended, link.refused, link.heard_at = True, False, False, now
+
+    def heard(self, now: float, authority: str, node_id: str, lag_s: float | None) -> float:
+        """A message came from that node; returns how long it had been silent, seconds."""
+        link = self._link(authority, node_id)
+        silent_s = now - link.heard_at if link.heard_at else 0.0
+        link.heard_at, link.refused, link.ended = now, False, False
+        if lag_s is not None:
+            link.lag_s = lag_s
+        return silent_s
+
+    def disconnected(self, authority: str, node_id: str, reason: str) -> None:
+        """The connection to that node ended; a handshake that failed says nothing about its process."""
+        link = self._links.get(authority)
+        if link is None or link.node_id == node_id:
+            link = self._link(authority, node_id)
+            link.connected = False
+            link.ended = reason in ("reset", "closed")
+
+    def dial_failed(self, authority: str, reason: str) -> bool:
+        """A dial failed; True when this completes the evidence that the process is dead."""
+        link = self._links.get(authority)
+        if link is None or reason != "refused" or link.connected:
+            return False
+        fresh = link.ended and not link.refused
+        link.refused = True
+        return fresh
+
+    def answered(self, authority: str, node_id: str, expected: str) -> bool:
+        """A dial reached `node_id`; True when the expected one is proved to be gone."""
+        if node_id == expected:
+            return False
+        link = self._link(authority, expected)
+        link.answered_by = node_id
+        return True
+
+    def proves_death(self, authority: str, node_id: str) -> bool:
+        """Whether the process of that node is gone for certain, or as good as: its port refuses or has a new owner."""
+        link = self._links.get(authority)
+        if link is None or link.node_id != node_id:
+            return False
+        return bool(link.answered_by) or (link.ended and link.refused)
+
+    def reason(self, now: float, authority: str, node_id: str) -> str:
+        """What is wrong with a node that does not answer: `dead`, `wedged`, `busy` or `silent`."""
+        link = self._links.get(authority)
+        if link is None or link.node_id != node_id:
+            return "silent"
+        if self.proves_death(authority, node_id):
+            return "dead"
+        if link.lag_s >= self._config.lag_busy_s and now - link.heard_at < self._config.lag_wedged_s:
+            return "busy"
+        if link.connected:
+            return "wedged"
+        return "silent"
+
+    def returned(self, authority: str, node_id: str) -> str:
+        """Why a node that is back was away: `paused` when it reports so long a lag itself, else empty."""
+        link = self._links.get(authority)
+        known = link is not None and link.node_id == node_id
+        return "paused" if known and link is not None and link.lag_s >= self._config.lag_wedged_s else ""
+
+    def forget(self, authority: str) -> None:
+        """The member is gone."""
+        self._links.pop(authority, None)
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self._links.clear()
+
+    def _link(self, authority: str, node_id: str) -> Link:
+        link = self._links.get(authority)
+        if link is None or link.node_id != node_id:
+            if link is None and len(self._links) >= self._size_max:
+                del self._links[next(iter(self._links))]
+            link = self._links[authority] = Link(node_id)
+        return link
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        assert len(self._links) <= self._size_max
+        assert all(not (link.connected and link.refused) for link in self._links.values())

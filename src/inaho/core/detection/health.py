@@ -1,0 +1,41 @@
+"""Our own health: how far a missing answer may be our fault (Lifeguard, "local health multiplier").
+
+A slow node misses answers that have arrived and accuses those who sent them. So each sign that we are the slow one
+(probes that fail, helpers that do not even say no, accusations that we must refute, a lagging event loop) stretches
+our own time-outs, and each answered probe shrinks them again.
+
+Source: Dadgar, Phillips, Currey, "Lifeguard: Local Health Awareness for More Accurate Failure Detection" (2018).
+"""
+
+from __future__ import annotations
+
+__all__ = ["LocalHealth"]
+
+
+class LocalHealth:
+    """A score from 0 (well) to `score_max`.
+
+    Args:
+        score_max: see `DetectionConfig.health_max`.
+    """
+
+    def __init__(self, score_max: int) -> None:
+        self._score_max = score_max
+        self.score = 0
+
+    @property
+    def multiplier(self) -> int:
+        """By how much our own time-outs are stretched, 1 when well."""
+        return self.score + 1
+
+    def worse(self, by: int = 1) -> None:
+        """A sign that we are slow."""
+        self.score = min(self._score_max, self.score + by)
+
+    def better(self) -> None:
+        """A probe was answered in time."""
+        self.score = max(0, self.score - 1)
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        assert 0 <= self.score <= self._score_max

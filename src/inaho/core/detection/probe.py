@@ -1,0 +1,161 @@
+"""Probing: one member per interval, in shuffled round robin, directly and then through others (SWIM).
+
+A probe has its own life: `DIRECT` until the time-out, `INDIRECT` until as much again, then failed; an answer ends it
+at any time. So the interval may be shorter than a whole probe, and a lost packet costs one relay instead of an
+accusation. Round robin bounds the time until a dead member is tried; shuffling keeps nodes from trying in step.
+
+Source: Das, Gupta, Motivala, "SWIM: Scalable Weakly-consistent Infection-style Process Group Membership" (2002).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from inaho.config import DetectionConfig
+from inaho.core.inputs import RandomSource
+from inaho.types import Member
+
+__all__ = ["Outstanding", "Prober"]
+
+URGENT_MAX: Final = 64
+DIRECT: Final = "direct"
+INDIRECT: Final = "indirect"
+
+
+class Outstanding(msgspec.Struct):
+    """A probe that waits for its answer.
+
+    Attributes:
+        sequence: its number; the answer repeats it.
+        member: who is probed.
+        due: when the present stage ends, seconds.
+        stage: `direct` or `indirect`.
+        asked_by: authority for which this is a relay; empty for our own probe.
+        asked_sequence: the asker's number.
+        helpers: how many were asked to relay.
+        refusals: how many of them have said that they could not reach it either.
+    """
+
+    sequence: int
+    member: Member
+    due: float
+    stage: str = DIRECT
+    asked_by: str = ""
+    asked_sequence: int = 0
+    helpers: int = 0
+    refusals: int = 0
+
+
+class Prober:
+    """The probes of one node.
+
+    Args:
+        config: interval, time-out, bound.
+        random: shuffles.
+    """
+
+    def __init__(self, config: DetectionConfig, random: RandomSource) -> None:
+        self._config = config
+        self._random = random
+        self._ring: list[str] = []
+        self._urgent: deque[str] = deque(maxlen=URGENT_MAX)
+        self._waiting: dict[int, Outstanding] = {}
+        self._sequence = 0
+        self._next_at: float | None = None
+
+    def start(self, now: float) -> None:
+        """This node is a member: probe from now on."""
+        self._next_at = now + self._config.probe_interval_s * self._random.random()
+
+    def stop(self) -> None:
+        """No member any more."""
+        self._next_at = None
+        self._waiting.clear()
+        self._urgent.clear()
+        self._ring.clear()
+
+    def urge(self, authority: str) -> None:
+        """Probe that authority at the next opportunity, out of turn."""
+        if self._next_at is not None and authority not in self._urgent:
+            self._urgent.append(authority)
+
+    def take_urgent(self) -> list[str]:
+        """Authorities to probe out of turn."""
+        urgent = list(self._urgent)
+        self._urgent.clear()
+        return urgent
+
+    def turn(self, now: float, multiplier: int, others: Sequence[Member]) -> str:
+        """The authority whose turn it is, empty when it is nobody's; `multiplier` stretches the interval."""
+        if self._next_at is None or now < self._next_at:
+            return ""
+        self._next_at = now + self._config.probe_interval_s * multiplier
+        known = {member.authority: None for member in others}
+        for _ in range(2):
+            while self._ring:
+                authority = self._ring.pop()
+                if authority in known:
+                    return authority
+            self._ring = list(known)
+            self._random.shuffle(self._ring)
+        return ""
+
+    def begin(
+        self, now: float, member: Member, multiplier: int, asked_by: str = "", asked_sequence: int = 0
+    ) -> int | None:
+        """Begins a probe; returns its number, None when too many wait already."""
+        if len(self._waiting) >= self._config.probes_max:
+            return None
+        self._sequence += 1
+        due = now + self._config.probe_timeout_s * multiplier
+        self._waiting[self._sequence] = Outstanding(
+            self._sequence, member, due, asked_by=asked_by, asked_sequence=asked_sequence
+        )
+        return self._sequence
+
+    def probing(self, authority: str) -> bool:
+        """Whether an own probe of that authority is waiting."""
+        return any(not probe.asked_by and probe.member.authority == authority for probe in self._waiting.values())
+
+    def answered(self, sequence: int, node_id: str) -> Outstanding | None:
+        """That node answered; the probe that this ends, None for a stale or foreign answer."""
+        probe = self._waiting.get(sequence)
+        if probe is None or probe.member.node_id != node_id:
+            return None
+        return self._waiting.pop(sequence)
+
+    def not_reached(self, sequence: int, node_id: str) -> None:
+        """A helper could not reach it either."""
+        probe = self._waiting.get(sequence)
+        if probe is not None and probe.member.node_id == node_id:
+            probe.refusals += 1
+
+    def go_indirect(self, now: float, probe: Outstanding, helpers: int, multiplier: int) -> None:
+        """The direct answer did not come: helpers were asked."""
+        probe.stage, probe.helpers = INDIRECT, helpers
+        probe.due = now + self._config.probe_timeout_s * (multiplier if helpers else 0)
+
+    def finish(self, probe: Outstanding) -> None:
+        """The probe failed."""
+        self._waiting.pop(probe.sequence, None)
+
+    def due(self, now: float) -> list[Outstanding]:
+        """Probes whose present stage has ended."""
+        return [probe for probe in self._waiting.values() if probe.due <= now]
+
+    def next_deadline(self) -> float | None:
+        """When something is due."""
+        if self._next_at is None:
+            return None
+        return min([self._next_at, *(probe.due for probe in self._waiting.values())])
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        assert len(self._waiting) <= self._config.probes_max
+        for sequence, probe in self._waiting.items():
+            assert probe.sequence == sequence
+            assert probe.stage in (DIRECT, INDIRECT)

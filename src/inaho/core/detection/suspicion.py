@@ -1,0 +1,156 @@
+"""From "did not answer" to "unreachable": the time a suspect has to refute, and whose word it takes.
+
+The time starts long and shrinks with each independent voice that confirms (Lifeguard, "LHA-suspicion"):
+`max(min_s, max_s - (max_s - min_s) * log(c + 1) / log(k + 1))` after `c` of `k` expected confirmations. One voice may
+be a broken link; so where two or more others exist, time alone carries no accusation: it takes a second voice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import msgspec
+
+from inaho.config import DetectionConfig
+from inaho.core.messages import VOICES_MAX, Accusation
+
+__all__ = ["Suspicion", "Suspicions", "suspicion_s"]
+
+
+def suspicion_s(confirmations: int, expected: int, least_s: float, most_s: float) -> float:
+    """How long a suspect may take to refute, seconds.
+
+    Args:
+        confirmations: voices beyond the first.
+        expected: voices beyond the first that this cluster can give; 0 gives `least_s`.
+        least_s: with all of them.
+        most_s: with none of them.
+    """
+    if expected < 1:
+        return least_s
+    share = math.log(confirmations + 1) / math.log(expected + 1)
+    return max(least_s, most_s - (most_s - least_s) * share)
+
+
+class Suspicion(msgspec.Struct):
+    """One suspect.
+
+    Attributes:
+        authority, node_id, incarnation: who is suspected.
+        reason: the most telling evidence so far.
+        since: when it began here, seconds.
+        least_s, most_s, expected: of `suspicion_s`, as they were when it began.
+        voices: distinct accusers, in order.
+        evidence: confirmations from connections, which are no voices.
+        extended: whether it has been given time once more for want of voices.
+    """
+
+    authority: str
+    node_id: str
+    incarnation: int
+    reason: str
+    since: float
+    least_s: float
+    most_s: float
+    expected: int
+    voices: list[str] = msgspec.field(default_factory=list)
+    evidence: int = 0
+    extended: bool = False
+
+    @property
+    def deadline(self) -> float:
+        """When it is carried or lapses."""
+        confirmations = len(self.voices) - 1 + self.evidence
+        wait_s = suspicion_s(confirmations, self.expected, self.least_s, self.most_s)
+        return self.since + wait_s + (self.most_s if self.extended else 0.0)
+
+
+    def as_accusations(self) -> tuple[Accusation, ...]:
+        """What is said against the suspect, for it to hear and refute."""
+        return tuple(
+            Accusation(self.authority, self.node_id, self.incarnation, voice, self.reason) for voice in self.voices
+        )
+
+
+class Suspicions:
+    """The suspects of one node.
+
+    Args:
+        config: `suspicion_factor` and its maximum, and the probe interval.
+    """
+
+    def __init__(self, config: DetectionConfig) -> None:
+        self._config = config
+        self._open: dict[str, Suspicion] = {}
+
+    def __contains__(self, authority: object) -> bool:
+        return authority in self._open
+
+    def __iter__(self) -> Iterator[Suspicion]:
+        return iter(self._open.values())
+
+    def get(self, authority: str) -> Suspicion | None:
+        """The suspicion of that authority."""
+        return self._open.get(authority)
+
+    def accuse(self, now: float, accusation: Accusation, others: int) -> bool:
+        """Notes an accusation.
+
+        Args:
+            accusation: of a live member at its present incarnation.
+            others: members beside the suspect and this node: how many further voices there can be.
+
+        Returns:
+            Whether it is a voice that was not heard before.
+        """
+        known = self._open.get(accusation.authority)
+        if known is None or known.node_id != accusation.node_id or known.incarnation < accusation.incarnation:
+            least_s = self._config.suspicion_factor * math.log10(others + 2 + 9) * self._config.probe_interval_s
+            most_s = least_s * self._config.suspicion_factor_max
+            known = self._open[accusation.authority] = Suspicion(
+                accusation.authority,
+                accusation.node_id,
+                accusation.incarnation,
+                accusation.reason,
+                now,
+                least_s,
+                most_s,
+                min(others, self._config.indirect_probes),
+            )
+        if accusation.accuser in known.voices or len(known.voices) >= VOICES_MAX:
+            return False
+        known.voices.append(accusation.accuser)
+        if accusation.reason == "dead":
+            known.reason = "dead"
+        return True
+
+    def confirm(self, authority: str, reason: str) -> None:
+        """Evidence that is no voice: a reset connection and a refused dial count once."""
+        known = self._open.get(authority)
+        if known is not None:
+            known.evidence = 1
+            known.reason = reason
+
+    def forget(self, authority: str) -> Suspicion | None:
+        """The suspect refuted, is gone, or was carried."""
+        return self._open.pop(authority, None)
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self._open.clear()
+
+    def due(self, now: float) -> list[Suspicion]:
+        """Suspicions whose time is up; the caller forgets, carries or extends each."""
+        return [suspicion for suspicion in self._open.values() if suspicion.deadline <= now]
+
+    def next_deadline(self) -> float | None:
+        """When the next one is due."""
+        return min((suspicion.deadline for suspicion in self._open.values()), default=None)
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        for suspicion in self._open.values():
+            assert suspicion.voices
+            assert len(set(suspicion.voices)) == len(suspicion.voices) <= VOICES_MAX
+            assert suspicion.least_s <= suspicion.most_s

@@ -1,0 +1,1 @@
+"""How tables come to agree: spreading news, settling differences, settling conflicts."""

@@ -1,0 +1,77 @@
+"""The slow, steady part: a mark to one random peer now and then, and a call to those who are lost.
+
+While tables agree a mark is all that is exchanged; a difference leads to digests. Lost authorities (seeds that are no
+members, members that were removed without leaving) are called too, because after a partition nobody else would: each
+side has removed the other and probes it no more. Those calls begin fast and back off to the same slow pace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from inaho.config import GossipConfig
+from inaho.core.inputs import RandomSource
+
+__all__ = ["AntiEntropy", "Calls"]
+
+
+class Calls(msgspec.Struct, frozen=True):
+    """Authorities to send a mark to now; empty for none."""
+
+    peer: str = ""
+    lost: str = ""
+
+
+class AntiEntropy:
+    """Schedule of one node.
+
+    Args:
+        config: `anti_entropy_s` and `interval_s`.
+        random: spreads the nodes over the period and picks peers.
+    """
+
+    def __init__(self, config: GossipConfig, random: RandomSource) -> None:
+        self._config = config
+        self._random = random
+        self._peer_at: float | None = None
+        self._lost_at: float | None = None
+        self._lost_pause_s = config.interval_s
+
+    def start(self, now: float) -> None:
+        """This node is a member now."""
+        self._peer_at = now + self._config.anti_entropy_s * self._random.random()
+        self.seek(now)
+
+    def stop(self) -> None:
+        """This node is no member any more."""
+        self._peer_at = self._lost_at = None
+
+    def seek(self, now: float) -> None:
+        """Somebody was lost: call soon."""
+        if self._peer_at is not None:
+            self._lost_pause_s = 2 * self._config.interval_s
+            self._lost_at = now + self._lost_pause_s
+
+    def poll(self, now: float, peers: Sequence[str], lost: Sequence[str]) -> Calls:
+        """Whom to call now.
+
+        Args:
+            peers: other members.
+            lost: authorities that may be another part of the cluster.
+        """
+        peer = stray = ""
+        if self._peer_at is not None and now >= self._peer_at:
+            self._peer_at = now + self._config.anti_entropy_s * (0.75 + 0.5 * self._random.random())
+            peer = self._random.sample(peers, 1)[0] if peers else ""
+        if self._lost_at is not None and now >= self._lost_at:
+            self._lost_pause_s = min(2 * self._lost_pause_s, self._config.anti_entropy_s)
+            self._lost_at = now + self._lost_pause_s * (0.75 + 0.5 * self._random.random()) if lost else None
+            stray = self._random.sample(lost, 1)[0] if lost else ""
+        return Calls(peer, stray)
+
+    def next_deadline(self) -> float | None:
+        """When the next call is due."""
+        times = [at for at in (self._peer_at, self._lost_at) if at is not None]
+        return min(times) if times else None

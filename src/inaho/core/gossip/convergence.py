@@ -1,0 +1,39 @@
+"""How long agreement takes (SPEC CL-7.1, CL-7.5): from the first news to the acknowledgements, measured here."""
+
+from __future__ import annotations
+
+__all__ = ["ConvergenceClock"]
+
+
+class ConvergenceClock:
+    """Measures one spell of disagreement after another.
+
+    Args:
+        expected_s: beyond it a spell is late, which is reported once per spell.
+    """
+
+    def __init__(self, expected_s: float) -> None:
+        self._expected_s = expected_s
+        self._since: float | None = None
+        self._reported = False
+
+    def start(self, now: float) -> None:
+        """There is news; a running spell goes on."""
+        if self._since is None:
+            self._since, self._reported = now, False
+
+    def stop(self, now: float) -> float | None:
+        """There is agreement: how long the spell took, None when there was none."""
+        since, self._since = self._since, None
+        return None if since is None else now - since
+
+    def late(self, now: float) -> float | None:
+        """How long a spell lasts that is late and was not reported yet."""
+        if self._since is None or self._reported or now < self._since + self._expected_s:
+            return None
+        self._reported = True
+        return now - self._since
+
+    def next_deadline(self) -> float | None:
+        """When the spell becomes late."""
+        return None if self._since is None or self._reported else self._since + self._expected_s

@@ -1,0 +1,249 @@
+"""When to say what to whom, until the tables agree, and then nothing.
+
+Three phases (SPEC CL-7.2). *Diffusing*: there are rumours, each round pushes them to a few random peers. *Reconciling*:
+the rumours are spent but peers are known to differ, or too few have acknowledged; digests are exchanged with those,
+with exponential back-off, and after `reconcile_rounds_max` the whole table. *Confirmed*: enough peers have
+acknowledged exactly our table, and the engine has no deadline at all.
+
+The engine sees marks (version and hash), not tables: whether a peer agrees is one comparison. Why acknowledgements
+from a sample and not from all: in a small cluster the sample is all, in a large one it would cost n messages per node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from inaho.config import GossipConfig
+from inaho.core.gossip.convergence import ConvergenceClock
+from inaho.core.gossip.rumours import RumourQueue, retransmit_limit
+from inaho.core.inputs import RandomSource
+from inaho.core.messages import Accusation, BlockNotice
+from inaho.errors import IllegalTransition
+
+__all__ = ["CONFIRMED", "DIFFUSING", "RECONCILING", "GossipEngine", "Push", "Reconcile", "Round"]
+
+Phase = str
+DIFFUSING: Final[Phase] = "diffusing"
+RECONCILING: Final[Phase] = "reconciling"
+CONFIRMED: Final[Phase] = "confirmed"
+
+TRANSITIONS: Final[dict[tuple[Phase, str], Phase]] = {
+    (CONFIRMED, "news"): DIFFUSING,
+    (CONFIRMED, "difference"): RECONCILING,
+    (DIFFUSING, "news"): DIFFUSING,
+    (DIFFUSING, "spent"): RECONCILING,
+    (DIFFUSING, "agreed"): CONFIRMED,
+    (RECONCILING, "news"): DIFFUSING,
+    (RECONCILING, "difference"): RECONCILING,
+    (RECONCILING, "agreed"): CONFIRMED,
+}
+
+
+class Push(msgspec.Struct, frozen=True):
+    """Push news to these peers, each rumour at most `limit` times in all."""
+
+    targets: tuple[str, ...]
+    limit: int
+
+
+class Reconcile(msgspec.Struct, frozen=True):
+    """Exchange digests with that peer; `full` sends the whole table instead."""
+
+    authority: str
+    full: bool
+
+
+Round = Push | Reconcile
+
+
+class Difference(msgspec.Struct):
+    """A peer whose table is not ours: rounds so far, and when the next is due."""
+
+    due: float
+    rounds: int = 0
+
+
+class GossipEngine:
+    """Gossip of one node.
+
+    Args:
+        config: intervals and bounds.
+        random: picks peers.
+    """
+
+    def __init__(self, config: GossipConfig, random: RandomSource) -> None:
+        self._config = config
+        self._random = random
+        self.phase: Phase = CONFIRMED
+        self.rumours = RumourQueue(config.push_bytes_max, config.accusations_max)
+        self.clock = ConvergenceClock(config.convergence_s)
+        self._round_at = 0.0
+        self._sample_rounds = 0
+        # Peers that acknowledged exactly our table, in order of acknowledgement.
+        self._agreeing: dict[str, None] = {}
+        self._differing: dict[str, Difference] = {}
+
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """Peers known to differ."""
+        return tuple(sorted(self._differing))
+
+    # What there is to tell.
+
+    def news_of(self, now: float, origin: str, from_version: int) -> None:
+        """More is known of `origin` than `from_version`."""
+        self.rumours.origin(origin, from_version)
+        self._table_changed(now)
+
+    def blocked(self, now: float, notice: BlockNotice) -> None:
+        """The block list changed."""
+        self.rumours.block(notice)
+        self._table_changed(now)
+
+    def accused(self, now: float, accusation: Accusation) -> None:
+        """Somebody is accused; not part of the table, so agreement stands."""
+        self.rumours.accusation(accusation)
+        self._to_diffusing(now)
+
+    def _table_changed(self, now: float) -> None:
+        self._agreeing.clear()
+        self.clock.start(now)
+        self._to_diffusing(now)
+
+    def _to_diffusing(self, now: float) -> None:
+        if self.phase is not DIFFUSING:
+            self._transit("news")
+            self._round_at = now
+
+    # What peers say about themselves.
+
+    def heard(self, now: float, authority: str, equal: bool) -> None:
+        """A mark of that peer arrived: `equal` when it shows our version and hash."""
+        if equal:
+            self._differing.pop(authority, None)
+            self._agreeing[authority] = None
+            return
+        self._agreeing.pop(authority, None)
+        if self.phase is DIFFUSING:
+            return
+        if authority not in self._differing:
+            if len(self._differing) >= self._config.reconcile_peers_max:
+                return
+            # Not at once: the news that makes the difference is probably on its way.
+            self._differing[authority] = Difference(now + 2 * self._config.interval_s)
+        self.clock.start(now)
+        if self.phase is CONFIRMED:
+            self._transit("difference")
+            self._round_at = now + 2 * self._config.interval_s
+
+    def differs(self, now: float, authority: str) -> None:
+        """That peer is to be reconciled with now: a stranger, or one that answered a digest with more to come."""
+        if len(self._differing) < self._config.reconcile_peers_max or authority in self._differing:
+            known = self._differing.setdefault(authority, Difference(now))
+            known.due = min(known.due, now)
+            self.clock.start(now)
+            if self.phase is CONFIRMED:
+                self._transit("difference")
+
+    def agrees(self, peers: Sequence[str]) -> bool:
+        """Whether enough of `peers` have acknowledged our table: all, or `fanout` of them."""
+        agreeing = sum(1 for authority in peers if authority in self._agreeing)
+        return agreeing >= min(len(peers), self._config.fanout)
+
+    def forget(self, authority: str) -> None:
+        """The peer is no member any more, or is another node now."""
+        self._agreeing.pop(authority, None)
+        self._differing.pop(authority, None)
+
+    def reset(self) -> None:
+        """A new table: what was to be told of the old one is void."""
+        self.rumours.clear()
+        self._agreeing.clear()
+        self._differing.clear()
+        self.clock = ConvergenceClock(self._config.convergence_s)
+        self.phase = CONFIRMED
+
+    # Time.
+
+    def poll(self, now: float, peers: Sequence[str]) -> list[Round]:
+        """What is due: pushes while there are rumours, else exchanges with who differs.
+
+        Args:
+            peers: authorities of the other members that can be reached.
+        """
+        if self.phase is CONFIRMED:
+            return []
+        if self._all_agree(peers):
+            self.rumours.settle()
+        if self.phase is DIFFUSING:
+            if self.rumours and peers:
+                return self._push(now, peers)
+            self.rumours.clear()
+            self._transit("agreed" if self._settled(peers) else "spent")
+            self._round_at = now + 2 * self._config.interval_s
+            self._sample_rounds = 0
+        if self.phase is RECONCILING:
+            if self._settled(peers):
+                self._transit("agreed")
+                return []
+            return self._reconcile(now, peers)
+        return []
+
+    def _push(self, now: float, peers: Sequence[str]) -> list[Round]:
+        if now < self._round_at:
+            return []
+        self._round_at = now + self._config.interval_s
+        targets = tuple(self._random.sample(peers, min(self._config.fanout, len(peers))))
+        return [Push(targets, retransmit_limit(self._config.retransmit_factor, len(peers) + 1))]
+
+    def _reconcile(self, now: float, peers: Sequence[str]) -> list[Round]:
+        rounds: list[Round] = []
+        for authority, difference in self._differing.items():
+            if difference.due <= now:
+                difference.rounds += 1
+                difference.due = now + self._backoff_s(difference.rounds)
+                rounds.append(Reconcile(authority, difference.rounds > self._config.reconcile_rounds_max))
+        for authority in [a for a, d in self._differing.items() if d.rounds > 2 * self._config.reconcile_rounds_max]:
+            # It does not answer, or cannot agree. Anti-entropy comes back to it.
+            del self._differing[authority]
+        if not rounds and now >= self._round_at:
+            silent = [authority for authority in peers if authority not in self._agreeing]
+            self._sample_rounds += 1
+            self._round_at = now + self._backoff_s(self._sample_rounds)
+            for authority in self._random.sample(silent, min(self._config.fanout, len(silent))):
+                rounds.append(Reconcile(authority, full=False))
+        return rounds
+
+    def _backoff_s(self, rounds: int) -> float:
+        return min(self._config.interval_s * 2.0 ** min(rounds, 32), self._config.anti_entropy_s)
+
+    def _all_agree(self, peers: Sequence[str]) -> bool:
+        return len(self._agreeing) >= len(peers) and all(authority in self._agreeing for authority in peers)
+
+    def _settled(self, peers: Sequence[str]) -> bool:
+        return not self._differing and self.agrees(peers)
+
+    def next_deadline(self) -> float | None:
+        """When `poll` has something to do; None while confirmed."""
+        if self.phase is CONFIRMED:
+            return None
+        due = [difference.due for difference in self._differing.values()] if self.phase is RECONCILING else []
+        late = self.clock.next_deadline()
+        return min([self._round_at, *due] if late is None else [self._round_at, late, *due])
+
+    def _transit(self, event: str) -> None:
+        after = TRANSITIONS.get((self.phase, event))
+        if after is None:
+            raise IllegalTransition(f"gossip has no {event!r} while {self.phase}")
+        self.phase = after
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        self.rumours.check()
+        assert len(self._differing) <= self._config.reconcile_peers_max
+        if self.phase is CONFIRMED:
+            assert not self.rumours
+            assert not self._differing

@@ -1,0 +1,272 @@
+"""From an identity to the member that owns it.
+
+The intuition: kinds that are hosted by the same members have the same owners, so there is one partition table per set
+of members, not per kind; and a topology whose hash has not changed has the same owners, so nothing is done at all
+(SPEC BS-2.2). A table is made when a kind is first looked up, and derived from the table of the topology before, so
+that a change costs what it moves. The topology before is kept, because a new owner must know whom to ask for the
+hand-off and the PidCache must know what moved.
+
+Why not compute owners when the topology changes, once for all: a node calls few of the kinds that a big cluster
+hosts, and the loop that would do it is the loop that answers probes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+
+from xxhash import xxh3_64_intdigest
+
+from inaho.config import ActivationConfig
+from inaho.core.identity.partitions import PartitionTable
+from inaho.errors import NoSuchKind, TopologyUnavailable
+from inaho.types import Member, MemberStatus, Pid, TopologySnapshot
+
+__all__ = ["IdentityLookup"]
+
+_NAMED_MAX = 20
+"""Kinds or members that an error names; a reason must stay readable."""
+
+
+class _Placement:
+    """The tables of one topology: per kind, shared by kinds with the same hosts, made on demand.
+
+    `ancestors` are tables of earlier topologies from which to derive, so that a kind that nobody called between two
+    changes does not lose what it knew.
+    """
+
+    def __init__(self, snapshot: TopologySnapshot | None, before: _Placement | None, config: ActivationConfig) -> None:
+        self.partitions = config.partitions
+        self.tables_max = config.placement_tables_max
+        self.hosts = {} if snapshot is None else _hosts(snapshot)
+        self.tables: dict[str, PartitionTable] = {}
+        self.shared: dict[tuple[str, ...], PartitionTable] = {}
+        self.ancestors: dict[str, PartitionTable] = {}
+        if before is not None:
+            known = {**before.tables, **before.ancestors, **before.tables}  # newer tables first, and they win
+            hosted = [kind for kind in known if kind in self.hosts]
+            self.ancestors = {kind: known[kind] for kind in hosted[: self.tables_max]}
+
+    def table(self, kind: str) -> PartitionTable | None:
+        """The table of `kind`, made if it must be; None when nobody hosts the kind."""
+        table = self.tables.get(kind)
+        if table is not None:
+            return table
+        members = self.hosts.get(kind)
+        if members is None:
+            return None
+        key = tuple([member.authority for member in members])
+        table = self.shared.get(key)
+        if table is None:
+            if len(self.shared) >= self.tables_max:
+                self._drop_oldest()
+            table = PartitionTable(members, self.partitions, self.ancestors.get(kind))
+            self.shared[key] = table
+        self.tables[kind] = table
+        return table
+
+    def open_next(self) -> bool:
+        """Makes the next table that an ancestor says will be needed; False when there is none to make."""
+        if len(self.shared) >= self.tables_max:
+            return False
+        for kind in self.ancestors:
+            if kind not in self.tables:
+                self.table(kind)
+                return True
+        return False
+
+    def _drop_oldest(self) -> None:
+        oldest = self.shared.pop(next(iter(self.shared)))
+        for kind in [kind for kind, table in self.tables.items() if table is oldest]:
+            del self.tables[kind]
+
+
+def _hosts(snapshot: TopologySnapshot) -> dict[str, list[Member]]:
+    """Per kind the members that may own its identities, sorted by authority and one per authority."""
+    blocked = frozenset(snapshot.blocked)
+    hosts: dict[str, list[Member]] = {}
+    for member in sorted(snapshot.members, key=_seniority):
+        if member.status is not MemberStatus.UP or member.authority in blocked or not 0 < member.weight < inf:
+            continue
+        for kind in member.kinds:
+            listed = hosts.setdefault(kind, [])
+            if listed and listed[-1].authority == member.authority:
+                listed[-1] = member  # two boots of one authority while views differ: the later incarnation counts
+            else:
+                listed.append(member)
+    return hosts
+
+
+def _seniority(member: Member) -> tuple[str, int, str]:
+    return member.authority, member.incarnation, member.node_id
+
+
+class IdentityLookup:
+    """Owners of identities under the newest topology (SPEC VA-1.1, BS-2, CL-5.1).
+
+    Args:
+        config: `partitions` and `placement_tables_max` are used.
+
+    Attributes:
+        snapshot: the newest topology, or None before the first.
+        recomputed: topologies that changed owners, a plain counter.
+    """
+
+    def __init__(self, config: ActivationConfig) -> None:
+        self._config = config
+        self._mask = config.partitions - 1
+        self._current = _Placement(None, None, config)
+        self._previous = self._current
+        self._tables = self._current.tables  # the same dict, one attribute nearer
+        self.snapshot: TopologySnapshot | None = None
+        self.recomputed = 0
+
+    @property
+    def hash(self) -> int | None:
+        """Hash of the newest topology, which calls carry; None before the first."""
+        return None if self.snapshot is None else self.snapshot.hash
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds that at least one member may take now, sorted."""
+        return tuple(sorted(self._current.hosts))
+
+    def update_topology(self, snapshot: TopologySnapshot) -> bool:
+        """Takes a new topology. Costs one pass over the members and what they host.
+
+        Args:
+            snapshot: an older version than the present one is ignored (SPEC CL-2.5).
+
+        Returns:
+            Whether owners may have changed. False when the hash is the same: owners, tables and what `moved` tells
+            stay as they are.
+        """
+        present = self.snapshot
+        if present is not None and snapshot.version < present.version:
+            return False
+        self.snapshot = snapshot
+        if present is not None and snapshot.hash == present.hash:
+            return False
+        self._previous = self._current
+        self._current = _Placement(snapshot, self._previous, self._config)
+        self._tables = self._current.tables
+        self.recomputed += 1
+        return True
+
+    def owner(self, kind: str, key: str) -> Member:
+        """The member that owns an identity. A dictionary, a hash and a list: independent of the cluster's size.
+
+        Args:
+            kind: of the grain.
+            key: of the grain; both were validated where they came in.
+
+        Raises:
+            NoSuchKind: no member that is up and not blocked hosts the kind; the reason says what is hosted.
+            TopologyUnavailable: there is no topology, it has no member that is up (SPEC PR-2.4), or those that host
+                the kind are leaving, unreachable or blocked; it may pass.
+        """
+        table = self._tables.get(kind)
+        if table is None:
+            table = self._open(kind, key)
+        partition = xxh3_64_intdigest(f"{kind}/{key}".encode()) & self._mask
+        return table.slots[partition] or table.resolve(partition)
+
+    def previous_owner(self, kind: str, key: str) -> Member | None:
+        """Who owned an identity in the topology before, whether or not it is still a member.
+
+        It is whom a new owner asks for the hand-off (DESIGN, "Hand-off is pulled").
+
+        Returns:
+            None when there was no topology before, or nobody in it hosted the kind.
+        """
+        table = self._previous.table(kind)
+        return None if table is None else table.owner(self.partition(kind, key))
+
+    def partition(self, kind: str, key: str) -> int:
+        """The partition of an identity, 0 to `config.partitions - 1`; equal on all nodes."""
+        return xxh3_64_intdigest(f"{kind}/{key}".encode()) & self._mask
+
+    def owns(self, pid: Pid) -> bool:
+        """Whether the node of `pid`, in that very boot, owns the identity now. False where nobody may.
+
+        It is what `PidCache.retain` asks after a change of topology.
+        """
+        table = self._current.table(pid.identity.kind)
+        if table is None:
+            return False
+        owner = table.owner(self.partition(pid.identity.kind, pid.identity.key))
+        return owner.authority == pid.authority and owner.node_id == pid.node_id
+
+    def moved(self, kind: str) -> tuple[int, ...]:
+        """Partitions of `kind` whose owner, or its boot, changed with the last change of topology, in order.
+
+        All of them when only one of the two topologies had a host for the kind; none when neither had. Completes
+        the tables of both: call `build` in slices first where the cluster is big.
+        """
+        before = self._previous.table(kind)
+        now = self._current.table(kind)
+        if now is None or before is None:
+            return () if now is before else tuple(range(self._config.partitions))
+        return now.moved(before)
+
+    def build(self, scores_max: int) -> int:
+        """Decides partitions ahead of need, in a slice; for idle moments after a change of topology.
+
+        Args:
+            scores_max: about how many scores to compute in this slice; 20,000 take about a millisecond.
+
+        Returns:
+            How many slots are left in all tables in use, so that the caller knows whether to come again.
+        """
+        while scores_max > 0 and self._current.open_next():
+            scores_max -= self._config.partitions  # to derive a table takes about as long as that many scores
+        left = 0
+        for table in self._in_use():
+            before = table.scored
+            left += table.build(max(scores_max, 0))
+            scores_max -= table.scored - before
+        return left
+
+    def check(self) -> None:
+        """Asserts that tables belong to the topology and that the bound holds."""
+        assert self._tables is self._current.tables, "the short cut points elsewhere"
+        for placement in (self._current, self._previous):
+            assert len(placement.shared) <= self._config.placement_tables_max, "too many tables"
+            for kind, table in placement.tables.items():
+                hosts = sorted(member.authority for member in placement.hosts[kind])
+                assert [member.authority for member in table.members] == hosts, f"hosts of {kind}"
+        for table in self._in_use():
+            table.check()
+
+    def _in_use(self) -> Iterable[PartitionTable]:
+        if self._previous is self._current:
+            return tuple(self._current.shared.values())
+        return (*self._current.shared.values(), *self._previous.shared.values())
+
+    def _open(self, kind: str, key: str) -> PartitionTable:
+        table = self._current.table(kind)
+        if table is None:
+            raise self._refusal(kind, key)
+        return table
+
+    def _refusal(self, kind: str, key: str) -> NoSuchKind | TopologyUnavailable:
+        identity = f"{kind}/{key}"
+        snapshot = self.snapshot
+        if snapshot is None:
+            return TopologyUnavailable("no topology has arrived yet", identity=identity)
+        if not any(member.status is MemberStatus.UP for member in snapshot.members):
+            return TopologyUnavailable(f"no member is up at topology version {snapshot.version}", identity=identity)
+        out = [
+            f"{member.authority} ({'blocked' if member.authority in snapshot.blocked else member.status.name.lower()})"
+            for member in snapshot.members
+            if kind in member.kinds
+        ]
+        if out:
+            return TopologyUnavailable(f"its only hosts take no identities now: {_named(out)}", identity=identity)
+        return NoSuchKind(f"no member hosts it; hosted are: {_named(self.kinds) or 'none'}", identity=identity)
+
+
+def _named(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _NAMED_MAX} more" if len(listed) > _NAMED_MAX else ""
+    return ", ".join(listed[:_NAMED_MAX]) + more

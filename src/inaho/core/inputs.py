@@ -1,0 +1,149 @@
+"""What happens to a control plane: one closed union, `Input`.
+
+Only `Start`, `Tick`, `Received` and `LeaveRequested` are needed for correctness. The rest is evidence that a driver
+has anyway (a connection was reset, a dial was refused) and that makes detection faster and reasons truer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableSequence, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from inaho.core.messages import ControlMessage
+
+__all__ = [
+    "AuthorityAnswered",
+    "BlockNode",
+    "Connected",
+    "DialFailed",
+    "Disconnected",
+    "Drained",
+    "Input",
+    "LeaveRequested",
+    "LoopLag",
+    "RandomSource",
+    "Received",
+    "ResolveConflict",
+    "Start",
+    "Tick",
+    "UnblockNode",
+]
+
+Item = TypeVar("Item")
+
+
+class RandomSource(Protocol):
+    """Injected chance: one seeded `random.Random` per node satisfies it."""
+
+    def random(self) -> float:
+        """A float in [0, 1)."""
+        ...
+
+    def shuffle(self, items: MutableSequence[Any], /) -> None:
+        """Shuffles in place."""
+        ...
+
+    def sample(self, population: Sequence[Item], /, k: int) -> list[Item]:
+        """`k` distinct items."""
+        ...
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Begin to join through `seeds`, or found the cluster when they name nobody else."""
+
+    seeds: tuple[str, ...] = ()
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Time has passed; sent no later than `next_deadline()`."""
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A message from an authenticated peer, which is named by its connection."""
+
+    authority: str
+    node_id: str
+    message: ControlMessage
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """A connection to that node is open, whoever dialled."""
+
+    authority: str
+    node_id: str
+
+
+class Disconnected(msgspec.Struct, frozen=True):
+    """The last connection to that node ended: `reset`, `closed`, `refused_handshake`, …"""
+
+    authority: str
+    node_id: str
+    reason: str
+
+
+class DialFailed(msgspec.Struct, frozen=True):
+    """A dial of that authority failed: `refused`, `timeout`, `handshake`, `other`."""
+
+    authority: str
+    reason: str
+
+
+class AuthorityAnswered(msgspec.Struct, frozen=True):
+    """A dial of that authority reached this node id. Another one than expected proves that the old one is gone."""
+
+    authority: str
+    node_id: str
+
+
+class LeaveRequested(msgspec.Struct, frozen=True):
+    """Leave. The node stays `LEAVING` until `Drained`, at most for `hold_s` seconds; 0 does not wait."""
+
+    hold_s: float = 0.0
+
+
+class Drained(msgspec.Struct, frozen=True):
+    """Nothing is left on this node that a leave should wait for."""
+
+
+class LoopLag(msgspec.Struct, frozen=True):
+    """Measured lag of the event loop, seconds."""
+
+    lag_s: float
+
+
+class ResolveConflict(msgspec.Struct, frozen=True):
+    """An operator settles conflicting views with `authority`: keep ours, or yield and join theirs."""
+
+    authority: str
+    keep: bool
+
+
+class BlockNode(msgspec.Struct, frozen=True):
+    """An operator bars that authority from holding activations."""
+
+    authority: str
+
+
+class UnblockNode(msgspec.Struct, frozen=True):
+    """An operator lifts `BlockNode`."""
+
+    authority: str
+
+
+Input = (
+    Start
+    | Tick
+    | Received
+    | Connected
+    | Disconnected
+    | DialFailed
+    | AuthorityAnswered
+    | LeaveRequested
+    | Drained
+    | LoopLag
+    | ResolveConflict
+    | BlockNode
+    | UnblockNode
+)

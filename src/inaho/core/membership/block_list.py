@@ -1,0 +1,68 @@
+"""Which authorities an operator has barred, merged like the table: per authority the highest counter holds.
+
+Kept beside the members and not in them, because it outlives incarnations: a blocked node that restarts is blocked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from inaho.core.messages import BlockNotice
+
+__all__ = ["BlockList"]
+
+
+class BlockList:
+    """A last-writer-wins map with a counter per authority.
+
+    Args:
+        size_max: most authorities ever named; further ones are refused.
+    """
+
+    def __init__(self, size_max: int) -> None:
+        self._size_max = size_max
+        self._notices: dict[str, BlockNotice] = {}
+        # Sum of the counters: grows with every change, equal on equal lists.
+        self.version = 0
+
+    @property
+    def blocked(self) -> tuple[str, ...]:
+        """Authorities that may hold no activation, sorted."""
+        return tuple(sorted(notice.authority for notice in self._notices.values() if notice.blocked))
+
+    @property
+    def notices(self) -> tuple[BlockNotice, ...]:
+        """All notices, lifted ones included, sorted by authority."""
+        return tuple(self._notices[authority] for authority in sorted(self._notices))
+
+    def notice(self, authority: str) -> BlockNotice | None:
+        """What is known of that authority."""
+        return self._notices.get(authority)
+
+    def set(self, authority: str, blocked: bool) -> BlockNotice | None:
+        """An operator's word; None when it changes nothing or the list is full."""
+        held = self._notices.get(authority)
+        if blocked == (held is not None and held.blocked):
+            return None
+        notice = BlockNotice(authority, 1 if held is None else held.counter + 1, blocked)
+        return notice if self.merge((notice,)) else None
+
+    def merge(self, notices: Iterable[BlockNotice]) -> list[BlockNotice]:
+        """Takes over what is newer; at one counter a block beats its lifting. Returns what changed."""
+        changed: list[BlockNotice] = []
+        for notice in notices:
+            held = self._notices.get(notice.authority)
+            if held is None:
+                if len(self._notices) >= self._size_max:
+                    continue
+            elif (held.counter, held.blocked) >= (notice.counter, notice.blocked):
+                continue
+            self.version += notice.counter - (0 if held is None else held.counter)
+            self._notices[notice.authority] = notice
+            changed.append(notice)
+        return changed
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        assert len(self._notices) <= self._size_max
+        assert self.version == sum(notice.counter for notice in self._notices.values())

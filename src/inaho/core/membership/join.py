@@ -1,0 +1,177 @@
+"""Finding the cluster: seeds in turn, with back-off, until one admits us or we may found it ourselves.
+
+Who founds: a node whose seeds name nobody else, at once; else only the node that is the FIRST of its own seeds, when
+every other seed refuses the connection or nobody has admitted it for `found_after_s`. All other nodes wait for a
+cluster to appear. So two seeds that start together end as one cluster: the second never founds. Where the seed lists
+disagree and two found, gossip between seeds merges the two, since neither has removed anyone of the other.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from inaho.config import MembershipConfig
+from inaho.core.messages import JoinRefused
+from inaho.errors import IllegalTransition
+
+__all__ = ["Ask", "Fail", "Found", "JoinPhase", "Joiner"]
+
+BACKOFF_MAX: Final = 8
+
+JoinPhase = str
+IDLE: Final[JoinPhase] = "idle"
+SEEKING: Final[JoinPhase] = "seeking"
+DONE: Final[JoinPhase] = "done"
+FAILED: Final[JoinPhase] = "failed"
+
+TRANSITIONS: Final[dict[JoinPhase, tuple[JoinPhase, ...]]] = {
+    IDLE: (SEEKING,),
+    SEEKING: (DONE, FAILED),
+    DONE: (SEEKING,),
+    FAILED: (),
+}
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """Send a join request to that contact."""
+
+    authority: str
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Found the cluster."""
+
+
+class Fail(msgspec.Struct, frozen=True):
+    """Give up."""
+
+    code: str
+    reason: str
+
+
+class Joiner:
+    """The search of one node for its cluster.
+
+    Args:
+        authority: our own.
+        config: periods.
+    """
+
+    def __init__(self, authority: str, config: MembershipConfig) -> None:
+        self._authority = authority
+        self._config = config
+        self.phase = IDLE
+        self._contacts: tuple[str, ...] = ()
+        self._may_found_at: float | None = None
+        self._gives_up_at: float | None = None
+        self._next_at = 0.0
+        self._pause_s = config.join_retry_s
+        self._turn = 0
+        # Contacts asked in this search; only their answers count.
+        self._asked: dict[str, None] = {}
+        self._dial_refused: dict[str, None] = {}
+        self._failure: Fail | None = None
+        self._last_refusal = ""
+        self._again = False
+
+    def start(self, now: float, seeds: tuple[str, ...], others: tuple[str, ...] = (), again: bool = False) -> None:
+        """Begins a search.
+
+        Args:
+            seeds: as configured; their order decides who founds.
+            others: further contacts, asked before the seeds: former fellow members.
+            again: this node has been a member. It never gives up, and founds only after `join_timeout_s`.
+        """
+        self._become(SEEKING)
+        self._contacts = tuple(
+            authority for authority in dict.fromkeys((*others, *seeds)) if authority != self._authority
+        )
+        first = not seeds or seeds[0] == self._authority or all(seed == self._authority for seed in seeds)
+        self._may_found_at = None
+        if first:
+            wait_s = self._config.join_timeout_s if again else self._config.found_after_s
+            self._may_found_at = now + wait_s if self._contacts else now
+        self._gives_up_at = None if again else now + self._config.join_timeout_s
+        self._next_at, self._pause_s, self._turn = now, self._config.join_retry_s, 0
+        self._asked, self._dial_refused, self._failure, self._last_refusal = {}, {}, None, ""
+        self._again = again
+
+    def poll(self, now: float) -> Ask | Found | Fail | None:
+        """What to do now; ask again until it answers None."""
+        if self.phase is not SEEKING:
+            return None
+        if self._failure is not None or (self._gives_up_at is not None and now >= self._gives_up_at):
+            self._become(FAILED)
+            detail = f"; last: {self._last_refusal}" if self._last_refusal else ""
+            return self._failure or Fail("topology_unavailable", f"no seed admitted this node in time{detail}")
+        if self._may_found(now):
+            return Found()
+        if not self._contacts or now < self._next_at:
+            return None
+        authority = self._contacts[self._turn]
+        self._turn = (self._turn + 1) % len(self._contacts)
+        self._next_at = now + self._pause_s
+        if self._turn == 0:
+            self._pause_s = min(2 * self._pause_s, BACKOFF_MAX * self._config.join_retry_s)
+        self._asked[authority] = None
+        return Ask(authority)
+
+    def _may_found(self, now: float) -> bool:
+        if self._may_found_at is None:
+            return False
+        if now >= self._may_found_at:
+            return True
+        return not self._again and len(self._dial_refused) == len(self._contacts)
+
+    def dial_failed(self, now: float, authority: str, reason: str) -> None:
+        """A contact could not be dialled: the next one is asked at once, a round of failures backs off as usual."""
+        if self.phase is not SEEKING or authority not in self._asked:
+            return
+        self._last_refusal = f"{authority} could not be dialled ({reason})"
+        if reason == "refused":
+            self._dial_refused[authority] = None
+        if self._turn != 0:
+            self._next_at = now
+
+    def refused(self, now: float, authority: str, refusal: JoinRefused) -> None:
+        """A contact refused; unless it said that trying again is useless, the search goes on."""
+        if self.phase is not SEEKING or authority not in self._asked:
+            return
+        self._last_refusal = f"{authority}: {refusal.reason}"
+        self._dial_refused.pop(authority, None)
+        if not refusal.retriable and not self._again:
+            self._failure = Fail(refusal.code, refusal.reason)
+
+    def awaits(self, authority: str) -> bool:
+        """Whether an acceptance by that contact would be one that we asked for."""
+        return self.phase is SEEKING and authority in self._asked
+
+    def done(self) -> None:
+        """Admitted, founded, or called off.
+
+        Raises:
+            IllegalTransition: no search is going on.
+        """
+        self._become(DONE)
+
+    def next_deadline(self) -> float | None:
+        """When `poll` has something to do."""
+        if self.phase is not SEEKING:
+            return None
+        times = [self._next_at] if self._contacts else []
+        times.extend(at for at in (self._may_found_at, self._gives_up_at) if at is not None)
+        return min(times) if times else None
+
+    def _become(self, phase: JoinPhase) -> None:
+        if phase not in TRANSITIONS[self.phase]:
+            raise IllegalTransition(f"a joiner cannot go from {self.phase} to {phase}", authority=self._authority)
+        self.phase = phase
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        assert self.phase in TRANSITIONS
+        assert self._authority not in self._contacts
+        assert self._pause_s <= BACKOFF_MAX * self._config.join_retry_s
+        assert not self._contacts or 0 <= self._turn < len(self._contacts)

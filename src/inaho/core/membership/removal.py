@@ -1,0 +1,51 @@
+"""When an unreachable member is removed, and by whom.
+
+Everybody sees the same unreachable member, and one statement is enough. So members take turns: the first by authority
+when the time is up, each further one an interval later, if it still stands. Why not one leader: it may be the one that
+died.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["RemovalClock"]
+
+RANK_MAX: Final = 3
+
+
+class RemovalClock:
+    """Members that are unreachable, with when each is to be removed by this node.
+
+    Args:
+        wait_s: see `MembershipConfig.remove_unreachable_after_s`.
+        turn_s: between the turns of two members.
+    """
+
+    def __init__(self, wait_s: float, turn_s: float) -> None:
+        self._wait_s = wait_s
+        self._turn_s = turn_s
+        self._due: dict[str, float] = {}
+
+    def watch(self, now: float, authority: str, rank: int) -> None:
+        """The member became unreachable; `rank` counts the members whose turn is before ours."""
+        self._due.setdefault(authority, now + self._wait_s + self._turn_s * min(rank, RANK_MAX))
+
+    def forget(self, authority: str) -> None:
+        """The member is back or removed."""
+        self._due.pop(authority, None)
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self._due.clear()
+
+    def due(self, now: float) -> list[str]:
+        """Members that this node removes now."""
+        ready = [authority for authority, at in self._due.items() if at <= now]
+        for authority in ready:
+            del self._due[authority]
+        return ready
+
+    def next_deadline(self) -> float | None:
+        """When the next one is due."""
+        return min(self._due.values(), default=None)

@@ -1,0 +1,316 @@
+"""What every node has said about the members, merged.
+
+Each node numbers its own statements. Of all statements about an authority the table keeps the one that wins by
+`precedence`, and per origin how far its statements are covered (the digest). Two tables that cover the same are equal,
+whatever order, losses and repetitions brought them there; two that do not differ by ranges, which deltas carry.
+Outdone statements are not kept: what outdid them travels too, so ranges are sparse and the table is as large as the
+cluster, not as its history.
+
+Why not vector clocks per record: a record has one natural owner, and its incarnation orders what is said of it. Why
+versions at all, and not only the records: a digest of versions finds what a peer lacks without listing the table.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import xxhash
+
+from inaho.config import MembershipConfig
+from inaho.core.membership.block_list import BlockList
+from inaho.core.membership.delta import Applied, Change, MissingRange, Refusal, to_digest
+from inaho.core.membership.member import advance, is_live
+from inaho.core.membership.precedence import stronger
+from inaho.core.membership.tombstones import Tombstones
+from inaho.core.messages import Entry, MembershipDelta, TableSnapshot
+from inaho.errors import IllegalTransition
+from inaho.types import Member, MemberStatus
+
+__all__ = ["MembershipTable"]
+
+_encode = msgspec.msgpack.Encoder().encode
+_MASK: Final = 2**64 - 1
+
+
+class MembershipTable:
+    """The merged table of one node.
+
+    Args:
+        node_id: whose table it is: the origin of what `author` says.
+        config: bounds and periods.
+    """
+
+    def __init__(self, node_id: str, config: MembershipConfig) -> None:
+        self.node_id = node_id
+        self.blocks = BlockList(config.members_max)
+        self.tombstones = Tombstones(config.tombstone_s, config.tombstones_max)
+        self._config = config
+        # Winning statement per authority, tombstones included.
+        self._entries: dict[str, Entry] = {}
+        # The same statements by who made them; empty maps are kept out.
+        self._by_origin: dict[str, dict[str, Entry]] = {}
+        # How far each origin is covered, and the sum of it.
+        self._covered: dict[str, int] = {}
+        self._covered_sum = 0
+        # What forgotten origins had contributed to `version`, so that it never falls.
+        self._base = 0
+        # Sum of the hashes of live records, modulo 2**64: kept up with each change instead of computed anew.
+        self._hash = 0
+        self._live: dict[str, Member] = {}
+        # Authority of each live node id.
+        self._authority_of: dict[str, str] = {}
+        self._sorted: tuple[Member, ...] | None = ()
+
+    # What it says.
+
+    @property
+    def version(self) -> int:
+        """Grows with every change; equal on nodes that have converged."""
+        return self._base + self._covered_sum + self.blocks.version
+
+    @property
+    def live(self) -> tuple[Member, ...]:
+        """All that are not removed, sorted by authority."""
+        if self._sorted is None:
+            self._sorted = tuple(self._live[authority] for authority in sorted(self._live))
+        return self._sorted
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def get(self, authority: str) -> Member | None:
+        """The record that holds for that authority, removed ones included."""
+        entry = self._entries.get(authority)
+        return None if entry is None else entry.member
+
+    def entry(self, authority: str) -> Entry | None:
+        """The statement that holds for that authority."""
+        return self._entries.get(authority)
+
+    def find(self, node_id: str) -> Member | None:
+        """The live member of that node id."""
+        authority = self._authority_of.get(node_id)
+        return None if authority is None else self._live[authority]
+
+    def removed(self, node_id: str, incarnation: int) -> bool:
+        """Whether that incarnation of that node is known to be removed or replaced."""
+        return self.tombstones.removed(node_id, incarnation)
+
+    def covered(self, origin: str) -> int:
+        """How far the statements of `origin` are covered."""
+        return self._covered.get(origin, 0)
+
+    def digest(self, now: float) -> dict[str, int]:
+        """How far each origin is covered. Origins that are about to be forgotten are left out, lest they return."""
+        stale = self.tombstones.fading(now)
+        if not stale:
+            return dict(self._covered)
+        return {origin: version for origin, version in self._covered.items() if origin not in stale}
+
+    def content_hash(self) -> int:
+        """xxh3_64 over the canonical msgpack of each live record and of the block list, summed modulo 2**64.
+
+        Equal on two tables exactly when they show the same members and blocks (but for hash collisions). Tombstones
+        do not count, since each node forgets them by its own clock.
+        """
+        notices = self.blocks.notices
+        return (self._hash + xxhash.xxh3_64_intdigest(_encode(notices))) & _MASK if notices else self._hash
+
+    # What others are told.
+
+    def delta(self, now: float, origin: str, from_version: int) -> MembershipDelta:
+        """All that still matters of what `origin` said after `from_version`."""
+        stale = self.tombstones.fading(now)
+        kept = self._by_origin.get(origin, {})
+        entries = [
+            entry
+            for entry in kept.values()
+            if entry.version > from_version
+            and not (entry.member.status is MemberStatus.REMOVED and entry.member.node_id in stale)
+        ]
+        entries.sort(key=_version_of)
+        return MembershipDelta(origin, from_version, max(from_version, self.covered(origin)), tuple(entries))
+
+    def snapshot(self, now: float) -> TableSnapshot:
+        """The whole table, for a joiner (SPEC CL-1.5) or a peer with which deltas did not settle a difference."""
+        stale = self.tombstones.fading(now)
+        entries = tuple(
+            self._entries[authority]
+            for authority in sorted(self._entries)
+            if is_live(self._entries[authority].member) or self._entries[authority].member.node_id not in stale
+        )
+        return TableSnapshot(self.version, to_digest(self.digest(now)), entries, self.blocks.notices)
+
+    # What changes it.
+
+    def author(self, now: float, member: Member, reason: str = "", voices: tuple[str, ...] = ()) -> Change:
+        """Says something about a subject, as this node.
+
+        Raises:
+            IllegalTransition: not allowed after what holds now; nothing changed.
+        """
+        before = self.get(member.authority)
+        advance(before, member)
+        if before is not None and not stronger(member, before):
+            raise IllegalTransition("a stronger record holds", authority=member.authority)
+        reason_against = self._out_of_bounds(before, member)
+        if reason_against:
+            raise IllegalTransition(reason_against, authority=member.authority)
+        entry = Entry(self.node_id, self.covered(self.node_id) + 1, member, reason, voices)
+        self._cover(self.node_id, entry.version, now)
+        self._store(now, entry)
+        return Change(before, entry)
+
+    def apply(self, now: float, delta: MembershipDelta) -> Applied:
+        """Merges a range of one origin; stale ranges change nothing, a gap is reported."""
+        applied = Applied()
+        covered = self.covered(delta.origin)
+        if delta.to_version <= covered:
+            return applied
+        if delta.from_version > covered:
+            applied.gaps.append(MissingRange(delta.origin, covered, delta.from_version))
+            return applied
+        if not self._knowable(delta.origin):
+            return applied
+        reach = delta.to_version
+        for entry in sorted(delta.entries, key=_version_of):
+            if entry.origin != delta.origin or not covered < entry.version <= delta.to_version:
+                continue
+            if not self._merge(now, entry, applied):
+                # Covered only up to the refused statement: it is offered again, and may fit by then.
+                reach = entry.version - 1
+                break
+        self._advance(now, delta.origin, reach, applied)
+        return applied
+
+    def merge(self, now: float, snapshot: TableSnapshot) -> Applied:
+        """Merges a whole table."""
+        applied = Applied()
+        held_back: dict[str, int] = {}
+        for entry in snapshot.entries:
+            if not self._merge(now, entry, applied):
+                held_back[entry.origin] = min(held_back.get(entry.origin, entry.version), entry.version)
+        for line in snapshot.versions:
+            reach = min(line.version, held_back.get(line.origin, line.version + 1) - 1)
+            if self._knowable(line.origin):
+                self._advance(now, line.origin, reach, applied)
+        return applied
+
+    def adopt_version(self, version: int) -> None:
+        """Raises `version` to that of a peer with an equal table, whose forgotten origins counted for more."""
+        self._base += max(0, version - self.version)
+
+    def continue_from(self, covered: int, version: int) -> None:
+        """Carries this node's own numbering and version over into a fresh table, when it joins again."""
+        self._cover(self.node_id, max(covered, self.covered(self.node_id)))
+        self.adopt_version(version)
+
+    def expire(self, now: float) -> None:
+        """Forgets tombstones and origins that are old enough."""
+        for node_id in self.tombstones.expire(now):
+            covered = self._covered.pop(node_id, 0)
+            self._covered_sum -= covered
+            self._base += covered
+            for authority, entry in [*self._entries.items()]:
+                if entry.member.node_id == node_id and entry.member.status is MemberStatus.REMOVED:
+                    self._unlink(entry)
+                    del self._entries[authority]
+
+    def next_deadline(self) -> float | None:
+        """When the next tombstone is to be forgotten."""
+        return self.tombstones.next_deadline()
+
+    # The parts of a merge.
+
+    def _merge(self, now: float, entry: Entry, applied: Applied) -> bool:
+        """Takes over one statement if it wins; False when it is out of bounds."""
+        member = entry.member
+        before = self.get(member.authority)
+        if before is not None and not stronger(member, before):
+            return True
+        reason = self._out_of_bounds(before, member)
+        if reason:
+            applied.refused.append(Refusal(entry, reason))
+            return False
+        self._store(now, entry)
+        applied.changes.append(Change(before, entry))
+        return True
+
+    def _out_of_bounds(self, before: Member | None, member: Member) -> str:
+        if before is not None and member.incarnation > before.incarnation + self._config.incarnation_jump_max:
+            return f"incarnation {member.incarnation} is too far above {before.incarnation}"
+        if is_live(member) and not is_live(before) and len(self._live) >= self._config.members_max:
+            return "the table is full (membership.members_max)"
+        return ""
+
+    def _store(self, now: float, entry: Entry) -> None:
+        authority, member = entry.member.authority, entry.member
+        held = self._entries.get(authority)
+        if held is not None:
+            self._unlink(held)
+            if held.member.node_id != member.node_id:
+                self.tombstones.bury(now, held.member)
+        self._entries[authority] = entry
+        self._by_origin.setdefault(entry.origin, {})[authority] = entry
+        if is_live(member):
+            self._live[authority] = member
+            self._authority_of[member.node_id] = authority
+            self._sorted = None
+            self._hash = (self._hash + _hash_of(member)) & _MASK
+            self.tombstones.lift(member)
+        else:
+            self.tombstones.bury(now, member)
+
+    def _unlink(self, entry: Entry) -> None:
+        """Takes a statement out of the indexes and the hash; `_entries` is the caller's."""
+        authority = entry.member.authority
+        kept = self._by_origin[entry.origin]
+        del kept[authority]
+        if not kept:
+            del self._by_origin[entry.origin]
+        if self._live.pop(authority, None) is not None:
+            self._hash = (self._hash - _hash_of(entry.member)) & _MASK
+            if self._authority_of.get(entry.member.node_id) == authority:
+                del self._authority_of[entry.member.node_id]
+            self._sorted = None
+
+    def _advance(self, now: float, origin: str, reach: int, applied: Applied) -> None:
+        covered = self.covered(origin)
+        if reach > covered:
+            applied.advanced[origin] = covered
+            self._cover(origin, reach, now)
+
+    def _cover(self, origin: str, version: int, now: float | None = None) -> None:
+        self._covered_sum += version - self._covered.get(origin, 0)
+        self._covered[origin] = version
+        if now is not None and origin != self.node_id and self.find(origin) is None:
+            self.tombstones.orphan(now, origin)
+
+    def _knowable(self, origin: str) -> bool:
+        """Whether there is room for one more origin."""
+        bound = self._config.members_max + self._config.tombstones_max
+        return origin in self._covered or len(self._covered) < bound
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        assert self._covered_sum == sum(self._covered.values())
+        assert self._hash == sum(_hash_of(member) for member in self._live.values()) & _MASK
+        assert sum(len(kept) for kept in self._by_origin.values()) == len(self._entries)
+        assert len(self._live) <= self._config.members_max
+        for authority, entry in self._entries.items():
+            assert entry.member.authority == authority
+            assert self._by_origin[entry.origin][authority] is entry
+            assert (authority in self._live) == is_live(entry.member)
+        for node_id, authority in self._authority_of.items():
+            assert self._live[authority].node_id == node_id
+        self.tombstones.check()
+        self.blocks.check()
+
+
+def _version_of(entry: Entry) -> int:
+    return entry.version
+
+
+def _hash_of(member: Member) -> int:
+    return xxhash.xxh3_64_intdigest(_encode(member))

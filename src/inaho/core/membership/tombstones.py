@@ -1,0 +1,99 @@
+"""Which nodes are gone, for a bounded time.
+
+A removed incarnation must be remembered, or late news would revive it; and not for ever, or the table would grow with
+every restart. Two ages make forgetting safe: from half the time on a tombstone is no longer told (it fades), after all
+of it it is dropped. Without the first, two nodes that forget at different moments would teach it to each other anew.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from inaho.types import Member
+
+__all__ = ["Tombstones"]
+
+_NEVER: Final = -1
+
+
+class Tombstone(msgspec.Struct, frozen=True):
+    """One node that is gone.
+
+    Attributes:
+        since: when this node learnt of it, seconds.
+        incarnation: the highest that is gone; -1 for an origin of statements that was never seen as a member.
+    """
+
+    since: float
+    incarnation: int
+
+
+class Tombstones:
+    """Node ids that are gone, oldest first.
+
+    Args:
+        keep_s: how long each is remembered.
+        size_max: bound; beyond it the oldest is forgotten at the next `expire`.
+    """
+
+    def __init__(self, keep_s: float, size_max: int) -> None:
+        self._keep_s = keep_s
+        self._size_max = size_max
+        self._stones: dict[str, Tombstone] = {}
+
+    def __len__(self) -> int:
+        return len(self._stones)
+
+    def bury(self, now: float, member: Member) -> None:
+        """Remembers that this incarnation is gone."""
+        known = self._stones.pop(member.node_id, None)
+        incarnation = member.incarnation if known is None else max(known.incarnation, member.incarnation)
+        self._stones[member.node_id] = Tombstone(now, incarnation)
+
+    def orphan(self, now: float, node_id: str) -> None:
+        """Remembers an origin that is no member, so that it is forgotten in time."""
+        self._stones.setdefault(node_id, Tombstone(now, _NEVER))
+
+    def lift(self, member: Member) -> None:
+        """The node is back under a higher incarnation."""
+        known = self._stones.get(member.node_id)
+        if known is not None and known.incarnation < member.incarnation:
+            del self._stones[member.node_id]
+
+    def removed(self, node_id: str, incarnation: int) -> bool:
+        """Whether that incarnation is gone."""
+        stone = self._stones.get(node_id)
+        return stone is not None and stone.incarnation >= incarnation
+
+    def fading(self, now: float) -> frozenset[str]:
+        """Node ids that are no longer told to others."""
+        faded: list[str] = []
+        for node_id, stone in self._stones.items():
+            if now - stone.since < self._keep_s / 2:
+                break
+            faded.append(node_id)
+        return frozenset(faded)
+
+    def expire(self, now: float) -> list[str]:
+        """Forgets what is old enough, and the oldest above the bound; returns their node ids."""
+        gone: list[str] = []
+        for node_id, stone in self._stones.items():
+            if len(self._stones) - len(gone) <= self._size_max and now - stone.since < self._keep_s:
+                break
+            gone.append(node_id)
+        for node_id in gone:
+            del self._stones[node_id]
+        return gone
+
+    def next_deadline(self) -> float | None:
+        """When the oldest is to be forgotten; at once when there are too many."""
+        for stone in self._stones.values():
+            return stone.since if len(self._stones) > self._size_max else stone.since + self._keep_s
+        return None
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        ages = [stone.since for stone in self._stones.values()]
+        assert ages == sorted(ages)

@@ -1,0 +1,88 @@
+"""From the table to what placement and routing see, gathered over one update period (SPEC CL-1).
+
+The first change opens a period; at its end there is one snapshot for all that happened in it, and none if it undid
+itself. Why not at once: a start of seven nodes would rebuild ownership seven times on each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+import xxhash
+
+from inaho.types import Member, MemberStatus, TopologySnapshot
+
+__all__ = ["TopologyPublisher", "topology_hash"]
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def topology_hash(members: Iterable[Member], blocked: Iterable[str]) -> int:
+    """Hash of what ownership depends on; equal hashes mean equal owners.
+
+    Args:
+        members: in any order; only those that are `UP` and not blocked count.
+        blocked: authorities that may hold no activation.
+
+    Returns:
+        xxh3_64 over canonical msgpack, 0 to 2**64 - 1.
+    """
+    barred = frozenset(blocked)
+    rows = sorted(
+        (member.authority, member.node_id, list(member.kinds), member.weight)
+        for member in members
+        if member.status is MemberStatus.UP and member.authority not in barred
+    )
+    return xxhash.xxh3_64_intdigest(_encode(rows))
+
+
+class TopologyPublisher:
+    """Decides when a new snapshot is due.
+
+    Args:
+        update_period_s: see `MembershipConfig.update_period_s`.
+    """
+
+    def __init__(self, update_period_s: float) -> None:
+        self._update_period_s = update_period_s
+        self._due: float | None = None
+        self.latest = TopologySnapshot(0, topology_hash((), ()), ())
+
+    def changed(self, now: float) -> None:
+        """Notes that the table may look different; opens a period unless one is open."""
+        if self._due is None:
+            self._due = now + self._update_period_s
+
+    def hurry(self, now: float) -> None:
+        """Ends the open period at once, or opens and ends one: for the first snapshot after a join."""
+        self._due = now
+
+    def next_deadline(self) -> float | None:
+        """When the open period ends; None when none is open."""
+        return self._due
+
+    def poll(
+        self, now: float, version: int, members: tuple[Member, ...], blocked: tuple[str, ...]
+    ) -> TopologySnapshot | None:
+        """The snapshot to apply, when a period has ended and something changed in it."""
+        if self._due is None or now < self._due:
+            return None
+        self._due = None
+        before = self.latest
+        if members == before.members and blocked == before.blocked:
+            self._stamp(version)
+            return None
+        self.latest = TopologySnapshot(version, topology_hash(members, blocked), members, blocked)
+        return self.latest
+
+    def _stamp(self, version: int) -> None:
+        """The same members under a later version: not an update, but converged nodes show the same number."""
+        if version != self.latest.version:
+            self.latest = msgspec.structs.replace(self.latest, version=version)
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        authorities = [member.authority for member in self.latest.members]
+        assert authorities == sorted(authorities)
+        assert all(member.status is not MemberStatus.REMOVED for member in self.latest.members)

@@ -1,0 +1,301 @@
+"""What control planes say to each other: one closed union, `ControlMessage`.
+
+The transport authenticates a connection and names the peer (authority and node id), so a message repeats its sender
+only where it is relayed. Every message that is part of a conversation starts with the sender's `Mark`: two integers
+tell whether two tables agree, so that agreement costs no digest.
+
+Sequences are bounded when a message is decoded, by the hard limits below, and again when it is received, by the
+configuration (`within_bounds`). Why both: the decoder has no configuration, and a configured cluster is smaller.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from inaho.types import Member
+
+__all__ = [
+    "Accusation",
+    "BlockNotice",
+    "ControlMessage",
+    "Digest",
+    "Entry",
+    "FullTable",
+    "Gossip",
+    "GossipAck",
+    "JoinAccepted",
+    "JoinRefused",
+    "JoinRequest",
+    "Mark",
+    "MembershipDelta",
+    "News",
+    "OriginVersion",
+    "Probe",
+    "ProbeAck",
+    "ProbeRequest",
+    "ProbeResponse",
+    "TableSnapshot",
+    "ViewVerdict",
+    "within_bounds",
+]
+
+SEQUENCE_MAX: Final = 65_536
+VOICES_MAX: Final = 8
+TEXT_MAX: Final = 1_024
+
+Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One statement: what `origin` said about one member, as the `version`-th thing it said.
+
+    Attributes:
+        origin: node id of the author.
+        version: counts the statements of that author, from 1.
+        member: the subject as the author sees it.
+        reason: why, for events: `dead`, `wedged`, `busy`, `silent`, `left`, `replaced`, …
+        voices: node ids that accused it, when the statement is an accusation that was carried.
+    """
+
+    origin: Text
+    version: Count
+    member: Member
+    reason: Text = ""
+    voices: Annotated[tuple[Text, ...], msgspec.Meta(max_length=VOICES_MAX)] = ()
+
+
+class MembershipDelta(msgspec.Struct, frozen=True, array_like=True):
+    """All that still matters of what `origin` said after `from_version`, up to and with `to_version`.
+
+    Sparse: a statement that a later one outdid is left out, so `entries` may be shorter than the range, or empty.
+    """
+
+    origin: Text
+    from_version: Count
+    to_version: Count
+    entries: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=SEQUENCE_MAX)] = ()
+
+
+class OriginVersion(msgspec.Struct, frozen=True, array_like=True):
+    """How much of what `origin` said is known: one line of a digest."""
+
+    origin: Text
+    version: Count
+
+
+class BlockNotice(msgspec.Struct, frozen=True, array_like=True):
+    """An operator's word on whether an authority may hold activations; the higher `counter` wins."""
+
+    authority: Text
+    counter: Count
+    blocked: bool
+
+
+class Accusation(msgspec.Struct, frozen=True, array_like=True):
+    """`accuser` could not reach this incarnation. News, not a statement: it lapses unless it is carried."""
+
+    authority: Text
+    node_id: Text
+    incarnation: Count
+    accuser: Text
+    reason: Text
+
+
+class TableSnapshot(msgspec.Struct, frozen=True, array_like=True):
+    """A whole table: the winning statement about every subject, and how far each origin is covered."""
+
+    version: Count
+    versions: Annotated[tuple[OriginVersion, ...], msgspec.Meta(max_length=SEQUENCE_MAX)]
+    entries: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=SEQUENCE_MAX)]
+    blocks: Annotated[tuple[BlockNotice, ...], msgspec.Meta(max_length=SEQUENCE_MAX)] = ()
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """Where the sender stands.
+
+    Attributes:
+        incarnation: of the sender.
+        version: of its table; equal when converged.
+        content_hash: of its table; equal means equal members.
+        lag_s: its event-loop lag, seconds.
+    """
+
+    incarnation: Count
+    version: Count
+    content_hash: Annotated[int, msgspec.Meta(ge=0)]
+    lag_s: float = 0.0
+
+
+class News(msgspec.Struct, frozen=True, array_like=True):
+    """What rides on other messages, within `gossip.push_bytes_max`."""
+
+    deltas: Annotated[tuple[MembershipDelta, ...], msgspec.Meta(max_length=SEQUENCE_MAX)] = ()
+    accusations: Annotated[tuple[Accusation, ...], msgspec.Meta(max_length=SEQUENCE_MAX)] = ()
+    blocks: Annotated[tuple[BlockNotice, ...], msgspec.Meta(max_length=SEQUENCE_MAX)] = ()
+
+
+class JoinRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Asks a member for admission. `member.incarnation` is the least that the joiner can accept."""
+
+    member: Member
+
+
+class JoinAccepted(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Admits: `member` is the joiner under its new incarnation, `table` the newest table (SPEC CL-1.5)."""
+
+    member: Member
+    table: TableSnapshot
+
+
+class JoinRefused(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Refuses. `authority_holder` is the node id that holds the authority, where that is the reason."""
+
+    code: Text
+    reason: Text
+    retriable: bool
+    authority_holder: Text = ""
+
+
+class Probe(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Are you there? Meant for the node `target`; another node at that authority does not answer for it."""
+
+    sequence: Count
+    target: Text
+    mark: Mark
+    news: News = News()
+
+
+class ProbeAck(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """I am. `target` is the node id that answers."""
+
+    sequence: Count
+    target: Text
+    mark: Mark
+    news: News = News()
+
+
+class ProbeRequest(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Please probe `target` at `authority` for me."""
+
+    sequence: Count
+    authority: Text
+    target: Text
+    mark: Mark
+
+
+class ProbeResponse(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """What came of a `ProbeRequest`. Not reached is an answer too: it shows that the asker is not deaf."""
+
+    sequence: Count
+    target: Text
+    reached: bool
+
+
+class Gossip(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """Pushes news and asks for what the sender lacks: `wants` says how far it has got with those origins."""
+
+    mark: Mark
+    news: News = News()
+    wants: Annotated[tuple[OriginVersion, ...], msgspec.Meta(max_length=SEQUENCE_MAX)] = ()
+
+
+class GossipAck(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """Acknowledges a push with where the receiver now stands, and what it lacks."""
+
+    mark: Mark
+    wants: Annotated[tuple[OriginVersion, ...], msgspec.Meta(max_length=SEQUENCE_MAX)] = ()
+
+
+class Digest(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """The sender's whole digest; answered with what it lacks and what the receiver lacks."""
+
+    mark: Mark
+    versions: Annotated[tuple[OriginVersion, ...], msgspec.Meta(max_length=SEQUENCE_MAX)]
+
+
+class FullTable(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """The sender's whole table, when deltas did not settle a difference. `reply` asks for the other one."""
+
+    mark: Mark
+    table: TableSnapshot
+    reply: bool
+
+
+class ViewVerdict(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """Tells a node that it has no place in the sender's view, with what is needed to settle whose view holds.
+
+    Attributes:
+        member: the recipient as the sender has it, removed or unreachable.
+        members: authorities that are up in the sender's view, sorted.
+        seeds: as the sender is configured.
+        rule: `operator` when an operator has decided for the sender; else empty.
+    """
+
+    member: Member
+    members: Annotated[tuple[Text, ...], msgspec.Meta(max_length=SEQUENCE_MAX)]
+    seeds: Annotated[tuple[Text, ...], msgspec.Meta(max_length=SEQUENCE_MAX)]
+    rule: Text = ""
+
+
+ControlMessage = (
+    JoinRequest
+    | JoinAccepted
+    | JoinRefused
+    | Probe
+    | ProbeAck
+    | ProbeRequest
+    | ProbeResponse
+    | Gossip
+    | GossipAck
+    | Digest
+    | FullTable
+    | ViewVerdict
+)
+"""Closed: a new message is a new tag here and a new handler in `core.node`."""
+
+
+def within_bounds(message: ControlMessage, sequence_max: int) -> str:
+    """Says which sequence of `message` is longer than `sequence_max`; empty when none is."""
+    match message:
+        case Probe() | ProbeAck():
+            return _oversized_news(message.news, sequence_max)
+        case Gossip():
+            return _oversized_news(message.news, sequence_max) or _oversized("wants", message.wants, sequence_max)
+        case GossipAck():
+            return _oversized("wants", message.wants, sequence_max)
+        case Digest():
+            return _oversized("versions", message.versions, sequence_max)
+        case FullTable() | JoinAccepted():
+            return _oversized_table(message.table, sequence_max)
+        case ViewVerdict():
+            return _oversized("members", message.members, sequence_max) or _oversized(
+                "seeds", message.seeds, sequence_max
+            )
+        case _:
+            return ""
+
+
+def _oversized(name: str, items: tuple[object, ...], sequence_max: int) -> str:
+    return f"{name} has {len(items)} items, more than {sequence_max}" if len(items) > sequence_max else ""
+
+
+def _oversized_news(news: News, sequence_max: int) -> str:
+    entries = sum(len(delta.entries) for delta in news.deltas)
+    if entries > sequence_max:
+        return f"deltas have {entries} entries, more than {sequence_max}"
+    return (
+        _oversized("deltas", news.deltas, sequence_max)
+        or _oversized("accusations", news.accusations, sequence_max)
+        or _oversized("blocks", news.blocks, sequence_max)
+    )
+
+
+def _oversized_table(table: TableSnapshot, sequence_max: int) -> str:
+    return (
+        _oversized("versions", table.versions, sequence_max)
+        or _oversized("entries", table.entries, sequence_max)
+        or _oversized("blocks", table.blocks, sequence_max)
+    )

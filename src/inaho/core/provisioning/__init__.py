@@ -1,0 +1,1 @@
+"""Topology from outside: descriptors, snapshots, provider health and fail-over."""

@@ -1,0 +1,1 @@
+"""Rules of a call: schema agreement, retries, turns and deadlines."""

@@ -1,0 +1,134 @@
+"""Which failures may be tried again, and after how long.
+
+The intuition: whether a call may be repeated depends on two things only. Did it certainly not run (the one who
+refused it says so in the error), or does it not matter if it runs twice (the method is `idempotent`)? And would it
+help, that is, does waiting change the answer? The table below gives the second per code; the error gives the first.
+
+Why a table and not a flag on the classes: errors arrive from other releases, by code, and an operator asks "what is
+retried" and should find one answer in one place. A code that is not in it is not retried.
+
+The pause is exponential with jitter in its upper half: callers that failed together come back apart, and none comes
+back at once (Brooker, "Exponential Backoff And Jitter", 2015, "equal jitter"; full jitter from 0 spreads better
+and lets some hit again a node that is still busy taking over).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from inaho.errors import InahoError, InvalidConfig
+
+__all__ = ["RETRY_RULES", "RetryPolicy", "RetryRule", "may_retry"]
+
+_DOUBLINGS_MAX: Final = 64
+"""2**64 times any base exceeds any cap; without a limit the power would overflow."""
+
+
+class RetryRule(enum.Enum):
+    """What the table says of a code."""
+
+    REFUSED = "refused"
+    """Waiting helps. Retry if the error says that the call did not run, or the method is idempotent."""
+
+    IN_DOUBT = "in_doubt"
+    """Waiting helps, but the call may have run whatever the error says. Retry if the method is idempotent."""
+
+    FINAL = "final"
+    """The answer would be the same, or the caller must decide. Never retry."""
+
+
+RETRY_RULES: Final[Mapping[str, RetryRule]] = MappingProxyType(
+    {
+        # Another node, or the same a moment later, will take the call.
+        "blocked": RetryRule.REFUSED,
+        "ownership_changed": RetryRule.REFUSED,
+        "pending": RetryRule.REFUSED,
+        "quarantined": RetryRule.REFUSED,
+        "shutting_down": RetryRule.REFUSED,
+        "topology_unavailable": RetryRule.REFUSED,
+        "unreachable": RetryRule.REFUSED,
+        # Nobody knows whether it ran (SPEC VA-3.2; DESIGN: a timeout is "unknown").
+        "storage_failed": RetryRule.IN_DOUBT,
+        "timeout": RetryRule.IN_DOUBT,
+        # The method ran in an activation that was stale; its successor has the newer state.
+        "state_conflict": RetryRule.IN_DOUBT,
+        # The node asks for less work. A retry is more: the caller has to slow down, and must be told.
+        "mailbox_full": RetryRule.FINAL,
+        "overloaded": RetryRule.FINAL,
+        # Wrong whenever it is asked.
+        "call_cycle": RetryRule.FINAL,
+        "frame_too_large": RetryRule.FINAL,
+        "invalid_arguments": RetryRule.FINAL,
+        "invalid_pid": RetryRule.FINAL,
+        "no_such_kind": RetryRule.FINAL,
+        "no_such_method": RetryRule.FINAL,
+        "schema_mismatch": RetryRule.FINAL,
+        "serialization_failed": RetryRule.FINAL,
+        # The user's own code has answered: its exception is the result.
+        "activation_failed": RetryRule.FINAL,
+        "remote_error": RetryRule.FINAL,
+    }
+)
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How often and when a call is tried again. Defaults are those of `config.RpcConfig` (SPEC VA-3.2).
+
+    Attributes:
+        attempts: tries in all; 1 means no retry.
+        base_s: the first pause at its longest; doubles with every further attempt.
+        max_s: the longest pause; at least `base_s`.
+
+    Raises:
+        InvalidConfig: a value is out of range.
+    """
+
+    attempts: int = 3
+    base_s: float = 0.05
+    max_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise InvalidConfig(f"RetryPolicy.attempts must be at least 1, not {self.attempts}")
+        if not self.base_s > 0:
+            raise InvalidConfig(f"RetryPolicy.base_s must be above 0, not {self.base_s}")
+        if not self.max_s >= self.base_s:
+            raise InvalidConfig(f"RetryPolicy.max_s ({self.max_s}) must be at least base_s ({self.base_s})")
+
+    def delay_s(self, attempt: int, random_unit: float) -> float:
+        """The pause before the next attempt, in seconds: half to the whole of `min(max_s, base_s * 2**(attempt-1))`.
+
+        Args:
+            attempt: number of attempts that have failed, from 1.
+            random_unit: a random number from 0 to 1, drawn by the caller.
+
+        Raises:
+            ValueError: `attempt` is below 1 or `random_unit` out of range.
+        """
+        if attempt < 1:
+            raise ValueError(f"attempt must be at least 1, not {attempt}")
+        if not 0.0 <= random_unit <= 1.0:
+            raise ValueError(f"random_unit must be from 0 to 1, not {random_unit}")
+        whole = min(self.max_s, self.base_s * 2.0 ** min(attempt - 1, _DOUBLINGS_MAX))
+        return whole * (0.5 + 0.5 * random_unit)
+
+
+def may_retry(error: InahoError, idempotent: bool) -> bool:
+    """Whether a call that failed with `error` may be sent again. It says nothing of attempts left or the deadline.
+
+    `overloaded` is never retried, though it was refused before it ran: a caller that wants to wait and try again can,
+    and one that does not is not made to add to the load.
+
+    Args:
+        error: of the last attempt.
+        idempotent: whether the method is declared so.
+    """
+    rule = RETRY_RULES.get(error.code, RetryRule.FINAL)
+    if rule is RetryRule.FINAL:
+        return False
+    return idempotent or (rule is RetryRule.REFUSED and not error.maybe_executed)

@@ -1,0 +1,244 @@
+"""How one node sees the cluster: the table, and what follows from each change of it.
+
+All statements, our own and others', go through `absorb`. So whatever changes a record also tells gossip, detection,
+removal, topology and the event stream, in that order, and no handler can forget one of them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from inaho.config import ClusterConfig
+from inaho.core.detection.detector import Detector
+from inaho.core.effects import Outbox
+from inaho.core.gossip.engine import GossipEngine
+from inaho.core.gossip.rumours import retransmit_limit
+from inaho.core.inputs import RandomSource
+from inaho.core.membership.delta import Applied, Change
+from inaho.core.membership.member import is_live, with_status
+from inaho.core.membership.removal import RemovalClock
+from inaho.core.membership.table import MembershipTable
+from inaho.core.membership.topology import TopologyPublisher
+from inaho.core.messages import Mark, MembershipDelta, News, OriginVersion, TableSnapshot
+from inaho.events import (
+    BlockListChanged,
+    MemberEvent,
+    MemberJoining,
+    MemberLeaving,
+    MemberReachable,
+    MemberRemoved,
+    MemberUnreachable,
+    MemberUp,
+    StatementRefused,
+    SuspicionCleared,
+)
+from inaho.types import Member, MemberStatus
+
+__all__ = ["ClusterView"]
+
+NO_NEWS: Final = News()
+
+_EVENTS: Final[dict[MemberStatus, type[MemberEvent]]] = {
+    MemberStatus.JOINING: MemberJoining,
+    MemberStatus.UP: MemberUp,
+    MemberStatus.LEAVING: MemberLeaving,
+    MemberStatus.UNREACHABLE: MemberUnreachable,
+    MemberStatus.REMOVED: MemberRemoved,
+}
+
+
+class ClusterView:
+    """The view of one node.
+
+    Args:
+        config: all groups.
+        me: this node as it describes itself.
+        random: injected chance.
+        outbox: where effects go.
+    """
+
+    def __init__(self, config: ClusterConfig, me: Member, random: RandomSource, outbox: Outbox) -> None:
+        self.config = config
+        self.me = me
+        self.outbox = outbox
+        self.table = MembershipTable(me.node_id, config.membership)
+        self.engine = GossipEngine(config.gossip, random)
+        self.detector = Detector(me.node_id, config.detection, config.membership.members_max, random, self, outbox)
+        self.removal = RemovalClock(config.membership.remove_unreachable_after_s, config.detection.probe_interval_s)
+        self.topology = TopologyPublisher(config.membership.update_period_s)
+        # Changes of our own record by others, and whether somebody accuses us: for the node to answer.
+        self.own_changes: list[Change] = []
+        self.accused = False
+        self.now = 0.0
+        # Event-loop lag that we report, seconds.
+        self.lag_s = 0.0
+        self._others: tuple[Member, ...] = ()
+        self._others_of: tuple[Member, ...] = ()
+
+    # What it shows.
+
+    def others(self) -> tuple[Member, ...]:
+        """Live members but this node, sorted by authority."""
+        live = self.table.live
+        if live is not self._others_of:
+            self._others_of = live
+            self._others = tuple(member for member in live if member.authority != self.me.authority)
+        return self._others
+
+    def peers(self) -> tuple[str, ...]:
+        """Authorities of the others that are not unreachable."""
+        return tuple(member.authority for member in self.others() if member.status < MemberStatus.UNREACHABLE)
+
+    def get(self, authority: str) -> Member | None:
+        """The record of that authority."""
+        return self.table.get(authority)
+
+    def mark(self) -> Mark:
+        """Where this node stands."""
+        return Mark(self.me.incarnation, self.table.version, self.table.content_hash(), self.lag_s)
+
+    def same(self, mark: Mark) -> bool:
+        """Whether the sender of that mark has our table."""
+        return mark.version == self.table.version and mark.content_hash == self.table.content_hash()
+
+    def delta(self, origin: str, from_version: int) -> MembershipDelta:
+        """What still matters of an origin."""
+        return self.table.delta(self.now, origin, from_version)
+
+    def collect(self, copies: int, limit: int) -> News:
+        """News for `copies` peers."""
+        return self.engine.rumours.collect(limit, copies, self.delta) if self.engine.rumours else NO_NEWS
+
+    def piggyback(self, node_id: str) -> News:
+        """News to ride on a message to that node; an accused hears of it first."""
+        against = self.engine.rumours.accusations_of(node_id)
+        limit = retransmit_limit(self.config.gossip.retransmit_factor, len(self.table))
+        news = self.collect(1, limit)
+        suspicion = None if against else self.detector.suspicions.get(self._authority(node_id))
+        if suspicion is not None:
+            against = suspicion.as_accusations()
+        told = {(accusation.node_id, accusation.accuser) for accusation in news.accusations}
+        missing = tuple(item for item in against if (item.node_id, item.accuser) not in told)
+        return News(news.deltas, news.accusations + missing, news.blocks) if missing else news
+
+    def _authority(self, node_id: str) -> str:
+        member = self.table.find(node_id)
+        return "" if member is None else member.authority
+
+    # What changes it.
+
+    def say(self, now: float, member: Member, reason: str = "", voices: tuple[str, ...] = ()) -> None:
+        """States something as this node and tells the others."""
+        covered = self.table.covered(self.table.node_id)
+        change = self.table.author(now, member, reason, voices)
+        if member.node_id == self.me.node_id:
+            self.me = member
+        self.absorb(now, Applied([change], {self.table.node_id: covered}))
+
+    def learn(self, now: float, news: News) -> tuple[OriginVersion, ...]:
+        """Takes over news; returns what is missing before it, to be asked for."""
+        wants: list[OriginVersion] = []
+        for delta in news.deltas:
+            applied = self.table.apply(now, delta)
+            wants.extend(OriginVersion(gap.origin, gap.from_version) for gap in applied.gaps)
+            self.absorb(now, applied)
+        for notice in self.table.blocks.merge(news.blocks):
+            self.engine.blocked(now, notice)
+            self.topology.changed(now)
+            self.outbox.publish(BlockListChanged(authority=notice.authority, blocked=notice.blocked))
+        for accusation in news.accusations:
+            if accusation.node_id == self.me.node_id:
+                self.accused = self.accused or accusation.incarnation >= self.me.incarnation
+            else:
+                self.detector.on_accusation(now, accusation)
+        return tuple(wants)
+
+    def merge(self, now: float, snapshot: TableSnapshot) -> None:
+        """Takes over a whole table."""
+        self.absorb(now, self.table.merge(now, snapshot))
+        self.learn(now, News(blocks=snapshot.blocks))
+
+    def block(self, now: float, authority: str, blocked: bool) -> None:
+        """An operator's word."""
+        notice = self.table.blocks.set(authority, blocked)
+        if notice is not None:
+            self.engine.blocked(now, notice)
+            self.topology.changed(now)
+            self.outbox.publish(BlockListChanged(authority=authority, blocked=blocked))
+
+    def absorb(self, now: float, applied: Applied) -> None:
+        """Draws the consequences of changes."""
+        for origin, from_version in applied.advanced.items():
+            self.engine.news_of(now, origin, from_version)
+        for change in applied.changes:
+            self._consider(now, change)
+        for refusal in applied.refused:
+            entry = refusal.entry
+            self.outbox.publish(
+                StatementRefused(authority=entry.member.authority, origin=entry.origin, reason=refusal.reason)
+            )
+        if applied.advanced or applied.changes:
+            self.topology.changed(now)
+
+    def _consider(self, now: float, change: Change) -> None:
+        before, after = change.before, change.after
+        self._announce(now, change)
+        if after.authority == self.me.authority:
+            self.own_changes.append(change)
+            return
+        replaced = before is not None and before.node_id != after.node_id
+        if before is not None and (replaced or after.incarnation > before.incarnation or not is_live(after)):
+            self.engine.rumours.forget_accused(before.node_id)
+            self.detector.suspicions.forget(after.authority)
+        if replaced or not is_live(after):
+            self.detector.forget(after.authority)
+            self.engine.forget(after.authority)
+        if after.status is MemberStatus.UNREACHABLE:
+            self.detector.suspicions.forget(after.authority)
+            self.engine.forget(after.authority)
+            self.removal.watch(now, after.authority, self._rank())
+        else:
+            self.removal.forget(after.authority)
+
+    def _rank(self) -> int:
+        """How many reachable members come before us, by authority."""
+        return sum(1 for authority in self.peers() if authority < self.me.authority)
+
+    def _announce(self, now: float, change: Change) -> None:
+        before, after, reason = change.before, change.after, change.entry.reason
+        if before is not None and before.node_id != after.node_id and is_live(before):
+            gone = with_status(before, MemberStatus.REMOVED)
+            self.outbox.publish(MemberRemoved(member=gone, reason="replaced"))
+        same_node = before is not None and before.node_id == after.node_id
+        if same_node and before is not None and before.status is after.status:
+            if self.detector.suspicions.forget(after.authority) is not None:
+                self.outbox.publish(SuspicionCleared(member=after, reason=reason or "refuted"))
+            return
+        if before is None and not is_live(after):
+            return
+        if same_node and before is not None and before.status is MemberStatus.UNREACHABLE and after.status in (
+            MemberStatus.UP,
+            MemberStatus.LEAVING,
+        ):
+            reason = self.detector.evidence.returned(after.authority, after.node_id) or reason
+            self.outbox.publish(MemberReachable(member=after, reason=reason))
+            return
+        self.outbox.publish(_EVENTS[after.status](member=after, reason=reason))
+
+    def reset(self, now: float) -> None:
+        """Forgets the cluster but not our own numbering: we were removed and join again."""
+        old = self.table
+        self.table = MembershipTable(self.me.node_id, self.config.membership)
+        self.table.continue_from(old.covered(old.node_id), old.version)
+        self.engine.reset()
+        self.detector.stop()
+        self.removal.clear()
+        self.own_changes.clear()
+        self.accused = False
+
+    def check(self) -> None:
+        """Asserts the invariants of all parts."""
+        self.table.check()
+        self.engine.check()
+        self.detector.check()
+        self.topology.check()

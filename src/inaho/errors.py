@@ -1,0 +1,445 @@
+"""The one tree of errors.
+
+Every error says what happened (`reason`), to which identity or authority, whether the call may have run
+(`maybe_executed`, what a caller must know before it tries again) and what to do about it (`advice`). `code` is
+stable and is what crosses the wire, so that a caller in another process catches the same class.
+
+Why one flat tree and not builtin exceptions: a retry policy, an alert and a person all ask the same three
+questions, and can only ask them of a type that answers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+__all__ = [
+    "ActivationFailed",
+    "ActorFailed",
+    "ActorStopped",
+    "AuthenticationFailed",
+    "AuthorityInUse",
+    "Blocked",
+    "BridgeCreateFailed",
+    "CallCycle",
+    "FrameTooLarge",
+    "IllegalTransition",
+    "InahoError",
+    "InvalidArguments",
+    "InvalidConfig",
+    "InvalidGrain",
+    "InvalidPid",
+    "JoinRefused",
+    "MailboxFull",
+    "NameInUse",
+    "NoSuchKind",
+    "NoSuchMethod",
+    "Overloaded",
+    "OwnershipChanged",
+    "Pending",
+    "ProtocolViolation",
+    "Quarantined",
+    "RemoteError",
+    "SchemaMismatch",
+    "SerializationFailed",
+    "ShuttingDown",
+    "StateConflict",
+    "StateTooLarge",
+    "StatusStore",
+    "StorageFailed",
+    "Timeout",
+    "TopologyUnavailable",
+    "Unreachable",
+    "VersionMismatch",
+    "WrongCluster",
+    "WrongIncarnation",
+    "error_from_code",
+]
+
+
+class InahoError(Exception):
+    """Base of everything that inaho raises.
+
+    Args:
+        reason: what happened, one sentence that a person can act on.
+        identity: the grain or actor concerned, as `Kind/key` or a path; empty when none is.
+        authority: the node concerned, as `host:port`; empty when none is.
+        maybe_executed: whether the work may have run. `None` takes the default of the class.
+    """
+
+    code: ClassVar[str] = "error"
+    advice: ClassVar[str] = ""
+    maybe_executed_default: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        identity: str = "",
+        authority: str = "",
+        maybe_executed: bool | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.identity = identity
+        self.authority = authority
+        self.maybe_executed = self.maybe_executed_default if maybe_executed is None else maybe_executed
+
+    def __str__(self) -> str:
+        where = " at ".join(part for part in (self.identity, self.authority) if part)
+        text = f"{where}: {self.reason}" if where else self.reason
+        if self.maybe_executed:
+            text += " (the call may have run)"
+        return f"{text}; {self.advice}" if self.advice else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.reason, self.identity, self.authority, self.maybe_executed)
+
+
+def _rebuild(kind: type[InahoError], reason: str, identity: str, authority: str, executed: bool) -> InahoError:
+    error = kind.__new__(kind)
+    InahoError.__init__(error, reason, identity=identity, authority=authority, maybe_executed=executed)
+    return error
+
+
+# Calls and placement (SPEC VA-3, CL-6).
+
+
+class Timeout(InahoError, TimeoutError):  # noqa: N818  names are the specification's
+    """The deadline passed before an answer came. Whether the method ran is unknown."""
+
+    code = "timeout"
+    advice = "retry only if the method is idempotent, or allow it more time"
+    maybe_executed_default = True
+
+
+class Blocked(InahoError):
+    """The owner is on the block list and may hold no activation."""
+
+    code = "blocked"
+    advice = "retry after the next topology"
+
+
+class ShuttingDown(InahoError):
+    """The node is leaving and takes no new work; another node will."""
+
+    code = "shutting_down"
+    advice = "retry; another member takes over"
+
+
+class OwnershipChanged(InahoError):
+    """The node that was asked does not own the identity (any more)."""
+
+    code = "ownership_changed"
+    advice = "refresh the topology and retry"
+
+
+class NoSuchKind(InahoError):
+    """No member of the cluster, or not the member that was asked, hosts the kind."""
+
+    code = "no_such_kind"
+    advice = "pass the class to join(grains=[…]) on at least one member"
+
+
+class NoSuchMethod(InahoError):
+    """The kind has no such method on the node that was asked."""
+
+    code = "no_such_method"
+    advice = "check the name, and that all nodes run the same release of the class"
+
+
+class Unreachable(InahoError):
+    """No connection to the node, or it broke. `maybe_executed` tells whether the call had been sent."""
+
+    code = "unreachable"
+    advice = "retry when the membership has settled"
+
+
+class Quarantined(InahoError):
+    """The authority is quarantined; nothing is sent to it until it is released."""
+
+    code = "quarantined"
+    advice = "wait for the release, or release it by hand"
+
+
+class Overloaded(InahoError):
+    """A bounded queue is full. The call was refused before it ran."""
+
+    code = "overloaded"
+    advice = "slow down, or raise the named bound"
+
+
+class SchemaMismatch(InahoError):
+    """Caller and callee disagree about the method's signature or the schema version."""
+
+    code = "schema_mismatch"
+    advice = "deploy the same version of the class on both sides"
+
+
+class InvalidArguments(InahoError, TypeError):
+    """Arguments do not fit the method's signature. The method did not run."""
+
+    code = "invalid_arguments"
+    advice = "correct the arguments"
+
+
+class SerializationFailed(InahoError):
+    """A value cannot be encoded or decoded; only this call fails."""
+
+    code = "serialization_failed"
+    advice = "use types that msgspec knows, dataclasses or pydantic models"
+
+
+class FrameTooLarge(SerializationFailed):
+    """An encoded message exceeds `transport.frame_bytes_max`."""
+
+    code = "frame_too_large"
+    advice = "stream it in parts, or raise transport.frame_bytes_max on every node"
+
+
+class Pending(InahoError):
+    """The activation lease is being granted to someone else; ask again."""
+
+    code = "pending"
+    advice = "retry after a short wait"
+
+
+class CallCycle(InahoError):
+    """The call would wait for a turn that is waiting for this very call. `reason` names the cycle."""
+
+    code = "call_cycle"
+    advice = "break the cycle, make the kind reentrant, or send without waiting for the answer"
+
+
+class ActivationFailed(InahoError):
+    """The grain could not be activated: its state did not load or `on_activate` raised."""
+
+    code = "activation_failed"
+    advice = "see the cause; the next call tries again"
+
+
+class RemoteError(InahoError):
+    """An exception of a type that is not registered here was raised by a grain.
+
+    Attributes:
+        type_name: qualified name of the exception's class where it was raised.
+        message: its text.
+        remote_traceback: formatted traceback of the callee; may be empty.
+    """
+
+    code = "remote_error"
+    maybe_executed_default = True
+
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        identity: str = "",
+        authority: str = "",
+        maybe_executed: bool | None = None,
+        type_name: str = "",
+        message: str = "",
+        remote_traceback: str = "",
+    ) -> None:
+        text = reason or (f"{type_name}: {message}" if type_name else message)
+        super().__init__(text, identity=identity, authority=authority, maybe_executed=maybe_executed)
+        self.type_name = type_name
+        self.message = message
+        self.remote_traceback = remote_traceback
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}\n{self.remote_traceback}" if self.remote_traceback else text
+
+
+# State (SPEC CL-5, DESIGN "Leases and fencing").
+
+
+class StorageFailed(InahoError):
+    """The storage did not answer or refused. Whether a save was committed is unknown."""
+
+    code = "storage_failed"
+    advice = "check the storage; load again before saving"
+    maybe_executed_default = True
+
+
+class StateConflict(InahoError):
+    """A conditional save lost: another activation has saved since, or holds a newer epoch."""
+
+    code = "state_conflict"
+    advice = "the activation is stale; call again to reach its successor"
+
+
+class StateTooLarge(StorageFailed):
+    """An encoded state exceeds `storage.data_bytes_max`. Nothing was sent to the storage."""
+
+    code = "state_too_large"
+    advice = "keep less in one grain, or raise storage.data_bytes_max"
+    maybe_executed_default = False
+
+
+# Connections and membership (SPEC CL-1, CL-4, CL-6.1).
+
+
+class ProtocolViolation(InahoError):
+    """The peer sent bytes that no correct node sends."""
+
+    code = "protocol_violation"
+    advice = "check that the peer is an inaho node of a compatible release"
+
+
+class AuthenticationFailed(InahoError):
+    """The peer could not prove that it knows the cluster's secret, or TLS failed."""
+
+    code = "authentication_failed"
+    advice = "use the same secret or certificate authority on every node"
+
+
+class WrongCluster(InahoError):
+    """The peer belongs to a cluster of another name."""
+
+    code = "wrong_cluster"
+    advice = "use the same cluster name on every node"
+
+
+class WrongIncarnation(InahoError):
+    """The process that was looked for is gone: another one lives at its authority (SPEC CL-4.1).
+
+    Attributes:
+        node_id: of the process that answered, proven by its handshake; empty when nothing proved it.
+    """
+
+    code = "wrong_incarnation"
+    advice = "forget the old node; dial again without expecting it"
+    node_id: str = ""
+
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        identity: str = "",
+        authority: str = "",
+        maybe_executed: bool | None = None,
+        node_id: str = "",
+    ) -> None:
+        super().__init__(reason, identity=identity, authority=authority, maybe_executed=maybe_executed)
+        self.node_id = node_id
+
+
+class VersionMismatch(InahoError):
+    """No protocol or schema version in common with the peer."""
+
+    code = "version_mismatch"
+    advice = "upgrade the older side first to a release that speaks both"
+
+
+class JoinRefused(InahoError):
+    """The cluster did not admit this node."""
+
+    code = "join_refused"
+    advice = "see the reason"
+
+
+class AuthorityInUse(InahoError):
+    """The address to bind is taken."""
+
+    code = "authority_in_use"
+    advice = "choose another port, or end the process that holds it"
+
+
+class TopologyUnavailable(InahoError):
+    """No topology: no seed answered, or every provider is gone."""
+
+    code = "topology_unavailable"
+    advice = "check the seeds and the network"
+
+
+class IllegalTransition(InahoError):
+    """A state machine was asked for a transition that its table does not allow. Nothing changed."""
+
+    code = "illegal_transition"
+
+
+class InvalidPid(InahoError):
+    """A Pid or path does not parse; `reason` names the part."""
+
+    code = "invalid_pid"
+
+
+# Installation (SPEC BS-1) and definitions.
+
+
+class InvalidConfig(InahoError, ValueError):
+    """A setting is missing, unknown or out of range; `reason` names it and its bounds."""
+
+    code = "invalid_config"
+
+
+class InvalidGrain(InahoError, TypeError):
+    """A grain class cannot be served: a signature or type in it cannot cross the wire."""
+
+    code = "invalid_grain"
+
+
+class BridgeCreateFailed(InahoError):
+    """The partition bridge could not be created; nothing was enabled."""
+
+    code = "bridge_create_failed"
+
+
+class StatusStore(InahoError):
+    """The bootstrap status store failed, which blocks the start."""
+
+    code = "status_store"
+
+
+# The local actor system.
+
+
+class NameInUse(InahoError):
+    """A sibling actor or an extension of that name exists; it stays as it was."""
+
+    code = "name_in_use"
+    advice = "choose another name, or wait for the other to terminate"
+
+
+class MailboxFull(Overloaded):
+    """The actor's bounded mailbox refused the message."""
+
+    code = "mailbox_full"
+    advice = "slow down, or raise the mailbox's capacity"
+
+
+class ActorStopped(InahoError):
+    """The actor that was asked has stopped, or stops before it comes to the message."""
+
+    code = "actor_stopped"
+    advice = "watch the actor to learn of its end, and ask its successor"
+
+
+class ActorFailed(InahoError):
+    """The actor raised while it worked on the message; `__cause__` has its exception."""
+
+    code = "actor_failed"
+    advice = "see the cause"
+    maybe_executed_default = True
+
+
+def _collect(kind: type[InahoError], table: dict[str, type[InahoError]]) -> dict[str, type[InahoError]]:
+    table[kind.code] = kind
+    for child in kind.__subclasses__():
+        _collect(child, table)
+    return table
+
+
+_BY_CODE: Final = _collect(InahoError, {})
+
+
+def error_from_code(
+    code: str, reason: str, *, identity: str = "", authority: str = "", maybe_executed: bool = False
+) -> InahoError:
+    """Builds the error of `code`, as received from a peer; an unknown code becomes `RemoteError`."""
+    kind = _BY_CODE.get(code)
+    if kind is None:
+        reason = f"unknown error code {code!r}: {reason}"
+        return RemoteError(reason, identity=identity, authority=authority, maybe_executed=maybe_executed)
+    return kind(reason, identity=identity, authority=authority, maybe_executed=maybe_executed)

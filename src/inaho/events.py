@@ -1,0 +1,274 @@
+"""What the event stream carries.
+
+Every event is a frozen Struct with the kind and key or the authority concerned and the outcome. `at` is the time
+of the publishing node in Unix seconds; whoever publishes stamps it, and the pure core leaves it at 0 for the
+runtime to fill in.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from inaho.types import ClusterIdentity, Member, Pid, TopologySnapshot
+
+__all__ = [
+    "ActivationFailed",
+    "ActivationPassivated",
+    "ActivationStarted",
+    "ActivationTerminated",
+    "ActorFailed",
+    "AuthorityCollision",
+    "BlockListChanged",
+    "CallFailed",
+    "ConnectionClosed",
+    "ConnectionOpened",
+    "ConnectionRefused",
+    "ConvergenceDelayed",
+    "ConvergenceReached",
+    "DeadLetter",
+    "Event",
+    "MemberJoining",
+    "MemberLeaving",
+    "MemberReachable",
+    "MemberRemoved",
+    "MemberSuspected",
+    "MemberUnreachable",
+    "MemberUp",
+    "NodePaused",
+    "PidInvalidated",
+    "SelfRemoved",
+    "SerializationFailure",
+    "StatementRefused",
+    "SuspicionCleared",
+    "TopologyChanged",
+    "ViewConflict",
+    "ViewRefused",
+]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all events.
+
+    Attributes:
+        at: Unix seconds on the publishing node; 0 until published.
+        cause: id of the input that led to it, for following a log back; empty when none is.
+    """
+
+    at: float = 0.0
+    cause: str = ""
+
+
+class MemberEvent(Event, frozen=True, kw_only=True):
+    """Base of what happens to one member: `member` as it is after the change, and why."""
+
+    member: Member
+    reason: str = ""
+
+    @property
+    def authority(self) -> str:
+        return self.member.authority
+
+
+class MemberJoining(MemberEvent, frozen=True, kw_only=True):
+    """A node was admitted and is not yet up."""
+
+
+class MemberUp(MemberEvent, frozen=True, kw_only=True):
+    """A member is up and may own identities."""
+
+
+class MemberLeaving(MemberEvent, frozen=True, kw_only=True):
+    """A member has said that it leaves; it gets no new identities."""
+
+
+class MemberUnreachable(MemberEvent, frozen=True, kw_only=True):
+    """A member missed its probes and did not refute in time."""
+
+
+class MemberReachable(MemberEvent, frozen=True, kw_only=True):
+    """An unreachable member refuted and is back under a higher incarnation."""
+
+
+class MemberRemoved(MemberEvent, frozen=True, kw_only=True):
+    """A member left or was removed; final for its incarnation."""
+
+
+class SelfRemoved(MemberEvent, frozen=True, kw_only=True):
+    """This node learnt that the others removed it; its activations stop."""
+
+
+class AuthorityCollision(Event, frozen=True, kw_only=True):
+    """A second live node claims an authority (SPEC CL-1.4). It was refused."""
+
+    authority: str
+    node_id: str
+    claimed_by: str
+    reason: str
+
+
+class MemberSuspected(MemberEvent, frozen=True, kw_only=True):
+    """A member did not answer; it has a few seconds to refute. `reason`: dead, wedged, busy or silent."""
+
+    voices: int = 1
+
+
+class SuspicionCleared(MemberEvent, frozen=True, kw_only=True):
+    """A suspicion ended without harm: the member refuted it, or nobody confirmed it."""
+
+
+class NodePaused(Event, frozen=True, kw_only=True):
+    """This process did not run for `gap_s` seconds (stopped, swapped out, suspended); it blames nobody for it."""
+
+    gap_s: float
+
+
+class BlockListChanged(Event, frozen=True, kw_only=True):
+    """An authority was barred from holding activations, or is allowed to again."""
+
+    authority: str
+    blocked: bool
+
+
+class StatementRefused(Event, frozen=True, kw_only=True):
+    """A statement about a member was out of bounds and was not taken over; `origin` made it."""
+
+    authority: str
+    origin: str
+    reason: str
+
+
+class ConvergenceReached(Event, frozen=True, kw_only=True):
+    """News has reached the peers that were asked: `elapsed_s` from the first change to agreement (SPEC CL-7.5)."""
+
+    elapsed_s: float
+    version: int
+
+
+class ConvergenceDelayed(Event, frozen=True, kw_only=True):
+    """News is not agreed on after `gossip.convergence_s`; `behind` are peers known to differ."""
+
+    elapsed_s: float
+    behind: tuple[str, ...]
+
+
+class ViewRefused(Event, frozen=True, kw_only=True):
+    """Two views were settled and one lost (SPEC CL-7.4): `refused` is `theirs` or `ours`, by `rule`."""
+
+    authority: str
+    refused: str
+    rule: str
+
+
+class ViewConflict(Event, frozen=True, kw_only=True):
+    """Two views exclude each other and no rule settles it: an operator must (`ResolveConflict`)."""
+
+    authority: str
+    reason: str
+
+
+class TopologyChanged(Event, frozen=True, kw_only=True):
+    """A new topology, one per update period however many changes it gathers (SPEC CL-1)."""
+
+    snapshot: TopologySnapshot
+
+
+class ConnectionOpened(Event, frozen=True, kw_only=True):
+    """A connection was authenticated."""
+
+    authority: str
+    node_id: str
+
+
+class ConnectionClosed(Event, frozen=True, kw_only=True):
+    """A connection ended; `reason` tells how."""
+
+    authority: str
+    node_id: str
+    reason: str
+
+
+class ConnectionRefused(Event, frozen=True, kw_only=True):
+    """A handshake failed, in or out: wrong secret, wrong cluster, garbage, no common version."""
+
+    authority: str
+    code: str
+    reason: str
+
+
+class IdentityEvent(Event, frozen=True, kw_only=True):
+    """Base of what happens to one identity."""
+
+    identity: ClusterIdentity
+
+
+class ActivationStarted(IdentityEvent, frozen=True, kw_only=True):
+    """A grain was activated on this node."""
+
+    pid: Pid
+    epoch: int
+
+
+class ActivationFailed(IdentityEvent, frozen=True, kw_only=True):
+    """An activation did not come up; `reason` has the exception."""
+
+    reason: str
+
+
+class ActivationPassivated(IdentityEvent, frozen=True, kw_only=True):
+    """An idle activation was unloaded."""
+
+    idle_s: float
+
+
+class ActivationTerminated(IdentityEvent, frozen=True, kw_only=True):
+    """An activation ended; `reason` tells why (idle, moved, stopped, failed, shutdown)."""
+
+    reason: str
+
+
+class PidInvalidated(Event, frozen=True, kw_only=True):
+    """Entries left the PidCache: one identity, or all of an authority (then `key` is empty)."""
+
+    kind: str
+    key: str
+    authority: str
+    reason: str
+    count: int = 1
+
+
+class CallFailed(IdentityEvent, frozen=True, kw_only=True):
+    """A call failed for a reason that is not the user's exception."""
+
+    method: str
+    code: str
+    reason: str
+
+
+class SerializationFailure(IdentityEvent, frozen=True, kw_only=True):
+    """A message could not be encoded or decoded; only that call failed (SPEC CL-6.4)."""
+
+    method: str
+    direction: str
+    reason: str
+
+
+class ActorFailed(Event, frozen=True, kw_only=True):
+    """A local actor raised, and what its supervisor made of it.
+
+    `directive` is `resume`, `restart`, `stop`, `escalate`, or `ignore` for a hook that failed while the actor ended
+    anyway. `at_root`: the failure was escalated past the topmost actor, which is stopped for it.
+    """
+
+    path: str
+    reason: str
+    directive: str
+    at_root: bool = False
+
+
+class DeadLetter(Event, frozen=True, kw_only=True):
+    """A message that reached nobody."""
+
+    recipient: str
+    sender: str
+    message: object
+    reason: str

@@ -1,0 +1,1 @@
+"""Metrics, tracing, alerts and the audit log."""

@@ -1,0 +1,49 @@
+"""The only place where the runtime reads clocks and entropy.
+
+Everything else asks the loop (`loop.time()`) or is given what it needs, so that a virtual-time loop and a seed are
+enough to repeat a run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from typing import Protocol
+
+__all__ = ["Entropy", "SeededEntropy", "SystemEntropy", "unix_time"]
+
+
+class Entropy(Protocol):
+    """Where a node's randomness comes from."""
+
+    random: random.Random
+
+    def token(self, size: int) -> bytes:
+        """`size` bytes that nobody can predict."""
+        ...
+
+
+class SystemEntropy:
+    """Entropy of the operating system."""
+
+    def __init__(self) -> None:
+        self.random = random.Random(os.urandom(16))  # noqa: S311  jitter and shuffling, no secrets
+
+    def token(self, size: int) -> bytes:
+        return os.urandom(size)
+
+
+class SeededEntropy:
+    """Repeatable entropy, for simulation only."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)  # noqa: S311  repeatable on purpose
+
+    def token(self, size: int) -> bytes:
+        return self.random.randbytes(size)
+
+
+def unix_time() -> float:
+    """Seconds since 1970, for events and logs."""
+    return time.time()

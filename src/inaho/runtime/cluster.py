@@ -1,0 +1,346 @@
+"""`Cluster`, what a process sees of the cluster, and the two ways in: `join` (a member) and `connect` (a client).
+
+Both are sugar over the extension (`runtime.bootstrap`): they make an actor system with nothing on it but the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from inaho.actor import ActorSystem
+from inaho.authority import parse_authority
+from inaho.config import ClusterConfig, TlsConfig
+from inaho.core.identity.identity import validate_key, validate_kind
+from inaho.errors import InvalidArguments, InvalidConfig, InvalidGrain
+from inaho.events import Event
+from inaho.runtime.grain import Grain, GrainKind
+from inaho.runtime.method import GrainMethod
+from inaho.runtime.ref import make_reference
+from inaho.runtime.turns import CURRENT, Scope
+from inaho.storage import MemoryStorage, SqliteStorage, Storage
+from inaho.types import Member
+
+if TYPE_CHECKING:
+    from inaho.runtime.clock import Entropy
+    from inaho.runtime.node import Node
+    from inaho.runtime.transport import Transport
+
+__all__ = ["Cluster", "Joining", "connect", "deadline", "join", "open_storage_of"]
+
+G = TypeVar("G", bound=Grain[Any])
+E = TypeVar("E", bound=Event)
+
+
+class Cluster:
+    """One process's place in the cluster. Made by `join`, `connect` or `ClusterExtension`.
+
+    Args:
+        node: the runtime.
+        system: the actor system that it is installed on.
+        close: ends the system, when this object made it.
+    """
+
+    def __init__(self, node: Node, system: ActorSystem) -> None:
+        self._node = node
+        self._system = system
+        node.cluster = self
+
+    @property
+    def system(self) -> ActorSystem:
+        """The actor system, for local actors beside the grains."""
+        return self._system
+
+    @property
+    def config(self) -> ClusterConfig:
+        """The settings in force."""
+        return self._node.config
+
+    @property
+    def authority(self) -> str:
+        """`host:port` of this node, with the real port; empty for a client."""
+        return self._node.authority
+
+    @property
+    def self(self) -> Member:
+        """This node as a member.
+
+        Raises:
+            InvalidConfig: this is a client.
+        """
+        driver = self._node.driver
+        if driver is None:
+            raise InvalidConfig("a client is no member of the cluster")
+        return driver.control.member
+
+    def members(self) -> tuple[Member, ...]:
+        """All members that are not removed, sorted by authority, as this node sees them now."""
+        topology = self._node.topology
+        return () if topology is None else topology.members
+
+    def grain(self, kind: type[G], key: str, *, timeout: float | None = None, retry: bool = True) -> G:
+        """A reference to the grain of that kind and key, wherever it is. Costs no message; the grain need not exist.
+
+        Args:
+            kind: its class. This process need not host it.
+            key: 1 to 1,024 bytes of text.
+            timeout: seconds for every call of this reference, above 0; None takes the method's or `rpc.timeout_s`.
+            retry: whether calls that were certainly not run are tried again until their deadline.
+
+        Returns:
+            A reference typed as the class: its methods run on the grain.
+
+        Raises:
+            InvalidGrain: `kind` is not a grain class.
+            InvalidArguments: the key is no key, or the time-out is not above 0.
+        """
+        described = getattr(kind, "inaho_kind", None)
+        if not isinstance(described, GrainKind):
+            raise InvalidGrain(f"{kind!r} is not a Grain class")
+        validate_key(key)
+        if timeout is not None and not timeout > 0:
+            raise InvalidArguments(f"timeout must be above 0 seconds, not {timeout}")
+        host = self._node.hosts.get(described.name)
+        if host is None or host.kind is not described:
+            host = self._node.add_kind(described, hosted=False)
+        reference: G = make_reference(host, key, timeout_s=timeout, retry=retry)
+        return reference
+
+    async def call(self, kind: str, key: str, method: str, *arguments: Any, timeout: float | None = None) -> Any:
+        """Calls a method by names, for tools that do not have the class. Arguments are positional and plain data.
+
+        Raises:
+            NoSuchKind, NoSuchMethod, SchemaMismatch: as told by the node that hosts it.
+            InahoError: as any call.
+        """
+        reference, described = self._by_name(kind, key, method, len(arguments), timeout, stream=False)
+        from inaho.runtime.ref import invoke
+
+        return await invoke(reference, described, arguments, plain=False)
+
+    def stream(
+        self, kind: str, key: str, method: str, *arguments: Any, timeout: float | None = None
+    ) -> AsyncIterator[Any]:
+        """As `call`, for a method that is a stream."""
+        reference, described = self._by_name(kind, key, method, len(arguments), timeout, stream=True)
+        from inaho.runtime.ref import invoke_stream
+
+        return invoke_stream(reference, described, arguments, plain=False)
+
+    def _by_name(
+        self, kind: str, key: str, method: str, arity: int, timeout: float | None, *, stream: bool
+    ) -> tuple[Any, GrainMethod]:
+        validate_kind(kind)
+        validate_key(key)
+        host = self._node.hosts.get(kind)
+        if host is None:
+            host = self._node.add_kind(GrainKind.unknown(kind), hosted=False)
+        if host.kind.cls is not Grain:  # the class is here: its own method knows the types
+            known = host.kind.methods.get(method)
+            if known is not None and known.arity == arity and known.stream == stream:
+                return make_reference(host, key, timeout_s=timeout, retry=True), known
+        return (
+            make_reference(host, key, timeout_s=timeout, retry=True),
+            GrainMethod.untyped(kind, method, arity, stream=stream),
+        )
+
+    @overload
+    def events(self, *, capacity: int = ...) -> AsyncIterator[Event]: ...
+
+    @overload
+    def events(self, *types: type[E], capacity: int = ...) -> AsyncIterator[E]: ...
+
+    async def events(self, *types: type[Any], capacity: int = 1024) -> AsyncIterator[Any]:
+        """Events of these classes (subclasses included), or all, from now on.
+
+        Args:
+            types: classes of `inaho.events`.
+            capacity: events that may wait; beyond it the oldest are dropped.
+        """
+        with self._system.events.subscribe(*(types or (Event,)), capacity=capacity) as subscription:
+            async for event in subscription:
+                yield event
+
+    async def leave(self) -> None:
+        """Hands over what runs here and leaves the cluster; `close` is still needed. Harmless when repeated."""
+        await self._node.leave()
+
+    async def close(self) -> None:
+        """Leaves and stops everything that `join` or `connect` started."""
+        await self._node.leave()
+        await self._system.stop()
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self._node.config.name!r} at {self._node.authority or 'client'}>"
+
+
+class Joining:
+    """What `join` and `connect` give: await it for the `Cluster`, or use it with `async with`, which closes it too."""
+
+    def __init__(self, start: Callable[[], Any]) -> None:
+        self._start = start
+        self._cluster: Cluster | None = None
+
+    def __await__(self) -> Generator[Any, None, Cluster]:
+        return self._begin().__await__()
+
+    async def _begin(self) -> Cluster:
+        cluster: Cluster = await self._start()
+        self._cluster = cluster
+        return cluster
+
+    async def __aenter__(self) -> Cluster:
+        return await self._begin()
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._cluster is not None:
+            await self._cluster.close()
+
+
+def join(
+    authority: str = "",
+    *,
+    seeds: Sequence[str] | None = None,
+    grains: Iterable[type[Grain[Any]]] = (),
+    config: ClusterConfig | None = None,
+    name: str | None = None,
+    secret: str | None = None,
+    tls: TlsConfig | None = None,
+    insecure: bool | None = None,
+    storage: Storage | str | None = None,
+    data_dir: str | Path | None = None,
+    transport: Transport | None = None,
+    entropy: Entropy | None = None,
+) -> Joining:
+    """Joins the cluster as a member that hosts `grains`. Await it, or use it with `async with`.
+
+    Args:
+        authority: `host:port` to bind and to be reached at; port 0 takes a free one.
+        seeds: authorities of other members, any of which lets this node in. None or only our own: found a cluster.
+        grains: classes that this node hosts.
+        config: all settings; the arguments here override it.
+        name, secret, tls, insecure, data_dir: see `ClusterConfig`.
+        storage: a `Storage`, or `"memory"`, or `"sqlite:path"`; by default SQLite in `data_dir`.
+        transport: another way to reach peers, for tests.
+        entropy: repeatable randomness, for tests.
+
+    Raises:
+        InvalidConfig: at once, when a setting is missing or impossible.
+        AuthorityInUse, JoinRefused, TopologyUnavailable, AuthenticationFailed, WrongCluster: when awaited.
+    """
+    settled = _settle(
+        config, authority=authority, seeds=seeds, name=name, secret=secret, tls=tls, insecure=insecure, data_dir=data_dir
+    )
+    if not settled.authority:
+        raise InvalidConfig("authority is missing: give join() the host:port to bind, such as 127.0.0.1:7700")
+    parse_authority(settled.authority)
+    for seed in settled.seeds:
+        parse_authority(seed, allow_port_zero=False)
+    return _joining(settled, tuple(grains), storage, transport, entropy, client=False)
+
+
+def connect(
+    seeds: Sequence[str] | None = None,
+    *,
+    config: ClusterConfig | None = None,
+    name: str | None = None,
+    secret: str | None = None,
+    tls: TlsConfig | None = None,
+    transport: Transport | None = None,
+    entropy: Entropy | None = None,
+) -> Joining:
+    """Connects as a client that calls grains and hosts nothing. Await it, or use it with `async with`.
+
+    Args:
+        seeds: authorities of members; one that answers is enough.
+        config, name, secret, tls, transport, entropy: as for `join`.
+
+    Raises:
+        InvalidConfig: at once, when there are no seeds.
+        TopologyUnavailable, AuthenticationFailed, WrongCluster: when awaited.
+    """
+    settled = _settle(config, seeds=seeds, name=name, secret=secret, tls=tls)
+    if not settled.seeds:
+        raise InvalidConfig("seeds are missing: give connect() the host:port of at least one member")
+    for seed in settled.seeds:
+        parse_authority(seed, allow_port_zero=False)
+    return _joining(settled, (), "memory", transport, entropy, client=True)
+
+
+def _settle(config: ClusterConfig | None, **overrides: Any) -> ClusterConfig:
+    """`config` with the arguments that were given; "" and None were not."""
+    given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None and value != ""}
+    if "seeds" in given:
+        if isinstance(given["seeds"], str):
+            raise InvalidConfig(f"seeds must be a sequence of authorities, not the text {given['seeds']!r}")
+        given["seeds"] = tuple(given["seeds"])
+    if "data_dir" in given:
+        given["data_dir"] = str(given["data_dir"])
+    base = config or ClusterConfig()
+    return base.replace(**given) if given else base
+
+
+def _joining(
+    config: ClusterConfig,
+    grains: tuple[type[Grain[Any]], ...],
+    storage: Storage | str | None,
+    transport: Transport | None,
+    entropy: Entropy | None,
+    *,
+    client: bool,
+) -> Joining:
+    from inaho.runtime.bootstrap import ClusterExtension
+
+    async def start() -> Cluster:
+        extension = ClusterExtension(
+            config, grains=grains, storage=storage, transport=transport, entropy=entropy, client=client
+        )
+        system = ActorSystem("inaho", extensions=[extension])
+        await system.start()
+        return extension.cluster
+
+    return Joining(start)
+
+
+def open_storage_of(storage: Storage | str | None, config: ClusterConfig) -> Storage:
+    """The storage that a `storage=` argument means.
+
+    Raises:
+        InvalidConfig: a text that names none.
+    """
+    if isinstance(storage, Storage):
+        return storage
+    if storage is None:
+        return SqliteStorage(Path(config.data_dir) / "state.sqlite", config=config.storage)
+    if storage == "memory":
+        return MemoryStorage(config.storage)
+    if storage.startswith("sqlite:") and len(storage) > len("sqlite:"):
+        return SqliteStorage(storage.removeprefix("sqlite:"), config=config.storage)
+    raise InvalidConfig(f"storage {storage!r} is neither 'memory' nor 'sqlite:path'")
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Bounds every call made in the block, and the calls that those make, by one deadline.
+
+    Unlike `asyncio.timeout` it travels: the callee knows how long its caller waits.
+
+    Args:
+        seconds: from now; 0 or more.
+
+    Raises:
+        Timeout: by calls that are not answered in time.
+    """
+    import asyncio
+
+    now = asyncio.get_running_loop().time()
+    outer = CURRENT.get()
+    until = now + max(seconds, 0.0)
+    scope = Scope(until, None) if outer is None else Scope(min(until, outer.deadline), outer.turn)
+    token = CURRENT.set(scope)
+    try:
+        yield
+    finally:
+        CURRENT.reset(token)

@@ -1,0 +1,316 @@
+"""Resolving and retrying: what a call does when the short way is not open (SPEC VA-3).
+
+The PidCache is asked first; on a miss the owner by partition, which is one hop away and activates by itself. A refusal
+(not the owner, leaving, unreachable, not sent) is certain not to have run, so it is tried again until the deadline,
+after a pause that a new topology cuts short. A call that may have run is repeated only if its method is idempotent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from inaho.core.rpc.retry import RetryPolicy, may_retry
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import InahoError, Timeout
+from inaho.events import CallFailed
+from inaho.runtime.outgoing import STREAM_TIMEOUT_S, Outgoing
+from inaho.runtime.ref import Reference, run_here
+from inaho.runtime.streams import StreamProducer, StreamReceiver
+from inaho.runtime.turns import Scope, Turn
+from inaho.types import ClusterIdentity, Pid
+from inaho.wire.exceptions import as_seen_by_caller
+from inaho.wire.frames import pack_fields
+
+if TYPE_CHECKING:
+    from inaho.runtime.grain import Grain
+    from inaho.runtime.method import GrainMethod
+    from inaho.runtime.node import Node
+
+__all__ = ["ClusterContext"]
+
+
+class ClusterContext:
+    """The way of calls that need more than one step.
+
+    Attributes:
+        retries: calls tried again.
+        unresolved: calls for which no owner was found.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.retries = 0
+        self.unresolved = 0
+        self._node = node
+        self._pids = node.pid_cache
+        self._connections = node.peers.connections
+        rpc = node.config.rpc
+        self._policy = RetryPolicy(attempts=rpc.retry_attempts, base_s=rpc.retry_base_s, max_s=rpc.retry_max_s)
+
+    def connection_for(self, kind: str, key: str) -> Outgoing | None:
+        """The open connection to where the identity was last reached; None when there is none."""
+        pid = self._pids.get(kind, key, self._node.now)
+        if pid is None:
+            return None
+        connection = self._connections.get(pid.authority)
+        if connection is None or connection.peer.node_id != pid.node_id:
+            return None
+        return connection
+
+    def deadline(self, reference: Reference, method: GrainMethod, scope: Scope | None) -> float:
+        """When the call fails: its own time-out, or what it inherits if that is sooner."""
+        node = self._node
+        timeout_s = reference._inaho_timeout_s or method.timeout_s
+        if timeout_s is None:
+            timeout_s = STREAM_TIMEOUT_S if method.stream else node.timeout_s
+        deadline = node.loop.time() + timeout_s
+        return deadline if scope is None or scope.deadline >= deadline else scope.deadline
+
+    async def request(
+        self, reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | None
+    ) -> Any:
+        """One call, however many attempts it takes.
+
+        Raises:
+            InahoError: what the last attempt failed with.
+            Exception: what the method raised.
+        """
+        deadline = self.deadline(reference, method, scope)
+        attempt = 0
+        while True:
+            try:
+                return await self._attempt(reference, method, arguments, scope, deadline)
+            except InahoError as error:
+                attempt += 1
+                await self._pause(reference, method, error, attempt, deadline)
+
+    async def retry(
+        self,
+        reference: Reference,
+        method: GrainMethod,
+        arguments: tuple[Any, ...],
+        scope: Scope | None,
+        error: InahoError,
+        deadline: float,
+    ) -> Any:
+        """Goes on after a first attempt, made elsewhere, that failed with `error`."""
+        attempt = 1
+        while True:
+            await self._pause(reference, method, error, attempt, deadline)
+            try:
+                return await self._attempt(reference, method, arguments, scope, deadline)
+            except InahoError as again:
+                error = again
+                attempt += 1
+
+    async def _pause(
+        self, reference: Reference, method: GrainMethod, error: InahoError, attempt: int, deadline: float
+    ) -> None:
+        """Waits before the next attempt, or raises `error` when there is to be none."""
+        node = self._node
+        kind, key = reference._inaho_host.name, reference._inaho_key
+        retriable = reference._inaho_retry and may_retry(error, method.idempotent)
+        if retriable and error.maybe_executed and attempt >= self._policy.attempts:
+            retriable = False
+        now = node.loop.time()
+        pause_s = self._policy.delay_s(attempt, node.entropy.random.random())
+        if not retriable or now + pause_s >= deadline:
+            error.identity = error.identity or f"{kind}/{key}"
+            if node.events_wanted(CallFailed):
+                identity = ClusterIdentity(kind, key)
+                node.publish(CallFailed(identity=identity, method=method.name, code=error.code, reason=error.reason))
+            raise error
+        for event in self._pids.invalidate(kind, key, error.code):
+            node.publish(event)
+        self.retries += 1
+        await node.wait_for_topology(pause_s)
+
+    async def _attempt(
+        self,
+        reference: Reference,
+        method: GrainMethod,
+        arguments: tuple[Any, ...],
+        scope: Scope | None,
+        deadline: float,
+    ) -> Any:
+        host, key = reference._inaho_host, reference._inaho_key
+        grain = host.activations.get(key)
+        if grain is None:
+            connection = await self._reach(host.name, key, deadline)
+            if connection is not None:
+                result = await self._call(connection, method, key, arguments, scope, deadline)
+                pid = Pid(connection.peer.authority, connection.peer.node_id, ClusterIdentity(host.name, key))
+                for event in self._pids.put(pid, self._node.now):
+                    self._node.publish(event)
+                return result
+            grain = host.activations.get(key) or host.activate(key)
+        return await self._here(grain, method, method.copy_arguments(arguments, key), scope, deadline)
+
+    async def _reach(self, kind: str, key: str, deadline: float) -> Outgoing | None:
+        """A connection to the owner with room to send; None when this node is the owner."""
+        node = self._node
+        connection = self.connection_for(kind, key)
+        if connection is None:
+            try:
+                owner = node.lookup.owner(kind, key)
+            except InahoError:
+                self.unresolved += 1
+                raise
+            if owner.node_id == node.node_id:
+                return None
+            connection = self._connections.get(owner.authority)
+            if connection is None or connection.peer.node_id != owner.node_id:
+                connection = await self._within(deadline, node.peers.connect(owner.authority, owner.node_id))
+        if connection.paused:
+            await self._within(deadline, connection.room())
+        return connection
+
+    async def _within(self, deadline: float, waiting: Any) -> Any:
+        """Waits for something that precedes the call, which has not run if this takes too long."""
+        try:
+            async with asyncio.timeout_at(deadline) as limit:
+                return await waiting
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Timeout("no connection to the owner before the deadline", maybe_executed=False) from error
+
+    async def _call(
+        self,
+        connection: Outgoing,
+        method: GrainMethod,
+        key: str,
+        arguments: tuple[Any, ...],
+        scope: Scope | None,
+        deadline: float,
+    ) -> Any:
+        now = self._node.loop.time()
+        flags, fields = self._fields(scope, deadline, now, method)
+        future = connection.call(method, key, arguments, deadline, now, flags, fields)
+        correlation = connection.last_call
+        try:
+            return await future
+        except asyncio.CancelledError:
+            connection.cancel(correlation)
+            raise
+
+    def _fields(self, scope: Scope | None, deadline: float, now: float, method: GrainMethod) -> tuple[int, bytes]:
+        """Optional fields: an inherited or explicit deadline, and who waits for this call."""
+        usual_s = method.timeout_s or (STREAM_TIMEOUT_S if method.stream else self._node.timeout_s)
+        left_s = deadline - now
+        deadline_ms = None if abs(left_s - usual_s) < 0.001 else int(left_s * 1000)
+        turn = None if scope is None else scope.turn
+        if turn is None:
+            return (0, b"") if deadline_ms is None else pack_fields(deadline_ms, (), "")
+        return pack_fields(deadline_ms, self._node.runner.chain_of(turn), turn.trace)
+
+    # On this node.
+
+    async def _here(
+        self, grain: Grain[Any], method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | None, deadline: float
+    ) -> Any:
+        """A call of an activation on this node that may be busy or coming up."""
+        runner = self._node.runner
+        turn = Turn(method, grain, arguments, None, 0, deadline)
+        if scope is not None:
+            turn.caller = scope.turn
+        if grain._turn is None:
+            grain._turn = turn
+            return await run_here(turn)
+        if runner.enqueue(turn):
+            return await run_here(turn)
+        turn.future = self._node.loop.create_future()
+        try:
+            async with asyncio.timeout_at(deadline) as limit:
+                result = await turn.future
+        except asyncio.CancelledError:
+            self._abandon(turn, "caller")
+            raise
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            started = self._abandon(turn, "deadline")
+            where = "while the method ran" if started else "in the queue"
+            raise Timeout(
+                f"the deadline passed {where}", identity=str(turn.grain.identity), maybe_executed=started
+            ) from error
+        if result.__class__ in method.plain_results:
+            return result
+        return method.copy_result(result, grain._key)
+
+    def _abandon(self, turn: Turn, why: str) -> bool:
+        """Nobody waits for the turn any more; tells whether it had begun."""
+        started = turn.task is not None
+        turn.cancel(why)
+        queue = turn.grain._turn
+        if not started and isinstance(queue, TurnQueue):
+            queue.withdraw(turn)
+        return started
+
+    # Streams.
+
+    async def open_stream(
+        self, reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | None
+    ) -> tuple[StreamReceiver, list[Any]]:
+        """Opens a stream and waits for its first items; until they come it is retried like a call."""
+        deadline = self.deadline(reference, method, scope)
+        attempt = 0
+        while True:
+            receiver = StreamReceiver(method, reference._inaho_key, self._node.loop)
+            try:
+                await self._open(receiver, reference, method, arguments, scope, deadline)
+                return receiver, await receiver.next_chunk()
+            except InahoError as error:
+                receiver.close()
+                attempt += 1
+                await self._pause(reference, method, error, attempt, deadline)
+            except BaseException:
+                receiver.close()
+                raise
+
+    async def _open(
+        self,
+        receiver: StreamReceiver,
+        reference: Reference,
+        method: GrainMethod,
+        arguments: tuple[Any, ...],
+        scope: Scope | None,
+        deadline: float,
+    ) -> None:
+        host, key = reference._inaho_host, reference._inaho_key
+        grain = host.activations.get(key)
+        if grain is None:
+            connection = await self._reach(host.name, key, deadline)
+            if connection is not None:
+                flags, fields = self._fields(scope, deadline, self._node.loop.time(), method)
+                connection.open_stream(method, key, arguments, receiver, deadline, flags, fields)
+                return
+            grain = host.activations.get(key) or host.activate(key)
+        turn = Turn(method, grain, method.copy_arguments(arguments, key), None, 0, deadline)
+        if scope is not None:
+            turn.caller = scope.turn
+        producer = StreamProducer(turn, _Here(receiver, turn), self._node.config.rpc, self._node.loop)
+        receiver.attach(producer.consumed, lambda: turn.cancel("caller"))
+        host.run_stream(producer, done=lambda: None)
+
+
+class _Here:
+    """A stream's way to a receiver on the same node: still encoded, so that nothing is shared."""
+
+    frame_body_max = 1 << 30
+
+    def __init__(self, receiver: StreamReceiver, turn: Turn) -> None:
+        self._receiver = receiver
+        self._turn = turn
+
+    def send_items(self, body: bytes) -> None:
+        self._receiver.take(body)
+
+    def send_end(self) -> None:
+        self._receiver.end()
+
+    def send_failure(self, error: BaseException) -> None:
+        host = self._turn.grain._host
+        if isinstance(error, Exception):
+            error = as_seen_by_caller(error, identity=str(self._turn.grain.identity), authority=host.authority)
+        self._receiver.fail(error)

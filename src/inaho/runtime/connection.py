@@ -1,0 +1,185 @@
+"""One authenticated connection: bytes to frames, frames to bytes.
+
+Everything that arrives in one read is handled in one loop over one buffer; everything that is sent within one loop
+iteration leaves in one write. That is most of the speed: a write per frame costs five times the CPU (DESIGN section 8).
+Lengths are checked before a frame is waited for, so that a peer cannot make us buffer more than the bound.
+
+`Outgoing` is the side that dialled and calls, `Incoming` the side that accepted and answers: one connection per
+direction and peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.errors import InahoError, ProtocolViolation, Unreachable, error_from_code
+from inaho.wire.codec import DECODE_ERRORS, decoder, encode
+from inaho.wire.frames import GOODBYE, HEADER, HEADER_BYTES, HEADER_REST, Goodbye, frame
+
+if TYPE_CHECKING:
+    from inaho.config import TransportConfig
+    from inaho.wire.handshake import PeerInfo
+
+__all__ = ["Connection"]
+
+_decode_goodbye = decoder(Goodbye)
+REASON_CHARS_MAX: Final = 500
+
+
+class Connection(asyncio.Protocol):
+    """Framing, coalesced writes and flow control; subclasses handle the frames.
+
+    Args:
+        peer: who is at the other end, as proven by the handshake.
+        config: limits.
+        loop: the node's loop.
+    """
+
+    def __init__(self, peer: PeerInfo, config: TransportConfig, loop: asyncio.AbstractEventLoop) -> None:
+        self.peer = peer
+        self.closed = ""
+        self.paused = False
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self._config = config
+        self._loop = loop
+        self._frame_max = config.frame_bytes_max
+        self._transport: Any = None
+        self._rest = b""
+        self._out: list[bytes] = []
+        self._room: asyncio.Future[None] | None = None
+        self._goodbye: InahoError | None = None
+
+    # What subclasses do.
+
+    def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
+        """Handles one frame. Raises `ProtocolViolation` for one that no correct peer sends."""
+        raise NotImplementedError
+
+    def on_batch(self) -> None:
+        """All frames of one read have been handled."""
+
+    def on_closed(self, error: InahoError) -> None:
+        """The connection is gone; called once."""
+
+    # asyncio.Protocol.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._transport.set_write_buffer_limits(
+            high=self._config.write_high_bytes, low=self._config.write_low_bytes
+        )
+
+    def data_received(self, data: bytes) -> None:
+        self.bytes_received += len(data)
+        if self._rest:
+            data = self._rest + data
+        view, position, size = memoryview(data), 0, len(data)
+        unpack, on_frame, frame_max = HEADER.unpack_from, self.on_frame, self._frame_max
+        try:
+            while size - position >= HEADER_BYTES:
+                length, kind, flags, method, correlation = unpack(data, position)
+                if not HEADER_REST <= length <= frame_max:
+                    raise ProtocolViolation(
+                        f"a frame of {length} bytes; at least {HEADER_REST} and at most {frame_max} are allowed "
+                        "(transport.frame_bytes_max)"
+                    )
+                end = position + 4 + length
+                if end > size:
+                    break
+                on_frame(kind, flags, method, correlation, view[position + HEADER_BYTES : end])
+                position = end
+        except ProtocolViolation as error:
+            self._rest = b""
+            error.authority = error.authority or self.peer.authority
+            self.close(error)
+            return
+        self._rest = data[position:] if position < size else b""
+        self.on_batch()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        self._room = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.closed:
+            reason = self.closed
+        elif isinstance(exc, ConnectionResetError | BrokenPipeError | TimeoutError):
+            reason = "reset"
+        else:
+            reason = "closed" if exc is None else f"failed: {exc}"
+        self.closed = self.closed or reason
+        self.resume_writing()
+        self._out.clear()
+        self._rest = b""
+        self.on_closed(self._goodbye or Unreachable(f"the connection ended: {reason}", authority=self.peer.authority))
+
+    # Sending.
+
+    def send(self, header: bytes, body: bytes) -> None:
+        """Adds a frame to what leaves at the end of this loop iteration."""
+        out = self._out
+        if not out:
+            self._loop.call_soon(self.flush)
+        out.append(header)
+        out.append(body)
+
+    def flush(self) -> None:
+        """One write for all that has been collected."""
+        if self._out and not self.closed:
+            data = b"".join(self._out)
+            self._out.clear()
+            self.bytes_sent += len(data)
+            self._transport.write(data)
+
+    async def room(self) -> None:
+        """Waits until the peer has read enough for more to be sent (`transport.write_low_bytes`)."""
+        while self.paused and not self.closed:
+            if self._room is None:
+                self._room = self._loop.create_future()
+            await asyncio.shield(self._room)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that wait for the peer."""
+        waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        return int(waiting) + sum(map(len, self._out))
+
+    def close(self, error: InahoError | None = None) -> None:
+        """Says goodbye and closes; what was sent before still leaves.
+
+        Args:
+            error: what the peer did wrong; told to it, and to whoever waits for this connection.
+        """
+        if self.closed:
+            return
+        self._goodbye = error
+        reason = "closed" if error is None else f"{error.code}: {error.reason}"
+        code = "" if error is None else error.code
+        self.send(frame(GOODBYE, encode(Goodbye(code, reason[:REASON_CHARS_MAX]))), b"")
+        self.flush()
+        self.closed = reason
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self, reason: str) -> None:
+        """Closes at once; what was not sent is lost."""
+        if not self.closed:
+            self.closed = reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    def on_goodbye(self, body: memoryview) -> None:
+        """The peer closes and says why."""
+        try:
+            goodbye = _decode_goodbye(body)
+        except DECODE_ERRORS as error:
+            raise ProtocolViolation(f"a goodbye that does not decode: {error}") from error
+        if goodbye.code:
+            self._goodbye = error_from_code(goodbye.code, goodbye.reason, authority=self.peer.authority)

@@ -1,0 +1,117 @@
+"""The asyncio shell of the control plane: feeds `ControlNode`, does what it asks, owns its one timer.
+
+All decisions are in `core`; this page only carries them out (the shape is aioquic's).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from inaho.core.effects import (
+    ApplyTopology,
+    CloseConnection,
+    Effect,
+    Joined,
+    JoinFailed,
+    Left,
+    Publish,
+    Send,
+    StopActivations,
+)
+from inaho.core.inputs import Input, Tick
+from inaho.core.messages import ControlMessage
+from inaho.core.node import ControlNode
+from inaho.errors import ProtocolViolation, error_from_code
+from inaho.wire.codec import DECODE_ERRORS, decoder, encode
+
+if TYPE_CHECKING:
+    from inaho.runtime.node import Node
+
+__all__ = ["Driver", "decode_control"]
+
+_decode: Final = decoder(ControlMessage)
+
+
+def decode_control(body: memoryview) -> ControlMessage:
+    """A control message. Raises `ProtocolViolation` for anything else."""
+    try:
+        message: ControlMessage = _decode(body)
+    except DECODE_ERRORS as error:
+        raise ProtocolViolation(f"a control message that does not decode: {error}") from error
+    return message
+
+
+class Driver:
+    """Runs the control plane of one node.
+
+    Args:
+        node: whose effects these are.
+        control: the machine.
+
+    Attributes:
+        joined: done when the node is up; fails with what refused it.
+        left: done when a leave is complete.
+    """
+
+    def __init__(self, node: Node, control: ControlNode) -> None:
+        self.control = control
+        self.joined: asyncio.Future[None] = node.loop.create_future()
+        self.left: asyncio.Future[None] = node.loop.create_future()
+        self._node = node
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
+
+    def feed(self, given: Input) -> None:
+        """One step of the machine."""
+        if self._stopped:
+            return
+        for effect in self.control.step(self._node.loop.time(), given):
+            self._carry_out(effect)
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self.control.next_deadline()
+        if deadline is not None and not self._stopped:
+            self._timer = self._node.loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.feed(Tick())
+
+    def _carry_out(self, effect: Effect) -> None:
+        node = self._node
+        match effect:
+            case Send():
+                node.peers.send_control(effect.authority, encode(effect.message))
+            case Publish():
+                node.publish(effect.event)
+            case ApplyTopology():
+                node.apply_topology(effect.snapshot)
+            case Joined():
+                if not self.joined.done():
+                    self.joined.set_result(None)
+            case JoinFailed():
+                if not self.joined.done():
+                    self.joined.set_exception(
+                        error_from_code(effect.code, effect.reason, authority=node.authority)
+                    )
+            case Left():
+                if not self.left.done():
+                    self.left.set_result(None)
+            case StopActivations():
+                node.stop_activations(effect.reason)
+            case CloseConnection():
+                node.close_connection(effect.authority, effect.reason)
+
+    def stop(self) -> None:
+        """No more steps."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for future in (self.joined, self.left):
+            future.cancel()

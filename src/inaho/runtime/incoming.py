@@ -1,0 +1,314 @@
+"""The side of a connection that answers.
+
+A call is decoded, typed, into the arguments of its method and becomes a turn of its activation; all turns of one read
+are run as one batch, and their replies leave in one write. A call that cannot be served is answered with an error, and
+nothing else happens to the connection: only bytes that no correct peer sends close it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from inaho.errors import FrameTooLarge, InahoError, NoSuchKind, NoSuchMethod, ProtocolViolation, SchemaMismatch, Timeout
+from inaho.runtime.connection import Connection
+from inaho.runtime.streams import StreamProducer
+from inaho.runtime.turns import Turn
+from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
+from inaho.wire.exceptions import encode_failure
+from inaho.wire.frames import (
+    CALL,
+    CANCEL,
+    CONTROL,
+    CREDIT,
+    DEFINE,
+    END,
+    ERROR,
+    GOODBYE,
+    HEADER,
+    HEADER_REST,
+    ITEMS,
+    REPLY,
+    TOPOLOGY,
+    Definition,
+    TopologyPush,
+    frame,
+    unpack_fields,
+)
+
+if TYPE_CHECKING:
+    from inaho.config import TransportConfig
+    from inaho.runtime.kind import KindHost
+    from inaho.runtime.method import GrainMethod
+    from inaho.runtime.node import Node
+    from inaho.types import TopologySnapshot
+    from inaho.wire.handshake import PeerInfo
+
+__all__ = ["Incoming"]
+
+_decode_definition = decoder(Definition)
+_decode_key = decoder(list[Any])
+
+
+class Defined:
+    """What a method number means on this connection: the method here, or the error that its calls get."""
+
+    __slots__ = ("activations", "decode", "definition", "error", "host", "method", "timeout_s")
+
+    def __init__(self, definition: Definition) -> None:
+        self.definition = definition
+        self.timeout_s = definition.timeout_ms / 1000.0
+        self.host: KindHost = None  # type: ignore[assignment]
+        self.method: GrainMethod = None  # type: ignore[assignment]
+        self.activations: dict[str, Any] = {}
+        self.decode: Callable[[bytes | memoryview], Any] = _decode_key
+        self.error: InahoError | None = None
+
+
+class Incoming(Connection):
+    """An accepted connection.
+
+    Args:
+        peer, config, loop: see `Connection`.
+        node: whose grains are called.
+    """
+
+    def __init__(self, peer: PeerInfo, config: TransportConfig, loop: asyncio.AbstractEventLoop, node: Node) -> None:
+        super().__init__(peer, config, loop)
+        self.running: dict[int, Turn] = {}
+        """Turns of this connection that have suspended or wait; deadlines and cancellation look here."""
+        self.streams: dict[int, StreamProducer] = {}
+        self._node = node
+        self._defined: dict[int, Defined] = {}
+        self._ready = node.runner.ready
+        self._now = node.now
+
+    def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
+        if kind == CALL:
+            defined = self._defined.get(method)
+            if defined is None:
+                raise ProtocolViolation(f"a call of method {method}, which was not defined on this connection")
+            try:
+                turn = self._turn(defined, flags, correlation, body)
+            except InahoError as error:
+                if isinstance(error, ProtocolViolation):
+                    raise
+                self._refuse(defined, correlation, error)
+                return
+            turn.number = method
+            if turn.method.stream:
+                self.start_stream(turn)
+            else:
+                self._ready.append(turn)
+        elif kind == CONTROL:
+            self._node.control_received(self.peer, body)
+        elif kind == CANCEL:
+            self._cancel(correlation)
+        elif kind == CREDIT:
+            producer = self.streams.get(correlation)
+            if producer is not None:
+                producer.consumed(method)
+        elif kind == DEFINE:
+            self._define(method, body)
+        elif kind == GOODBYE:
+            self.on_goodbye(body)
+        else:
+            raise ProtocolViolation(f"frame type {kind} from the side that calls")
+
+    def data_received(self, data: bytes) -> None:
+        self._now = self._loop.time()
+        super().data_received(data)
+
+    def on_batch(self) -> None:
+        if self._ready:
+            self._node.runner.wake()
+
+    def _turn(self, defined: Defined, flags: int, correlation: int, body: memoryview) -> Turn:
+        deadline = self._now + defined.timeout_s
+        fields = None
+        if flags:
+            fields, body = unpack_fields(flags, body)
+            if fields.deadline_ms is not None:
+                deadline = self._now + fields.deadline_ms / 1000.0
+        if defined.error is not None:
+            raise defined.error
+        try:
+            arguments = defined.decode(body)
+        except DECODE_ERRORS as error:
+            raise self._undecodable(defined, body, error) from error
+        key = arguments[0]
+        grain = defined.activations.get(key)
+        if grain is None:
+            grain = defined.host.activate(key)
+        else:
+            grain._touched = self._now
+        turn = Turn(defined.method, grain, arguments[1:], self, correlation, deadline)
+        if fields is not None:
+            turn.chain = fields.chain
+            turn.trace = fields.trace
+        return turn
+
+    def _undecodable(self, defined: Defined, body: memoryview, error: Exception) -> InahoError:
+        """The error for arguments that are not what the method takes."""
+        try:
+            key = str(_decode_key(body)[0])
+        except (*DECODE_ERRORS, IndexError):
+            key = "?"
+        self._node.serialization_failed(defined.host.name, key, defined.method.name, "in", str(error))
+        return defined.method.invalid_arguments(error, key, defined.definition.signature)
+
+    def _define(self, number: int, body: memoryview) -> None:
+        """Learns what a method number means. A definition that cannot be served fails its calls, not the peer."""
+        if number in self._defined or len(self._defined) >= self._config.definitions_max:
+            raise ProtocolViolation(
+                f"method {number} is defined twice, or more than {self._config.definitions_max} methods are defined "
+                "(transport.definitions_max)"
+            )
+        try:
+            defined = Defined(_decode_definition(body))
+        except DECODE_ERRORS as error:
+            raise ProtocolViolation(f"a definition that does not decode: {error}") from error
+        self._defined[number] = defined
+        kind, name = defined.definition.kind, defined.definition.method
+        host = self._node.hosts.get(kind)
+        if host is None or not host.hosted:
+            defined.error = NoSuchKind(
+                f"this node hosts no kind {kind!r}", identity=kind, authority=self._node.authority
+            )
+            return
+        method = host.kind.methods.get(name)
+        if method is None:
+            known = ", ".join(host.kind.methods)
+            defined.error = NoSuchMethod(f"{kind} has no method {name!r} here; it has: {known}", identity=kind)
+            return
+        if method.stream != defined.definition.streams:
+            defined.error = SchemaMismatch(f"{kind}.{name} is a stream on one side only", identity=kind)
+            return
+        try:
+            defined.decode = method.arguments_decoder(defined.definition.arity)
+        except SchemaMismatch as error:
+            defined.error = error
+            return
+        defined.host, defined.method, defined.activations = host, method, host.activations
+
+    # Answers.
+
+    def _refuse(self, defined: Defined, correlation: int, error: InahoError) -> None:
+        body = encode_failure(
+            error, identity=defined.definition.kind, authority=self._node.authority, executed=False
+        )
+        self._send_error(correlation, body)
+
+    def reply(self, turn: Turn, result: Any) -> None:
+        """Sends a result; one that cannot be sent becomes an error, and the connection stays."""
+        try:
+            body = encode(result)
+        except ENCODE_ERRORS as error:
+            host = turn.grain._host
+            self._node.serialization_failed(host.name, turn.grain._key, turn.method.name, "out", str(error))
+            self.reply_error(turn, turn.method.unserializable("the result", error, turn.grain._key, executed=True))
+            return
+        length = HEADER_REST + len(body)
+        if length > self._frame_max:
+            self.reply_error(
+                turn,
+                FrameTooLarge(
+                    f"the result of {turn.method.name} takes {length} bytes, the most is {self._frame_max} "
+                    "(transport.frame_bytes_max)",
+                    identity=str(turn.grain.identity),
+                    maybe_executed=True,
+                ),
+            )
+            return
+        out = self._out
+        if not out:
+            self._loop.call_soon(self.flush)
+        out.append(HEADER.pack(length, REPLY, 0, turn.number, turn.correlation))
+        out.append(body)
+
+    def reply_error(self, turn: Turn, error: BaseException) -> None:
+        """Sends a failure, whatever it is."""
+        if self.closed or turn.cancelled == "caller":
+            return
+        body = encode_failure(
+            error, identity=str(turn.grain.identity), authority=self._node.authority, executed=True
+        )
+        self._send_error(turn.correlation, body)
+
+    def _send_error(self, correlation: int, body: bytes) -> None:
+        self.send(HEADER.pack(HEADER_REST + len(body), ERROR, 0, 0, correlation), body)
+
+    def push_topology(self, snapshot: TopologySnapshot) -> None:
+        """Tells a client the newest topology."""
+        self.send(frame(TOPOLOGY, encode(TopologyPush(snapshot))), b"")
+
+    # Streams.
+
+    def start_stream(self, turn: Turn) -> None:
+        """Runs a streaming method until it ends or the caller wants no more."""
+        producer = StreamProducer(turn, _Sink(self, turn), self._node.config.rpc, self._loop)
+        self.streams[turn.correlation] = producer
+        turn.grain._host.run_stream(producer, done=lambda: self.streams.pop(turn.correlation, None))
+
+    # Cancellation and deadlines.
+
+    def _cancel(self, correlation: int) -> None:
+        turn = self.running.get(correlation)
+        if turn is None:
+            producer = self.streams.get(correlation)
+            turn = producer.turn if producer is not None else None
+        if turn is None:  # not begun: it came in the same read
+            turn = next((t for t in self._ready if t.correlation == correlation and t.connection is self), None)
+        if turn is not None:
+            turn.cancel("caller")
+
+    def expire(self, now: float) -> int:
+        """Interrupts turns and streams whose deadline has passed; returns how many."""
+        late = [turn for turn in self.running.values() if turn.deadline <= now and not turn.cancelled]
+        late += [p.turn for p in self.streams.values() if p.turn.deadline <= now and not p.turn.cancelled]
+        for turn in late:
+            waiting = turn.task is None
+            turn.cancel("deadline")
+            if waiting:
+                self.running.pop(turn.correlation, None)
+                self.reply_error(turn, Timeout("the deadline passed in the queue", maybe_executed=False))
+        return len(late)
+
+    # Flow control: who does not read its answers may not send more calls.
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.closed:
+            self._transport.resume_reading()
+
+    def on_closed(self, error: InahoError) -> None:
+        for producer in list(self.streams.values()):
+            producer.turn.cancel("caller")
+        for turn in list(self.running.values()):
+            if turn.task is None:  # it waits, nobody would get its answer; what runs may finish its changes
+                turn.cancel("caller")
+        self.running.clear()
+        self._node.incoming_closed(self, error)
+
+
+class _Sink:
+    """A stream's batches, as frames."""
+
+    def __init__(self, connection: Incoming, turn: Turn) -> None:
+        self.frame_body_max = connection._frame_max - HEADER_REST
+        self._connection = connection
+        self._turn = turn
+
+    def send_items(self, body: bytes) -> None:
+        self._connection.send(HEADER.pack(HEADER_REST + len(body), ITEMS, 0, 0, self._turn.correlation), body)
+
+    def send_end(self) -> None:
+        self._connection.send(HEADER.pack(HEADER_REST, END, 0, 0, self._turn.correlation), b"")
+
+    def send_failure(self, error: BaseException) -> None:
+        self._connection.reply_error(self._turn, error)

@@ -1,0 +1,292 @@
+"""What the runtime knows of one grain method, read from its signature once, when the class is made.
+
+From the signature come: the decoder for arguments and result (typed, so that decoding validates), the function that
+callers call (with the very same signature, so that wrong arguments raise where they are written), and, per parameter,
+which classes can be passed within a process as they are. Nothing about a signature is looked at during a call.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from typing import Any, Final
+
+from inaho.errors import InahoError, InvalidArguments, InvalidGrain, SchemaMismatch, SerializationFailed
+from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode, plain_types
+from inaho.wire.frames import Definition
+
+__all__ = ["GrainMethod", "MethodOptions"]
+
+_STREAMS: Final = (AsyncIterator, AsyncGenerator, AsyncIterable)
+METHODS_MAX: Final = 0xFFFF
+
+METHODS: list[GrainMethod] = []
+"""Every method of this process by its number, which is also its number on connections that this process dials."""
+
+_untyped: Final[dict[tuple[str, str, int, bool], GrainMethod]] = {}
+
+
+class MethodOptions:
+    """What `@method` says; stored on the function."""
+
+    __slots__ = ("idempotent", "read_only", "timeout_s")
+
+    def __init__(self, *, read_only: bool, idempotent: bool, timeout_s: float | None) -> None:
+        self.read_only = read_only
+        self.idempotent = idempotent
+        self.timeout_s = timeout_s
+
+
+class GrainMethod:
+    """One method of one kind.
+
+    Attributes:
+        kind: name of the kind.
+        name: of the method.
+        number: its index in `METHODS`.
+        function: as the user wrote it.
+        call: `(grain, arguments) -> coroutine`, where `arguments` are in the order of the parameters.
+        stream: whether it gives an async iterator.
+        read_only, idempotent, timeout_s: see `method`.
+        signature: text, for diagnosis.
+        arity: number of parameters.
+        required: parameters without a default, counted from the first.
+        plain: per parameter, classes whose exact instances need no copy within a process.
+        plain_results: the same for the result.
+        decode_result: bytes to result.
+        suspends: above 0 while its turns get a Task each.
+    """
+
+    def __init__(
+        self, kind: str, function: Callable[..., Any], options: MethodOptions | None, hints: dict[str, Any]
+    ) -> None:
+        self.kind = kind
+        self.name = function.__name__
+        self.function = function
+        self.read_only = options is not None and options.read_only
+        self.idempotent = options is not None and options.idempotent
+        self.timeout_s = options.timeout_s if options is not None else None
+        self.suspends = 0
+        signature = inspect.signature(function)
+        self.signature = str(signature.replace(parameters=list(signature.parameters.values())[1:]))
+        self.parameters = list(signature.parameters.values())[1:]
+        self.arity = len(self.parameters)
+        self.required = sum(
+            1
+            for parameter in self.parameters
+            if parameter.default is parameter.empty
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        )
+        self._types = [self._type_of(parameter, hints) for parameter in self.parameters]
+        self.plain = [plain_types(kind) for kind in self._types]
+        self.result = self._result_type(function, hints)
+        self.plain_results = plain_types(self.result)
+        self.decode_result = decoder(list[self.result] if self.stream else self.result)  # type: ignore[name-defined]
+        self._decoders: dict[int, Callable[[bytes | memoryview], Any]] = {}
+        self.call = self._adapter()
+        if len(METHODS) >= METHODS_MAX:
+            raise InvalidGrain(f"more than {METHODS_MAX} grain methods in one process")
+        self.number = len(METHODS)
+        METHODS.append(self)
+
+    @classmethod
+    def untyped(cls, kind: str, name: str, arity: int, *, stream: bool) -> GrainMethod:
+        """A method of which only names are known: what it takes and gives is plain data."""
+        known = _untyped.get((kind, name, arity, stream))
+        if known is None:
+            names = ", ".join(f"a{index}" for index in range(arity))
+            scope: dict[str, Any] = {}
+            exec(f"async def untyped(self, {names}):\n    {'yield' if stream else 'pass'}\n", scope)  # noqa: S102
+            function = scope["untyped"]
+            function.__name__ = name
+            known = _untyped[kind, name, arity, stream] = cls(kind, function, None, {})
+        return known
+
+    def _type_of(self, parameter: inspect.Parameter, hints: dict[str, Any]) -> Any:
+        kind = hints.get(parameter.name, Any)
+        check_type(kind, f"parameter {parameter.name!r} of {self.kind}.{self.name}")
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return tuple[kind, ...]  # type: ignore[valid-type]
+        if parameter.kind is parameter.VAR_KEYWORD:
+            return dict[str, kind]  # type: ignore[valid-type]
+        return kind
+
+    def _result_type(self, function: Callable[..., Any], hints: dict[str, Any]) -> Any:
+        result = hints.get("return", Any)
+        gives_stream = typing.get_origin(result) in _STREAMS or result in _STREAMS
+        if gives_stream and inspect.iscoroutinefunction(function):
+            raise InvalidGrain(
+                f"{self.kind}.{self.name} is a coroutine that returns an async iterator; write it as an async "
+                "generator (async def with yield), which callers iterate without await"
+            )
+        self.stream = gives_stream or inspect.isasyncgenfunction(function)
+        if self.stream:
+            arguments = typing.get_args(result)
+            result = arguments[0] if arguments else Any
+        check_type(result, f"the result of {self.kind}.{self.name}")
+        return result
+
+    def _adapter(self) -> Callable[[Any, tuple[Any, ...]], Any]:
+        """`call`: the shortest way from a tuple of arguments to the user's function."""
+        function = self.function
+        kinds = {parameter.kind for parameter in self.parameters}
+        if kinds <= {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}:
+            return lambda grain, arguments: function(grain, *arguments)
+
+        parameters = self.parameters
+
+        def call(grain: Any, arguments: tuple[Any, ...]) -> Any:
+            positional: list[Any] = []
+            named: dict[str, Any] = {}
+            for parameter, value in zip(parameters, arguments, strict=False):
+                if parameter.kind is parameter.VAR_POSITIONAL:
+                    positional.extend(value)
+                elif parameter.kind is parameter.VAR_KEYWORD:
+                    named.update(value)
+                elif parameter.kind is parameter.KEYWORD_ONLY:
+                    named[parameter.name] = value
+                else:
+                    positional.append(value)
+            return function(grain, *positional, **named)
+
+        return call
+
+    # Callee.
+
+    def arguments_decoder(self, arity: int) -> Callable[[bytes | memoryview], Any]:
+        """Decodes `(key, argument, …)` from a caller that sends `arity` arguments.
+
+        A caller of an older release may send fewer, where the rest have defaults.
+
+        Raises:
+            SchemaMismatch: it sends more than there are, or fewer than are needed.
+        """
+        known = self._decoders.get(arity)
+        if known is None:
+            least = max((index + 1 for index, p in enumerate(self.parameters) if p.default is p.empty), default=0)
+            if not least <= arity <= self.arity:
+                raise SchemaMismatch(
+                    f"the caller sends {arity} arguments, while {self.kind}.{self.name}{self.signature} takes "
+                    f"{least} to {self.arity} here",
+                    identity=self.kind,
+                )
+            known = self._decoders[arity] = decoder(tuple[(str, *self._types[:arity])])  # type: ignore[misc]
+        return known
+
+    def copy_arguments(self, arguments: tuple[Any, ...], key: str) -> tuple[Any, ...]:
+        """Arguments as a callee on another node would get them: validated, and shared with nobody.
+
+        Raises:
+            InvalidArguments, SerializationFailed: as for a remote call.
+        """
+        body = self.encode_arguments(key, arguments)
+        try:
+            copied: tuple[Any, ...] = self.arguments_decoder(self.arity)(body)
+        except DECODE_ERRORS as error:
+            raise self.invalid_arguments(error, key) from error
+        return copied[1:]
+
+    def copy_result(self, result: Any, key: str) -> Any:
+        """The result as a caller on another node would get it."""
+        try:
+            body = encode(result)
+        except ENCODE_ERRORS as error:
+            raise self.unserializable("result", error, key, executed=True) from error
+        try:
+            return self.decode_result(body)
+        except DECODE_ERRORS as error:
+            raise self.invalid_result(error, key) from error
+
+    # Caller.
+
+    def encode_arguments(self, key: str, arguments: tuple[Any, ...]) -> bytes:
+        """The body of a call. Raises `SerializationFailed` naming the argument that has no encoding."""
+        try:
+            return encode((key, *arguments))
+        except ENCODE_ERRORS as error:
+            for parameter, value in zip(self.parameters, arguments, strict=False):
+                try:
+                    encode(value)
+                except ENCODE_ERRORS as inner:
+                    raise self.unserializable(f"argument {parameter.name!r}", inner, key) from error
+            raise self.unserializable("argument", error, key) from error
+
+    def definition(self, timeout_s: float) -> Definition:
+        """What a connection is told before the first call of this method on it."""
+        return Definition(self.kind, self.name, self.signature, self.arity, int(timeout_s * 1000), self.stream)
+
+    # Errors, the same for local and remote calls.
+
+    def invalid_arguments(self, error: Exception, key: str, caller_signature: str = "") -> InahoError:
+        """The error for arguments that do not decode: our caller's mistake, or a difference between releases."""
+        if caller_signature and caller_signature != self.signature:
+            return SchemaMismatch(
+                f"{self.name}: the caller knows {caller_signature}, here it is {self.signature}: {error}",
+                identity=f"{self.kind}/{key}",
+            )
+        return InvalidArguments(
+            f"{self.name}{self.signature}: {self._named(str(error))}", identity=f"{self.kind}/{key}"
+        )
+
+    def invalid_result(self, error: Exception, key: str) -> InahoError:
+        """The error for a result that is not what the method's annotation promises."""
+        return SchemaMismatch(
+            f"the result of {self.name}{self.signature} does not fit its annotation: {error}",
+            identity=f"{self.kind}/{key}",
+            maybe_executed=True,
+        )
+
+    def unserializable(self, what: str, error: Exception, key: str, *, executed: bool = False) -> InahoError:
+        """The error for a value that has no encoding."""
+        return SerializationFailed(
+            f"{what} of {self.name} cannot be serialized: {error}",
+            identity=f"{self.kind}/{key}",
+            maybe_executed=executed,
+        )
+
+    def _named(self, text: str) -> str:
+        """Puts the parameter's name where msgspec gives an index (`$[1]`; 0 is the key)."""
+        for index, parameter in enumerate(self.parameters):
+            text = text.replace(f"`$[{index + 1}]", f"`{parameter.name}")
+        return text
+
+    def make_caller(self, invoke: Callable[..., Any]) -> Callable[..., Any]:
+        """The function on the proxy class: the user's signature, and straight into `invoke`.
+
+        It is compiled from a text of two lines because `inspect.Signature.bind` in every call would cost more than
+        the call; nothing from outside the class's own signature enters the text.
+        """
+        scope: dict[str, Any] = {"_invoke": invoke, "_method": self, "_type": type}
+        written: list[str] = ["self"]
+        checks: list[str] = []
+        star_seen = False
+        positional_only = [p for p in self.parameters if p.kind is p.POSITIONAL_ONLY]
+        for index, parameter in enumerate(self.parameters):
+            text = parameter.name
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                text, star_seen = f"*{text}", True
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                text = f"**{text}"
+            elif parameter.kind is parameter.KEYWORD_ONLY and not star_seen:
+                written.append("*")
+                star_seen = True
+            if parameter.default is not parameter.empty:
+                scope[f"_default{index}"] = parameter.default
+                text += f"=_default{index}"
+            written.append(text)
+            if positional_only and parameter is positional_only[-1]:
+                written.append("/")
+            scope[f"_plain{index}"] = self.plain[index]
+            checks.append(f"_type({parameter.name}) in _plain{index}" if self.plain[index] else "False")
+        names = "".join(f"{parameter.name}, " for parameter in self.parameters)
+        source = (
+            f"def {self.name}({', '.join(written)}):\n"
+            f"    return _invoke(self, _method, ({names}), {' and '.join(checks) or 'True'})\n"
+        )
+        exec(compile(source, f"<inaho proxy {self.kind}.{self.name}>", "exec"), scope)  # noqa: S102
+        caller: Callable[..., Any] = scope[self.name]
+        caller.__qualname__ = f"{self.kind}.{self.name}"
+        caller.__doc__ = self.function.__doc__
+        caller.__module__ = self.function.__module__
+        return caller

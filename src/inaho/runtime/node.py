@@ -1,0 +1,504 @@
+"""One node: everything that a process of the cluster has, put together.
+
+A member listens, hosts grains and runs the control plane. A client has the same data plane and none of that: it is
+given topologies by the member that it is connected to. `Node` owns the parts and passes between them; what they do is
+in their own modules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.core.identity.lookup import IdentityLookup
+from inaho.core.identity.pid_cache import PidCache
+from inaho.core.inputs import (
+    AuthorityAnswered,
+    Connected,
+    DialFailed,
+    Disconnected,
+    Drained,
+    LeaveRequested,
+    LoopLag,
+    Received,
+    Start,
+)
+from inaho.core.node import ControlNode
+from inaho.errors import (
+    InahoError,
+    InvalidConfig,
+    OwnershipChanged,
+    ProtocolViolation,
+    ShuttingDown,
+    TopologyUnavailable,
+)
+from inaho.events import ConnectionRefused, Event, SerializationFailure, TopologyChanged
+from inaho.runtime.cluster_context import ClusterContext
+from inaho.runtime.driver import Driver, decode_control
+from inaho.runtime.handshake_protocol import HandshakeGate, accept_factory
+from inaho.runtime.incoming import Incoming
+from inaho.runtime.kind import KindHost
+from inaho.runtime.outgoing import Outgoing
+from inaho.runtime.peers import Peers
+from inaho.runtime.turns import TurnRunner
+from inaho.types import ClusterIdentity, Epoch, Member, MemberStatus, TopologySnapshot
+from inaho.wire.frames import PROTOCOL_VERSIONS, SCHEMA_VERSIONS
+from inaho.wire.handshake import NONCE_BYTES, Handshake, HandshakeConfig, PeerInfo, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from inaho.actor import EventStream
+    from inaho.config import ClusterConfig
+    from inaho.runtime.clock import Entropy
+    from inaho.runtime.cluster import Cluster
+    from inaho.runtime.grain import GrainKind
+    from inaho.runtime.transport import Listener, Transport
+    from inaho.storage import Storage
+
+__all__ = ["Node"]
+
+TICK_S: Final = 0.1
+"""Deadlines, idle activations and loop lag are looked at this often."""
+
+LAG_STEP_S: Final = 0.05
+"""A change of loop lag smaller than this is not worth telling the control plane."""
+
+
+class Node:
+    """The runtime of one member or client.
+
+    Args:
+        config: settings.
+        kinds: grain kinds that this node hosts.
+        events: where events are published.
+        transport: how it reaches others.
+        storage: durable state of its grains.
+        entropy: randomness.
+        client: host nothing and join nothing.
+
+    Attributes:
+        authority: under which peers reach this node; empty for a client.
+        node_id: 16 hexadecimal digits, new at every start.
+        now: the loop's time, at most `TICK_S` old.
+        hosts: kinds by name.
+        runner, peers, lookup, pid_cache, context: see their classes.
+        shutting_down: no new activations.
+        closing: no new connections.
+        activation_count: activations of all kinds on this node.
+    """
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        kinds: Iterable[GrainKind],
+        *,
+        events: EventStream,
+        transport: Transport,
+        storage: Storage,
+        entropy: Entropy,
+        client: bool = False,
+    ) -> None:
+        self.config = config
+        self.loop = asyncio.get_running_loop()
+        self.log = logging.getLogger("inaho.node")
+        self.events = events
+        self.transport = transport
+        self.entropy = entropy
+        self.client = client
+        self.node_id = entropy.token(8).hex()
+        self.authority = ""
+        self.now = self.loop.time()
+        self.timeout_s = config.rpc.timeout_s
+        self.activation_count = 0
+        self.inline_calls = 0
+        self.turns_expired = 0
+        self.shutting_down = False
+        self.closing = False
+        self.cluster: Cluster
+        self.topology: TopologySnapshot | None = None
+        self.lookup = IdentityLookup(config.activation)
+        self.pid_cache = PidCache(config.activation.pid_cache_size, config.activation.pid_cache_ttl_s)
+        self.runner = TurnRunner(
+            self.loop,
+            depth=config.activation.queue_depth,
+            drop_oldest=config.activation.queue_policy == "drop_oldest",
+            node_id=lambda: self.node_id,
+        )
+        self.peers = Peers(self)
+        self.context = ClusterContext(self)
+        self.hosts: dict[str, KindHost] = {}
+        for kind in kinds:
+            self.add_kind(kind)
+        self.driver: Driver | None = None
+        self._storage = storage
+        self._storage_opening: asyncio.Task[None] | None = None
+        self._incoming: dict[Incoming, None] = {}
+        self._listener: Listener | None = None
+        self._gate = HandshakeGate(config.transport.handshakes_pending_max)
+        self._ticker: asyncio.TimerHandle | None = None
+        self._tick_due = 0.0
+        self._lag_told_s = 0.0
+        self._epochs = 0
+        self._topology_waiters: list[asyncio.Future[None]] = []
+
+    def add_kind(self, kind: GrainKind, *, hosted: bool = True) -> KindHost:
+        """Makes a kind known here. Raises `InvalidConfig` when another class has its name."""
+        host = self.hosts.get(kind.name)
+        if host is None:
+            host = self.hosts[kind.name] = KindHost(self, kind, hosted=hosted)
+        elif host.kind is not kind:
+            raise InvalidConfig(
+                f"two grain classes are named {kind.name!r}: {host.kind.cls!r} and {kind.cls!r}; "
+                "give one another name with class X(Grain, name='…')"
+            )
+        return host
+
+    # Life.
+
+    async def start_member(self) -> None:
+        """Binds, joins through the seeds, and returns when this node is up.
+
+        Raises:
+            AuthorityInUse, InvalidConfig: it cannot bind.
+            JoinRefused, TopologyUnavailable: the cluster did not admit it, or no seed answered.
+        """
+        factory = accept_factory(
+            lambda: self.make_handshake("acceptor"),
+            timeout_s=self.config.transport.handshake_timeout_s,
+            gate=self._gate,
+            established=self._accepted,
+            failed=lambda error: self.publish(
+                ConnectionRefused(authority=error.authority, code=error.code, reason=error.reason)
+            ),
+        )
+        self._listener = await self.transport.listen(self.config.authority, factory)
+        self.authority = self._listener.authority
+        hosted = tuple(sorted(name for name, host in self.hosts.items() if host.hosted))
+        member = Member(
+            authority=self.authority,
+            node_id=self.node_id,
+            incarnation=1,
+            status=MemberStatus.JOINING,
+            kinds=hosted,
+            weight=self.config.weight,
+            roles=tuple(sorted(self.config.roles)),
+        )
+        self.driver = Driver(self, ControlNode(self.config, member, self.entropy.random))
+        self._start_ticker()
+        self.driver.feed(Start(self.config.seeds))
+        await self.driver.joined
+
+    async def start_client(self) -> None:
+        """Connects to a member and returns when the topology is known.
+
+        Raises:
+            TopologyUnavailable: no seed answered in time; the reason has what each said.
+            InahoError: a seed refused for a reason that the others will share.
+        """
+        self._start_ticker()
+        config = self.config.membership
+        deadline = self.loop.time() + config.join_timeout_s
+        pause_s = config.join_retry_s
+        while True:
+            refusals = await self._find_home()
+            if self.topology is not None:
+                return
+            if self.loop.time() + pause_s >= deadline:
+                raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s} s: {'; '.join(refusals)}")
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, config.join_retry_s * 8)
+
+    async def _find_home(self) -> list[str]:
+        """Tries seeds and known members until one sends a topology; what went wrong with each."""
+        known = [member.authority for member in self.topology.members] if self.topology is not None else []
+        refusals: list[str] = []
+        for authority in dict.fromkeys((*known, *self.config.seeds)):
+            try:
+                await self.peers.connect(authority, "")
+            except InahoError as error:
+                if error.code in ("authentication_failed", "wrong_cluster", "version_mismatch", "invalid_config"):
+                    raise
+                refusals.append(f"{authority}: {error.reason}")
+                continue
+            if self.topology is None:
+                await self.wait_for_topology(self.config.transport.handshake_timeout_s)
+            if self.topology is not None:
+                return refusals
+            refusals.append(f"{authority}: sent no topology")
+        return refusals
+
+    async def leave(self) -> None:
+        """Hands everything over and leaves: others take new work first, then turns end, then the leave is told."""
+        if self.shutting_down:
+            return
+        self.shutting_down = True
+        drain_s = self.config.activation.drain_s
+        if self.driver is not None and self.driver.joined.done():
+            self.driver.feed(LeaveRequested(drain_s))
+        await self._drain(drain_s)
+        if self.driver is not None and self.driver.joined.done():
+            self.driver.feed(Drained())
+            try:
+                async with asyncio.timeout(drain_s):
+                    await asyncio.shield(self.driver.left)
+            except TimeoutError:
+                self.log.warning("leaving was not acknowledged within %s s", drain_s)
+
+    async def _drain(self, within_s: float) -> None:
+        """Ends all activations after their turns; tells what is left when the time is up."""
+        for host in self.hosts.values():
+            host.drop_all("shutdown")
+        deadline = self.loop.time() + within_s
+        while self.activation_count and self.loop.time() < deadline:
+            await asyncio.sleep(0.005)
+        if self.activation_count:
+            self.log.warning("%d activations did not end within %s s", self.activation_count, within_s)
+
+    async def stop(self) -> None:
+        """Closes everything at once. Call `leave` before it for a graceful end."""
+        self.shutting_down = self.closing = True
+        if self.driver is not None:
+            self.driver.stop()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._listener is not None:
+            self._listener.close()
+        await self.runner.stop()
+        await asyncio.sleep(0)  # replies of the last turns
+        ending = ShuttingDown("the node is shutting down", authority=self.authority)
+        for connection in list(self._incoming):
+            connection.close(ending)
+        await self.peers.close()
+        for future in self._topology_waiters:
+            future.cancel()
+        if self._listener is not None:
+            await self._listener.wait_closed()
+        self.transport.close()
+        if self._storage_opening is not None:
+            await asyncio.gather(self._storage_opening, return_exceptions=True)
+            await self._storage.close()
+
+    async def open_storage(self) -> Storage:
+        """The storage, opened at first need."""
+        if self._storage_opening is None:
+            self._storage_opening = self.loop.create_task(self._storage.open(), name="inaho-open-storage")
+        try:
+            await asyncio.shield(self._storage_opening)
+        except Exception:
+            self._storage_opening = None  # the next activation tries again
+            raise
+        return self._storage
+
+    # Time.
+
+    def _start_ticker(self) -> None:
+        self._tick_due = self.loop.time() + TICK_S
+        self._ticker = self.loop.call_at(self._tick_due, self._tick)
+
+    def _tick(self) -> None:
+        self.now = now = self.loop.time()
+        lag_s = max(0.0, now - self._tick_due)
+        if self.driver is not None and abs(lag_s - self._lag_told_s) > LAG_STEP_S:
+            self._lag_told_s = lag_s
+            self.driver.feed(LoopLag(lag_s))
+        self.peers.expire(now)
+        for connection in list(self._incoming):
+            self.turns_expired += connection.expire(now)
+        for host in self.hosts.values():
+            host.passivate(now)
+        if self.client and not self.peers.connections and not self.closing and self.topology is not None:
+            for authority in dict.fromkeys((*(m.authority for m in self.topology.members), *self.config.seeds)):
+                self.peers.dial_in_background(authority)
+        self._start_ticker()
+
+    # Connections.
+
+    def make_handshake(self, role: Role) -> Handshake:
+        """A fresh handshake of this node."""
+        incarnation = 0 if self.driver is None else self.driver.control.member.incarnation
+        local = HandshakeConfig(
+            cluster=self.config.name,
+            node_id=self.node_id,
+            role="client" if self.client else "member",
+            authority=self.authority,
+            incarnation=incarnation,
+            secret=self.config.secret,
+            protocols=PROTOCOL_VERSIONS,
+            schemas=SCHEMA_VERSIONS,
+            bytes_max=self.config.transport.handshake_bytes_max,
+        )
+        return Handshake(role, local, self.entropy.token(NONCE_BYTES))
+
+    def _accepted(self, transport: asyncio.Transport, peer: PeerInfo) -> Incoming:
+        if self.closing:
+            raise ShuttingDown("the node is shutting down", authority=self.authority)
+        connection = Incoming(peer, self.config.transport, self.loop, self)
+        self._incoming[connection] = None
+        if peer.role == "client":
+            if self.topology is not None:
+                self.loop.call_soon(self._push_topology, connection)
+        elif self.driver is not None:
+            self.loop.call_soon(self.driver.feed, Connected(peer.authority, peer.node_id))
+        return connection
+
+    def _push_topology(self, connection: Incoming) -> None:
+        if self.topology is not None and not connection.closed:
+            connection.push_topology(self.topology)
+
+    def incoming_closed(self, connection: Incoming, error: InahoError) -> None:
+        """An accepted connection is gone."""
+        self._incoming.pop(connection, None)
+        peer = connection.peer
+        if peer.role == "member":
+            self._peer_gone(peer.authority, peer.node_id, connection.closed)
+
+    def peer_connected(self, authority: str, node_id: str) -> None:
+        """A dial came through."""
+        if self.driver is not None:
+            self.driver.feed(AuthorityAnswered(authority, node_id))
+            self.driver.feed(Connected(authority, node_id))
+
+    def outgoing_closed(self, authority: str, connection: Outgoing, error: InahoError) -> None:
+        """A dialled connection is gone."""
+        self._peer_gone(authority, connection.peer.node_id, connection.closed)
+        if connection.closed == "reset":
+            self.peers.dial_in_background(authority)  # refused now is evidence that the process is gone
+
+    def _peer_gone(self, authority: str, node_id: str, reason: str) -> None:
+        if self.driver is None or self.closing:
+            return
+        if authority not in self.peers.connections:
+            self.driver.feed(Disconnected(authority, node_id, "reset" if reason == "reset" else "closed"))
+
+    def dial_failed(self, authority: str, reason: str) -> None:
+        """A dial failed: `refused`, `timeout`, `handshake` or `other`."""
+        if self.driver is not None:
+            self.driver.feed(DialFailed(authority, reason))
+
+    def handshake_refused(self, authority: str, error: InahoError) -> None:
+        """A peer that we dialled refuses us. Before the join is through, a seed's word is final."""
+        driver = self.driver
+        if driver is None:
+            return
+        driver.feed(DialFailed(authority, "handshake"))
+        if authority in self.config.seeds and error.code in (
+            "authentication_failed",
+            "wrong_cluster",
+            "version_mismatch",
+        ):
+            if not driver.joined.done():
+                driver.joined.set_exception(error)
+
+    def close_connection(self, authority: str, reason: str) -> None:
+        """The control plane wants no connection with that peer."""
+        error = ProtocolViolation(reason, authority=authority)
+        outgoing = self.peers.connections.get(authority)
+        if outgoing is not None:
+            outgoing.close(error)
+        for connection in list(self._incoming):
+            if connection.peer.authority == authority:
+                connection.close(error)
+
+    def control_received(self, peer: PeerInfo, body: memoryview) -> None:
+        """A control message has come; only members may send them."""
+        if peer.role != "member" or self.driver is None:
+            raise ProtocolViolation("a control message from a client", authority=peer.authority)
+        self.driver.feed(Received(peer.authority, peer.node_id, decode_control(body)))
+
+    # Topology and ownership.
+
+    def apply_topology(self, snapshot: TopologySnapshot) -> None:
+        """Ownership by a new topology: first the lookup, then what it takes away, then clients and waiters."""
+        self.topology = snapshot
+        if self.lookup.update_topology(snapshot):
+            for event in self.pid_cache.retain(self.lookup.owns, "ownership changed"):
+                self.publish(event)
+            if not self.client:
+                for host in self.hosts.values():
+                    host.drop_unowned()
+        for connection in list(self._incoming):
+            if connection.peer.role == "client":
+                connection.push_topology(snapshot)
+        waiters, self._topology_waiters = self._topology_waiters, []
+        for future in waiters:
+            if not future.done():
+                future.set_result(None)
+        self.publish(TopologyChanged(snapshot=snapshot))
+
+    def topology_pushed(self, snapshot: TopologySnapshot) -> None:
+        """A member tells this client the newest topology."""
+        if not self.client:
+            raise ProtocolViolation("a topology was pushed to a member")
+        if self.topology is None or snapshot.version > self.topology.version:
+            self.apply_topology(snapshot)
+
+    async def wait_for_topology(self, within_s: float) -> None:
+        """Returns at the next topology, or after `within_s`."""
+        future = self.loop.create_future()
+        self._topology_waiters.append(future)
+        timer = self.loop.call_later(within_s, lambda: future.done() or future.set_result(None))
+        try:
+            await future
+        finally:
+            timer.cancel()
+            if future in self._topology_waiters:
+                self._topology_waiters.remove(future)
+
+    def owns(self, kind: str, key: str) -> bool:
+        """Whether this node owns the identity under its newest topology."""
+        return _owner_id(self.lookup.owner, kind, key) == self.node_id
+
+    def check_owner(self, kind: str, key: str) -> None:
+        """Raises why this node may not activate the identity."""
+        if self.shutting_down:
+            raise ShuttingDown("this node is leaving", identity=f"{kind}/{key}", authority=self.authority)
+        owner = self.lookup.owner(kind, key)
+        if owner.node_id != self.node_id:
+            version = 0 if self.topology is None else self.topology.version
+            raise OwnershipChanged(
+                f"{owner.authority} owns it by topology {version} ({self.lookup.hash or 0:016x}) of this node",
+                identity=f"{kind}/{key}",
+                authority=self.authority,
+            )
+
+    def stop_activations(self, reason: str) -> None:
+        """Others may run what runs here: all activations end."""
+        for host in self.hosts.values():
+            host.drop_all(reason)
+
+    def next_epoch(self) -> Epoch:
+        """The fencing token of a new activation."""
+        self._epochs += 1
+        return (0 if self.topology is None else self.topology.version) << 32 | self._epochs
+
+    def epoch_above(self, epoch: Epoch) -> Epoch:
+        """A token above one that was found in the storage: time went on there under another count of versions."""
+        self._epochs += 1
+        return max(self.next_epoch(), epoch + 1)
+
+    # Events.
+
+    def publish(self, event: Event) -> None:
+        """Puts an event on the stream."""
+        self.events.publish(event)
+
+    def events_wanted(self, kind: type[Event]) -> bool:
+        """Whether anybody subscribes to events of `kind`: those on the call path are made only then."""
+        return self.events.wants(kind)
+
+    def serialization_failed(self, kind: str, key: str, method: str, direction: str, reason: str) -> None:
+        """A message of one call could not be encoded or decoded (SPEC CL-6.4)."""
+        if self.events_wanted(SerializationFailure):
+            identity = ClusterIdentity(kind, key)
+            self.publish(SerializationFailure(identity=identity, method=method, direction=direction, reason=reason))
+
+
+def _owner_id(owner: Any, kind: str, key: str) -> str:
+    """Node id of the owner; empty when nobody can own it now."""
+    try:
+        found: Member = owner(kind, key)
+    except InahoError:
+        return ""
+    return found.node_id

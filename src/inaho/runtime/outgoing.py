@@ -1,0 +1,254 @@
+"""The side of a connection that calls.
+
+Pending calls live in the timer wheel of the connection (`PendingWheel`); a reply finds its future by one dict pop. A
+method is defined once, before its first call, and is a small integer from then on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.core.rpc.deadlines import SLOT_MASK, PendingWheel
+from inaho.errors import FrameTooLarge, InahoError, Overloaded, ProtocolViolation, Timeout, Unreachable
+from inaho.runtime.connection import Connection
+from inaho.runtime.method import METHODS
+from inaho.runtime.streams import StreamReceiver
+from inaho.wire.codec import DECODE_ERRORS, decoder, encode
+from inaho.wire.exceptions import decode_failure
+from inaho.wire.frames import (
+    CALL,
+    CANCEL,
+    CONTROL,
+    CREDIT,
+    DEFINE,
+    END,
+    ERROR,
+    GOODBYE,
+    HEADER,
+    HEADER_REST,
+    ITEMS,
+    REPLY,
+    TOPOLOGY,
+    TopologyPush,
+    frame,
+)
+
+if TYPE_CHECKING:
+    from inaho.config import RpcConfig, TransportConfig
+    from inaho.runtime.method import GrainMethod
+    from inaho.types import TopologySnapshot
+    from inaho.wire.handshake import PeerInfo
+
+__all__ = ["Outgoing"]
+
+STREAM_TIMEOUT_S: Final = 1e6
+"""Streams last as long as somebody reads them, unless the method or the caller says otherwise."""
+
+_decode_topology = decoder(TopologyPush)
+
+
+class Outgoing(Connection):
+    """A dialled connection.
+
+    Args:
+        peer, config, loop: see `Connection`.
+        rpc: limits of calls.
+        closed_callback: told when the connection is gone, with the reason.
+        topology_callback: given topologies that a member pushes to this client.
+    """
+
+    def __init__(
+        self,
+        peer: PeerInfo,
+        config: TransportConfig,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        rpc: RpcConfig,
+        closed_callback: Callable[[Outgoing, InahoError], None],
+        topology_callback: Callable[[TopologySnapshot], None],
+    ) -> None:
+        super().__init__(peer, config, loop)
+        self.wheel: PendingWheel[Any] = PendingWheel(loop.time())
+        self.late_replies = 0
+        self.last_call = 0
+        self._slots = self.wheel.slots
+        self._defined: set[int] = set()
+        self._rpc = rpc
+        self._closed_callback = closed_callback
+        self._topology_callback = topology_callback
+
+    # Calls.
+
+    def call(
+        self,
+        method: GrainMethod,
+        key: str,
+        arguments: tuple[Any, ...],
+        deadline: float,
+        now: float,
+        flags: int = 0,
+        fields: bytes = b"",
+    ) -> asyncio.Future[Any]:
+        """Sends a call; the future gets its result, its exception, or `Timeout` at `deadline`.
+
+        `last_call` is then the id under which it can be cancelled.
+
+        Raises:
+            SerializationFailed, FrameTooLarge: nothing was sent.
+        """
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self.last_call = self._send_call(method, key, arguments, future, deadline, now, flags, fields)
+        return future
+
+    def _send_call(
+        self,
+        method: GrainMethod,
+        key: str,
+        arguments: tuple[Any, ...],
+        entry: Any,
+        deadline: float,
+        now: float,
+        flags: int,
+        fields: bytes,
+    ) -> int:
+        body = method.encode_arguments(key, arguments)
+        length = HEADER_REST + len(fields) + len(body)
+        if length > self._frame_max:
+            raise FrameTooLarge(
+                f"the arguments of {method.name} take {length} bytes, the most is {self._frame_max} "
+                "(transport.frame_bytes_max)",
+                identity=f"{method.kind}/{key}",
+            )
+        number = method.number
+        if number not in self._defined:
+            self._define(method)
+        correlation = self.wheel.add(entry, deadline, now)
+        out = self._out
+        if not out:
+            self._loop.call_soon(self.flush)
+        out.append(HEADER.pack(length, CALL, flags, number, correlation))
+        if fields:
+            out.append(fields)
+        out.append(body)
+        return correlation
+
+    def _define(self, method: GrainMethod) -> None:
+        if len(self._defined) >= self._config.definitions_max:
+            raise Overloaded(
+                f"{len(self._defined)} methods are defined on this connection (transport.definitions_max)",
+                authority=self.peer.authority,
+            )
+        self._defined.add(method.number)
+        timeout_s = method.timeout_s
+        if timeout_s is None:
+            timeout_s = STREAM_TIMEOUT_S if method.stream else self._rpc.timeout_s
+        self.send(frame(DEFINE, encode(method.definition(timeout_s)), method=method.number), b"")
+
+    def open_stream(
+        self,
+        method: GrainMethod,
+        key: str,
+        arguments: tuple[Any, ...],
+        receiver: StreamReceiver,
+        deadline: float,
+        flags: int,
+        fields: bytes,
+    ) -> None:
+        """Starts a stream; its items go to `receiver`."""
+        correlation = self._send_call(method, key, arguments, receiver, deadline, self._loop.time(), flags, fields)
+
+        def consumed(count: int) -> None:
+            if not self.closed:
+                self.send(HEADER.pack(HEADER_REST, CREDIT, 0, count, correlation), b"")
+
+        receiver.attach(consumed, lambda: self.cancel(correlation))
+
+    def cancel(self, correlation: int) -> None:
+        """Nobody waits for the call any more: forgets it and tells the callee."""
+        if self.wheel.pop(correlation) is not None and not self.closed:
+            self.send(HEADER.pack(HEADER_REST, CANCEL, 0, 0, correlation), b"")
+
+    def expire(self, now: float) -> int:
+        """Fails calls whose deadline has passed and tells the callee; returns how many."""
+        expired = self.wheel.expire(now)
+        for correlation, entry in expired:
+            error = Timeout("no answer before the deadline", authority=self.peer.authority)
+            if isinstance(entry, StreamReceiver):
+                entry.fail(error)
+            elif not entry.done():
+                entry.set_exception(error)
+            if not self.closed:
+                self.send(HEADER.pack(HEADER_REST, CANCEL, 0, 0, correlation), b"")
+        return len(expired)
+
+    def send_control(self, body: bytes) -> None:
+        """Sends one control message."""
+        self.send(HEADER.pack(HEADER_REST + len(body), CONTROL, 0, 0, 0), body)
+
+    # Answers.
+
+    def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
+        if kind == REPLY:
+            entry = self._slots[correlation & SLOT_MASK].pop(correlation, None)
+            if self.wheel.far:
+                self.wheel.far.pop(correlation, None)
+            if entry is None:
+                self.late_replies += 1
+                return
+            if entry.__class__ is StreamReceiver or method >= len(METHODS):
+                raise ProtocolViolation(f"a reply to call {correlation} that does not match it")
+            if not entry.done():
+                try:
+                    entry.set_result(METHODS[method].decode_result(body))
+                except DECODE_ERRORS as error:
+                    entry.set_exception(METHODS[method].invalid_result(error, ""))
+        elif kind == ITEMS:
+            receiver = self.wheel.get(correlation)
+            if isinstance(receiver, StreamReceiver):
+                receiver.take(body)
+            elif receiver is not None:
+                raise ProtocolViolation(f"stream items for call {correlation}, which is no stream")
+        elif kind == ERROR:
+            self._on_error(correlation, body)
+        elif kind == END:
+            receiver = self.wheel.pop(correlation)
+            if isinstance(receiver, StreamReceiver):
+                receiver.end()
+        elif kind == TOPOLOGY:
+            try:
+                self._topology_callback(_decode_topology(body).snapshot)
+            except DECODE_ERRORS as error:
+                raise ProtocolViolation(f"a topology that does not decode: {error}") from error
+        elif kind == GOODBYE:
+            self.on_goodbye(body)
+        else:
+            raise ProtocolViolation(f"frame type {kind} from the side that answers")
+
+    def _on_error(self, correlation: int, body: memoryview) -> None:
+        entry = self.wheel.pop(correlation)
+        if entry is None:
+            self.late_replies += 1
+            return
+        try:
+            error = decode_failure(body)
+        except DECODE_ERRORS as broken:
+            raise ProtocolViolation(f"an error that does not decode: {broken}") from broken
+        if isinstance(entry, StreamReceiver):
+            entry.fail(error)
+        elif not entry.done():
+            entry.set_exception(error)
+
+    def on_closed(self, error: InahoError) -> None:
+        for entry in self.wheel.drain():
+            lost = Unreachable(
+                f"the connection ended before an answer came: {error.reason}",
+                authority=self.peer.authority,
+                maybe_executed=True,
+            )
+            if isinstance(entry, StreamReceiver):
+                entry.fail(lost)
+            elif not entry.done():
+                entry.set_exception(lost)
+        self._closed_callback(self, error)

@@ -1,0 +1,190 @@
+"""Dialled connections: one per peer, opened when first needed.
+
+Calls wait for the dial; control messages are kept, a few per peer, and leave when it is done or are dropped with it,
+since the next round says the same again. What a dial found (refused, answered by another process) is evidence and is
+told to the control plane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.errors import InahoError, Quarantined, ShuttingDown, Unreachable, WrongIncarnation
+from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
+from inaho.runtime.handshake_protocol import dial_authenticated
+from inaho.runtime.outgoing import Outgoing
+from inaho.runtime.transport import DialFailed
+from inaho.wire.handshake import PeerInfo
+
+if TYPE_CHECKING:
+    from inaho.runtime.node import Node
+
+__all__ = ["Peers"]
+
+CONTROL_WAITING_MAX: Final = 16
+
+
+class Peers:
+    """The outgoing connections of one node.
+
+    Attributes:
+        connections: open ones, by authority. The call path reads it directly.
+        control_dropped: control messages that found no connection.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.connections: dict[str, Outgoing] = {}
+        self.control_dropped = 0
+        self._node = node
+        self._dials: dict[str, asyncio.Task[Outgoing]] = {}
+        self._control: dict[str, list[bytes]] = {}
+        self._failures: dict[str, int] = {}
+        self._not_before: dict[str, float] = {}
+
+    async def connect(self, authority: str, node_id: str) -> Outgoing:
+        """The connection to that node, dialled if need be.
+
+        Raises:
+            Unreachable: it cannot be reached, or another process lives there now.
+            ShuttingDown: this node is closing its connections.
+            InahoError: what the handshake said.
+        """
+        connection = self.connections.get(authority)
+        if connection is None:
+            connection = await asyncio.shield(self._dial(authority))
+        if node_id and connection.peer.node_id != node_id:
+            raise Unreachable(
+                f"node {connection.peer.node_id} answers there, not {node_id}: it was restarted", authority=authority
+            )
+        return connection
+
+    def send_control(self, authority: str, body: bytes) -> None:
+        """Sends a control message; dials in the background when there is no connection."""
+        connection = self.connections.get(authority)
+        if connection is not None:
+            connection.send_control(body)
+            return
+        waiting = self._control.setdefault(authority, [])
+        if len(waiting) >= CONTROL_WAITING_MAX:
+            waiting.pop(0)
+            self.control_dropped += 1
+        waiting.append(body)
+        self.dial_in_background(authority)
+
+    def dial_in_background(self, authority: str) -> None:
+        """Dials; what comes of it is told to the control plane."""
+        if not self._node.closing and authority not in self.connections:
+            self._dial(authority)
+
+    def _dial(self, authority: str) -> asyncio.Task[Outgoing]:
+        task = self._dials.get(authority)
+        if task is None:
+            task = self._node.loop.create_task(self._dial_once(authority), name=f"inaho-dial-{authority}")
+            self._dials[authority] = task
+            task.add_done_callback(lambda done: self._dialled(authority, done))
+        return task
+
+    async def _dial_once(self, authority: str) -> Outgoing:
+        node = self._node
+        if node.closing:
+            raise ShuttingDown("this node closes its connections", authority=authority)
+
+        def established(transport: asyncio.Transport, peer: PeerInfo) -> Outgoing:
+            return Outgoing(
+                peer,
+                node.config.transport,
+                node.loop,
+                rpc=node.config.rpc,
+                closed_callback=self._closed,
+                topology_callback=node.topology_pushed,
+            )
+
+        pause_s = self._not_before.get(authority, 0.0) - node.loop.time()
+        if pause_s > 0:
+            await asyncio.sleep(pause_s)
+        connection = await dial_authenticated(
+            node.transport,
+            authority,
+            node.make_handshake("dialer"),
+            node.config.transport.handshake_timeout_s,
+            established,
+        )
+        self.connections[authority] = connection
+        return connection
+
+    def _dialled(self, authority: str, task: asyncio.Task[Outgoing]) -> None:
+        self._dials.pop(authority, None)
+        waiting = self._control.pop(authority, [])
+        error: BaseException | None = (
+            ShuttingDown("cancelled", authority=authority) if task.cancelled() else task.exception()
+        )
+        if error is None:
+            self._failures.pop(authority, None)
+            self._not_before.pop(authority, None)
+            connection = task.result()
+            if connection.closed:
+                self.connections.pop(authority, None)
+                return
+            self._node.publish(ConnectionOpened(authority=authority, node_id=connection.peer.node_id))
+            self._node.peer_connected(authority, connection.peer.node_id)
+            for body in waiting:
+                connection.send_control(body)
+            return
+        self.control_dropped += len(waiting)
+        self._back_off(authority)
+        if not isinstance(error, InahoError):
+            self._node.log.error("dialling %s failed", authority, exc_info=error)
+            return
+        self._node.log.debug("dialling %s failed: %s", authority, error)
+        if isinstance(error, DialFailed):
+            self._node.dial_failed(authority, error.cause_kind)
+        elif isinstance(error, WrongIncarnation):
+            self._node.dial_failed(authority, "handshake")
+        elif not isinstance(error, ShuttingDown | Quarantined):
+            self._node.publish(ConnectionRefused(authority=authority, code=error.code, reason=error.reason))
+            self._node.handshake_refused(authority, error)
+
+    def _back_off(self, authority: str) -> None:
+        """The next dial waits: `redial_s`, doubled per failure, with jitter, up to `redial_max_s`."""
+        config = self._node.config.transport
+        failures = min(self._failures.get(authority, 0) + 1, 32)
+        self._failures[authority] = failures
+        pause_s = min(config.redial_s * 2.0 ** (failures - 1), config.redial_max_s)
+        jitter = 0.5 + self._node.entropy.random.random() / 2
+        self._not_before[authority] = self._node.loop.time() + pause_s * jitter
+        while len(self._failures) > config.connections_max:
+            oldest = next(iter(self._failures))
+            del self._failures[oldest]
+            self._not_before.pop(oldest, None)
+
+    def _closed(self, connection: Outgoing, error: InahoError) -> None:
+        authority = self._authority_of(connection)
+        if authority is not None:
+            del self.connections[authority]
+            self._node.outgoing_closed(authority, connection, error)
+            self._node.publish(
+                ConnectionClosed(authority=authority, node_id=connection.peer.node_id, reason=connection.closed)
+            )
+
+    def _authority_of(self, connection: Outgoing) -> str | None:
+        """The authority that was dialled, which a member may spell differently from how it names itself."""
+        if self.connections.get(connection.peer.authority) is connection:
+            return connection.peer.authority
+        return next((name for name, other in self.connections.items() if other is connection), None)
+
+    def expire(self, now: float) -> int:
+        """Fails calls whose deadline has passed."""
+        expired = 0
+        for connection in list(self.connections.values()):
+            expired += connection.expire(now)
+        return expired
+
+    async def close(self, error: InahoError | None = None) -> None:
+        """Closes all connections, and ends what is being dialled."""
+        dials: list[asyncio.Task[Any]] = list(self._dials.values())
+        for task in dials:
+            task.cancel()
+        await asyncio.gather(*dials, return_exceptions=True)
+        for connection in list(self.connections.values()):
+            connection.close(error)

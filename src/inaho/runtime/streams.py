@@ -1,0 +1,234 @@
+"""Streams: an async generator on one node, `async for` on another.
+
+Items travel in batches. The producer's Task collects what the generator yields without suspending and sends it when
+the batch is full or, at the latest, when the loop turns. The consumer says how many items it has consumed; the producer
+is never more than a window of items, or of bytes, ahead, so a stalled consumer costs bounded memory on both sides.
+
+Streams interleave with turns: a consumer may take its time, and a grain that waited for it would answer nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from inaho.errors import FrameTooLarge, InahoError
+from inaho.runtime.turns import CURRENT, Turn
+from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
+
+if TYPE_CHECKING:
+    from inaho.config import RpcConfig
+    from inaho.runtime.method import GrainMethod
+
+__all__ = ["StreamProducer", "StreamReceiver", "StreamSink"]
+
+BATCH_ITEMS: Final = 256
+
+
+class StreamSink(Protocol):
+    """Where a producer's batches go: a connection, or a receiver on this node."""
+
+    frame_body_max: int
+
+    def send_items(self, body: bytes) -> None: ...
+
+    def send_end(self) -> None: ...
+
+    def send_failure(self, error: BaseException) -> None: ...
+
+
+class StreamProducer:
+    """Runs the user's generator and sends its items within the consumer's window.
+
+    Args:
+        turn: the call; its method is a stream.
+        sink: where batches go.
+        config: windows.
+    """
+
+    def __init__(self, turn: Turn, sink: StreamSink, config: RpcConfig, loop: asyncio.AbstractEventLoop) -> None:
+        self.turn = turn
+        self.sink = sink
+        self._loop = loop
+        self._items_max = config.stream_window_items
+        self._bytes_max = config.stream_window_bytes
+        self._batch: list[Any] = []
+        self._flush_scheduled = False
+        self._sent: deque[list[int]] = deque()
+        self._items_ahead = 0
+        self._bytes_ahead = 0
+        self._room: asyncio.Future[None] | None = None
+        self._failed: InahoError | None = None
+
+    async def run(self) -> None:
+        """Runs to the end of the generator, a failure or a cancellation; the consumer is told which."""
+        turn = self.turn
+        CURRENT.set(turn)
+        iterator = turn.method.call(turn.grain, turn.arguments)
+        try:
+            async for item in iterator:
+                self._batch.append(item)
+                self._items_ahead += 1
+                if len(self._batch) >= BATCH_ITEMS:
+                    self._flush()
+                elif not self._flush_scheduled:
+                    self._flush_scheduled = True
+                    self._loop.call_soon(self._flush_late)
+                if self._items_ahead >= self._items_max or self._bytes_ahead >= self._bytes_max:
+                    await self._wait_for_room()
+                if self._failed is not None:
+                    raise self._failed
+            self._flush()
+            if self._failed is not None:
+                raise self._failed
+            self.sink.send_end()
+        except asyncio.CancelledError:
+            if not turn.cancelled:
+                self.sink.send_failure(RuntimeError(f"the stream {turn.method.name} was cancelled at its node"))
+            raise
+        except Exception as error:
+            self._flush()
+            self.sink.send_failure(self._failed or error)
+        finally:
+            close = getattr(iterator, "aclose", None)
+            if close is not None:
+                await close()
+
+    def consumed(self, count: int) -> None:
+        """The consumer has taken `count` items more."""
+        while count > 0 and self._sent:
+            chunk = self._sent[0]
+            taken = min(count, chunk[0])
+            count -= taken
+            chunk[0] -= taken
+            self._items_ahead -= taken
+            if chunk[0] == 0:
+                self._sent.popleft()
+                self._bytes_ahead -= chunk[1]
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    async def _wait_for_room(self) -> None:
+        self._flush()
+        while self._items_ahead >= self._items_max or self._bytes_ahead >= self._bytes_max:
+            if self._failed is not None:
+                return
+            self._room = self._loop.create_future()
+            await self._room
+        self._room = None
+
+    def _flush_late(self) -> None:
+        self._flush_scheduled = False
+        self._flush()
+
+    def _flush(self) -> None:
+        batch, self._batch = self._batch, []
+        if batch and self._failed is None and not self.turn.cancelled:
+            self._send(batch)
+
+    def _send(self, batch: list[Any]) -> None:
+        """Sends a batch, halved while it is too large; what precedes an item that cannot be sent still goes."""
+        method = self.turn.method
+        try:
+            body = encode(batch)
+        except ENCODE_ERRORS as error:
+            if len(batch) == 1:
+                self._failed = method.unserializable("an item", error, self.turn.grain._key, executed=True)
+                return
+            body = b""
+        if body and len(body) <= self.sink.frame_body_max:
+            self._sent.append([len(batch), len(body)])
+            self._bytes_ahead += len(body)
+            self.sink.send_items(body)
+        elif len(batch) == 1:
+            self._failed = FrameTooLarge(
+                f"an item of {method.name} takes {len(body)} bytes, the most is {self.sink.frame_body_max} "
+                "(transport.frame_bytes_max)",
+                identity=str(self.turn.grain.identity),
+                maybe_executed=True,
+            )
+        else:
+            half = len(batch) // 2
+            self._send(batch[:half])
+            if self._failed is None:
+                self._send(batch[half:])
+
+
+class StreamReceiver:
+    """The consumer's end: decoded batches, and how the stream ended.
+
+    Args:
+        method: the stream's method; decodes the items.
+        key: of the grain.
+    """
+
+    def __init__(self, method: GrainMethod, key: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.items_received = 0
+        self._method = method
+        self._key = key
+        self._loop = loop
+        self._chunks: deque[list[Any]] = deque()
+        self._error: BaseException | None = None
+        self._ended = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._consumed: Callable[[int], None] | None = None
+        self._close: Callable[[], None] | None = None
+
+    def attach(self, consumed: Callable[[int], None], close: Callable[[], None]) -> None:
+        """Connects it with its producer."""
+        self._consumed = consumed
+        self._close = close
+
+    # From the producer.
+
+    def take(self, body: bytes | memoryview) -> None:
+        """A batch has come."""
+        try:
+            chunk = self._method.decode_result(body)
+        except DECODE_ERRORS as error:
+            self.fail(self._method.invalid_result(error, self._key))
+            return
+        self.items_received += len(chunk)
+        self._chunks.append(chunk)
+        self._wake()
+
+    def end(self) -> None:
+        """No more items."""
+        self._ended = True
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """The stream broke; what came before is still given out."""
+        if not self._ended and self._error is None:
+            self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # To the consumer.
+
+    async def next_chunk(self) -> list[Any]:
+        """The next batch; empty at the end of the stream. Raises what the stream failed with."""
+        while not self._chunks:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return []
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return self._chunks.popleft()
+
+    def acknowledge(self, count: int) -> None:
+        """The consumer has used `count` items."""
+        if self._consumed is not None and not self._ended:
+            self._consumed(count)
+
+    def close(self) -> None:
+        """The consumer wants no more."""
+        if self._close is not None:
+            self._close()
+            self._close = None

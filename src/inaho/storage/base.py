@@ -1,0 +1,248 @@
+"""The contract of a state storage: load, conditional save, conditional delete.
+
+Two activations of one grain can overlap while views of the cluster disagree. Storage is where that is settled: a
+save names the version that it replaces and the epoch of its activation, and it commits only if nobody has saved in
+between and nobody newer has saved at all. The one who is behind learns it and stops (DESIGN section 3, "Leases and
+fencing"; the fencing token is Kleppmann's, "How to do distributed locking", 2016).
+
+Why both numbers. The version alone prevents lost updates, yet lets a zombie win a race against its successor again
+and again, each time with a fresh load. The epoch alone prevents that, yet lets two turns of one activation overwrite
+each other. Why a delete leaves a tombstone: if the record vanished, "no record" would be true again, and a save that
+a zombie had prepared before the grain existed would bring old state back.
+
+The checks that every back end needs stand here once, in the public methods; a back end implements the hooks that
+begin with an underscore.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import Final, Self
+
+import msgspec
+
+from inaho.config import StorageConfig
+from inaho.errors import InvalidArguments, StateConflict, StateTooLarge, StorageFailed
+from inaho.types import ClusterIdentity
+
+__all__ = ["NUMBER_MAX", "Storage", "StoredState", "conflict_of"]
+
+NUMBER_MAX: Final = (1 << 63) - 1
+"""Greatest version and epoch: what the signed 64-bit integers of SQLite and PostgreSQL hold."""
+
+
+class StoredState(msgspec.Struct, frozen=True):
+    """What a storage holds for one identity.
+
+    Attributes:
+        data: the encoded state; None is a tombstone: the state was deleted and only its numbers are left.
+        version: 1 for the first write, and 1 more for each write since, deletes included.
+        epoch: of the activation that wrote last.
+    """
+
+    data: bytes | None
+    version: int
+    epoch: int
+
+
+def conflict_of(
+    identity: ClusterIdentity, stored: StoredState | None, *, expected_version: int, epoch: int
+) -> StateConflict | None:
+    """The rule of a conditional write, in one place for all back ends.
+
+    A stale epoch is named before a wrong version, because it is the reason behind both: the writer was replaced.
+
+    Args:
+        identity: for the error.
+        stored: what is there, tombstones included; None when nothing ever was.
+        expected_version: what the writer believes to be there; 0 for nothing.
+        epoch: of the writer.
+
+    Returns:
+        The error to raise, or None if the write may commit.
+    """
+    if stored is not None and epoch < stored.epoch:
+        reason = f"stale epoch: the writer has epoch {epoch}, epoch {stored.epoch} is stored"
+    elif expected_version != (version := 0 if stored is None else stored.version):
+        reason = f"wrong version: the writer expected version {expected_version}, version {version} is stored"
+    else:
+        return None
+    return StateConflict(reason, identity=str(identity))
+
+
+class Storage(ABC):
+    """Durable state by identity, with conditional writes.
+
+    One storage may be shared by several nodes of a process that run on one event loop: each opens it and closes it
+    once, and the last close releases what the first open took.
+
+    What every back end promises, and `inaho.testing.storage_conformance` checks:
+
+    - A write commits if and only if the stored version equals `expected_version` and `epoch` is not below the stored
+      epoch. Otherwise it raises `StateConflict` and changes nothing. Of several writers that expect one version,
+      one wins.
+    - The version after a write is `expected_version + 1`. It never falls, and a delete does not reset it.
+    - A write that returned is durable, in the sense that the back end documents, and every later load sees it.
+    - A write that was cancelled, or that raised with `maybe_executed`, may or may not have committed. Load before
+      the next write. A load through the same object waits for such a write, so that its answer stays true.
+    - A load fences nobody: the old activation may still write until the new one has. What it loses then is a
+      conflict for the new one, which loads again; never an update.
+
+    Tombstones stay until the operator removes them; one costs its key and two numbers.
+
+    Attributes:
+        config: bounds.
+        loads: loads answered since the storage was made; a plain number for metrics, like the following.
+        saves: writes acknowledged, deletes included.
+        conflicts: writes refused with `StateConflict`.
+        failures: operations that ended in `StorageFailed`.
+    """
+
+    def __init__(self, config: StorageConfig | None = None) -> None:
+        self.config = StorageConfig() if config is None else config
+        self.loads = 0
+        self.saves = 0
+        self.conflicts = 0
+        self.failures = 0
+        self._users = 0
+        self._lifecycle = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Makes the storage ready. Each open needs one close.
+
+        Raises:
+            StorageFailed: it cannot be reached, or is not a storage of ours; `reason` says what to do.
+        """
+        async with self._lifecycle:
+            if self._users == 0:
+                await self._open()
+            self._users += 1
+
+    async def close(self) -> None:
+        """Ends one use. The last close refuses new operations, then waits for those that were accepted.
+
+        On a storage that is not open it does nothing.
+
+        Raises:
+            StorageFailed: releasing failed. What was acknowledged stays durable.
+        """
+        async with self._lifecycle:
+            if self._users == 0:
+                return
+            self._users -= 1
+            if self._users == 0:
+                await self._close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def load(self, identity: ClusterIdentity) -> StoredState | None:
+        """What is stored for `identity`.
+
+        Returns:
+            The state, or a tombstone (`data` is None) whose version the next save must name, or None if nothing
+            was ever written: the next save then expects version 0.
+
+        Raises:
+            StorageFailed: not open, or the back end failed.
+            InvalidArguments: the identity cannot be stored (see `save`).
+        """
+        self._check_identity(identity)
+        try:
+            stored = await self._load(identity)
+        except StorageFailed:
+            self.failures += 1
+            raise
+        self.loads += 1
+        return stored
+
+    async def save(self, identity: ClusterIdentity, data: bytes, *, expected_version: int, epoch: int) -> int:
+        """Replaces the state of `identity`, if the writer is still the one to do so.
+
+        Args:
+            identity: kind and key are not empty, hold no NUL and together stay within `config.key_bytes_max`. Case,
+                spaces and Unicode form count: nothing is normalised.
+            data: the encoded state, at most `config.data_bytes_max` bytes; may be empty.
+            expected_version: of the state that is replaced, from `load` or the last write; 0 for no record.
+            epoch: fencing token of the activation, 0 to `NUMBER_MAX`.
+
+        Returns:
+            The new version, `expected_version + 1`.
+
+        Raises:
+            StateConflict: the stored version or epoch says otherwise; `reason` has both numbers. Nothing changed.
+            StateTooLarge: too many bytes. Nothing changed.
+            StorageFailed: not open, or the back end failed; `maybe_executed` tells whether it may have committed.
+            InvalidArguments: identity or numbers out of range, or data that is not bytes. Nothing changed.
+        """
+        if type(data) is not bytes:  # a bytearray could change while it waits for its commit
+            raise InvalidArguments(f"data must be bytes, not {type(data).__name__}", identity=str(identity))
+        size = len(data)
+        if size > self.config.data_bytes_max:
+            reason = f"a state of {size} bytes exceeds storage.data_bytes_max ({self.config.data_bytes_max})"
+            raise StateTooLarge(reason, identity=str(identity))
+        return await self._counted_write(identity, data, expected_version, epoch)
+
+    async def delete(self, identity: ClusterIdentity, *, expected_version: int, epoch: int) -> None:
+        """Replaces the state of `identity` by a tombstone of version `expected_version + 1`.
+
+        The conditions and errors are those of `save`. It also works where nothing is stored, or a tombstone is.
+        """
+        await self._counted_write(identity, None, expected_version, epoch)
+
+    async def _counted_write(
+        self, identity: ClusterIdentity, data: bytes | None, expected_version: int, epoch: int
+    ) -> int:
+        self._check_identity(identity)
+        if not 0 <= expected_version < NUMBER_MAX:
+            raise InvalidArguments(f"expected_version {expected_version} is not in 0..2**63-2", identity=str(identity))
+        if not 0 <= epoch <= NUMBER_MAX:
+            raise InvalidArguments(f"epoch {epoch} is not in 0..2**63-1", identity=str(identity))
+        try:
+            version = await self._write(identity, data, expected_version=expected_version, epoch=epoch)
+        except StateConflict:
+            self.conflicts += 1
+            raise
+        except StorageFailed:
+            self.failures += 1
+            raise
+        self.saves += 1
+        return version
+
+    def _check_identity(self, identity: ClusterIdentity) -> None:
+        if self._users == 0:
+            raise StorageFailed(f"{self!r} is not open", identity=str(identity), maybe_executed=False)
+        kind, key = identity.kind, identity.key
+        if not kind or not key:
+            raise InvalidArguments(f"kind {kind!r} and key {key!r} must not be empty")
+        if "\0" in kind or "\0" in key:  # PostgreSQL has no NUL in text
+            raise InvalidArguments(f"kind {kind!r} and key {key!r} must not contain NUL")
+        try:
+            size = len(kind.encode()) + len(key.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidArguments(f"kind {kind!r} and key {key!r} must be valid Unicode") from error
+        if size > self.config.key_bytes_max:
+            raise InvalidArguments(
+                f"kind and key take {size} bytes, more than storage.key_bytes_max ({self.config.key_bytes_max})"
+            )
+
+    @abstractmethod
+    async def _open(self) -> None:
+        """Takes connections, files and threads. Leaves nothing behind when it raises or is cancelled."""
+
+    @abstractmethod
+    async def _close(self) -> None:
+        """Waits for accepted operations and releases what `_open` took."""
+
+    @abstractmethod
+    async def _load(self, identity: ClusterIdentity) -> StoredState | None:
+        """`load`, arguments checked."""
+
+    @abstractmethod
+    async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
+        """`save`, or `delete` when `data` is None, arguments checked. Atomic; see `conflict_of` for the rule."""

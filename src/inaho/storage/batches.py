@@ -1,0 +1,287 @@
+"""A thread that serves in batches whatever has gathered while it was busy.
+
+A commit costs one disk flush however many saves are in it. So while one batch is being committed the next one
+gathers, and it is taken whole: an idle storage answers a single save at once, a busy one shares each flush among
+many, and nobody has to choose a waiting time. The results of a batch come back to the event loop in one wake-up.
+
+Requests beyond the bounds wait, first come first served, in the coroutine of their caller: nothing is dropped.
+
+Why not `asyncio.to_thread`: a pool has several threads and no order, hands over results one by one, and its queue
+has no bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, Protocol, TypeVar
+
+from inaho.config import StorageConfig
+from inaho.errors import InahoError, StorageFailed
+
+__all__ = ["BatchServer", "BatchWorker"]
+
+Request = TypeVar("Request")
+Request_contra = TypeVar("Request_contra", contravariant=True)
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class BatchServer(Protocol[Request_contra, Result_co]):
+    """What runs on the thread; its methods are called there only, one at a time."""
+
+    def open(self) -> None:
+        """Takes what it needs. Raises `InahoError` to refuse the start."""
+
+    def serve(self, batch: Sequence[Request_contra]) -> Sequence[Result_co | InahoError]:
+        """One outcome per request, in order; an `InahoError` is raised to the caller of that request."""
+        ...
+
+    def close(self) -> None:
+        """Releases what `open` took."""
+
+
+class _Ticket(Generic[Request, Result]):
+    """A request on its way. `abandoned` is set when its caller was cancelled: not begun, it need not begin."""
+
+    __slots__ = ("abandoned", "future", "key", "request", "size")
+
+    def __init__(self, key: Hashable, request: Request, size: int, future: asyncio.Future[Result]) -> None:
+        self.key = key
+        self.request = request
+        self.size = size
+        self.future = future
+        self.abandoned = False
+
+
+class BatchWorker(Generic[Request, Result]):
+    """Runs a `BatchServer` on a thread of its own and brings requests and results across.
+
+    Args:
+        name: of the thread.
+        server: what does the work.
+        config: `queue_requests_max`, `queue_bytes_max`, `batch_requests_max` and `batch_bytes_max` apply.
+
+    Attributes:
+        queued: requests accepted and not yet answered.
+        queued_bytes: their sizes together.
+    """
+
+    def __init__(self, name: str, server: BatchServer[Request, Result], config: StorageConfig) -> None:
+        self.queued = 0
+        self.queued_bytes = 0
+        self._name = name
+        self._server = server
+        self._config = config
+        self._queue: SimpleQueue[_Ticket[Request, Result] | None] = SimpleQueue()
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._in_flight: dict[Hashable, int] = {}
+        self._loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._stopping = False
+
+    # On the event loop.
+
+    async def start(self) -> None:
+        """Starts the thread and waits until the server is open.
+
+        A daemon thread, so that a process that forgot to close can still exit: what it loses was not acknowledged.
+        """
+        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        try:
+            await asyncio.shield(self._opened)
+        except BaseException:
+            # Whoever was cancelled here will not call stop; a server that did not open ends by itself.
+            self._opened.add_done_callback(_retrieve)
+            self._ended.add_done_callback(_retrieve)
+            self._queue.put(None)
+            raise
+
+    async def stop(self) -> None:
+        """Refuses those who wait for room, serves what was accepted, closes the server and ends the thread."""
+        if not self._stopping:
+            self._stopping = True
+            while self._waiting:
+                gate, _ = self._waiting.popleft()
+                if not gate.done():
+                    gate.set_exception(StorageFailed("the storage was closed", maybe_executed=False))
+            self._queue.put(None)
+        await asyncio.shield(self._ended)
+
+    async def submit(self, key: Hashable, request: Request, size: int) -> Result:
+        """Waits for room, then for the outcome.
+
+        Cancelled while it waits for room, or before its batch is taken, it does not run; later, it may.
+
+        Args:
+            key: what the request is about, see `busy_with`.
+            request: for the server.
+            size: bytes that it holds in memory.
+        """
+        await self._admit(size)
+        ticket = _Ticket[Request, Result](key, request, size, self._loop.create_future())
+        self._in_flight[key] = self._in_flight.get(key, 0) + 1
+        self._queue.put(ticket)
+        try:
+            return await ticket.future
+        except asyncio.CancelledError:
+            ticket.abandoned = True
+            raise
+
+    def busy_with(self, key: Hashable) -> bool:
+        """Whether a request about `key` was accepted and is not finished, be its caller cancelled or not."""
+        return key in self._in_flight
+
+    async def _admit(self, size: int) -> None:
+        self._refuse_when_stopping()
+        if not self._waiting and self._has_room(size):
+            self._take_room(size)
+            return
+        gate: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append((gate, size))
+        try:
+            await gate
+        except asyncio.CancelledError:
+            if gate.cancelled():
+                with suppress(ValueError):  # the round that makes room may have dropped it already
+                    self._waiting.remove((gate, size))
+            elif gate.exception() is None:  # room was given in the same moment
+                self._give_room(size)
+            self._let_in()
+            raise
+        try:
+            self._refuse_when_stopping()  # room was given, then the end was queued before this request could be
+        except StorageFailed:
+            self._give_room(size)
+            raise
+
+    def _refuse_when_stopping(self) -> None:
+        if self._stopping:
+            raise StorageFailed("the storage was closed", maybe_executed=False)
+
+    def _has_room(self, size: int) -> bool:
+        fits = self.queued_bytes + size <= self._config.queue_bytes_max
+        return self.queued < self._config.queue_requests_max and (fits or self.queued == 0)
+
+    def _take_room(self, size: int) -> None:
+        self.queued += 1
+        self.queued_bytes += size
+
+    def _give_room(self, size: int) -> None:
+        self.queued -= 1
+        self.queued_bytes -= size
+
+    def _let_in(self) -> None:
+        while self._waiting:
+            gate, size = self._waiting[0]
+            if not gate.done():
+                if not self._has_room(size):
+                    return
+                self._take_room(size)
+                gate.set_result(None)
+            self._waiting.popleft()
+
+    def _deliver(self, tickets: list[_Ticket[Request, Result]], outcomes: Sequence[Result | InahoError]) -> None:
+        for ticket, outcome in zip(tickets, outcomes, strict=True):
+            self._finish(ticket)
+            if ticket.future.done():
+                continue
+            if isinstance(outcome, InahoError):
+                ticket.future.set_exception(outcome)
+            else:
+                ticket.future.set_result(outcome)
+        self._let_in()
+
+    def _forget(self, tickets: list[_Ticket[Request, Result]]) -> None:
+        for ticket in tickets:
+            self._finish(ticket)
+        self._let_in()
+
+    def _finish(self, ticket: _Ticket[Request, Result]) -> None:
+        self._give_room(ticket.size)
+        left = self._in_flight[ticket.key] - 1
+        if left:
+            self._in_flight[ticket.key] = left
+        else:
+            del self._in_flight[ticket.key]
+
+    # On the thread.
+
+    def _run(self) -> None:
+        try:
+            self._server.open()
+        except Exception as error:  # whatever it is, the one who waits for the start must hear of it
+            self._post(_settle, self._opened, error)
+            self._post(_settle, self._ended, None)
+            return
+        alive = self._post(_settle, self._opened, None)
+        going = True
+        while alive and going:
+            tickets, going = self._gather()
+            abandoned = [ticket for ticket in tickets if ticket.abandoned]
+            begun = [ticket for ticket in tickets if not ticket.abandoned]
+            if abandoned:
+                alive = self._post(self._forget, abandoned)
+            if begun:
+                alive = self._post(self._deliver, begun, self._outcomes(begun))
+        failure: Exception | None = None
+        try:
+            self._server.close()
+        except Exception as error:  # handed to the one who closes
+            failure = error
+        self._post(_settle, self._ended, failure)
+
+    def _gather(self) -> tuple[list[_Ticket[Request, Result]], bool]:
+        """Waits for one request, then takes what else is there. False: nothing follows."""
+        ticket = self._queue.get()
+        tickets: list[_Ticket[Request, Result]] = []
+        size = 0
+        while ticket is not None:
+            tickets.append(ticket)
+            size += ticket.size
+            if len(tickets) >= self._config.batch_requests_max or size >= self._config.batch_bytes_max:
+                return tickets, True
+            try:
+                ticket = self._queue.get_nowait()
+            except Empty:
+                return tickets, True
+        return tickets, False
+
+    def _outcomes(self, tickets: list[_Ticket[Request, Result]]) -> Sequence[Result | InahoError]:
+        try:
+            return self._server.serve([ticket.request for ticket in tickets])
+        except Exception as error:  # a fault of ours: the callers must hear of it, and the thread must go on
+            failures: list[Result | InahoError] = []
+            for _ in tickets:
+                failure = StorageFailed(f"{self._name} failed: {error!r}")
+                failure.__cause__ = error
+                failures.append(failure)
+            return failures
+
+    def _post(self, call: Callable[..., None], *arguments: Any) -> bool:
+        """Runs `call` on the event loop. False: the loop is gone, and with it everyone who waited."""
+        try:
+            self._loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+            return False
+        return True
+
+
+def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    """Marks an outcome as seen, so that asyncio does not report it as forgotten."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,189 @@
+"""What runs on the threads of `SqliteStorage`: loads, and writes in transactions.
+
+A batch of writes is one transaction, and each write in it is conditional in its own statement, so that a conflict
+fails that write alone and its neighbours commit. `BEGIN IMMEDIATE` takes the lock at the start: a transaction that
+reads first and asks for the lock later can find that another process has written in between, and has to start over.
+
+If a statement fails (a damaged page, no room for a large value) the batch is undone and its requests are tried one
+by one, so that what is wrong with one record does not stop the others. If the commit itself fails, nobody can know
+what reached the disk, and every write of the batch says so with `maybe_executed`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from inaho.errors import InahoError
+from inaho.storage.base import StoredState, conflict_of
+from inaho.storage.sqlite_file import SqliteFile, roll_back
+from inaho.types import ClusterIdentity
+
+__all__ = ["Loaded", "Reader", "Request", "Writer"]
+
+_INSERT: Final = """
+INSERT INTO grain_states (kind, key, version, epoch, data) VALUES (?, ?, 1, ?, ?) ON CONFLICT DO NOTHING
+"""
+_UPDATE: Final = """
+UPDATE grain_states SET version = version + 1, epoch = ?, data = ?
+WHERE kind = ? AND key = ? AND version = ? AND epoch <= ?
+"""
+_SELECT: Final = "SELECT data, version, epoch FROM grain_states WHERE kind = ? AND key = ?"
+_SELECT_NUMBERS: Final = "SELECT NULL, version, epoch FROM grain_states WHERE kind = ? AND key = ?"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A write, or a load when `loads`."""
+
+    identity: ClusterIdentity
+    data: bytes | None = None
+    expected_version: int = 0
+    epoch: int = 0
+    loads: bool = False
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """The answer to a load."""
+
+    state: StoredState | None
+
+
+Outcome = int | Loaded | InahoError
+
+
+class _UndoneError(Exception):
+    """A statement failed and its transaction was rolled back."""
+
+    def __init__(self, error: sqlite3.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Session:
+    """Base of both servers: one connection, made and used on one thread."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+        self._connection: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Closes the connection."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            connection.close()
+        except sqlite3.Error as error:
+            raise self._file.failure(error, maybe_executed=False) from error
+
+    def _load(self, identity: ClusterIdentity) -> Loaded:
+        row = self._execute(_SELECT, identity.kind, identity.key).fetchone()
+        return Loaded(None if row is None else StoredState(*row))
+
+    def _execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        assert self._connection is not None
+        return self._connection.execute(statement, values)
+
+
+class Reader(_Session):
+    """Serves loads, each from the newest commit of any process."""
+
+    def open(self) -> None:
+        """Connects to the file that the writer has made."""
+        self._connection = self._file.connect(writes=False)
+
+    def serve(self, batch: Sequence[Request]) -> list[Outcome]:
+        """The states, or what kept each from being read."""
+        outcomes: list[Outcome] = []
+        for request in batch:
+            try:
+                outcomes.append(self._load(request.identity))
+            except sqlite3.Error as error:
+                outcomes.append(self._file.failure(error, maybe_executed=False, identity=str(request.identity)))
+        return outcomes
+
+
+class Writer(_Session):
+    """Serves writes, and the loads that must come after them, in transactions.
+
+    Attributes:
+        commits: transactions that changed something.
+    """
+
+    def __init__(self, file: SqliteFile) -> None:
+        super().__init__(file)
+        self.commits = 0
+
+    def open(self) -> None:
+        """Makes the folder, the file and the table where they are missing, and connects."""
+        self._connection = self._file.connect(writes=True)
+
+    def serve(self, batch: Sequence[Request]) -> list[Outcome]:
+        """One commit for the batch; one for each request when a statement of the batch fails."""
+        try:
+            return self._transact(batch)
+        except _UndoneError as undone:
+            if len(batch) == 1:
+                return self._all_failed(batch, undone.error)
+        outcomes: list[Outcome] = []
+        for request in batch:
+            try:
+                outcomes += self._transact([request])
+            except _UndoneError as undone:
+                outcomes += self._all_failed([request], undone.error)
+        return outcomes
+
+    def _transact(self, batch: Sequence[Request]) -> list[Outcome]:
+        try:
+            self._execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            return self._all_failed(batch, error)
+        try:
+            outcomes = [self._load(each.identity) if each.loads else self._write(each) for each in batch]
+        except sqlite3.Error as error:
+            self._undo()
+            raise _UndoneError(error) from error
+        except BaseException:
+            self._undo()
+            raise
+        try:
+            self._execute("COMMIT")
+        except sqlite3.Error as error:
+            self._undo()
+            return [self._unknown(*each, error) for each in zip(batch, outcomes, strict=True)]
+        if any(isinstance(outcome, int) for outcome in outcomes):
+            self.commits += 1
+        return outcomes
+
+    def _write(self, request: Request) -> Outcome:
+        kind, key = request.identity.kind, request.identity.key
+        if request.expected_version == 0:
+            cursor = self._execute(_INSERT, kind, key, request.epoch, request.data)
+        else:
+            numbers = (request.expected_version, request.epoch)
+            cursor = self._execute(_UPDATE, request.epoch, request.data, kind, key, *numbers)
+        if cursor.rowcount == 1:
+            return request.expected_version + 1
+        row = self._execute(_SELECT_NUMBERS, kind, key).fetchone()
+        conflict = conflict_of(
+            request.identity,
+            None if row is None else StoredState(*row),
+            expected_version=request.expected_version,
+            epoch=request.epoch,
+        )
+        assert conflict is not None, f"the statement refused what the rule allows: {request!r}, {row!r}"
+        return conflict
+
+    def _unknown(self, request: Request, outcome: Outcome, error: sqlite3.Error) -> Outcome:
+        """Of a failed commit: a write that had passed may be on the disk, a conflict or a load changed nothing."""
+        return self._file.failure(error, maybe_executed=isinstance(outcome, int), identity=str(request.identity))
+
+    def _all_failed(self, batch: Sequence[Request], error: sqlite3.Error) -> list[Outcome]:
+        return [self._file.failure(error, maybe_executed=False, identity=str(each.identity)) for each in batch]
+
+    def _undo(self) -> None:
+        assert self._connection is not None
+        roll_back(self._connection)

@@ -1,0 +1,86 @@
+"""What everyone may know: identities, members, topologies.
+
+All are frozen `msgspec.Struct`s: they cross the wire, enter tables and are compared by value. Nothing here decides
+anything; the machines in `core` do.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+__all__ = ["ClusterIdentity", "Epoch", "Member", "MemberStatus", "Pid", "Struct", "TopologySnapshot"]
+
+Struct = msgspec.Struct
+"""Base for user state and messages: re-exported so that a grain's module needs one import."""
+
+Epoch = int
+"""Fencing token of an activation: `topology version << 32 | counter`. Only grows for one identity."""
+
+
+class MemberStatus(enum.IntEnum):
+    """State of a member, ordered by severity: at one incarnation the greater one wins (DESIGN section 3)."""
+
+    JOINING = 0
+    UP = 1
+    LEAVING = 2
+    UNREACHABLE = 3
+    REMOVED = 4
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One node as the cluster sees it.
+
+    Attributes:
+        authority: `host:port` under which peers reach it.
+        node_id: 16 hexadecimal digits, drawn at random when the process started.
+        incarnation: grows when the node refutes a suspicion or joins again; orders what is said about it.
+        status: see `MemberStatus`.
+        kinds: names of the grain kinds that it hosts, sorted.
+        weight: share of the identities that it takes, relative to the others; above 0.
+        roles: free labels for placement, sorted.
+    """
+
+    authority: str
+    node_id: str
+    incarnation: int
+    status: MemberStatus
+    kinds: tuple[str, ...] = ()
+    weight: float = 1.0
+    roles: tuple[str, ...] = ()
+
+
+class TopologySnapshot(msgspec.Struct, frozen=True):
+    """The members at one version, as placement and routing see them (SPEC CL-1, PR-2).
+
+    Attributes:
+        version: grows with every change that the node has seen; equal on nodes that have converged.
+        hash: xxh3_64 of what ownership depends on (authority, node id, kinds, weight of `UP` members, blocked).
+            Equal hashes mean equal owners.
+        members: all that are not removed, sorted by authority.
+        blocked: authorities that may hold no activation, sorted.
+    """
+
+    version: int
+    hash: int
+    members: tuple[Member, ...]
+    blocked: tuple[str, ...] = ()
+
+
+class ClusterIdentity(msgspec.Struct, frozen=True, order=True):
+    """Name of a virtual actor: the kind and the key within it. `str()` gives `Kind/key`."""
+
+    kind: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.key}"
+
+
+class Pid(msgspec.Struct, frozen=True):
+    """Where an activation or actor is reached: the node (bound to its boot) and the identity on it."""
+
+    authority: str
+    node_id: str
+    identity: ClusterIdentity

@@ -1,0 +1,1 @@
+"""Bytes only: frames, codec, handshake and schemas, with their limits."""

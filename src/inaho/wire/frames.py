@@ -1,0 +1,207 @@
+"""Frames: what travels on an authenticated connection.
+
+A frame is a fixed header of 12 bytes and a body. The header is the same for every type, so that the receiver reads a
+whole batch in one loop and looks at bodies only after their length was checked. Optional fields stand between header
+and body, announced by flags, and cost nothing when absent. Methods are small integers that the dialling side defines
+once per connection, because names in every call would cost more than the call.
+
+    length u32 | type u8 | flags u8 | method u16 | correlation u32 | optional fields | body
+
+`length` counts what follows itself. All integers are little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+import msgspec
+
+from inaho.errors import FrameTooLarge, ProtocolViolation
+from inaho.types import TopologySnapshot
+
+__all__ = [
+    "CALL",
+    "CANCEL",
+    "CONTROL",
+    "CREDIT",
+    "DEFINE",
+    "END",
+    "ERROR",
+    "GOODBYE",
+    "HEADER",
+    "HEADER_BYTES",
+    "HEADER_REST",
+    "ITEMS",
+    "REPLY",
+    "TOPOLOGY",
+    "WITH_CHAIN",
+    "WITH_DEADLINE",
+    "WITH_TRACE",
+    "CallFields",
+    "ChainLink",
+    "Definition",
+    "Goodbye",
+    "TopologyPush",
+    "frame",
+    "pack_fields",
+    "unpack_fields",
+]
+
+PROTOCOL_VERSIONS: Final = (1,)
+"""Versions of framing and handshake that this release speaks; the highest common one is used."""
+
+SCHEMA_VERSIONS: Final = (1,)
+"""Versions of the control messages and bodies that this release speaks (SPEC CL-6.1)."""
+
+HEADER: Final = struct.Struct("<IBBHI")
+HEADER_BYTES: Final = HEADER.size
+HEADER_REST: Final = HEADER_BYTES - 4
+"""What `length` says for an empty body."""
+
+CALL: Final = 1
+"""Caller to callee: run a method. Body: array of key and arguments."""
+REPLY: Final = 2
+"""Callee to caller: the result; `method` is echoed, so that the caller finds the decoder without a lookup."""
+ERROR: Final = 3
+"""Callee to caller: the call failed. Body: `Failure`."""
+CANCEL: Final = 4
+"""Caller to callee: nobody waits for this call any more."""
+ITEMS: Final = 5
+"""Callee to caller: items of a stream, in one array."""
+END: Final = 6
+"""Callee to caller: the stream is complete."""
+CREDIT: Final = 7
+"""Caller to callee: `method` more items may be sent."""
+DEFINE: Final = 8
+"""Caller to callee: what `method` means from now on. Body: `Definition`."""
+CONTROL: Final = 9
+"""Control plane: one `ControlMessage`."""
+TOPOLOGY: Final = 10
+"""Member to client: the newest topology. Body: `TopologyPush`."""
+GOODBYE: Final = 11
+"""Either way, last frame: why the connection is closed. Body: `Goodbye`."""
+
+WITH_DEADLINE: Final = 1
+WITH_CHAIN: Final = 2
+WITH_TRACE: Final = 4
+_KNOWN_FLAGS: Final = WITH_DEADLINE | WITH_CHAIN | WITH_TRACE
+
+_U16: Final = struct.Struct("<H")
+_U32: Final = struct.Struct("<I")
+
+
+class Definition(msgspec.Struct, frozen=True, array_like=True):
+    """Meaning of a method number on one connection.
+
+    Attributes:
+        kind: name of the grain kind.
+        method: name of the method.
+        signature: as the caller knows it, for the diagnosis of a mismatch.
+        arity: number of parameters that the caller sends after the key.
+        timeout_ms: deadline of a call that carries none.
+        streams: whether the caller expects a stream.
+    """
+
+    kind: str
+    method: str
+    signature: str
+    arity: int
+    timeout_ms: int
+    streams: bool
+
+
+class ChainLink(msgspec.Struct, frozen=True, array_like=True):
+    """One grain that waits for the call: whose turn, on which node, for naming and detecting cycles."""
+
+    kind: str
+    key: str
+    node_id: str
+    turn: int
+
+
+class CallFields(msgspec.Struct, frozen=True):
+    """Optional fields of a call, decoded.
+
+    Attributes:
+        deadline_ms: time left when the call was sent; None: the method's default.
+        chain: grains that wait for this call, outermost first.
+        trace: W3C `traceparent`; empty when not traced.
+    """
+
+    deadline_ms: int | None = None
+    chain: tuple[ChainLink, ...] = ()
+    trace: str = ""
+
+
+class TopologyPush(msgspec.Struct, frozen=True, array_like=True):
+    """The newest topology, for clients."""
+
+    snapshot: TopologySnapshot
+
+
+class Goodbye(msgspec.Struct, frozen=True, array_like=True):
+    """Why the sender closes: an error code and a reason."""
+
+    code: str
+    reason: str
+
+
+_encode_chain = msgspec.msgpack.Encoder().encode
+_decode_chain = msgspec.msgpack.Decoder(tuple[ChainLink, ...]).decode
+
+
+def frame(kind: int, body: bytes = b"", *, flags: int = 0, method: int = 0, correlation: int = 0) -> bytes:
+    """A whole frame in one piece. The call path packs header and body by itself."""
+    return HEADER.pack(HEADER_REST + len(body), kind, flags, method, correlation) + body
+
+
+def pack_fields(deadline_ms: int | None, chain: tuple[ChainLink, ...], trace: str) -> tuple[int, bytes]:
+    """Optional fields as (flags, bytes), in the order deadline, chain, trace."""
+    flags, parts = 0, []
+    if deadline_ms is not None:
+        flags |= WITH_DEADLINE
+        parts.append(_U32.pack(min(max(deadline_ms, 0), 0xFFFFFFFF)))
+    for present, flag, data in (
+        (bool(chain), WITH_CHAIN, _encode_chain(chain) if chain else b""),
+        (bool(trace), WITH_TRACE, trace.encode()),
+    ):
+        if present:
+            if len(data) > 0xFFFF:
+                raise FrameTooLarge(f"an optional field of a call has {len(data)} bytes, the most is 65535")
+            flags |= flag
+            parts += (_U16.pack(len(data)), data)
+    return flags, b"".join(parts)
+
+
+def unpack_fields(flags: int, view: memoryview) -> tuple[CallFields, memoryview]:
+    """The inverse of `pack_fields`: the fields, and the body behind them.
+
+    Raises:
+        ProtocolViolation: unknown flags, or fields that do not fit in the frame.
+    """
+    if flags & ~_KNOWN_FLAGS:
+        raise ProtocolViolation(f"unknown call flags {flags:#04x}")
+    deadline_ms: int | None = None
+    chain: tuple[ChainLink, ...] = ()
+    trace = ""
+    try:
+        if flags & WITH_DEADLINE:
+            (deadline_ms,) = _U32.unpack_from(view)
+            view = view[4:]
+        if flags & WITH_CHAIN:
+            data, view = _take(view)
+            chain = _decode_chain(data)
+        if flags & WITH_TRACE:
+            data, view = _take(view)
+            trace = str(data, "ascii")
+    except (struct.error, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolViolation(f"optional fields of a call do not decode: {error}") from error
+    return CallFields(deadline_ms, chain, trace), view
+
+
+def _take(view: memoryview) -> tuple[memoryview, memoryview]:
+    (size,) = _U16.unpack_from(view)
+    if len(view) < 2 + size:
+        raise ProtocolViolation("an optional field of a call reaches beyond its frame")
+    return view[2 : 2 + size], view[2 + size :]

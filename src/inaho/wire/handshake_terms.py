@@ -1,0 +1,154 @@
+"""What each side of a handshake says of itself, and whether two such statements go together.
+
+Everything here is a judgement about values, without state: `Handshake` decides when it is asked. Both sides judge
+with the same function over the same two hellos, so that they cannot come to different versions.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import msgspec
+
+from inaho.authority import parse_authority
+from inaho.errors import AuthenticationFailed, InvalidConfig, ProtocolViolation, VersionMismatch, WrongCluster
+from inaho.wire.handshake_messages import KIND_HELLO, Hello, clean_text, decode_hello, encode_frame
+
+__all__ = ["HandshakeConfig", "PeerInfo", "agree", "check_peer_hello", "own_hello"]
+
+_HANDSHAKE_BYTES_MIN: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakeConfig:
+    """What one side says of itself, and what it demands.
+
+    Attributes:
+        cluster: name of the cluster; the peer's must be equal.
+        node_id: of this process, 1 to 64 of letters, digits, `_`, `.`, `-`.
+        role: `member`, or `client` for one that hosts nothing and that nobody dials.
+        authority: under which peers reach this node; empty for a client.
+        incarnation: see `Member.incarnation`; 0 or more.
+        secret: of the cluster; empty demands, and offers, no proof.
+        protocols: versions of the frames that this release speaks.
+        schemas: versions of the messages that this release speaks.
+        expected_node_id: dialer only: the process it means to reach; empty accepts whoever lives there.
+        bytes_max: most bytes of the peer before it is authenticated; 1 KiB at least.
+    """
+
+    cluster: str
+    node_id: str
+    role: Literal["member", "client"] = "member"
+    authority: str = ""
+    incarnation: int = 0
+    secret: str = field(default="", repr=False)
+    protocols: tuple[int, ...] = (1,)
+    schemas: tuple[int, ...] = (1,)
+    expected_node_id: str = ""
+    bytes_max: int = 16 << 10
+
+    def __post_init__(self) -> None:
+        if self.bytes_max < _HANDSHAKE_BYTES_MIN:
+            raise InvalidConfig(f"bytes_max ({self.bytes_max}) must be {_HANDSHAKE_BYTES_MIN} or more")
+
+
+class PeerInfo(msgspec.Struct, frozen=True):
+    """An authenticated peer, and what was agreed with it.
+
+    Attributes:
+        authority: under which it says it is reached; empty for a client.
+        node_id: of its process.
+        incarnation: that it had when it said hello.
+        role: `member` or `client`.
+        protocol_version: highest version of the frames that both speak.
+        schema_version: highest version of the messages that both speak.
+    """
+
+    authority: str
+    node_id: str
+    incarnation: int
+    role: str
+    protocol_version: int
+    schema_version: int
+
+
+def own_hello(local: HandshakeConfig, nonce: bytes) -> tuple[Hello, bytes]:
+    """Our hello and its frame, held to the limits that a peer will apply.
+
+    Raises:
+        InvalidConfig: no peer would take it; the reason names the field.
+    """
+    hello = Hello(
+        protocols=local.protocols,
+        schemas=local.schemas,
+        cluster=local.cluster,
+        authority=local.authority,
+        node_id=local.node_id,
+        incarnation=local.incarnation,
+        role=local.role,
+        expected_node_id=local.expected_node_id,
+        has_secret=bool(local.secret),
+        nonce=nonce,
+    )
+    if (local.role == "member") != bool(local.authority):
+        raise InvalidConfig("a member needs an authority and a client has none")
+    if local.authority:
+        parse_authority(local.authority, allow_port_zero=False)
+    try:
+        body = msgspec.msgpack.encode(hello)
+        decode_hello(body)
+    except (ProtocolViolation, UnicodeEncodeError, OverflowError) as error:
+        raise InvalidConfig(f"this node cannot say hello: {error}") from error
+    return hello, encode_frame(KIND_HELLO, body)
+
+
+def check_peer_hello(hello: Hello, own: Hello, *, of_acceptor: bool) -> None:
+    """Refuses what a correct peer never says.
+
+    Raises:
+        ProtocolViolation: the hello is our own, or contradicts the role of who said it.
+    """
+    if hmac.compare_digest(hello.nonce, own.nonce):
+        raise ProtocolViolation("our own hello came back: something on the way echoes")
+    if of_acceptor and (hello.role != "member" or hello.expected_node_id):
+        raise ProtocolViolation("the hello of an acceptor speaks like a dialer's")
+    if (hello.role == "member") != bool(hello.authority):
+        raise ProtocolViolation("a member names its authority and a client has none")
+    if hello.authority:
+        try:
+            parse_authority(hello.authority, allow_port_zero=False)
+        except InvalidConfig as error:
+            raise ProtocolViolation(f"the peer's {clean_text(error.reason)}") from error
+
+
+def agree(dialer: Hello, acceptor: Hello) -> tuple[int, int]:
+    """Protocol and schema version of a pair that may go on; raises for one that may not.
+
+    The texts name dialer and acceptor, not "us" and "them", because both sides log them.
+
+    Raises:
+        WrongCluster: the names differ. Looked at first: a stranger's versions and secret are none of our business.
+        VersionMismatch: nothing in common; the reason has both lists.
+        AuthenticationFailed: one side has a secret and the other none.
+    """
+    if dialer.cluster != acceptor.cluster:
+        raise WrongCluster(
+            f"the dialer is of cluster {clean_text(dialer.cluster)!r}, the acceptor of {clean_text(acceptor.cluster)!r}"
+        )
+    protocol_version = _highest_common("protocol", dialer.protocols, acceptor.protocols)
+    schema_version = _highest_common("schema", dialer.schemas, acceptor.schemas)
+    if dialer.has_secret != acceptor.has_secret:
+        without = "acceptor" if dialer.has_secret else "dialer"
+        raise AuthenticationFailed(f"only one side has a secret: the {without} was given none")
+    return protocol_version, schema_version
+
+
+def _highest_common(what: str, dialer: tuple[int, ...], acceptor: tuple[int, ...]) -> int:
+    common = [version for version in dialer if version in acceptor]
+    if not common:
+        raise VersionMismatch(
+            f"no {what} version in common: the dialer speaks {sorted(dialer)}, the acceptor {sorted(acceptor)}"
+        )
+    return max(common)

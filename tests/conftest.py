@@ -1,0 +1,65 @@
+"""Budgets of test runs, from the environment, so that one suite serves `make test`, `make fuzz` and `make soak`.
+
+- `INAHO_TEST_EXAMPLES`: Hypothesis examples per property, and at least so many where a test sets its own number.
+  Unset: what the test says, else 100, the same ones every time.
+- `INAHO_TEST_SEEDS`: how many seeds a test that takes `simulation_seed` runs with; 3 unless told.
+- `INAHO_TEST_FIRST_SEED`: the first of them; 0 unless told. A failed seed is replayed with
+  `INAHO_TEST_FIRST_SEED=<seed> INAHO_TEST_SEEDS=1`.
+
+Tests in `tests/fuzz`, `tests/sim` and `tests/integration` get the marker of their folder; a test that takes
+`simulation_seed` is a simulation wherever it stands.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+EXAMPLES = int(os.environ.get("INAHO_TEST_EXAMPLES", "0"))
+SEEDS = int(os.environ.get("INAHO_TEST_SEEDS", "3"))
+FIRST_SEED = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
+MARKERS = {"fuzz": pytest.mark.fuzz, "sim": pytest.mark.simulation, "integration": pytest.mark.integration}
+HERE = Path(__file__).parent
+
+# Wall time says more about the machine than about the code: deadlines are off, `timeout` bounds the test instead.
+settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "explore",
+    deadline=None,
+    max_examples=EXAMPLES or 100,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.load_profile("explore" if EXAMPLES else "fixed")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Gives a test that asks for `simulation_seed` the seeds of this run."""
+    if "simulation_seed" in metafunc.fixturenames:
+        metafunc.parametrize("simulation_seed", range(FIRST_SEED, FIRST_SEED + SEEDS))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests by their folder, and enlarges properties that set their own number of examples."""
+    for item in items:
+        folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        if folder in MARKERS:
+            item.add_marker(MARKERS[folder])
+        elif "simulation_seed" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.simulation)
+        if EXAMPLES:
+            _enlarge(item)
+
+
+def _enlarge(item: pytest.Item) -> None:
+    """Raises a property's own number of examples to the budget; Hypothesis has no public way to do so from outside."""
+    function = getattr(item, "obj", None)
+    function = getattr(function, "__func__", function)
+    machine = getattr(item, "cls", None)
+    for holder, attribute in ((function, "_hypothesis_internal_use_settings"), (machine, "settings")):
+        own = getattr(holder, attribute, None)
+        if isinstance(own, settings) and own.max_examples < EXAMPLES:
+            setattr(holder, attribute, settings(own, max_examples=EXAMPLES))

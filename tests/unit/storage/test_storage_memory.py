@@ -1,0 +1,44 @@
+"""MemoryStorage keeps the contract, and gives one history for one order of calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from inaho.config import StorageConfig
+from inaho.storage import MemoryStorage, Storage
+from inaho.testing.storage_conformance import StorageConformance
+from inaho.types import ClusterIdentity
+
+CART = ClusterIdentity("Cart", "alice")
+
+
+class TestMemoryStorage(StorageConformance):
+    @pytest.fixture
+    def make_storage(self) -> Callable[[], Storage]:
+        storage = MemoryStorage(StorageConfig(data_bytes_max=1 << 20))
+        return lambda: storage
+
+
+async def test_operations_finish_without_yielding_in_the_order_of_the_calls() -> None:
+    async with MemoryStorage() as storage:
+        order: list[str] = []
+        first = asyncio.ensure_future(storage.save(CART, b"first", expected_version=0, epoch=1))
+        second = asyncio.ensure_future(storage.save(CART, b"second", expected_version=1, epoch=1))
+        first.add_done_callback(lambda _: order.append("first"))
+        second.add_done_callback(lambda _: order.append("second"))
+        await asyncio.wait([first, second])
+        assert (first.result(), second.result()) == (1, 2)
+        assert order == ["first", "second"]
+
+
+async def test_two_objects_share_nothing() -> None:
+    async with MemoryStorage() as one, MemoryStorage() as other:
+        await one.save(CART, b"x", expected_version=0, epoch=1)
+        assert await other.load(CART) is None
+
+
+def test_repr_tells_how_much_there_is() -> None:
+    assert repr(MemoryStorage()) == "MemoryStorage(0 records)"

@@ -1,0 +1,78 @@
+"""The import contracts hold, and really fail when a module breaks them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the contracts of `root/pyproject.toml` over `root/src`."""
+    program = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the package and its contracts, to be spoilt."""
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_the_contracts_hold():
+    done = lint_imports(ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 broken" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "statement", "contract"),
+    [
+        ("core/membership", "import asyncio", "core and wire are pure"),
+        ("core/gossip", "from random import Random", "core and wire are pure"),
+        ("core/detection", "from concurrent.futures import Future", "core and wire are pure"),
+        ("wire", "import time", "core and wire are pure"),
+        ("core/membership", "import inaho.observe", "imports go down only"),
+        ("core/identity", "import inaho.wire", "imports go down only"),
+        ("providers", "import inaho.storage", "imports go down only"),
+        ("core/gossip", "import inaho.core.membership", "machines of the core meet only"),
+        ("providers", "import httpx", "optional dependencies are imported only"),
+        ("observe", "import redis", "optional dependencies are imported only"),
+    ],
+)
+def test_a_planted_violation_is_found(copy: Path, module: str, statement: str, contract: str):
+    (copy / "src/inaho" / module / "planted.py").write_text(f'"""Planted."""\n\n{statement}\n')
+    done = lint_imports(copy)
+    assert done.returncode != 0
+    [verdict] = [line for line in done.stdout.splitlines() if line.startswith(contract) and " BROKEN" in line]
+    assert contract in verdict
+    assert "planted" in done.stdout
+
+
+def test_a_module_outside_the_layers_is_found(copy: Path):
+    (copy / "src/inaho/helpers.py").write_text('"""Belongs nowhere."""\n')
+    done = lint_imports(copy)
+    assert done.returncode != 0
+    assert "inaho.helpers" in done.stdout + done.stderr
+
+
+def test_a_module_named_after_an_optional_dependency_may_import_it(copy: Path):
+    (copy / "src/inaho/providers/consul.py").write_text('"""Planted."""\n\nimport httpx\n')
+    done = lint_imports(copy)
+    assert "optional dependencies are imported only in modules named after them KEPT" in done.stdout
