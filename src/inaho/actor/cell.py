@@ -131,6 +131,11 @@ class Cell:
             self.mailbox.withdraw(envelope)
             self._record(envelope, DeadLetterReason.ASK_OVER)
 
+    def skip(self, envelope: Envelope, pending: PendingAsk) -> None:
+        """Drops a question just taken, whose asker was cancelled in this round of the loop and has not withdrawn it."""
+        pending.unqueue(envelope)
+        self._record(envelope, DeadLetterReason.ASK_OVER)
+
     def fail_begun_asks(self, error: Exception) -> None:
         """Ends the asks that the instance, about to be thrown away, had begun and not answered."""
         for pending in [pending for pending in self._asks if pending.begun]:
@@ -226,7 +231,7 @@ class Cell:
     def check(self) -> None:
         """Asserts the invariants."""
         self.mailbox.check()
-        assert all(pending.holder is self and not pending.over for pending in self._asks)
+        assert all(pending.holder is self for pending in self._asks)
         if self._terminated:
             assert not self.mailbox.accepting and not self._asks and not self.watching
 

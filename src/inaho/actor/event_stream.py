@@ -173,13 +173,6 @@ class EventStream:
 
     def wants(self, kind: type[Any]) -> bool:
         """Whether anybody subscribes to events of `kind`; lets a publisher on a hot path skip making them."""
-        if not self._sinks:
-            return False
-        sinks = self._routes.get(kind)
-        return bool(self._route(kind) if sinks is None else sinks)
-
-    def wants(self, kind: type[Any]) -> bool:
-        """Whether anybody subscribes to events of exactly this class, so that others need not be made."""
         return bool(self._sinks_for(kind))
 
     def stamp(self, event: E) -> E:

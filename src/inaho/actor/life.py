@@ -110,6 +110,9 @@ class Life:
     async def _work(self, envelope: Envelope) -> _Failure | None:
         cell, message, pending = self._cell, envelope.message, envelope.ask
         if pending is not None:
+            if pending.over and not pending.begun and not envelope.control:
+                cell.skip(envelope, pending)
+                return None
             pending.begin(envelope)
         if envelope.control:
             if isinstance(message, PoisonPill):

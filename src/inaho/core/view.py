@@ -69,6 +69,8 @@ class ClusterView:
         # Changes of our own record by others, and whether somebody accuses us: for the node to answer.
         self.own_changes: list[Change] = []
         self.accused = False
+        # Authorities that were removed otherwise than by leaving, since the node last asked.
+        self.lost: list[str] = []
         self.now = 0.0
         # Event-loop lag that we report, seconds.
         self.lag_s = 0.0
@@ -124,6 +126,11 @@ class ClusterView:
     def _authority(self, node_id: str) -> str:
         member = self.table.find(node_id)
         return "" if member is None else member.authority
+
+    def drain_lost(self) -> list[str]:
+        """Authorities that were removed otherwise than by leaving, since the last call."""
+        lost, self.lost = self.lost, []
+        return lost
 
     # What changes it.
 
@@ -190,6 +197,8 @@ class ClusterView:
         if before is not None and (replaced or after.incarnation > before.incarnation or not is_live(after)):
             self.engine.rumours.forget_accused(before.node_id)
             self.detector.suspicions.forget(after.authority)
+        if not is_live(after) and change.entry.reason != "left":
+            self.lost.append(after.authority)
         if replaced or not is_live(after):
             self.detector.forget(after.authority)
             self.engine.forget(after.authority)
@@ -234,6 +243,7 @@ class ClusterView:
         self.detector.stop()
         self.removal.clear()
         self.own_changes.clear()
+        self.lost.clear()
         self.accused = False
 
     def check(self) -> None:

@@ -48,6 +48,8 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._rest = b""
         self._out: list[bytes] = []
+        self._corked = False
+        """A batch is being handled, and what it sends leaves at its end."""
         self._room: asyncio.Future[None] | None = None
         self._goodbye: InahoError | None = None
 
@@ -93,6 +95,7 @@ class Connection(asyncio.Protocol):
         except ProtocolViolation as error:
             self._rest = b""
             error.authority = error.authority or self.peer.authority
+            self._corked = False
             self.close(error)
             return
         self._rest = data[position:] if position < size else b""
@@ -125,7 +128,7 @@ class Connection(asyncio.Protocol):
     def send(self, header: bytes, body: bytes) -> None:
         """Adds a frame to what leaves at the end of this loop iteration."""
         out = self._out
-        if not out:
+        if not out and not self._corked:
             self._loop.call_soon(self.flush)
         out.append(header)
         out.append(body)

@@ -81,7 +81,7 @@ class Incoming(Connection):
         self.streams: dict[int, StreamProducer] = {}
         self._node = node
         self._defined: dict[int, Defined] = {}
-        self._ready = node.runner.ready
+        self._runner = node.runner
         self._now = node.now
 
     def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
@@ -100,7 +100,7 @@ class Incoming(Connection):
             if turn.method.stream:
                 self.start_stream(turn)
             else:
-                self._ready.append(turn)
+                self._runner.submit(turn)
         elif kind == CONTROL:
             self._node.control_received(self.peer, body)
         elif kind == CANCEL:
@@ -118,11 +118,12 @@ class Incoming(Connection):
 
     def data_received(self, data: bytes) -> None:
         self._now = self._loop.time()
+        self._corked = True
         super().data_received(data)
 
     def on_batch(self) -> None:
-        if self._ready:
-            self._node.runner.wake()
+        self._corked = False
+        self.flush()
 
     def _turn(self, defined: Defined, flags: int, correlation: int, body: memoryview) -> Turn:
         deadline = self._now + defined.timeout_s
@@ -222,7 +223,7 @@ class Incoming(Connection):
             )
             return
         out = self._out
-        if not out:
+        if not out and not self._corked:
             self._loop.call_soon(self.flush)
         out.append(HEADER.pack(length, REPLY, 0, turn.number, turn.correlation))
         out.append(body)
@@ -258,8 +259,6 @@ class Incoming(Connection):
         if turn is None:
             producer = self.streams.get(correlation)
             turn = producer.turn if producer is not None else None
-        if turn is None:  # not begun: it came in the same read
-            turn = next((t for t in self._ready if t.correlation == correlation and t.connection is self), None)
         if turn is not None:
             turn.cancel("caller")
 

@@ -279,9 +279,7 @@ class KindHost:
             except InahoError as error:
                 node.runner.answer_error(turn, error)
                 continue
-            node.runner.ready.append(turn)
-        if waiting:
-            node.runner.wake()
+            node.loop.call_soon(node.runner.submit, turn)
 
     def _remove(self, grain: Grain[Any], error: InahoError | None = None) -> None:
         if self.activations.get(grain._key) is grain:

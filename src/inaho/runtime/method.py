@@ -55,7 +55,6 @@ class GrainMethod:
         plain: per parameter, classes whose exact instances need no copy within a process.
         plain_results: the same for the result.
         decode_result: bytes to result.
-        suspends: above 0 while its turns get a Task each.
     """
 
     def __init__(
@@ -67,7 +66,6 @@ class GrainMethod:
         self.read_only = options is not None and options.read_only
         self.idempotent = options is not None and options.idempotent
         self.timeout_s = options.timeout_s if options is not None else None
-        self.suspends = 0
         signature = inspect.signature(function)
         self.signature = str(signature.replace(parameters=list(signature.parameters.values())[1:]))
         self.parameters = list(signature.parameters.values())[1:]

@@ -1,14 +1,14 @@
 """Running turns: user code in a real Task, at the price of a function call when it does not suspend.
 
-A call at a grain is a `Turn`. Turns that have arrived wait in one queue and are run by *workers*: Tasks that step one
-turn's coroutine after another inside themselves, each in a context of its own. A turn that finishes without suspending
-costs no Task, no future and no trip through the loop; one that suspends keeps its worker, and the next worker is woken
-at once. So user code always has a Task around it, and `asyncio.timeout`, `TaskGroup` and `current_task` work. A method
-that has been seen to suspend is given a Task per turn, because handing a batch from worker to worker costs a loop
-iteration each; now and then one of its turns is tried on a worker again.
+A call at a grain is a `Turn`. Its coroutine's first step is taken at once, where the call arrived, while a *worker*, a
+Task that waits for work, is entered as the current one. Most turns end in that step and cost no Task, no future and no
+trip through the loop. One that suspends is adopted by its worker, which sees it through and then waits for the next.
+So user code always has one Task around it from beginning to end, and `asyncio.timeout`, `TaskGroup` and `current_task`
+work; and each turn has a context of its own.
 
-Why not a Task per call: it is four times slower for methods that only compute. Why not step coroutines outside Tasks:
-`asyncio.timeout` raises there (DESIGN section 8).
+`asyncio._enter_task` and `_leave_task` are what the standard library documents for those who run Tasks by themselves
+("Extending asyncio"). Why not a Task per call: it is four times slower for methods that only compute. Why not eager
+Tasks: they exist from Python 3.12 on, and make a Task per call too.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from inaho.errors import CallCycle, InahoError, Overloaded, Timeout
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import ChainLink
 
+_enter_task = asyncio.tasks._enter_task
+_leave_task = asyncio.tasks._leave_task
+
 if TYPE_CHECKING:
     from inaho.runtime.incoming import Incoming
     from inaho.runtime.grain import Grain
@@ -32,10 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CURRENT", "Scope", "Turn", "TurnRunner", "begin", "resume"]
 
-TASK_TURNS: Final = 64
-"""After a suspension, so many turns of the method get a Task each before a worker is tried again."""
-
-WORKERS_PARKED_MAX: Final = 16
+WORKERS_IDLE_MAX: Final = 256
+"""Workers kept for the next turns that suspend; a kilobyte and a half each."""
 
 
 class Scope:
@@ -121,10 +122,21 @@ def begin(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 @types.coroutine
-def resume(coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any) -> Generator[Any, Any, Any]:
-    """Drives a coroutine that has suspended on `awaited`, inside the current Task but in its own context."""
+def resume(
+    coroutine: Coroutine[Any, Any, Any],
+    context: Context,
+    awaited: Any,
+    cancelled: asyncio.CancelledError | None = None,
+) -> Generator[Any, Any, Any]:
+    """Drives a coroutine that has suspended on `awaited`, inside the current Task but in its own context.
+
+    `cancelled`: its Task was cancelled before it could wait for `awaited`.
+    """
     while True:
         try:
+            if cancelled is not None:
+                error, cancelled = cancelled, None
+                raise error
             value = yield awaited
         except GeneratorExit:
             context.run(coroutine.close)
@@ -140,6 +152,61 @@ def resume(coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any) 
             return stop.value
 
 
+class Worker:
+    """A Task that adopts one suspended turn after another.
+
+    Args:
+        runner: whose turns.
+    """
+
+    __slots__ = ("_adopted", "_runner", "_wake", "task")
+
+    def __init__(self, runner: TurnRunner) -> None:
+        self._runner = runner
+        self._wake: asyncio.Future[None] | None = None
+        self._adopted: tuple[Turn, Coroutine[Any, Any, Any], Context, Any] | None = None
+        self.task = runner.spawn(self._work(), name="inaho-worker")
+
+    def adopt(self, turn: Turn, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any) -> None:
+        """Takes over a turn whose first step, taken with this worker's Task as the current one, has suspended."""
+        self._adopted = (turn, coroutine, context, awaited)
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _work(self) -> None:
+        runner = self._runner
+        while True:
+            cancelled: asyncio.CancelledError | None = None
+            if self._adopted is None:
+                self._wake = runner.loop.create_future()
+                try:
+                    await self._wake
+                except asyncio.CancelledError as error:
+                    cancelled = error  # by the turn that it is to adopt, or because the runner stops
+                self._wake = None
+            if self._adopted is None:
+                runner.forget(self)
+                return
+            turn, coroutine, context, awaited = self._adopted
+            self._adopted = None
+            try:
+                result = await resume(coroutine, context, awaited, cancelled)
+            except Exception as error:
+                runner.finish(turn, None, error)
+            except BaseException as error:
+                runner.finish(turn, None, error)
+                if not isinstance(error, asyncio.CancelledError):
+                    raise
+                if not turn.cancelled:
+                    return  # its own Task was cancelled, by the user's code or by the runner
+            else:
+                runner.finish(turn, result, None)
+            while self.task.cancelling():
+                self.task.uncancel()
+            if not runner.keep(self):
+                return
+
+
 class TurnRunner:
     """Runs the turns of one node.
 
@@ -148,43 +215,101 @@ class TurnRunner:
         depth: bound of each activation's queue.
         drop_oldest: see `TurnQueue`.
         node_id: callable giving the id under which chain links name this node.
+
+    Attributes:
+        tasks: every Task that runs for this node.
+        started, suspended, refused: turns, counted.
     """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, *, depth: int, drop_oldest: bool, node_id: Callable[[], str]
     ) -> None:
-        self.ready: deque[Turn] = deque()
+        self.loop = loop
         self.tasks: set[asyncio.Task[Any]] = set()
-        self.turns_started = 0
-        self.turns_suspended = 0
-        self.turns_refused = 0
-        self._loop = loop
+        self.started = 0
+        self.suspended = 0
+        self.refused = 0
+        self._ready: deque[Turn] = deque()
+        self._idle: list[Worker] = []
         self._depth = depth
         self._drop_oldest = drop_oldest
         self._node_id = node_id
-        self._parked: list[asyncio.Future[None]] = []
-        self._waking = False
+        self._stopping = False
         self._ids = 0
 
     # Turns come in.
 
-    def wake(self) -> None:
-        """Has a worker look at `ready`, in the next loop iteration."""
-        if self._waking:
+    def submit(self, turn: Turn) -> None:
+        """Runs a turn that has come from elsewhere, or queues it. Call it outside Tasks."""
+        if turn.cancelled:
             return
-        self._waking = True
-        while self._parked:
-            future = self._parked.pop()
-            if not future.done():
-                future.set_result(None)
+        grain = turn.grain
+        if grain._turn is None:
+            grain._turn = turn
+        else:
+            try:
+                if not self.enqueue(turn):
+                    return
+            except InahoError as error:
+                self.answer_error(turn, error)
                 return
-        self.spawn(self._worker(), name="inaho-worker")
+        self.run(turn)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], *, name: str, context: Context | None = None) -> None:
+    def run(self, turn: Turn) -> None:
+        """Takes the first step of a turn that is marked as running. Call it outside Tasks."""
+        self.started += 1
+        idle = self._idle
+        worker = idle[-1] if idle else self._new_worker()
+        task = worker.task
+        method = turn.method
+        context = copy_context()
+        _enter_task(self.loop, task)
+        try:
+            coroutine = method.call(turn.grain, turn.arguments)
+            awaited = context.run(begin, turn, coroutine)
+        except StopIteration as stop:
+            _leave_task(self.loop, task)
+            self.finish(turn, stop.value, None)
+        except BaseException as error:
+            _leave_task(self.loop, task)
+            self.finish(turn, None, error)
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                raise
+        else:
+            _leave_task(self.loop, task)
+            idle.pop()
+            self.suspended += 1
+            turn.task = task
+            if turn.connection is not None:
+                turn.connection.running[turn.correlation] = turn
+            worker.adopt(turn, coroutine, context, awaited)
+            return
+        if task.cancelling():  # the user's code cancelled its own Task and did not wait for it
+            idle.remove(worker)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Starts a Task that is remembered until it ends, so that it is neither collected nor left behind."""
-        task = self._loop.create_task(coroutine, name=name, context=context or Context())
+        task = self.loop.create_task(coroutine, name=name, context=Context())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task
+
+    def _new_worker(self) -> Worker:
+        worker = Worker(self)
+        self._idle.append(worker)
+        return worker
+
+    def keep(self, worker: Worker) -> bool:
+        """Whether a worker that is free again should wait for more."""
+        if self._stopping or len(self._idle) >= WORKERS_IDLE_MAX:
+            return False
+        self._idle.append(worker)
+        return True
+
+    def forget(self, worker: Worker) -> None:
+        """A worker has ended."""
+        if worker in self._idle:
+            self._idle.remove(worker)
 
     def enqueue(self, turn: Turn) -> bool:
         """Takes a turn for a grain that is busy. True: it may run now, and is marked as running.
@@ -209,14 +334,14 @@ class TurnRunner:
             raise CallCycle(self._describe_cycle(turn), identity=str(grain.identity), authority=grain._host.authority)
         admission, dropped = queue.offer(turn, ahead=ahead)
         if admission == REFUSED:
-            self.turns_refused += 1
+            self.refused += 1
             raise Overloaded(
                 f"{self._depth} calls wait for this activation already (activation.queue_depth)",
                 identity=str(grain.identity),
                 authority=grain._host.authority,
             )
         if admission == DROPPED_OLDEST and dropped is not None:
-            self.turns_refused += 1
+            self.refused += 1
             self.answer_error(
                 dropped,
                 Overloaded(
@@ -230,119 +355,6 @@ class TurnRunner:
                 turn.connection.running[turn.correlation] = turn
             return False
         return True
-
-    # Workers.
-
-    async def _worker(self) -> None:
-        await self._work()
-
-    @types.coroutine
-    def _work(self) -> Generator[Any, Any, None]:
-        """Steps ready turns; parks when there are none; ends when enough others are parked."""
-        task = asyncio.current_task()
-        assert task is not None
-        ready = self.ready
-        while True:
-            self._waking = False
-            while ready:
-                turn = ready.popleft()
-                if turn.cancelled:
-                    continue
-                grain = turn.grain
-                if grain._turn is not None:
-                    try:
-                        if not self.enqueue(turn):
-                            continue
-                    except InahoError as error:
-                        self.answer_error(turn, error)
-                        continue
-                else:
-                    grain._turn = turn
-                method = turn.method
-                if method.suspends:
-                    method.suspends -= 1
-                    self.spawn(self._run(turn), name="inaho-turn", context=copy_context())
-                    continue
-                self.turns_started += 1
-                context = copy_context()
-                try:
-                    coroutine = method.call(grain, turn.arguments)
-                    awaited = context.run(begin, turn, coroutine)
-                except StopIteration as stop:
-                    self.finish(turn, stop.value, None)
-                except Exception as error:
-                    self.finish(turn, None, error)
-                except BaseException as error:
-                    self.finish(turn, None, error)
-                    if not isinstance(error, asyncio.CancelledError):
-                        raise
-                else:
-                    yield from self._suspended(turn, coroutine, context, awaited, task)
-                if task.cancelling():  # the user's code cancelled its own Task: another worker goes on
-                    self._waking = False
-                    if ready:
-                        self.wake()
-                    return
-            if len(self._parked) >= WORKERS_PARKED_MAX:
-                return
-            future = self._loop.create_future()
-            self._parked.append(future)
-            yield from future
-
-    def _suspended(
-        self,
-        turn: Turn,
-        coroutine: Coroutine[Any, Any, Any],
-        context: Context,
-        awaited: Any,
-        task: asyncio.Task[Any],
-    ) -> Generator[Any, Any, None]:
-        """Sees a suspended turn through, having passed what is ready to another worker."""
-        turn.method.suspends = TASK_TURNS
-        self.register(turn, task)
-        if self.ready:
-            self._waking = False
-            self.wake()
-        try:
-            result = yield from resume(coroutine, context, awaited)  # type: ignore[misc]
-        except Exception as error:
-            self.finish(turn, None, error)
-        except BaseException as error:
-            self.finish(turn, None, error)
-            if not (turn.cancelled and isinstance(error, asyncio.CancelledError)):
-                raise
-            while task.cancelling():
-                task.uncancel()
-        else:
-            if turn.cancelled:
-                while task.cancelling():
-                    task.uncancel()
-            self.finish(turn, result, None)
-
-    async def _run(self, turn: Turn) -> None:
-        """A turn with a Task of its own."""
-        task = asyncio.current_task()
-        assert task is not None
-        CURRENT.set(turn)
-        self.turns_started += 1
-        self.register(turn, task)
-        try:
-            result = await turn.method.call(turn.grain, turn.arguments)
-        except Exception as error:
-            self.finish(turn, None, error)
-        except BaseException as error:
-            self.finish(turn, None, error)
-            if not isinstance(error, asyncio.CancelledError):
-                raise
-        else:
-            self.finish(turn, result, None)
-
-    def register(self, turn: Turn, task: asyncio.Task[Any]) -> None:
-        """A turn that may last: deadlines and cancellation find it from now on."""
-        self.turns_suspended += 1
-        turn.task = task
-        if turn.connection is not None:
-            turn.connection.running[turn.correlation] = turn
 
     # Turns end.
 
@@ -374,24 +386,32 @@ class TurnRunner:
 
     def advance(self, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
         """Starts waiting turns that may run now, and forgets a queue that nobody needs."""
-        started = False
         while (turn := queue.next()) is not None:
             if turn.connection is not None:
                 turn.connection.running.pop(turn.correlation, None)
             if turn.cancelled:
                 queue.finish(turn)
                 continue
-            self._start(turn)
-            started = True
+            if not self._ready:
+                self.loop.call_soon(self._run_ready)
+            self._ready.append(turn)
         if queue.idle:
             grain._turn = None
-        elif not queue.running and not started:
+        elif not queue.running:
             grain._host.settle(grain, queue)
 
-    def _start(self, turn: Turn) -> None:
-        """Runs a turn that is marked as running already."""
-        turn.grain._touched = turn.grain._host.node.now
-        self.spawn(self._run(turn), name="inaho-turn", context=copy_context())
+    def _run_ready(self) -> None:
+        """Runs what `advance` let go, outside the Tasks in which it was called."""
+        now = self.loop.time()
+        for _ in range(len(self._ready)):
+            turn = self._ready.popleft()
+            turn.grain._touched = now
+            if turn.cancelled:
+                self.release(turn)
+            else:
+                self.run(turn)
+        if self._ready:
+            self.loop.call_soon(self._run_ready)
 
     def answer_error(self, turn: Turn, error: BaseException) -> None:
         """Tells whoever waits how the turn failed."""
@@ -458,7 +478,8 @@ class TurnRunner:
 
     async def stop(self) -> None:
         """Ends workers and what still runs. Called when turns have been waited for."""
-        tasks = list(self.tasks)
+        self._stopping = True
+        tasks = [task for task in self.tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -275,6 +275,26 @@ async def test_cancelling_the_asker_leaks_nothing(system: ActorSystem, eventuall
     assert not [found for found in gc.get_objects() if type(found).__name__ == "PendingAsk"]
 
 
+async def test_a_question_whose_asker_was_just_cancelled_is_not_begun(system: ActorSystem) -> None:
+    gate, seen = asyncio.Event(), list[Any]()
+
+    async def behaviour(context: ActorContext, message: Any) -> None:
+        await gate.wait()
+        seen.append(message)
+        if message == "first":
+            task.cancel()  # the asker itself runs only after the actor has gone on to the next message
+
+    ref = system.spawn(Props(behaviour))
+    ref.tell("first")
+    task = asyncio.create_task(ref.ask("second"))
+    await asyncio.sleep(0)
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == ["first"]
+    assert system.dead_letters.counts == {"ask_over": 1}
+
+
 async def test_an_answer_and_a_cancellation_at_the_same_moment(system: ActorSystem, eventually: Eventually) -> None:
     unhandled: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))

@@ -291,7 +291,7 @@ async def _conserve(steps: list[str], props: Props) -> None:
         if message[1] == "ask":
             context.reply(message[0])
 
-    async with ActorSystem("conserve", dead_letters_recent_max=1000) as system:
+    async with ActorSystem("conserve", dead_letters_recent_max=1000, stop_timeout_s=0.1) as system:
         ref: ActorRef = system.spawn(Props(behaviour, props.mailbox, props.supervisor))
         for number, step in enumerate(steps):
             match step:

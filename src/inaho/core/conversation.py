@@ -1,0 +1,199 @@
+"""Answering peers: gossip, digests, tables, and nodes that have no place in our view.
+
+Rules of the exchange: a push is acknowledged with a mark; whoever finds a gap asks for the range; a digest is answered
+with what each side lacks; equal digests over different contents mean a whole table. A node that we know to be removed
+is not merged but told so, together with our view: it knows best whether it has removed us too (`settle`).
+"""
+
+from __future__ import annotations
+
+from inaho.core.gossip.consensus import OURS, UNDECIDED, View, settle
+from inaho.core.gossip.digest import answer_digest, answer_wants
+from inaho.core.inputs import Received
+from inaho.core.membership.member import is_live
+from inaho.core.messages import (
+    BlockNotice,
+    Digest,
+    FullTable,
+    Gossip,
+    GossipAck,
+    Mark,
+    News,
+    OriginVersion,
+    Probe,
+    ProbeAck,
+    ProbeRequest,
+    ViewVerdict,
+)
+from inaho.core.view import ClusterView
+from inaho.events import ViewConflict, ViewRefused
+from inaho.types import Member, MemberStatus
+
+__all__ = ["Conversation", "Marked"]
+
+Marked = Probe | ProbeAck | ProbeRequest | Gossip | GossipAck | Digest | FullTable
+
+
+class Conversation:
+    """The peer-to-peer exchange of one node.
+
+    Args:
+        view: what it speaks from.
+        seeds: as configured, for settling conflicts.
+    """
+
+    def __init__(self, view: ClusterView, seeds: tuple[str, ...]) -> None:
+        self._view = view
+        self.seeds = seeds
+        # When each authority was last told that it is removed, to say it once per round and not per message.
+        self._told_at: dict[str, float] = {}
+
+    def admits(self, now: float, received: Received, mark: Mark) -> bool:
+        """Whether the sender may talk to us; a removed one is answered with a verdict."""
+        table = self._view.table
+        if not table.removed(received.node_id, mark.incarnation):
+            return True
+        entry = table.entry(received.authority)
+        if entry is not None and entry.origin == entry.member.node_id == received.node_id:
+            # It has left by its own word and waits to hear that we know.
+            self._view.outbox.send(received.authority, GossipAck(self._view.mark()))
+            return False
+        gone = entry.member if entry is not None and entry.member.node_id == received.node_id else None
+        if gone is None:
+            me = self._view.me
+            gone = Member(received.authority, received.node_id, mark.incarnation, MemberStatus.REMOVED, me.kinds)
+        self.tell_verdict(now, gone)
+        return False
+
+    def tell_verdict(self, now: float, member: Member, rule: str = "") -> None:
+        """Tells a node how we see it, at most once per gossip interval unless an operator spoke."""
+        config = self._view.config
+        last = self._told_at.get(member.authority)
+        if not rule and last is not None and now - last < config.gossip.interval_s:
+            return
+        if len(self._told_at) >= config.membership.members_max:
+            del self._told_at[next(iter(self._told_at))]
+        self._told_at[member.authority] = now
+        ours = self.our_view()
+        self._view.outbox.send(member.authority, ViewVerdict(member, ours.members, ours.seeds, rule))
+
+    def our_view(self) -> View:
+        """Our side of a conflict."""
+        up = tuple(member.authority for member in self._view.table.live if member.status is MemberStatus.UP)
+        return View(up, self.seeds)
+
+    def heard(self, now: float, received: Received, mark: Mark) -> None:
+        """Compares a mark, after whatever came with it has been taken over."""
+        view = self._view
+        member = view.table.get(received.authority)
+        same = view.same(mark)
+        if member is None or member.node_id != received.node_id:
+            if not same:
+                # A stranger: another part of the cluster, or news that has not reached us.
+                view.engine.differs(now, received.authority)
+        elif member.status < MemberStatus.UNREACHABLE:
+            view.engine.heard(now, received.authority, same)
+
+    def on_gossip(self, now: float, received: Received, message: Gossip) -> None:
+        """Takes a push; answers with what was asked for, or where we stand."""
+        missing = self._view.learn(now, message.news)
+        self.heard(now, received, message.mark)
+        self._supply(now, received.authority, message.wants, missing, acknowledge=True)
+
+    def on_ack(self, now: float, received: Received, message: GossipAck) -> None:
+        """Takes an acknowledgement; sends what it asks for."""
+        self.heard(now, received, message.mark)
+        self._supply(now, received.authority, message.wants, (), acknowledge=False)
+
+    def on_digest(self, now: float, received: Received, message: Digest) -> None:
+        """Sends what the other lacks and asks for what we lack."""
+        view = self._view
+        budget = view.config.gossip.push_bytes_max
+        deltas, wants = answer_digest(view.table, now, message.versions, budget)
+        if deltas or wants:
+            view.outbox.send(received.authority, Gossip(view.mark(), News(deltas, blocks=self._blocks()), wants))
+        elif message.mark.content_hash != view.table.content_hash():
+            view.outbox.send(received.authority, FullTable(view.mark(), view.table.snapshot(now), reply=True))
+        else:
+            self._adopt(now, message.mark)
+            view.outbox.send(received.authority, GossipAck(view.mark()))
+        self.heard(now, received, message.mark)
+
+    def on_full_table(self, now: float, received: Received, message: FullTable) -> None:
+        """Merges a whole table; answers with ours when asked to."""
+        view = self._view
+        view.merge(now, message.table)
+        if message.mark.content_hash == view.table.content_hash():
+            self._adopt(now, message.mark)
+        if message.reply:
+            view.outbox.send(received.authority, FullTable(view.mark(), view.table.snapshot(now), reply=False))
+        else:
+            view.outbox.send(received.authority, GossipAck(view.mark()))
+        self.heard(now, received, message.mark)
+
+    def on_news(self, now: float, received: Received, mark: Mark, news: News) -> None:
+        """Takes what rode on a probe or its answer."""
+        missing = self._view.learn(now, news)
+        self.heard(now, received, mark)
+        if missing:
+            self._view.outbox.send(received.authority, GossipAck(self._view.mark(), missing))
+
+    def send_digest(self, now: float, authority: str) -> None:
+        """Starts an exchange."""
+        view = self._view
+        digest = view.table.digest(now)
+        lines = tuple(OriginVersion(origin, digest[origin]) for origin in sorted(digest))
+        view.outbox.send(authority, Digest(view.mark(), lines))
+
+    def send_table(self, now: float, authority: str) -> None:
+        """Ends an exchange that deltas did not settle."""
+        view = self._view
+        view.outbox.send(authority, FullTable(view.mark(), view.table.snapshot(now), reply=True))
+
+    def yields_to(self, now: float, received: Received, verdict: ViewVerdict) -> bool:
+        """Settles a verdict about us (SPEC CL-7.4): True when we have lost our place and must join again."""
+        view = self._view
+        me = view.me
+        aimed = verdict.member.node_id == me.node_id and verdict.member.authority == me.authority
+        if not aimed or verdict.member.incarnation < me.incarnation:
+            return False
+        speaker = view.table.get(received.authority)
+        trusted = is_live(speaker) and speaker is not None and speaker.node_id == received.node_id
+        if verdict.rule or (trusted and speaker is not None and speaker.status < MemberStatus.UNREACHABLE):
+            return True
+        settlement = settle(self.our_view(), View(verdict.members, verdict.seeds))
+        if settlement.holds == UNDECIDED:
+            reason = "neither seeds nor numbers tell which view holds"
+            view.outbox.publish(ViewConflict(authority=received.authority, reason=reason))
+            return False
+        refused = "theirs" if settlement.holds == OURS else "ours"
+        view.outbox.publish(ViewRefused(authority=received.authority, refused=refused, rule=settlement.rule))
+        if settlement.holds == OURS:
+            if speaker is not None and speaker.node_id == received.node_id:
+                self.tell_verdict(now, speaker)
+            return False
+        return True
+
+    def _supply(
+        self,
+        now: float,
+        authority: str,
+        wants: tuple[OriginVersion, ...],
+        missing: tuple[OriginVersion, ...],
+        acknowledge: bool,
+    ) -> None:
+        view = self._view
+        deltas = answer_wants(view.table, now, wants, view.config.gossip.push_bytes_max) if wants else ()
+        if deltas:
+            view.outbox.send(authority, Gossip(view.mark(), News(deltas), missing))
+        elif acknowledge or missing:
+            view.outbox.send(authority, GossipAck(view.mark(), missing))
+
+    def _adopt(self, now: float, mark: Mark) -> None:
+        """Equal tables: the higher version counts, see `MembershipTable.adopt_version`."""
+        if mark.version > self._view.table.version:
+            self._view.table.adopt_version(mark.version)
+            self._view.topology.changed(now)
+
+    def _blocks(self) -> tuple[BlockNotice, ...]:
+        return self._view.table.blocks.notices
