@@ -186,8 +186,8 @@ class ClusterContext:
     ) -> Any:
         now = self._node.loop.time()
         flags, fields = self._fields(scope, deadline, now, method)
-        future = connection.call(method, key, arguments, deadline, now, flags, fields)
-        correlation = connection.last_call
+        future = self._node.loop.create_future()
+        correlation = connection.call(method, key, arguments, future, deadline, now, flags, fields)
         try:
             return await future
         except asyncio.CancelledError:

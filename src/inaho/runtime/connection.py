@@ -74,32 +74,40 @@ class Connection(asyncio.Protocol):
         )
 
     def data_received(self, data: bytes) -> None:
+        """Handles every complete frame. `Outgoing` has this loop once more, with replies handled in it."""
         self.bytes_received += len(data)
         if self._rest:
             data = self._rest + data
         view, position, size = memoryview(data), 0, len(data)
-        unpack, on_frame, frame_max = HEADER.unpack_from, self.on_frame, self._frame_max
+        unpack, on_frame, length_max = HEADER.unpack_from, self.on_frame, self._frame_max
         try:
             while size - position >= HEADER_BYTES:
                 length, kind, flags, method, correlation = unpack(data, position)
-                if not HEADER_REST <= length <= frame_max:
-                    raise ProtocolViolation(
-                        f"a frame of {length} bytes; at least {HEADER_REST} and at most {frame_max} are allowed "
-                        "(transport.frame_bytes_max)"
-                    )
+                if not HEADER_REST <= length <= length_max:
+                    raise self._bad_length(length)
                 end = position + 4 + length
                 if end > size:
                     break
                 on_frame(kind, flags, method, correlation, view[position + HEADER_BYTES : end])
                 position = end
         except ProtocolViolation as error:
-            self._rest = b""
-            error.authority = error.authority or self.peer.authority
-            self._corked = False
-            self.close(error)
+            self._violated(error)
             return
         self._rest = data[position:] if position < size else b""
         self.on_batch()
+
+    def _bad_length(self, length: int) -> ProtocolViolation:
+        return ProtocolViolation(
+            f"a frame of {length} bytes; at least {HEADER_REST} and at most {self._frame_max} are allowed "
+            "(transport.frame_bytes_max)"
+        )
+
+    def _violated(self, error: ProtocolViolation) -> None:
+        """The peer sent what no correct node sends: it is told, and nothing more of it is read."""
+        self._rest = b""
+        self._corked = False
+        error.authority = error.authority or self.peer.authority
+        self.close(error)
 
     def pause_writing(self) -> None:
         self.paused = True

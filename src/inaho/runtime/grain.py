@@ -57,7 +57,8 @@ def method(
     """Sets options of a grain's method.
 
     Args:
-        read_only: the method changes nothing, so its turns may interleave with other read-only turns.
+        read_only: the method changes nothing, so its turns may interleave with other read-only turns, and it is
+            idempotent.
         idempotent: running it twice is the same as once, so a call whose outcome is unknown is retried.
         timeout: seconds until a call fails with `Timeout`, above 0; None takes `rpc.timeout_s`.
 

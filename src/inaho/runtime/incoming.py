@@ -97,8 +97,12 @@ class Incoming(Connection):
                 self._refuse(defined, correlation, error)
                 return
             turn.number = method
+            grain = turn.grain
             if turn.method.stream:
                 self.start_stream(turn)
+            elif grain._turn is None:
+                grain._turn = turn
+                self._runner.run(turn)
             else:
                 self._runner.submit(turn)
         elif kind == CONTROL:

@@ -64,7 +64,7 @@ class GrainMethod:
         self.name = function.__name__
         self.function = function
         self.read_only = options is not None and options.read_only
-        self.idempotent = options is not None and options.idempotent
+        self.idempotent = options is not None and (options.idempotent or options.read_only)
         self.timeout_s = options.timeout_s if options is not None else None
         signature = inspect.signature(function)
         self.signature = str(signature.replace(parameters=list(signature.parameters.values())[1:]))
@@ -203,12 +203,7 @@ class GrainMethod:
         try:
             return encode((key, *arguments))
         except ENCODE_ERRORS as error:
-            for parameter, value in zip(self.parameters, arguments, strict=False):
-                try:
-                    encode(value)
-                except ENCODE_ERRORS as inner:
-                    raise self.unserializable(f"argument {parameter.name!r}", inner, key) from error
-            raise self.unserializable("argument", error, key) from error
+            raise self.unserializable_argument(arguments, error, key) from error
 
     def definition(self, timeout_s: float) -> Definition:
         """What a connection is told before the first call of this method on it."""
@@ -242,6 +237,15 @@ class GrainMethod:
             identity=f"{self.kind}/{key}",
             maybe_executed=executed,
         )
+
+    def unserializable_argument(self, arguments: tuple[Any, ...], error: Exception, key: str) -> InahoError:
+        """The error for arguments that have no encoding, naming the first one that has none."""
+        for parameter, value in zip(self.parameters, arguments, strict=False):
+            try:
+                encode(value)
+            except ENCODE_ERRORS as inner:
+                return self.unserializable(f"argument {parameter.name!r}", inner, key)
+        return self.unserializable("an argument", error, key)
 
     def _named(self, text: str) -> str:
         """Puts the parameter's name where msgspec gives an index (`$[1]`; 0 is the key)."""

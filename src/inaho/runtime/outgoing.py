@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from inaho.core.rpc.deadlines import SLOT_MASK, PendingWheel
+from inaho.core.rpc.deadlines import COUNT_MASK, SLOT_BITS, SLOT_MASK, SLOTS_PER_S, SPAN_S, PendingWheel
 from inaho.errors import FrameTooLarge, InahoError, Overloaded, ProtocolViolation, Timeout, Unreachable
 from inaho.runtime.connection import Connection
 from inaho.runtime.method import METHODS
 from inaho.runtime.streams import StreamReceiver
-from inaho.wire.codec import DECODE_ERRORS, decoder, encode
+from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
 from inaho.wire.exceptions import decode_failure
 from inaho.wire.frames import (
     CALL,
@@ -27,6 +27,7 @@ from inaho.wire.frames import (
     ERROR,
     GOODBYE,
     HEADER,
+    HEADER_BYTES,
     HEADER_REST,
     ITEMS,
     REPLY,
@@ -72,7 +73,6 @@ class Outgoing(Connection):
         super().__init__(peer, config, loop)
         self.wheel: PendingWheel[Any] = PendingWheel(loop.time())
         self.late_replies = 0
-        self.last_call = 0
         self._slots = self.wheel.slots
         self._defined: set[int] = set()
         self._rpc = rpc
@@ -86,45 +86,42 @@ class Outgoing(Connection):
         method: GrainMethod,
         key: str,
         arguments: tuple[Any, ...],
+        entry: Any,
         deadline: float,
         now: float,
         flags: int = 0,
         fields: bytes = b"",
-    ) -> asyncio.Future[Any]:
-        """Sends a call; the future gets its result, its exception, or `Timeout` at `deadline`.
+    ) -> int:
+        """Sends a call. Its result, its exception, or `Timeout` at `deadline` go to `entry`.
 
-        `last_call` is then the id under which it can be cancelled.
+        Args:
+            entry: a future, or the receiver of a stream.
+            deadline, now: seconds of the loop's clock.
+            flags, fields: from `pack_fields`.
+
+        Returns:
+            The id under which it can be cancelled.
 
         Raises:
             SerializationFailed, FrameTooLarge: nothing was sent.
         """
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self.last_call = self._send_call(method, key, arguments, future, deadline, now, flags, fields)
-        return future
-
-    def _send_call(
-        self,
-        method: GrainMethod,
-        key: str,
-        arguments: tuple[Any, ...],
-        entry: Any,
-        deadline: float,
-        now: float,
-        flags: int,
-        fields: bytes,
-    ) -> int:
-        body = method.encode_arguments(key, arguments)
+        try:
+            body = encode((key, *arguments))
+        except ENCODE_ERRORS as error:
+            raise method.unserializable_argument(arguments, error, key) from error
         length = HEADER_REST + len(fields) + len(body)
         if length > self._frame_max:
-            raise FrameTooLarge(
-                f"the arguments of {method.name} take {length} bytes, the most is {self._frame_max} "
-                "(transport.frame_bytes_max)",
-                identity=f"{method.kind}/{key}",
-            )
+            raise self._too_large(method, key, length)
         number = method.number
         if number not in self._defined:
             self._define(method)
-        correlation = self.wheel.add(entry, deadline, now)
+        wheel = self.wheel
+        wheel.count = count = (wheel.count + 1) & COUNT_MASK
+        slot = (int(deadline * SLOTS_PER_S) + 1) & SLOT_MASK
+        correlation = count << SLOT_BITS | slot
+        if deadline - now > SPAN_S:
+            wheel.far[correlation] = deadline
+        self._slots[slot][correlation] = entry
         out = self._out
         if not out:
             self._loop.call_soon(self.flush)
@@ -133,6 +130,13 @@ class Outgoing(Connection):
             out.append(fields)
         out.append(body)
         return correlation
+
+    def _too_large(self, method: GrainMethod, key: str, length: int) -> FrameTooLarge:
+        return FrameTooLarge(
+            f"the arguments of {method.name} take {length} bytes, the most is {self._frame_max} "
+            "(transport.frame_bytes_max)",
+            identity=f"{method.kind}/{key}",
+        )
 
     def _define(self, method: GrainMethod) -> None:
         if len(self._defined) >= self._config.definitions_max:
@@ -157,7 +161,7 @@ class Outgoing(Connection):
         fields: bytes,
     ) -> None:
         """Starts a stream; its items go to `receiver`."""
-        correlation = self._send_call(method, key, arguments, receiver, deadline, self._loop.time(), flags, fields)
+        correlation = self.call(method, key, arguments, receiver, deadline, self._loop.time(), flags, fields)
 
         def consumed(count: int) -> None:
             if not self.closed:
@@ -189,22 +193,44 @@ class Outgoing(Connection):
 
     # Answers.
 
+    def data_received(self, data: bytes) -> None:
+        """`Connection.data_received` with replies, which are nearly all that comes, handled in the loop."""
+        self.bytes_received += len(data)
+        if self._rest:
+            data = self._rest + data
+        view, position, size = memoryview(data), 0, len(data)
+        unpack, length_max, slots, far = HEADER.unpack_from, self._frame_max, self._slots, self.wheel.far
+        try:
+            while size - position >= HEADER_BYTES:
+                length, kind, flags, method, correlation = unpack(data, position)
+                if not HEADER_REST <= length <= length_max:
+                    raise self._bad_length(length)
+                end = position + 4 + length
+                if end > size:
+                    break
+                if kind == REPLY:
+                    entry = slots[correlation & SLOT_MASK].pop(correlation, None)
+                    if far:
+                        far.pop(correlation, None)
+                    if entry is None:
+                        self.late_replies += 1
+                    elif entry.__class__ is StreamReceiver or method >= len(METHODS):
+                        raise ProtocolViolation(f"a reply to call {correlation} that does not match it")
+                    elif not entry.done():
+                        try:
+                            entry.set_result(METHODS[method].decode_result(view[position + HEADER_BYTES : end]))
+                        except DECODE_ERRORS as error:
+                            entry.set_exception(METHODS[method].invalid_result(error, ""))
+                else:
+                    self.on_frame(kind, flags, method, correlation, view[position + HEADER_BYTES : end])
+                position = end
+        except ProtocolViolation as error:
+            self._violated(error)
+            return
+        self._rest = data[position:] if position < size else b""
+
     def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
-        if kind == REPLY:
-            entry = self._slots[correlation & SLOT_MASK].pop(correlation, None)
-            if self.wheel.far:
-                self.wheel.far.pop(correlation, None)
-            if entry is None:
-                self.late_replies += 1
-                return
-            if entry.__class__ is StreamReceiver or method >= len(METHODS):
-                raise ProtocolViolation(f"a reply to call {correlation} that does not match it")
-            if not entry.done():
-                try:
-                    entry.set_result(METHODS[method].decode_result(body))
-                except DECODE_ERRORS as error:
-                    entry.set_exception(METHODS[method].invalid_result(error, ""))
-        elif kind == ITEMS:
+        if kind == ITEMS:
             receiver = self.wheel.get(correlation)
             if isinstance(receiver, StreamReceiver):
                 receiver.take(body)

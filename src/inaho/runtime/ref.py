@@ -93,19 +93,21 @@ async def invoke(reference: Reference, method: GrainMethod, arguments: tuple[Any
             else:
                 result = await node.context.request(reference, method, arguments, scope)
         else:
-            connection = node.context.connection_for(host.name, key)
+            context = node.context
+            connection = context.connection_for(host.name, key)
             if connection is not None and scope is None and not connection.paused:
-                now = node.loop.time()
-                timeout_s = reference._inaho_timeout_s or method.timeout_s or node.timeout_s
-                future = connection.call(method, key, arguments, now + timeout_s, now)
-                correlation = connection.last_call
+                loop = node.loop
+                now = loop.time()
+                deadline = now + (reference._inaho_timeout_s or method.timeout_s or node.timeout_s)
+                future: asyncio.Future[Any] = loop.create_future()
+                correlation = connection.call(method, key, arguments, future, deadline, now)
                 try:
                     result = await future
                 except asyncio.CancelledError:
                     connection.cancel(correlation)
                     raise
                 except InahoError as error:
-                    result = await node.context.retry(reference, method, arguments, scope, error, now + timeout_s)
+                    result = await context.retry(reference, method, arguments, scope, error, deadline)
             else:
                 result = await node.context.request(reference, method, arguments, scope)
     except BaseException:

@@ -269,7 +269,15 @@ class TurnRunner:
             awaited = context.run(begin, turn, coroutine)
         except StopIteration as stop:
             _leave_task(self.loop, task)
-            self.finish(turn, stop.value, None)
+            grain = turn.grain
+            if turn.connection is not None:
+                turn.connection.reply(turn, stop.value)
+            elif turn.future is not None and not turn.future.done():
+                turn.future.set_result(stop.value)
+            if grain._turn is turn:
+                grain._turn = None
+            else:
+                self.release(turn)
         except BaseException as error:
             _leave_task(self.loop, task)
             self.finish(turn, None, error)

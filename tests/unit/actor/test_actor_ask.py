@@ -211,6 +211,23 @@ async def test_a_question_passed_on_is_answered_by_the_other(system: ActorSystem
     assert await system.spawn(Props(pass_on)).ask("q") == "answer to q"
 
 
+async def test_the_end_of_an_actor_does_not_fail_a_question_that_another_holds(system: ActorSystem) -> None:
+    gate = asyncio.Event()
+    expert = system.spawn(stuck(gate))
+
+    async def pass_on(context: ActorContext, message: Any) -> None:
+        context.self_ref.tell(message, sender=context.sender)
+        expert.tell(message, sender=context.sender)
+        context.stop()
+
+    first = system.spawn(Props(pass_on))
+    asking = asyncio.create_task(first.ask("q"))
+    await asyncio.sleep(0)
+    await first.wait_terminated()
+    gate.set()
+    assert await asking == "q"
+
+
 async def test_a_question_passed_on_to_the_dead_fails_at_once(system: ActorSystem) -> None:
     dead = system.spawn(Props(Holder), "dead")
     dead.stop()

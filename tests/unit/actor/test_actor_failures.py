@@ -263,6 +263,34 @@ async def test_escalation_across_two_levels_reaches_the_one_that_decides(system:
     assert log.index("g stop") < log.index("c stop") < log.index("p restart deep")
 
 
+async def test_two_children_that_escalate_restart_their_parent_once(
+    system: ActorSystem, eventually: Eventually
+) -> None:
+    gate = asyncio.Event()
+    log: list[str] = []
+
+    class Busy(Worker):
+        async def receive(self, message: Any) -> None:
+            await gate.wait()
+            await super().receive(message)
+
+    children = {"c": worker(log, Escalate()), "d": worker(log, Escalate())}
+    parent = system.spawn(Props(lambda: Busy(log, children), supervisor=AT_ONCE), "p")
+    await eventually(lambda: "d start" in log)
+    parent.tell("busy")
+    for name in children:
+        child = system.find(f"user/p/{name}")
+        assert child is not None
+        child.tell(ValueError(name))
+    with system.events.subscribe(ActorFailed) as failures:
+        await eventually(lambda: len(failures) == 2)
+    gate.set()
+    assert await parent.ask("x") == 1
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [line for line in log if "restart" in line] == ["p restart c"]
+
+
 async def test_a_resume_goes_down_all_the_way(system: ActorSystem, eventually: Eventually) -> None:
     log: list[str] = []
     top = system.spawn(worker(log, Resume(), c=worker(log, Escalate(), g=worker(log, Escalate()))), "p")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inaho.actor import Actor, ActorContext, ActorRef, ActorSystem, Extension, Props, StopReason
+from inaho.actor import Actor, ActorContext, ActorRef, ActorSystem, Extension, Props, Restart, StopReason
 from inaho.errors import IllegalTransition, InvalidConfig, NameInUse, ShuttingDown
 from inaho.events import DeadLetter
 
@@ -272,6 +272,33 @@ async def test_an_actor_that_catches_its_cancellation_ends_nevertheless(times: i
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_actors_that_do_not_finish_are_cancelled_children_first() -> None:
+    cleaned: list[str] = []
+
+    class Stuck(Actor):
+        async def on_start(self) -> None:
+            if self.context.self_ref.name != "c":
+                self.context.spawn(Props(Stuck), chr(ord(self.context.self_ref.name) + 1))
+
+        async def receive(self, message: Any) -> None: ...
+
+        async def on_stop(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cleaned.append(self.context.self_ref.name)
+
+    async with ActorSystem("shop", stop_timeout_s=0.01) as system:
+        ref = system.spawn(Props(Stuck), "a")
+        while system.find("user/a/b/c") is None:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        child = system.find("user/a/b")
+        assert child is not None
+    assert cleaned == ["c"]  # the others were still waiting for it
+    assert (await ref.wait_terminated()).reason == (await child.wait_terminated()).reason == StopReason.KILLED
+
+
 async def test_a_task_that_somebody_cancels_from_outside_ends_its_actor_and_children(
     system: ActorSystem, eventually: Eventually
 ) -> None:
@@ -350,6 +377,35 @@ async def test_a_reference_to_an_ended_actor_keeps_nothing_of_it_alive(system: A
     gc.collect()
     assert instances[0]() is None
     assert ref.path
+
+
+async def test_nothing_keeps_an_ended_actor_that_has_watched_or_paused(
+    system: ActorSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL", "inaho.actor")  # captured records keep the frames of the failure
+    watched = system.spawn(Props(idle), "watched")
+
+    async def behaviour(context: ActorContext, message: Any) -> None:
+        context.watch(watched)
+        watched.tell("keep nothing of the sender", sender=context.self_ref)
+        if message == "unwatch":
+            context.unwatch(watched)
+        if message == "pause":
+            raise ValueError
+
+    kept: list[weakref.ref[ActorRef]] = []
+    for message in ("watch", "unwatch", "pause"):
+        ref = system.spawn(Props(behaviour, supervisor=Restart(back_off_s=3600.0, back_off_max_s=3600.0)))
+        kept.append(weakref.ref(ref))
+        ref.tell(message)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        ref.stop()
+        await ref.wait_terminated()
+        del ref
+    await asyncio.sleep(0)
+    gc.collect()
+    assert [one() for one in kept] == [None] * 3
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ __all__ = ["SLOTS", "SLOT_S", "PendingWheel"]
 SLOT_BITS: Final = 9
 SLOTS: Final = 1 << SLOT_BITS
 SLOT_MASK: Final = SLOTS - 1
-SLOT_S: Final = 0.1
+SLOTS_PER_S: Final = 10.0
+SLOT_S: Final = 1 / SLOTS_PER_S
+COUNT_MASK: Final = (1 << (32 - SLOT_BITS)) - 1
 SPAN_S: Final = (SLOTS - 2) * SLOT_S
 """Deadlines farther away than this pass their slot more than once and are remembered beside the wheel."""
 
@@ -38,12 +40,15 @@ class PendingWheel(Generic[Entry]):
         self.slots: list[dict[int, Entry]] = [{} for _ in range(SLOTS)]
         self.count = 0
         self.far: dict[int, float] = {}
-        self._turned_to = int(now / SLOT_S)
+        self._turned_to = int(now * SLOTS_PER_S)
 
     def add(self, entry: Entry, deadline: float, now: float) -> int:
-        """Remembers a call until `deadline` (monotonic seconds) and returns its correlation id (32 bits)."""
-        self.count = count = (self.count + 1) & 0x7FFFFF
-        slot = (int(deadline * 10.0) + 1) & SLOT_MASK
+        """Remembers a call until `deadline` (monotonic seconds) and returns its correlation id (32 bits).
+
+        `Outgoing.call` has these lines once more, in itself: it is the call path.
+        """
+        self.count = count = (self.count + 1) & COUNT_MASK
+        slot = (int(deadline * SLOTS_PER_S) + 1) & SLOT_MASK
         correlation = count << SLOT_BITS | slot
         if deadline - now > SPAN_S:
             self.far[correlation] = deadline
@@ -62,7 +67,7 @@ class PendingWheel(Generic[Entry]):
 
     def expire(self, now: float) -> list[tuple[int, Entry]]:
         """Takes out and returns what has expired by `now`, in the order of the slots and, within one, of the calls."""
-        target = int(now / SLOT_S)
+        target = int(now * SLOTS_PER_S)
         first = max(self._turned_to + 1, target - SLOT_MASK)
         self._turned_to = max(target, self._turned_to)
         expired: list[tuple[int, Entry]] = []

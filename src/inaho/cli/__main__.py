@@ -1,0 +1,8 @@
+"""`python -m inaho.cli` is the same as `inaho`, and independent of where scripts are installed."""
+
+from __future__ import annotations
+
+from inaho.cli import main
+
+if __name__ == "__main__":
+    main()

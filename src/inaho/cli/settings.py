@@ -1,0 +1,91 @@
+"""From options to a `ClusterConfig`: the options of all commands, merged with file and environment.
+
+Options are the last of the sources of `inaho.config_sources.load_config`. An option that was not given is None and
+leaves the setting alone; one that was given empty (`--seeds ''`) takes the setting away, so that a script can say so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from inaho.config import ClusterConfig
+from inaho.config_sources import load_config
+from inaho.errors import InvalidConfig
+
+__all__ = [
+    "ConfigOption",
+    "JsonOption",
+    "NameOption",
+    "SecretFileOption",
+    "SecretOption",
+    "SeedsOption",
+    "load_settings",
+    "split_list",
+]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with settings (INAHO_CONFIG).", show_default=False)
+]
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="Name of the cluster (INAHO_NAME).", show_default=False)
+]
+SeedsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--seeds", "--seed", help="host:port of a member; several with commas or repeated (INAHO_SEEDS).",
+        show_default=False,
+    ),
+]
+SecretOption = Annotated[
+    str | None,
+    typer.Option(
+        "--secret",
+        help="Secret of the cluster (INAHO_SECRET). Other users of the machine can see it: prefer --secret-file.",
+        show_default=False,
+    ),
+]
+SecretFileOption = Annotated[
+    Path | None,
+    typer.Option("--secret-file", help="File with the secret (INAHO_SECRET_FILE).", show_default=False),
+]
+
+
+def split_list(given: list[str] | None) -> tuple[str, ...] | None:
+    """The parts of a repeatable option with commas; None when it was not given, empty when it was given empty."""
+    if given is None:
+        return None
+    return tuple(part.strip() for text in given for part in text.split(",") if part.strip())
+
+
+def load_settings(
+    *,
+    config: Path | None = None,
+    secret: str | None = None,
+    secret_file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    **overrides: Any,
+) -> ClusterConfig:
+    """All sources, the options last.
+
+    Args:
+        config: TOML file.
+        secret, secret_file: one way or the other to give the secret.
+        environ: the process's environment unless given.
+        overrides: as those of `load_config`; None leaves a setting alone.
+
+    Raises:
+        InvalidConfig: as `load_config`, or the secret is given twice.
+    """
+    if secret is not None and secret_file is not None:
+        raise InvalidConfig("--secret and --secret-file are both given; keep one of them")
+    if secret_file is not None:
+        overrides["secret"] = {"file": str(secret_file)}
+    elif secret is not None:
+        overrides["secret"] = secret
+    return load_config(file=config, environ=os.environ if environ is None else environ, overrides=overrides)
