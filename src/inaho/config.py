@@ -319,6 +319,8 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
     storage: StorageConfig = StorageConfig()
 
     def __repr__(self) -> str:
-        shown = {name: getattr(self, name) for name in self.__struct_fields__ if name != "secret"}
-        shown["secret"] = "***" if self.secret else ""
-        return f"ClusterConfig({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return f"ClusterConfig({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        shown = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        return [(name, "***" if name == "secret" and value else value) for name, value in shown]

@@ -92,12 +92,13 @@ class InahoError(Exception):
         return f"{text}; {self.advice}" if self.advice else text
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.reason, self.identity, self.authority, self.maybe_executed)
+        return _rebuild, (type(self), self.args, self.__dict__)
 
 
-def _rebuild(kind: type[InahoError], reason: str, identity: str, authority: str, executed: bool) -> InahoError:
+def _rebuild(kind: type[InahoError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> InahoError:
     error = kind.__new__(kind)
-    InahoError.__init__(error, reason, identity=identity, authority=authority, maybe_executed=executed)
+    error.args = arguments
+    error.__dict__.update(attributes)
     return error
 
 

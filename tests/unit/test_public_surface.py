@@ -116,7 +116,6 @@ def test_an_error_survives_copying_with_all_that_it_knows():
     assert (type(received), str(received), received.maybe_executed) == (errors.Unreachable, str(sent), True)
 
 
-@pytest.mark.xfail(raises=AttributeError, reason="InahoError.__reduce__ leaves out what RemoteError adds")
 def test_an_error_of_a_grain_survives_copying_with_its_traceback():
     sent = errors.RemoteError(type_name="ValueError", message="no", remote_traceback="Traceback ...")
     assert str(copy.copy(sent)) == str(sent)

@@ -25,6 +25,7 @@ __all__ = [
     "SecretOption",
     "SeedsOption",
     "load_settings",
+    "require",
     "split_list",
 ]
 
@@ -32,13 +33,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="TOML file with settings (INAHO_CONFIG).", show_default=False)
 ]
-NameOption = Annotated[
-    str | None, typer.Option("--name", help="Name of the cluster (INAHO_NAME).", show_default=False)
-]
+NameOption = Annotated[str | None, typer.Option("--name", help="Name of the cluster (INAHO_NAME).", show_default=False)]
 SeedsOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--seeds", "--seed", help="host:port of a member; several with commas or repeated (INAHO_SEEDS).",
+        "--seeds",
+        "--seed",
+        help="host:port of a member; several with commas or repeated (INAHO_SEEDS).",
         show_default=False,
     ),
 ]
@@ -61,6 +62,24 @@ def split_list(given: list[str] | None) -> tuple[str, ...] | None:
     if given is None:
         return None
     return tuple(part.strip() for text in given for part in text.split(",") if part.strip())
+
+
+def require(settings: ClusterConfig, *names: str) -> None:
+    """Checks that settings which a command cannot do without are there.
+
+    Raises:
+        InvalidConfig: some are empty; the reason names each, and where it can be given.
+    """
+    missing = [name for name in names if not getattr(settings, name)]
+    if missing:
+        raise InvalidConfig("; ".join(f"{name} missing: {where_to_give(name)}" for name in missing))
+
+
+def where_to_give(name: str) -> str:
+    """The three places in which a setting can be given, and what it looks like."""
+    form = {"authority": "host:port", "seeds": "host:port,…", "port": "PORT"}.get(name, "VALUE")
+    place = "authority" if name == "port" else name
+    return f"give --{name} {form}, or INAHO_{place.upper()}, or {place} in the file of --config"
 
 
 def load_settings(

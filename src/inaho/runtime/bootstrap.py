@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from inaho.errors import InvalidConfig, InvalidGrain
+from inaho.events import ConnectionRefused
 from inaho.runtime.clock import Entropy, SystemEntropy
 from inaho.runtime.cluster import Cluster, open_storage_of
 from inaho.runtime.grain import Grain, GrainKind
@@ -76,7 +77,13 @@ class ClusterExtension:
         """Starts the node and joins; nothing is left behind when that fails."""
         config = self._config
         transport = self._transport or TcpTransport(
-            config.transport, config.tls, authenticated=bool(config.secret), insecure=config.insecure
+            config.transport,
+            config.tls,
+            authenticated=bool(config.secret),
+            insecure=config.insecure,
+            rejected=lambda address, error: system.events.publish(
+                ConnectionRefused(authority=address, code=error.code, reason=error.reason)
+            ),
         )
         node = Node(
             config,

@@ -28,7 +28,7 @@ class SystemEntropy:
     """Entropy of the operating system."""
 
     def __init__(self) -> None:
-        self.random = random.Random(os.urandom(16))  # noqa: S311  jitter and shuffling, no secrets
+        self.random = random.Random(os.urandom(16))
 
     def token(self, size: int) -> bytes:
         return os.urandom(size)
@@ -38,7 +38,7 @@ class SeededEntropy:
     """Repeatable entropy, for simulation only."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)  # noqa: S311  repeatable on purpose
+        self.random = random.Random(seed)
 
     def token(self, size: int) -> bytes:
         return self.random.randbytes(size)

@@ -19,7 +19,7 @@ from inaho.events import Event
 from inaho.runtime.grain import Grain, GrainKind
 from inaho.runtime.method import GrainMethod
 from inaho.runtime.ref import make_reference
-from inaho.runtime.turns import CURRENT, Scope
+from inaho.runtime.turn import CURRENT, Scope
 from inaho.storage import MemoryStorage, SqliteStorage, Storage
 from inaho.types import Member
 
@@ -235,9 +235,10 @@ def join(
     )
     if not settled.authority:
         raise InvalidConfig("authority is missing: give join() the host:port to bind, such as 127.0.0.1:7700")
-    parse_authority(settled.authority)
-    for seed in settled.seeds:
-        parse_authority(seed, allow_port_zero=False)
+    own = parse_authority(settled.authority)
+    if own.host in ("0.0.0.0", "::"):  # noqa: S104
+        raise InvalidConfig(f"{settled.authority} is no address that peers can reach: name the host's own address")
+    settled = settled.replace(authority=str(own), seeds=_canonical(settled.seeds))
     return _joining(settled, tuple(grains), storage, transport, entropy, client=False)
 
 
@@ -264,9 +265,13 @@ def connect(
     settled = _settle(config, seeds=seeds, name=name, secret=secret, tls=tls)
     if not settled.seeds:
         raise InvalidConfig("seeds are missing: give connect() the host:port of at least one member")
-    for seed in settled.seeds:
-        parse_authority(seed, allow_port_zero=False)
+    settled = settled.replace(seeds=_canonical(settled.seeds))
     return _joining(settled, (), "memory", transport, entropy, client=True)
+
+
+def _canonical(seeds: tuple[str, ...]) -> tuple[str, ...]:
+    """Seeds in the one spelling by which authorities are compared."""
+    return tuple(str(parse_authority(seed, allow_port_zero=False)) for seed in seeds)
 
 
 def _settle(config: ClusterConfig | None, **overrides: Any) -> ClusterConfig:

@@ -17,7 +17,7 @@ from inaho.events import CallFailed
 from inaho.runtime.outgoing import STREAM_TIMEOUT_S, Outgoing
 from inaho.runtime.ref import Reference, run_here
 from inaho.runtime.streams import StreamProducer, StreamReceiver
-from inaho.runtime.turns import Scope, Turn
+from inaho.runtime.turn import Scope, Turn
 from inaho.types import ClusterIdentity, Pid
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import pack_fields
@@ -202,7 +202,7 @@ class ClusterContext:
         turn = None if scope is None else scope.turn
         if turn is None:
             return (0, b"") if deadline_ms is None else pack_fields(deadline_ms, (), "")
-        return pack_fields(deadline_ms, self._node.runner.chain_of(turn), turn.trace)
+        return pack_fields(deadline_ms, self._node.runner.chains.of(turn), turn.trace)
 
     # On this node.
 

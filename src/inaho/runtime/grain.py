@@ -14,11 +14,10 @@ import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, overload
 
-
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InvalidGrain
 from inaho.runtime.method import GrainMethod, MethodOptions
-from inaho.runtime.turns import CURRENT, Turn
+from inaho.runtime.turn import CURRENT, Turn
 from inaho.types import ClusterIdentity, Epoch
 from inaho.wire.codec import check_type, decoder
 

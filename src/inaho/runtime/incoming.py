@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from inaho.errors import FrameTooLarge, InahoError, NoSuchKind, NoSuchMethod, ProtocolViolation, SchemaMismatch, Timeout
 from inaho.runtime.connection import Connection
 from inaho.runtime.streams import StreamProducer
-from inaho.runtime.turns import Turn
+from inaho.runtime.turn import Turn
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
 from inaho.wire.exceptions import encode_failure
 from inaho.wire.frames import (
@@ -137,7 +137,7 @@ class Incoming(Connection):
             if fields.deadline_ms is not None:
                 deadline = self._now + fields.deadline_ms / 1000.0
         if defined.error is not None:
-            raise defined.error
+            raise defined.error.with_traceback(None)
         try:
             arguments = defined.decode(body)
         except DECODE_ERRORS as error:
@@ -296,7 +296,7 @@ class Incoming(Connection):
             if turn.task is None:  # it waits, nobody would get its answer; what runs may finish its changes
                 turn.cancel("caller")
         self.running.clear()
-        self._node.incoming_closed(self, error)
+        self._node.acceptor.closed(self)
 
 
 class _Sink:

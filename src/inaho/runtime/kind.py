@@ -24,8 +24,8 @@ from inaho.errors import (
 from inaho.events import ActivationFailed as ActivationFailedEvent
 from inaho.events import ActivationPassivated, ActivationStarted, ActivationTerminated
 from inaho.runtime.grain import StateRecord
-from inaho.runtime.turns import Turn
-from inaho.types import ClusterIdentity, Pid
+from inaho.runtime.turn import Turn
+from inaho.types import Pid
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ class KindHost:
     def _remove(self, grain: Grain[Any], error: InahoError | None = None) -> None:
         if self.activations.get(grain._key) is grain:
             del self.activations[grain._key]
-            self.node.activation_count -= 1
+            self.node.activation_ended()
             self._open_gate(grain._key, error)
 
     def passivate(self, now: float) -> None:

@@ -31,13 +31,12 @@ from inaho.errors import (
     OwnershipChanged,
     ProtocolViolation,
     ShuttingDown,
-    TopologyUnavailable,
 )
-from inaho.events import ConnectionRefused, Event, SerializationFailure, TopologyChanged
+from inaho.events import Event, SerializationFailure, TopologyChanged
+from inaho.runtime.acceptor import Acceptor
 from inaho.runtime.cluster_context import ClusterContext
 from inaho.runtime.driver import Driver, decode_control
-from inaho.runtime.handshake_protocol import HandshakeGate, accept_factory
-from inaho.runtime.incoming import Incoming
+from inaho.runtime.home import Home
 from inaho.runtime.kind import KindHost
 from inaho.runtime.outgoing import Outgoing
 from inaho.runtime.peers import Peers
@@ -54,7 +53,7 @@ if TYPE_CHECKING:
     from inaho.runtime.clock import Entropy
     from inaho.runtime.cluster import Cluster
     from inaho.runtime.grain import GrainKind
-    from inaho.runtime.transport import Listener, Transport
+    from inaho.runtime.transport import Transport
     from inaho.storage import Storage
 
 __all__ = ["Node"]
@@ -83,7 +82,7 @@ class Node:
         node_id: 16 hexadecimal digits, new at every start.
         now: the loop's time, at most `TICK_S` old.
         hosts: kinds by name.
-        runner, peers, lookup, pid_cache, context: see their classes.
+        runner, peers, acceptor, lookup, pid_cache, context: see their classes.
         shutting_down: no new activations.
         closing: no new connections.
         activation_count: activations of all kinds on this node.
@@ -113,7 +112,6 @@ class Node:
         self.timeout_s = config.rpc.timeout_s
         self.activation_count = 0
         self.inline_calls = 0
-        self.turns_expired = 0
         self.shutting_down = False
         self.closing = False
         self.cluster: Cluster
@@ -134,9 +132,9 @@ class Node:
         self.driver: Driver | None = None
         self._storage = storage
         self._storage_opening: asyncio.Task[None] | None = None
-        self._incoming: dict[Incoming, None] = {}
-        self._listener: Listener | None = None
-        self._gate = HandshakeGate(config.transport.handshakes_pending_max)
+        self.acceptor = Acceptor(self)
+        self._home: Home | None = None
+        self._drained: asyncio.Future[None] | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._tick_due = 0.0
         self._lag_told_s = 0.0
@@ -164,17 +162,9 @@ class Node:
             AuthorityInUse, InvalidConfig: it cannot bind.
             JoinRefused, TopologyUnavailable: the cluster did not admit it, or no seed answered.
         """
-        factory = accept_factory(
-            lambda: self.make_handshake("acceptor"),
-            timeout_s=self.config.transport.handshake_timeout_s,
-            gate=self._gate,
-            established=self._accepted,
-            failed=lambda error: self.publish(
-                ConnectionRefused(authority=error.authority, code=error.code, reason=error.reason)
-            ),
-        )
-        self._listener = await self.transport.listen(self.config.authority, factory)
-        self.authority = self._listener.authority
+        if not self.config.authority.endswith(":0"):
+            self.authority = self.config.authority  # a peer may dial before `listen` returns
+        self.authority = await self.acceptor.listen(self.config.authority)
         hosted = tuple(sorted(name for name, host in self.hosts.items() if host.hosted))
         member = Member(
             authority=self.authority,
@@ -191,43 +181,10 @@ class Node:
         await self.driver.joined
 
     async def start_client(self) -> None:
-        """Connects to a member and returns when the topology is known.
-
-        Raises:
-            TopologyUnavailable: no seed answered in time; the reason has what each said.
-            InahoError: a seed refused for a reason that the others will share.
-        """
+        """Connects to a member and returns when the topology is known. Raises as `Home.find`."""
         self._start_ticker()
-        config = self.config.membership
-        deadline = self.loop.time() + config.join_timeout_s
-        pause_s = config.join_retry_s
-        while True:
-            refusals = await self._find_home()
-            if self.topology is not None:
-                return
-            if self.loop.time() + pause_s >= deadline:
-                raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s} s: {'; '.join(refusals)}")
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, config.join_retry_s * 8)
-
-    async def _find_home(self) -> list[str]:
-        """Tries seeds and known members until one sends a topology; what went wrong with each."""
-        known = [member.authority for member in self.topology.members] if self.topology is not None else []
-        refusals: list[str] = []
-        for authority in dict.fromkeys((*known, *self.config.seeds)):
-            try:
-                await self.peers.connect(authority, "")
-            except InahoError as error:
-                if error.code in ("authentication_failed", "wrong_cluster", "version_mismatch", "invalid_config"):
-                    raise
-                refusals.append(f"{authority}: {error.reason}")
-                continue
-            if self.topology is None:
-                await self.wait_for_topology(self.config.transport.handshake_timeout_s)
-            if self.topology is not None:
-                return refusals
-            refusals.append(f"{authority}: sent no topology")
-        return refusals
+        self._home = Home(self)
+        await self._home.find()
 
     async def leave(self) -> None:
         """Hands everything over and leaves: others take new work first, then turns end, then the leave is told."""
@@ -250,11 +207,17 @@ class Node:
         """Ends all activations after their turns; tells what is left when the time is up."""
         for host in self.hosts.values():
             host.drop_all("shutdown")
-        deadline = self.loop.time() + within_s
-        while self.activation_count and self.loop.time() < deadline:
-            await asyncio.sleep(0.005)
+        if self.activation_count:
+            self._drained = self.loop.create_future()
+            await asyncio.wait((self._drained,), timeout=within_s)
         if self.activation_count:
             self.log.warning("%d activations did not end within %s s", self.activation_count, within_s)
+
+    def activation_ended(self) -> None:
+        """One activation less."""
+        self.activation_count -= 1
+        if not self.activation_count and self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
 
     async def stop(self) -> None:
         """Closes everything at once. Call `leave` before it for a graceful end."""
@@ -263,18 +226,14 @@ class Node:
             self.driver.stop()
         if self._ticker is not None:
             self._ticker.cancel()
-        if self._listener is not None:
-            self._listener.close()
+        self.acceptor.stop_accepting()
         await self.runner.stop()
         await asyncio.sleep(0)  # replies of the last turns
-        ending = ShuttingDown("the node is shutting down", authority=self.authority)
-        for connection in list(self._incoming):
-            connection.close(ending)
+        self.acceptor.close_connections(ShuttingDown("the node is shutting down", authority=self.authority))
         await self.peers.close()
         for future in self._topology_waiters:
             future.cancel()
-        if self._listener is not None:
-            await self._listener.wait_closed()
+        await self.acceptor.wait_closed()
         self.transport.close()
         if self._storage_opening is not None:
             await asyncio.gather(self._storage_opening, return_exceptions=True)
@@ -304,13 +263,11 @@ class Node:
             self._lag_told_s = lag_s
             self.driver.feed(LoopLag(lag_s))
         self.peers.expire(now)
-        for connection in list(self._incoming):
-            self.turns_expired += connection.expire(now)
+        self.acceptor.expire(now)
         for host in self.hosts.values():
             host.passivate(now)
-        if self.client and not self.peers.connections and not self.closing and self.topology is not None:
-            for authority in dict.fromkeys((*(m.authority for m in self.topology.members), *self.config.seeds)):
-                self.peers.dial_in_background(authority)
+        if self._home is not None:
+            self._home.keep()
         self._start_ticker()
 
     # Connections.
@@ -331,29 +288,6 @@ class Node:
         )
         return Handshake(role, local, self.entropy.token(NONCE_BYTES))
 
-    def _accepted(self, transport: asyncio.Transport, peer: PeerInfo) -> Incoming:
-        if self.closing:
-            raise ShuttingDown("the node is shutting down", authority=self.authority)
-        connection = Incoming(peer, self.config.transport, self.loop, self)
-        self._incoming[connection] = None
-        if peer.role == "client":
-            if self.topology is not None:
-                self.loop.call_soon(self._push_topology, connection)
-        elif self.driver is not None:
-            self.loop.call_soon(self.driver.feed, Connected(peer.authority, peer.node_id))
-        return connection
-
-    def _push_topology(self, connection: Incoming) -> None:
-        if self.topology is not None and not connection.closed:
-            connection.push_topology(self.topology)
-
-    def incoming_closed(self, connection: Incoming, error: InahoError) -> None:
-        """An accepted connection is gone."""
-        self._incoming.pop(connection, None)
-        peer = connection.peer
-        if peer.role == "member":
-            self._peer_gone(peer.authority, peer.node_id, connection.closed)
-
     def peer_connected(self, authority: str, node_id: str) -> None:
         """A dial came through."""
         if self.driver is not None:
@@ -362,11 +296,11 @@ class Node:
 
     def outgoing_closed(self, authority: str, connection: Outgoing, error: InahoError) -> None:
         """A dialled connection is gone."""
-        self._peer_gone(authority, connection.peer.node_id, connection.closed)
+        self.peer_gone(authority, connection.peer.node_id, connection.closed)
         if connection.closed == "reset":
             self.peers.dial_in_background(authority)  # refused now is evidence that the process is gone
 
-    def _peer_gone(self, authority: str, node_id: str, reason: str) -> None:
+    def peer_gone(self, authority: str, node_id: str, reason: str) -> None:
         if self.driver is None or self.closing:
             return
         if authority not in self.peers.connections:
@@ -397,9 +331,7 @@ class Node:
         outgoing = self.peers.connections.get(authority)
         if outgoing is not None:
             outgoing.close(error)
-        for connection in list(self._incoming):
-            if connection.peer.authority == authority:
-                connection.close(error)
+        self.acceptor.close_peer(authority, error)
 
     def control_received(self, peer: PeerInfo, body: memoryview) -> None:
         """A control message has come; only members may send them."""
@@ -418,9 +350,7 @@ class Node:
             if not self.client:
                 for host in self.hosts.values():
                     host.drop_unowned()
-        for connection in list(self._incoming):
-            if connection.peer.role == "client":
-                connection.push_topology(snapshot)
+        self.acceptor.push_topology(snapshot)
         waiters, self._topology_waiters = self._topology_waiters, []
         for future in waiters:
             if not future.done():
@@ -438,11 +368,9 @@ class Node:
         """Returns at the next topology, or after `within_s`."""
         future = self.loop.create_future()
         self._topology_waiters.append(future)
-        timer = self.loop.call_later(within_s, lambda: future.done() or future.set_result(None))
         try:
-            await future
+            await asyncio.wait((future,), timeout=within_s)
         finally:
-            timer.cancel()
             if future in self._topology_waiters:
                 self._topology_waiters.remove(future)
 

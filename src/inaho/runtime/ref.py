@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from inaho.errors import InahoError, Timeout
-from inaho.runtime.turns import CURRENT, Turn, begin, resume
+from inaho.runtime.turn import CURRENT, Turn, begin, resume
 from inaho.wire.exceptions import as_seen_by_caller
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def make_reference(host: KindHost, key: str, *, timeout_s: float | None, retry: 
     cls = kind.proxy_class
     if cls is None:
         cls = kind.proxy_class = _make_class(kind)
-    reference = cls.__new__(cls)
+    reference = object.__new__(cls)
     reference._inaho_host = host
     reference._inaho_key = key
     reference._inaho_timeout_s = timeout_s

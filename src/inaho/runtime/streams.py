@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.errors import FrameTooLarge, InahoError
-from inaho.runtime.turns import CURRENT, Turn
+from inaho.runtime.turn import CURRENT, Turn
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 
 if TYPE_CHECKING:

@@ -14,142 +14,27 @@ Tasks: they exist from Python 3.12 on, and make a Task per call too.
 from __future__ import annotations
 
 import asyncio
-import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context, ContextVar, copy_context
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, TurnQueue
 from inaho.errors import CallCycle, InahoError, Overloaded, Timeout
+from inaho.runtime.call_chain import CallChains
+from inaho.runtime.turn import Turn, begin, resume
 from inaho.wire.exceptions import as_seen_by_caller
-from inaho.wire.frames import ChainLink
+
+if TYPE_CHECKING:
+    from inaho.runtime.grain import Grain
+
+__all__ = ["TurnRunner"]
 
 _enter_task = asyncio.tasks._enter_task
 _leave_task = asyncio.tasks._leave_task
 
-if TYPE_CHECKING:
-    from inaho.runtime.incoming import Incoming
-    from inaho.runtime.grain import Grain
-    from inaho.runtime.method import GrainMethod
-
-__all__ = ["CURRENT", "Scope", "Turn", "TurnRunner", "begin", "resume"]
-
 WORKERS_IDLE_MAX: Final = 256
 """Workers kept for the next turns that suspend; a kilobyte and a half each."""
-
-
-class Scope:
-    """What calls made from here inherit: a deadline, and the turn that waits for them.
-
-    Attributes:
-        deadline: monotonic seconds.
-        turn: the turn that is running; None outside grains.
-    """
-
-    __slots__ = ("deadline", "turn")
-
-    def __init__(self, deadline: float, turn: Turn | None) -> None:
-        self.deadline = deadline
-        self.turn = turn
-
-
-CURRENT: ContextVar[Scope | None] = ContextVar("inaho_scope", default=None)
-
-
-class Turn(Scope):
-    """One call at one activation.
-
-    Attributes:
-        method: what is called.
-        grain: the activation.
-        arguments: positional, in the order of the method's parameters.
-        connection: where the answer goes; None for a call from this node.
-        correlation: id of the call on that connection.
-        number: the method's number on that connection, echoed in the reply.
-        caller: the turn that waits for this one, when it runs on this node.
-        chain: turns on other nodes that wait for this one, outermost first.
-        trace: W3C `traceparent`, or empty.
-        future: answer for a caller on this node, when the turn had to wait.
-        task: the Task that runs it, once it has suspended.
-        cancelled: nobody waits any more; "" until then, else why.
-        id: number of the turn on this node; 0 until somebody asks.
-    """
-
-    # Class attributes stand for what most turns never set: a turn is made per call.
-    number: int = 0
-    caller: Turn | None = None
-    chain: tuple[ChainLink, ...] = ()
-    trace: str = ""
-    future: asyncio.Future[Any] | None = None
-    task: asyncio.Task[Any] | None = None
-    cancelled: str = ""
-    id: int = 0
-
-    def __init__(
-        self,
-        method: GrainMethod,
-        grain: Grain[Any],
-        arguments: tuple[Any, ...],
-        connection: Incoming | None,
-        correlation: int,
-        deadline: float,
-    ) -> None:
-        self.turn = self
-        self.deadline = deadline
-        self.method = method
-        self.grain = grain
-        self.arguments = arguments
-        self.connection = connection
-        self.correlation = correlation
-
-    @property
-    def read_only(self) -> bool:
-        return self.method.read_only
-
-    def cancel(self, why: str) -> None:
-        """Nobody waits any more: interrupts the user's code if it runs, and keeps it from starting if not."""
-        if not self.cancelled:
-            self.cancelled = why
-            if self.task is not None:
-                self.task.cancel()
-
-
-def begin(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """First step of a turn; runs inside the turn's own context."""
-    CURRENT.set(turn)
-    return coroutine.send(None)
-
-
-@types.coroutine
-def resume(
-    coroutine: Coroutine[Any, Any, Any],
-    context: Context,
-    awaited: Any,
-    cancelled: asyncio.CancelledError | None = None,
-) -> Generator[Any, Any, Any]:
-    """Drives a coroutine that has suspended on `awaited`, inside the current Task but in its own context.
-
-    `cancelled`: its Task was cancelled before it could wait for `awaited`.
-    """
-    while True:
-        try:
-            if cancelled is not None:
-                error, cancelled = cancelled, None
-                raise error
-            value = yield awaited
-        except GeneratorExit:
-            context.run(coroutine.close)
-            raise
-        except BaseException as error:
-            step: Callable[[Any], Any] = coroutine.throw
-            value = error
-        else:
-            step = coroutine.send
-        try:
-            awaited = context.run(step, value)
-        except StopIteration as stop:
-            return stop.value
 
 
 class Worker:
@@ -218,6 +103,7 @@ class TurnRunner:
 
     Attributes:
         tasks: every Task that runs for this node.
+        chains: who waits for whom.
         started, suspended, refused: turns, counted.
     """
 
@@ -229,13 +115,12 @@ class TurnRunner:
         self.started = 0
         self.suspended = 0
         self.refused = 0
+        self.chains = CallChains(node_id)
         self._ready: deque[Turn] = deque()
         self._idle: list[Worker] = []
         self._depth = depth
         self._drop_oldest = drop_oldest
-        self._node_id = node_id
         self._stopping = False
-        self._ids = 0
 
     # Turns come in.
 
@@ -337,9 +222,9 @@ class TurnRunner:
             if busy is not None:
                 queue.running.append(busy)
             grain._turn = queue
-        ahead = bool(queue.running) and self._waits_for(turn, queue)
+        ahead = bool(queue.running) and self.chains.waits(queue, turn)
         if ahead and not queue.compatible(turn):
-            raise CallCycle(self._describe_cycle(turn), identity=str(grain.identity), authority=grain._host.authority)
+            raise CallCycle(self.chains.describe(turn), identity=str(grain.identity), authority=grain._host.authority)
         admission, dropped = queue.offer(turn, ahead=ahead)
         if admission == REFUSED:
             self.refused += 1
@@ -441,48 +326,7 @@ class TurnRunner:
             return InahoError(f"cancelled: {turn.cancelled}", identity=str(turn.grain.identity), maybe_executed=True)
         return RuntimeError(f"{turn.method.name} raised CancelledError by itself: {error}")
 
-    # Call chains.
-
-    def number(self, turn: Turn) -> int:
-        """The turn's number on this node, given at first need."""
-        if not turn.id:
-            self._ids += 1
-            turn.id = self._ids
-        return turn.id
-
-    def chain_of(self, turn: Turn | None) -> tuple[ChainLink, ...]:
-        """All turns that wait for a call made by `turn`, itself included, outermost first."""
-        links: list[ChainLink] = []
-        node_id = self._node_id()
-        while turn is not None:
-            grain = turn.grain
-            links.append(ChainLink(grain._host.name, grain._key, node_id, self.number(turn)))
-            if turn.caller is None:
-                return (*turn.chain, *reversed(links))
-            turn = turn.caller
-        return ()
-
-    def _waits_for(self, turn: Turn, queue: TurnQueue[Turn]) -> bool:
-        """Whether a turn that runs in `queue` waits, directly or through others, for `turn`."""
-        outer: Turn | None = turn
-        while outer is not None:
-            caller = outer.caller
-            if caller is not None and any(caller is running for running in queue.running):
-                return True
-            if caller is None and outer.chain:
-                node_id = self._node_id()
-                numbers = [running.id for running in queue.running if running.id]
-                return any(link.node_id == node_id and link.turn in numbers for link in outer.chain)
-            outer = caller
-        return False
-
-    def _describe_cycle(self, turn: Turn) -> str:
-        links = self.chain_of(turn.caller) if turn.caller is not None else turn.chain
-        names = [f"{link.kind}/{link.key}" for link in links]
-        grain = turn.grain
-        names.append(f"{grain._host.name}/{grain._key}")
-        start = names.index(names[-1]) if names[-1] in names[:-1] else 0
-        return f"the call would wait for itself: {' -> '.join(names[start:])} ({turn.method.name})"
+    # The end.
 
     async def stop(self) -> None:
         """Ends workers and what still runs. Called when turns have been waited for."""

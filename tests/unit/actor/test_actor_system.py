@@ -274,6 +274,10 @@ async def test_an_actor_that_catches_its_cancellation_ends_nevertheless(times: i
 
 async def test_actors_that_do_not_finish_are_cancelled_children_first() -> None:
     cleaned: list[str] = []
+    ended: list[str] = []
+
+    async def note_end(one: ActorRef) -> None:
+        ended.append(f"{one.name} {(await one.wait_terminated()).reason}")
 
     class Stuck(Actor):
         async def on_start(self) -> None:
@@ -293,10 +297,12 @@ async def test_actors_that_do_not_finish_are_cancelled_children_first() -> None:
         while system.find("user/a/b/c") is None:
             await asyncio.sleep(0)
         await asyncio.sleep(0)
-        child = system.find("user/a/b")
-        assert child is not None
+        refs = [ref, system.find("user/a/b"), system.find("user/a/b/c")]
+        ends = [asyncio.create_task(note_end(one)) for one in refs if one is not None]
+        await asyncio.sleep(0)
+    await asyncio.gather(*ends)
     assert cleaned == ["c"]  # the others were still waiting for it
-    assert (await ref.wait_terminated()).reason == (await child.wait_terminated()).reason == StopReason.KILLED
+    assert ended == ["c killed", "b killed", "a killed"]
 
 
 async def test_a_task_that_somebody_cancels_from_outside_ends_its_actor_and_children(

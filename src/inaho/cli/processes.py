@@ -1,0 +1,173 @@
+"""Node processes that this command started: one object each, which can end that process and no other.
+
+A node is told to leave by closing its standard input, which also happens when this process dies in whatever way: no
+quickstart, killed at any point, leaves nodes behind. Each is in a session of its own, so that Ctrl-C in the terminal
+reaches this process only and the order of the end stays ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from inaho.errors import InahoError, ShuttingDown, Timeout, error_from_code
+
+__all__ = ["NodeProcess", "process_age_s"]
+
+LINE_BYTES_MAX: Final = 1 << 20
+LOG_CHARACTERS_SHOWN: Final = 2000
+
+_imported_at: Final = time.monotonic()
+
+
+def process_age_s() -> float:
+    """Seconds since this process was started, the interpreter's own start included where the system tells it."""
+    try:
+        fields = Path("/proc/self/stat").read_text("ascii").rpartition(")")[2].split()
+        started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc(5), counted from the third
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s
+    except (OSError, ValueError, IndexError, AttributeError):
+        return time.monotonic() - _imported_at
+
+
+class NodeProcess:
+    """One `inaho up` as a child of this process.
+
+    Args:
+        name: for messages and the log file.
+        authority: that it is told to bind.
+        command: starts it; what this class needs is appended.
+        directory: where its log goes.
+        environ: its environment.
+
+    Attributes:
+        ready: what its ready line said; None before.
+        returncode: how it ended; None while it runs.
+    """
+
+    def __init__(
+        self, name: str, authority: str, command: Sequence[str], directory: Path, environ: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.authority = authority
+        self.command = list(command)
+        self.log_file = directory / f"{name}.log"
+        self.ready: dict[str, Any] | None = None
+        self._environ = dict(environ)
+        self._process: Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._told: asyncio.Future[dict[str, Any]] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id; 0 before the start."""
+        return 0 if self._process is None else self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Starts the process; `wait_ready` tells when the node is up."""
+        with self.log_file.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.command,
+                "--json",
+                "--stop-on-eof",
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=log,
+                env=self._environ,
+                start_new_session=True,
+                limit=LINE_BYTES_MAX,
+            )
+        self._told = asyncio.get_running_loop().create_future()
+        self._reader = asyncio.create_task(self._read(self._process, self._told))
+
+    async def wait_ready(self, within_s: float) -> dict[str, Any]:
+        """Waits until the node is up.
+
+        Returns:
+            What its ready line said.
+
+        Raises:
+            InahoError: what the node failed with, or it ended without a word.
+            Timeout: it said nothing in time.
+        """
+        assert self._told is not None, "not started"
+        try:
+            async with asyncio.timeout(within_s):
+                said = await asyncio.shield(self._told)
+        except TimeoutError as error:
+            raise Timeout(f"{self.name} was not ready within {within_s:g} s", authority=self.authority) from error
+        if said.get("event") == "ready":
+            self.ready = said
+            return said
+        raise self._failure(said.get("error"))
+
+    def _failure(self, told: Any) -> InahoError:
+        if isinstance(told, dict) and "code" in told:
+            return error_from_code(
+                str(told["code"]), f"{self.name}: {told['reason']}", authority=str(told["authority"] or self.authority)
+            )
+        log = self.log_file.read_text("utf-8", "replace")[-LOG_CHARACTERS_SHOWN:].strip()
+        return ShuttingDown(f"{self.name} ended before it was ready: {log or 'it said nothing'}")
+
+    async def _read(self, process: Process, told: asyncio.Future[dict[str, Any]]) -> None:
+        """Keeps the node's output flowing: into its log, and the first word of readiness or failure to who waits."""
+        assert process.stdout is not None
+        with self.log_file.open("ab", buffering=0) as log:
+            async for line in process.stdout:
+                log.write(line)
+                if not told.done():
+                    said = _decoded(line)
+                    if said.get("event") == "ready" or "error" in said:
+                        told.set_result(said)
+        if not told.done():
+            told.set_result({})
+
+    async def kill(self) -> None:
+        """Ends the process at once, as a crash would (SIGKILL), and waits for its end."""
+        if self._process is not None and self.running:
+            self._process.kill()
+            await self._ended()
+
+    async def stop(self, within_s: float) -> bool:
+        """Lets the node leave, and kills it when that takes too long.
+
+        Returns:
+            Whether it left by itself.
+        """
+        if self._process is None or not self.running:
+            return True
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._ended()
+        except TimeoutError:
+            await self.kill()
+            return False
+        return self._process.returncode == 0
+
+    async def _ended(self) -> None:
+        assert self._process is not None
+        assert self._reader is not None
+        await self._process.wait()
+        await asyncio.shield(self._reader)
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    try:
+        said = msgspec.json.decode(line)
+    except msgspec.DecodeError:  # a grain's module may print what it likes
+        return {}
+    return said if isinstance(said, dict) else {}

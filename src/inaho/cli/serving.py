@@ -1,0 +1,181 @@
+"""`inaho up`: one member, from its start to its graceful leave.
+
+The first SIGTERM or SIGINT (or, where asked for, the end of standard input) makes the node leave: it hands over what
+it runs, and the command ends with 0. A second signal does not wait for that. The ready line carries the real
+authority, so that port 0 and a ready file are all that a script needs to start nodes without choosing ports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from inaho.cli.output import EXIT_OK, Output
+from inaho.config import ClusterConfig
+from inaho.errors import InvalidConfig
+from inaho.events import MemberEvent
+from inaho.runtime.cluster import Cluster, join
+from inaho.runtime.grain import Grain
+from inaho.types import Member
+
+__all__ = ["describe_member", "serve"]
+
+
+async def serve(
+    output: Output,
+    settings: ClusterConfig,
+    grains: Sequence[type[Grain[Any]]],
+    *,
+    storage: str | None = None,
+    ready_file: Path | None = None,
+    stop_on_eof: bool = False,
+) -> int:
+    """Runs a member until it is told to stop.
+
+    Args:
+        output: gets a line when the node is ready, when another member changes, and when it has left.
+        settings: of the node; the authority is required.
+        grains: what it hosts.
+        storage: as for `join`.
+        ready_file: written, in one piece, when the node is up; removed when it has left.
+        stop_on_eof: the end of standard input means stop, so that a parent's death ends this node too.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        InahoError: as `join`.
+    """
+    stop = asyncio.Event()
+    async with _stopped_by(stop, stop_on_eof):
+        cluster = await _join_unless(stop, settings, grains, storage)
+        if cluster is None:
+            output.note("stopped before it had joined")
+            return EXIT_OK
+        try:
+            ready = describe_ready(cluster)
+            if ready_file is not None:
+                _write_at_once(ready_file, ready)
+            _announce(output, ready)
+            reporter = asyncio.create_task(_report_members(output, cluster))
+            await stop.wait()
+            reporter.cancel()
+            output.note("leaving")
+        finally:
+            await cluster.close()
+            if ready_file is not None:
+                ready_file.unlink(missing_ok=True)  # noqa: ASYNC240  one call, at the end
+    if output.as_json:
+        output.document({"event": "left", "authority": ready["authority"]})
+    output.text(f"left: {ready['authority']}")
+    return EXIT_OK
+
+
+def describe_member(member: Member) -> dict[str, Any]:
+    """A member as plain data, for JSON documents."""
+    return {**msgspec.structs.asdict(member), "status": member.status.name.lower()}
+
+
+def describe_ready(cluster: Cluster) -> dict[str, Any]:
+    """What the ready line and the ready file say."""
+    member = cluster.self
+    return {
+        "event": "ready",
+        "authority": cluster.authority,
+        "node_id": member.node_id,
+        "cluster": cluster.config.name,
+        "kinds": list(member.kinds),
+        "pid": os.getpid(),
+        "members": [describe_member(other) for other in cluster.members()],
+    }
+
+
+def _announce(output: Output, ready: dict[str, Any]) -> None:
+    if output.as_json:
+        output.document(ready)
+    others = [member["authority"] for member in ready["members"] if member["authority"] != ready["authority"]]
+    output.text(
+        f"ready: {ready['authority']} (node {ready['node_id']}) in cluster {ready['cluster']!r}; "
+        f"hosts {', '.join(ready['kinds']) or 'nothing'}; "
+        + (f"with {', '.join(others)}" if others else "alone so far")
+    )
+
+
+async def _join_unless(
+    stop: asyncio.Event, settings: ClusterConfig, grains: Sequence[type[Grain[Any]]], storage: str | None
+) -> Cluster | None:
+    """Joins; None when it was told to stop first, with nothing left behind."""
+
+    async def start() -> Cluster:
+        return await join(config=settings, grains=grains, storage=storage)
+
+    joining = asyncio.create_task(start())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({joining, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not joining.done():
+            joining.cancel()
+            await asyncio.wait({joining})
+    return None if joining.cancelled() else joining.result()
+
+
+async def _report_members(output: Output, cluster: Cluster) -> None:
+    async for event in cluster.events(MemberEvent):
+        name = type(event).__name__
+        if output.as_json:
+            output.document({"event": name, "at": event.at, "reason": event.reason, **describe_member(event.member)})
+        why = f": {event.reason}" if event.reason else ""
+        output.text(f"{name}: {event.member.authority} (node {event.member.node_id}){why}")
+
+
+def _write_at_once(path: Path, document: dict[str, Any]) -> None:
+    """Whoever sees the file sees all of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(msgspec.json.encode(document) + b"\n")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InvalidConfig(f"the ready file {path} cannot be written: {error.strerror or error}") from error
+
+
+@asynccontextmanager
+async def _stopped_by(stop: asyncio.Event, stop_on_eof: bool) -> AsyncIterator[None]:
+    """Sets `stop` at the first signal, and cancels the command at the second."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    standard_input = sys.stdin.fileno() if stop_on_eof else -1
+
+    def asked() -> None:
+        if stop.is_set() and task is not None:
+            task.cancel()
+        stop.set()
+
+    def read() -> None:
+        if not os.read(standard_input, 4096):
+            loop.remove_reader(standard_input)
+            stop.set()
+
+    remove: list[Callable[[], object]] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if sys.platform != "win32":
+            loop.add_signal_handler(number, asked)
+            remove.append(lambda number=number: loop.remove_signal_handler(number))
+    if stop_on_eof:
+        loop.add_reader(standard_input, read)
+        remove.append(lambda: loop.remove_reader(standard_input))
+    try:
+        yield
+    finally:
+        for undo in remove:
+            undo()

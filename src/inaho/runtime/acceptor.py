@@ -1,0 +1,113 @@
+"""Accepted connections: one listener, the handshakes under way, and what is open.
+
+Bounds are kept here: handshakes pending, connections open. What fails before a peer is known is an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from inaho.core.inputs import Connected
+from inaho.errors import InahoError, Overloaded, ShuttingDown
+from inaho.events import ConnectionRefused
+from inaho.runtime.handshake_protocol import HandshakeGate, accept_factory
+from inaho.runtime.incoming import Incoming
+from inaho.types import TopologySnapshot
+from inaho.wire.handshake import PeerInfo
+
+if TYPE_CHECKING:
+    from inaho.runtime.node import Node
+    from inaho.runtime.transport import Listener
+
+__all__ = ["Acceptor"]
+
+
+class Acceptor:
+    """The incoming connections of one node.
+
+    Attributes:
+        connections: open ones, in the order in which they came.
+        turns_expired: turns whose deadline passed while they ran or waited.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.connections: dict[Incoming, None] = {}
+        self.turns_expired = 0
+        self._node = node
+        self._listener: Listener | None = None
+        self._gate = HandshakeGate(node.config.transport.handshakes_pending_max)
+
+    async def listen(self, authority: str) -> str:
+        """Accepts at `authority`; returns it with the real port. Raises as `Transport.listen`."""
+        node = self._node
+        factory = accept_factory(
+            lambda: node.make_handshake("acceptor"),
+            timeout_s=node.config.transport.handshake_timeout_s,
+            gate=self._gate,
+            established=self._accepted,
+            failed=self._refused,
+        )
+        self._listener = await node.transport.listen(authority, factory)
+        return self._listener.authority
+
+    def _refused(self, error: InahoError) -> None:
+        self._node.publish(ConnectionRefused(authority=error.authority, code=error.code, reason=error.reason))
+
+    def _accepted(self, transport: asyncio.Transport, peer: PeerInfo) -> Incoming:
+        node = self._node
+        if node.closing:
+            raise ShuttingDown("the node is shutting down", authority=node.authority)
+        if len(self.connections) >= node.config.transport.connections_max:
+            raise Overloaded(
+                f"{len(self.connections)} connections are open (transport.connections_max)", authority=node.authority
+            )
+        connection = Incoming(peer, node.config.transport, node.loop, node)
+        self.connections[connection] = None
+        if peer.role == "client":
+            node.loop.call_soon(self._push_first, connection)
+        elif node.driver is not None:
+            node.loop.call_soon(node.driver.feed, Connected(peer.authority, peer.node_id))
+        return connection
+
+    def _push_first(self, connection: Incoming) -> None:
+        topology = self._node.topology
+        if topology is not None and not connection.closed:
+            connection.push_topology(topology)
+
+    def push_topology(self, snapshot: TopologySnapshot) -> None:
+        """Tells all clients a new topology."""
+        for connection in self.connections:
+            if connection.peer.role == "client" and not connection.closed:
+                connection.push_topology(snapshot)
+
+    def closed(self, connection: Incoming) -> None:
+        """A connection is gone."""
+        if self.connections.pop(connection, self) is None and connection.peer.role == "member":
+            self._node.peer_gone(connection.peer.authority, connection.peer.node_id, connection.closed)
+
+    def expire(self, now: float) -> None:
+        """Interrupts what has passed its deadline."""
+        for connection in self.connections:
+            self.turns_expired += connection.expire(now)
+
+    def close_peer(self, authority: str, error: InahoError) -> None:
+        """Closes what that peer has opened."""
+        for connection in list(self.connections):
+            if connection.peer.authority == authority:
+                connection.close(error)
+
+    def stop_accepting(self) -> None:
+        """Closes the listener."""
+        if self._listener is not None:
+            self._listener.close()
+
+    def close_connections(self, error: InahoError) -> None:
+        """Says goodbye to all peers."""
+        for connection in list(self.connections):
+            connection.close(error)
+
+    async def wait_closed(self) -> None:
+        """Returns when the address is free again."""
+        if self._listener is not None:
+            await self._listener.wait_closed()

@@ -1,0 +1,67 @@
+"""Who waits for whom: call chains, and the cycles in them.
+
+A call carries the turns that wait for it, so that a grain that is asked by one of its own running turns is told so
+instead of waiting for ever. Turns are numbered on the node where they run, when a chain first names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from inaho.core.rpc.turns import TurnQueue
+from inaho.runtime.turn import Turn
+from inaho.wire.frames import ChainLink
+
+__all__ = ["CallChains"]
+
+
+class CallChains:
+    """The chains through one node.
+
+    Args:
+        node_id: gives the id under which links name this node.
+    """
+
+    def __init__(self, node_id: Callable[[], str]) -> None:
+        self._node_id = node_id
+        self._numbers = 0
+
+    def of(self, turn: Turn | None) -> tuple[ChainLink, ...]:
+        """All turns that wait for a call made by `turn`, itself included, outermost first."""
+        links: list[ChainLink] = []
+        node_id = self._node_id()
+        while turn is not None:
+            grain = turn.grain
+            links.append(ChainLink(grain._host.name, grain._key, node_id, self._number(turn)))
+            if turn.caller is None:
+                return (*turn.chain, *reversed(links))
+            turn = turn.caller
+        return ()
+
+    def waits(self, queue: TurnQueue[Turn], turn: Turn) -> bool:
+        """Whether a turn that runs in `queue` waits, directly or through others, for `turn`."""
+        outer: Turn | None = turn
+        while outer is not None:
+            caller = outer.caller
+            if caller is not None and any(caller is running for running in queue.running):
+                return True
+            if caller is None and outer.chain:
+                node_id = self._node_id()
+                numbers = [running.id for running in queue.running if running.id]
+                return any(link.node_id == node_id and link.turn in numbers for link in outer.chain)
+            outer = caller
+        return False
+
+    def describe(self, turn: Turn) -> str:
+        """Names the cycle that `turn` would close."""
+        links = self.of(turn.caller) if turn.caller is not None else turn.chain
+        names = [f"{link.kind}/{link.key}" for link in links]
+        names.append(f"{turn.grain._host.name}/{turn.grain._key}")
+        start = names.index(names[-1]) if names[-1] in names[:-1] else 0
+        return f"the call would wait for itself: {' -> '.join(names[start:])} ({turn.method.name})"
+
+    def _number(self, turn: Turn) -> int:
+        if not turn.id:
+            self._numbers += 1
+            turn.id = self._numbers
+        return turn.id

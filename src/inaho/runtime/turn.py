@@ -1,0 +1,133 @@
+"""One call at one activation, and what calls made from it inherit.
+
+A `Turn` is made per call, so what most turns never set is a class attribute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, ContextVar
+from typing import TYPE_CHECKING, Any
+
+from inaho.wire.frames import ChainLink
+
+if TYPE_CHECKING:
+    from inaho.runtime.grain import Grain
+    from inaho.runtime.incoming import Incoming
+    from inaho.runtime.method import GrainMethod
+
+__all__ = ["CURRENT", "Scope", "Turn", "begin", "resume"]
+
+
+class Scope:
+    """What calls made from here inherit: a deadline, and the turn that waits for them.
+
+    Attributes:
+        deadline: monotonic seconds.
+        turn: the turn that is running; None outside grains.
+    """
+
+    __slots__ = ("deadline", "turn")
+
+    def __init__(self, deadline: float, turn: Turn | None) -> None:
+        self.deadline = deadline
+        self.turn = turn
+
+
+CURRENT: ContextVar[Scope | None] = ContextVar("inaho_scope", default=None)
+
+
+class Turn(Scope):
+    """One call at one activation.
+
+    Attributes:
+        method: what is called.
+        grain: the activation.
+        arguments: positional, in the order of the method's parameters.
+        connection: where the answer goes; None for a call from this node.
+        correlation: id of the call on that connection.
+        number: the method's number on that connection, echoed in the reply.
+        caller: the turn that waits for this one, when it runs on this node.
+        chain: turns on other nodes that wait for this one, outermost first.
+        trace: W3C `traceparent`, or empty.
+        future: answer for a caller on this node, when the turn had to wait.
+        task: the Task that runs it, once it has suspended.
+        cancelled: nobody waits any more; "" until then, else why.
+        id: number of the turn on this node; 0 until somebody asks.
+    """
+
+    number: int = 0
+    caller: Turn | None = None
+    chain: tuple[ChainLink, ...] = ()
+    trace: str = ""
+    future: asyncio.Future[Any] | None = None
+    task: asyncio.Task[Any] | None = None
+    cancelled: str = ""
+    id: int = 0
+
+    def __init__(
+        self,
+        method: GrainMethod,
+        grain: Grain[Any],
+        arguments: tuple[Any, ...],
+        connection: Incoming | None,
+        correlation: int,
+        deadline: float,
+    ) -> None:
+        self.turn = self
+        self.deadline = deadline
+        self.method = method
+        self.grain = grain
+        self.arguments = arguments
+        self.connection = connection
+        self.correlation = correlation
+
+    @property
+    def read_only(self) -> bool:
+        return self.method.read_only
+
+    def cancel(self, why: str) -> None:
+        """Nobody waits any more: interrupts the user's code if it runs, and keeps it from starting if not."""
+        if not self.cancelled:
+            self.cancelled = why
+            if self.task is not None:
+                self.task.cancel()
+
+
+def begin(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """First step of a turn; runs inside the turn's own context."""
+    CURRENT.set(turn)
+    return coroutine.send(None)
+
+
+@types.coroutine
+def resume(
+    coroutine: Coroutine[Any, Any, Any],
+    context: Context,
+    awaited: Any,
+    cancelled: asyncio.CancelledError | None = None,
+) -> Generator[Any, Any, Any]:
+    """Drives a coroutine that has suspended on `awaited`, inside the current Task but in its own context.
+
+    `cancelled`: its Task was cancelled before it could wait for `awaited`.
+    """
+    while True:
+        try:
+            if cancelled is not None:
+                error, cancelled = cancelled, None
+                raise error
+            value = yield awaited
+        except GeneratorExit:
+            context.run(coroutine.close)
+            raise
+        except BaseException as error:
+            step: Callable[[Any], Any] = coroutine.throw
+            value = error
+        else:
+            step = coroutine.send
+        try:
+            awaited = context.run(step, value)
+        except StopIteration as stop:
+            return stop.value
