@@ -31,6 +31,10 @@ from inaho.errors import InvalidConfig
 __all__ = ["Plan", "Reservation", "make_plan", "settings_as_toml"]
 
 AUTHORITY_DEFAULT: Final = "127.0.0.1:0"
+MADE_UP: Final = {"profile": "local", "membership": {"found_after_s": 0.1, "join_retry_s": 0.05}}
+"""Settings of a run that nobody configured. All nodes have the same seeds and start together, so that the first need
+not look long for an older cluster."""
+
 SAMPLE: Final = "inaho.cli.sample:Counter"
 
 
@@ -160,8 +164,8 @@ def make_plan(
     environ = os.environ if environ is None else environ
     has_file = config is not None or bool(environ.get("INAHO_CONFIG"))
     configured = has_file or "INAHO_AUTHORITY" in environ or "INAHO_SEEDS" in environ
-    if not has_file and "INAHO_PROFILE" not in environ:
-        overrides["profile"] = "local"
+    if not configured and not any(_is_setting(name) for name in environ):
+        overrides |= MADE_UP
     settings = load_settings(config=config, environ=environ, authority=authority, seeds=seeds, **overrides)
     first = settings.authority or ("" if configured or authority is not None else AUTHORITY_DEFAULT)
     missing = [] if first else ["authority"]

@@ -13,7 +13,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self, cast
 
 import msgspec
 
@@ -38,59 +38,63 @@ def process_age_s() -> float:
 
 
 class NodeProcess:
-    """One `inaho up` as a child of this process.
-
-    Args:
-        name: for messages and the log file.
-        authority: that it is told to bind.
-        command: starts it; what this class needs is appended.
-        directory: where its log goes.
-        environ: its environment.
+    """One `inaho up` as a child of this process; made by `start`.
 
     Attributes:
+        name: for messages and the log file.
+        authority: that it was told to bind.
+        command: as it can be repeated by hand.
+        log_file: standard error and output of the process.
         ready: what its ready line said; None before.
-        returncode: how it ended; None while it runs.
     """
 
-    def __init__(
-        self, name: str, authority: str, command: Sequence[str], directory: Path, environ: Mapping[str, str]
-    ) -> None:
+    def __init__(self, name: str, authority: str, command: Sequence[str], log_file: Path, process: Process) -> None:
         self.name = name
         self.authority = authority
         self.command = list(command)
-        self.log_file = directory / f"{name}.log"
+        self.log_file = log_file
         self.ready: dict[str, Any] | None = None
-        self._environ = dict(environ)
-        self._process: Process | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._told: asyncio.Future[dict[str, Any]] | None = None
+        self._process = process
+        self._told: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._reader = asyncio.create_task(self._read(cast("asyncio.StreamReader", process.stdout)))
 
-    @property
-    def pid(self) -> int:
-        """Process id; 0 before the start."""
-        return 0 if self._process is None else self._process.pid
+    @classmethod
+    async def start(
+        cls, name: str, authority: str, command: Sequence[str], directory: Path, environ: Mapping[str, str]
+    ) -> Self:
+        """Starts the process; `wait_ready` tells when the node is up.
 
-    @property
-    def running(self) -> bool:
-        """Whether the process was started and has not ended."""
-        return self._process is not None and self._process.returncode is None
-
-    async def start(self) -> None:
-        """Starts the process; `wait_ready` tells when the node is up."""
-        with self.log_file.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *self.command,
+        Args:
+            name: for messages and the log file.
+            authority: that it is told to bind.
+            command: an `inaho up`; what this class needs is appended.
+            directory: where its log goes.
+            environ: its environment.
+        """
+        log_file = directory / f"{name}.log"
+        with log_file.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *command,
                 "--json",
                 "--stop-on-eof",
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=log,
-                env=self._environ,
+                env=dict(environ),
                 start_new_session=True,
                 limit=LINE_BYTES_MAX,
             )
-        self._told = asyncio.get_running_loop().create_future()
-        self._reader = asyncio.create_task(self._read(self._process, self._told))
+        return cls(name, authority, command, log_file, process)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.returncode is None
 
     async def wait_ready(self, within_s: float) -> dict[str, Any]:
         """Waits until the node is up.
@@ -102,7 +106,6 @@ class NodeProcess:
             InahoError: what the node failed with, or it ended without a word.
             Timeout: it said nothing in time.
         """
-        assert self._told is not None, "not started"
         try:
             async with asyncio.timeout(within_s):
                 said = await asyncio.shield(self._told)
@@ -121,11 +124,11 @@ class NodeProcess:
         log = self.log_file.read_text("utf-8", "replace")[-LOG_CHARACTERS_SHOWN:].strip()
         return ShuttingDown(f"{self.name} ended before it was ready: {log or 'it said nothing'}")
 
-    async def _read(self, process: Process, told: asyncio.Future[dict[str, Any]]) -> None:
+    async def _read(self, lines: asyncio.StreamReader) -> None:
         """Keeps the node's output flowing: into its log, and the first word of readiness or failure to who waits."""
-        assert process.stdout is not None
+        told = self._told
         with self.log_file.open("ab", buffering=0) as log:
-            async for line in process.stdout:
+            async for line in lines:
                 log.write(line)
                 if not told.done():
                     said = _decoded(line)
@@ -136,7 +139,7 @@ class NodeProcess:
 
     async def kill(self) -> None:
         """Ends the process at once, as a crash would (SIGKILL), and waits for its end."""
-        if self._process is not None and self.running:
+        if self.running:
             self._process.kill()
             await self._ended()
 
@@ -146,10 +149,9 @@ class NodeProcess:
         Returns:
             Whether it left by itself.
         """
-        if self._process is None or not self.running:
+        if not self.running:
             return True
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        cast("asyncio.StreamWriter", self._process.stdin).close()
         try:
             async with asyncio.timeout(within_s):
                 await self._ended()
@@ -159,8 +161,6 @@ class NodeProcess:
         return self._process.returncode == 0
 
     async def _ended(self) -> None:
-        assert self._process is not None
-        assert self._reader is not None
         await self._process.wait()
         await asyncio.shield(self._reader)
 

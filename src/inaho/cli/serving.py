@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,10 +171,10 @@ async def _stopped_by(stop: asyncio.Event, stop_on_eof: bool) -> AsyncIterator[N
     for number in (signal.SIGTERM, signal.SIGINT):
         if sys.platform != "win32":
             loop.add_signal_handler(number, asked)
-            remove.append(lambda number=number: loop.remove_signal_handler(number))
+            remove.append(partial(loop.remove_signal_handler, number))
     if stop_on_eof:
         loop.add_reader(standard_input, read)
-        remove.append(lambda: loop.remove_reader(standard_input))
+        remove.append(partial(loop.remove_reader, standard_input))
     try:
         yield
     finally:

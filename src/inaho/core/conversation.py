@@ -10,7 +10,7 @@ from __future__ import annotations
 from inaho.core.gossip.consensus import OURS, UNDECIDED, View, settle
 from inaho.core.gossip.digest import answer_digest, answer_wants
 from inaho.core.inputs import Received
-from inaho.core.membership.member import is_live
+from inaho.core.membership.member import is_live, with_status
 from inaho.core.messages import (
     BlockNotice,
     Digest,
@@ -58,12 +58,15 @@ class Conversation:
             # It has left by its own word and waits to hear that we know.
             self._view.outbox.send(received.authority, GossipAck(self._view.mark()))
             return False
-        gone = entry.member if entry is not None and entry.member.node_id == received.node_id else None
-        if gone is None:
-            me = self._view.me
-            gone = Member(received.authority, received.node_id, mark.incarnation, MemberStatus.REMOVED, me.kinds)
-        self.tell_verdict(now, gone)
+        self.tell_verdict(now, self._gone(received, mark))
         return False
+
+    def _gone(self, received: Received, mark: Mark) -> Member:
+        """The sender as one that has no place here, under the incarnation by which it goes now."""
+        record = self._view.table.get(received.authority)
+        if record is None or record.node_id != received.node_id:
+            return Member(received.authority, received.node_id, mark.incarnation, MemberStatus.REMOVED)
+        return with_status(record, record.status, max(record.incarnation, mark.incarnation))
 
     def tell_verdict(self, now: float, member: Member, rule: str = "") -> None:
         """Tells a node how we see it, at most once per gossip interval unless an operator spoke."""
@@ -75,7 +78,7 @@ class Conversation:
             del self._told_at[next(iter(self._told_at))]
         self._told_at[member.authority] = now
         ours = self.our_view()
-        self._view.outbox.send(member.authority, ViewVerdict(member, ours.members, ours.seeds, rule))
+        self._view.outbox.send(member.authority, ViewVerdict(self._view.mark(), member, ours.members, ours.seeds, rule))
 
     def our_view(self) -> View:
         """Our side of a conflict."""
@@ -87,9 +90,9 @@ class Conversation:
         view = self._view
         member = view.table.get(received.authority)
         same = view.same(mark)
-        if member is None or member.node_id != received.node_id:
+        if member is None or member.node_id != received.node_id or member.status is MemberStatus.REMOVED:
             if not same:
-                # A stranger: another part of the cluster, or news that has not reached us.
+                # A stranger, or back above what we removed: another part of the cluster, or news on its way to us.
                 view.engine.differs(now, received.authority)
         elif member.status < MemberStatus.UNREACHABLE:
             view.engine.heard(now, received.authority, same)
@@ -169,8 +172,7 @@ class Conversation:
         refused = "theirs" if settlement.holds == OURS else "ours"
         view.outbox.publish(ViewRefused(authority=received.authority, refused=refused, rule=settlement.rule))
         if settlement.holds == OURS:
-            if speaker is not None and speaker.node_id == received.node_id:
-                self.tell_verdict(now, speaker)
+            self.tell_verdict(now, self._gone(received, verdict.mark))
             return False
         return True
 

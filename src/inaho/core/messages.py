@@ -228,12 +228,14 @@ class ViewVerdict(msgspec.Struct, frozen=True, array_like=True, tag=12):
     """Tells a node that it has no place in the sender's view, with what is needed to settle whose view holds.
 
     Attributes:
-        member: the recipient as the sender has it, removed or unreachable.
+        mark: of the sender.
+        member: the recipient as the sender has it, removed or unreachable, at the incarnation that it is told of.
         members: authorities that are up in the sender's view, sorted.
         seeds: as the sender is configured.
         rule: `operator` when an operator has decided for the sender; else empty.
     """
 
+    mark: Mark
     member: Member
     members: Annotated[tuple[Text, ...], msgspec.Meta(max_length=SEQUENCE_MAX)]
     seeds: Annotated[tuple[Text, ...], msgspec.Meta(max_length=SEQUENCE_MAX)]

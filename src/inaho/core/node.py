@@ -124,6 +124,8 @@ class ControlNode:
         # Authorities that were removed without leaving, oldest first: they may be the other side of a partition.
         self._lost: dict[str, None] = {}
         self.stage: Stage = NEW
+        # Accused while a ballot was open: refuted when it is settled.
+        self._contested = False
         self._steps = 0
         # By how much our time lags behind the caller's, seconds: the sum of the pauses of this process.
         self._skipped_s = 0.0
@@ -223,6 +225,9 @@ class ControlNode:
 
     def _advance_time(self, now: float) -> float:
         at = max(self._now, now - self._skipped_s)
+        if self._deadline is not None and now >= self._deadline + self._skipped_s:
+            # Lest rounding put a tick that comes exactly in time just before its deadline, for ever.
+            at = max(at, self._deadline)
         allowed_s = self._config.detection.lag_busy_s
         if self._deadline is not None and at - self._deadline > allowed_s:
             gap_s = at - self._deadline - allowed_s
@@ -231,6 +236,9 @@ class ControlNode:
             if gap_s >= self._config.detection.lag_wedged_s:
                 self._view.lag_s = gap_s
                 self._view.detector.grant_grace(at)
+                if self.stage is MEMBER and self._view.peers():
+                    # We may have been removed meanwhile: nothing is refuted before the others were asked.
+                    self._ballot.start(at)
                 self._outbox.publish(NodePaused(gap_s=gap_s))
         self._now = self._view.now = max(self._now, at)
         return self._now
@@ -426,7 +434,9 @@ class ControlNode:
                 view.own_changes.clear()
         if view.accused:
             view.accused = False
-            if not self._ballot.open:
+            if self._ballot.open:
+                self._contested = True
+            else:
                 view.detector.health.worse()
                 self._refute(now, "refuted")
 
@@ -448,12 +458,16 @@ class ControlNode:
             for authority in others:
                 self._view.detector.prober.urge(authority)
         outcome = self._ballot.outcome(now, others, self._talk.seeds)
-        if outcome == "isolated":
-            self._ballot.stop()
+        if not outcome:
+            return
+        self._ballot.stop()
+        record = self._view.table.get(self.member.authority)
+        unreachable = record is not None and record.status is MemberStatus.UNREACHABLE
+        if outcome == "isolated" and unreachable:
             self._lose_place(now, self.member, "isolated")
-        elif outcome:
-            self._ballot.stop()
+        elif unreachable or self._contested:
             self._refute(now, f"heard by {outcome}")
+        self._contested = False
 
     def _on_verdict(self, now: float, received: Received, verdict: ViewVerdict) -> None:
         if self.stage is MEMBER and self._talk.yields_to(now, received, verdict):
@@ -516,7 +530,11 @@ class ControlNode:
         candidates = dict.fromkeys((*self._talk.seeds, *self._lost))
         lost = []
         for authority in candidates:
-            if is_live(view.table.get(authority)):
+            record = view.table.get(authority)
+            if is_live(record):
+                self._lost.pop(authority, None)
+            elif record is None and authority not in self._talk.seeds:
+                # Its tombstone is forgotten, and so is the hope for it.
                 self._lost.pop(authority, None)
             elif authority != self.member.authority:
                 lost.append(authority)
@@ -626,7 +644,7 @@ class ControlNode:
 
     def _on_connected(self, now: float, connected: Connected) -> None:
         member = self._view.table.get(connected.authority)
-        if member is not None and member.node_id == connected.node_id:
+        if member is None or not is_live(member) or member.node_id == connected.node_id:
             self._view.detector.evidence.connected(now, connected.authority, connected.node_id)
 
     def _on_disconnected(self, now: float, disconnected: Disconnected) -> None:

@@ -5,7 +5,7 @@ Both are sugar over the extension (`runtime.bootstrap`): they make an actor syst
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -231,7 +231,14 @@ def join(
         AuthorityInUse, JoinRefused, TopologyUnavailable, AuthenticationFailed, WrongCluster: when awaited.
     """
     settled = _settle(
-        config, authority=authority, seeds=seeds, name=name, secret=secret, tls=tls, insecure=insecure, data_dir=data_dir
+        config,
+        authority=authority,
+        seeds=seeds,
+        name=name,
+        secret=secret,
+        tls=tls,
+        insecure=insecure,
+        data_dir=data_dir,
     )
     if not settled.authority:
         raise InvalidConfig("authority is missing: give join() the host:port to bind, such as 127.0.0.1:7700")
@@ -327,7 +334,7 @@ def open_storage_of(storage: Storage | str | None, config: ClusterConfig) -> Sto
 
 
 @contextmanager
-def deadline(seconds: float) -> Iterator[None]:
+def deadline(seconds: float) -> Generator[None, None, None]:
     """Bounds every call made in the block, and the calls that those make, by one deadline.
 
     Unlike `asyncio.timeout` it travels: the callee knows how long its caller waits.

@@ -167,8 +167,9 @@ class ClusterContext:
 
     async def _within(self, deadline: float, waiting: Any) -> Any:
         """Waits for something that precedes the call, which has not run if this takes too long."""
+        limit = asyncio.timeout_at(deadline)
         try:
-            async with asyncio.timeout_at(deadline) as limit:
+            async with limit:
                 return await waiting
         except TimeoutError as error:
             if not limit.expired():
@@ -220,8 +221,9 @@ class ClusterContext:
         if runner.enqueue(turn):
             return await run_here(turn)
         turn.future = self._node.loop.create_future()
+        limit = asyncio.timeout_at(deadline)
         try:
-            async with asyncio.timeout_at(deadline) as limit:
+            async with limit:
                 result = await turn.future
         except asyncio.CancelledError:
             self._abandon(turn, "caller")

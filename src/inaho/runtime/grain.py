@@ -244,8 +244,7 @@ class Grain(Generic[S]):
         super().__init_subclass__(**options)
         if idle_ttl_s is not None and idle_ttl_s < 0:
             raise InvalidGrain(f"{cls.__name__}: idle_ttl_s must be 0 or more, not {idle_ttl_s}")
-        frame = sys._getframe(1)
-        local_names = dict(frame.f_locals) if frame is not None else {}
+        local_names = dict(sys._getframe(1).f_locals)
         kind = GrainKind(cls, name or cls.__name__, reentrant=reentrant, idle_ttl_s=idle_ttl_s)
         kind.read(local_names)
         cls.inaho_kind = kind

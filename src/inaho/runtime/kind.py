@@ -127,6 +127,7 @@ class KindHost:
         """The activation's queue, held: turns wait. What runs goes on."""
         config = self.node.config.activation
         busy = grain._turn
+        queue: TurnQueue[Turn]
         if isinstance(busy, TurnQueue):
             queue = busy
         else:

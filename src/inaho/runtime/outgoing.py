@@ -73,7 +73,7 @@ class Outgoing(Connection):
         super().__init__(peer, config, loop)
         self.wheel: PendingWheel[Any] = PendingWheel(loop.time())
         self.late_replies = 0
-        self._slots = self.wheel.slots
+        self._slots: list[dict[int, Any]] = self.wheel.slots
         self._defined: set[int] = set()
         self._rpc = rpc
         self._closed_callback = closed_callback
@@ -199,7 +199,13 @@ class Outgoing(Connection):
         if self._rest:
             data = self._rest + data
         view, position, size = memoryview(data), 0, len(data)
-        unpack, length_max, slots, far = HEADER.unpack_from, self._frame_max, self._slots, self.wheel.far
+        unpack, length_max, far = HEADER.unpack_from, self._frame_max, self.wheel.far
+        slots = self._slots
+        length: int
+        kind: int
+        flags: int
+        method: int
+        correlation: int
         try:
             while size - position >= HEADER_BYTES:
                 length, kind, flags, method, correlation = unpack(data, position)

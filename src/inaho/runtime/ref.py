@@ -178,8 +178,9 @@ async def run_here(turn: Turn) -> Any:
 async def _see_through(turn: Turn, coroutine: Any, context: Any, awaited: Any) -> Any:
     """Waits for a turn that suspended, within its deadline."""
     host = turn.grain._host
+    limit = asyncio.timeout_at(max(turn.deadline, host.node.loop.time()))
     try:
-        async with asyncio.timeout_at(max(turn.deadline, host.node.loop.time())) as limit:
+        async with limit:
             return await resume(coroutine, context, awaited)
     except Exception as error:
         if isinstance(error, TimeoutError) and limit.expired():

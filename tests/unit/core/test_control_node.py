@@ -165,6 +165,7 @@ def test_a_killed_node_of_two_is_unreachable_within_two_seconds(seed: int) -> No
     assert event.reason == "dead"
     assert simulation.run_until(simulation.converged, 8.0)
     assert 5.0 < removal_times(simulation, victim)[0] - killed_at < 8.0
+    simulation.run(0.1)
     assert simulation.nodes[survivor].topology.members == (simulation.nodes[survivor].member,)
 
 

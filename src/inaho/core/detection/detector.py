@@ -108,7 +108,6 @@ class Detector:
         """This node is no member any more."""
         self.prober.stop()
         self.suspicions.clear()
-        self.evidence.clear()
         self._outcomes.clear()
 
     def grant_grace(self, now: float) -> None:

@@ -37,7 +37,7 @@ class Link(msgspec.Struct):
 
 
 class Evidence:
-    """Links by authority, members only.
+    """Links by authority.
 
     Args:
         config: `lag_busy_s` and `lag_wedged_s`.
@@ -117,10 +117,6 @@ class Evidence:
     def forget(self, authority: str) -> None:
         """The member is gone."""
         self._links.pop(authority, None)
-
-    def clear(self) -> None:
-        """Forgets all."""
-        self._links.clear()
 
     def _link(self, authority: str, node_id: str) -> Link:
         link = self._links.get(authority)

@@ -1,0 +1,132 @@
+"""`inaho bench`: what calls cost on this machine, with this installation, in a few seconds.
+
+One node in a process of its own, authenticated as in production, and this process as its client: latency of calls one
+after another, then calls per second with many in flight, to one grain and to a thousand. It is a check of an
+installation ("is uvloop there, is the machine busy"), not the project's benchmark: that one compares with other
+libraries and with the limit of the interpreter, and lives in the repository.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from statistics import quantiles
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any, Final
+
+from inaho.cli.output import EXIT_OK, Output
+from inaho.cli.plan import make_plan
+from inaho.cli.processes import NodeProcess
+from inaho.cli.sample import Echo
+from inaho.runtime.cluster import Cluster, connect
+
+__all__ = ["run_bench"]
+
+START_TIMEOUT_S: Final = 20.0
+WARM_UP_CALLS: Final = 2000
+GRAINS: Final = 1000
+
+
+async def run_bench(output: Output, *, seconds: float, in_flight: int) -> int:
+    """Measures, writes the figures, and leaves nothing behind.
+
+    Args:
+        output: gets a table, or one JSON document.
+        seconds: for each of the measurements, above 0.
+        in_flight: calls under way at once where that is what is measured, 1 or more.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        InahoError: the node did not start, or a call failed.
+    """
+    with TemporaryDirectory(prefix="inaho-bench-") as folder, make_plan(nodes=1, directory=Path(folder)) as plan:
+        command = [*plan.node_command(0, "inaho.cli.sample:Echo"), "--storage", "memory"]
+        node = await NodeProcess.start("node", plan.authorities[0], command, plan.directory, plan.environ)
+        try:
+            await node.wait_ready(START_TIMEOUT_S)
+            async with connect(config=plan.settings.replace(seeds=(plan.authorities[0],))) as cluster:
+                figures = await _measure(cluster, seconds, in_flight)
+        finally:
+            await node.stop(plan.settings.activation.drain_s + 2.0)
+    figures["machine"] = {
+        "python": platform.python_version(),
+        "loop": type(asyncio.get_running_loop()).__module__,
+        "processors": os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 2),
+    }
+    if output.as_json:
+        output.document(figures)
+    _show(output, figures)
+    return EXIT_OK
+
+
+async def _measure(cluster: Cluster, seconds: float, in_flight: int) -> dict[str, Any]:
+    one = cluster.grain(Echo, "one")
+    many = [cluster.grain(Echo, f"grain-{index}") for index in range(GRAINS)]
+    for index in range(WARM_UP_CALLS):
+        await many[index % GRAINS].echo(index)
+    return {
+        "seconds_each": seconds,
+        "sequential": await _sequential(one, seconds),
+        "one_grain": await _concurrent(lambda _: one, seconds, in_flight),
+        "many_grains": {"grains": GRAINS, **await _concurrent(lambda call: many[call % GRAINS], seconds, in_flight)},
+    }
+
+
+async def _sequential(grain: Echo, seconds: float) -> dict[str, float]:
+    taken: list[float] = []
+    now = perf_counter()
+    until = now + seconds
+    while now < until or len(taken) < 2:
+        await grain.echo(1)
+        before, now = now, perf_counter()
+        taken.append(now - before)
+    cuts = quantiles(taken, n=100)
+    return {
+        "calls_per_s": round(len(taken) / sum(taken)),
+        "p50_us": round(cuts[49] * 1e6, 1),
+        "p99_us": round(cuts[98] * 1e6, 1),
+    }
+
+
+async def _concurrent(grain_of: Callable[[int], Echo], seconds: float, in_flight: int) -> dict[str, float]:
+    """`in_flight` callers, each with one call under way at any time."""
+    started = perf_counter()
+    until = started + seconds
+    done = 0
+
+    async def caller(first: int) -> None:
+        nonlocal done
+        call = first
+        while True:
+            await grain_of(call).echo(call)
+            call += in_flight
+            done += 1
+            if perf_counter() >= until:
+                return
+
+    async with asyncio.TaskGroup() as group:
+        for first in range(in_flight):
+            group.create_task(caller(first))
+    return {"in_flight": in_flight, "calls_per_s": round(done / (perf_counter() - started))}
+
+
+def _show(output: Output, figures: dict[str, Any]) -> None:
+    sequential, one, many = figures["sequential"], figures["one_grain"], figures["many_grains"]
+    machine = figures["machine"]
+    rows = [
+        ("one after another", f"{sequential['calls_per_s']:,}", f"{sequential['p50_us']}", f"{sequential['p99_us']}"),
+        (f"{one['in_flight']} in flight, one grain", f"{one['calls_per_s']:,}", "", ""),
+        (f"{many['in_flight']} in flight, {many['grains']:,} grains", f"{many['calls_per_s']:,}", "", ""),
+    ]
+    output.table("calls to another process", ("calls", "per second", "p50 us", "p99 us"), rows)
+    output.text(
+        f"Python {machine['python']}, {machine['loop']}, {machine['processors']} processors, "
+        f"load {machine['load_1min']}; {figures['seconds_each']:g} s each"
+    )
