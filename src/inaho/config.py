@@ -16,6 +16,7 @@ from inaho.errors import InvalidConfig
 __all__ = [
     "ActivationConfig",
     "ClusterConfig",
+    "DeliveryConfig",
     "DetectionConfig",
     "GossipConfig",
     "MembershipConfig",
@@ -169,6 +170,7 @@ class TransportConfig(Group, frozen=True, kw_only=True):
         write_high_bytes: unsent bytes from which senders to that peer wait.
         write_low_bytes: unsent bytes at which they go on.
         definitions_max: methods that one peer may define on a connection.
+        goodbye_timeout_s: a connection that is being closed is cut off when its last bytes have not left by then.
     """
 
     frame_bytes_max: int = 1 << 20
@@ -184,12 +186,52 @@ class TransportConfig(Group, frozen=True, kw_only=True):
     write_high_bytes: int = 1 << 20
     write_low_bytes: int = 256 << 10
     definitions_max: int = 16_384
+    goodbye_timeout_s: float = 5.0
 
     def check(self) -> None:
         if self.write_low_bytes >= self.write_high_bytes:
             raise InvalidConfig(
                 f"TransportConfig.write_low_bytes ({self.write_low_bytes}) must be below "
                 f"write_high_bytes ({self.write_high_bytes})"
+            )
+
+
+class DeliveryConfig(Group, frozen=True, kw_only=True):
+    """Messages to actors on other nodes, and peers that nothing is sent to. All bounds are per peer.
+
+    Attributes:
+        queue_messages_max: messages that wait for a peer. More bridge a longer interruption, fewer cost less memory and
+            tell the sender sooner.
+        queue_bytes_max: encoded bytes that wait.
+        queue_age_s: a message that waits longer is a dead letter.
+        queue_policy: what a full queue does: `drop_oldest` makes dead letters, `reject_new` refuses the new message.
+        unacknowledged_max: messages sent and not acknowledged; beyond it they wait. More fills a longer round trip,
+            fewer are in doubt when a connection breaks.
+        unacknowledged_bytes_max: encoded bytes sent and not acknowledged.
+        failures_max: failed dials in a row that quarantine the authority. With the default pauses between them this
+            takes most of a minute, so that a restart or a short cut of the network does not.
+        quarantine_s: a quarantine ends by itself after this time.
+        authorities_max: peers whose state is remembered; beyond it the oldest that is not connected is forgotten.
+        references_max: remote actors that messages of one connection may name as their sender and that are remembered.
+        watches_max: remote actors that one peer may watch here, or this node there, at once.
+    """
+
+    queue_messages_max: int = 1024
+    queue_bytes_max: int = 4 << 20
+    queue_age_s: float = 10.0
+    queue_policy: str = "drop_oldest"
+    unacknowledged_max: int = 8192
+    unacknowledged_bytes_max: int = 1 << 20
+    failures_max: int = 16
+    quarantine_s: float = 30.0
+    authorities_max: int = 8192
+    references_max: int = 4096
+    watches_max: int = 65_536
+
+    def check(self) -> None:
+        if self.queue_policy not in ("reject_new", "drop_oldest"):
+            raise InvalidConfig(
+                f"DeliveryConfig.queue_policy must be 'reject_new' or 'drop_oldest', not {self.queue_policy!r}"
             )
 
 
@@ -298,7 +340,7 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
         data_dir: folder for files of this node (state in SQLite by default).
         weight: see `Member.weight`.
         roles: see `Member.roles`.
-        membership, gossip, detection, transport, rpc, activation, storage: groups of settings, each documented above.
+        membership, gossip, detection, transport, delivery, rpc, activation, storage: groups of settings, each documented above.
     """
 
     authority: str = ""
@@ -314,6 +356,7 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
     gossip: GossipConfig = GossipConfig()
     detection: DetectionConfig = DetectionConfig()
     transport: TransportConfig = TransportConfig()
+    delivery: DeliveryConfig = DeliveryConfig()
     rpc: RpcConfig = RpcConfig()
     activation: ActivationConfig = ActivationConfig()
     storage: StorageConfig = StorageConfig()

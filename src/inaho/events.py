@@ -18,6 +18,11 @@ __all__ = [
     "ActivationTerminated",
     "ActorFailed",
     "AuthorityCollision",
+    "AuthorityConnected",
+    "AuthorityDisconnected",
+    "AuthorityEvent",
+    "AuthorityQuarantined",
+    "AuthorityReleased",
     "BlockListChanged",
     "CallFailed",
     "ConnectionClosed",
@@ -34,8 +39,11 @@ __all__ = [
     "MemberSuspected",
     "MemberUnreachable",
     "MemberUp",
+    "MessageInDoubt",
+    "MessageRefused",
     "NodePaused",
     "PidInvalidated",
+    "QueueDrained",
     "SelfRemoved",
     "SerializationFailure",
     "StatementRefused",
@@ -193,6 +201,60 @@ class ConnectionRefused(Event, frozen=True, kw_only=True):
     authority: str
     code: str
     reason: str
+
+
+class AuthorityEvent(Event, frozen=True, kw_only=True):
+    """Base of what happens to the association with one authority (SPEC CL-4.5); `node_id` is empty while unknown."""
+
+    authority: str
+    node_id: str
+    reason: str = ""
+
+
+class AuthorityConnected(AuthorityEvent, frozen=True, kw_only=True):
+    """Messages can be sent; `reconnected` tells whether they could before, `failures` how many dials had failed."""
+
+    reconnected: bool
+    failures: int = 0
+
+
+class AuthorityDisconnected(AuthorityEvent, frozen=True, kw_only=True):
+    """The connection for messages ended; they wait in the delay queue."""
+
+
+class AuthorityQuarantined(AuthorityEvent, frozen=True, kw_only=True):
+    """Nothing is sent to the authority or accepted from it for `for_s` seconds."""
+
+    for_s: float
+
+
+class AuthorityReleased(AuthorityEvent, frozen=True, kw_only=True):
+    """A quarantine ended: its time was up, an operator released it, or another process lives there now."""
+
+
+class QueueDrained(AuthorityEvent, frozen=True, kw_only=True):
+    """The messages that had waited, `count` of them, were sent in order after a reconnection (SPEC CL-3.5)."""
+
+    count: int
+
+
+class MessageRefused(Event, frozen=True, kw_only=True):
+    """A message was not accepted for sending, or was given up unsent because its authority was quarantined."""
+
+    recipient: str
+    sender: str
+    authority: str
+    code: str
+    reason: str
+
+
+class MessageInDoubt(Event, frozen=True, kw_only=True):
+    """A message was sent and its connection broke before the peer acknowledged it. It is not sent again."""
+
+    recipient: str
+    sender: str
+    authority: str
+    message: object
 
 
 class IdentityEvent(Event, frozen=True, kw_only=True):

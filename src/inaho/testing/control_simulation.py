@@ -30,6 +30,7 @@ from inaho.core.inputs import (
     Start,
     Tick,
 )
+from inaho.core.membership.member import is_live
 from inaho.core.messages import ControlMessage, JoinAccepted, JoinRefused, JoinRequest
 from inaho.core.node import ControlNode
 from inaho.types import Member, MemberStatus
@@ -80,7 +81,7 @@ class ControlSimulation:
         self.steps = 0
         self._check_every = check_every
         self._seed = seed
-        self._random = random.Random(seed)  # noqa: S311  a simulation, not a secret
+        self._random = random.Random(seed)
         self._boots = 0
         self._sequence = 0
         self._heap: list[tuple[float, int, str, str, Input | None]] = []
@@ -101,7 +102,7 @@ class ControlSimulation:
         node_id = f"{self._seed & 0xFFFF_FFFF:08x}{self._boots:08x}"
         member = Member(authority, node_id, 0, MemberStatus.JOINING, kinds)
         config = self.config.replace(authority=authority, seeds=tuple(seeds))
-        node = ControlNode(config, member, random.Random(f"{self._seed}/{self._boots}"))  # noqa: S311
+        node = ControlNode(config, member, random.Random(f"{self._seed}/{self._boots}"))
         self.nodes[authority] = node
         self._ticks.pop(authority, None)
         self.give(authority, Start(tuple(seeds)))
@@ -110,7 +111,7 @@ class ControlSimulation:
     def start_many(self, count: int, seed_count: int = 1, gap_s: float = 0.0) -> list[ControlNode]:
         """Starts `count` nodes that share the first `seed_count` as seeds."""
         seeds = [self.authority(index) for index in range(min(seed_count, count))]
-        started = []
+        started: list[ControlNode] = []
         for index in range(count):
             started.append(self.start(self.authority(index), seeds))
             if gap_s:
@@ -261,7 +262,8 @@ class ControlSimulation:
             return
         expected = self.nodes[source].table.get(target)
         joining = isinstance(message, JoinRequest | JoinAccepted | JoinRefused)
-        if expected is not None and expected.node_id != receiver.member.node_id and not joining:
+        other = is_live(expected) and expected is not None and expected.node_id != receiver.member.node_id
+        if other and not joining:
             self._report(source, AuthorityAnswered(target, receiver.member.node_id))
             return
         self._connect(source, target)

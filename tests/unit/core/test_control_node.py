@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import msgspec
@@ -9,8 +10,29 @@ import pytest
 
 from inaho.config import ClusterConfig
 from inaho.core.effects import ApplyTopology, CloseConnection, Joined, JoinFailed, Left, StopActivations
-from inaho.core.inputs import BlockNode, Drained, LeaveRequested, LoopLag, Received, Start, Tick, UnblockNode
-from inaho.core.messages import ControlMessage, Entry, Gossip, Mark, MembershipDelta, News, Probe, ProbeAck
+from inaho.core.inputs import (
+    BlockNode,
+    Drained,
+    LeaveRequested,
+    LoopLag,
+    Received,
+    ResolveConflict,
+    Start,
+    Tick,
+    UnblockNode,
+)
+from inaho.core.messages import (
+    ControlMessage,
+    Entry,
+    Gossip,
+    JoinRefused,
+    JoinRequest,
+    Mark,
+    MembershipDelta,
+    News,
+    Probe,
+    ProbeAck,
+)
 from inaho.core.node import ControlNode
 from inaho.errors import IllegalTransition
 from inaho.events import (
@@ -26,6 +48,7 @@ from inaho.events import (
     SelfRemoved,
     StatementRefused,
     SuspicionCleared,
+    ViewConflict,
     ViewRefused,
 )
 from inaho.testing.control_simulation import ControlSimulation, Network
@@ -328,6 +351,25 @@ def test_a_short_partition_removes_nobody(seed: int) -> None:
     assert not simulation.effects(SelfRemoved)
 
 
+def test_an_operator_settles_what_no_rule_can() -> None:
+    simulation = ControlSimulation(1)
+    founder, left, right = (simulation.authority(index) for index in range(3))
+    simulation.start_many(3)
+    assert simulation.run_until(simulation.converged, 5.0)
+    # The only seed dies; what is left splits in two halves of one node, and no rule prefers either.
+    simulation.crash(founder)
+    assert simulation.run_until(simulation.converged, 15.0)
+    simulation.partition([left], [right])
+    simulation.run(20.0)
+    simulation.heal()
+    simulation.run(30.0)
+    assert simulation.effects(ViewConflict)
+    assert not simulation.effects(SelfRemoved)
+    simulation.give(left, ResolveConflict(right, keep=True))
+    assert simulation.run_until(simulation.converged, 10.0)
+    assert simulation.effects(SelfRemoved, right) and not simulation.effects(SelfRemoved, left)
+
+
 # Leaving and coming back.
 
 
@@ -407,7 +449,7 @@ def test_an_authority_of_a_live_node_is_refused() -> None:
     # The holder is probed at once; when it has answered, the refusal is final.
     probe = next(e.message for e in answers if isinstance(getattr(e, "message", None), Probe))  # type: ignore[union-attr]
     alive = simulation.nodes[holder].member
-    ack = ProbeAck(probe.sequence, alive.node_id, simulation.nodes[holder].table and _mark(simulation, holder))
+    ack = ProbeAck(probe.sequence, alive.node_id, _mark(simulation, holder))
     simulation.give(contact, Received(holder, alive.node_id, ack))
     answers = simulation.nodes[contact].step(simulation.now, Received(holder, rival.node_id, ask.message))
     refusal = next(e.message for e in answers if type(getattr(e, "message", None)).__name__ == "JoinRefused")  # type: ignore[union-attr]
@@ -454,6 +496,30 @@ def test_an_incarnation_beyond_the_jump_is_refused() -> None:
     simulation.give(contact, Received(other, witness.node_id, _stale_gossip(simulation, other, far, 9)))
     assert simulation.nodes[contact].table.get(subject) == member
     assert simulation.effects(StatementRefused, contact)
+
+
+def test_a_joiner_that_claims_an_absurd_incarnation_is_refused() -> None:
+    simulation = cluster(2)
+    contact, subject = simulation.authority(0), simulation.authority(1)
+    simulation.crash(subject)
+    assert simulation.run_until(simulation.converged, 12.0)
+    joiner = Member(subject, "f" * 16, 10_000, MemberStatus.JOINING)
+    answers = simulation.nodes[contact].step(simulation.now, Received(subject, joiner.node_id, JoinRequest(joiner)))
+    (refusal,) = [e.message for e in answers if isinstance(getattr(e, "message", None), JoinRefused)]  # type: ignore[union-attr]
+    assert (refusal.code, refusal.retriable) == ("inadmissible", False)
+    assert simulation.status(contact, subject) is MemberStatus.REMOVED
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_leave_in_the_midst_of_a_partition_ends(seed: int) -> None:
+    simulation = cluster(3, seed)
+    leaver = simulation.authority(2)
+    simulation.partition([leaver], [simulation.authority(0), simulation.authority(1)])
+    simulation.run(1.0)
+    simulation.give(leaver, LeaveRequested(hold_s=30.0))
+    simulation.run(12.0)
+    simulation.heal()
+    assert simulation.run_until(lambda: bool(simulation.effects(Left)), 25.0)
 
 
 # The interface.
@@ -532,7 +598,7 @@ def test_changes_of_one_period_are_one_topology() -> None:
     assert len(applied) == 2
     for authority in simulation.nodes:
         times = [at for at, _, _ in simulation.effects(ApplyTopology, authority)]
-        assert all(later - earlier >= 0.5 - 1e-9 for earlier, later in zip(times[1:], times[2:], strict=False))
+        assert all(later - earlier >= 0.5 - 1e-9 for earlier, later in itertools.pairwise(times[1:]))
 
 
 def test_loop_lag_is_gossiped_and_names_the_reason() -> None:
@@ -591,6 +657,8 @@ def test_whatever_happens_it_heals(seed: int) -> None:
     for authority in paused:
         simulation.resume(authority)
     simulation.network.loss = simulation.network.repeat = 0.0
+    # A join that was under way may give up just now, and rightly so.
+    simulation.run(16.0)
     failed = [authority for authority, node in simulation.nodes.items() if node.stage == "failed"]
     for authority in failed:
         simulation.crash(authority)

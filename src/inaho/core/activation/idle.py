@@ -3,6 +3,10 @@
 An activation is put in the bucket of the time at which it would be idle if nobody called it. When that time comes it is
 looked at once: called since, it goes to the bucket of its new time; else it is due. A call itself touches nothing but
 the activation's own time stamp, and a million idle activations cost one look each per time to live.
+
+An activation that ends is not looked for in the buckets: its key is dropped when it is looked at. One that ends and
+comes up again is in several buckets until then, but only once in each, so its entries are bounded however often that
+happens. That is why a bucket is a dict and not a list.
 """
 
 from __future__ import annotations
@@ -24,16 +28,16 @@ class IdleWheel:
     def __init__(self, ttl_s: float) -> None:
         self._ttl_s = ttl_s
         self._width_s = ttl_s / BUCKETS_PER_TTL
-        self._buckets: dict[int, list[str]] = {}
+        self._buckets: dict[int, dict[str, None]] = {}
 
     def add(self, key: str, touched_at: float) -> None:
         """Has `key` looked at when it could be idle, given when it was last called (monotonic seconds)."""
         bucket = int((touched_at + self._ttl_s) / self._width_s) + 1
         keys = self._buckets.get(bucket)
         if keys is None:
-            self._buckets[bucket] = [key]
+            self._buckets[bucket] = {key: None}
         else:
-            keys.append(key)
+            keys[key] = None
 
     def due(self, now: float, touched_at: Callable[[str], float | None], most: int) -> list[str]:
         """Takes out keys that have been idle for the time to live.
@@ -42,30 +46,33 @@ class IdleWheel:
             now: monotonic seconds.
             touched_at: when a key was last called; None when it is not active, which forgets it.
             most: keys to look at, at the most, so that a call never waits long behind this.
+
+        Returns:
+            Keys that are due, each once.
         """
-        found: list[str] = []
+        found: dict[str, None] = {}
         current = int(now / self._width_s)
         for bucket in sorted(number for number in self._buckets if number <= current):
             keys = self._buckets[bucket]
             while keys and most > 0:
                 most -= 1
-                key = keys.pop()
+                key, _ = keys.popitem()
                 touched = touched_at(key)
                 if touched is None:
                     continue
                 if now - touched >= self._ttl_s:
-                    found.append(key)
+                    found[key] = None
                 else:
                     self.add(key, touched)
             if keys:
                 break
             del self._buckets[bucket]
-        return found
+        return list(found)
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))
 
     def check(self) -> None:
-        """Asserts that there are no more buckets than a time to live needs, with one being emptied."""
-        numbers = list(self._buckets)
-        assert not numbers or max(numbers) - min(numbers) <= 4 * BUCKETS_PER_TTL or len(numbers) <= BUCKETS_PER_TTL
+        """Asserts that no bucket is kept empty."""
+        for number, keys in self._buckets.items():
+            assert keys, f"bucket {number} is empty and still there"

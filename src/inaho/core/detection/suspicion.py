@@ -54,7 +54,7 @@ class Suspicion(msgspec.Struct):
     least_s: float
     most_s: float
     expected: int
-    voices: list[str] = msgspec.field(default_factory=list)
+    voices: list[str] = msgspec.field(default_factory=list[str])
     evidence: int = 0
     extended: bool = False
 
@@ -64,7 +64,6 @@ class Suspicion(msgspec.Struct):
         confirmations = len(self.voices) - 1 + self.evidence
         wait_s = suspicion_s(confirmations, self.expected, self.least_s, self.most_s)
         return self.since + wait_s + (self.most_s if self.extended else 0.0)
-
 
     def as_accusations(self) -> tuple[Accusation, ...]:
         """What is said against the suspect, for it to hear and refute."""

@@ -57,6 +57,8 @@ def answer_digest(
         OriginVersion(origin, known.get(origin, 0)) for origin in sorted(ours) if known.get(origin, 0) < ours[origin]
     ]
     we_lack = tuple(
-        OriginVersion(line.origin, ours.get(line.origin, 0)) for line in theirs if ours.get(line.origin, 0) < line.version
+        OriginVersion(line.origin, ours.get(line.origin, 0))
+        for line in theirs
+        if ours.get(line.origin, 0) < line.version
     )
     return answer_wants(table, now, they_lack, budget_bytes), we_lack

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from inaho.core.messages import Accusation, BlockNotice, MembershipDelta, News
+from inaho.core.messages import Accusation, BlockNotice, Entry, MembershipDelta, News
 
 __all__ = ["RumourQueue", "retransmit_limit"]
 
@@ -147,7 +147,7 @@ def clip(delta: MembershipDelta, room: int) -> tuple[MembershipDelta, int]:
     size = len(_encode(delta))
     if size <= room or len(delta.entries) <= 1:
         return delta, size
-    fitting = []
+    fitting: list[Entry] = []
     size = 32
     for entry in delta.entries:
         size += len(_encode(entry))

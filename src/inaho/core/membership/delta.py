@@ -54,10 +54,10 @@ class Applied(msgspec.Struct):
         refused: statements out of bounds.
     """
 
-    changes: list[Change] = msgspec.field(default_factory=list)
-    advanced: dict[str, int] = msgspec.field(default_factory=dict)
-    gaps: list[MissingRange] = msgspec.field(default_factory=list)
-    refused: list[Refusal] = msgspec.field(default_factory=list)
+    changes: list[Change] = msgspec.field(default_factory=list[Change])
+    advanced: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    gaps: list[MissingRange] = msgspec.field(default_factory=list[MissingRange])
+    refused: list[Refusal] = msgspec.field(default_factory=list[Refusal])
 
 
 def to_digest(versions: Mapping[str, int]) -> tuple[OriginVersion, ...]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Generic, TypeVar
 
+from inaho.errors import Overloaded
+
 __all__ = ["SLOTS", "SLOT_S", "PendingWheel"]
 
 SLOT_BITS: Final = 9
@@ -20,7 +22,7 @@ SLOTS_PER_S: Final = 10.0
 SLOT_S: Final = 1 / SLOTS_PER_S
 COUNT_MASK: Final = (1 << (32 - SLOT_BITS)) - 1
 SPAN_S: Final = (SLOTS - 2) * SLOT_S
-"""Deadlines farther away than this pass their slot more than once and are remembered beside the wheel."""
+"""How far the wheel reaches from where it was last turned."""
 
 Entry = TypeVar("Entry")
 
@@ -31,28 +33,47 @@ class PendingWheel(Generic[Entry]):
     Attributes:
         slots: by slot, correlation id to entry. The call path reads and pops here directly.
         far: deadlines of calls that pass their slot more than once; mostly empty.
-        count: calls added so far; makes the ids.
+        count: calls added so far, modulo 2**23; makes the ids.
+        horizon: a deadline beyond it (monotonic seconds) is remembered in `far`. It moves when the wheel turns, not
+            with the clock: after a pause the slots that were missed are still to be turned, and would take a call of
+            now for one of a turn ago.
     """
 
-    __slots__ = ("_turned_to", "count", "far", "slots")
+    __slots__ = ("_turned_to", "count", "far", "horizon", "slots")
 
     def __init__(self, now: float) -> None:
         self.slots: list[dict[int, Entry]] = [{} for _ in range(SLOTS)]
         self.count = 0
         self.far: dict[int, float] = {}
         self._turned_to = int(now * SLOTS_PER_S)
+        self.horizon = self._turned_to * SLOT_S + SPAN_S
 
     def add(self, entry: Entry, deadline: float, now: float) -> int:
-        """Remembers a call until `deadline` (monotonic seconds) and returns its correlation id (32 bits).
+        """Remembers a call until `deadline` and returns its correlation id (32 bits).
 
-        `Outgoing.call` has these lines once more, in itself: it is the call path.
+        The count wraps after eight million calls, while a stream may last for days: an id that is still pending is
+        passed over.
+
+        Args:
+            entry: what waits for the answer.
+            deadline: monotonic seconds; one that has passed expires at the next turn.
+            now: monotonic seconds.
+
+        Raises:
+            Overloaded: every id of the slot is pending.
         """
-        self.count = count = (self.count + 1) & COUNT_MASK
-        slot = (int(deadline * SLOTS_PER_S) + 1) & SLOT_MASK
+        slot = max(int(max(deadline, now) * SLOTS_PER_S), self._turned_to) + 1 & SLOT_MASK
+        entries = self.slots[slot]
+        if len(entries) > COUNT_MASK:
+            raise Overloaded(f"{len(entries)} calls of one connection expire within {SLOT_S} s")
+        count = (self.count + 1) & COUNT_MASK
+        while count << SLOT_BITS | slot in entries:
+            count = (count + 1) & COUNT_MASK
+        self.count = count
         correlation = count << SLOT_BITS | slot
-        if deadline - now > SPAN_S:
+        if deadline > self.horizon:
             self.far[correlation] = deadline
-        self.slots[slot][correlation] = entry
+        entries[correlation] = entry
         return correlation
 
     def get(self, correlation: int) -> Entry | None:
@@ -70,6 +91,7 @@ class PendingWheel(Generic[Entry]):
         target = int(now * SLOTS_PER_S)
         first = max(self._turned_to + 1, target - SLOT_MASK)
         self._turned_to = max(target, self._turned_to)
+        self.horizon = self._turned_to * SLOT_S + SPAN_S
         expired: list[tuple[int, Entry]] = []
         for turn in range(first, target + 1):
             slot = self.slots[turn & SLOT_MASK]

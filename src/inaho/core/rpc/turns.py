@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, Generic, Protocol, TypeVar
 
+from inaho.errors import IllegalTransition
+
 __all__ = ["DROPPED_OLDEST", "QUEUED", "REFUSED", "STARTED", "TurnQueue"]
 
 STARTED: Final = 1
@@ -87,7 +89,13 @@ class TurnQueue(Generic[TurnType]):
         return DROPPED_OLDEST, oldest
 
     def finish(self, turn: TurnType) -> None:
-        """`turn` no longer runs."""
+        """`turn` no longer runs.
+
+        Raises:
+            IllegalTransition: it did not run.
+        """
+        if turn not in self.running:
+            raise IllegalTransition("a turn that does not run cannot finish")
         self.running.remove(turn)
 
     def withdraw(self, turn: TurnType) -> bool:
@@ -112,7 +120,7 @@ class TurnQueue(Generic[TurnType]):
         return not self.running and not self.waiting and not self.held
 
     def check(self) -> None:
-        """Asserts the invariants: bounded, nothing runs while held longer than what ran before, writers alone."""
+        """Asserts the invariants: what waits is bounded, and a writer runs alone."""
         assert len(self.waiting) <= self._depth, "more turns wait than the depth allows"
         if len(self.running) > 1 and not self._reentrant:
             assert all(turn.read_only for turn in self.running), "a writer runs beside another turn"

@@ -75,6 +75,8 @@ class ClusterView:
         # Event-loop lag that we report, seconds.
         self.lag_s = 0.0
         self._others: tuple[Member, ...] = ()
+        self._peers: tuple[str, ...] = ()
+        # The `live` from which both were made.
         self._others_of: tuple[Member, ...] = ()
 
     # What it shows.
@@ -85,11 +87,13 @@ class ClusterView:
         if live is not self._others_of:
             self._others_of = live
             self._others = tuple(member for member in live if member.authority != self.me.authority)
+            self._peers = tuple(member.authority for member in self._others if member.status < MemberStatus.UNREACHABLE)
         return self._others
 
     def peers(self) -> tuple[str, ...]:
         """Authorities of the others that are not unreachable."""
-        return tuple(member.authority for member in self.others() if member.status < MemberStatus.UNREACHABLE)
+        self.others()
+        return self._peers
 
     def get(self, authority: str) -> Member | None:
         """The record of that authority."""
@@ -225,9 +229,15 @@ class ClusterView:
             return
         if before is None and not is_live(after):
             return
-        if same_node and before is not None and before.status is MemberStatus.UNREACHABLE and after.status in (
-            MemberStatus.UP,
-            MemberStatus.LEAVING,
+        if (
+            same_node
+            and before is not None
+            and before.status is MemberStatus.UNREACHABLE
+            and after.status
+            in (
+                MemberStatus.UP,
+                MemberStatus.LEAVING,
+            )
         ):
             reason = self.detector.evidence.returned(after.authority, after.node_id) or reason
             self.outbox.publish(MemberReachable(member=after, reason=reason))

@@ -25,7 +25,7 @@ from inaho.core.messages import (
     ProbeRequest,
     ViewVerdict,
 )
-from inaho.core.view import ClusterView
+from inaho.core.node.view import ClusterView
 from inaho.events import ViewConflict, ViewRefused
 from inaho.types import Member, MemberStatus
 

@@ -1,0 +1,137 @@
+"""Who holds which identity: the ledger of the leases that this node has granted.
+
+The owner of a partition keeps it for the identities of that partition, so that one place decides and a second request
+waits instead of starting a second activation (SPEC VA-1.2, VA-1.3). It holds only leases that keep others out: one that
+ends leaves the ledger at once, and what it was lives on in the history of the runtime.
+
+Why not leave it to whoever starts first: two callers on two nodes would each be first.
+"""
+
+from __future__ import annotations
+
+from inaho.core.activation.lease import Lease, LeaseState
+from inaho.errors import Overloaded, Pending
+from inaho.types import Epoch
+
+__all__ = ["ActivationLedger"]
+
+
+class ActivationLedger:
+    """Leases by identity.
+
+    Args:
+        leases_max: bound; `activation.activations_max`.
+        pending_s: a lease that is pending or releasing longer than this has timed out.
+
+    Attributes:
+        granted, refused, timed_out, revoked: counted since the start.
+    """
+
+    def __init__(self, leases_max: int, pending_s: float) -> None:
+        self.granted = 0
+        self.refused = 0
+        self.timed_out = 0
+        self.revoked = 0
+        self._leases_max = leases_max
+        self._pending_s = pending_s
+        self._kinds: dict[str, dict[str, Lease]] = {}
+        self._changing: dict[tuple[str, str], Lease] = {}
+        self._count = 0
+        self._epochs = 0
+        self._topology_version = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def get(self, kind: str, key: str) -> Lease | None:
+        """The lease that keeps others from the identity; None when nobody holds it."""
+        keys = self._kinds.get(kind)
+        return None if keys is None else keys.get(key)
+
+    def note_topology(self, version: int) -> None:
+        """Epochs from now on are of this topology version; an older one changes nothing."""
+        self._topology_version = max(self._topology_version, version)
+
+    def next_epoch(self, above: Epoch = 0) -> Epoch:
+        """A fencing token greater than all before it here, and than `above`."""
+        self._epochs += 1
+        epoch = self._topology_version << 32 | self._epochs
+        if epoch <= above:  # the storage was written under a count of versions that ran ahead of ours
+            self._topology_version = (above >> 32) + 1
+            epoch = self._topology_version << 32 | self._epochs
+        return epoch
+
+    def grant(self, kind: str, key: str, holder: str, now: float) -> Lease:
+        """Grants the identity to the node `holder`; the lease is pending until `activate`.
+
+        Raises:
+            Pending: it is held; wait and ask again.
+            Overloaded: there are `leases_max` leases.
+        """
+        keys = self._kinds.setdefault(kind, {})
+        held = keys.get(key)
+        if held is not None:
+            self.refused += 1
+            raise Pending(
+                f"its lease is {held.state.value} with node {held.holder} (epoch {held.epoch:#x})",
+                identity=f"{kind}/{key}",
+            )
+        if self._count >= self._leases_max:
+            self.refused += 1
+            raise Overloaded(f"{self._count} leases are held (activation.activations_max)", identity=f"{kind}/{key}")
+        lease = keys[key] = Lease(kind, key, holder, self.next_epoch(), now)
+        self._changing[kind, key] = lease
+        self._count += 1
+        self.granted += 1
+        return lease
+
+    def activate(self, lease: Lease, now: float) -> None:
+        """The activation is up. Raises `IllegalTransition` when the lease has ended meanwhile."""
+        lease.move(LeaseState.ACTIVE, now)
+        self._changing.pop((lease.kind, lease.key), None)
+
+    def begin_release(self, lease: Lease, now: float) -> None:
+        """The activation is going down; the identity stays held until `release`."""
+        lease.move(LeaseState.RELEASING, now)
+        self._changing[lease.kind, lease.key] = lease
+
+    def release(self, lease: Lease, now: float) -> None:
+        """The activation is gone; the identity is free."""
+        lease.move(LeaseState.RELEASED, now)
+        self._drop(lease)
+
+    def expire(self, now: float) -> list[Lease]:
+        """Ends leases that have been pending or releasing for too long, in the order in which they began to be."""
+        late = [lease for lease in self._changing.values() if now - lease.since >= self._pending_s]
+        for lease in late:
+            lease.move(LeaseState.TIMED_OUT, now)
+            self._drop(lease)
+        self.timed_out += len(late)
+        return late
+
+    def revoke(self, holder: str, now: float) -> list[Lease]:
+        """Ends all leases of a node that was blocked or removed (SPEC VA-1.4), in the order of the ledger.
+
+        The caller then clears the PidCache, and then publishes the event, in this order.
+        """
+        lost = [lease for keys in self._kinds.values() for lease in keys.values() if lease.holder == holder]
+        for lease in lost:
+            lease.move(LeaseState.REVOKED, now)
+            self._drop(lease)
+        self.revoked += len(lost)
+        return lost
+
+    def _drop(self, lease: Lease) -> None:
+        del self._kinds[lease.kind][lease.key]
+        self._changing.pop((lease.kind, lease.key), None)
+        self._count -= 1
+
+    def check(self) -> None:
+        """Asserts the invariants: bounded, every lease holds, what is changing is in the ledger."""
+        assert self._count == sum(map(len, self._kinds.values())) <= self._leases_max
+        for kind, keys in self._kinds.items():
+            for key, lease in keys.items():
+                assert (lease.kind, lease.key) == (kind, key)
+                assert lease.holding, f"{lease!r} has ended and is in the ledger"
+                changing = lease.state is not LeaseState.ACTIVE
+                assert ((kind, key) in self._changing) == changing, f"{lease!r} is in the wrong place"

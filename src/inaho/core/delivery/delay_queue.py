@@ -1,0 +1,276 @@
+"""Messages for one peer, from the moment that they are accepted until their fate is known.
+
+Two stages. A message *waits* while there is no connection, or while too much is unacknowledged. It is *sent* once and
+then stands in the second stage until the peer acknowledges it. When the connection breaks, what is in the second stage
+is in doubt: the peer may have it or not, nobody can know, and it is not sent again. So nothing arrives twice, and what
+waits, which certainly was not sent, goes on in order after the reconnection.
+
+Every message ends in exactly one of three ways, and the counts add up (SPEC CL-3):
+
+    accepted = waiting + sent + delivered + dead letters + in doubt
+
+One line for the whole peer keeps the order of every Pid. Why not a line per Pid: the connection is one line anyway,
+and the bounds are those of the peer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, TypeVar
+
+from inaho.config import DeliveryConfig
+from inaho.errors import IllegalTransition, InahoError, Overloaded
+
+__all__ = ["DelayQueue", "Parcel"]
+
+Item = TypeVar("Item")
+
+
+class Parcel(Generic[Item]):
+    """A message with what the queue needs to know of it.
+
+    Attributes:
+        item: the message, for whoever owns the queue.
+        size: encoded bytes.
+        at: when it began to wait, seconds; 0 while it has not.
+        withdrawn: nobody wants it any more; it keeps its place and is dropped when its turn comes.
+    """
+
+    __slots__ = ("at", "item", "size", "withdrawn")
+
+    def __init__(self, item: Item, size: int) -> None:
+        self.item = item
+        self.size = size
+        self.at = 0.0
+        self.withdrawn = False
+
+
+class DelayQueue(Generic[Item]):
+    """The two stages of one peer.
+
+    Args:
+        config: bounds and policy.
+        authority: of the peer, for errors.
+
+    Attributes:
+        accepted, delivered, dead_lettered, in_doubt: messages so far.
+        refused: messages that were not accepted.
+        drained: messages that had waited and were sent.
+    """
+
+    __slots__ = (
+        "_authority",
+        "_config",
+        "_refusal",
+        "_sent",
+        "_sent_bytes",
+        "_sent_bytes_max",
+        "_sent_max",
+        "_waiting",
+        "_waiting_bytes",
+        "accepted",
+        "dead_lettered",
+        "delivered",
+        "drained",
+        "in_doubt",
+        "refused",
+    )
+
+    def __init__(self, config: DeliveryConfig, authority: str) -> None:
+        self._config = config
+        self._authority = authority
+        self._waiting: deque[Parcel[Item]] = deque()
+        self._sent: deque[Parcel[Item]] = deque()
+        self._waiting_bytes = 0
+        self._sent_bytes = 0
+        self._sent_max = config.unacknowledged_max
+        self._sent_bytes_max = config.unacknowledged_bytes_max
+        self._refusal: InahoError | None = None
+        self.accepted = 0
+        self.delivered = 0
+        self.dead_lettered = 0
+        self.in_doubt = 0
+        self.refused = 0
+        self.drained = 0
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait."""
+        return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Encoded bytes that wait."""
+        return self._waiting_bytes
+
+    @property
+    def sent(self) -> int:
+        """Messages sent and not acknowledged."""
+        return len(self._sent)
+
+    @property
+    def sent_bytes(self) -> int:
+        """Encoded bytes sent and not acknowledged."""
+        return self._sent_bytes
+
+    @property
+    def has_room(self) -> bool:
+        """Whether half of the queue is free: a sender that awaits room goes on before it is empty."""
+        config = self._config
+        return len(self._waiting) * 2 <= config.queue_messages_max and self._waiting_bytes * 2 <= config.queue_bytes_max
+
+    # Into the first stage, or past it.
+
+    def pass_through(self, parcel: Parcel[Item]) -> bool:
+        """Accepts a message as sent, if nothing waits before it and enough is acknowledged.
+
+        Returns:
+            Whether it was accepted. If so, the caller sends it now; if not, nothing has changed.
+        """
+        sent = self._sent
+        if self._waiting or len(sent) >= self._sent_max or self._sent_bytes >= self._sent_bytes_max or self._refusal:
+            return False
+        self.accepted += 1
+        self._sent_bytes += parcel.size
+        sent.append(parcel)
+        return True
+
+    def offer(self, parcel: Parcel[Item], now: float) -> list[Parcel[Item]]:
+        """Accepts a message to wait.
+
+        Args:
+            parcel: the message.
+            now: seconds.
+
+        Returns:
+            What was dropped to make room, oldest first: dead letters. Withdrawn ones among them are not returned.
+
+        Raises:
+            Overloaded: the queue is full and its policy is `reject_new`, or the message alone exceeds the bound.
+            InahoError: what `refuse` was given.
+        """
+        config = self._config
+        if self._refusal is not None:
+            self.refused += 1
+            raise self._refusal.with_traceback(None)
+        if parcel.size > config.queue_bytes_max or (config.queue_policy == "reject_new" and not self._fits(parcel)):
+            self.refused += 1
+            raise Overloaded(
+                f"{len(self._waiting)} messages, {self._waiting_bytes} bytes wait "
+                "(delivery.queue_messages_max, delivery.queue_bytes_max)",
+                authority=self._authority,
+            )
+        dropped: list[Parcel[Item]] = []
+        while not self._fits(parcel):
+            self._drop_first(dropped)
+        self.accepted += 1
+        parcel.at = now
+        self._waiting_bytes += parcel.size
+        self._waiting.append(parcel)
+        return dropped
+
+    def _fits(self, parcel: Parcel[Item]) -> bool:
+        config = self._config
+        return (
+            len(self._waiting) < config.queue_messages_max
+            and self._waiting_bytes + parcel.size <= config.queue_bytes_max
+        )
+
+    # From the first stage to the second.
+
+    def take(self) -> list[Parcel[Item]]:
+        """What may be sent now, in order: as much of what waits as may be unacknowledged. The caller sends it."""
+        taken: list[Parcel[Item]] = []
+        while self._waiting and len(self._sent) < self._sent_max and self._sent_bytes < self._sent_bytes_max:
+            parcel = self._leave_queue()
+            if parcel.withdrawn:
+                self.dead_lettered += 1
+                continue
+            self._sent_bytes += parcel.size
+            self._sent.append(parcel)
+            taken.append(parcel)
+        self.drained += len(taken)
+        return taken
+
+    # Out of the second stage.
+
+    def acknowledge(self, count: int) -> None:
+        """The peer has the `count` oldest sent messages.
+
+        Raises:
+            IllegalTransition: so many were not sent. Nothing changed.
+        """
+        if not 0 <= count <= len(self._sent):
+            raise IllegalTransition(
+                f"{count} messages acknowledged, {len(self._sent)} were sent", authority=self._authority
+            )
+        popleft = self._sent.popleft
+        acknowledged_bytes = 0
+        for _ in range(count):
+            acknowledged_bytes += popleft().size
+        self._sent_bytes -= acknowledged_bytes
+        self.delivered += count
+
+    def connection_lost(self) -> list[Parcel[Item]]:
+        """What was sent and not acknowledged, in order: it is in doubt and will not be sent again."""
+        doubtful = list(self._sent)
+        self._sent.clear()
+        self._sent_bytes = 0
+        self.in_doubt += len(doubtful)
+        return doubtful
+
+    # Out of the first stage, unsent.
+
+    def expire(self, now: float) -> list[Parcel[Item]]:
+        """What has waited longer than `queue_age_s`, oldest first: dead letters."""
+        expired: list[Parcel[Item]] = []
+        while self._waiting and now - self._waiting[0].at >= self._config.queue_age_s:
+            self._drop_first(expired)
+        return expired
+
+    def refuse(self, refusal: InahoError) -> list[Parcel[Item]]:
+        """Gives up all that waits, and accepts nothing more until `reopen` (SPEC CL-3.4).
+
+        Args:
+            refusal: raised to whoever offers a message.
+
+        Returns:
+            What waited, in order: dead letters, whose senders are to be told.
+        """
+        self._refusal = refusal
+        given_up: list[Parcel[Item]] = []
+        while self._waiting:
+            self._drop_first(given_up)
+        return given_up
+
+    def reopen(self) -> None:
+        """Accepts messages again (SPEC CL-4.4)."""
+        self._refusal = None
+
+    def next_deadline(self) -> float | None:
+        """When the oldest message that waits becomes a dead letter; None when none waits."""
+        return self._waiting[0].at + self._config.queue_age_s if self._waiting else None
+
+    def check(self) -> None:
+        """Asserts the conservation law, the bounds and the order of arrival."""
+        known = len(self._waiting) + len(self._sent) + self.delivered + self.dead_lettered + self.in_doubt
+        assert self.accepted == known, f"{self.accepted} accepted, {known} accounted for"
+        assert self._waiting_bytes == sum(parcel.size for parcel in self._waiting) <= self._config.queue_bytes_max
+        assert self._sent_bytes == sum(parcel.size for parcel in self._sent)
+        assert len(self._waiting) <= self._config.queue_messages_max
+        assert len(self._sent) <= self._sent_max
+        assert self._refusal is None or not self._waiting
+        times = [parcel.at for parcel in self._waiting]
+        assert times == sorted(times)
+
+    def _leave_queue(self) -> Parcel[Item]:
+        parcel = self._waiting.popleft()
+        self._waiting_bytes -= parcel.size
+        return parcel
+
+    def _drop_first(self, dropped: list[Parcel[Item]]) -> None:
+        """Makes a dead letter of the oldest; the withdrawn are counted but are no news."""
+        parcel = self._leave_queue()
+        self.dead_lettered += 1
+        if not parcel.withdrawn:
+            dropped.append(parcel)

@@ -1,0 +1,271 @@
+"""This node's own life: finding the cluster, answering what is said of it, losing its place, leaving.
+
+One stage at a time, from a table. What others say about this node arrives as changes of its own record; the answer is
+a higher incarnation when they are wrong, and a fresh start when they are right.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from inaho.config import ClusterConfig
+from inaho.core.effects import Joined, JoinFailed, Left, Outbox, StopActivations
+from inaho.core.gossip.anti_entropy import AntiEntropy
+from inaho.core.gossip.consensus import SelfBallot
+from inaho.core.inputs import Received
+from inaho.core.membership.join import Ask, Fail, Joiner
+from inaho.core.membership.leave import Leaver
+from inaho.core.membership.member import with_status
+from inaho.core.messages import JoinAccepted, JoinRequest, ViewVerdict
+from inaho.core.node.conversation import Conversation
+from inaho.core.node.view import ClusterView
+from inaho.errors import IllegalTransition
+from inaho.events import SelfRemoved
+from inaho.types import Member, MemberStatus
+
+__all__ = ["FAILED", "LEAVING", "LEFT", "MEMBER", "NEW", "SEEKING", "STAGES", "Lifecycle", "Stage"]
+
+Stage = str
+NEW: Final[Stage] = "new"
+SEEKING: Final[Stage] = "seeking"
+MEMBER: Final[Stage] = "member"
+LEAVING: Final[Stage] = "leaving"
+LEFT: Final[Stage] = "left"
+FAILED: Final[Stage] = "failed"
+
+STAGES: Final[dict[Stage, tuple[Stage, ...]]] = {
+    NEW: (SEEKING, LEFT),
+    SEEKING: (MEMBER, FAILED, LEFT),
+    MEMBER: (LEAVING, SEEKING),
+    LEAVING: (LEFT,),
+    LEFT: (),
+    FAILED: (),
+}
+
+
+class Lifecycle:
+    """The life of one node.
+
+    Args:
+        config: of the cluster.
+        view: what it speaks from.
+        talk: for verdicts.
+        anti_entropy: runs while this node is a member.
+        outbox: where effects go.
+    """
+
+    def __init__(
+        self, config: ClusterConfig, view: ClusterView, talk: Conversation, anti_entropy: AntiEntropy, outbox: Outbox
+    ) -> None:
+        self._config = config
+        self._view = view
+        self._talk = talk
+        self._anti_entropy = anti_entropy
+        self._outbox = outbox
+        self.joiner = Joiner(view.me.authority, config.membership)
+        self.leaver = Leaver(config.gossip.convergence_s)
+        self.ballot = SelfBallot(2 * config.detection.probe_timeout_s, config.membership.remove_unreachable_after_s)
+        self.stage: Stage = NEW
+        # Accused while a ballot was open: refuted when it is settled.
+        self._contested = False
+
+    # Joining.
+
+    def start(self, now: float, seeds: tuple[str, ...]) -> None:
+        """Begins to look for the cluster."""
+        self._become(SEEKING)
+        self._talk.seeds = seeds or self._config.seeds
+        self.joiner.start(now, self._talk.seeds)
+
+    def seek(self, now: float) -> None:
+        """Goes on looking."""
+        while (act := self.joiner.poll(now)) is not None:
+            if isinstance(act, Ask):
+                self._outbox.send(act.authority, JoinRequest(self._view.me))
+            elif isinstance(act, Fail):
+                self._become(FAILED)
+                self._outbox.add(JoinFailed(act.code, act.reason, self._outbox.cause))
+            else:
+                up = with_status(self._view.me, MemberStatus.UP, max(1, self._view.me.incarnation))
+                self._enter(now, up, "founded")
+
+    def _enter(self, now: float, up: Member, reason: str) -> None:
+        self.joiner.done()
+        self._become(MEMBER)
+        self._view.say(now, up, reason)
+        self._view.own_changes.clear()
+        self._view.topology.hurry(now)
+        self._view.detector.start(now)
+        self._anti_entropy.start(now)
+        self._outbox.add(Joined(self._outbox.cause))
+
+    def accepted(self, now: float, received: Received, accepted: JoinAccepted) -> None:
+        """A contact admitted us: take its table, and be up."""
+        mine = accepted.member.node_id == self._view.me.node_id and accepted.member.authority == self._view.me.authority
+        if not mine or not self.joiner.awaits(received.authority):
+            return
+        self._view.merge(now, accepted.table)
+        record = self._view.table.get(self._view.me.authority)
+        if record is None or record.node_id != self._view.me.node_id or record.status > MemberStatus.UP:
+            return
+        if record.status is MemberStatus.UP:
+            # A repeated acceptance of a life that we had left: one above it is ours.
+            record = with_status(record, record.status, record.incarnation + 1)
+        self._enter(now, with_status(record, MemberStatus.UP), "joined")
+
+    # Being spoken of.
+
+    def answer_for_self(self, now: float) -> None:
+        """Answers what others have said about this node."""
+        view = self._view
+        changes, view.own_changes = view.own_changes, []
+        for change in changes:
+            after = change.after
+            if after == self._view.me or after.incarnation < self._view.me.incarnation:
+                continue
+            if after.node_id != self._view.me.node_id:
+                self.lose_place(now, after, "replaced")
+                return
+            if after.status is MemberStatus.REMOVED:
+                if self.stage is MEMBER:
+                    self.lose_place(now, after, change.entry.reason)
+                    return
+                view.me = after
+            elif after.status is MemberStatus.UNREACHABLE:
+                self.ballot.start(now)
+            elif after.incarnation > self._view.me.incarnation and self.stage is MEMBER:
+                view.say(now, with_status(self._view.me, self._view.me.status, after.incarnation + 1), "readmitted")
+                view.own_changes.clear()
+        if view.accused:
+            view.accused = False
+            if self.ballot.open:
+                self._contested = True
+            else:
+                view.detector.health.worse()
+                self._refute(now, "refuted")
+
+    def _refute(self, now: float, reason: str) -> None:
+        """Answers with a higher incarnation, which only the subject may do."""
+        if self._view.me.status is MemberStatus.REMOVED:
+            return
+        record = self._view.table.get(self._view.me.authority)
+        known = self._view.me.incarnation if record is None else max(record.incarnation, self._view.me.incarnation)
+        self._view.say(now, with_status(self._view.me, self._view.me.status, known + 1), reason)
+        self._view.own_changes.clear()
+
+    def hold_ballot(self, now: float) -> None:
+        """Unreachable by our own table: asks seeds and others, and refutes once they hear us (SPEC CL-7.3)."""
+        if not self.ballot.open:
+            return
+        others = self._view.peers()
+        if self.ballot.asks(now):
+            for authority in others:
+                self._view.detector.prober.urge(authority)
+        outcome = self.ballot.outcome(now, others, self._talk.seeds)
+        if not outcome:
+            return
+        self.ballot.stop()
+        record = self._view.table.get(self._view.me.authority)
+        unreachable = record is not None and record.status is MemberStatus.UNREACHABLE
+        if outcome == "isolated" and unreachable:
+            self.lose_place(now, self._view.me, "isolated")
+        elif unreachable or self._contested:
+            self._refute(now, f"heard by {outcome}")
+        self._contested = False
+
+    def judged(self, now: float, received: Received, verdict: ViewVerdict) -> None:
+        """A peer has no place for us in its view: settle whose view holds."""
+        if self.stage is MEMBER and self._talk.yields_to(now, received, verdict):
+            self.lose_place(now, verdict.member, "view refused", received.authority)
+
+    def doubt(self, now: float) -> None:
+        """This process did not run for a while and may have been removed: ask before anything is refuted."""
+        if self.stage is MEMBER and self._view.peers():
+            self.ballot.start(now)
+
+    def lose_place(self, now: float, record: Member, reason: str, towards: str = "") -> None:
+        """Others have removed us: stop what runs here, forget the table, join again as a new incarnation."""
+        if self.stage is LEAVING:
+            # We were on our way out; there is nothing to come back for.
+            self._outbox.add(StopActivations(reason, self._outbox.cause))
+            self._finish_leave()
+            return
+        view = self._view
+        others = tuple(member.authority for member in view.others())
+        gone = with_status(self._view.me, MemberStatus.REMOVED)
+        self._outbox.publish(SelfRemoved(member=gone, reason=reason))
+        self._outbox.add(StopActivations(reason, self._outbox.cause))
+        least = max(self._view.me.incarnation, record.incarnation) + 1
+        view.me = with_status(self._view.me, MemberStatus.JOINING, least)
+        view.reset(now)
+        self.ballot.stop()
+        self._anti_entropy.stop()
+        self._become(SEEKING)
+        contacts = (towards, *others) if towards else others
+        self.joiner.start(now, self._talk.seeds, contacts, again=True)
+        self.seek(now)
+
+    # Leaving.
+
+    def leave(self, now: float, hold_s: float) -> None:
+        """Begins to leave; work may drain for `hold_s` seconds."""
+        if self.stage in (NEW, SEEKING):
+            self._finish_leave()
+        elif self.stage is MEMBER:
+            self._become(LEAVING)
+            self.ballot.stop()
+            self._view.say(now, with_status(self._current(), MemberStatus.LEAVING), "left")
+            self._view.own_changes.clear()
+            self.leaver.start(now, hold_s)
+
+    def _current(self) -> Member:
+        """This node under an incarnation that no word of others outdoes."""
+        record = self._view.table.get(self._view.me.authority)
+        outdone = record is not None and record != self._view.me
+        if record is not None and outdone:
+            return with_status(self._view.me, self._view.me.status, record.incarnation + 1)
+        return self._view.me
+
+    def progress_leave(self, now: float) -> None:
+        """Goes on leaving, as far as others have been told."""
+        if self.stage is not LEAVING:
+            return
+        if self._view.engine.agrees(self._view.peers()):
+            self.leaver.told()
+        if self.leaver.may_remove(now):
+            if self._view.me.status is not MemberStatus.REMOVED:
+                current = self._current()
+                if current.incarnation != self._view.me.incarnation:
+                    self._refute(now, "left")
+                self._view.say(now, with_status(self._view.me, MemberStatus.REMOVED), "left")
+                self._view.own_changes.clear()
+            self.leaver.removing(now)
+        if self.leaver.may_go(now) or (self.leaver.phase == "telling" and not self._view.peers()):
+            self._finish_leave()
+
+    def _finish_leave(self) -> None:
+        self._become(LEFT)
+        self._view.detector.stop()
+        self._anti_entropy.stop()
+        self.leaver.gone()
+        self._outbox.add(Left(self._outbox.cause))
+
+    def _become(self, stage: Stage) -> None:
+        if stage not in STAGES[self.stage]:
+            raise IllegalTransition(f"a node cannot go from {self.stage} to {stage}", authority=self._view.me.authority)
+        self.stage = stage
+
+    def next_deadline(self) -> float | None:
+        """When one of the parts has something to do."""
+        if self.stage is SEEKING:
+            return self.joiner.next_deadline()
+        times = [at for at in (self.ballot.next_deadline(), self.leaver.next_deadline()) if at is not None]
+        return min(times) if times else None
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        assert self.stage in STAGES
+        self.joiner.check()
+        self.leaver.check()
+        if self.stage is MEMBER:
+            assert self._view.me.status is MemberStatus.UP

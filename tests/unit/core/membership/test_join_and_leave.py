@@ -1,0 +1,127 @@
+"""Finding a cluster, being admitted, leaving."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from inaho.config import MembershipConfig
+from inaho.core.membership.admission import Admit, Collisions, Welcome, examine
+from inaho.core.membership.join import Ask, Fail, Found, Joiner
+from inaho.core.membership.leave import Leaver
+from inaho.core.membership.removal import RemovalClock
+from inaho.core.membership.table import MembershipTable
+from inaho.core.messages import JoinRefused
+from inaho.errors import IllegalTransition
+from inaho.types import Member, MemberStatus
+
+CONFIG = MembershipConfig()
+
+
+def joiner_at(authority: str, *seeds: str, now: float = 0.0) -> Joiner:
+    joiner = Joiner(authority, CONFIG)
+    joiner.start(now, seeds)
+    return joiner
+
+
+def test_seeds_are_asked_in_turn_with_back_off() -> None:
+    joiner = joiner_at("z:1", "a:1", "b:1")
+    asked: list[tuple[float, str]] = []
+    while joiner.next_deadline() is not None:
+        now = joiner.next_deadline() or 0.0
+        act = joiner.poll(now)
+        joiner.check()
+        if isinstance(act, Ask):
+            asked.append((now, act.authority))
+        elif isinstance(act, Fail):
+            assert now == CONFIG.join_timeout_s
+            break
+    assert [authority for _, authority in asked[:4]] == ["a:1", "b:1", "a:1", "b:1"]
+    pauses = [round(later[0] - earlier[0], 3) for earlier, later in itertools.pairwise(asked)]
+    assert pauses[:6] == [0.1, 0.1, 0.2, 0.2, 0.4, 0.4]
+    assert max(pauses) == 0.8
+
+
+def test_who_founds_and_when() -> None:
+    assert isinstance(joiner_at("a:1").poll(0.0), Found)
+    assert isinstance(joiner_at("a:1", "a:1").poll(0.0), Found)
+    first = joiner_at("a:1", "a:1", "b:1")
+    assert first.poll(0.0) == Ask("b:1")
+    assert first.poll(0.0) is None
+    assert isinstance(first.poll(CONFIG.found_after_s), Found)
+    refused = joiner_at("a:1", "a:1", "b:1")
+    refused.poll(0.0)
+    refused.dial_failed(0.01, "b:1", "refused")
+    assert isinstance(refused.poll(0.01), Found)
+    second = joiner_at("b:1", "a:1", "b:1")
+    second.poll(0.0)
+    second.dial_failed(0.01, "a:1", "refused")
+    assert not isinstance(second.poll(1.0), Found)
+
+
+def test_a_final_refusal_ends_the_search_and_only_asked_contacts_count() -> None:
+    joiner = joiner_at("z:1", "a:1")
+    joiner.poll(0.0)
+    joiner.refused(0.0, "other:1", JoinRefused("x", "x", False))
+    assert not isinstance(joiner.poll(0.0), Fail)
+    assert joiner.awaits("a:1") and not joiner.awaits("other:1")
+    joiner.refused(0.0, "a:1", JoinRefused("authority_in_use", "taken", False))
+    assert joiner.poll(0.0) == Fail("authority_in_use", "taken")
+    with pytest.raises(IllegalTransition):
+        joiner.done()
+
+
+def test_admission() -> None:
+    table = MembershipTable("me", CONFIG)
+    up, joining = MemberStatus.UP, MemberStatus.JOINING
+    assert examine(table, Member("a:1", "x", 0, joining), 9, lambda _: False) == Admit(Member("a:1", "x", 1, joining))
+    table.author(0.0, Member("a:1", "x", 4, up))
+    assert examine(table, Member("a:1", "x", 0, joining), 9, lambda _: False) == Welcome(Member("a:1", "x", 4, up))
+    rival = Member("a:1", "y", 0, joining)
+    refusal = examine(table, rival, 9, lambda _: False)
+    assert isinstance(refusal, JoinRefused)
+    assert (refusal.code, refusal.retriable, refusal.authority_holder) == ("authority_collision", True, "x")
+    assert examine(table, rival, 9, lambda _: True) == Admit(Member("a:1", "y", 5, joining))
+    elsewhere = examine(table, Member("b:1", "x", 0, joining), 9, lambda _: False)
+    assert isinstance(elsewhere, JoinRefused) and elsewhere.code == "node_id_in_use" and not elsewhere.retriable
+    full = examine(table, Member("b:1", "z", 0, joining), 1, lambda _: False)
+    assert isinstance(full, JoinRefused) and full.code == "cluster_full"
+    table.author(0.0, Member("a:1", "x", 4, MemberStatus.UNREACHABLE))
+    assert isinstance(examine(table, rival, 9, lambda _: False), Admit)
+
+
+def test_collisions_are_bounded_and_reported_once() -> None:
+    collisions = Collisions(10.0, 2)
+    assert collisions.claim(0.0, "a", "x") == (True, False)
+    collisions.answered("a")
+    assert collisions.claim(1.0, "a", "x") == (False, True)
+    assert collisions.claim(11.0, "a", "x") == (True, False)
+    collisions.claim(11.0, "b", "x")
+    collisions.claim(11.0, "c", "x")
+    collisions.check()
+    assert collisions.claim(11.0, "a", "x") == (True, False)
+
+
+def test_a_leave_goes_step_by_step() -> None:
+    leaver = Leaver(1.0)
+    leaver.start(0.0, 5.0)
+    leaver.told()
+    assert not leaver.may_remove(1.0) and leaver.next_deadline() == 5.0
+    leaver.drained(2.0)
+    assert leaver.may_remove(2.0)
+    leaver.removing(2.0)
+    assert not leaver.may_go(2.5)
+    assert leaver.may_go(3.0)
+    leaver.gone()
+    with pytest.raises(IllegalTransition):
+        leaver.start(4.0, 0.0)
+
+
+def test_members_take_turns_to_remove() -> None:
+    clock = RemovalClock(5.0, 0.5)
+    clock.watch(0.0, "a", 0)
+    clock.watch(0.0, "b", 9)
+    assert clock.due(5.0) == ["a"]
+    assert clock.due(6.4) == [] and clock.due(6.5) == ["b"]
+    assert clock.next_deadline() is None

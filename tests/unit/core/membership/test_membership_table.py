@@ -1,0 +1,294 @@
+"""The merged table: any order, repetition, and loss that is repaired, end in the same table."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inaho.config import MembershipConfig
+from inaho.core.membership.block_list import BlockList
+from inaho.core.membership.delta import lacking
+from inaho.core.membership.member import FIRST, NEXT_INCARNATION, SAME_INCARNATION, advance
+from inaho.core.membership.precedence import join, precedence, stronger
+from inaho.core.membership.table import MembershipTable
+from inaho.core.membership.topology import TopologyPublisher, topology_hash
+from inaho.core.messages import BlockNotice, MembershipDelta
+from inaho.errors import IllegalTransition
+from inaho.types import Member, MemberStatus
+
+CONFIG = MembershipConfig()
+STATUSES = list(MemberStatus)
+
+members = st.builds(
+    Member,
+    authority=st.just("a:1"),
+    node_id=st.sampled_from(["n1", "n2"]),
+    incarnation=st.integers(0, 4),
+    status=st.sampled_from(STATUSES),
+    kinds=st.sampled_from([(), ("Cart",)]),
+    weight=st.sampled_from([1.0, 2.0]),
+)
+
+
+def up(authority: str, node_id: str = "", incarnation: int = 1, status: MemberStatus = MemberStatus.UP) -> Member:
+    return Member(authority, node_id or f"node-{authority}", incarnation, status)
+
+
+def exchange(left: MembershipTable, right: MembershipTable, now: float = 0.0) -> None:
+    """What gossip does while digests differ, and a whole table when they do not but contents do."""
+    for source, target in ((left, right), (right, left)):
+        lines = [msgspec.structs.replace(line) for line in source.snapshot(now).versions]
+        for want in lacking(target.digest(now), lines):
+            target.apply(now, source.delta(now, want.origin, want.version))
+    if left.content_hash() != right.content_hash() and left.digest(now) == right.digest(now):
+        right.merge(now, left.snapshot(now))
+        left.merge(now, right.snapshot(now))
+
+
+# Precedence.
+
+
+@given(members, members, members)
+def test_the_merge_is_a_semilattice(a: Member, b: Member, c: Member) -> None:
+    assert join(a, join(b, c)) == join(join(a, b), c)
+    assert join(a, b) == join(b, a)
+    assert join(a, a) == a
+    assert stronger(a, b) == (join(a, b) == a and a != b)
+
+
+def test_incarnation_first_then_severity() -> None:
+    ranked = [up("a:1", incarnation=1, status=status) for status in sorted(STATUSES)] + [up("a:1", incarnation=2)]
+    assert all(stronger(later, earlier) for earlier, later in itertools.pairwise(ranked))
+    assert sorted(ranked, key=precedence) == ranked
+
+
+# Transitions.
+
+
+@pytest.mark.parametrize("before", STATUSES)
+@pytest.mark.parametrize("after", STATUSES)
+@pytest.mark.parametrize("step", [-1, 0, 1])
+def test_only_what_the_tables_allow_is_said(before: MemberStatus, after: MemberStatus, step: int) -> None:
+    held = up("a:1", incarnation=5, status=before)
+    proposed = up("a:1", incarnation=5 + step, status=after)
+    allowed = {-1: (), 0: SAME_INCARNATION[before], 1: NEXT_INCARNATION[before]}[step]
+    if after in allowed:
+        assert advance(held, proposed) == proposed
+    else:
+        with pytest.raises(IllegalTransition):
+            advance(held, proposed)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_first_words(status: MemberStatus) -> None:
+    if status in FIRST:
+        advance(None, up("a:1", status=status))
+    else:
+        with pytest.raises(IllegalTransition):
+            advance(None, up("a:1", status=status))
+
+
+def test_nothing_follows_removal_in_one_incarnation() -> None:
+    assert SAME_INCARNATION[MemberStatus.REMOVED] == ()
+    assert all(later > status for status, after in SAME_INCARNATION.items() for later in after)
+
+
+def test_an_illegal_statement_changes_nothing() -> None:
+    table = MembershipTable("n", CONFIG)
+    table.author(0.0, up("a:1"))
+    before = (table.version, table.content_hash(), table.digest(0.0))
+    with pytest.raises(IllegalTransition):
+        table.author(0.0, up("a:1", incarnation=1, status=MemberStatus.JOINING))
+    assert before == (table.version, table.content_hash(), table.digest(0.0))
+    table.check()
+
+
+# Merging.
+
+statements = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(["a:1", "b:1", "c:1"]), st.sampled_from(STATUSES), st.booleans()),
+    max_size=14,
+)
+schedules = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3), st.integers(0, 9), st.booleans()), max_size=40
+)
+
+
+def write(tables: list[MembershipTable], script: list[tuple[int, str, MemberStatus, bool]]) -> list[MembershipDelta]:
+    """Every author says what its own table allows; each statement is a rumour of its own."""
+    rumours: list[MembershipDelta] = []
+    for author, authority, status, bump in script:
+        table = tables[author]
+        held = table.get(authority)
+        incarnation = 1 if held is None else held.incarnation + bump
+        covered = table.covered(table.node_id)
+        try:
+            table.author(0.0, up(authority, incarnation=incarnation, status=status))
+        except IllegalTransition:
+            continue
+        rumours.append(table.delta(0.0, table.node_id, covered))
+    return rumours
+
+
+@settings(max_examples=120, deadline=None)
+@given(statements, schedules, st.randoms(use_true_random=False))
+def test_any_order_repetition_and_repaired_loss_give_one_table(script, schedule, chance) -> None:  # type: ignore[no-untyped-def]
+    tables = [MembershipTable(f"origin-{index}", CONFIG) for index in range(4)]
+    rumours = write(tables, script)
+    versions = [table.version for table in tables]
+    for target, source, _, pick, pull in schedule:
+        if rumours:
+            # Whichever rumour, to whomever, again or never: those not picked are lost.
+            tables[target].apply(0.0, rumours[pick % len(rumours)])
+        if pull:
+            exchange(tables[target], tables[source])
+        assert tables[target].version >= versions[target]
+        versions[target] = tables[target].version
+        tables[target].check()
+    for _ in range(3):
+        for left in tables:
+            for right in chance.sample(tables, len(tables)):
+                exchange(left, right)
+    assert len({table.content_hash() for table in tables}) == 1
+    assert len({table.version for table in tables}) == 1
+    assert all(table.live == tables[0].live for table in tables)
+    assert all(table.digest(0.0) == tables[0].digest(0.0) for table in tables)
+
+
+@settings(max_examples=60, deadline=None)
+@given(statements)
+def test_a_snapshot_gives_a_joiner_the_same_table(script) -> None:  # type: ignore[no-untyped-def]
+    tables = [MembershipTable(f"origin-{index}", CONFIG) for index in range(4)]
+    write(tables, script)
+    joiner = MembershipTable("joiner", CONFIG)
+    joiner.merge(0.0, tables[0].snapshot(0.0))
+    joiner.check()
+    assert joiner.live == tables[0].live
+    assert joiner.content_hash() == tables[0].content_hash()
+    assert joiner.version == tables[0].version
+    again = joiner.merge(0.0, tables[0].snapshot(0.0))
+    assert not again.changes and not again.advanced
+
+
+def test_a_stale_delta_is_ignored_and_a_gap_is_reported() -> None:
+    source, target = MembershipTable("s", CONFIG), MembershipTable("t", CONFIG)
+    source.author(0.0, up("a:1"))
+    first = source.delta(0.0, "s", 0)
+    source.author(0.0, up("b:1"))
+    second = source.delta(0.0, "s", 1)
+    gap = target.apply(0.0, second)
+    assert [(missing.origin, missing.from_version, missing.to_version) for missing in gap.gaps] == [("s", 0, 1)]
+    assert not gap.changes and target.version == 0
+    assert len(target.apply(0.0, first).changes) == 1
+    assert len(target.apply(0.0, second).changes) == 1
+    assert not target.apply(0.0, first).changes
+    assert target.content_hash() == source.content_hash()
+
+
+def test_outdone_statements_leave_sparse_ranges() -> None:
+    table = MembershipTable("n", CONFIG)
+    table.author(0.0, up("a:1"))
+    for incarnation in range(2, 50):
+        table.author(0.0, up("a:1", incarnation=incarnation))
+    delta = table.delta(0.0, "n", 0)
+    assert (delta.from_version, delta.to_version, len(delta.entries)) == (0, 49, 1)
+
+
+def test_a_refused_statement_is_not_covered_and_fits_later() -> None:
+    source, target = MembershipTable("s", CONFIG), MembershipTable("t", CONFIG)
+    target.author(0.0, up("a:1", incarnation=1))
+    source.author(0.0, up("a:1", incarnation=1500))
+    delta = source.delta(0.0, "s", 0)
+    assert target.apply(0.0, delta).refused
+    assert target.covered("s") == 0
+    target.author(0.0, up("a:1", incarnation=900))
+    assert not target.apply(0.0, delta).refused
+    assert target.get("a:1") == source.get("a:1")
+
+
+def test_the_table_is_bounded() -> None:
+    table = MembershipTable("n", CONFIG.replace(members_max=2))
+    table.author(0.0, up("a:1"))
+    table.author(0.0, up("b:1"))
+    with pytest.raises(IllegalTransition):
+        table.author(0.0, up("c:1"))
+    other = MembershipTable("o", CONFIG)
+    other.author(0.0, up("c:1"))
+    assert table.apply(0.0, other.delta(0.0, "o", 0)).refused
+    assert len(table) == 2
+
+
+def test_tombstones_fade_then_are_forgotten_and_the_version_never_falls() -> None:
+    config = CONFIG.replace(tombstone_s=100.0)
+    table, other = MembershipTable("n", config), MembershipTable("o", config)
+    table.author(0.0, up("a:1", "x"))
+    table.author(1.0, up("a:1", "x", status=MemberStatus.REMOVED))
+    version = table.version
+    assert table.removed("x", 1) and not table.removed("x", 2)
+    assert len(table.snapshot(40.0).entries) == 1
+    assert table.snapshot(60.0).entries == ()
+    assert table.next_deadline() == 101.0
+    table.expire(101.0)
+    assert table.get("a:1") is None
+    assert table.version == version
+    table.check()
+    other.merge(101.0, table.snapshot(101.0))
+    assert other.get("a:1") is None
+
+
+def test_a_forgotten_origin_does_not_lower_the_version_and_peers_catch_up() -> None:
+    config = CONFIG.replace(tombstone_s=10.0)
+    left, right = MembershipTable("l", config), MembershipTable("r", config)
+    gone = MembershipTable("x", config)
+    gone.author(0.0, up("a:1", "x"))
+    left.apply(0.0, gone.delta(0.0, "x", 0))
+    left.author(0.0, up("a:1", "x", status=MemberStatus.REMOVED))
+    version = left.version
+    left.expire(10.0)
+    assert left.version == version and "x" not in left.digest(10.0)
+    exchange(left, right, 10.0)
+    assert right.version < left.version
+    right.adopt_version(left.version)
+    assert right.version == left.version
+
+
+# Blocks and topology.
+
+
+@given(st.lists(st.builds(BlockNotice, st.sampled_from(["a", "b"]), st.integers(1, 3), st.booleans()), max_size=8))
+def test_block_lists_merge_in_any_order(notices: list[BlockNotice]) -> None:
+    left, right = BlockList(9), BlockList(9)
+    left.merge(notices)
+    right.merge(reversed(notices))
+    right.merge(notices)
+    assert left.notices == right.notices
+    assert left.version == right.version
+    left.check()
+
+
+def test_the_topology_hash_counts_what_ownership_depends_on() -> None:
+    a, b = up("a:1"), up("b:1")
+    base = topology_hash([a, b], ())
+    assert topology_hash([b, a], ()) == base
+    assert topology_hash([up("a:1", incarnation=9), b], ()) == base
+    assert topology_hash([a, b, up("c:1", status=MemberStatus.JOINING)], ()) == base
+    assert topology_hash([a], ()) == topology_hash([a, b], ("b:1",)) != base
+    assert topology_hash([a, msgspec.structs.replace(b, weight=2.0)], ()) != base
+    assert topology_hash([a, msgspec.structs.replace(b, kinds=("Cart",))], ()) != base
+
+
+def test_a_period_makes_one_snapshot_and_no_change_makes_none() -> None:
+    publisher = TopologyPublisher(0.05)
+    publisher.changed(1.0)
+    publisher.changed(1.04)
+    assert publisher.next_deadline() == 1.05
+    assert publisher.poll(1.04, 2, (up("a:1"),), ()) is None
+    assert publisher.poll(1.05, 2, (up("a:1"),), ()) is not None
+    publisher.changed(2.0)
+    assert publisher.poll(2.05, 3, (up("a:1"),), ()) is None
+    assert publisher.latest.version == 3
+    publisher.check()
