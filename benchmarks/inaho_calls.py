@@ -60,9 +60,7 @@ async def many(cluster: Cluster, options: Options) -> Figures:
 async def one(cluster: Cluster, options: Options) -> Figures:
     name = keys()[0]
     echo = cluster.grain(Echo, name).echo
-    per_second = await rate(
-        lambda number: echo(name, number), seconds=options.seconds, in_flight=options.in_flight
-    )
+    per_second = await rate(lambda number: echo(name, number), seconds=options.seconds, in_flight=options.in_flight)
     return {"one_per_second": per_second}
 
 
@@ -125,7 +123,7 @@ async def stall(cluster: Cluster, options: Options) -> Figures:
 async def first(cluster: Cluster, options: Options) -> Figures:
     """First calls, each of a new key, and what an activation leaves in the server.
 
-    Counted is all that stays there: the instance, its key, its entries in tables. Before and after, garbage is collected.
+    Counted is all that stays there: the instance, its key, its entries in tables. Garbage is collected first.
     """
     observer = cluster.grain(Observer, "observer")
 

@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -109,7 +109,7 @@ async def latency(call: Call, *, seconds: float) -> Figures:
 
 
 @contextmanager
-def served(*command: str) -> Iterator[str]:
+def served(*command: str) -> Generator[str, None, None]:
     """A Python process that prints one line when it is ready and ends when its standard input does. Gives the line."""
     process = subprocess.Popen([sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None

@@ -111,9 +111,12 @@ async def _concurrent(grain_of: Callable[[int], Echo], seconds: float, in_flight
             if perf_counter() >= until:
                 return
 
-    async with asyncio.TaskGroup() as group:
-        for first in range(in_flight):
-            group.create_task(caller(first))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for first in range(in_flight):
+                group.create_task(caller(first))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
     return {"in_flight": in_flight, "calls_per_s": round(done / (perf_counter() - started))}
 
 

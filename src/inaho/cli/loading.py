@@ -52,7 +52,8 @@ def _load(target: str) -> Iterable[type[Grain[Any]]]:
     value: Any = module
     for name in attribute.split("."):
         value = _attribute(target, value, name)
-    classes = list(value) if isinstance(value, list | tuple) else [value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    listed: Any = value
+    classes: list[Any] = [*listed] if isinstance(value, list | tuple) else [value]
     if not classes:
         raise InvalidConfig(f"{target}: the list is empty")
     for cls in classes:
@@ -104,7 +105,7 @@ def _defined_in(module: ModuleType) -> list[type[Grain[Any]]]:
     return classes
 
 
-def _grains(holder: Any) -> list[type[Grain[Any]]]:
+def _grains(holder: object) -> list[type[Grain[Any]]]:
     """Grain classes among the public attributes, in the order of the source."""
     return [
         value

@@ -3,9 +3,6 @@
 Without any configuration the plan makes everything up: free ports on loopback, seeds that are the nodes themselves, a
 random secret. As soon as the user configures authority or seeds (file or environment), nothing is made up any more,
 and what is missing is named (SPEC CL-8.4): a cluster on guessed addresses is not the one that was described.
-
-Free ports are reserved, not looked up: the plan holds a bound socket for each until the run is over. A port that was
-only looked up may be taken by another run before the node binds it.
 """
 
 from __future__ import annotations
@@ -14,7 +11,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -24,11 +20,12 @@ from typing import Any, Final, Self
 import msgspec
 
 from inaho.authority import Authority, parse_authority
+from inaho.cli.ports import Reservation
 from inaho.cli.settings import load_settings, where_to_give
 from inaho.config import ClusterConfig, Group
 from inaho.errors import InvalidConfig
 
-__all__ = ["Plan", "Reservation", "make_plan", "settings_as_toml"]
+__all__ = ["Plan", "make_plan", "settings_as_toml"]
 
 AUTHORITY_DEFAULT: Final = "127.0.0.1:0"
 MADE_UP: Final = {"profile": "local", "membership": {"found_after_s": 0.1, "join_retry_s": 0.05}}
@@ -36,54 +33,6 @@ MADE_UP: Final = {"profile": "local", "membership": {"found_after_s": 0.1, "join
 not look long for an older cluster."""
 
 SAMPLE: Final = "inaho.cli.sample:Counter"
-
-
-class Reservation:
-    """Ports that nobody else is given while this object is open.
-
-    On Linux a bound socket that does not listen keeps the port from being handed out and lets a node bind it
-    explicitly, since both set SO_REUSEADDR. Elsewhere the port is let go at once, and the chance that another
-    process gets it in the next moments is left.
-
-    Args:
-        host: to bind.
-        count: how many ports.
-
-    Raises:
-        InvalidConfig: the host cannot be bound.
-    """
-
-    def __init__(self, host: str, count: int) -> None:
-        self._sockets: list[socket.socket] = []
-        self.authorities: list[str] = []
-        try:
-            for _ in range(count):
-                self._sockets.append(reserved := _bound(host))
-                self.authorities.append(str(Authority(host, reserved.getsockname()[1])))
-        except OSError as error:
-            self.close()
-            raise InvalidConfig(f"cannot bind a port of {host}: {error.strerror or error}") from error
-        if sys.platform != "linux":
-            self.close()
-
-    def close(self) -> None:
-        """Gives the ports back."""
-        for reserved in self._sockets:
-            reserved.close()
-        self._sockets.clear()
-
-
-def _bound(host: str) -> socket.socket:
-    found = sorted(socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM), key=lambda entry: entry[0] != socket.AF_INET)
-    family, *_, address = found[0]
-    reserved = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind(address)
-    except OSError:
-        reserved.close()
-        raise
-    return reserved
 
 
 class Plan:
@@ -164,8 +113,8 @@ def make_plan(
     environ = os.environ if environ is None else environ
     has_file = config is not None or bool(environ.get("INAHO_CONFIG"))
     configured = has_file or "INAHO_AUTHORITY" in environ or "INAHO_SEEDS" in environ
-    if not configured and not any(_is_setting(name) for name in environ):
-        overrides |= MADE_UP
+    if not configured:
+        overrides |= {name: value for name, value in MADE_UP.items() if not _in_environment(name, environ)}
     settings = load_settings(config=config, environ=environ, authority=authority, seeds=seeds, **overrides)
     first = settings.authority or ("" if configured or authority is not None else AUTHORITY_DEFAULT)
     missing = [] if first else ["authority"]
@@ -222,6 +171,11 @@ def _fresh_folder(parent: Path | None) -> Path:
         raise InvalidConfig(f"--directory {parent} cannot be used: {error.strerror or error}") from error
 
 
+def _in_environment(name: str, environ: Mapping[str, str]) -> bool:
+    variable = f"INAHO_{name.upper()}"
+    return any(given == variable or given.startswith(f"{variable}__") for given in environ)
+
+
 def _is_setting(name: str) -> bool:
     return name.startswith("INAHO_") and not name.startswith("INAHO_TEST_")
 
@@ -246,7 +200,12 @@ def _toml_lines(group: Group, default: Group | None, secret_file: str) -> list[s
     lines: list[str] = []
     for name, value in msgspec.structs.asdict(group).items():
         if name == "secret":
-            lines += [f"secret = {{ file = {json.dumps(secret_file)} }}"] if value else []
+            lines += [f"secret = {{ file = {_toml_value(secret_file)} }}"] if value else []
         elif not isinstance(value, Group) and value is not None and value != getattr(default, name, None):
-            lines.append(f"{name} = {json.dumps(value)}")  # texts, numbers, flags and lists look alike in both
+            lines.append(f"{name} = {_toml_value(value)}")
     return lines
+
+
+def _toml_value(value: Any) -> str:
+    """Texts, numbers, flags and lists look alike in JSON and TOML, but for surrogate pairs and DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

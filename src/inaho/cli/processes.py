@@ -116,10 +116,10 @@ class NodeProcess:
             return said
         raise self._failure(said.get("error"))
 
-    def _failure(self, told: Any) -> InahoError:
-        if isinstance(told, dict) and "code" in told:
+    def _failure(self, told: dict[str, Any] | None) -> InahoError:
+        if told is not None:
             return error_from_code(
-                str(told["code"]), f"{self.name}: {told['reason']}", authority=str(told["authority"] or self.authority)
+                told["code"], f"{self.name}: {told['reason']}", authority=told["authority"] or self.authority
             )
         log = self.log_file.read_text("utf-8", "replace")[-LOG_CHARACTERS_SHOWN:].strip()
         return ShuttingDown(f"{self.name} ended before it was ready: {log or 'it said nothing'}")
@@ -167,7 +167,6 @@ class NodeProcess:
 
 def _decoded(line: bytes) -> dict[str, Any]:
     try:
-        said = msgspec.json.decode(line)
+        return msgspec.json.decode(line, type=dict[str, Any])
     except msgspec.DecodeError:  # a grain's module may print what it likes
         return {}
-    return said if isinstance(said, dict) else {}

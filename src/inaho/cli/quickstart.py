@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from inaho.cli.client import MEMBER_COLUMNS, member_rows
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output, describe_error
@@ -22,6 +22,7 @@ from inaho.cli.record import CallRecord, NodeRecord, Record, Survival
 from inaho.cli.report import write_report
 from inaho.cli.sample import Counter, Place
 from inaho.cli.serving import describe_member
+from inaho.config import ClusterConfig
 from inaho.core.identity.pid import format_pid
 from inaho.errors import InahoError, RemoteError, Timeout
 from inaho.runtime.cluster import Cluster, connect
@@ -57,8 +58,9 @@ async def run_quickstart(output: Output, plan: Plan, *, keep: bool = False) -> i
         run.record.error = describe_error(error)
         output.note(f"error [{error.code}]: {error}")
     except asyncio.CancelledError as error:
-        run.record.error = {"code": "interrupted", "reason": "the run was interrupted"}
-        interrupted = error
+        if not run.kept:  # else it is how the command is meant to end
+            run.record.error = {"code": "interrupted", "reason": "the run was interrupted"}
+            interrupted = error
     finally:
         await run.stop()
     run.record.ok = run.record.error is None and run.record.succeeded()
@@ -66,9 +68,9 @@ async def run_quickstart(output: Output, plan: Plan, *, keep: bool = False) -> i
     output.text(f"report: {run.record.report}")
     if output.as_json:
         output.document(run.record)
-    if interrupted is not None and not (keep and run.record.survival is not None):
+    if interrupted is not None:
         raise interrupted
-    return EXIT_OK if run.record.ok or (interrupted is not None and run.record.succeeded()) else EXIT_FAILED
+    return EXIT_OK if run.record.ok else EXIT_FAILED
 
 
 class Quickstart:
@@ -80,6 +82,7 @@ class Quickstart:
 
     Attributes:
         record: what has happened so far.
+        kept: all steps are done, and the cluster runs on until the command is interrupted.
     """
 
     def __init__(self, output: Output, plan: Plan) -> None:
@@ -89,6 +92,7 @@ class Quickstart:
             cluster=plan.settings.name,
             seeds=plan.settings.seeds,
         )
+        self.kept = False
         self._output = output
         self._plan = plan
         self._nodes: list[NodeProcess] = []
@@ -132,14 +136,14 @@ class Quickstart:
         return node
 
     @asynccontextmanager
-    async def _clients(self) -> AsyncIterator[list[Cluster]]:
+    async def _clients(self) -> AsyncGenerator[list[Cluster]]:
         """A client for each node, so that each node's own view is seen."""
         async with AsyncExitStack() as stack:
             nodes = range(len(self._plan.authorities))
             joinings = [connect(config=self._client_settings(index)) for index in nodes]
             yield [await stack.enter_async_context(joining) for joining in joinings]
 
-    def _client_settings(self, index: int) -> Any:
+    def _client_settings(self, index: int) -> ClusterConfig:
         return self._plan.settings.replace(seeds=(self._plan.authorities[index],))
 
     async def _show_members(self, clients: list[Cluster]) -> None:
@@ -159,19 +163,21 @@ class Quickstart:
 
     async def _sample_grains(self, client: Cluster) -> list[str]:
         """One key for each node, found by asking grains where they live."""
-        keys: dict[str, str] = {}
+        places: dict[str, tuple[str, Place]] = {}
         for number in range(1, KEYS_TRIED_MAX + 1):
             key = f"counter-{number}"
             place = await client.grain(Counter, key).place()
-            if place.authority in keys:
-                continue
-            keys[place.authority] = key
+            places.setdefault(place.authority, (key, place))
+            if len(places) == len(self._nodes):
+                break
+        else:
+            raise RemoteError(f"{KEYS_TRIED_MAX} grains live on {', '.join(places)} only")
+        found = [places[node.authority] for node in self._nodes]
+        for key, place in found:
             pid = format_pid(Pid(place.authority, place.node_id, ClusterIdentity("Counter", key)), self.record.cluster)
             self.record.pids.append(pid)
             self._output.text(f"sample grain: {pid}")
-            if len(keys) == len(self._nodes):
-                return [keys[node.authority] for node in self._nodes]
-        raise RemoteError(f"{KEYS_TRIED_MAX} grains live on {', '.join(keys)} only")
+        return [key for key, _ in found]
 
     async def _calls_from_here(self, clients: list[Cluster], keys: list[str]) -> None:
         """Through each node's client to a grain of the next node."""
@@ -257,6 +263,7 @@ class Quickstart:
         index = next(index for index, node in enumerate(self._nodes) if not node.running)
         node = await self._start_node(index, f"node-{index + 1}-again")
         await node.wait_ready(START_TIMEOUT_S)
+        self.kept = True
         self._output.text(f"{node.name} is up. The cluster runs until Ctrl-C; its settings: {self._plan.config_file}")
         await asyncio.Event().wait()
 

@@ -92,12 +92,12 @@ class Record(msgspec.Struct, kw_only=True):
     cluster: str
     seeds: tuple[str, ...]
     members_up_s: float | None = None
-    nodes: list[NodeRecord] = msgspec.field(default_factory=list)
-    members: list[dict[str, Any]] = msgspec.field(default_factory=list)
-    pids: list[str] = msgspec.field(default_factory=list)
-    calls: list[CallRecord] = msgspec.field(default_factory=list)
+    nodes: list[NodeRecord] = []
+    members: list[dict[str, Any]] = []
+    pids: list[str] = []
+    calls: list[CallRecord] = []
     survival: Survival | None = None
-    stopped: list[int] = msgspec.field(default_factory=list)
+    stopped: list[int] = []
     error: dict[str, Any] | None = None
 
     def succeeded(self) -> bool:

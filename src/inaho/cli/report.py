@@ -16,7 +16,7 @@ from inaho.authority import parse_authority
 from inaho.cli.plan import Plan
 from inaho.cli.record import Record
 
-__all__ = ["write_report"]
+__all__ = ["repeated_command", "write_report"]
 
 
 def write_report(plan: Plan, record: Record) -> None:
@@ -68,8 +68,24 @@ def _repeat(plan: Plan, record: Record) -> list[str]:
     lines += [
         f"       {_line(plan.client_command('call', 'Counter', last_key, method))}" for method in ("value", "place")
     ]
-    lines += ["", "The whole run again, on fresh ports and in a fresh folder:", ""]
-    return [*lines, f"       {_line([sys.executable, '-m', 'inaho.cli', 'quickstart'])}"]
+    lines += ["", "The whole run again, in a fresh folder and, unless ports were given, on fresh ports:", ""]
+    return [*lines, f"       {_line(repeated_command(sys.argv))}"]
+
+
+def repeated_command(argv: list[str]) -> list[str]:
+    """The command that this process is running, with the secret left out of it.
+
+    Args:
+        argv: of the process, the program first.
+    """
+    command = [sys.executable, "-m", "inaho.cli"]
+    secret_follows = False
+    for argument in argv[1:]:
+        name, equals, _ = argument.partition("=")
+        hidden = "***" if secret_follows else f"{name}=***" if name == "--secret" and equals else argument
+        command.append(hidden)
+        secret_follows = argument == "--secret"
+    return command
 
 
 def _clean_up(plan: Plan) -> list[str]:

@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -151,15 +151,19 @@ def _write_at_once(path: Path, document: dict[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def _stopped_by(stop: asyncio.Event, stop_on_eof: bool) -> AsyncIterator[None]:
-    """Sets `stop` at the first signal, and cancels the command at the second."""
+async def _stopped_by(stop: asyncio.Event, stop_on_eof: bool) -> AsyncGenerator[None]:
+    """Sets `stop` at the first signal or the end of input, and cancels the command at the second signal."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     standard_input = sys.stdin.fileno() if stop_on_eof else -1
 
+    signalled = False
+
     def asked() -> None:
-        if stop.is_set() and task is not None:
+        nonlocal signalled
+        if signalled and task is not None:
             task.cancel()
+        signalled = True
         stop.set()
 
     def read() -> None:

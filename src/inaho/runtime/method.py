@@ -38,6 +38,12 @@ class MethodOptions:
         self.timeout_s = timeout_s
 
 
+def _is_required(parameter: inspect.Parameter) -> bool:
+    """Whether every caller must give it."""
+    starred = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    return parameter.default is parameter.empty and not starred
+
+
 class GrainMethod:
     """One method of one kind.
 
@@ -67,15 +73,13 @@ class GrainMethod:
         self.idempotent = options is not None and (options.idempotent or options.read_only)
         self.timeout_s = options.timeout_s if options is not None else None
         signature = inspect.signature(function)
-        self.signature = str(signature.replace(parameters=list(signature.parameters.values())[1:]))
         self.parameters = list(signature.parameters.values())[1:]
-        self.arity = len(self.parameters)
-        self.required = sum(
-            1
-            for parameter in self.parameters
-            if parameter.default is parameter.empty
-            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        resolved = [p.replace(annotation=hints.get(p.name, p.empty)) for p in self.parameters]
+        self.signature = str(
+            signature.replace(parameters=resolved, return_annotation=hints.get("return", signature.empty))
         )
+        self.arity = len(self.parameters)
+        self.required = sum(map(_is_required, self.parameters))
         self._types = [self._type_of(parameter, hints) for parameter in self.parameters]
         self.plain = [plain_types(kind) for kind in self._types]
         self.result = self._result_type(function, hints)
@@ -99,6 +103,7 @@ class GrainMethod:
             function = scope["untyped"]
             function.__name__ = name
             known = _untyped[kind, name, arity, stream] = cls(kind, function, None, {})
+            known.signature = ""  # it promises nothing, so a mismatch is the caller's mistake and not the release's
         return known
 
     def _type_of(self, parameter: inspect.Parameter, hints: dict[str, Any]) -> Any:
@@ -162,7 +167,7 @@ class GrainMethod:
         """
         known = self._decoders.get(arity)
         if known is None:
-            least = max((index + 1 for index, p in enumerate(self.parameters) if p.default is p.empty), default=0)
+            least = max((index + 1 for index, p in enumerate(self.parameters) if _is_required(p)), default=0)
             if not least <= arity <= self.arity:
                 raise SchemaMismatch(
                     f"the caller sends {arity} arguments, while {self.kind}.{self.name}{self.signature} takes "
@@ -171,6 +176,17 @@ class GrainMethod:
                 )
             known = self._decoders[arity] = decoder(tuple[(str, *self._types[:arity])])  # type: ignore[misc]
         return known
+
+    def complete(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Arguments of a call by name, in the order of the parameters, with the defaults of those left out.
+
+        Raises:
+            SchemaMismatch: there are too many or too few.
+        """
+        self.arguments_decoder(len(arguments))
+        rest = self.parameters[len(arguments) :]
+        starred: dict[Any, Any] = {inspect.Parameter.VAR_POSITIONAL: (), inspect.Parameter.VAR_KEYWORD: {}}
+        return (*arguments, *(starred.get(parameter.kind, parameter.default) for parameter in rest))
 
     def copy_arguments(self, arguments: tuple[Any, ...], key: str) -> tuple[Any, ...]:
         """Arguments as a callee on another node would get them: validated, and shared with nobody.

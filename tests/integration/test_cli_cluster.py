@@ -1,0 +1,312 @@
+"""`inaho up`, `members`, `call` and `bench` as a user runs them: real processes on loopback.
+
+Every process is a child of this one and is ended through its own handle; nodes also watch their standard input, so
+that a test run which is killed leaves none behind.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import msgspec
+import pytest
+
+import inaho
+
+COMMAND = [sys.executable, "-m", "inaho.cli"]
+SECRET = "of-the-tests"
+WAIT_S = 20.0
+
+SHOP = dedent("""
+    from collections.abc import AsyncIterator
+    from inaho import Grain, GrainError
+
+    class OutOfStock(GrainError):
+        pass
+
+    class Shop(Grain):
+        async def order(self, sku: str, n: int = 1, *, gift: bool = False) -> dict[str, str | int]:
+            return {"key": self.key, "sku": sku, "n": n, "gift": gift}
+
+        async def fail(self, how: str) -> None:
+            raise OutOfStock("no rice") if how == "own" else ValueError("no such thing")
+
+        async def letters(self, text: str) -> AsyncIterator[str]:
+            for letter in text:
+                yield letter
+
+        async def broken(self) -> AsyncIterator[int]:
+            yield 1
+            raise ValueError("broken off")
+""")
+
+
+def environment() -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("INAHO_")}
+    return {**clean, "PYTHONPATH": str(Path(inaho.__path__[0]).parent)}
+
+
+def run(*arguments: str, within_s: float = WAIT_S) -> tuple[int, list[Any], str]:
+    """Exit code, the JSON documents on standard output, and standard error."""
+    done = subprocess.run(
+        [*COMMAND, arguments[0], "--json", *arguments[1:]],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=within_s,
+        check=False,
+    )
+    return done.returncode, [msgspec.json.decode(line) for line in done.stdout.splitlines()], done.stderr.decode()
+
+
+class Node:
+    """An `inaho up` and what its ready line said."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self.ready = msgspec.json.decode(process.stdout.readline() or b'{"event":"ended"}')
+        self.authority: str = self.ready.get("authority", "")
+
+    def rest(self) -> list[Any]:
+        """What it wrote after its ready line; waits for its end."""
+        out, _ = self.process.communicate(timeout=WAIT_S)
+        return [msgspec.json.decode(line) for line in out.splitlines()]
+
+
+@contextmanager
+def node(folder: Path, *arguments: str, target: str = "inaho_cli_test_store:Shop") -> Iterator[Node]:
+    (folder / "inaho_cli_test_store.py").write_text(SHOP)
+    with subprocess.Popen(
+        [*COMMAND, "up", target, "--authority", "127.0.0.1:0", "--stop-on-eof", "--json", *arguments],
+        env={**environment(), "INAHO_PROFILE": "local", "INAHO_STORAGE__BUSY_TIMEOUT_S": "5"},
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        try:
+            yield Node(process)
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """One node for all tests that only call it."""
+    with node(tmp_path_factory.mktemp("shop"), "--secret", SECRET, "--storage", "memory") as started:
+        assert started.ready["event"] == "ready"
+        yield started
+
+
+def client(shop: Node, *arguments: str) -> tuple[int, list[Any], str]:
+    return run(arguments[0], "--seeds", shop.authority, "--secret", SECRET, *arguments[1:])
+
+
+def free_port() -> str:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+# A cluster.
+
+
+def test_members_join_are_shown_and_leave_at_sigterm(tmp_path: Path):
+    secret_file = tmp_path / "secret"
+    secret_file.write_text(SECRET)
+    ready_file = tmp_path / "ready.json"
+    options = ("--secret-file", str(secret_file), "--storage", "memory", "--name", "shops")
+    with (
+        node(tmp_path, *options) as first,
+        node(tmp_path, *options, "--seeds", first.authority, "--ready-file", str(ready_file)) as second,
+    ):
+        assert msgspec.json.decode(ready_file.read_bytes()) == second.ready
+        assert second.ready["pid"] == second.process.pid
+        code, (shown,), _ = run("members", "--seeds", second.authority, *options[:2], "--name", "shops")
+        assert (code, shown["cluster"]) == (0, "shops")
+        assert [(member["authority"], member["status"], member["kinds"]) for member in shown["members"]] == [
+            (authority, "up", ["Shop"]) for authority in sorted([first.authority, second.authority])
+        ]
+        second.process.terminate()
+        assert second.rest()[-1] == {"event": "left", "authority": second.authority}
+        assert second.process.returncode == 0
+        assert not ready_file.exists()
+        first.process.send_signal(signal.SIGINT)
+        seen = [(event["event"], event["authority"]) for event in first.rest() if "authority" in event]
+        assert ("MemberUp", second.authority) in seen
+        assert ("MemberLeaving", second.authority) in seen or ("MemberRemoved", second.authority) in seen
+        assert seen[-1] == ("left", first.authority)
+
+
+def test_a_node_leaves_when_its_parent_is_gone(tmp_path: Path):
+    with node(tmp_path, "--storage", "memory") as started:
+        assert started.process.stdin is not None
+        started.process.stdin.close()
+        started.process.stdin = None
+        assert started.rest()[-1]["event"] == "left"
+        assert started.process.returncode == 0
+
+
+def test_a_node_that_finds_no_seed_can_be_stopped(tmp_path: Path):
+    log = tmp_path / "log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [
+                *COMMAND,
+                "up",
+                "inaho.cli.sample",
+                "--authority",
+                "127.0.0.1:0",
+                "--seeds",
+                free_port(),
+                "--log-level=debug",
+            ],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        try:
+            until = time.monotonic() + WAIT_S
+            while b"dialling" not in log.read_bytes():  # it is looking for its seed
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            process.terminate()
+            assert process.wait(WAIT_S) == 0
+        finally:
+            process.kill()
+            process.wait()
+    assert b"stopped before it had joined" in log.read_bytes()
+
+
+# Calls.
+
+
+def test_arguments_are_json_or_text_and_defaults_hold(shop: Node):
+    code, (answer,), _ = client(shop, "call", "Shop", "alice", "order", "apple", "2")
+    assert (code, answer) == (0, {"result": {"key": "alice", "sku": "apple", "n": 2, "gift": False}})
+    code, (answer,), _ = client(shop, "call", "Shop", "alice", "order", "apple")
+    assert answer["result"]["n"] == 1
+    code, (answer,), _ = client(shop, "call", "Shop", "alice", "order", "--", "apple", "-2")
+    assert answer["result"]["n"] == -2
+
+
+@pytest.mark.parametrize("explicit", [[], ["--stream"]])
+def test_a_stream_is_found_out_and_written_line_by_line(shop: Node, explicit: list[str]):
+    code, items, _ = client(shop, "call", "Shop", "alice", "letters", "rice", *explicit)
+    assert (code, items) == (0, [{"item": letter} for letter in "rice"])
+
+
+def test_people_get_text_and_tables(shop: Node):
+    seeds = ("--seeds", shop.authority, "--secret", SECRET)
+
+    def plain(*arguments: str) -> str:
+        done = subprocess.run(
+            [*COMMAND, *arguments, *seeds],
+            env=environment(),
+            capture_output=True,
+            timeout=WAIT_S,
+            check=True,
+            text=True,
+        )
+        return done.stdout
+
+    assert plain("call", "Shop", "alice", "letters", "ab") == "a\nb\n"
+    assert msgspec.json.decode(plain("call", "Shop", "alice", "order", "apple"))["sku"] == "apple"
+    table = plain("members")
+    assert all(wanted in table for wanted in (shop.authority, shop.ready["node_id"], "up", "Shop"))
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "told"),
+    [
+        (["Nonsense", "k", "order"], "no_such_kind", "hosted are: Shop"),
+        (["Shop", "k", "ordr"], "no_such_method", "it has: broken, fail, letters, order"),
+        (["Shop", "k", "order"], "schema_mismatch", "sends 0 arguments"),
+        (["Shop", "k", "letters", "a", "b"], "schema_mismatch", "sends 2 arguments"),
+        (["Shop", "k", "order", "apple", "two"], "invalid_arguments", "Expected `int`, got `str`"),
+        (["Shop", "", "order", "apple"], None, "key"),
+    ],
+    ids=["kind", "method", "too few", "too many for a stream", "type", "key"],
+)
+def test_a_call_that_cannot_be_served_says_why(shop: Node, call: list[str], code: str | None, told: str):
+    status, (answer,), errors = client(shop, "call", *call)
+    assert status == 1
+    assert code is None or answer["error"]["code"] == code
+    assert told in answer["error"]["reason"]
+    assert told in errors
+    assert answer["error"]["maybe_executed"] is False
+
+
+def test_an_exception_of_the_grain_arrives_with_type_text_and_place(shop: Node):
+    for how, type_name, message in (("own", "OutOfStock", "no rice"), ("other", "ValueError", "no such thing")):
+        status, (answer,), _ = client(shop, "call", "Shop", "k", "fail", how)
+        assert (status, answer["error"]["code"]) == (1, "remote_error")
+        assert type_name in answer["error"]["reason"]
+        assert message in answer["error"]["reason"]
+        assert "inaho_cli_test_store.py" in answer["error"]["remote_traceback"]
+
+
+def test_a_stream_that_breaks_off_gives_what_came_before(shop: Node):
+    status, (first, last), _ = client(shop, "call", "Shop", "k", "broken")
+    assert (status, first) == (1, {"item": 1})
+    assert "broken off" in last["error"]["reason"]
+
+
+# Who is not let in, and where nobody is.
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--secret", "wrong"], "authentication_failed"),
+        ([], "authentication_failed"),
+        (["--secret", SECRET, "--name", "other"], "wrong_cluster"),
+    ],
+    ids=["wrong secret", "no secret", "wrong name"],
+)
+def test_a_stranger_is_refused_as_client_and_as_member(shop: Node, options: list[str], code: str):
+    for command in (["members"], ["up", "inaho.cli.sample", "--authority", "127.0.0.1:0", "--storage", "memory"]):
+        status, (answer,), _ = run(*command, "--seeds", shop.authority, *options)
+        assert (status, answer["error"]["code"]) == (1, code), answer
+
+
+def test_a_dead_seed_is_given_up_in_time_and_a_living_one_beside_it_is_enough(shop: Node):
+    dead = free_port()
+    started = time.monotonic()
+    status, (answer,), _ = run("members", "--seeds", dead, "--connect-timeout", "0.3")
+    assert (status, answer["error"]["code"]) == (1, "topology_unavailable")
+    assert dead in answer["error"]["reason"]
+    assert time.monotonic() - started < 5
+    status, (answer,), _ = client(shop, "members", "--seeds", f"{dead},{shop.authority}")
+    assert (status, len(answer["members"])) == (0, 1)
+
+
+def test_a_port_in_use_is_told(shop: Node):
+    status, (answer,), _ = run("up", "inaho.cli.sample", "--authority", shop.authority, "--storage", "memory")
+    assert (status, answer["error"]["code"], answer["error"]["authority"]) == (1, "authority_in_use", shop.authority)
+
+
+def test_nothing_but_loopback_is_bound_without_authentication():
+    status, (answer,), _ = run("up", "inaho.cli.sample", "--authority", "192.0.2.1:0", "--storage", "memory")
+    assert (status, answer["error"]["code"]) == (2, "invalid_config")
+    assert "secret" in answer["error"]["reason"]
+
+
+def test_bench_measures_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    status, (figures,), _ = run("bench", "--seconds", "0.05", "--in-flight", "8")
+    assert status == 0
+    assert 0 < figures["sequential"]["p50_us"] <= figures["sequential"]["p99_us"]
+    assert figures["one_grain"]["calls_per_s"] > figures["sequential"]["calls_per_s"] / 4
+    assert figures["many_grains"]["grains"] == 1000
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,96 @@
+"""What goes to standard output and to standard error, and the exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+import typer
+
+from inaho.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Output, describe_error
+from inaho.cli.running import run_command
+from inaho.errors import InahoError, InvalidConfig, InvalidGrain, NoSuchKind, RemoteError, SerializationFailed, Timeout
+
+
+def exit_code(output: Output, command: Any) -> int:
+    with pytest.raises(typer.Exit) as ended:
+        run_command(output, command)
+    return ended.value.exit_code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidConfig("no"), EXIT_USAGE),
+        (InvalidGrain("no"), EXIT_USAGE),
+        (NoSuchKind("no"), EXIT_FAILED),
+        (Timeout("no"), EXIT_FAILED),
+    ],
+)
+def test_a_failure_ends_the_command_with_code_and_reason(
+    capsys: pytest.CaptureFixture[str], error: InahoError, code: int
+):
+    async def command() -> int:
+        raise error
+
+    assert exit_code(Output(as_json=True), command) == code
+    written = capsys.readouterr()
+    assert msgspec.json.decode(written.out) == {"error": describe_error(error)}
+    assert f"error [{error.code}]: no" in written.err
+    assert exit_code(Output(as_json=False), command) == code
+    assert capsys.readouterr().out == ""
+
+
+def test_the_commands_own_exit_code_is_passed_on():
+    async def command() -> int:
+        return 1
+
+    assert exit_code(Output(as_json=False), command) == 1
+
+
+def test_a_cancelled_command_is_interrupted(capsys: pytest.CaptureFixture[str]):
+    async def command() -> int:
+        raise asyncio.CancelledError
+
+    assert exit_code(Output(as_json=True), command) == EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_an_error_is_described_with_all_that_a_caller_asks():
+    described = describe_error(Timeout("late", identity="K/k", authority="h:1"))
+    assert described == {
+        "code": "timeout",
+        "reason": "late",
+        "identity": "K/k",
+        "authority": "h:1",
+        "maybe_executed": True,
+        "advice": Timeout.advice,
+    }
+    remote = describe_error(RemoteError(type_name="ValueError", message="bad", remote_traceback="Traceback"))
+    assert (remote["type_name"], remote["remote_traceback"]) == ("ValueError", "Traceback")
+
+
+def test_values_are_text_or_json_for_people_and_one_line_of_json_for_programs(capsys: pytest.CaptureFixture[str]):
+    Output(as_json=False).value("plain", name="result")
+    Output(as_json=False).value({"a": [1, 2]}, name="result")
+    Output(as_json=False).value(None, name="result")
+    assert capsys.readouterr().out == 'plain\n{\n  "a": [\n    1,\n    2\n  ]\n}\nnull\n'
+    Output(as_json=True).value({"a": [1, 2]}, name="result")
+    assert capsys.readouterr().out == '{"result":{"a":[1,2]}}\n'
+
+
+def test_what_json_cannot_express_is_a_failure_and_not_a_traceback():
+    with pytest.raises(SerializationFailed, match="cannot be written as JSON") as failed:
+        Output(as_json=True).document("a lone surrogate: \ud800")
+    assert failed.value.maybe_executed, "the call had its answer"
+
+
+def test_tables_and_text_are_for_people(capsys: pytest.CaptureFixture[str]):
+    for as_json in (True, False):
+        output = Output(as_json=as_json)
+        output.table("things", ("name", "colour"), [("[red]brick[/red]", "x" * 100)])
+        output.text("done")
+        written = capsys.readouterr().out
+        assert ("[red]brick[/red]" in written and "x" * 100 in written and "done" in written) is not as_json

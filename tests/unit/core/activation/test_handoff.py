@@ -1,0 +1,59 @@
+"""Pulled hand-off: whom to ask, until when."""
+
+from __future__ import annotations
+
+import pytest
+
+from inaho.core.activation.handoff import HandOff, LastOwner
+
+A, B = LastOwner("10.0.0.1:7700", "aa"), LastOwner("10.0.0.2:7700", "bb")
+
+
+def test_nobody_is_asked_where_nothing_moved():
+    handoff = HandOff(8)
+    assert not handoff
+    assert handoff.last_owner("Cart", 3) is None
+
+
+def test_the_last_owner_is_asked_until_it_says_that_it_has_drained():
+    handoff = HandOff(8)
+    handoff.gained("Cart", 3, A)
+    handoff.gained("Cart", 4, A)
+    handoff.gained("Order", 3, B)
+    assert handoff.last_owner("Cart", 3) == A
+    assert handoff.drained("Cart", [3, 5], "aa") == 1
+    assert handoff.last_owner("Cart", 3) is None
+    assert (handoff.last_owner("Cart", 4), handoff.last_owner("Order", 3)) == (A, B)
+    handoff.check()
+
+
+def test_a_node_drains_only_for_itself():
+    handoff = HandOff(8)
+    handoff.gained("Cart", 3, A)
+    assert handoff.drained("Cart", [3], "bb") == 0
+    assert handoff.last_owner("Cart", 3) == A
+
+
+def test_a_partition_that_moves_twice_is_asked_for_at_the_first():
+    handoff = HandOff(8)
+    handoff.gained("Cart", 3, A)
+    handoff.gained("Cart", 3, B)
+    assert handoff.last_owner("Cart", 3) == A
+
+
+def test_what_a_departed_node_had_is_free():
+    handoff = HandOff(8)
+    handoff.gained("Cart", 3, A)
+    handoff.gained("Cart", 4, B)
+    assert handoff.retain(["bb"]) == 1
+    assert handoff.last_owner("Cart", 3) is None
+    assert handoff.last_owner("Cart", 4) == B
+    handoff.lost("Cart", 4)
+    assert not handoff
+    handoff.check()
+
+
+@pytest.mark.parametrize("partition", [-1, 8])
+def test_a_partition_out_of_range_is_refused(partition: int):
+    with pytest.raises(ValueError, match="not below 8"):
+        HandOff(8).gained("Cart", partition, A)
