@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -22,6 +23,9 @@ KEYS = 1_000
 """Grains or actors that calls are spread over."""
 
 IN_FLIGHT = 64
+
+KEEP_APART = "INAHO_BENCH_KEEP_APART"
+"""In the environment: caller and callee get a core each."""
 
 READY_TIMEOUT_S = 10.0
 """How long a served process may take to end when its standard input closes."""
@@ -108,6 +112,21 @@ async def latency(call: Call, *, seconds: float) -> Figures:
     return {"sequential_p50_us": percentile(taken, 0.5) * 1e6, "sequential_p99_us": percentile(taken, 0.99) * 1e6}
 
 
+def keep_apart(process_id: int) -> None:
+    """Gives this process one core and the other process another, when the environment has `KEEP_APART`.
+
+    Left to itself the scheduler sometimes puts both on one core, which changes the limit and the rest by different
+    factors. Not the default: pinned processes suffer more from whatever else runs, the limit most of all, so that its
+    ratios flatter.
+    """
+    if KEEP_APART not in os.environ or not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        os.sched_setaffinity(process_id, cores[1:2])
+        os.sched_setaffinity(0, cores[:1])
+
+
 @contextmanager
 def served(*command: str) -> Generator[str, None, None]:
     """A Python process that prints one line when it is ready and ends when its standard input does. Gives the line."""
@@ -118,6 +137,7 @@ def served(*command: str) -> Generator[str, None, None]:
         line = process.stdout.readline().strip()
         if not line:
             raise RuntimeError(f"{Path(command[0]).name} ended before it was ready")
+        keep_apart(process.pid)
         yield line
     finally:
         process.stdin.close()

@@ -6,6 +6,7 @@
 Every round measures all subjects one after another, each in processes of its own, so that a machine that changes speed
 changes it for all. The table has medians over the rounds and, as the figure that counts, the ratio to the limit of the
 same round. Missed targets are said and do not fail the run, unless `--strict` is given: a shared machine is no judge.
+`--apart` gives caller and callee a core each, to tell what a change brings apart from where the processes ran.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from measuring import KEEP_APART
 from peers.environments import NotInstalled, ensure
 from peers.ray_calls import NOT_PERMITTED
 from targets import ONCE, ROWS, Result, Round, as_table, judge, spread_of
@@ -129,6 +131,7 @@ class Run:
         return {
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
+            "apart": KEEP_APART in os.environ,
             "machine": {
                 "python": platform.python_version(),
                 "system": platform.platform(),
@@ -164,6 +167,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one short round: tells that it runs, not how fast")
     parser.add_argument("--strict", action="store_true", help="status 1 when a target is missed or was not measured")
     parser.add_argument("--json", type=Path, default=HERE / "results.json", metavar="FILE", help="where to write all")
+    parser.add_argument("--apart", action="store_true", help="pin caller and callee to a core each; not for targets")
     options = parser.parse_args(arguments)
     if options.rounds < 0:
         parser.error("--rounds must be 1 or more")
@@ -173,6 +177,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     started = time.monotonic()
+    if options.apart:
+        os.environ[KEEP_APART] = "1"
     run = Run(options)
     run.prepare_peers()
     try:

@@ -13,6 +13,7 @@ from inaho.actor import Actor, ActorRef, ActorSystem, PoisonPill, Props, Termina
 from inaho.config import (
     ActivationConfig,
     ClusterConfig,
+    DeliveryConfig,
     DetectionConfig,
     GossipConfig,
     MembershipConfig,
@@ -37,6 +38,7 @@ from inaho.errors import (
     NoSuchMethod,
     Overloaded,
     OwnershipChanged,
+    Quarantined,
     RemoteError,
     SchemaMismatch,
     SerializationFailed,
@@ -54,6 +56,7 @@ from inaho.runtime.grain import CallContext, Grain, method
 from inaho.storage import MemoryStorage, SqliteStorage, Storage
 from inaho.types import ClusterIdentity, Member, MemberStatus, Pid, Struct, TopologySnapshot
 from inaho.wire.exceptions import GrainError, register_exception
+from inaho.wire.letters import register_message
 
 __version__ = "0.1.0"
 
@@ -71,6 +74,7 @@ __all__ = [
     "ClusterConfig",
     "ClusterExtension",
     "ClusterIdentity",
+    "DeliveryConfig",
     "DetectionConfig",
     "FrameTooLarge",
     "GossipConfig",
@@ -92,6 +96,7 @@ __all__ = [
     "Pid",
     "PoisonPill",
     "Props",
+    "Quarantined",
     "RemoteError",
     "RpcConfig",
     "SchemaMismatch",
@@ -117,4 +122,5 @@ __all__ = [
     "load_config",
     "method",
     "register_exception",
+    "register_message",
 ]

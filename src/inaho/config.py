@@ -340,7 +340,8 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
         data_dir: folder for files of this node (state in SQLite by default).
         weight: see `Member.weight`.
         roles: see `Member.roles`.
-        membership, gossip, detection, transport, delivery, rpc, activation, storage: groups of settings, each documented above.
+        membership, gossip, detection, transport, delivery, rpc, activation, storage: groups of settings, each
+            documented above.
     """
 
     authority: str = ""

@@ -27,6 +27,7 @@ class StopReason(enum.StrEnum):
     ESCALATED = "escalated"  # a failure in its subtree reached the root
     PARENT = "parent"  # its parent stopped or was restarted
     SHUTDOWN = "shutdown"  # the actor system stopped
+    NODE_REMOVED = "node_removed"  # it lived on another node, which is no member any more
     KILLED = "killed"  # it did not stop in time and was cancelled
     ANSWERED = "answered"  # of the temporary reference of an ask: the ask is over
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from inaho.core.inputs import Connected
 from inaho.errors import InahoError, Overloaded, ShuttingDown
-from inaho.events import ConnectionRefused
+from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
 from inaho.runtime.handshake_protocol import HandshakeGate, accept_factory
 from inaho.runtime.incoming import Incoming
 from inaho.types import TopologySnapshot
@@ -36,6 +36,7 @@ class Acceptor:
         self.turns_expired = 0
         self._node = node
         self._listener: Listener | None = None
+        self._empty: asyncio.Future[None] | None = None
         self._gate = HandshakeGate(node.config.transport.handshakes_pending_max)
 
     async def listen(self, authority: str) -> str:
@@ -62,8 +63,11 @@ class Acceptor:
             raise Overloaded(
                 f"{len(self.connections)} connections are open (transport.connections_max)", authority=node.authority
             )
+        node.associations.accepted(peer)
         connection = Incoming(peer, node.config.transport, node.loop, node)
+        connection.mail = node.remoting.inbox(connection)
         self.connections[connection] = None
+        node.publish(ConnectionOpened(authority=peer.authority, node_id=peer.node_id))
         if peer.role == "client":
             node.loop.call_soon(self._push_first, connection)
         elif node.driver is not None:
@@ -83,8 +87,16 @@ class Acceptor:
 
     def closed(self, connection: Incoming) -> None:
         """A connection is gone."""
-        if self.connections.pop(connection, self) is None and connection.peer.role == "member":
-            self._node.peer_gone(connection.peer.authority, connection.peer.node_id, connection.closed)
+        if self.connections.pop(connection, self) is not None:
+            return
+        if not self.connections and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
+        peer, reason = connection.peer, connection.closed
+        if connection.violation:
+            self._node.associations.violated(peer, connection.violation)
+        self._node.publish(ConnectionClosed(authority=peer.authority, node_id=peer.node_id, reason=reason))
+        if peer.role == "member":
+            self._node.peer_gone(peer.authority, peer.node_id, reason)
 
     def expire(self, now: float) -> None:
         """Interrupts what has passed its deadline."""
@@ -101,6 +113,15 @@ class Acceptor:
         """Closes the listener."""
         if self._listener is not None:
             self._listener.close()
+
+    async def farewell(self, error: InahoError, within_s: float) -> None:
+        """Asks all callers to go elsewhere, and answers what is on its way until they have closed."""
+        if not self.connections:
+            return
+        self._empty = self._node.loop.create_future()
+        for connection in self.connections:
+            connection.announce(error)
+        await asyncio.wait((self._empty,), timeout=within_s)
 
     def close_connections(self, error: InahoError) -> None:
         """Says goodbye to all peers."""

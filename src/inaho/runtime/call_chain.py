@@ -7,12 +7,18 @@ instead of waiting for ever. Turns are numbered on the node where they run, when
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
+from inaho.config import RpcConfig
 from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import CallCycle
 from inaho.runtime.turn import Turn
 from inaho.wire.frames import ChainLink
 
 __all__ = ["CallChains"]
+
+SHOWN: Final = 5
+"""Links of a chain that is too long that its error names."""
 
 
 class CallChains:
@@ -20,11 +26,35 @@ class CallChains:
 
     Args:
         node_id: gives the id under which links name this node.
+
+    Attributes:
+        depth_max: most turns that may wait for one; the node's `rpc.call_chain_max`.
     """
 
     def __init__(self, node_id: Callable[[], str]) -> None:
+        self.depth_max = RpcConfig().call_chain_max
         self._node_id = node_id
         self._numbers = 0
+
+    def extend(self, turn: Turn, caller: Turn) -> None:
+        """`turn` is called by `caller`, which waits for it. Raises as `check_depth`."""
+        if caller.depth >= self.depth_max:
+            self.check_depth(caller, f"{turn.method.kind}.{turn.method.name}")
+        turn.caller = caller
+        turn.depth = caller.depth + 1
+
+    def check_depth(self, caller: Turn, method: str) -> None:
+        """Refuses a call made by `caller` that would make its chain too long.
+
+        Raises:
+            CallCycle: grains call ever new grains and wait for them.
+        """
+        if caller.depth >= self.depth_max:
+            names = [f"{link.kind}/{link.key}" for link in self.of(caller)[-SHOWN:]]
+            raise CallCycle(
+                f"more than {self.depth_max} turns wait for each other (rpc.call_chain_max), the last of them "
+                f"{' -> '.join(names)} ({method})"
+            )
 
     def of(self, turn: Turn | None) -> tuple[ChainLink, ...]:
         """All turns that wait for a call made by `turn`, itself included, outermost first."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from inaho.actor import ActorSystem
+from inaho.actor import ActorRef, ActorSystem
 from inaho.authority import parse_authority
 from inaho.config import ClusterConfig, TlsConfig
 from inaho.core.identity.identity import validate_key, validate_kind
@@ -21,11 +21,13 @@ from inaho.runtime.method import GrainMethod
 from inaho.runtime.ref import make_reference
 from inaho.runtime.turn import CURRENT, Scope
 from inaho.storage import MemoryStorage, SqliteStorage, Storage
-from inaho.types import Member
+from inaho.types import Member, Pid
 
 if TYPE_CHECKING:
+    from inaho.core.delivery.authority import Association
     from inaho.runtime.clock import Entropy
     from inaho.runtime.node import Node
+    from inaho.runtime.remoting import DeliveryCounts
     from inaho.runtime.transport import Transport
 
 __all__ = ["Cluster", "Joining", "connect", "deadline", "join", "open_storage_of"]
@@ -103,6 +105,8 @@ class Cluster:
         if timeout is not None and not timeout > 0:
             raise InvalidArguments(f"timeout must be above 0 seconds, not {timeout}")
         host = self._node.hosts.get(described.name)
+        if host is not None and host.kind.cls is Grain:
+            host.kind = described  # until now it was only called by name
         if host is None or host.kind is not described:
             host = self._node.add_kind(described, hosted=False)
         reference: G = make_reference(host, key, timeout_s=timeout, retry=retry)
@@ -115,7 +119,7 @@ class Cluster:
             NoSuchKind, NoSuchMethod, SchemaMismatch: as told by the node that hosts it.
             InahoError: as any call.
         """
-        reference, described = self._by_name(kind, key, method, len(arguments), timeout, stream=False)
+        reference, described, arguments = self._by_name(kind, key, method, arguments, timeout, stream=False)
         from inaho.runtime.ref import invoke
 
         return await invoke(reference, described, arguments, plain=False)
@@ -124,27 +128,28 @@ class Cluster:
         self, kind: str, key: str, method: str, *arguments: Any, timeout: float | None = None
     ) -> AsyncIterator[Any]:
         """As `call`, for a method that is a stream."""
-        reference, described = self._by_name(kind, key, method, len(arguments), timeout, stream=True)
+        reference, described, arguments = self._by_name(kind, key, method, arguments, timeout, stream=True)
         from inaho.runtime.ref import invoke_stream
 
         return invoke_stream(reference, described, arguments, plain=False)
 
     def _by_name(
-        self, kind: str, key: str, method: str, arity: int, timeout: float | None, *, stream: bool
-    ) -> tuple[Any, GrainMethod]:
+        self, kind: str, key: str, method: str, arguments: tuple[Any, ...], timeout: float | None, *, stream: bool
+    ) -> tuple[Any, GrainMethod, tuple[Any, ...]]:
+        """Reference, method and arguments. Where the class is hosted, the call may run here and is checked here."""
         validate_kind(kind)
         validate_key(key)
         host = self._node.hosts.get(kind)
         if host is None:
             host = self._node.add_kind(GrainKind.unknown(kind), hosted=False)
-        if host.kind.cls is not Grain:  # the class is here: its own method knows the types
-            known = host.kind.methods.get(method)
-            if known is not None and known.arity == arity and known.stream == stream:
-                return make_reference(host, key, timeout_s=timeout, retry=True), known
-        return (
-            make_reference(host, key, timeout_s=timeout, retry=True),
-            GrainMethod.untyped(kind, method, arity, stream=stream),
-        )
+        reference = make_reference(host, key, timeout_s=timeout, retry=True)
+        if host.hosted:
+            known = host.kind.find(method, stream=stream)
+            return reference, known, known.complete(arguments)
+        declared = host.kind.methods.get(method)
+        if declared is not None and declared.arity == len(arguments) and declared.stream == stream:
+            return reference, declared, arguments  # the class is here: its own method knows the types
+        return reference, GrainMethod.untyped(kind, method, len(arguments), stream=stream), arguments
 
     @overload
     def events(self, *, capacity: int = ...) -> AsyncIterator[Event]: ...
@@ -162,6 +167,55 @@ class Cluster:
         with self._system.events.subscribe(*(types or (Event,)), capacity=capacity) as subscription:
             async for event in subscription:
                 yield event
+
+    def actor(self, where: Pid | str) -> ActorRef:
+        """A reference to an actor of an actor system of the cluster, for `tell`, `ask` and `watch` (SPEC CL-2).
+
+        Costs no message; the actor need not exist. Messages to it arrive in the order sent while its node is
+        connected, and wait in a bounded queue while it is not. They must be builtin values, or of classes that are
+        registered with `inaho.register_message` on both sides. Pass Pids in messages, not references.
+
+        Args:
+            where: its Pid, or its canonical path, `inaho://cluster@host:port/user/name`. Without `#node_id` behind it
+                the path means the process that lives there now.
+
+        Raises:
+            InvalidPid: it is malformed or names another cluster.
+            Unreachable: the node is no member, is unreachable, or was restarted since.
+            Quarantined: nothing is sent to the node.
+        """
+        return self._node.remoting.actor(where)
+
+    def pid(self, ref: ActorRef) -> Pid:
+        """The Pid by which other nodes reach that actor.
+
+        Raises:
+            InvalidPid: this is a client, which nobody can reach, or the actor's path is too long for a Pid.
+        """
+        return self._node.remoting.pid(ref)
+
+    async def room(self, ref: ActorRef) -> None:
+        """Waits until messages to that actor's node will not fill its queue, for senders that are faster than it.
+
+        Returns at once for an actor of this node, whose mailbox has its own policy.
+        """
+        await self._node.remoting.room(ref)
+
+    def delivery_counts(self) -> DeliveryCounts:
+        """What became of the messages that this node has sent and received."""
+        return self._node.remoting.counts()
+
+    def quarantine(self) -> tuple[Association, ...]:
+        """The authorities to which nothing is sent and from which nothing is accepted, sorted, each with its reason."""
+        return self._node.associations.quarantined()
+
+    def release(self, authority: str) -> None:
+        """Ends a quarantine at once (SPEC CL-4.4).
+
+        Raises:
+            IllegalTransition: that authority is not quarantined.
+        """
+        self._node.associations.release(authority)
 
     async def leave(self) -> None:
         """Hands over what runs here and leaves the cluster; `close` is still needed. Harmless when repeated."""

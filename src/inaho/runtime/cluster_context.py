@@ -11,8 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from inaho.core.rpc.retry import RetryPolicy, may_retry
-from inaho.core.rpc.turns import TurnQueue
-from inaho.errors import InahoError, Timeout
+from inaho.errors import InahoError, Quarantined, Timeout
 from inaho.events import CallFailed
 from inaho.runtime.outgoing import STREAM_TIMEOUT_S, Outgoing
 from inaho.runtime.ref import Reference, run_here
@@ -45,6 +44,7 @@ class ClusterContext:
         self._pids = node.pid_cache
         self._connections = node.peers.connections
         rpc = node.config.rpc
+        node.runner.chains.depth_max = rpc.call_chain_max
         self._policy = RetryPolicy(attempts=rpc.retry_attempts, base_s=rpc.retry_base_s, max_s=rpc.retry_max_s)
 
     def connection_for(self, kind: str, key: str) -> Outgoing | None:
@@ -110,6 +110,8 @@ class ClusterContext:
         node = self._node
         kind, key = reference._inaho_host.name, reference._inaho_key
         retriable = reference._inaho_retry and may_retry(error, method.idempotent)
+        if isinstance(error, Quarantined):  # it lasts longer than a call, so its caller hears at once (SPEC CL-4.2)
+            retriable = False
         if retriable and error.maybe_executed and attempt >= self._policy.attempts:
             retriable = False
         now = node.loop.time()
@@ -143,7 +145,9 @@ class ClusterContext:
                 for event in self._pids.put(pid, self._node.now):
                     self._node.publish(event)
                 return result
-            grain = host.activations.get(key) or host.activate(key)
+            grain = host.activations.get(key)
+            if grain is None:
+                grain = host.activate(key)
         return await self._here(grain, method, method.copy_arguments(arguments, key), scope, deadline)
 
     async def _reach(self, kind: str, key: str, deadline: float) -> Outgoing | None:
@@ -203,7 +207,9 @@ class ClusterContext:
         turn = None if scope is None else scope.turn
         if turn is None:
             return (0, b"") if deadline_ms is None else pack_fields(deadline_ms, (), "")
-        return pack_fields(deadline_ms, self._node.runner.chains.of(turn), turn.trace)
+        chains = self._node.runner.chains
+        chains.check_depth(turn, f"{method.kind}.{method.name}")
+        return pack_fields(deadline_ms, chains.of(turn), turn.trace)
 
     # On this node.
 
@@ -213,8 +219,8 @@ class ClusterContext:
         """A call of an activation on this node that may be busy or coming up."""
         runner = self._node.runner
         turn = Turn(method, grain, arguments, None, 0, deadline)
-        if scope is not None:
-            turn.caller = scope.turn
+        if scope is not None and scope.turn is not None:
+            self._node.runner.chains.extend(turn, scope.turn)
         if grain._turn is None:
             grain._turn = turn
             return await run_here(turn)
@@ -226,12 +232,12 @@ class ClusterContext:
             async with limit:
                 result = await turn.future
         except asyncio.CancelledError:
-            self._abandon(turn, "caller")
+            runner.abandon(turn, "caller")
             raise
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            started = self._abandon(turn, "deadline")
+            started = runner.abandon(turn, "deadline")
             where = "while the method ran" if started else "in the queue"
             raise Timeout(
                 f"the deadline passed {where}", identity=str(turn.grain.identity), maybe_executed=started
@@ -239,15 +245,6 @@ class ClusterContext:
         if result.__class__ in method.plain_results:
             return result
         return method.copy_result(result, grain._key)
-
-    def _abandon(self, turn: Turn, why: str) -> bool:
-        """Nobody waits for the turn any more; tells whether it had begun."""
-        started = turn.task is not None
-        turn.cancel(why)
-        queue = turn.grain._turn
-        if not started and isinstance(queue, TurnQueue):
-            queue.withdraw(turn)
-        return started
 
     # Streams.
 
@@ -287,10 +284,12 @@ class ClusterContext:
                 flags, fields = self._fields(scope, deadline, self._node.loop.time(), method)
                 connection.open_stream(method, key, arguments, receiver, deadline, flags, fields)
                 return
-            grain = host.activations.get(key) or host.activate(key)
+            grain = host.activations.get(key)
+            if grain is None:
+                grain = host.activate(key)
         turn = Turn(method, grain, method.copy_arguments(arguments, key), None, 0, deadline)
-        if scope is not None:
-            turn.caller = scope.turn
+        if scope is not None and scope.turn is not None:
+            self._node.runner.chains.extend(turn, scope.turn)
         producer = StreamProducer(turn, _Here(receiver, turn), self._node.config.rpc, self._node.loop)
         receiver.attach(producer.consumed, lambda: turn.cancel("caller"))
         host.run_stream(producer, done=lambda: None)

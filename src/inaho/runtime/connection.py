@@ -26,6 +26,14 @@ __all__ = ["Connection"]
 _decode_goodbye = decoder(Goodbye)
 REASON_CHARS_MAX: Final = 500
 
+FLUSH_PARTS: Final = 32
+"""A write leaves when so many parts (headers and bodies) have been collected, or when the loop turns.
+
+Were it only when the loop turns, a caller with 64 calls in flight and its callee would wait for each other's whole
+batches and never work at the same time: with 16 frames per write they do, for nearly twice the calls per second
+(docs/decisions/0003-writes-in-slices.md).
+"""
+
 
 class Connection(asyncio.Protocol):
     """Framing, coalesced writes and flow control; subclasses handle the frames.
@@ -52,6 +60,9 @@ class Connection(asyncio.Protocol):
         """A batch is being handled, and what it sends leaves at its end."""
         self._room: asyncio.Future[None] | None = None
         self._goodbye: InahoError | None = None
+        self._cut_off: asyncio.TimerHandle | None = None
+        self.violation = ""
+        """What the peer did that no correct node does."""
 
     # What subclasses do.
 
@@ -106,6 +117,7 @@ class Connection(asyncio.Protocol):
         """The peer sent what no correct node sends: it is told, and nothing more of it is read."""
         self._rest = b""
         self._corked = False
+        self.violation = f"{error.code}: {error.reason}"
         error.authority = error.authority or self.peer.authority
         self.close(error)
 
@@ -119,8 +131,13 @@ class Connection(asyncio.Protocol):
         self._room = None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._cut_off is not None:
+            self._cut_off.cancel()
+            self._cut_off = None
         if self.closed:
             reason = self.closed
+        elif self._goodbye is not None:
+            reason = f"closed by the peer: {self._goodbye.code}: {self._goodbye.reason}"
         elif isinstance(exc, ConnectionResetError | BrokenPipeError | TimeoutError):
             reason = "reset"
         else:
@@ -163,7 +180,7 @@ class Connection(asyncio.Protocol):
         return int(waiting) + sum(map(len, self._out))
 
     def close(self, error: InahoError | None = None) -> None:
-        """Says goodbye and closes; what was sent before still leaves.
+        """Says goodbye and closes; what was sent before still leaves, if the peer reads it in time.
 
         Args:
             error: what the peer did wrong; told to it, and to whoever waits for this connection.
@@ -171,13 +188,19 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         self._goodbye = error
-        reason = "closed" if error is None else f"{error.code}: {error.reason}"
-        code = "" if error is None else error.code
-        self.send(frame(GOODBYE, encode(Goodbye(code, reason[:REASON_CHARS_MAX]))), b"")
+        self.announce(error)
         self.flush()
-        self.closed = reason
+        self.closed = "closed" if error is None else f"{error.code}: {error.reason}"
         if self._transport is not None:
             self._transport.close()
+            self._cut_off = self._loop.call_later(self._config.goodbye_timeout_s, self._transport.abort)
+
+    def announce(self, error: InahoError | None) -> None:
+        """Says goodbye without closing: the peer sends nothing new, and closes when it has its answers."""
+        if not self.closed:
+            reason = "closed" if error is None else f"{error.code}: {error.reason}"
+            body = encode(Goodbye("" if error is None else error.code, reason[:REASON_CHARS_MAX]))
+            self.send(frame(GOODBYE, body), b"")
 
     def abort(self, reason: str) -> None:
         """Closes at once; what was not sent is lost."""

@@ -66,9 +66,11 @@ class Driver:
         """One step of the machine."""
         if self._stopped:
             return
-        for effect in self.control.step(self._node.loop.time(), given):
-            self._carry_out(effect)
-        self._arm()
+        try:
+            for effect in self.control.step(self._node.loop.time(), given):
+                self._carry_out(effect)
+        finally:
+            self._arm()  # a step that failed must not be the last one
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -96,9 +98,8 @@ class Driver:
                     self.joined.set_result(None)
             case JoinFailed():
                 if not self.joined.done():
-                    self.joined.set_exception(
-                        error_from_code(effect.code, effect.reason, authority=node.authority)
-                    )
+                    reason = f"{effect.reason}{self._seed_failures()}"
+                    self.joined.set_exception(error_from_code(effect.code, reason, authority=node.authority))
             case Left():
                 if not self.left.done():
                     self.left.set_result(None)
@@ -106,6 +107,12 @@ class Driver:
                 node.stop_activations(effect.reason)
             case CloseConnection():
                 node.close_connection(effect.authority, effect.reason)
+
+    def _seed_failures(self) -> str:
+        """What is wrong with each seed that could not be dialled, for the person who listed them."""
+        failures = self._node.peers.last_failures
+        told = [f"{seed}: {failures.get(seed, 'it did not admit this node')}" for seed in self._node.config.seeds]
+        return f" ({'; '.join(told)})" if told else ""
 
     def stop(self) -> None:
         """No more steps."""

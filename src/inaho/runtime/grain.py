@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, overload
 
 from inaho.core.rpc.turns import TurnQueue
-from inaho.errors import InvalidGrain
+from inaho.errors import InvalidGrain, NoSuchMethod, SchemaMismatch
 from inaho.runtime.method import GrainMethod, MethodOptions
 from inaho.runtime.turn import CURRENT, Turn
 from inaho.types import ClusterIdentity, Epoch
@@ -120,7 +120,22 @@ class GrainKind:
                 hints = typing.get_type_hints(function, scope, include_extras=True)
             except (NameError, TypeError, AttributeError, SyntaxError) as error:
                 raise InvalidGrain(f"the annotations of {self.name}.{name} cannot be read: {error}") from error
-            self.methods[name] = GrainMethod(self.name, function, getattr(function, _OPTIONS, None), hints)
+            self.methods[name] = GrainMethod(self.name, name, function, getattr(function, _OPTIONS, None), hints)
+
+    def find(self, name: str, *, stream: bool) -> GrainMethod:
+        """The method of that name.
+
+        Raises:
+            NoSuchMethod: there is none; the reason lists what there is.
+            SchemaMismatch: it is a stream and the caller does not expect one, or the other way round.
+        """
+        found = self.methods.get(name)
+        if found is None:
+            known = ", ".join(self.methods)
+            raise NoSuchMethod(f"{self.name} has no method {name!r} here; it has: {known}", identity=self.name)
+        if found.stream != stream:
+            raise SchemaMismatch(f"{self.name}.{name} is a stream on one side only", identity=self.name)
+        return found
 
     def new_state(self) -> Any:
         """State of an identity that was never saved."""
@@ -136,15 +151,17 @@ def _make_state(state_type: Any, kind: str) -> Any:
         ) from error
 
 
-def _state_type(cls: type[Any]) -> Any:
-    """S of `Grain[S]`, looked for along the inheritance; None where there is none."""
-    for base in cls.__mro__:
-        for generic in getattr(base, "__orig_bases__", ()):
-            origin = typing.get_origin(generic)
-            if isinstance(origin, type) and issubclass(origin, Grain):
-                (state,) = typing.get_args(generic)[:1] or (None,)
-                if state is not None and state is not type(None) and not isinstance(state, typing.TypeVar):
-                    return state
+def _state_type(cls: type[Any], given: tuple[Any, ...] = ()) -> Any:
+    """S of `Grain[S]`, followed through generic bases; None where there is none. `given`: arguments of `cls` itself."""
+    known = dict(zip(getattr(cls, "__parameters__", ()), given, strict=False))
+    for base in vars(cls).get("__orig_bases__", cls.__bases__):
+        origin = typing.get_origin(base) or base
+        if not isinstance(origin, type) or not issubclass(origin, Grain):
+            continue
+        arguments = tuple(known.get(a, a) if isinstance(a, typing.TypeVar) else a for a in typing.get_args(base))
+        state = next(iter(arguments), None) if origin is Grain else _state_type(origin, arguments)
+        if state is not None and state is not type(None) and not isinstance(state, typing.TypeVar):
+            return state
     return None
 
 
@@ -169,6 +186,19 @@ def _interface(cls: type[Any]) -> list[tuple[str, Callable[..., Any]]]:
             else:
                 found.pop(name, None)
     return sorted(found.items())
+
+
+def _names_around(module: str) -> dict[str, Any]:
+    """Local names where a class statement of `module` is being run, for annotations that are only text.
+
+    Between here and there may lie a metaclass and the user's own `__init_subclass__`: those are passed over.
+    """
+    frame = sys._getframe(2)
+    while frame.f_code.co_name in ("__new__", "__init_subclass__") or frame.f_globals.get("__name__") != module:
+        if frame.f_back is None:
+            return {}
+        frame = frame.f_back
+    return dict(frame.f_locals)
 
 
 class CallContext:
@@ -244,9 +274,8 @@ class Grain(Generic[S]):
         super().__init_subclass__(**options)
         if idle_ttl_s is not None and idle_ttl_s < 0:
             raise InvalidGrain(f"{cls.__name__}: idle_ttl_s must be 0 or more, not {idle_ttl_s}")
-        local_names = dict(sys._getframe(1).f_locals)
         kind = GrainKind(cls, name or cls.__name__, reentrant=reentrant, idle_ttl_s=idle_ttl_s)
-        kind.read(local_names)
+        kind.read(_names_around(cls.__module__))
         cls.inaho_kind = kind
 
     @property

@@ -38,32 +38,46 @@ class Home:
         deadline = node.loop.time() + config.join_timeout_s
         pause_s = config.join_retry_s
         while True:
-            refusals = await self._ask_all()
+            refusals = await self._ask_all(deadline)
             if node.topology is not None:
                 return
             if node.loop.time() + pause_s >= deadline:
-                raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s} s: {'; '.join(refusals)}")
+                said = "; ".join(f"{authority}: {reason}" for authority, reason in refusals.items())
+                raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s} s: {said}")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, config.join_retry_s * 8)
 
-    async def _ask_all(self) -> list[str]:
-        """Asks the seeds in turn; what went wrong with each until one told a topology."""
-        node = self._node
-        refusals: list[str] = []
-        for authority in self._candidates():
-            try:
-                await node.peers.connect(authority, "")
-            except InahoError as error:
-                if error.code in FINAL_CODES:
-                    raise
-                refusals.append(f"{authority}: {error.reason}")
-                continue
-            if node.topology is None:
-                await node.wait_for_topology(node.config.transport.handshake_timeout_s)
-            if node.topology is not None:
-                return refusals
-            refusals.append(f"{authority}: sent no topology")
+    async def _ask_all(self, deadline: float) -> dict[str, str]:
+        """Asks all seeds at once, so that a silent one delays nobody; what went wrong with each, unless one answers."""
+        loop = self._node.loop
+        asked = {loop.create_task(self._ask(authority)): authority for authority in self._candidates()}
+        refusals = dict.fromkeys(asked.values(), "no answer yet")
+        try:
+            while asked and self._node.topology is None:
+                left_s = max(deadline - loop.time(), 0.0)
+                done, _ = await asyncio.wait(asked, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    break
+                for task in done:
+                    refusals[asked.pop(task)] = task.result()
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
         return refusals
+
+    async def _ask(self, authority: str) -> str:
+        """Asks one seed; why it told nothing. Raises what the others would refuse for, too."""
+        node = self._node
+        try:
+            await node.peers.connect(authority, "")
+        except InahoError as error:
+            if error.code in FINAL_CODES:
+                raise
+            return error.reason
+        if node.topology is None:
+            await node.wait_for_topology(node.config.transport.handshake_timeout_s)
+        return "it sent no topology"
 
     def keep(self) -> None:
         """Looks for another home when no connection is left."""

@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from inaho.errors import FrameTooLarge, InahoError, NoSuchKind, NoSuchMethod, ProtocolViolation, SchemaMismatch, Timeout
-from inaho.runtime.connection import Connection
+from inaho.errors import FrameTooLarge, InahoError, NoSuchKind, ProtocolViolation, Timeout
+from inaho.runtime.connection import FLUSH_PARTS, Connection
 from inaho.runtime.streams import StreamProducer
 from inaho.runtime.turn import Turn
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
@@ -30,6 +30,7 @@ from inaho.wire.frames import (
     HEADER_REST,
     ITEMS,
     REPLY,
+    TELL,
     TOPOLOGY,
     Definition,
     TopologyPush,
@@ -39,6 +40,7 @@ from inaho.wire.frames import (
 
 if TYPE_CHECKING:
     from inaho.config import TransportConfig
+    from inaho.runtime.inbox import Inbox
     from inaho.runtime.kind import KindHost
     from inaho.runtime.method import GrainMethod
     from inaho.runtime.node import Node
@@ -79,6 +81,8 @@ class Incoming(Connection):
         self.running: dict[int, Turn] = {}
         """Turns of this connection that have suspended or wait; deadlines and cancellation look here."""
         self.streams: dict[int, StreamProducer] = {}
+        self.mail: Inbox | None = None
+        """Where messages between actors go."""
         self._node = node
         self._defined: dict[int, Defined] = {}
         self._runner = node.runner
@@ -105,6 +109,10 @@ class Incoming(Connection):
                 self._runner.run(turn)
             else:
                 self._runner.submit(turn)
+        elif kind >= TELL:
+            if self.mail is None:
+                raise ProtocolViolation(f"frame type {kind} on a connection that takes no messages")
+            self.mail.on_frame(kind, correlation, body)
         elif kind == CONTROL:
             self._node.control_received(self.peer, body)
         elif kind == CANCEL:
@@ -126,6 +134,8 @@ class Incoming(Connection):
         super().data_received(data)
 
     def on_batch(self) -> None:
+        if self.mail is not None:
+            self.mail.batch_ended()
         self._corked = False
         self.flush()
 
@@ -151,6 +161,7 @@ class Incoming(Connection):
         turn = Turn(defined.method, grain, arguments[1:], self, correlation, deadline)
         if fields is not None:
             turn.chain = fields.chain
+            turn.depth = len(fields.chain)
             turn.trace = fields.trace
         return turn
 
@@ -182,17 +193,10 @@ class Incoming(Connection):
                 f"this node hosts no kind {kind!r}", identity=kind, authority=self._node.authority
             )
             return
-        method = host.kind.methods.get(name)
-        if method is None:
-            known = ", ".join(host.kind.methods)
-            defined.error = NoSuchMethod(f"{kind} has no method {name!r} here; it has: {known}", identity=kind)
-            return
-        if method.stream != defined.definition.streams:
-            defined.error = SchemaMismatch(f"{kind}.{name} is a stream on one side only", identity=kind)
-            return
         try:
+            method = host.kind.find(name, stream=defined.definition.streams)
             defined.decode = method.arguments_decoder(defined.definition.arity)
-        except SchemaMismatch as error:
+        except InahoError as error:
             defined.error = error
             return
         defined.host, defined.method, defined.activations = host, method, host.activations
@@ -231,6 +235,8 @@ class Incoming(Connection):
             self._loop.call_soon(self.flush)
         out.append(HEADER.pack(length, REPLY, 0, turn.number, turn.correlation))
         out.append(body)
+        if len(out) >= FLUSH_PARTS:
+            self.flush()
 
     def reply_error(self, turn: Turn, error: BaseException) -> None:
         """Sends a failure, whatever it is."""
@@ -239,6 +245,15 @@ class Incoming(Connection):
         body = encode_failure(
             error, identity=str(turn.grain.identity), authority=self._node.authority, executed=True
         )
+        if HEADER_REST + len(body) > self._frame_max:
+            too_large = FrameTooLarge(
+                f"the {type(error).__name__} of {turn.method.name} takes {len(body)} bytes, the most is "
+                f"{self._frame_max} (transport.frame_bytes_max)",
+                maybe_executed=True,
+            )
+            body = encode_failure(
+                too_large, identity=str(turn.grain.identity), authority=self._node.authority, executed=True
+            )
         self._send_error(turn.correlation, body)
 
     def _send_error(self, correlation: int, body: bytes) -> None:
@@ -252,6 +267,8 @@ class Incoming(Connection):
 
     def start_stream(self, turn: Turn) -> None:
         """Runs a streaming method until it ends or the caller wants no more."""
+        if turn.correlation in self.streams:
+            raise ProtocolViolation(f"a second stream for call {turn.correlation}, which is under way")
         producer = StreamProducer(turn, _Sink(self, turn), self._node.config.rpc, self._loop)
         self.streams[turn.correlation] = producer
         turn.grain._host.run_stream(producer, done=lambda: self.streams.pop(turn.correlation, None))
@@ -260,20 +277,17 @@ class Incoming(Connection):
 
     def _cancel(self, correlation: int) -> None:
         turn = self.running.get(correlation)
-        if turn is None:
-            producer = self.streams.get(correlation)
-            turn = producer.turn if producer is not None else None
         if turn is not None:
-            turn.cancel("caller")
+            self._runner.abandon(turn, "caller")
+        elif (producer := self.streams.get(correlation)) is not None:
+            producer.turn.cancel("caller")
 
     def expire(self, now: float) -> int:
         """Interrupts turns and streams whose deadline has passed; returns how many."""
         late = [turn for turn in self.running.values() if turn.deadline <= now and not turn.cancelled]
         late += [p.turn for p in self.streams.values() if p.turn.deadline <= now and not p.turn.cancelled]
         for turn in late:
-            waiting = turn.task is None
-            turn.cancel("deadline")
-            if waiting:
+            if not self._runner.abandon(turn, "deadline"):
                 self.running.pop(turn.correlation, None)
                 self.reply_error(turn, Timeout("the deadline passed in the queue", maybe_executed=False))
         return len(late)
@@ -294,8 +308,10 @@ class Incoming(Connection):
             producer.turn.cancel("caller")
         for turn in list(self.running.values()):
             if turn.task is None:  # it waits, nobody would get its answer; what runs may finish its changes
-                turn.cancel("caller")
+                self._runner.abandon(turn, "caller")
         self.running.clear()
+        if self.mail is not None:
+            self.mail.close()
         self._node.acceptor.closed(self)
 
 

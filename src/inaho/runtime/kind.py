@@ -24,6 +24,7 @@ from inaho.errors import (
 from inaho.events import ActivationFailed as ActivationFailedEvent
 from inaho.events import ActivationPassivated, ActivationStarted, ActivationTerminated
 from inaho.runtime.grain import StateRecord
+from inaho.runtime.placement_actor import ActivationRecord
 from inaho.runtime.turn import Turn
 from inaho.types import Pid
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
@@ -52,6 +53,8 @@ class KindHost:
         activations: by key. The call path looks here first.
         calls, failures: of callers on this node.
         latency: such calls by the bit length of their microseconds.
+        system: it belongs to the runtime: it is not placed, not counted, and stays until the end.
+        moving: keys whose activations end because another node owns them now.
     """
 
     def __init__(self, node: Node, kind: GrainKind, *, hosted: bool) -> None:
@@ -63,6 +66,8 @@ class KindHost:
         self.calls = 0
         self.failures = 0
         self.latency = [0] * 40
+        self.system = False
+        self.moving: set[str] = set()
         self._streams: dict[str, int] = {}
         self._gates: dict[str, asyncio.Future[None]] = {}
         ttl_s = node.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
@@ -96,26 +101,35 @@ class KindHost:
                 authority=node.authority,
             )
         kind = self.kind
-        grain = kind.cls.__new__(kind.cls)
-        grain._host = self
-        grain._key = key
-        grain._turn = None
-        grain._touched = node.now
-        grain._epoch = node.next_epoch()
-        grain._record = None
+        grain = self._make(key)
         if kind.has_init:
             self._initialise(grain)
         self.activations[key] = grain
         node.activation_count += 1
         if self._idle is not None:
             self._idle.add(key, node.now)
-        if kind.plain_start and kind.state_type is None:
+        if kind.plain_start and kind.state_type is None and node.bridge.last_owner(self.name, key) is None:
             self._started(grain)
         else:
             queue = self._hold(grain)
             queue.starting = True
             node.runner.spawn(self._start(grain, queue), name=f"inaho-activate-{self.name}")
         return grain
+
+    def _make(self, key: str) -> Grain[Any]:
+        grain = self.kind.cls.__new__(self.kind.cls)
+        grain._host = self
+        grain._key = key
+        grain._turn = None
+        grain._touched = self.node.now
+        grain._epoch = self.node.next_epoch()
+        grain._record = None
+        return grain
+
+    def install(self, key: str) -> None:
+        """Makes the one activation of a system kind."""
+        self.system = True
+        self.activations[key] = self._make(key)
 
     def _initialise(self, grain: Grain[Any]) -> None:
         try:
@@ -145,6 +159,7 @@ class KindHost:
     async def _start(self, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
         """Loads state and runs `on_activate`, then lets the waiting turns go; or fails them all."""
         try:
+            await self._take_over(grain)
             if self.kind.state_type is not None:
                 await self._load(grain)
             if not self.kind.plain_start:
@@ -162,6 +177,27 @@ class KindHost:
         queue.held = False
         self._open_gate(grain._key, None)
         self.node.runner.advance(grain, queue)
+
+    async def _take_over(self, grain: Grain[Any]) -> None:
+        """Has the last owner of the partition, if there is one to ask, end its activation first."""
+        node = self.node
+        if node.bridge.last_owner(self.name, grain._key) is None:
+            return
+        record = await node.bridge.take_over(self.name, grain._key)
+        node.check_owner(self.name, grain._key)  # it may have moved on meanwhile
+        if record.epoch >= grain._epoch:
+            grain._epoch = node.epoch_above(record.epoch)
+
+    async def release(self, key: str) -> ActivationRecord:
+        """Ends the activation for its next owner, after its running turns, and tells what it was."""
+        grain = self.activations.get(key)
+        if grain is None:
+            return ActivationRecord(False)
+        self.deactivate_soon(grain, "moved")
+        while self.activations.get(key) is grain:
+            await self._gate(key)
+        record = grain._record
+        return ActivationRecord(True, 0 if record is None else record.version, grain._epoch)
 
     async def _load(self, grain: Grain[Any]) -> None:
         storage = await self.node.open_storage()
@@ -286,6 +322,10 @@ class KindHost:
         if self.activations.get(grain._key) is grain:
             del self.activations[grain._key]
             self.node.activation_ended()
+            if self.moving:
+                self.moving.discard(grain._key)
+                if not self.moving:
+                    self.node.bridge.tell_drained()
             self._open_gate(grain._key, error)
 
     def passivate(self, now: float) -> None:
@@ -309,10 +349,13 @@ class KindHost:
         """Ends activations that the new topology gives to others (SPEC VA-2.4)."""
         for key, grain in list(self.activations.items()):
             if not self.node.owns(self.name, key):
+                self.moving.add(key)
                 self.deactivate_soon(grain, "moved")
 
     def drop_all(self, reason: str) -> None:
-        """Ends all activations."""
+        """Ends all activations, those of the runtime excepted."""
+        if self.system:
+            return
         for grain in list(self.activations.values()):
             self.deactivate_soon(grain, reason)
 
@@ -352,11 +395,15 @@ class KindHost:
             queue = grain._turn
             if not isinstance(queue, TurnQueue) or not queue.held:
                 return
-            gate = self._gates.get(key)
-            if gate is None:
-                gate = self._gates[key] = self.node.loop.create_future()
-                gate.add_done_callback(_retrieve)
-            await asyncio.shield(gate)
+            await self._gate(key)
+
+    async def _gate(self, key: str) -> None:
+        """Returns when the activation has come up or is gone; raises why it did not come up."""
+        gate = self._gates.get(key)
+        if gate is None:
+            gate = self._gates[key] = self.node.loop.create_future()
+            gate.add_done_callback(_retrieve)
+        await asyncio.shield(gate)
 
     def _open_gate(self, key: str, error: InahoError | None) -> None:
         gate = self._gates.pop(key, None)

@@ -39,6 +39,10 @@ class PipeNetwork(Protocol):
         """Seconds that the next chunk takes."""
         ...
 
+    def loop_for(self, authority: str) -> asyncio.AbstractEventLoop:
+        """The loop on which the end at `authority` calls back."""
+        ...
+
     def forget(self, pipe: MemoryPipe) -> None:
         """The pipe is closed."""
         ...
@@ -57,7 +61,7 @@ class MemoryPipe(asyncio.Transport):
         self.local = local
         self.remote = remote
         self._network = network
-        self._loop = asyncio.get_running_loop()
+        self._loop = network.loop_for(local)
         self._peer = self
         self._protocol: asyncio.Protocol | None = None
         self._open = False
@@ -101,6 +105,11 @@ class MemoryPipe(asyncio.Transport):
         self._network.forget(self)
         if tell_peer:
             self._peer._arrive(_RESET)
+
+    @property
+    def unacknowledged_bytes(self) -> int:
+        """Bytes of this end that the other has not read."""
+        return self._peer._inbox_bytes
 
     def link_changed(self) -> None:
         """The network was cut or healed."""

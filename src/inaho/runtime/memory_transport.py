@@ -96,6 +96,14 @@ class MemoryNetwork:
         """Seconds for the next chunk."""
         return self.latency_s(source, target) if callable(self.latency_s) else self.latency_s
 
+    def loop_for(self, authority: str) -> asyncio.AbstractEventLoop:
+        """The loop on which the end at `authority` calls back: here the one of all."""
+        return asyncio.get_running_loop()
+
+    def make_pipes(self, source: str, target: str) -> tuple[MemoryPipe, MemoryPipe]:
+        """Both ends of a new connection from `source` to `target`."""
+        return MemoryPipe.pair(self, source, target)
+
     @property
     def connections(self) -> tuple[tuple[str, str], ...]:
         """(local, remote) of each open end, in the order in which they were made."""
@@ -132,7 +140,7 @@ class MemoryNetwork:
                 await self._travel(source, target)
                 listener = self._listeners.get(target)
                 if listener is not None:
-                    near, far = MemoryPipe.pair(self, source, target)
+                    near, far = self.make_pipes(source, target)
                     self._pipes[near] = self._pipes[far] = None
                     far.open(listener.protocol_factory())
                 await self._travel(target, source)

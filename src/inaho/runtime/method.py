@@ -64,10 +64,15 @@ class GrainMethod:
     """
 
     def __init__(
-        self, kind: str, function: Callable[..., Any], options: MethodOptions | None, hints: dict[str, Any]
+        self,
+        kind: str,
+        name: str,
+        function: Callable[..., Any],
+        options: MethodOptions | None,
+        hints: dict[str, Any],
     ) -> None:
         self.kind = kind
-        self.name = function.__name__
+        self.name = name
         self.function = function
         self.read_only = options is not None and options.read_only
         self.idempotent = options is not None and (options.idempotent or options.read_only)
@@ -100,9 +105,7 @@ class GrainMethod:
             names = ", ".join(f"a{index}" for index in range(arity))
             scope: dict[str, Any] = {}
             exec(f"async def untyped(self, {names}):\n    {'yield' if stream else 'pass'}\n", scope)  # noqa: S102
-            function = scope["untyped"]
-            function.__name__ = name
-            known = _untyped[kind, name, arity, stream] = cls(kind, function, None, {})
+            known = _untyped[kind, name, arity, stream] = cls(kind, name, scope["untyped"], None, {})
             known.signature = ""  # it promises nothing, so a mismatch is the caller's mistake and not the release's
         return known
 
@@ -275,8 +278,8 @@ class GrainMethod:
         It is compiled from a text of two lines because `inspect.Signature.bind` in every call would cost more than
         the call; nothing from outside the class's own signature enters the text.
         """
-        scope: dict[str, Any] = {"_invoke": invoke, "_method": self, "_type": type}
-        written: list[str] = ["self"]
+        scope: dict[str, Any] = {"_inaho_invoke": invoke, "_inaho_method": self, "_inaho_type": type}
+        written: list[str] = ["_inaho_self"]
         checks: list[str] = []
         star_seen = False
         positional_only = [p for p in self.parameters if p.kind is p.POSITIONAL_ONLY]
@@ -290,17 +293,17 @@ class GrainMethod:
                 written.append("*")
                 star_seen = True
             if parameter.default is not parameter.empty:
-                scope[f"_default{index}"] = parameter.default
-                text += f"=_default{index}"
+                scope[f"_inaho_default{index}"] = parameter.default
+                text += f"=_inaho_default{index}"
             written.append(text)
             if positional_only and parameter is positional_only[-1]:
                 written.append("/")
-            scope[f"_plain{index}"] = self.plain[index]
-            checks.append(f"_type({parameter.name}) in _plain{index}" if self.plain[index] else "False")
+            scope[f"_inaho_plain{index}"] = self.plain[index]
+            checks.append(f"_inaho_type({parameter.name}) in _inaho_plain{index}" if self.plain[index] else "False")
         names = "".join(f"{parameter.name}, " for parameter in self.parameters)
         source = (
             f"def {self.name}({', '.join(written)}):\n"
-            f"    return _invoke(self, _method, ({names}), {' and '.join(checks) or 'True'})\n"
+            f"    return _inaho_invoke(_inaho_self, _inaho_method, ({names}), {' and '.join(checks) or 'True'})\n"
         )
         exec(compile(source, f"<inaho proxy {self.kind}.{self.name}>", "exec"), scope)  # noqa: S102
         caller: Callable[..., Any] = scope[self.name]

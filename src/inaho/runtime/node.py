@@ -34,12 +34,16 @@ from inaho.errors import (
 )
 from inaho.events import Event, SerializationFailure, TopologyChanged
 from inaho.runtime.acceptor import Acceptor
+from inaho.runtime.associations import Associations
 from inaho.runtime.cluster_context import ClusterContext
 from inaho.runtime.driver import Driver, decode_control
 from inaho.runtime.home import Home
 from inaho.runtime.kind import KindHost
 from inaho.runtime.outgoing import Outgoing
+from inaho.runtime.partition_bridge import PartitionBridge
 from inaho.runtime.peers import Peers
+from inaho.runtime.placement_actor import PLACEMENT_KEY, PlacementActor
+from inaho.runtime.remoting import Remoting
 from inaho.runtime.turns import TurnRunner
 from inaho.types import ClusterIdentity, Epoch, Member, MemberStatus, TopologySnapshot
 from inaho.wire.frames import PROTOCOL_VERSIONS, SCHEMA_VERSIONS
@@ -60,6 +64,9 @@ __all__ = ["Node"]
 
 TICK_S: Final = 0.1
 """Deadlines, idle activations and loop lag are looked at this often."""
+
+FAREWELL_S: Final = 1.0
+"""How long a node that has left goes on answering callers that have not heard of it."""
 
 LAG_STEP_S: Final = 0.05
 """A change of loop lag smaller than this is not worth telling the control plane."""
@@ -82,7 +89,7 @@ class Node:
         node_id: 16 hexadecimal digits, new at every start.
         now: the loop's time, at most `TICK_S` old.
         hosts: kinds by name.
-        runner, peers, acceptor, lookup, pid_cache, context: see their classes.
+        runner, peers, associations, remoting, acceptor, lookup, pid_cache, context: see their classes.
         shutting_down: no new activations.
         closing: no new connections.
         activation_count: activations of all kinds on this node.
@@ -124,11 +131,12 @@ class Node:
             drop_oldest=config.activation.queue_policy == "drop_oldest",
             node_id=lambda: self.node_id,
         )
+        self.associations = Associations(self)
+        self.remoting = Remoting(self)
         self.peers = Peers(self)
         self.context = ClusterContext(self)
+        self.bridge = PartitionBridge(self)
         self.hosts: dict[str, KindHost] = {}
-        for kind in kinds:
-            self.add_kind(kind)
         self.driver: Driver | None = None
         self._storage = storage
         self._storage_opening: asyncio.Task[None] | None = None
@@ -140,6 +148,10 @@ class Node:
         self._lag_told_s = 0.0
         self._epochs = 0
         self._topology_waiters: list[asyncio.Future[None]] = []
+        for kind in kinds:
+            self.add_kind(kind)
+        if not client:
+            self.add_kind(PlacementActor.inaho_kind).install(PLACEMENT_KEY)
 
     def add_kind(self, kind: GrainKind, *, hosted: bool = True) -> KindHost:
         """Makes a kind known here. Raises `InvalidConfig` when another class has its name."""
@@ -165,7 +177,7 @@ class Node:
         if not self.config.authority.endswith(":0"):
             self.authority = self.config.authority  # a peer may dial before `listen` returns
         self.authority = await self.acceptor.listen(self.config.authority)
-        hosted = tuple(sorted(name for name, host in self.hosts.items() if host.hosted))
+        hosted = tuple(sorted(name for name, host in self.hosts.items() if host.hosted and not host.system))
         member = Member(
             authority=self.authority,
             node_id=self.node_id,
@@ -202,6 +214,8 @@ class Node:
                     await asyncio.shield(self.driver.left)
             except TimeoutError:
                 self.log.warning("leaving was not acknowledged within %s s", drain_s)
+        ending = ShuttingDown("this node has left the cluster", authority=self.authority)
+        await self.acceptor.farewell(ending, FAREWELL_S)
 
     async def _drain(self, within_s: float) -> None:
         """Ends all activations after their turns; tells what is left when the time is up."""
@@ -229,6 +243,7 @@ class Node:
         self.acceptor.stop_accepting()
         await self.runner.stop()
         await asyncio.sleep(0)  # replies of the last turns
+        self.remoting.close()
         self.acceptor.close_connections(ShuttingDown("the node is shutting down", authority=self.authority))
         await self.peers.close()
         for future in self._topology_waiters:
@@ -259,16 +274,18 @@ class Node:
     def _tick(self) -> None:
         self.now = now = self.loop.time()
         lag_s = max(0.0, now - self._tick_due)
+        self._start_ticker()  # first: whatever fails below, deadlines must go on
         if self.driver is not None and abs(lag_s - self._lag_told_s) > LAG_STEP_S:
             self._lag_told_s = lag_s
             self.driver.feed(LoopLag(lag_s))
+        self.associations.tick(now)
+        self.remoting.tick(now)
         self.peers.expire(now)
         self.acceptor.expire(now)
         for host in self.hosts.values():
             host.passivate(now)
         if self._home is not None:
             self._home.keep()
-        self._start_ticker()
 
     # Connections.
 
@@ -327,6 +344,7 @@ class Node:
 
     def close_connection(self, authority: str, reason: str) -> None:
         """The control plane wants no connection with that peer."""
+        self.associations.discredited(authority, reason)
         error = ProtocolViolation(reason, authority=authority)
         outgoing = self.peers.connections.get(authority)
         if outgoing is not None:
@@ -343,13 +361,19 @@ class Node:
 
     def apply_topology(self, snapshot: TopologySnapshot) -> None:
         """Ownership by a new topology: first the lookup, then what it takes away, then clients and waiters."""
-        self.topology = snapshot
+        before, self.topology = self.topology, snapshot
+        self.peers.topology_changed(before, snapshot)
+        self.associations.apply_topology(snapshot)
+        self.remoting.apply_topology(snapshot)
         if self.lookup.update_topology(snapshot):
             for event in self.pid_cache.retain(self.lookup.owns, "ownership changed"):
                 self.publish(event)
             if not self.client:
-                for host in self.hosts.values():
-                    host.drop_unowned()
+                self.bridge.topology_changed(snapshot)
+        elif not self.client:
+            # Owners stay, but a member that no longer owned anything may be gone, and nobody can ask it any more.
+            self.bridge.handoff.retain([member.node_id for member in snapshot.members])
+            self.bridge.tell_drained()
         self.acceptor.push_topology(snapshot)
         waiters, self._topology_waiters = self._topology_waiters, []
         for future in waiters:
@@ -357,12 +381,24 @@ class Node:
                 future.set_result(None)
         self.publish(TopologyChanged(snapshot=snapshot))
 
-    def topology_pushed(self, snapshot: TopologySnapshot) -> None:
-        """A member tells this client the newest topology."""
+    def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
+        """A member tells this client the newest topology.
+
+        Versions count within one life of the cluster. A member that our topology does not know may live in the next
+        one, so it is believed whatever its version, unless somebody whom we know is still connected with us.
+        """
         if not self.client:
             raise ProtocolViolation("a topology was pushed to a member")
-        if self.topology is None or snapshot.version > self.topology.version:
+        current = self.topology
+        if current is None or snapshot.version > current.version or not self._knows_any(current, peer):
             self.apply_topology(snapshot)
+
+    def _knows_any(self, topology: TopologySnapshot, peer: PeerInfo) -> bool:
+        """Whether `peer`, or another one that is connected, belongs to `topology`."""
+        known = {member.node_id for member in topology.members}
+        return peer.node_id in known or any(
+            connection.peer.node_id in known for connection in self.peers.connections.values()
+        )
 
     async def wait_for_topology(self, within_s: float) -> None:
         """Returns at the next topology, or after `within_s`."""

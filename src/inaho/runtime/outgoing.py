@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.deadlines import COUNT_MASK, SLOT_BITS, SLOT_MASK, SLOTS_PER_S, SPAN_S, PendingWheel
 from inaho.errors import FrameTooLarge, InahoError, Overloaded, ProtocolViolation, Timeout, Unreachable
-from inaho.runtime.connection import Connection
+from inaho.runtime.connection import FLUSH_PARTS, Connection
 from inaho.runtime.method import METHODS
 from inaho.runtime.streams import StreamReceiver
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
@@ -31,6 +31,7 @@ from inaho.wire.frames import (
     HEADER_REST,
     ITEMS,
     REPLY,
+    TELL,
     TOPOLOGY,
     TopologyPush,
     frame,
@@ -39,6 +40,7 @@ from inaho.wire.frames import (
 if TYPE_CHECKING:
     from inaho.config import RpcConfig, TransportConfig
     from inaho.runtime.method import GrainMethod
+    from inaho.runtime.remote_channel import Channel
     from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
@@ -56,8 +58,12 @@ class Outgoing(Connection):
     Args:
         peer, config, loop: see `Connection`.
         rpc: limits of calls.
+        ending_callback: told, once or twice, when the connection takes no more calls.
         closed_callback: told when the connection is gone, with the reason.
         topology_callback: given topologies that a member pushes to this client.
+
+    Attributes:
+        ending: one side has said goodbye, or the connection is gone.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Outgoing(Connection):
         loop: asyncio.AbstractEventLoop,
         *,
         rpc: RpcConfig,
+        ending_callback: Callable[[Outgoing], None],
         closed_callback: Callable[[Outgoing, InahoError], None],
         topology_callback: Callable[[TopologySnapshot], None],
     ) -> None:
@@ -76,6 +83,10 @@ class Outgoing(Connection):
         self._slots: list[dict[int, Any]] = self.wheel.slots
         self._defined: set[int] = set()
         self._rpc = rpc
+        self.ending = False
+        self.delivery: Channel | None = None
+        """Whose messages between actors leave here."""
+        self._ending_callback = ending_callback
         self._closed_callback = closed_callback
         self._topology_callback = topology_callback
 
@@ -104,6 +115,7 @@ class Outgoing(Connection):
 
         Raises:
             SerializationFailed, FrameTooLarge: nothing was sent.
+            Unreachable: the connection is ending; nothing was sent.
         """
         try:
             body = encode((key, *arguments))
@@ -129,6 +141,8 @@ class Outgoing(Connection):
         if fields:
             out.append(fields)
         out.append(body)
+        if len(out) >= FLUSH_PARTS:
+            self.flush()
         return correlation
 
     def _too_large(self, method: GrainMethod, key: str, length: int) -> FrameTooLarge:
@@ -139,6 +153,8 @@ class Outgoing(Connection):
         )
 
     def _define(self, method: GrainMethod) -> None:
+        if self.ending:  # calls of known methods come here too, see `_end`
+            raise Unreachable("the connection is closing", authority=self.peer.authority, maybe_executed=False)
         if len(self._defined) >= self._config.definitions_max:
             raise Overloaded(
                 f"{len(self._defined)} methods are defined on this connection (transport.definitions_max)",
@@ -185,6 +201,8 @@ class Outgoing(Connection):
                 entry.set_exception(error)
             if not self.closed:
                 self.send(HEADER.pack(HEADER_REST, CANCEL, 0, 0, correlation), b"")
+        if self.ending and not self.closed and not len(self.wheel):
+            self.close()  # the peer waits for it, see `Acceptor.farewell`
         return len(expired)
 
     def send_control(self, body: bytes) -> None:
@@ -221,6 +239,7 @@ class Outgoing(Connection):
                     if entry is None:
                         self.late_replies += 1
                     elif entry.__class__ is StreamReceiver or method >= len(METHODS):
+                        slots[correlation & SLOT_MASK][correlation] = entry  # fails with the connection
                         raise ProtocolViolation(f"a reply to call {correlation} that does not match it")
                     elif not entry.done():
                         try:
@@ -255,24 +274,46 @@ class Outgoing(Connection):
                 raise ProtocolViolation(f"a topology that does not decode: {error}") from error
         elif kind == GOODBYE:
             self.on_goodbye(body)
+        elif kind >= TELL:
+            if self.delivery is not None:  # else what it is about has ended already
+                self.delivery.on_frame(kind, flags, correlation, body)
         else:
             raise ProtocolViolation(f"frame type {kind} from the side that answers")
 
     def _on_error(self, correlation: int, body: memoryview) -> None:
-        entry = self.wheel.pop(correlation)
+        entry = self.wheel.get(correlation)
         if entry is None:
             self.late_replies += 1
             return
         try:
             error = decode_failure(body)
-        except DECODE_ERRORS as broken:
+        except DECODE_ERRORS as broken:  # the call is still pending, and fails with the connection
             raise ProtocolViolation(f"an error that does not decode: {broken}") from broken
+        self.wheel.pop(correlation)
         if isinstance(entry, StreamReceiver):
             entry.fail(error)
         elif not entry.done():
             entry.set_exception(error)
 
+    # The end.
+
+    def close(self, error: InahoError | None = None) -> None:
+        super().close(error)
+        self._end()
+
+    def on_goodbye(self, body: memoryview) -> None:
+        super().on_goodbye(body)
+        self._end()
+        self._transport.close()  # nothing more will come, and a peer that says goodbye may not hang up
+
+    def _end(self) -> None:
+        """No more calls: nobody would read them, and whoever waited for their answers would do so for ever."""
+        self.ending = True
+        self._defined.clear()  # every call is now one of a new method and is refused there, at no cost to the others
+        self._ending_callback(self)
+
     def on_closed(self, error: InahoError) -> None:
+        self._end()
         for entry in self.wheel.drain():
             lost = Unreachable(
                 f"the connection ended before an answer came: {error.reason}",

@@ -15,6 +15,7 @@ from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
 from inaho.runtime.handshake_protocol import dial_authenticated
 from inaho.runtime.outgoing import Outgoing
 from inaho.runtime.transport import DialFailed
+from inaho.types import MemberStatus, TopologySnapshot
 from inaho.wire.handshake import PeerInfo
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Peers:
     Attributes:
         connections: open ones, by authority. The call path reads it directly.
         control_dropped: control messages that found no connection.
+        last_failures: why the last dial failed, by authority, until one comes through.
     """
 
     def __init__(self, node: Node) -> None:
@@ -39,19 +41,22 @@ class Peers:
         self._node = node
         self._dials: dict[str, asyncio.Task[Outgoing]] = {}
         self._control: dict[str, list[bytes]] = {}
-        self._failures: dict[str, int] = {}
-        self._not_before: dict[str, float] = {}
+        self.last_failures: dict[str, str] = {}
+        # Connections on which one side has said goodbye: no new calls, and the old ones still have their deadlines.
+        self._ending: dict[Outgoing, str] = {}
 
     async def connect(self, authority: str, node_id: str) -> Outgoing:
         """The connection to that node, dialled if need be.
 
         Raises:
             Unreachable: it cannot be reached, or another process lives there now.
+            Quarantined: nothing is sent to it.
             ShuttingDown: this node is closing its connections.
             InahoError: what the handshake said.
         """
         connection = self.connections.get(authority)
         if connection is None:
+            self._node.associations.demand(authority)
             connection = await asyncio.shield(self._dial(authority))
         if node_id and connection.peer.node_id != node_id:
             raise Unreachable(
@@ -65,6 +70,9 @@ class Peers:
         if connection is not None:
             connection.send_control(body)
             return
+        if self._node.associations.machine.refusal(authority) is not None:
+            self.control_dropped += 1
+            return
         waiting = self._control.setdefault(authority, [])
         if len(waiting) >= CONTROL_WAITING_MAX:
             waiting.pop(0)
@@ -73,8 +81,10 @@ class Peers:
         self.dial_in_background(authority)
 
     def dial_in_background(self, authority: str) -> None:
-        """Dials; what comes of it is told to the control plane."""
-        if not self._node.closing and authority not in self.connections:
+        """Dials, unless the authority is quarantined; what comes of it is told to the control plane."""
+        if self._node.closing or authority in self.connections:
+            return
+        if self._node.associations.machine.refusal(authority) is None:
             self._dial(authority)
 
     def _dial(self, authority: str) -> asyncio.Task[Outgoing]:
@@ -91,18 +101,21 @@ class Peers:
             raise ShuttingDown("this node closes its connections", authority=authority)
 
         def established(transport: asyncio.Transport, peer: PeerInfo) -> Outgoing:
+            node.associations.demand(authority, peer.node_id)
             return Outgoing(
                 peer,
                 node.config.transport,
                 node.loop,
                 rpc=node.config.rpc,
+                ending_callback=self._ends,
                 closed_callback=self._closed,
-                topology_callback=node.topology_pushed,
+                topology_callback=lambda snapshot: node.topology_pushed(peer, snapshot),
             )
 
-        pause_s = self._not_before.get(authority, 0.0) - node.loop.time()
+        pause_s = node.associations.pause_s(authority)
         if pause_s > 0:
             await asyncio.sleep(pause_s)
+            node.associations.demand(authority)
         connection = await dial_authenticated(
             node.transport,
             authority,
@@ -110,7 +123,11 @@ class Peers:
             node.config.transport.handshake_timeout_s,
             established,
         )
+        if connection.ending:
+            raise DialFailed("the connection ended at once", authority=authority)
         self.connections[authority] = connection
+        node.associations.connected(authority, connection.peer)
+        node.remoting.connected(authority, connection)
         return connection
 
     def _dialled(self, authority: str, task: asyncio.Task[Outgoing]) -> None:
@@ -120,11 +137,11 @@ class Peers:
             ShuttingDown("cancelled", authority=authority) if task.cancelled() else task.exception()
         )
         if error is None:
-            self._failures.pop(authority, None)
-            self._not_before.pop(authority, None)
+            self.last_failures.pop(authority, None)
             connection = task.result()
-            if connection.closed:
-                self.connections.pop(authority, None)
+            if connection.ending:
+                if self.connections.get(authority) is connection:  # it was gone before it came in here
+                    del self.connections[authority]
                 return
             self._node.publish(ConnectionOpened(authority=authority, node_id=connection.peer.node_id))
             self._node.peer_connected(authority, connection.peer.node_id)
@@ -132,11 +149,16 @@ class Peers:
                 connection.send_control(body)
             return
         self.control_dropped += len(waiting)
-        self._back_off(authority)
+        self.last_failures[authority] = error.reason if isinstance(error, InahoError) else repr(error)
+        while len(self.last_failures) > self._node.config.transport.connections_max:
+            del self.last_failures[next(iter(self.last_failures))]
         if not isinstance(error, InahoError):
+            self._node.associations.failed(authority, Unreachable(repr(error), authority=authority))
             self._node.log.error("dialling %s failed", authority, exc_info=error)
             return
         self._node.log.debug("dialling %s failed: %s", authority, error)
+        if not self._node.closing:
+            self._node.associations.failed(authority, error)
         if isinstance(error, DialFailed):
             self._node.dial_failed(authority, error.cause_kind)
         elif isinstance(error, WrongIncarnation):
@@ -145,23 +167,21 @@ class Peers:
             self._node.publish(ConnectionRefused(authority=authority, code=error.code, reason=error.reason))
             self._node.handshake_refused(authority, error)
 
-    def _back_off(self, authority: str) -> None:
-        """The next dial waits: `redial_s`, doubled per failure, with jitter, up to `redial_max_s`."""
-        config = self._node.config.transport
-        failures = min(self._failures.get(authority, 0) + 1, 32)
-        self._failures[authority] = failures
-        pause_s = min(config.redial_s * 2.0 ** (failures - 1), config.redial_max_s)
-        jitter = 0.5 + self._node.entropy.random.random() / 2
-        self._not_before[authority] = self._node.loop.time() + pause_s * jitter
-        while len(self._failures) > config.connections_max:
-            oldest = next(iter(self._failures))
-            del self._failures[oldest]
-            self._not_before.pop(oldest, None)
-
-    def _closed(self, connection: Outgoing, error: InahoError) -> None:
+    def _ends(self, connection: Outgoing) -> None:
+        """One side has said goodbye: what is sent from now on would not be read."""
         authority = self._authority_of(connection)
         if authority is not None:
             del self.connections[authority]
+            self._ending[connection] = authority
+            self._node.remoting.disconnected(connection)
+            self._node.associations.lost(authority, connection.closed or "closed by the peer")
+
+    def _closed(self, connection: Outgoing, error: InahoError) -> None:
+        self._ends(connection)
+        authority = self._ending.pop(connection, None)
+        if authority is not None:
+            if connection.violation:
+                self._node.associations.violated(connection.peer, connection.violation)
             self._node.outgoing_closed(authority, connection, error)
             self._node.publish(
                 ConnectionClosed(authority=authority, node_id=connection.peer.node_id, reason=connection.closed)
@@ -173,10 +193,26 @@ class Peers:
             return connection.peer.authority
         return next((name for name, other in self.connections.items() if other is connection), None)
 
+    def topology_changed(self, before: TopologySnapshot | None, now: TopologySnapshot) -> None:
+        """Cuts connections with members that died, so that what waits for them fails now and not at its deadline.
+
+        Dead is who was unreachable and is removed, or whose authority another process has. Who left has drained, and
+        may still be heard.
+        """
+        known = {} if before is None else {member.node_id: member for member in before.members}
+        holders = {member.authority: member.node_id for member in now.members}
+        alive = set(holders.values())
+        for connection in (*self.connections.values(), *self._ending):
+            member = known.get(connection.peer.node_id)
+            if member is None or member.node_id in alive:
+                continue
+            if member.status is MemberStatus.UNREACHABLE or member.authority in holders:
+                connection.abort("the member was removed")
+
     def expire(self, now: float) -> int:
         """Fails calls whose deadline has passed."""
         expired = 0
-        for connection in list(self.connections.values()):
+        for connection in (*self.connections.values(), *self._ending):
             expired += connection.expire(now)
         return expired
 
@@ -186,5 +222,5 @@ class Peers:
         for task in dials:
             task.cancel()
         await asyncio.gather(*dials, return_exceptions=True)
-        for connection in list(self.connections.values()):
+        for connection in (*self.connections.values(), *self._ending):
             connection.close(error)

@@ -18,8 +18,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from inaho.errors import InahoError, Timeout
-from inaho.runtime.turn import CURRENT, Turn, begin, resume
-from inaho.wire.exceptions import as_seen_by_caller
+from inaho.runtime.turn import CURRENT, Turn, as_answer, begin, resume
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain, GrainKind
@@ -95,10 +94,10 @@ async def invoke(reference: Reference, method: GrainMethod, arguments: tuple[Any
         else:
             context = node.context
             connection = context.connection_for(host.name, key)
-            if connection is not None and scope is None and not connection.paused:
+            if connection is not None and scope is None and not connection.paused and not reference._inaho_timeout_s:
                 loop = node.loop
                 now = loop.time()
-                deadline = now + (reference._inaho_timeout_s or method.timeout_s or node.timeout_s)
+                deadline = now + (method.timeout_s or node.timeout_s)
                 future: asyncio.Future[Any] = loop.create_future()
                 correlation = connection.call(method, key, arguments, future, deadline, now)
                 try:
@@ -141,8 +140,8 @@ async def _call_idle(
     if scope is not None and scope.deadline < deadline:
         deadline = scope.deadline
     turn = Turn(method, grain, arguments, None, 0, deadline)
-    if scope is not None:
-        turn.caller = scope.turn
+    if scope is not None and scope.turn is not None:
+        node.runner.chains.extend(turn, scope.turn)
     grain._turn = turn
     grain._touched = now
     return await run_here(turn)
@@ -161,8 +160,9 @@ async def run_here(turn: Turn) -> Any:
         awaited = context.run(begin, turn, coroutine)
     except StopIteration as stop:
         result = stop.value
-    except Exception as error:
-        raise _seen(turn, error) from error.__cause__
+    except BaseException as error:
+        seen = _seen(turn, error)
+        raise seen from seen.__cause__
     else:
         result = await _see_through(turn, coroutine, context, awaited)
     finally:
@@ -178,23 +178,29 @@ async def run_here(turn: Turn) -> Any:
 async def _see_through(turn: Turn, coroutine: Any, context: Any, awaited: Any) -> Any:
     """Waits for a turn that suspended, within its deadline."""
     host = turn.grain._host
+    task = asyncio.current_task()
+    cancelling = 0 if task is None else task.cancelling() - getattr(task, "_must_cancel", False)
     limit = asyncio.timeout_at(max(turn.deadline, host.node.loop.time()))
     try:
         async with limit:
             return await resume(coroutine, context, awaited)
-    except Exception as error:
+    except BaseException as error:
+        if task is not None and task.cancelling() > cancelling:
+            raise  # the caller is cancelled, and so is the turn
         if isinstance(error, TimeoutError) and limit.expired():
             raise Timeout(
                 "the deadline passed while the method ran",
                 identity=f"{host.name}/{turn.grain._key}",
                 authority=host.authority,
             ) from error
-        raise _seen(turn, error) from error.__cause__
+        seen = _seen(turn, error)
+        raise seen from seen.__cause__
 
 
-def _seen(turn: Turn, error: Exception) -> Exception:
+def _seen(turn: Turn, error: BaseException) -> BaseException:
+    """What the caller gets for what the user's code raised."""
     host = turn.grain._host
-    return as_seen_by_caller(error, identity=f"{host.name}/{turn.grain._key}", authority=host.authority)
+    return as_answer(error, turn.method.name, identity=f"{host.name}/{turn.grain._key}", authority=host.authority)
 
 
 async def invoke_stream(

@@ -9,8 +9,10 @@ import asyncio
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from inaho.errors import InahoError
+from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import ChainLink
 
 if TYPE_CHECKING:
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from inaho.runtime.incoming import Incoming
     from inaho.runtime.method import GrainMethod
 
-__all__ = ["CURRENT", "Scope", "Turn", "begin", "resume"]
+__all__ = ["CURRENT", "SIGNALS", "Scope", "Turn", "as_answer", "as_raised", "begin", "resume"]
+
+SIGNALS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""What is meant for the process or for Python itself, and is no answer to a call."""
 
 
 class Scope:
@@ -51,6 +56,7 @@ class Turn(Scope):
         number: the method's number on that connection, echoed in the reply.
         caller: the turn that waits for this one, when it runs on this node.
         chain: turns on other nodes that wait for this one, outermost first.
+        depth: turns that wait for this one, on any node.
         trace: W3C `traceparent`, or empty.
         future: answer for a caller on this node, when the turn had to wait.
         task: the Task that runs it, once it has suspended.
@@ -61,6 +67,7 @@ class Turn(Scope):
     number: int = 0
     caller: Turn | None = None
     chain: tuple[ChainLink, ...] = ()
+    depth: int = 0
     trace: str = ""
     future: asyncio.Future[Any] | None = None
     task: asyncio.Task[Any] | None = None
@@ -94,6 +101,22 @@ class Turn(Scope):
             self.cancelled = why
             if self.task is not None:
                 self.task.cancel()
+
+
+def as_raised(error: BaseException, method: str) -> BaseException:
+    """What the user's code raised, as an answer: it has run, and nothing of it is a signal to the caller's Task."""
+    if isinstance(error, InahoError):
+        error.maybe_executed = True  # a refusal that the method met; its own call was not refused
+    elif isinstance(error, asyncio.CancelledError):
+        return RuntimeError(f"{method} raised CancelledError by itself: {error}")
+    return error
+
+
+def as_answer(error: BaseException, method: str, *, identity: str, authority: str) -> BaseException:
+    """`as_raised`, as a caller on this node sees it."""
+    if isinstance(error, SIGNALS):
+        return error
+    return as_seen_by_caller(as_raised(error, method), identity=identity, authority=authority)
 
 
 def begin(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -16,13 +16,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import Context, copy_context
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, TurnQueue
-from inaho.errors import CallCycle, InahoError, Overloaded, Timeout
+from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeout
 from inaho.runtime.call_chain import CallChains
-from inaho.runtime.turn import Turn, begin, resume
+from inaho.runtime.turn import Turn, as_raised, begin, resume
 from inaho.wire.exceptions import as_seen_by_caller
 
 if TYPE_CHECKING:
@@ -44,13 +44,15 @@ class Worker:
         runner: whose turns.
     """
 
-    __slots__ = ("_adopted", "_runner", "_wake", "task")
+    __slots__ = ("_adopted", "_cancelled", "_runner", "_wake", "task")
 
     def __init__(self, runner: TurnRunner) -> None:
         self._runner = runner
         self._wake: asyncio.Future[None] | None = None
         self._adopted: tuple[Turn, Coroutine[Any, Any, Any], Context, Any] | None = None
+        self._cancelled: asyncio.CancelledError | None = None
         self.task = runner.spawn(self._work(), name="inaho-worker")
+        self.task.add_done_callback(self._ended)
 
     def adopt(self, turn: Turn, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any) -> None:
         """Takes over a turn whose first step, taken with this worker's Task as the current one, has suspended."""
@@ -61,35 +63,42 @@ class Worker:
     async def _work(self) -> None:
         runner = self._runner
         while True:
-            cancelled: asyncio.CancelledError | None = None
             if self._adopted is None:
                 self._wake = runner.loop.create_future()
                 try:
                     await self._wake
                 except asyncio.CancelledError as error:
-                    cancelled = error  # by the turn that it is to adopt, or because the runner stops
+                    # By the turn that it is to adopt, or because the runner stops; else by a turn that is over.
+                    self._cancelled = error if self.task.cancelling() else None
                 self._wake = None
             if self._adopted is None:
+                if self._cancelled is None:
+                    continue
                 runner.forget(self)
                 return
             turn, coroutine, context, awaited = self._adopted
-            self._adopted = None
+            cancelled, self._adopted, self._cancelled = self._cancelled, None, None
             try:
                 result = await resume(coroutine, context, awaited, cancelled)
-            except Exception as error:
-                runner.finish(turn, None, error)
             except BaseException as error:
-                runner.finish(turn, None, error)
-                if not isinstance(error, asyncio.CancelledError):
+                runner.fail(turn, error)
+                if isinstance(error, KeyboardInterrupt | SystemExit):
                     raise
-                if not turn.cancelled:
-                    return  # its own Task was cancelled, by the user's code or by the runner
             else:
-                runner.finish(turn, result, None)
+                runner.finish(turn, result)
             while self.task.cancelling():
                 self.task.uncancel()
             if not runner.keep(self):
                 return
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A Task that is cancelled before its first step does nothing: another sees to what it has adopted."""
+        if self._adopted is not None:
+            turn = self._adopted[0]
+            successor = Worker(self._runner)
+            successor._cancelled = asyncio.CancelledError()
+            successor.adopt(*self._adopted)
+            turn.task = successor.task
 
 
 class TurnRunner:
@@ -116,6 +125,7 @@ class TurnRunner:
         self.suspended = 0
         self.refused = 0
         self.chains = CallChains(node_id)
+        self._context = Context()
         self._ready: deque[Turn] = deque()
         self._idle: list[Worker] = []
         self._depth = depth
@@ -147,7 +157,7 @@ class TurnRunner:
         worker = idle[-1] if idle else self._new_worker()
         task = worker.task
         method = turn.method
-        context = copy_context()
+        context = self._context.copy()
         _enter_task(self.loop, task)
         try:
             coroutine = method.call(turn.grain, turn.arguments)
@@ -165,8 +175,8 @@ class TurnRunner:
                 self.release(turn)
         except BaseException as error:
             _leave_task(self.loop, task)
-            self.finish(turn, None, error)
-            if not isinstance(error, Exception | asyncio.CancelledError):
+            self.fail(turn, error)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
         else:
             _leave_task(self.loop, task)
@@ -223,9 +233,16 @@ class TurnRunner:
                 queue.running.append(busy)
             grain._turn = queue
         ahead = bool(queue.running) and self.chains.waits(queue, turn)
-        if ahead and not queue.compatible(turn):
-            raise CallCycle(self.chains.describe(turn), identity=str(grain.identity), authority=grain._host.authority)
-        admission, dropped = queue.offer(turn, ahead=ahead)
+        held = queue.held
+        if ahead:
+            queue.held = False  # it ends after its running turns, and one of those waits for this one
+        try:
+            if ahead and not queue.compatible(turn):
+                reason = self.chains.describe(turn)
+                raise CallCycle(reason, identity=str(grain.identity), authority=grain._host.authority)
+            admission, dropped = queue.offer(turn, ahead=ahead)
+        finally:
+            queue.held = held
         if admission == REFUSED:
             self.refused += 1
             raise Overloaded(
@@ -251,11 +268,28 @@ class TurnRunner:
 
     # Turns end.
 
-    def finish(self, turn: Turn, result: Any, error: BaseException | None) -> None:
+    def abandon(self, turn: Turn, why: str) -> bool:
+        """Nobody waits for the turn any more: it is interrupted, or leaves the queue. Tells whether it had begun."""
+        started = turn.task is not None
+        turn.cancel(why)
+        queue = turn.grain._turn
+        if not started and isinstance(queue, TurnQueue) and queue.withdraw(turn):
+            if turn.connection is not None:
+                turn.connection.running.pop(turn.correlation, None)
+            if not queue.held:  # readers may have waited behind this writer
+                self.advance(turn.grain, queue)
+        return started
+
+    def fail(self, turn: Turn, error: BaseException) -> None:
+        """The user's code raised: answers, and starts what waited for the turn to end."""
+        if isinstance(error, asyncio.CancelledError):
+            error = self._cancellation(turn, error)
+        self.answer_error(turn, as_raised(error, turn.method.name))
+        self.release(turn)
+
+    def finish(self, turn: Turn, result: Any) -> None:
         """Answers, and starts what waited for the turn to end."""
-        if error is not None:
-            self.answer_error(turn, error)
-        elif turn.connection is not None:
+        if turn.connection is not None:
             connection = turn.connection
             if turn.task is not None:
                 connection.running.pop(turn.correlation, None)
@@ -308,30 +342,30 @@ class TurnRunner:
 
     def answer_error(self, turn: Turn, error: BaseException) -> None:
         """Tells whoever waits how the turn failed."""
-        if isinstance(error, asyncio.CancelledError):
-            error = self._cancellation(turn, error)
         if turn.connection is not None:
             turn.connection.running.pop(turn.correlation, None)
             turn.connection.reply_error(turn, error)
         elif turn.future is not None and not turn.future.done():
             host = turn.grain._host
-            if isinstance(error, Exception):
-                error = as_seen_by_caller(error, identity=str(turn.grain.identity), authority=host.authority)
+            error = as_seen_by_caller(error, identity=str(turn.grain.identity), authority=host.authority)
             turn.future.set_exception(error)
 
     def _cancellation(self, turn: Turn, error: asyncio.CancelledError) -> BaseException:
         if turn.cancelled == "deadline":
             return Timeout("the deadline passed while the method ran", identity=str(turn.grain.identity))
         if turn.cancelled:
-            return InahoError(f"cancelled: {turn.cancelled}", identity=str(turn.grain.identity), maybe_executed=True)
-        return RuntimeError(f"{turn.method.name} raised CancelledError by itself: {error}")
+            return InahoError(f"cancelled: {turn.cancelled}", identity=str(turn.grain.identity))
+        if self._stopping:
+            return ShuttingDown("the node has stopped while the method ran", identity=str(turn.grain.identity))
+        return error
 
     # The end.
 
     async def stop(self) -> None:
         """Ends workers and what still runs. Called when turns have been waited for."""
         self._stopping = True
-        tasks = [task for task in self.tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := [task for task in self.tasks if task is not asyncio.current_task()]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # what their ends have begun

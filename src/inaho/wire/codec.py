@@ -4,13 +4,19 @@ Decoders are made per type, once; decoding validates. Dataclasses, enums, dates,
 msgspec's own; pydantic models are recognised by their methods, so that pydantic is needed only by those who use it.
 Why not pickle: it executes what it reads.
 
-`check_type` refuses, when a grain class is made, a type that could not be decoded at the first call. `is_plain` tells
-which values may be passed within a process as they are, because nobody can change them.
+`check_type` refuses, when a grain class is made, a type that could not be decoded at the first call. `plain_types`
+tells which values may be passed within a process as they are, because nobody can change them.
+
+Encoding and decoding run the user's code: `__post_init__`, validators, `_missing_` of an enum, `model_dump`. It may
+raise whatever it likes, and all that follows is that this value has no encoding, or these bytes no value. So
+`ENCODE_ERRORS` and `DECODE_ERRORS` are broad: narrower ones let one grain's `KeyError` end the connection of all.
 """
 
 from __future__ import annotations
 
 import enum
+import types
+import typing
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,17 +25,18 @@ from msgspec import inspect
 
 from inaho.errors import InvalidGrain
 
-__all__ = ["check_type", "decoder", "encode", "plain_types"]
+__all__ = ["DECODE_ERRORS", "ENCODE_ERRORS", "check_type", "decoder", "encode", "plain_types"]
 
 
 def _to_plain(value: Any) -> Any:
-    """Encodes what msgspec does not know: pydantic models, by the methods that define one."""
-    dump = getattr(type(value), "model_dump", None)
-    if dump is not None and hasattr(type(value), "model_validate"):
-        return dump(value)
-    if isinstance(value, frozenset | set | tuple):  # subclasses
-        return list(value)
-    raise NotImplementedError(f"objects of type {type(value).__module__}.{type(value).__qualname__} have no encoding")
+    """Encodes what msgspec does not know: pydantic models, by the methods that define one.
+
+    By alias and without computed fields, because that is what `model_validate` takes.
+    """
+    kind = typing.cast(Any, type(value))
+    if hasattr(kind, "model_dump") and hasattr(kind, "model_validate"):
+        return kind.model_dump(value, by_alias=True, round_trip=True)
+    raise NotImplementedError(f"objects of type {kind.__module__}.{kind.__qualname__} have no encoding")
 
 
 def _from_plain(kind: Any, value: Any) -> Any:
@@ -40,13 +47,13 @@ def _from_plain(kind: Any, value: Any) -> Any:
 
 
 encode: Final[Callable[[Any], bytes]] = msgspec.msgpack.Encoder(enc_hook=_to_plain).encode
-"""Encodes one value. Raises TypeError, ValueError, OverflowError, RecursionError or NotImplementedError."""
+"""Encodes one value. Raises one of `ENCODE_ERRORS` for a value that has no encoding."""
 
-ENCODE_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError, msgspec.MsgspecError)
-"""What `encode` raises for a value that has no encoding."""
+ENCODE_ERRORS: Final = (Exception,)
+"""What `encode` raises: TypeError, OverflowError, RecursionError and so on, and whatever a pydantic serializer does."""
 
-DECODE_ERRORS: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError, NotImplementedError, OverflowError)
-"""What a decoder raises for bytes that are not of its type; ValueError covers pydantic's validation."""
+DECODE_ERRORS: Final = (Exception,)
+"""What a decoder raises for bytes that are not of its type: msgspec's errors, and whatever a validator does."""
 
 
 def decoder(kind: Any) -> Callable[[bytes | memoryview], Any]:
@@ -67,33 +74,59 @@ def check_type(kind: Any, where: str) -> None:
     try:
         msgspec.msgpack.Decoder(kind)
         described = inspect.type_info(kind)
-    except (TypeError, msgspec.MsgspecError) as error:
+    except Exception as error:  # annotations of fields are evaluated here, and may be anything
         raise InvalidGrain(f"{where} has type {kind!r}, which cannot cross the wire: {error}") from error
-    custom = _find_custom(described, set())
-    if custom is not None:
-        raise InvalidGrain(
-            f"{where} has type {kind!r}, which cannot cross the wire: {custom!r} is not a type that msgspec knows, "
-            "a dataclass, a Struct or a pydantic model"
-        )
+    problem = _find_problem(described, set())
+    if problem:
+        raise InvalidGrain(f"{where} has type {kind!r}, which cannot cross the wire: {problem}")
 
 
-def _find_custom(described: Any, seen: set[int]) -> Any:
-    """The first type within `described` that only a hook could decode, pydantic models excepted."""
-    if isinstance(described, inspect.CustomType):
-        return None if hasattr(described.cls, "model_validate") else described.cls
+def _find_problem(described: Any, seen: set[int]) -> str:
+    """What is wrong with the first type within `described` that could not be decoded; empty when nothing is."""
     if id(described) in seen:
-        return None
+        return ""
     seen.add(id(described))
-    for name in ("type", "item_type", "key_type", "value_type"):
-        found = _find_custom(getattr(described, name, None), seen)
-        if found is not None:
-            return found
-    for name in ("types", "item_types", "fields", "args"):
-        for part in getattr(described, name, None) or ():
-            found = _find_custom(part, seen)
-            if found is not None:
-                return found
-    return None
+    if isinstance(described, inspect.CustomType):
+        if hasattr(described.cls, "model_validate"):
+            return ""
+        return f"{described.cls!r} is not a type that msgspec knows, a dataclass, a Struct or a pydantic model"
+    if isinstance(described, inspect.SetType | inspect.FrozenSetType) and not _is_hashable(described.item_type):
+        return "items of a set must be hashable"
+    if isinstance(described, inspect.DictType) and not _is_hashable(described.key_type):
+        return "keys of a dict must be hashable"
+    for part in _parts_of(described):
+        problem = _find_problem(part, seen)
+        if problem:
+            return problem
+    return ""
+
+
+def _parts_of(described: Any) -> list[Any]:
+    """The descriptions that `described` is made of; by name, because most kinds of description have a few of them."""
+    single = ("type", "item_type", "key_type", "value_type")
+    parts = [getattr(described, name) for name in single if hasattr(described, name)]
+    for name in ("types", "item_types", "fields"):
+        parts.extend(getattr(described, name, ()))
+    return parts
+
+
+def _is_hashable(described: Any) -> bool:
+    """Whether decoded values can be items of a set. A frozen type with unhashable fields is taken for hashable."""
+    if isinstance(described, inspect.UnionType):
+        return all(_is_hashable(member) for member in described.types)
+    if isinstance(described, inspect.Metadata):
+        return _is_hashable(described.type)
+    if isinstance(described, inspect.VarTupleType):
+        return _is_hashable(described.item_type)
+    if isinstance(described, inspect.TupleType):
+        return all(_is_hashable(item) for item in described.item_types)
+    if isinstance(described, inspect.StructType):
+        own_hash = described.cls.__hash__ is not msgspec.Struct.__hash__
+        return own_hash or described.cls.__struct_config__.frozen or not described.cls.__struct_config__.eq
+    if isinstance(described, inspect.DataclassType | inspect.CustomType):
+        return getattr(described.cls, "__hash__", None) is not None
+    unhashable = inspect.ListType | inspect.SetType | inspect.DictType | inspect.TypedDictType | inspect.ByteArrayType
+    return not isinstance(described, unhashable)
 
 
 _SCALARS: Final = (str, int, float, bool, bytes, type(None))
@@ -102,42 +135,50 @@ _SCALARS: Final = (str, int, float, bool, bytes, type(None))
 def plain_types(kind: Any) -> frozenset[type]:
     """Classes whose exact instances satisfy `kind` and cannot be changed: these need no copy within a process.
 
-    Empty where nothing is certain; then a value takes the way through the codec, which copies and validates it.
+    Empty where nothing is certain; then a value takes the way through the codec, which copies and validates it. A
+    frozen Struct is taken at its annotations: msgspec does not check what a constructor is given.
     """
     if kind is Any:
         return frozenset(_SCALARS)
-    if kind is None or kind in _SCALARS:
-        return frozenset({type(None) if kind is None else kind})
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+    if kind is None:
+        return frozenset({type(None)})
+    if _is_union(kind):
+        return frozenset[type]().union(*map(plain_types, typing.get_args(kind)))
+    if isinstance(kind, type) and (_is_scalar(kind) or (issubclass(kind, msgspec.Struct) and _is_frozen(kind, ()))):
         return frozenset({kind})
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return frozenset({kind}) if _is_frozen(kind, ()) else frozenset()
-    members = getattr(kind, "__args__", ())
-    if members and _is_union(kind):
-        found = [plain_types(member) for member in members]
-        return frozenset().union(*(part for part in found if part))
     return frozenset()
 
 
 def _is_union(kind: Any) -> bool:
-    import types
-    import typing
-
     return isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union
 
 
+def _is_scalar(kind: Any) -> bool:
+    """Immutable without a look inside. Members of an enum are the same objects everywhere in a process."""
+    return kind is None or kind in _SCALARS or (isinstance(kind, type) and issubclass(kind, enum.Enum))
+
+
 def _is_frozen(kind: type[msgspec.Struct], outer: tuple[type, ...]) -> bool:
-    """Whether every instance is deeply immutable. Recursive types are taken as mutable."""
-    if not kind.__struct_config__.frozen or kind in outer:
+    """Whether every instance is deeply immutable. Recursive types are taken as mutable.
+
+    So are Structs with a `__dict__`, and those with a field of another Struct type, unless that one is `@final`: an
+    instance of a subclass may stand there, with fields that can be changed.
+    """
+    config = kind.__struct_config__
+    if not config.frozen or config.dict or kind in outer:
         return False
+    inner = (*outer, kind)
     for field in msgspec.structs.fields(kind):
-        parts = field.type.__args__ if _is_union(field.type) else (field.type,)
-        for part in parts:
-            if part in _SCALARS or part is None:
-                continue
-            if isinstance(part, type) and issubclass(part, enum.Enum):
-                continue
-            if isinstance(part, type) and issubclass(part, msgspec.Struct) and _is_frozen(part, (*outer, kind)):
-                continue
+        parts = typing.get_args(field.type) if _is_union(field.type) else (field.type,)
+        if not all(_is_scalar(part) or _is_final_frozen(part, inner) for part in parts):
             return False
     return True
+
+
+def _is_final_frozen(kind: Any, outer: tuple[type, ...]) -> bool:
+    return (
+        isinstance(kind, type)
+        and issubclass(kind, msgspec.Struct)
+        and "__final__" in vars(kind)
+        and _is_frozen(kind, outer)
+    )

@@ -21,6 +21,9 @@ from inaho.errors import FrameTooLarge, ProtocolViolation
 from inaho.types import TopologySnapshot
 
 __all__ = [
+    "ACKNOWLEDGE",
+    "ANSWER",
+    "ASK",
     "CALL",
     "CANCEL",
     "CONTROL",
@@ -28,13 +31,20 @@ __all__ = [
     "DEFINE",
     "END",
     "ERROR",
+    "FAILED",
     "GOODBYE",
     "HEADER",
     "HEADER_BYTES",
     "HEADER_REST",
     "ITEMS",
     "REPLY",
+    "STOP",
+    "TELL",
+    "TERMINATED",
     "TOPOLOGY",
+    "UNWATCH",
+    "WATCH",
+    "WITHDRAW",
     "WITH_CHAIN",
     "WITH_DEADLINE",
     "WITH_TRACE",
@@ -81,6 +91,30 @@ TOPOLOGY: Final = 10
 """Member to client: the newest topology. Body: `TopologyPush`."""
 GOODBYE: Final = 11
 """Either way, last frame: why the connection is closed. Body: `Goodbye`."""
+
+# Messages between actors. From here on: what `runtime.remoting` handles; the order of numbers is relied upon.
+# `TELL`, `ASK` and `STOP` are acknowledged: each is counted by both sides of the connection.
+TELL: Final = 12
+"""Sender to receiver: a message. Body: `[recipient, sender, type, value]`, see `wire.letters`."""
+ASK: Final = 13
+"""Sender to receiver: a message that wants an answer under its correlation id. Body as of `TELL`."""
+STOP: Final = 14
+"""Sender to receiver: end an actor. Body: its path."""
+ACKNOWLEDGE: Final = 15
+"""Receiver to sender: so many messages of this connection, modulo 2**32, have been handled: the correlation id."""
+ANSWER: Final = 16
+"""Receiver to sender: what an ask came to. Body: `[type, value]`, or with `FAILED` in the flags a `Failure`."""
+WITHDRAW: Final = 17
+"""Sender to receiver: nobody waits for the answer any more."""
+WATCH: Final = 18
+"""Sender to receiver: tell once, under this correlation id, when an actor ends. Body: its path."""
+UNWATCH: Final = 19
+"""Sender to receiver: the inverse of `WATCH`."""
+TERMINATED: Final = 20
+"""Receiver to sender: a watched actor has ended or never was. Body: `[reason, exists]`."""
+
+FAILED: Final = 1
+"""Flag of `ANSWER`."""
 
 WITH_DEADLINE: Final = 1
 WITH_CHAIN: Final = 2
@@ -157,14 +191,24 @@ def frame(kind: int, body: bytes = b"", *, flags: int = 0, method: int = 0, corr
 
 
 def pack_fields(deadline_ms: int | None, chain: tuple[ChainLink, ...], trace: str) -> tuple[int, bytes]:
-    """Optional fields as (flags, bytes), in the order deadline, chain, trace."""
-    flags, parts = 0, []
+    """Optional fields as (flags, bytes), in the order deadline, chain, trace.
+
+    Args:
+        deadline_ms: time left; held to what 32 bits can say, which is 49 days.
+        chain: grains that wait for the call, outermost first.
+        trace: W3C `traceparent`; the receiver gives it on as it is.
+
+    Raises:
+        FrameTooLarge: chain or trace takes more than 65,535 bytes.
+    """
+    flags = 0
+    parts: list[bytes] = []
     if deadline_ms is not None:
         flags |= WITH_DEADLINE
         parts.append(_U32.pack(min(max(deadline_ms, 0), 0xFFFFFFFF)))
     for present, flag, data in (
         (bool(chain), WITH_CHAIN, _encode_chain(chain) if chain else b""),
-        (bool(trace), WITH_TRACE, trace.encode()),
+        (bool(trace), WITH_TRACE, trace.encode(errors="replace")),
     ):
         if present:
             if len(data) > 0xFFFF:
@@ -194,8 +238,8 @@ def unpack_fields(flags: int, view: memoryview) -> tuple[CallFields, memoryview]
             chain = _decode_chain(data)
         if flags & WITH_TRACE:
             data, view = _take(view)
-            trace = str(data, "ascii")
-    except (struct.error, msgspec.DecodeError, UnicodeDecodeError) as error:
+            trace = str(data, "utf-8")
+    except (struct.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolViolation(f"optional fields of a call do not decode: {error}") from error
     return CallFields(deadline_ms, chain, trace), view
 

@@ -21,7 +21,9 @@ from inaho.core.inputs import (
     Tick,
     UnblockNode,
 )
+from inaho.core.membership.incarnation import first_of, generation_of
 from inaho.core.messages import (
+    Accusation,
     ControlMessage,
     Entry,
     Gossip,
@@ -93,7 +95,7 @@ def test_a_lone_node_founds_at_once() -> None:
     simulation.run(0.0)
     assert node.member.status is MemberStatus.UP
     assert node.topology.members == (node.member,)
-    assert node.member.incarnation == 1
+    assert node.member.incarnation == first_of(1)
 
 
 def test_a_join_without_cluster_fails_in_time_with_the_reason() -> None:
@@ -487,6 +489,29 @@ def test_a_removed_incarnation_is_never_up_again() -> None:
     assert all(simulation.status(authority, victim) is MemberStatus.REMOVED for authority in simulation.nodes)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_refutation_does_not_undo_a_removal_that_is_not_known_yet(seed: int) -> None:
+    simulation = cluster(4, seed)
+    simulation.run(1.0)
+    contact, victim = simulation.authority(0), simulation.authority(3)
+    old = simulation.nodes[victim].member
+    witness = simulation.nodes[contact].member
+    others = [authority for authority in simulation.nodes if authority != victim]
+    simulation.partition([victim], others)
+    assert simulation.run_until(lambda: len(removal_times(simulation, victim)) == 3, 15.0)
+    assert not simulation.effects(SelfRemoved)
+    # An old accusation comes late, to a node that does not know yet that it was removed: it refutes.
+    accusation = Accusation(victim, old.node_id, simulation.nodes[victim].member.incarnation, witness.node_id, "silent")
+    before = simulation.nodes[victim].member
+    simulation.give(victim, Received(contact, witness.node_id, Gossip(_mark(simulation, contact), News((), (accusation,)))))
+    assert simulation.nodes[victim].member.incarnation > before.incarnation
+    simulation.heal()
+    assert simulation.run_until(simulation.converged, 20.0)
+    assert len(simulation.effects(SelfRemoved, victim)) == 1
+    assert len(simulation.effects(StopActivations, victim)) == 1
+    assert simulation.nodes[victim].member.status is MemberStatus.UP
+
+
 def test_an_incarnation_beyond_the_jump_is_refused() -> None:
     simulation = cluster(3)
     contact, other, subject = (simulation.authority(index) for index in range(3))
@@ -503,7 +528,7 @@ def test_a_joiner_that_claims_an_absurd_incarnation_is_refused() -> None:
     contact, subject = simulation.authority(0), simulation.authority(1)
     simulation.crash(subject)
     assert simulation.run_until(simulation.converged, 12.0)
-    joiner = Member(subject, "f" * 16, 10_000, MemberStatus.JOINING)
+    joiner = Member(subject, "f" * 16, first_of(10_000), MemberStatus.JOINING)
     answers = simulation.nodes[contact].step(simulation.now, Received(subject, joiner.node_id, JoinRequest(joiner)))
     (refusal,) = [e.message for e in answers if isinstance(getattr(e, "message", None), JoinRefused)]  # type: ignore[union-attr]
     assert (refusal.code, refusal.retriable) == ("inadmissible", False)

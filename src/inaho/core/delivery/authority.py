@@ -112,7 +112,8 @@ class Association(msgspec.Struct):
         state: see `AuthorityState`.
         node_id: of the process last known there; in quarantine, of the one that is quarantined. Empty: unknown.
         incarnation: of that process, as far as known; for people, it decides nothing.
-        failures: dials that failed since anything succeeded.
+        attempts: dials that failed since anything succeeded; they lengthen the pause.
+        failures: those of them that count towards quarantine.
         not_before: no dial before this time, seconds.
         until: end of the quarantine, seconds; 0 outside of one.
         reason: of the quarantine.
@@ -123,6 +124,7 @@ class Association(msgspec.Struct):
     state: AuthorityState = AuthorityState.DISCONNECTED
     node_id: str = ""
     incarnation: int = 0
+    attempts: int = 0
     failures: int = 0
     not_before: float = 0.0
     until: float = 0.0
@@ -182,7 +184,7 @@ class Authorities:
             node_id: the process, if it is known: a quarantine that is bound to another one does not concern it.
         """
         known = self._quarantined.get(authority)
-        if known is None or (node_id and known.node_id and node_id != known.node_id):
+        if known is None or (node_id and node_id != known.node_id):
             return None
         return Quarantined(known.reason, authority=authority)
 
@@ -199,11 +201,12 @@ class Authorities:
     def connected(self, authority: str, node_id: str, incarnation: int) -> tuple[AuthorityEvent, ...]:
         """A dial came through. Raises `IllegalTransition` in quarantine, or when connected already."""
         known = self._known.get(authority)
-        failures, again = (0, False) if known is None else (known.failures, known.was_connected)
+        attempts, again = (0, False) if known is None else (known.attempts, known.was_connected)
         known = self._move(authority, Happening.CONNECTED)
         known.node_id, known.incarnation = node_id, incarnation
-        known.failures, known.not_before, known.was_connected = 0, 0.0, True
-        return (AuthorityConnected(authority=authority, node_id=node_id, reconnected=again, failures=failures),)
+        known.was_connected = True
+        _absolve(known)
+        return (AuthorityConnected(authority=authority, node_id=node_id, reconnected=again, failures=attempts),)
 
     def lost(self, authority: str, reason: str) -> tuple[AuthorityEvent, ...]:
         """The dialled connection ended. Raises `IllegalTransition` when there was none."""
@@ -225,9 +228,9 @@ class Authorities:
         known = self._move(authority, Happening.FAILED)
         if known.state is AuthorityState.QUARANTINE:
             return ()
-        if counts or known.failures < self._config.failures_max - 1:
-            known.failures += 1
-        whole_s = min(self._redial_s * 2.0 ** min(known.failures - 1, _DOUBLINGS_MAX), self._redial_max_s)
+        known.attempts = min(known.attempts + 1, _DOUBLINGS_MAX)
+        known.failures += counts
+        whole_s = min(self._redial_s * 2.0 ** (known.attempts - 1), self._redial_max_s)
         known.not_before = now + whole_s * (0.5 + self._random.random() / 2)
         if known.failures < self._config.failures_max:
             return ()
@@ -242,23 +245,22 @@ class Authorities:
         known = self._known.get(authority)
         if known is None:
             return ()
-        released = self.replaced(authority, node_id, incarnation) if self._bound_to_other(known, node_id) else ()
+        released = self.replaced(authority, node_id, incarnation)
         known = self._move(authority, Happening.HEARD)
-        known.failures, known.not_before = 0, 0.0
+        _absolve(known)
         return released
 
     def replaced(self, authority: str, node_id: str, incarnation: int) -> tuple[AuthorityEvent, ...]:
         """The membership says which process lives there. Another one than before has a clean record.
 
-        Nothing happens when it is the same process, or when the quarantined one is not known by its node id: then
-        nobody can tell that it is another.
+        Nothing happens when it is the same process. One that never said its node id counts as another.
         """
         known = self._known.get(authority)
-        if known is None or not self._bound_to_other(known, node_id):
+        if known is None or known.node_id == node_id:
             return ()
         before = known.state
         self._move(authority, Happening.REPLACED)
-        known.failures, known.not_before = 0, 0.0
+        _absolve(known)
         if before is AuthorityState.CONNECTED:
             return ()
         gone, known.node_id, known.incarnation = known.node_id, node_id, incarnation
@@ -310,16 +312,14 @@ class Authorities:
             assert quarantined == (self._quarantined.get(authority) is known)
             assert quarantined == (known.until > 0) == bool(known.reason)
             assert 0 <= known.failures <= self._config.failures_max
-            assert known.state is not AuthorityState.CONNECTED or (known.was_connected and known.failures == 0)
+            assert known.state is not AuthorityState.CONNECTED or (known.was_connected and known.attempts == 0)
         assert all(authority in self._known for authority in self._quarantined)
-
-    def _bound_to_other(self, known: Association, node_id: str) -> bool:
-        return bool(known.node_id) and known.node_id != node_id
 
     def _freed(self, known: Association, node_id: str, reason: str) -> tuple[AuthorityEvent, ...]:
         """A clean record: what happened before the release is paid for."""
         del self._quarantined[known.authority]
-        known.until, known.reason, known.failures, known.not_before = 0.0, "", 0, 0.0
+        known.until, known.reason = 0.0, ""
+        _absolve(known)
         return (AuthorityReleased(authority=known.authority, node_id=node_id, reason=reason),)
 
     def _move(self, authority: str, happening: Happening) -> Association:
@@ -351,3 +351,8 @@ class Authorities:
             raise IllegalTransition("every authority is connected (delivery.authorities_max)")
         del self._quarantined[victim.authority]
         del self._known[victim.authority]
+
+
+def _absolve(known: Association) -> None:
+    """Forgets failures: the next dial may come at once."""
+    known.attempts, known.failures, known.not_before = 0, 0, 0.0

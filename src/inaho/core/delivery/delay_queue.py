@@ -16,7 +16,8 @@ and the bounds are those of the peer.
 from __future__ import annotations
 
 from collections import deque
-from typing import Generic, TypeVar
+from copy import copy
+from typing import Any, Generic, TypeVar
 
 from inaho.config import DeliveryConfig
 from inaho.errors import IllegalTransition, InahoError, Overloaded
@@ -24,6 +25,7 @@ from inaho.errors import IllegalTransition, InahoError, Overloaded
 __all__ = ["DelayQueue", "Parcel"]
 
 Item = TypeVar("Item")
+ParcelType = TypeVar("ParcelType", bound="Parcel[Any]")
 
 
 class Parcel(Generic[Item]):
@@ -45,7 +47,7 @@ class Parcel(Generic[Item]):
         self.withdrawn = False
 
 
-class DelayQueue(Generic[Item]):
+class DelayQueue(Generic[ParcelType]):
     """The two stages of one peer.
 
     Args:
@@ -79,8 +81,8 @@ class DelayQueue(Generic[Item]):
     def __init__(self, config: DeliveryConfig, authority: str) -> None:
         self._config = config
         self._authority = authority
-        self._waiting: deque[Parcel[Item]] = deque()
-        self._sent: deque[Parcel[Item]] = deque()
+        self._waiting: deque[ParcelType] = deque()
+        self._sent: deque[ParcelType] = deque()
         self._waiting_bytes = 0
         self._sent_bytes = 0
         self._sent_max = config.unacknowledged_max
@@ -121,7 +123,7 @@ class DelayQueue(Generic[Item]):
 
     # Into the first stage, or past it.
 
-    def pass_through(self, parcel: Parcel[Item]) -> bool:
+    def pass_through(self, parcel: ParcelType) -> bool:
         """Accepts a message as sent, if nothing waits before it and enough is acknowledged.
 
         Returns:
@@ -135,7 +137,7 @@ class DelayQueue(Generic[Item]):
         sent.append(parcel)
         return True
 
-    def offer(self, parcel: Parcel[Item], now: float) -> list[Parcel[Item]]:
+    def offer(self, parcel: ParcelType, now: float) -> list[ParcelType]:
         """Accepts a message to wait.
 
         Args:
@@ -152,7 +154,7 @@ class DelayQueue(Generic[Item]):
         config = self._config
         if self._refusal is not None:
             self.refused += 1
-            raise self._refusal.with_traceback(None)
+            raise copy(self._refusal)  # an error that is raised keeps a traceback
         if parcel.size > config.queue_bytes_max or (config.queue_policy == "reject_new" and not self._fits(parcel)):
             self.refused += 1
             raise Overloaded(
@@ -160,7 +162,7 @@ class DelayQueue(Generic[Item]):
                 "(delivery.queue_messages_max, delivery.queue_bytes_max)",
                 authority=self._authority,
             )
-        dropped: list[Parcel[Item]] = []
+        dropped: list[ParcelType] = []
         while not self._fits(parcel):
             self._drop_first(dropped)
         self.accepted += 1
@@ -169,7 +171,7 @@ class DelayQueue(Generic[Item]):
         self._waiting.append(parcel)
         return dropped
 
-    def _fits(self, parcel: Parcel[Item]) -> bool:
+    def _fits(self, parcel: ParcelType) -> bool:
         config = self._config
         return (
             len(self._waiting) < config.queue_messages_max
@@ -178,9 +180,9 @@ class DelayQueue(Generic[Item]):
 
     # From the first stage to the second.
 
-    def take(self) -> list[Parcel[Item]]:
+    def take(self) -> list[ParcelType]:
         """What may be sent now, in order: as much of what waits as may be unacknowledged. The caller sends it."""
-        taken: list[Parcel[Item]] = []
+        taken: list[ParcelType] = []
         while self._waiting and len(self._sent) < self._sent_max and self._sent_bytes < self._sent_bytes_max:
             parcel = self._leave_queue()
             if parcel.withdrawn:
@@ -211,7 +213,7 @@ class DelayQueue(Generic[Item]):
         self._sent_bytes -= acknowledged_bytes
         self.delivered += count
 
-    def connection_lost(self) -> list[Parcel[Item]]:
+    def connection_lost(self) -> list[ParcelType]:
         """What was sent and not acknowledged, in order: it is in doubt and will not be sent again."""
         doubtful = list(self._sent)
         self._sent.clear()
@@ -221,14 +223,14 @@ class DelayQueue(Generic[Item]):
 
     # Out of the first stage, unsent.
 
-    def expire(self, now: float) -> list[Parcel[Item]]:
+    def expire(self, now: float) -> list[ParcelType]:
         """What has waited longer than `queue_age_s`, oldest first: dead letters."""
-        expired: list[Parcel[Item]] = []
+        expired: list[ParcelType] = []
         while self._waiting and now - self._waiting[0].at >= self._config.queue_age_s:
             self._drop_first(expired)
         return expired
 
-    def refuse(self, refusal: InahoError) -> list[Parcel[Item]]:
+    def refuse(self, refusal: InahoError) -> list[ParcelType]:
         """Gives up all that waits, and accepts nothing more until `reopen` (SPEC CL-3.4).
 
         Args:
@@ -238,7 +240,7 @@ class DelayQueue(Generic[Item]):
             What waited, in order: dead letters, whose senders are to be told.
         """
         self._refusal = refusal
-        given_up: list[Parcel[Item]] = []
+        given_up: list[ParcelType] = []
         while self._waiting:
             self._drop_first(given_up)
         return given_up
@@ -263,12 +265,12 @@ class DelayQueue(Generic[Item]):
         times = [parcel.at for parcel in self._waiting]
         assert times == sorted(times)
 
-    def _leave_queue(self) -> Parcel[Item]:
+    def _leave_queue(self) -> ParcelType:
         parcel = self._waiting.popleft()
         self._waiting_bytes -= parcel.size
         return parcel
 
-    def _drop_first(self, dropped: list[Parcel[Item]]) -> None:
+    def _drop_first(self, dropped: list[ParcelType]) -> None:
         """Makes a dead letter of the oldest; the withdrawn are counted but are no news."""
         parcel = self._leave_queue()
         self.dead_lettered += 1

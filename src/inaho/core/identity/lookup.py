@@ -209,6 +209,27 @@ class IdentityLookup:
             return () if now is before else tuple(range(self._config.partitions))
         return now.moved(before)
 
+    def moves(self, kind: str, node_id: str) -> list[tuple[int, Member, Member]]:
+        """Partitions that the last change of topology gave to that node or took from it: number, owner before, owner.
+
+        Without a topology before, or without a host in it, who owned a partition is who would without that node: it
+        has just joined.
+        """
+        now = self._current.table(kind)
+        if now is None:
+            return []
+        before = self._previous.table(kind)
+        if before is not None:
+            partitions: Iterable[int] = now.moved(before)
+        else:
+            others = [member for member in now.members if member.node_id != node_id]
+            if not others:
+                return []
+            before = PartitionTable(others, self._config.partitions)
+            partitions = range(self._config.partitions)
+        pairs = ((partition, before.owner(partition), now.owner(partition)) for partition in partitions)
+        return [(p, was, is_) for p, was, is_ in pairs if was is not is_ and node_id in (was.node_id, is_.node_id)]
+
     def build(self, scores_max: int) -> int:
         """Decides partitions ahead of need, in a slice; for idle moments after a change of topology.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from inaho.core.membership.incarnation import first_of, generation_of, next_generation
 from inaho.core.membership.member import is_live, with_status
 from inaho.core.membership.table import MembershipTable
 from inaho.core.messages import JoinRefused
@@ -52,13 +53,13 @@ def examine(
             return JoinRefused("cluster_full", f"the cluster has {len(table)} members, its maximum", True)
     elif holder.node_id == joiner.node_id:
         current = holder.status in (MemberStatus.JOINING, MemberStatus.UP)
-        if current and holder.incarnation >= joiner.incarnation:
+        if current and generation_of(holder.incarnation) >= generation_of(joiner.incarnation):
             return Welcome(holder)
     elif holder.status is not MemberStatus.UNREACHABLE and not is_dead(holder):
         reason = f"{joiner.authority} belongs to node {holder.node_id}, which is being checked"
         return JoinRefused("authority_collision", reason, True, holder.node_id)
-    least = 1 if holder is None else holder.incarnation + 1
-    return Admit(with_status(joiner, MemberStatus.JOINING, max(least, joiner.incarnation)))
+    least = first_of(1) if holder is None else next_generation(holder.incarnation)
+    return Admit(with_status(joiner, MemberStatus.JOINING, max(least, first_of(generation_of(joiner.incarnation)))))
 
 
 class Collision(msgspec.Struct):

@@ -1,8 +1,8 @@
 """The life of a member: which status may follow which, as data.
 
-Two tables, because an incarnation is a life of its own: within one the status only gets more severe and `REMOVED` is
-final; a new incarnation starts over. Authors are held to these tables. What is merged from others may skip steps,
-since the steps between may have been lost.
+Three tables: within an incarnation the status only gets more severe; a refutation, a higher incarnation of the same
+generation, takes back an accusation but never a removal; a new generation starts over. Authors are held to these
+tables. What is merged from others may skip steps, since the steps between may have been lost.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Final
 
 import msgspec
 
+from inaho.core.membership.incarnation import generation_of
 from inaho.errors import IllegalTransition
 from inaho.types import Member, MemberStatus
 
-__all__ = ["FIRST", "NEXT_INCARNATION", "SAME_INCARNATION", "advance", "is_live", "with_status"]
+__all__ = ["FIRST", "NEXT_GENERATION", "REFUTATION", "SAME_INCARNATION", "advance", "is_live", "with_status"]
 
 JOINING: Final = MemberStatus.JOINING
 UP: Final = MemberStatus.UP
@@ -34,14 +35,17 @@ SAME_INCARNATION: Final[dict[MemberStatus, tuple[MemberStatus, ...]]] = {
 }
 """What may follow within one incarnation: only the more severe."""
 
-NEXT_INCARNATION: Final[dict[MemberStatus, tuple[MemberStatus, ...]]] = {
-    JOINING: (JOINING, UP),
-    UP: (JOINING, UP, LEAVING),
-    LEAVING: (JOINING, LEAVING),
-    UNREACHABLE: (JOINING, UP, LEAVING),
-    REMOVED: (JOINING, UP),
+REFUTATION: Final[dict[MemberStatus, tuple[MemberStatus, ...]]] = {
+    JOINING: (UP,),
+    UP: (UP, LEAVING),
+    LEAVING: (LEAVING,),
+    UNREACHABLE: (UP, LEAVING),
+    REMOVED: (),
 }
-"""What a higher incarnation may start with: a refutation keeps the status, a return is admitted or founds."""
+"""What may follow under a higher incarnation of the same generation: the subject takes back what others said of it."""
+
+NEXT_GENERATION: Final[tuple[MemberStatus, ...]] = (JOINING, UP)
+"""What a new generation starts with, whatever was before: admitted by a member, or up as the founder."""
 
 
 def is_live(member: Member | None) -> bool:
@@ -64,12 +68,13 @@ def advance(current: Member | None, proposed: Member) -> Member:
     """
     if current is None:
         allowed: tuple[MemberStatus, ...] = FIRST
-    elif proposed.incarnation > current.incarnation:
-        allowed = NEXT_INCARNATION[current.status]
-    elif proposed.incarnation == current.incarnation and proposed.node_id == current.node_id:
-        allowed = SAME_INCARNATION[current.status]
-    else:
+    elif generation_of(proposed.incarnation) > generation_of(current.incarnation):
+        allowed = NEXT_GENERATION
+    elif proposed.node_id != current.node_id or proposed.incarnation < current.incarnation:
         allowed = ()
+    else:
+        table = SAME_INCARNATION if proposed.incarnation == current.incarnation else REFUTATION
+        allowed = table[current.status]
     if proposed.status not in allowed:
         before = "unknown" if current is None else f"{current.status.name} at incarnation {current.incarnation}"
         raise IllegalTransition(

@@ -1,28 +1,38 @@
 """The merge rule: of two records of one authority, which holds.
 
 A total order, so that the merge is a maximum: associative, commutative and idempotent, whatever the order, loss
-and repetition of messages. Higher incarnation first, then the more severe status, then the node id and whatever else
-could differ. Why no clock or arrival order: two nodes would disagree about both.
+and repetition of messages. Higher generation first; within one `REMOVED` beats everything; then the higher
+incarnation, which is the subject's own refutation; then the more severe status, the node id, and whatever else could
+differ. Why no clock or arrival order: two nodes would disagree about both. Why removal before incarnation: its subject
+may not have heard of it, and what it says meanwhile must not undo what the others act upon.
 """
 
 from __future__ import annotations
 
-from inaho.types import Member
+from inaho.core.membership.incarnation import generation_of
+from inaho.types import Member, MemberStatus
 
 __all__ = ["join", "precedence", "stronger"]
 
-Precedence = tuple[int, int, str, tuple[str, ...], float, tuple[str, ...]]
+Precedence = tuple[int, bool, int, int, str, tuple[str, ...], float, tuple[str, ...]]
 
 
 def precedence(member: Member) -> Precedence:
     """The rank of a record among those of its authority (DESIGN section 3)."""
-    return (member.incarnation, int(member.status), member.node_id, member.kinds, member.weight, member.roles)
+    return (
+        generation_of(member.incarnation),
+        member.status is MemberStatus.REMOVED,
+        member.incarnation,
+        int(member.status),
+        member.node_id,
+        member.kinds,
+        member.weight,
+        member.roles,
+    )
 
 
 def stronger(challenger: Member, holder: Member) -> bool:
     """Whether `challenger` replaces `holder`. Equal records do not replace each other."""
-    if challenger.incarnation != holder.incarnation:
-        return challenger.incarnation > holder.incarnation
     return precedence(challenger) > precedence(holder)
 
 

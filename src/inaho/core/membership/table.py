@@ -20,6 +20,7 @@ import xxhash
 from inaho.config import MembershipConfig
 from inaho.core.membership.block_list import BlockList
 from inaho.core.membership.delta import Applied, Change, MissingRange, Refusal, to_digest
+from inaho.core.membership.incarnation import GENERATION_MAX, REFUTATIONS_TOLD_MAX, generation_of, refutations_of
 from inaho.core.membership.member import advance, is_live
 from inaho.core.membership.precedence import stronger
 from inaho.core.membership.tombstones import Tombstones
@@ -94,7 +95,10 @@ class MembershipTable:
         return None if authority is None else self._live[authority]
 
     def removed(self, node_id: str, incarnation: int) -> bool:
-        """Whether that incarnation of that node is known to be removed or replaced."""
+        """Whether that generation of that node is known to be removed or replaced."""
+        member = self.find(node_id)
+        if member is not None:
+            return generation_of(incarnation) < generation_of(member.incarnation)
         return self.tombstones.removed(node_id, incarnation)
 
     def covered(self, origin: str) -> int:
@@ -229,7 +233,7 @@ class MembershipTable:
         before = self.get(member.authority)
         if before is not None and not stronger(member, before):
             return True
-        reason = self._out_of_bounds(before, member)
+        reason = _impossible(entry) or self._out_of_bounds(before, member)
         if reason:
             applied.refused.append(Refusal(entry, reason))
             return False
@@ -238,8 +242,9 @@ class MembershipTable:
         return True
 
     def _out_of_bounds(self, before: Member | None, member: Member) -> str:
-        if before is not None and member.incarnation > before.incarnation + self._config.incarnation_jump_max:
-            return f"incarnation {member.incarnation} is too far above {before.incarnation}"
+        if _jump(before, member) > self._config.incarnation_jump_max:
+            known = "any" if before is None else before.incarnation
+            return f"incarnation {member.incarnation} is too far above {known}"
         if is_live(member) and not is_live(before) and len(self._live) >= self._config.members_max:
             return "the table is full (membership.members_max)"
         return ""
@@ -306,6 +311,26 @@ class MembershipTable:
             assert self._live[authority].node_id == node_id
         self.tombstones.check()
         self.blocks.check()
+
+
+def _jump(before: Member | None, member: Member) -> int:
+    """How far a record goes beyond what is known: in generations, or in refutations of the same generation."""
+    generation = generation_of(member.incarnation)
+    if before is None:
+        return max(0, generation - GENERATION_MAX)
+    generations = generation - generation_of(before.incarnation)
+    return generations if generations else member.incarnation - before.incarnation
+
+
+def _impossible(entry: Entry) -> str:
+    """Why a statement cannot be what its subject or its admission said; empty when it can."""
+    member = entry.member
+    refutations = refutations_of(member.incarnation)
+    if refutations > REFUTATIONS_TOLD_MAX:
+        return f"{refutations} refutations are more than a generation can have"
+    if refutations and member.status < MemberStatus.UNREACHABLE and entry.origin != member.node_id:
+        return "only its subject may refute"
+    return ""
 
 
 def _version_of(entry: Entry) -> int:

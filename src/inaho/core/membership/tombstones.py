@@ -1,6 +1,6 @@
 """Which nodes are gone, for a bounded time.
 
-A removed incarnation must be remembered, or late news would revive it; and not for ever, or the table would grow with
+A removed generation must be remembered, or late news would revive it; and not for ever, or the table would grow with
 every restart. Two ages make forgetting safe: from half the time on a tombstone is no longer told (it fades), after all
 of it it is dropped. Without the first, two nodes that forget at different moments would teach it to each other anew.
 """
@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from inaho.core.membership.incarnation import generation_of
 from inaho.types import Member
 
 __all__ = ["Tombstones"]
@@ -23,11 +24,11 @@ class Tombstone(msgspec.Struct, frozen=True):
 
     Attributes:
         since: when this node learnt of it, seconds.
-        incarnation: the highest that is gone; -1 for an origin of statements that was never seen as a member.
+        generation: the highest that is gone; -1 for an origin of statements that was never seen as a member.
     """
 
     since: float
-    incarnation: int
+    generation: int
 
 
 class Tombstones:
@@ -47,25 +48,25 @@ class Tombstones:
         return len(self._stones)
 
     def bury(self, now: float, member: Member) -> None:
-        """Remembers that this incarnation is gone."""
+        """Remembers that this generation is gone."""
         known = self._stones.pop(member.node_id, None)
-        incarnation = member.incarnation if known is None else max(known.incarnation, member.incarnation)
-        self._stones[member.node_id] = Tombstone(now, incarnation)
+        generation = generation_of(member.incarnation)
+        self._stones[member.node_id] = Tombstone(now, generation if known is None else max(known.generation, generation))
 
     def orphan(self, now: float, node_id: str) -> None:
         """Remembers an origin that is no member, so that it is forgotten in time."""
         self._stones.setdefault(node_id, Tombstone(now, _NEVER))
 
     def lift(self, member: Member) -> None:
-        """The node is back under a higher incarnation."""
+        """The node is back under a higher generation."""
         known = self._stones.get(member.node_id)
-        if known is not None and known.incarnation < member.incarnation:
+        if known is not None and known.generation < generation_of(member.incarnation):
             del self._stones[member.node_id]
 
     def removed(self, node_id: str, incarnation: int) -> bool:
-        """Whether that incarnation is gone."""
+        """Whether the generation of that incarnation is gone."""
         stone = self._stones.get(node_id)
-        return stone is not None and stone.incarnation >= incarnation
+        return stone is not None and stone.generation >= generation_of(incarnation)
 
     def fading(self, now: float) -> frozenset[str]:
         """Node ids that are no longer told to others."""

@@ -75,7 +75,7 @@ class ControlNode:
     def __init__(self, config: ClusterConfig, member: Member, random: RandomSource) -> None:
         self._config = config
         self._outbox = Outbox()
-        self._view = ClusterView(config, with_status(member, MemberStatus.JOINING), random, self._outbox)
+        self._view = ClusterView(config, with_status(member, MemberStatus.JOINING, 0), random, self._outbox)
         self._talk = Conversation(self._view, config.seeds)
         anti_entropy = AntiEntropy(config.gossip, random)
         self._anti_entropy = anti_entropy
@@ -142,7 +142,9 @@ class ControlNode:
         at = self._advance_time(now)
         handler(at, input)
         self._run(at)
-        self._deadline = self._earliest()
+        due = self._earliest()
+        # What should have happened already is due now: a deadline in the past must not look like a pause of ours.
+        self._deadline = None if due is None else max(due, at)
         return self._outbox.take()
 
     def next_deadline(self) -> float | None:

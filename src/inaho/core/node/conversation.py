@@ -10,6 +10,7 @@ from __future__ import annotations
 from inaho.core.gossip.consensus import OURS, UNDECIDED, View, settle
 from inaho.core.gossip.digest import answer_digest, answer_wants
 from inaho.core.inputs import Received
+from inaho.core.membership.incarnation import generation_of
 from inaho.core.membership.member import is_live, with_status
 from inaho.core.messages import (
     BlockNotice,
@@ -62,9 +63,10 @@ class Conversation:
         return False
 
     def _gone(self, received: Received, mark: Mark) -> Member:
-        """The sender as one that has no place here, under the incarnation by which it goes now."""
+        """The sender as one that has no place here, under the generation by which it goes."""
         record = self._view.table.get(received.authority)
-        if record is None or record.node_id != received.node_id:
+        replaced = record is None or record.node_id != received.node_id
+        if replaced or record is None or generation_of(record.incarnation) != generation_of(mark.incarnation):
             return Member(received.authority, received.node_id, mark.incarnation, MemberStatus.REMOVED)
         return with_status(record, record.status, max(record.incarnation, mark.incarnation))
 
@@ -158,7 +160,7 @@ class Conversation:
         view = self._view
         me = view.me
         aimed = verdict.member.node_id == me.node_id and verdict.member.authority == me.authority
-        if not aimed or verdict.member.incarnation < me.incarnation:
+        if not aimed or generation_of(verdict.member.incarnation) < generation_of(me.incarnation):
             return False
         speaker = view.table.get(received.authority)
         trusted = is_live(speaker) and speaker is not None and speaker.node_id == received.node_id

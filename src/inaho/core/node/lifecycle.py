@@ -1,7 +1,8 @@
 """This node's own life: finding the cluster, answering what is said of it, losing its place, leaving.
 
 One stage at a time, from a table. What others say about this node arrives as changes of its own record; the answer is
-a higher incarnation when they are wrong, and a fresh start when they are right.
+a refutation when they are wrong, and a fresh start under a new generation when they are right. A node is up in one
+generation only: whatever ends that one stops its activations before the next begins.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from inaho.core.effects import Joined, JoinFailed, Left, Outbox, StopActivations
 from inaho.core.gossip.anti_entropy import AntiEntropy
 from inaho.core.gossip.consensus import SelfBallot
 from inaho.core.inputs import Received
+from inaho.core.membership.incarnation import first_of, generation_of, next_generation, refuting
 from inaho.core.membership.join import Ask, Fail, Joiner
 from inaho.core.membership.leave import Leaver
 from inaho.core.membership.member import with_status
@@ -86,7 +88,7 @@ class Lifecycle:
                 self._become(FAILED)
                 self._outbox.add(JoinFailed(act.code, act.reason, self._outbox.cause))
             else:
-                up = with_status(self._view.me, MemberStatus.UP, max(1, self._view.me.incarnation))
+                up = with_status(self._view.me, MemberStatus.UP, max(first_of(1), self._view.me.incarnation))
                 self._enter(now, up, "founded")
 
     def _enter(self, now: float, up: Member, reason: str) -> None:
@@ -106,11 +108,14 @@ class Lifecycle:
             return
         self._view.merge(now, accepted.table)
         record = self._view.table.get(self._view.me.authority)
-        if record is None or record.node_id != self._view.me.node_id or record.status > MemberStatus.UP:
+        if record is None or record.node_id != self._view.me.node_id:
             return
-        if record.status is MemberStatus.UP:
-            # A repeated acceptance of a life that we had left: one above it is ours.
-            record = with_status(record, record.status, record.incarnation + 1)
+        if generation_of(record.incarnation) < generation_of(self._view.me.incarnation):
+            return
+        if record.status is not MemberStatus.JOINING:
+            # The life for which we were accepted is over before it began: the next one must be above it.
+            self._view.me = with_status(self._view.me, MemberStatus.JOINING, next_generation(record.incarnation))
+            return
         self._enter(now, with_status(record, MemberStatus.UP), "joined")
 
     # Being spoken of.
@@ -121,10 +126,15 @@ class Lifecycle:
         changes, view.own_changes = view.own_changes, []
         for change in changes:
             after = change.after
-            if after == self._view.me or after.incarnation < self._view.me.incarnation:
+            ahead = generation_of(after.incarnation) - generation_of(view.me.incarnation)
+            if after == view.me or ahead < 0:
                 continue
-            if after.node_id != self._view.me.node_id:
+            if after.node_id != view.me.node_id:
                 self.lose_place(now, after, "replaced")
+                return
+            if ahead > 0:
+                # Somebody admitted us anew, which takes a removal or a late request; this life is over either way.
+                self.lose_place(now, after, "readmitted")
                 return
             if after.status is MemberStatus.REMOVED:
                 if self.stage is MEMBER:
@@ -133,9 +143,9 @@ class Lifecycle:
                 view.me = after
             elif after.status is MemberStatus.UNREACHABLE:
                 self.ballot.start(now)
-            elif after.incarnation > self._view.me.incarnation and self.stage is MEMBER:
-                view.say(now, with_status(self._view.me, self._view.me.status, after.incarnation + 1), "readmitted")
-                view.own_changes.clear()
+            elif after.incarnation > view.me.incarnation:
+                # A refutation that was not ours: only the next one is.
+                self._refute(now, "refuted")
         if view.accused:
             view.accused = False
             if self.ballot.open:
@@ -145,12 +155,12 @@ class Lifecycle:
                 self._refute(now, "refuted")
 
     def _refute(self, now: float, reason: str) -> None:
-        """Answers with a higher incarnation, which only the subject may do."""
+        """Answers with a higher incarnation of this generation, which only the subject may do."""
         if self._view.me.status is MemberStatus.REMOVED:
             return
         record = self._view.table.get(self._view.me.authority)
         known = self._view.me.incarnation if record is None else max(record.incarnation, self._view.me.incarnation)
-        self._view.say(now, with_status(self._view.me, self._view.me.status, known + 1), reason)
+        self._view.say(now, with_status(self._view.me, self._view.me.status, refuting(known)), reason)
         self._view.own_changes.clear()
 
     def hold_ballot(self, now: float) -> None:
@@ -184,7 +194,7 @@ class Lifecycle:
             self.ballot.start(now)
 
     def lose_place(self, now: float, record: Member, reason: str, towards: str = "") -> None:
-        """Others have removed us: stop what runs here, forget the table, join again as a new incarnation."""
+        """Others have removed us: stop what runs here, forget the table, join again under a new generation."""
         if self.stage is LEAVING:
             # We were on our way out; there is nothing to come back for.
             self._outbox.add(StopActivations(reason, self._outbox.cause))
@@ -195,7 +205,7 @@ class Lifecycle:
         gone = with_status(self._view.me, MemberStatus.REMOVED)
         self._outbox.publish(SelfRemoved(member=gone, reason=reason))
         self._outbox.add(StopActivations(reason, self._outbox.cause))
-        least = max(self._view.me.incarnation, record.incarnation) + 1
+        least = next_generation(max(self._view.me.incarnation, record.incarnation))
         view.me = with_status(self._view.me, MemberStatus.JOINING, least)
         view.reset(now)
         self.ballot.stop()
@@ -223,7 +233,7 @@ class Lifecycle:
         record = self._view.table.get(self._view.me.authority)
         outdone = record is not None and record != self._view.me
         if record is not None and outdone:
-            return with_status(self._view.me, self._view.me.status, record.incarnation + 1)
+            return with_status(self._view.me, self._view.me.status, refuting(record.incarnation))
         return self._view.me
 
     def progress_leave(self, now: float) -> None:
@@ -268,4 +278,9 @@ class Lifecycle:
         self.joiner.check()
         self.leaver.check()
         if self.stage is MEMBER:
-            assert self._view.me.status is MemberStatus.UP
+            me = self._view.me
+            record = self._view.table.get(me.authority)
+            assert me.status is MemberStatus.UP
+            assert record is not None and record.node_id == me.node_id
+            assert record.status is not MemberStatus.REMOVED
+            assert generation_of(record.incarnation) == generation_of(me.incarnation)

@@ -15,6 +15,7 @@ from inaho.core.gossip.engine import GossipEngine
 from inaho.core.gossip.rumours import retransmit_limit
 from inaho.core.inputs import RandomSource
 from inaho.core.membership.delta import Applied, Change
+from inaho.core.membership.incarnation import generation_of
 from inaho.core.membership.member import is_live, with_status
 from inaho.core.membership.removal import RemovalClock
 from inaho.core.membership.table import MembershipTable
@@ -198,6 +199,7 @@ class ClusterView:
             self.own_changes.append(change)
             return
         replaced = before is not None and before.node_id != after.node_id
+        reborn = before is not None and generation_of(before.incarnation) != generation_of(after.incarnation)
         if before is not None and (replaced or after.incarnation > before.incarnation or not is_live(after)):
             self.engine.rumours.forget_accused(before.node_id)
             self.detector.suspicions.forget(after.authority)
@@ -205,6 +207,7 @@ class ClusterView:
             self.lost.append(after.authority)
         if replaced or not is_live(after):
             self.detector.forget(after.authority)
+        if replaced or reborn or not is_live(after):
             self.engine.forget(after.authority)
         if after.status is MemberStatus.UNREACHABLE:
             self.detector.suspicions.forget(after.authority)
@@ -219,10 +222,15 @@ class ClusterView:
 
     def _announce(self, now: float, change: Change) -> None:
         before, after, reason = change.before, change.after, change.entry.reason
-        if before is not None and before.node_id != after.node_id and is_live(before):
+        same_node = (
+            before is not None
+            and before.node_id == after.node_id
+            and generation_of(before.incarnation) == generation_of(after.incarnation)
+        )
+        if before is not None and is_live(before) and not same_node:
+            # What came between was not seen here, but whoever watches must hear that the former life is over.
             gone = with_status(before, MemberStatus.REMOVED)
             self.outbox.publish(MemberRemoved(member=gone, reason="replaced"))
-        same_node = before is not None and before.node_id == after.node_id
         if same_node and before is not None and before.status is after.status:
             if self.detector.suspicions.forget(after.authority) is not None:
                 self.outbox.publish(SuspicionCleared(member=after, reason=reason or "refuted"))

@@ -52,7 +52,7 @@ class PendingWheel(Generic[Entry]):
         """Remembers a call until `deadline` and returns its correlation id (32 bits).
 
         The count wraps after eight million calls, while a stream may last for days: an id that is still pending is
-        passed over.
+        passed over. `Outgoing.call` does the usual case in itself, because it is the call path.
 
         Args:
             entry: what waits for the answer.

@@ -8,6 +8,7 @@ import pytest
 
 from inaho.config import MembershipConfig
 from inaho.core.membership.admission import Admit, Collisions, Welcome, examine
+from inaho.core.membership.incarnation import first_of
 from inaho.core.membership.join import Ask, Fail, Found, Joiner
 from inaho.core.membership.leave import Leaver
 from inaho.core.membership.removal import RemovalClock
@@ -75,19 +76,21 @@ def test_a_final_refusal_ends_the_search_and_only_asked_contacts_count() -> None
 def test_admission() -> None:
     table = MembershipTable("me", CONFIG)
     up, joining = MemberStatus.UP, MemberStatus.JOINING
-    assert examine(table, Member("a:1", "x", 0, joining), 9, lambda _: False) == Admit(Member("a:1", "x", 1, joining))
-    table.author(0.0, Member("a:1", "x", 4, up))
-    assert examine(table, Member("a:1", "x", 0, joining), 9, lambda _: False) == Welcome(Member("a:1", "x", 4, up))
+    assert examine(table, Member("a:1", "x", 0, joining), 9, lambda _: False) == Admit(
+        Member("a:1", "x", first_of(1), joining)
+    )
+    table.author(0.0, Member("a:1", "x", first_of(1) + 4, up))
+    assert examine(table, Member("a:1", "x", 0, joining), 9, lambda _: False) == Welcome(Member("a:1", "x", first_of(1) + 4, up))
     rival = Member("a:1", "y", 0, joining)
     refusal = examine(table, rival, 9, lambda _: False)
     assert isinstance(refusal, JoinRefused)
     assert (refusal.code, refusal.retriable, refusal.authority_holder) == ("authority_collision", True, "x")
-    assert examine(table, rival, 9, lambda _: True) == Admit(Member("a:1", "y", 5, joining))
+    assert examine(table, rival, 9, lambda _: True) == Admit(Member("a:1", "y", first_of(2), joining))
     elsewhere = examine(table, Member("b:1", "x", 0, joining), 9, lambda _: False)
     assert isinstance(elsewhere, JoinRefused) and elsewhere.code == "node_id_in_use" and not elsewhere.retriable
     full = examine(table, Member("b:1", "z", 0, joining), 1, lambda _: False)
     assert isinstance(full, JoinRefused) and full.code == "cluster_full"
-    table.author(0.0, Member("a:1", "x", 4, MemberStatus.UNREACHABLE))
+    table.author(0.0, Member("a:1", "x", first_of(1) + 4, MemberStatus.UNREACHABLE))
     assert isinstance(examine(table, rival, 9, lambda _: False), Admit)
 
 

@@ -12,11 +12,20 @@ from hypothesis import strategies as st
 from inaho.config import MembershipConfig
 from inaho.core.membership.block_list import BlockList
 from inaho.core.membership.delta import lacking
-from inaho.core.membership.member import FIRST, NEXT_INCARNATION, SAME_INCARNATION, advance
+from inaho.core.membership.incarnation import (
+    GENERATION_MAX,
+    REFUTATIONS_TOLD_MAX,
+    first_of,
+    generation_of,
+    next_generation,
+    refutations_of,
+    refuting,
+)
+from inaho.core.membership.member import FIRST, NEXT_GENERATION, REFUTATION, SAME_INCARNATION, advance
 from inaho.core.membership.precedence import join, precedence, stronger
 from inaho.core.membership.table import MembershipTable
 from inaho.core.membership.topology import TopologyPublisher, topology_hash
-from inaho.core.messages import BlockNotice, MembershipDelta
+from inaho.core.messages import BlockNotice, Entry, MembershipDelta
 from inaho.errors import IllegalTransition
 from inaho.types import Member, MemberStatus
 
@@ -27,14 +36,16 @@ members = st.builds(
     Member,
     authority=st.just("a:1"),
     node_id=st.sampled_from(["n1", "n2"]),
-    incarnation=st.integers(0, 4),
+    incarnation=st.builds(lambda generation, refutations: first_of(generation) + refutations, st.integers(0, 2), st.integers(0, 2)),
     status=st.sampled_from(STATUSES),
     kinds=st.sampled_from([(), ("Cart",)]),
     weight=st.sampled_from([1.0, 2.0]),
 )
 
 
-def up(authority: str, node_id: str = "", incarnation: int = 1, status: MemberStatus = MemberStatus.UP) -> Member:
+def up(
+    authority: str, node_id: str = "", incarnation: int = first_of(1), status: MemberStatus = MemberStatus.UP
+) -> Member:
     return Member(authority, node_id or f"node-{authority}", incarnation, status)
 
 
@@ -60,10 +71,31 @@ def test_the_merge_is_a_semilattice(a: Member, b: Member, c: Member) -> None:
     assert stronger(a, b) == (join(a, b) == a and a != b)
 
 
-def test_incarnation_first_then_severity() -> None:
-    ranked = [up("a:1", incarnation=1, status=status) for status in sorted(STATUSES)] + [up("a:1", incarnation=2)]
+def test_generation_then_removal_then_incarnation_then_severity() -> None:
+    *milder, removed = sorted(STATUSES)
+    ranked = [up("a:1", incarnation=1, status=status) for status in milder]
+    ranked += [up("a:1", incarnation=2, status=status) for status in milder]
+    ranked += [up("a:1", incarnation=1, status=removed), up("a:1", incarnation=2, status=removed)]
+    ranked += [up("a:1", incarnation=first_of(1))]
     assert all(stronger(later, earlier) for earlier, later in itertools.pairwise(ranked))
     assert sorted(ranked, key=precedence) == ranked
+
+
+@given(members, st.integers(1, 900))
+def test_no_refutation_outdoes_a_removal_in_its_generation(member: Member, refutations: int) -> None:
+    removed = msgspec.structs.replace(member, status=MemberStatus.REMOVED)
+    refuted = msgspec.structs.replace(member, status=MemberStatus.UP, incarnation=member.incarnation + refutations)
+    assert join(removed, refuted) == removed
+    again = msgspec.structs.replace(member, status=MemberStatus.JOINING, incarnation=next_generation(member.incarnation))
+    assert join(removed, again) == again
+
+
+def test_an_incarnation_is_a_generation_and_its_refutations() -> None:
+    incarnation = refuting(refuting(first_of(3)))
+    assert (generation_of(incarnation), refutations_of(incarnation)) == (3, 2)
+    assert next_generation(incarnation) == first_of(4)
+    with pytest.raises(IllegalTransition):
+        refuting(first_of(4) - 1)
 
 
 # Transitions.
@@ -71,11 +103,11 @@ def test_incarnation_first_then_severity() -> None:
 
 @pytest.mark.parametrize("before", STATUSES)
 @pytest.mark.parametrize("after", STATUSES)
-@pytest.mark.parametrize("step", [-1, 0, 1])
+@pytest.mark.parametrize("step", [-1, 0, 1, first_of(1)])
 def test_only_what_the_tables_allow_is_said(before: MemberStatus, after: MemberStatus, step: int) -> None:
     held = up("a:1", incarnation=5, status=before)
     proposed = up("a:1", incarnation=5 + step, status=after)
-    allowed = {-1: (), 0: SAME_INCARNATION[before], 1: NEXT_INCARNATION[before]}[step]
+    allowed = {-1: (), 0: SAME_INCARNATION[before], 1: REFUTATION[before], first_of(1): NEXT_GENERATION}[step]
     if after in allowed:
         assert advance(held, proposed) == proposed
     else:
@@ -92,8 +124,8 @@ def test_first_words(status: MemberStatus) -> None:
             advance(None, up("a:1", status=status))
 
 
-def test_nothing_follows_removal_in_one_incarnation() -> None:
-    assert SAME_INCARNATION[MemberStatus.REMOVED] == ()
+def test_nothing_follows_removal_in_one_generation() -> None:
+    assert SAME_INCARNATION[MemberStatus.REMOVED] == REFUTATION[MemberStatus.REMOVED] == ()
     assert all(later > status for status, after in SAME_INCARNATION.items() for later in after)
 
 
@@ -108,6 +140,8 @@ def test_an_illegal_statement_changes_nothing() -> None:
 
 
 # Merging.
+
+SUBJECTS = {"a:1": "origin-0", "b:1": "origin-1", "c:1": "node-c"}
 
 statements = st.lists(
     st.tuples(st.integers(0, 3), st.sampled_from(["a:1", "b:1", "c:1"]), st.sampled_from(STATUSES), st.booleans()),
@@ -124,10 +158,14 @@ def write(tables: list[MembershipTable], script: list[tuple[int, str, MemberStat
     for author, authority, status, bump in script:
         table = tables[author]
         held = table.get(authority)
-        incarnation = 1 if held is None else held.incarnation + bump
+        node_id = SUBJECTS[authority]
+        incarnation = first_of(1) if held is None else held.incarnation
+        if bump and held is not None:
+            # Its subject may refute; others may only admit it anew.
+            incarnation = refuting(incarnation) if table.node_id == node_id else next_generation(incarnation)
         covered = table.covered(table.node_id)
         try:
-            table.author(0.0, up(authority, incarnation=incarnation, status=status))
+            table.author(0.0, up(authority, node_id, incarnation, status))
         except IllegalTransition:
             continue
         rumours.append(table.delta(0.0, table.node_id, covered))
@@ -193,21 +231,48 @@ def test_outdone_statements_leave_sparse_ranges() -> None:
     table = MembershipTable("n", CONFIG)
     table.author(0.0, up("a:1"))
     for incarnation in range(2, 50):
-        table.author(0.0, up("a:1", incarnation=incarnation))
+        table.author(0.0, up("a:1", incarnation=first_of(incarnation)))
     delta = table.delta(0.0, "n", 0)
     assert (delta.from_version, delta.to_version, len(delta.entries)) == (0, 49, 1)
 
 
 def test_a_refused_statement_is_not_covered_and_fits_later() -> None:
     source, target = MembershipTable("s", CONFIG), MembershipTable("t", CONFIG)
-    target.author(0.0, up("a:1", incarnation=1))
-    source.author(0.0, up("a:1", incarnation=1500))
+    target.author(0.0, up("a:1", incarnation=first_of(1)))
+    source.author(0.0, up("a:1", incarnation=first_of(1500)))
     delta = source.delta(0.0, "s", 0)
     assert target.apply(0.0, delta).refused
     assert target.covered("s") == 0
-    target.author(0.0, up("a:1", incarnation=900))
+    target.author(0.0, up("a:1", incarnation=first_of(900)))
     assert not target.apply(0.0, delta).refused
     assert target.get("a:1") == source.get("a:1")
+
+
+@pytest.mark.parametrize(
+    ("origin", "incarnation", "status", "reason"),
+    [
+        ("s", refuting(first_of(1)), MemberStatus.UP, "only its subject may refute"),
+        ("x", first_of(1) + REFUTATIONS_TOLD_MAX + 1, MemberStatus.UP, "more than a generation can have"),
+        ("x", first_of(1) + 1001, MemberStatus.UP, "too far above"),
+        ("s", first_of(1002), MemberStatus.JOINING, "too far above"),
+        ("s", first_of(GENERATION_MAX + 1), MemberStatus.JOINING, "too far above"),
+    ],
+)
+def test_impossible_incarnations_are_refused(origin: str, incarnation: int, status: MemberStatus, reason: str) -> None:
+    table = MembershipTable("t", CONFIG)
+    table.author(0.0, up("a:1", "x", first_of(1)))
+    entry = Entry(origin, 1, up("a:1", "x", incarnation, status))
+    (refusal,) = table.apply(0.0, MembershipDelta(origin, 0, 1, (entry,))).refused
+    assert reason in refusal.reason
+    assert table.get("a:1") == up("a:1", "x", first_of(1))
+    assert table.covered(origin) == 0
+
+
+def test_an_earlier_generation_of_a_node_that_is_back_is_removed() -> None:
+    table = MembershipTable("t", CONFIG)
+    table.author(0.0, up("a:1", "x", first_of(1)))
+    table.author(0.0, up("a:1", "x", first_of(2)))
+    assert table.removed("x", first_of(1)) and not table.removed("x", first_of(2))
 
 
 def test_the_table_is_bounded() -> None:
@@ -228,7 +293,7 @@ def test_tombstones_fade_then_are_forgotten_and_the_version_never_falls() -> Non
     table.author(0.0, up("a:1", "x"))
     table.author(1.0, up("a:1", "x", status=MemberStatus.REMOVED))
     version = table.version
-    assert table.removed("x", 1) and not table.removed("x", 2)
+    assert table.removed("x", first_of(1) + 5) and not table.removed("x", first_of(2))
     assert len(table.snapshot(40.0).entries) == 1
     assert table.snapshot(60.0).entries == ()
     assert table.next_deadline() == 101.0

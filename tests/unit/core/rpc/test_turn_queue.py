@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -37,7 +39,7 @@ def reader(name: str) -> Call:
 def test_turns_run_one_after_another_in_their_order() -> None:
     queue, turns = queue_of(), [writer(name) for name in "abcd"]
     assert [queue.offer(turn)[0] for turn in turns] == [STARTED, QUEUED, QUEUED, QUEUED]
-    for turn, successor in zip(turns, turns[1:], strict=False):
+    for turn, successor in itertools.pairwise(turns):
         assert queue.next() is None
         queue.finish(turn)
         assert queue.next() is successor

@@ -1,0 +1,159 @@
+"""Moving partitions between nodes: the runtime around `HandOff`.
+
+When a topology takes a partition from this node, its activations end after their turns, and when none is left the new
+owner is told. When a topology gives one to this node, an identity of it is activated only after the last owner has let
+go of it; its calls wait meanwhile in the activation's queue, so a rolling restart fails none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from inaho.core.activation.handoff import HandOff, LastOwner
+from inaho.errors import InahoError
+from inaho.runtime.placement_actor import PLACEMENT_KEY, ActivationRecord, PlacementActor
+from inaho.types import MemberStatus
+
+if TYPE_CHECKING:
+    from inaho.runtime.node import Node
+    from inaho.types import TopologySnapshot
+
+__all__ = ["PartitionBridge"]
+
+RELEASE_RETRY_S = 0.05
+"""Pause before the last owner is asked again; a new topology cuts it short."""
+
+
+class PartitionBridge:
+    """Hand-off of one node, both ways (DESIGN section 3, "Hand-off is pulled").
+
+    Attributes:
+        handoff: partitions of this node whose last owner may not have let go.
+        asked, told: releases asked for, and drained partitions told, counted.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.handoff = HandOff(node.config.activation.partitions)
+        self.asked = 0
+        self.told = 0
+        self._node = node
+        self._lost: dict[str, dict[int, LastOwner]] = {}
+
+    # A topology has come.
+
+    def topology_changed(self, snapshot: TopologySnapshot) -> None:
+        """Takes note of what moved to and from this node."""
+        node = self._node
+        silent = (MemberStatus.UNREACHABLE, MemberStatus.REMOVED)
+        alive = [member.node_id for member in snapshot.members if member.status not in silent]
+        self.handoff.retain(alive)
+        for kind, host in node.hosts.items():
+            if not host.hosted or host.system:
+                continue
+            for partition, before, now in node.lookup.moves(kind, node.node_id):
+                if before.node_id == now.node_id:
+                    continue
+                if now.node_id == node.node_id:
+                    self._lost.get(kind, {}).pop(partition, None)
+                    if before.node_id in alive:
+                        self.handoff.gained(kind, partition, LastOwner(before.authority, before.node_id))
+                elif before.node_id == node.node_id:
+                    self._lost.setdefault(kind, {})[partition] = LastOwner(now.authority, now.node_id)
+        for host in node.hosts.values():
+            if host.hosted and not host.system:
+                host.drop_unowned()
+        self.tell_drained()
+
+    # This node is the new owner.
+
+    def last_owner(self, kind: str, key: str) -> LastOwner | None:
+        """Whom to ask before the identity is activated here; None in the usual case."""
+        handoff = self.handoff
+        return handoff.last_owner(kind, self._node.lookup.partition(kind, key)) if handoff else None
+
+    async def take_over(self, kind: str, key: str, askers: list[str] | None = None) -> ActivationRecord:
+        """Returns when the last owner has ended its activation, or is no longer a member.
+
+        Args:
+            kind, key: the identity.
+            askers: see `PlacementActor.release`.
+        """
+        node = self._node
+        asking = [*(askers or ()), node.node_id]
+        while True:
+            last = self.last_owner(kind, key)
+            if last is None or last.node_id in asking:
+                return ActivationRecord(False)
+            version = 0 if node.topology is None else node.topology.version
+            self.asked += 1
+            try:
+                record: ActivationRecord = await self._ask(last, PlacementActor.release, kind, key, version, asking)
+                return record
+            except InahoError as error:
+                node.log.info("%s did not release %s/%s yet: %s", last.authority, kind, key, error)
+            await node.wait_for_topology(RELEASE_RETRY_S)
+
+    def drained(self, kind: str, partitions: list[int], node_id: str) -> None:
+        """The last owner of these partitions has let go of all of them."""
+        self.handoff.drained(kind, partitions, node_id)
+        self.tell_drained()
+
+    # This node is the last owner.
+
+    async def release(self, kind: str, key: str, version: int, askers: list[str]) -> ActivationRecord:
+        """See `PlacementActor.release`."""
+        node = self._node
+        deadline = node.loop.time() + node.config.gossip.convergence_s
+        while node.topology is not None and node.topology.version < version and node.owns(kind, key):
+            left_s = deadline - node.loop.time()
+            if left_s <= 0:
+                break  # the asker has seen more than we do; it owns it by that
+            await node.wait_for_topology(left_s)
+        record = await self.take_over(kind, key, askers)  # we may wait for one before us ourselves
+        host = node.hosts.get(kind)
+        if host is None or key not in host.activations:
+            return record
+        return await host.release(key)
+
+    def tell_drained(self) -> None:
+        """Tells new owners of the partitions that this node lost and runs nothing of any more."""
+        for kind, lost in list(self._lost.items()):
+            busy = {self._node.lookup.partition(kind, key) for key in self._node.hosts[kind].moving}
+            done: dict[LastOwner, list[int]] = {}
+            for partition, owner in sorted(lost.items()):
+                if partition not in busy and self.handoff.last_owner(kind, partition) is None:
+                    done.setdefault(owner, []).append(partition)
+            for owner, partitions in done.items():
+                for partition in partitions:
+                    del lost[partition]
+                self.told += len(partitions)
+                self._node.runner.spawn(self._tell(owner, kind, partitions), name="inaho-drained")
+            if not lost:
+                del self._lost[kind]
+
+    async def _tell(self, owner: LastOwner, kind: str, partitions: list[int]) -> None:
+        try:
+            await self._ask(owner, PlacementActor.drained, kind, partitions, self._node.node_id)
+        except InahoError as error:  # it goes on asking for each identity, which is slower and no less right
+            self._node.log.info("%s was not told of %d drained partitions: %s", owner.authority, len(partitions), error)
+
+    async def _ask(self, owner: LastOwner, function: Any, *arguments: Any) -> Any:
+        """Calls the placement actor of that very node."""
+        node = self._node
+        connection = await node.peers.connect(owner.authority, owner.node_id)
+        method = PlacementActor.inaho_kind.methods[function.__name__]
+        future: asyncio.Future[Any] = node.loop.create_future()
+        now = node.loop.time()
+        correlation = connection.call(method, PLACEMENT_KEY, arguments, future, now + node.timeout_s, now)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            connection.cancel(correlation)
+            raise
+
+    def check(self) -> None:
+        """Asserts that no partition is both lost and waited for by its present owner."""
+        self.handoff.check()
+        for kind, lost in self._lost.items():
+            assert lost, f"{kind} lost nothing"

@@ -1,0 +1,51 @@
+"""What nodes ask of each other about activations: a system actor, one per node, called like any grain.
+
+It is a grain of a reserved kind whose one activation exists from the start of the node, so requests between nodes have
+the deadlines, the authentication, the bounds and the errors of any call, and nothing of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from inaho.runtime.grain import Grain, method
+from inaho.types import Struct
+
+__all__ = ["PLACEMENT_KEY", "ActivationRecord", "PlacementActor"]
+
+PLACEMENT_KEY: Final = "placement"
+
+
+class ActivationRecord(Struct, frozen=True, array_like=True):
+    """What the last owner tells the next of an activation that it has ended.
+
+    Attributes:
+        was_active: whether there was one.
+        version: of the state that it had loaded or saved last; 0 for none.
+        epoch: its fencing token; the next one must exceed it.
+    """
+
+    was_active: bool
+    version: int = 0
+    epoch: int = 0
+
+
+class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0):
+    """Answers other nodes about activations on this one (SPEC VA-2, BS-3)."""
+
+    @method(idempotent=True)
+    async def release(self, kind: str, key: str, topology_version: int, askers: list[str]) -> ActivationRecord:
+        """Ends the activation, after its running turns, because the asker owns the identity now.
+
+        Args:
+            kind, key: the identity.
+            topology_version: by which the asker owns it; this node waits until it has seen as much.
+            askers: node ids that wait for the answer, the first of which owns the identity. None of them is asked
+                again: where a partition went round, they would wait for each other.
+        """
+        return await self._host.node.bridge.release(kind, key, topology_version, askers)
+
+    @method(idempotent=True)
+    async def drained(self, kind: str, partitions: list[int], node_id: str) -> None:
+        """The node runs nothing of these partitions any more; it need not be asked again."""
+        self._host.node.bridge.drained(kind, partitions, node_id)

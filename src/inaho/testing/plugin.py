@@ -1,0 +1,124 @@
+"""The pytest plugin: the fixture `inaho_cluster`, and seeds from the command line.
+
+    def test_a_cart_survives_a_partition(inaho_cluster):
+        sim = inaho_cluster(nodes=3, grains=[Cart])
+        sim.partition({0, 1}, {2})
+        …
+
+The fixture is a factory, because what a test wants to say about its cluster (how many nodes, which grains, which
+faults) belongs into the test. It gives a `SimCluster` that has started, and ends it after the test. `--inaho-seed 7`
+sets the seed; `--inaho-seeds 100` runs every test that takes the fixture 100 times, under the seeds from that one on.
+A test that fails prints its seed and the command that replays it.
+
+Nothing of inaho's runtime is imported until a test asks for the fixture; a project that does not use it gains two
+options and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from inaho.testing.sim_cluster import SimCluster
+
+__all__ = ["ClusterFactory", "inaho_cluster", "inaho_seed"]
+
+SEED_DEFAULT: Final = 0
+
+
+class ClusterFactory:
+    """What the fixture `inaho_cluster` is: `SimCluster` with the seed filled in, started, and ended after the test.
+
+    Args:
+        seed: for clusters that are not given another one.
+        replay: the command line that runs the test again.
+
+    Attributes:
+        started: the clusters of this test.
+    """
+
+    def __init__(self, seed: int, replay: str) -> None:
+        self.started: list[SimCluster] = []
+        self._seed = seed
+        self._replay = replay
+        self._failed = False
+
+    def __call__(self, **arguments: Any) -> SimCluster:
+        """Starts a cluster. Arguments are those of `SimCluster`; a `seed` among them overrides the command line's."""
+        from inaho.testing.sim_cluster import SimCluster
+
+        arguments.setdefault("seed", self._seed)
+        cluster = SimCluster(**arguments)
+        cluster.replay = self._replay
+        cluster.__enter__()
+        self.started.append(cluster)
+        return cluster
+
+    def test_failed(self, error: BaseException) -> None:
+        """Says with the test's error which histories led to it."""
+        self._failed = True
+        for cluster in self.started:
+            cluster.annotate(error)
+
+    def close(self) -> None:
+        """Ends all clusters. Failures that nobody saw are raised, unless the test has failed anyway."""
+        for cluster in reversed(self.started):
+            if self._failed:
+                cluster.close()
+            else:
+                cluster.__exit__(None, None, None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the options."""
+    group = parser.getgroup("inaho", "simulated clusters")
+    group.addoption(
+        "--inaho-seed", type=int, default=SEED_DEFAULT, metavar="SEED", help="seed of simulated clusters (default: 0)"
+    )
+    group.addoption(
+        "--inaho-seeds",
+        type=int,
+        default=0,
+        metavar="N",
+        help="run each test with a simulated cluster under N seeds, from --inaho-seed on",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per seed, where several are asked for."""
+    count = _option(metafunc.config, "inaho_seeds", 0)
+    if count and "inaho_seed" in metafunc.fixturenames:
+        first = _option(metafunc.config, "inaho_seed", SEED_DEFAULT)
+        seeds = range(first, first + count)
+        metafunc.parametrize("inaho_seed", seeds, ids=[f"seed{seed}" for seed in seeds])
+
+
+@pytest.fixture
+def inaho_seed(request: pytest.FixtureRequest) -> int:
+    """The seed of this test's simulations."""
+    return _option(request.config, "inaho_seed", SEED_DEFAULT)
+
+
+@pytest.fixture
+def inaho_cluster(inaho_seed: int, request: pytest.FixtureRequest) -> Generator[ClusterFactory, None, None]:
+    """Makes simulated clusters: `sim = inaho_cluster(nodes=3, grains=[Cart])`. They end with the test."""
+    several = " --inaho-seeds=1" if _option(request.config, "inaho_seeds", 0) else ""
+    factory = ClusterFactory(inaho_seed, f"pytest '{request.node.nodeid}' --inaho-seed={inaho_seed}{several}")
+    yield factory
+    factory.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Before the report of a failed test is made: its error is told the seed and the command of the replay."""
+    factory = getattr(item, "funcargs", {}).get("inaho_cluster")
+    if call.when == "call" and call.excinfo is not None and isinstance(factory, ClusterFactory):
+        factory.test_failed(call.excinfo.value)
+
+
+def _option(config: pytest.Config, name: str, default: int) -> int:
+    value = config.getoption(name, default)
+    return default if value is None else int(value)

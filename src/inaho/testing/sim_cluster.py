@@ -1,0 +1,400 @@
+"""`SimCluster`: a cluster of whole nodes, user grains included, in one thread and in virtual time.
+
+    with SimCluster(nodes=3, seed=7, grains=[Cart]) as sim:
+        cart = sim.node(0).grain(Cart, "alice")
+        sim.run(cart.add("apple"))
+        sim.partition({0, 1}, {2})
+        sim.run_for(10.0)
+        sim.heal()
+        sim.wait_converged()
+
+The nodes are the real ones: their handshake, codec, control plane, turns and storage run as in production. What is
+simulated is underneath: the loop (`virtual_loop`), the network (`simulated_network`) and the processes
+(`simulated_process`). One seed makes one history; `trace_hash` says whether two runs were the same.
+
+Why whole nodes, when the control plane alone runs a thousand times faster (`control_simulation`): the bugs that users
+meet are between the parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Coroutine, Iterable
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from inaho.config import ClusterConfig
+from inaho.events import Event
+from inaho.runtime.cluster import Cluster
+from inaho.runtime.grain import Grain
+from inaho.storage import MemoryStorage, Storage
+from inaho.testing.simulated_network import Faults, SimulatedNetwork
+from inaho.testing.simulated_node import SimulatedNode
+from inaho.testing.simulated_process import DEAD, PAUSED, RUNNING, SimulatedProcess
+from inaho.testing.simulation import Simulation
+from inaho.testing.simulation_errors import NotConverged, OutOfTime, SimulationFailed
+from inaho.types import MemberStatus
+
+__all__ = ["Faults", "SimCluster", "SimEvent"]
+
+T = TypeVar("T")
+
+PORT: Final = 7700
+SEEDS_MAX: Final = 3
+EVENTS_MAX: Final = 100_000
+
+
+class SimEvent(msgspec.Struct, frozen=True):
+    """An event and where it was published.
+
+    Attributes:
+        at: virtual seconds since the start.
+        node: index of the node; clients count from -1 downwards.
+        event: as published.
+    """
+
+    at: float
+    node: int
+    event: Event
+
+
+class SimCluster(Simulation):
+    """A simulated cluster. Use it with `with`; at the start all nodes are up and agree.
+
+    Inside of a coroutine that `run` runs, the methods that make faults work as well, except those that say that they
+    wait: there `await sim.until(…)` does.
+
+    Args:
+        nodes: how many, at least 1; indexes count from 0.
+        seed: of everything that is random. One seed, one history.
+        grains: classes that every node hosts.
+        config: settings of every node; authority and seeds are the simulation's.
+        faults: of the network, see `Faults`. May be replaced later through the attribute.
+        storage: durable state that all nodes share and that no crash touches; in memory unless given.
+        within_s: virtual seconds after which `run` gives up, unless told otherwise.
+        real_limit_s: seconds of the wall clock after which a run gives up; None never.
+
+    Attributes:
+        events: what nodes published, oldest first; the last `EVENTS_MAX`.
+        storage: the shared storage.
+        network: for what the methods here do not offer.
+    """
+
+    def __init__(
+        self,
+        nodes: int = 3,
+        seed: int = 0,
+        grains: Iterable[type[Grain[Any]]] = (),
+        config: ClusterConfig | None = None,
+        faults: Faults | None = None,
+        *,
+        storage: Storage | None = None,
+        within_s: float = 600.0,
+        real_limit_s: float | None = None,
+    ) -> None:
+        if nodes < 1:
+            raise ValueError(f"a cluster has at least 1 node, not {nodes}")
+        super().__init__(seed, within_s=within_s, real_limit_s=real_limit_s)
+        self.events: deque[SimEvent] = deque(maxlen=EVENTS_MAX)
+        self._config = config or ClusterConfig()
+        self._grains = tuple(grains)
+        self._random = random.Random(f"{seed}/processes")
+        self.network = SimulatedNetwork(
+            self._loop,
+            faults or Faults(),
+            seed=seed,
+            trace=self._trace,
+            dial_timeout_s=self._config.transport.dial_timeout_s,
+        )
+        self.storage = MemoryStorage(self._config.storage) if storage is None else storage
+        self._first_nodes = nodes
+        self._nodes: list[SimulatedNode] = []
+        self._clients: list[SimulatedNode] = []
+        self._indexes: dict[str, int] = {}
+        self._boots = 0
+
+    def _begin(self) -> None:
+        for _ in range(self._first_nodes):
+            self._add()
+        self.run(self._all_started())
+        self.wait_converged(within_s=self._config.membership.join_timeout_s)
+
+    def run(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        *,
+        on: SimulatedProcess | int | None = None,
+        within_s: float | None = None,
+    ) -> T:
+        """As `Simulation.run`; `on` may be the index of a node."""
+        process = self._node(on).process if isinstance(on, int) else on
+        return super().run(coroutine, on=process, within_s=within_s)
+
+    # Nodes.
+
+    def node(self, index: int) -> Cluster:
+        """What the process of node `index` has from `inaho.join`: `sim.node(0).grain(Cart, "alice")`.
+
+        Raises:
+            SimulationFailed: it has crashed, left or not joined yet.
+        """
+        node = self._node(index)
+        if not node.is_member:
+            raise SimulationFailed(f"node {index} is {node.process.state} and no member at {self.time:.3f} s")
+        return node.cluster
+
+    def add(self) -> int:
+        """Starts one more node and waits until it has joined; returns its index. Waits."""
+        index = self._add()
+        self._wait_started(self._nodes[index])
+        return index
+
+    def client(self) -> Cluster:
+        """A new client, connected through any member, in a process of its own. Waits."""
+        address = self.network.client_name()
+        config = self._config.replace(authority="", seeds=self._seeds())
+        client = self._boot(config, address, -1 - len(self._clients))
+        self._clients.append(client)
+        self._wait_started(client)
+        return client.cluster
+
+    def crash(self, index: int, *, silent: bool = False) -> None:
+        """Kills the process of a node as SIGKILL does. The storage keeps what was saved.
+
+        Args:
+            index: of the node.
+            silent: its host is gone too: peers get no reset, only silence.
+        """
+        node = self._node(index)
+        self._note("crash", index)
+        main = self._loop.main
+        if main is not None and main in node.process.tasks:
+            self._loop.abort(SimulationFailed(f"node {index} crashed, and with it the coroutine that ran on it"))
+        node.crash(self.network, silent=silent)
+
+    def restart(self, index: int) -> None:
+        """Starts a new process at the authority of a node that has crashed or left. Waits until it has joined.
+
+        Inside of a coroutine it does not wait: `await sim.until(lambda: sim.is_member(index))`.
+        """
+        if self._node(index).process.state is not DEAD:
+            raise SimulationFailed(f"node {index} is {self._node(index).process.state}; crash it first")
+        self._note("restart", index)
+        self._nodes[index] = self._boot(self._node_config(index), self.authority(index), index)
+        if self._loop.main is None:
+            self._wait_started(self._nodes[index])
+
+    def leave(self, index: int) -> None:
+        """Lets a node leave and end as `cluster.close()` does. Waits; inside of a coroutine it only begins."""
+        self._note("leave", index)
+        stopping = self._loop.create_task(self._node(index).stop(), name=f"node {index} leaves")
+        if self._loop.main is None:
+            self.run(asyncio.wait_for(stopping, None))
+
+    def pause(self, index: int, seconds: float | None = None) -> None:
+        """Stops a process as SIGSTOP does; returns at once.
+
+        Args:
+            index: of the node.
+            seconds: after which it goes on; None: until `resume`.
+        """
+        node = self._node(index)
+        self._note("pause", index)
+        node.process.pause()
+        if seconds is not None:
+            self.network.later(seconds, self._resume, index, node)
+
+    def resume(self, index: int) -> None:
+        """Ends a pause: everything that was due meanwhile happens now."""
+        self._resume(index, self._node(index))
+
+    def is_member(self, index: int) -> bool:
+        """Whether the node is alive and its `join` has returned."""
+        return self._node(index).is_member
+
+    def authority(self, index: int) -> str:
+        """`host:port` of a node."""
+        return f"node-{index}:{PORT}"
+
+    # The network.
+
+    @property
+    def faults(self) -> Faults:
+        """Of the network, from now on when replaced."""
+        return self.network.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._note("faults", repr(faults))
+        self.network.faults = faults
+
+    def partition(self, *groups: Iterable[int | Cluster]) -> None:
+        """Cuts every link between nodes of different groups. Who is in no group keeps all links."""
+        sides = [[self._address(member) for member in group] for group in groups]
+        self._note("partition", *(",".join(side) for side in sides))
+        for side in sides:
+            for other in sides:
+                if side is not other:
+                    for source in side:
+                        for target in other:
+                            self.network.cut(source, target)
+
+    def cut(self, source: int | Cluster, target: int | Cluster) -> None:
+        """Cuts one way: nothing of `source` reaches `target`, while the way back works."""
+        self._note("cut", self._address(source), self._address(target))
+        self.network.cut(self._address(source), self._address(target))
+
+    def heal(self, one: int | Cluster | None = None, other: int | Cluster | None = None) -> None:
+        """Ends all cuts, or those between two nodes. What was held back arrives."""
+        if one is None or other is None:
+            self._note("heal")
+            self.network.heal_all()
+            return
+        self._note("heal", self._address(one), self._address(other))
+        self.network.heal(self._address(one), self._address(other))
+        self.network.heal(self._address(other), self._address(one))
+
+    def flap(
+        self, one: int | Cluster, other: int | Cluster, *, down_s: float = 1.0, up_s: float = 1.0, for_s: float = 60.0
+    ) -> None:
+        """Cuts and heals a link in turn for `for_s` seconds, beginning with a cut; returns at once."""
+        ends = self.time + for_s
+
+        def down() -> None:
+            if self.time < ends:
+                self.cut(one, other)
+                self.cut(other, one)
+                self.network.later(down_s, up)
+
+        def up() -> None:
+            self.heal(one, other)
+            self.network.later(up_s, down)
+
+        down()
+
+    def slow(self, node: int | Cluster, extra_s: float) -> None:
+        """Adds `extra_s` to every delay from and to a node; 0 ends it."""
+        self._note("slow", self._address(node), repr(extra_s))
+        self.network.extra_s[self._address(node)] = extra_s
+        if not extra_s:
+            del self.network.extra_s[self._address(node)]
+
+    # What came of it.
+
+    def members_seen_by(self, index: int) -> dict[int, MemberStatus]:
+        """The members that node `index` knows of: status by index, in order of the indexes."""
+        seen = {self._indexes[member.authority]: member.status for member in self.node(index).members()}
+        return dict(sorted(seen.items()))
+
+    def converged(self, among: Iterable[int] | None = None) -> bool:
+        """Whether every one of these nodes sees exactly them as up, under their present ids and one topology.
+
+        Args:
+            among: indexes, such as one side of a partition; None: all nodes whose processes run.
+        """
+        return not self._disagreement(among)
+
+    def wait_converged(self, within_s: float = 30.0, among: Iterable[int] | None = None) -> float:
+        """Lets time pass until `converged`. Returns the virtual seconds that it took.
+
+        Raises:
+            NotConverged: it did not come to that within `within_s`; the message has what each node sees.
+        """
+        try:
+            return self.wait_until(lambda: self.converged(among), within_s)
+        except OutOfTime:
+            raise NotConverged(f"after {within_s} s: {self._disagreement(among)}") from None
+
+    def check(self) -> None:
+        """Runs the invariants of every living control plane."""
+        for node in self._nodes:
+            if node.is_member and node.node.driver is not None:
+                node.node.driver.control.check()
+
+    # Inside.
+
+    def _add(self) -> int:
+        index = len(self._nodes)
+        self._indexes[self.authority(index)] = index
+        self._nodes.append(self._boot(self._node_config(index), self.authority(index), index))
+        return index
+
+    def _boot(self, config: ClusterConfig, address: str, index: int) -> SimulatedNode:
+        self._boots += 1
+        process = SimulatedProcess(self._loop, f"{'client' if index < 0 else 'node'} {index}, process {self._boots}")
+        self._processes.append(process)
+        self.network.processes[address] = process
+        return SimulatedNode(
+            process,
+            config,
+            self.network,
+            address,
+            grains=() if index < 0 else self._grains,
+            storage=self.storage,
+            seed=self._random.getrandbits(64),
+            clock=self.unix_time,
+            observe=lambda node, event: self._observe(index, event),
+        )
+
+    def _observe(self, index: int, event: Event) -> None:
+        self.events.append(SimEvent(self.time, index, event))
+        self._trace.add_event(f"node {index}", event)
+
+    def _node_config(self, index: int) -> ClusterConfig:
+        return self._config.replace(authority=self.authority(index), seeds=self._seeds())
+
+    def _seeds(self) -> tuple[str, ...]:
+        return tuple(self.authority(index) for index in range(min(self._first_nodes, SEEDS_MAX)))
+
+    async def _all_started(self) -> None:
+        for node in self._nodes:
+            await asyncio.shield(node.starting)
+
+    def _wait_started(self, node: SimulatedNode) -> None:
+        async def started() -> None:
+            await asyncio.shield(node.starting)
+
+        self.run(started())
+
+    def _node(self, index: int) -> SimulatedNode:
+        if not 0 <= index < len(self._nodes):
+            raise IndexError(f"there is no node {index}; there are {len(self._nodes)}")
+        return self._nodes[index]
+
+    def _resume(self, index: int, node: SimulatedNode) -> None:
+        if node.process.state is PAUSED:
+            self._note("resume", index)
+            node.process.resume()
+
+    def _address(self, node: int | Cluster) -> str:
+        if isinstance(node, int):
+            return self._node(node).address
+        for known in (*self._nodes, *self._clients):
+            if known.is_member and known.cluster is node:
+                return known.address
+        raise SimulationFailed(f"{node!r} is not of this simulation, or has ended")
+
+    def _disagreement(self, among: Iterable[int] | None) -> str:
+        """What keeps these nodes from being converged; empty when they are."""
+        running = [index for index, node in enumerate(self._nodes) if node.process.state is RUNNING]
+        asked = running if among is None else sorted(set(among))
+        missing = [index for index in asked if index not in running or not self._nodes[index].is_member]
+        if missing:
+            return f"nodes {missing} are not running members"
+        wanted = {self.authority(index): self._nodes[index].node.node_id for index in asked}
+        hashes: dict[int, list[int]] = {}
+        for index in asked:
+            topology = self._nodes[index].node.topology
+            members = () if topology is None else topology.members
+            up = {member.authority: member.node_id for member in members if member.status is MemberStatus.UP}
+            if up != wanted or len(members) != len(wanted):
+                return "; ".join(f"node {each} sees {self._view(each)}" for each in asked)
+            hashes.setdefault(0 if topology is None else topology.hash, []).append(index)
+        return "" if len(hashes) == 1 else f"the topology hashes differ: {hashes}"
+
+    def _view(self, index: int) -> str:
+        seen = self.members_seen_by(index)
+        return "{" + ", ".join(f"{each}: {status.name}" for each, status in seen.items()) + "}"

@@ -1,0 +1,356 @@
+"""An asyncio loop in which time is a number: when nothing is ready it jumps to the next timer.
+
+Ten seconds of waiting cost no more than the callbacks in them, and nothing outside the process has a say in what
+comes next, so that one seed gives one history. Everything runs in the order in which it was asked for; timers of the
+same instant too. Tasks and futures hash by a running number instead of their address, so that a set of them (in
+`asyncio.TaskGroup`, in `asyncio.wait`) is walked in one order in every process.
+
+Work belongs to processes (`simulated_process`), which can be stopped and killed: a callback of a stopped process is
+held back, one of a dead process is dropped. Whom a callback belongs to is a context variable, which tasks inherit.
+
+There is no I/O: sockets, pipes and subprocesses are refused. `run_in_executor`, and `asyncio.to_thread` with it, calls
+the function at once, in this thread: deterministic, and no virtual time passes.
+
+Why a loop of our own and not a selector that lies about readiness: a selector cannot tell whose callback is ready,
+and the stock loop orders timers of one instant by the whims of its heap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import heapq
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple
+
+from inaho.testing.simulated_process import DEAD, OWNER, RUNNING, SimulatedProcess
+from inaho.testing.simulation_errors import Deadlock, Livelock, OutOfTime, describe_wait
+
+__all__ = ["VirtualLoop"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+START_S: Final = 1000.0
+"""Where the clock starts: far from 0, which code may take for "never"."""
+
+COLLECT_EVERY: Final = 250_000
+"""Callbacks between collections of garbage: at a fixed point, since finalizers are part of the history."""
+
+WATCH_EVERY: Final = 1024
+"""Callbacks between two looks at the real clock."""
+
+FAILURES_MAX: Final = 100
+REFUSED: Final = (
+    "add_reader",
+    "add_signal_handler",
+    "add_writer",
+    "connect_read_pipe",
+    "connect_write_pipe",
+    "create_connection",
+    "create_datagram_endpoint",
+    "create_server",
+    "create_unix_connection",
+    "create_unix_server",
+    "getaddrinfo",
+    "getnameinfo",
+    "subprocess_exec",
+    "subprocess_shell",
+)
+"""Methods that would reach the world outside."""
+CANCELLED_MIN: Final = 1000
+
+
+class _Handle(asyncio.Handle):
+    __slots__ = ("owner",)
+    owner: SimulatedProcess | None
+
+
+class _TimerHandle(asyncio.TimerHandle):
+    __slots__ = ("owner",)
+    owner: SimulatedProcess | None
+
+
+class _Task(asyncio.Task[T]):
+    """A task that hashes by its number, which it has before asyncio puts it into a set."""
+
+    def __init__(self, coro: Coroutine[Any, Any, T], *, number: int, **options: Any) -> None:
+        self._number = number
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class _Future(asyncio.Future[T]):
+    """A future that hashes by its number."""
+
+    def __init__(self, *, number: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._number = number
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """The loop.
+
+    Args:
+        callbacks_max: run at one instant; more mean that time would never pass again.
+        real_limit_s: of one `run_until_complete`, in seconds of the wall clock; None waits for ever.
+
+    Attributes:
+        callbacks: run so far.
+        failures: what the exception handler was told, oldest first; of many, the first `FAILURES_MAX`.
+    """
+
+    def __init__(self, *, callbacks_max: int = 1_000_000, real_limit_s: float | None = None) -> None:
+        super().__init__()
+        self.set_debug(False)
+        self.callbacks = 0
+        self.failures: list[dict[str, Any]] = []
+        self._now = START_S
+        self._queue: deque[_Handle | _TimerHandle] = deque()
+        self._timers: list[tuple[float, int, _TimerHandle]] = []
+        self._timers_cancelled = 0
+        self._numbers = 0
+        self._callbacks_max = callbacks_max
+        self._callbacks_at_jump = 0
+        self._next_collection = COLLECT_EVERY
+        self._next_watch = 0
+        self._real_limit_s = real_limit_s
+        self._real_end = 0.0
+        self._limit: float = float("inf")
+        self._main: asyncio.Future[Any] | None = None
+        self._fatal: BaseException | None = None
+        self._thread = threading.get_ident()
+        self.set_exception_handler(_remember)
+
+    # Time.
+
+    def time(self) -> float:
+        """Virtual seconds; starts at `START_S`."""
+        return self._now
+
+    @contextmanager
+    def limit(self, within_s: float) -> Generator[None]:
+        """What runs in the block raises `OutOfTime` when the clock would pass `within_s` from now."""
+        before = self._limit
+        self._limit = min(before, self._now + within_s)
+        try:
+            yield
+        finally:
+            self._limit = before
+
+    def run_until_complete(self, future: Any) -> Any:
+        """As usual. Garbage is collected at fixed points while it runs, and not when an allocation happens to.
+
+        Raises:
+            Deadlock: it waits for something that nothing will bring about.
+            Livelock: `callbacks_max` callbacks ran and time stood still.
+            OutOfTime: it did not end within the virtual `limit` or the real `real_limit_s`.
+        """
+        collecting = gc.isenabled()
+        gc.disable()
+        self._callbacks_at_jump = self.callbacks
+        self._real_end = time.monotonic() + (self._real_limit_s or float("inf"))
+        self._main = main = asyncio.ensure_future(future, loop=self)
+        try:
+            return super().run_until_complete(main)
+        finally:
+            self._main = None
+            if not main.done():
+                main._log_destroy_pending = False
+            if collecting:
+                gc.enable()
+
+    def abort(self, error: BaseException) -> None:
+        """Makes the running `run_until_complete` raise `error` now."""
+        self._fatal = error
+
+    @property
+    def main(self) -> asyncio.Future[Any] | None:
+        """What `run_until_complete` waits for."""
+        return self._main
+
+    # Scheduling.
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        self._check_closed()
+        if context is None:
+            context = contextvars.copy_context()
+        handle = _Handle(callback, args, self, context)
+        handle.owner = context.get(OWNER)
+        self._queue.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        self._check_closed()
+        if context is None:
+            context = contextvars.copy_context()
+        timer = _TimerHandle(when, callback, args, self, context)
+        timer.owner = context.get(OWNER)
+        heapq.heappush(self._timers, (when, self._number(), timer))
+        return timer
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """As `call_soon`. From another thread it is refused: when that one runs is not for a seed to decide."""
+        if threading.get_ident() != self._thread:
+            raise RuntimeError("a simulation runs in one thread; another thread must not schedule on its loop")
+        return self.call_soon(callback, *args, context=context)
+
+    def requeue(self, handles: list[Any]) -> None:
+        """Makes what was held back ready again, in its order."""
+        self._queue.extend(handles)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return _Future(number=self._number(), loop=self)
+
+    def create_task(  # type: ignore[override]  # the signature differs between versions of Python
+        self,
+        coro: Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **options: Any,
+    ) -> asyncio.Task[T]:
+        self._check_closed()
+        owner = OWNER.get()
+        if context is None:
+            context = contextvars.copy_context()
+        elif (own := context.get(OWNER)) is not None:
+            owner = own
+        elif owner is not None:
+            context.run(OWNER.set, owner)
+        task: _Task[T] = _Task(coro, number=self._number(), loop=self, name=name, context=context, **options)
+        if owner is not None:
+            owner.tasks.add(task)
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        """Calls `func` now, in this thread."""
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def _number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        self._timers_cancelled += 1
+        if self._timers_cancelled > CANCELLED_MIN and self._timers_cancelled * 2 > len(self._timers):
+            self._timers = [entry for entry in self._timers if not entry[2].cancelled()]
+            heapq.heapify(self._timers)
+            self._timers_cancelled = 0
+
+    # Running.
+
+    def _run_once(self) -> None:
+        """One round: what is due, then everything that was ready when the round began."""
+        if not self._queue and not self._stopping:  # type: ignore[attr-defined]
+            self._jump()
+        self._take_due()
+        queue = self._queue
+        ready = len(queue)
+        for _ in range(ready):
+            handle = queue.popleft()
+            if handle.cancelled():
+                continue
+            owner = handle.owner
+            if owner is not None and owner.state is not RUNNING:
+                if owner.state is not DEAD:
+                    owner.held.append(handle)
+                continue
+            handle._run()
+        self.callbacks += ready
+        self._watch()
+
+    def _jump(self) -> None:
+        """Moves the clock to the next timer."""
+        while self._timers and self._timers[0][2].cancelled():
+            heapq.heappop(self._timers)
+        if not self._timers:
+            raise Deadlock(f"nothing is ready and no timer is set, yet {describe_wait(self._main)}")
+        when = self._timers[0][0]
+        if when > self._limit:
+            self._now = max(self._now, self._limit)
+            raise OutOfTime(f"the time is up, and {describe_wait(self._main)}")
+        if when > self._now:
+            self._now = when
+            self._callbacks_at_jump = self.callbacks
+            if self.callbacks >= self._next_collection:
+                self._next_collection = self.callbacks + COLLECT_EVERY
+                gc.collect()
+
+    def _take_due(self) -> None:
+        timers, now = self._timers, self._now
+        while timers and timers[0][0] <= now:
+            timer = heapq.heappop(timers)[2]
+            if not timer.cancelled():
+                self._queue.append(timer)
+
+    def _watch(self) -> None:
+        if self._fatal is not None:
+            error, self._fatal = self._fatal, None
+            raise error
+        if self.callbacks - self._callbacks_at_jump > self._callbacks_max:
+            raise Livelock(
+                f"{self._callbacks_max} callbacks ran at one instant and time does not pass; "
+                f"{describe_wait(self._main)}; ready is {list(self._queue)[:3]!r}"
+            )
+        if self._real_limit_s is None or self.callbacks < self._next_watch:
+            return
+        self._next_watch = self.callbacks + WATCH_EVERY
+        if time.monotonic() > self._real_end:
+            raise OutOfTime(f"{self._real_limit_s} s of real time are over, and {describe_wait(self._main)}")
+
+    def close(self) -> None:
+        """Drops everything that is ready or due."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        self._queue.clear()
+        self._timers.clear()
+        super().close()
+
+    def _check_closed(self) -> None:
+        if self._closed:  # type: ignore[attr-defined]
+            raise RuntimeError("the simulation has been closed")
+
+
+def _refusing(name: str) -> Callable[..., NoReturn]:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise RuntimeError(f"{name} is real I/O; a simulation has none, its nodes are on a network of their own")
+
+    return refuse
+
+
+for _name in REFUSED:
+    setattr(VirtualLoop, _name, _refusing(_name))
+
+
+def _remember(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The exception handler: a failure in nobody's task is kept, and fails the simulation when it is closed."""
+    assert isinstance(loop, VirtualLoop)
+    if not loop.is_closed() and len(loop.failures) < FAILURES_MAX:
+        loop.failures.append(context)

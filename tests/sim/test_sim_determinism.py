@@ -1,0 +1,82 @@
+"""One seed, one history: in one process, and in processes that hash differently."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from inaho import Grain, Struct
+from inaho.testing import Faults, SimCluster
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Tally(Struct):
+    names: list[str] = []
+
+
+class Register(Grain[Tally]):
+    async def enter(self, name: str) -> int:
+        self.state.names.append(name)
+        await asyncio.sleep(0.01)
+        await self.save()
+        return len(self.state.names)
+
+
+async def storm(sim: SimCluster, nodes: set[int]) -> None:
+    """Calls whose order is that of sets of strings and of tasks, in part cancelled."""
+    calls = [
+        asyncio.ensure_future(sim.node(number % len(nodes)).grain(Register, f"r{number % 5}").enter(f"name-{number}"))
+        for number in range(30)
+    ]
+    await asyncio.wait(calls, timeout=0.05)
+    for call in {call for call in calls if not call.done()}:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+def history(seed: int) -> str:
+    faults = Faults(control_loss=0.1, control_repeat=0.1, control_reorder=0.1)
+    with SimCluster(nodes=3, seed=seed, grains=[Register], faults=faults) as sim:
+        sim.run(storm(sim, {0, 1, 2}))
+        sim.partition({0, 1}, {2})
+        sim.run_for(12.0)
+        sim.heal()
+        sim.wait_converged(within_s=30.0)
+        sim.pause(1, 10.0)
+        sim.flap(0, 2, for_s=5.0)
+        sim.run_for(12.0)
+        sim.crash(2)
+        sim.run(storm(sim, {0, 1}))
+        sim.restart(2)
+        sim.leave(0)
+        sim.wait_converged(within_s=30.0)
+        return f"{sim.trace_hash()} {sim.time!r} {sim.callbacks}"
+
+
+def test_the_same_seed_gives_the_same_history(simulation_seed: int):
+    assert history(simulation_seed) == history(simulation_seed)
+
+
+def test_different_seeds_give_different_histories():
+    assert len({history(seed) for seed in range(5)}) == 5
+
+
+def test_the_history_does_not_depend_on_the_process():
+    program = f"import importlib.util, sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
+    program += f"import {Path(__file__).stem} as it; print(it.history(3))"
+    histories = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT / "src")},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=50,
+        ).stdout.strip()
+        for hash_seed in ("0", "1", "4711")
+    ]
+    assert set(histories) == {history(3)}

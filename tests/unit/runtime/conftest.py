@@ -1,0 +1,194 @@
+"""What the tests of grains share: whole members and clients in one process, and a check of what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+import inaho
+from inaho import (
+    ActivationConfig,
+    Cluster,
+    ClusterConfig,
+    GossipConfig,
+    MembershipConfig,
+    MemoryStorage,
+    RpcConfig,
+    TransportConfig,
+)
+from inaho.core.rpc.turns import TurnQueue
+from inaho.runtime.memory_transport import MemoryNetwork, MemoryTransport
+
+POLL_LIMIT_S = 5.0
+
+Eventually = Callable[[Callable[[], object]], Awaitable[None]]
+
+
+async def poll(condition: Callable[[], object], limit_s: float = POLL_LIMIT_S) -> None:
+    """Returns when the condition holds; fails when it does not in time."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + limit_s
+    while not condition():
+        assert loop.time() < end, "the condition did not come true"
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    """Waits until a condition holds."""
+    return poll
+
+
+class Fleet:
+    """Members and clients of one cluster, in memory or over TCP on loopback.
+
+    Attributes:
+        storage: shared by all members, as a database is.
+        clusters: everything that was started, in that order.
+    """
+
+    def __init__(self, over: str = "memory") -> None:
+        self.over = over
+        self.storage = MemoryStorage()
+        self.network = MemoryNetwork()
+        self.clusters: list[Cluster] = []
+        self.settle = True
+        self._ports = itertools.count(7700)
+
+    def config(self, **groups: Any) -> ClusterConfig:
+        """Short timings; a keyword is a group of settings (`rpc={...}`) that differ from them."""
+        base: dict[str, Any] = {
+            "membership": MembershipConfig(update_period_s=0.01, join_retry_s=0.02, found_after_s=0.02),
+            "gossip": GossipConfig(interval_s=0.02),
+            "activation": ActivationConfig(drain_s=2.0, partitions=256),
+            "rpc": RpcConfig(timeout_s=8.0, retry_base_s=0.01),
+            "transport": TransportConfig(redial_s=0.01),
+        }
+        return ClusterConfig(**{
+            name: group.replace(**groups.get(name, {})) if isinstance(groups.get(name, {}), dict) else groups[name]
+            for name, group in base.items()
+        })
+
+    async def member(self, *grains: Any, storage: Any = None, **groups: Any) -> Cluster:
+        """Starts a member that joins through the first one."""
+        seeds = [next(cluster.authority for cluster in self.clusters if cluster.authority)] if self.clusters else None
+        cluster = await inaho.join(
+            "127.0.0.1:0" if self.over == "tcp" else f"127.0.0.1:{next(self._ports)}",
+            seeds=seeds,
+            grains=grains,
+            storage=storage or self.storage,
+            config=self.config(**groups),
+            transport=None if self.over == "tcp" else MemoryTransport(self.network),
+        )
+        self.clusters.append(cluster)
+        return cluster
+
+    async def members(self, count: int, *grains: Any, **groups: Any) -> list[Cluster]:
+        """Starts some members, each of which knows all."""
+        started = [await self.member(*grains, **groups) for _ in range(count)]
+        await poll(lambda: all(len(up(cluster)) == count for cluster in started))
+        return started
+
+    async def client(self, **groups: Any) -> Cluster:
+        """Connects a client."""
+        cluster = await inaho.connect(
+            [cluster.authority for cluster in self.clusters if cluster.authority],
+            config=self.config(**groups),
+            transport=None if self.over == "tcp" else MemoryTransport(self.network),
+        )
+        self.clusters.append(cluster)
+        return cluster
+
+    def key_at(self, cluster: Cluster, kind: type[Any], prefix: str = "k") -> str:
+        """A key of `kind` that `cluster` owns."""
+        name = kind.inaho_kind.name
+        return next(
+            key
+            for key in (f"{prefix}{number}" for number in itertools.count())
+            if cluster._node.owns(name, key)
+        )
+
+    def activation(self, kind: type[Any], key: str) -> Any:
+        """The activation wherever it is; None when there is none."""
+        found = [
+            grain
+            for cluster in self.clusters
+            if (host := cluster._node.hosts.get(kind.inaho_kind.name)) is not None
+            and (grain := host.activations.get(key)) is not None
+        ]
+        assert len(found) <= 1, "an identity is active twice"
+        return found[0] if found else None
+
+    def at_rest(self) -> bool:
+        """Nothing runs: every activation is free, every worker waits, nothing is remembered of past calls."""
+        return all(_at_rest(cluster._node) for cluster in self.clusters)
+
+    def check(self) -> None:
+        """Asserts the invariants of all turn queues and of the tables of calls."""
+        for cluster in self.clusters:
+            node = cluster._node
+            for host in node.hosts.values():
+                for grain in host.activations.values():
+                    if isinstance(grain._turn, TurnQueue):
+                        grain._turn.check()
+            for connection in node.peers.connections.values():
+                connection.wheel.check()
+
+    async def close(self) -> None:
+        """Ends everything, clients first, and asserts that no Task is left."""
+        self.check()
+        if self.settle:
+            await poll(self.at_rest)
+        for cluster in reversed(self.clusters):
+            await cluster.close()
+        await poll(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+
+
+def up(cluster: Cluster) -> list[Any]:
+    """The members that can own identities, as one node sees them."""
+    return [member for member in cluster.members() if member.status == inaho.MemberStatus.UP]
+
+
+def _at_rest(node: Any) -> bool:
+    if node.closing:
+        return True
+    workers = {task for task in node.runner.tasks if task.get_name() == "inaho-worker"}
+    hosts = [host for host in node.hosts.values() if not host.system]
+    return (
+        all(grain._turn is None for host in hosts for grain in host.activations.values())
+        and not any(host._streams or host._gates for host in hosts)
+        and not any(connection.running or connection.streams for connection in node.acceptor.connections)
+        and not any(len(connection.wheel) for connection in node.peers.connections.values())
+        and workers == {worker.task for worker in node.runner._idle}
+        and node.activation_count == sum(len(host.activations) for host in hosts)
+    )
+
+
+@pytest.fixture
+async def fleet() -> AsyncIterator[Fleet]:
+    """An empty cluster in memory."""
+    started = Fleet()
+    yield started
+    await started.close()
+
+
+Caller = Callable[..., Awaitable[Cluster]]
+
+
+@pytest.fixture(params=["local", "memory", "tcp"])
+async def caller(request: pytest.FixtureRequest) -> AsyncIterator[Caller]:
+    """`cluster = await caller(Kind, …, rpc={…})`: where calls come from, on the node of the grains or on another."""
+    started = Fleet("tcp" if request.param == "tcp" else "memory")
+
+    async def start(*grains: Any, **groups: Any) -> Cluster:
+        member = await started.member(*grains, **groups)
+        return member if request.param == "local" else await started.client(**groups)
+
+    start.fleet = started  # type: ignore[attr-defined]
+    start.place = request.param  # type: ignore[attr-defined]
+    yield start
+    await started.close()

@@ -1,0 +1,177 @@
+"""The benchmark's scripts run, with tiny counts, and its table judges as it says."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch):
+    """Imports a module of the benchmark as its scripts do."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+    def load_module(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    return load_module
+
+
+def figures_of(script: str, *arguments: str) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), *arguments, "--json"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def test_the_limit_is_measured_between_two_processes():
+    figures = figures_of("raw_limit.py", "--seconds", "0.05")
+    assert set(figures) == {"sequential_p50_us", "sequential_p99_us", "many_per_second"}
+    assert 0 < figures["sequential_p50_us"] <= figures["sequential_p99_us"]
+    assert figures["many_per_second"] > 1e6 / figures["sequential_p99_us"]
+
+
+def test_every_measurement_of_inaho_gives_its_figures(load):
+    figures = figures_of("inaho_calls.py", "--seconds", "0.05", "--activations", "500", "--stall-seconds", "0.05")
+    rows = [row.figure for row in load("targets").ROWS if row.subject == "inaho"]
+    assert set(rows) <= set(figures)
+    assert all(figures[name] > 0 for name in rows if name.endswith(("_per_second", "_us")))
+    assert 0 <= figures["stalled_items_ahead"] <= 1024
+
+
+def test_a_member_can_be_the_caller():
+    figures = figures_of("inaho_calls.py", "--seconds", "0.05", "--caller", "member", "--only", "many")
+    assert list(figures) == ["many_per_second"]
+    assert figures["many_per_second"] > 0
+
+
+def test_traced_memory_of_activations_is_that_of_real_objects():
+    figures = figures_of("inaho_calls.py", "--only", "first", "--trace", "--activations", "2000")
+    assert 100 < figures["activation_traced_bytes"] < 5_000
+
+
+async def test_a_wrong_answer_ends_the_measurement(load):
+    measuring = load("measuring")
+
+    async def wrong(number: int):
+        return measuring.Echoed("key", number + 1)
+
+    with pytest.raises(RuntimeError, match="got the answer to"):
+        await measuring.spread(wrong, range(10), 4)
+    with pytest.raises(RuntimeError, match="request 0 got the answer to 1"):
+        await measuring.latency(wrong, seconds=0.01)
+
+
+async def test_so_many_requests_are_under_way_and_no_more(load):
+    measuring = load("measuring")
+    running, most, seen = 0, 0, []
+
+    async def call(number: int):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        seen.append(number)
+        return measuring.Echoed("key", number)
+
+    await measuring.spread(call, range(100), 8)
+    assert most == 8
+    assert sorted(seen) == list(range(100))
+
+
+def test_percentiles_of_ordered_values(load):
+    percentile = load("measuring").percentile
+    values = [float(number) for number in range(100)]
+    assert [percentile(values, share) for share in (0.0, 0.5, 0.99, 1.0)] == [0.0, 50.0, 99.0, 99.0]
+
+
+def rounds(*pairs: tuple[float, float]) -> list[dict[str, dict[str, float]]]:
+    return [{"limit": {"many_per_second": limit}, "inaho": {"many_per_second": ours}} for limit, ours in pairs]
+
+
+def test_a_ratio_is_the_median_of_the_rounds_own_ratios(load):
+    targets = load("targets")
+    row = targets.Row("inaho", "many_per_second", "calls", "/s", targets.MANY, at_least=0.5)
+    (result,) = targets.judge(rounds((100, 50), (1000, 900), (400, 240)), [row])
+    assert result.value == 240
+    assert result.ratio == 0.6
+    assert result.reached is True
+    (missed,) = targets.judge(rounds((100, 49.9)), [row])
+    assert missed.reached is False
+    assert missed.target == ">= 0.5x"
+
+
+def test_what_was_not_measured_is_neither_reached_nor_missed_and_is_said(load):
+    targets = load("targets")
+    row = targets.Row("inaho", "many_per_second", "to a peer", "/s", ("ray", "many_per_second"), at_least=40)
+    alone = targets.Row("once", "import_ms", "import", "ms", at_most=150)
+    results = targets.judge(rounds((100, 50)), [row, alone])
+    assert [result.reached for result in results] == [None, None]
+    assert results[0].ratio is None
+    assert "not measured" in targets.as_table(results)
+
+
+def test_bounds_of_figures_that_stand_alone_hold_in_the_unit_shown(load):
+    targets = load("targets")
+    row = targets.Row("once", "cache_ns", "identity", "us", at_most=0.5, scale=1e-3)
+    (reached,) = targets.judge([{"once": {"cache_ns": 400.0}}], [row])
+    (missed,) = targets.judge([{"once": {"cache_ns": 501.0}}], [row])
+    assert (reached.value, reached.reached) == (0.4, True)
+    assert missed.reached is False
+
+
+def test_a_peer_that_cannot_be_installed_says_why_and_leaves_nothing(load, tmp_path):
+    environments = load("peers.environments")
+    pins = tmp_path / "requirements.txt"
+    pins.write_text(f"{tmp_path}/no-such-peer.whl\n")
+    with pytest.raises(environments.NotInstalled, match="no-such-peer"):
+        environments.ensure("none", requirements=pins, folder=tmp_path / "venvs")
+    assert list((tmp_path / "venvs").iterdir()) == []
+
+
+def test_a_run_without_peers_prints_the_table_and_writes_all(tmp_path, load, monkeypatch, capsys):
+    run = load("run")
+    scripts: list[str] = []
+    once = {"identity_resolution.py": {"figures": {"cache_ns": 300.0}}}
+
+    def run_script(script: str, *arguments: str, python: str = "") -> dict[str, object]:
+        scripts.append(script)
+        return once.get(script, {"many_per_second": 100.0})
+
+    monkeypatch.setattr(run, "run_script", run_script)
+    report = tmp_path / "new" / "results.json"
+    assert run.main(["--peers", "none", "--rounds", "2", "--json", str(report)]) == 0
+    table = capsys.readouterr().out
+    written = json.loads(report.read_text())
+    assert scripts[:3] == ["raw_limit.py", "inaho_calls.py", "inaho_calls.py"]
+    assert len(written["rounds"]) == 2
+    assert written["peers"] == {"xoscar": "not asked for", "ray": "not asked for"}
+    assert "64 in flight, 1,000 grains" in table
+    assert "xoscar" not in table
+    assert run.main(["--peers", "none", "--rounds", "1", "--json", str(report), "--strict"]) == 1
+
+
+def test_a_script_that_fails_is_reported_with_its_last_words(load):
+    run = load("run")
+    with pytest.raises(run.Failed, match="unrecognized arguments") as raised:
+        run.run_script("raw_limit.py", "--no-such-option")
+    assert raised.value.status == 2

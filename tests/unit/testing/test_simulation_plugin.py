@@ -1,0 +1,101 @@
+"""The pytest plugin, in pytest runs of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+REGISTERED = any(entry.value == "inaho.testing.plugin" for entry in entry_points(group="pytest11"))
+
+TESTS = '''
+from inaho import Grain
+
+
+class Echo(Grain):
+    async def say(self, text: str) -> str:
+        return text
+
+
+def test_passes(inaho_cluster):
+    sim = inaho_cluster(nodes=2, grains=[Echo])
+    assert sim.run(sim.node(0).grain(Echo, "a").say("hello")) == "hello"
+
+
+def test_fails_under_odd_seeds(inaho_cluster):
+    sim = inaho_cluster(nodes=2)
+    sim.crash(1)
+    sim.run_for(1.0)
+    assert sim.seed % 2 == 0
+
+
+def test_that_does_not_take_part():
+    pass
+'''
+
+UNSEEN = '''
+def test_a_failure_that_nobody_sees(inaho_cluster):
+    sim = inaho_cluster(nodes=1)
+    sim.network.later(0.1, lambda: 1 // 0)
+    sim.run_for(1.0)
+'''
+
+
+def run_pytest(folder: Path, *options: str, program: str = TESTS) -> subprocess.CompletedProcess[str]:
+    (folder / "test_it.py").write_text(program)
+    plugin = () if REGISTERED else ("-p", "inaho.testing.plugin")
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *plugin, "-p", "no:cacheprovider", *options],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+def test_a_failing_test_prints_its_seed_and_the_command_that_replays_it(tmp_path: Path):
+    done = run_pytest(tmp_path, "--inaho-seed=7")
+    assert "1 failed, 2 passed" in done.stdout, done.stdout + done.stderr
+    assert re.search(r"simulation of seed 7, failed at \d+\.\d+ s of virtual time, trace [0-9a-f]{16}", done.stdout)
+    assert "replay: pytest 'test_it.py::test_fails_under_odd_seeds' --inaho-seed=7" in done.stdout
+    assert re.search(r" s  crash 1", done.stdout), "the last of the history is told"
+
+
+def test_several_seeds_are_several_tests_and_each_is_replayed_alone(tmp_path: Path):
+    done = run_pytest(tmp_path, "--inaho-seeds=4", "--inaho-seed=10")
+    assert "2 failed, 7 passed" in done.stdout, done.stdout + done.stderr
+    [first, second] = re.findall(r"replay: pytest '(.*)' (.*)", done.stdout)
+    assert first == ("test_it.py::test_fails_under_odd_seeds[seed11]", "--inaho-seed=11 --inaho-seeds=1")
+    again = run_pytest(tmp_path, second[0], *second[1].split())
+    assert "1 failed" in again.stdout, again.stdout + again.stderr
+    hashes = [set(re.findall(r"seed 13, .* trace ([0-9a-f]{16})", run.stdout)) for run in (done, again)]
+    assert hashes[0] == hashes[1] != set()
+
+
+def test_a_failure_in_the_background_fails_the_test(tmp_path: Path):
+    done = run_pytest(tmp_path, program=UNSEEN)
+    assert "1 failures went unseen" in done.stdout, done.stdout
+    assert done.returncode == 1
+
+
+@pytest.mark.skipif(REGISTERED, reason="the entry point imports the plugin in every run")
+def test_the_plugin_leaves_the_runtime_of_the_simulator_alone_until_it_is_used(tmp_path: Path):
+    program = "import sys\ndef test_it():\n    assert 'inaho.testing.sim_cluster' not in sys.modules\n"
+    done = run_pytest(tmp_path, program=program)
+    assert "1 passed" in done.stdout, done.stdout
+
+
+def test_the_package_gives_its_names_when_asked_for_them():
+    program = (
+        "import sys, inaho.testing as t; assert 'inaho.testing.sim_cluster' not in sys.modules; "
+        "assert all(getattr(t, name) for name in t.__all__); assert not hasattr(t, 'nothing')"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")})

@@ -1,0 +1,402 @@
+"""Failures on the wire: what is raised there is raised here, and a peer can construct nothing that it should not."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import traceback
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from inaho import errors
+from inaho.errors import InahoError, InvalidConfig, RemoteError, error_from_code
+from inaho.wire import exceptions
+from inaho.wire.exceptions import (
+    Failure,
+    GrainError,
+    as_seen_by_caller,
+    decode_failure,
+    encode_failure,
+    register_exception,
+)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | texts
+    | st.binary(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+INAHO_ERRORS = [getattr(errors, name) for name in errors.__all__ if name not in ("error_from_code", "RemoteError")]
+SIGNALS = [
+    "BaseException", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "BaseExceptionGroup", "ExceptionGroup",
+    "StopIteration", "StopAsyncIteration", "asyncio.CancelledError", "asyncio.exceptions.CancelledError",
+]  # fmt: skip
+NOT_EXCEPTIONS = [
+    "",
+    "eval",
+    "exec",
+    "open",
+    "print",
+    "object",
+    "type",
+    "os.system",
+    "builtins.ValueError",
+    "Warning",
+    "IOError",
+]
+
+
+class OutOfStockError(GrainError):
+    def __init__(self, sku: str, left: int = 0) -> None:
+        super().__init__(sku, left)
+        self.sku = sku
+        self.left = left
+
+
+class PickyError(GrainError):
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        raise {0: KeyError, 1: RuntimeError, 2: OSError, 3: RecursionError, 4: StopIteration}[number](
+            "I do not like it"
+        )
+
+
+class ChangelingError(GrainError):
+    def __new__(cls, *arguments: Any) -> Any:
+        return SystemExit(1)
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise KeyError("no text")
+
+
+def cross(error: BaseException, *, executed: bool = True) -> Exception:
+    return decode_failure(encode_failure(error, identity="Cart/alice", authority="10.0.0.1:7700", executed=executed))
+
+
+def failure(**parts: Any) -> bytes:
+    defaults: dict[str, Any] = {"code": "", "reason": "r", "identity": "i", "authority": "a", "maybe_executed": True}
+    return msgspec.msgpack.encode(Failure(**{**defaults, **parts}))
+
+
+def arguments(*values: Any, **attributes: Any) -> bytes:
+    return msgspec.msgpack.encode((values, attributes))
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+# Errors of ours.
+
+
+@pytest.mark.parametrize("maybe_executed", [True, False])
+@pytest.mark.parametrize("kind", INAHO_ERRORS, ids=lambda kind: kind.__name__)
+def test_our_errors_arrive_as_they_were(kind: type[InahoError], maybe_executed: bool) -> None:
+    sent = kind("it broke: ä 稲", identity="Other/bob", authority="[::1]:9", maybe_executed=maybe_executed)
+    got = cross(sent)
+    assert type(got) is kind
+    assert (got.code, got.reason, got.identity, got.authority, got.maybe_executed) == (
+        kind.code, "it broke: ä 稲", "Other/bob", "[::1]:9", maybe_executed,
+    )  # fmt: skip
+
+
+def test_an_error_that_does_not_know_its_place_gets_that_of_the_call() -> None:
+    got = cross(errors.Overloaded("full"))
+    assert isinstance(got, errors.Overloaded)
+    assert (got.identity, got.authority, got.maybe_executed) == ("Cart/alice", "10.0.0.1:7700", False)
+
+
+@pytest.mark.parametrize("maybe_executed", [True, False])
+def test_a_remote_error_is_passed_on_as_it_was(maybe_executed: bool) -> None:
+    sent = RemoteError(
+        identity="Far/away", authority="h:1", maybe_executed=maybe_executed, type_name="shop.Empty", message="no cart",
+        remote_traceback="Traceback …",
+    )  # fmt: skip
+    got = cross(sent)
+    assert isinstance(got, RemoteError) and vars(got) == vars(sent)
+
+
+def test_an_error_of_a_code_that_is_known_here_only_is_told() -> None:
+    class ShopClosedError(InahoError):
+        code = "shop_closed"
+
+    got = cross(ShopClosedError("at night", maybe_executed=True))
+    assert isinstance(got, RemoteError) and got.maybe_executed
+    assert "shop_closed" in got.reason and "at night" in got.reason
+    again = cross(got)
+    assert isinstance(again, RemoteError) and again.reason == got.reason
+
+
+# Exceptions of users.
+
+
+@given(texts, st.integers(-(2**63), 2**63 - 1))
+def test_a_registered_exception_arrives_as_itself(sku: str, left: int) -> None:
+    sent = raised(OutOfStockError(sku, left))
+    sent.note = [sku]  # type: ignore[attr-defined]
+    got = cross(sent)
+    assert type(got) is OutOfStockError
+    assert (got.sku, got.left, got.args, got.note) == (sku, left, (sku, left), [sku])  # type: ignore[attr-defined]
+    shown = "".join(traceback.format_exception(got))
+    assert "raised by Cart/alice at 10.0.0.1:7700" in shown and "in raised" in shown
+
+
+@given(
+    st.lists(plain, max_size=3),
+    st.dictionaries(texts.filter(lambda name: not hasattr(BaseException, name)), plain, max_size=3),
+)
+def test_arguments_and_attributes_round_trip(values: list[Any], attributes: dict[str, Any]) -> None:
+    sent = GrainError(*values)
+    vars(sent).update(attributes)
+    got = cross(sent)
+    assert type(got) is GrainError
+    assert list(got.args) == values
+    assert {name: value for name, value in vars(got).items() if name != "__notes__"} == attributes
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        ValueError("x"), KeyError("k"), ZeroDivisionError(), FileNotFoundError(2, "No such file"), TimeoutError(),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), NotImplementedError("later"), OSError(5, "io"),
+        RecursionError("deep"),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_python_s_own_errors_arrive_as_themselves(sent: Exception) -> None:
+    got = cross(sent)
+    assert type(got) is type(sent) and str(got) == str(sent)
+
+
+def test_one_that_is_not_registered_arrives_as_a_remote_error() -> None:
+    class StrangerError(Exception):
+        pass
+
+    got = cross(raised(StrangerError("who?")))
+    assert isinstance(got, RemoteError)
+    assert got.type_name.endswith("StrangerError") and got.message == "who?"
+    assert "StrangerError: who?" in got.remote_traceback and got.maybe_executed
+    assert (got.identity, got.authority) == ("Cart/alice", "10.0.0.1:7700")
+    assert cross(StrangerError(), executed=False).maybe_executed is False  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "what", [object(), 2**70, lambda: None, {"deep": object()}], ids=["object", "long", "lambda", "inside"]
+)
+def test_a_registered_one_with_arguments_that_cannot_be_sent_is_told(what: object) -> None:
+    got = cross(ValueError("price", what))
+    assert isinstance(got, RemoteError) and got.type_name == "ValueError" and "price" in got.message
+
+
+def test_a_list_that_contains_itself_is_told() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    assert isinstance(cross(GrainError(endless)), RemoteError)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_constructor_that_raises_here_does_not_hide_the_failure(number: int) -> None:
+    name = f"{PickyError.__module__}.{PickyError.__qualname__}"
+    got = decode_failure(failure(type_name=name, arguments=arguments(number), traceback="there"))
+    assert isinstance(got, RemoteError) and got.type_name == name and got.remote_traceback == "there"
+
+
+def test_a_constructor_that_gives_something_else_does_not_hide_the_failure() -> None:
+    name = f"{ChangelingError.__module__}.{ChangelingError.__qualname__}"
+    assert isinstance(decode_failure(failure(type_name=name, arguments=arguments())), RemoteError)
+
+
+@given(st.text(max_size=30))
+@example("\ud800")
+def test_text_without_an_encoding_is_still_told(text: str) -> None:
+    for error in (ValueError(text), UnspeakableError(text), errors.Overloaded(text, identity=text)):
+        cross(error)
+    assert cross(FileNotFoundError(2, "No such file", "\udcff")).__class__ in (FileNotFoundError, RemoteError)
+
+
+def test_an_exception_that_has_no_text_is_told_by_its_type() -> None:
+    got = cross(raised(UnspeakableError()))
+    assert isinstance(got, RemoteError) and "KeyError" in got.message and got.type_name.endswith("UnspeakableError")
+
+
+@pytest.mark.parametrize(
+    "signal", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError("x")], ids=repr
+)
+def test_what_ends_a_process_arrives_as_a_remote_error(signal: BaseException) -> None:
+    got = cross(signal)
+    assert isinstance(got, RemoteError) and got.type_name.rpartition(".")[2] == type(signal).__name__
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        GrainError("x" * 5_000_000), ValueError(list(range(1_000_000))),
+        errors.Overloaded("r" * 5_000_000, identity="i" * 5_000_000),
+        RemoteError(type_name="t" * 5_000_000, message="\ud800" * 5_000_000, remote_traceback="b" * 5_000_000),
+        UnspeakableError("x" * 5_000_000),
+    ],
+    ids=["user", "builtin", "ours", "remote", "stranger"],
+)  # fmt: skip
+def test_a_failure_fits_in_a_frame_whatever_was_raised(error: Exception) -> None:
+    body = encode_failure(raised(error), identity="I" * 5_000_000, authority="h:1", executed=True)
+    assert len(body) < 512 << 10
+    assert isinstance(decode_failure(body), Exception)
+
+
+def test_a_caller_on_the_same_node_gets_what_one_elsewhere_would() -> None:
+    class LocalError(Exception):
+        pass
+
+    ours, users, stranger = errors.Pending("p"), OutOfStockError("apple"), LocalError("l")
+    assert as_seen_by_caller(ours, identity="i", authority="a") is ours
+    assert as_seen_by_caller(users, identity="i", authority="a") is users
+    seen = as_seen_by_caller(stranger, identity="i", authority="a")
+    assert isinstance(seen, RemoteError) and seen.__cause__ is stranger and seen.message == "l"
+
+
+# Registration.
+
+
+def test_a_name_belongs_to_one_class() -> None:
+    class FirstError(Exception):
+        pass
+
+    class SecondError(Exception):
+        pass
+
+    assert register_exception(FirstError, "tests.first") is FirstError
+    register_exception(FirstError, "tests.first")
+    with pytest.raises(InvalidConfig, match=r"tests\.first"):
+        register_exception(SecondError, "tests.first")
+    with pytest.raises(InvalidConfig, match="ValueError"):
+        register_exception(SecondError, "ValueError")
+    assert type(cross(FirstError(1))) is FirstError
+    assert isinstance(cross(SecondError(1)), RemoteError)
+
+
+def test_names_of_registered_classes_are_unique_and_lead_back() -> None:
+    assert len(set(exceptions._names.values())) == len(exceptions._names)
+    for kind, name in exceptions._names.items():
+        assert exceptions._by_name[name] is kind
+
+
+@pytest.mark.parametrize(
+    "kind", [SystemExit, KeyboardInterrupt, GeneratorExit, BaseException, StopIteration, StopAsyncIteration]
+)
+def test_signals_to_python_cannot_be_registered(kind: Any) -> None:
+    with pytest.raises(InvalidConfig, match="cannot cross the wire"):
+        register_exception(kind)
+    with pytest.raises(InvalidConfig, match="cannot cross the wire"):
+        register_exception(type("Derived", (kind,), {}), "tests.derived")
+    assert "tests.derived" not in exceptions._by_name
+
+
+def test_every_registered_builtin_can_be_raised_into_a_future() -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        for name, kind in exceptions._by_name.items():
+            if kind.__module__ == "builtins":
+                future: asyncio.Future[None] = loop.create_future()
+                error = decode_failure(failure(type_name=name, arguments=arguments()))
+                future.set_exception(error)
+                assert future.exception() is error
+    finally:
+        loop.close()
+
+
+# Hostile bodies.
+
+
+@pytest.mark.parametrize("name", SIGNALS + NOT_EXCEPTIONS)
+@pytest.mark.parametrize("values", [(), (1,), ("message", [1])], ids=repr)
+def test_a_peer_constructs_only_what_is_registered(name: str, values: tuple[Any, ...]) -> None:
+    assert name not in exceptions._by_name
+    got = decode_failure(failure(type_name=name, arguments=arguments(*values)))
+    assert type(got) is RemoteError and got.type_name == name
+
+
+def test_no_signal_is_among_what_a_peer_can_construct() -> None:
+    for kind in exceptions._by_name.values():
+        assert issubclass(kind, Exception)
+        assert not issubclass(kind, StopIteration | StopAsyncIteration | BaseExceptionGroup | Warning)
+    reachable = {kind for kind in exceptions._names if kind.__module__ == builtins.__name__}
+    assert SystemExit not in reachable and ValueError in reachable
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(arguments(1, 2, 3, 4, 5), id="too many"),
+        pytest.param(arguments(), id="too few"),
+        pytest.param(b"\xc1", id="no msgpack"),
+        pytest.param(msgspec.msgpack.encode([1, 2]), id="another shape"),
+        pytest.param(msgspec.msgpack.encode(([1], {}, 3)), id="a third part"),
+        pytest.param(b"\x92\xdd\xff\xff\xff\xff", id="four billion arguments"),
+        pytest.param(b"\x92\x91" + b"\x91" * 50_000 + b"\xc0\x80", id="deep"),
+    ],
+)
+def test_arguments_that_do_not_fit_leave_a_remote_error(body: bytes) -> None:
+    name = exceptions._names[OutOfStockError]
+    got = decode_failure(failure(type_name=name, arguments=body, reason="why"))
+    assert type(got) is RemoteError and got.message == "why" and got.type_name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["__notes__", "add_note", "with_traceback", "args", "__class__", "__dict__", "__str__", "__traceback__"]
+)
+@pytest.mark.parametrize("value", ["x", 1, None, ["y"], {"a": 1}], ids=repr)
+def test_attributes_of_python_s_own_cannot_be_replaced(name: str, value: Any) -> None:
+    body = failure(
+        type_name="ValueError", arguments=msgspec.msgpack.encode((("v",), {name: value, "mine": 1})), traceback="there"
+    )
+    got = decode_failure(body)
+    assert type(got) is ValueError and got.args == ("v",)
+    assert vars(got)["mine"] == 1 and name not in vars(got).keys() - {"__notes__"}
+    assert got.with_traceback(None) is got
+    assert any("there" in note for note in got.__notes__)
+
+
+@given(st.text(max_size=20) | st.sampled_from(["error", "remote_error", "timeout"]), texts)
+def test_any_code_is_an_error(code: str, reason: str) -> None:
+    got = error_from_code(code, reason)
+    assert isinstance(got, InahoError) and reason in got.reason
+
+
+@given(st.binary(max_size=200))
+@example(b"\x98" + b"\x91" * 60_000)
+@example(b"\x99\xa0\xa0\xa0\xa0\xc2\xa0\xa0\xc4\x00" + b"\x91" * 60_000)
+def test_a_random_body_is_refused_or_an_exception(body: bytes) -> None:
+    try:
+        got = decode_failure(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return
+    assert isinstance(got, Exception)
+
+
+@given(
+    st.sampled_from(sorted(exceptions._by_name)) | texts,
+    st.binary(max_size=40)
+    | st.builds(
+        lambda a, d: msgspec.msgpack.encode((a, d)),
+        st.lists(plain, max_size=6),
+        st.dictionaries(texts, plain, max_size=2),
+    ),
+    texts,
+)
+def test_any_name_with_any_arguments_gives_an_exception(name: str, body: bytes, trace: str) -> None:
+    got = decode_failure(failure(type_name=name, arguments=body, traceback=trace))
+    assert isinstance(got, Exception) and not isinstance(got, StopIteration | StopAsyncIteration)
