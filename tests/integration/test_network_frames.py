@@ -13,6 +13,8 @@ from network_node import Gauge
 from network_support import MemberProcess, client, unharmed, until
 
 from inaho.wire.frames import (
+    ACKNOWLEDGE,
+    ASK,
     CALL,
     CANCEL,
     CONTROL,
@@ -23,7 +25,9 @@ from inaho.wire.frames import (
     GOODBYE,
     ITEMS,
     REPLY,
+    TELL,
     TOPOLOGY,
+    WATCH,
     WITH_CHAIN,
     WITH_DEADLINE,
     WITH_TRACE,
@@ -103,6 +107,10 @@ VIOLATIONS: dict[str, tuple[bytes, str]] = {
     "control message from a client": (frame(CONTROL, b"\x80"), "a control message from a client"),
     "undecodable goodbye": (frame(GOODBYE, b"\xc1"), "a goodbye that does not decode"),
     "deep goodbye": (frame(GOODBYE, DEEP), "a goodbye that does not decode"),
+    "undecodable message": (frame(TELL, b"\xc1"), "does not decode"),
+    "deep question": (frame(ASK, DEEP), "does not decode"),
+    "undecodable watch": (frame(WATCH, b"\xc1"), "is no UTF-8"),
+    "acknowledgement from the calling side": (frame(ACKNOWLEDGE), "frame type 15 from the side that sends messages"),
     "two streams of one id": (
         define(1, "endless", 0, streams=True) + call(1, 5, "key") + call(1, 5, "key"),
         "call 5, which is under way",

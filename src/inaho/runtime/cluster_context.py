@@ -57,7 +57,7 @@ class ClusterContext:
             return None
         return connection
 
-    def deadline(self, reference: Reference, method: GrainMethod, scope: Scope | None) -> float:
+    def deadline(self, reference: Reference, method: GrainMethod, scope: Scope | Turn | None) -> float:
         """When the call fails: its own time-out, or what it inherits if that is sooner."""
         node = self._node
         timeout_s = reference._inaho_timeout_s or method.timeout_s
@@ -67,7 +67,7 @@ class ClusterContext:
         return deadline if scope is None or scope.deadline >= deadline else scope.deadline
 
     async def request(
-        self, reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | None
+        self, reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | Turn | None
     ) -> Any:
         """One call, however many attempts it takes.
 
@@ -89,7 +89,7 @@ class ClusterContext:
         reference: Reference,
         method: GrainMethod,
         arguments: tuple[Any, ...],
-        scope: Scope | None,
+        scope: Scope | Turn | None,
         error: InahoError,
         deadline: float,
     ) -> Any:
@@ -132,7 +132,7 @@ class ClusterContext:
         reference: Reference,
         method: GrainMethod,
         arguments: tuple[Any, ...],
-        scope: Scope | None,
+        scope: Scope | Turn | None,
         deadline: float,
     ) -> Any:
         host, key = reference._inaho_host, reference._inaho_key
@@ -186,7 +186,7 @@ class ClusterContext:
         method: GrainMethod,
         key: str,
         arguments: tuple[Any, ...],
-        scope: Scope | None,
+        scope: Scope | Turn | None,
         deadline: float,
     ) -> Any:
         now = self._node.loop.time()
@@ -199,7 +199,7 @@ class ClusterContext:
             connection.cancel(correlation)
             raise
 
-    def _fields(self, scope: Scope | None, deadline: float, now: float, method: GrainMethod) -> tuple[int, bytes]:
+    def _fields(self, scope: Scope | Turn | None, deadline: float, now: float, method: GrainMethod) -> tuple[int, bytes]:
         """Optional fields: an inherited or explicit deadline, and who waits for this call."""
         usual_s = method.timeout_s or (STREAM_TIMEOUT_S if method.stream else self._node.timeout_s)
         left_s = deadline - now
@@ -214,7 +214,7 @@ class ClusterContext:
     # On this node.
 
     async def _here(
-        self, grain: Grain[Any], method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | None, deadline: float
+        self, grain: Grain[Any], method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | Turn | None, deadline: float
     ) -> Any:
         """A call of an activation on this node that may be busy or coming up."""
         runner = self._node.runner
@@ -249,7 +249,7 @@ class ClusterContext:
     # Streams.
 
     async def open_stream(
-        self, reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | None
+        self, reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | Turn | None
     ) -> tuple[StreamReceiver, list[Any]]:
         """Opens a stream and waits for its first items; until they come it is retried like a call."""
         deadline = self.deadline(reference, method, scope)
@@ -273,7 +273,7 @@ class ClusterContext:
         reference: Reference,
         method: GrainMethod,
         arguments: tuple[Any, ...],
-        scope: Scope | None,
+        scope: Scope | Turn | None,
         deadline: float,
     ) -> None:
         host, key = reference._inaho_host, reference._inaho_key
@@ -292,7 +292,16 @@ class ClusterContext:
             self._node.runner.chains.extend(turn, scope.turn)
         producer = StreamProducer(turn, _Here(receiver, turn), self._node.config.rpc, self._node.loop)
         receiver.attach(producer.consumed, lambda: turn.cancel("caller"))
-        host.run_stream(producer, done=lambda: None)
+        limit = self._node.loop.call_at(deadline, _expire, turn, receiver)
+        host.run_stream(producer, done=limit.cancel)
+
+
+def _expire(turn: Turn, receiver: StreamReceiver) -> None:
+    """The deadline of a stream on this node."""
+    host = turn.grain._host
+    identity = str(turn.grain.identity)
+    receiver.fail(Timeout("the deadline passed during the stream", identity=identity, authority=host.authority))
+    turn.cancel("deadline")
 
 
 class _Here:
@@ -312,6 +321,5 @@ class _Here:
 
     def send_failure(self, error: BaseException) -> None:
         host = self._turn.grain._host
-        if isinstance(error, Exception):
-            error = as_seen_by_caller(error, identity=str(self._turn.grain.identity), authority=host.authority)
-        self._receiver.fail(error)
+        seen = as_seen_by_caller(error, identity=str(self._turn.grain.identity), authority=host.authority)
+        self._receiver.fail(seen)

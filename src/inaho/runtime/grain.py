@@ -8,6 +8,7 @@ idle, because a node holds millions.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import sys
 import typing
@@ -153,13 +154,15 @@ def _make_state(state_type: Any, kind: str) -> Any:
 
 def _state_type(cls: type[Any], given: tuple[Any, ...] = ()) -> Any:
     """S of `Grain[S]`, followed through generic bases; None where there is none. `given`: arguments of `cls` itself."""
-    known = dict(zip(getattr(cls, "__parameters__", ()), given, strict=False))
+    known: dict[Any, Any] = dict(zip(getattr(cls, "__parameters__", ()), given, strict=False))
     for base in vars(cls).get("__orig_bases__", cls.__bases__):
-        origin = typing.get_origin(base) or base
-        if not isinstance(origin, type) or not issubclass(origin, Grain):
+        origin: Any = typing.get_origin(base) or base
+        if not inspect.isclass(origin) or not issubclass(typing.cast(Any, origin), Grain):
             continue
-        arguments = tuple(known.get(a, a) if isinstance(a, typing.TypeVar) else a for a in typing.get_args(base))
-        state = next(iter(arguments), None) if origin is Grain else _state_type(origin, arguments)
+        arguments: tuple[Any, ...] = tuple(
+            known.get(given, given) if isinstance(given, typing.TypeVar) else given for given in typing.get_args(base)
+        )
+        state: Any = next(iter(arguments), None) if origin is Grain else _state_type(origin, arguments)
         if state is not None and state is not type(None) and not isinstance(state, typing.TypeVar):
             return state
     return None
@@ -351,11 +354,18 @@ class Grain(Generic[S]):
 class StateRecord:
     """State of one activation with the version that it was loaded or saved at."""
 
-    __slots__ = ("value", "version")
+    __slots__ = ("_writing", "value", "version")
 
     def __init__(self, value: Any, version: int) -> None:
         self.value = value
         self.version = version
+        self._writing: asyncio.Lock | None = None
+
+    def writing(self) -> asyncio.Lock:
+        """Held by who writes: turns that interleave would else conflict with each other's versions."""
+        if self._writing is None:
+            self._writing = asyncio.Lock()
+        return self._writing
 
 
 _HOOKS: Final = frozenset({"on_activate", "on_deactivate"})

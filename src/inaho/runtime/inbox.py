@@ -164,7 +164,7 @@ class Inbox:
     def _sender(self, signed: str) -> ActorRef | None:
         """The reference for a signature; None for one that cannot be answered."""
         known = self._senders.get(signed)
-        if known is not None:
+        if known is not None and not self._remoting.is_gone(known):
             return known
         if len(self._senders) >= self._remoting.node.config.delivery.references_max:
             del self._senders[next(iter(self._senders))]

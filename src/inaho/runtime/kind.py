@@ -25,7 +25,7 @@ from inaho.events import ActivationFailed as ActivationFailedEvent
 from inaho.events import ActivationPassivated, ActivationStarted, ActivationTerminated
 from inaho.runtime.grain import StateRecord
 from inaho.runtime.placement_actor import ActivationRecord
-from inaho.runtime.turn import Turn
+from inaho.runtime.turn import SIGNALS, Turn
 from inaho.types import Pid
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 
@@ -52,7 +52,7 @@ class KindHost:
         name: of the kind.
         activations: by key. The call path looks here first.
         calls, failures: of callers on this node.
-        latency: such calls by the bit length of their microseconds.
+        latency: such calls by the bit length of their duration in units of 1.024 us.
         system: it belongs to the runtime: it is not placed, not counted, and stays until the end.
         moving: keys whose activations end because another node owns them now.
     """
@@ -134,7 +134,9 @@ class KindHost:
     def _initialise(self, grain: Grain[Any]) -> None:
         try:
             type(grain).__init__(grain)
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, SIGNALS):
+                raise
             raise self._activation_failed(grain, error) from error
 
     def _hold(self, grain: Grain[Any]) -> TurnQueue[Turn]:
@@ -164,10 +166,12 @@ class KindHost:
                 await self._load(grain)
             if not self.kind.plain_start:
                 await grain.on_activate()
-        except Exception as error:
+        except BaseException as error:  # whatever it was, nobody shall wait for this activation
             failure = error if isinstance(error, InahoError) else self._activation_failed(grain, error)
             self._remove(grain, failure)
             self._fail_waiting(queue, failure)
+            if isinstance(error, SIGNALS):
+                raise
             return
         queue.starting = False
         self._started(grain)
@@ -244,31 +248,33 @@ class KindHost:
 
     async def save(self, grain: Grain[Any], record: StateRecord) -> None:
         """See `Grain.save`."""
-        try:
-            data = encode(record.value)
-        except ENCODE_ERRORS as error:
-            raise SerializationFailed(
-                f"the state cannot be serialized: {error}", identity=str(grain.identity), maybe_executed=True
-            ) from error
         storage = await self.node.open_storage()
-        try:
-            record.version = await storage.save(
-                grain.identity, data, expected_version=record.version, epoch=grain._epoch
-            )
-        except StateConflict:
-            self.deactivate_soon(grain, "stale")
-            raise
+        async with record.writing():
+            try:
+                data = encode(record.value)
+            except ENCODE_ERRORS as error:
+                raise SerializationFailed(
+                    f"the state cannot be serialized: {error}", identity=str(grain.identity), maybe_executed=True
+                ) from error
+            try:
+                record.version = await storage.save(
+                    grain.identity, data, expected_version=record.version, epoch=grain._epoch
+                )
+            except (StateConflict, asyncio.CancelledError):  # who is interrupted does not know what is stored
+                self.deactivate_soon(grain, "stale")
+                raise
 
     async def clear(self, grain: Grain[Any], record: StateRecord) -> None:
         """See `Grain.clear`."""
         storage = await self.node.open_storage()
-        try:
-            await storage.delete(grain.identity, expected_version=record.version, epoch=grain._epoch)
-        except StateConflict:
-            self.deactivate_soon(grain, "stale")
-            raise
-        record.version += 1
-        record.value = self.kind.new_state()
+        async with record.writing():
+            try:
+                await storage.delete(grain.identity, expected_version=record.version, epoch=grain._epoch)
+            except (StateConflict, asyncio.CancelledError):
+                self.deactivate_soon(grain, "stale")
+                raise
+            record.version += 1
+            record.value = self.kind.new_state()
 
     # Ending.
 
@@ -296,9 +302,12 @@ class KindHost:
     async def _stop(self, grain: Grain[Any], queue: TurnQueue[Turn], reason: str) -> None:
         try:
             await grain.on_deactivate(reason)
-        except Exception as error:
+        except BaseException as error:
             self.node.log.warning("on_deactivate of %s failed", grain.identity, exc_info=error)
-        self._ended(grain, queue, reason)
+            if isinstance(error, SIGNALS):
+                raise
+        finally:
+            self._ended(grain, queue, reason)
 
     def _ended(self, grain: Grain[Any], queue: TurnQueue[Turn], reason: str) -> None:
         """The activation is gone; turns that waited go to its successor, here or elsewhere."""
@@ -312,7 +321,8 @@ class KindHost:
             if turn.connection is not None:
                 turn.connection.running.pop(turn.correlation, None)
             try:
-                turn.grain = self.activations.get(grain._key) or self.activate(grain._key)
+                successor = self.activations.get(grain._key)
+                turn.grain = self.activate(grain._key) if successor is None else successor
             except InahoError as error:
                 node.runner.answer_error(turn, error)
                 continue
@@ -330,7 +340,7 @@ class KindHost:
 
     def passivate(self, now: float) -> None:
         """Unloads activations that were not called for the time to live, a slice at a time."""
-        if self._idle is None or not self.activations:
+        if self._idle is None or not len(self._idle):
             return
 
         def touched_at(key: str) -> float | None:
@@ -340,7 +350,9 @@ class KindHost:
             return now if grain._turn is not None or key in self._streams else grain._touched
 
         for key in self._idle.due(now, touched_at, IDLE_SLICE):
-            grain = self.activations[key]
+            grain = self.activations.get(key)
+            if grain is None:  # the wheel knew it twice, from an activation before
+                continue
             if self.node.events_wanted(ActivationPassivated):
                 self.node.publish(ActivationPassivated(identity=grain.identity, idle_s=now - grain._touched))
             self.deactivate_soon(grain, "idle")
@@ -371,6 +383,8 @@ class KindHost:
         self._streams[key] = self._streams.get(key, 0) + 1
         try:
             turn.task = asyncio.current_task()
+            if turn.cancelled:  # before there was a Task that could be
+                return
             await self._wait_until_up(turn)
             await producer.run()
         except InahoError as error:  # it did not come up; what the generator raises is told by the producer

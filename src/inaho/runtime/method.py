@@ -52,6 +52,7 @@ class GrainMethod:
         name: of the method.
         number: its index in `METHODS`.
         function: as the user wrote it.
+        simple: all parameters are positional, so `function(grain, *arguments)` does.
         call: `(grain, arguments) -> coroutine`, where `arguments` are in the order of the parameters.
         stream: whether it gives an async iterator.
         read_only, idempotent, timeout_s: see `method`.
@@ -91,6 +92,8 @@ class GrainMethod:
         self.plain_results = plain_types(self.result)
         self.decode_result = decoder(list[self.result] if self.stream else self.result)  # type: ignore[name-defined]
         self._decoders: dict[int, Callable[[bytes | memoryview], Any]] = {}
+        kinds = {parameter.kind for parameter in self.parameters}
+        self.simple = kinds <= {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
         self.call = self._adapter()
         if len(METHODS) >= METHODS_MAX:
             raise InvalidGrain(f"more than {METHODS_MAX} grain methods in one process")
@@ -136,8 +139,7 @@ class GrainMethod:
     def _adapter(self) -> Callable[[Any, tuple[Any, ...]], Any]:
         """`call`: the shortest way from a tuple of arguments to the user's function."""
         function = self.function
-        kinds = {parameter.kind for parameter in self.parameters}
-        if kinds <= {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}:
+        if self.simple:
             return lambda grain, arguments: function(grain, *arguments)
 
         parameters = self.parameters

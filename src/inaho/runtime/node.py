@@ -118,7 +118,6 @@ class Node:
         self.now = self.loop.time()
         self.timeout_s = config.rpc.timeout_s
         self.activation_count = 0
-        self.inline_calls = 0
         self.shutting_down = False
         self.closing = False
         self.cluster: Cluster

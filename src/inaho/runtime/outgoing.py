@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from inaho.core.rpc.deadlines import COUNT_MASK, SLOT_BITS, SLOT_MASK, SLOTS_PER_S, SPAN_S, PendingWheel
+from inaho.core.rpc.deadlines import COUNT_MASK, SLOT_BITS, SLOT_MASK, SLOTS_PER_S, PendingWheel
 from inaho.errors import FrameTooLarge, InahoError, Overloaded, ProtocolViolation, Timeout, Unreachable
 from inaho.runtime.connection import FLUSH_PARTS, Connection
 from inaho.runtime.method import METHODS
@@ -18,6 +18,8 @@ from inaho.runtime.streams import StreamReceiver
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
 from inaho.wire.exceptions import decode_failure
 from inaho.wire.frames import (
+    ACKNOWLEDGE,
+    ANSWER,
     CALL,
     CANCEL,
     CONTROL,
@@ -31,7 +33,7 @@ from inaho.wire.frames import (
     HEADER_REST,
     ITEMS,
     REPLY,
-    TELL,
+    TERMINATED,
     TOPOLOGY,
     TopologyPush,
     frame,
@@ -131,9 +133,9 @@ class Outgoing(Connection):
         wheel.count = count = (wheel.count + 1) & COUNT_MASK
         slot = (int(deadline * SLOTS_PER_S) + 1) & SLOT_MASK
         correlation = count << SLOT_BITS | slot
-        if deadline - now > SPAN_S:
-            wheel.far[correlation] = deadline
-        self._slots[slot][correlation] = entry
+        usual = now <= deadline <= wheel.horizon
+        if not usual or self._slots[slot].setdefault(correlation, entry) is not entry:
+            correlation = wheel.add(entry, deadline, now)
         out = self._out
         if not out:
             self._loop.call_soon(self.flush)
@@ -264,9 +266,12 @@ class Outgoing(Connection):
         elif kind == ERROR:
             self._on_error(correlation, body)
         elif kind == END:
-            receiver = self.wheel.pop(correlation)
+            receiver = self.wheel.get(correlation)
             if isinstance(receiver, StreamReceiver):
+                self.wheel.pop(correlation)
                 receiver.end()
+            elif receiver is not None:
+                raise ProtocolViolation(f"the end of stream {correlation}, which is a call")
         elif kind == TOPOLOGY:
             try:
                 self._topology_callback(_decode_topology(body).snapshot)
@@ -274,7 +279,7 @@ class Outgoing(Connection):
                 raise ProtocolViolation(f"a topology that does not decode: {error}") from error
         elif kind == GOODBYE:
             self.on_goodbye(body)
-        elif kind >= TELL:
+        elif kind in (ACKNOWLEDGE, ANSWER, TERMINATED):
             if self.delivery is not None:  # else what it is about has ended already
                 self.delivery.on_frame(kind, flags, correlation, body)
         else:

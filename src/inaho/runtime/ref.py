@@ -12,16 +12,16 @@ underscored slots. Each method goes straight into `invoke`, which takes one of t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextvars import copy_context
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.errors import InahoError, Timeout
-from inaho.runtime.turn import CURRENT, Turn, as_answer, begin, resume
+from inaho.runtime.turn import CURRENT, Turn, as_answer, resume
 
 if TYPE_CHECKING:
-    from inaho.runtime.grain import Grain, GrainKind
+    from inaho.runtime.grain import GrainKind
     from inaho.runtime.kind import KindHost
     from inaho.runtime.method import GrainMethod
 
@@ -29,7 +29,10 @@ __all__ = ["make_reference"]
 
 GrainType = TypeVar("GrainType")
 
-FAIRNESS_MASK = 0x3FF
+SUSPENDED: Final = object()
+"""What `first_step` gives for a turn that has not ended."""
+
+FAIRNESS_MASK: Final = 0x3FF
 """After so many calls on this node that did not suspend, the loop gets a turn: probes must be answered."""
 
 
@@ -76,113 +79,128 @@ def _make_class(kind: GrainKind) -> type[Reference]:
     return type(f"{kind.cls.__name__}Reference", (Reference,), members)
 
 
-async def invoke(reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], plain: bool) -> Any:
-    """One call. `plain`: every argument is of a class that nobody can change, so it needs no copy on this node."""
+def invoke(
+    reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], plain: bool
+) -> Coroutine[Any, Any, Any]:
+    """One call. `plain`: every argument is of a class that nobody can change, so it needs no copy on this node.
+
+    Which way it takes is guessed now and made sure of when it is awaited: one coroutine per call, whichever it is.
+    """
+    if reference._inaho_key in reference._inaho_host.activations:
+        return _call_here(reference, method, arguments, plain)
+    return _call_there(reference, method, arguments)
+
+
+async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], plain: bool) -> Any:
+    """A call of an activation on this node, which runs here and now if it is idle."""
     host = reference._inaho_host
     key = reference._inaho_key
     node = host.node
     scope = CURRENT.get()
-    started = perf_counter()
-    host.calls += 1
+    started = perf_counter_ns()
+    host.calls = calls = host.calls + 1
     try:
+        if not calls & FAIRNESS_MASK:
+            await asyncio.sleep(0)
         grain = host.activations.get(key)
-        if grain is not None:
-            if grain._turn is None:
-                result = await _call_idle(reference, method, arguments, plain, host, key, grain, scope)
-            else:
-                result = await node.context.request(reference, method, arguments, scope)
+        if grain is None or grain._turn is not None:
+            result = await node.context.request(reference, method, arguments, scope)
         else:
-            context = node.context
-            connection = context.connection_for(host.name, key)
-            if connection is not None and scope is None and not connection.paused and not reference._inaho_timeout_s:
-                loop = node.loop
-                now = loop.time()
-                deadline = now + (method.timeout_s or node.timeout_s)
-                future: asyncio.Future[Any] = loop.create_future()
-                correlation = connection.call(method, key, arguments, future, deadline, now)
-                try:
-                    result = await future
-                except asyncio.CancelledError:
-                    connection.cancel(correlation)
-                    raise
-                except InahoError as error:
-                    result = await context.retry(reference, method, arguments, scope, error, deadline)
-            else:
-                result = await node.context.request(reference, method, arguments, scope)
+            if not plain:
+                arguments = method.copy_arguments(arguments, key)
+            deadline = node.now + (reference._inaho_timeout_s or method.timeout_s or node.timeout_s)
+            if scope is not None and scope.deadline < deadline:
+                deadline = scope.deadline
+            turn = Turn(method, grain, arguments, None, 0, deadline)
+            if scope is not None and scope.turn is not None:
+                node.runner.chains.extend(turn, scope.turn)
+            grain._turn = turn
+            grain._touched = node.now
+            result = first_step(turn)
+            if result is SUSPENDED:
+                result = await see_through(turn)
+            if result.__class__ not in method.plain_results:
+                result = method.copy_result(result, key)
     except BaseException:
         host.failures += 1
         raise
-    host.latency[int((perf_counter() - started) * 1e6).bit_length()] += 1
+    host.latency[(perf_counter_ns() - started >> 10).bit_length()] += 1
     return result
 
 
-async def _call_idle(
-    reference: Reference,
-    method: GrainMethod,
-    arguments: tuple[Any, ...],
-    plain: bool,
-    host: KindHost,
-    key: str,
-    grain: Grain[Any],
-    scope: Any,
-) -> Any:
-    """Runs a turn of an idle activation on this node, here and now."""
+async def _call_there(reference: Reference, method: GrainMethod, arguments: tuple[Any, ...]) -> Any:
+    """A call of an activation elsewhere; one frame and one future if it is known where."""
+    host = reference._inaho_host
+    key = reference._inaho_key
     node = host.node
-    if not plain:
-        arguments = method.copy_arguments(arguments, key)
-    node.inline_calls += 1
-    if not node.inline_calls & FAIRNESS_MASK:
-        await asyncio.sleep(0)
-        if grain._turn is not None or host.activations.get(key) is not grain:
-            return await node.context.request(reference, method, arguments, scope)
-    now = node.now
-    deadline = now + (reference._inaho_timeout_s or method.timeout_s or node.timeout_s)
-    if scope is not None and scope.deadline < deadline:
-        deadline = scope.deadline
-    turn = Turn(method, grain, arguments, None, 0, deadline)
-    if scope is not None and scope.turn is not None:
-        node.runner.chains.extend(turn, scope.turn)
-    grain._turn = turn
-    grain._touched = now
-    return await run_here(turn)
+    context = node.context
+    scope = CURRENT.get()
+    started = perf_counter_ns()
+    host.calls += 1
+    try:
+        connection = context.connection_for(host.name, key)
+        if connection is None or scope is not None or connection.paused or reference._inaho_timeout_s:
+            result = await context.request(reference, method, arguments, scope)
+        else:
+            now = node.loop.time()
+            deadline = now + (method.timeout_s or node.timeout_s)
+            future: asyncio.Future[Any] = node.loop.create_future()
+            correlation = connection.call(method, key, arguments, future, deadline, now)
+            try:
+                result = await future
+            except asyncio.CancelledError:
+                connection.cancel(correlation)
+                raise
+            except InahoError as error:
+                result = await context.retry(reference, method, arguments, scope, error, deadline)
+    except BaseException:
+        host.failures += 1
+        raise
+    host.latency[(perf_counter_ns() - started >> 10).bit_length()] += 1
+    return result
 
 
-async def run_here(turn: Turn) -> Any:
-    """Runs a turn in the caller's Task; it is marked as running at its activation already.
+def first_step(turn: Turn) -> Any:
+    """Takes the first step of a turn in the caller's Task; it is marked as running at its activation already.
 
-    Raises what a call from another node would raise.
+    Returns:
+        The result, or `SUSPENDED`: `see_through` must follow.
+
+    Raises:
+        BaseException: what a call from another node would raise.
     """
     grain = turn.grain
-    method = turn.method
     context = copy_context()
     try:
-        coroutine = method.call(grain, turn.arguments)
-        awaited = context.run(begin, turn, coroutine)
+        context.run(CURRENT.set, turn)
+        method = turn.method
+        coroutine = method.function(grain, *turn.arguments) if method.simple else method.call(grain, turn.arguments)
+        awaited = context.run(coroutine.send, None)
     except StopIteration as stop:
-        result = stop.value
-    except BaseException as error:
-        seen = _seen(turn, error)
-        raise seen from seen.__cause__
-    else:
-        result = await _see_through(turn, coroutine, context, awaited)
-    finally:
         if grain._turn is turn:
             grain._turn = None
         else:
             grain._host.node.runner.release(turn)
-    if result.__class__ in method.plain_results:
-        return result
-    return method.copy_result(result, grain._key)
+        return stop.value
+    except BaseException as error:
+        grain._host.node.runner.release(turn)
+        seen = _seen(turn, error)
+        raise seen from seen.__cause__
+    turn.suspended = (coroutine, context, awaited)
+    return SUSPENDED
 
 
-async def _see_through(turn: Turn, coroutine: Any, context: Any, awaited: Any) -> Any:
-    """Waits for a turn that suspended, within its deadline."""
+async def see_through(turn: Turn) -> Any:
+    """Waits for a turn that suspended in its first step, within its deadline."""
     host = turn.grain._host
+    suspended, turn.suspended = turn.suspended, None  # its context has the turn: leave no circle behind
+    assert suspended is not None
     task = asyncio.current_task()
     cancelling = 0 if task is None else task.cancelling() - getattr(task, "_must_cancel", False)
     limit = asyncio.timeout_at(max(turn.deadline, host.node.loop.time()))
     try:
         async with limit:
+            coroutine, context, awaited = suspended
             return await resume(coroutine, context, awaited)
     except BaseException as error:
         if task is not None and task.cancelling() > cancelling:
@@ -195,6 +213,18 @@ async def _see_through(turn: Turn, coroutine: Any, context: Any, awaited: Any) -
             ) from error
         seen = _seen(turn, error)
         raise seen from seen.__cause__
+    finally:
+        host.node.runner.release(turn)
+
+
+async def run_here(turn: Turn) -> Any:
+    """Runs a turn that is marked as running, from beginning to end, and gives its result as the caller may have it."""
+    result = first_step(turn)
+    if result is SUSPENDED:
+        result = await see_through(turn)
+    if result.__class__ in turn.method.plain_results:
+        return result
+    return turn.method.copy_result(result, turn.grain._key)
 
 
 def _seen(turn: Turn, error: BaseException) -> BaseException:

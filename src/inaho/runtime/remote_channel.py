@@ -9,17 +9,17 @@ successor.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
 from inaho.actor.ask import PendingAsk
-from inaho.actor.dead_letters import DeadLetterReason
 from inaho.actor.mailbox import Envelope
 from inaho.actor.messages import StopReason
-from inaho.core.delivery.delay_queue import DelayQueue, Parcel
-from inaho.errors import ActorFailed, IllegalTransition, InahoError, Overloaded, ProtocolViolation, Unreachable
+from inaho.core.delivery.delay_queue import DelayQueue
+from inaho.errors import IllegalTransition, InahoError, Overloaded, ProtocolViolation, Unreachable
 from inaho.events import MessageInDoubt, MessageRefused, QueueDrained
+from inaho.runtime.mail import Mail, RemoteAsk, as_failure
 from inaho.wire.codec import DECODE_ERRORS, decoder
 from inaho.wire.exceptions import decode_failure
 from inaho.wire.frames import (
@@ -40,47 +40,11 @@ if TYPE_CHECKING:
     from inaho.runtime.remote_target import RemoteTarget
     from inaho.runtime.remoting import Remoting
 
-__all__ = ["Channel", "Mail", "RemoteAsk"]
+__all__ = ["Channel"]
 
 _U32: Final = 0xFFFFFFFF
 _decode_answer: Final = decoder(tuple[str, Raw])
 _decode_end: Final = decoder(tuple[StopReason, bool])
-
-
-class Mail(Parcel[Any]):
-    """A message with its frame. `item` is the message; `body` is dropped once it is written."""
-
-    __slots__ = ("ask", "body", "kind", "recipient", "sender")
-
-    def __init__(self, kind: int, body: bytes, message: Any, recipient: str, sender: str) -> None:
-        super().__init__(message, HEADER_REST + 4 + len(body))
-        self.kind = kind
-        self.body = body
-        self.recipient = recipient
-        self.sender = sender
-        self.ask: RemoteAsk | None = None
-
-
-class RemoteAsk:
-    """An ask whose question goes to another node; holds it in place of the actor that is asked."""
-
-    __slots__ = ("channel", "correlation", "envelope", "mail", "pending")
-
-    def __init__(self, channel: Channel, correlation: int, mail: Mail, pending: PendingAsk, envelope: Envelope) -> None:
-        self.channel = channel
-        self.correlation = correlation
-        self.mail = mail
-        self.pending = pending
-        self.envelope = envelope
-
-    def release_ask(self, pending: PendingAsk) -> None:
-        """The ask is over, or another actor has it."""
-        self.channel.ask_over(self)
-
-    def withdraw(self, envelope: Envelope) -> None:
-        """Nobody waits for the answer, and the question has not left yet: it never will."""
-        self.mail.withdrawn = True
-        self.channel.bury(self.mail, DeadLetterReason.ASK_OVER)
 
 
 class Channel:
@@ -274,7 +238,7 @@ class Channel:
         pending = ask.pending
         try:
             if flags & FAILED:
-                pending.fail(_as_failure(decode_failure(body), ask.mail.recipient))
+                pending.fail(as_failure(decode_failure(body), ask.mail.recipient))
                 return
             name, value = _decode_answer(body)
         except DECODE_ERRORS as error:
@@ -399,11 +363,3 @@ class Channel:
         assert self._line is None or self._line is self._connection
         assert not (self._held and self._line)
         assert not (self.gone and (self._connection or self._watched or self.queue.waiting))
-
-
-def _as_failure(error: Exception, identity: str) -> InahoError:
-    if isinstance(error, InahoError):
-        return error
-    failure = ActorFailed(f"{type(error).__name__}: {error}", identity=identity)
-    failure.__cause__ = error
-    return failure

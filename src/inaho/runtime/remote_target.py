@@ -8,7 +8,7 @@ from inaho.actor.dead_letters import DeadLetterReason
 from inaho.actor.messages import StopReason, Terminated
 from inaho.actor.ref import ActorRef, Watcher
 from inaho.errors import ActorStopped, FrameTooLarge, SerializationFailed
-from inaho.runtime.remote_channel import Mail
+from inaho.runtime.mail import Mail
 from inaho.wire.frames import ASK, HEADER_REST, STOP, TELL
 from inaho.wire.letters import encode_letter
 

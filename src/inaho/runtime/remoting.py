@@ -16,9 +16,9 @@ from inaho.actor.messages import PoisonPill
 from inaho.actor.ref import ActorRef
 from inaho.core.delivery.identity_table import IdentityTable, Quarantine, Resolution
 from inaho.core.delivery.identity_table import Unreachable as Gone
-from inaho.core.identity.path import parse_path
+from inaho.core.identity.path import ActorPath, parse_path
 from inaho.core.identity.pid import format_pid, pid_of
-from inaho.errors import InahoError, InvalidPid, Quarantined, Unreachable
+from inaho.errors import InahoError, InvalidPid, Overloaded, Quarantined, Unreachable
 from inaho.runtime.inbox import Inbox
 from inaho.runtime.remote_channel import Channel
 from inaho.runtime.remote_target import Nobody, RemoteTarget
@@ -140,13 +140,17 @@ class Remoting:
 
     def sender_of(self, signed: str, authority: str, node_id: str) -> ActorRef | None:
         """The reference for the signature of a peer. Raises `InvalidPid` when it is none."""
-        elsewhere = "://" in signed
-        pid = pid_of(parse_path(signed)) if elsewhere else Pid(authority, node_id, _identity_of(signed))
+        in_full = "://" in signed
+        pid = pid_of(self._parse(signed)) if in_full else Pid(authority, node_id, _identity_of(signed))
         if not pid.authority:
             return None
         if pid.authority == self.node.authority and pid.node_id == self.node.node_id:
             return self._here(pid)
         return self._reference(pid, format_pid(pid, self.node.config.name))
+
+    def is_gone(self, ref: ActorRef) -> bool:
+        """Whether nothing will ever be sent to that remote actor again through this reference."""
+        return isinstance(ref.target, RemoteTarget) and bool(ref.target.channel.gone)
 
     def forget(self, ref: ActorRef) -> None:
         """The actor has ended; its path may soon name another."""
@@ -154,9 +158,7 @@ class Remoting:
             del self._references[ref.path]
 
     def _pid_at(self, path: str) -> Pid:
-        parsed = parse_path(path)
-        if parsed.cluster != self.node.config.name:
-            raise InvalidPid(f"the path names cluster {parsed.cluster!r}, this is {self.node.config.name!r}")
+        parsed = self._parse(path)
         node_id = parsed.node_id
         if not node_id:
             member = self.table.member(parsed.authority)
@@ -165,13 +167,19 @@ class Remoting:
             node_id = member.node_id
         return Pid(parsed.authority, node_id, ClusterIdentity(parsed.kind, parsed.key))
 
+    def _parse(self, path: str) -> ActorPath:
+        parsed = parse_path(path)
+        if parsed.cluster != self.node.config.name:
+            raise InvalidPid(f"the path names cluster {parsed.cluster!r}, this is {self.node.config.name!r}")
+        return parsed
+
     def _here(self, pid: Pid) -> ActorRef:
         path = f"{pid.identity.kind}/{pid.identity.key}"
         return self.system.find(path) or Nobody(self, f"inaho://{self.system.name}/{path}", self.system).ref
 
     def _reference(self, pid: Pid, path: str) -> ActorRef:
         known = self._references.get(path)
-        if known is not None:
+        if known is not None and not self.is_gone(known):
             return known
         channel = self._channel(pid.authority, pid.node_id)
         local = f"{pid.identity.kind}/{pid.identity.key}"
@@ -190,6 +198,7 @@ class Remoting:
                     made.end(f"node {member.node_id} lives there, not {node_id}")
                     return made
                 self._end(channel, f"node {node_id} lives there, not {channel.node_id}")
+            self._make_room()
             self._channels[authority] = made
             channel = made
             refusal = self.node.associations.machine.refusal(authority, node_id)
@@ -200,12 +209,23 @@ class Remoting:
                 channel.connected(connection)
         return channel
 
+    def _make_room(self) -> None:
+        """Members are bounded by the membership; what peers sign with the names of non-members is bounded here."""
+        if len(self._channels) < self.node.config.delivery.authorities_max:
+            return
+        for channel in self._channels.values():
+            if not channel.was_member:
+                self._end(channel, "too many peers are known (delivery.authorities_max)")
+                return
+        raise Overloaded(f"{len(self._channels)} peers are known (delivery.authorities_max)")
+
     # What happens to peers.
 
     def apply_topology(self, snapshot: TopologySnapshot) -> None:
         """A new membership: channels to processes that are no members end, those to unreachable ones hold."""
-        if not self.table.update(snapshot):
-            return
+        if not self.table.update(snapshot):  # the node believes it, so the cluster, or this node in it, began anew
+            self.table.forget()
+            self.table.update(snapshot)
         for authority, channel in list(self._channels.items()):
             member = self.table.member(authority)
             if member is None:

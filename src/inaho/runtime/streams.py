@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from inaho.errors import FrameTooLarge, InahoError
-from inaho.runtime.turn import CURRENT, Turn
+from inaho.errors import FrameTooLarge, InahoError, ShuttingDown
+from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_raised
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["StreamProducer", "StreamReceiver", "StreamSink"]
 
 BATCH_ITEMS: Final = 256
+BATCHES_AHEAD: Final = 4
+"""Batches that make a window of bytes, where items are of one size."""
 
 
 class StreamSink(Protocol):
@@ -55,6 +57,8 @@ class StreamProducer:
         self._items_max = config.stream_window_items
         self._bytes_max = config.stream_window_bytes
         self._batch: list[Any] = []
+        self._batch_items = 1
+        """Items that make a batch full, by the size of those before: nobody knows what one takes until it is sent."""
         self._flush_scheduled = False
         self._sent: deque[list[int]] = deque()
         self._items_ahead = 0
@@ -71,7 +75,7 @@ class StreamProducer:
             async for item in iterator:
                 self._batch.append(item)
                 self._items_ahead += 1
-                if len(self._batch) >= BATCH_ITEMS:
+                if len(self._batch) >= self._batch_items:
                     self._flush()
                 elif not self._flush_scheduled:
                     self._flush_scheduled = True
@@ -84,17 +88,29 @@ class StreamProducer:
             if self._failed is not None:
                 raise self._failed
             self.sink.send_end()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if not turn.cancelled:
-                self.sink.send_failure(RuntimeError(f"the stream {turn.method.name} was cancelled at its node"))
+                self._flush()
+                self.sink.send_failure(self._interruption(error))
             raise
-        except Exception as error:
+        except BaseException as error:
             self._flush()
-            self.sink.send_failure(self._failed or error)
+            self.sink.send_failure(self._failed or as_raised(error, turn.method.name))
+            if isinstance(error, SIGNALS):
+                raise
         finally:
             close = getattr(iterator, "aclose", None)
             if close is not None:
                 await close()
+
+    def _interruption(self, error: asyncio.CancelledError) -> BaseException:
+        """Why the generator was cancelled, when its consumer did not want it."""
+        turn = self.turn
+        if turn.grain._host.node.closing:
+            return ShuttingDown(
+                "the node has stopped during the stream", identity=str(turn.grain.identity), maybe_executed=True
+            )
+        return as_raised(error, turn.method.name)
 
     def consumed(self, count: int) -> None:
         """The consumer has taken `count` items more."""
@@ -141,6 +157,7 @@ class StreamProducer:
         if body and len(body) <= self.sink.frame_body_max:
             self._sent.append([len(batch), len(body)])
             self._bytes_ahead += len(body)
+            self._batch_items = max(1, min(BATCH_ITEMS, self._bytes_max * len(batch) // (BATCHES_AHEAD * len(body))))
             self.sink.send_items(body)
         elif len(batch) == 1:
             self._failed = FrameTooLarge(

@@ -1,6 +1,6 @@
 """One call at one activation, and what calls made from it inherit.
 
-A `Turn` is made per call, so what most turns never set is a class attribute.
+A `Turn` is made per call, so it is a Struct: three times as fast to make as an instance of a plain class.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from inaho.errors import InahoError
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import ChainLink
@@ -20,31 +22,25 @@ if TYPE_CHECKING:
     from inaho.runtime.incoming import Incoming
     from inaho.runtime.method import GrainMethod
 
-__all__ = ["CURRENT", "SIGNALS", "Scope", "Turn", "as_answer", "as_raised", "begin", "resume"]
+__all__ = ["CURRENT", "SIGNALS", "Scope", "Turn", "as_answer", "as_raised", "resume"]
 
 SIGNALS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """What is meant for the process or for Python itself, and is no answer to a call."""
 
 
-class Scope:
-    """What calls made from here inherit: a deadline, and the turn that waits for them.
+class Scope(msgspec.Struct, eq=False):
+    """What calls made from here inherit, where `inaho.deadline` has narrowed it.
 
     Attributes:
         deadline: monotonic seconds.
         turn: the turn that is running; None outside grains.
     """
 
-    __slots__ = ("deadline", "turn")
-
-    def __init__(self, deadline: float, turn: Turn | None) -> None:
-        self.deadline = deadline
-        self.turn = turn
+    deadline: float
+    turn: Turn | None
 
 
-CURRENT: ContextVar[Scope | None] = ContextVar("inaho_scope", default=None)
-
-
-class Turn(Scope):
+class Turn(msgspec.Struct, eq=False):
     """One call at one activation.
 
     Attributes:
@@ -62,8 +58,15 @@ class Turn(Scope):
         task: the Task that runs it, once it has suspended.
         cancelled: nobody waits any more; "" until then, else why.
         id: number of the turn on this node; 0 until somebody asks.
+        suspended: where a turn that runs in its caller's Task stands: coroutine, context, what it awaits.
     """
 
+    method: GrainMethod
+    grain: Grain[Any]
+    arguments: tuple[Any, ...]
+    connection: Incoming | None
+    correlation: int
+    deadline: float
     number: int = 0
     caller: Turn | None = None
     chain: tuple[ChainLink, ...] = ()
@@ -73,23 +76,12 @@ class Turn(Scope):
     task: asyncio.Task[Any] | None = None
     cancelled: str = ""
     id: int = 0
+    suspended: tuple[Coroutine[Any, Any, Any], Context, Any] | None = None
 
-    def __init__(
-        self,
-        method: GrainMethod,
-        grain: Grain[Any],
-        arguments: tuple[Any, ...],
-        connection: Incoming | None,
-        correlation: int,
-        deadline: float,
-    ) -> None:
-        self.turn = self
-        self.deadline = deadline
-        self.method = method
-        self.grain = grain
-        self.arguments = arguments
-        self.connection = connection
-        self.correlation = correlation
+    @property
+    def turn(self) -> Turn:
+        """Itself: calls made from a turn are made by it (`Scope.turn`)."""
+        return self
 
     @property
     def read_only(self) -> bool:
@@ -101,6 +93,10 @@ class Turn(Scope):
             self.cancelled = why
             if self.task is not None:
                 self.task.cancel()
+
+
+CURRENT: ContextVar[Scope | Turn | None] = ContextVar("inaho_scope", default=None)
+"""The turn that runs, or a scope within it; None outside both."""
 
 
 def as_raised(error: BaseException, method: str) -> BaseException:
@@ -117,12 +113,6 @@ def as_answer(error: BaseException, method: str, *, identity: str, authority: st
     if isinstance(error, SIGNALS):
         return error
     return as_seen_by_caller(as_raised(error, method), identity=identity, authority=authority)
-
-
-def begin(turn: Turn, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """First step of a turn; runs inside the turn's own context."""
-    CURRENT.set(turn)
-    return coroutine.send(None)
 
 
 @types.coroutine

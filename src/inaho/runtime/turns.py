@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, TurnQueue
 from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeout
 from inaho.runtime.call_chain import CallChains
-from inaho.runtime.turn import Turn, as_raised, begin, resume
+from inaho.runtime.turn import CURRENT, Turn, as_raised, resume
 from inaho.wire.exceptions import as_seen_by_caller
 
 if TYPE_CHECKING:
@@ -160,8 +160,10 @@ class TurnRunner:
         context = self._context.copy()
         _enter_task(self.loop, task)
         try:
-            coroutine = method.call(turn.grain, turn.arguments)
-            awaited = context.run(begin, turn, coroutine)
+            context.run(CURRENT.set, turn)
+            grain, arguments = turn.grain, turn.arguments
+            coroutine = method.function(grain, *arguments) if method.simple else method.call(grain, arguments)
+            awaited = context.run(coroutine.send, None)
         except StopIteration as stop:
             _leave_task(self.loop, task)
             grain = turn.grain

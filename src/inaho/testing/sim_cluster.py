@@ -31,10 +31,10 @@ from inaho.events import Event
 from inaho.runtime.cluster import Cluster
 from inaho.runtime.grain import Grain
 from inaho.storage import MemoryStorage, Storage
+from inaho.testing.link_faults import LinkFaults
 from inaho.testing.simulated_network import Faults, SimulatedNetwork
 from inaho.testing.simulated_node import SimulatedNode
 from inaho.testing.simulated_process import DEAD, PAUSED, RUNNING, SimulatedProcess
-from inaho.testing.simulation import Simulation
 from inaho.testing.simulation_errors import NotConverged, OutOfTime, SimulationFailed
 from inaho.types import MemberStatus
 
@@ -53,15 +53,17 @@ class SimEvent(msgspec.Struct, frozen=True):
     Attributes:
         at: virtual seconds since the start.
         node: index of the node; clients count from -1 downwards.
+        process: number of the process, 1 for the first that was started: tells a node from its former self.
         event: as published.
     """
 
     at: float
     node: int
+    process: int
     event: Event
 
 
-class SimCluster(Simulation):
+class SimCluster(LinkFaults):
     """A simulated cluster. Use it with `with`; at the start all nodes are up and agree.
 
     Inside of a coroutine that `run` runs, the methods that make faults work as well, except those that say that they
@@ -219,69 +221,6 @@ class SimCluster(Simulation):
         """`host:port` of a node."""
         return f"node-{index}:{PORT}"
 
-    # The network.
-
-    @property
-    def faults(self) -> Faults:
-        """Of the network, from now on when replaced."""
-        return self.network.faults
-
-    @faults.setter
-    def faults(self, faults: Faults) -> None:
-        self._note("faults", repr(faults))
-        self.network.faults = faults
-
-    def partition(self, *groups: Iterable[int | Cluster]) -> None:
-        """Cuts every link between nodes of different groups. Who is in no group keeps all links."""
-        sides = [[self._address(member) for member in group] for group in groups]
-        self._note("partition", *(",".join(side) for side in sides))
-        for side in sides:
-            for other in sides:
-                if side is not other:
-                    for source in side:
-                        for target in other:
-                            self.network.cut(source, target)
-
-    def cut(self, source: int | Cluster, target: int | Cluster) -> None:
-        """Cuts one way: nothing of `source` reaches `target`, while the way back works."""
-        self._note("cut", self._address(source), self._address(target))
-        self.network.cut(self._address(source), self._address(target))
-
-    def heal(self, one: int | Cluster | None = None, other: int | Cluster | None = None) -> None:
-        """Ends all cuts, or those between two nodes. What was held back arrives."""
-        if one is None or other is None:
-            self._note("heal")
-            self.network.heal_all()
-            return
-        self._note("heal", self._address(one), self._address(other))
-        self.network.heal(self._address(one), self._address(other))
-        self.network.heal(self._address(other), self._address(one))
-
-    def flap(
-        self, one: int | Cluster, other: int | Cluster, *, down_s: float = 1.0, up_s: float = 1.0, for_s: float = 60.0
-    ) -> None:
-        """Cuts and heals a link in turn for `for_s` seconds, beginning with a cut; returns at once."""
-        ends = self.time + for_s
-
-        def down() -> None:
-            if self.time < ends:
-                self.cut(one, other)
-                self.cut(other, one)
-                self.network.later(down_s, up)
-
-        def up() -> None:
-            self.heal(one, other)
-            self.network.later(up_s, down)
-
-        down()
-
-    def slow(self, node: int | Cluster, extra_s: float) -> None:
-        """Adds `extra_s` to every delay from and to a node; 0 ends it."""
-        self._note("slow", self._address(node), repr(extra_s))
-        self.network.extra_s[self._address(node)] = extra_s
-        if not extra_s:
-            del self.network.extra_s[self._address(node)]
-
     # What came of it.
 
     def members_seen_by(self, index: int) -> dict[int, MemberStatus]:
@@ -323,8 +262,8 @@ class SimCluster(Simulation):
         return index
 
     def _boot(self, config: ClusterConfig, address: str, index: int) -> SimulatedNode:
-        self._boots += 1
-        process = SimulatedProcess(self._loop, f"{'client' if index < 0 else 'node'} {index}, process {self._boots}")
+        self._boots = boot = self._boots + 1
+        process = SimulatedProcess(self._loop, f"{'client' if index < 0 else 'node'} {index}, process {boot}")
         self._processes.append(process)
         self.network.processes[address] = process
         return SimulatedNode(
@@ -336,11 +275,11 @@ class SimCluster(Simulation):
             storage=self.storage,
             seed=self._random.getrandbits(64),
             clock=self.unix_time,
-            observe=lambda node, event: self._observe(index, event),
+            observe=lambda event: self._observe(index, boot, event),
         )
 
-    def _observe(self, index: int, event: Event) -> None:
-        self.events.append(SimEvent(self.time, index, event))
+    def _observe(self, index: int, boot: int, event: Event) -> None:
+        self.events.append(SimEvent(self.time, index, boot, event))
         self._trace.add_event(f"node {index}", event)
 
     def _node_config(self, index: int) -> ClusterConfig:

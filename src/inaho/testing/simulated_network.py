@@ -21,7 +21,7 @@ from inaho.errors import InvalidConfig
 from inaho.runtime.connection import Connection
 from inaho.runtime.memory_pipe import MemoryPipe
 from inaho.runtime.memory_transport import MemoryNetwork
-from inaho.wire.frames import CONTROL, HEADER
+from inaho.wire.frames import CALL, CONTROL, DEFINE, HEADER, REPLY
 
 if TYPE_CHECKING:
     from inaho.testing.simulated_process import SimulatedProcess
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Faults", "SimulatedNetwork"]
 
 LENGTH_BYTES: Final = 4
+METHOD_AT: Final = 6
+NUMBERED: Final = (CALL, DEFINE, REPLY)
+"""Frames whose header holds the number of a method."""
 
 
 class Faults(Group, frozen=True, kw_only=True):
@@ -103,6 +106,7 @@ class SimulatedNetwork(MemoryNetwork):
         self.control_held_up = 0
         self._loop = loop
         self._random = random.Random(f"{seed}/network")
+        self._methods: dict[int, int] = {}
         self._cut_numbers: dict[tuple[str, str], int] = {}
 
     def loop_for(self, authority: str) -> asyncio.AbstractEventLoop:
@@ -152,7 +156,22 @@ class SimulatedNetwork(MemoryNetwork):
             delay_s += self.extra_s.get(source, 0.0) + self.extra_s.get(target, 0.0)
         return delay_s
 
-    # Control frames.
+    # Frames.
+
+    def comparable(self, data: bytes) -> bytes:
+        """Whole frames, as the trace takes them.
+
+        Methods are numbered per process, in the order in which their classes were made. What other tests have defined
+        must not change a history, so they are numbered here in the order in which they are first used.
+        """
+        frames, position = bytearray(data), 0
+        while position < len(data):
+            length, kind, _, method, _ = HEADER.unpack_from(data, position)
+            if kind in NUMBERED:
+                number = self._methods.setdefault(method, len(self._methods))
+                frames[position + METHOD_AT : position + METHOD_AT + 2] = number.to_bytes(2, "little")
+            position += LENGTH_BYTES + length
+        return bytes(frames)
 
     def disturb(self, pipe: SimulatedPipe, data: bytes) -> bytes:
         """What of `data`, whole frames, goes on its way at once; the faults have taken the rest."""
@@ -188,9 +207,12 @@ class SimulatedPipe(MemoryPipe):
     _network: SimulatedNetwork
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        network, data = self._network, bytes(data)
         # A node writes whole frames, always; before it is a `Connection` that writes, it is the handshake.
-        if self._network.faults.disturb_control and isinstance(self._protocol, Connection):
-            data = self._network.disturb(self, bytes(data))
+        framed = isinstance(self._protocol, Connection)
+        network.trace.add("sent", self.local, self.remote, network.comparable(data) if framed else data)
+        if framed and network.faults.disturb_control:
+            data = network.disturb(self, data)
         super().write(data)
 
     def inject(self, frame: bytes) -> None:
@@ -199,5 +221,5 @@ class SimulatedPipe(MemoryPipe):
             super().write(frame)
 
     def _receive(self, data: bytes) -> None:
-        self._network.trace.add("arrived", self.remote, self.local, data)
+        self._network.trace.add("arrived", self.remote, self.local, str(len(data)))
         super()._receive(data)

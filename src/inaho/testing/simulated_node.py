@@ -61,7 +61,7 @@ class SimulatedNode:
         storage: Storage,
         seed: int,
         clock: Callable[[], float],
-        observe: Callable[[SimulatedNode, Event], None],
+        observe: Callable[[Event], None],
     ) -> None:
         self.process = process
         self.address = address
@@ -74,7 +74,7 @@ class SimulatedNode:
             client=not config.authority,
         )
         self._system = ActorSystem("inaho", extensions=[self._extension], clock=clock, seed=seed)
-        self._stop_observing = self._system.events.subscribe_callback(Event, lambda event: observe(self, event))
+        self._stop_observing = self._system.events.subscribe_callback(Event, observe)
         start = self._system.start()
         self.starting: asyncio.Task[None] = process.loop.create_task(start, name=f"{process.name} starts")
         # A start that fails is told to whoever asks for the node; nobody may ask.

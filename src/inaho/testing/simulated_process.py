@@ -101,9 +101,7 @@ class ProcessLoop:
         self.time = loop.time
         self.create_future = loop.create_future
 
-    def call_soon(
-        self, callback: Any, *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
+    def call_soon(self, callback: Any, *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
         return self._loop.call_soon(callback, *args, context=self._own(context))
 
     def call_later(

@@ -1,8 +1,8 @@
 """The history of a simulation as one number, and its last lines as text.
 
-Everything that a seed decides goes in, in order, with its virtual time: bytes as they arrive, events as nodes publish
-them, faults as they are made. Two runs with one hash were the same run; where two runs of one seed differ, something
-read a clock, an address or the order of a set.
+Everything that a seed decides goes in, in order, with its virtual time: bytes as they leave and arrive, events as nodes
+publish them, faults as they are made. Two runs with one hash were the same run; where two runs of one seed differ,
+something read a clock, an address or the order of a set.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Trace:
 
     Attributes:
         records: how many there were.
-        lines: the last ones that are worth reading, arrivals left out.
+        lines: the last ones that are worth reading, bytes left out.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -49,7 +49,7 @@ class Trace:
             data = detail.encode() if isinstance(detail, str) else detail
             self._hash.update(b"|%d|" % len(data))
             self._hash.update(data)
-        if what != "arrived":
+        if what not in ("sent", "arrived"):
             words = " ".join(detail for detail in details if isinstance(detail, str))
             self.lines.append(f"{now:10.4f} s  {what} {words}"[:300])
 

@@ -157,7 +157,6 @@ def test_three_nodes_converge_within_a_second() -> None:
     simulation = cluster(3)
     simulation.give(simulation.authority(0), BlockNode(simulation.authority(2)))
     assert simulation.run_until(simulation.converged, 1.0)
-    assert all(node.topology.blocked == () for node in simulation.nodes.values())
     simulation.run(0.2)
     assert all(node.topology.blocked == (simulation.authority(2),) for node in simulation.nodes.values())
     elapsed = [e.event.elapsed_s for _, _, e in simulation.effects(ConvergenceReached)]  # type: ignore[union-attr]

@@ -1,5 +1,6 @@
 """Arguments and results: every form and type, the same on one node as between two."""
 
+# ruff: noqa: RUF012  Structs copy mutable defaults
 from __future__ import annotations
 
 import dataclasses
@@ -401,7 +402,7 @@ class Sending(Grain):
 
 async def test_an_argument_without_encoding_is_named(caller):
     grain = (await caller(Sending)).grain(Sending, "a")
-    with pytest.raises(SerializationFailed, match="'second'.*Opaque") as caught:
+    with pytest.raises(SerializationFailed, match=r"'second'.*Opaque") as caught:
         await grain.take(1, [Opaque()])
     assert not caught.value.maybe_executed
     assert caught.value.identity == "Sending/a"
@@ -433,12 +434,12 @@ async def test_messages_over_the_limit_fail_alone(over, fleet, eventually):
     assert await grain.take(1) == 1
     (connection,) = client._node.peers.connections.values()
 
-    with pytest.raises(FrameTooLarge, match="arguments of size.*frame_bytes_max") as caught:
+    with pytest.raises(FrameTooLarge, match=r"arguments of size.*frame_bytes_max") as caught:
         await grain.size(bytes(70_000))
     assert not caught.value.maybe_executed
     assert caught.value.identity == "Sending/a"
 
-    with pytest.raises(FrameTooLarge, match="result of give_bytes.*frame_bytes_max") as caught:
+    with pytest.raises(FrameTooLarge, match=r"result of give_bytes.*frame_bytes_max") as caught:
         await grain.give_bytes(70_000)
     assert caught.value.maybe_executed
 

@@ -1,5 +1,6 @@
 """Grain classes: what is refused when a class is made, and what is read from it."""
 
+# ruff: noqa: PT012, RUF012  Structs copy mutable defaults
 from __future__ import annotations
 
 import abc

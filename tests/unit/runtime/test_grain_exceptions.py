@@ -1,5 +1,6 @@
 """What a caller gets when a method raises: the same on one node as between two, whatever was raised."""
 
+# ruff: noqa: N818  names of the tests' stories
 from __future__ import annotations
 
 import asyncio
@@ -24,15 +25,15 @@ class Simple(GrainError):
 
 
 @register_exception
-class Registered(Exception):  # noqa: N818  a name of the test
+class Registered(Exception):
     pass
 
 
-class Unregistered(Exception):  # noqa: N818
+class Unregistered(Exception):
     pass
 
 
-class Speechless(Exception):  # noqa: N818
+class Speechless(Exception):
     def __str__(self) -> str:
         raise KeyError("no text")
 
@@ -50,7 +51,7 @@ class Choosy(GrainError):
         self.entry = table["entry"]
 
 
-class Abort(BaseException):  # noqa: N818
+class Abort(BaseException):
     """Not an `Exception`: nothing that code usually catches."""
 
 
@@ -156,7 +157,7 @@ def later(request):
 async def failure_of(awaitable: Any) -> BaseException:
     try:
         await awaitable
-    except BaseException as error:  # noqa: BLE001  whatever it is, it is what is tested
+    except BaseException as error:
         return error
     raise AssertionError("nothing was raised")
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 
 import inaho
@@ -24,7 +25,7 @@ from inaho.errors import (
     Unreachable,
 )
 from inaho.events import DeadLetter, MessageInDoubt, QueueDrained, SerializationFailure
-from inaho.runtime.remote_channel import Mail
+from inaho.runtime.mail import Mail
 from inaho.wire.codec import encode
 from inaho.wire.frames import TELL
 
@@ -525,6 +526,7 @@ async def test_order_and_the_law_survive_resets(fleet: Any, eventually: Any):
                 fleet.network.reset(one.authority, other.authority)
         counts = await settled(one, eventually)
         assert sum(event.count for event in drained.drain()) <= counts.drained
+    assert await ref.ask("how many?") == len(got)  # acknowledged means: in the mailbox
     assert got == sorted(set(got))
     assert counts.accepted == 6000 == counts.delivered + counts.in_doubt
     assert len(doubtful) == counts.in_doubt
@@ -585,6 +587,57 @@ async def test_what_waits_too_long_is_a_dead_letter_and_fails_asks(fleet: Any, e
     assert not failed.value.maybe_executed
     assert one.system.dead_letters.counts["delayed_too_long"] == 2
     fleet.network.heal_all()
+
+
+def as_seen(cluster: Cluster, other: Cluster, status: MemberStatus) -> inaho.TopologySnapshot:
+    """The topology of `cluster`, with another status of `other`."""
+    topology = cluster._node.topology
+    assert topology is not None
+    members = tuple(
+        msgspec.structs.replace(member, status=status) if member.authority == other.authority else member
+        for member in topology.members
+    )
+    return msgspec.structs.replace(topology, version=topology.version + 1, members=members)
+
+
+async def test_nothing_is_sent_to_an_unreachable_member_until_it_is_back(fleet: Any, eventually: Any):
+    one, other = await fleet.members(2)
+    ref, got = recorder(other)
+    remote = one.actor(other.pid(ref))
+    watching = asyncio.ensure_future(remote.wait_terminated())
+    assert await remote.ask("echo") == "echo"
+    remoting = one._node.remoting
+    remoting.apply_topology(as_seen(one, other, MemberStatus.UNREACHABLE))
+    remote.tell("later")
+    with pytest.raises(Unreachable, match="unreachable") as failed:
+        await remote.ask("now")
+    assert not failed.value.maybe_executed
+    with pytest.raises(Unreachable, match="unreachable"):
+        one.actor(other.pid(ref))
+    assert (one.delivery_counts().waiting, got) == (1, [])
+    remoting.check()
+    remoting.apply_topology(as_seen(one, other, MemberStatus.UP))
+    await eventually(lambda: got == ["later"])
+    ref.stop()
+    assert (await watching).exists
+
+
+async def test_a_node_that_was_removed_and_joined_again_is_reached_by_new_references(fleet: Any, eventually: Any):
+    one, other = await fleet.members(2)
+    ref, got = recorder(other)
+    remote = one.actor(other.pid(ref))
+    assert await remote.ask("echo") == "echo"
+    remoting = one._node.remoting
+    there = as_seen(one, other, MemberStatus.UP)
+    remoting.apply_topology(msgspec.structs.replace(there, members=(one.self,)))
+    remote.tell("lost")
+    assert one.system.dead_letters.recent[-1].message == "lost"
+    assert not (await remote.wait_terminated()).exists
+    remoting.apply_topology(there)
+    again = one.actor(other.pid(ref))
+    assert again is not remote
+    again.tell("arrives")
+    await eventually(lambda: got == ["arrives"])
 
 
 async def test_an_ask_whose_connection_breaks_may_have_run(fleet: Any, eventually: Any):

@@ -1,5 +1,6 @@
 """Streams: in order, bounded, closed when nobody listens, the same on one node as between two."""
 
+# ruff: noqa: N818, PT012  names of a story; an `async for` is what raises
 from __future__ import annotations
 
 import asyncio
@@ -10,7 +11,17 @@ from typing import Any
 import pytest
 
 import inaho
-from inaho import FrameTooLarge, Grain, GrainError, RemoteError, SerializationFailed, ShuttingDown, Struct, Timeout, method
+from inaho import (
+    FrameTooLarge,
+    Grain,
+    GrainError,
+    RemoteError,
+    SerializationFailed,
+    ShuttingDown,
+    Struct,
+    Timeout,
+    method,
+)
 
 
 class Reading(Struct):
@@ -21,7 +32,7 @@ class Broken(GrainError):
     pass
 
 
-class Abort(BaseException):  # noqa: N818
+class Abort(BaseException):
     pass
 
 

@@ -231,7 +231,9 @@ async def test_calls_that_gave_up_take_no_room_in_the_queue(caller, eventually):
 
 @settings(max_examples=40)
 @given(
-    st.lists(st.tuples(st.sampled_from(["write", "read"]), st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=14),
+    st.lists(
+        st.tuples(st.sampled_from(["write", "read"]), st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=14
+    ),
     st.booleans(),
 )
 def test_no_mixture_breaks_the_rule(calls, cancel_some):

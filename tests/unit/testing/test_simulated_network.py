@@ -146,12 +146,12 @@ def test_what_is_no_connection_yet_is_not_taken_for_frames(make: Any):
 def test_a_short_cut_holds_bytes_back(make: Any):
     wire = make(reset_after_s=5.0)
     wire.network.cut(A, B)
-    wire.write(b"x")
+    wire.write(CALLS[0])
     wire.run_for(4.0)
     assert wire.ear.data == b""
     wire.network.heal(A, B)
     wire.run_for(1.0)
-    assert wire.ear.data == b"x"
+    assert wire.ear.data == CALLS[0]
     wire.run_for(10.0)
     assert wire.mouth.lost is None
 
@@ -159,7 +159,7 @@ def test_a_short_cut_holds_bytes_back(make: Any):
 def test_a_long_cut_times_the_writer_out_and_leaves_the_reader_unaware(make: Any):
     wire = make(reset_after_s=5.0)
     wire.network.cut(A, B)
-    wire.write(b"x")
+    wire.write(CALLS[0])
     wire.run_for(5.5)
     assert isinstance(wire.mouth.lost, TimeoutError)
     assert wire.ear.lost is None
@@ -179,7 +179,7 @@ def test_a_link_that_was_healed_and_cut_again_starts_its_time_anew(make: Any):
     wire.network.heal(A, B)
     wire.run_for(0.5)
     wire.network.cut(A, B)
-    wire.write(b"x")
+    wire.write(CALLS[0])
     wire.run_for(4.0)
     assert wire.mouth.lost is None
     wire.run_for(1.5)

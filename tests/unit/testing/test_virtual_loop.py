@@ -87,11 +87,14 @@ def test_sets_of_tasks_are_walked_in_one_order(loop: VirtualLoop):
             await asyncio.sleep(1.0)
             raise ValueError
 
-        with pytest.raises(ExceptionGroup):
+        async def group_that_fails() -> None:
             async with asyncio.TaskGroup() as group:
                 for number in range(50):
                     group.create_task(wait(number))
                 group.create_task(fail())
+
+        with pytest.raises(ExceptionGroup):
+            await group_that_fails()
         return order
 
     assert loop.run_until_complete(cancelled_by_a_group()) == list(range(50))

@@ -95,6 +95,10 @@ class IdentityTable:
         self._members, self.version = members, snapshot.version
         return True
 
+    def forget(self) -> None:
+        """A new life of the cluster, whose versions count anew: the next membership is the newest whatever it says."""
+        self._members, self.version = {}, 0
+
     def member(self, authority: str) -> Member | None:
         """The member that has that authority under the newest membership."""
         return self._members.get(authority)

@@ -12,6 +12,7 @@ versions at all, and not only the records: a digest of versions finds what a pee
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -88,6 +89,10 @@ class MembershipTable:
     def entry(self, authority: str) -> Entry | None:
         """The statement that holds for that authority."""
         return self._entries.get(authority)
+
+    def records(self) -> Iterator[Member]:
+        """All records that hold, removed ones included, in the order in which their authorities were first heard of."""
+        return (entry.member for entry in self._entries.values())
 
     def find(self, node_id: str) -> Member | None:
         """The live member of that node id."""

@@ -172,6 +172,11 @@ class ControlNode:
         return self._view.me
 
     @property
+    def suspects(self) -> tuple[str, ...]:
+        """Authorities against which an accusation is open here, oldest first."""
+        return tuple(suspicion.authority for suspicion in self._view.detector.suspicions)
+
+    @property
     def gossip_phase(self) -> str:
         """`diffusing`, `reconciling` or `confirmed`."""
         return self._view.engine.phase

@@ -90,6 +90,16 @@ def test_of_two_processes_the_live_one_counts_then_the_later():
     assert isinstance(table.resolve(Pid(PEER, NEW, PID.identity)), Ready)
 
 
+def test_a_new_life_of_the_cluster_counts_anew():
+    table = make()
+    table.update(snapshot(9, member()))
+    table.forget()
+    assert table.version == 0
+    assert isinstance(table.resolve(PID), Unreachable)
+    assert table.update(snapshot(1, member(NEW)))
+    table.check()
+
+
 @given(st.lists(st.tuples(st.integers(1, 10), st.sampled_from([OLD, NEW])), max_size=30))
 def test_answers_never_go_back_in_time(updates: list[tuple[int, str]]):
     table = make()
