@@ -246,6 +246,8 @@ class RpcConfig(Group, frozen=True, kw_only=True):
         call_chain_max: longest chain of grains waiting for each other.
         stream_window_items: items a producer may be ahead of its consumer; bounds memory on both sides.
         stream_window_bytes: encoded bytes it may be ahead.
+        turns_max: calls of one connection that may run or wait on this node.
+        streams_max: streams of one connection that this node may serve.
         pending_max: calls that one node waits for at once.
     """
 
@@ -256,6 +258,8 @@ class RpcConfig(Group, frozen=True, kw_only=True):
     call_chain_max: int = 64
     stream_window_items: int = 1024
     stream_window_bytes: int = 1 << 20
+    turns_max: int = 100_000
+    streams_max: int = 10_000
     pending_max: int = 1_000_000
 
 

@@ -7,6 +7,7 @@ anything; the machines in `core` do.
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
 
@@ -17,6 +18,10 @@ Struct = msgspec.Struct
 
 Epoch = int
 """Fencing token of an activation: `topology version << 32 | counter`. Only grows for one identity."""
+
+
+WEIGHT_MAX = 1e6
+"""Bound of `Member.weight`, checked where it comes in."""
 
 
 class MemberStatus(enum.IntEnum):
@@ -47,7 +52,7 @@ class Member(msgspec.Struct, frozen=True):
     incarnation: int
     status: MemberStatus
     kinds: tuple[str, ...] = ()
-    weight: float = 1.0
+    weight: Annotated[float, msgspec.Meta(gt=0.0, le=WEIGHT_MAX)] = 1.0
     roles: tuple[str, ...] = ()
 
 

@@ -62,7 +62,7 @@ class CallChains:
         node_id = self._node_id()
         while turn is not None:
             grain = turn.grain
-            links.append(ChainLink(grain._host.name, grain._key, node_id, self._number(turn)))
+            links.append(ChainLink(grain._inaho_host.name, grain._inaho_key, node_id, self._number(turn)))
             if turn.caller is None:
                 return (*turn.chain, *reversed(links))
             turn = turn.caller
@@ -86,7 +86,7 @@ class CallChains:
         """Names the cycle that `turn` would close."""
         links = self.of(turn.caller) if turn.caller is not None else turn.chain
         names = [f"{link.kind}/{link.key}" for link in links]
-        names.append(f"{turn.grain._host.name}/{turn.grain._key}")
+        names.append(f"{turn.grain._inaho_host.name}/{turn.grain._inaho_key}")
         start = names.index(names[-1]) if names[-1] in names[:-1] else 0
         return f"the call would wait for itself: {' -> '.join(names[start:])} ({turn.method.name})"
 

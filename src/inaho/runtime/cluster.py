@@ -403,6 +403,8 @@ def deadline(seconds: float) -> Generator[None, None, None]:
 
     now = asyncio.get_running_loop().time()
     outer = CURRENT.get()
+    if outer is not None and outer.over:
+        outer = None
     until = now + max(seconds, 0.0)
     scope = Scope(until, None) if outer is None else Scope(min(until, outer.deadline), outer.turn)
     token = CURRENT.set(scope)

@@ -199,7 +199,9 @@ class ClusterContext:
             connection.cancel(correlation)
             raise
 
-    def _fields(self, scope: Scope | Turn | None, deadline: float, now: float, method: GrainMethod) -> tuple[int, bytes]:
+    def _fields(
+        self, scope: Scope | Turn | None, deadline: float, now: float, method: GrainMethod
+    ) -> tuple[int, bytes]:
         """Optional fields: an inherited or explicit deadline, and who waits for this call."""
         usual_s = method.timeout_s or (STREAM_TIMEOUT_S if method.stream else self._node.timeout_s)
         left_s = deadline - now
@@ -214,15 +216,20 @@ class ClusterContext:
     # On this node.
 
     async def _here(
-        self, grain: Grain[Any], method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | Turn | None, deadline: float
+        self,
+        grain: Grain[Any],
+        method: GrainMethod,
+        arguments: tuple[Any, ...],
+        scope: Scope | Turn | None,
+        deadline: float,
     ) -> Any:
         """A call of an activation on this node that may be busy or coming up."""
         runner = self._node.runner
         turn = Turn(method, grain, arguments, None, 0, deadline)
         if scope is not None and scope.turn is not None:
             self._node.runner.chains.extend(turn, scope.turn)
-        if grain._turn is None:
-            grain._turn = turn
+        if grain._inaho_turn is None:
+            grain._inaho_turn = turn
             return await run_here(turn)
         if runner.enqueue(turn):
             return await run_here(turn)
@@ -244,7 +251,7 @@ class ClusterContext:
             ) from error
         if result.__class__ in method.plain_results:
             return result
-        return method.copy_result(result, grain._key)
+        return method.copy_result(result, grain._inaho_key)
 
     # Streams.
 
@@ -298,7 +305,7 @@ class ClusterContext:
 
 def _expire(turn: Turn, receiver: StreamReceiver) -> None:
     """The deadline of a stream on this node."""
-    host = turn.grain._host
+    host = turn.grain._inaho_host
     identity = str(turn.grain.identity)
     receiver.fail(Timeout("the deadline passed during the stream", identity=identity, authority=host.authority))
     turn.cancel("deadline")
@@ -320,6 +327,6 @@ class _Here:
         self._receiver.end()
 
     def send_failure(self, error: BaseException) -> None:
-        host = self._turn.grain._host
+        host = self._turn.grain._inaho_host
         seen = as_seen_by_caller(error, identity=str(self._turn.grain.identity), authority=host.authority)
         self._receiver.fail(seen)

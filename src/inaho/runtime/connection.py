@@ -54,7 +54,8 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._frame_max = config.frame_bytes_max
         self._transport: Any = None
-        self._rest = b""
+        self._rest: list[bytes] = []
+        self._missing = 0
         self._out: list[bytes] = []
         self._corked = False
         """A batch is being handled, and what it sends leaves at its end."""
@@ -80,19 +81,17 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._transport.set_write_buffer_limits(
-            high=self._config.write_high_bytes, low=self._config.write_low_bytes
-        )
+        self._transport.set_write_buffer_limits(high=self._config.write_high_bytes, low=self._config.write_low_bytes)
 
     def data_received(self, data: bytes) -> None:
         """Handles every complete frame. `Outgoing` has this loop once more, with replies handled in it."""
         self.bytes_received += len(data)
-        if self._rest:
-            data = self._rest + data
+        if self._rest and not (data := self._gathered(data)):
+            return
         view, position, size = memoryview(data), 0, len(data)
         unpack, on_frame, length_max = HEADER.unpack_from, self.on_frame, self._frame_max
         try:
-            while size - position >= HEADER_BYTES:
+            while size - position >= HEADER_BYTES and not self.paused:
                 length, kind, flags, method, correlation = unpack(data, position)
                 if not HEADER_REST <= length <= length_max:
                     raise self._bad_length(length)
@@ -104,8 +103,29 @@ class Connection(asyncio.Protocol):
         except ProtocolViolation as error:
             self._violated(error)
             return
-        self._rest = data[position:] if position < size else b""
+        if position < size:
+            self._keep(data, position)
         self.on_batch()
+
+    def _gathered(self, data: bytes) -> bytes:
+        """What was left of earlier reads with `data` behind it, once it may be a whole frame; empty until then.
+
+        Joined once per frame: a megabyte that drips in byte by byte costs no more than one that comes at once.
+        """
+        self._rest.append(data)
+        self._missing -= len(data)
+        if self._missing > 0:
+            return b""
+        data = b"".join(self._rest)
+        self._rest.clear()
+        return data
+
+    def _keep(self, data: bytes, position: int) -> None:
+        """Keeps what could not be handled: part of a frame, or frames whose answers the peer has no room for."""
+        left = data[position:]
+        self._rest = [left]
+        needed = HEADER_BYTES if len(left) < HEADER_BYTES else 4 + HEADER.unpack_from(left)[0]
+        self._missing = needed - len(left)
 
     def _bad_length(self, length: int) -> ProtocolViolation:
         return ProtocolViolation(
@@ -115,7 +135,7 @@ class Connection(asyncio.Protocol):
 
     def _violated(self, error: ProtocolViolation) -> None:
         """The peer sent what no correct node sends: it is told, and nothing more of it is read."""
-        self._rest = b""
+        self._rest.clear()
         self._corked = False
         self.violation = f"{error.code}: {error.reason}"
         error.authority = error.authority or self.peer.authority
@@ -145,7 +165,7 @@ class Connection(asyncio.Protocol):
         self.closed = self.closed or reason
         self.resume_writing()
         self._out.clear()
-        self._rest = b""
+        self._rest.clear()
         self.on_closed(self._goodbye or Unreachable(f"the connection ended: {reason}", authority=self.peer.authority))
 
     # Sending.

@@ -226,7 +226,7 @@ class CallContext:
     def caller_authority(self) -> str:
         """Node that the call came from; empty for a client, this node's own for a local call."""
         connection = self._turn.connection
-        return self._turn.grain._host.authority if connection is None else connection.peer.authority
+        return self._turn.grain._inaho_host.authority if connection is None else connection.peer.authority
 
     @property
     def deadline(self) -> float:
@@ -241,7 +241,7 @@ class CallContext:
     @property
     def epoch(self) -> Epoch:
         """Fencing token of this activation, for the user's own databases: it only grows for one identity."""
-        return self._turn.grain._epoch
+        return self._turn.grain._inaho_epoch
 
 
 class Grain(Generic[S]):
@@ -260,16 +260,16 @@ class Grain(Generic[S]):
         InvalidGrain: when the class is made, if it cannot be served.
     """
 
-    __slots__ = ("_epoch", "_host", "_key", "_record", "_touched", "_turn")
+    __slots__ = ("_inaho_epoch", "_inaho_host", "_inaho_key", "_inaho_record", "_inaho_touched", "_inaho_turn")
 
     inaho_kind: ClassVar[GrainKind]
 
-    _host: KindHost
-    _key: str
-    _turn: Turn | TurnQueue[Turn] | None
-    _touched: float
-    _epoch: Epoch
-    _record: StateRecord | None
+    _inaho_host: KindHost
+    _inaho_key: str
+    _inaho_turn: Turn | TurnQueue[Turn] | None
+    _inaho_touched: float
+    _inaho_epoch: Epoch
+    _inaho_record: StateRecord | None
 
     def __init_subclass__(
         cls, *, name: str = "", reentrant: bool = False, idle_ttl_s: float | None = None, **options: Any
@@ -284,17 +284,17 @@ class Grain(Generic[S]):
     @property
     def key(self) -> str:
         """Key of this identity within its kind."""
-        return self._key
+        return self._inaho_key
 
     @property
     def identity(self) -> ClusterIdentity:
         """Kind and key."""
-        return ClusterIdentity(self._host.name, self._key)
+        return ClusterIdentity(self._inaho_host.name, self._inaho_key)
 
     @property
     def cluster(self) -> Cluster:
         """The cluster, for calling other grains: `self.cluster.grain(Other, key)`."""
-        return self._host.node.cluster
+        return self._inaho_host.node.cluster
 
     @property
     def context(self) -> CallContext:
@@ -304,7 +304,7 @@ class Grain(Generic[S]):
             RuntimeError: outside a call, as in a Task that outlives its turn.
         """
         scope = CURRENT.get()
-        if scope is None or scope.turn is None or scope.turn.grain is not self:
+        if scope is None or scope.over or scope.turn is None or scope.turn.grain is not self:
             raise RuntimeError(f"no call is running at {self.identity}")
         return CallContext(scope.turn)
 
@@ -325,15 +325,15 @@ class Grain(Generic[S]):
             StorageFailed: the outcome is unknown.
             SerializationFailed: the state has no encoding.
         """
-        await self._host.save(self, self._stateful())
+        await self._inaho_host.save(self, self._stateful())
 
     async def clear(self) -> None:
         """Deletes the saved state and begins with a new one. Raises as `save`."""
-        await self._host.clear(self, self._stateful())
+        await self._inaho_host.clear(self, self._stateful())
 
     def deactivate(self) -> None:
         """Unloads this activation when its running turns have ended; the next call makes a new one."""
-        self._host.deactivate_soon(self, "requested")
+        self._inaho_host.deactivate_soon(self, "requested")
 
     async def on_activate(self) -> None:
         """Runs once before the first call, with the state loaded. Raising fails the activation."""
@@ -342,13 +342,13 @@ class Grain(Generic[S]):
         """Runs after the last turn: `reason` is idle, moved, requested, failed or shutdown. Not run on a crash."""
 
     def _stateful(self) -> StateRecord:
-        record = self._record
+        record = self._inaho_record
         if record is None:
-            raise RuntimeError(f"{self._host.name} has no durable state: derive it from Grain[SomeStruct]")
+            raise RuntimeError(f"{self._inaho_host.name} has no durable state: derive it from Grain[SomeStruct]")
         return record
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {getattr(self, '_key', '(not activated)')!r}>"
+        return f"<{type(self).__name__} {getattr(self, '_inaho_key', '(not activated)')!r}>"
 
 
 class StateRecord:
@@ -370,4 +370,3 @@ class StateRecord:
 
 _HOOKS: Final = frozenset({"on_activate", "on_deactivate"})
 _RESERVED: Final = frozenset(name for name in vars(Grain) if not name.startswith("_")) - _HOOKS
-

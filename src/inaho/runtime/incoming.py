@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from inaho.errors import FrameTooLarge, InahoError, NoSuchKind, ProtocolViolation, Timeout
+from inaho.errors import FrameTooLarge, InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
 from inaho.runtime.connection import FLUSH_PARTS, Connection
 from inaho.runtime.streams import StreamProducer
 from inaho.runtime.turn import Turn
@@ -81,11 +81,13 @@ class Incoming(Connection):
         self.running: dict[int, Turn] = {}
         """Turns of this connection that have suspended or wait; deadlines and cancellation look here."""
         self.streams: dict[int, StreamProducer] = {}
+        self.topology_due: TopologySnapshot | None = None
         self.mail: Inbox | None = None
         """Where messages between actors go."""
         self._node = node
         self._defined: dict[int, Defined] = {}
         self._runner = node.runner
+        self._turns_max = node.config.rpc.turns_max
         self._now = node.now
 
     def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
@@ -104,8 +106,8 @@ class Incoming(Connection):
             grain = turn.grain
             if turn.method.stream:
                 self.start_stream(turn)
-            elif grain._turn is None:
-                grain._turn = turn
+            elif grain._inaho_turn is None:
+                grain._inaho_turn = turn
                 self._runner.run(turn)
             else:
                 self._runner.submit(turn)
@@ -148,6 +150,11 @@ class Incoming(Connection):
                 deadline = self._now + fields.deadline_ms / 1000.0
         if defined.error is not None:
             raise defined.error.with_traceback(None)
+        if len(self.running) >= self._turns_max:
+            raise Overloaded(
+                f"{len(self.running)} calls of this connection run or wait here (rpc.turns_max)",
+                authority=self._node.authority,
+            )
         try:
             arguments = defined.decode(body)
         except DECODE_ERRORS as error:
@@ -157,7 +164,7 @@ class Incoming(Connection):
         if grain is None:
             grain = defined.host.activate(key)
         else:
-            grain._touched = self._now
+            grain._inaho_touched = self._now
         turn = Turn(defined.method, grain, arguments[1:], self, correlation, deadline)
         if fields is not None:
             turn.chain = fields.chain
@@ -204,9 +211,7 @@ class Incoming(Connection):
     # Answers.
 
     def _refuse(self, defined: Defined, correlation: int, error: InahoError) -> None:
-        body = encode_failure(
-            error, identity=defined.definition.kind, authority=self._node.authority, executed=False
-        )
+        body = encode_failure(error, identity=defined.definition.kind, authority=self._node.authority, executed=False)
         self._send_error(correlation, body)
 
     def reply(self, turn: Turn, result: Any) -> None:
@@ -214,9 +219,11 @@ class Incoming(Connection):
         try:
             body = encode(result)
         except ENCODE_ERRORS as error:
-            host = turn.grain._host
-            self._node.serialization_failed(host.name, turn.grain._key, turn.method.name, "out", str(error))
-            self.reply_error(turn, turn.method.unserializable("the result", error, turn.grain._key, executed=True))
+            host = turn.grain._inaho_host
+            self._node.serialization_failed(host.name, turn.grain._inaho_key, turn.method.name, "out", str(error))
+            self.reply_error(
+                turn, turn.method.unserializable("the result", error, turn.grain._inaho_key, executed=True)
+            )
             return
         length = HEADER_REST + len(body)
         if length > self._frame_max:
@@ -242,9 +249,7 @@ class Incoming(Connection):
         """Sends a failure, whatever it is."""
         if self.closed or turn.cancelled == "caller":
             return
-        body = encode_failure(
-            error, identity=str(turn.grain.identity), authority=self._node.authority, executed=True
-        )
+        body = encode_failure(error, identity=str(turn.grain.identity), authority=self._node.authority, executed=True)
         if HEADER_REST + len(body) > self._frame_max:
             too_large = FrameTooLarge(
                 f"the {type(error).__name__} of {turn.method.name} takes {len(body)} bytes, the most is "
@@ -260,7 +265,10 @@ class Incoming(Connection):
         self.send(HEADER.pack(HEADER_REST + len(body), ERROR, 0, 0, correlation), body)
 
     def push_topology(self, snapshot: TopologySnapshot) -> None:
-        """Tells a client the newest topology."""
+        """Tells a client the newest topology; one that does not read gets only the last, when it reads again."""
+        self.topology_due = snapshot if self.paused else None
+        if self.paused:
+            return
         self.send(frame(TOPOLOGY, encode(TopologyPush(snapshot))), b"")
 
     # Streams.
@@ -269,9 +277,13 @@ class Incoming(Connection):
         """Runs a streaming method until it ends or the caller wants no more."""
         if turn.correlation in self.streams:
             raise ProtocolViolation(f"a second stream for call {turn.correlation}, which is under way")
+        if len(self.streams) >= self._node.config.rpc.streams_max:
+            error = Overloaded(f"{len(self.streams)} streams of this connection are served here (rpc.streams_max)")
+            self.reply_error(turn, error)
+            return
         producer = StreamProducer(turn, _Sink(self, turn), self._node.config.rpc, self._loop)
         self.streams[turn.correlation] = producer
-        turn.grain._host.run_stream(producer, done=lambda: self.streams.pop(turn.correlation, None))
+        turn.grain._inaho_host.run_stream(producer, done=lambda: self.streams.pop(turn.correlation, None))
 
     # Cancellation and deadlines.
 
@@ -302,6 +314,10 @@ class Incoming(Connection):
         super().resume_writing()
         if not self.closed:
             self._transport.resume_reading()
+            if self._rest:  # what came while the peer did not read
+                self._loop.call_soon(self.data_received, b"")
+            if self.topology_due is not None:
+                self.push_topology(self.topology_due)
 
     def on_closed(self, error: InahoError) -> None:
         for producer in list(self.streams.values()):

@@ -28,6 +28,7 @@ from inaho.runtime.placement_actor import ActivationRecord
 from inaho.runtime.turn import SIGNALS, Turn
 from inaho.types import Pid
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
+from inaho.wire.exceptions import text_of
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain, GrainKind
@@ -118,12 +119,12 @@ class KindHost:
 
     def _make(self, key: str) -> Grain[Any]:
         grain = self.kind.cls.__new__(self.kind.cls)
-        grain._host = self
-        grain._key = key
-        grain._turn = None
-        grain._touched = self.node.now
-        grain._epoch = self.node.next_epoch()
-        grain._record = None
+        grain._inaho_host = self
+        grain._inaho_key = key
+        grain._inaho_turn = None
+        grain._inaho_touched = self.node.now
+        grain._inaho_epoch = self.node.next_epoch()
+        grain._inaho_record = None
         return grain
 
     def install(self, key: str) -> None:
@@ -142,7 +143,7 @@ class KindHost:
     def _hold(self, grain: Grain[Any]) -> TurnQueue[Turn]:
         """The activation's queue, held: turns wait. What runs goes on."""
         config = self.node.config.activation
-        busy = grain._turn
+        busy = grain._inaho_turn
         queue: TurnQueue[Turn]
         if isinstance(busy, TurnQueue):
             queue = busy
@@ -154,7 +155,7 @@ class KindHost:
             )
             if busy is not None:
                 queue.running.append(busy)
-            grain._turn = queue
+            grain._inaho_turn = queue
         queue.held = True
         return queue
 
@@ -179,18 +180,18 @@ class KindHost:
             self.settle(grain, queue)
             return
         queue.held = False
-        self._open_gate(grain._key, None)
+        self._open_gate(grain._inaho_key, None)
         self.node.runner.advance(grain, queue)
 
     async def _take_over(self, grain: Grain[Any]) -> None:
         """Has the last owner of the partition, if there is one to ask, end its activation first."""
         node = self.node
-        if node.bridge.last_owner(self.name, grain._key) is None:
+        if node.bridge.last_owner(self.name, grain._inaho_key) is None:
             return
-        record = await node.bridge.take_over(self.name, grain._key)
-        node.check_owner(self.name, grain._key)  # it may have moved on meanwhile
-        if record.epoch >= grain._epoch:
-            grain._epoch = node.epoch_above(record.epoch)
+        record = await node.bridge.take_over(self.name, grain._inaho_key)
+        node.check_owner(self.name, grain._inaho_key)  # it may have moved on meanwhile
+        if record.epoch >= grain._inaho_epoch:
+            grain._inaho_epoch = node.epoch_above(record.epoch)
 
     async def release(self, key: str) -> ActivationRecord:
         """Ends the activation for its next owner, after its running turns, and tells what it was."""
@@ -200,14 +201,14 @@ class KindHost:
         self.deactivate_soon(grain, "moved")
         while self.activations.get(key) is grain:
             await self._gate(key)
-        record = grain._record
-        return ActivationRecord(True, 0 if record is None else record.version, grain._epoch)
+        record = grain._inaho_record
+        return ActivationRecord(True, 0 if record is None else record.version, grain._inaho_epoch)
 
     async def _load(self, grain: Grain[Any]) -> None:
         storage = await self.node.open_storage()
         stored = await storage.load(grain.identity)
         if stored is None or stored.data is None:
-            grain._record = StateRecord(self.kind.new_state(), 0 if stored is None else stored.version)
+            grain._inaho_record = StateRecord(self.kind.new_state(), 0 if stored is None else stored.version)
         else:
             decode = self.kind.decode_state
             assert decode is not None
@@ -219,19 +220,19 @@ class KindHost:
                     identity=str(grain.identity),
                     authority=self.authority,
                 ) from error
-            grain._record = StateRecord(value, stored.version)
-            if stored.epoch > grain._epoch:
-                grain._epoch = self.node.epoch_above(stored.epoch)
+            grain._inaho_record = StateRecord(value, stored.version)
+            if stored.epoch > grain._inaho_epoch:
+                grain._inaho_epoch = self.node.epoch_above(stored.epoch)
 
     def _started(self, grain: Grain[Any]) -> None:
         node = self.node
         if node.events_wanted(ActivationStarted):
             identity = grain.identity
             pid = Pid(node.authority, node.node_id, identity)
-            node.publish(ActivationStarted(identity=identity, pid=pid, epoch=grain._epoch))
+            node.publish(ActivationStarted(identity=identity, pid=pid, epoch=grain._inaho_epoch))
 
     def _activation_failed(self, grain: Grain[Any], error: BaseException) -> ActivationFailed:
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {text_of(error)}"
         identity = grain.identity
         self.node.log.warning("activation of %s failed", identity, exc_info=error)
         self.node.publish(ActivationFailedEvent(identity=identity, reason=reason))
@@ -258,7 +259,7 @@ class KindHost:
                 ) from error
             try:
                 record.version = await storage.save(
-                    grain.identity, data, expected_version=record.version, epoch=grain._epoch
+                    grain.identity, data, expected_version=record.version, epoch=grain._inaho_epoch
                 )
             except (StateConflict, asyncio.CancelledError):  # who is interrupted does not know what is stored
                 self.deactivate_soon(grain, "stale")
@@ -269,7 +270,7 @@ class KindHost:
         storage = await self.node.open_storage()
         async with record.writing():
             try:
-                await storage.delete(grain.identity, expected_version=record.version, epoch=grain._epoch)
+                await storage.delete(grain.identity, expected_version=record.version, epoch=grain._inaho_epoch)
             except (StateConflict, asyncio.CancelledError):
                 self.deactivate_soon(grain, "stale")
                 raise
@@ -280,7 +281,7 @@ class KindHost:
 
     def deactivate_soon(self, grain: Grain[Any], reason: str) -> None:
         """Ends the activation when its running turns have; at once when there are none."""
-        if self.activations.get(grain._key) is not grain:
+        if self.activations.get(grain._inaho_key) is not grain:
             return
         queue = self._hold(grain)
         if queue.ending:
@@ -321,22 +322,22 @@ class KindHost:
             if turn.connection is not None:
                 turn.connection.running.pop(turn.correlation, None)
             try:
-                successor = self.activations.get(grain._key)
-                turn.grain = self.activate(grain._key) if successor is None else successor
+                successor = self.activations.get(grain._inaho_key)
+                turn.grain = self.activate(grain._inaho_key) if successor is None else successor
             except InahoError as error:
                 node.runner.answer_error(turn, error)
                 continue
             node.loop.call_soon(node.runner.submit, turn)
 
     def _remove(self, grain: Grain[Any], error: InahoError | None = None) -> None:
-        if self.activations.get(grain._key) is grain:
-            del self.activations[grain._key]
+        if self.activations.get(grain._inaho_key) is grain:
+            del self.activations[grain._inaho_key]
             self.node.activation_ended()
             if self.moving:
-                self.moving.discard(grain._key)
+                self.moving.discard(grain._inaho_key)
                 if not self.moving:
                     self.node.bridge.tell_drained()
-            self._open_gate(grain._key, error)
+            self._open_gate(grain._inaho_key, error)
 
     def passivate(self, now: float) -> None:
         """Unloads activations that were not called for the time to live, a slice at a time."""
@@ -347,14 +348,14 @@ class KindHost:
             grain = self.activations.get(key)
             if grain is None:
                 return None
-            return now if grain._turn is not None or key in self._streams else grain._touched
+            return now if grain._inaho_turn is not None or key in self._streams else grain._inaho_touched
 
         for key in self._idle.due(now, touched_at, IDLE_SLICE):
             grain = self.activations.get(key)
             if grain is None:  # the wheel knew it twice, from an activation before
                 continue
             if self.node.events_wanted(ActivationPassivated):
-                self.node.publish(ActivationPassivated(identity=grain.identity, idle_s=now - grain._touched))
+                self.node.publish(ActivationPassivated(identity=grain.identity, idle_s=now - grain._inaho_touched))
             self.deactivate_soon(grain, "idle")
 
     def drop_unowned(self) -> None:
@@ -379,7 +380,7 @@ class KindHost:
 
     async def _run_stream(self, producer: StreamProducer, done: Callable[[], object]) -> None:
         turn = producer.turn
-        key = turn.grain._key
+        key = turn.grain._inaho_key
         self._streams[key] = self._streams.get(key, 0) + 1
         try:
             turn.task = asyncio.current_task()
@@ -395,18 +396,18 @@ class KindHost:
                 self._streams[key] = left
             else:
                 del self._streams[key]
-                turn.grain._touched = self.node.now
+                turn.grain._inaho_touched = self.node.now
             done()
 
     async def _wait_until_up(self, turn: Turn) -> None:
         """Returns when the turn's activation, or its successor, takes calls. Raises why there is none."""
-        key = turn.grain._key
+        key = turn.grain._inaho_key
         while True:
             grain = self.activations.get(key)
             if grain is None:
                 grain = self.activate(key)
             turn.grain = grain
-            queue = grain._turn
+            queue = grain._inaho_turn
             if not isinstance(queue, TurnQueue) or not queue.held:
                 return
             await self._gate(key)

@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from inaho.errors import InahoError, InvalidArguments, InvalidGrain, SchemaMismatch, SerializationFailed
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode, plain_types
-from inaho.wire.frames import Definition
+from inaho.wire.frames import SIGNATURE_CHARS_MAX, Definition
 
 __all__ = ["GrainMethod", "MethodOptions"]
 
 _STREAMS: Final = (AsyncIterator, AsyncGenerator, AsyncIterable)
 METHODS_MAX: Final = 0xFFFF
+PARAMETERS_MAX: Final = 255
 
 METHODS: list[GrainMethod] = []
 """Every method of this process by its number, which is also its number on connections that this process dials."""
@@ -95,6 +96,8 @@ class GrainMethod:
         kinds = {parameter.kind for parameter in self.parameters}
         self.simple = kinds <= {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
         self.call = self._adapter()
+        if self.arity > PARAMETERS_MAX:
+            raise InvalidGrain(f"{kind}.{self.name} has {self.arity} parameters, the most is {PARAMETERS_MAX}")
         if len(METHODS) >= METHODS_MAX:
             raise InvalidGrain(f"more than {METHODS_MAX} grain methods in one process")
         self.number = len(METHODS)
@@ -228,7 +231,9 @@ class GrainMethod:
 
     def definition(self, timeout_s: float) -> Definition:
         """What a connection is told before the first call of this method on it."""
-        return Definition(self.kind, self.name, self.signature, self.arity, int(timeout_s * 1000), self.stream)
+        return Definition(
+            self.kind, self.name, self.signature[:SIGNATURE_CHARS_MAX], self.arity, int(timeout_s * 1000), self.stream
+        )
 
     # Errors, the same for local and remote calls.
 

@@ -216,8 +216,8 @@ class Outgoing(Connection):
     def data_received(self, data: bytes) -> None:
         """`Connection.data_received` with replies, which are nearly all that comes, handled in the loop."""
         self.bytes_received += len(data)
-        if self._rest:
-            data = self._rest + data
+        if self._rest and not (data := self._gathered(data)):
+            return
         view, position, size = memoryview(data), 0, len(data)
         unpack, length_max, far = HEADER.unpack_from, self._frame_max, self.wheel.far
         slots = self._slots
@@ -254,7 +254,8 @@ class Outgoing(Connection):
         except ProtocolViolation as error:
             self._violated(error)
             return
-        self._rest = data[position:] if position < size else b""
+        if position < size:
+            self._keep(data, position)
 
     def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
         if kind == ITEMS:

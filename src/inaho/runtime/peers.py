@@ -16,6 +16,7 @@ from inaho.runtime.handshake_protocol import dial_authenticated
 from inaho.runtime.outgoing import Outgoing
 from inaho.runtime.transport import DialFailed
 from inaho.types import MemberStatus, TopologySnapshot
+from inaho.wire.frames import HEADER_REST
 from inaho.wire.handshake import PeerInfo
 
 if TYPE_CHECKING:
@@ -66,9 +67,20 @@ class Peers:
 
     def send_control(self, authority: str, body: bytes) -> None:
         """Sends a control message; dials in the background when there is no connection."""
+        if len(body) > self._node.config.transport.frame_bytes_max - HEADER_REST:
+            self.control_dropped += 1
+            self._node.log.error(
+                "a control message of %d bytes for %s exceeds transport.frame_bytes_max and was not sent",
+                len(body),
+                authority,
+            )
+            return
         connection = self.connections.get(authority)
         if connection is not None:
-            connection.send_control(body)
+            if connection.paused:  # the next round says it again, to a peer that reads
+                self.control_dropped += 1
+            else:
+                connection.send_control(body)
             return
         if self._node.associations.machine.refusal(authority) is not None:
             self.control_dropped += 1

@@ -43,9 +43,9 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
             askers: node ids that wait for the answer, the first of which owns the identity. None of them is asked
                 again: where a partition went round, they would wait for each other.
         """
-        return await self._host.node.bridge.release(kind, key, topology_version, askers)
+        return await self._inaho_host.node.bridge.release(kind, key, topology_version, askers)
 
     @method(idempotent=True)
     async def drained(self, kind: str, partitions: list[int], node_id: str) -> None:
         """The node runs nothing of these partitions any more; it need not be asked again."""
-        self._host.node.bridge.drained(kind, partitions, node_id)
+        self._inaho_host.node.bridge.drained(kind, partitions, node_id)

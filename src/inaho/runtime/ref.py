@@ -97,13 +97,15 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
     key = reference._inaho_key
     node = host.node
     scope = CURRENT.get()
+    if scope is not None and scope.over:
+        scope = None
     started = perf_counter_ns()
     host.calls = calls = host.calls + 1
     try:
         if not calls & FAIRNESS_MASK:
             await asyncio.sleep(0)
         grain = host.activations.get(key)
-        if grain is None or grain._turn is not None:
+        if grain is None or grain._inaho_turn is not None:
             result = await node.context.request(reference, method, arguments, scope)
         else:
             if not plain:
@@ -114,8 +116,8 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
             turn = Turn(method, grain, arguments, None, 0, deadline)
             if scope is not None and scope.turn is not None:
                 node.runner.chains.extend(turn, scope.turn)
-            grain._turn = turn
-            grain._touched = node.now
+            grain._inaho_turn = turn
+            grain._inaho_touched = node.now
             result = first_step(turn)
             if result is SUSPENDED:
                 result = await see_through(turn)
@@ -135,6 +137,8 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
     node = host.node
     context = node.context
     scope = CURRENT.get()
+    if scope is not None and scope.over:
+        scope = None
     started = perf_counter_ns()
     host.calls += 1
     try:
@@ -177,13 +181,14 @@ def first_step(turn: Turn) -> Any:
         coroutine = method.function(grain, *turn.arguments) if method.simple else method.call(grain, turn.arguments)
         awaited = context.run(coroutine.send, None)
     except StopIteration as stop:
-        if grain._turn is turn:
-            grain._turn = None
+        turn.over = True
+        if grain._inaho_turn is turn:
+            grain._inaho_turn = None
         else:
-            grain._host.node.runner.release(turn)
+            grain._inaho_host.node.runner.release(turn)
         return stop.value
     except BaseException as error:
-        grain._host.node.runner.release(turn)
+        grain._inaho_host.node.runner.release(turn)
         seen = _seen(turn, error)
         raise seen from seen.__cause__
     turn.suspended = (coroutine, context, awaited)
@@ -192,7 +197,7 @@ def first_step(turn: Turn) -> Any:
 
 async def see_through(turn: Turn) -> Any:
     """Waits for a turn that suspended in its first step, within its deadline."""
-    host = turn.grain._host
+    host = turn.grain._inaho_host
     suspended, turn.suspended = turn.suspended, None  # its context has the turn: leave no circle behind
     assert suspended is not None
     task = asyncio.current_task()
@@ -208,7 +213,7 @@ async def see_through(turn: Turn) -> Any:
         if isinstance(error, TimeoutError) and limit.expired():
             raise Timeout(
                 "the deadline passed while the method ran",
-                identity=f"{host.name}/{turn.grain._key}",
+                identity=f"{host.name}/{turn.grain._inaho_key}",
                 authority=host.authority,
             ) from error
         seen = _seen(turn, error)
@@ -224,13 +229,13 @@ async def run_here(turn: Turn) -> Any:
         result = await see_through(turn)
     if result.__class__ in turn.method.plain_results:
         return result
-    return turn.method.copy_result(result, turn.grain._key)
+    return turn.method.copy_result(result, turn.grain._inaho_key)
 
 
 def _seen(turn: Turn, error: BaseException) -> BaseException:
     """What the caller gets for what the user's code raised."""
-    host = turn.grain._host
-    return as_answer(error, turn.method.name, identity=f"{host.name}/{turn.grain._key}", authority=host.authority)
+    host = turn.grain._inaho_host
+    return as_answer(error, turn.method.name, identity=f"{host.name}/{turn.grain._inaho_key}", authority=host.authority)
 
 
 async def invoke_stream(
@@ -239,7 +244,10 @@ async def invoke_stream(
     """One stream. Opening it is retried like a call as long as nothing has come."""
     host = reference._inaho_host
     host.calls += 1
-    receiver, chunk = await host.node.context.open_stream(reference, method, arguments, CURRENT.get())
+    scope = CURRENT.get()
+    if scope is not None and scope.over:
+        scope = None
+    receiver, chunk = await host.node.context.open_stream(reference, method, arguments, scope)
     try:
         while chunk:
             for item in chunk:

@@ -163,7 +163,11 @@ class Channel:
         while not self.queue.has_room:
             waiter = self._node.loop.create_future()
             self._waiters.append(waiter)
-            await waiter
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:  # it was cancelled
+                    self._waiters.remove(waiter)
 
     def _wake(self) -> None:
         if self._waiters and self.queue.has_room:

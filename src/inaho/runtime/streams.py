@@ -106,7 +106,7 @@ class StreamProducer:
     def _interruption(self, error: asyncio.CancelledError) -> BaseException:
         """Why the generator was cancelled, when its consumer did not want it."""
         turn = self.turn
-        if turn.grain._host.node.closing:
+        if turn.grain._inaho_host.node.closing:
             return ShuttingDown(
                 "the node has stopped during the stream", identity=str(turn.grain.identity), maybe_executed=True
             )
@@ -151,7 +151,7 @@ class StreamProducer:
             body = encode(batch)
         except ENCODE_ERRORS as error:
             if len(batch) == 1:
-                self._failed = method.unserializable("an item", error, self.turn.grain._key, executed=True)
+                self._failed = method.unserializable("an item", error, self.turn.grain._inaho_key, executed=True)
                 return
             body = b""
         if body and len(body) <= self.sink.frame_body_max:

@@ -39,6 +39,11 @@ class Scope(msgspec.Struct, eq=False):
     deadline: float
     turn: Turn | None
 
+    @property
+    def over(self) -> bool:
+        """See `Turn.over`."""
+        return self.turn is not None and self.turn.over
+
 
 class Turn(msgspec.Struct, eq=False):
     """One call at one activation.
@@ -58,6 +63,7 @@ class Turn(msgspec.Struct, eq=False):
         task: the Task that runs it, once it has suspended.
         cancelled: nobody waits any more; "" until then, else why.
         id: number of the turn on this node; 0 until somebody asks.
+        over: it has ended. A Task that it started may live on, and inherits neither deadline nor chain from then on.
         suspended: where a turn that runs in its caller's Task stands: coroutine, context, what it awaits.
     """
 
@@ -77,6 +83,7 @@ class Turn(msgspec.Struct, eq=False):
     cancelled: str = ""
     id: int = 0
     suspended: tuple[Coroutine[Any, Any, Any], Context, Any] | None = None
+    over: bool = False
 
     @property
     def turn(self) -> Turn:

@@ -139,8 +139,8 @@ class TurnRunner:
         if turn.cancelled:
             return
         grain = turn.grain
-        if grain._turn is None:
-            grain._turn = turn
+        if grain._inaho_turn is None:
+            grain._inaho_turn = turn
         else:
             try:
                 if not self.enqueue(turn):
@@ -171,8 +171,9 @@ class TurnRunner:
                 turn.connection.reply(turn, stop.value)
             elif turn.future is not None and not turn.future.done():
                 turn.future.set_result(stop.value)
-            if grain._turn is turn:
-                grain._turn = None
+            turn.over = True
+            if grain._inaho_turn is turn:
+                grain._inaho_turn = None
             else:
                 self.release(turn)
         except BaseException as error:
@@ -224,16 +225,16 @@ class TurnRunner:
             Overloaded: the queue is full.
         """
         grain = turn.grain
-        busy = grain._turn
+        busy = grain._inaho_turn
         queue: TurnQueue[Turn]
         if isinstance(busy, TurnQueue):
             queue = busy
         else:
-            reentrant = grain._host.kind.reentrant
+            reentrant = grain._inaho_host.kind.reentrant
             queue = TurnQueue(reentrant=reentrant, depth=self._depth, drop_oldest=self._drop_oldest)
             if busy is not None:
                 queue.running.append(busy)
-            grain._turn = queue
+            grain._inaho_turn = queue
         ahead = bool(queue.running) and self.chains.waits(queue, turn)
         held = queue.held
         if ahead:
@@ -241,7 +242,7 @@ class TurnRunner:
         try:
             if ahead and not queue.compatible(turn):
                 reason = self.chains.describe(turn)
-                raise CallCycle(reason, identity=str(grain.identity), authority=grain._host.authority)
+                raise CallCycle(reason, identity=str(grain.identity), authority=grain._inaho_host.authority)
             admission, dropped = queue.offer(turn, ahead=ahead)
         finally:
             queue.held = held
@@ -250,7 +251,7 @@ class TurnRunner:
             raise Overloaded(
                 f"{self._depth} calls wait for this activation already (activation.queue_depth)",
                 identity=str(grain.identity),
-                authority=grain._host.authority,
+                authority=grain._inaho_host.authority,
             )
         if admission == DROPPED_OLDEST and dropped is not None:
             self.refused += 1
@@ -259,7 +260,7 @@ class TurnRunner:
                 Overloaded(
                     f"dropped as the oldest of {self._depth} waiting calls (activation.queue_policy)",
                     identity=str(grain.identity),
-                    authority=grain._host.authority,
+                    authority=grain._inaho_host.authority,
                 ),
             )
         if admission in (QUEUED, DROPPED_OLDEST):
@@ -274,7 +275,7 @@ class TurnRunner:
         """Nobody waits for the turn any more: it is interrupted, or leaves the queue. Tells whether it had begun."""
         started = turn.task is not None
         turn.cancel(why)
-        queue = turn.grain._turn
+        queue = turn.grain._inaho_turn
         if not started and isinstance(queue, TurnQueue) and queue.withdraw(turn):
             if turn.connection is not None:
                 turn.connection.running.pop(turn.correlation, None)
@@ -303,11 +304,12 @@ class TurnRunner:
 
     def release(self, turn: Turn) -> None:
         """The activation is free of this turn; those that waited start in order."""
+        turn.over = True
         turn.task = None
         grain = turn.grain
-        busy = grain._turn
+        busy = grain._inaho_turn
         if busy is turn:
-            grain._turn = None
+            grain._inaho_turn = None
             return
         if isinstance(busy, TurnQueue):
             busy.finish(turn)
@@ -325,16 +327,16 @@ class TurnRunner:
                 self.loop.call_soon(self._run_ready)
             self._ready.append(turn)
         if queue.idle:
-            grain._turn = None
+            grain._inaho_turn = None
         elif not queue.running:
-            grain._host.settle(grain, queue)
+            grain._inaho_host.settle(grain, queue)
 
     def _run_ready(self) -> None:
         """Runs what `advance` let go, outside the Tasks in which it was called."""
         now = self.loop.time()
         for _ in range(len(self._ready)):
             turn = self._ready.popleft()
-            turn.grain._touched = now
+            turn.grain._inaho_touched = now
             if turn.cancelled:
                 self.release(turn)
             else:
@@ -348,7 +350,7 @@ class TurnRunner:
             turn.connection.running.pop(turn.correlation, None)
             turn.connection.reply_error(turn, error)
         elif turn.future is not None and not turn.future.done():
-            host = turn.grain._host
+            host = turn.grain._inaho_host
             error = as_seen_by_caller(error, identity=str(turn.grain.identity), authority=host.authority)
             turn.future.set_exception(error)
 

@@ -14,7 +14,7 @@ from inaho.core.effects import Effect, Joined, Publish, Send, StopActivations
 from inaho.core.inputs import Input
 from inaho.core.messages import Accusation, Entry, Gossip, Probe, ProbeAck
 from inaho.core.node import ControlNode
-from inaho.events import SelfRemoved
+from inaho.events import MemberRemoved, SelfRemoved
 from inaho.testing.control_simulation import ControlSimulation
 from inaho.types import Member, MemberStatus
 
@@ -145,13 +145,21 @@ class NoReturn(Checker):
     ) -> None:
         table = node.table
         seen = self._seen.get(node.member.node_id)
-        if seen is None or seen.table is not table:
+        if seen is None:
             seen = self._seen[node.member.node_id] = _Removals(table)
+        elif seen.table is not table:
+            # What this step still said of the former table does not concern the new one.
+            seen, effects = _Removals(table), []
+            self._seen[node.member.node_id] = seen
         elif seen.version == table.version:
             return
         seen.version = table.version
+        for effect in effects:
+            # Remembered here even if the node forgets it at once.
+            if isinstance(effect, Publish) and isinstance(effect.event, MemberRemoved):
+                seen.lives[_life(effect.event.member)] = None
         for record in table.records():
-            life = (record.node_id, record.incarnation >> _GENERATION_BITS)
+            life = _life(record)
             if record.status is MemberStatus.REMOVED:
                 seen.lives[life] = None
             elif life in seen.lives:
@@ -162,7 +170,7 @@ class NoReturn(Checker):
         gone = {life: None for seen in running for life in seen.lives}
         for authority, node in simulation.nodes.items():
             for record in node.table.live:
-                if (record.node_id, record.incarnation >> _GENERATION_BITS) in gone:
+                if _life(record) in gone:
                     raise self.fail(f"{authority} shows {record}, which was removed")
 
 
@@ -321,7 +329,7 @@ class NoFalseRemoval(Checker):
             subject = simulation.nodes.get(entry.member.authority)
             if entry.member.status is not MemberStatus.REMOVED or entry.reason not in _DETECTED or subject is None:
                 continue
-            if subject.member.node_id == entry.member.node_id and subject.stage == "member":
+            if _life(subject.member) == _life(entry.member) and subject.stage == "member":
                 calm_s = simulation.now - self._troubled_at
                 raise self.fail(f"{authority} removed {entry.member}, and all had been well for {calm_s:.1f} s")
 
@@ -397,6 +405,11 @@ def all_checkers() -> Sequence[Checker]:
         OneContent(),
         BoundedConvergence(),
     )
+
+
+def _life(member: Member) -> tuple[str, int]:
+    """Node id and generation: what a removal ends."""
+    return (member.node_id, member.incarnation >> _GENERATION_BITS)
 
 
 def _rank(member: Member) -> tuple[int, bool, int, int, str]:

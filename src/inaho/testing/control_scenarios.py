@@ -40,7 +40,7 @@ KINDS: Final = (
 )
 """Kinds of trouble, and the ends of some."""
 
-BOUND_S: Final = 60.0
+BOUND_S: Final = 45.0
 OPERATOR_AFTER_S: Final = 20.0
 SETTLED_S: Final = 15.0
 
@@ -89,6 +89,7 @@ class Scenario:
         swarm: what it is made of; drawn from the seed unless given.
         checkers: what is checked; one of each unless given.
         config: of every node.
+        safety_s: length of the safety phase of a swarm that is drawn, virtual seconds.
     """
 
     def __init__(
@@ -97,9 +98,10 @@ class Scenario:
         swarm: Swarm | None = None,
         checkers: Sequence[Checker] | None = None,
         config: ClusterConfig | None = None,
+        safety_s: float = 30.0,
     ) -> None:
         self.chance = random.Random(f"scenario/{seed}")
-        self.swarm = swarm or Swarm.draw(self.chance)
+        self.swarm = swarm or Swarm.draw(self.chance, safety_s)
         self.checkers = tuple(all_checkers() if checkers is None else checkers)
         network = Network(evidence=self.swarm.evidence)
         self.simulation = ControlSimulation(seed, config, network, check_every=0, observers=self.checkers)
@@ -165,9 +167,9 @@ class Scenario:
 
     def _settle(self, bound_s: float) -> None:
         started = self.simulation.now
-        for checker in self.checkers:
-            if isinstance(checker, BoundedConvergence):
-                checker.settle(self.simulation, bound_s, lambda: self._tend(started))
+        own = [checker for checker in self.checkers if isinstance(checker, BoundedConvergence)]
+        for checker in own or [BoundedConvergence()]:
+            checker.settle(self.simulation, bound_s, lambda: self._tend(started))
 
     def _check_end(self) -> None:
         for checker in self.checkers:

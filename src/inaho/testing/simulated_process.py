@@ -81,7 +81,6 @@ class SimulatedProcess:
     def bury(self) -> None:
         """Ends what is left of its coroutines, in silence; for the end of a simulation, when nobody looks any more."""
         for task in self._remains:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
             close_quietly(task)
         self._remains.clear()
 
@@ -150,6 +149,7 @@ class ProcessLoop:
 
 def close_quietly(task: asyncio.Task[Any]) -> None:
     """Throws `GeneratorExit` into what a task was doing; whatever its clean-up raises concerns nobody any more."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
     coroutine: Any = task.get_coro()
     with contextlib.suppress(Exception, asyncio.CancelledError):
         coroutine.close()

@@ -79,10 +79,11 @@ class Simulation:
             return
         for process in self._processes:
             process.kill()
+        outside = asyncio.all_tasks(self._loop)
         self._loop.close()
         for process in self._processes:
             process.bury()
-        for task in self._abandoned:
+        for task in outside:
             close_quietly(task)
 
     def run(

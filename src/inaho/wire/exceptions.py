@@ -22,7 +22,15 @@ import msgspec
 from inaho.errors import InahoError, InvalidConfig, RemoteError, error_from_code
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
 
-__all__ = ["Failure", "GrainError", "as_seen_by_caller", "decode_failure", "encode_failure", "register_exception"]
+__all__ = [
+    "Failure",
+    "GrainError",
+    "as_seen_by_caller",
+    "decode_failure",
+    "encode_failure",
+    "register_exception",
+    "text_of",
+]
 
 ExceptionType = TypeVar("ExceptionType", bound=type[Exception])
 
@@ -129,7 +137,7 @@ def encode_failure(error: BaseException, *, identity: str, authority: str, execu
     elif isinstance(error, InahoError):
         code, reason, type_name, trace = error.code, error.reason, "", ""
     else:
-        code, reason, type_name, trace = "", _text_of(error), _name_of(type(error)), _traceback_of(error)
+        code, reason, type_name, trace = "", text_of(error), _name_of(type(error)), _traceback_of(error)
     failure = Failure(
         code=_sendable(code, NAME_CHARS_MAX),
         reason=_sendable(reason, MESSAGE_CHARS_MAX),
@@ -258,7 +266,8 @@ def _sendable(text: str, chars_max: int) -> str:
     return str(text)[:chars_max].encode("utf-8", "backslashreplace").decode()
 
 
-def _text_of(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """The text of an exception, cut to a bound, whatever its `__str__` does."""
     try:
         return str(error)[:MESSAGE_CHARS_MAX]
     except Exception as broken:  # a user's __str__ may do anything; the call still gets its answer

@@ -13,7 +13,7 @@ once per connection, because names in every call would cost more than the call.
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -125,6 +125,11 @@ _U16: Final = struct.Struct("<H")
 _U32: Final = struct.Struct("<I")
 
 
+SIGNATURE_CHARS_MAX: Final = 2_000
+Name = Annotated[str, msgspec.Meta(max_length=256)]
+Signature = Annotated[str, msgspec.Meta(max_length=SIGNATURE_CHARS_MAX)]
+
+
 class Definition(msgspec.Struct, frozen=True, array_like=True):
     """Meaning of a method number on one connection.
 
@@ -137,11 +142,11 @@ class Definition(msgspec.Struct, frozen=True, array_like=True):
         streams: whether the caller expects a stream.
     """
 
-    kind: str
-    method: str
-    signature: str
-    arity: int
-    timeout_ms: int
+    kind: Name
+    method: Name
+    signature: Signature
+    arity: Annotated[int, msgspec.Meta(ge=0, le=255)]
+    timeout_ms: Annotated[int, msgspec.Meta(ge=0)]
     streams: bool
 
 

@@ -133,8 +133,8 @@ class Fleet:
             node = cluster._node
             for host in node.hosts.values():
                 for grain in host.activations.values():
-                    if isinstance(grain._turn, TurnQueue):
-                        grain._turn.check()
+                    if isinstance(grain._inaho_turn, TurnQueue):
+                        grain._inaho_turn.check()
             for connection in node.peers.connections.values():
                 connection.wheel.check()
 
@@ -159,7 +159,7 @@ def _at_rest(node: Any) -> bool:
     workers = {task for task in node.runner.tasks if task.get_name() == "inaho-worker"}
     hosts = [host for host in node.hosts.values() if not host.system]
     return (
-        all(grain._turn is None for host in hosts for grain in host.activations.values())
+        all(grain._inaho_turn is None for host in hosts for grain in host.activations.values())
         and not any(host._streams or host._gates for host in hosts)
         and not any(connection.running or connection.streams for connection in node.acceptor.connections)
         and not any(len(connection.wheel) for connection in node.peers.connections.values())

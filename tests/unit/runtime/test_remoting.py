@@ -265,6 +265,28 @@ async def test_a_full_mailbox_makes_dead_letters_and_harms_nobody_else(pair: Any
     full.target.kill()  # type: ignore[attr-defined]
 
 
+async def test_a_sender_can_wait_for_room_and_stop_waiting(fleet: Any, eventually: Any):
+    one, other = await fleet.members(2, delivery={"queue_messages_max": 10, "queue_age_s": 60.0})
+    ref, got = recorder(other)
+    remote = one.actor(other.pid(ref))
+    assert await remote.ask("echo") == "echo"
+    await cut_off(one, other, eventually)
+    for number in range(10):
+        remote.tell(number)
+    channel = remote.target.channel  # type: ignore[attr-defined]
+    waiting = [asyncio.ensure_future(one.room(remote)) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.wait([waiting[0]])
+    assert len(channel._waiters) == 1
+    await waiting[1]
+    remote.tell(10)
+    await eventually(lambda: len(got) == 11)
+    assert got == list(range(11))
+    await one.room(ref)  # of this node or not, it does not matter
+    await other.room(ref)
+
+
 # What cannot be sent.
 
 

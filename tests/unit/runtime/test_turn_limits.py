@@ -472,3 +472,35 @@ async def test_a_node_that_stops_says_so(fleet, eventually):
     with pytest.raises((inaho.ShuttingDown, inaho.Unreachable)) as caught:
         await call
     assert caught.value.maybe_executed
+
+
+class Starter(Grain):
+    """Starts a Task that outlives its turn."""
+
+    async def begin(self) -> None:
+        self.left = asyncio.create_task(self._later())
+
+    async def _later(self) -> str:
+        while self._inaho_turn is not None:
+            await asyncio.sleep(0)
+        try:
+            _ = self.context
+        except RuntimeError:
+            return await self.cluster.grain(Echoing, "other").say("still here")
+        return "the context of a turn that is over"
+
+    async def outcome(self) -> str:
+        return await self.left
+
+
+class Echoing(Grain):
+    async def say(self, text: str) -> str:
+        return text
+
+
+async def test_a_task_that_outlives_its_turn_inherits_nothing_from_it(caller):
+    cluster = await caller(Starter, Echoing)
+    starter = cluster.grain(Starter, "a")
+    with inaho.deadline(1.0):  # of the turn, which the Task must not be bound by
+        await starter.begin()
+    assert await starter.outcome() == "still here"

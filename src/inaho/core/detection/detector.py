@@ -183,8 +183,10 @@ class Detector:
         turn = self.prober.turn(now, self.health.multiplier, self._around.others())
         if turn:
             self._probe_authority(now, turn)
-        for suspicion in self.suspicions.due(now):
-            self._judge(suspicion)
+        due = self.suspicions.due(now)
+        # All are weighed before any is settled: one that is settled is no suspect any more, and would count as a witness.
+        for suspicion, needed in [(suspicion, self.voices_needed(suspicion.authority)) for suspicion in due]:
+            self._judge(suspicion, needed)
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
@@ -265,8 +267,8 @@ class Detector:
         if self.suspicions.accuse(now, accusation, others):
             self._outcomes.append(Accused(accusation, first))
 
-    def _judge(self, suspicion: Suspicion) -> None:
-        enough = len(suspicion.voices) >= self.voices_needed(suspicion.authority)
+    def _judge(self, suspicion: Suspicion, needed: int) -> None:
+        enough = len(suspicion.voices) >= needed
         if not enough and not suspicion.extended:
             suspicion.extended = True
             self.prober.urge(suspicion.authority)

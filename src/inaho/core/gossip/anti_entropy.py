@@ -62,6 +62,9 @@ class AntiEntropy:
             lost: authorities that may be another part of the cluster.
         """
         peer = stray = ""
+        if lost and self._lost_at is None:
+            # A seed that left in order: it may come back, and found a cluster of its own for want of anybody who calls.
+            self.seek(now)
         if self._peer_at is not None and now >= self._peer_at:
             self._peer_at = now + self._config.anti_entropy_s * (0.75 + 0.5 * self._random.random())
             peer = self._random.sample(peers, 1)[0] if peers else ""

@@ -96,7 +96,8 @@ class Conversation:
             if not same:
                 # A stranger, or back above what we removed: another part of the cluster, or news on its way to us.
                 view.engine.differs(now, received.authority)
-        elif member.status < MemberStatus.UNREACHABLE:
+        else:
+            # An unreachable one too: where two have called each other so, nobody else may tell them that it is over.
             view.engine.heard(now, received.authority, same)
 
     def on_gossip(self, now: float, received: Received, message: Gossip) -> None:

@@ -37,6 +37,9 @@ class Rounds:
         self._lost_max = lost_max
         # Authorities that were removed without leaving, oldest first: they may be the other side of a partition.
         self._lost: dict[str, None] = {}
+        # Those of them and of the seeds that are no members, and the table version and seeds from which that follows.
+        self._calling: tuple[str, ...] = ()
+        self._calling_of: tuple[int, tuple[str, ...]] | None = None
 
     def detect(self, now: float) -> None:
         """Probes, and says what follows from silence."""
@@ -109,10 +112,14 @@ class Rounds:
     def _lost_authorities(self, now: float) -> tuple[str, ...]:
         view = self._view
         for authority in view.drain_lost():
+            self._calling_of = None
             if len(self._lost) >= self._lost_max:
                 del self._lost[next(iter(self._lost))]
             self._lost[authority] = None
             self._anti_entropy.seek(now)
+        stand = (view.table.version, self._talk.seeds)
+        if stand == self._calling_of:
+            return self._calling
         candidates = dict.fromkeys((*self._talk.seeds, *self._lost))
         lost: list[str] = []
         for authority in candidates:
@@ -124,4 +131,5 @@ class Rounds:
                 self._lost.pop(authority, None)
             elif authority != view.me.authority:
                 lost.append(authority)
-        return tuple(lost)
+        self._calling_of, self._calling = stand, tuple(lost)
+        return self._calling
