@@ -9,56 +9,128 @@ node dies, and unloads it when it is idle.
 
 from __future__ import annotations
 
-from inaho.actor import Actor, ActorRef, ActorSystem, PoisonPill, Props, Terminated
-from inaho.config import (
-    ActivationConfig,
-    ClusterConfig,
-    DeliveryConfig,
-    DetectionConfig,
-    GossipConfig,
-    MembershipConfig,
-    RpcConfig,
-    StorageConfig,
-    TlsConfig,
-    TransportConfig,
-)
-from inaho.config_sources import load_config
-from inaho.errors import (
-    ActivationFailed,
-    AuthenticationFailed,
-    AuthorityInUse,
-    CallCycle,
-    FrameTooLarge,
-    InahoError,
-    InvalidArguments,
-    InvalidConfig,
-    InvalidGrain,
-    JoinRefused,
-    NoSuchKind,
-    NoSuchMethod,
-    Overloaded,
-    OwnershipChanged,
-    Quarantined,
-    RemoteError,
-    SchemaMismatch,
-    SerializationFailed,
-    ShuttingDown,
-    StateConflict,
-    StorageFailed,
-    Timeout,
-    TopologyUnavailable,
-    Unreachable,
-    WrongCluster,
-)
-from inaho.runtime.bootstrap import ClusterExtension
-from inaho.runtime.cluster import Cluster, connect, deadline, join
-from inaho.runtime.grain import CallContext, Grain, method
-from inaho.storage import MemoryStorage, SqliteStorage, Storage
-from inaho.types import ClusterIdentity, Member, MemberStatus, Pid, Struct, TopologySnapshot
-from inaho.wire.exceptions import GrainError, register_exception
-from inaho.wire.letters import register_message
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from inaho.actor import Actor, ActorRef, ActorSystem, PoisonPill, Props, Terminated
+    from inaho.config import (
+        ActivationConfig,
+        ClusterConfig,
+        DeliveryConfig,
+        DetectionConfig,
+        GossipConfig,
+        MembershipConfig,
+        RpcConfig,
+        StorageConfig,
+        TlsConfig,
+        TransportConfig,
+    )
+    from inaho.config_sources import load_config
+    from inaho.errors import (
+        ActivationFailed,
+        AuthenticationFailed,
+        AuthorityInUse,
+        CallCycle,
+        FrameTooLarge,
+        InahoError,
+        InvalidArguments,
+        InvalidConfig,
+        InvalidGrain,
+        JoinRefused,
+        NoSuchKind,
+        NoSuchMethod,
+        Overloaded,
+        OwnershipChanged,
+        Quarantined,
+        RemoteError,
+        SchemaMismatch,
+        SerializationFailed,
+        ShuttingDown,
+        StateConflict,
+        StorageFailed,
+        Timeout,
+        TopologyUnavailable,
+        Unreachable,
+        WrongCluster,
+    )
+    from inaho.runtime.bootstrap import ClusterExtension
+    from inaho.runtime.cluster import Cluster, connect, deadline, join
+    from inaho.runtime.grain import CallContext, Grain, method
+    from inaho.storage import MemoryStorage, SqliteStorage, Storage
+    from inaho.types import ClusterIdentity, Member, MemberStatus, Pid, Struct, TopologySnapshot
+    from inaho.wire.exceptions import GrainError, register_exception
+    from inaho.wire.letters import register_message
 
 __version__ = "0.1.0"
+
+_HOMES: Final[dict[str, tuple[str, ...]]] = {
+    "inaho.actor": ("Actor", "ActorRef", "ActorSystem", "PoisonPill", "Props", "Terminated"),
+    "inaho.config": (
+        "ActivationConfig",
+        "ClusterConfig",
+        "DeliveryConfig",
+        "DetectionConfig",
+        "GossipConfig",
+        "MembershipConfig",
+        "RpcConfig",
+        "StorageConfig",
+        "TlsConfig",
+        "TransportConfig",
+    ),
+    "inaho.config_sources": ("load_config",),
+    "inaho.errors": (
+        "ActivationFailed",
+        "AuthenticationFailed",
+        "AuthorityInUse",
+        "CallCycle",
+        "FrameTooLarge",
+        "InahoError",
+        "InvalidArguments",
+        "InvalidConfig",
+        "InvalidGrain",
+        "JoinRefused",
+        "NoSuchKind",
+        "NoSuchMethod",
+        "Overloaded",
+        "OwnershipChanged",
+        "Quarantined",
+        "RemoteError",
+        "SchemaMismatch",
+        "SerializationFailed",
+        "ShuttingDown",
+        "StateConflict",
+        "StorageFailed",
+        "Timeout",
+        "TopologyUnavailable",
+        "Unreachable",
+        "WrongCluster",
+    ),
+    "inaho.runtime.bootstrap": ("ClusterExtension",),
+    "inaho.runtime.cluster": ("Cluster", "connect", "deadline", "join"),
+    "inaho.runtime.grain": ("CallContext", "Grain", "method"),
+    "inaho.storage": ("MemoryStorage", "SqliteStorage", "Storage"),
+    "inaho.types": ("ClusterIdentity", "Member", "MemberStatus", "Pid", "Struct", "TopologySnapshot"),
+    "inaho.wire.exceptions": ("GrainError", "register_exception"),
+    "inaho.wire.letters": ("register_message",),
+}
+"""Where each public name lives. Modules are imported at first use, so that tools and test runs that merely have inaho
+installed do not pay for the runtime."""
+
+_MODULE_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(module), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})
+
 
 __all__ = [
     "ActivationConfig",

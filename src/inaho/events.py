@@ -23,6 +23,7 @@ __all__ = [
     "AuthorityEvent",
     "AuthorityQuarantined",
     "AuthorityReleased",
+    "BlockListApplied",
     "BlockListChanged",
     "CallFailed",
     "ConnectionClosed",
@@ -135,6 +136,13 @@ class BlockListChanged(Event, frozen=True, kw_only=True):
 
     authority: str
     blocked: bool
+
+
+class BlockListApplied(Event, frozen=True, kw_only=True):
+    """The topology of that version bars this authority, and its activations here are revoked (SPEC VA-4.1, BS-2.3)."""
+
+    authority: str
+    version: int
 
 
 class StatementRefused(Event, frozen=True, kw_only=True):

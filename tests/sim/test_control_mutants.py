@@ -19,8 +19,8 @@ from inaho.core.membership.tombstones import Tombstones
 from inaho.core.messages import Entry
 from inaho.core.node.lifecycle import Lifecycle
 from inaho.testing.control_checkers import (
-    CheckFailed,
     Checker,
+    CheckFailed,
     MonotonicViews,
     NoFalseRemoval,
     NoReturn,
@@ -59,7 +59,10 @@ def severity_order_swapped(patch: pytest.MonkeyPatch) -> None:
     merge, right = MembershipTable._merge, table_module.stronger
 
     def swapped(challenger: Member, holder: Member) -> bool:
-        if challenger.incarnation == holder.incarnation and MemberStatus.REMOVED not in (challenger.status, holder.status):
+        if challenger.incarnation == holder.incarnation and MemberStatus.REMOVED not in (
+            challenger.status,
+            holder.status,
+        ):
             return challenger.status < holder.status
         return right(challenger, holder)
 

@@ -48,7 +48,7 @@ def test_one_seed_is_one_history(seed: int) -> None:
     def history() -> tuple[object, ...]:
         scenario = Scenario(seed, safety_s=10.0)
         scenario.run()
-        return scenario.acts, scenario.simulation.history, scenario.simulation.traffic
+        return scenario.trouble.acts, scenario.simulation.history, scenario.simulation.traffic
 
     assert history() == history()
 

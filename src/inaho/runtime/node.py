@@ -378,7 +378,8 @@ class Node:
         for future in waiters:
             if not future.done():
                 future.set_result(None)
-        self.publish(TopologyChanged(snapshot=snapshot))
+        if self.client:  # a member's control plane publishes it
+            self.publish(TopologyChanged(snapshot=snapshot))
 
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
         """A member tells this client the newest topology.

@@ -44,7 +44,7 @@ _SEVERITY: Final = {
 }
 
 
-class CheckFailed(AssertionError):
+class CheckFailed(AssertionError):  # noqa: N818
     """A claim does not hold.
 
     Attributes:
@@ -412,8 +412,8 @@ def _life(member: Member) -> tuple[str, int]:
     return (member.node_id, member.incarnation >> _GENERATION_BITS)
 
 
-def _rank(member: Member) -> tuple[int, bool, int, int, str]:
+def _rank(member: Member) -> tuple[int, bool, str, int, int]:
     """The order of records as the design states it, written down independently of the merge rule."""
     removed = member.status is MemberStatus.REMOVED
     generation = member.incarnation >> _GENERATION_BITS
-    return (generation, removed, member.incarnation, _SEVERITY[member.status], member.node_id)
+    return (generation, removed, member.node_id, member.incarnation, _SEVERITY[member.status])

@@ -21,7 +21,8 @@ class Network(msgspec.Struct):
         delay_most_s: one way; unequal delays reorder.
         loss: share of messages that vanish.
         repeat: share of messages that arrive twice.
-        evidence: whether nodes are told about connections and dials.
+        evidence: whether nodes are told about connections and dials. Without it a message also reaches whoever lives at
+            its authority, as a datagram would.
     """
 
     delay_least_s: float = 0.0005

@@ -320,7 +320,8 @@ class ControlSimulation:
             return
         expected = sender.table.get(target)
         if (
-            expected is not None
+            network.evidence
+            and expected is not None
             and expected.node_id != receiver.member.node_id
             and is_live(expected)
             and not isinstance(message, JoinRequest | JoinAccepted | JoinRefused)

@@ -21,7 +21,7 @@ from inaho.core.inputs import (
     Tick,
     UnblockNode,
 )
-from inaho.core.membership.incarnation import first_of, generation_of
+from inaho.core.membership.incarnation import first_of
 from inaho.core.messages import (
     Accusation,
     ControlMessage,
@@ -502,7 +502,9 @@ def test_a_refutation_does_not_undo_a_removal_that_is_not_known_yet(seed: int) -
     # An old accusation comes late, to a node that does not know yet that it was removed: it refutes.
     accusation = Accusation(victim, old.node_id, simulation.nodes[victim].member.incarnation, witness.node_id, "silent")
     before = simulation.nodes[victim].member
-    simulation.give(victim, Received(contact, witness.node_id, Gossip(_mark(simulation, contact), News((), (accusation,)))))
+    simulation.give(
+        victim, Received(contact, witness.node_id, Gossip(_mark(simulation, contact), News((), (accusation,))))
+    )
     assert simulation.nodes[victim].member.incarnation > before.incarnation
     simulation.heal()
     assert simulation.run_until(simulation.converged, 20.0)

@@ -104,7 +104,7 @@ async def test_readers_do_not_run_beside_a_writer(caller, eventually):
     held = start(grain.hold("w1"))
     await eventually(lambda: log.lines[-1] == "+w1")
     reading = start(*(grain.read(f"r{number}", 1) for number in range(3)))
-    await eventually(lambda: isinstance(log._turn, TurnQueue) and len(log._turn.waiting) == 3)
+    await eventually(lambda: isinstance(log._inaho_turn, TurnQueue) and len(log._inaho_turn.waiting) == 3)
     assert log.lines[-1] == "+w1"
     log.gate.set()
     await asyncio.gather(*held, *reading)
@@ -120,9 +120,9 @@ async def test_a_writer_is_not_starved_by_readers(caller, eventually):
     held = start(grain.hold_reading("r1"))
     await eventually(lambda: log.lines[-1] == "+r1")
     writing = start(grain.write("w1"))
-    await eventually(lambda: isinstance(log._turn, TurnQueue) and len(log._turn.waiting) == 1)
+    await eventually(lambda: isinstance(log._inaho_turn, TurnQueue) and len(log._inaho_turn.waiting) == 1)
     late = start(grain.read("r2"))
-    await eventually(lambda: len(log._turn.waiting) == 2)
+    await eventually(lambda: len(log._inaho_turn.waiting) == 2)
     assert log.lines[-1] == "+r1"
     log.gate.set()
     await asyncio.gather(*held, *writing, *late)
@@ -149,9 +149,9 @@ async def test_readers_behind_a_writer_that_gave_up_run(caller, eventually):
     held = start(grain.hold_reading("r1"))
     await eventually(lambda: log.lines[-1] == "+r1")
     (writing,) = start(grain.write("w1"))
-    await eventually(lambda: isinstance(log._turn, TurnQueue) and len(log._turn.waiting) == 1)
+    await eventually(lambda: isinstance(log._inaho_turn, TurnQueue) and len(log._inaho_turn.waiting) == 1)
     (reading,) = start(grain.read("r2"))
-    await eventually(lambda: len(log._turn.waiting) == 2)
+    await eventually(lambda: len(log._inaho_turn.waiting) == 2)
     writing.cancel()
     assert await reading == "r2"  # while r1 still reads
     log.gate.set()
@@ -167,7 +167,7 @@ async def test_a_full_queue_refuses_at_once_and_harms_nobody(caller, eventually)
     held = start(grain.hold("h"))
     await eventually(lambda: log.lines[-1] == "+h")
     waiting = start(*(grain.write(str(number)) for number in range(5)))
-    await eventually(lambda: isinstance(log._turn, TurnQueue) and len(log._turn.waiting) == 5)
+    await eventually(lambda: isinstance(log._inaho_turn, TurnQueue) and len(log._inaho_turn.waiting) == 5)
     for _ in range(3):
         with pytest.raises(Overloaded, match="queue_depth") as caught:
             await grain.write("more")
@@ -191,9 +191,9 @@ async def test_the_oldest_may_be_dropped_instead(caller, eventually):
     for number in range(4):
         tasks += start(grain.write(str(number)))
         await eventually(
-            lambda number=number: isinstance(log._turn, TurnQueue)
-            and log._turn.waiting
-            and log._turn.waiting[-1].arguments[0] == str(number)
+            lambda number=number: isinstance(log._inaho_turn, TurnQueue)
+            and log._inaho_turn.waiting
+            and log._inaho_turn.waiting[-1].arguments[0] == str(number)
         )
     for task in tasks[:2]:
         with pytest.raises(Overloaded, match="oldest") as caught:
@@ -214,13 +214,13 @@ async def test_calls_that_gave_up_take_no_room_in_the_queue(caller, eventually):
     await eventually(lambda: log.lines[-1] == "+h")
     for round_number in range(3):
         gone = start(*(grain.write(f"gone{round_number}") for _ in range(3)))
-        await eventually(lambda: isinstance(log._turn, TurnQueue) and len(log._turn.waiting) == 3)
+        await eventually(lambda: isinstance(log._inaho_turn, TurnQueue) and len(log._inaho_turn.waiting) == 3)
         for task in gone:
             task.cancel()
         await asyncio.gather(*gone, return_exceptions=True)
-        await eventually(lambda: not log._turn.waiting)
+        await eventually(lambda: not log._inaho_turn.waiting)
     kept = start(grain.write("kept"))
-    await eventually(lambda: len(log._turn.waiting) == 1)
+    await eventually(lambda: len(log._inaho_turn.waiting) == 1)
     log.gate.set()
     await asyncio.gather(*held, *kept)
     assert not [line for line in log.lines if "gone" in line]
@@ -257,7 +257,7 @@ def test_no_mixture_breaks_the_rule(calls, cancel_some):
             log = cluster._node.hosts["Log"].activations.get("a")
             if log is None:
                 return
-            assert log._turn is None
+            assert log._inaho_turn is None
             running: set[str] = set()
             for line in log.lines:
                 if line[0] == "+":

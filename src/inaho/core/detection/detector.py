@@ -184,7 +184,7 @@ class Detector:
         if turn:
             self._probe_authority(now, turn)
         due = self.suspicions.due(now)
-        # All are weighed before any is settled: one that is settled is no suspect any more, and would count as a witness.
+        # All are weighed before any is settled: who is settled is no suspect any more, and would count as a witness.
         for suspicion, needed in [(suspicion, self.voices_needed(suspicion.authority)) for suspicion in due]:
             self._judge(suspicion, needed)
         outcomes, self._outcomes = self._outcomes, []

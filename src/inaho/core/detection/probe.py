@@ -62,6 +62,9 @@ class Prober:
         self._config = config
         self._random = random
         self._ring: list[str] = []
+        # The members of the last turn, and their authorities: rebuilt only when they are others.
+        self._others: Sequence[Member] = ()
+        self._known: dict[str, None] = {}
         self._urgent: deque[str] = deque(maxlen=URGENT_MAX)
         self._waiting: dict[int, Outstanding] = {}
         self._sequence = 0
@@ -94,13 +97,15 @@ class Prober:
         if self._next_at is None or now < self._next_at:
             return ""
         self._next_at = now + self._config.probe_interval_s * multiplier
-        known = {member.authority: None for member in others}
+        if others is not self._others:
+            self._others = others
+            self._known = {member.authority: None for member in others}
         for _ in range(2):
             while self._ring:
                 authority = self._ring.pop()
-                if authority in known:
+                if authority in self._known:
                     return authority
-            self._ring = list(known)
+            self._ring = list(self._known)
             self._random.shuffle(self._ring)
         return ""
 

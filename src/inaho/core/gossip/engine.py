@@ -30,6 +30,10 @@ DIFFUSING: Final[Phase] = "diffusing"
 RECONCILING: Final[Phase] = "reconciling"
 CONFIRMED: Final[Phase] = "confirmed"
 
+AGREEING_ENOUGH: Final = 3
+"""Rumours are dropped when so many times `fanout` peers had nothing to learn from them: the news is old by then, and
+whoever missed it sees that its mark differs."""
+
 TRANSITIONS: Final[dict[tuple[Phase, str], Phase]] = {
     (CONFIRMED, "news"): DIFFUSING,
     (CONFIRMED, "difference"): RECONCILING,
@@ -176,7 +180,7 @@ class GossipEngine:
         """
         if self.phase is CONFIRMED:
             return []
-        if self._all_agree(peers):
+        if len(self._agreeing) >= AGREEING_ENOUGH * self._config.fanout or self._all_agree(peers):
             self.rumours.settle()
         if self.phase is DIFFUSING:
             if self.rumours and peers:

@@ -27,10 +27,12 @@ def retransmit_limit(factor: int, members: int) -> int:
 
 
 class OriginRumour(msgspec.Struct):
-    """News of one origin: after `from_version`, sent `sent` times so far."""
+    """News of one origin: after `from_version`, sent `sent` times so far, last as `told` of `size` bytes."""
 
     from_version: int
     sent: int = 0
+    told: MembershipDelta | None = None
+    size: int = 0
 
 
 class RumourQueue:
@@ -127,7 +129,12 @@ class RumourQueue:
             found = delta(origin, 0)
             if len(found.entries) > WHOLE_ORIGIN_MAX:
                 found = delta(origin, rumour.from_version)
-            found, size = clip(found, room)
+            if found is rumour.told and rumour.size <= room:
+                size = rumour.size
+            else:
+                whole = found
+                found, size = clip(whole, room)
+                rumour.told, rumour.size = (whole, size) if found is whole else (None, 0)
             if found.to_version <= found.from_version:
                 break
             room -= size

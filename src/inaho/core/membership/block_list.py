@@ -22,18 +22,21 @@ class BlockList:
     def __init__(self, size_max: int) -> None:
         self._size_max = size_max
         self._notices: dict[str, BlockNotice] = {}
+        self._sorted: tuple[BlockNotice, ...] | None = ()
         # Sum of the counters: grows with every change, equal on equal lists.
         self.version = 0
 
     @property
     def blocked(self) -> tuple[str, ...]:
         """Authorities that may hold no activation, sorted."""
-        return tuple(sorted(notice.authority for notice in self._notices.values() if notice.blocked))
+        return tuple(notice.authority for notice in self.notices if notice.blocked)
 
     @property
     def notices(self) -> tuple[BlockNotice, ...]:
         """All notices, lifted ones included, sorted by authority."""
-        return tuple(self._notices[authority] for authority in sorted(self._notices))
+        if self._sorted is None:
+            self._sorted = tuple(self._notices[authority] for authority in sorted(self._notices))
+        return self._sorted
 
     def notice(self, authority: str) -> BlockNotice | None:
         """What is known of that authority."""
@@ -59,10 +62,12 @@ class BlockList:
                 continue
             self.version += notice.counter - (0 if held is None else held.counter)
             self._notices[notice.authority] = notice
+            self._sorted = None
             changed.append(notice)
         return changed
 
     def check(self) -> None:
         """Asserts the invariants."""
         assert len(self._notices) <= self._size_max
+        assert self._sorted is None or dict.fromkeys(self._notices) == dict.fromkeys(n.authority for n in self._sorted)
         assert self.version == sum(notice.counter for notice in self._notices.values())

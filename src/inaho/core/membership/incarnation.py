@@ -15,7 +15,15 @@ from typing import Final
 
 from inaho.errors import IllegalTransition
 
-__all__ = ["GENERATION_MAX", "REFUTATIONS_TOLD_MAX", "first_of", "generation_of", "next_generation", "refutations_of", "refuting"]
+__all__ = [
+    "GENERATION_MAX",
+    "REFUTATIONS_TOLD_MAX",
+    "first_of",
+    "generation_of",
+    "next_generation",
+    "refutations_of",
+    "refuting",
+]
 
 REFUTATION_BITS: Final = 20
 REFUTATIONS_MAX: Final = (1 << REFUTATION_BITS) - 1

@@ -2,9 +2,13 @@
 
 A total order, so that the merge is a maximum: associative, commutative and idempotent, whatever the order, loss
 and repetition of messages. Higher generation first; within one `REMOVED` beats everything; then the higher
-incarnation, which is the subject's own refutation; then the more severe status, the node id, and whatever else could
-differ. Why no clock or arrival order: two nodes would disagree about both. Why removal before incarnation: its subject
-may not have heard of it, and what it says meanwhile must not undo what the others act upon.
+incarnation, which is the subject's own refutation; then the more severe status, and whatever else could differ. Why no
+clock or arrival order: two nodes would disagree about both. Why removal before incarnation: its subject may not have
+heard of it, and what it says meanwhile must not undo what the others act upon.
+
+Two nodes can hold one authority in one generation, when a side of a partition did not know of the first and admitted
+the second. Then the node id decides before incarnation and severity do, so that who was replaced stays replaced, and
+does not come back with its next word; if it is alive, it joins again under the next generation.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from inaho.types import Member, MemberStatus
 
 __all__ = ["join", "precedence", "stronger"]
 
-Precedence = tuple[int, bool, int, int, str, tuple[str, ...], float, tuple[str, ...]]
+Precedence = tuple[int, bool, str, int, int, tuple[str, ...], float, tuple[str, ...]]
 
 
 def precedence(member: Member) -> Precedence:
@@ -22,9 +26,9 @@ def precedence(member: Member) -> Precedence:
     return (
         generation_of(member.incarnation),
         member.status is MemberStatus.REMOVED,
+        member.node_id,
         member.incarnation,
         int(member.status),
-        member.node_id,
         member.kinds,
         member.weight,
         member.roles,

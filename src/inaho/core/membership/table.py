@@ -12,6 +12,7 @@ versions at all, and not only the records: a digest of versions finds what a pee
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Final
 
@@ -25,7 +26,7 @@ from inaho.core.membership.incarnation import GENERATION_MAX, REFUTATIONS_TOLD_M
 from inaho.core.membership.member import advance, is_live
 from inaho.core.membership.precedence import stronger
 from inaho.core.membership.tombstones import Tombstones
-from inaho.core.messages import Entry, MembershipDelta, TableSnapshot
+from inaho.core.messages import BlockNotice, Entry, MembershipDelta, TableSnapshot
 from inaho.errors import IllegalTransition
 from inaho.types import Member, MemberStatus
 
@@ -59,10 +60,18 @@ class MembershipTable:
         self._base = 0
         # Sum of the hashes of live records, modulo 2**64: kept up with each change instead of computed anew.
         self._hash = 0
+        # Hash of the block list, and the notices that gave it.
+        self._blocks_hash = 0
+        self._blocks_hashed: tuple[BlockNotice, ...] = ()
         self._live: dict[str, Member] = {}
         # Authority of each live node id.
         self._authority_of: dict[str, str] = {}
+        # Authorities of live members, kept in order, and how many of them are unreachable.
+        self._order: list[str] = []
+        self._unreachable = 0
         self._sorted: tuple[Member, ...] | None = ()
+        # All of what an origin said, as it was last told: rumours ask for it once per round.
+        self._told: dict[str, MembershipDelta] = {}
 
     # What it says.
 
@@ -75,8 +84,18 @@ class MembershipTable:
     def live(self) -> tuple[Member, ...]:
         """All that are not removed, sorted by authority."""
         if self._sorted is None:
-            self._sorted = tuple(self._live[authority] for authority in sorted(self._live))
+            self._sorted = tuple(map(self._live.__getitem__, self._order))
         return self._sorted
+
+    @property
+    def authorities(self) -> tuple[str, ...]:
+        """Authorities of all that are not removed, sorted."""
+        return tuple(self._order)
+
+    @property
+    def unreachable(self) -> int:
+        """How many of them are unreachable."""
+        return self._unreachable
 
     def __len__(self) -> int:
         return len(self._live)
@@ -124,13 +143,23 @@ class MembershipTable:
         do not count, since each node forgets them by its own clock.
         """
         notices = self.blocks.notices
-        return (self._hash + xxhash.xxh3_64_intdigest(_encode(notices))) & _MASK if notices else self._hash
+        if not notices:
+            return self._hash
+        if notices is not self._blocks_hashed:
+            self._blocks_hashed, self._blocks_hash = notices, xxhash.xxh3_64_intdigest(_encode(notices))
+        return (self._hash + self._blocks_hash) & _MASK
 
     # What others are told.
 
     def delta(self, now: float, origin: str, from_version: int) -> MembershipDelta:
         """All that still matters of what `origin` said after `from_version`."""
         stale = self.tombstones.fading(now)
+        if from_version == 0 and not stale:
+            told = self._told.get(origin)
+            if told is None:
+                entries = sorted(self._by_origin.get(origin, {}).values(), key=_version_of)
+                told = self._told[origin] = MembershipDelta(origin, 0, self.covered(origin), tuple(entries))
+            return told
         kept = self._by_origin.get(origin, {})
         entries = [
             entry
@@ -219,6 +248,7 @@ class MembershipTable:
         """Forgets tombstones and origins that are old enough."""
         for node_id in self.tombstones.expire(now):
             covered = self._covered.pop(node_id, 0)
+            self._told.pop(node_id, None)
             self._covered_sum -= covered
             self._base += covered
             for authority, entry in [*self._entries.items()]:
@@ -262,9 +292,12 @@ class MembershipTable:
             if held.member.node_id != member.node_id:
                 self.tombstones.bury(now, held.member)
         self._entries[authority] = entry
+        self._told.pop(entry.origin, None)
         self._by_origin.setdefault(entry.origin, {})[authority] = entry
         if is_live(member):
             self._live[authority] = member
+            insort(self._order, authority)
+            self._unreachable += member.status is MemberStatus.UNREACHABLE
             self._authority_of[member.node_id] = authority
             self._sorted = None
             self._hash = (self._hash + _hash_of(member)) & _MASK
@@ -275,11 +308,14 @@ class MembershipTable:
     def _unlink(self, entry: Entry) -> None:
         """Takes a statement out of the indexes and the hash; `_entries` is the caller's."""
         authority = entry.member.authority
+        self._told.pop(entry.origin, None)
         kept = self._by_origin[entry.origin]
         del kept[authority]
         if not kept:
             del self._by_origin[entry.origin]
         if self._live.pop(authority, None) is not None:
+            del self._order[bisect_left(self._order, authority)]
+            self._unreachable -= entry.member.status is MemberStatus.UNREACHABLE
             self._hash = (self._hash - _hash_of(entry.member)) & _MASK
             if self._authority_of.get(entry.member.node_id) == authority:
                 del self._authority_of[entry.member.node_id]
@@ -294,6 +330,7 @@ class MembershipTable:
     def _cover(self, origin: str, version: int, now: float | None = None) -> None:
         self._covered_sum += version - self._covered.get(origin, 0)
         self._covered[origin] = version
+        self._told.pop(origin, None)
         if now is not None and origin != self.node_id and self.find(origin) is None:
             self.tombstones.orphan(now, origin)
 
@@ -308,6 +345,12 @@ class MembershipTable:
         assert self._hash == sum(_hash_of(member) for member in self._live.values()) & _MASK
         assert sum(len(kept) for kept in self._by_origin.values()) == len(self._entries)
         assert len(self._live) <= self._config.members_max
+        assert self._order == sorted(self._live)
+        assert self._unreachable == sum(m.status is MemberStatus.UNREACHABLE for m in self._live.values())
+        for origin, told in self._told.items():
+            kept = self._by_origin.get(origin, {})
+            assert told.to_version == self.covered(origin)
+            assert told.entries == tuple(sorted(kept.values(), key=_version_of))
         for authority, entry in self._entries.items():
             assert entry.member.authority == authority
             assert self._by_origin[entry.origin][authority] is entry

@@ -51,7 +51,9 @@ class Tombstones:
         """Remembers that this generation is gone."""
         known = self._stones.pop(member.node_id, None)
         generation = generation_of(member.incarnation)
-        self._stones[member.node_id] = Tombstone(now, generation if known is None else max(known.generation, generation))
+        self._stones[member.node_id] = Tombstone(
+            now, generation if known is None else max(known.generation, generation)
+        )
 
     def orphan(self, now: float, node_id: str) -> None:
         """Remembers an origin that is no member, so that it is forgotten in time."""

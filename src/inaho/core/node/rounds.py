@@ -10,7 +10,14 @@ from inaho.core.membership.member import is_live, with_status
 from inaho.core.messages import Gossip
 from inaho.core.node.conversation import Conversation
 from inaho.core.node.view import ClusterView
-from inaho.events import ConvergenceDelayed, ConvergenceReached, MemberSuspected, SuspicionCleared, TopologyChanged
+from inaho.events import (
+    BlockListApplied,
+    ConvergenceDelayed,
+    ConvergenceReached,
+    MemberSuspected,
+    SuspicionCleared,
+    TopologyChanged,
+)
 from inaho.types import MemberStatus
 
 __all__ = ["Rounds"]
@@ -51,10 +58,18 @@ class Rounds:
     def publish_topology(self, now: float) -> None:
         """Applies what a period has gathered."""
         view = self._view
+        due = view.topology.next_deadline()
+        if due is None or now < due:
+            return
+        barred = view.topology.latest.blocked
         snapshot = view.topology.poll(now, view.table.version, view.table.live, view.table.blocks.blocked)
         if snapshot is not None:
             self._outbox.add(ApplyTopology(snapshot, self._outbox.cause))
             self._outbox.publish(TopologyChanged(snapshot=snapshot))
+            # After the topology: whoever applies it revokes leases first, and the event says that this is done.
+            for authority in snapshot.blocked:
+                if authority not in barred:
+                    self._outbox.publish(BlockListApplied(authority=authority, version=snapshot.version))
 
     def gossip(self, now: float) -> None:
         """Spreads news, settles differences, measures agreement."""

@@ -6,6 +6,7 @@ removal, topology and the event stream, in that order, and no handler can forget
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Final
 
 from inaho.config import ClusterConfig
@@ -87,8 +88,13 @@ class ClusterView:
         live = self.table.live
         if live is not self._others_of:
             self._others_of = live
-            self._others = tuple(member for member in live if member.authority != self.me.authority)
-            self._peers = tuple(member.authority for member in self._others if member.status < MemberStatus.UNREACHABLE)
+            authorities = self.table.authorities
+            at = bisect_left(authorities, self.me.authority)
+            beyond = at + (at < len(live) and authorities[at] == self.me.authority)
+            self._others = live[:at] + live[beyond:]
+            self._peers = authorities[:at] + authorities[beyond:]
+            if self.table.unreachable:
+                self._peers = tuple(m.authority for m in self._others if m.status < MemberStatus.UNREACHABLE)
         return self._others
 
     def peers(self) -> tuple[str, ...]:
@@ -150,7 +156,10 @@ class ClusterView:
     def learn(self, now: float, news: News) -> tuple[OriginVersion, ...]:
         """Takes over news; returns what is missing before it, to be asked for."""
         wants: list[OriginVersion] = []
+        covered = self.table.covered
         for delta in news.deltas:
+            if delta.to_version <= covered(delta.origin):
+                continue  # most of what is pushed has been heard before
             applied = self.table.apply(now, delta)
             wants.extend(OriginVersion(gap.origin, gap.from_version) for gap in applied.gaps)
             self.absorb(now, applied)

@@ -80,7 +80,9 @@ def test_admission() -> None:
         Member("a:1", "x", first_of(1), joining)
     )
     table.author(0.0, Member("a:1", "x", first_of(1) + 4, up))
-    assert examine(table, Member("a:1", "x", 0, joining), 9, lambda _: False) == Welcome(Member("a:1", "x", first_of(1) + 4, up))
+    assert examine(table, Member("a:1", "x", 0, joining), 9, lambda _: False) == Welcome(
+        Member("a:1", "x", first_of(1) + 4, up)
+    )
     rival = Member("a:1", "y", 0, joining)
     refusal = examine(table, rival, 9, lambda _: False)
     assert isinstance(refusal, JoinRefused)

@@ -36,7 +36,9 @@ members = st.builds(
     Member,
     authority=st.just("a:1"),
     node_id=st.sampled_from(["n1", "n2"]),
-    incarnation=st.builds(lambda generation, refutations: first_of(generation) + refutations, st.integers(0, 2), st.integers(0, 2)),
+    incarnation=st.builds(
+        lambda generation, refutations: first_of(generation) + refutations, st.integers(0, 2), st.integers(0, 2)
+    ),
     status=st.sampled_from(STATUSES),
     kinds=st.sampled_from([(), ("Cart",)]),
     weight=st.sampled_from([1.0, 2.0]),
@@ -86,7 +88,9 @@ def test_no_refutation_outdoes_a_removal_in_its_generation(member: Member, refut
     removed = msgspec.structs.replace(member, status=MemberStatus.REMOVED)
     refuted = msgspec.structs.replace(member, status=MemberStatus.UP, incarnation=member.incarnation + refutations)
     assert join(removed, refuted) == removed
-    again = msgspec.structs.replace(member, status=MemberStatus.JOINING, incarnation=next_generation(member.incarnation))
+    again = msgspec.structs.replace(
+        member, status=MemberStatus.JOINING, incarnation=next_generation(member.incarnation)
+    )
     assert join(removed, again) == again
 
 
