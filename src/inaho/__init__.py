@@ -55,8 +55,10 @@ if TYPE_CHECKING:
         WrongCluster,
     )
     from inaho.runtime.bootstrap import ClusterExtension
-    from inaho.runtime.cluster import Cluster, connect, deadline, join
+    from inaho.runtime.cluster import Cluster
     from inaho.runtime.grain import CallContext, Grain, method
+    from inaho.runtime.joining import connect, join
+    from inaho.runtime.turn import deadline
     from inaho.storage import MemoryStorage, SqliteStorage, Storage
     from inaho.types import ClusterIdentity, Member, MemberStatus, Pid, Struct, TopologySnapshot
     from inaho.wire.exceptions import GrainError, register_exception
@@ -107,7 +109,9 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "WrongCluster",
     ),
     "inaho.runtime.bootstrap": ("ClusterExtension",),
-    "inaho.runtime.cluster": ("Cluster", "connect", "deadline", "join"),
+    "inaho.runtime.cluster": ("Cluster",),
+    "inaho.runtime.joining": ("connect", "join"),
+    "inaho.runtime.turn": ("deadline",),
     "inaho.runtime.grain": ("CallContext", "Grain", "method"),
     "inaho.storage": ("MemoryStorage", "SqliteStorage", "Storage"),
     "inaho.types": ("ClusterIdentity", "Member", "MemberStatus", "Pid", "Struct", "TopologySnapshot"),

@@ -23,8 +23,9 @@ from inaho.cli.output import EXIT_OK, Output
 from inaho.config import ClusterConfig
 from inaho.errors import InvalidConfig
 from inaho.events import MemberEvent
-from inaho.runtime.cluster import Cluster, join
+from inaho.runtime.cluster import Cluster
 from inaho.runtime.grain import Grain
+from inaho.runtime.joining import join
 from inaho.types import Member
 
 __all__ = ["describe_member", "serve"]

@@ -7,20 +7,21 @@ and ends it after them. `join` and `connect` do the same with a system of their 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inaho.errors import InvalidConfig, InvalidGrain
 from inaho.events import ConnectionRefused
 from inaho.runtime.clock import Entropy, SystemEntropy
-from inaho.runtime.cluster import Cluster, open_storage_of
+from inaho.runtime.cluster import Cluster
 from inaho.runtime.grain import Grain, GrainKind
 from inaho.runtime.node import Node
 from inaho.runtime.transport import TcpTransport, Transport
+from inaho.storage import MemoryStorage, SqliteStorage, Storage
 
 if TYPE_CHECKING:
     from inaho.actor import ActorSystem
     from inaho.config import ClusterConfig
-    from inaho.storage import Storage
 
 __all__ = ["ClusterExtension"]
 
@@ -90,7 +91,7 @@ class ClusterExtension:
             self._kinds,
             events=system.events,
             transport=transport,
-            storage=open_storage_of(self._storage, config),
+            storage=storage_of(self._storage, config),
             entropy=self._entropy,
             client=self._client,
         )
@@ -117,3 +118,20 @@ def _kind_of(cls: Any) -> GrainKind:
     if not isinstance(kind, GrainKind):
         raise InvalidGrain(f"{cls!r} in grains is not a Grain class")
     return kind
+
+
+def storage_of(storage: Storage | str | None, config: ClusterConfig) -> Storage:
+    """The storage that a `storage=` argument means.
+
+    Raises:
+        InvalidConfig: a text that names none.
+    """
+    if isinstance(storage, Storage):
+        return storage
+    if storage is None:
+        return SqliteStorage(Path(config.data_dir) / "state.sqlite", config=config.storage)
+    if storage == "memory":
+        return MemoryStorage(config.storage)
+    if storage.startswith("sqlite:") and len(storage) > len("sqlite:"):
+        return SqliteStorage(storage.removeprefix("sqlite:"), config=config.storage)
+    raise InvalidConfig(f"storage {storage!r} is neither 'memory' nor 'sqlite:path'")

@@ -1,36 +1,26 @@
-"""`Cluster`, what a process sees of the cluster, and the two ways in: `join` (a member) and `connect` (a client).
-
-Both are sugar over the extension (`runtime.bootstrap`): they make an actor system with nothing on it but the cluster.
-"""
+"""`Cluster`, what a process sees of the cluster and does with it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from inaho.actor import ActorRef, ActorSystem
-from inaho.authority import parse_authority
-from inaho.config import ClusterConfig, TlsConfig
+from inaho.config import ClusterConfig
 from inaho.core.identity.identity import validate_key, validate_kind
 from inaho.errors import InvalidArguments, InvalidConfig, InvalidGrain
 from inaho.events import Event
 from inaho.runtime.grain import Grain, GrainKind
 from inaho.runtime.method import GrainMethod
 from inaho.runtime.ref import make_reference
-from inaho.runtime.turn import CURRENT, Scope
-from inaho.storage import MemoryStorage, SqliteStorage, Storage
 from inaho.types import Member, Pid
 
 if TYPE_CHECKING:
     from inaho.core.delivery.authority import Association
-    from inaho.runtime.clock import Entropy
     from inaho.runtime.node import Node
     from inaho.runtime.remoting import DeliveryCounts
-    from inaho.runtime.transport import Transport
 
-__all__ = ["Cluster", "Joining", "connect", "deadline", "join", "open_storage_of"]
+__all__ = ["Cluster"]
 
 G = TypeVar("G", bound=Grain[Any])
 E = TypeVar("E", bound=Event)
@@ -42,7 +32,6 @@ class Cluster:
     Args:
         node: the runtime.
         system: the actor system that it is installed on.
-        close: ends the system, when this object made it.
     """
 
     def __init__(self, node: Node, system: ActorSystem) -> None:
@@ -228,187 +217,3 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"<Cluster {self._node.config.name!r} at {self._node.authority or 'client'}>"
-
-
-class Joining:
-    """What `join` and `connect` give: await it for the `Cluster`, or use it with `async with`, which closes it too."""
-
-    def __init__(self, start: Callable[[], Any]) -> None:
-        self._start = start
-        self._cluster: Cluster | None = None
-
-    def __await__(self) -> Generator[Any, None, Cluster]:
-        return self._begin().__await__()
-
-    async def _begin(self) -> Cluster:
-        cluster: Cluster = await self._start()
-        self._cluster = cluster
-        return cluster
-
-    async def __aenter__(self) -> Cluster:
-        return await self._begin()
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._cluster is not None:
-            await self._cluster.close()
-
-
-def join(
-    authority: str = "",
-    *,
-    seeds: Sequence[str] | None = None,
-    grains: Iterable[type[Grain[Any]]] = (),
-    config: ClusterConfig | None = None,
-    name: str | None = None,
-    secret: str | None = None,
-    tls: TlsConfig | None = None,
-    insecure: bool | None = None,
-    storage: Storage | str | None = None,
-    data_dir: str | Path | None = None,
-    transport: Transport | None = None,
-    entropy: Entropy | None = None,
-) -> Joining:
-    """Joins the cluster as a member that hosts `grains`. Await it, or use it with `async with`.
-
-    Args:
-        authority: `host:port` to bind and to be reached at; port 0 takes a free one.
-        seeds: authorities of other members, any of which lets this node in. None or only our own: found a cluster.
-        grains: classes that this node hosts.
-        config: all settings; the arguments here override it.
-        name, secret, tls, insecure, data_dir: see `ClusterConfig`.
-        storage: a `Storage`, or `"memory"`, or `"sqlite:path"`; by default SQLite in `data_dir`.
-        transport: another way to reach peers, for tests.
-        entropy: repeatable randomness, for tests.
-
-    Raises:
-        InvalidConfig: at once, when a setting is missing or impossible.
-        AuthorityInUse, JoinRefused, TopologyUnavailable, AuthenticationFailed, WrongCluster: when awaited.
-    """
-    settled = _settle(
-        config,
-        authority=authority,
-        seeds=seeds,
-        name=name,
-        secret=secret,
-        tls=tls,
-        insecure=insecure,
-        data_dir=data_dir,
-    )
-    if not settled.authority:
-        raise InvalidConfig("authority is missing: give join() the host:port to bind, such as 127.0.0.1:7700")
-    own = parse_authority(settled.authority)
-    if own.host in ("0.0.0.0", "::"):  # noqa: S104
-        raise InvalidConfig(f"{settled.authority} is no address that peers can reach: name the host's own address")
-    settled = settled.replace(authority=str(own), seeds=_canonical(settled.seeds))
-    return _joining(settled, tuple(grains), storage, transport, entropy, client=False)
-
-
-def connect(
-    seeds: Sequence[str] | None = None,
-    *,
-    config: ClusterConfig | None = None,
-    name: str | None = None,
-    secret: str | None = None,
-    tls: TlsConfig | None = None,
-    transport: Transport | None = None,
-    entropy: Entropy | None = None,
-) -> Joining:
-    """Connects as a client that calls grains and hosts nothing. Await it, or use it with `async with`.
-
-    Args:
-        seeds: authorities of members; one that answers is enough.
-        config, name, secret, tls, transport, entropy: as for `join`.
-
-    Raises:
-        InvalidConfig: at once, when there are no seeds.
-        TopologyUnavailable, AuthenticationFailed, WrongCluster: when awaited.
-    """
-    settled = _settle(config, seeds=seeds, name=name, secret=secret, tls=tls)
-    if not settled.seeds:
-        raise InvalidConfig("seeds are missing: give connect() the host:port of at least one member")
-    settled = settled.replace(seeds=_canonical(settled.seeds))
-    return _joining(settled, (), "memory", transport, entropy, client=True)
-
-
-def _canonical(seeds: tuple[str, ...]) -> tuple[str, ...]:
-    """Seeds in the one spelling by which authorities are compared."""
-    return tuple(str(parse_authority(seed, allow_port_zero=False)) for seed in seeds)
-
-
-def _settle(config: ClusterConfig | None, **overrides: Any) -> ClusterConfig:
-    """`config` with the arguments that were given; "" and None were not."""
-    given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None and value != ""}
-    if "seeds" in given:
-        if isinstance(given["seeds"], str):
-            raise InvalidConfig(f"seeds must be a sequence of authorities, not the text {given['seeds']!r}")
-        given["seeds"] = tuple(given["seeds"])
-    if "data_dir" in given:
-        given["data_dir"] = str(given["data_dir"])
-    base = config or ClusterConfig()
-    return base.replace(**given) if given else base
-
-
-def _joining(
-    config: ClusterConfig,
-    grains: tuple[type[Grain[Any]], ...],
-    storage: Storage | str | None,
-    transport: Transport | None,
-    entropy: Entropy | None,
-    *,
-    client: bool,
-) -> Joining:
-    from inaho.runtime.bootstrap import ClusterExtension
-
-    async def start() -> Cluster:
-        extension = ClusterExtension(
-            config, grains=grains, storage=storage, transport=transport, entropy=entropy, client=client
-        )
-        system = ActorSystem("inaho", extensions=[extension])
-        await system.start()
-        return extension.cluster
-
-    return Joining(start)
-
-
-def open_storage_of(storage: Storage | str | None, config: ClusterConfig) -> Storage:
-    """The storage that a `storage=` argument means.
-
-    Raises:
-        InvalidConfig: a text that names none.
-    """
-    if isinstance(storage, Storage):
-        return storage
-    if storage is None:
-        return SqliteStorage(Path(config.data_dir) / "state.sqlite", config=config.storage)
-    if storage == "memory":
-        return MemoryStorage(config.storage)
-    if storage.startswith("sqlite:") and len(storage) > len("sqlite:"):
-        return SqliteStorage(storage.removeprefix("sqlite:"), config=config.storage)
-    raise InvalidConfig(f"storage {storage!r} is neither 'memory' nor 'sqlite:path'")
-
-
-@contextmanager
-def deadline(seconds: float) -> Generator[None, None, None]:
-    """Bounds every call made in the block, and the calls that those make, by one deadline.
-
-    Unlike `asyncio.timeout` it travels: the callee knows how long its caller waits.
-
-    Args:
-        seconds: from now; 0 or more.
-
-    Raises:
-        Timeout: by calls that are not answered in time.
-    """
-    import asyncio
-
-    now = asyncio.get_running_loop().time()
-    outer = CURRENT.get()
-    if outer is not None and outer.over:
-        outer = None
-    until = now + max(seconds, 0.0)
-    scope = Scope(until, None) if outer is None else Scope(min(until, outer.deadline), outer.turn)
-    token = CURRENT.set(scope)
-    try:
-        yield
-    finally:
-        CURRENT.reset(token)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, overload
 
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InvalidGrain, NoSuchMethod, SchemaMismatch
+from inaho.runtime.grain_state import clear_state, save_state
 from inaho.runtime.method import GrainMethod, MethodOptions
 from inaho.runtime.turn import CURRENT, Turn
 from inaho.types import ClusterIdentity, Epoch
@@ -325,11 +326,11 @@ class Grain(Generic[S]):
             StorageFailed: the outcome is unknown.
             SerializationFailed: the state has no encoding.
         """
-        await self._inaho_host.save(self, self._stateful())
+        await save_state(self._inaho_host, self, self._stateful())
 
     async def clear(self) -> None:
         """Deletes the saved state and begins with a new one. Raises as `save`."""
-        await self._inaho_host.clear(self, self._stateful())
+        await clear_state(self._inaho_host, self, self._stateful())
 
     def deactivate(self) -> None:
         """Unloads this activation when its running turns have ended; the next call makes a new one."""

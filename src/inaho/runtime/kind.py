@@ -18,16 +18,13 @@ from inaho.errors import (
     ActivationFailed,
     InahoError,
     Overloaded,
-    SerializationFailed,
-    StateConflict,
 )
 from inaho.events import ActivationFailed as ActivationFailedEvent
 from inaho.events import ActivationPassivated, ActivationStarted, ActivationTerminated
-from inaho.runtime.grain import StateRecord
+from inaho.runtime.grain_state import load_state
 from inaho.runtime.placement_actor import ActivationRecord
 from inaho.runtime.turn import SIGNALS, Turn
 from inaho.types import Pid
-from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.exceptions import text_of
 
 if TYPE_CHECKING:
@@ -164,7 +161,7 @@ class KindHost:
         try:
             await self._take_over(grain)
             if self.kind.state_type is not None:
-                await self._load(grain)
+                grain._inaho_record = await load_state(self, grain)
             if not self.kind.plain_start:
                 await grain.on_activate()
         except BaseException as error:  # whatever it was, nobody shall wait for this activation
@@ -204,26 +201,6 @@ class KindHost:
         record = grain._inaho_record
         return ActivationRecord(True, 0 if record is None else record.version, grain._inaho_epoch)
 
-    async def _load(self, grain: Grain[Any]) -> None:
-        storage = await self.node.open_storage()
-        stored = await storage.load(grain.identity)
-        if stored is None or stored.data is None:
-            grain._inaho_record = StateRecord(self.kind.new_state(), 0 if stored is None else stored.version)
-        else:
-            decode = self.kind.decode_state
-            assert decode is not None
-            try:
-                value = decode(stored.data)
-            except DECODE_ERRORS as error:
-                raise SerializationFailed(
-                    f"the saved state (version {stored.version}) is not a {self.kind.state_type!r}: {error}",
-                    identity=str(grain.identity),
-                    authority=self.authority,
-                ) from error
-            grain._inaho_record = StateRecord(value, stored.version)
-            if stored.epoch > grain._inaho_epoch:
-                grain._inaho_epoch = self.node.epoch_above(stored.epoch)
-
     def _started(self, grain: Grain[Any]) -> None:
         node = self.node
         if node.events_wanted(ActivationStarted):
@@ -244,38 +221,6 @@ class KindHost:
         while queue.waiting:
             turn = queue.waiting.popleft()
             self.node.runner.answer_error(turn, error)
-
-    # State.
-
-    async def save(self, grain: Grain[Any], record: StateRecord) -> None:
-        """See `Grain.save`."""
-        storage = await self.node.open_storage()
-        async with record.writing():
-            try:
-                data = encode(record.value)
-            except ENCODE_ERRORS as error:
-                raise SerializationFailed(
-                    f"the state cannot be serialized: {error}", identity=str(grain.identity), maybe_executed=True
-                ) from error
-            try:
-                record.version = await storage.save(
-                    grain.identity, data, expected_version=record.version, epoch=grain._inaho_epoch
-                )
-            except (StateConflict, asyncio.CancelledError):  # who is interrupted does not know what is stored
-                self.deactivate_soon(grain, "stale")
-                raise
-
-    async def clear(self, grain: Grain[Any], record: StateRecord) -> None:
-        """See `Grain.clear`."""
-        storage = await self.node.open_storage()
-        async with record.writing():
-            try:
-                await storage.delete(grain.identity, expected_version=record.version, epoch=grain._inaho_epoch)
-            except (StateConflict, asyncio.CancelledError):
-                self.deactivate_soon(grain, "stale")
-                raise
-            record.version += 1
-            record.value = self.kind.new_state()
 
     # Ending.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from inaho.runtime.incoming import Incoming
     from inaho.runtime.method import GrainMethod
 
-__all__ = ["CURRENT", "SIGNALS", "Scope", "Turn", "as_answer", "as_raised", "resume"]
+__all__ = ["CURRENT", "SIGNALS", "Scope", "Turn", "as_answer", "as_raised", "deadline", "resume"]
 
 SIGNALS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """What is meant for the process or for Python itself, and is no answer to a call."""
@@ -104,6 +105,31 @@ class Turn(msgspec.Struct, eq=False):
 
 CURRENT: ContextVar[Scope | Turn | None] = ContextVar("inaho_scope", default=None)
 """The turn that runs, or a scope within it; None outside both."""
+
+
+@contextmanager
+def deadline(seconds: float) -> Generator[None, None, None]:
+    """Bounds every call made in the block, and the calls that those make, by one deadline.
+
+    Unlike `asyncio.timeout` it travels: the callee knows how long its caller waits.
+
+    Args:
+        seconds: from now; 0 or more.
+
+    Raises:
+        Timeout: by calls that are not answered in time.
+    """
+    now = asyncio.get_running_loop().time()
+    outer = CURRENT.get()
+    if outer is not None and outer.over:
+        outer = None
+    until = now + max(seconds, 0.0)
+    scope = Scope(until, None) if outer is None else Scope(min(until, outer.deadline), outer.turn)
+    token = CURRENT.set(scope)
+    try:
+        yield
+    finally:
+        CURRENT.reset(token)
 
 
 def as_raised(error: BaseException, method: str) -> BaseException:

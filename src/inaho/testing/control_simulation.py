@@ -281,6 +281,11 @@ class ControlSimulation:
             self._deliver(authority, happening)
 
     def _deliver(self, authority: str, happening: Input) -> None:
+        if type(happening) is AuthorityAnswered:
+            # A driver reports who it is connected to at that moment, so this is never older than the process there.
+            process = self.nodes.get(happening.authority)
+            if process is None or process.member.node_id != happening.node_id:
+                return
         self.traffic.delivered += type(happening) is Received
         self.give(authority, happening)
 
