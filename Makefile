@@ -7,6 +7,8 @@ TOOLS := mypy pyright ruff import-linter towncrier pytest-asyncio pytest-timeout
 
 # Passed on to what the target runs, e.g. `make test ARGS="tests/unit -k codec"`.
 ARGS ?=
+# Processes that run the tests.
+WORKERS ?= 2
 # Budgets of `make fuzz` (examples per property) and `make soak` (seconds).
 EXAMPLES ?= 2000
 SECONDS ?= 1800
@@ -29,7 +31,7 @@ quickstart: setup ## Form a cluster of two processes on this machine and call gr
 	$(BIN)/inaho quickstart $(ARGS)
 
 test: setup ## Run the tests.
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: setup ## Check style, formatting, import contracts and changelog fragments.
 	$(BIN)/ruff check .

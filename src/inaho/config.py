@@ -115,6 +115,8 @@ class DetectionConfig(Group, frozen=True, kw_only=True):
         indirect_probes: how many members are asked.
         suspicion_factor: a suspect has `factor * log10(n + 9) * probe_interval_s` to refute.
         suspicion_factor_max: multiplier of that time while few confirm the suspicion.
+        dead_after_s: the time to refute when two members have seen the process die (connection reset, port refused).
+            Longer forgives a port that is refused for a moment, shorter moves activations sooner.
         health_max: ceiling of the local health multiplier, which lengthens our own time-outs when we are the slow one.
         lag_busy_s: event-loop lag from which a node calls itself busy.
         lag_wedged_s: silence on an open connection from which peers call a node wedged.
@@ -126,6 +128,7 @@ class DetectionConfig(Group, frozen=True, kw_only=True):
     indirect_probes: int = 3
     suspicion_factor: float = 3.0
     suspicion_factor_max: float = 2.0
+    dead_after_s: float = 0.5
     health_max: int = 8
     lag_busy_s: float = 0.25
     lag_wedged_s: float = 2.0
@@ -170,6 +173,8 @@ class TransportConfig(Group, frozen=True, kw_only=True):
         write_high_bytes: unsent bytes from which senders to that peer wait.
         write_low_bytes: unsent bytes at which they go on.
         definitions_max: methods that one peer may define on a connection.
+        stall_timeout_s: a peer that has `write_high_bytes` to read and reads nothing of it for so long is cut off. A
+            slow reader is not, however slow.
         goodbye_timeout_s: a connection that is being closed is cut off when its last bytes have not left by then.
     """
 
@@ -187,6 +192,7 @@ class TransportConfig(Group, frozen=True, kw_only=True):
     write_low_bytes: int = 256 << 10
     definitions_max: int = 16_384
     goodbye_timeout_s: float = 5.0
+    stall_timeout_s: float = 10.0
 
     def check(self) -> None:
         if self.write_low_bytes >= self.write_high_bytes:

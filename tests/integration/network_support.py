@@ -51,7 +51,9 @@ def settings(**changes: Any) -> ClusterConfig:
         secret=SECRET,
         membership=MembershipConfig(found_after_s=0.3, join_timeout_s=10.0, remove_unreachable_after_s=0.5),
         detection=DetectionConfig(probe_interval_s=0.2, probe_timeout_s=0.15),
-        transport=TransportConfig(handshake_timeout_s=1.0, redial_max_s=0.5, definitions_max=64, goodbye_timeout_s=1.0),
+        transport=TransportConfig(
+            handshake_timeout_s=1.0, redial_max_s=0.5, definitions_max=64, goodbye_timeout_s=1.0, stall_timeout_s=1.0
+        ),
         activation=ActivationConfig(drain_s=5.0),
     )
     return config.replace(**changes) if changes else config

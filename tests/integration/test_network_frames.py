@@ -283,7 +283,7 @@ async def test_thousands_of_calls_whose_answers_nobody_reads(victim: MemberProce
 
 
 async def test_a_violator_that_reads_nothing_is_cut_off(victim: MemberProcess) -> None:
-    """Its goodbye cannot leave, and that does not keep the connection."""
+    """It hears no reproach, since it is not listened to any more; that does not keep the connection."""
     async with unharmed(victim):
         attacker = await Attacker.authenticated(victim.authority)
         attacker.read_nothing()

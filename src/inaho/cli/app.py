@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from inaho.cli.output import Output
+from inaho.cli.quarantine_app import quarantine_app
 from inaho.cli.running import run_command, start_logging
 from inaho.cli.settings import (
     ConfigOption,
@@ -37,6 +38,9 @@ app = typer.Typer(
 ConnectTimeoutOption = Annotated[
     float, typer.Option("--connect-timeout", min=0.01, help="Seconds to look for a member that answers.")
 ]
+
+
+app.add_typer(quarantine_app, name="quarantine")
 
 
 def _version(wanted: bool) -> None:

@@ -12,7 +12,9 @@ from inaho.errors import InvalidArguments, InvalidConfig, InvalidGrain
 from inaho.events import Event
 from inaho.runtime.grain import Grain, GrainKind
 from inaho.runtime.method import GrainMethod
+from inaho.runtime.operator_actor import OPERATOR_KEY, OperatorActor, QuarantineRecord
 from inaho.runtime.ref import make_reference
+from inaho.runtime.system_calls import ask_system_actor
 from inaho.types import Member, Pid
 
 if TYPE_CHECKING:
@@ -205,6 +207,30 @@ class Cluster:
             IllegalTransition: that authority is not quarantined.
         """
         self._node.associations.release(authority)
+
+    async def quarantine_at(self, member: Member) -> tuple[QuarantineRecord, ...]:
+        """What that member has quarantined, sorted by authority: each member judges for itself. Clients may ask too.
+
+        Raises:
+            Unreachable: the member cannot be reached.
+            InahoError: as any call.
+        """
+        found: list[QuarantineRecord] = await self._ask_operator(member, OperatorActor.quarantined)
+        return tuple(found)
+
+    async def release_at(self, member: Member, authority: str) -> bool:
+        """Has that member end a quarantine at once (SPEC CL-4.4); whether it had one. Clients may ask too.
+
+        Raises:
+            Unreachable: the member cannot be reached.
+            InahoError: as any call.
+        """
+        released: bool = await self._ask_operator(member, OperatorActor.release, authority)
+        return released
+
+    async def _ask_operator(self, member: Member, function: Any, *arguments: Any) -> Any:
+        method = OperatorActor.inaho_kind.methods[function.__name__]
+        return await ask_system_actor(self._node, member.authority, member.node_id, method, OPERATOR_KEY, arguments)
 
     async def leave(self) -> None:
         """Hands over what runs here and leaves the cluster; `close` is still needed. Harmless when repeated."""

@@ -87,6 +87,8 @@ class Incoming(Connection):
         self._node = node
         self._defined: dict[int, Defined] = {}
         self._runner = node.runner
+        self._unread = 0
+        self._unread_since = 0.0
         self._turns_max = node.config.rpc.turns_max
         self._now = node.now
 
@@ -296,6 +298,7 @@ class Incoming(Connection):
 
     def expire(self, now: float) -> int:
         """Interrupts turns and streams whose deadline has passed; returns how many."""
+        self._watch_reader(now)
         late = [turn for turn in self.running.values() if turn.deadline <= now and not turn.cancelled]
         late += [p.turn for p in self.streams.values() if p.turn.deadline <= now and not p.turn.cancelled]
         for turn in late:
@@ -304,7 +307,18 @@ class Incoming(Connection):
                 self.reply_error(turn, Timeout("the deadline passed in the queue", maybe_executed=False))
         return len(late)
 
-    # Flow control: who does not read its answers may not send more calls.
+    # Flow control: who does not read its answers may not send more calls, nor keep them here for ever.
+
+    def _watch_reader(self, now: float) -> None:
+        """Cuts off a peer that reads nothing of what waits for it (`transport.stall_timeout_s`)."""
+        if not self.paused or self.closed:
+            self._unread = 0
+            return
+        unread = self._transport.get_write_buffer_size()
+        if not self._unread or unread < self._unread:
+            self._unread, self._unread_since = unread, now
+        elif now - self._unread_since >= self._config.stall_timeout_s:
+            self.abort(f"cut off: it read nothing for {self._config.stall_timeout_s} s")
 
     def pause_writing(self) -> None:
         super().pause_writing()

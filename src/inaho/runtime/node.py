@@ -39,6 +39,7 @@ from inaho.runtime.cluster_context import ClusterContext
 from inaho.runtime.driver import Driver, decode_control
 from inaho.runtime.home import Home
 from inaho.runtime.kind import KindHost
+from inaho.runtime.operator_actor import OPERATOR_KEY, OperatorActor
 from inaho.runtime.outgoing import Outgoing
 from inaho.runtime.partition_bridge import PartitionBridge
 from inaho.runtime.peers import Peers
@@ -151,6 +152,7 @@ class Node:
             self.add_kind(kind)
         if not client:
             self.add_kind(PlacementActor.inaho_kind).install(PLACEMENT_KEY)
+            self.add_kind(OperatorActor.inaho_kind).install(OPERATOR_KEY)
 
     def add_kind(self, kind: GrainKind, *, hosted: bool = True) -> KindHost:
         """Makes a kind known here. Raises `InvalidConfig` when another class has its name."""
@@ -390,7 +392,10 @@ class Node:
         if not self.client:
             raise ProtocolViolation("a topology was pushed to a member")
         current = self.topology
-        if current is None or snapshot.version > current.version or not self._knows_any(current, peer):
+        if current is None or snapshot.version > current.version:
+            self.apply_topology(snapshot)
+        elif not self._knows_any(current, peer):
+            self.lookup = IdentityLookup(self.config.activation)  # versions have begun again
             self.apply_topology(snapshot)
 
     def _knows_any(self, topology: TopologySnapshot, peer: PeerInfo) -> bool:

@@ -7,12 +7,12 @@ go of it; its calls wait meanwhile in the activation's queue, so a rolling resta
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from inaho.core.activation.handoff import HandOff, LastOwner
 from inaho.errors import InahoError
 from inaho.runtime.placement_actor import PLACEMENT_KEY, ActivationRecord, PlacementActor
+from inaho.runtime.system_calls import ask_system_actor
 from inaho.types import MemberStatus
 
 if TYPE_CHECKING:
@@ -140,17 +140,8 @@ class PartitionBridge:
 
     async def _ask(self, owner: LastOwner, function: Any, *arguments: Any) -> Any:
         """Calls the placement actor of that very node."""
-        node = self._node
-        connection = await node.peers.connect(owner.authority, owner.node_id)
         method = PlacementActor.inaho_kind.methods[function.__name__]
-        future: asyncio.Future[Any] = node.loop.create_future()
-        now = node.loop.time()
-        correlation = connection.call(method, PLACEMENT_KEY, arguments, future, now + node.timeout_s, now)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            connection.cancel(correlation)
-            raise
+        return await ask_system_actor(self._node, owner.authority, owner.node_id, method, PLACEMENT_KEY, arguments)
 
     def check(self) -> None:
         """Asserts that no partition is both lost and waited for by its present owner."""

@@ -145,8 +145,8 @@ class Definition(msgspec.Struct, frozen=True, array_like=True):
     kind: Name
     method: Name
     signature: Signature
-    arity: Annotated[int, msgspec.Meta(ge=0, le=255)]
-    timeout_ms: Annotated[int, msgspec.Meta(ge=0)]
+    arity: int
+    timeout_ms: int
     streams: bool
 
 

@@ -3,6 +3,9 @@
 The time starts long and shrinks with each independent voice that confirms (Lifeguard, "LHA-suspicion"):
 `max(min_s, max_s - (max_s - min_s) * log(c + 1) / log(k + 1))` after `c` of `k` expected confirmations. One voice may
 be a broken link; so where two or more others exist, time alone carries no accusation: it takes a second voice.
+
+Who is dead cannot refute. When two voices have seen the process die, with its connection reset and its port refused,
+waiting only delays the repair, so a short time is enough.
 """
 
 from __future__ import annotations
@@ -42,7 +45,9 @@ class Suspicion(msgspec.Struct):
         since: when it began here, seconds.
         least_s, most_s, expected: of `suspicion_s`, as they were when it began.
         voices: distinct accusers, in order.
+        dead_s: how long it has once enough voices have seen its process die.
         evidence: confirmations from connections, which are no voices.
+        deaths: those of the voices that have seen the process die, in order.
         extended: whether it has been given time once more for want of voices.
     """
 
@@ -54,7 +59,9 @@ class Suspicion(msgspec.Struct):
     least_s: float
     most_s: float
     expected: int
+    dead_s: float
     voices: list[str] = msgspec.field(default_factory=list[str])
+    deaths: list[str] = msgspec.field(default_factory=list[str])
     evidence: int = 0
     extended: bool = False
 
@@ -63,6 +70,8 @@ class Suspicion(msgspec.Struct):
         """When it is carried or lapses."""
         confirmations = len(self.voices) - 1 + self.evidence
         wait_s = suspicion_s(confirmations, self.expected, self.least_s, self.most_s)
+        if len(self.deaths) >= min(2, self.expected + 1):
+            return self.since + min(wait_s, self.dead_s)
         return self.since + wait_s + (self.most_s if self.extended else 0.0)
 
     def as_accusations(self) -> tuple[Accusation, ...]:
@@ -101,7 +110,7 @@ class Suspicions:
             others: members beside the suspect and this node: how many further voices there can be.
 
         Returns:
-            Whether it is a voice that was not heard before.
+            Whether it is a voice that was not heard before, or one that now says that the process is dead.
         """
         known = self._open.get(accusation.authority)
         if known is None or known.node_id != accusation.node_id or known.incarnation < accusation.incarnation:
@@ -116,13 +125,17 @@ class Suspicions:
                 least_s,
                 most_s,
                 min(others, self._config.indirect_probes),
+                self._config.dead_after_s,
             )
-        if accusation.accuser in known.voices or len(known.voices) >= VOICES_MAX:
-            return False
-        known.voices.append(accusation.accuser)
-        if accusation.reason == "dead":
+        fresh = accusation.accuser not in known.voices and len(known.voices) < VOICES_MAX
+        if fresh:
+            known.voices.append(accusation.accuser)
+        if accusation.reason == "dead" and accusation.accuser in known.voices:
             known.reason = "dead"
-        return True
+            if accusation.accuser not in known.deaths:
+                known.deaths.append(accusation.accuser)
+                return True
+        return fresh
 
     def confirm(self, authority: str, reason: str) -> None:
         """Evidence that is no voice: a reset connection and a refused dial count once."""
@@ -152,4 +165,5 @@ class Suspicions:
         for suspicion in self._open.values():
             assert suspicion.voices
             assert len(set(suspicion.voices)) == len(suspicion.voices) <= VOICES_MAX
+            assert all(voice in suspicion.voices for voice in suspicion.deaths)
             assert suspicion.least_s <= suspicion.most_s

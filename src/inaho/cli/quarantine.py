@@ -1,0 +1,112 @@
+"""`inaho quarantine`: every member is asked what it has quarantined, or told to release it.
+
+Each member judges its peers for itself, so an answer is complete only when all have given theirs. A member that does
+not answer is named, and makes the command fail; what the others said is written all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output, describe_error
+from inaho.config import ClusterConfig
+from inaho.errors import InahoError
+from inaho.runtime.joining import connect
+from inaho.runtime.operator_actor import QuarantineRecord
+from inaho.types import Member
+
+__all__ = ["release_quarantined", "show_quarantined"]
+
+AnswerT = TypeVar("AnswerT")
+
+QUARANTINE_COLUMNS: Final = ("authority", "node id", "quarantined by", "left s", "reason")
+ASKED_AT_ONCE_MAX: Final = 32
+"""Members that are dialled at the same time."""
+
+
+async def show_quarantined(output: Output, settings: ClusterConfig) -> int:
+    """Writes what each member has quarantined.
+
+    Returns:
+        The exit code: failed, when a member did not answer.
+
+    Raises:
+        InahoError: as `connect`.
+    """
+    async with connect(config=settings) as cluster:
+        answers, silent = await _ask_all(cluster.members(), cluster.quarantine_at)
+    found = [(member, record) for member, records in answers for record in records]
+    if output.as_json:
+        described = [_describe(member, record) for member, record in found]
+        output.document({"cluster": settings.name, "quarantined": described, "silent": _described(silent)})
+    rows = [
+        (record.authority, record.node_id, member.authority, f"{record.left_s:.1f}", record.reason)
+        for member, record in sorted(found, key=lambda pair: (pair[1].authority, pair[0].authority))
+    ]
+    title = f"{len(rows)} quarantined by {len(answers)} members of {settings.name!r}"
+    output.table(title, QUARANTINE_COLUMNS, rows)
+    return _told(output, silent)
+
+
+async def release_quarantined(output: Output, settings: ClusterConfig, authority: str) -> int:
+    """Tells every member to end its quarantine of `authority`, and writes which of them had one.
+
+    Returns:
+        The exit code: failed, when no member had one or a member did not answer.
+
+    Raises:
+        InahoError: as `connect`.
+    """
+    async with connect(config=settings) as cluster:
+        answers, silent = await _ask_all(cluster.members(), lambda member: cluster.release_at(member, authority))
+    released = [member.authority for member, had_one in answers if had_one]
+    if output.as_json:
+        output.document({"authority": authority, "released_by": released, "silent": _described(silent)})
+    if released:
+        output.text(f"{authority} was released by {', '.join(released)}")
+    else:
+        output.note(f"{authority} is quarantined by none of the {len(answers)} members that answered")
+    code = _told(output, silent)
+    return code if released else EXIT_FAILED
+
+
+async def _ask_all(
+    members: tuple[Member, ...], ask: Callable[[Member], Coroutine[Any, Any, AnswerT]]
+) -> tuple[list[tuple[Member, AnswerT]], list[tuple[Member, InahoError]]]:
+    """The answers, and the members that gave none with the reason; both in the order of the members."""
+    places = asyncio.Semaphore(ASKED_AT_ONCE_MAX)
+
+    async def one(member: Member) -> AnswerT | InahoError:
+        async with places:
+            try:
+                return await ask(member)
+            except InahoError as error:
+                return error
+
+    results = await asyncio.gather(*(one(member) for member in members))
+    answers: list[tuple[Member, AnswerT]] = []
+    silent: list[tuple[Member, InahoError]] = []
+    for member, result in zip(members, results, strict=True):
+        if isinstance(result, InahoError):
+            silent.append((member, result))
+        else:
+            answers.append((member, result))
+    return answers, silent
+
+
+def _describe(member: Member, record: QuarantineRecord) -> dict[str, Any]:
+    return {"by": member.authority, **msgspec.structs.asdict(record)}
+
+
+def _described(silent: list[tuple[Member, InahoError]]) -> list[dict[str, Any]]:
+    return [{"member": member.authority, "error": describe_error(error)} for member, error in silent]
+
+
+def _told(output: Output, silent: list[tuple[Member, InahoError]]) -> int:
+    for member, error in silent:
+        output.note(f"{member.authority} did not answer [{error.code}]: {error}")
+    return EXIT_FAILED if silent else EXIT_OK

@@ -1,0 +1,50 @@
+"""`inaho quarantine` as an operator runs it, against a real process that has quarantined a peer."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from network_attacker import Attacker
+from test_cli_cluster import COMMAND, SECRET, WAIT_S, environment, node
+
+IMPOSTOR = "127.0.0.1:1"
+NAME = "quarantines"
+
+
+def quarantine(*arguments: str) -> tuple[int, Any, str]:
+    """Exit code, the JSON document on standard output, and standard error."""
+    done = subprocess.run(
+        [*COMMAND, "quarantine", *arguments, "--json"],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    return done.returncode, msgspec.json.decode(done.stdout), done.stderr.decode()
+
+
+async def test_it_is_listed_and_released(tmp_path: Path):
+    options = ("--secret", SECRET, "--name", NAME)
+    with node(tmp_path, "--storage", "memory", *options) as one:
+        client = ("--seeds", one.authority, *options)
+        attacker = await Attacker.authenticated(
+            one.authority, role="member", own=IMPOSTOR, cluster=NAME, secret=SECRET, node_id="b" * 16
+        )
+        attacker.send(b"GET / HTTP/1.1\r\n\r\n")
+        await attacker.goodbye()
+        code, answer, _ = quarantine("list", *client)
+        assert (code, answer["silent"]) == (0, [])
+        [entry] = answer["quarantined"]
+        assert (entry["by"], entry["authority"], entry["node_id"]) == (one.authority, IMPOSTOR, "b" * 16)
+        assert "protocol_violation" in entry["reason"]
+        code, answer, _ = quarantine("release", IMPOSTOR, *client)
+        assert (code, answer["released_by"]) == (0, [one.authority])
+        code, answer, _ = quarantine("list", *client)
+        assert (code, answer["quarantined"]) == (0, [])
+        code, answer, told = quarantine("release", IMPOSTOR, *client)
+        assert (code, answer["released_by"]) == (1, [])
+        assert f"{IMPOSTOR} is quarantined by none of the 1 members" in told
