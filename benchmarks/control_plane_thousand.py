@@ -47,9 +47,7 @@ def until(simulation: ControlSimulation, done: Callable[[], bool], limit_s: floa
 def measure(nodes: int) -> Figures:
     """Forms a cluster, lets it rest for a minute, lets one node join and kills another."""
     figures = Figures(nodes)
-    simulation = ControlSimulation(
-        1, network=Network(loss=LOSS), check_every=0, keep_history=False, measure_bytes=True
-    )
+    simulation = ControlSimulation(1, network=Network(loss=LOSS), check_every=0, keep_history=False, measure_bytes=True)
     started = time.perf_counter()
     simulation.start_many(nodes, seed_count=3)
     figures.formation_s = until(simulation, simulation.converged, 60.0)
@@ -78,7 +76,9 @@ def measure(nodes: int) -> Figures:
 
 def main(sizes: list[int]) -> None:
     """Prints a row per size as it is measured."""
-    print("| nodes | formed, s | wall, s | one joins, s | crash known, s | removed, s | quiet: messages | bytes |", end="")
+    print(
+        "| nodes | formed, s | wall, s | one joins, s | crash known, s | removed, s | quiet: messages | bytes |", end=""
+    )
     print(" a quiet minute, wall s |")
     print("|---:|" + "---:|" * 8)
     for nodes in sizes:

@@ -1,7 +1,8 @@
 """What everyone may know: identities, members, topologies.
 
 All are frozen `msgspec.Struct`s: they cross the wire, enter tables and are compared by value. Nothing here decides
-anything; the machines in `core` do.
+anything; the machines in `core` do. Those that exist by the hundred thousand are kept from the garbage collector
+(`gc=False`): they hold text only and cannot be part of a circle.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class TopologySnapshot(msgspec.Struct, frozen=True):
     blocked: tuple[str, ...] = ()
 
 
-class ClusterIdentity(msgspec.Struct, frozen=True, order=True):
+class ClusterIdentity(msgspec.Struct, frozen=True, order=True, gc=False):
     """Name of a virtual actor: the kind and the key within it. `str()` gives `Kind/key`."""
 
     kind: str
@@ -83,7 +84,7 @@ class ClusterIdentity(msgspec.Struct, frozen=True, order=True):
         return f"{self.kind}/{self.key}"
 
 
-class Pid(msgspec.Struct, frozen=True):
+class Pid(msgspec.Struct, frozen=True, gc=False):
     """Where an activation or actor is reached: the node (bound to its boot) and the identity on it."""
 
     authority: str

@@ -1,4 +1,4 @@
-"""A hundred control planes in one process: they converge, and what each of them sends does not grow with their number."""
+"""A hundred control planes in one process: they converge, and what each sends does not grow with their number."""
 
 from __future__ import annotations
 

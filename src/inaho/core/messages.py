@@ -44,6 +44,8 @@ __all__ = [
 SEQUENCE_MAX: Final = 65_536
 VOICES_MAX: Final = 8
 TEXT_MAX: Final = 1_024
+VERSION_MAX: Final = 2**40
+"""No origin makes more statements than that. Versions of tables are sums of them, and must fit into 63 bits."""
 
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -260,7 +262,7 @@ ControlMessage = (
 
 
 def within_bounds(message: ControlMessage, sequence_max: int) -> str:
-    """Says which sequence of `message` is longer than `sequence_max`; empty when none is."""
+    """Says what in `message` cannot be: a sequence longer than `sequence_max`, a range or version out of all bounds."""
     match message:
         case Probe() | ProbeAck():
             return _oversized_news(message.news, sequence_max)
@@ -285,7 +287,11 @@ def _oversized(name: str, items: tuple[object, ...], sequence_max: int) -> str:
 
 
 def _oversized_news(news: News, sequence_max: int) -> str:
-    entries = sum(len(delta.entries) for delta in news.deltas)
+    entries = 0
+    for delta in news.deltas:
+        entries += len(delta.entries)
+        if not delta.from_version <= delta.to_version <= VERSION_MAX:
+            return f"a delta of {delta.origin} goes from {delta.from_version} to {delta.to_version}"
     if entries > sequence_max:
         return f"deltas have {entries} entries, more than {sequence_max}"
     return (
@@ -296,6 +302,9 @@ def _oversized_news(news: News, sequence_max: int) -> str:
 
 
 def _oversized_table(table: TableSnapshot, sequence_max: int) -> str:
+    for line in table.versions:
+        if line.version > VERSION_MAX:
+            return f"{line.origin} cannot have made {line.version} statements"
     return (
         _oversized("versions", table.versions, sequence_max)
         or _oversized("entries", table.entries, sequence_max)

@@ -57,6 +57,21 @@ class ClusterContext:
             return None
         return connection
 
+    def connection_to_owner(self, kind: str, key: str) -> Outgoing | None:
+        """The open connection to the owner; None when there is none, or this node is the owner, or nobody is."""
+        try:
+            owner = self._node.lookup.owner(kind, key)
+        except InahoError:
+            return None  # `request` meets it again, and says so
+        connection = self._connections.get(owner.authority)
+        return connection if connection is not None and connection.peer.node_id == owner.node_id else None
+
+    def learn(self, connection: Outgoing, kind: str, key: str) -> None:
+        """The identity answered on this connection: the PidCache knows where it is from now on."""
+        pid = Pid(connection.peer.authority, connection.peer.node_id, ClusterIdentity(kind, key))
+        for event in self._pids.put(pid, self._node.now):
+            self._node.publish(event)
+
     def deadline(self, reference: Reference, method: GrainMethod, scope: Scope | Turn | None) -> float:
         """When the call fails: its own time-out, or what it inherits if that is sooner."""
         node = self._node
@@ -141,9 +156,7 @@ class ClusterContext:
             connection = await self._reach(host.name, key, deadline)
             if connection is not None:
                 result = await self._call(connection, method, key, arguments, scope, deadline)
-                pid = Pid(connection.peer.authority, connection.peer.node_id, ClusterIdentity(host.name, key))
-                for event in self._pids.put(pid, self._node.now):
-                    self._node.publish(event)
+                self.learn(connection, host.name, key)
                 return result
             grain = host.activations.get(key)
             if grain is None:

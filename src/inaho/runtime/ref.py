@@ -143,6 +143,9 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
     host.calls += 1
     try:
         connection = context.connection_for(host.name, key)
+        known = connection is not None
+        if connection is None:
+            connection = context.connection_to_owner(host.name, key)
         if connection is None or scope is not None or connection.paused or reference._inaho_timeout_s:
             result = await context.request(reference, method, arguments, scope)
         else:
@@ -157,6 +160,9 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
                 raise
             except InahoError as error:
                 result = await context.retry(reference, method, arguments, scope, error, deadline)
+            else:
+                if not known:
+                    context.learn(connection, host.name, key)
     except BaseException:
         host.failures += 1
         raise

@@ -2,7 +2,8 @@
 
 While tables agree a mark is all that is exchanged; a difference leads to digests. Lost authorities (seeds that are no
 members, members that were removed without leaving) are called too, because after a partition nobody else would: each
-side has removed the other and probes it no more. Those calls begin fast and back off to the same slow pace.
+side has removed the other and probes it no more. Those calls begin fast and back off to the same slow pace; they go
+round, `fanout` at a time, because most of the lost are dead for good and chance would miss the one that is not.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ __all__ = ["AntiEntropy", "Calls"]
 
 
 class Calls(msgspec.Struct, frozen=True):
-    """Authorities to send a mark to now; empty for none."""
+    """Authorities to send a mark to now: a member, empty for none, and some that are lost."""
 
     peer: str = ""
-    lost: str = ""
+    lost: tuple[str, ...] = ()
 
 
 class AntiEntropy:
     """Schedule of one node.
 
     Args:
-        config: `anti_entropy_s` and `interval_s`.
+        config: `anti_entropy_s`, `interval_s` and `fanout`.
         random: spreads the nodes over the period and picks peers.
     """
 
@@ -38,6 +39,8 @@ class AntiEntropy:
         self._peer_at: float | None = None
         self._lost_at: float | None = None
         self._lost_pause_s = config.interval_s
+        # Where the round over the lost goes on.
+        self._lost_turn = 0
 
     def start(self, now: float) -> None:
         """This node is a member now."""
@@ -61,7 +64,7 @@ class AntiEntropy:
             peers: other members.
             lost: authorities that may be another part of the cluster.
         """
-        peer = stray = ""
+        peer, called = "", list[str]()
         if lost and self._lost_at is None:
             # A seed that left in order: it may come back, and found a cluster of its own for want of anybody who calls.
             self.seek(now)
@@ -71,8 +74,10 @@ class AntiEntropy:
         if self._lost_at is not None and now >= self._lost_at:
             self._lost_pause_s = min(2 * self._lost_pause_s, self._config.anti_entropy_s)
             self._lost_at = now + self._lost_pause_s * (0.75 + 0.5 * self._random.random()) if lost else None
-            stray = self._random.sample(lost, 1)[0] if lost else ""
-        return Calls(peer, stray)
+            for _ in range(min(self._config.fanout, len(lost))):
+                self._lost_turn = (self._lost_turn + 1) % len(lost)
+                called.append(lost[self._lost_turn])
+        return Calls(peer, tuple(called))
 
     def next_deadline(self) -> float | None:
         """When the next call is due."""

@@ -26,7 +26,7 @@ from inaho.core.membership.incarnation import GENERATION_MAX, REFUTATIONS_TOLD_M
 from inaho.core.membership.member import advance, is_live
 from inaho.core.membership.precedence import stronger
 from inaho.core.membership.tombstones import Tombstones
-from inaho.core.messages import BlockNotice, Entry, MembershipDelta, TableSnapshot
+from inaho.core.messages import SEQUENCE_MAX, VERSION_MAX, BlockNotice, Entry, MembershipDelta, TableSnapshot
 from inaho.errors import IllegalTransition
 from inaho.types import Member, MemberStatus
 
@@ -236,8 +236,12 @@ class MembershipTable:
         return applied
 
     def adopt_version(self, version: int) -> None:
-        """Raises `version` to that of a peer with an equal table, whose forgotten origins counted for more."""
-        self._base += max(0, version - self.version)
+        """Raises `version` to that of a peer with an equal table, whose forgotten origins counted for more.
+
+        One beyond what origins can add up to is a lie, and would leave no room for the truth.
+        """
+        if version <= VERSION_MAX * SEQUENCE_MAX:
+            self._base += max(0, version - self.version)
 
     def continue_from(self, covered: int, version: int) -> None:
         """Carries this node's own numbering and version over into a fresh table, when it joins again."""

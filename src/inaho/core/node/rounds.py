@@ -93,7 +93,7 @@ class Rounds:
         if late_s is not None:
             self._outbox.publish(ConvergenceDelayed(elapsed_s=late_s, behind=view.engine.behind))
         calls = self._anti_entropy.poll(now, peers, self._lost_authorities(now))
-        for authority in (calls.peer, calls.lost):
+        for authority in (calls.peer, *calls.lost):
             if authority:
                 self._outbox.send(authority, Gossip(view.mark()))
 

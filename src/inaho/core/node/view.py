@@ -39,6 +39,8 @@ from inaho.types import Member, MemberStatus
 __all__ = ["ClusterView"]
 
 NO_NEWS: Final = News()
+REFUSALS_TOLD_MAX: Final = 8
+"""Of one message; a table of inventions makes thousands, and the first ones tell as much."""
 
 _EVENTS: Final[dict[MemberStatus, type[MemberEvent]]] = {
     MemberStatus.JOINING: MemberJoining,
@@ -193,7 +195,7 @@ class ClusterView:
             self.engine.news_of(now, origin, from_version)
         for change in applied.changes:
             self._consider(now, change)
-        for refusal in applied.refused:
+        for refusal in applied.refused[:REFUSALS_TOLD_MAX]:
             entry = refusal.entry
             self.outbox.publish(
                 StatementRefused(authority=entry.member.authority, origin=entry.origin, reason=refusal.reason)

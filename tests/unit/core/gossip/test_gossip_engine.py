@@ -158,6 +158,20 @@ def test_anti_entropy_is_slow_and_calls_the_lost_fast_at_first() -> None:
     assert schedule.poll(200.0, (), ()) == Calls()
 
 
+def test_all_who_are_lost_are_called_in_turn() -> None:
+    schedule = AntiEntropy(CONFIG, random.Random(1))
+    schedule.start(0.0)
+    lost = tuple("abcdefgh")
+    called: list[str] = []
+    for _ in range(3):
+        now = schedule.next_deadline() or 0.0
+        schedule.poll(now, (), ())
+        schedule.seek(now)
+        called += schedule.poll(schedule.next_deadline() or 0.0, (), lost).lost
+    assert len(called) == 9
+    assert sorted(called[:8]) == list(lost)
+
+
 def test_messages_travel_as_arrays_with_a_tag() -> None:
     mark = Mark(1, 2, 3)
     messages: list[ControlMessage] = [

@@ -1,0 +1,162 @@
+"""What a member that lies or errs can do to a control plane: tables stay bounded, and nobody goes on one voice."""
+
+from __future__ import annotations
+
+import pytest
+
+from inaho.config import ClusterConfig
+from inaho.core.effects import CloseConnection, Effect
+from inaho.core.inputs import Received
+from inaho.core.membership.incarnation import first_of, refuting
+from inaho.core.messages import (
+    VERSION_MAX,
+    Accusation,
+    ControlMessage,
+    Digest,
+    Entry,
+    FullTable,
+    Gossip,
+    JoinAccepted,
+    Mark,
+    MembershipDelta,
+    News,
+    OriginVersion,
+    TableSnapshot,
+)
+from inaho.events import MemberRemoved, MemberUnreachable, SelfRemoved, StatementRefused
+from inaho.testing.control_simulation import ControlSimulation
+from inaho.types import Member, MemberStatus
+
+
+class Cluster:
+    """Five nodes, of which the second lies to the first."""
+
+    def __init__(self, members_max: int = 4096) -> None:
+        config = ClusterConfig()
+        membership = config.membership.replace(members_max=members_max, tombstones_max=members_max)
+        self.simulation = ControlSimulation(3, config.replace(membership=membership))
+        self.simulation.start_many(5)
+        assert self.simulation.run_until(self.simulation.converged, 5.0)
+        self.simulation.run(2.0)
+        self.victim, self.liar = self.simulation.authority(0), self.simulation.authority(1)
+        self.node = self.simulation.nodes[self.victim]
+        self.liar_id = self.simulation.nodes[self.liar].member.node_id
+
+    def mark(self) -> Mark:
+        node = self.simulation.nodes[self.liar]
+        return Mark(node.member.incarnation, node.table.version, node.table.content_hash())
+
+    def tell(self, message: ControlMessage) -> list[Effect]:
+        return self.simulation.give(self.victim, Received(self.liar, self.liar_id, message))
+
+    def push(self, *deltas: MembershipDelta, accusations: tuple[Accusation, ...] = ()) -> list[Effect]:
+        return self.tell(Gossip(self.mark(), News(deltas, accusations)))
+
+    def unharmed(self) -> None:
+        """After a while all five are still there, and nobody had to come back."""
+        self.simulation.run(20.0)
+        assert self.simulation.converged()
+        assert not self.simulation.effects(MemberRemoved)
+        assert not self.simulation.effects(SelfRemoved)
+        self.node.check()
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+def invented(count: int, origin: str) -> tuple[Entry, ...]:
+    return tuple(
+        Entry(origin, index + 1, Member(f"10.9.{index}:1", f"{index:016x}", first_of(1), MemberStatus.JOINING))
+        for index in range(count)
+    )
+
+
+def test_an_accusation_of_everybody_by_one_removes_nobody(cluster: Cluster) -> None:
+    others = [node.member for authority, node in cluster.simulation.nodes.items() if authority != cluster.liar]
+    for _ in range(5):
+        cluster.push(
+            accusations=tuple(
+                Accusation(member.authority, member.node_id, member.incarnation, cluster.liar_id, "dead")
+                for member in others
+            )
+        )
+        cluster.simulation.run(1.0)
+    assert not cluster.simulation.effects(MemberUnreachable)
+    cluster.unharmed()
+
+
+@pytest.mark.parametrize("range_of", [(5, 3), (0, VERSION_MAX + 1), (VERSION_MAX + 1, VERSION_MAX + 2)])
+def test_impossible_ranges_close_the_connection(cluster: Cluster, range_of: tuple[int, int]) -> None:
+    version = cluster.node.table.version
+    effects = cluster.push(MembershipDelta(cluster.liar_id, *range_of))
+    assert any(isinstance(effect, CloseConnection) and effect.authority == cluster.liar for effect in effects)
+    assert cluster.node.table.version == version
+    cluster.unharmed()
+
+
+def test_statements_outside_of_their_range_or_of_another_origin_are_passed_over(cluster: Cluster) -> None:
+    before = cluster.node.table.content_hash()
+    covered = cluster.node.table.covered(cluster.liar_id)
+    stray = Member("10.9.0.0:1", "f" * 16, first_of(1), MemberStatus.JOINING)
+    entries = (Entry(cluster.liar_id, covered + 9, stray), Entry("0" * 16, covered + 1, stray))
+    cluster.push(MembershipDelta(cluster.liar_id, covered, covered + 1, entries))
+    assert cluster.node.table.content_hash() == before
+    assert cluster.node.table.get(stray.authority) is None
+
+
+def test_a_version_from_the_future_is_asked_for_and_not_believed(cluster: Cluster) -> None:
+    covered = cluster.node.table.covered(cluster.liar_id)
+    effects = cluster.push(MembershipDelta(cluster.liar_id, covered + 1000, covered + 1001))
+    wants = [want for effect in effects for want in getattr(getattr(effect, "message", None), "wants", ())]
+    assert OriginVersion(cluster.liar_id, covered) in wants
+    assert cluster.node.table.covered(cluster.liar_id) == covered
+    cluster.unharmed()
+
+
+def test_a_table_version_that_leaves_no_room_is_not_adopted(cluster: Cluster) -> None:
+    absurd = Mark(cluster.mark().incarnation, 2**63 - 1, cluster.node.table.content_hash())
+    lines = tuple(OriginVersion(o, v) for o, v in sorted(cluster.node.table.digest(cluster.simulation.now).items()))
+    cluster.tell(Digest(absurd, lines))
+    assert cluster.node.table.version < 2**40
+    cluster.unharmed()
+
+
+def test_incarnations_beyond_the_bound_are_refused_and_reported(cluster: Cluster) -> None:
+    subject = cluster.simulation.nodes[cluster.simulation.authority(4)].member
+    covered = cluster.node.table.covered(cluster.liar_id)
+    for incarnation in (first_of(5000), refuting(subject.incarnation)):
+        far = Member(subject.authority, subject.node_id, incarnation, MemberStatus.UP)
+        entry = Entry(cluster.liar_id, covered + 1, far)
+        cluster.push(MembershipDelta(cluster.liar_id, covered, covered + 1, (entry,)))
+    refused = [effect.event for _, _, effect in cluster.simulation.effects(StatementRefused)]  # type: ignore[union-attr]
+    assert [event.origin for event in refused] == [cluster.liar_id] * 2
+    assert cluster.node.table.get(subject.authority) == subject
+
+
+def test_a_hundred_thousand_invented_members_close_the_connection(cluster: Cluster) -> None:
+    entries = invented(100_000, cluster.liar_id)
+    effects = cluster.push(MembershipDelta(cluster.liar_id, 0, 100_000, entries))
+    assert any(isinstance(effect, CloseConnection) for effect in effects)
+    snapshot = TableSnapshot(1, (OriginVersion(cluster.liar_id, 100_000),), entries)
+    effects = cluster.tell(FullTable(cluster.mark(), snapshot, reply=False))
+    assert any(isinstance(effect, CloseConnection) for effect in effects)
+    assert len(cluster.node.table) == 5
+    cluster.unharmed()
+
+
+def test_a_table_of_as_many_inventions_as_are_allowed_stays_bounded() -> None:
+    cluster = Cluster(members_max=40)
+    snapshot = TableSnapshot(1, (OriginVersion("e" * 16, 80),), invented(80, "e" * 16))
+    effects = cluster.tell(FullTable(cluster.mark(), snapshot, reply=False))
+    assert len(cluster.node.table) == 40
+    assert 0 < sum(isinstance(getattr(effect, "event", None), StatementRefused) for effect in effects) <= 8
+    cluster.node.check()
+
+
+def test_an_admission_that_was_not_asked_for_changes_nothing(cluster: Cluster) -> None:
+    before = cluster.node.table.version, cluster.node.table.content_hash()
+    foreign = TableSnapshot(9, (OriginVersion("e" * 16, 3),), invented(3, "e" * 16))
+    assert not cluster.tell(JoinAccepted(cluster.node.member, foreign))
+    assert before == (cluster.node.table.version, cluster.node.table.content_hash())
