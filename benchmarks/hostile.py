@@ -308,7 +308,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="shorter runs")
     parser.add_argument("--frames", type=int, help="mutated frames; 10,000,000, or 50,000 when quick")
     parser.add_argument("--calls", type=int, help="calls of the one grain; 1,000,000, or 50,000 when quick")
-    parser.add_argument("--window", type=int, default=4096, help="calls of the flood under way at once")
+    parser.add_argument("--window", type=int, default=1280, help="calls of the flood under way at once")
     parser.add_argument("--rate", type=float, default=2_000.0, help="calls per second of the paced flood")
     parser.add_argument("--seconds", type=float, help="length of one measurement; 10, or 2 when quick")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")

@@ -18,6 +18,7 @@ encode = msgspec.msgpack.encode
 NAME = "inaho"
 RECEIVE_BUFFER_BYTES = 4096
 CONNECT_AT_ONCE = 64
+BATCH = 4096
 
 
 def handshake_of(secret: str, role: Literal["client", "member"] = "client", own: str = "") -> Handshake:
@@ -78,11 +79,11 @@ class SlowReader:
         loop = asyncio.get_running_loop()
         number = 0
         while True:
-            calls = [
+            calls = [  # as many as the member may read at once
                 frame(CALL, encode((f"bulk-{number + i & 7}", self._answer_bytes)), method=1, correlation=number + i)
-                for i in range(64)
+                for i in range(BATCH)
             ]
-            number += 64
+            number += BATCH
             await loop.sock_sendall(self._sock, b"".join(calls))
             self.sent = number
 

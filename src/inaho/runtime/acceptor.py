@@ -96,7 +96,7 @@ class Acceptor:
             self._node.associations.violated(peer, connection.violation)
         self._node.publish(ConnectionClosed(authority=peer.authority, node_id=peer.node_id, reason=reason))
         if peer.role == "member":
-            self._node.peer_gone(peer.authority, peer.node_id, reason)
+            self._node.evidence.peer_gone(peer.authority, peer.node_id, reason)
 
     def expire(self, now: float) -> None:
         """Interrupts what has passed its deadline."""

@@ -103,7 +103,10 @@ class Cluster:
         reference: G = make_reference(host, key, timeout_s=timeout, retry=retry)
         return reference
 
-    async def call(self, kind: str, key: str, method: str, *arguments: Any, timeout: float | None = None) -> Any:
+    # The time-out travels with the call, which `asyncio.timeout` does not.
+    async def call(  # noqa: ASYNC109
+        self, kind: str, key: str, method: str, *arguments: Any, timeout: float | None = None
+    ) -> Any:
         """Calls a method by names, for tools that do not have the class. Arguments are positional and plain data.
 
         Raises:

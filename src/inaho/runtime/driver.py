@@ -106,7 +106,7 @@ class Driver:
             case StopActivations():
                 node.stop_activations(effect.reason)
             case CloseConnection():
-                node.close_connection(effect.authority, effect.reason)
+                node.evidence.close_connection(effect.authority, effect.reason)
 
     def _seed_failures(self) -> str:
         """What is wrong with each seed that could not be dialled, for the person who listed them."""

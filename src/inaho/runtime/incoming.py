@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import FrameTooLarge, InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
 from inaho.runtime.connection import FLUSH_PARTS, Connection
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from inaho.wire.handshake import PeerInfo
 
 __all__ = ["Incoming"]
+
+SLICE_BYTES: Final = 32 << 10
+"""An answer of more bytes leaves at once, so that what a peer does not read is noticed in time."""
 
 _decode_definition = decoder(Definition)
 _decode_key = decoder(list[Any])
@@ -90,6 +93,9 @@ class Incoming(Connection):
         self._unread = 0
         self._unread_since = 0.0
         self._turns_max = node.config.rpc.turns_max
+        self._write_max = config.write_high_bytes
+        self._stopped = False
+        """The batch being handled goes no further: the peer does not read its answers."""
         self._now = node.now
 
     def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
@@ -118,7 +124,7 @@ class Incoming(Connection):
                 raise ProtocolViolation(f"frame type {kind} on a connection that takes no messages")
             self.mail.on_frame(kind, correlation, body)
         elif kind == CONTROL:
-            self._node.control_received(self.peer, body)
+            self._node.evidence.control_received(self.peer, body)
         elif kind == CANCEL:
             self._cancel(correlation)
         elif kind == CREDIT:
@@ -136,12 +142,19 @@ class Incoming(Connection):
         self._now = self._loop.time()
         self._corked = True
         super().data_received(data)
+        if self._corked:  # it was only a part of a frame; answers of earlier calls must not wait for the rest
+            self._corked = False
+            self.flush()
 
     def on_batch(self) -> None:
         if self.mail is not None:
             self.mail.batch_ended()
         self._corked = False
         self.flush()
+        if self._stopped:
+            self.paused = self._stopped = False
+            if self._rest:  # goes on unless the transport has paused us by then
+                self._loop.call_soon(self.data_received, b"")
 
     def _turn(self, defined: Defined, flags: int, correlation: int, body: memoryview) -> Turn:
         deadline = self._now + defined.timeout_s
@@ -244,8 +257,17 @@ class Incoming(Connection):
             self._loop.call_soon(self.flush)
         out.append(HEADER.pack(length, REPLY, 0, turn.number, turn.correlation))
         out.append(body)
-        if len(out) >= FLUSH_PARTS:
-            self.flush()
+        if len(out) >= FLUSH_PARTS or length > SLICE_BYTES:
+            self._flush_slice()
+
+    def _flush_slice(self) -> None:
+        """Writes what has been answered so far; a batch stops here when the peer does not read its answers.
+
+        A transport may say so only when the loop turns, which is after the whole batch: thousands of answers too late.
+        """
+        self.flush()
+        if self._corked and not self.paused and self._transport.get_write_buffer_size() > self._write_max:
+            self.paused = self._stopped = True
 
     def reply_error(self, turn: Turn, error: BaseException) -> None:
         """Sends a failure, whatever it is."""
@@ -265,6 +287,8 @@ class Incoming(Connection):
 
     def _send_error(self, correlation: int, body: bytes) -> None:
         self.send(HEADER.pack(HEADER_REST + len(body), ERROR, 0, 0, correlation), body)
+        if len(self._out) >= FLUSH_PARTS:
+            self._flush_slice()
 
     def push_topology(self, snapshot: TopologySnapshot) -> None:
         """Tells a client the newest topology; one that does not read gets only the last, when it reads again."""
@@ -322,6 +346,7 @@ class Incoming(Connection):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._stopped = False
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:

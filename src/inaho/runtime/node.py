@@ -14,14 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.identity.pid_cache import PidCache
 from inaho.core.inputs import (
-    AuthorityAnswered,
-    Connected,
-    DialFailed,
-    Disconnected,
     Drained,
     LeaveRequested,
     LoopLag,
-    Received,
     Start,
 )
 from inaho.core.node import ControlNode
@@ -36,11 +31,11 @@ from inaho.events import Event, SerializationFailure, TopologyChanged
 from inaho.runtime.acceptor import Acceptor
 from inaho.runtime.associations import Associations
 from inaho.runtime.cluster_context import ClusterContext
-from inaho.runtime.driver import Driver, decode_control
+from inaho.runtime.driver import Driver
+from inaho.runtime.evidence import Evidence
 from inaho.runtime.home import Home
 from inaho.runtime.kind import KindHost
 from inaho.runtime.operator_actor import OPERATOR_KEY, OperatorActor
-from inaho.runtime.outgoing import Outgoing
 from inaho.runtime.partition_bridge import PartitionBridge
 from inaho.runtime.peers import Peers
 from inaho.runtime.placement_actor import PLACEMENT_KEY, PlacementActor
@@ -141,6 +136,7 @@ class Node:
         self._storage = storage
         self._storage_opening: asyncio.Task[None] | None = None
         self.acceptor = Acceptor(self)
+        self.evidence = Evidence(self)
         self._home: Home | None = None
         self._drained: asyncio.Future[None] | None = None
         self._ticker: asyncio.TimerHandle | None = None
@@ -305,58 +301,6 @@ class Node:
             bytes_max=self.config.transport.handshake_bytes_max,
         )
         return Handshake(role, local, self.entropy.token(NONCE_BYTES))
-
-    def peer_connected(self, authority: str, node_id: str) -> None:
-        """A dial came through."""
-        if self.driver is not None:
-            self.driver.feed(AuthorityAnswered(authority, node_id))
-            self.driver.feed(Connected(authority, node_id))
-
-    def outgoing_closed(self, authority: str, connection: Outgoing, error: InahoError) -> None:
-        """A dialled connection is gone."""
-        self.peer_gone(authority, connection.peer.node_id, connection.closed)
-        if connection.closed == "reset":
-            self.peers.dial_in_background(authority)  # refused now is evidence that the process is gone
-
-    def peer_gone(self, authority: str, node_id: str, reason: str) -> None:
-        if self.driver is None or self.closing:
-            return
-        if authority not in self.peers.connections:
-            self.driver.feed(Disconnected(authority, node_id, "reset" if reason == "reset" else "closed"))
-
-    def dial_failed(self, authority: str, reason: str) -> None:
-        """A dial failed: `refused`, `timeout`, `handshake` or `other`."""
-        if self.driver is not None:
-            self.driver.feed(DialFailed(authority, reason))
-
-    def handshake_refused(self, authority: str, error: InahoError) -> None:
-        """A peer that we dialled refuses us. Before the join is through, a seed's word is final."""
-        driver = self.driver
-        if driver is None:
-            return
-        driver.feed(DialFailed(authority, "handshake"))
-        if authority in self.config.seeds and error.code in (
-            "authentication_failed",
-            "wrong_cluster",
-            "version_mismatch",
-        ):
-            if not driver.joined.done():
-                driver.joined.set_exception(error)
-
-    def close_connection(self, authority: str, reason: str) -> None:
-        """The control plane wants no connection with that peer."""
-        self.associations.discredited(authority, reason)
-        error = ProtocolViolation(reason, authority=authority)
-        outgoing = self.peers.connections.get(authority)
-        if outgoing is not None:
-            outgoing.close(error)
-        self.acceptor.close_peer(authority, error)
-
-    def control_received(self, peer: PeerInfo, body: memoryview) -> None:
-        """A control message has come; only members may send them."""
-        if peer.role != "member" or self.driver is None:
-            raise ProtocolViolation("a control message from a client", authority=peer.authority)
-        self.driver.feed(Received(peer.authority, peer.node_id, decode_control(body)))
 
     # Topology and ownership.
 

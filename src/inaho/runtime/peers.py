@@ -156,7 +156,7 @@ class Peers:
                     del self.connections[authority]
                 return
             self._node.publish(ConnectionOpened(authority=authority, node_id=connection.peer.node_id))
-            self._node.peer_connected(authority, connection.peer.node_id)
+            self._node.evidence.peer_connected(authority, connection.peer.node_id)
             for body in waiting:
                 connection.send_control(body)
             return
@@ -172,12 +172,12 @@ class Peers:
         if not self._node.closing:
             self._node.associations.failed(authority, error)
         if isinstance(error, DialFailed):
-            self._node.dial_failed(authority, error.cause_kind)
+            self._node.evidence.dial_failed(authority, error.cause_kind)
         elif isinstance(error, WrongIncarnation):
-            self._node.dial_failed(authority, "handshake")
+            self._node.evidence.dial_failed(authority, "handshake")
         elif not isinstance(error, ShuttingDown | Quarantined):
             self._node.publish(ConnectionRefused(authority=authority, code=error.code, reason=error.reason))
-            self._node.handshake_refused(authority, error)
+            self._node.evidence.handshake_refused(authority, error)
 
     def _ends(self, connection: Outgoing) -> None:
         """One side has said goodbye: what is sent from now on would not be read."""
@@ -194,7 +194,7 @@ class Peers:
         if authority is not None:
             if connection.violation:
                 self._node.associations.violated(connection.peer, connection.violation)
-            self._node.outgoing_closed(authority, connection, error)
+            self._node.evidence.outgoing_closed(authority, connection, error)
             self._node.publish(
                 ConnectionClosed(authority=authority, node_id=connection.peer.node_id, reason=connection.closed)
             )
