@@ -103,9 +103,13 @@ class Cluster:
         reference: G = make_reference(host, key, timeout_s=timeout, retry=retry)
         return reference
 
-    # The time-out travels with the call, which `asyncio.timeout` does not.
-    async def call(  # noqa: ASYNC109
-        self, kind: str, key: str, method: str, *arguments: Any, timeout: float | None = None
+    async def call(
+        self,
+        kind: str,
+        key: str,
+        method: str,
+        *arguments: Any,
+        timeout: float | None = None,  # noqa: ASYNC109  it travels with the call, which asyncio.timeout does not
     ) -> Any:
         """Calls a method by names, for tools that do not have the class. Arguments are positional and plain data.
 
