@@ -57,7 +57,7 @@ class Acceptor:
 
     def _accepted(self, transport: asyncio.Transport, peer: PeerInfo) -> Incoming:
         node = self._node
-        if node.closing:
+        if node.closing or self._empty is not None:
             raise ShuttingDown("the node is shutting down", authority=node.authority)
         if len(self.connections) >= node.config.transport.connections_max:
             raise Overloaded(

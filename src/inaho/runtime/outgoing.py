@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.deadlines import COUNT_MASK, SLOT_BITS, SLOT_MASK, SLOTS_PER_S, PendingWheel
-from inaho.errors import FrameTooLarge, InahoError, Overloaded, ProtocolViolation, Timeout, Unreachable
+from inaho.errors import FrameTooLarge, InahoError, Overloaded, ProtocolViolation, ShuttingDown, Timeout, Unreachable
 from inaho.runtime.connection import FLUSH_PARTS, Connection
 from inaho.runtime.method import METHODS
 from inaho.runtime.streams import StreamReceiver
@@ -310,7 +310,9 @@ class Outgoing(Connection):
     def on_goodbye(self, body: memoryview) -> None:
         super().on_goodbye(body)
         self._end()
-        self._transport.close()  # nothing more will come, and a peer that says goodbye may not hang up
+        if self._goodbye is None or self._goodbye.code != ShuttingDown.code:
+            self._transport.close()  # nothing more will come, and a peer that says goodbye may not hang up
+        # A node that leaves still answers what it has got, and waits for us: `expire` closes when all is answered.
 
     def _end(self) -> None:
         """No more calls: nobody would read them, and whoever waited for their answers would do so for ever."""

@@ -248,10 +248,18 @@ class SimCluster(LinkFaults):
             raise NotConverged(f"after {within_s} s: {self._disagreement(among)}") from None
 
     def check(self) -> None:
-        """Runs the invariants of every living control plane."""
-        for node in self._nodes:
-            if node.is_member and node.node.driver is not None:
+        """Runs the invariants of every living process: of its control plane, and of what it sends to others.
+
+        Among them is the law of conservation: every message that a node has taken for sending is delivered, a dead
+        letter, in doubt, waiting or not yet acknowledged, and only one of these (SPEC CL-3).
+        """
+        for node in (*self._nodes, *self._clients):
+            if not node.is_member:
+                continue
+            if node.node.driver is not None:
                 node.node.driver.control.check()
+            node.node.associations.machine.check()
+            node.node.remoting.check()
 
     # Inside.
 
