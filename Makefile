@@ -12,6 +12,7 @@ WORKERS ?= 2
 # Budgets of `make fuzz` (examples per property) and `make soak` (seconds).
 EXAMPLES ?= 2000
 SECONDS ?= 1800
+SEEDS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test lint types bench fuzz soak clean distclean
@@ -52,8 +53,8 @@ bench: setup ## Run the benchmarks.
 fuzz: setup ## Run the property tests with EXAMPLES examples each, new ones every time.
 	INAHO_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m 'hypothesis or fuzz' --timeout 1800 $(ARGS)
 
-soak: setup ## Repeat properties, simulations and process tests with new seeds for SECONDS seconds.
-	$(BIN)/python scripts/soak.py --seconds $(SECONDS) $(ARGS)
+soak: setup ## Repeat properties, simulations and process tests with new seeds, for SECONDS or up to SEEDS.
+	$(BIN)/python scripts/soak.py --seconds $(SECONDS) $(if $(SEEDS),--until-seed $(SEEDS)) $(ARGS)
 
 clean: ## Remove caches and builds.
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,6 +1,6 @@
 """Repeats the randomised tests with new seeds until the time is up or one fails.
 
-Usage: `python scripts/soak.py [--seconds 1800] [--seeds 50] [--examples 500] [pytest argument ...]`.
+Usage: `python scripts/soak.py [--seconds 1800] [--until-seed N] [--seeds 50] [--examples 500] [pytest argument ...]`.
 Without pytest arguments: all properties, fuzz tests, simulations and tests with processes.
 
 Each round takes the next `--seeds` simulation seeds and another Hypothesis seed, so that an hour explores what an hour
@@ -44,11 +44,12 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=50, help="simulation seeds per round (50)")
     parser.add_argument("--examples", type=int, default=500, help="Hypothesis examples per property and round (500)")
     parser.add_argument("--first-round", type=int, default=0, help="where to start, e.g. to go on from an earlier run")
+    parser.add_argument("--until-seed", type=int, default=0, help="go on to this seed, however long it takes")
     options, arguments = parser.parse_known_args()
     selected = arguments or list(SELECTION)
     deadline = time.monotonic() + options.seconds
     number = options.first_round
-    while time.monotonic() < deadline:
+    while number * options.seeds < options.until_seed or (not options.until_seed and time.monotonic() < deadline):
         print(f"== round {number}, {max(0.0, deadline - time.monotonic()):.0f} s left", flush=True)
         code = run_round(number, options.seeds, options.examples, selected)
         if code:

@@ -25,7 +25,7 @@ from inaho.testing.control_simulation import ControlSimulation, Network
 
 HISTORIES_EACH = 20
 FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
-CHUNKS = [FIRST + HISTORIES_EACH * turn for turn in range(int(os.environ.get("INAHO_TEST_SEEDS", "3")))]
+CHUNKS = [FIRST + HISTORIES_EACH * turn for turn in range(int(os.environ.get("INAHO_TEST_SEEDS", "50")))]
 
 
 def replay(seed: int) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import Counter as Tally
 
 import msgspec
+import pytest
 
 from inaho import ClusterIdentity, Grain, InahoError, Struct
 from inaho.events import MemberRemoved, MemberUp, SelfRemoved
@@ -15,6 +17,8 @@ from inaho.testing import Faults, SimCluster
 NODES = 5
 KEYS = 8
 STEPS = 12
+FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
+SEEDS = range(FIRST, FIRST + int(os.environ.get("INAHO_TEST_SEEDS", "100")))
 
 
 class Count(Struct):
@@ -111,8 +115,9 @@ def no_incarnation_comes_back(sim: SimCluster) -> bool:
     return True
 
 
-def test_misfortunes_lose_no_save_and_a_healed_cluster_agrees(simulation_seed: int):
-    with SimCluster(nodes=NODES, seed=simulation_seed, grains=[Ledger]) as sim:
+@pytest.mark.parametrize("seed", SEEDS)
+def test_misfortunes_lose_no_save_and_a_healed_cluster_agrees(seed: int):
+    with SimCluster(nodes=NODES, seed=seed, grains=[Ledger]) as sim:
         swarm = Swarm(sim)
         sim.run(swarm.scenario())
         sim.wait_converged(within_s=40.0)

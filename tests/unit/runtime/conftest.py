@@ -68,10 +68,12 @@ class Fleet:
             "rpc": RpcConfig(timeout_s=8.0, retry_base_s=0.01),
             "transport": TransportConfig(redial_s=0.01),
         }
-        return ClusterConfig(**{
-            name: group.replace(**groups.get(name, {})) if isinstance(groups.get(name, {}), dict) else groups[name]
-            for name, group in base.items()
-        })
+        return ClusterConfig(
+            **{
+                name: group.replace(**groups.get(name, {})) if isinstance(groups.get(name, {}), dict) else groups[name]
+                for name, group in base.items()
+            }
+        )
 
     async def member(self, *grains: Any, storage: Any = None, **groups: Any) -> Cluster:
         """Starts a member that joins through the first one."""
@@ -107,9 +109,7 @@ class Fleet:
         """A key of `kind` that `cluster` owns."""
         name = kind.inaho_kind.name
         return next(
-            key
-            for key in (f"{prefix}{number}" for number in itertools.count())
-            if cluster._node.owns(name, key)
+            key for key in (f"{prefix}{number}" for number in itertools.count()) if cluster._node.owns(name, key)
         )
 
     def activation(self, kind: type[Any], key: str) -> Any:

@@ -59,9 +59,7 @@ def test_a_coroutine_that_returns_an_iterator():
                 raise NotImplementedError
 
 
-@pytest.mark.parametrize(
-    "name", ["key", "identity", "cluster", "context", "state", "save", "clear", "deactivate"]
-)
+@pytest.mark.parametrize("name", ["key", "identity", "cluster", "context", "state", "save", "clear", "deactivate"])
 def test_names_of_grain_are_taken(name):
     async def taken(self) -> None: ...
 

@@ -134,9 +134,7 @@ async def test_two_streams_and_calls_at_once(caller):
 
 
 async def test_a_stalled_consumer_bounds_both_sides(caller, eventually):
-    cluster = await caller(
-        Source, rpc={"stream_window_items": 64}
-    )
+    cluster = await caller(Source, rpc={"stream_window_items": 64})
     grain = cluster.grain(Source, "a")
     stream = grain.forever()
     assert await anext(stream) == 1

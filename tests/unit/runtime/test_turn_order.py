@@ -191,9 +191,11 @@ async def test_the_oldest_may_be_dropped_instead(caller, eventually):
     for number in range(4):
         tasks += start(grain.write(str(number)))
         await eventually(
-            lambda number=number: isinstance(log._inaho_turn, TurnQueue)
-            and log._inaho_turn.waiting
-            and log._inaho_turn.waiting[-1].arguments[0] == str(number)
+            lambda number=number: (
+                isinstance(log._inaho_turn, TurnQueue)
+                and log._inaho_turn.waiting
+                and log._inaho_turn.waiting[-1].arguments[0] == str(number)
+            )
         )
     for task in tasks[:2]:
         with pytest.raises(Overloaded, match="oldest") as caught:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 REGISTERED = any(entry.value == "inaho.testing.plugin" for entry in entry_points(group="pytest11"))
 
-TESTS = '''
+TESTS = """
 from inaho import Grain
 
 
@@ -37,14 +37,14 @@ def test_fails_under_odd_seeds(inaho_cluster):
 
 def test_that_does_not_take_part():
     pass
-'''
+"""
 
-UNSEEN = '''
+UNSEEN = """
 def test_a_failure_that_nobody_sees(inaho_cluster):
     sim = inaho_cluster(nodes=1)
     sim.network.later(0.1, lambda: 1 // 0)
     sim.run_for(1.0)
-'''
+"""
 
 
 def run_pytest(folder: Path, *options: str, program: str = TESTS) -> subprocess.CompletedProcess[str]:

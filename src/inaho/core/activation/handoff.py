@@ -1,6 +1,6 @@
 """Pulled hand-off: which partitions this node has gained and may not serve before their last owner has let go.
 
-When a topology moves a partition, its last owner may still run activations of it. The new owner therefore asks before it
+When a topology moves a partition, its last owner may still run activations of it. So the new owner asks before it
 activates an identity of that partition (the last owner ends the activation after its turn and answers), until the last
 owner says that it has drained the partition, or is no longer a member. In a quiet cluster the table is empty and costs
 one look-up of an empty dict per activation.
