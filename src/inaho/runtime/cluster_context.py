@@ -136,7 +136,10 @@ class ClusterContext:
             if node.events_wanted(CallFailed):
                 identity = ClusterIdentity(kind, key)
                 node.publish(CallFailed(identity=identity, method=method.name, code=error.code, reason=error.reason))
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # its traceback has this frame
         for event in self._pids.invalidate(kind, key, error.code):
             node.publish(event)
         self.retries += 1
@@ -211,6 +214,8 @@ class ClusterContext:
         except asyncio.CancelledError:
             connection.cancel(correlation)
             raise
+        finally:
+            del future  # a failed one has the error, and the error's traceback this frame
 
     def _fields(
         self, scope: Scope | Turn | None, deadline: float, now: float, method: GrainMethod

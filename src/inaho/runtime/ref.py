@@ -155,11 +155,14 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
             correlation = connection.call(method, key, arguments, future, deadline, now)
             try:
                 result = await future
-            except asyncio.CancelledError:
-                connection.cancel(correlation)
-                raise
             except InahoError as error:
+                del future  # it has the error, and the error's traceback this frame: leave no circle behind
                 result = await context.retry(reference, method, arguments, scope, error, deadline)
+            except BaseException as error:
+                del future
+                if isinstance(error, asyncio.CancelledError):
+                    connection.cancel(correlation)
+                raise
             else:
                 if not known:
                     context.learn(connection, host.name, key)

@@ -72,7 +72,7 @@ def test_a_failing_test_prints_its_seed_and_the_command_that_replays_it(tmp_path
 def test_several_seeds_are_several_tests_and_each_is_replayed_alone(tmp_path: Path):
     done = run_pytest(tmp_path, "--inaho-seeds=4", "--inaho-seed=10")
     assert "2 failed, 7 passed" in done.stdout, done.stdout + done.stderr
-    [first, second] = re.findall(r"replay: pytest '(.*)' (.*)", done.stdout)
+    [first, second] = dict.fromkeys(re.findall(r"replay: pytest '(.*)' (.*)", done.stdout))
     assert first == ("test_it.py::test_fails_under_odd_seeds[seed11]", "--inaho-seed=11 --inaho-seeds=1")
     again = run_pytest(tmp_path, second[0], *second[1].split())
     assert "1 failed" in again.stdout, again.stdout + again.stderr

@@ -1,0 +1,77 @@
+"""A member that is stopped (SIGSTOP), taken for gone, and goes on: it must notice, and do no harm."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from chaos_support import ChaosProcess, ChaosProcesses, Refused, key_at
+from network_support import settings
+
+BACK_S = 5.0
+"""From SIGCONT until it is up again everywhere."""
+
+LATE_S = 2.0
+"""Long enough that the member is stopped before its late save, short enough that it is due when it goes on."""
+
+
+async def started(chaos: ChaosProcesses, storage: str) -> list[ChaosProcess]:
+    """Three members that know each other; the first is the seed."""
+    first = await chaos.start(settings(), storage)
+    rest = [chaos.spawn(settings(seeds=(first.authority,)), storage) for _ in range(2)]
+    for member in rest:
+        await member.ready()
+    members = [first, *rest]
+    for member in members:
+        await member.sees_up(members)
+    return members
+
+
+@pytest.mark.integration
+async def test_a_stopped_member_is_replaced_and_comes_back_harmless(chaos: ChaosProcesses, tmp_path: Path) -> None:
+    members = await started(chaos, f"sqlite:{tmp_path / 'state.sqlite'}")
+    first, second, stopped = members
+    others = (first, second)
+    kept, contested = await key_at(first, "Tally", stopped), await key_at(first, "Late", stopped)
+    assert await first.call("Tally", kept, "add", 5) == 5
+    assert await first.call("Late", contested, "add", 1) == 1
+    before = max(seen.incarnation for seen in await first.members() if seen.node_id == stopped.node_id)
+
+    late = asyncio.create_task(first.call("Late", contested, "add_late", 100, LATE_S, timeout_s=10.0))
+    await stopped.says("late_begun", key=contested)
+    since = {member: len(member.lines) for member in members}
+    stopped.pause()
+    for other in others:
+        await other.told_of("MemberUnreachable", stopped, since[other])
+        await other.told_of("MemberRemoved", stopped, since[other])
+        await other.sees_up(others)
+    with pytest.raises(Refused) as lost:
+        await late
+    assert lost.value.maybe_executed is True
+    for other in others:
+        assert await other.call("Tally", kept, "where") != stopped.authority
+        assert await other.call("Late", contested, "where") != stopped.authority
+    assert await first.call("Tally", kept, "add", 1) == 6
+    assert await second.call("Late", contested, "add", 1) == 2
+
+    stopped.resume()
+    async with asyncio.timeout(BACK_S):
+        refused = await stopped.says("late_save", since[stopped], key=contested)
+        assert refused["code"] == "state_conflict"
+        learnt = await stopped.says("SelfRemoved", since[stopped])
+        assert learnt["member"]["node_id"] == stopped.node_id
+        for key, kind in ((kept, "Tally"), (contested, "Late")):
+            await stopped.says("ActivationTerminated", since[stopped], identity={"kind": kind, "key": key})
+        for other in others:
+            line = await other.told_of("MemberUp", stopped, since[other])
+            assert line["member"]["incarnation"] > before
+        for member in members:
+            await member.sees_up(members)
+    for member in members:
+        assert await member.call("Tally", kept, "value") == 6
+        assert await member.call("Late", contested, "value") == 2
+    assert await stopped.call("Tally", kept, "add", 1) == 7
+    for member in members:
+        assert member.removed() <= {stopped.node_id}
+        member.check_unharmed()
