@@ -31,7 +31,9 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 quickstart: setup ## Form a cluster of two processes on this machine and call grains across it.
 	$(BIN)/inaho quickstart $(ARGS)
 
-test: setup ## Run the tests.
+test: setup ## Run the tests; as root, with what they need of the system's packages (iproute2, for partitions).
+	@command -v ip > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
+		&& apt-get update -qq && apt-get install -y -qq iproute2; } || true
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: setup ## Check style, formatting, import contracts and changelog fragments.

@@ -5,9 +5,10 @@
 Five members in processes of their own on loopback. One is killed (`kill -9`: its connections are reset and its port
 refuses, which is evidence) or stopped (`SIGSTOP`: silence on open connections, as in a partition). What is measured is
 the time from the signal until the topology of the last of the others has it as unreachable or removed, from when on its
-grains are placed elsewhere. Then another process takes its place; each member, the founder too, has its turn. The
-signal comes at a random moment of the probe interval. Members stamp what they tell with the machine's monotonic clock,
-which is one for all processes, so that the way of the news to this program is not counted.
+grains are placed elsewhere. Each loss has a cluster of its own: probes of a member that was lost before stretch the
+time-outs of the others for a while (local health), and would be measured too. Members take turns, the founder as well,
+and the signal comes at a random moment of the probe interval. Members stamp what they tell with the machine's monotonic
+clock, which is one for all processes, so that the way of the news to this program is not counted.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ from inaho.types import Member, MemberStatus
 MEMBERS = 5
 TARGETS_MS = {"kill": 1500.0, "stop": 5000.0}
 """What the 99th percentile must not exceed."""
+
+REST_S = 1.0
+"""From a complete cluster to the signal, at least."""
 
 LIMIT_S = 30.0
 SOURCE = Path(__file__).resolve().parent.parent / "src"
@@ -136,44 +139,41 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.005)
 
 
-def complete(members: deque[MemberProcess]) -> None:
+def complete(members: Sequence[MemberProcess]) -> None:
     """Waits until all see all."""
     everybody = {one.node_id for one in members}
     until(lambda: all(one.up >= everybody - {one.node_id} for one in members), "all members see each other")
 
 
-def lose_one(members: deque[MemberProcess], how: str) -> list[float]:
-    """Milliseconds from the signal until each of the others knew, sorted; the oldest member is the one."""
-    time.sleep(random.uniform(0.0, DetectionConfig().probe_interval_s))
-    lost = members.popleft()
-    try:
-        sent_at = time.monotonic()
-        lost.process.send_signal(signal.SIGKILL if how == "kill" else signal.SIGSTOP)
-        until(lambda: all(lost.node_id in one.gone for one in members), "the others know")
-    finally:
-        lost.end()
-    mistaken = [one for one in members if one.gone.keys() & {other.node_id for other in members}]
+def lose_one(members: Sequence[MemberProcess], lost: MemberProcess, how: str) -> list[float]:
+    """Milliseconds from the signal until each of the others knew, sorted."""
+    others = [one for one in members if one is not lost]
+    time.sleep(REST_S + random.uniform(0.0, DetectionConfig().probe_interval_s))
+    sent_at = time.monotonic()
+    lost.process.send_signal(signal.SIGKILL if how == "kill" else signal.SIGSTOP)
+    until(lambda: all(lost.node_id in one.gone for one in others), "the others know")
+    mistaken = [one for one in others if one.gone.keys() - {lost.node_id}]
     if mistaken:
-        raise RuntimeError(f"{len(mistaken)} members hold a living one for gone")
-    return sorted((one.gone[lost.node_id] - sent_at) * 1e3 for one in members)
+        raise RuntimeError(f"{len(mistaken)} members held a living one for gone")
+    return sorted((one.gone[lost.node_id] - sent_at) * 1e3 for one in others)
 
 
 def measure(repeat: int, how: str) -> Figures:
-    """The figures of `repeat` losses."""
-    members: deque[MemberProcess] = deque()
+    """The figures of `repeat` losses, each in a cluster of its own."""
     first_ms: list[float] = []
     all_ms: list[float] = []
-    try:
-        for _ in range(repeat):
+    for number in range(repeat):
+        members: list[MemberProcess] = []
+        try:
             while len(members) < MEMBERS:
                 members.append(MemberProcess(members[0].authority if members else ""))
             complete(members)
-            taken = lose_one(members, how)
-            first_ms.append(taken[0])
-            all_ms.append(taken[-1])
-    finally:
-        for one in members:
-            one.end()
+            taken = lose_one(members, members[number % MEMBERS], how)
+        finally:
+            for one in members:
+                one.end()
+        first_ms.append(taken[0])
+        all_ms.append(taken[-1])
     first_ms.sort()
     all_ms.sort()
     return {
