@@ -10,6 +10,7 @@ direction and peer.
 
 from __future__ import annotations
 
+import abc
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,7 +36,7 @@ batches and never work at the same time: with 16 frames per write they do, for n
 """
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol, abc.ABC):
     """Framing, coalesced writes and flow control; subclasses handle the frames.
 
     Args:
@@ -67,9 +68,9 @@ class Connection(asyncio.Protocol):
 
     # What subclasses do.
 
+    @abc.abstractmethod
     def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
         """Handles one frame. Raises `ProtocolViolation` for one that no correct peer sends."""
-        raise NotImplementedError
 
     def on_batch(self) -> None:
         """All frames of one read have been handled."""
