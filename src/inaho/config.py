@@ -63,7 +63,7 @@ class MembershipConfig(Group, frozen=True, kw_only=True):
         tombstone_s: how long a removed incarnation is remembered, so that late news cannot revive it. Must exceed
             the longest partition that should heal without the other side looking new.
         members_max: bound of the table, tombstones not counted.
-        incarnation_jump_max: the most by which a refutation may exceed the incarnation it refutes.
+        incarnation_jump_max: the most by which a refutation may exceed what it refutes, and a new generation the last.
         found_after_s: how long the first seed looks for a cluster before it founds one. Longer is safer against two
             clusters, shorter starts sooner.
         tombstones_max: removed incarnations remembered at once; beyond it the oldest is forgotten early.
@@ -161,8 +161,6 @@ class TransportConfig(Group, frozen=True, kw_only=True):
 
     Attributes:
         frame_bytes_max: largest frame either way; checked before anything is decoded. All nodes need the same.
-        elements_max: most elements in one control message (array items and map entries, all levels).
-        depth_max: deepest nesting of a control message.
         handshake_timeout_s: from accept to authenticated.
         handshake_bytes_max: most bytes a peer may send before it is authenticated.
         handshakes_pending_max: unauthenticated connections at once; more are closed at accept.
@@ -179,8 +177,6 @@ class TransportConfig(Group, frozen=True, kw_only=True):
     """
 
     frame_bytes_max: int = 1 << 20
-    elements_max: int = 100_000
-    depth_max: int = 32
     handshake_timeout_s: float = 5.0
     handshake_bytes_max: int = 16 << 10
     handshakes_pending_max: int = 128
@@ -254,7 +250,7 @@ class RpcConfig(Group, frozen=True, kw_only=True):
         stream_window_bytes: encoded bytes it may be ahead.
         turns_max: calls of one connection that may run or wait on this node.
         streams_max: streams of one connection that this node may serve.
-        pending_max: calls that one node waits for at once.
+        pending_max: asks between actors that may wait on one connection, on either side.
     """
 
     timeout_s: float = 10.0

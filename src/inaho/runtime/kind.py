@@ -70,7 +70,6 @@ class KindHost:
         self._gates: dict[str, asyncio.Future[None]] = {}
         ttl_s = node.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
         self._idle: IdleWheel | None = IdleWheel(ttl_s) if ttl_s else None
-        self._idle_ttl_s = ttl_s
 
     @property
     def authority(self) -> str:
