@@ -47,6 +47,9 @@ class Mouth(Connection):
     def __init__(self) -> None:
         self.lost: Exception | None = None
 
+    def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
+        raise AssertionError("the ear writes nothing")
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
 
