@@ -15,11 +15,13 @@ from inaho.errors import InvalidConfig
 
 __all__ = [
     "ActivationConfig",
+    "AlertsConfig",
     "ClusterConfig",
     "DeliveryConfig",
     "DetectionConfig",
     "GossipConfig",
     "MembershipConfig",
+    "MetricsConfig",
     "RpcConfig",
     "StorageConfig",
     "TlsConfig",
@@ -251,6 +253,9 @@ class RpcConfig(Group, frozen=True, kw_only=True):
         turns_max: calls of one connection that may run or wait on this node.
         streams_max: streams of one connection that this node may serve.
         pending_max: asks between actors that may wait on one connection, on either side.
+        retry_warnings_max: retries of one kind that are logged within `retry_warnings_period_s`; of further ones only
+            the number is told.
+        retry_warnings_period_s: see `retry_warnings_max`.
     """
 
     timeout_s: float = 10.0
@@ -263,6 +268,8 @@ class RpcConfig(Group, frozen=True, kw_only=True):
     turns_max: int = 100_000
     streams_max: int = 10_000
     pending_max: int = 1_000_000
+    retry_warnings_max: int = 5
+    retry_warnings_period_s: float = 10.0
 
 
 class ActivationConfig(Group, frozen=True, kw_only=True):
@@ -279,6 +286,10 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
         pid_cache_size: entries of the PidCache.
         pid_cache_ttl_s: an entry older than this is resolved anew.
         drain_s: how long a leaving node waits for running turns.
+        lease_pending_s: an activation that takes longer to come up, its last owner's end included, or to run its
+            `on_deactivate`, is given up, and its identity is free again. Longer than any of these should take.
+        snapshot_bytes_max: largest encoded state that a moved activation takes along; a larger one is loaded anew.
+        history_max: starts and ends of activations that a node remembers for `inaho where`.
     """
 
     idle_ttl_s: float = 300.0
@@ -290,6 +301,9 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
     pid_cache_size: int = 100_000
     pid_cache_ttl_s: float = 600.0
     drain_s: float = 10.0
+    lease_pending_s: float = 30.0
+    snapshot_bytes_max: int = 64 << 10
+    history_max: int = 4096
 
     @classmethod
     def may_be_zero(cls) -> frozenset[str]:
@@ -315,6 +329,9 @@ class StorageConfig(Group, frozen=True, kw_only=True):
         batch_requests_max: saves in one commit. More spare the disk under load, fewer answer the first one sooner.
         batch_bytes_max: bytes from which a commit takes no further save.
         busy_timeout_s: how long a commit waits for another process that holds the lock of the file.
+        connections_max: connections to a storage that is a server, each opened when it is needed.
+        operation_timeout_s: of a storage that is a server: how long an operation waits for a connection, and then for
+            its answer. Longer rides out a restart, shorter tells the caller sooner.
     """
 
     data_bytes_max: int = 16 << 20
@@ -324,6 +341,8 @@ class StorageConfig(Group, frozen=True, kw_only=True):
     batch_requests_max: int = 512
     batch_bytes_max: int = 8 << 20
     busy_timeout_s: float = 5.0
+    connections_max: int = 8
+    operation_timeout_s: float = 5.0
 
     def check(self) -> None:
         if self.data_bytes_max > self.queue_bytes_max:
@@ -331,6 +350,46 @@ class StorageConfig(Group, frozen=True, kw_only=True):
                 f"StorageConfig.data_bytes_max ({self.data_bytes_max}) must not exceed "
                 f"queue_bytes_max ({self.queue_bytes_max})"
             )
+
+
+class MetricsConfig(Group, frozen=True, kw_only=True):
+    """Figures that a node gives to whoever asks.
+
+    Attributes:
+        enabled: whether figures are exported and `Cluster.metrics` answers. Off, events and alerts still flow.
+        kinds_max: kinds with figures, alerts and retry warnings of their own; those of further kinds are added up as
+            `other`. More tell more, and each costs some thirty time series per node and 5 KB of memory.
+    """
+
+    enabled: bool = True
+    kinds_max: int = 100
+
+
+class AlertsConfig(Group, frozen=True, kw_only=True):
+    """When a kind is too slow or fails too often, as the callers on this node see it.
+
+    Attributes:
+        enabled: whether alerts are raised.
+        window_s: the figures are those of the calls that ended within it. Longer is calmer, shorter is sooner.
+        window_slots: parts in which the window moves on.
+        calls_min: with fewer calls in the window no alert is raised: one failure of two calls says little.
+        latency_p99_s: raised when the 99th percentile of the successful calls exceeds it.
+        failure_ratio: raised when more of the calls than this fail; those that their callers cancelled do not count.
+        clear_ratio: an alert is over when the figure falls to this part of the threshold. Lower changes its mind less.
+    """
+
+    enabled: bool = True
+    window_s: float = 60.0
+    window_slots: int = 12
+    calls_min: int = 20
+    latency_p99_s: float = 1.0
+    failure_ratio: float = 0.01
+    clear_ratio: float = 0.8
+
+    def check(self) -> None:
+        for name, value in (("failure_ratio", self.failure_ratio), ("clear_ratio", self.clear_ratio)):
+            if value > 1:
+                raise InvalidConfig(f"AlertsConfig.{name} must be at most 1, not {value}")
 
 
 class ClusterConfig(Group, frozen=True, kw_only=True):
@@ -346,8 +405,8 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
         data_dir: folder for files of this node (state in SQLite by default).
         weight: see `Member.weight`.
         roles: see `Member.roles`.
-        membership, gossip, detection, transport, delivery, rpc, activation, storage: groups of settings, each
-            documented above.
+        membership, gossip, detection, transport, delivery, rpc, activation, storage, metrics, alerts: groups of
+            settings, each documented above.
     """
 
     authority: str = ""
@@ -367,6 +426,8 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
     rpc: RpcConfig = RpcConfig()
     activation: ActivationConfig = ActivationConfig()
     storage: StorageConfig = StorageConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    alerts: AlertsConfig = AlertsConfig()
 
     def __repr__(self) -> str:
         return f"ClusterConfig({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"

@@ -30,6 +30,7 @@ __all__ = [
     "InvalidPid",
     "JoinRefused",
     "MailboxFull",
+    "MetricsOff",
     "NameInUse",
     "NoSuchKind",
     "NoSuchMethod",
@@ -270,6 +271,13 @@ class StateConflict(InahoError):
     advice = "the activation is stale; call again to reach its successor"
 
 
+class StateMissing(InahoError):
+    """The last owner had saved state that this node does not find: the nodes do not share one storage (SPEC CL-5)."""
+
+    code = "state_missing"
+    advice = "give all members the same storage; the activation is refused rather than begun with an empty state"
+
+
 class StateTooLarge(StorageFailed):
     """An encoded state exceeds `storage.data_bytes_max`. Nothing was sent to the storage."""
 
@@ -394,6 +402,13 @@ class StatusStore(InahoError):
 
 
 # The local actor system.
+
+
+class MetricsOff(InahoError):
+    """Figures were asked of a node that keeps none: `metrics.enabled` is off (SPEC CL-10.4). Events still flow."""
+
+    code = "metrics_off"
+    advice = "set metrics.enabled, or subscribe to events"
 
 
 class NameInUse(InahoError):

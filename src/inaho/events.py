@@ -17,6 +17,8 @@ __all__ = [
     "ActivationStarted",
     "ActivationTerminated",
     "ActorFailed",
+    "AlertCleared",
+    "AlertRaised",
     "AuthorityCollision",
     "AuthorityConnected",
     "AuthorityDisconnected",
@@ -33,6 +35,9 @@ __all__ = [
     "ConvergenceReached",
     "DeadLetter",
     "Event",
+    "HandOffCompleted",
+    "HandOffFailed",
+    "LeaseTimedOut",
     "MemberJoining",
     "MemberLeaving",
     "MemberReachable",
@@ -43,8 +48,10 @@ __all__ = [
     "MessageInDoubt",
     "MessageRefused",
     "NodePaused",
+    "PassivationFrequent",
     "PidInvalidated",
     "QueueDrained",
+    "RetryThrottled",
     "SelfRemoved",
     "SerializationFailure",
     "StatementRefused",
@@ -290,10 +297,46 @@ class ActivationPassivated(IdentityEvent, frozen=True, kw_only=True):
     idle_s: float
 
 
+class PassivationFrequent(Event, frozen=True, kw_only=True):
+    """Most of the `unloaded` activations of a kind were called again within `ttl_s`; `setting` is what to raise."""
+
+    kind: str
+    unloaded: int
+    returned: int
+    ttl_s: float
+    setting: str
+
+
 class ActivationTerminated(IdentityEvent, frozen=True, kw_only=True):
     """An activation ended; `reason` tells why (idle, moved, stopped, failed, shutdown)."""
 
     reason: str
+
+
+class HandOffCompleted(IdentityEvent, frozen=True, kw_only=True):
+    """An activation of `from_authority` goes on here; `snapshot`: with its state as it stood, else with the saved."""
+
+    from_authority: str
+    version: int
+    snapshot: bool
+
+
+class HandOffFailed(IdentityEvent, frozen=True, kw_only=True):
+    """An activation of `from_authority` does not go on here: its state is missing or unreadable."""
+
+    from_authority: str
+    reason: str
+
+
+class LeaseTimedOut(IdentityEvent, frozen=True, kw_only=True):
+    """An activation did not come up, or did not end, within `held_s` seconds: its identity is free again.
+
+    What still runs of it on the node `holder` cannot commit once a successor has: the successor's epoch is higher.
+    """
+
+    epoch: int
+    holder: str
+    held_s: float
 
 
 class PidInvalidated(Event, frozen=True, kw_only=True):
@@ -312,6 +355,36 @@ class CallFailed(IdentityEvent, frozen=True, kw_only=True):
     method: str
     code: str
     reason: str
+
+
+class RetryThrottled(Event, frozen=True, kw_only=True):
+    """So many retries of a kind that their log warnings were held back: `suppressed` in a period (SPEC VA-4.1, VA-4.4)."""
+
+    kind: str
+    suppressed: int
+    period_s: float
+
+
+class AlertEvent(Event, frozen=True, kw_only=True):
+    """Base of alerts about one kind, as the callers on this node see it (SPEC CL-6.5).
+
+    `measure` is `latency_p99_s` or `failure_ratio`, the name of its setting in the group `alerts`; `figure` is what was
+    measured over the last `window_s` seconds, and `threshold` the setting.
+    """
+
+    kind: str
+    measure: str
+    figure: float
+    threshold: float
+    window_s: float
+
+
+class AlertRaised(AlertEvent, frozen=True, kw_only=True):
+    """A figure exceeds its threshold."""
+
+
+class AlertCleared(AlertEvent, frozen=True, kw_only=True):
+    """A figure is well below its threshold again, or too few calls are left to judge by."""
 
 
 class SerializationFailure(IdentityEvent, frozen=True, kw_only=True):

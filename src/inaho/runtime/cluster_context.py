@@ -318,7 +318,7 @@ class ClusterContext:
         producer = StreamProducer(turn, _Here(receiver, turn), self._node.config.rpc, self._node.loop)
         receiver.attach(producer.consumed, lambda: turn.cancel("caller"))
         limit = self._node.loop.call_at(deadline, _expire, turn, receiver)
-        host.run_stream(producer, done=limit.cancel)
+        host.streams.start(producer, done=limit.cancel)
 
 
 def _expire(turn: Turn, receiver: StreamReceiver) -> None:

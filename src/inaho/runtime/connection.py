@@ -1,8 +1,9 @@
 """One authenticated connection: bytes to frames, frames to bytes.
 
-Everything that arrives in one read is handled in one loop over one buffer; everything that is sent within one loop
-iteration leaves in one write. That is most of the speed: a write per frame costs five times the CPU (DESIGN section 8).
-Lengths are checked before a frame is waited for, so that a peer cannot make us buffer more than the bound.
+What arrives in one read is handled in one loop over one buffer; everything that is sent within one loop iteration
+leaves in one write. That is most of the speed: a write per frame costs five times the CPU (DESIGN section 8). A read that
+is long is handled in slices, between which other connections have their turn. Lengths are checked before a frame is
+waited for, so that a peer cannot make us buffer more than the bound.
 
 `Outgoing` is the side that dialled and calls, `Incoming` the side that accepted and answers: one connection per
 direction and peer.
@@ -35,6 +36,15 @@ batches and never work at the same time: with 16 frames per write they do, for n
 (docs/decisions/0003-writes-in-slices.md).
 """
 
+SLICE_BYTES: Final = 4 << 10
+"""So much of what one peer sends is handled in one turn of the loop; the others come first for the rest of it.
+
+A read may bring a quarter of a megabyte, which is ten thousand small calls and a hundred milliseconds. Bytes, because
+they are known before the loop over the frames begins: what fits in one slice costs nothing more
+(docs/decisions/0009-reads-in-slices.md).
+"""
+
+
 
 class Connection(asyncio.Protocol, abc.ABC):
     """Framing, coalesced writes and flow control; subclasses handle the frames.
@@ -55,8 +65,11 @@ class Connection(asyncio.Protocol, abc.ABC):
         self._loop = loop
         self._frame_max = config.frame_bytes_max
         self._transport: Any = None
-        self._rest: list[bytes] = []
+        self._rest: list[bytes | memoryview] = []
         self._missing = 0
+        self._behind = False
+        """Whole frames are left for later, and reading is paused until they are handled."""
+        self._going_on = False
         self._out: list[bytes] = []
         self._corked = False
         """A batch is being handled, and what it sends leaves at its end."""
@@ -84,15 +97,16 @@ class Connection(asyncio.Protocol, abc.ABC):
         self._transport = transport
         self._transport.set_write_buffer_limits(high=self._config.write_high_bytes, low=self._config.write_low_bytes)
 
-    def data_received(self, data: bytes) -> None:
-        """Handles every complete frame. `Outgoing` has this loop once more, with replies handled in it."""
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Handles the complete frames of one slice. `Outgoing` has this loop once more, with replies handled in it."""
         self.bytes_received += len(data)
         if self._rest and not (data := self._gathered(data)):
             return
         view, position, size = memoryview(data), 0, len(data)
+        stop = size if size < SLICE_BYTES else SLICE_BYTES  # a frame that begins before it is handled whole
         unpack, on_frame, length_max = HEADER.unpack_from, self.on_frame, self._frame_max
         try:
-            while size - position >= HEADER_BYTES and not self.paused:
+            while stop - position >= HEADER_BYTES and not self.paused:
                 length, kind, flags, method, correlation = unpack(data, position)
                 if not HEADER_REST <= length <= length_max:
                     raise self._bad_length(length)
@@ -105,28 +119,59 @@ class Connection(asyncio.Protocol, abc.ABC):
             self._violated(error)
             return
         if position < size:
-            self._keep(data, position)
+            self._keep(view, position)
         self.on_batch()
+        if self._behind or self._rest:
+            self._pace()
 
-    def _gathered(self, data: bytes) -> bytes:
+    def _gathered(self, data: bytes | memoryview) -> bytes | memoryview:
         """What was left of earlier reads with `data` behind it, once it may be a whole frame; empty until then.
 
         Joined once per frame: a megabyte that drips in byte by byte costs no more than one that comes at once.
         """
-        self._rest.append(data)
-        self._missing -= len(data)
+        if data:
+            self._rest.append(data)
+            self._missing -= len(data)
         if self._missing > 0:
             return b""
-        data = b"".join(self._rest)
+        data = self._rest[0] if len(self._rest) == 1 else b"".join(self._rest)
         self._rest.clear()
         return data
 
-    def _keep(self, data: bytes, position: int) -> None:
-        """Keeps what could not be handled: part of a frame, or frames whose answers the peer has no room for."""
-        left = data[position:]
-        self._rest = [left]
-        needed = HEADER_BYTES if len(left) < HEADER_BYTES else 4 + HEADER.unpack_from(left)[0]
+    def _keep(self, view: memoryview, position: int) -> None:
+        """Keeps what was not handled: part of a frame, or frames for which the peer or this turn has no room."""
+        left = view[position:]
+        needed = HEADER_BYTES
+        if len(left) >= HEADER_BYTES:
+            (length, *_) = HEADER.unpack_from(left)
+            needed = 4 + length if length <= self._frame_max else 0  # what is too long is refused, not waited for
         self._missing = needed - len(left)
+        self._rest = [bytes(left) if self._missing > 0 else left]  # a part may stay for long, and not the whole read
+
+    def _pace(self) -> None:
+        """Whole frames that are left are handled when the loop turns, and nothing is read until they are."""
+        if self.closed:
+            return
+        if self._rest and self._missing <= 0:
+            if not self._behind:
+                self._behind = True
+                self._transport.pause_reading()
+            if not self.paused:  # else when the peer has read
+                self._go_on_soon()
+        elif self._behind:
+            self._behind = False
+            if not self.paused:
+                self._transport.resume_reading()
+
+    def _go_on_soon(self) -> None:
+        if not self._going_on:
+            self._going_on = True
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._going_on = False
+        if self._rest and not self.closed and not self.paused:
+            self.data_received(b"")
 
     def _bad_length(self, length: int) -> ProtocolViolation:
         return ProtocolViolation(

@@ -8,7 +8,6 @@ idle, because a node holds millions.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import sys
 import typing
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, overload
 
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InvalidGrain, NoSuchMethod, SchemaMismatch
-from inaho.runtime.grain_state import clear_state, save_state
+from inaho.runtime.grain_state import StateRecord, clear_state, save_state
 from inaho.runtime.method import GrainMethod, MethodOptions
 from inaho.runtime.turn import CURRENT, Turn
 from inaho.types import ClusterIdentity, Epoch
@@ -26,6 +25,7 @@ from inaho.wire.codec import check_type, decoder
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
+    from inaho.core.activation.lease import Lease
     from inaho.runtime.cluster import Cluster
     from inaho.runtime.kind import KindHost
 
@@ -242,7 +242,7 @@ class CallContext:
     @property
     def epoch(self) -> Epoch:
         """Fencing token of this activation, for the user's own databases: it only grows for one identity."""
-        return self._turn.grain._inaho_epoch
+        return self._turn.grain._inaho_lease.epoch
 
 
 class Grain(Generic[S]):
@@ -261,7 +261,7 @@ class Grain(Generic[S]):
         InvalidGrain: when the class is made, if it cannot be served.
     """
 
-    __slots__ = ("_inaho_epoch", "_inaho_host", "_inaho_key", "_inaho_record", "_inaho_touched", "_inaho_turn")
+    __slots__ = ("_inaho_host", "_inaho_key", "_inaho_lease", "_inaho_record", "_inaho_touched", "_inaho_turn")
 
     inaho_kind: ClassVar[GrainKind]
 
@@ -269,7 +269,7 @@ class Grain(Generic[S]):
     _inaho_key: str
     _inaho_turn: Turn | TurnQueue[Turn] | None
     _inaho_touched: float
-    _inaho_epoch: Epoch
+    _inaho_lease: Lease
     _inaho_record: StateRecord | None
 
     def __init_subclass__(
@@ -350,23 +350,6 @@ class Grain(Generic[S]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {getattr(self, '_inaho_key', '(not activated)')!r}>"
-
-
-class StateRecord:
-    """State of one activation with the version that it was loaded or saved at."""
-
-    __slots__ = ("_writing", "value", "version")
-
-    def __init__(self, value: Any, version: int) -> None:
-        self.value = value
-        self.version = version
-        self._writing: asyncio.Lock | None = None
-
-    def writing(self) -> asyncio.Lock:
-        """Held by who writes: turns that interleave would else conflict with each other's versions."""
-        if self._writing is None:
-            self._writing = asyncio.Lock()
-        return self._writing
 
 
 _HOOKS: Final = frozenset({"on_activate", "on_deactivate"})

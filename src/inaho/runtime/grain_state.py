@@ -9,40 +9,84 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from inaho.errors import SerializationFailed, StateConflict
+from inaho.errors import SerializationFailed, StateConflict, StateMissing
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 
 if TYPE_CHECKING:
-    from inaho.runtime.grain import Grain, StateRecord
+    from inaho.runtime.grain import Grain
     from inaho.runtime.kind import KindHost
+    from inaho.runtime.placement_actor import ActivationRecord
 
-__all__ = ["clear_state", "load_state", "save_state"]
+__all__ = ["StateRecord", "clear_state", "load_state", "save_state"]
 
 
-async def load_state(host: KindHost, grain: Grain[Any]) -> StateRecord:
-    """What is stored for the activation, or a new state; its epoch is raised above what was stored.
+class StateRecord:
+    """State of one activation with the version that it was loaded or saved at."""
+
+    __slots__ = ("_writing", "stale", "value", "version")
+
+    def __init__(self, value: Any, version: int) -> None:
+        self.value = value
+        self.version = version
+        self.stale = False
+        """A save lost, so this is not what is stored."""
+        self._writing: asyncio.Lock | None = None
+
+    def writing(self) -> asyncio.Lock:
+        """Held by who writes: turns that interleave would else conflict with each other's versions."""
+        if self._writing is None:
+            self._writing = asyncio.Lock()
+        return self._writing
+
+    def hand_over(self, host: KindHost) -> tuple[int, bytes | None]:
+        """Version and encoded state for the next owner, which loads it from the storage where it gets none."""
+        if self.stale:
+            return self.version, None
+        try:
+            data = encode(self.value)
+        except ENCODE_ERRORS:
+            return self.version, None  # what was saved last had an encoding, and is what the next owner begins with
+        return self.version, data if len(data) <= host.node.config.activation.snapshot_bytes_max else None
+
+
+async def load_state(host: KindHost, grain: Grain[Any], handed: ActivationRecord | None = None) -> StateRecord:
+    """The state of an activation: what the last owner gave, else what is stored, else a new one.
+
+    Its epoch is raised above the one under which it was stored.
 
     Raises:
-        SerializationFailed: what is stored is not of the kind's state type.
+        SerializationFailed: what is given or stored is not of the kind's state type.
+        StateMissing: the storage has less than what the last owner had saved.
         StorageFailed: the storage did not answer.
     """
-    from inaho.runtime.grain import StateRecord
-
+    if handed is not None and handed.snapshot is not None:
+        return StateRecord(_decode(host, grain, handed.snapshot, handed.version), handed.version)
     storage = await host.node.open_storage()
     stored = await storage.load(grain.identity)
+    version = 0 if stored is None else stored.version
+    if handed is not None and version < handed.version:
+        raise StateMissing(
+            f"{handed.authority} had saved version {handed.version}, and the storage of this node has "
+            f"{f'version {version}' if version else 'nothing'}",
+            identity=str(grain.identity),
+            authority=host.authority,
+        )
     if stored is None:
         return StateRecord(host.kind.new_state(), 0)
-    if stored.epoch > grain._inaho_epoch:
-        grain._inaho_epoch = host.node.epoch_above(stored.epoch)
+    host.node.leases.ledger.raise_epoch(grain._inaho_lease, stored.epoch)
     if stored.data is None:
         return StateRecord(host.kind.new_state(), stored.version)
+    return StateRecord(_decode(host, grain, stored.data, stored.version), stored.version)
+
+
+def _decode(host: KindHost, grain: Grain[Any], data: bytes, version: int) -> Any:
     decode = host.kind.decode_state
     assert decode is not None
     try:
-        return StateRecord(decode(stored.data), stored.version)
+        return decode(data)
     except DECODE_ERRORS as error:
         raise SerializationFailed(
-            f"the saved state (version {stored.version}) is not a {host.kind.state_type!r}: {error}",
+            f"the saved state (version {version}) is not a {host.kind.state_type!r}: {error}",
             identity=str(grain.identity),
             authority=host.authority,
         ) from error
@@ -52,6 +96,7 @@ async def save_state(host: KindHost, grain: Grain[Any], record: StateRecord) -> 
     """See `Grain.save`."""
     storage = await host.node.open_storage()
     async with record.writing():
+        _check_lease(host, grain)
         try:
             data = encode(record.value)
         except ENCODE_ERRORS as error:
@@ -60,10 +105,10 @@ async def save_state(host: KindHost, grain: Grain[Any], record: StateRecord) -> 
             ) from error
         try:
             record.version = await storage.save(
-                grain.identity, data, expected_version=record.version, epoch=grain._inaho_epoch
+                grain.identity, data, expected_version=record.version, epoch=grain._inaho_lease.epoch
             )
         except (StateConflict, asyncio.CancelledError):
-            host.deactivate_soon(grain, "stale")
+            _lost(host, grain, record)
             raise
 
 
@@ -71,10 +116,23 @@ async def clear_state(host: KindHost, grain: Grain[Any], record: StateRecord) ->
     """See `Grain.clear`."""
     storage = await host.node.open_storage()
     async with record.writing():
+        _check_lease(host, grain)
         try:
-            await storage.delete(grain.identity, expected_version=record.version, epoch=grain._inaho_epoch)
+            await storage.delete(grain.identity, expected_version=record.version, epoch=grain._inaho_lease.epoch)
         except (StateConflict, asyncio.CancelledError):
-            host.deactivate_soon(grain, "stale")
+            _lost(host, grain, record)
             raise
         record.version += 1
         record.value = host.kind.new_state()
+
+
+def _check_lease(host: KindHost, grain: Grain[Any]) -> None:
+    """A revoked lease may not commit; the storage would refuse it too, once the successor has committed."""
+    if not grain._inaho_lease.holding:
+        host.deactivate_soon(grain, "stale")
+        raise host.node.leases.lost(grain._inaho_lease, executed=True)
+
+
+def _lost(host: KindHost, grain: Grain[Any], record: StateRecord) -> None:
+    record.stale = True
+    host.deactivate_soon(grain, "stale")

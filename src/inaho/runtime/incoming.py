@@ -8,9 +8,11 @@ nothing else happens to the connection: only bytes that no correct peer sends cl
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import FrameTooLarge, InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
 from inaho.runtime.connection import FLUSH_PARTS, Connection
 from inaho.runtime.streams import StreamProducer
@@ -94,6 +96,10 @@ class Incoming(Connection):
         self._unread_since = 0.0
         self._turns_max = node.config.rpc.turns_max
         self._write_max = config.write_high_bytes
+        activation = node.config.activation
+        self._queue_depth = activation.queue_depth if activation.queue_policy == "reject_new" else sys.maxsize
+        self._full: tuple[KindHost | None, str, bytes] = (None, "", b"")
+        """The last activation whose queue was full, and the refusal that its callers get."""
         self._stopped = False
         """The batch being handled goes no further: the peer does not read its answers."""
         self._now = node.now
@@ -117,6 +123,8 @@ class Incoming(Connection):
             elif grain._inaho_turn is None:
                 grain._inaho_turn = turn
                 self._runner.run(turn)
+            elif self._is_full(grain._inaho_turn) and not turn.depth:
+                self._refuse_full(turn)
             else:
                 self._runner.submit(turn)
         elif kind >= TELL:
@@ -138,7 +146,7 @@ class Incoming(Connection):
         else:
             raise ProtocolViolation(f"frame type {kind} from the side that calls")
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         self._now = self._loop.time()
         self._corked = True
         super().data_received(data)
@@ -152,9 +160,7 @@ class Incoming(Connection):
         self._corked = False
         self.flush()
         if self._stopped:
-            self.paused = self._stopped = False
-            if self._rest:  # goes on unless the transport has paused us by then
-                self._loop.call_soon(self.data_received, b"")
+            self.paused = self._stopped = False  # goes on unless the transport has paused us by then
 
     def _turn(self, defined: Defined, flags: int, correlation: int, body: memoryview) -> Turn:
         deadline = self._now + defined.timeout_s
@@ -228,6 +234,21 @@ class Incoming(Connection):
     def _refuse(self, defined: Defined, correlation: int, error: InahoError) -> None:
         body = encode_failure(error, identity=defined.definition.kind, authority=self._node.authority, executed=False)
         self._send_error(correlation, body)
+
+    def _is_full(self, busy: Turn | TurnQueue[Turn]) -> bool:
+        """Whether a turn that nothing here waits for would be refused; `TurnRunner.enqueue` decides for the others."""
+        return busy.__class__ is TurnQueue and len(busy.waiting) >= self._queue_depth
+
+    def _refuse_full(self, turn: Turn) -> None:
+        """Refuses at a third of the price: a flood is answered with one body, that of its first refusal."""
+        self._runner.refused += 1
+        grain = turn.grain
+        host, key, body = self._full
+        if host is not grain._inaho_host or key != grain._inaho_key:
+            host, key, error = grain._inaho_host, grain._inaho_key, self._runner.overloaded(grain)
+            body = encode_failure(error, identity=error.identity, authority=error.authority, executed=False)
+            self._full = (host, key, body)
+        self._send_error(turn.correlation, body)
 
     def reply(self, turn: Turn, result: Any) -> None:
         """Sends a result; one that cannot be sent becomes an error, and the connection stays."""
@@ -309,7 +330,7 @@ class Incoming(Connection):
             return
         producer = StreamProducer(turn, _Sink(self, turn), self._node.config.rpc, self._loop)
         self.streams[turn.correlation] = producer
-        turn.grain._inaho_host.run_stream(producer, done=lambda: self.streams.pop(turn.correlation, None))
+        turn.grain._inaho_host.streams.start(producer, done=lambda: self.streams.pop(turn.correlation, None))
 
     # Cancellation and deadlines.
 
@@ -352,9 +373,10 @@ class Incoming(Connection):
     def resume_writing(self) -> None:
         super().resume_writing()
         if not self.closed:
-            self._transport.resume_reading()
-            if self._rest:  # what came while the peer did not read
-                self._loop.call_soon(self.data_received, b"")
+            if self._behind:  # what came while the peer did not read
+                self._go_on_soon()
+            else:
+                self._transport.resume_reading()
             if self.topology_due is not None:
                 self.push_topology(self.topology_due)
 

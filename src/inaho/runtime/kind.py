@@ -8,21 +8,21 @@ wait in their order and see nothing of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
-from inaho.core.activation.idle import IdleWheel
+from inaho.core.activation.lease import Lease
 from inaho.core.identity.identity import validate_key
 from inaho.core.rpc.turns import TurnQueue
-from inaho.errors import (
-    ActivationFailed,
-    InahoError,
-    Overloaded,
-)
+from inaho.errors import ActivationFailed, InahoError, SerializationFailed, StateMissing
 from inaho.events import ActivationFailed as ActivationFailedEvent
-from inaho.events import ActivationPassivated, ActivationStarted, ActivationTerminated
+from inaho.events import ActivationStarted, ActivationTerminated, HandOffCompleted, HandOffFailed
+from inaho.runtime.draining import Draining
+from inaho.runtime.gates import Gates
 from inaho.runtime.grain_state import load_state
+from inaho.runtime.passivation import Passivation
 from inaho.runtime.placement_actor import ActivationRecord
+from inaho.runtime.stream_turns import StreamTurns
 from inaho.runtime.turn import SIGNALS, Turn
 from inaho.types import Pid
 from inaho.wire.exceptions import text_of
@@ -30,12 +30,8 @@ from inaho.wire.exceptions import text_of
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain, GrainKind
     from inaho.runtime.node import Node
-    from inaho.runtime.streams import StreamProducer
 
 __all__ = ["KindHost"]
-
-IDLE_SLICE: Final = 1_000
-"""Activations looked at per tick when passivating: a few milliseconds at most."""
 
 
 class KindHost:
@@ -65,11 +61,13 @@ class KindHost:
         self.failures = 0
         self.latency = [0] * 40
         self.system = False
-        self.moving: set[str] = set()
-        self._streams: dict[str, int] = {}
-        self._gates: dict[str, asyncio.Future[None]] = {}
+        self.gates = Gates()
+        self.streams = StreamTurns(self)
+        self.draining = Draining(self)
         ttl_s = node.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
-        self._idle: IdleWheel | None = IdleWheel(ttl_s) if ttl_s else None
+        self.passivation = Passivation(self, ttl_s) if ttl_s else None
+        self._changing: dict[str, asyncio.Task[None]] = {}
+        self._asked_for: set[str] = set()
 
     @property
     def authority(self) -> str:
@@ -83,58 +81,71 @@ class KindHost:
 
         Raises:
             OwnershipChanged: another member owns it.
-            ShuttingDown: this node leaves.
+            ShuttingDown, Blocked: this node takes nothing.
+            Pending: its lease is held.
             Overloaded: the node has `activation.activations_max` activations.
             ActivationFailed: the user's constructor raised.
             InvalidArguments: the key is no key.
         """
         node = self.node
-        node.check_owner(self.name, key)
+        node.leases.check_owner(self.name, key)
         validate_key(key)
-        if node.activation_count >= node.config.activation.activations_max:
-            raise Overloaded(
-                f"{node.activation_count} grains are active here (activation.activations_max)",
-                identity=f"{self.name}/{key}",
-                authority=node.authority,
-            )
         kind = self.kind
-        grain = self._make(key)
+        grain = self._make(key, node.leases.grant(self.name, key))
         if kind.has_init:
             self._initialise(grain)
         self.activations[key] = grain
         node.activation_count += 1
-        if self._idle is not None:
-            self._idle.add(key, node.now)
+        if self.passivation is not None:
+            self.passivation.add(key, node.now)
         if kind.plain_start and kind.state_type is None and node.bridge.last_owner(self.name, key) is None:
+            node.leases.activated(grain._inaho_lease)
             self._started(grain)
         else:
             queue = self._hold(grain)
             queue.starting = True
-            node.runner.spawn(self._start(grain, queue), name=f"inaho-activate-{self.name}")
+            self._change(key, self._start(grain, queue), name=f"inaho-activate-{self.name}")
         return grain
 
-    def _make(self, key: str) -> Grain[Any]:
+    def _make(self, key: str, lease: Lease) -> Grain[Any]:
         grain = self.kind.cls.__new__(self.kind.cls)
         grain._inaho_host = self
         grain._inaho_key = key
         grain._inaho_turn = None
         grain._inaho_touched = self.node.now
-        grain._inaho_epoch = self.node.next_epoch()
+        grain._inaho_lease = lease
         grain._inaho_record = None
         return grain
 
     def install(self, key: str) -> None:
-        """Makes the one activation of a system kind."""
+        """Makes the one activation of a system kind. Its lease is in no ledger: nobody else may have it anyway."""
         self.system = True
-        self.activations[key] = self._make(key)
+        self.activations[key] = self._make(key, Lease(self.name, key, self.node.node_id, 0, self.node.now))
 
     def _initialise(self, grain: Grain[Any]) -> None:
         try:
             type(grain).__init__(grain)
         except BaseException as error:
+            self.node.leases.ended(grain._inaho_lease)
             if isinstance(error, SIGNALS):
                 raise
             raise self._activation_failed(grain, error) from error
+
+    def _change(self, key: str, coroutine: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Runs what brings an activation up or down, so that `abort` finds it."""
+        task = self._changing[key] = self.node.runner.spawn(coroutine, name=name)
+        task.add_done_callback(lambda done: self._changed(key, done))
+
+    def _changed(self, key: str, task: asyncio.Task[None]) -> None:
+        if self._changing.get(key) is task:
+            del self._changing[key]
+
+    def abort(self, lease: Lease) -> None:
+        """The activation took too long to come up or to end, and has lost its lease for it."""
+        grain = self.activations.get(lease.key)
+        task = self._changing.get(lease.key)
+        if grain is not None and grain._inaho_lease is lease and task is not None:
+            task.cancel(f"the lease of {lease.kind}/{lease.key} timed out")
 
     def _hold(self, grain: Grain[Any]) -> TurnQueue[Turn]:
         """The activation's queue, held: turns wait. What runs goes on."""
@@ -158,11 +169,12 @@ class KindHost:
     async def _start(self, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
         """Loads state and runs `on_activate`, then lets the waiting turns go; or fails them all."""
         try:
-            await self._take_over(grain)
+            handed = await self._take_over(grain)
             if self.kind.state_type is not None:
-                grain._inaho_record = await load_state(self, grain)
+                await self._load(grain, handed)
             if not self.kind.plain_start:
                 await grain.on_activate()
+            self.node.leases.activated(grain._inaho_lease)
         except BaseException as error:  # whatever it was, nobody shall wait for this activation
             failure = error if isinstance(error, InahoError) else self._activation_failed(grain, error)
             self._remove(grain, failure)
@@ -176,41 +188,75 @@ class KindHost:
             self.settle(grain, queue)
             return
         queue.held = False
-        self._open_gate(grain._inaho_key, None)
+        self.gates.open(grain._inaho_key, None)
         self.node.runner.advance(grain, queue)
 
-    async def _take_over(self, grain: Grain[Any]) -> None:
+    async def _take_over(self, grain: Grain[Any]) -> ActivationRecord | None:
         """Has the last owner of the partition, if there is one to ask, end its activation first."""
         node = self.node
         if node.bridge.last_owner(self.name, grain._inaho_key) is None:
+            return None
+        handed = await node.bridge.take_over(self.name, grain._inaho_key)
+        node.leases.check_owner(self.name, grain._inaho_key)  # it may have moved on meanwhile
+        node.leases.ledger.raise_epoch(grain._inaho_lease, handed.epoch)
+        return handed if handed.was_active else None
+
+    async def _load(self, grain: Grain[Any], handed: ActivationRecord | None) -> None:
+        """The state, from the last owner or the storage. What the last owner had must be there (SPEC CL-5)."""
+        if handed is None:
+            grain._inaho_record = await load_state(self, grain)
             return
-        record = await node.bridge.take_over(self.name, grain._inaho_key)
-        node.check_owner(self.name, grain._inaho_key)  # it may have moved on meanwhile
-        if record.epoch >= grain._inaho_epoch:
-            grain._inaho_epoch = node.epoch_above(record.epoch)
+        identity, node = grain.identity, self.node
+        try:
+            grain._inaho_record = await load_state(self, grain, handed)
+        except (StateMissing, SerializationFailed) as error:
+            node.publish(HandOffFailed(identity=identity, from_authority=handed.authority, reason=error.reason))
+            raise
+        node.note(grain._inaho_lease, "took_over", f"from {handed.authority}, version {handed.version}")
+        if node.events_wanted(HandOffCompleted):
+            event = HandOffCompleted(
+                identity=identity,
+                from_authority=handed.authority,
+                version=handed.version,
+                snapshot=handed.snapshot is not None,
+            )
+            node.publish(event)
 
     async def release(self, key: str) -> ActivationRecord:
         """Ends the activation for its next owner, after its running turns, and tells what it was."""
         grain = self.activations.get(key)
         if grain is None:
             return ActivationRecord(False)
-        self.deactivate_soon(grain, "moved")
-        while self.activations.get(key) is grain:
-            await self._gate(key)
-        record = grain._inaho_record
-        return ActivationRecord(True, 0 if record is None else record.version, grain._inaho_epoch)
+        self._asked_for.add(key)
+        try:
+            self.deactivate_soon(grain, "moved")
+            while self.activations.get(key) is grain:
+                await self.gates.wait(key)
+        finally:
+            self._asked_for.discard(key)
+        version, snapshot = (0, None) if grain._inaho_record is None else grain._inaho_record.hand_over(self)
+        return ActivationRecord(True, version, grain._inaho_lease.epoch, snapshot, self.authority)
+
+    def superseded(self, key: str, version: int) -> None:
+        """Another node has saved that version: an activation that began from an older one begins again."""
+        grain = self.activations.get(key)
+        if grain is not None and (grain._inaho_record is None or grain._inaho_record.version < version):
+            self.deactivate_soon(grain, "stale")
 
     def _started(self, grain: Grain[Any]) -> None:
         node = self.node
+        lease = grain._inaho_lease
+        node.note(lease, "started", "")
         if node.events_wanted(ActivationStarted):
             identity = grain.identity
             pid = Pid(node.authority, node.node_id, identity)
-            node.publish(ActivationStarted(identity=identity, pid=pid, epoch=grain._inaho_epoch))
+            node.publish(ActivationStarted(identity=identity, pid=pid, epoch=lease.epoch))
 
     def _activation_failed(self, grain: Grain[Any], error: BaseException) -> ActivationFailed:
         reason = f"{type(error).__name__}: {text_of(error)}"
         identity = grain.identity
         self.node.log.warning("activation of %s failed", identity, exc_info=error)
+        self.node.note(grain._inaho_lease, "failed", reason)
         self.node.publish(ActivationFailedEvent(identity=identity, reason=reason))
         failure = ActivationFailed(reason, identity=str(identity), authority=self.authority)
         failure.__cause__ = error
@@ -242,7 +288,8 @@ class KindHost:
         if self.kind.plain_stop:
             self._ended(grain, queue, reason)
         else:
-            self.node.runner.spawn(self._stop(grain, queue, reason), name=f"inaho-deactivate-{self.name}")
+            self.node.leases.ending(grain._inaho_lease)
+            self._change(grain._inaho_key, self._stop(grain, queue, reason), name=f"inaho-deactivate-{self.name}")
 
     async def _stop(self, grain: Grain[Any], queue: TurnQueue[Turn], reason: str) -> None:
         try:
@@ -260,6 +307,9 @@ class KindHost:
         waiting = list(queue.waiting)
         queue.waiting.clear()
         node = self.node
+        node.note(grain._inaho_lease, "ended", reason)
+        if reason == "moved":
+            node.bridge.ended(self, grain, asked_for=grain._inaho_key in self._asked_for)
         if node.events_wanted(ActivationTerminated):
             node.publish(ActivationTerminated(identity=grain.identity, reason=reason))
         for turn in waiting:
@@ -276,38 +326,11 @@ class KindHost:
     def _remove(self, grain: Grain[Any], error: InahoError | None = None) -> None:
         if self.activations.get(grain._inaho_key) is grain:
             del self.activations[grain._inaho_key]
+            self.node.leases.ended(grain._inaho_lease)
             self.node.activation_ended()
-            if self.moving:
-                self.moving.discard(grain._inaho_key)
-                if not self.moving:
-                    self.node.bridge.tell_drained()
-            self._open_gate(grain._inaho_key, error)
-
-    def passivate(self, now: float) -> None:
-        """Unloads activations that were not called for the time to live, a slice at a time."""
-        if self._idle is None or not len(self._idle):
-            return
-
-        def touched_at(key: str) -> float | None:
-            grain = self.activations.get(key)
-            if grain is None:
-                return None
-            return now if grain._inaho_turn is not None or key in self._streams else grain._inaho_touched
-
-        for key in self._idle.due(now, touched_at, IDLE_SLICE):
-            grain = self.activations.get(key)
-            if grain is None:  # the wheel knew it twice, from an activation before
-                continue
-            if self.node.events_wanted(ActivationPassivated):
-                self.node.publish(ActivationPassivated(identity=grain.identity, idle_s=now - grain._inaho_touched))
-            self.deactivate_soon(grain, "idle")
-
-    def drop_unowned(self) -> None:
-        """Ends activations that the new topology gives to others (SPEC VA-2.4)."""
-        for key, grain in list(self.activations.items()):
-            if not self.node.owns(self.name, key):
-                self.moving.add(key)
-                self.deactivate_soon(grain, "moved")
+            if self.draining.moving:
+                self.draining.ended(grain)
+            self.gates.open(grain._inaho_key, error)
 
     def drop_all(self, reason: str) -> None:
         """Ends all activations, those of the runtime excepted."""
@@ -315,66 +338,3 @@ class KindHost:
             return
         for grain in list(self.activations.values()):
             self.deactivate_soon(grain, reason)
-
-    # Streams.
-
-    def run_stream(self, producer: StreamProducer, done: Callable[[], object]) -> None:
-        """Runs a stream beside the turns of its activation, which is not idle meanwhile."""
-        self.node.runner.spawn(self._run_stream(producer, done), name=f"inaho-stream-{self.name}")
-
-    async def _run_stream(self, producer: StreamProducer, done: Callable[[], object]) -> None:
-        turn = producer.turn
-        key = turn.grain._inaho_key
-        self._streams[key] = self._streams.get(key, 0) + 1
-        try:
-            turn.task = asyncio.current_task()
-            if turn.cancelled:  # before there was a Task that could be
-                return
-            await self._wait_until_up(turn)
-            await producer.run()
-        except InahoError as error:  # it did not come up; what the generator raises is told by the producer
-            producer.sink.send_failure(error)
-        finally:
-            left = self._streams[key] - 1
-            if left:
-                self._streams[key] = left
-            else:
-                del self._streams[key]
-                turn.grain._inaho_touched = self.node.now
-            done()
-
-    async def _wait_until_up(self, turn: Turn) -> None:
-        """Returns when the turn's activation, or its successor, takes calls. Raises why there is none."""
-        key = turn.grain._inaho_key
-        while True:
-            grain = self.activations.get(key)
-            if grain is None:
-                grain = self.activate(key)
-            turn.grain = grain
-            queue = grain._inaho_turn
-            if not isinstance(queue, TurnQueue) or not queue.held:
-                return
-            await self._gate(key)
-
-    async def _gate(self, key: str) -> None:
-        """Returns when the activation has come up or is gone; raises why it did not come up."""
-        gate = self._gates.get(key)
-        if gate is None:
-            gate = self._gates[key] = self.node.loop.create_future()
-            gate.add_done_callback(_retrieve)
-        await asyncio.shield(gate)
-
-    def _open_gate(self, key: str, error: InahoError | None) -> None:
-        gate = self._gates.pop(key, None)
-        if gate is None or gate.done():
-            return
-        if error is None:
-            gate.set_result(None)
-        else:
-            gate.set_exception(error)
-
-
-def _retrieve(gate: asyncio.Future[None]) -> None:
-    """Whoever waited may have gone; the failure was published in any case."""
-    if not gate.cancelled():
-        gate.exception()

@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.identity.pid_cache import PidCache
 from inaho.core.inputs import (
-    Drained,
-    LeaveRequested,
     LoopLag,
     Start,
 )
 from inaho.core.node import ControlNode
 from inaho.errors import (
-    InahoError,
     InvalidConfig,
-    OwnershipChanged,
     ProtocolViolation,
     ShuttingDown,
 )
@@ -33,15 +29,18 @@ from inaho.runtime.associations import Associations
 from inaho.runtime.cluster_context import ClusterContext
 from inaho.runtime.driver import Driver
 from inaho.runtime.evidence import Evidence
+from inaho.runtime.history import ActivationHistory
 from inaho.runtime.home import Home
 from inaho.runtime.kind import KindHost
+from inaho.runtime.leases import Leases
 from inaho.runtime.operator_actor import OPERATOR_KEY, OperatorActor
 from inaho.runtime.partition_bridge import PartitionBridge
 from inaho.runtime.peers import Peers
 from inaho.runtime.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.remoting import Remoting
+from inaho.runtime.shutdown import Shutdown
 from inaho.runtime.turns import TurnRunner
-from inaho.types import ClusterIdentity, Epoch, Member, MemberStatus, TopologySnapshot
+from inaho.types import ClusterIdentity, Member, MemberStatus, TopologySnapshot
 from inaho.wire.frames import PROTOCOL_VERSIONS, SCHEMA_VERSIONS
 from inaho.wire.handshake import NONCE_BYTES, Handshake, HandshakeConfig, PeerInfo, Role
 
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 
     from inaho.actor import EventStream
     from inaho.config import ClusterConfig
+    from inaho.core.activation.lease import Lease
     from inaho.runtime.clock import Entropy
     from inaho.runtime.cluster import Cluster
     from inaho.runtime.grain import GrainKind
@@ -60,9 +60,6 @@ __all__ = ["Node"]
 
 TICK_S: Final = 0.1
 """Deadlines, idle activations and loop lag are looked at this often."""
-
-FAREWELL_S: Final = 1.0
-"""How long a node that has left goes on answering callers that have not heard of it."""
 
 LAG_STEP_S: Final = 0.05
 """A change of loop lag smaller than this is not worth telling the control plane."""
@@ -85,7 +82,8 @@ class Node:
         node_id: 16 hexadecimal digits, new at every start.
         now: the loop's time, at most `TICK_S` old.
         hosts: kinds by name.
-        runner, peers, associations, remoting, acceptor, lookup, pid_cache, context: see their classes.
+        runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
+            history: see their classes.
         shutting_down: no new activations.
         closing: no new connections.
         activation_count: activations of all kinds on this node.
@@ -130,7 +128,10 @@ class Node:
         self.remoting = Remoting(self)
         self.peers = Peers(self)
         self.context = ClusterContext(self)
+        self.leases = Leases(self)
+        self.shutdown = Shutdown(self)
         self.bridge = PartitionBridge(self)
+        self.history = ActivationHistory(config.activation.history_max)
         self.hosts: dict[str, KindHost] = {}
         self.driver: Driver | None = None
         self._storage = storage
@@ -138,11 +139,9 @@ class Node:
         self.acceptor = Acceptor(self)
         self.evidence = Evidence(self)
         self._home: Home | None = None
-        self._drained: asyncio.Future[None] | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._tick_due = 0.0
         self._lag_told_s = 0.0
-        self._epochs = 0
         self._topology_waiters: list[asyncio.Future[None]] = []
         for kind in kinds:
             self.add_kind(kind)
@@ -196,39 +195,13 @@ class Node:
         await self._home.find()
 
     async def leave(self) -> None:
-        """Hands everything over and leaves: others take new work first, then turns end, then the leave is told."""
-        if self.shutting_down:
-            return
-        self.shutting_down = True
-        drain_s = self.config.activation.drain_s
-        if self.driver is not None and self.driver.joined.done():
-            self.driver.feed(LeaveRequested(drain_s))
-        await self._drain(drain_s)
-        if self.driver is not None and self.driver.joined.done():
-            self.driver.feed(Drained())
-            try:
-                async with asyncio.timeout(drain_s):
-                    await asyncio.shield(self.driver.left)
-            except TimeoutError:
-                self.log.warning("leaving was not acknowledged within %s s", drain_s)
-        ending = ShuttingDown("this node has left the cluster", authority=self.authority)
-        await self.acceptor.farewell(ending, FAREWELL_S)
-
-    async def _drain(self, within_s: float) -> None:
-        """Ends all activations after their turns; tells what is left when the time is up."""
-        for host in self.hosts.values():
-            host.drop_all("shutdown")
-        if self.activation_count:
-            self._drained = self.loop.create_future()
-            await asyncio.wait((self._drained,), timeout=within_s)
-        if self.activation_count:
-            self.log.warning("%d activations did not end within %s s", self.activation_count, within_s)
+        """See `Shutdown`. Returns when it is over, whoever asked for it first."""
+        await self.shutdown.leave()
 
     def activation_ended(self) -> None:
         """One activation less."""
         self.activation_count -= 1
-        if not self.activation_count and self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+        self.shutdown.activation_ended()
 
     async def stop(self) -> None:
         """Closes everything at once. Call `leave` before it for a graceful end."""
@@ -279,8 +252,10 @@ class Node:
         self.remoting.tick(now)
         self.peers.expire(now)
         self.acceptor.expire(now)
+        self.leases.expire()
         for host in self.hosts.values():
-            host.passivate(now)
+            if host.passivation is not None:
+                host.passivation.step(now)
         if self._home is not None:
             self._home.keep()
 
@@ -305,8 +280,9 @@ class Node:
     # Topology and ownership.
 
     def apply_topology(self, snapshot: TopologySnapshot) -> None:
-        """Ownership by a new topology: first the lookup, then what it takes away, then clients and waiters."""
+        """Ownership by a new topology: leases and lookup, then what it takes away, then clients and waiters."""
         before, self.topology = self.topology, snapshot
+        self.leases.apply_topology(before, snapshot)
         self.peers.topology_changed(before, snapshot)
         self.associations.apply_topology(snapshot)
         self.remoting.apply_topology(snapshot)
@@ -359,39 +335,17 @@ class Node:
             if future in self._topology_waiters:
                 self._topology_waiters.remove(future)
 
-    def owns(self, kind: str, key: str) -> bool:
-        """Whether this node owns the identity under its newest topology."""
-        return _owner_id(self.lookup.owner, kind, key) == self.node_id
-
-    def check_owner(self, kind: str, key: str) -> None:
-        """Raises why this node may not activate the identity."""
-        if self.shutting_down:
-            raise ShuttingDown("this node is leaving", identity=f"{kind}/{key}", authority=self.authority)
-        owner = self.lookup.owner(kind, key)
-        if owner.node_id != self.node_id:
-            version = 0 if self.topology is None else self.topology.version
-            raise OwnershipChanged(
-                f"{owner.authority} owns it by topology {version} ({self.lookup.hash or 0:016x}) of this node",
-                identity=f"{kind}/{key}",
-                authority=self.authority,
-            )
-
     def stop_activations(self, reason: str) -> None:
-        """Others may run what runs here: all activations end."""
+        """Others may run what runs here: all leases end at once, and all activations with their running turns."""
+        self.leases.revoke(self.node_id)
         for host in self.hosts.values():
             host.drop_all(reason)
 
-    def next_epoch(self) -> Epoch:
-        """The fencing token of a new activation."""
-        self._epochs += 1
-        return (0 if self.topology is None else self.topology.version) << 32 | self._epochs
-
-    def epoch_above(self, epoch: Epoch) -> Epoch:
-        """A token above one that was found in the storage: time went on there under another count of versions."""
-        self._epochs += 1
-        return max(self.next_epoch(), epoch + 1)
-
     # Events.
+
+    def note(self, lease: Lease, what: str, reason: str) -> None:
+        """Remembers what became of an activation, for explanations."""
+        self.history.note(self.now, lease.kind, lease.key, what, reason, lease.epoch)
 
     def publish(self, event: Event) -> None:
         """Puts an event on the stream."""
@@ -406,12 +360,3 @@ class Node:
         if self.events_wanted(SerializationFailure):
             identity = ClusterIdentity(kind, key)
             self.publish(SerializationFailure(identity=identity, method=method, direction=direction, reason=reason))
-
-
-def _owner_id(owner: Any, kind: str, key: str) -> str:
-    """Node id of the owner; empty when nobody can own it now."""
-    try:
-        found: Member = owner(kind, key)
-    except InahoError:
-        return ""
-    return found.node_id

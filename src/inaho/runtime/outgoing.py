@@ -213,7 +213,7 @@ class Outgoing(Connection):
 
     # Answers.
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """`Connection.data_received` with replies, which are nearly all that comes, handled in the loop."""
         self.bytes_received += len(data)
         if self._rest and not (data := self._gathered(data)):
@@ -255,7 +255,7 @@ class Outgoing(Connection):
             self._violated(error)
             return
         if position < size:
-            self._keep(data, position)
+            self._keep(view, position)
 
     def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
         if kind == ITEMS:

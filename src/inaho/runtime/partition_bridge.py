@@ -7,6 +7,7 @@ go of it; its calls wait meanwhile in the activation's queue, so a rolling resta
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from inaho.core.activation.handoff import HandOff, LastOwner
@@ -16,6 +17,8 @@ from inaho.runtime.system_calls import ask_system_actor
 from inaho.types import MemberStatus
 
 if TYPE_CHECKING:
+    from inaho.runtime.grain import Grain
+    from inaho.runtime.kind import KindHost
     from inaho.runtime.node import Node
     from inaho.types import TopologySnapshot
 
@@ -39,6 +42,8 @@ class PartitionBridge:
         self.told = 0
         self._node = node
         self._lost: dict[str, dict[int, LastOwner]] = {}
+        self._telling: set[asyncio.Task[None]] = set()
+        self._superseded: dict[tuple[LastOwner, str], dict[str, int]] = {}
 
     # A topology has come.
 
@@ -62,7 +67,7 @@ class PartitionBridge:
                     self._lost.setdefault(kind, {})[partition] = LastOwner(now.authority, now.node_id)
         for host in node.hosts.values():
             if host.hosted and not host.system:
-                host.drop_unowned()
+                host.draining.begin()
         self.tell_drained()
 
     # This node is the new owner.
@@ -99,13 +104,20 @@ class PartitionBridge:
         self.handoff.drained(kind, partitions, node_id)
         self.tell_drained()
 
+    def superseded(self, kind: str, versions: dict[str, int]) -> None:
+        """See `PlacementActor.superseded`."""
+        host = self._node.hosts.get(kind)
+        if host is not None:
+            for key, version in versions.items():
+                host.superseded(key, version)
+
     # This node is the last owner.
 
     async def release(self, kind: str, key: str, version: int, askers: list[str]) -> ActivationRecord:
         """See `PlacementActor.release`."""
         node = self._node
         deadline = node.loop.time() + node.config.gossip.convergence_s
-        while node.topology is not None and node.topology.version < version and node.owns(kind, key):
+        while node.topology is not None and node.topology.version < version and node.leases.owns(kind, key):
             left_s = deadline - node.loop.time()
             if left_s <= 0:
                 break  # the asker has seen more than we do; it owns it by that
@@ -119,7 +131,10 @@ class PartitionBridge:
     def tell_drained(self) -> None:
         """Tells new owners of the partitions that this node lost and runs nothing of any more."""
         for kind, lost in list(self._lost.items()):
-            busy = {self._node.lookup.partition(kind, key) for key in self._node.hosts[kind].moving}
+            draining = self._node.hosts[kind].draining
+            if draining.walking:
+                continue
+            busy = {self._node.lookup.partition(kind, key) for key in draining.moving}
             done: dict[LastOwner, list[int]] = {}
             for partition, owner in sorted(lost.items()):
                 if partition not in busy and self.handoff.last_owner(kind, partition) is None:
@@ -128,9 +143,52 @@ class PartitionBridge:
                 for partition in partitions:
                     del lost[partition]
                 self.told += len(partitions)
-                self._node.runner.spawn(self._tell(owner, kind, partitions), name="inaho-drained")
+                telling = self._node.runner.spawn(self._tell(owner, kind, partitions), name="inaho-drained")
+                self._telling.add(telling)
+                telling.add_done_callback(self._telling.discard)
             if not lost:
                 del self._lost[kind]
+
+    async def wait_handed_over(self, within_s: float) -> None:
+        """Returns when every new owner has acknowledged what this node lost to it, or the time is up."""
+        node = self._node
+        deadline = node.loop.time() + within_s
+        while (self._lost or self._telling) and node.loop.time() < deadline:
+            if self._telling:
+                await asyncio.wait(self._telling, timeout=deadline - node.loop.time())
+            else:  # an owner before us has not let go, or an activation has not ended
+                await node.wait_for_topology(min(RELEASE_RETRY_S, deadline - node.loop.time()))
+
+    def ended(self, host: KindHost, grain: Grain[Any], *, asked_for: bool) -> None:
+        """An activation of another owner's identity has ended here. Unless that owner waits for it, it is told.
+
+        It may be active there already, where a split of the cluster had two owners, and from an older version.
+        """
+        record = grain._inaho_record
+        if asked_for or record is None or record.stale or not record.version:
+            return
+        try:
+            owner = self._node.lookup.owner(host.name, grain._inaho_key)
+        except InahoError:
+            return  # nobody can own it now, so nobody has it active
+        if owner.node_id == self._node.node_id:
+            return
+        if not self._superseded:
+            self._node.loop.call_soon(self._tell_superseded)
+        to = LastOwner(owner.authority, owner.node_id)
+        self._superseded.setdefault((to, host.name), {})[grain._inaho_key] = record.version
+
+    def _tell_superseded(self) -> None:
+        told, self._superseded = self._superseded, {}
+        for (owner, kind), versions in told.items():
+            telling = self._say(owner, PlacementActor.superseded, kind, versions)
+            self._node.runner.spawn(telling, name="inaho-superseded")
+
+    async def _say(self, owner: LastOwner, function: Any, *arguments: Any) -> None:
+        try:
+            await self._ask(owner, function, *arguments)
+        except InahoError as error:  # its next save there meets the newer version, and it begins again then
+            self._node.log.info("%s was not told what was saved here: %s", owner.authority, error)
 
     async def _tell(self, owner: LastOwner, kind: str, partitions: list[int]) -> None:
         try:

@@ -23,11 +23,15 @@ class ActivationRecord(Struct, frozen=True, array_like=True):
         was_active: whether there was one.
         version: of the state that it had loaded or saved last; 0 for none.
         epoch: its fencing token; the next one must exceed it.
+        snapshot: its state as it stood, saved or not; None where there is none, or it is too large to take along.
+        authority: of the node that ended it.
     """
 
     was_active: bool
     version: int = 0
     epoch: int = 0
+    snapshot: bytes | None = None
+    authority: str = ""
 
 
 class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0):
@@ -49,3 +53,8 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
     async def drained(self, kind: str, partitions: list[int], node_id: str) -> None:
         """The node runs nothing of these partitions any more; it need not be asked again."""
         self._inaho_host.node.bridge.drained(kind, partitions, node_id)
+
+    @method(idempotent=True)
+    async def superseded(self, kind: str, versions: dict[str, int]) -> None:
+        """The asker has ended activations that this node owns now, the last saved versions of which are `versions`."""
+        self._inaho_host.node.bridge.superseded(kind, versions)

@@ -248,11 +248,7 @@ class TurnRunner:
             queue.held = held
         if admission == REFUSED:
             self.refused += 1
-            raise Overloaded(
-                f"{self._depth} calls wait for this activation already (activation.queue_depth)",
-                identity=str(grain.identity),
-                authority=grain._inaho_host.authority,
-            )
+            raise self.overloaded(grain)
         if admission == DROPPED_OLDEST and dropped is not None:
             self.refused += 1
             self.answer_error(
@@ -268,6 +264,14 @@ class TurnRunner:
                 turn.connection.running[turn.correlation] = turn
             return False
         return True
+
+    def overloaded(self, grain: Grain[Any]) -> Overloaded:
+        """The refusal of a call at an activation whose queue is full."""
+        return Overloaded(
+            f"{self._depth} calls wait for this activation already (activation.queue_depth)",
+            identity=str(grain.identity),
+            authority=grain._inaho_host.authority,
+        )
 
     # Turns end.
 

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
 from inaho.config import StorageConfig
 from inaho.errors import InahoError, StorageFailed
+from inaho.storage.admission import Admission
 
 __all__ = ["BatchServer", "BatchWorker"]
 
@@ -65,25 +64,23 @@ class BatchWorker(Generic[Request, Result]):
         name: of the thread.
         server: what does the work.
         config: `queue_requests_max`, `queue_bytes_max`, `batch_requests_max` and `batch_bytes_max` apply.
-
-    Attributes:
-        queued: requests accepted and not yet answered.
-        queued_bytes: their sizes together.
     """
 
     def __init__(self, name: str, server: BatchServer[Request, Result], config: StorageConfig) -> None:
-        self.queued = 0
-        self.queued_bytes = 0
         self._name = name
         self._server = server
         self._config = config
         self._queue: SimpleQueue[_Ticket[Request, Result] | None] = SimpleQueue()
-        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._admission = Admission(config)
         self._in_flight: dict[Hashable, int] = {}
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._stopping = False
+
+    @property
+    def queued(self) -> int:
+        """Requests accepted and not yet answered."""
+        return self._admission.requests
 
     # On the event loop.
 
@@ -104,12 +101,8 @@ class BatchWorker(Generic[Request, Result]):
 
     async def stop(self) -> None:
         """Refuses those who wait for room, serves what was accepted, closes the server and ends the thread."""
-        if not self._stopping:
-            self._stopping = True
-            while self._waiting:
-                gate, _ = self._waiting.popleft()
-                if not gate.done():
-                    gate.set_exception(StorageFailed("the storage was closed", maybe_executed=False))
+        if not self._admission.closed:
+            self._admission.close()
             self._queue.put(None)
         await asyncio.shield(self._ended)
 
@@ -123,7 +116,7 @@ class BatchWorker(Generic[Request, Result]):
             request: for the server.
             size: bytes that it holds in memory.
         """
-        await self._admit(size)
+        await self._admission.enter(size)
         ticket = _Ticket[Request, Result](key, request, size, self._loop.create_future())
         self._in_flight[key] = self._in_flight.get(key, 0) + 1
         self._queue.put(ticket)
@@ -137,55 +130,6 @@ class BatchWorker(Generic[Request, Result]):
         """Whether a request about `key` was accepted and is not finished, be its caller cancelled or not."""
         return key in self._in_flight
 
-    async def _admit(self, size: int) -> None:
-        self._refuse_when_stopping()
-        if not self._waiting and self._has_room(size):
-            self._take_room(size)
-            return
-        gate: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.append((gate, size))
-        try:
-            await gate
-        except asyncio.CancelledError:
-            if gate.cancelled():
-                with suppress(ValueError):  # the round that makes room may have dropped it already
-                    self._waiting.remove((gate, size))
-            elif gate.exception() is None:  # room was given in the same moment
-                self._give_room(size)
-            self._let_in()
-            raise
-        try:
-            self._refuse_when_stopping()  # room was given, then the end was queued before this request could be
-        except StorageFailed:
-            self._give_room(size)
-            raise
-
-    def _refuse_when_stopping(self) -> None:
-        if self._stopping:
-            raise StorageFailed("the storage was closed", maybe_executed=False)
-
-    def _has_room(self, size: int) -> bool:
-        fits = self.queued_bytes + size <= self._config.queue_bytes_max
-        return self.queued < self._config.queue_requests_max and (fits or self.queued == 0)
-
-    def _take_room(self, size: int) -> None:
-        self.queued += 1
-        self.queued_bytes += size
-
-    def _give_room(self, size: int) -> None:
-        self.queued -= 1
-        self.queued_bytes -= size
-
-    def _let_in(self) -> None:
-        while self._waiting:
-            gate, size = self._waiting[0]
-            if not gate.done():
-                if not self._has_room(size):
-                    return
-                self._take_room(size)
-                gate.set_result(None)
-            self._waiting.popleft()
-
     def _deliver(self, tickets: list[_Ticket[Request, Result]], outcomes: Sequence[Result | InahoError]) -> None:
         for ticket, outcome in zip(tickets, outcomes, strict=True):
             self._finish(ticket)
@@ -195,15 +139,13 @@ class BatchWorker(Generic[Request, Result]):
                 ticket.future.set_exception(outcome)
             else:
                 ticket.future.set_result(outcome)
-        self._let_in()
 
     def _forget(self, tickets: list[_Ticket[Request, Result]]) -> None:
         for ticket in tickets:
             self._finish(ticket)
-        self._let_in()
 
     def _finish(self, ticket: _Ticket[Request, Result]) -> None:
-        self._give_room(ticket.size)
+        self._admission.leave(ticket.size)
         left = self._in_flight[ticket.key] - 1
         if left:
             self._in_flight[ticket.key] = left

@@ -263,7 +263,8 @@ def _name_of(kind: type[BaseException]) -> str:
 
 def _sendable(text: str, chars_max: int) -> str:
     """Text that has an encoding and an end. Names of files, for one, may contain what UTF-8 does not."""
-    return str(text)[:chars_max].encode("utf-8", "backslashreplace").decode()
+    text = str(text)[:chars_max]
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def text_of(error: BaseException) -> str:

@@ -109,7 +109,7 @@ class Fleet:
         """A key of `kind` that `cluster` owns."""
         name = kind.inaho_kind.name
         return next(
-            key for key in (f"{prefix}{number}" for number in itertools.count()) if cluster._node.owns(name, key)
+            key for key in (f"{prefix}{number}" for number in itertools.count()) if cluster._node.leases.owns(name, key)
         )
 
     def activation(self, kind: type[Any], key: str) -> Any:
@@ -160,7 +160,7 @@ def _at_rest(node: Any) -> bool:
     hosts = [host for host in node.hosts.values() if not host.system]
     return (
         all(grain._inaho_turn is None for host in hosts for grain in host.activations.values())
-        and not any(host._streams or host._gates for host in hosts)
+        and not any(len(host.streams) or len(host.gates) for host in hosts)
         and not any(connection.running or connection.streams for connection in node.acceptor.connections)
         and not any(len(connection.wheel) for connection in node.peers.connections.values())
         and workers == {worker.task for worker in node.runner._idle}

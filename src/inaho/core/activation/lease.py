@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
+
 from inaho.errors import IllegalTransition
 from inaho.types import Epoch
 
@@ -52,26 +54,23 @@ HOLDING: Final = frozenset({LeaseState.PENDING, LeaseState.ACTIVE, LeaseState.RE
 """States in which nobody else gets the identity."""
 
 
-class Lease:
-    """One lease.
+class Lease(msgspec.Struct, eq=False, gc=False):
+    """One lease. There is one per activation, so it is kept small, and from the garbage collector: it has no circle.
 
     Attributes:
         kind, key: the identity.
         holder: node id of the node that hosts, or is to host, the activation.
         epoch: fencing token of the activation.
+        since: when it entered its state, seconds of the caller's clock.
         state: see `LeaseState`.
-        since: when it entered the state, seconds of the caller's clock.
     """
 
-    __slots__ = ("epoch", "holder", "key", "kind", "since", "state")
-
-    def __init__(self, kind: str, key: str, holder: str, epoch: Epoch, now: float) -> None:
-        self.kind = kind
-        self.key = key
-        self.holder = holder
-        self.epoch = epoch
-        self.state = LeaseState.PENDING
-        self.since = now
+    kind: str
+    key: str
+    holder: str
+    epoch: Epoch
+    since: float
+    state: LeaseState = LeaseState.PENDING
 
     @property
     def holding(self) -> bool:

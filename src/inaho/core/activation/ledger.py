@@ -9,6 +9,8 @@ Why not leave it to whoever starts first: two callers on two nodes would each be
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.errors import Overloaded, Pending
 from inaho.types import Epoch
@@ -104,10 +106,37 @@ class ActivationLedger:
         """Ends leases that have been pending or releasing for too long, in the order in which they began to be."""
         late = [lease for lease in self._changing.values() if now - lease.since >= self._pending_s]
         for lease in late:
-            lease.move(LeaseState.TIMED_OUT, now)
-            self._drop(lease)
-        self.timed_out += len(late)
+            self.time_out(lease, now)
         return late
+
+    def time_out(self, lease: Lease, now: float) -> None:
+        """Ends a lease whose holder did not come up, or did not let go, in time."""
+        lease.move(LeaseState.TIMED_OUT, now)
+        self._drop(lease)
+        self.timed_out += 1
+
+    def raise_epoch(self, lease: Lease, above: Epoch) -> None:
+        """Makes sure that the lease's token exceeds `above`, which another activation had before it."""
+        if lease.epoch <= above:
+            lease.epoch = self.next_epoch(above)
+
+    def adopt(self, kind: str, key: str, holder: str, epoch: Epoch, now: float) -> Lease:
+        """Takes over an active lease that another owner granted; its holder tells of it. Epochs go on above it.
+
+        Raises:
+            Pending: somebody else holds the identity.
+            Overloaded: there are `leases_max` leases.
+        """
+        lease = self.grant(kind, key, holder, now)
+        self._topology_version = max(self._topology_version, epoch >> 32)
+        self._epochs = max(self._epochs, epoch & 0xFFFF_FFFF)
+        lease.epoch = epoch
+        self.activate(lease, now)
+        return lease
+
+    def of_kind(self, kind: str) -> Iterable[Lease]:
+        """The leases of a kind, in the order in which they were granted."""
+        return self._kinds.get(kind, {}).values()
 
     def revoke(self, holder: str, now: float) -> list[Lease]:
         """Ends all leases of a node that was blocked or removed (SPEC VA-1.4), in the order of the ledger.

@@ -1,0 +1,378 @@
+"""Which reminders are due, which were missed, and what is made of those: the clock work of one shard, pure.
+
+A reminder is a promise to call a grain at a time of the wall clock, once or every `period_s` seconds, whether or not
+anything runs at that time. So its times are Unix seconds and not the loop's, and the interesting case is the late one:
+the cluster was down, or the grain refused. Occurrences that have passed are *pending*. What is made of several is the
+reminder's own `catch_up` policy, decided anew at each attempt:
+
+- `once` (the default): one call for all of them, due at the last; `Reminder.missed` counts the others.
+- `skip`: as `once`, but nothing that is later than `late_s` is delivered at all.
+- `all`: one call after another for each, the newest `catch_up_max` of them.
+
+A record keeps the time of its first occurrence that is neither delivered nor dropped, and moves on only when a delivery
+is told to have ended. A crash in between repeats that occurrence: delivery is at least once, and never out of step with
+the schedule, because the next time is counted from the one before and not from when the call ended.
+
+Why a heap with stale entries and not a wheel: reminders are sparse (days ahead) and move seldom. Stale entries are
+bounded by rebuilding the heap when they outnumber the live ones.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from math import floor, isfinite
+from typing import Final
+
+import msgspec
+
+from inaho.errors import InvalidArguments, Overloaded
+
+__all__ = ["CATCH_UP", "Delivery", "Dropped", "Reminder", "ReminderRecord", "ReminderSchedule", "validate_reminder"]
+
+CATCH_UP: Final = ("skip", "once", "all")
+"""Policies for occurrences that have passed."""
+
+NAME_BYTES_MAX: Final = 200
+"""Longest name of a reminder in bytes of UTF-8."""
+
+PERIOD_S_MIN: Final = 1.0
+"""Shortest period: a delivery costs a call and its share of a save. For anything quicker there are timers."""
+
+STALE_MIN: Final = 64
+"""The heap is not rebuilt for fewer stale entries than this."""
+
+
+class Reminder(msgspec.Struct, frozen=True, array_like=True):
+    """One reminder, as `on_reminder` is given it and `Grain.reminders` lists it.
+
+    Attributes:
+        name: by which the grain set it.
+        due: Unix seconds at which this occurrence was due; in a list, the next one.
+        period_s: seconds between occurrences; 0 for a single one.
+        catch_up: see `Grain.remind`.
+        missed: occurrences before this one that were not delivered, since the last that was.
+        attempt: how often this delivery has been tried, from 1; 0 in a list. Counted since the shard came up.
+    """
+
+    name: str
+    due: float
+    period_s: float = 0.0
+    catch_up: str = "once"
+    missed: int = 0
+    attempt: int = 0
+
+
+class ReminderRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is stored of one reminder.
+
+    Attributes:
+        kind, key: of the grain.
+        name: unique within the grain.
+        due: Unix seconds of the first occurrence that is neither delivered nor dropped.
+        period_s: seconds between occurrences; 0 for a single one.
+        catch_up: one of `CATCH_UP`.
+        missed: occurrences before that one that were dropped, since the last that was delivered.
+    """
+
+    kind: str
+    key: str
+    name: str
+    due: float
+    period_s: float = 0.0
+    catch_up: str = "once"
+    missed: int = 0
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """Occurrences of a reminder that are not delivered, by its policy."""
+
+    record: ReminderRecord
+    count: int
+
+
+class _Entry:
+    """A record and where its delivery stands."""
+
+    __slots__ = ("attempts", "dropped", "flying", "record", "retrying", "serial")
+
+    def __init__(self, record: ReminderRecord) -> None:
+        self.record = record
+        self.attempts = 0
+        self.flying = False
+        self.retrying = False
+        """It waits for another attempt, and not for its time."""
+        self.serial = 0
+        """Number of its valid item in the heap; 0 while it has none."""
+        self.dropped = 0
+        """Pending occurrences that were told as dropped already, so that each is told once."""
+
+
+class Delivery(msgspec.Struct, frozen=True, eq=False):
+    """One call to make.
+
+    Attributes:
+        record: the reminder.
+        reminder: the argument of `on_reminder`.
+        entry: for the schedule.
+    """
+
+    record: ReminderRecord
+    reminder: Reminder
+    entry: _Entry
+
+
+def validate_reminder(record: ReminderRecord) -> None:
+    """Checks a record that comes from a user or a peer; kind and key are checked where calls are.
+
+    Raises:
+        InvalidArguments: the reason names the field and its bounds.
+    """
+    try:
+        size = len(record.name.encode())
+    except UnicodeEncodeError:
+        size = 0
+    if not 0 < size <= NAME_BYTES_MAX:
+        raise InvalidArguments(f"a reminder's name must have 1 to {NAME_BYTES_MAX} bytes of UTF-8, not {size}")
+    if not isfinite(record.due):
+        raise InvalidArguments(f"a reminder's time must be finite, not {record.due}")
+    if not (record.period_s == 0 or PERIOD_S_MIN <= record.period_s < float("inf")):
+        raise InvalidArguments(
+            f"a reminder's period_s must be at least {PERIOD_S_MIN} s, not {record.period_s}; use a timer for less"
+        )
+    if record.catch_up not in CATCH_UP:
+        raise InvalidArguments(f"catch_up must be one of {', '.join(CATCH_UP)}, not {record.catch_up!r}")
+
+
+class ReminderSchedule:
+    """The reminders of one shard.
+
+    Args:
+        records_max: reminders of the shard.
+        grain_max: reminders of one grain.
+        catch_up_max: most occurrences that `all` delivers after a pause.
+        late_s: an occurrence that is later than this is dropped by `skip`.
+        flying_max: deliveries under way at once.
+
+    Attributes:
+        flying: deliveries under way.
+    """
+
+    def __init__(
+        self, *, records_max: int, grain_max: int, catch_up_max: int, late_s: float, flying_max: int = 256
+    ) -> None:
+        self._records_max = records_max
+        self._grain_max = grain_max
+        self._catch_up_max = catch_up_max
+        self._late_s = late_s
+        self._flying_max = flying_max
+        self._grains: dict[tuple[str, str], dict[str, _Entry]] = {}
+        self._heap: list[tuple[float, int, _Entry]] = []
+        self._count = 0
+        self._serial = 0
+        self._latest = float("-inf")
+        self.flying = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    # What the grains say.
+
+    def set(self, record: ReminderRecord) -> None:
+        """Sets a reminder, or replaces the one of that name; a delivery of the old one no longer counts.
+
+        Raises:
+            InvalidArguments: see `validate_reminder`.
+            Overloaded: the grain or the shard has too many; nothing changed.
+        """
+        validate_reminder(record)
+        owner = (record.kind, record.key)
+        entries = self._grains.get(owner, {})
+        if record.name not in entries:
+            identity = f"{record.kind}/{record.key}"
+            if len(entries) >= self._grain_max:
+                raise Overloaded(
+                    f"the grain has {len(entries)} reminders (activation.reminders_per_grain_max)", identity=identity
+                )
+            if self._count >= self._records_max:
+                raise Overloaded(
+                    f"{self._count} reminders are in this shard (activation.reminders_max)", identity=identity
+                )
+        self.forget(record.kind, record.key, record.name)
+        entry = _Entry(record)
+        self._grains.setdefault(owner, {})[record.name] = entry
+        self._count += 1
+        self._push(entry, record.due)
+
+    def forget(self, kind: str, key: str, name: str) -> bool:
+        """Takes a reminder out; False when there is none. A delivery that is under way goes on and no longer counts."""
+        entries = self._grains.get((kind, key))
+        entry = None if entries is None else entries.pop(name, None)
+        if entries is None or entry is None:
+            return False
+        if not entries:
+            del self._grains[kind, key]
+        self._count -= 1
+        entry.serial = 0
+        return True
+
+    def of(self, kind: str, key: str) -> list[Reminder]:
+        """The reminders of one grain, sorted by name."""
+        entries = self._grains.get((kind, key), {})
+        records = [entries[name].record for name in sorted(entries)]
+        return [Reminder(record.name, record.due, record.period_s, record.catch_up) for record in records]
+
+    # The clock.
+
+    def due(self, now: float) -> tuple[list[Delivery], list[Dropped]]:
+        """Takes what is due; each delivery must be followed by `ended` or `failed`.
+
+        Args:
+            now: Unix seconds. A clock that was set back delays no second attempt.
+
+        Returns:
+            Calls to make now, and occurrences that will never be delivered, each told once.
+        """
+        self._notice_time(now)
+        deliveries: list[Delivery] = []
+        dropped: list[Dropped] = []
+        heap = self._heap
+        while heap and self.flying < self._flying_max:
+            when, serial, entry = heap[0]
+            if serial != entry.serial:
+                heapq.heappop(heap)
+                continue
+            if when > now:
+                break
+            heapq.heappop(heap)
+            entry.serial = 0
+            reminder, count = self._judge(entry, now)
+            if count > entry.dropped:
+                dropped.append(Dropped(entry.record, count - entry.dropped))
+                entry.dropped = count
+            if reminder is None:
+                last = entry.record.due + (count - 1) * entry.record.period_s
+                self._move_on(entry, last, entry.record.missed + count)
+                continue
+            entry.attempts += 1
+            entry.flying = True
+            entry.retrying = False
+            self.flying += 1
+            deliveries.append(Delivery(entry.record, reminder, entry))
+        return deliveries, dropped
+
+    def ended(self, delivery: Delivery, *, delivered: bool = True) -> bool:
+        """The occurrence is done with, delivered or given up: the reminder goes on to its next, or goes.
+
+        Returns:
+            Whether that changed a record; False when it was forgotten or replaced meanwhile.
+        """
+        entry = delivery.entry
+        if not self._landed(entry):
+            return False
+        self._move_on(entry, delivery.reminder.due, 0 if delivered else delivery.reminder.missed + 1)
+        return True
+
+    def failed(self, delivery: Delivery, retry_at: float) -> None:
+        """The delivery failed and is tried again, not before `retry_at` (Unix seconds)."""
+        entry = delivery.entry
+        if self._landed(entry):
+            entry.retrying = True
+            self._push(entry, retry_at)
+
+    def postponed(self, delivery: Delivery, retry_at: float) -> None:
+        """As `failed`, for a call that certainly did not run: it does not count as an attempt."""
+        delivery.entry.attempts -= 1
+        self.failed(delivery, retry_at)
+
+    def next_deadline(self) -> float | None:
+        """When `due` should be called next, in Unix seconds; None: not before something else happens."""
+        heap = self._heap
+        while heap and heap[0][1] != heap[0][2].serial:
+            heapq.heappop(heap)
+        return heap[0][0] if heap and self.flying < self._flying_max else None
+
+    # What is stored.
+
+    def records(self) -> list[ReminderRecord]:
+        """All records, in the order in which grains and reminders were first set."""
+        return [entry.record for entries in self._grains.values() for entry in entries.values()]
+
+    def restore(self, records: Iterable[ReminderRecord]) -> None:
+        """Takes over what was stored, whatever the bounds are now: what was accepted is kept."""
+        for record in records:
+            self.forget(record.kind, record.key, record.name)
+            entry = _Entry(record)
+            self._grains.setdefault((record.kind, record.key), {})[record.name] = entry
+            self._count += 1
+            self._push(entry, record.due)
+
+    # Inside.
+
+    def _judge(self, entry: _Entry, now: float) -> tuple[Reminder | None, int]:
+        """What to deliver of the pending occurrences, if anything, and how many are dropped for good."""
+        record = entry.record
+        pending = 1 + (floor((now - record.due) / record.period_s) if record.period_s else 0)
+        pending = max(pending, 1)
+        if record.catch_up == "all":
+            missed = max(0, pending - self._catch_up_max)
+        else:
+            missed = pending - 1
+        due = record.due + missed * record.period_s
+        if record.catch_up == "skip" and now - due > self._late_s:
+            return None, pending
+        told = record.missed + missed
+        return Reminder(record.name, due, record.period_s, record.catch_up, told, entry.attempts + 1), missed
+
+    def _move_on(self, entry: _Entry, done: float, missed: int) -> None:
+        """The occurrence of that time, and those before it, are over; `missed` of them since the last delivered one."""
+        record = entry.record
+        entry.attempts = 0
+        entry.dropped = 0
+        entry.retrying = False
+        if not record.period_s:
+            self.forget(record.kind, record.key, record.name)
+            return
+        entry.record = msgspec.structs.replace(record, due=done + record.period_s, missed=missed)
+        self._push(entry, entry.record.due)
+
+    def _landed(self, entry: _Entry) -> bool:
+        """A delivery is over; whether its reminder is still the one that it was made for."""
+        if not entry.flying:
+            raise ValueError("the delivery is over already")
+        entry.flying = False
+        self.flying -= 1
+        record = entry.record
+        return self._grains.get((record.kind, record.key), {}).get(record.name) is entry
+
+    def _push(self, entry: _Entry, when: float) -> None:
+        self._serial += 1
+        entry.serial = self._serial
+        heapq.heappush(self._heap, (when, self._serial, entry))
+        if len(self._heap) > 2 * self._count + STALE_MIN:
+            self._heap = [item for item in self._heap if item[1] == item[2].serial]
+            heapq.heapify(self._heap)
+
+    def _notice_time(self, now: float) -> None:
+        """A clock that was set back must not hold back second attempts, whose time was counted by it."""
+        if now < self._latest:
+            for entries in list(self._grains.values()):
+                for entry in entries.values():
+                    if entry.retrying:
+                        self._push(entry, now)
+        self._latest = now
+
+    def check(self) -> None:
+        """Asserts the counts, the bound of the heap, and that every reminder is either waited for or under way."""
+        entries = [entry for grain in self._grains.values() for entry in grain.values()]
+        assert len(entries) == self._count, "reminders are counted wrongly"
+        assert all(self._grains.values()), "a grain is kept without a reminder"
+        assert 0 <= self.flying <= self._flying_max
+        assert sum(entry.flying for entry in entries) <= self.flying
+        assert len(self._heap) <= 2 * self._count + STALE_MIN, "too many stale entries"
+        valid = {serial for _, serial, entry in self._heap if serial == entry.serial}
+        for entry in entries:
+            assert (entry.serial in valid) != entry.flying, (
+                f"{entry.record} is neither waited for nor under way, or both"
+            )
+            assert entry.record.catch_up in CATCH_UP

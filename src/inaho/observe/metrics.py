@@ -1,0 +1,248 @@
+"""Figures of a node as OpenTelemetry instruments, read when an exporter asks (DESIGN section 8).
+
+The call path adds to plain integers. All instruments here are *observable*: the SDK calls back when it collects, and
+what stands in the integers then is what it gets. Nobody who does not collect pays more than the additions, and with
+the API alone, or no SDK configured, all of this does nothing.
+
+OpenTelemetry has no observable histogram, and a synchronous one would cost more per call than a call on this node
+takes. So a latency is exported as what a histogram is made of: one counter per bucket, cumulative, with the upper bound
+in `le`, the form in which Prometheus' `histogram_quantile` takes it. Ready-made percentiles come beside it as gauges,
+over the window of the alerts. Replaying bucket counts into a synchronous histogram was turned down: it takes time in
+proportion to the calls, at once, on whatever thread collects.
+
+Names follow the conventions of OpenTelemetry: singular subjects with dots, units in UCUM, `error.type` and
+`network.io.direction` where they exist. `rpc.client.call.duration` itself is not used, since the conventions make it a
+histogram. Every label has a bound; keys of grains and texts of errors are in none.
+
+A process may have several nodes. Instruments are made once per meter provider, and each figure carries `inaho.node`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+from weakref import WeakKeyDictionary, ref
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider, Observation
+
+__all__ = ["INSTRUMENTS", "NODE_LABEL", "Instrument", "MetricSource", "Sample", "export_metrics"]
+
+NODE_LABEL: Final = "inaho.node"
+"""Tells nodes of one process apart: the authority of a member, `client-1` and so on for clients."""
+
+Sample: TypeAlias = tuple[tuple[str, ...], float]
+"""One figure: values of the instrument's labels, in their order, and the number."""
+
+Kind: TypeAlias = Literal["counter", "updown", "gauge"]
+
+
+class Instrument(NamedTuple):
+    """One row of the table of metrics.
+
+    Attributes:
+        name: of the instrument.
+        kind: `counter` only grows; an `updown` is an amount that adds up over nodes; a `gauge` does not add up.
+        unit: in UCUM.
+        labels: names of the attributes of every figure, besides `inaho.node`.
+        description: one sentence.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    labels: tuple[str, ...]
+    description: str
+
+
+KIND: Final = "inaho.kind"
+_CODE: Final = "error.type"
+_REASON: Final = "inaho.reason"
+_SIDE: Final = "inaho.direction"
+
+# fmt: off
+INSTRUMENTS: Final = (
+    # Calls of grains, as the callers on this node see them.
+    Instrument("inaho.rpc.client.calls", "counter", "{call}", (KIND,), "Calls begun, streams included"),
+    Instrument("inaho.rpc.client.failures", "counter", "{call}", (KIND, _CODE), "Calls that failed, by error code; `exception` is one of the user's code, `cancelled` the caller's wish"),
+    Instrument("inaho.rpc.client.timeouts", "counter", "{call}", (KIND,), "Calls whose deadline passed; part of the failures"),
+    Instrument("inaho.rpc.client.call.duration.bucket", "counter", "{call}", (KIND, "le"), "Successful calls that took at most `le` seconds, cumulative"),
+    Instrument("inaho.rpc.client.call.duration.quantile", "gauge", "s", (KIND, "quantile"), "Duration of successful calls within `alerts.window_s`"),
+    Instrument("inaho.rpc.client.retries", "counter", "{retry}", (KIND,), "Attempts after the first"),
+    Instrument("inaho.rpc.client.retry_warnings.suppressed", "counter", "{warning}", (KIND,), "Retries that were not logged, because many were (`rpc.retry_warnings_max`)"),
+    Instrument("inaho.rpc.client.pending", "updown", "{call}", (), "Calls to other nodes that wait for an answer"),
+    Instrument("inaho.rpc.client.unresolved", "counter", "{call}", (), "Attempts for which no owner was found"),
+    Instrument("inaho.rpc.client.resolve.duration.bucket", "counter", "{resolution}", ("le",), "Resolutions that the PidCache could not answer and that took at most `le` seconds, a dial included, cumulative"),
+    Instrument("inaho.rpc.serialization.failures", "counter", "{message}", (_SIDE,), "Messages of calls and of actors that this node could not decode (`in`) or encode (`out`)"),
+    Instrument("inaho.alerts.active", "updown", "{alert}", (KIND, "inaho.measure"), "1 while a kind exceeds a threshold of the group `alerts`"),
+    Instrument("inaho.alerts.raised", "counter", "{alert}", (KIND, "inaho.measure"), "Alerts raised"),
+    # Calls of grains, as this node runs them.
+    Instrument("inaho.rpc.server.turns", "counter", "{turn}", (), "Turns begun for callers on other nodes, or that had waited"),
+    Instrument("inaho.rpc.server.turns.suspended", "counter", "{turn}", (), "Those that did not end in their first step"),
+    Instrument("inaho.rpc.server.turns.refused", "counter", "{turn}", (), "Turns refused or dropped by a full queue (`activation.queue_depth`)"),
+    Instrument("inaho.rpc.server.turns.expired", "counter", "{turn}", (), "Turns of other nodes whose deadline passed here"),
+    # Virtual actors.
+    Instrument("inaho.activations", "updown", "{activation}", (KIND,), "Virtual actors on this node"),
+    Instrument("inaho.activations.started", "counter", "{activation}", (KIND,), "Activations that came up"),
+    Instrument("inaho.activations.failed", "counter", "{activation}", (KIND,), "Activations that did not"),
+    Instrument("inaho.activations.ended", "counter", "{activation}", (KIND, _REASON), "Activations that ended"),
+    Instrument("inaho.activations.passivated", "counter", "{activation}", (KIND,), "Activations unloaded when idle; when most of them come back soon, raise `activation.idle_ttl_s`"),
+    Instrument("inaho.pid_cache.entries", "updown", "{entry}", (), "Entries of the PidCache"),
+    Instrument("inaho.pid_cache.hits", "counter", "{lookup}", (), "Look-ups that it answered"),
+    Instrument("inaho.pid_cache.misses", "counter", "{lookup}", (), "Look-ups that it did not"),
+    Instrument("inaho.pid_cache.invalidations", "counter", "{entry}", (), "Entries that a change made wrong"),
+    Instrument("inaho.pid_cache.evictions", "counter", "{entry}", (), "Entries that gave way to others (`activation.pid_cache_size`)"),
+    Instrument("inaho.pid_cache.expirations", "counter", "{entry}", (), "Entries found too old (`activation.pid_cache_ttl_s`)"),
+    Instrument("inaho.storage.loads", "counter", "{operation}", (), "Loads of state, of all nodes that share the storage object"),
+    Instrument("inaho.storage.saves", "counter", "{operation}", (), "Saves and deletions that were acknowledged, likewise"),
+    Instrument("inaho.storage.conflicts", "counter", "{operation}", (), "Saves refused because another activation had saved, likewise"),
+    Instrument("inaho.storage.failures", "counter", "{operation}", (), "Operations that the storage failed, likewise"),
+    # Messages between actors.
+    Instrument("inaho.messages.accepted", "counter", "{message}", (), "Messages to actors of other nodes taken for sending"),
+    Instrument("inaho.messages.ended", "counter", "{message}", ("inaho.outcome",), "Those whose fate is known: `delivered`, `dead_lettered` or `in_doubt`"),
+    Instrument("inaho.messages.refused", "counter", "{message}", (), "Messages that were not taken"),
+    Instrument("inaho.messages.drained", "counter", "{message}", (), "Messages that had waited for a connection and were sent"),
+    Instrument("inaho.messages.waiting", "updown", "{message}", (), "Messages in the delay queues"),
+    Instrument("inaho.messages.unacknowledged", "updown", "{message}", (), "Messages sent and not acknowledged"),
+    Instrument("inaho.messages.received", "counter", "{message}", (), "Messages that came from other nodes"),
+    Instrument("inaho.messages.stale", "counter", "{message}", (), "Those that came on a connection which a newer one had replaced, and were dropped"),
+    Instrument("inaho.messages.unserializable", "counter", "{message}", (), "Messages that were not sent or delivered because they could not be encoded or decoded"),
+    Instrument("inaho.dead_letters", "counter", "{message}", (_REASON,), "Messages that reached nobody, local ones included"),
+    # Peers.
+    Instrument("inaho.connections", "updown", "{connection}", (_SIDE,), "Open connections, accepted (`in`) and dialled (`out`)"),
+    Instrument("inaho.connections.opened", "counter", "{connection}", (_SIDE,), "Connections opened"),
+    Instrument("inaho.connections.refused", "counter", "{connection}", (_CODE,), "Handshakes that failed, either way, by error code"),
+    Instrument("inaho.network.io", "counter", "By", ("network.io.direction",), "Bytes of frames sent (`transmit`) and received (`receive`)"),
+    Instrument("inaho.authorities.quarantined", "updown", "{authority}", (), "Authorities to which nothing is sent now"),
+    Instrument("inaho.quarantines", "counter", "{quarantine}", (), "Quarantines begun"),
+    Instrument("inaho.quarantines.ended", "counter", "{quarantine}", (), "Quarantines ended"),
+    Instrument("inaho.reconnections", "counter", "{connection}", (), "Authorities reached again after they were not"),
+    # Membership.
+    Instrument("inaho.members", "gauge", "{member}", ("inaho.member.status",), "Members as this node sees them"),
+    Instrument("inaho.members.events", "counter", "{event}", ("inaho.event",), "What happened to members, by class of event"),
+    Instrument("inaho.topology.version", "gauge", "1", (), "Version of the topology in force"),
+    Instrument("inaho.block_list.size", "gauge", "{authority}", (), "Authorities that may hold no activation"),
+    Instrument("inaho.gossip.convergence.time", "gauge", "s", (), "From the last change to agreement, as measured here last"),
+    Instrument("inaho.gossip.convergences", "counter", "{convergence}", (), "Times that agreement was reached"),
+    Instrument("inaho.gossip.convergences.delayed", "counter", "{convergence}", (), "Times that it was not within `gossip.convergence_s`"),
+    Instrument("inaho.gossip.control.dropped", "counter", "{message}", (), "Control messages that found no connection, or a full one"),
+    Instrument("inaho.views.refused", "counter", "{view}", ("inaho.view", "inaho.rule"), "Conflicts of views that were settled: whose view was refused, by what rule"),
+    Instrument("inaho.views.conflicts", "counter", "{conflict}", (), "Conflicts of views that an operator must settle"),
+    # The process.
+    Instrument("inaho.loop.lag", "gauge", "s", (), "How late the event loop was, at the most within the last second"),
+    Instrument("inaho.pauses", "counter", "{pause}", (), "Times that the process did not run"),
+    Instrument("inaho.events.callback_failures", "counter", "{failure}", (), "Subscribers of events that raised"),
+)
+# fmt: on
+"""Every metric of a node, in the order of `docs/metrics.md`."""
+
+
+class MetricSource(Protocol):
+    """Where the figures are. `samples` is called on whatever thread collects."""
+
+    def samples(self, name: str) -> Sequence[Sample]:
+        """The figures of one instrument, now; empty when there are none. Must not raise."""
+        ...
+
+    @property
+    def node_label(self) -> str:
+        """How the node is called, or empty for a client."""
+        ...
+
+
+class _Exporter:
+    """The instruments of one meter provider, and the nodes that they read.
+
+    Nodes are held weakly: instruments cannot be unregistered, and a node that was dropped without a stop must go.
+    """
+
+    def __init__(self, provider: MeterProvider | None) -> None:
+        from opentelemetry.metrics import get_meter
+
+        self._lock = Lock()
+        self._sources: dict[int, ref[MetricSource]] = {}
+        meter = get_meter("inaho", meter_provider=provider)
+        makers = {
+            "counter": meter.create_observable_counter,
+            "updown": meter.create_observable_up_down_counter,
+            "gauge": meter.create_observable_gauge,
+        }
+        for instrument in INSTRUMENTS:
+            makers[instrument.kind](
+                instrument.name,
+                callbacks=[self._callback(instrument)],
+                unit=instrument.unit,
+                description=instrument.description,
+            )
+
+    def add(self, source: MetricSource) -> None:
+        """Reads `source` from now on. Its number, and with it a client's label, is the lowest that is free."""
+        with self._lock:
+            known = {number: held for number, held in self._sources.items() if held() is not None}
+            if any(held() is source for held in known.values()):
+                return
+            number = next(number for number in range(1, len(known) + 2) if number not in known)
+            self._sources = {**known, number: ref(source)}
+
+    def remove(self, source: MetricSource) -> None:
+        """Reads `source` no more."""
+        with self._lock:
+            self._sources = {number: held for number, held in self._sources.items() if held() not in (None, source)}
+
+    def _callback(self, instrument: Instrument) -> Any:
+        from opentelemetry.metrics import Observation
+
+        def observe(_options: object) -> Iterable[Observation]:
+            found: list[Observation] = []
+            for number, held in self._sources.items():  # never changed, only replaced
+                source = held()
+                if source is None:
+                    continue
+                node = source.node_label or f"client-{number}"
+                for labels, value in source.samples(instrument.name):
+                    attributes = dict(zip(instrument.labels, labels, strict=True))
+                    attributes[NODE_LABEL] = node
+                    found.append(Observation(value, attributes))
+            return found
+
+        return observe
+
+
+_exporters: Final[WeakKeyDictionary[Any, _Exporter]] = WeakKeyDictionary()
+_default: list[_Exporter] = []
+_making: Final = Lock()
+
+
+def export_metrics(source: MetricSource, provider: MeterProvider | None = None) -> Any:
+    """Gives the figures of `source` to a meter provider, until the function that is returned is called.
+
+    Args:
+        source: held weakly.
+        provider: None for the global one, which may also be set later.
+    """
+    exporter = _exporter_of(provider)
+    exporter.add(source)
+    held = ref(source)
+
+    def stop() -> None:
+        known = held()
+        if known is not None:
+            exporter.remove(known)
+
+    return stop
+
+
+def _exporter_of(provider: MeterProvider | None) -> _Exporter:
+    """One per provider. The global one may be a proxy now and another object later, so it has a place of its own."""
+    from opentelemetry.metrics import get_meter_provider
+
+    with _making:
+        if provider is None or provider is get_meter_provider():
+            if not _default:
+                _default.append(_Exporter(None))
+            return _default[0]
+        exporter = _exporters.get(provider)
+        if exporter is None:
+            exporter = _exporters[provider] = _Exporter(provider)
+        return exporter

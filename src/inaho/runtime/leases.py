@@ -1,0 +1,144 @@
+"""The right to activate on one node: its ledger, and what a topology, a block or a removal does to it.
+
+An activation holds a lease from its first moment to its last. Its owner's node grants it, which is the node of the
+activation itself unless the kind is placed elsewhere (`directory`). A lease that is revoked ends the activation's right
+at once, while its running turn may go on: what that turn saves is refused here already, and by the storage in any case,
+since the successor has the higher epoch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inaho.core.activation.lease import Lease, LeaseState
+from inaho.core.activation.ledger import ActivationLedger
+from inaho.errors import Blocked, InahoError, OwnershipChanged, ShuttingDown
+from inaho.events import LeaseTimedOut
+from inaho.types import ClusterIdentity, MemberStatus
+
+if TYPE_CHECKING:
+    from inaho.runtime.node import Node
+    from inaho.types import Member, TopologySnapshot
+
+__all__ = ["Leases"]
+
+SILENT = (MemberStatus.UNREACHABLE, MemberStatus.REMOVED)
+"""Members that keep no lease: others may take over what they held (SPEC CL-5.4)."""
+
+
+class Leases:
+    """The `ActivationLedger` of a node, and the questions that are asked before it (SPEC VA-1, VA-2, BS-2).
+
+    Attributes:
+        ledger: the machine.
+    """
+
+    def __init__(self, node: Node) -> None:
+        activation = node.config.activation
+        self.ledger = ActivationLedger(activation.activations_max, activation.lease_pending_s)
+        self._node = node
+
+    # Before an activation.
+
+    def owns(self, kind: str, key: str) -> bool:
+        """Whether this node owns the identity under its newest topology. False when nobody can own it now."""
+        try:
+            owner: Member = self._node.lookup.owner(kind, key)
+        except InahoError:
+            return False
+        return owner.node_id == self._node.node_id
+
+    def check_owner(self, kind: str, key: str) -> None:
+        """Raises why this node may not activate the identity: `ShuttingDown`, `Blocked` or `OwnershipChanged`."""
+        node = self._node
+        self.check_open(kind, key)
+        owner = node.lookup.owner(kind, key)
+        if owner.node_id != node.node_id:
+            version = 0 if node.topology is None else node.topology.version
+            raise OwnershipChanged(
+                f"{owner.authority} owns it by topology {version} ({node.lookup.hash or 0:016x}) of this node",
+                identity=f"{kind}/{key}",
+                authority=node.authority,
+            )
+
+    def check_open(self, kind: str, key: str) -> None:
+        """Raises why this node may activate nothing at all: `ShuttingDown` or `Blocked`."""
+        node = self._node
+        if node.shutting_down:
+            raise ShuttingDown("this node is leaving", identity=f"{kind}/{key}", authority=node.authority)
+        if node.topology is not None and node.topology.blocked and node.authority in node.topology.blocked:
+            raise Blocked("an operator has blocked this node", identity=f"{kind}/{key}", authority=node.authority)
+
+    def grant(self, kind: str, key: str) -> Lease:
+        """A pending lease of this node. Raises `Pending` while another holds the identity, or `Overloaded`."""
+        return self.ledger.grant(kind, key, self._node.node_id, self._node.now)
+
+    # An activation's life.
+
+    def activated(self, lease: Lease) -> None:
+        """It is up. Raises `OwnershipChanged` when its lease was revoked while it came up."""
+        if lease.state is not LeaseState.PENDING:
+            raise self.lost(lease, executed=False)
+        self.ledger.activate(lease, self._node.now)
+
+    def ending(self, lease: Lease) -> None:
+        """It will end after its running turns."""
+        if lease.state is LeaseState.ACTIVE:
+            self.ledger.begin_release(lease, self._node.now)
+
+    def ended(self, lease: Lease) -> None:
+        """It is gone, whatever became of its lease before."""
+        if lease.state is LeaseState.ACTIVE:
+            self.ledger.begin_release(lease, self._node.now)
+        if lease.holding:
+            self.ledger.release(lease, self._node.now)
+
+    def time_out(self, lease: Lease) -> None:
+        """It did not end while this node could wait: the identity is free, and that is told (SPEC BS-3.4)."""
+        if lease.holding:
+            now = self._node.now
+            held_s = now - lease.since
+            self.ending(lease)
+            self.ledger.time_out(lease, now)
+            self._report(lease, held_s)
+
+    def lost(self, lease: Lease, *, executed: bool) -> OwnershipChanged:
+        """What code hears that acts for an activation whose lease has ended; `executed`: a turn has begun."""
+        return OwnershipChanged(
+            f"the lease of this activation is {lease.state.value} (epoch {lease.epoch:#x}); another may be active",
+            identity=f"{lease.kind}/{lease.key}",
+            authority=self._node.authority,
+            maybe_executed=executed,
+        )
+
+    # What the cluster says.
+
+    def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
+        """Revokes the leases of members that are blocked, unreachable or gone; first of all, before caches (VA-1.4)."""
+        self.ledger.note_topology(snapshot.version)
+        holding = {member.node_id for member in snapshot.members if _may_hold(member, snapshot)}
+        for member in () if before is None else before.members:
+            if member.node_id not in holding:
+                self.revoke(member.node_id)
+
+    def revoke(self, node_id: str) -> list[Lease]:
+        """Ends all leases of a node at once."""
+        return self.ledger.revoke(node_id, self._node.now)
+
+    def expire(self) -> None:
+        """Ends leases that have been pending or releasing for too long, and what is under way for them."""
+        node = self._node
+        for lease in self.ledger.expire(node.now):
+            self._report(lease, node.config.activation.lease_pending_s)
+            host = node.hosts.get(lease.kind)
+            if host is not None and lease.holder == node.node_id:
+                host.abort(lease)
+
+    def _report(self, lease: Lease, held_s: float) -> None:
+        identity = ClusterIdentity(lease.kind, lease.key)
+        self._node.log.warning("the lease of %s (epoch %#x) timed out after %.1f s", identity, lease.epoch, held_s)
+        self._node.publish(LeaseTimedOut(identity=identity, epoch=lease.epoch, holder=lease.holder, held_s=held_s))
+
+
+def _may_hold(member: Member, snapshot: TopologySnapshot) -> bool:
+    return member.status not in SILENT and member.authority not in snapshot.blocked

@@ -1,0 +1,103 @@
+"""Unloading activations that nobody calls, and saying so when it happens too often.
+
+An activation that is unloaded and called again soon after costs a load and an activation each time, and the cure is a
+setting. So each kind counts how many of its activations had been unloaded a moment before; where that is most of them,
+an event names the setting (SPEC CL-5, "frequent passivation").
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from inaho.core.activation.idle import IdleWheel
+from inaho.events import ActivationPassivated, PassivationFrequent
+
+if TYPE_CHECKING:
+    from inaho.runtime.kind import KindHost
+
+__all__ = ["Passivation"]
+
+IDLE_SLICE: Final = 1_000
+"""Activations looked at per tick: a few milliseconds at most."""
+
+REMEMBERED_MAX: Final = 1_024
+"""Keys unloaded last that are remembered, to notice those that come back."""
+
+FREQUENT_SHARE: Final = 0.5
+"""Share of the last `REMEMBERED_MAX // 8` unloaded activations that came back within their time to live."""
+
+
+class Passivation:
+    """The idle activations of one kind on one node (SPEC CL-5.3).
+
+    Args:
+        host: the kind.
+        ttl_s: see `activation.idle_ttl_s`; above 0.
+
+    Attributes:
+        passivated: activations unloaded, counted.
+        returned: of these, those that came back within the time to live.
+    """
+
+    def __init__(self, host: KindHost, ttl_s: float) -> None:
+        self.passivated = 0
+        self.returned = 0
+        self._host = host
+        self._ttl_s = ttl_s
+        self._wheel = IdleWheel(ttl_s)
+        self._left: OrderedDict[str, float] = OrderedDict()
+        self._window = (0, 0)
+
+    def add(self, key: str, now: float) -> None:
+        """An activation has been made."""
+        self._wheel.add(key, now)
+        if self._left:
+            left_at = self._left.pop(key, None)
+            if left_at is not None and now - left_at < self._ttl_s:
+                self.returned += 1
+
+    def step(self, now: float) -> None:
+        """Unloads activations that were not called for the time to live, a slice at a time."""
+        host = self._host
+        if not len(self._wheel):
+            return
+
+        def touched_at(key: str) -> float | None:
+            grain = host.activations.get(key)
+            if grain is None:
+                return None
+            return now if grain._inaho_turn is not None or key in host.streams else grain._inaho_touched
+
+        for key in self._wheel.due(now, touched_at, IDLE_SLICE):
+            grain = host.activations.get(key)
+            if grain is None:  # the wheel knew it twice, from an activation before
+                continue
+            if host.node.events_wanted(ActivationPassivated):
+                idle_s = now - grain._inaho_touched
+                host.node.publish(ActivationPassivated(identity=grain.identity, idle_s=idle_s))
+            self.passivated += 1
+            self._left[key] = now
+            if len(self._left) > REMEMBERED_MAX:
+                self._left.popitem(last=False)
+            host.deactivate_soon(grain, "idle")
+        self._judge()
+
+    def _judge(self) -> None:
+        """Says once per window when most of what was unloaded in it came back soon."""
+        passivated, returned = self._window
+        unloaded, back = self.passivated - passivated, self.returned - returned
+        if unloaded < REMEMBERED_MAX // 8:
+            return
+        self._window = (self.passivated, self.returned)
+        if back < unloaded * FREQUENT_SHARE:
+            return
+        host = self._host
+        setting = "activation.idle_ttl_s" if host.kind.idle_ttl_s is None else f"idle_ttl_s of class {host.name}"
+        host.node.log.warning(
+            "%d of the last %d unloaded activations of %s came back within %.1f s: raise %s",
+            back, unloaded, host.name, self._ttl_s, setting,
+        )  # fmt: skip
+        host.node.publish(
+            PassivationFrequent(kind=host.name, unloaded=unloaded, returned=back, ttl_s=self._ttl_s, setting=setting)
+        )

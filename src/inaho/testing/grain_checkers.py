@@ -1,0 +1,265 @@
+"""What grains promise, as functions over a history: each returns, or raises `PromiseBroken` with what it found.
+
+They are written from the promises alone (DESIGN section 3, "Leases and fencing") and know nothing about leases,
+hand-off or retries: a mistake there must not also excuse itself here.
+
+    one_activation    two activations of one identity overlap only while the views of their nodes disagree
+    fenced_commits    versions are 1, 2, 3 ...; the epoch only grows, and with each activation that commits
+    nothing_lost      what was acknowledged is stored, what is stored was asked for, and once
+    growing_counts    a call that began after another was answered finds more than that one
+    fresh_reads       once views agree again, reads see every acknowledged save
+    settled           in a settled cluster every identity answers from one node, where its one activation is
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from inaho.testing.grain_history import (
+    Activation,
+    Answered,
+    Called,
+    Committed,
+    Died,
+    Paused,
+    Record,
+    Resumed,
+    Viewed,
+    activations_of,
+)
+
+__all__ = [
+    "PromiseBroken",
+    "Views",
+    "fenced_commits",
+    "fresh_reads",
+    "growing_counts",
+    "nothing_lost",
+    "one_activation",
+    "settled",
+]
+
+
+class PromiseBroken(AssertionError):
+    """A history that must not be; `promise` is the name of the function that says so."""
+
+    def __init__(self, promise: str, reason: str) -> None:
+        super().__init__(f"{promise}: {reason}")
+        self.promise = promise
+
+
+class Views:
+    """Who saw what, and who could see anything, at any time of a history."""
+
+    def __init__(self, history: Iterable[Record]) -> None:
+        self._times: dict[str, list[float]] = {}
+        self._states: dict[str, list[tuple[str, bool]]] = {}
+        self.ends: dict[str, float] = {}
+        for record in history:
+            if isinstance(record, Viewed):
+                self._note(record.node, record.at, view=record.view)
+            elif isinstance(record, Paused | Resumed):
+                self._note(record.node, record.at, paused=isinstance(record, Paused))
+            elif isinstance(record, Died):
+                self.ends.setdefault(record.node, record.at)
+
+    def _note(self, node: str, at: float, *, view: str | None = None, paused: bool | None = None) -> None:
+        states = self._states.setdefault(node, [])
+        before = states[-1] if states else ("", False)
+        states.append((before[0] if view is None else view, before[1] if paused is None else paused))
+        self._times.setdefault(node, []).append(at)
+
+    def changes(self, nodes: Iterable[str] | None = None) -> list[float]:
+        """When anything changed on one of these nodes (None: on any), sorted."""
+        chosen = list(self._times) if nodes is None else [node for node in nodes if node in self._times]
+        times = {time for node in chosen for time in self._times[node]}
+        return sorted(times | {self.ends[node] for node in chosen if node in self.ends})
+
+    def agree(self, at: float, nodes: Collection[str] | None = None) -> bool:
+        """Whether, from `at` until the next change, these nodes see the same and none of them is paused.
+
+        Args:
+            at: the time.
+            nodes: None takes all that have a view and are not dead.
+        """
+        seen: set[str] = set()
+        for node in sorted(self._times) if nodes is None else nodes:
+            if node in self.ends and self.ends[node] <= at:
+                continue
+            index = bisect_right(self._times.get(node, []), at) - 1
+            if index < 0:
+                if nodes is None:
+                    continue
+                return False
+            view, paused = self._states[node][index]
+            if paused:
+                return False
+            seen.add(view)
+        return len(seen) <= 1
+
+    def agreed_since(self, at: float, nodes: Collection[str] | None = None) -> float:
+        """Since when they have agreed without a break, as of `at`; infinite when they do not."""
+        if not self.agree(at, nodes):
+            return float("inf")
+        changes = [time for time in self.changes(nodes) if time <= at]
+        since = at
+        while changes:
+            since = changes.pop()
+            before = changes[-1] if changes else since - 1.0
+            if not self.agree(before, nodes):
+                break
+        return since
+
+
+def one_activation(history: Sequence[Record], settle_s: float) -> int:
+    """Two activations of one identity overlap only while the views of their nodes disagree, or have agreed for less
+    than `settle_s`: the time that it takes to end what should not go on, running turns included.
+
+    Args:
+        history: of which only identities, nodes and views count.
+        settle_s: 0 for histories in which nobody died, was cut off or paused: there nothing excuses an overlap of
+            activations, not even for a moment.
+
+    Returns:
+        How many overlaps were excused.
+    """
+    views = Views(history)
+    by_key: dict[str, list[Activation]] = {}
+    excused = 0
+    for activation in activations_of(history):
+        earlier = by_key.setdefault(activation.key, [])
+        for other in earlier:
+            until = min(activation.until, other.until)
+            if until <= activation.since:
+                continue
+            if other.node == activation.node or settle_s == 0 or not _excused(views, activation, other, until, settle_s):
+                raise PromiseBroken("one_activation", f"{other} and {activation} overlap for {until - activation.since} s")
+            excused += 1
+        earlier.append(activation)
+    return excused
+
+
+def _excused(views: Views, one: Activation, other: Activation, until: float, settle_s: float) -> bool:
+    nodes = (one.node, other.node)
+    times = [one.since, *(time for time in views.changes(nodes) if one.since < time < until), until]
+    for begin, end in zip(times, times[1:], strict=False):
+        if views.agree(begin, nodes) and end - views.agreed_since(begin, nodes) > settle_s:
+            return False
+    return True
+
+
+def fenced_commits(history: Iterable[Record]) -> None:
+    """What a storage commits of one identity: versions 1, 2, 3 ..., and epochs that never go back."""
+    last: dict[str, Committed] = {}
+    for record in history:
+        if not isinstance(record, Committed):
+            continue
+        before = last.get(record.key)
+        if record.version != (1 if before is None else before.version + 1):
+            raise PromiseBroken("fenced_commits", f"{record} follows {before}")
+        if before is not None and record.epoch < before.epoch:
+            raise PromiseBroken("fenced_commits", f"{record} goes back behind {before}")
+        last[record.key] = record
+
+
+def epochs_of_their_own(history: Iterable[Record]) -> None:
+    """No two activations of one identity have the same fencing token: with it one could pass for the other."""
+    owners: dict[tuple[str, int], Activation] = {}
+    for activation in activations_of(list(history)):
+        before = owners.setdefault((activation.key, activation.epoch), activation)
+        if before is not activation:
+            raise PromiseBroken("epochs_of_their_own", f"{before} and {activation}")
+
+
+def nothing_lost(history: Iterable[Record], stored: Mapping[str, Sequence[str]]) -> int:
+    """Acknowledged elements are stored; stored ones were asked for, and are there once.
+
+    Args:
+        history: calls and answers.
+        stored: elements by key, as found in the storage in the end, in their order.
+
+    Returns:
+        How many acknowledged elements there are.
+    """
+    calls: dict[int, Called] = {}
+    asked: dict[str, set[str]] = {}
+    acknowledged: dict[str, set[str]] = {}
+    for record in history:
+        if isinstance(record, Called) and record.element:
+            calls[record.call] = record
+            asked.setdefault(record.key, set()).add(record.element)
+        elif isinstance(record, Answered) and record.call in calls:
+            call = calls[record.call]
+            acknowledged.setdefault(call.key, set()).add(call.element)
+    for key in sorted(asked.keys() | stored.keys()):
+        there = stored.get(key, ())
+        if lost := sorted(acknowledged.get(key, set()) - set(there)):
+            raise PromiseBroken("nothing_lost", f"{key}: acknowledged and not stored: {lost}")
+        if strange := sorted(set(there) - asked.get(key, set())):
+            raise PromiseBroken("nothing_lost", f"{key}: stored and never asked for: {strange}")
+        if len(there) != len(set(there)):
+            twice = sorted({element for element in there if list(there).count(element) > 1})
+            raise PromiseBroken("nothing_lost", f"{key}: stored more than once: {twice}")
+    return sum(map(len, acknowledged.values()))
+
+
+def growing_counts(history: Iterable[Record]) -> None:
+    """The counts that `add` answers: no two are equal, and one that began after another's answer is greater."""
+    calls: dict[int, tuple[Called, int]] = {}
+    greatest: dict[str, int] = {}
+    given: dict[tuple[str, int], Called] = {}
+    for record in history:
+        if isinstance(record, Called) and record.method == "add":
+            calls[record.call] = (record, greatest.get(record.key, 0))
+        elif isinstance(record, Answered) and record.call in calls:
+            call, before = calls.pop(record.call)
+            if record.count <= before:
+                raise PromiseBroken("growing_counts", f"{call} was answered {record.count} after {before} was answered")
+            other = given.setdefault((call.key, record.count), call)
+            if other is not call:
+                raise PromiseBroken("growing_counts", f"{call} and {other} were both answered {record.count}")
+            greatest[call.key] = max(greatest.get(call.key, 0), record.count)
+
+
+def fresh_reads(history: Sequence[Record], settle_s: float) -> int:
+    """Reads that begin when all views have agreed for `settle_s` see what was acknowledged before they began.
+
+    Returns:
+        How many reads were so judged.
+    """
+    views = Views(history)
+    acknowledged: dict[str, set[str]] = {}
+    calls: dict[int, tuple[Called, frozenset[str]]] = {}
+    judged = 0
+    for record in history:
+        if isinstance(record, Called):
+            before = frozenset(acknowledged.get(record.key, ())) if record.method == "read" else frozenset[str]()
+            calls[record.call] = (record, before)
+        elif isinstance(record, Answered) and record.call in calls:
+            call, before = calls.pop(record.call)
+            if call.element:
+                acknowledged.setdefault(call.key, set()).add(call.element)
+            elif call.method == "read" and call.at - views.agreed_since(call.at) >= settle_s:
+                judged += 1
+                if missing := sorted(before - set(record.elements)):
+                    raise PromiseBroken("fresh_reads", f"{call}, answered by {record.node}, misses {missing}")
+    return judged
+
+
+def settled(history: Iterable[Record], where: Mapping[str, Collection[str]]) -> None:
+    """Every identity answered from one node, and is active there and nowhere else.
+
+    Args:
+        history: up to now, of a cluster that has settled.
+        where: by key, the nodes that answered, asked from everywhere, each with its one word.
+    """
+    active: dict[str, list[str]] = {}
+    for activation in activations_of(history):
+        if activation.until == float("inf"):
+            active.setdefault(activation.key, []).append(activation.node)
+    for key, nodes in where.items():
+        if len(set(nodes)) != 1:
+            raise PromiseBroken("settled", f"{key} answers from {sorted(set(nodes))}")
+        if active.get(key) != [next(iter(nodes))]:
+            raise PromiseBroken("settled", f"{key} answers from {set(nodes)} and is active on {active.get(key, [])}")
