@@ -290,6 +290,14 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
             `on_deactivate`, is given up, and its identity is free again. Longer than any of these should take.
         snapshot_bytes_max: largest encoded state that a moved activation takes along; a larger one is loaded anew.
         history_max: starts and ends of activations that a node remembers for `inaho where`.
+        timers_max: timers of one activation.
+        reminder_shards: parts in which the reminders of the cluster are kept. Equal on all nodes, and fixed once there
+            are reminders. More spread the work finer, and each costs an activation and a load at a change of owner.
+        reminders_max: reminders of one shard, which is saved as a whole.
+        reminders_per_grain_max: reminders of one grain.
+        reminder_catch_up_max: most missed occurrences of a reminder that `catch_up="all"` delivers.
+        reminder_late_s: an occurrence that is later than this counts as missed for `catch_up="skip"`. Longer than a
+            fail-over takes, or one costs an occurrence.
     """
 
     idle_ttl_s: float = 300.0
@@ -304,6 +312,12 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
     lease_pending_s: float = 30.0
     snapshot_bytes_max: int = 64 << 10
     history_max: int = 4096
+    timers_max: int = 64
+    reminder_shards: int = 64
+    reminders_max: int = 4096
+    reminders_per_grain_max: int = 64
+    reminder_catch_up_max: int = 100
+    reminder_late_s: float = 10.0
 
     @classmethod
     def may_be_zero(cls) -> frozenset[str]:
@@ -374,7 +388,8 @@ class AlertsConfig(Group, frozen=True, kw_only=True):
         window_slots: parts in which the window moves on.
         calls_min: with fewer calls in the window no alert is raised: one failure of two calls says little.
         latency_p99_s: raised when the 99th percentile of the successful calls exceeds it.
-        failure_ratio: raised when more of the calls than this fail; those that their callers cancelled do not count.
+        failure_ratio: raised when more of the calls than this fail. Exceptions of the user's code and calls that
+            their callers cancelled count too.
         clear_ratio: an alert is over when the figure falls to this part of the threshold. Lower changes its mind less.
     """
 

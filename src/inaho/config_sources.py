@@ -14,6 +14,7 @@ Forms of a key: `rpc.timeout_s` is `timeout_s` under `[rpc]` in TOML, `INAHO_RPC
 - `profile` (`local`, `lan` or `wan`) chooses the defaults.
 - `INAHO_CONFIG` names the TOML file when no file is given.
 - `INAHO_SECRET_FILE` names a file that holds the secret.
+- `INAHO_STORAGE` names the storage for `inaho up`, as its option `--storage` does, and is not read here.
 - `INAHO_TEST_*` belongs to test runs and is not read.
 """
 
@@ -38,6 +39,8 @@ __all__ = ["PROFILES", "lan", "load_config", "local", "wan"]
 
 _PREFIX: Final = "INAHO_"
 _IGNORED_PREFIX: Final = "INAHO_TEST_"
+_OTHERS: Final = ("INAHO_CONFIG", "INAHO_STORAGE")
+"""Variables that are no settings. `INAHO_STORAGE` is for the command line, which makes the storage."""
 _SHOWN_MAX: Final = 80
 """Characters of a wrong value that an error repeats."""
 
@@ -118,7 +121,7 @@ def _from_environ(environ: Mapping[str, str]) -> Iterator[Setting]:
     if "INAHO_SECRET" in environ and "INAHO_SECRET_FILE" in environ:
         raise InvalidConfig("INAHO_SECRET and INAHO_SECRET_FILE are both set in the environment; keep one of them")
     for name in sorted(environ):
-        if not name.startswith(_PREFIX) or name.startswith(_IGNORED_PREFIX) or name == "INAHO_CONFIG":
+        if not name.startswith(_PREFIX) or name.startswith(_IGNORED_PREFIX) or name in _OTHERS:
             continue
         value: object = environ[name]
         path = tuple(part.lower() for part in name.removeprefix(_PREFIX).split("__"))

@@ -44,6 +44,7 @@ __all__ = [
     "SerializationFailed",
     "ShuttingDown",
     "StateConflict",
+    "StateMissing",
     "StateTooLarge",
     "StatusStore",
     "StorageFailed",

@@ -51,11 +51,15 @@ __all__ = [
     "PassivationFrequent",
     "PidInvalidated",
     "QueueDrained",
+    "ReminderFailed",
+    "ReminderMissed",
     "RetryThrottled",
     "SelfRemoved",
     "SerializationFailure",
+    "StateReset",
     "StatementRefused",
     "SuspicionCleared",
+    "TimerFailed",
     "TopologyChanged",
     "ViewConflict",
     "ViewRefused",
@@ -337,6 +341,36 @@ class LeaseTimedOut(IdentityEvent, frozen=True, kw_only=True):
     epoch: int
     holder: str
     held_s: float
+
+
+class TimerFailed(IdentityEvent, frozen=True, kw_only=True):
+    """A tick of a timer raised or was interrupted at its deadline; the timer goes on."""
+
+    timer: str
+    reason: str
+
+
+class StateReset(IdentityEvent, frozen=True, kw_only=True):
+    """A turn failed, and the state was loaded again as it was saved last (`on_failure="reset"`)."""
+
+    method: str
+    reason: str
+
+
+class ReminderFailed(IdentityEvent, frozen=True, kw_only=True):
+    """A reminder could not be delivered; `given_up`: this occurrence is not tried again."""
+
+    name: str
+    attempt: int
+    reason: str
+    given_up: bool = False
+
+
+class ReminderMissed(IdentityEvent, frozen=True, kw_only=True):
+    """`count` occurrences of a reminder are not delivered: they had passed, and its policy does not make up for them."""
+
+    name: str
+    count: int
 
 
 class PidInvalidated(Event, frozen=True, kw_only=True):

@@ -84,7 +84,13 @@ def up(
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option("--storage", help="memory, or sqlite:path; else state.sqlite in --data-dir.", show_default=False),
+        typer.Option(
+            "--storage",
+            envvar="INAHO_STORAGE",
+            help="memory, sqlite:path, redis://... or postgresql://...; else state.sqlite in --data-dir. "
+            "Put one with a password into the variable: arguments are shown to every user of the machine.",
+            show_default=False,
+        ),
     ] = None,
     config: ConfigOption = None,
     ready_file: Annotated[

@@ -13,6 +13,7 @@ that nobody can say of which calls a figure is. Why an alert ends below its thre
 stands at the threshold would raise and clear it every second.
 """
 
+# ruff: noqa: S101  the assertions of `check` are the point of it
 from __future__ import annotations
 
 from collections import deque
@@ -39,7 +40,7 @@ class KindTotals(msgspec.Struct, frozen=True):
 
     Attributes:
         latency: successful calls by the bit length of their duration in units of `BUCKET_UNIT_S`.
-        failures: calls that failed and that their caller had not cancelled.
+        failures: calls that failed, for whatever reason.
     """
 
     latency: tuple[int, ...] = ()

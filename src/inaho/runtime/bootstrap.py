@@ -17,7 +17,8 @@ from inaho.runtime.cluster import Cluster
 from inaho.runtime.grain import Grain, GrainKind
 from inaho.runtime.node import Node
 from inaho.runtime.transport import TcpTransport, Transport
-from inaho.storage import MemoryStorage, SqliteStorage, Storage
+from inaho.storage import SqliteStorage, Storage
+from inaho.storage.urls import storage_from_url
 
 if TYPE_CHECKING:
     from inaho.actor import ActorSystem
@@ -105,6 +106,8 @@ class ClusterExtension:
         except BaseException:
             await node.stop()
             raise
+        if config.metrics.enabled:
+            node.measures.export()
 
     async def stop(self) -> None:
         """Leaves the cluster and closes everything."""
@@ -124,14 +127,10 @@ def storage_of(storage: Storage | str | None, config: ClusterConfig) -> Storage:
     """The storage that a `storage=` argument means.
 
     Raises:
-        InvalidConfig: a text that names none.
+        InvalidConfig: a text that names none, or one whose package is not installed.
     """
     if isinstance(storage, Storage):
         return storage
     if storage is None:
         return SqliteStorage(Path(config.data_dir) / "state.sqlite", config=config.storage)
-    if storage == "memory":
-        return MemoryStorage(config.storage)
-    if storage.startswith("sqlite:") and len(storage) > len("sqlite:"):
-        return SqliteStorage(storage.removeprefix("sqlite:"), config=config.storage)
-    raise InvalidConfig(f"storage {storage!r} is neither 'memory' nor 'sqlite:path'")
+    return storage_from_url(storage, config.storage)

@@ -18,6 +18,8 @@ from inaho.runtime.system_calls import ask_system_actor
 from inaho.types import Member, Pid
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+
     from inaho.core.delivery.authority import Association
     from inaho.runtime.node import Node
     from inaho.runtime.remoting import DeliveryCounts
@@ -202,6 +204,24 @@ class Cluster:
     def delivery_counts(self) -> DeliveryCounts:
         """What became of the messages that this node has sent and received."""
         return self._node.remoting.counts()
+
+    def metrics(self) -> dict[str, list[tuple[dict[str, str], float]]]:
+        """The figures of this node now: by name of the metric, each with its labels (`docs/metrics.md`).
+
+        Needs no OpenTelemetry SDK. Counters count since the node was made.
+
+        Raises:
+            MetricsOff: `metrics.enabled` is off (SPEC CL-10.4).
+        """
+        return self._node.measures.snapshot()
+
+    def export_metrics(self, provider: MeterProvider) -> None:
+        """Exports the figures to a further meter provider until this node stops; the global one has them anyway.
+
+        Raises:
+            MetricsOff: as `metrics`.
+        """
+        self._node.measures.export(provider)
 
     def quarantine(self) -> tuple[Association, ...]:
         """The authorities to which nothing is sent and from which nothing is accepted, sorted, each with its reason."""

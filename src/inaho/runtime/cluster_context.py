@@ -15,6 +15,7 @@ from inaho.errors import InahoError, Quarantined, Timeout
 from inaho.events import CallFailed
 from inaho.runtime.outgoing import STREAM_TIMEOUT_S, Outgoing
 from inaho.runtime.ref import Reference, run_here
+from inaho.runtime.retry_warnings import RetryWarnings
 from inaho.runtime.streams import StreamProducer, StreamReceiver
 from inaho.runtime.turn import Scope, Turn
 from inaho.types import ClusterIdentity, Pid
@@ -23,6 +24,7 @@ from inaho.wire.frames import pack_fields
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
+    from inaho.runtime.kind import KindHost
     from inaho.runtime.method import GrainMethod
     from inaho.runtime.node import Node
 
@@ -35,11 +37,17 @@ class ClusterContext:
     Attributes:
         retries: calls tried again.
         unresolved: calls for which no owner was found.
+        failure_codes: calls that failed here for good, by kind and code of the error.
+        resolve_latency: as `KindHost.latency`, of resolutions that the PidCache could not answer.
+        warnings: what the log is told of retries.
     """
 
     def __init__(self, node: Node) -> None:
         self.retries = 0
         self.unresolved = 0
+        self.failure_codes: dict[tuple[str, str], int] = {}
+        self.resolve_latency = [0] * 40
+        self.warnings = RetryWarnings(node)
         self._node = node
         self._pids = node.pid_cache
         self._connections = node.peers.connections
@@ -99,6 +107,13 @@ class ClusterContext:
                 attempt += 1
                 await self._pause(reference, method, error, attempt, deadline)
 
+    def _count_failure(self, host: KindHost, method: GrainMethod, code: str) -> None:
+        """A call or stream has failed for good; `ref` counts failed calls, but no stream that never opened."""
+        if method.stream:
+            host.failures += 1
+        counted = (host.name, code)
+        self.failure_codes[counted] = self.failure_codes.get(counted, 0) + 1
+
     async def retry(
         self,
         reference: Reference,
@@ -133,6 +148,7 @@ class ClusterContext:
         pause_s = self._policy.delay_s(attempt, node.entropy.random.random())
         if not retriable or now + pause_s >= deadline:
             error.identity = error.identity or f"{kind}/{key}"
+            self._count_failure(reference._inaho_host, method, type(error).code)
             if node.events_wanted(CallFailed):
                 identity = ClusterIdentity(kind, key)
                 node.publish(CallFailed(identity=identity, method=method.name, code=error.code, reason=error.reason))
@@ -143,6 +159,7 @@ class ClusterContext:
         for event in self._pids.invalidate(kind, key, error.code):
             node.publish(event)
         self.retries += 1
+        self.warnings.retrying(kind, key, method.name, error, attempt, pause_s)
         await node.wait_for_topology(pause_s)
 
     async def _attempt(
@@ -167,22 +184,33 @@ class ClusterContext:
         return await self._here(grain, method, method.copy_arguments(arguments, key), scope, deadline)
 
     async def _reach(self, kind: str, key: str, deadline: float) -> Outgoing | None:
-        """A connection to the owner with room to send; None when this node is the owner."""
-        node = self._node
+        """A connection to where the identity is, with room to send; None when this node is the owner."""
         connection = self.connection_for(kind, key)
         if connection is None:
-            try:
-                owner = node.lookup.owner(kind, key)
-            except InahoError:
-                self.unresolved += 1
-                raise
-            if owner.node_id == node.node_id:
+            clock = self._node.loop.time
+            began = clock()
+            connection = await self._resolve(kind, key, deadline)
+            took = int((clock() - began) * 1e9) >> 10
+            self.resolve_latency[min(took.bit_length(), len(self.resolve_latency) - 1)] += 1
+            if connection is None:
                 return None
-            connection = self._connections.get(owner.authority)
-            if connection is None or connection.peer.node_id != owner.node_id:
-                connection = await self._within(deadline, node.peers.connect(owner.authority, owner.node_id))
         if connection.paused:
             await self._within(deadline, connection.room())
+        return connection
+
+    async def _resolve(self, kind: str, key: str, deadline: float) -> Outgoing | None:
+        """A connection to the owner, dialled if need be; None when this node is the owner."""
+        node = self._node
+        try:
+            owner = node.lookup.owner(kind, key)
+        except InahoError:
+            self.unresolved += 1
+            raise
+        if owner.node_id == node.node_id:
+            return None
+        connection = self._connections.get(owner.authority)
+        if connection is None or connection.peer.node_id != owner.node_id:
+            connection = await self._within(deadline, node.peers.connect(owner.authority, owner.node_id))
         return connection
 
     async def _within(self, deadline: float, waiting: Any) -> Any:

@@ -71,7 +71,8 @@ def join(
         grains: classes that this node hosts.
         config: all settings; the arguments here override it.
         name, secret, tls, insecure, data_dir: see `ClusterConfig`.
-        storage: a `Storage`, or `"memory"`, or `"sqlite:path"`; by default SQLite in `data_dir`.
+        storage: a `Storage`, or a text that names one: `"memory"`, `"sqlite:path"`, `"redis://host:port"`,
+            `"postgresql://user@host/name"` (see `inaho.storage.urls`); by default SQLite in `data_dir`.
         transport: another way to reach peers, for tests.
         entropy: repeatable randomness, for tests.
 

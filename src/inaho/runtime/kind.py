@@ -23,6 +23,7 @@ from inaho.runtime.grain_state import load_state
 from inaho.runtime.passivation import Passivation
 from inaho.runtime.placement_actor import ActivationRecord
 from inaho.runtime.stream_turns import StreamTurns
+from inaho.runtime.timers import ActivationTimers
 from inaho.runtime.turn import SIGNALS, Turn
 from inaho.types import Pid
 from inaho.wire.exceptions import text_of
@@ -63,6 +64,7 @@ class KindHost:
         self.system = False
         self.gates = Gates()
         self.streams = StreamTurns(self)
+        self.timers = ActivationTimers(self)
         self.draining = Draining(self)
         ttl_s = node.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
         self.passivation = Passivation(self, ttl_s) if ttl_s else None
@@ -193,13 +195,14 @@ class KindHost:
 
     async def _take_over(self, grain: Grain[Any]) -> ActivationRecord | None:
         """Has the last owner of the partition, if there is one to ask, end its activation first."""
-        node = self.node
-        if node.bridge.last_owner(self.name, grain._inaho_key) is None:
-            return None
-        handed = await node.bridge.take_over(self.name, grain._inaho_key)
-        node.leases.check_owner(self.name, grain._inaho_key)  # it may have moved on meanwhile
-        node.leases.ledger.raise_epoch(grain._inaho_lease, handed.epoch)
-        return handed if handed.was_active else None
+        node, key = self.node, grain._inaho_key
+        if node.bridge.last_owner(self.name, key) is not None:
+            handed = await node.bridge.take_over(self.name, key)
+            node.leases.check_owner(self.name, key)  # it may have moved on meanwhile
+            node.leases.ledger.raise_epoch(grain._inaho_lease, handed.epoch)
+            if handed.was_active:
+                return handed
+        return node.bridge.saved_elsewhere(self.name, key)
 
     async def _load(self, grain: Grain[Any], handed: ActivationRecord | None) -> None:
         """The state, from the last owner or the storage. What the last owner had must be there (SPEC CL-5)."""
@@ -277,6 +280,7 @@ class KindHost:
         if queue.ending:
             return
         queue.ending = reason
+        self.timers.end(grain)
         if not queue.running:
             self.settle(grain, queue)
 
@@ -326,6 +330,7 @@ class KindHost:
     def _remove(self, grain: Grain[Any], error: InahoError | None = None) -> None:
         if self.activations.get(grain._inaho_key) is grain:
             del self.activations[grain._inaho_key]
+            self.timers.end(grain)
             self.node.leases.ended(grain._inaho_lease)
             self.node.activation_ended()
             if self.draining.moving:

@@ -33,6 +33,7 @@ from inaho.runtime.history import ActivationHistory
 from inaho.runtime.home import Home
 from inaho.runtime.kind import KindHost
 from inaho.runtime.leases import Leases
+from inaho.runtime.measures import NodeMeasures
 from inaho.runtime.operator_actor import OPERATOR_KEY, OperatorActor
 from inaho.runtime.partition_bridge import PartitionBridge
 from inaho.runtime.peers import Peers
@@ -143,6 +144,7 @@ class Node:
         self._tick_due = 0.0
         self._lag_told_s = 0.0
         self._topology_waiters: list[asyncio.Future[None]] = []
+        self.measures = NodeMeasures(self)
         for kind in kinds:
             self.add_kind(kind)
         if not client:
@@ -206,6 +208,7 @@ class Node:
     async def stop(self) -> None:
         """Closes everything at once. Call `leave` before it for a graceful end."""
         self.shutting_down = self.closing = True
+        self.measures.close()
         if self.driver is not None:
             self.driver.stop()
         if self._ticker is not None:
@@ -256,6 +259,7 @@ class Node:
         for host in self.hosts.values():
             if host.passivation is not None:
                 host.passivation.step(now)
+        self.measures.tick(now, lag_s)
         if self._home is not None:
             self._home.keep()
 
@@ -346,6 +350,7 @@ class Node:
     def note(self, lease: Lease, what: str, reason: str) -> None:
         """Remembers what became of an activation, for explanations."""
         self.history.note(self.now, lease.kind, lease.key, what, reason, lease.epoch)
+        self.measures.noted(lease.kind, what, reason)
 
     def publish(self, event: Event) -> None:
         """Puts an event on the stream."""

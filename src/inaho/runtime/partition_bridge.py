@@ -8,6 +8,7 @@ go of it; its calls wait meanwhile in the activation's queue, so a rolling resta
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from inaho.core.activation.handoff import HandOff, LastOwner
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from inaho.types import TopologySnapshot
 
 __all__ = ["PartitionBridge"]
+
+SAVED_MAX = 10_000
+"""Identities of which this node remembers what their last owner had saved; beyond it the oldest is forgotten."""
 
 RELEASE_RETRY_S = 0.05
 """Pause before the last owner is asked again; a new topology cuts it short."""
@@ -43,6 +47,7 @@ class PartitionBridge:
         self._node = node
         self._lost: dict[str, dict[int, LastOwner]] = {}
         self._telling: set[asyncio.Task[None]] = set()
+        self._saved: OrderedDict[tuple[str, str], ActivationRecord] = OrderedDict()
         self._superseded: dict[tuple[LastOwner, str], dict[str, int]] = {}
 
     # A topology has come.
@@ -104,12 +109,20 @@ class PartitionBridge:
         self.handoff.drained(kind, partitions, node_id)
         self.tell_drained()
 
-    def superseded(self, kind: str, versions: dict[str, int]) -> None:
-        """See `PlacementActor.superseded`."""
+    def superseded(self, kind: str, versions: dict[str, int], authority: str) -> None:
+        """See `PlacementActor.superseded`. What was saved must be found when the identities are next activated here."""
         host = self._node.hosts.get(kind)
-        if host is not None:
-            for key, version in versions.items():
-                host.superseded(key, version)
+        if host is None:
+            return
+        for key, version in versions.items():
+            self._saved[kind, key] = ActivationRecord(True, version, authority=authority)
+            host.superseded(key, version)
+        while len(self._saved) > SAVED_MAX:
+            self._saved.popitem(last=False)
+
+    def saved_elsewhere(self, kind: str, key: str) -> ActivationRecord | None:
+        """What a last owner has told of the identity that it had saved; None in the usual case."""
+        return self._saved.pop((kind, key), None) if self._saved else None
 
     # This node is the last owner.
 
@@ -181,7 +194,7 @@ class PartitionBridge:
     def _tell_superseded(self) -> None:
         told, self._superseded = self._superseded, {}
         for (owner, kind), versions in told.items():
-            telling = self._say(owner, PlacementActor.superseded, kind, versions)
+            telling = self._say(owner, PlacementActor.superseded, kind, versions, self._node.authority)
             self._node.runner.spawn(telling, name="inaho-superseded")
 
     async def _say(self, owner: LastOwner, function: Any, *arguments: Any) -> None:

@@ -55,6 +55,6 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
         self._inaho_host.node.bridge.drained(kind, partitions, node_id)
 
     @method(idempotent=True)
-    async def superseded(self, kind: str, versions: dict[str, int]) -> None:
-        """The asker has ended activations that this node owns now, the last saved versions of which are `versions`."""
-        self._inaho_host.node.bridge.superseded(kind, versions)
+    async def superseded(self, kind: str, versions: dict[str, int], authority: str) -> None:
+        """The node `authority` has ended activations of this node's identities, of which it had saved `versions`."""
+        self._inaho_host.node.bridge.superseded(kind, versions, authority)

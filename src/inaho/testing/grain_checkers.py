@@ -3,18 +3,21 @@
 They are written from the promises alone (DESIGN section 3, "Leases and fencing") and know nothing about leases,
 hand-off or retries: a mistake there must not also excuse itself here.
 
-    one_activation    two activations of one identity overlap only while the views of their nodes disagree
-    fenced_commits    versions are 1, 2, 3 ...; the epoch only grows, and with each activation that commits
-    nothing_lost      what was acknowledged is stored, what is stored was asked for, and once
-    growing_counts    a call that began after another was answered finds more than that one
-    fresh_reads       once views agree again, reads see every acknowledged save
-    settled           in a settled cluster every identity answers from one node, where its one activation is
+    one_activation        two activations of one identity overlap only while the views of their nodes disagree
+    fenced_commits        versions are 1, 2, 3 ... and the epoch never goes back
+    epochs_of_their_own   no two activations that saved had the same fencing token
+    nothing_lost          what was acknowledged is stored, what is stored was asked for, and is there once
+    growing_counts        a call that began after another was answered finds more than that one
+    fresh_reads           once views agree again, reads see every acknowledged save
+    settled               in a settled cluster every identity answers from one node, where its one activation is
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Final
 
 from inaho.testing.grain_history import (
     Activation,
@@ -25,6 +28,7 @@ from inaho.testing.grain_history import (
     Paused,
     Record,
     Resumed,
+    Saved,
     Viewed,
     activations_of,
 )
@@ -32,6 +36,7 @@ from inaho.testing.grain_history import (
 __all__ = [
     "PromiseBroken",
     "Views",
+    "epochs_of_their_own",
     "fenced_commits",
     "fresh_reads",
     "growing_counts",
@@ -39,6 +44,9 @@ __all__ = [
     "one_activation",
     "settled",
 ]
+
+
+INFINITE: Final = float("inf")
 
 
 class PromiseBroken(AssertionError):
@@ -70,46 +78,47 @@ class Views:
         states.append((before[0] if view is None else view, before[1] if paused is None else paused))
         self._times.setdefault(node, []).append(at)
 
-    def changes(self, nodes: Iterable[str] | None = None) -> list[float]:
-        """When anything changed on one of these nodes (None: on any), sorted."""
-        chosen = list(self._times) if nodes is None else [node for node in nodes if node in self._times]
-        times = {time for node in chosen for time in self._times[node]}
-        return sorted(times | {self.ends[node] for node in chosen if node in self.ends})
+    def changes(self, nodes: Collection[str]) -> list[float]:
+        """When anything changed on one of these nodes, sorted."""
+        times = {time for node in nodes for time in self._times.get(node, ())}
+        return sorted(times | {self.ends[node] for node in nodes if node in self.ends})
 
-    def agree(self, at: float, nodes: Collection[str] | None = None) -> bool:
-        """Whether, from `at` until the next change, these nodes see the same and none of them is paused.
-
-        Args:
-            at: the time.
-            nodes: None takes all that have a view and are not dead.
-        """
+    def agree(self, at: float, nodes: Collection[str]) -> bool:
+        """Whether, from `at` until the next change, those of these nodes that live see the same and none is paused."""
         seen: set[str] = set()
-        for node in sorted(self._times) if nodes is None else nodes:
-            if node in self.ends and self.ends[node] <= at:
-                continue
+        for node in nodes:
             index = bisect_right(self._times.get(node, []), at) - 1
-            if index < 0:
-                if nodes is None:
-                    continue
-                return False
+            if index < 0 or self.ends.get(node, at + 1.0) <= at:
+                continue
             view, paused = self._states[node][index]
             if paused:
                 return False
             seen.add(view)
         return len(seen) <= 1
 
-    def agreed_since(self, at: float, nodes: Collection[str] | None = None) -> float:
+    def agreement(self, nodes: Collection[str] | None = None) -> Agreement:
+        """When these nodes agreed; None: all of them."""
+        return Agreement(self, sorted(self._times) if nodes is None else nodes)
+
+
+class Agreement:
+    """When some nodes agreed, from change to change."""
+
+    def __init__(self, views: Views, nodes: Collection[str]) -> None:
+        self.times = views.changes(nodes)
+        self._since: list[float] = []
+        since = INFINITE
+        for time in self.times:
+            if not views.agree(time, nodes):
+                since = INFINITE
+            elif since == INFINITE:
+                since = time
+            self._since.append(since)
+
+    def since(self, at: float) -> float:
         """Since when they have agreed without a break, as of `at`; infinite when they do not."""
-        if not self.agree(at, nodes):
-            return float("inf")
-        changes = [time for time in self.changes(nodes) if time <= at]
-        since = at
-        while changes:
-            since = changes.pop()
-            before = changes[-1] if changes else since - 1.0
-            if not self.agree(before, nodes):
-                break
-        return since
+        index = bisect_right(self.times, at) - 1
+        return self._since[index] if index >= 0 else INFINITE
 
 
 def one_activation(history: Sequence[Record], settle_s: float) -> int:
@@ -133,20 +142,19 @@ def one_activation(history: Sequence[Record], settle_s: float) -> int:
             until = min(activation.until, other.until)
             if until <= activation.since:
                 continue
-            if other.node == activation.node or settle_s == 0 or not _excused(views, activation, other, until, settle_s):
-                raise PromiseBroken("one_activation", f"{other} and {activation} overlap for {until - activation.since} s")
+            excusable = settle_s > 0 and other.node != activation.node
+            if not (excusable and _excused(views, activation, other, until, settle_s)):
+                overlap_s = until - activation.since
+                raise PromiseBroken("one_activation", f"{other} and {activation} overlap for {overlap_s} s")
             excused += 1
         earlier.append(activation)
     return excused
 
 
 def _excused(views: Views, one: Activation, other: Activation, until: float, settle_s: float) -> bool:
-    nodes = (one.node, other.node)
-    times = [one.since, *(time for time in views.changes(nodes) if one.since < time < until), until]
-    for begin, end in zip(times, times[1:], strict=False):
-        if views.agree(begin, nodes) and end - views.agreed_since(begin, nodes) > settle_s:
-            return False
-    return True
+    agreement = views.agreement((one.node, other.node))
+    times = [one.since, *(time for time in agreement.times if one.since < time < until), until]
+    return all(end - agreement.since(begin) <= settle_s for begin, end in pairwise(times))
 
 
 def fenced_commits(history: Iterable[Record]) -> None:
@@ -164,12 +172,20 @@ def fenced_commits(history: Iterable[Record]) -> None:
 
 
 def epochs_of_their_own(history: Iterable[Record]) -> None:
-    """No two activations of one identity have the same fencing token: with it one could pass for the other."""
+    """No two activations that saved, of one identity, did so with the same fencing token.
+
+    Activations that saved nothing left no trace by which their successors could know their tokens.
+    """
+    records = list(history)
+    savers = {(record.node, record.key, record.epoch): record.at for record in records if isinstance(record, Saved)}
     owners: dict[tuple[str, int], Activation] = {}
-    for activation in activations_of(list(history)):
+    for activation in activations_of(records):
+        saved_at = savers.get((activation.node, activation.key, activation.epoch))
+        if saved_at is None or not activation.since <= saved_at <= activation.until:
+            continue
         before = owners.setdefault((activation.key, activation.epoch), activation)
         if before is not activation:
-            raise PromiseBroken("epochs_of_their_own", f"{before} and {activation}")
+            raise PromiseBroken("epochs_of_their_own", f"{before} and {activation} saved alike")
 
 
 def nothing_lost(history: Iterable[Record], stored: Mapping[str, Sequence[str]]) -> int:
@@ -228,7 +244,7 @@ def fresh_reads(history: Sequence[Record], settle_s: float) -> int:
     Returns:
         How many reads were so judged.
     """
-    views = Views(history)
+    agreement = Views(history).agreement()
     acknowledged: dict[str, set[str]] = {}
     calls: dict[int, tuple[Called, frozenset[str]]] = {}
     judged = 0
@@ -240,7 +256,7 @@ def fresh_reads(history: Sequence[Record], settle_s: float) -> int:
             call, before = calls.pop(record.call)
             if call.element:
                 acknowledged.setdefault(call.key, set()).add(call.element)
-            elif call.method == "read" and call.at - views.agreed_since(call.at) >= settle_s:
+            elif call.method == "read" and call.at - agreement.since(call.at) >= settle_s:
                 judged += 1
                 if missing := sorted(before - set(record.elements)):
                     raise PromiseBroken("fresh_reads", f"{call}, answered by {record.node}, misses {missing}")

@@ -31,6 +31,7 @@ __all__ = [
     "Paused",
     "Record",
     "Resumed",
+    "Saved",
     "Viewed",
     "activations_of",
     "read_journals",
@@ -93,6 +94,14 @@ class Committed(Record, frozen=True, tag=True, kw_only=True):
     epoch: int
 
 
+class Saved(Record, frozen=True, tag=True, kw_only=True):
+    """A save of the activation with these fields returned."""
+
+    node: str
+    key: str
+    epoch: int
+
+
 class Called(Record, frozen=True, tag=True, kw_only=True):
     """Somebody calls: `add` and `put` bring `element` in, `read` asks for all.
 
@@ -132,7 +141,7 @@ class Failed(Record, frozen=True, tag=True, kw_only=True):
     maybe_executed: bool = True
 
 
-_Line = Began | Ended | Viewed | Paused | Resumed | Died | Committed | Called | Answered | Failed
+_Line = Began | Ended | Viewed | Paused | Resumed | Died | Committed | Saved | Called | Answered | Failed
 _decoder: Final[msgspec.json.Decoder[_Line]] = msgspec.json.Decoder(_Line)
 
 

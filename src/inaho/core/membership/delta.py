@@ -52,12 +52,14 @@ class Applied(msgspec.Struct):
         advanced: origins of which more is covered than before, each with what was covered before.
         gaps: ranges that are missing.
         refused: statements out of bounds.
+        deferred: statements that are held back until more voices are heard.
     """
 
     changes: list[Change] = msgspec.field(default_factory=list[Change])
     advanced: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     gaps: list[MissingRange] = msgspec.field(default_factory=list[MissingRange])
     refused: list[Refusal] = msgspec.field(default_factory=list[Refusal])
+    deferred: list[Entry] = msgspec.field(default_factory=list[Entry])
 
 
 def to_digest(versions: Mapping[str, int]) -> tuple[OriginVersion, ...]:

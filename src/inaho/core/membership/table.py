@@ -13,7 +13,7 @@ versions at all, and not only the records: a digest of versions finds what a pee
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -21,8 +21,9 @@ import xxhash
 
 from inaho.config import MembershipConfig
 from inaho.core.membership.block_list import BlockList
+from inaho.core.membership.bounds import impossible, jump
 from inaho.core.membership.delta import Applied, Change, MissingRange, Refusal, to_digest
-from inaho.core.membership.incarnation import GENERATION_MAX, REFUTATIONS_TOLD_MAX, generation_of, refutations_of
+from inaho.core.membership.incarnation import generation_of
 from inaho.core.membership.member import advance, is_live
 from inaho.core.membership.precedence import stronger
 from inaho.core.membership.tombstones import Tombstones
@@ -30,10 +31,17 @@ from inaho.core.messages import SEQUENCE_MAX, VERSION_MAX, BlockNotice, Entry, M
 from inaho.errors import IllegalTransition
 from inaho.types import Member, MemberStatus
 
-__all__ = ["MembershipTable"]
+__all__ = ["Credible", "MembershipTable"]
 
 _encode = msgspec.msgpack.Encoder().encode
 _MASK: Final = 2**64 - 1
+
+Credible = Callable[[Member | None, Entry], bool]
+"""Whether a statement that would win over a record may be taken over now; else it is held back."""
+
+
+def _believe(before: Member | None, entry: Entry) -> bool:
+    return True
 
 
 class MembershipTable:
@@ -200,7 +208,7 @@ class MembershipTable:
         self._store(now, entry)
         return Change(before, entry)
 
-    def apply(self, now: float, delta: MembershipDelta) -> Applied:
+    def apply(self, now: float, delta: MembershipDelta, credible: Credible = _believe) -> Applied:
         """Merges a range of one origin; stale ranges change nothing, a gap is reported."""
         applied = Applied()
         covered = self.covered(delta.origin)
@@ -215,19 +223,18 @@ class MembershipTable:
         for entry in sorted(delta.entries, key=_version_of):
             if entry.origin != delta.origin or not covered < entry.version <= delta.to_version:
                 continue
-            if not self._merge(now, entry, applied):
-                # Covered only up to the refused statement: it is offered again, and may fit by then.
-                reach = entry.version - 1
-                break
+            if not self._merge(now, entry, applied, credible):
+                # Covered only up to what was refused or held back: it is offered again, and may fit by then.
+                reach = min(reach, entry.version - 1)
         self._advance(now, delta.origin, reach, applied)
         return applied
 
-    def merge(self, now: float, snapshot: TableSnapshot) -> Applied:
+    def merge(self, now: float, snapshot: TableSnapshot, credible: Credible = _believe) -> Applied:
         """Merges a whole table."""
         applied = Applied()
         held_back: dict[str, int] = {}
         for entry in snapshot.entries:
-            if not self._merge(now, entry, applied):
+            if not self._merge(now, entry, applied, credible):
                 held_back[entry.origin] = min(held_back.get(entry.origin, entry.version), entry.version)
         for line in snapshot.versions:
             reach = min(line.version, held_back.get(line.origin, line.version + 1) - 1)
@@ -266,22 +273,25 @@ class MembershipTable:
 
     # The parts of a merge.
 
-    def _merge(self, now: float, entry: Entry, applied: Applied) -> bool:
-        """Takes over one statement if it wins; False when it is out of bounds."""
+    def _merge(self, now: float, entry: Entry, applied: Applied, credible: Credible) -> bool:
+        """Takes over one statement if it wins; False when it is out of bounds, or not to be believed yet."""
         member = entry.member
         before = self.get(member.authority)
         if before is not None and not stronger(member, before):
             return True
-        reason = _impossible(entry) or self._out_of_bounds(before, member)
+        reason = impossible(entry) or self._out_of_bounds(before, member)
         if reason:
             applied.refused.append(Refusal(entry, reason))
+            return False
+        if not credible(before, entry):
+            applied.deferred.append(entry)
             return False
         self._store(now, entry)
         applied.changes.append(Change(before, entry))
         return True
 
     def _out_of_bounds(self, before: Member | None, member: Member) -> str:
-        if _jump(before, member) > self._config.incarnation_jump_max:
+        if jump(before, member) > self._config.incarnation_jump_max:
             known = "any" if before is None else before.incarnation
             return f"incarnation {member.incarnation} is too far above {known}"
         if is_live(member) and not is_live(before) and len(self._live) >= self._config.members_max:
@@ -363,26 +373,6 @@ class MembershipTable:
             assert self._live[authority].node_id == node_id
         self.tombstones.check()
         self.blocks.check()
-
-
-def _jump(before: Member | None, member: Member) -> int:
-    """How far a record goes beyond what is known: in generations, or in refutations of the same generation."""
-    generation = generation_of(member.incarnation)
-    if before is None:
-        return max(0, generation - GENERATION_MAX)
-    generations = generation - generation_of(before.incarnation)
-    return generations if generations else member.incarnation - before.incarnation
-
-
-def _impossible(entry: Entry) -> str:
-    """Why a statement cannot be what its subject or its admission said; empty when it can."""
-    member = entry.member
-    refutations = refutations_of(member.incarnation)
-    if refutations > REFUTATIONS_TOLD_MAX:
-        return f"{refutations} refutations are more than a generation can have"
-    if refutations and member.status < MemberStatus.UNREACHABLE and entry.origin != member.node_id:
-        return "only its subject may refute"
-    return ""
 
 
 def _version_of(entry: Entry) -> int:

@@ -1,0 +1,128 @@
+"""Who has told this node that a life is over: the voices that it has heard itself.
+
+A statement travels through others, and nothing in it proves who made it: its origin and its `voices` are what the
+sender says they are. The one thing that is proved is who sends, because the transport authenticates connections. So a
+statement that ends a life (left, unreachable, removed, replaced by another) is taken over only when two members have
+told it over their own connections, or one has and this node has seen the same with its own eyes. Its subject may say
+it alone. Until then it is held back, looked into, and asked for again.
+
+Why that is enough against one member that lies: an honest member passes on only what it has taken over or seen. Of two
+that tell the same, one is honest; whoever of the honest was the first to take it over had it from another who had seen
+it. So a lie needs an accomplice, and a broken link needs a witness. Why not signatures: they would need asymmetric keys
+per node, and a library for them, to tell more than the cluster needs to know. (The same argument carries "certified
+propagation": Koo, "Broadcast in Radio Networks Tolerating Byzantine Adversarial Behavior", 2004, with one liar.)
+
+What one member that lies can still do: have others look at a member and have that one refute, as often as it likes; be
+the second voice where somebody honestly cannot reach a member; mislead those who join through it, until they meet the
+others; invent members, up to the bound, and block authorities, since an operator may speak through any member. What no
+member can do is take another one's place away by itself. A process that holds the secret and joins under two names
+has two voices: this guards against members that err, not against whoever owns the secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from inaho.core.membership.incarnation import generation_of
+from inaho.core.membership.member import is_live
+from inaho.core.membership.precedence import stronger
+from inaho.core.messages import VOICES_MAX
+from inaho.types import Member, MemberStatus
+
+__all__ = ["Claim", "Testimony", "ends_life", "new_life"]
+
+
+def new_life(before: Member, after: Member) -> bool:
+    """Whether `after` is another node, or another generation, than the live `before`."""
+    return before.node_id != after.node_id or generation_of(before.incarnation) != generation_of(after.incarnation)
+
+
+def ends_life(before: Member | None, after: Member) -> bool:
+    """Whether taking over `after` takes something from a live member: its place, or the trust in its answer."""
+    if before is None or not is_live(before):
+        return False
+    return new_life(before, after) or (after.status >= MemberStatus.LEAVING and after.status > before.status)
+
+
+class Claim(msgspec.Struct):
+    """What one member has told about one authority.
+
+    Attributes:
+        member: the strongest record that it told.
+        since: when it told so first, seconds.
+        told_at: when it told so last.
+    """
+
+    member: Member
+    since: float
+    told_at: float
+
+
+class Testimony:
+    """Claims by authority and teller.
+
+    Args:
+        size_max: authorities about which claims are kept; beyond it the oldest are dropped.
+        keep_s: how long a claim waits for a second voice.
+    """
+
+    def __init__(self, size_max: int, keep_s: float) -> None:
+        self._size_max = size_max
+        self._keep_s = keep_s
+        self._claims: dict[str, dict[str, Claim]] = {}
+
+    def hear(self, now: float, teller: str, member: Member) -> None:
+        """That member tells us this record."""
+        claims = self._claims.get(member.authority)
+        if claims is None:
+            if len(self._claims) >= self._size_max:
+                del self._claims[next(iter(self._claims))]
+            claims = self._claims[member.authority] = {}
+        claim = claims.get(teller)
+        if claim is not None:
+            claim.told_at = now
+            if stronger(member, claim.member):
+                claim.member = member
+        elif len(claims) < VOICES_MAX:
+            claims[teller] = Claim(member, now, now)
+
+    def tellers(self, member: Member) -> tuple[str, ...]:
+        """Node ids of those who have told this record or one that outdoes it, in the order in which they did."""
+        claims = self._claims.get(member.authority, {})
+        return tuple(teller for teller, claim in claims.items() if not stronger(member, claim.member))
+
+    def settled(self, authority: str) -> None:
+        """A claim was taken over, or outdone by its subject."""
+        self._claims.pop(authority, None)
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self._claims.clear()
+
+    def expire(self, now: float) -> list[tuple[str, Claim]]:
+        """Drops claims that found no second voice in time; returns them with their tellers."""
+        lapsed: list[tuple[str, Claim]] = []
+        for authority, claims in list(self._claims.items()):
+            for teller, claim in list(claims.items()):
+                if now >= claim.since + self._keep_s:
+                    lapsed.append((teller, claim))
+                    del claims[teller]
+            if not claims:
+                del self._claims[authority]
+        return lapsed
+
+    def next_deadline(self) -> float | None:
+        """When the next claim is dropped."""
+        times: Iterable[float] = (claim.since for claims in self._claims.values() for claim in claims.values())
+        first = min(times, default=None)
+        return None if first is None else first + self._keep_s
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        assert len(self._claims) <= self._size_max
+        for authority, claims in self._claims.items():
+            assert 0 < len(claims) <= VOICES_MAX
+            assert all(claim.member.authority == authority for claim in claims.values())
+            assert all(claim.since <= claim.told_at for claim in claims.values())

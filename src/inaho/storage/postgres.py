@@ -1,0 +1,366 @@
+"""State in PostgreSQL: one row per grain, conditional writes in one statement, shared by what has gathered.
+
+A batch of saves is one `INSERT ... ON CONFLICT ... DO UPDATE ... WHERE` over all its rows, and so one round trip and
+one flush of the log. The condition is checked row by row under the lock of the row, so that a conflict fails that save
+alone and its neighbours commit. The rows are taken in the order of their names: two nodes whose batches overlap wait
+for each other and never lock up. If the statement fails as a whole, its saves are tried one by one.
+
+**What "durable" means is the server's configuration.** By default (`fsync` and `synchronous_commit` on) an acknowledged
+save survives the end of the server and of its machine's power. Whether it survives the loss of the machine is the
+choice of `synchronous_standby_names`: with asynchronous replication a fail-over loses what had not arrived at the
+standby. `synchronous_commit = off` loses up to the last second when the server ends; nothing here turns it off.
+(https://www.postgresql.org/docs/current/wal-async-commit.html)
+
+**Lost answers.** A save whose answer did not come is `StorageFailed` with `maybe_executed`; nothing repeats it. The
+server bounds each statement by `statement_timeout`, below our own limit, so that waiting for a lock ends in a plain
+refusal. A server that stood still may carry out what it had received; it does so only if nobody has written since, so
+that no acknowledged save is lost, and the writer's next save is then a `StateConflict`.
+
+The primary key is the SHA-256 of kind and key, because an index entry of PostgreSQL ends at 2,700 bytes.
+
+Behind PgBouncer use its session mode: prepared statements and settings belong to the connection here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from inaho.config import StorageConfig
+from inaho.errors import InahoError, InvalidConfig, StorageFailed
+from inaho.storage.base import Storage, StoredState, conflict_of
+from inaho.storage.lanes import Lanes
+from inaho.storage.urls import missing_package, shown
+from inaho.types import ClusterIdentity
+
+try:
+    import asyncpg as _asyncpg  # type: ignore[import-untyped,unused-ignore]
+except ImportError as error:
+    raise missing_package("asyncpg", "postgres") from error
+
+__all__ = ["PostgresStorage"]
+
+asyncpg: Any = _asyncpg  # it has no types
+
+_MARK: Final = "inaho grain states, schema 1"
+"""The comment of the table: tells our tables from others', and this schema from later ones."""
+
+_LOCK: Final = 0x696E6168_6F000001
+"""Advisory lock of those who make the table."""
+
+_TABLE_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?")
+
+_VALUE_BYTES_MAX: Final = 256 << 20
+"""PostgreSQL refuses messages and values of 1 GiB, and needs the memory of a large one several times."""
+
+_STATEMENT_SHARE: Final = 0.8
+"""Part of `operation_timeout_s` after which the server gives a statement up."""
+
+_UNKNOWN_STATES: Final = ("08", "40003", "57P", "58")
+"""SQLSTATEs after which a commit may have happened: connection, unknown completion, end of the server, its system.
+
+In 57P01 the session may have been ended while its commit, already done, waited for a standby.
+(https://www.postgresql.org/docs/current/errcodes-appendix.html)
+"""
+
+_CREATE: Final = """
+CREATE TABLE {table} (
+    name bytea PRIMARY KEY, -- SHA-256 of kind, NUL, key
+    kind text NOT NULL,
+    key text NOT NULL,
+    version bigint NOT NULL,
+    epoch bigint NOT NULL,
+    data bytea -- NULL: deleted, only the numbers are left
+)
+"""
+_WRITE: Final = """
+INSERT INTO {table} AS stored (name, kind, key, version, epoch, data)
+SELECT new.* FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bytea[])
+    AS new (name, kind, key, version, epoch, data)
+WHERE new.version = 1 OR EXISTS (SELECT FROM {table} AS old WHERE old.name = new.name)
+ORDER BY new.name
+ON CONFLICT (name) DO UPDATE SET version = excluded.version, epoch = excluded.epoch, data = excluded.data
+WHERE stored.version = excluded.version - 1 AND stored.epoch <= excluded.epoch
+RETURNING name
+"""
+"""Where nothing is stored, only version 1 may be written: hence the EXISTS."""
+
+_SELECT: Final = "SELECT name, data, version, epoch FROM {table} WHERE name = ANY($1::bytea[])"
+_SELECT_NUMBERS: Final = "SELECT name, NULL::bytea, version, epoch FROM {table} WHERE name = ANY($1::bytea[])"
+
+
+class _Request(msgspec.Struct, frozen=True):
+    """A write, or a load when `version` is 0."""
+
+    identity: ClusterIdentity
+    name: bytes
+    version: int = 0
+    epoch: int = 0
+    data: bytes | None = None
+
+
+_Outcome: TypeAlias = StoredState | InahoError | None
+"""Of a load: what is stored. Of a write: None, or what refused it."""
+
+
+class PostgresStorage(Storage):
+    """Storage in a table of a PostgreSQL database; all nodes of a cluster may share it.
+
+    It belongs to the event loop on which it is opened.
+
+    Args:
+        dsn: `postgresql://user:password@host:port/database?sslmode=verify-full`, as libpq takes it; what it leaves
+            out comes from `PGHOST`, `PGPASSWORD` and the like.
+        table: made by the first `open`, if the user may; `schema.table` for one outside of the search path.
+        config: bounds, `connections_max` and `operation_timeout_s`.
+
+    Raises:
+        InvalidConfig: the DSN, the table's name or a bound is none that PostgreSQL can serve.
+    """
+
+    def __init__(self, dsn: str, *, table: str = "inaho_grain_states", config: StorageConfig | None = None) -> None:
+        super().__init__(config)
+        if not dsn.startswith(("postgresql://", "postgres://")):
+            raise InvalidConfig(f"PostgresStorage needs a postgresql:// DSN, not {shown(dsn)!r}")
+        if not _TABLE_NAME.fullmatch(table):
+            raise InvalidConfig(f"the table {table!r} must be named in small letters, digits and _, perhaps schema.table")
+        if self.config.data_bytes_max > _VALUE_BYTES_MAX:
+            raise InvalidConfig(f"storage.data_bytes_max must be at most {_VALUE_BYTES_MAX} bytes in PostgreSQL")
+        self.table = table
+        self._dsn = dsn
+        self._shown = shown(dsn)
+        self._lanes: Lanes[_Request, _Outcome] | None = None
+
+    def __repr__(self) -> str:
+        return f"PostgresStorage({self._shown!r})"
+
+    @property
+    def queued(self) -> int:
+        """Operations accepted and not yet answered."""
+        return 0 if self._lanes is None else self._lanes.queued
+
+    async def _open(self) -> None:
+        first = _Session(self)
+        try:
+            await first.prepare()
+        finally:
+            await first.close()
+        self._lanes = Lanes(
+            repr(self),
+            lambda: _Session(self),
+            self.config,
+            lanes_max=self.config.connections_max,
+            batch_requests_max=self.config.batch_requests_max,
+        )
+
+    async def _close(self) -> None:
+        lanes = self._require()
+        self._lanes = None
+        await lanes.stop()
+
+    async def _load(self, identity: ClusterIdentity) -> StoredState | None:
+        lanes = self._require()
+        await lanes.settled(identity)
+        outcome = await lanes.submit(None, _Request(identity, _name(identity)), 0)
+        assert not isinstance(outcome, InahoError)
+        return outcome
+
+    async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
+        request = _Request(identity, _name(identity), expected_version + 1, epoch, data)
+        await self._require().submit(identity, request, len(data or b""))
+        return request.version
+
+    async def connect(self) -> Any:
+        """A new connection of asyncpg, with our limits.
+
+        Raises:
+            InvalidConfig: the DSN is wrong; what is wrong is not repeated, as it may be a part of the password.
+        """
+        timeout_s = self.config.operation_timeout_s
+        settings = {
+            "application_name": "inaho",
+            "default_transaction_isolation": "read committed",
+            "statement_timeout": str(max(1, int(timeout_s * _STATEMENT_SHARE * 1000))),
+        }
+        try:
+            return await asyncpg.connect(self._dsn, timeout=timeout_s, server_settings=settings)
+        except (ValueError, TypeError, asyncpg.ClientConfigurationError):
+            raise InvalidConfig(f"PostgresStorage cannot use the DSN {self._shown}: see libpq's connection URIs") from None
+
+    def _require(self) -> Lanes[_Request, _Outcome]:
+        if self._lanes is None:
+            raise StorageFailed(f"{self!r} is not open", maybe_executed=False)
+        return self._lanes
+
+
+class _Session:
+    """One connection, which is made anew when it has failed."""
+
+    def __init__(self, storage: PostgresStorage) -> None:
+        self._storage = storage
+        self._connection: Any = None
+        self._write, self._select, self._select_numbers, self._create = (
+            statement.format(table=storage.table) for statement in (_WRITE, _SELECT, _SELECT_NUMBERS, _CREATE)
+        )
+
+    async def prepare(self) -> None:
+        """Makes the table where it is missing.
+
+        Raises:
+            StorageFailed: the server cannot be reached, refuses, or the table is another application's.
+            InvalidConfig: see `PostgresStorage.connect`.
+        """
+        try:
+            async with asyncio.timeout(self._storage.config.operation_timeout_s):
+                connection = await self._connected()
+                if not await self._is_ours():
+                    async with connection.transaction():  # several nodes may be starting at this moment
+                        await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+                        if not await self._is_ours():
+                            await connection.execute(self._create)
+                            await connection.execute(f"COMMENT ON TABLE {self._storage.table} IS '{_MARK}'")
+        except _ERRORS as error:
+            raise self._failure(error, "", unknown=False) from error
+
+    async def _is_ours(self) -> bool:
+        """Whether the table is there. Raises `StorageFailed` on a foreign one."""
+        table = self._storage.table
+        oid, mark = await self._connection.fetchrow(
+            "SELECT to_regclass($1)::oid, obj_description(to_regclass($1)::oid, 'pg_class')", table
+        )
+        if oid is None or mark == _MARK:
+            return oid is not None
+        reason = f"has another schema ({mark})" if (mark or "").startswith("inaho") else "is another application's"
+        raise StorageFailed(f"{self._storage!r}: the table {table} {reason}: choose another", maybe_executed=False)
+
+    async def serve(self, batch: Sequence[_Request]) -> list[_Outcome]:
+        """Loads in one statement, writes in as few as may be: two of one record need two."""
+        outcomes: list[_Outcome] = [None] * len(batch)
+        rounds: list[dict[bytes, int]] = [{}]
+        loads: list[int] = []
+        for number, request in enumerate(batch):
+            if not request.version:
+                loads.append(number)
+                continue
+            free = next((each for each in rounds if request.name not in each), None)
+            if free is None:
+                rounds.append(free := {})
+            free[request.name] = number
+        parts = [loads, *(list(each.values()) for each in rounds)]
+        for part in filter(None, parts):
+            answers = await self._attempt([batch[number] for number in part])
+            for number, answer in zip(part, answers, strict=True):
+                outcomes[number] = answer
+        return outcomes
+
+    async def _attempt(self, part: Sequence[_Request]) -> Sequence[_Outcome]:
+        """All loads, or writes of different records; one by one when the server refuses them together."""
+        sent = False
+        try:
+            async with asyncio.timeout(self._storage.config.operation_timeout_s):
+                await self._connected()
+                sent = True
+                return await (self._save(part) if part[0].version else self._load(part))
+        except InvalidConfig as error:
+            return [self._failure(error, str(each.identity), unknown=False) for each in part]
+        except _ERRORS as error:
+            refused = _is_refusal(error)
+            if not refused:
+                self._drop()
+            elif len(part) > 1 and not str(error.sqlstate).startswith("57"):  # not for a limit: that would add up
+                return [outcome for each in part for outcome in await self._attempt([each])]
+            unknown = sent and not refused
+            return [self._failure(error, str(each.identity), unknown=unknown and each.version > 0) for each in part]
+        except BaseException:
+            self._drop()
+            raise
+
+    async def _load(self, loads: Sequence[_Request]) -> list[_Outcome]:
+        rows = await self._connection.fetch(self._select, [each.name for each in loads])
+        found = {row[0]: StoredState(row[1], row[2], row[3]) for row in rows}
+        return [found.get(each.name) for each in loads]
+
+    async def _save(self, writes: Sequence[_Request]) -> list[_Outcome]:
+        outcomes: dict[bytes, _Outcome] = {}
+        left = list(writes)
+        while left:
+            columns = (
+                [each.name for each in left],
+                [each.identity.kind for each in left],
+                [each.identity.key for each in left],
+                [each.version for each in left],
+                [each.epoch for each in left],
+                [each.data for each in left],
+            )
+            written = {row[0] for row in await self._connection.fetch(self._write, *columns)}
+            refused = [each for each in left if each.name not in written]
+            outcomes |= dict.fromkeys(written)
+            if not refused:
+                break
+            rows = await self._connection.fetch(self._select_numbers, [each.name for each in refused])
+            found = {row[0]: StoredState(row[1], row[2], row[3]) for row in rows}
+            # What refused it may have changed since: then it was not written, and may be tried again.
+            left = []
+            for each in refused:
+                conflict = conflict_of(
+                    each.identity, found.get(each.name), expected_version=each.version - 1, epoch=each.epoch
+                )
+                outcomes[each.name] = conflict
+                if conflict is None:
+                    left.append(each)
+        return [outcomes[each.name] for each in writes]
+
+    async def _connected(self) -> Any:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._storage.connect()
+        return self._connection
+
+    def _drop(self) -> None:
+        """Ends the connection without a word: what is still under way on it belongs to nobody."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def close(self) -> None:
+        """Takes leave of the server, if it still listens."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed():
+            try:
+                await connection.close(timeout=1.0)
+            except _ERRORS:
+                connection.terminate()
+
+    def _failure(self, error: BaseException, identity: str, *, unknown: bool) -> StorageFailed:
+        if isinstance(error, TimeoutError):
+            limit_s = self._storage.config.operation_timeout_s
+            what = f"no answer within {limit_s:g} s (storage.operation_timeout_s)"
+        elif isinstance(error, InahoError):
+            what = error.reason
+        else:
+            what = f"{type(error).__name__}: {error}"
+        failure = StorageFailed(f"{self._storage!r}: {what}", identity=identity, maybe_executed=unknown)
+        failure.__cause__ = error
+        return failure
+
+
+_ERRORS: Final[tuple[type[Exception], ...]] = (
+    OSError,  # TimeoutError is one
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+
+def _is_refusal(error: Any) -> bool:
+    """Whether the server has said no, so that nothing of the statement is stored."""
+    state = getattr(error, "sqlstate", None)
+    return isinstance(error, asyncpg.PostgresError) and bool(state) and not str(state).startswith(_UNKNOWN_STATES)
+
+
+def _name(identity: ClusterIdentity) -> bytes:
+    return sha256(f"{identity.kind}\0{identity.key}".encode()).digest()

@@ -1,0 +1,81 @@
+"""Storages named by a text, as in `join(storage="redis://localhost")`, `inaho up --storage` and `INAHO_STORAGE`.
+
+    memory                                   with the process
+    sqlite:path                              a file, for the nodes of one machine
+    redis://host:port/number                 rediss:// with TLS, redis+unix:///path of a socket
+    redis+cluster://host:port                rediss+cluster:// with TLS
+    postgresql://user:password@host/name     what libpq takes
+
+What such a text holds may be a secret: no error, log or `repr` of ours repeats more than `shown` leaves of it.
+
+A module of an optional package is imported only when its scheme is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from inaho.config import StorageConfig
+from inaho.errors import InvalidConfig
+from inaho.storage.base import Storage
+from inaho.storage.memory import MemoryStorage
+from inaho.storage.sqlite import SqliteStorage
+
+__all__ = ["missing_package", "shown", "storage_from_url"]
+
+_SERVERS: Final[dict[str, tuple[str, str]]] = {
+    "redis": ("inaho.storage.redis", "RedisStorage"),
+    "rediss": ("inaho.storage.redis", "RedisStorage"),
+    "redis+unix": ("inaho.storage.redis", "RedisStorage"),
+    "redis+cluster": ("inaho.storage.redis", "RedisStorage"),
+    "rediss+cluster": ("inaho.storage.redis", "RedisStorage"),
+    "postgres": ("inaho.storage.postgres", "PostgresStorage"),
+    "postgresql": ("inaho.storage.postgres", "PostgresStorage"),
+}
+FORMS: Final = "memory, sqlite:path, redis://host:port, redis+cluster://host:port or postgresql://user@host/name"
+
+
+def storage_from_url(url: str, config: StorageConfig | None = None) -> Storage:
+    """The storage that `url` names, not yet open.
+
+    Args:
+        url: see the module.
+        config: bounds.
+
+    Raises:
+        InvalidConfig: it names none, its package is not installed, or a part of it is wrong.
+    """
+    if url in ("memory", "memory:"):
+        return MemoryStorage(config)
+    scheme, colon, rest = url.partition(":")
+    if scheme == "sqlite" and rest:
+        return SqliteStorage(rest, config=config)
+    if not colon or scheme not in _SERVERS or not rest.startswith("//"):
+        raise InvalidConfig(f"storage {shown(url)!r} is none of {FORMS}")
+    module, name = _SERVERS[scheme]
+    make: Any = getattr(import_module(module), name)
+    storage: Storage = make(url, config=config)
+    return storage
+
+
+def missing_package(package: str, extra: str) -> InvalidConfig:
+    """The error for a storage whose client library is not installed."""
+    return InvalidConfig(f"the package {package} is not installed: pip install 'inaho[{extra}]'")
+
+
+def shown(url: str) -> str:
+    """`url` for people: without user, password and options, which may hold secrets."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url if "@" not in url else "***"
+    try:
+        parts = urlsplit(f"//{rest}")
+        host, port, user = parts.hostname or "", parts.port, "@" in parts.netloc
+    except ValueError:
+        return f"{scheme}://***"
+    if "@" in parts.path + parts.query + parts.fragment:  # a password with / ? or # that should be escaped
+        return f"{scheme}://***"
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{'***@' if user else ''}{host}{'' if port is None else f':{port}'}{parts.path}"

@@ -1,0 +1,58 @@
+"""Fixtures of this folder: real servers, one of each for a process of the tests, ended whatever happens.
+
+Where a service is not installed its tests skip with the reason, and fail where `CI=true` says that nothing may be
+missing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside the tests
+
+from service_servers import Missing, PostgresServer, RedisServer, Server
+
+
+def running(make: Callable[[], Server]) -> Iterator[Server]:
+    """A server for as long as the generator lives."""
+    try:
+        server = make()
+    except Missing as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Server]:
+    """Redis."""
+    yield from running(RedisServer)
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_server() -> Iterator[Server]:
+    """A Redis Cluster of one node."""
+    yield from running(lambda: RedisServer(clustered=True))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """PostgreSQL."""
+    yield from running(PostgresServer)
+
+
+@pytest.fixture(params=["redis", "postgres"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each server that keeps what it has acknowledged."""
+    found: Server = request.getfixturevalue(f"{request.param}_server")
+    return found

@@ -1,0 +1,297 @@
+"""Leases of activations in whole nodes: from the first moment to the last, and what ends them early."""
+
+# ruff: noqa: RUF012  Structs copy mutable defaults
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from inaho import (
+    ActivationFailed,
+    Grain,
+    MemoryStorage,
+    OwnershipChanged,
+    StateMissing,
+    Struct,
+)
+from inaho.core.activation.lease import LeaseState
+from inaho.events import (
+    ActivationStarted,
+    HandOffCompleted,
+    HandOffFailed,
+    LeaseTimedOut,
+    PassivationFrequent,
+)
+from inaho.runtime.passivation import REMEMBERED_MAX
+
+
+class Count(Struct):
+    value: int = 0
+    marks: list[str] = []
+
+
+class Counter(Grain[Count]):
+    async def add(self) -> int:
+        self.state.value += 1
+        await self.save()
+        return self.state.value
+
+    async def mark(self, text: str) -> None:
+        """Not saved."""
+        self.state.marks.append(text)
+
+    async def look(self) -> Count:
+        return self.state
+
+    async def stop(self) -> None:
+        self.deactivate()
+
+    async def epoch(self) -> int:
+        return self.context.epoch
+
+
+class Gate:
+    """What grains of a test wait at."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.reached = 0
+
+    async def wait(self) -> None:
+        self.reached += 1
+        await self.open.wait()
+
+
+GATES: dict[str, Gate] = {}
+
+
+class Waiting(Grain[Count]):
+    async def on_activate(self) -> None:
+        await self._at("start")
+
+    async def on_deactivate(self, reason: str) -> None:
+        await self._at("stop")
+
+    async def _at(self, where: str) -> None:
+        gate = GATES.get(where)
+        if gate is not None:
+            await gate.wait()
+
+    async def ask(self) -> int:
+        return self.context.epoch
+
+    async def stop(self) -> None:
+        self.deactivate()
+
+    async def save_at_gate(self) -> None:
+        self.state.value += 1
+        await self._at("turn")
+        await self.save()
+
+
+@pytest.fixture(autouse=True)
+def no_gates() -> Any:
+    GATES.clear()
+    yield
+    for gate in GATES.values():
+        gate.open.set()
+
+
+def lease(cluster: Any, kind: type[Any], key: str) -> Any:
+    return cluster._node.leases.ledger.get(kind.inaho_kind.name, key)
+
+
+def ledger_agrees(fleet: Any) -> bool:
+    """Every activation has its lease in the ledger of its node, and every lease its activation."""
+    for cluster in fleet.clusters:
+        node = cluster._node
+        node.leases.ledger.check()
+        hosts = [host for host in node.hosts.values() if not host.system]
+        active = [grain._inaho_lease for host in hosts for grain in host.activations.values()]
+        if len(node.leases.ledger) != len(active) or not all(
+            node.leases.ledger.get(held.kind, held.key) is held for held in active
+        ):
+            return False
+    return True
+
+
+async def test_an_activation_holds_a_lease_from_beginning_to_end(fleet, eventually):
+    member = await fleet.member(Waiting)
+    grain = member.grain(Waiting, "a")
+    start = GATES["start"] = Gate()
+    asking = asyncio.ensure_future(grain.ask())
+    await eventually(lambda: start.reached)
+    assert lease(member, Waiting, "a").state is LeaseState.PENDING
+    start.open.set()
+    epoch = await asking
+    held = lease(member, Waiting, "a")
+    assert (held.state, held.holder, held.epoch) == (LeaseState.ACTIVE, member.self.node_id, epoch)
+    stop = GATES["stop"] = Gate()
+    await grain.stop()
+    await eventually(lambda: stop.reached)
+    assert held.state is LeaseState.RELEASING
+    stop.open.set()
+    await eventually(lambda: held.state is LeaseState.RELEASED)
+    assert lease(member, Waiting, "a") is None
+    assert await grain.ask() > epoch
+    assert ledger_agrees(fleet)
+
+
+async def test_one_that_does_not_come_up_in_time_is_given_up(fleet, eventually):
+    member = await fleet.member(Waiting, activation={"lease_pending_s": 0.05})
+    GATES["start"] = Gate()
+    with member.system.events.subscribe(LeaseTimedOut, capacity=4) as subscription:
+        with pytest.raises(ActivationFailed, match="timed out"):
+            await member.grain(Waiting, "a").ask()
+        told = await anext(aiter(subscription))
+    assert (str(told.identity), told.holder) == ("Waiting/a", member.self.node_id)
+    assert lease(member, Waiting, "a") is None
+    GATES["start"].open.set()
+    assert await member.grain(Waiting, "a").ask() > told.epoch
+
+
+async def test_one_that_does_not_end_in_time_is_given_up(fleet, eventually):
+    member = await fleet.member(Waiting, activation={"lease_pending_s": 0.05})
+    grain = member.grain(Waiting, "a")
+    epoch = await grain.ask()
+    GATES["stop"] = Gate()
+    await grain.stop()
+    assert await grain.ask() > epoch
+    assert member._node.leases.ledger.timed_out == 1
+    GATES["stop"].open.set()
+
+
+async def test_a_turn_whose_lease_was_revoked_cannot_save(fleet, eventually):
+    member = await fleet.member(Waiting)
+    grain = member.grain(Waiting, "a")
+    await grain.ask()
+    turn = GATES["turn"] = Gate()
+    saving = asyncio.ensure_future(grain.save_at_gate())
+    await eventually(lambda: turn.reached)
+    member._node.stop_activations("others removed this node")
+    turn.open.set()
+    with pytest.raises(OwnershipChanged, match="revoked") as caught:
+        await saving
+    assert caught.value.maybe_executed
+    await eventually(lambda: fleet.activation(Waiting, "a") is None)
+    assert await fleet.storage.load(_identity(Waiting, "a")) is None
+
+
+def _identity(kind: type[Any], key: str) -> Any:
+    from inaho import ClusterIdentity
+
+    return ClusterIdentity(kind.inaho_kind.name, key)
+
+
+async def test_the_next_owner_goes_on_with_the_state_as_it_stands(fleet, eventually):
+    """The walk that frees what nobody calls is held up, so that the new owner has to ask."""
+    one = await fleet.member(Counter)
+    keys = [f"k{number}" for number in range(20)]
+    for key in keys:
+        await one.grain(Counter, key).add()
+        await one.grain(Counter, key).mark("not saved")
+    epochs = {key: await one.grain(Counter, key).epoch() for key in keys}
+    one._node.hosts["Counter"].draining.walking = True
+    other = await fleet.member(Counter)
+    with other.system.events.subscribe(HandOffCompleted, capacity=100) as subscription:
+        moved = [key for key in keys if other._node.leases.owns("Counter", key)]
+        for key in moved:
+            assert await other.grain(Counter, key).look() == Count(1, ["not saved"])
+            assert await other.grain(Counter, key).epoch() > epochs[key]
+            assert await other.grain(Counter, key).add() == 2
+        told = [await anext(aiter(subscription)) for _ in moved]
+    assert moved
+    assert {event.identity.key for event in told} == set(moved)
+    assert all(event.snapshot and event.version == 1 and event.from_authority == one.authority for event in told)
+    one._node.hosts["Counter"].draining.walking = False
+    one._node.hosts["Counter"].draining.begin()
+    assert ledger_agrees(fleet)
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["asked for", "drained"])
+async def test_state_that_the_last_owner_had_and_the_storage_has_not_is_an_error(fleet, eventually, asked: bool):
+    one = await fleet.member(Counter, activation={"snapshot_bytes_max": 1})
+    keys = [f"k{number}" for number in range(20)]
+    for key in keys:
+        await one.grain(Counter, key).add()
+    one._node.hosts["Counter"].draining.walking = asked
+    other = await fleet.member(Counter, storage=MemoryStorage(), activation={"snapshot_bytes_max": 1})
+    moved = [key for key in keys if other._node.leases.owns("Counter", key)]
+    if not asked:
+        await eventually(lambda: len(other._node.bridge._saved) == len(moved))
+    with other.system.events.subscribe(HandOffFailed, capacity=4) as subscription:
+        with pytest.raises(StateMissing, match=f"{one.authority} had saved version 1, and .* has nothing") as caught:
+            await other.grain(Counter, moved[0]).look()
+        told = await anext(aiter(subscription))
+    assert not caught.value.maybe_executed
+    assert (told.identity.key, told.from_authority) == (moved[0], one.authority)
+    assert fleet.activation(Counter, moved[0]) is None
+    one._node.hosts["Counter"].draining.walking = False
+    one._node.hosts["Counter"].draining.begin()
+
+
+async def test_an_activation_that_lived_through_a_split_begins_again_from_what_the_other_side_saved(fleet, eventually):
+    member = await fleet.member(Counter)
+    grain = member.grain(Counter, "a")
+    await grain.add()
+    identity = _identity(Counter, "a")
+    stored = await fleet.storage.load(identity)
+    await fleet.storage.save(identity, b"\x81\xa5value\x32", expected_version=stored.version, epoch=stored.epoch)
+    assert (await grain.look()).value == 1
+    member._node.bridge.superseded("Counter", {"a": 2, "b": 7}, "127.0.0.1:9")
+    assert (await grain.look()).value == 50
+    assert await grain.add() == 51
+    member._node.bridge.superseded("Counter", {"a": 2}, "127.0.0.1:9")
+    await grain.mark("kept")
+    assert (await grain.look()).marks == ["kept"]
+
+
+async def test_what_moves_is_drained_in_slices_and_told_at_the_end(fleet, eventually, monkeypatch):
+    monkeypatch.setattr("inaho.runtime.draining.DRAIN_SLICE", 10)
+    one = await fleet.member(Counter)
+    for number in range(100):
+        await one.grain(Counter, f"k{number}").look()
+    other = await fleet.member(Counter)
+    await eventually(lambda: one._node.bridge.told and not other._node.bridge.handoff)
+    kept = one._node.hosts["Counter"].activations
+    assert 20 < len(kept) < 80
+    assert all(one._node.leases.owns("Counter", key) for key in kept)
+    assert ledger_agrees(fleet)
+
+
+async def test_a_leave_gives_up_what_does_not_end_and_says_so(fleet, eventually):
+    fleet.settle = False
+    member = await fleet.member(Waiting, activation={"drain_s": 0.05})
+    await member.grain(Waiting, "a").ask()
+    GATES["stop"] = Gate()
+    with member.system.events.subscribe(LeaseTimedOut, capacity=4) as subscription:
+        await member.leave()
+        told = await anext(aiter(subscription))
+    assert told.identity.key == "a"
+    assert len(member._node.leases.ledger) == 0
+    GATES["stop"].open.set()
+
+
+class Brief(Counter, idle_ttl_s=0.03): ...
+
+
+async def test_frequent_passivation_names_the_setting(fleet, eventually):
+    member = await fleet.member(Brief)
+    passivation = member._node.hosts["Brief"].passivation
+    with member.system.events.subscribe(PassivationFrequent, ActivationStarted, capacity=4096) as subscription:
+        keys = [f"k{number}" for number in range(REMEMBERED_MAX // 8)]
+        while passivation._window == (0, 0) or not passivation._window[1]:
+            await asyncio.gather(*(member.grain(Brief, key).look() for key in keys))
+            await eventually(lambda: not member._node.hosts["Brief"].activations)
+        told = [event async for event in _until(subscription, PassivationFrequent)][-1]
+    assert (told.kind, told.setting) == ("Brief", "idle_ttl_s of class Brief")
+    assert told.returned >= told.unloaded / 2
+
+
+async def _until(subscription: Any, kind: type[Any]) -> Any:
+    async for event in subscription:
+        yield event
+        if isinstance(event, kind):
+            return
