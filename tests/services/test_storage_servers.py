@@ -22,7 +22,7 @@ class TestRedisStorage(StorageConformance):
 
 
 class TestRedisClusterStorage(StorageConformance):
-    histories = 5
+    histories = 3
 
     @pytest.fixture
     def make_storage(self, redis_cluster_server: Server) -> Callable[[], Storage]:
@@ -30,6 +30,8 @@ class TestRedisClusterStorage(StorageConformance):
 
 
 class TestPostgresStorage(StorageConformance):
+    histories = 10
+
     @pytest.fixture
     def make_storage(self, postgres_server: Server) -> Callable[[], Storage]:
         return lambda: storage_from_url(postgres_server.url, CONFIG)
@@ -38,7 +40,7 @@ class TestPostgresStorage(StorageConformance):
 class TestSmallQueue(StorageConformance):
     """One connection and a queue so small that everything waits for room."""
 
-    histories = 5
+    histories = 3
 
     @pytest.fixture
     def make_storage(self, server: Server) -> Callable[[], Storage]:
@@ -46,7 +48,7 @@ class TestSmallQueue(StorageConformance):
             data_bytes_max=1 << 20,
             queue_bytes_max=1 << 20,
             queue_requests_max=60,
-            batch_requests_max=3,
+            batch_requests_max=20,
             connections_max=1,
         )
         return lambda: storage_from_url(server.url, config)

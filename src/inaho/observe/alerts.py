@@ -79,13 +79,17 @@ def quantile_s(latency: tuple[int, ...], quantile: float) -> float | None:
 
 
 class _Window:
-    """Totals at the start of each slot, the oldest first, and the newest totals."""
+    """Totals at the start of slots, the oldest first, and the newest totals, seen in `slot`.
 
-    __slots__ = ("newest", "starts")
+    A slot in which nobody looked has no entry: at its start the totals were those of the slot before.
+    """
 
-    def __init__(self) -> None:
-        self.starts: deque[tuple[int, KindTotals]] = deque()
+    __slots__ = ("newest", "slot", "starts")
+
+    def __init__(self, slot: int) -> None:
+        self.starts: deque[tuple[int, KindTotals]] = deque(((slot, KindTotals()),))
         self.newest = KindTotals()
+        self.slot = slot
 
 
 class Alerts:
@@ -120,10 +124,11 @@ class Alerts:
         for kind, newest in totals.items():
             window = self._windows.get(kind)
             if window is None:
-                window = self._windows[kind] = _Window()
+                window = self._windows[kind] = _Window(slot)
             starts = window.starts
-            if not starts or starts[-1][0] < slot:
-                starts.append((slot, window.newest))
+            if window.slot < slot:
+                starts.append((window.slot + 1, window.newest))
+                window.slot = slot
                 while len(starts) > 1 and starts[1][0] <= slot - self._config.window_slots:
                     starts.popleft()
             window.newest = newest
@@ -134,7 +139,7 @@ class Alerts:
     def recent(self, kind: str) -> KindTotals:
         """What happened within the window; nothing for a kind that is not known."""
         window = self._windows.get(kind)
-        if window is None or not window.starts:
+        if window is None:
             return KindTotals()
         newest, oldest = window.newest, window.starts[0][1]
         latency = tuple(map(sub, newest.latency, oldest.latency)) if oldest.latency else newest.latency

@@ -45,7 +45,6 @@ they are known before the loop over the frames begins: what fits in one slice co
 """
 
 
-
 class Connection(asyncio.Protocol, abc.ABC):
     """Framing, coalesced writes and flow control; subclasses handle the frames.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import FrameTooLarge, InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
 from inaho.runtime.connection import FLUSH_PARTS, Connection
-from inaho.runtime.streams import StreamProducer
+from inaho.runtime.streams import ConnectionSink, StreamProducer
 from inaho.runtime.turn import Turn
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
 from inaho.wire.exceptions import encode_failure
@@ -25,12 +25,10 @@ from inaho.wire.frames import (
     CONTROL,
     CREDIT,
     DEFINE,
-    END,
     ERROR,
     GOODBYE,
     HEADER,
     HEADER_REST,
-    ITEMS,
     REPLY,
     TELL,
     TOPOLOGY,
@@ -328,7 +326,7 @@ class Incoming(Connection):
             error = Overloaded(f"{len(self.streams)} streams of this connection are served here (rpc.streams_max)")
             self.reply_error(turn, error)
             return
-        producer = StreamProducer(turn, _Sink(self, turn), self._node.config.rpc, self._loop)
+        producer = StreamProducer(turn, ConnectionSink(self, turn), self._node.config.rpc, self._loop)
         self.streams[turn.correlation] = producer
         turn.grain._inaho_host.streams.start(producer, done=lambda: self.streams.pop(turn.correlation, None))
 
@@ -390,21 +388,3 @@ class Incoming(Connection):
         if self.mail is not None:
             self.mail.close()
         self._node.acceptor.closed(self)
-
-
-class _Sink:
-    """A stream's batches, as frames."""
-
-    def __init__(self, connection: Incoming, turn: Turn) -> None:
-        self.frame_body_max = connection._frame_max - HEADER_REST
-        self._connection = connection
-        self._turn = turn
-
-    def send_items(self, body: bytes) -> None:
-        self._connection.send(HEADER.pack(HEADER_REST + len(body), ITEMS, 0, 0, self._turn.correlation), body)
-
-    def send_end(self) -> None:
-        self._connection.send(HEADER.pack(HEADER_REST, END, 0, 0, self._turn.correlation), b"")
-
-    def send_failure(self, error: BaseException) -> None:
-        self._connection.reply_error(self._turn, error)

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from inaho.errors import FrameTooLarge, InahoError, ShuttingDown
 from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_raised
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
+from inaho.wire.frames import END, HEADER, HEADER_REST, ITEMS
 
 if TYPE_CHECKING:
     from inaho.config import RpcConfig
+    from inaho.runtime.incoming import Incoming
     from inaho.runtime.method import GrainMethod
 
-__all__ = ["StreamProducer", "StreamReceiver", "StreamSink"]
+__all__ = ["ConnectionSink", "StreamProducer", "StreamReceiver", "StreamSink"]
 
 BATCH_ITEMS: Final = 256
 BATCHES_AHEAD: Final = 4
@@ -39,6 +41,24 @@ class StreamSink(Protocol):
     def send_end(self) -> None: ...
 
     def send_failure(self, error: BaseException) -> None: ...
+
+
+class ConnectionSink:
+    """Batches as frames of a connection."""
+
+    def __init__(self, connection: Incoming, turn: Turn) -> None:
+        self.frame_body_max = connection._frame_max - HEADER_REST
+        self._connection = connection
+        self._turn = turn
+
+    def send_items(self, body: bytes) -> None:
+        self._connection.send(HEADER.pack(HEADER_REST + len(body), ITEMS, 0, 0, self._turn.correlation), body)
+
+    def send_end(self) -> None:
+        self._connection.send(HEADER.pack(HEADER_REST, END, 0, 0, self._turn.correlation), b"")
+
+    def send_failure(self, error: BaseException) -> None:
+        self._connection.reply_error(self._turn, error)
 
 
 class StreamProducer:

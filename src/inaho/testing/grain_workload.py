@@ -49,13 +49,13 @@ class Register(Grain[RegisterState]):
 
     async def on_activate(self) -> None:
         """Tells that it begins."""
-        self.journal.write(Began(at=self.journal.now(), node=self._node, key=self.key, epoch=self._inaho_epoch))
+        self.journal.write(Began(at=self.journal.now(), node=self._node, key=self.key, epoch=self._inaho_lease.epoch))
 
     async def on_deactivate(self, reason: str) -> None:
         """Tells that it ends, at the very last moment."""
         if self.last_words_s:
             await asyncio.sleep(self.last_words_s)
-        epoch = self._inaho_epoch
+        epoch = self._inaho_lease.epoch
         self.journal.write(Ended(at=self.journal.now(), node=self._node, key=self.key, epoch=epoch, reason=reason))
 
     async def add(self, element: str, hold_s: float = 0.0) -> int:
@@ -86,7 +86,7 @@ class Register(Grain[RegisterState]):
 
     async def _save(self) -> None:
         await self.save()
-        self.journal.write(Saved(at=self.journal.now(), node=self._node, key=self.key, epoch=self._inaho_epoch))
+        self.journal.write(Saved(at=self.journal.now(), node=self._node, key=self.key, epoch=self._inaho_lease.epoch))
 
     @property
     def _node(self) -> str:

@@ -107,7 +107,7 @@ def test_events_alternate_and_the_window_is_what_was_counted_in_it(
     alerts = Alerts(config)
     now = 0.0
     running = {"A": KindTotals((0,) * 40), "B": KindTotals((0,) * 40)}
-    history: list[tuple[float, dict[str, int]]] = []
+    history: list[tuple[int, dict[str, int]]] = []
     up: set[tuple[str, str]] = set()
     for pause_s, kind, fast, slow, failures in given_steps:
         now += pause_s
@@ -118,13 +118,8 @@ def test_events_alternate_and_the_window_is_what_was_counted_in_it(
             up ^= {key}
         alerts.check()
         assert alerts.active == tuple(sorted(up))
-        history.append((now, {name: sum(known.latency) for name, known in running.items()}))
-        for name in running:
-            recent = sum(alerts.recent(name).latency)
-            # Never less than happened within the window, and never more than within one slot beyond the newest look
-            # before it.
-            at_least = history[-1][1][name] - max(
-                [counts[name] for at, counts in history if at <= now - config.window_s], default=0
-            )
-            assert recent >= min(at_least, recent)
-            assert recent <= history[-1][1][name]
+        slot = int(now // (config.window_s / slots))
+        before = [counts for looked_in, counts in history if looked_in < slot - slots]
+        for name, known in running.items():
+            assert sum(alerts.recent(name).latency) == sum(known.latency) - (before[-1][name] if before else 0)
+        history.append((slot, {name: sum(known.latency) for name, known in running.items()}))

@@ -153,15 +153,25 @@ class Detector:
         else:
             self.prober.not_reached(response.sequence, response.target)
 
-    def on_accusation(self, now: float, accusation: Accusation) -> None:
-        """Takes somebody's word against a member, and looks for itself."""
+    def on_accusation(self, now: float, accusation: Accusation, heard: bool) -> None:
+        """Takes somebody's word against a member, and looks for itself; `heard` from the accuser's own mouth."""
         member = self._around.get(accusation.authority)
         if member is None or member.node_id != accusation.node_id or accusation.incarnation < member.incarnation:
             return
-        if member.status < MemberStatus.UNREACHABLE:
-            self._note(now, accusation)
-            if accusation.accuser != self._node_id and not self.prober.probing(accusation.authority):
+        if member.status < MemberStatus.UNREACHABLE and accusation.accuser != self._node_id:
+            self._note(now, accusation, heard)
+            if not self.prober.probing(accusation.authority):
                 self.prober.urge(accusation.authority)
+
+    def accuses(self, member: Member) -> bool:
+        """Whether this node itself could not reach that member, and it has not answered for itself since."""
+        suspicion = self.suspicions.get(member.authority)
+        return (
+            suspicion is not None
+            and suspicion.node_id == member.node_id
+            and suspicion.incarnation >= member.incarnation
+            and self._node_id in suspicion.voices
+        )
 
     # Evidence from connections.
 
@@ -191,12 +201,15 @@ class Detector:
         return outcomes
 
     def voices_needed(self, authority: str) -> int:
-        """How many voices it takes against that member: two where another member could be the second."""
+        """How many voices it takes against that member: two where another member could be the second.
+
+        One that others accuse can be: who accuses everybody must not be left as the only voice.
+        """
         for member in self._around.others():
             if (
                 member.authority != authority
                 and member.status < MemberStatus.UNREACHABLE
-                and member.authority not in self.suspicions
+                and not self.accuses(member)
             ):
                 return 2
         return 1
@@ -234,6 +247,8 @@ class Detector:
         member = self._around.get(authority)
         if member is None or member.node_id != probe.member.node_id:
             return
+        if member.status is MemberStatus.UNREACHABLE:
+            return  # known to be silent: it says nothing about us
         if probe.helpers:
             # Helpers that did not even say no are a sign that it is us who hear nothing.
             self.health.worse(probe.helpers - min(probe.refusals, probe.helpers))
@@ -256,7 +271,7 @@ class Detector:
     def _accuse(self, now: float, member: Member, reason: str) -> None:
         self._note(now, Accusation(member.authority, member.node_id, member.incarnation, self._node_id, reason))
 
-    def _note(self, now: float, accusation: Accusation) -> None:
+    def _note(self, now: float, accusation: Accusation, heard: bool = True) -> None:
         known = self.suspicions.get(accusation.authority)
         first = known is None or known.incarnation < accusation.incarnation
         others = sum(
@@ -264,7 +279,7 @@ class Detector:
             for member in self._around.others()
             if member.authority != accusation.authority and member.status < MemberStatus.UNREACHABLE
         )
-        if self.suspicions.accuse(now, accusation, others):
+        if self.suspicions.accuse(now, accusation, others, heard):
             self._outcomes.append(Accused(accusation, first))
 
     def _judge(self, suspicion: Suspicion, needed: int) -> None:

@@ -4,6 +4,10 @@ The time starts long and shrinks with each independent voice that confirms (Life
 `max(min_s, max_s - (max_s - min_s) * log(c + 1) / log(k + 1))` after `c` of `k` expected confirmations. One voice may
 be a broken link; so where two or more others exist, time alone carries no accusation: it takes a second voice.
 
+A voice is one that this node has heard itself: its own, or an accuser's over the accuser's own connection. What others
+say that somebody said is a reason to look, and for the suspect to hear and refute; it counts for nothing, because
+whoever passes it on could have made it up.
+
 Who is dead cannot refute. When two voices have seen the process die, with its connection reset and its port refused,
 waiting only delays the repair, so a short time is enough.
 """
@@ -44,7 +48,8 @@ class Suspicion(msgspec.Struct):
         reason: the most telling evidence so far.
         since: when it began here, seconds.
         least_s, most_s, expected: of `suspicion_s`, as they were when it began.
-        voices: distinct accusers, in order.
+        voices: distinct accusers that were heard, in order.
+        named: all that are said to accuse it, in order: what is passed on.
         dead_s: how long it has once enough voices have seen its process die.
         evidence: confirmations from connections, which are no voices.
         deaths: those of the voices that have seen the process die, in order.
@@ -61,6 +66,7 @@ class Suspicion(msgspec.Struct):
     expected: int
     dead_s: float
     voices: list[str] = msgspec.field(default_factory=list[str])
+    named: list[str] = msgspec.field(default_factory=list[str])
     deaths: list[str] = msgspec.field(default_factory=list[str])
     evidence: int = 0
     extended: bool = False
@@ -68,7 +74,7 @@ class Suspicion(msgspec.Struct):
     @property
     def deadline(self) -> float:
         """When it is carried or lapses."""
-        confirmations = len(self.voices) - 1 + self.evidence
+        confirmations = max(0, len(self.voices) - 1) + self.evidence
         wait_s = suspicion_s(confirmations, self.expected, self.least_s, self.most_s)
         if len(self.deaths) >= min(2, self.expected + 1):
             return self.since + min(wait_s, self.dead_s)
@@ -77,7 +83,7 @@ class Suspicion(msgspec.Struct):
     def as_accusations(self) -> tuple[Accusation, ...]:
         """What is said against the suspect, for it to hear and refute."""
         return tuple(
-            Accusation(self.authority, self.node_id, self.incarnation, voice, self.reason) for voice in self.voices
+            Accusation(self.authority, self.node_id, self.incarnation, voice, self.reason) for voice in self.named
         )
 
 
@@ -102,15 +108,16 @@ class Suspicions:
         """The suspicion of that authority."""
         return self._open.get(authority)
 
-    def accuse(self, now: float, accusation: Accusation, others: int) -> bool:
+    def accuse(self, now: float, accusation: Accusation, others: int, heard: bool = True) -> bool:
         """Notes an accusation.
 
         Args:
             accusation: of a live member at its present incarnation.
             others: members beside the suspect and this node: how many further voices there can be.
+            heard: whether the accuser said so itself, to us.
 
         Returns:
-            Whether it is a voice that was not heard before, or one that now says that the process is dead.
+            Whether to pass it on: an accuser that was not named before, or one that now says that the process is dead.
         """
         known = self._open.get(accusation.authority)
         if known is None or known.node_id != accusation.node_id or known.incarnation < accusation.incarnation:
@@ -127,13 +134,16 @@ class Suspicions:
                 min(others, self._config.indirect_probes),
                 self._config.dead_after_s,
             )
-        fresh = accusation.accuser not in known.voices and len(known.voices) < VOICES_MAX
+        accuser = accusation.accuser
+        fresh = accuser not in known.named and len(known.named) < VOICES_MAX
         if fresh:
-            known.voices.append(accusation.accuser)
-        if accusation.reason == "dead" and accusation.accuser in known.voices:
+            known.named.append(accuser)
+        if heard and accuser not in known.voices and len(known.voices) < VOICES_MAX:
+            known.voices.append(accuser)
+        if accusation.reason == "dead" and accuser in known.voices:
             known.reason = "dead"
-            if accusation.accuser not in known.deaths:
-                known.deaths.append(accusation.accuser)
+            if accuser not in known.deaths:
+                known.deaths.append(accuser)
                 return True
         return fresh
 
@@ -163,7 +173,8 @@ class Suspicions:
     def check(self) -> None:
         """Asserts the invariants."""
         for suspicion in self._open.values():
-            assert suspicion.voices
-            assert len(set(suspicion.voices)) == len(suspicion.voices) <= VOICES_MAX
+            assert suspicion.voices or suspicion.named
+            for voices in (suspicion.voices, suspicion.named):
+                assert len(set(voices)) == len(voices) <= VOICES_MAX
             assert all(voice in suspicion.voices for voice in suspicion.deaths)
             assert suspicion.least_s <= suspicion.most_s

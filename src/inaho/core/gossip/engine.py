@@ -157,6 +157,10 @@ class GossipEngine:
         agreeing = sum(1 for authority in peers if authority in self._agreeing)
         return agreeing >= min(len(peers), self._config.fanout)
 
+    def acknowledged(self, peers: Sequence[str]) -> bool:
+        """Whether any of `peers` has exactly our table."""
+        return any(authority in self._agreeing for authority in peers)
+
     def forget(self, authority: str) -> None:
         """The peer is no member any more, or is another node now."""
         self._agreeing.pop(authority, None)

@@ -26,18 +26,31 @@ class RemovalClock:
         self._wait_s = wait_s
         self._turn_s = turn_s
         self._due: dict[str, float] = {}
+        # Since when each has been unreachable here, seconds.
+        self._since: dict[str, float] = {}
 
     def watch(self, now: float, authority: str, rank: int) -> None:
         """The member became unreachable; `rank` counts the members whose turn is before ours."""
+        self._since.setdefault(authority, now)
         self._due.setdefault(authority, now + self._wait_s + self._turn_s * min(rank, RANK_MAX))
 
     def forget(self, authority: str) -> None:
         """The member is back or removed."""
         self._due.pop(authority, None)
+        self._since.pop(authority, None)
+
+    def since(self, authority: str) -> float | None:
+        """When the member became unreachable to this node, None while it is not."""
+        return self._since.get(authority)
+
+    def put_off(self, now: float, authority: str) -> None:
+        """The member was due and could not be removed: try again a turn later."""
+        self._due[authority] = now + self._turn_s
 
     def clear(self) -> None:
         """Forgets all."""
         self._due.clear()
+        self._since.clear()
 
     def due(self, now: float) -> list[str]:
         """Members that this node removes now."""

@@ -93,9 +93,13 @@ class Testimony:
         claims = self._claims.get(member.authority, {})
         return tuple(teller for teller, claim in claims.items() if not stronger(member, claim.member))
 
-    def settled(self, authority: str) -> None:
-        """A claim was taken over, or outdone by its subject."""
-        self._claims.pop(authority, None)
+    def settled(self, member: Member) -> None:
+        """This record holds now: claims that do not go beyond it were taken over, or outdone by their subject."""
+        claims = self._claims.get(member.authority, {})
+        for teller in [teller for teller, claim in claims.items() if not stronger(claim.member, member)]:
+            del claims[teller]
+        if not claims:
+            self._claims.pop(member.authority, None)
 
     def clear(self) -> None:
         """Forgets all."""

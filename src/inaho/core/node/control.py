@@ -219,6 +219,7 @@ class ControlNode:
             view.table.next_deadline(),
             view.detector.next_deadline(),
             view.removal.next_deadline(),
+            view.witness.next_deadline(),
             view.engine.next_deadline(),
             view.topology.next_deadline(),
             self._anti_entropy.next_deadline(),

@@ -102,7 +102,7 @@ class Conversation:
 
     def on_gossip(self, now: float, received: Received, message: Gossip) -> None:
         """Takes a push; answers with what was asked for, or where we stand."""
-        missing = self._view.learn(now, message.news)
+        missing = self._view.learn(now, message.news, received.node_id)
         self.heard(now, received, message.mark)
         self._supply(now, received.authority, message.wants, missing, acknowledge=True)
 
@@ -128,7 +128,7 @@ class Conversation:
     def on_full_table(self, now: float, received: Received, message: FullTable) -> None:
         """Merges a whole table; answers with ours when asked to."""
         view = self._view
-        view.merge(now, message.table)
+        view.merge(now, message.table, received.node_id)
         if message.mark.content_hash == view.table.content_hash():
             self._adopt(now, message.mark)
         if message.reply:
@@ -139,7 +139,7 @@ class Conversation:
 
     def on_news(self, now: float, received: Received, mark: Mark, news: News) -> None:
         """Takes what rode on a probe or its answer."""
-        missing = self._view.learn(now, news)
+        missing = self._view.learn(now, news, received.node_id)
         self.heard(now, received, mark)
         if missing:
             self._view.outbox.send(received.authority, GossipAck(self._view.mark(), missing))

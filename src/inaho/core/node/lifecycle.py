@@ -106,7 +106,7 @@ class Lifecycle:
         mine = accepted.member.node_id == self._view.me.node_id and accepted.member.authority == self._view.me.authority
         if not mine or not self.joiner.awaits(received.authority):
             return
-        self._view.merge(now, accepted.table)
+        self._view.adopt(now, accepted.table)
         record = self._view.table.get(self._view.me.authority)
         if record is None or record.node_id != self._view.me.node_id:
             return

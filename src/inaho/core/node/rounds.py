@@ -54,6 +54,11 @@ class Rounds:
             self._conclude(now, outcome)
         for authority in self._view.removal.due(now):
             self._remove(now, authority)
+        for authority in self._view.witness.refuse(now):
+            # It has removed somebody whom we know to be well. Told so by two, it has lost its own place.
+            speaker = self._view.table.get(authority)
+            if speaker is not None:
+                self._talk.tell_verdict(now, speaker)
 
     def publish_topology(self, now: float) -> None:
         """Applies what a period has gathered."""
@@ -119,10 +124,16 @@ class Rounds:
             self._outbox.publish(SuspicionCleared(member=member, reason="not confirmed"))
 
     def _remove(self, now: float, authority: str) -> None:
-        entry = self._view.table.entry(authority)
+        view = self._view
+        entry = view.table.entry(authority)
         if entry is not None and entry.member.status is MemberStatus.UNREACHABLE:
+            alone = entry.origin == view.me.node_id and len(entry.voices) < view.detector.voices_needed(authority)
+            if alone and not view.engine.acknowledged(view.peers()):
+                # There was no other voice when we said so, and there could be one now: it has not spoken yet.
+                view.removal.put_off(now, authority)
+                return
             removed = with_status(entry.member, MemberStatus.REMOVED)
-            self._view.say(now, removed, entry.reason, entry.voices)
+            view.say(now, removed, entry.reason, entry.voices if entry.origin == view.me.node_id else (view.me.node_id,))
 
     def _lost_authorities(self, now: float) -> tuple[str, ...]:
         view = self._view

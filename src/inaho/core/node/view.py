@@ -1,7 +1,8 @@
 """How one node sees the cluster: the table, and what follows from each change of it.
 
 All statements, our own and others', go through `absorb`. So whatever changes a record also tells gossip, detection,
-removal, topology and the event stream, in that order, and no handler can forget one of them.
+removal, topology and the event stream, in that order, and no handler can forget one of them. Whether others' statements
+are taken over at all, `witness` judges by who has told them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from inaho.core.membership.removal import RemovalClock
 from inaho.core.membership.table import MembershipTable
 from inaho.core.membership.topology import TopologyPublisher
 from inaho.core.messages import Mark, MembershipDelta, News, OriginVersion, TableSnapshot
+from inaho.core.node.witness import Witness
 from inaho.events import (
     BlockListChanged,
     MemberEvent,
@@ -70,9 +72,12 @@ class ClusterView:
         self.detector = Detector(me.node_id, config.detection, config.membership.members_max, random, self, outbox)
         self.removal = RemovalClock(config.membership.remove_unreachable_after_s, config.detection.probe_interval_s)
         self.topology = TopologyPublisher(config.membership.update_period_s)
+        self.witness = Witness(config, me.node_id, self)
         # Changes of our own record by others, and whether somebody accuses us: for the node to answer.
         self.own_changes: list[Change] = []
         self.accused = False
+        # Whether somebody tells that we have no place, and we wait for a second voice.
+        self.contested = False
         # Authorities that were removed otherwise than by leaving, since the node last asked.
         self.lost: list[str] = []
         self.now = 0.0
@@ -155,16 +160,16 @@ class ClusterView:
             self.me = member
         self.absorb(now, Applied([change], {self.table.node_id: covered}))
 
-    def learn(self, now: float, news: News) -> tuple[OriginVersion, ...]:
-        """Takes over news; returns what is missing before it, to be asked for."""
+    def learn(self, now: float, news: News, teller: str) -> tuple[OriginVersion, ...]:
+        """Takes over news that the node `teller` sent; returns what is missing before it, to be asked for."""
         wants: list[OriginVersion] = []
-        covered = self.table.covered
+        covered, credible = self.table.covered, self.witness.judge(now, teller)
         for delta in news.deltas:
             if delta.to_version <= covered(delta.origin):
                 continue  # most of what is pushed has been heard before
-            applied = self.table.apply(now, delta)
+            applied = self.table.apply(now, delta, credible)
             wants.extend(OriginVersion(gap.origin, gap.from_version) for gap in applied.gaps)
-            self.absorb(now, applied)
+            self.absorb(now, applied, teller)
         for notice in self.table.blocks.merge(news.blocks):
             self.engine.blocked(now, notice)
             self.topology.changed(now)
@@ -173,13 +178,19 @@ class ClusterView:
             if accusation.node_id == self.me.node_id:
                 self.accused = self.accused or accusation.incarnation >= self.me.incarnation
             else:
-                self.detector.on_accusation(now, accusation)
+                heard = accusation.accuser == teller and self.witness.counts(teller)
+                self.detector.on_accusation(now, accusation, heard)
         return tuple(wants)
 
-    def merge(self, now: float, snapshot: TableSnapshot) -> None:
-        """Takes over a whole table."""
+    def adopt(self, now: float, snapshot: TableSnapshot) -> None:
+        """Takes over the table of the member that admitted us, on its word."""
         self.absorb(now, self.table.merge(now, snapshot))
-        self.learn(now, News(blocks=snapshot.blocks))
+        self.learn(now, News(blocks=snapshot.blocks), "")
+
+    def merge(self, now: float, snapshot: TableSnapshot, teller: str) -> None:
+        """Takes over a whole table that the node `teller` sent."""
+        self.absorb(now, self.table.merge(now, snapshot, self.witness.judge(now, teller)), teller)
+        self.learn(now, News(blocks=snapshot.blocks), teller)
 
     def block(self, now: float, authority: str, blocked: bool) -> None:
         """An operator's word."""
@@ -189,8 +200,8 @@ class ClusterView:
             self.topology.changed(now)
             self.outbox.publish(BlockListChanged(authority=authority, blocked=blocked))
 
-    def absorb(self, now: float, applied: Applied) -> None:
-        """Draws the consequences of changes."""
+    def absorb(self, now: float, applied: Applied, teller: str = "") -> None:
+        """Draws the consequences of changes, and has looked into what `teller` told and was not taken over yet."""
         for origin, from_version in applied.advanced.items():
             self.engine.news_of(now, origin, from_version)
         for change in applied.changes:
@@ -200,11 +211,14 @@ class ClusterView:
             self.outbox.publish(
                 StatementRefused(authority=entry.member.authority, origin=entry.origin, reason=refusal.reason)
             )
+        for entry in applied.deferred:
+            self.witness.look_into(now, teller, entry)
         if applied.advanced or applied.changes:
             self.topology.changed(now)
 
     def _consider(self, now: float, change: Change) -> None:
         before, after = change.before, change.after
+        self.witness.settled(after)
         self._announce(now, change)
         if after.authority == self.me.authority:
             self.own_changes.append(change)
@@ -271,9 +285,10 @@ class ClusterView:
         self.engine.reset()
         self.detector.stop()
         self.removal.clear()
+        self.witness.clear()
         self.own_changes.clear()
         self.lost.clear()
-        self.accused = False
+        self.accused = self.contested = False
 
     def check(self) -> None:
         """Asserts the invariants of all parts."""
@@ -281,3 +296,4 @@ class ClusterView:
         self.engine.check()
         self.detector.check()
         self.topology.check()
+        self.witness.check()

@@ -1,0 +1,128 @@
+"""Whose word this node takes for the end of a life (`membership.testimony`), and what it does with a word alone.
+
+Two members must have told it themselves, or one, where this node has seen the same. What one alone tells is held back
+and looked into: the accused is probed and told of it, so that it refutes; when this node fails to reach it too, that is
+the second voice. A word that finds none in time is refused, and whoever holds on to it is told our view.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from inaho.config import ClusterConfig
+from inaho.core.membership.member import is_live
+from inaho.core.membership.table import Credible
+from inaho.core.membership.testimony import Claim, Testimony, ends_life, new_life
+from inaho.core.messages import Accusation, Entry
+from inaho.events import StatementRefused
+from inaho.types import Member, MemberStatus
+
+if TYPE_CHECKING:
+    from inaho.core.node.view import ClusterView
+
+__all__ = ["Witness"]
+
+VOICES: Final = 2
+ACCUSING: Final = ("dead", "wedged", "busy", "silent")
+
+
+class Witness:
+    """The judgement of one node over what it is told.
+
+    Args:
+        config: bounds and periods.
+        node_id: this node.
+        view: what it has seen itself.
+    """
+
+    def __init__(self, config: ClusterConfig, node_id: str, view: ClusterView) -> None:
+        membership = config.membership
+        self._node_id = node_id
+        self._view = view
+        self._concurs_after_s = max(0.0, membership.remove_unreachable_after_s - config.gossip.convergence_s)
+        self._testimony = Testimony(membership.members_max, membership.remove_unreachable_after_s)
+
+    def counts(self, teller: str) -> bool:
+        """Whether that node's word has weight here: a member that we have not found unreachable."""
+        member = self._view.table.find(teller)
+        return member is not None and member.status < MemberStatus.UNREACHABLE
+
+    def judge(self, now: float, teller: str) -> Credible:
+        """How far statements are to be believed that this node tells."""
+
+        def credible(before: Member | None, entry: Entry) -> bool:
+            after = entry.member
+            if before is None or not ends_life(before, after):
+                return True
+            return self._credible(now, teller, before, entry)
+
+        return credible
+
+    def _credible(self, now: float, teller: str, before: Member, entry: Entry) -> bool:
+        after = entry.member
+        if teller == before.node_id == after.node_id and (entry.origin == teller or after.status <= MemberStatus.UP):
+            return True  # it says so itself
+        if teller != before.node_id and self.counts(teller):
+            self._testimony.hear(now, teller, after)
+        voices = [voice for voice in self._testimony.tellers(after) if self.counts(voice)]
+        if voices and new_life(before, after) and before.status is MemberStatus.UNREACHABLE:
+            return True
+        return len(voices) + self._seen(now, before, after) >= VOICES
+
+    def _seen(self, now: float, before: Member, after: Member) -> bool:
+        """Whether this node has seen for itself what others tell."""
+        view = self._view
+        if before.node_id == self._node_id or after.status is MemberStatus.LEAVING:
+            return False
+        if view.detector.evidence.proves_death(before.authority, before.node_id):
+            return True
+        if after.status is MemberStatus.UNREACHABLE:
+            return view.detector.accuses(before)
+        since = view.removal.since(before.authority)
+        return since is not None and now >= since + self._concurs_after_s
+
+    def look_into(self, now: float, teller: str, entry: Entry) -> None:
+        """A statement was held back: has the subject look after itself, and sees for itself."""
+        view, after = self._view, entry.member
+        before = view.table.get(after.authority)
+        if before is None or not is_live(before):
+            return
+        if before.node_id == self._node_id:
+            view.contested = view.contested or self.counts(teller)
+        elif before.node_id == after.node_id and after.status >= MemberStatus.UNREACHABLE and self.counts(teller):
+            reason = entry.reason if entry.reason in ACCUSING else "silent"
+            accusation = Accusation(after.authority, after.node_id, after.incarnation, teller, reason)
+            view.detector.on_accusation(now, accusation, heard=True)
+        elif not view.detector.prober.probing(after.authority):
+            view.detector.prober.urge(after.authority)
+
+    def settled(self, member: Member) -> None:
+        """Another record holds of that authority now."""
+        self._testimony.settled(member)
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self._testimony.clear()
+
+    def refuse(self, now: float) -> list[str]:
+        """Refuses what found no second voice in time; returns authorities of members that hold on to such a view."""
+        stubborn: dict[str, None] = {}
+        for teller, claim in self._testimony.expire(now):
+            told, speaker = claim.member, self._view.table.find(teller)
+            before = self._view.table.get(told.authority)
+            if before is None or speaker is None or not ends_life(before, told):
+                continue
+            reason = f"only {speaker.authority} says that it is {told.status.name} at incarnation {told.incarnation}"
+            self._view.outbox.publish(StatementRefused(authority=before.authority, origin=teller, reason=reason))
+            final = told.status is MemberStatus.REMOVED or new_life(before, told)
+            if final and before.status < MemberStatus.UNREACHABLE and before.authority not in self._view.detector.suspicions:
+                stubborn[speaker.authority] = None
+        return list(stubborn)
+
+    def next_deadline(self) -> float | None:
+        """When the next word is refused."""
+        return self._testimony.next_deadline()
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        self._testimony.check()
