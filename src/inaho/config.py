@@ -182,7 +182,7 @@ class TransportConfig(Group, frozen=True, kw_only=True):
     handshake_timeout_s: float = 5.0
     handshake_bytes_max: int = 16 << 10
     handshakes_pending_max: int = 128
-    connections_max: int = 8192
+    connections_max: int = 4192
     dial_timeout_s: float = 2.0
     redial_s: float = 0.05
     redial_max_s: float = 5.0
@@ -355,7 +355,7 @@ class StorageConfig(Group, frozen=True, kw_only=True):
     batch_requests_max: int = 512
     batch_bytes_max: int = 8 << 20
     busy_timeout_s: float = 5.0
-    connections_max: int = 8
+    connections_max: int = 4
     operation_timeout_s: float = 5.0
 
     def check(self) -> None:

@@ -283,10 +283,15 @@ class IdentityEvent(Event, frozen=True, kw_only=True):
 
 
 class ActivationStarted(IdentityEvent, frozen=True, kw_only=True):
-    """A grain was activated on this node."""
+    """A grain was activated on this node.
+
+    `origin`: `first`, as far as this node knows; `again`, it has saved state or was unloaded here; `moved`, it goes on
+    from another node.
+    """
 
     pid: Pid
     epoch: int
+    origin: str = "first"
 
 
 class ActivationFailed(IdentityEvent, frozen=True, kw_only=True):

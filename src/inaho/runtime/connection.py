@@ -1,9 +1,9 @@
 """One authenticated connection: bytes to frames, frames to bytes.
 
 What arrives in one read is handled in one loop over one buffer; everything that is sent within one loop iteration
-leaves in one write. That is most of the speed: a write per frame costs five times the CPU (DESIGN section 8). A read that
-is long is handled in slices, between which other connections have their turn. Lengths are checked before a frame is
-waited for, so that a peer cannot make us buffer more than the bound.
+leaves in one write. That is most of the speed: a write per frame costs five times the CPU (DESIGN section 8). A long
+read is handled in slices, between which other connections have their turn. Lengths are checked before a frame is waited
+for, so that a peer cannot make us buffer more than the bound.
 
 `Outgoing` is the side that dialled and calls, `Incoming` the side that accepted and answers: one connection per
 direction and peer.

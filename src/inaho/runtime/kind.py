@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.activation.lease import Lease
 from inaho.core.identity.identity import validate_key
 from inaho.core.rpc.turns import TurnQueue
-from inaho.errors import ActivationFailed, InahoError, SerializationFailed, StateMissing
+from inaho.errors import (
+    ActivationFailed,
+    Blocked,
+    InahoError,
+    OwnershipChanged,
+    Pending,
+    SerializationFailed,
+    ShuttingDown,
+    StateMissing,
+)
 from inaho.events import ActivationFailed as ActivationFailedEvent
 from inaho.events import ActivationStarted, ActivationTerminated, HandOffCompleted, HandOffFailed
 from inaho.runtime.draining import Draining
@@ -33,6 +42,15 @@ if TYPE_CHECKING:
     from inaho.runtime.node import Node
 
 __all__ = ["KindHost"]
+
+
+REFUSALS: Final = (OwnershipChanged, ShuttingDown, Blocked, Pending)
+"""Not failures of an activation: it belongs elsewhere, or to a moment later."""
+
+FIRST: Final = "first"
+AGAIN: Final = "again"
+MOVED: Final = "moved"
+"""What an activation is (`ActivationStarted.origin`)."""
 
 
 class KindHost:
@@ -98,15 +116,14 @@ class KindHost:
             self._initialise(grain)
         self.activations[key] = grain
         node.activation_count += 1
-        if self.passivation is not None:
-            self.passivation.add(key, node.now)
+        again = self.passivation is not None and self.passivation.add(key, node.now)
         if kind.plain_start and kind.state_type is None and node.bridge.last_owner(self.name, key) is None:
             node.leases.activated(grain._inaho_lease)
-            self._started(grain)
+            self._started(grain, AGAIN if again else FIRST)
         else:
-            queue = self._hold(grain)
+            queue = self.hold(grain)
             queue.starting = True
-            self._change(key, self._start(grain, queue), name=f"inaho-activate-{self.name}")
+            self._change(key, self._start(grain, queue, AGAIN if again else FIRST), name=f"inaho-activate-{self.name}")
         return grain
 
     def _make(self, key: str, lease: Lease) -> Grain[Any]:
@@ -149,7 +166,7 @@ class KindHost:
         if grain is not None and grain._inaho_lease is lease and task is not None:
             task.cancel(f"the lease of {lease.kind}/{lease.key} timed out")
 
-    def _hold(self, grain: Grain[Any]) -> TurnQueue[Turn]:
+    def hold(self, grain: Grain[Any]) -> TurnQueue[Turn]:
         """The activation's queue, held: turns wait. What runs goes on."""
         config = self.node.config.activation
         busy = grain._inaho_turn
@@ -168,7 +185,7 @@ class KindHost:
         queue.held = True
         return queue
 
-    async def _start(self, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
+    async def _start(self, grain: Grain[Any], queue: TurnQueue[Turn], origin: str) -> None:
         """Loads state and runs `on_activate`, then lets the waiting turns go; or fails them all."""
         try:
             handed = await self._take_over(grain)
@@ -178,14 +195,18 @@ class KindHost:
                 await grain.on_activate()
             self.node.leases.activated(grain._inaho_lease)
         except BaseException as error:  # whatever it was, nobody shall wait for this activation
-            failure = error if isinstance(error, InahoError) else self._activation_failed(grain, error)
+            failure = error if isinstance(error, REFUSALS) else self._activation_failed(grain, error)
             self._remove(grain, failure)
             self._fail_waiting(queue, failure)
             if isinstance(error, SIGNALS):
                 raise
             return
         queue.starting = False
-        self._started(grain)
+        if handed is not None:
+            origin = MOVED
+        elif grain._inaho_record is not None and grain._inaho_record.version:
+            origin = AGAIN
+        self._started(grain, origin)
         if queue.ending:
             self.settle(grain, queue)
             return
@@ -246,21 +267,24 @@ class KindHost:
         if grain is not None and (grain._inaho_record is None or grain._inaho_record.version < version):
             self.deactivate_soon(grain, "stale")
 
-    def _started(self, grain: Grain[Any]) -> None:
+    def _started(self, grain: Grain[Any], origin: str) -> None:
         node = self.node
         lease = grain._inaho_lease
-        node.note(lease, "started", "")
+        node.note(lease, "started", origin)
         if node.events_wanted(ActivationStarted):
             identity = grain.identity
             pid = Pid(node.authority, node.node_id, identity)
-            node.publish(ActivationStarted(identity=identity, pid=pid, epoch=lease.epoch))
+            node.publish(ActivationStarted(identity=identity, pid=pid, epoch=lease.epoch, origin=origin))
 
-    def _activation_failed(self, grain: Grain[Any], error: BaseException) -> ActivationFailed:
+    def _activation_failed(self, grain: Grain[Any], error: BaseException) -> InahoError:
+        """Tells of an activation that did not come up, and gives what its callers get."""
         reason = f"{type(error).__name__}: {text_of(error)}"
         identity = grain.identity
         self.node.log.warning("activation of %s failed", identity, exc_info=error)
         self.node.note(grain._inaho_lease, "failed", reason)
         self.node.publish(ActivationFailedEvent(identity=identity, reason=reason))
+        if isinstance(error, InahoError):
+            return error
         failure = ActivationFailed(reason, identity=str(identity), authority=self.authority)
         failure.__cause__ = error
         return failure
@@ -276,7 +300,7 @@ class KindHost:
         """Ends the activation when its running turns have; at once when there are none."""
         if self.activations.get(grain._inaho_key) is not grain:
             return
-        queue = self._hold(grain)
+        queue = self.hold(grain)
         if queue.ending:
             return
         queue.ending = reason

@@ -49,13 +49,13 @@ class Passivation:
         self._left: OrderedDict[str, float] = OrderedDict()
         self._window = (0, 0)
 
-    def add(self, key: str, now: float) -> None:
-        """An activation has been made."""
+    def add(self, key: str, now: float) -> bool:
+        """An activation has been made. Returns whether it is known to have been unloaded before."""
         self._wheel.add(key, now)
-        if self._left:
-            left_at = self._left.pop(key, None)
-            if left_at is not None and now - left_at < self._ttl_s:
-                self.returned += 1
+        left_at = self._left.pop(key, None) if self._left else None
+        if left_at is not None and now - left_at < self._ttl_s:
+            self.returned += 1
+        return left_at is not None
 
     def step(self, now: float) -> None:
         """Unloads activations that were not called for the time to live, a slice at a time."""

@@ -274,6 +274,30 @@ async def test_a_leave_gives_up_what_does_not_end_and_says_so(fleet, eventually)
     GATES["stop"].open.set()
 
 
+async def test_events_tell_a_first_activation_from_one_again_and_one_that_moved(fleet, eventually):
+    one = await fleet.member(Counter, Brief)
+    with one.system.events.subscribe(ActivationStarted, capacity=16) as subscription:
+        events = aiter(subscription)
+        await one.grain(Counter, "a").look()
+        await one.grain(Counter, "b").add()
+        for key in ("a", "b"):
+            await one.grain(Counter, key).stop()
+            await one.grain(Counter, key).look()
+        await one.grain(Brief, "c").look()
+        await eventually(lambda: not one._node.hosts["Brief"].activations)
+        await one.grain(Brief, "c").look()
+        told = [(event.identity.key, event.origin) for event in [await anext(events) for _ in range(6)]]
+    assert told == [("a", "first"), ("b", "first"), ("a", "first"), ("b", "again"), ("c", "first"), ("c", "again")]
+    keys = [f"k{number}" for number in range(20)]
+    for key in keys:
+        await one.grain(Counter, key).add()
+    other = await fleet.member(Counter)
+    with other.system.events.subscribe(ActivationStarted, capacity=16) as subscription:
+        key = next(key for key in keys if other._node.leases.owns("Counter", key))
+        await other.grain(Counter, key).look()
+        assert (await anext(aiter(subscription))).origin == "moved"
+
+
 class Brief(Counter, idle_ttl_s=0.03): ...
 
 

@@ -42,7 +42,17 @@ class TurnQueue(Generic[TurnType]):
         drop_oldest: what a full queue does: drop the oldest waiting turn, else refuse the new one.
     """
 
-    __slots__ = ("_depth", "_drop_oldest", "_reentrant", "ending", "held", "running", "starting", "waiting")
+    __slots__ = (
+        "_depth",
+        "_drop_oldest",
+        "_reentrant",
+        "ending",
+        "held",
+        "resetting",
+        "running",
+        "starting",
+        "waiting",
+    )
 
     def __init__(self, *, reentrant: bool, depth: int, drop_oldest: bool) -> None:
         self._reentrant = reentrant
@@ -56,6 +66,8 @@ class TurnQueue(Generic[TurnType]):
         """It is coming up."""
         self.ending = ""
         """Why it goes down; empty while it does not."""
+        self.resetting: tuple[str, str] | None = None
+        """Its state is to be loaded again when nothing runs: the method that failed, and how."""
 
     def compatible(self, turn: TurnType) -> bool:
         """Whether `turn` may run beside what is running now."""

@@ -1,0 +1,76 @@
+"""What becomes of an activation's state when a turn fails (`on_failure` of the class).
+
+A turn that raises may have changed half of what it meant to. Nobody but the author of the kind knows whether that
+matters, so each kind says it:
+
+- `keep`: the state stays as the turn left it. Right where a method checks before it changes, and the default, because it
+  costs nothing and is what an object does.
+- `reset`: before the next turn the state is loaded again as it was saved last. Turns that run wait for nothing; those that
+  come later wait for the load. Only the durable state is reset, not other attributes of the instance.
+- `stop`: the activation ends (`failed`) when its running turns have, and the next call makes a new one, attributes and all.
+
+What counts as a failure: whatever leaves the user's code, its own exceptions, those of calls that it made and did not
+catch (inaho's errors included: they too leave a turn in the middle), an interruption at the deadline or because the
+caller has gone; in a turn, a tick of a timer, a reminder, and a stream that raises. What does not: a call that was refused
+before it ran; a consumer that breaks off its stream, which is how streams end; a read-only method, which by its own
+promise has changed nothing, and beside which other readers go on undisturbed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.core.rpc.turns import TurnQueue
+from inaho.events import StateReset
+from inaho.runtime.grain_state import load_state
+from inaho.runtime.turn import SIGNALS, Turn
+from inaho.wire.exceptions import text_of
+
+if TYPE_CHECKING:
+    from inaho.runtime.grain import Grain
+    from inaho.runtime.kind import KindHost
+
+__all__ = ["POLICIES", "reset_state", "turn_failed"]
+
+POLICIES: Final = ("keep", "reset", "stop")
+
+
+def turn_failed(turn: Turn, error: BaseException) -> None:
+    """Applies the policy of the kind. Call it before the turn is released, so that no other begins in between."""
+    grain = turn.grain
+    host = grain._inaho_host
+    policy = host.kind.on_failure
+    if policy == "keep" or turn.method.read_only or host.node.closing or isinstance(error, SIGNALS):
+        return
+    if host.activations.get(grain._inaho_key) is not grain:
+        return
+    if grain._inaho_record is not None:
+        grain._inaho_record.stale = True  # the next owner, if there is one, must not go on from here
+    if policy == "stop":
+        host.deactivate_soon(grain, "failed")
+        return
+    queue = host.hold(grain)
+    if queue.resetting is None:
+        queue.resetting = (turn.method.name, f"{type(error).__name__}: {text_of(error)}")
+    if not queue.running:  # it was a stream
+        host.settle(grain, queue)
+
+
+async def reset_state(host: KindHost, grain: Grain[Any], queue: TurnQueue[Turn], method: str, reason: str) -> None:
+    """Loads the state again while nothing runs; an activation for which that fails is given up."""
+    record = grain._inaho_record
+    assert record is not None
+    try:
+        async with record.writing():  # a stream may be saving
+            saved = await load_state(host, grain)
+            record.value, record.version, record.stale = saved.value, saved.version, False
+    except BaseException as error:
+        host.start_failed(grain, queue, error)
+        if isinstance(error, SIGNALS):
+            raise
+        return
+    node = host.node
+    node.log.info("%s failed at %s, and its state was reset: %s", method, grain.identity, reason)
+    if node.events_wanted(StateReset):
+        node.publish(StateReset(identity=grain.identity, method=method, reason=reason))
+    host.opened(grain, queue)

@@ -1,0 +1,90 @@
+"""What a grain says to the keeper of its reminders, and what the keeper says to the grain.
+
+Both are ordinary calls, with the deadlines, retries and errors of any call. The method that delivers a reminder belongs to
+every kind that overrides `on_reminder`, but not to its interface: references do not have it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.core.activation.reminders import Reminder, ReminderRecord, validate_reminder
+from inaho.core.identity.hashing import identity_hash
+from inaho.errors import InvalidArguments
+from inaho.runtime.method import GrainMethod, MethodOptions
+
+if TYPE_CHECKING:
+    from inaho.runtime.grain import Grain
+    from inaho.runtime.node import Node
+    from inaho.runtime.reminders import ReminderKeeper
+
+__all__ = ["REMIND", "delivery_method", "forget", "listed", "remind", "shard_of"]
+
+REMIND: Final = "inaho.remind"
+"""Name of the delivering method on the wire; no user's method can have it."""
+
+_methods: Final[dict[str, GrainMethod]] = {}
+
+
+def delivery_method(kind: str) -> GrainMethod:
+    """The method by which that kind is given a reminder. One per kind, which the caller need not host."""
+    known = _methods.get(kind)
+    if known is None:
+        options = MethodOptions(read_only=False, idempotent=True, timeout_s=None)
+        hints = {"reminder": Reminder, "return": type(None)}
+        known = _methods[kind] = GrainMethod(kind, REMIND, _deliver, options, hints)
+    return known
+
+
+async def _deliver(grain: Grain[Any], reminder: Reminder) -> None:
+    await grain.on_reminder(reminder)
+
+
+def shard_of(kind: str, key: str, shards: int) -> str:
+    """Key of the keeper that has the reminders of a grain."""
+    return str(identity_hash(kind, key) % shards)
+
+
+async def remind(
+    grain: Grain[Any], name: str, due: float | datetime, period_s: float | None, catch_up: str
+) -> None:
+    """See `Grain.remind`."""
+    host = grain._inaho_host
+    if not host.kind.reminded:
+        raise InvalidArguments(f"{host.name} has no on_reminder that could be called", identity=str(grain.identity))
+    at = _unix_time(due, host.node)
+    period = 0.0 if period_s is None else float(period_s)
+    if period_s is not None and not period_s > 0:
+        raise InvalidArguments(f"period_s must be above 0, or None for one occurrence, not {period_s}")
+    record = ReminderRecord(host.name, grain._inaho_key, name, at, period, catch_up)
+    validate_reminder(record)
+    await _keeper(grain).put(record)
+
+
+async def forget(grain: Grain[Any], name: str) -> bool:
+    """See `Grain.forget`."""
+    return await _keeper(grain).drop(grain._inaho_host.name, grain._inaho_key, name)
+
+
+async def listed(grain: Grain[Any]) -> list[Reminder]:
+    """See `Grain.reminders`."""
+    return await _keeper(grain).listed(grain._inaho_host.name, grain._inaho_key)
+
+
+def _keeper(grain: Grain[Any]) -> ReminderKeeper:
+    from inaho.runtime.reminders import ReminderKeeper
+
+    host = grain._inaho_host
+    shards = host.node.config.activation.reminder_shards
+    return host.node.cluster.grain(ReminderKeeper, shard_of(host.name, grain._inaho_key, shards))
+
+
+def _unix_time(due: float | datetime, node: Node) -> float:
+    if isinstance(due, datetime):
+        if due.tzinfo is None:
+            raise InvalidArguments("a reminder's time needs a time zone: datetime(…, tzinfo=UTC)")
+        return due.timestamp()
+    if not due >= 0:
+        raise InvalidArguments(f"a reminder is due in 0 seconds or more, not {due}")
+    return node.unix_time() + due

@@ -1,0 +1,296 @@
+"""Keepers of reminders: system grains, one per shard, that watch the clock for the grains of that shard.
+
+A reminder must fire though nothing of its grain is active anywhere. So somebody else has to be awake: the keeper of the
+shard that the identity's hash names. Keepers are grains, and all that is hard about them is done by what there is for
+grains: one owner, hand-off, fail-over, state that is fenced by version and epoch. They live on the members that host a
+kind with `on_reminder`; a cluster without one has no keeper and opens no storage for them. A grain that nobody calls is
+not activated by itself, so each such member calls the keepers that it owns (`ReminderWatch`), after every change of
+topology and from time to time.
+
+A reminder is saved before `remind` returns; changes that come during a save share the next one. That a delivery has
+ended is saved a moment later, with others: a crash in between repeats the delivery. While views of the cluster disagree
+a shard may have two keepers, which both deliver; only one of them can save.
+
+Why a shard is one state and not a record per reminder: the storage interface can load and save by name and cannot
+search, and a keeper needs to know them all. `activation.reminders_max` bounds what that costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from inaho.core.activation.reminders import Delivery, Reminder, ReminderRecord, ReminderSchedule
+from inaho.core.rpc.retry import RetryPolicy
+from inaho.errors import InahoError, InvalidConfig
+from inaho.events import ReminderFailed, ReminderMissed
+from inaho.runtime.grain import Grain, GrainKind, method
+from inaho.runtime.ref import invoke, make_reference
+from inaho.runtime.reminder_calls import delivery_method
+from inaho.types import ClusterIdentity, Struct
+from inaho.wire.exceptions import text_of
+
+if TYPE_CHECKING:
+    from inaho.runtime.node import Node
+
+__all__ = ["KEEPER", "ReminderKeeper", "ReminderShard", "ReminderWatch"]
+
+KEEPER: Final = "inaho.reminders"
+
+LOOK_AGAIN_S: Final = 30.0
+"""The wall clock may be set at any time, so a keeper looks at it at least so often."""
+
+LINGER_S: Final = 0.05
+"""The end of a delivery is saved after this time, together with others."""
+
+SAVE_AGAIN_S: Final = 1.0
+"""Pause after a save that failed."""
+
+REFUSED_PAUSE_S: Final = 5.0
+"""Pause after a call that certainly did not run: nobody hosts the kind now, its owner is lost, its queue is full."""
+
+RETRY: Final = RetryPolicy(attempts=8, base_s=1.0, max_s=60.0)
+"""For an `on_reminder` that raises; after so many attempts its occurrence is given up."""
+
+FINISH_S: Final = 1.0
+"""A keeper that ends waits so long for deliveries that are under way. What does not end is delivered again."""
+
+WATCH_S: Final = 2.0
+"""A member looks after the keepers that it owns at least so often."""
+
+
+class ReminderShard(Struct):
+    """State of a keeper.
+
+    Attributes:
+        shards: how many there were when it was saved; a reminder's shard depends on it.
+        records: the reminders.
+    """
+
+    shards: int = 0
+    records: list[ReminderRecord] = []  # noqa: RUF012  Structs copy mutable defaults
+
+
+class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl_s=0):
+    """Has the reminders of one shard, and calls their grains when they are due. Its key is the shard's number."""
+
+    async def on_activate(self) -> None:
+        self._node = node = self._inaho_host.node
+        activation = node.config.activation
+        stored = self.state
+        if stored.records and stored.shards != activation.reminder_shards:
+            raise InvalidConfig(
+                f"reminders were saved in {stored.shards} shards, while activation.reminder_shards is "
+                f"{activation.reminder_shards} here: it cannot be changed once there are reminders"
+            )
+        self._schedule = ReminderSchedule(
+            records_max=activation.reminders_max,
+            grain_max=activation.reminders_per_grain_max,
+            catch_up_max=activation.reminder_catch_up_max,
+            late_s=activation.reminder_late_s,
+        )
+        self._schedule.restore(stored.records)
+        self._changes = 0
+        self._saved = 0
+        self._saving: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._flush: asyncio.TimerHandle | None = None
+        self._calls: dict[asyncio.Task[None], None] = {}
+        self._over = False
+        self._arm()
+
+    async def on_deactivate(self, reason: str) -> None:
+        self._over = True
+        for handle in (self._alarm, self._flush):
+            if handle is not None:
+                handle.cancel()
+        if self._calls:
+            await asyncio.wait(list(self._calls), timeout=FINISH_S)
+        for call in list(self._calls):
+            call.cancel()
+        if reason != "stale":
+            try:
+                await self._save()
+            except InahoError as error:
+                self._node.log.warning("%s could not save at its end; deliveries may repeat: %s", self.identity, error)
+
+    # What grains ask.
+
+    @method(idempotent=True)
+    async def put(self, record: ReminderRecord) -> None:
+        """Sets a reminder; it is saved when this returns."""
+        if self._node.storage_is_private:
+            raise InvalidConfig(
+                "reminders need a storage that outlives this process: the one given is 'memory', of this node alone",
+                identity=f"{record.kind}/{record.key}",
+                authority=self._node.authority,
+            )
+        self._schedule.set(record)
+        self._changes += 1
+        self._arm()
+        await self._save()
+
+    @method(idempotent=True)
+    async def drop(self, kind: str, key: str, name: str) -> bool:
+        """Takes a reminder out, durably; whether there was one."""
+        found = self._schedule.forget(kind, key, name)
+        if found:
+            self._changes += 1
+        await self._save()  # found or not: an attempt before this one may have taken it out and not saved
+        return found
+
+    @method(read_only=True)
+    async def listed(self, kind: str, key: str) -> list[Reminder]:
+        """The reminders of one grain, sorted by name."""
+        return self._schedule.of(kind, key)
+
+    @method(idempotent=True)
+    async def verify(self) -> None:
+        """Makes sure that there is a keeper, and that no other one has saved since it loaded, as on the far side of a
+        split; else it begins again."""
+        storage = await self._node.open_storage()
+        stored = await storage.load(self.identity)
+        if stored is not None and self._saving is None:  # a save that is under way finds out by itself
+            self._inaho_host.superseded(self.key, stored.version)
+
+    # Saving.
+
+    async def _save(self) -> None:
+        """Returns when what has changed so far is saved. Whoever comes during a save shares the next."""
+        change = self._changes
+        while self._saved < change:
+            if self._saving is None:
+                self._saving = self._node.runner.spawn(self._save_once(), name="inaho-reminders-save")
+            await asyncio.shield(self._saving)
+
+    async def _save_once(self) -> None:
+        changes = self._changes
+        try:
+            self.state = ReminderShard(self._node.config.activation.reminder_shards, self._schedule.records())
+            await self.save()
+            self._saved = changes
+        except InahoError:
+            self._save_soon(SAVE_AGAIN_S)
+            raise
+        finally:
+            self._saving = None
+
+    def _save_soon(self, delay_s: float) -> None:
+        if self._flush is None and not self._over:
+            self._flush = self._node.loop.call_later(delay_s, self._save_late)
+
+    def _save_late(self) -> None:
+        self._flush = None
+        self._node.runner.spawn(self._save_quietly(), name="inaho-reminders-flush")
+
+    async def _save_quietly(self) -> None:
+        try:
+            await self._save()
+        except InahoError as error:
+            self._node.log.warning("%s could not be saved, and is tried again: %s", self.identity, error)
+
+    # The clock.
+
+    def _arm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        due = self._schedule.next_deadline()
+        if due is not None and not self._over:
+            delay_s = min(max(due - self._node.unix_time(), 0.001), LOOK_AGAIN_S)
+            self._alarm = self._node.loop.call_later(delay_s, self._look)
+
+    def _look(self) -> None:
+        """The time of some reminder has come."""
+        self._alarm = None
+        node = self._node
+        deliveries, dropped = self._schedule.due(node.unix_time())
+        for each in dropped:
+            identity = ClusterIdentity(each.record.kind, each.record.key)
+            node.log.info("%d occurrences of reminder %r of %s passed", each.count, each.record.name, identity)
+            node.publish(ReminderMissed(identity=identity, name=each.record.name, count=each.count))
+            self._changes += 1
+            self._save_soon(LINGER_S)
+        for delivery in deliveries:
+            call = node.runner.spawn(self._deliver(delivery), name="inaho-remind")
+            self._calls[call] = None
+            call.add_done_callback(self._call_ended)
+        self._arm()
+
+    def _call_ended(self, call: asyncio.Task[None]) -> None:
+        del self._calls[call]
+        self._arm()
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        record = delivery.record
+        try:
+            await _call_grain(self._node, record, delivery.reminder)
+        except Exception as error:
+            self._failed(delivery, error)
+            return
+        if self._schedule.ended(delivery):
+            self._changes += 1
+            self._save_soon(LINGER_S)
+
+    def _failed(self, delivery: Delivery, error: Exception) -> None:
+        """The grain raised, or was not reached; which of both decides whether it counts."""
+        node, record, attempt = self._node, delivery.record, delivery.reminder.attempt
+        now = node.unix_time()
+        refused = isinstance(error, InahoError) and not error.maybe_executed
+        given_up = not refused and attempt >= RETRY.attempts
+        if refused:
+            self._schedule.postponed(delivery, now + REFUSED_PAUSE_S)
+        elif not given_up:
+            self._schedule.failed(delivery, now + RETRY.delay_s(attempt, node.entropy.random.random()))
+        elif self._schedule.ended(delivery, delivered=False):
+            self._changes += 1
+            self._save_soon(LINGER_S)
+        identity = ClusterIdentity(record.kind, record.key)
+        reason = error.reason if isinstance(error, InahoError) else f"{type(error).__name__}: {text_of(error)}"
+        what = "was given up" if given_up else "will be tried again"
+        node.log.warning("reminder %r of %s failed (attempt %d) and %s: %s", record.name, identity, attempt, what, reason)
+        node.publish(
+            ReminderFailed(identity=identity, name=record.name, attempt=attempt, reason=reason, given_up=given_up)
+        )
+
+
+class ReminderWatch:
+    """Keeps the keepers awake that a node owns.
+
+    Args:
+        node: a member that hosts a kind with reminders.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._keys = [str(number) for number in range(node.config.activation.reminder_shards)]
+
+    async def run(self) -> None:
+        """Goes on until the node leaves. After a change of topology keepers that stayed look twice whether another has
+        saved: at once, and when the other side of a split should have ended what it had."""
+        node = self._node
+        host = node.hosts[KEEPER]
+        seen, looks = None, 0
+        while not node.shutting_down:
+            if node.topology is not seen:
+                seen, looks = node.topology, 2
+            owned = [key for key in self._keys if node.leases.owns(KEEPER, key)]
+            await asyncio.gather(*(self._call(key) for key in owned if looks or key not in host.activations))
+            looks = max(0, looks - 1)
+            if node.topology is seen:
+                await node.wait_for_topology(WATCH_S)
+
+    async def _call(self, key: str) -> None:
+        try:
+            await self._node.cluster.grain(ReminderKeeper, key).verify()
+        except Exception as error:
+            self._node.log.warning("nobody watches the reminders of shard %s now: %s", key, error)
+
+
+async def _call_grain(node: Node, record: ReminderRecord, reminder: Reminder) -> None:
+    """Calls `on_reminder`, wherever the grain is; this node need not host its kind, nor have its class."""
+    host = node.hosts.get(record.kind)
+    if host is None:
+        host = node.add_kind(GrainKind.unknown(record.kind), hosted=False)
+    reference = make_reference(host, record.key, timeout_s=None, retry=True)
+    await invoke(reference, delivery_method(record.kind), (reminder,), plain=False)
