@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= $(if $(filter python3 python3.11,$(PYTHON)),.venv,.venv-$(patsubst python%,%,$(notdir $(PYTHON))))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.inaho-setup
-TOOLS := mypy pyright ruff import-linter towncrier pytest-asyncio pytest-timeout pytest-xdist cryptography pydantic
+TOOLS := mypy pyright ruff import-linter towncrier pytest-asyncio pytest-timeout pytest-xdist cryptography pydantic opentelemetry-sdk
 
 # Passed on to what the target runs, e.g. `make test ARGS="tests/unit -k codec"`.
 ARGS ?=

@@ -290,6 +290,8 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
             `on_deactivate`, is given up, and its identity is free again. Longer than any of these should take.
         snapshot_bytes_max: largest encoded state that a moved activation takes along; a larger one is loaded anew.
         history_max: starts and ends of activations that a node remembers for `inaho where`.
+        terminations_max: ends of activations that wait to be told to one other node that listens; beyond it the oldest
+            are lost, and it is told how many. One takes about 0.2 KB.
         timers_max: timers of one activation.
         reminder_shards: parts in which the reminders of the cluster are kept. Equal on all nodes, and fixed once there
             are reminders. More spread the work finer, and each costs an activation and a load at a change of owner.
@@ -312,6 +314,7 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
     lease_pending_s: float = 30.0
     snapshot_bytes_max: int = 64 << 10
     history_max: int = 4096
+    terminations_max: int = 16_384
     timers_max: int = 64
     reminder_shards: int = 64
     reminders_max: int = 4096

@@ -59,6 +59,7 @@ __all__ = [
     "StateReset",
     "StatementRefused",
     "SuspicionCleared",
+    "TerminationsMissed",
     "TimerFailed",
     "TopologyChanged",
     "ViewConflict",
@@ -317,9 +318,20 @@ class PassivationFrequent(Event, frozen=True, kw_only=True):
 
 
 class ActivationTerminated(IdentityEvent, frozen=True, kw_only=True):
-    """An activation ended; `reason` tells why (idle, moved, stopped, failed, shutdown)."""
+    """An activation ended; `reason` tells why (idle, moved, stopped, failed, shutdown).
+
+    Published on every node that subscribes, wherever it ended: `authority` names the node, whose time `at` is.
+    """
 
     reason: str
+    authority: str
+
+
+class TerminationsMissed(Event, frozen=True, kw_only=True):
+    """So many activations ended on `authority` while this node was too slow to be told of each (SPEC VA-4.2)."""
+
+    authority: str
+    count: int
 
 
 class HandOffCompleted(IdentityEvent, frozen=True, kw_only=True):
@@ -372,7 +384,7 @@ class ReminderFailed(IdentityEvent, frozen=True, kw_only=True):
 
 
 class ReminderMissed(IdentityEvent, frozen=True, kw_only=True):
-    """`count` occurrences of a reminder are not delivered: they had passed, and its policy does not make up for them."""
+    """`count` occurrences of a reminder had passed and are not delivered, by its policy for these."""
 
     name: str
     count: int
@@ -397,7 +409,7 @@ class CallFailed(IdentityEvent, frozen=True, kw_only=True):
 
 
 class RetryThrottled(Event, frozen=True, kw_only=True):
-    """So many retries of a kind that their log warnings were held back: `suppressed` in a period (SPEC VA-4.1, VA-4.4)."""
+    """Of the retries of a kind within a period, `suppressed` were not logged (SPEC VA-4.1, VA-4.4)."""
 
     kind: str
     suppressed: int

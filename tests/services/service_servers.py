@@ -21,7 +21,7 @@ from pathlib import Path
 START_S = 30.0
 POLL_S = 0.02
 USERS = ("postgres", "nobody")
-PASSWORD = "s3cret/of the test"  # noqa: S105
+PASSWORD = "s3cret/of the test"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1

@@ -14,7 +14,7 @@ import pytest
 from inaho.core.detection.detector import Detector
 from inaho.core.membership import table as table_module
 from inaho.core.membership.delta import Applied
-from inaho.core.membership.table import MembershipTable
+from inaho.core.membership.table import Credible, MembershipTable
 from inaho.core.membership.tombstones import Tombstones
 from inaho.core.messages import Entry
 from inaho.core.node.lifecycle import Lifecycle
@@ -66,10 +66,10 @@ def severity_order_swapped(patch: pytest.MonkeyPatch) -> None:
             return challenger.status < holder.status
         return right(challenger, holder)
 
-    def swapped_merge(self: MembershipTable, now: float, entry: Entry, applied: Applied) -> bool:
+    def swapped_merge(self: MembershipTable, now: float, entry: Entry, applied: Applied, credible: Credible) -> bool:
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(table_module, "stronger", swapped)
-            return merge(self, now, entry, applied)
+            return merge(self, now, entry, applied, credible)
 
     patch.setattr(MembershipTable, "_merge", swapped_merge)
 

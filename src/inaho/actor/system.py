@@ -61,10 +61,11 @@ class ActorSystem:
         actors_max: actors alive at once.
         ask_timeout_s: for an ask that says nothing else.
         stop_timeout_s: for a `stop` that says nothing else, and for `async with`.
-        clock: Unix seconds, for `Event.at`.
+        clock: Unix seconds, for `Event.at` and whatever else has to know the time of day.
         seed: of the random part of restart pauses; None takes one from the operating system.
 
     Attributes:
+        clock: as given.
         events: the event stream.
         dead_letters: messages that reached nobody.
         random: the system's source of chance.
@@ -93,6 +94,7 @@ class ActorSystem:
             if value <= 0:
                 raise InvalidConfig(f"ActorSystem.{field} must be above 0, not {value}")
         self.name = name
+        self.clock = clock
         self.events = EventStream(capacity=event_capacity, subscribers_max=subscribers_max, clock=clock)
         self.dead_letters = DeadLetters(self.events, recent_max=dead_letters_recent_max)
         self.random = random.Random(seed)  # spreads restarts, guards nothing

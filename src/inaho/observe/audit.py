@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from inaho.events import AuthorityConnected, AuthorityEvent, AuthorityQuarantined, AuthorityReleased
 
-__all__ = ["AUDIT_LOGGER", "audit"]
+__all__ = ["AUDIT_LOGGER", "audit", "audit_order"]
 
 AUDIT_LOGGER: Final = "inaho.audit"
 
@@ -47,3 +47,15 @@ def audit(event: AuthorityEvent, observer: str) -> None:
             "%s reconnected to %s (node %s) after %d failed dials",
             observer, event.authority, event.node_id, event.failures, extra=fields,
         )  # fmt: skip
+
+
+def audit_order(order: str, authority: str, observer: str) -> None:
+    """Writes the line for what an operator has ordered.
+
+    Args:
+        order: `block`, `unblock` or `drain`.
+        authority: whom it concerns.
+        observer: authority or node id of the node that was told.
+    """
+    fields = {"audit_event": order, "audit_authority": authority, "audit_observer": observer}
+    _log.info("%s was told to %s %s", observer, order, authority, extra=fields)

@@ -17,7 +17,7 @@ from inaho.runtime.cluster import Cluster
 from inaho.runtime.grain import Grain, GrainKind
 from inaho.runtime.node import Node
 from inaho.runtime.transport import TcpTransport, Transport
-from inaho.storage import SqliteStorage, Storage
+from inaho.storage import MemoryStorage, SqliteStorage, Storage
 from inaho.storage.urls import storage_from_url
 
 if TYPE_CHECKING:
@@ -87,15 +87,18 @@ class ClusterExtension:
                 ConnectionRefused(authority=address, code=error.code, reason=error.reason)
             ),
         )
+        storage = storage_of(self._storage, config)
         node = Node(
             config,
             self._kinds,
             events=system.events,
             transport=transport,
-            storage=storage_of(self._storage, config),
+            storage=storage,
             entropy=self._entropy,
             client=self._client,
+            clock=system.clock,
         )
+        node.storage_is_private = isinstance(storage, MemoryStorage) and storage is not self._storage
         self._cluster = Cluster(node, system)
         self._node = node
         try:

@@ -12,68 +12,38 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, overload
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
 
+from inaho.core.activation.placement import OWNER, check_strategy
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InvalidGrain, NoSuchMethod, SchemaMismatch
+from inaho.runtime.call_context import CallContext
+from inaho.runtime.class_scope import names_around
+from inaho.runtime.failure_policy import POLICIES
 from inaho.runtime.grain_state import StateRecord, clear_state, save_state
-from inaho.runtime.method import GrainMethod, MethodOptions
+from inaho.runtime.method import OPTIONS, GrainMethod, method
+from inaho.runtime.reminder_calls import REMIND, delivery_method, forget, listed, remind
 from inaho.runtime.turn import CURRENT, Turn
-from inaho.types import ClusterIdentity, Epoch
+from inaho.types import ClusterIdentity
 from inaho.wire.codec import check_type, decoder
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from inaho.core.activation.lease import Lease
+    from inaho.core.activation.reminders import Reminder
     from inaho.runtime.cluster import Cluster
     from inaho.runtime.kind import KindHost
+    from inaho.runtime.timers import Timer
 
     S = TypeVar("S", default=None)
-    Function = TypeVar("Function", bound=Callable[..., Any])
 else:
     from typing import TypeVar
 
     S = TypeVar("S")
-    Function = TypeVar("Function")
 
 __all__ = ["CallContext", "Grain", "GrainKind", "method"]
-
-_OPTIONS: Final = "__inaho_method__"
-
-
-@overload
-def method(function: Function, /) -> Function: ...
-
-
-@overload
-def method(
-    *, read_only: bool = False, idempotent: bool = False, timeout: float | None = None
-) -> Callable[[Function], Function]: ...
-
-
-def method(
-    function: Any = None, /, *, read_only: bool = False, idempotent: bool = False, timeout: float | None = None
-) -> Any:
-    """Sets options of a grain's method.
-
-    Args:
-        read_only: the method changes nothing, so its turns may interleave with other read-only turns, and it is
-            idempotent.
-        idempotent: running it twice is the same as once, so a call whose outcome is unknown is retried.
-        timeout: seconds until a call fails with `Timeout`, above 0; None takes `rpc.timeout_s`.
-
-    Raises:
-        InvalidGrain: the time-out is not above 0.
-    """
-    if timeout is not None and not timeout > 0:
-        raise InvalidGrain(f"a method's timeout must be above 0 seconds, not {timeout}")
-
-    def decorate(target: Any) -> Any:
-        setattr(target, _OPTIONS, MethodOptions(read_only=read_only, idempotent=idempotent, timeout_s=timeout))
-        return target
-
-    return decorate if function is None else decorate(function)
 
 
 class GrainKind:
@@ -85,28 +55,52 @@ class GrainKind:
         methods: by name.
         reentrant: turns need not wait for each other.
         idle_ttl_s: overrides `activation.idle_ttl_s`; None does not.
+        on_failure: see `failure_policy`.
+        placement: one of `core.activation.placement.STRATEGIES`.
+        placed: the owner of an identity is not simply its host.
+        role: that a node must have to host the kind; empty for any.
+        stateless_max: activations of one identity per node, see `stateless`; 0 for kinds that are active once.
+        hidden: methods that the runtime calls and references do not have.
         state_type: class of the durable state; None for a kind without.
         decode_state: bytes to state.
         plain_start, plain_stop: `on_activate`, `on_deactivate` are not overridden, so both ends cost nothing.
+        reminded: `on_reminder` is overridden: it may have reminders.
     """
 
-    def __init__(self, cls: type[Grain[Any]], name: str, *, reentrant: bool, idle_ttl_s: float | None) -> None:
+    def __init__(
+        self,
+        cls: type[Grain[Any]],
+        name: str,
+        *,
+        reentrant: bool = False,
+        idle_ttl_s: float | None = None,
+        on_failure: str = "keep",
+        placement: str = OWNER,
+        role: str = "",
+    ) -> None:
         self.cls = cls
         self.name = name
         self.reentrant = reentrant
         self.idle_ttl_s = idle_ttl_s
+        self.on_failure = on_failure
+        self.placement = placement
+        self.placed = placement != OWNER
+        self.role = role
+        self.stateless_max = 0
         self.methods: dict[str, GrainMethod] = {}
+        self.hidden: dict[str, GrainMethod] = {}
         self.state_type: Any = None
         self.decode_state: Callable[[bytes | memoryview], Any] | None = None
         self.plain_start = cls.on_activate is Grain.on_activate
         self.plain_stop = cls.on_deactivate is Grain.on_deactivate
+        self.reminded = cls.on_reminder is not Grain.on_reminder
         self.has_init = cls.__init__ is not object.__init__
         self.proxy_class: type[Any] | None = None
 
     @classmethod
     def unknown(cls, name: str) -> GrainKind:
         """A kind of which only the name is known, for calls by name."""
-        return cls(Grain, name, reentrant=False, idle_ttl_s=None)
+        return cls(Grain, name)
 
     def read(self, local_names: dict[str, Any]) -> None:
         """Reads state type and methods; `local_names` are those around the class statement."""
@@ -116,13 +110,17 @@ class GrainKind:
             check_type(self.state_type, f"the state of {self.name}")
             _make_state(self.state_type, self.name)
             self.decode_state = decoder(self.state_type)
+        elif self.on_failure == "reset" and not getattr(cls, "__parameters__", ()):
+            raise InvalidGrain(f"{self.name} has no durable state to reset; give on_failure='stop' or none")
+        if self.reminded:
+            self.hidden[REMIND] = delivery_method(self.name)
         for name, function in _interface(cls):
             scope = {**vars(sys.modules[function.__module__]), **local_names, cls.__name__: cls}
             try:
                 hints = typing.get_type_hints(function, scope, include_extras=True)
             except (NameError, TypeError, AttributeError, SyntaxError) as error:
                 raise InvalidGrain(f"the annotations of {self.name}.{name} cannot be read: {error}") from error
-            self.methods[name] = GrainMethod(self.name, name, function, getattr(function, _OPTIONS, None), hints)
+            self.methods[name] = GrainMethod(self.name, name, function, getattr(function, OPTIONS, None), hints)
 
     def find(self, name: str, *, stream: bool) -> GrainMethod:
         """The method of that name.
@@ -131,7 +129,7 @@ class GrainKind:
             NoSuchMethod: there is none; the reason lists what there is.
             SchemaMismatch: it is a stream and the caller does not expect one, or the other way round.
         """
-        found = self.methods.get(name)
+        found = self.methods.get(name) or self.hidden.get(name)
         if found is None:
             known = ", ".join(self.methods)
             raise NoSuchMethod(f"{self.name} has no method {name!r} here; it has: {known}", identity=self.name)
@@ -176,7 +174,7 @@ def _interface(cls: type[Any]) -> list[tuple[str, Callable[..., Any]]]:
         if base in (object, Generic) or base is Grain:
             continue
         for name, value in vars(base).items():
-            marked = hasattr(value, _OPTIONS)
+            marked = hasattr(value, OPTIONS)
             if name.startswith("_") or name in _HOOKS:
                 if marked:
                     raise InvalidGrain(f"{cls.__name__}.{name} has @method but is not a public method")
@@ -192,59 +190,6 @@ def _interface(cls: type[Any]) -> list[tuple[str, Callable[..., Any]]]:
     return sorted(found.items())
 
 
-def _names_around(module: str) -> dict[str, Any]:
-    """Local names where a class statement of `module` is being run, for annotations that are only text.
-
-    Between here and there may lie a metaclass and the user's own `__init_subclass__`: those are passed over.
-    """
-    frame = sys._getframe(2)
-    while frame.f_code.co_name in ("__new__", "__init_subclass__") or frame.f_globals.get("__name__") != module:
-        if frame.f_back is None:
-            return {}
-        frame = frame.f_back
-    return dict(frame.f_locals)
-
-
-class CallContext:
-    """The call that is running, as `self.context` gives it."""
-
-    __slots__ = ("_turn",)
-
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
-
-    @property
-    def caller(self) -> ClusterIdentity | None:
-        """The grain that waits for this call; None when the caller is none."""
-        turn = self._turn
-        if turn.caller is not None:
-            return turn.caller.grain.identity
-        if turn.chain:
-            return ClusterIdentity(turn.chain[-1].kind, turn.chain[-1].key)
-        return None
-
-    @property
-    def caller_authority(self) -> str:
-        """Node that the call came from; empty for a client, this node's own for a local call."""
-        connection = self._turn.connection
-        return self._turn.grain._inaho_host.authority if connection is None else connection.peer.authority
-
-    @property
-    def deadline(self) -> float:
-        """When the caller stops waiting, in seconds of the loop's clock."""
-        return self._turn.deadline
-
-    @property
-    def trace(self) -> str:
-        """W3C `traceparent` of the caller; empty when not traced."""
-        return self._turn.trace
-
-    @property
-    def epoch(self) -> Epoch:
-        """Fencing token of this activation, for the user's own databases: it only grows for one identity."""
-        return self._turn.grain._inaho_lease.epoch
-
-
 class Grain(Generic[S]):
     """Base of grains: `class Cart(Grain[CartState])`, or `class Echo(Grain)` without durable state.
 
@@ -252,6 +197,13 @@ class Grain(Generic[S]):
         name: name of the kind in the cluster; the class's name unless given.
         reentrant: turns of one activation may interleave at every await.
         idle_ttl_s: seconds without a call after which an activation is unloaded; 0 keeps it.
+        on_failure: what becomes of the state when a turn raises or is interrupted: `keep` it as the turn left it (the
+            default); `reset` it to what was saved last, before the next turn; or `stop` the activation, and the next
+            call makes a new one. An exception of a call that the turn made and did not catch counts like its own.
+            Read-only methods have changed nothing, and cause neither.
+        placement: where an identity is activated: at its `owner` by hash (the default); on the node that calls it
+            first if that hosts the kind (`prefer_local`); or where there is less to do (`least_loaded`).
+        role: only nodes with this role (`ClusterConfig.roles`) host the kind; others that are given it call it.
 
     Methods whose names do not begin with an underscore and that are `async def` can be called from anywhere. Turns of
     one activation run one after another. Async generators are streams: they interleave with turns, since a consumer
@@ -273,13 +225,26 @@ class Grain(Generic[S]):
     _inaho_record: StateRecord | None
 
     def __init_subclass__(
-        cls, *, name: str = "", reentrant: bool = False, idle_ttl_s: float | None = None, **options: Any
+        cls,
+        *,
+        name: str = "",
+        reentrant: bool = False,
+        idle_ttl_s: float | None = None,
+        on_failure: str = "keep",
+        placement: str = OWNER,
+        role: str = "",
+        **options: Any,
     ) -> None:
         super().__init_subclass__(**options)
         if idle_ttl_s is not None and idle_ttl_s < 0:
             raise InvalidGrain(f"{cls.__name__}: idle_ttl_s must be 0 or more, not {idle_ttl_s}")
-        kind = GrainKind(cls, name or cls.__name__, reentrant=reentrant, idle_ttl_s=idle_ttl_s)
-        kind.read(_names_around(cls.__module__))
+        if on_failure not in POLICIES:
+            raise InvalidGrain(f"{cls.__name__}: on_failure must be one of {', '.join(POLICIES)}, not {on_failure!r}")
+        name = name or cls.__name__
+        check_strategy(name, placement)
+        own = {"on_failure": on_failure, "placement": placement, "role": role}
+        kind = GrainKind(cls, name, reentrant=reentrant, idle_ttl_s=idle_ttl_s, **own)
+        kind.read(names_around(cls.__module__))
         cls.inaho_kind = kind
 
     @property
@@ -336,11 +301,84 @@ class Grain(Generic[S]):
         """Unloads this activation when its running turns have ended; the next call makes a new one."""
         self._inaho_host.deactivate_soon(self, "requested")
 
+    def timer(
+        self,
+        callback: Callable[..., object] | str,
+        interval_s: float | None,
+        *arguments: Any,
+        first_s: float | None = None,
+        keep_alive: bool = False,
+        timeout_s: float | None = None,
+    ) -> Timer:
+        """Calls this activation back, again and again, until it ends or the timer is cancelled.
+
+        Each tick is a turn: it runs alone, and `self.context` works. What it raises is logged, is the event
+        `TimerFailed`, and meets `on_failure`; the timer goes on. Call this in `on_activate` or later.
+
+        Args:
+            callback: a method, function or coroutine function, or the name of a method.
+            interval_s: seconds from the end of one tick to the next, above 0; None: it ticks once.
+            arguments: for the callback.
+            first_s: seconds until the first tick, 0 or more; `interval_s` unless given.
+            keep_alive: the activation is not unloaded as idle while the timer is active. Else ticks do not count.
+            timeout_s: a tick is interrupted after this time, and not begun if it waited so long; `rpc.timeout_s`
+                unless given.
+
+        Raises:
+            InvalidArguments: no such method, or seconds out of range.
+            Overloaded: the activation has `activation.timers_max` timers.
+        """
+        return self._inaho_host.timers.start(
+            self, callback, interval_s, arguments, first_s=first_s, keep_alive=keep_alive, timeout_s=timeout_s
+        )
+
+    async def remind(
+        self, name: str, due: float | datetime, period_s: float | None = None, *, catch_up: str = "once"
+    ) -> None:
+        """Has `on_reminder` called at a time, or from then on every `period_s` seconds, wherever the grain is then.
+
+        A reminder is durable: it outlives the activation, its node and a restart of the whole cluster. When this
+        returns it is saved; a reminder of the same name is replaced. It is delivered at least once, and again while
+        `on_reminder` raises, up to 8 times with growing pauses.
+
+        Args:
+            name: of the reminder, unique for this grain, 1 to 200 bytes.
+            due: seconds from now, or a time with its time zone.
+            period_s: seconds between occurrences, at least 1; None: only one.
+            catch_up: what is made of occurrences that passed while nothing could deliver them: `once` delivers one
+                for all, the last; `skip` none that is over `activation.reminder_late_s` late; `all` each one, the
+                newest `activation.reminder_catch_up_max` of them.
+
+        Raises:
+            InvalidArguments: name, time, period or policy out of range, or the class has no `on_reminder`.
+            InvalidConfig: the node's storage is memory of its own and would lose it.
+            Overloaded: too many reminders (`activation.reminders_per_grain_max`, `activation.reminders_max`).
+            InahoError: it could not be saved; whether it was may be unknown (`maybe_executed`).
+        """
+        await remind(self, name, due, period_s, catch_up)
+
+    async def forget(self, name: str) -> bool:
+        """Takes a reminder back, durably; False when there is none. A delivery that is under way still comes."""
+        return await forget(self, name)
+
+    async def reminders(self) -> list[Reminder]:
+        """The reminders of this grain, sorted by name, with the time of their next occurrence."""
+        return await listed(self)
+
+    async def on_reminder(self, reminder: Reminder) -> None:
+        """A reminder is due. It may come twice for one occurrence (`reminder.due` is the same then)."""
+
     async def on_activate(self) -> None:
         """Runs once before the first call, with the state loaded. Raising fails the activation."""
 
     async def on_deactivate(self, reason: str) -> None:
-        """Runs after the last turn: `reason` is idle, moved, requested, failed or shutdown. Not run on a crash."""
+        """Runs after the last turn and the last tick of a timer; not run on a crash.
+
+        Args:
+            reason: `idle`; `requested` by `deactivate`; `moved` to another owner; `shutdown` of the node; `failed`: a
+                turn failed and `on_failure` is `stop`, so the state is as that turn left it, and better not saved;
+                `stale`: another activation has saved since, and nothing can be saved here.
+        """
 
     def _stateful(self) -> StateRecord:
         record = self._inaho_record
@@ -352,5 +390,5 @@ class Grain(Generic[S]):
         return f"<{type(self).__name__} {getattr(self, '_inaho_key', '(not activated)')!r}>"
 
 
-_HOOKS: Final = frozenset({"on_activate", "on_deactivate"})
+_HOOKS: Final = frozenset({"on_activate", "on_deactivate", "on_reminder"})
 _RESERVED: Final = frozenset(name for name in vars(Grain) if not name.startswith("_")) - _HOOKS

@@ -1,15 +1,19 @@
-"""What has become of activations on this node: the last starts and ends, for explanations.
+"""What has become of activations and partitions on this node: the last of it, for explanations.
 
-A ring of short tuples, because it is written at every activation and read when a person asks.
+Rings of short tuples, because they are written at every activation and read when a person asks.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
-from inaho.types import Epoch, Struct
+from inaho.types import Epoch, Member, MemberStatus, Struct
 
-__all__ = ["ActivationHistory", "HistoryEntry"]
+if TYPE_CHECKING:
+    from inaho.types import TopologySnapshot
+
+__all__ = ["ActivationHistory", "HistoryEntry", "OwnershipHistory", "PartitionMove", "why_moved"]
 
 
 class HistoryEntry(Struct, frozen=True, array_like=True):
@@ -19,7 +23,7 @@ class HistoryEntry(Struct, frozen=True, array_like=True):
         at: Unix seconds of that node.
         what: `started`, `ended`, `failed`, `took_over`, `refused`, `timed_out`, `revoked` or `placed`.
         reason: one sentence or word; empty where `what` says all.
-        epoch: of the activation.
+        epoch: of the activation; 0 where there was none.
         authority: of the node that tells it.
     """
 
@@ -41,8 +45,14 @@ class ActivationHistory:
         self._entries: deque[tuple[float, str, str, str, str, Epoch]] = deque(maxlen=size)
 
     def note(self, at: float, kind: str, key: str, what: str, reason: str, epoch: Epoch) -> None:
-        """Remembers an entry; the oldest is forgotten for it. `at`: monotonic seconds."""
-        self._entries.append((at, kind, key, what, reason, epoch))
+        """Remembers an entry; the oldest is forgotten for it. `at`: monotonic seconds.
+
+        A refusal that only repeats the entry before it is not remembered: callers try again many times per second.
+        """
+        entries = self._entries
+        if what == "refused" and entries and entries[-1][1:] == (kind, key, what, reason, epoch):
+            return
+        entries.append((at, kind, key, what, reason, epoch))
 
     def of(self, kind: str, key: str, *, offset_s: float, authority: str) -> list[HistoryEntry]:
         """What is remembered of one identity, oldest first.
@@ -60,3 +70,82 @@ class ActivationHistory:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+class PartitionMove(Struct, frozen=True, array_like=True):
+    """How a partition came to its owner.
+
+    Attributes:
+        at: Unix seconds of the owner.
+        from_authority: who owned it before.
+        because: what made it move, such as `127.0.0.1:7701 was removed`.
+    """
+
+    at: float
+    from_authority: str
+    because: str
+
+
+class OwnershipHistory:
+    """From whom this node got its partitions last, and why: one slot per partition and kind.
+
+    Args:
+        partitions: `activation.partitions`.
+    """
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self._moves: dict[str, list[PartitionMove | None]] = {}
+        self._at = 0.0
+        self._before: TopologySnapshot | None = None
+        self._now: TopologySnapshot | None = None
+        self._shared: dict[tuple[str, str], PartitionMove] = {}
+
+    def topology_changed(self, at: float, before: TopologySnapshot | None, now: TopologySnapshot) -> None:
+        """What `gained` tells from now on follows from this change. `at`: Unix seconds."""
+        self._at, self._before, self._now = at, before, now
+        self._shared = {}
+
+    def gained(self, kind: str, partition: int, before: Member, owner: Member) -> None:
+        """The partition went to this node."""
+        assert self._now is not None
+        move = self._shared.get((before.node_id, owner.node_id))
+        if move is None:
+            because = why_moved(before, owner, self._before, self._now)
+            move = PartitionMove(self._at, before.authority, because)
+            self._shared[before.node_id, owner.node_id] = move
+        slots = self._moves.get(kind)
+        if slots is None:
+            slots = self._moves[kind] = [None] * self._partitions
+        slots[partition] = move
+
+    def of(self, kind: str, partition: int) -> PartitionMove | None:
+        """How the partition came here; None when it has been here from the start."""
+        slots = self._moves.get(kind)
+        return None if slots is None else slots[partition]
+
+
+def why_moved(before: Member, owner: Member, old: TopologySnapshot | None, new: TopologySnapshot) -> str:
+    """Why a partition went from `before` to `owner` when the topology became `new`."""
+    then = {} if old is None else {member.node_id: member for member in old.members}
+    now = {member.node_id: member for member in new.members}
+    was_blocked = () if old is None else old.blocked
+    source = now.get(before.node_id)
+    if source is None:
+        earlier = then.get(before.node_id)
+        left = earlier is not None and earlier.status is MemberStatus.LEAVING
+        return f"{before.authority} {'left' if left else 'was removed'}"
+    if source.authority in new.blocked:
+        return f"an operator blocked {before.authority}"
+    if source.status is MemberStatus.LEAVING:
+        return f"{before.authority} left"
+    if source.status is not MemberStatus.UP:
+        return f"{before.authority} became {source.status.name.lower()}"
+    target = then.get(owner.node_id)
+    if target is None or target.status is MemberStatus.JOINING:
+        return f"{owner.authority} joined"
+    if target.authority in was_blocked:
+        return f"an operator unblocked {owner.authority}"
+    if target.status is not MemberStatus.UP:
+        return f"{owner.authority} was reachable again"
+    return "the members host other kinds, or have other weights, than before"

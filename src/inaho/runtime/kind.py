@@ -25,8 +25,9 @@ from inaho.errors import (
     StateMissing,
 )
 from inaho.events import ActivationFailed as ActivationFailedEvent
-from inaho.events import ActivationStarted, ActivationTerminated, HandOffCompleted, HandOffFailed
+from inaho.events import ActivationStarted, HandOffCompleted, HandOffFailed
 from inaho.runtime.draining import Draining
+from inaho.runtime.failure_policy import reset_state
 from inaho.runtime.gates import Gates
 from inaho.runtime.grain_state import load_state
 from inaho.runtime.passivation import Passivation
@@ -194,19 +195,27 @@ class KindHost:
             if not self.kind.plain_start:
                 await grain.on_activate()
             self.node.leases.activated(grain._inaho_lease)
-        except BaseException as error:  # whatever it was, nobody shall wait for this activation
-            failure = error if isinstance(error, REFUSALS) else self._activation_failed(grain, error)
-            self._remove(grain, failure)
-            self._fail_waiting(queue, failure)
+        except BaseException as error:
+            self.start_failed(grain, queue, error)
             if isinstance(error, SIGNALS):
                 raise
             return
-        queue.starting = False
         if handed is not None:
             origin = MOVED
         elif grain._inaho_record is not None and grain._inaho_record.version:
             origin = AGAIN
         self._started(grain, origin)
+        self.opened(grain, queue)
+
+    def start_failed(self, grain: Grain[Any], queue: TurnQueue[Turn], error: BaseException) -> None:
+        """An activation did not come up: whatever it was, nobody shall wait for it."""
+        failure = error if isinstance(error, REFUSALS) else self._activation_failed(grain, error)
+        self._remove(grain, failure)
+        self._fail_waiting(queue, failure)
+
+    def opened(self, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
+        """An activation is up: what waited goes on, unless it is to end at once."""
+        queue.starting = False
         if queue.ending:
             self.settle(grain, queue)
             return
@@ -309,9 +318,15 @@ class KindHost:
             self.settle(grain, queue)
 
     def settle(self, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
-        """Nothing runs in a held queue: if the activation is to end, it ends now."""
+        """Nothing runs in a held queue: what it is held for begins now, the end of the activation or a reset."""
         reason = queue.ending
-        if not reason or queue.starting:
+        if queue.starting:
+            return
+        if queue.resetting is not None and reason != "stale":
+            what, queue.resetting, queue.starting = queue.resetting, None, True
+            self._change(grain._inaho_key, reset_state(self, grain, queue, *what), name=f"inaho-reset-{self.name}")
+            return
+        if not reason:
             return
         if self.kind.plain_stop:
             self._ended(grain, queue, reason)
@@ -338,8 +353,7 @@ class KindHost:
         node.note(grain._inaho_lease, "ended", reason)
         if reason == "moved":
             node.bridge.ended(self, grain, asked_for=grain._inaho_key in self._asked_for)
-        if node.events_wanted(ActivationTerminated):
-            node.publish(ActivationTerminated(identity=grain.identity, reason=reason))
+        node.terminations.ended(self.name, grain._inaho_key, reason)
         for turn in waiting:
             if turn.connection is not None:
                 turn.connection.running.pop(turn.correlation, None)

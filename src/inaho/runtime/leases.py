@@ -71,7 +71,11 @@ class Leases:
 
     def grant(self, kind: str, key: str) -> Lease:
         """A pending lease of this node. Raises `Pending` while another holds the identity, or `Overloaded`."""
-        return self.ledger.grant(kind, key, self._node.node_id, self._node.now)
+        try:
+            return self.ledger.grant(kind, key, self._node.node_id, self._node.now)
+        except InahoError as error:
+            self._node.history.note(self._node.loop.time(), kind, key, "refused", error.reason, 0)
+            raise
 
     # An activation's life.
 
@@ -119,11 +123,14 @@ class Leases:
         holding = {member.node_id for member in snapshot.members if _may_hold(member, snapshot)}
         for member in () if before is None else before.members:
             if member.node_id not in holding:
-                self.revoke(member.node_id)
+                self.revoke(member.node_id, _why_revoked(member, snapshot))
 
-    def revoke(self, node_id: str) -> list[Lease]:
+    def revoke(self, node_id: str, reason: str) -> list[Lease]:
         """Ends all leases of a node at once."""
-        return self.ledger.revoke(node_id, self._node.now)
+        lost = self.ledger.revoke(node_id, self._node.now)
+        for lease in lost:
+            self._node.note(lease, "revoked", reason)
+        return lost
 
     def expire(self) -> None:
         """Ends leases that have been pending or releasing for too long, and what is under way for them."""
@@ -136,9 +143,17 @@ class Leases:
 
     def _report(self, lease: Lease, held_s: float) -> None:
         identity = ClusterIdentity(lease.kind, lease.key)
+        self._node.note(lease, "timed_out", f"after {held_s:.1f} s")
         self._node.log.warning("the lease of %s (epoch %#x) timed out after %.1f s", identity, lease.epoch, held_s)
         self._node.publish(LeaseTimedOut(identity=identity, epoch=lease.epoch, holder=lease.holder, held_s=held_s))
 
 
 def _may_hold(member: Member, snapshot: TopologySnapshot) -> bool:
     return member.status not in SILENT and member.authority not in snapshot.blocked
+
+
+def _why_revoked(member: Member, snapshot: TopologySnapshot) -> str:
+    if member.authority in snapshot.blocked:
+        return f"an operator blocked {member.authority}"
+    status = next((now.status for now in snapshot.members if now.node_id == member.node_id), MemberStatus.REMOVED)
+    return f"{member.authority} is {status.name.lower()}"

@@ -10,13 +10,18 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 
 from inaho.errors import InahoError, InvalidArguments, InvalidGrain, SchemaMismatch, SerializationFailed
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode, plain_types
 from inaho.wire.frames import SIGNATURE_CHARS_MAX, Definition
 
-__all__ = ["GrainMethod", "MethodOptions"]
+__all__ = ["OPTIONS", "GrainMethod", "MethodOptions", "method"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+OPTIONS: Final = "__inaho_method__"
+"""Attribute of a function under which `@method` keeps what it says."""
 
 _STREAMS: Final = (AsyncIterator, AsyncGenerator, AsyncIterable)
 METHODS_MAX: Final = 0xFFFF
@@ -37,6 +42,40 @@ class MethodOptions:
         self.read_only = read_only
         self.idempotent = idempotent
         self.timeout_s = timeout_s
+
+
+@overload
+def method(function: Function, /) -> Function: ...
+
+
+@overload
+def method(
+    *, read_only: bool = False, idempotent: bool = False, timeout: float | None = None
+) -> Callable[[Function], Function]: ...
+
+
+def method(
+    function: Any = None, /, *, read_only: bool = False, idempotent: bool = False, timeout: float | None = None
+) -> Any:
+    """Sets options of a grain's method.
+
+    Args:
+        read_only: the method changes nothing, so its turns may interleave with other read-only turns, and it is
+            idempotent.
+        idempotent: running it twice is the same as once, so a call whose outcome is unknown is retried.
+        timeout: seconds until a call fails with `Timeout`, above 0; None takes `rpc.timeout_s`.
+
+    Raises:
+        InvalidGrain: the time-out is not above 0.
+    """
+    if timeout is not None and not timeout > 0:
+        raise InvalidGrain(f"a method's timeout must be above 0 seconds, not {timeout}")
+
+    def decorate(target: Any) -> Any:
+        setattr(target, OPTIONS, MethodOptions(read_only=read_only, idempotent=idempotent, timeout_s=timeout))
+        return target
+
+    return decorate if function is None else decorate(function)
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:

@@ -26,10 +26,12 @@ from inaho.errors import (
 from inaho.events import Event, SerializationFailure, TopologyChanged
 from inaho.runtime.acceptor import Acceptor
 from inaho.runtime.associations import Associations
+from inaho.runtime.blocking import Blocking
+from inaho.runtime.clock import unix_time
 from inaho.runtime.cluster_context import ClusterContext
 from inaho.runtime.driver import Driver
 from inaho.runtime.evidence import Evidence
-from inaho.runtime.history import ActivationHistory
+from inaho.runtime.history import ActivationHistory, OwnershipHistory
 from inaho.runtime.home import Home
 from inaho.runtime.kind import KindHost
 from inaho.runtime.leases import Leases
@@ -38,15 +40,17 @@ from inaho.runtime.operator_actor import OPERATOR_KEY, OperatorActor
 from inaho.runtime.partition_bridge import PartitionBridge
 from inaho.runtime.peers import Peers
 from inaho.runtime.placement_actor import PLACEMENT_KEY, PlacementActor
+from inaho.runtime.reminders import KEEPER, ReminderKeeper, ReminderWatch
 from inaho.runtime.remoting import Remoting
 from inaho.runtime.shutdown import Shutdown
+from inaho.runtime.terminations import TERMINATIONS_KEY, TerminationActor, Terminations
 from inaho.runtime.turns import TurnRunner
 from inaho.types import ClusterIdentity, Member, MemberStatus, TopologySnapshot
 from inaho.wire.frames import PROTOCOL_VERSIONS, SCHEMA_VERSIONS
 from inaho.wire.handshake import NONCE_BYTES, Handshake, HandshakeConfig, PeerInfo, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from inaho.actor import EventStream
     from inaho.config import ClusterConfig
@@ -77,6 +81,7 @@ class Node:
         storage: durable state of its grains.
         entropy: randomness.
         client: host nothing and join nothing.
+        clock: Unix seconds, for reminders.
 
     Attributes:
         authority: under which peers reach this node; empty for a client.
@@ -84,9 +89,10 @@ class Node:
         now: the loop's time, at most `TICK_S` old.
         hosts: kinds by name.
         runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
-            history: see their classes.
+            history, ownership, blocking, terminations: see their classes.
         shutting_down: no new activations.
         closing: no new connections.
+        storage_is_private: no other node sees it, and nothing of it is left when the process ends.
         activation_count: activations of all kinds on this node.
     """
 
@@ -100,6 +106,7 @@ class Node:
         storage: Storage,
         entropy: Entropy,
         client: bool = False,
+        clock: Callable[[], float] = unix_time,
     ) -> None:
         self.config = config
         self.loop = asyncio.get_running_loop()
@@ -107,6 +114,8 @@ class Node:
         self.events = events
         self.transport = transport
         self.entropy = entropy
+        self.unix_time = clock
+        self.storage_is_private = False
         self.client = client
         self.node_id = entropy.token(8).hex()
         self.authority = ""
@@ -132,7 +141,10 @@ class Node:
         self.leases = Leases(self)
         self.shutdown = Shutdown(self)
         self.bridge = PartitionBridge(self)
+        self.blocking = Blocking(self)
+        self.terminations = Terminations(self)
         self.history = ActivationHistory(config.activation.history_max)
+        self.ownership = OwnershipHistory(config.activation.partitions)
         self.hosts: dict[str, KindHost] = {}
         self.driver: Driver | None = None
         self._storage = storage
@@ -150,6 +162,9 @@ class Node:
         if not client:
             self.add_kind(PlacementActor.inaho_kind).install(PLACEMENT_KEY)
             self.add_kind(OperatorActor.inaho_kind).install(OPERATOR_KEY)
+            self.add_kind(TerminationActor.inaho_kind).install(TERMINATIONS_KEY)
+            if any(host.kind.reminded for host in self.hosts.values()):
+                self.add_kind(ReminderKeeper.inaho_kind)
 
     def add_kind(self, kind: GrainKind, *, hosted: bool = True) -> KindHost:
         """Makes a kind known here. Raises `InvalidConfig` when another class has its name."""
@@ -189,6 +204,8 @@ class Node:
         self._start_ticker()
         self.driver.feed(Start(self.config.seeds))
         await self.driver.joined
+        if KEEPER in self.hosts:
+            self.runner.spawn(ReminderWatch(self).run(), name="inaho-reminder-watch")
 
     async def start_client(self) -> None:
         """Connects to a member and returns when the topology is known. Raises as `Home.find`."""
@@ -209,11 +226,13 @@ class Node:
         """Closes everything at once. Call `leave` before it for a graceful end."""
         self.shutting_down = self.closing = True
         self.measures.close()
+        self.blocking.close()
         if self.driver is not None:
             self.driver.stop()
         if self._ticker is not None:
             self._ticker.cancel()
         self.acceptor.stop_accepting()
+        self.shutdown.stopped()
         await self.runner.stop()
         await asyncio.sleep(0)  # replies of the last turns
         self.remoting.close()
@@ -259,6 +278,7 @@ class Node:
         for host in self.hosts.values():
             if host.passivation is not None:
                 host.passivation.step(now)
+        self.terminations.tick(now)
         self.measures.tick(now, lag_s)
         if self._home is not None:
             self._home.keep()
@@ -294,6 +314,7 @@ class Node:
             for event in self.pid_cache.retain(self.lookup.owns, "ownership changed"):
                 self.publish(event)
             if not self.client:
+                self.ownership.topology_changed(self.unix_time(), before, snapshot)
                 self.bridge.topology_changed(snapshot)
         elif not self.client:
             # Owners stay, but a member that no longer owned anything may be gone, and nobody can ask it any more.
@@ -306,6 +327,7 @@ class Node:
                 future.set_result(None)
         if self.client:  # a member's control plane publishes it
             self.publish(TopologyChanged(snapshot=snapshot))
+            self.blocking.told(before, snapshot)
 
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
         """A member tells this client the newest topology.
@@ -341,7 +363,7 @@ class Node:
 
     def stop_activations(self, reason: str) -> None:
         """Others may run what runs here: all leases end at once, and all activations with their running turns."""
-        self.leases.revoke(self.node_id)
+        self.leases.revoke(self.node_id, reason)
         for host in self.hosts.values():
             host.drop_all(reason)
 
@@ -349,7 +371,7 @@ class Node:
 
     def note(self, lease: Lease, what: str, reason: str) -> None:
         """Remembers what became of an activation, for explanations."""
-        self.history.note(self.now, lease.kind, lease.key, what, reason, lease.epoch)
+        self.history.note(self.loop.time(), lease.kind, lease.key, what, reason, lease.epoch)
         self.measures.noted(lease.kind, what, reason)
 
     def publish(self, event: Event) -> None:

@@ -2,19 +2,27 @@
 
 The authority machine of a node is its own: what one member has quarantined, another may be talking to. So an operator
 asks each member, and tells each member. Whoever proves the secret of the cluster may do so, as it may do anything else;
-the audit log has what was released and why.
+the audit log has what was released, blocked and drained.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Final
 
+from inaho.runtime.event_feed import EventRecord, feed
 from inaho.runtime.grain import Grain, method
+from inaho.runtime.reports import IdentityReport, KindReport, report_identity, report_kinds
+from inaho.runtime.shutdown import DrainReport
 from inaho.types import Struct
 
-__all__ = ["OPERATOR_KEY", "OperatorActor", "QuarantineRecord"]
+__all__ = ["DRAIN_S_MAX", "OPERATOR_KEY", "OperatorActor", "QuarantineRecord"]
 
 OPERATOR_KEY: Final = "operator"
+
+DRAIN_S_MAX: Final = 24 * 3600.0
+"""The longest drain that can be asked for from elsewhere."""
 
 
 class QuarantineRecord(Struct, frozen=True):
@@ -66,3 +74,36 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
             return False
         associations.release(authority)
         return True
+
+    @method(idempotent=True)
+    async def explain(self, kind: str, key: str) -> IdentityReport:
+        """What this node knows of an identity, for `Cluster.where`."""
+        return report_identity(self._inaho_host.node, kind, key)
+
+    @method(idempotent=True)
+    async def activations(self, kind: str, limit: int) -> list[KindReport]:
+        """The activations of a kind, or of all when it is empty, with so many listed of each."""
+        return report_kinds(self._inaho_host.node, kind, limit)
+
+    @method(idempotent=True, timeout=DRAIN_S_MAX)
+    async def drain(self, drain_s: float | None) -> DrainReport:
+        """Has this node leave as at SIGTERM; answers when it has handed over everything.
+
+        Args:
+            drain_s: how long activations get; `activation.drain_s` for None.
+        """
+        return await self._inaho_host.node.shutdown.drain(drain_s)
+
+    @method(idempotent=True)
+    async def bar(self, authority: str, blocked: bool) -> bool:
+        """Puts an authority on the block list, or takes it off; whether that changed anything (SPEC VA-1.4).
+
+        Returns when the topology of this node has it.
+        """
+        return await self._inaho_host.node.blocking.bar(authority, blocked=blocked)
+
+    async def events(self, names: list[str]) -> AsyncIterator[EventRecord]:
+        """Events of the named classes, or all, from now on until this node leaves."""
+        async with aclosing(feed(self._inaho_host.node, names)) as records:
+            async for record in records:
+                yield record

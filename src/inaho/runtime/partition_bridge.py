@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from inaho.core.activation.handoff import HandOff, LastOwner
 from inaho.errors import InahoError
@@ -27,6 +30,9 @@ __all__ = ["PartitionBridge"]
 
 SAVED_MAX = 10_000
 """Identities of which this node remembers what their last owner had saved; beyond it the oldest is forgotten."""
+
+BLOCKED_RELEASE_S = 1.0
+"""How long a blocked last owner is asked, once."""
 
 RELEASE_RETRY_S = 0.05
 """Pause before the last owner is asked again; a new topology cuts it short."""
@@ -65,9 +71,12 @@ class PartitionBridge:
                 if before.node_id == now.node_id:
                     continue
                 if now.node_id == node.node_id:
+                    node.ownership.gained(kind, partition, before, now)
                     self._lost.get(kind, {}).pop(partition, None)
                     if before.node_id in alive:
-                        self.handoff.gained(kind, partition, LastOwner(before.authority, before.node_id))
+                        self.handoff.gained(
+                            kind, partition, LastOwner(before.authority, before.node_id), snapshot.version
+                        )
                 elif before.node_id == node.node_id:
                     self._lost.setdefault(kind, {})[partition] = LastOwner(now.authority, now.node_id)
         for host in node.hosts.values():
@@ -83,31 +92,79 @@ class PartitionBridge:
         return handoff.last_owner(kind, self._node.lookup.partition(kind, key)) if handoff else None
 
     async def take_over(self, kind: str, key: str, askers: list[str] | None = None) -> ActivationRecord:
-        """Returns when the last owner has ended its activation, or is no longer a member.
+        """Returns when all who may have it from before have ended its activation, or are members no more.
 
         Args:
             kind, key: the identity.
             askers: see `PlacementActor.release`.
+
+        Returns:
+            The newest of what they had.
         """
         node = self._node
         asking = [*(askers or ()), node.node_id]
+        newest = ActivationRecord(False)
+        partition = node.lookup.partition(kind, key)
         while True:
-            last = self.last_owner(kind, key)
-            if last is None or last.node_id in asking:
-                return ActivationRecord(False)
-            version = 0 if node.topology is None else node.topology.version
+            left = [last for last in self.handoff.last_owners(kind, partition) if last.node_id not in asking]
+            if not left:
+                return newest
+            last = left[0]
             self.asked += 1
             try:
-                record: ActivationRecord = await self._ask(last, PlacementActor.release, kind, key, version, asking)
-                return record
-            except InahoError as error:
+                function, version = PlacementActor.release, self._version
+                async with asyncio.timeout(BLOCKED_RELEASE_S if self._is_blocked(last) else None):
+                    record: ActivationRecord = await self._ask(last, function, kind, key, version, asking)
+            except (InahoError, TimeoutError) as error:
+                if self._is_blocked(last):
+                    self._give_up(last, error)
+                    continue
                 node.log.info("%s did not release %s/%s yet: %s", last.authority, kind, key, error)
-            await node.wait_for_topology(RELEASE_RETRY_S)
+                await node.wait_for_topology(RELEASE_RETRY_S)
+                continue
+            asking.append(last.node_id)
+            newest = max(newest, record, key=_age)
+            if record.drained:
+                self._drained(kind, [partition], last.node_id, version)
 
-    def drained(self, kind: str, partitions: list[int], node_id: str) -> None:
-        """The last owner of these partitions has let go of all of them."""
-        self.handoff.drained(kind, partitions, node_id)
+    def _is_blocked(self, last: LastOwner) -> bool:
+        topology = self._node.topology
+        return topology is not None and last.authority in topology.blocked
+
+    def _give_up(self, last: LastOwner, error: Exception) -> None:
+        """A blocked owner did not answer. It may be blocked because it is wedged, so nobody waits for it any more.
+
+        Its leases are revoked, and what it saves after a successor is refused by the storage.
+        """
+        node = self._node
+        node.log.warning("%s is blocked and did not release what it had: %r", last.authority, error)
+        members = () if node.topology is None else node.topology.members
+        self.handoff.retain([member.node_id for member in members if member.node_id != last.node_id])
         self.tell_drained()
+
+    async def drained(self, kind: str, partitions: list[int], node_id: str, version: int) -> None:
+        """The last owner of these partitions has let go of all of them."""
+        await self._seen(version)
+        self._drained(kind, partitions, node_id, version)
+
+    def _drained(self, kind: str, partitions: list[int], node_id: str, version: int) -> None:
+        self.handoff.drained(kind, partitions, node_id, version)
+        self.tell_drained()
+
+    async def _seen(self, version: int, *, while_: Callable[[], bool] = lambda: True) -> None:
+        """Waits until this node has seen that topology, but no longer than views take to agree."""
+        node = self._node
+        deadline = node.loop.time() + node.config.gossip.convergence_s
+        while self._version < version and while_():
+            left_s = deadline - node.loop.time()
+            if left_s <= 0:
+                return  # the other one has seen more than we do, and goes by that
+            await node.wait_for_topology(left_s)
+
+    @property
+    def _version(self) -> int:
+        topology = self._node.topology
+        return 0 if topology is None else topology.version
 
     def superseded(self, kind: str, versions: dict[str, int], authority: str) -> None:
         """See `PlacementActor.superseded`. What was saved must be found when the identities are next activated here."""
@@ -129,17 +186,20 @@ class PartitionBridge:
     async def release(self, kind: str, key: str, version: int, askers: list[str]) -> ActivationRecord:
         """See `PlacementActor.release`."""
         node = self._node
-        deadline = node.loop.time() + node.config.gossip.convergence_s
-        while node.topology is not None and node.topology.version < version and node.leases.owns(kind, key):
-            left_s = deadline - node.loop.time()
-            if left_s <= 0:
-                break  # the asker has seen more than we do; it owns it by that
-            await node.wait_for_topology(left_s)
+        await self._seen(version, while_=lambda: node.leases.owns(kind, key))
         record = await self.take_over(kind, key, askers)  # we may wait for one before us ourselves
         host = node.hosts.get(kind)
-        if host is None or key not in host.activations:
-            return record
-        return await host.release(key)
+        if host is not None and key in host.activations:
+            record = max(record, await host.release(key), key=_age)
+        return msgspec.structs.replace(record, drained=self._holds_nothing(kind, key))
+
+    def _holds_nothing(self, kind: str, key: str) -> bool:
+        """Whether this node is through with the identity's partition, so that its owner need not ask again."""
+        host = self._node.hosts.get(kind)
+        if host is None:
+            return True
+        through = not host.draining.walking and not host.draining.moving
+        return through and self.last_owner(kind, key) is None and not self._node.leases.owns(kind, key)
 
     def tell_drained(self) -> None:
         """Tells new owners of the partitions that this node lost and runs nothing of any more."""
@@ -162,8 +222,8 @@ class PartitionBridge:
             if not lost:
                 del self._lost[kind]
 
-    async def wait_handed_over(self, within_s: float) -> None:
-        """Returns when every new owner has acknowledged what this node lost to it, or the time is up."""
+    async def wait_handed_over(self, within_s: float) -> bool:
+        """Whether every new owner has acknowledged what this node lost to it; waits no longer than that."""
         node = self._node
         deadline = node.loop.time() + within_s
         while (self._lost or self._telling) and node.loop.time() < deadline:
@@ -171,6 +231,7 @@ class PartitionBridge:
                 await asyncio.wait(self._telling, timeout=deadline - node.loop.time())
             else:  # an owner before us has not let go, or an activation has not ended
                 await node.wait_for_topology(min(RELEASE_RETRY_S, deadline - node.loop.time()))
+        return not (self._lost or self._telling)
 
     def ended(self, host: KindHost, grain: Grain[Any], *, asked_for: bool) -> None:
         """An activation of another owner's identity has ended here. Unless that owner waits for it, it is told.
@@ -205,7 +266,7 @@ class PartitionBridge:
 
     async def _tell(self, owner: LastOwner, kind: str, partitions: list[int]) -> None:
         try:
-            await self._ask(owner, PlacementActor.drained, kind, partitions, self._node.node_id)
+            await self._ask(owner, PlacementActor.drained, kind, partitions, self._node.node_id, self._version)
         except InahoError as error:  # it goes on asking for each identity, which is slower and no less right
             self._node.log.info("%s was not told of %d drained partitions: %s", owner.authority, len(partitions), error)
 
@@ -219,3 +280,8 @@ class PartitionBridge:
         self.handoff.check()
         for kind, lost in self._lost.items():
             assert lost, f"{kind} lost nothing"
+
+
+def _age(record: ActivationRecord) -> tuple[int, int, bool]:
+    """Which of two records of one identity is the newer one: by what was saved, then by who might save."""
+    return (record.version, record.epoch, record.was_active)

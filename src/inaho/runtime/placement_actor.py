@@ -25,6 +25,7 @@ class ActivationRecord(Struct, frozen=True, array_like=True):
         epoch: its fencing token; the next one must exceed it.
         snapshot: its state as it stood, saved or not; None where there is none, or it is too large to take along.
         authority: of the node that ended it.
+        drained: that node has nothing else of the partition, and need not be asked again.
     """
 
     was_active: bool
@@ -32,6 +33,7 @@ class ActivationRecord(Struct, frozen=True, array_like=True):
     epoch: int = 0
     snapshot: bytes | None = None
     authority: str = ""
+    drained: bool = False
 
 
 class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0):
@@ -50,9 +52,15 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
         return await self._inaho_host.node.bridge.release(kind, key, topology_version, askers)
 
     @method(idempotent=True)
-    async def drained(self, kind: str, partitions: list[int], node_id: str) -> None:
-        """The node runs nothing of these partitions any more; it need not be asked again."""
-        self._inaho_host.node.bridge.drained(kind, partitions, node_id)
+    async def drained(self, kind: str, partitions: list[int], node_id: str, topology_version: int) -> None:
+        """The node runs nothing of these partitions any more; it need not be asked again.
+
+        Args:
+            kind, partitions: what it was.
+            node_id: of the last owner.
+            topology_version: by which it lost them; before this node has seen as much it does not wait for them yet.
+        """
+        await self._inaho_host.node.bridge.drained(kind, partitions, node_id, topology_version)
 
     @method(idempotent=True)
     async def superseded(self, kind: str, versions: dict[str, int], authority: str) -> None:

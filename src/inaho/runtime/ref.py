@@ -18,6 +18,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.errors import InahoError, Timeout
+from inaho.runtime.failure_policy import turn_failed
 from inaho.runtime.turn import CURRENT, Turn, as_answer, resume
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ def first_step(turn: Turn) -> Any:
             grain._inaho_host.node.runner.release(turn)
         return stop.value
     except BaseException as error:
+        turn_failed(turn, error)
         grain._inaho_host.node.runner.release(turn)
         seen = _seen(turn, error)
         raise seen from seen.__cause__
@@ -217,6 +219,7 @@ async def see_through(turn: Turn) -> Any:
             coroutine, context, awaited = suspended
             return await resume(coroutine, context, awaited)
     except BaseException as error:
+        turn_failed(turn, error)
         if task is not None and task.cancelling() > cancelling:
             raise  # the caller is cancelled, and so is the turn
         if isinstance(error, TimeoutError) and limit.expired():

@@ -1,7 +1,7 @@
 """What a grain says to the keeper of its reminders, and what the keeper says to the grain.
 
-Both are ordinary calls, with the deadlines, retries and errors of any call. The method that delivers a reminder belongs to
-every kind that overrides `on_reminder`, but not to its interface: references do not have it.
+Both are ordinary calls, with the deadlines, retries and errors of any call. The method that delivers a reminder belongs
+to every kind that overrides `on_reminder`, but not to its interface: references do not have it.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ def shard_of(kind: str, key: str, shards: int) -> str:
     return str(identity_hash(kind, key) % shards)
 
 
-async def remind(
-    grain: Grain[Any], name: str, due: float | datetime, period_s: float | None, catch_up: str
-) -> None:
+async def remind(grain: Grain[Any], name: str, due: float | datetime, period_s: float | None, catch_up: str) -> None:
     """See `Grain.remind`."""
     host = grain._inaho_host
     if not host.kind.reminded:

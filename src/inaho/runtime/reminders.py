@@ -248,7 +248,9 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         identity = ClusterIdentity(record.kind, record.key)
         reason = error.reason if isinstance(error, InahoError) else f"{type(error).__name__}: {text_of(error)}"
         what = "was given up" if given_up else "will be tried again"
-        node.log.warning("reminder %r of %s failed (attempt %d) and %s: %s", record.name, identity, attempt, what, reason)
+        node.log.warning(
+            "reminder %r of %s failed (attempt %d) and %s: %s", record.name, identity, attempt, what, reason
+        )
         node.publish(
             ReminderFailed(identity=identity, name=record.name, attempt=attempt, reason=reason, given_up=given_up)
         )

@@ -15,14 +15,42 @@ from typing import TYPE_CHECKING, Final
 
 from inaho.core.inputs import Drained, LeaveRequested
 from inaho.errors import ShuttingDown
+from inaho.types import Struct
 
 if TYPE_CHECKING:
     from inaho.runtime.node import Node
 
-__all__ = ["Shutdown"]
+__all__ = ["DrainReport", "Shutdown"]
 
 FAREWELL_S: Final = 1.0
 """How long a node that has left goes on answering callers that have not heard of it."""
+
+NAMED_MAX: Final = 100
+"""Identities that a report names; a count tells of the others."""
+
+
+class DrainReport(Struct, frozen=True):
+    """What became of what a leaving node had (SPEC BS-3.4).
+
+    Attributes:
+        authority: of the node.
+        activations: how many it had.
+        handed_over: those of them that ended, so that others may go on with them.
+        timed_out: identities whose activation did not end in time; at most 100 are named.
+        timed_out_count: how many there were.
+        partitions_told: partitions that new owners were told of as drained.
+        acknowledged: the new owners have answered that they know.
+        took_s: seconds.
+    """
+
+    authority: str
+    activations: int
+    handed_over: int
+    timed_out: tuple[str, ...]
+    timed_out_count: int
+    partitions_told: int
+    acknowledged: bool
+    took_s: float
 
 
 class Shutdown:
@@ -30,59 +58,116 @@ class Shutdown:
 
     Attributes:
         begun: the node is leaving.
+        drained: what was handed over; there as soon as it was, while the node can still answer.
+        parting: done when all is handed over, and only answers on their way are waited for. Streams end now.
         left: done when it has left; for those who did not ask for it themselves (`inaho drain`).
     """
 
     def __init__(self, node: Node) -> None:
         self.begun = False
+        self.drained: asyncio.Future[DrainReport] = node.loop.create_future()
+        self.parting: asyncio.Future[None] = node.loop.create_future()
         self.left: asyncio.Future[None] = node.loop.create_future()
         self._node = node
         self._empty: asyncio.Future[None] | None = None
 
-    async def leave(self) -> None:
-        """Hands everything over and leaves. The second to ask waits for the first."""
+    async def drain(self, drain_s: float | None = None) -> DrainReport:
+        """Leaves, and returns as soon as everything is handed over: whoever asks from elsewhere is still answered.
+
+        Args:
+            drain_s: as for `leave`.
+
+        Raises:
+            ShuttingDown: the node was stopped before that.
+        """
+        if not self.begun:
+            self._node.runner.spawn(self.leave(drain_s), name="inaho-leave")
+        await asyncio.wait((self.drained,))
+        if self.drained.cancelled():
+            raise ShuttingDown("the node was stopped before it had left", authority=self._node.authority)
+        return self.drained.result()
+
+    async def leave(self, drain_s: float | None = None) -> None:
+        """Hands everything over and leaves. The second to ask waits for the first.
+
+        Args:
+            drain_s: how long each step waits for others; `activation.drain_s` unless given.
+        """
         node = self._node
         if self.begun:
             await asyncio.shield(self.left)
             return
         self.begun = True
         if node.closing:  # it was stopped at once
-            self.left.set_result(None)
+            self.stopped()
             return
-        drain_s = node.config.activation.drain_s
+        drain_s = node.config.activation.drain_s if drain_s is None else drain_s
         node.shutting_down = True
         joined = node.driver is not None and node.driver.joined.done()
+        started, had, told = node.loop.time(), node.activation_count, node.bridge.told
+        acknowledged = True
         try:
             if node.driver is not None and joined:
                 node.driver.feed(LeaveRequested(drain_s))
-            await self._end_activations(drain_s)
+            late = await self._end_activations(drain_s)
             if node.driver is not None and joined:
-                await node.bridge.wait_handed_over(drain_s)
+                acknowledged = await node.bridge.wait_handed_over(drain_s)
                 node.driver.feed(Drained())
+            report = DrainReport(
+                authority=node.authority,
+                activations=had,
+                handed_over=max(0, had - len(late)),
+                timed_out=tuple(late[:NAMED_MAX]),
+                timed_out_count=len(late),
+                partitions_told=node.bridge.told - told,
+                acknowledged=acknowledged,
+                took_s=node.loop.time() - started,
+            )
+            if not self.drained.done():
+                self.drained.set_result(report)
+            if node.driver is not None and joined:
                 await asyncio.wait((node.driver.left,), timeout=drain_s)
                 if not node.driver.left.done():
                     node.log.warning("leaving was not acknowledged within %s s", drain_s)
+            self._part()
             await node.acceptor.farewell(
                 ShuttingDown("this node has left the cluster", authority=node.authority), FAREWELL_S
             )
         finally:
-            if not self.left.done():
-                self.left.set_result(None)
+            self.stopped()
 
-    async def _end_activations(self, within_s: float) -> None:
-        """Ends all activations after their turns; gives up the leases of those that do not in time, and says so."""
+    def stopped(self) -> None:
+        """The node has left, or will not any more: nobody waits for it longer."""
+        self.drained.cancel()
+        self._part()
+        if not self.left.done():
+            self.left.set_result(None)
+
+    def _part(self) -> None:
+        if not self.parting.done():
+            self.parting.set_result(None)
+
+    async def _end_activations(self, within_s: float) -> list[str]:
+        """Ends all activations after their turns; gives up the leases of those that do not in time, and says so.
+
+        Returns:
+            The identities of those that did not end.
+        """
         node = self._node
         for host in node.hosts.values():
             host.drop_all("shutdown")
         if node.activation_count:
             self._empty = node.loop.create_future()
             await asyncio.wait((self._empty,), timeout=within_s)
+        late: list[str] = []
         if node.activation_count:
             node.log.warning("%d activations did not end within %s s", node.activation_count, within_s)
             for host in node.hosts.values():
                 if not host.system:
                     for grain in list(host.activations.values()):
+                        late.append(f"{host.name}/{grain._inaho_key}")
                         node.leases.time_out(grain._inaho_lease)
+        return late
 
     def activation_ended(self) -> None:
         """The node's last activation may have ended."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.errors import FrameTooLarge, InahoError, ShuttingDown
+from inaho.runtime.failure_policy import turn_failed
 from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_raised
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.frames import END, HEADER, HEADER_REST, ITEMS
@@ -114,6 +115,7 @@ class StreamProducer:
                 self.sink.send_failure(self._interruption(error))
             raise
         except BaseException as error:
+            turn_failed(turn, error)
             self._flush()
             self.sink.send_failure(self._failed or as_raised(error, turn.method.name))
             if isinstance(error, SIGNALS):

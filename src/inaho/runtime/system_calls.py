@@ -10,19 +10,31 @@ question to a node must not do.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
+
+from inaho.runtime.outgoing import STREAM_TIMEOUT_S
+from inaho.runtime.streams import StreamReceiver
 
 if TYPE_CHECKING:
     from inaho.runtime.method import GrainMethod
     from inaho.runtime.node import Node
 
-__all__ = ["ask_system_actor"]
+__all__ = ["ask_system_actor", "stream_system_actor"]
 
 
 async def ask_system_actor(
-    node: Node, authority: str, node_id: str, method: GrainMethod, key: str, arguments: tuple[Any, ...]
+    node: Node,
+    authority: str,
+    node_id: str,
+    method: GrainMethod,
+    key: str,
+    arguments: tuple[Any, ...],
+    *,
+    timeout_s: float | None = None,
 ) -> Any:
-    """Calls a system actor of that very node, within `rpc.timeout_s` once it is connected.
+    """Calls a system actor of that very node.
 
     Args:
         node: this node, a member or a client.
@@ -31,6 +43,7 @@ async def ask_system_actor(
         method: of the system kind.
         key: of the one activation of that kind.
         arguments: positional and complete.
+        timeout_s: for the answer, once it is connected; `rpc.timeout_s` unless given. Not longer than the method's.
 
     Raises:
         Unreachable: it cannot be reached, or another process lives there now.
@@ -42,9 +55,38 @@ async def ask_system_actor(
     connection = await node.peers.connect(authority, node_id)
     future: asyncio.Future[Any] = node.loop.create_future()
     now = node.loop.time()
-    correlation = connection.call(method, key, arguments, future, now + node.timeout_s, now)
+    deadline = now + (timeout_s or node.timeout_s)
+    correlation = connection.call(method, key, arguments, future, deadline, now)
     try:
         return await future
     except asyncio.CancelledError:
         connection.cancel(correlation)
         raise
+
+
+async def stream_system_actor(
+    node: Node, authority: str, node_id: str, method: GrainMethod, key: str, arguments: tuple[Any, ...]
+) -> AsyncGenerator[Any]:
+    """Opens a stream of a system actor of that very node; it lasts until one of the two ends it.
+
+    Args:
+        node, authority, node_id, method, key, arguments: as for `ask_system_actor`.
+
+    Raises:
+        InahoError: as `ask_system_actor`, and when the node is gone.
+    """
+    if node_id == node.node_id:
+        async with aclosing(getattr(node.hosts[method.kind].activations[key], method.name)(*arguments)) as items:
+            async for item in items:
+                yield item
+        return
+    connection = await node.peers.connect(authority, node_id)
+    receiver = StreamReceiver(method, key, node.loop)
+    connection.open_stream(method, key, arguments, receiver, node.loop.time() + STREAM_TIMEOUT_S, 0, b"")
+    try:
+        while chunk := await receiver.next_chunk():
+            for item in chunk:
+                yield item
+            receiver.acknowledge(len(chunk))
+    finally:
+        receiver.close()

@@ -7,8 +7,8 @@ to the log and is an event.
 Ticks never pile up: the next one is counted from the end of the last, whether that ran, failed, or was given up because
 the activation had no room for it. A timer that waits is one entry in the loop's heap: no Task, no future, no turn.
 
-Why not `asyncio.create_task` with a loop that sleeps, which users would write: its body interleaves with turns, it has no
-context, it goes on when the activation has ended, and it costs a Task while it waits.
+Why not `asyncio.create_task` with a loop that sleeps, which users would write: its body interleaves with turns, it has
+no context, it goes on when the activation has ended, and it costs a Task while it waits.
 """
 
 from __future__ import annotations

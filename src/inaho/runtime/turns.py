@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, TurnQueue
 from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeout
 from inaho.runtime.call_chain import CallChains
+from inaho.runtime.failure_policy import turn_failed
 from inaho.runtime.turn import CURRENT, Turn, as_raised, resume
 from inaho.wire.exceptions import as_seen_by_caller
 
@@ -291,6 +292,7 @@ class TurnRunner:
         """The user's code raised: answers, and starts what waited for the turn to end."""
         if isinstance(error, asyncio.CancelledError):
             error = self._cancellation(turn, error)
+        turn_failed(turn, error)
         self.answer_error(turn, as_raised(error, turn.method.name))
         self.release(turn)
 

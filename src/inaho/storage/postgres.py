@@ -128,7 +128,9 @@ class PostgresStorage(Storage):
         if not dsn.startswith(("postgresql://", "postgres://")):
             raise InvalidConfig(f"PostgresStorage needs a postgresql:// DSN, not {shown(dsn)!r}")
         if not _TABLE_NAME.fullmatch(table):
-            raise InvalidConfig(f"the table {table!r} must be named in small letters, digits and _, perhaps schema.table")
+            raise InvalidConfig(
+                f"the table {table!r} must be named in small letters, digits and _, perhaps schema.table"
+            )
         if self.config.data_bytes_max > _VALUE_BYTES_MAX:
             raise InvalidConfig(f"storage.data_bytes_max must be at most {_VALUE_BYTES_MAX} bytes in PostgreSQL")
         self.table = table
@@ -190,7 +192,9 @@ class PostgresStorage(Storage):
         try:
             return await asyncpg.connect(self._dsn, timeout=timeout_s, server_settings=settings)
         except (ValueError, TypeError, asyncpg.ClientConfigurationError):
-            raise InvalidConfig(f"PostgresStorage cannot use the DSN {self._shown}: see libpq's connection URIs") from None
+            raise InvalidConfig(
+                f"PostgresStorage cannot use the DSN {self._shown}: see libpq's connection URIs"
+            ) from None
 
     def _require(self) -> Lanes[_Request, _Outcome]:
         if self._lanes is None:
@@ -241,7 +245,7 @@ class _Session:
     async def serve(self, batch: Sequence[_Request]) -> list[_Outcome]:
         """Loads in one statement, writes in as few as may be: two of one record need two."""
         outcomes: list[_Outcome] = [None] * len(batch)
-        rounds: list[dict[bytes, int]] = [{}]
+        rounds: list[dict[bytes, int]] = []
         loads: list[int] = []
         for number, request in enumerate(batch):
             if not request.version:
@@ -249,7 +253,8 @@ class _Session:
                 continue
             free = next((each for each in rounds if request.name not in each), None)
             if free is None:
-                rounds.append(free := {})
+                free = dict[bytes, int]()
+                rounds.append(free)
             free[request.name] = number
         parts = [loads, *(list(each.values()) for each in rounds)]
         for part in filter(None, parts):
@@ -272,7 +277,7 @@ class _Session:
             refused = _is_refusal(error)
             if not refused:
                 self._drop()
-            elif len(part) > 1 and not str(error.sqlstate).startswith("57"):  # not for a limit: that would add up
+            elif len(part) > 1 and not _state_of(error).startswith("57"):  # a limit each would add up
                 return [outcome for each in part for outcome in await self._attempt([each])]
             unknown = sent and not refused
             return [self._failure(error, str(each.identity), unknown=unknown and each.version > 0) for each in part]
@@ -305,14 +310,11 @@ class _Session:
             rows = await self._connection.fetch(self._select_numbers, [each.name for each in refused])
             found = {row[0]: StoredState(row[1], row[2], row[3]) for row in rows}
             # What refused it may have changed since: then it was not written, and may be tried again.
-            left = []
             for each in refused:
-                conflict = conflict_of(
+                outcomes[each.name] = conflict_of(
                     each.identity, found.get(each.name), expected_version=each.version - 1, epoch=each.epoch
                 )
-                outcomes[each.name] = conflict
-                if conflict is None:
-                    left.append(each)
+            left = [each for each in refused if outcomes[each.name] is None]
         return [outcomes[each.name] for each in writes]
 
     async def _connected(self) -> Any:
@@ -356,10 +358,15 @@ _ERRORS: Final[tuple[type[Exception], ...]] = (
 )
 
 
-def _is_refusal(error: Any) -> bool:
+def _state_of(error: BaseException) -> str:
+    """The SQLSTATE that the server gave with `error`; empty when it is not from the server."""
+    return str(getattr(error, "sqlstate", None) or "")
+
+
+def _is_refusal(error: BaseException) -> bool:
     """Whether the server has said no, so that nothing of the statement is stored."""
-    state = getattr(error, "sqlstate", None)
-    return isinstance(error, asyncpg.PostgresError) and bool(state) and not str(state).startswith(_UNKNOWN_STATES)
+    state = _state_of(error)
+    return bool(state) and not state.startswith(_UNKNOWN_STATES)
 
 
 def _name(identity: ClusterIdentity) -> bytes:

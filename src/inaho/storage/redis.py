@@ -28,10 +28,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from hashlib import sha1
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias, cast
+
+import msgspec
 
 from inaho.config import StorageConfig
-from inaho.errors import InahoError, InvalidConfig, StorageFailed
+from inaho.errors import InvalidConfig, StorageFailed
 from inaho.storage.base import Storage, StoredState, conflict_of
 from inaho.storage.lanes import Lanes
 from inaho.storage.urls import missing_package, shown
@@ -74,7 +76,24 @@ _VALUE_BYTES_MAX: Final = 512 << 20
 
 _EVICTING: Final = "allkeys-"
 
-Command = tuple[bytes | str | int, ...]
+_pools: Any = ConnectionPool  # typed in part only
+_clusters: Any = RedisCluster
+
+_Words: TypeAlias = tuple[bytes | str | int, ...]
+
+
+class _Command(msgspec.Struct, frozen=True):
+    """What is sent.
+
+    Attributes:
+        words: the command and its arguments.
+        identity: what it is about, for errors.
+        writes: whether it changes anything.
+    """
+
+    words: _Words
+    identity: str = ""
+    writes: bool = False
 
 
 class RedisStorage(Storage):
@@ -108,7 +127,7 @@ class RedisStorage(Storage):
         self._clustered = scheme.endswith("+cluster")
         plain = {"redis+unix": "unix", "redis+cluster": "redis", "rediss+cluster": "rediss"}.get(scheme, scheme)
         self._url = f"{plain}://{rest}"
-        self._lanes: Lanes[Command, Any] | None = None
+        self._lanes: Lanes[_Command, Any] | None = None
         self._link: _Link | None = None
         self._make_link()  # a wrong URL is told here, and not at the first save
 
@@ -124,9 +143,9 @@ class RedisStorage(Storage):
         options: dict[str, Any] = {"socket_timeout": None, "retry": Retry(NoBackoff(), 0), "retry_on_error": []}
         try:
             if self._clustered:
-                return _ClusterLink(self, RedisCluster.from_url(self._url, **options))
+                return _ClusterLink(self, _clusters.from_url(self._url, **options))
             options["max_connections"] = self.config.connections_max
-            pool: Any = ConnectionPool.from_url(self._url, **options)
+            pool: Any = _pools.from_url(self._url, **options)
             pool.connection_kwargs["decode_responses"] = False
             pool.make_connection()
             return _Link(self, pool)
@@ -138,11 +157,11 @@ class RedisStorage(Storage):
         link = self._make_link()
         # A lane shares one write among what has gathered; a client of Redis Cluster sends each command to its node.
         batch = 1 if self._clustered else self.config.batch_requests_max
-        lanes = Lanes[Command, Any](
+        lanes = Lanes[_Command, Any](
             repr(self), lambda: link, self.config, lanes_max=self.config.connections_max, batch_requests_max=batch
         )
         try:
-            (memory,) = await link.serve([("INFO", "memory")])
+            (memory,) = await link.serve([_Command(("INFO", "memory"))])
             if isinstance(memory, StorageFailed):
                 raise memory
             self._refuse_eviction(memory)
@@ -163,16 +182,15 @@ class RedisStorage(Storage):
     async def _load(self, identity: ClusterIdentity) -> StoredState | None:
         lanes = self._require()
         await lanes.settled(identity)
-        answer = await lanes.submit(None, ("HMGET", self._key(identity), "version", "epoch", "data"), 0)
-        version, epoch, data = answer
+        command = _Command(("HMGET", self._key(identity), "version", "epoch", "data"), str(identity))
+        version, epoch, data = await lanes.submit(None, command, 0)
         return None if version is None else StoredState(data, int(version), int(epoch))
 
     async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
         version = expected_version + 1
         record = (self._key(identity), expected_version, epoch, version)
-        command: Command = ("EVALSHA", _WRITE_DIGEST, 1, *record)
-        if data is not None:
-            command = (*command, data)
+        words: _Words = ("EVALSHA", _WRITE_DIGEST, 1, *record)
+        command = _Command(words if data is None else (*words, data), str(identity), writes=True)
         answer = await self._require().submit(identity, command, len(data or b""))
         if answer == _WRITTEN:
             return version
@@ -192,7 +210,7 @@ class RedisStorage(Storage):
 
     def _refuse_eviction(self, memory: Any) -> None:
         """Raises `StorageFailed` if the server would throw records away to make room for others."""
-        told = memory if isinstance(memory, dict) else _parsed(memory)
+        told = cast("dict[str, Any]", memory) if isinstance(memory, dict) else _parsed(memory)
         policy, limit = str(told.get("maxmemory_policy", "")), str(told.get("maxmemory", "0"))
         if policy.startswith(_EVICTING) and limit != "0":
             raise StorageFailed(
@@ -200,16 +218,22 @@ class RedisStorage(Storage):
                 maybe_executed=False,
             )
 
-    def _require(self) -> Lanes[Command, Any]:
+    def _require(self) -> Lanes[_Command, Any]:
         if self._lanes is None:
             raise StorageFailed(f"{self!r} is not open", maybe_executed=False)
         return self._lanes
 
 
+_ERRORS: Final = (OSError, exceptions.RedisError, exceptions.RedisClusterException)
+"""What goes wrong on the way; `TimeoutError` is an `OSError`."""
+
+_SILENCE: Final = exceptions.ConnectionError("the connection ended before the answer")
+
+
 class _Connection(Protocol):
     """What is used of redis-py's connections; its own methods are not typed."""
 
-    def pack_commands(self, commands: Sequence[Command]) -> list[bytes]: ...
+    def pack_commands(self, commands: Sequence[_Words]) -> list[bytes]: ...
     async def send_packed_command(self, command: list[bytes], check_health: bool = True) -> None: ...
     async def read_response(self) -> Any: ...
     async def disconnect(self, nowait: bool = False) -> None: ...
@@ -222,7 +246,7 @@ class _Link:
         self._storage = storage
         self._pool = pool
 
-    async def serve(self, batch: Sequence[Command]) -> list[Any]:
+    async def serve(self, batch: Sequence[_Command]) -> list[Any]:
         """One write, then the answers. Connecting and waiting share `operation_timeout_s`."""
         sent = False
         answers: list[Any] = []
@@ -231,18 +255,26 @@ class _Link:
                 connection: _Connection = await self._pool.get_connection()
                 try:
                     sent = True
-                    await self._exchange(connection, batch, answers)
-                    await self._teach(connection, batch, answers)
+                    words = [command.words for command in batch]
+                    await self._exchange(connection, words, answers)
+                    await self._teach(connection, words, answers)
                 except BaseException:  # what is still to come on it belongs to nobody
                     await connection.disconnect(nowait=True)
                     raise
                 finally:
                     await self._pool.release(connection)
-        except (OSError, exceptions.RedisError) as error:  # TimeoutError is an OSError
-            answers += [self.failure(error, sent=sent) for _ in batch[len(answers) :]]
-        return [self.failure(each, sent=sent) if isinstance(each, exceptions.RedisError) else each for each in answers]
+        except _ERRORS as error:
+            if len(answers) < len(batch):
+                answers.append(error)
+            # Only one of them was refused by a server that is loading; what became of those behind it nobody knows.
+            rest = _SILENCE if isinstance(error, exceptions.BusyLoadingError) and sent else error
+            answers += [rest] * (len(batch) - len(answers))
+        return [
+            self._failure(answer, command, sent=sent) if isinstance(answer, Exception) else answer
+            for command, answer in zip(batch, answers, strict=True)
+        ]
 
-    async def _exchange(self, connection: _Connection, batch: Sequence[Command], answers: list[Any]) -> None:
+    async def _exchange(self, connection: _Connection, batch: Sequence[_Words], answers: list[Any]) -> None:
         """Appends to `answers`, so that those that came are kept when the connection breaks."""
         await connection.send_packed_command(connection.pack_commands(batch), check_health=False)
         demoted = False
@@ -255,27 +287,29 @@ class _Link:
         if demoted:  # the server became a replica: the name may lead to the new primary now
             await connection.disconnect(nowait=True)
 
-    async def _teach(self, connection: _Connection, batch: Sequence[Command], answers: list[Any]) -> None:
+    async def _teach(self, connection: _Connection, batch: Sequence[_Words], answers: list[Any]) -> None:
         """Sends again what the server has refused for not knowing the script, as after a restart."""
         refused = [number for number, each in enumerate(answers) if isinstance(each, exceptions.NoScriptError)]
         if not refused:
             return
         again: list[Any] = []
+        for number in refused:  # the refusal no longer tells what happened to it
+            answers[number] = _SILENCE
         try:
             await self._exchange(connection, [("SCRIPT", "LOAD", _WRITE), *(batch[each] for each in refused)], again)
-        except (OSError, exceptions.RedisError) as error:
-            again += [error] * (1 + len(refused) - len(again))
-        for number, answer in zip(refused, again[1:], strict=True):
-            answers[number] = answer
+        finally:
+            for number, answer in zip(refused, again[1:], strict=False):
+                answers[number] = answer
 
-    def failure(self, error: Exception, *, sent: bool) -> StorageFailed:
+    def _failure(self, error: Exception, command: _Command, *, sent: bool) -> StorageFailed:
         """The `StorageFailed` for `error`. An answer of the server is a refusal; its silence may hide anything."""
         refused = isinstance(error, exceptions.ResponseError | exceptions.BusyLoadingError)
         if isinstance(error, TimeoutError | exceptions.TimeoutError):
             what = f"no answer within {self._storage.config.operation_timeout_s:g} s (storage.operation_timeout_s)"
         else:
             what = f"{type(error).__name__}: {error}"
-        failure = StorageFailed(f"{self._storage!r}: {what}", maybe_executed=sent and not refused)
+        unknown = command.writes and sent and not refused
+        failure = StorageFailed(f"{self._storage!r}: {what}", identity=command.identity, maybe_executed=unknown)
         failure.__cause__ = error
         return failure
 
@@ -290,11 +324,11 @@ class _Link:
 class _ClusterLink(_Link):
     """The lanes of a Redis Cluster: the client finds the node of each key, and follows it when it moves."""
 
-    async def serve(self, batch: Sequence[Command]) -> list[Any]:
+    async def serve(self, batch: Sequence[_Command]) -> list[Any]:
         """As for one server, command by command."""
         return [await self._serve_one(command) for command in batch]
 
-    async def _serve_one(self, command: Command) -> Any:
+    async def _serve_one(self, command: _Command) -> Any:
         cluster: Any = self._pool
         sent = False
         try:
@@ -302,12 +336,12 @@ class _ClusterLink(_Link):
                 await cluster.initialize()
                 sent = True
                 try:
-                    return await cluster.execute_command(*command)
+                    return await cluster.execute_command(*command.words)
                 except exceptions.NoScriptError:
-                    return await cluster.execute_command("EVAL", _WRITE, *command[2:])
-        except (OSError, exceptions.RedisError) as error:
+                    return await cluster.execute_command("EVAL", _WRITE, *command.words[2:])
+        except _ERRORS as error:
             # The client may have sent it to one node and have failed at the next: only a plain refusal is none.
-            return self.failure(error, sent=sent)
+            return self._failure(error, command, sent=sent)
 
     async def disconnect(self) -> None:
         """Ends the connections to all nodes."""

@@ -12,27 +12,32 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from inaho.testing.sim_cluster import Faults, SimCluster, SimEvent
     from inaho.testing.simulation_errors import Deadlock, Livelock, NotConverged, OutOfTime, SimulationFailed
+    from inaho.testing.storage_faults import FaultyStorage, StorageFaults
 
 __all__ = [
     "Deadlock",
     "Faults",
+    "FaultyStorage",
     "Livelock",
     "NotConverged",
     "OutOfTime",
     "SimCluster",
     "SimEvent",
     "SimulationFailed",
+    "StorageFaults",
 ]
 
 _HOMES: Final[dict[str, str]] = {
     "Deadlock": "simulation_errors",
     "Faults": "sim_cluster",
+    "FaultyStorage": "storage_faults",
     "Livelock": "simulation_errors",
     "NotConverged": "simulation_errors",
     "OutOfTime": "simulation_errors",
     "SimCluster": "sim_cluster",
     "SimEvent": "sim_cluster",
     "SimulationFailed": "simulation_errors",
+    "StorageFaults": "storage_faults",
 }
 
 

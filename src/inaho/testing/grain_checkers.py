@@ -49,7 +49,7 @@ __all__ = [
 INFINITE: Final = float("inf")
 
 
-class PromiseBroken(AssertionError):
+class PromiseBroken(AssertionError):  # noqa: N818  what a person says
     """A history that must not be; `promise` is the name of the function that says so."""
 
     def __init__(self, promise: str, reason: str) -> None:

@@ -211,7 +211,5 @@ def activations_of(history: Iterable[Record]) -> list[Activation]:
         elif isinstance(record, Died):
             for node, key, epoch in [each for each in open_ones if each[0] == record.node]:
                 closed.append(Activation(node, key, epoch, open_ones.pop((node, key, epoch)), record.at))
-    closed.extend(
-        Activation(node, key, epoch, since, float("inf")) for (node, key, epoch), since in open_ones.items()
-    )
+    closed.extend(Activation(node, key, epoch, since, float("inf")) for (node, key, epoch), since in open_ones.items())
     return sorted(closed, key=lambda activation: (activation.since, activation.key, activation.node))

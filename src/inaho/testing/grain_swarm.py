@@ -67,7 +67,14 @@ class GrainSwarm:
     """
 
     def __init__(
-        self, seed: int, *, nodes: int = 5, keys: int = 8, callers: int = 3, steps: int = 10, orderly: bool | None = None
+        self,
+        seed: int,
+        *,
+        nodes: int = 5,
+        keys: int = 8,
+        callers: int = 3,
+        steps: int = 10,
+        orderly: bool | None = None,
     ) -> None:
         self.random = random.Random(f"{seed}/swarm")
         chosen = self.random.random() < 0.25
@@ -124,7 +131,7 @@ class GrainSwarm:
             await asyncio.sleep(chance.uniform(0.02, 0.2))
             able = [index for index in range(self.nodes) if index not in self._leaving and self.sim.is_member(index)]
             cluster, key = self.sim.node(chance.choice(able)), chance.choice(self.keys)
-            what = chance.choices(["add", "put", "read"], [5, 2, 3])[0]
+            what = chance.choices(["add", "put", "read", "rest"], [10, 4, 6, 1])[0]
             hold_s = chance.uniform(*HOLD_S) if what == "add" and chance.random() < 0.06 else 0.0
             await caller.call(cluster, self.kind, key, what, hold_s=hold_s, timeout=hold_s + 1.0)
 

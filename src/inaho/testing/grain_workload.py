@@ -37,7 +37,7 @@ class RegisterState(Struct):
         elements: in the order in which they came.
     """
 
-    elements: list[str] = []
+    elements: list[str] = []  # noqa: RUF012  msgspec copies it
 
 
 class Register(Grain[RegisterState]):
@@ -78,6 +78,10 @@ class Register(Grain[RegisterState]):
     async def read(self) -> tuple[str, list[str]]:
         """Who answers, and all elements."""
         return self._node, self.state.elements
+
+    async def rest(self) -> None:
+        """Ends the activation when nothing runs any more, as idleness would."""
+        self.deactivate()
 
     @method(read_only=True)
     async def where(self) -> str:
@@ -155,7 +159,7 @@ class Caller:
     async def call(
         self, cluster: Cluster, kind: type[Register], key: str, what: str, *, hold_s: float = 0.0, **options: Any
     ) -> InahoError | None:
-        """One call of `add`, `put` or `read`; what it failed with, if it did.
+        """One call of `add`, `put`, `read` or `rest`; what it failed with, if it did.
 
         Args:
             cluster: through which it goes.
@@ -165,11 +169,9 @@ class Caller:
             options: of the reference.
         """
         journal, number = self._journal, next(self._numbers)
-        element = "" if what == "read" else f"{self._name}-{number}"
+        element = f"{self._name}-{number}" if what in ("add", "put") else ""
         register = cluster.grain(kind, key, **options)
-        journal.write(
-            Called(at=journal.now(), call=number, key=key, method=what, element=element, again=what != "add")
-        )
+        journal.write(Called(at=journal.now(), call=number, key=key, method=what, element=element, again=what != "add"))
         count, node = 0, ""
         elements: Sequence[str] = ()
         try:
@@ -177,6 +179,8 @@ class Caller:
                 count = await register.add(element, hold_s)
             elif what == "put":
                 count = await register.put(element)
+            elif what == "rest":
+                await register.rest()
             else:
                 node, elements = await register.read()
         except InahoError as error:

@@ -36,6 +36,7 @@ from inaho.testing.simulated_network import Faults, SimulatedNetwork
 from inaho.testing.simulated_node import SimulatedNode
 from inaho.testing.simulated_process import DEAD, PAUSED, RUNNING, SimulatedProcess
 from inaho.testing.simulation_errors import NotConverged, OutOfTime, SimulationFailed
+from inaho.testing.storage_faults import FaultyStorage, StorageFaults
 from inaho.types import MemberStatus
 
 __all__ = ["Faults", "SimCluster", "SimEvent"]
@@ -76,6 +77,7 @@ class SimCluster(LinkFaults):
         config: settings of every node; authority and seeds are the simulation's.
         faults: of the network, see `Faults`. May be replaced later through the attribute.
         storage: durable state that all nodes share and that no crash touches; in memory unless given.
+        storage_faults: of the way to that storage, drawn from the seed; `sim.storage` is a `FaultyStorage` then.
         within_s: virtual seconds after which `run` gives up, unless told otherwise.
         real_limit_s: seconds of the wall clock after which a run gives up; None never.
 
@@ -94,6 +96,7 @@ class SimCluster(LinkFaults):
         faults: Faults | None = None,
         *,
         storage: Storage | None = None,
+        storage_faults: StorageFaults | None = None,
         within_s: float = 600.0,
         real_limit_s: float | None = None,
     ) -> None:
@@ -111,7 +114,11 @@ class SimCluster(LinkFaults):
             trace=self._trace,
             dial_timeout_s=self._config.transport.dial_timeout_s,
         )
-        self.storage = MemoryStorage(self._config.storage) if storage is None else storage
+        self.storage: Storage = MemoryStorage(self._config.storage) if storage is None else storage
+        if storage_faults is not None:
+            self.storage = FaultyStorage(
+                self.storage, storage_faults, seed, observe=lambda fault, name: self._note("storage", fault, name)
+            )
         self._first_nodes = nodes
         self._nodes: list[SimulatedNode] = []
         self._clients: list[SimulatedNode] = []

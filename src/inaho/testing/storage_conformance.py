@@ -8,8 +8,8 @@ Subclass it in a test module, say how a storage is made, and pytest runs all of 
             return lambda: MyStorage(tmp_path / "state")
 
 Each test keeps to identities of its own kind, so a back end that is slow to set up may hand out one database for
-all. The last test compares the storage with a model over random histories (Hypothesis); the model is written from
-the words of the contract, and not from the code that the storages share.
+all. The last tests compare the storage with a model over random histories (Hypothesis), without faults and with them;
+the model is written from the words of the contract, and not from the code that the storages share.
 
 Needs pytest, pytest-asyncio and hypothesis: the extra `testing`.
 """
@@ -24,10 +24,11 @@ from typing import Any, ClassVar
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from inaho.errors import InvalidArguments, StateConflict, StateTooLarge, StorageFailed
 from inaho.storage import Storage, StoredState
+from inaho.testing.storage_fault_model import FaultyComparison
 from inaho.testing.storage_model import StorageComparison
 from inaho.types import ClusterIdentity
 
@@ -59,11 +60,13 @@ class StorageConformance:
 
     Attributes:
         histories: random histories that are compared with the model.
+        faulty_histories: the same behind a `FaultyStorage`, which loses requests and answers, repeats and delays.
         steps: operations in each.
     """
 
     pytestmark = pytest.mark.asyncio
     histories: ClassVar[int] = 30
+    faulty_histories: ClassVar[int] = 20
     steps: ClassVar[int] = 20
 
     @pytest.fixture
@@ -348,12 +351,19 @@ class StorageConformance:
             def __init__(self) -> None:
                 super().__init__(make_storage)
 
+        await self._run_histories(Comparison, self.histories)
+
+    async def test_agrees_with_the_model_through_faults(self, make_storage: Callable[[], Storage]) -> None:
+        class Comparison(FaultyComparison):
+            def __init__(self) -> None:
+                super().__init__(make_storage)
+
+        await self._run_histories(Comparison, self.faulty_histories)
+
+    async def _run_histories(self, machine: type[RuleBasedStateMachine], count: int) -> None:
         slow_is_fine = [HealthCheck.too_slow, HealthCheck.data_too_large]
         options = settings(
-            max_examples=self.histories,
-            stateful_step_count=self.steps,
-            deadline=None,
-            suppress_health_check=slow_is_fine,
+            max_examples=count, stateful_step_count=self.steps, deadline=None, suppress_health_check=slow_is_fine
         )
         # The machine is synchronous and runs an event loop of its own, which needs a thread of its own.
-        await asyncio.to_thread(run_state_machine_as_test, Comparison, settings=options)
+        await asyncio.to_thread(run_state_machine_as_test, machine, settings=options)

@@ -34,12 +34,16 @@ def row(instrument: Instrument) -> str:
 def figures(reader: InMemoryMetricReader) -> dict[str, dict[str, float]]:
     """Name of the metric -> node -> value."""
     data = reader.get_metrics_data()
-    return {} if data is None else {
-        metric.name: {str((point.attributes or {})["inaho.node"]): point.value for point in metric.data.data_points}  # type: ignore[union-attr]
-        for resource in data.resource_metrics
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
-    }
+    return (
+        {}
+        if data is None
+        else {
+            metric.name: {str((point.attributes or {})["inaho.node"]): point.value for point in metric.data.data_points}  # type: ignore[union-attr]
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+    )
 
 
 def test_names_units_and_labels_follow_the_rules():

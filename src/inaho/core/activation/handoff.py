@@ -11,7 +11,7 @@ a caller waits here only for the one that it calls (DESIGN section 3, "Hand-off 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -29,12 +29,12 @@ class HandOff:
     """Partitions of this node that another node may not have let go of yet.
 
     Args:
-        partitions: `activation.partitions`; bounds the table per kind.
+        partitions: `activation.partitions`; bounds the table per kind. Each has at most the living members as owners.
     """
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
-        self._awaited: dict[str, dict[int, LastOwner]] = {}
+        self._awaited: dict[str, dict[int, tuple[tuple[LastOwner, int], ...]]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._awaited)
@@ -42,50 +42,67 @@ class HandOff:
     def __len__(self) -> int:
         return sum(map(len, self._awaited.values()))
 
-    def gained(self, kind: str, partition: int, last: LastOwner) -> None:
-        """A topology gave the partition to this node. An owner from before that we still wait for stays the one to ask.
+    def gained(self, kind: str, partition: int, last: LastOwner, version: int = 0) -> None:
+        """The topology of that version gave the partition to this node.
 
-        The one to ask stays the earliest: whoever had it in between has got nothing from it without asking in turn.
+        Where it comes back before an owner of an earlier time has let go, both are asked: each may have identities of
+        it, since the later one asked the earlier one only for those that it activated.
         """
         if not 0 <= partition < self._partitions:
             raise ValueError(f"partition {partition} is not below {self._partitions}")
-        self._awaited.setdefault(kind, {}).setdefault(partition, last)
-
-    def lost(self, kind: str, partition: int) -> None:
-        """A topology gave the partition to another node, which asks us, and whom we point to whom we waited for."""
-        self._forget(kind, partition)
+        awaited = self._awaited.setdefault(kind, {})
+        before = awaited.get(partition, ())
+        others = tuple(each for each in before if each[0].node_id != last.node_id)
+        awaited[partition] = (*others, (last, version))
 
     def last_owner(self, kind: str, partition: int) -> LastOwner | None:
-        """Whom to ask before an identity of the partition is activated; None when nobody need be asked."""
+        """Whom to ask first before an identity of the partition is activated; None when nobody need be asked."""
         awaited = self._awaited.get(kind)
-        return None if awaited is None else awaited.get(partition)
+        owners = () if awaited is None else awaited.get(partition, ())
+        return owners[0][0] if owners else None
 
-    def drained(self, kind: str, partitions: Iterable[int], node_id: str) -> int:
-        """The node runs nothing of these partitions any more; returns how many we waited for."""
+    def last_owners(self, kind: str, partition: int) -> tuple[LastOwner, ...]:
+        """All who must be asked before an identity of the partition is activated, earliest first."""
+        awaited = self._awaited.get(kind)
+        return () if awaited is None else tuple(last for last, _ in awaited.get(partition, ()))
+
+    def drained(self, kind: str, partitions: Iterable[int], node_id: str, version: int) -> int:
+        """The node runs nothing of these partitions any more; returns in how many we waited for it.
+
+        Args:
+            kind, partitions: which.
+            node_id: of the last owner.
+            version: of its topology when it said so. What it lost by a later one, it may have had again in between.
+        """
         count = 0
         for partition in partitions:
-            last = self.last_owner(kind, partition)
-            if last is not None and last.node_id == node_id:
-                self._forget(kind, partition)
-                count += 1
+            waited = len(self.last_owners(kind, partition))
+            if waited:
+                self._keep(kind, partition, lambda last, since: last.node_id != node_id or since > version)
+                count += waited - len(self.last_owners(kind, partition))
         return count
 
     def retain(self, alive: Iterable[str]) -> int:
-        """Forgets partitions of nodes that are not in `alive` (node ids): nobody is left to ask. Returns how many."""
+        """Forgets nodes that are not in `alive` (node ids): nobody is left to ask. Returns in how many partitions."""
         known = dict.fromkeys(alive)
-        gone = [
+        touched = [
             (kind, partition)
             for kind, awaited in self._awaited.items()
-            for partition, last in awaited.items()
-            if last.node_id not in known
+            for partition, owners in awaited.items()
+            if any(last.node_id not in known for last, _ in owners)
         ]
-        for kind, partition in gone:
-            self._forget(kind, partition)
-        return len(gone)
+        for kind, partition in touched:
+            self._keep(kind, partition, lambda last, _: last.node_id in known)
+        return len(touched)
 
-    def _forget(self, kind: str, partition: int) -> None:
-        awaited = self._awaited.get(kind)
-        if awaited is not None and awaited.pop(partition, None) is not None and not awaited:
+    def _keep(self, kind: str, partition: int, wanted: Callable[[LastOwner, int], bool]) -> None:
+        awaited = self._awaited[kind]
+        left = tuple(each for each in awaited[partition] if wanted(*each))
+        if left:
+            awaited[partition] = left
+            return
+        del awaited[partition]
+        if not awaited:
             del self._awaited[kind]
 
     def check(self) -> None:
@@ -93,4 +110,7 @@ class HandOff:
         for kind, awaited in self._awaited.items():
             assert awaited, f"{kind} waits for nothing"
             assert len(awaited) <= self._partitions
-            assert all(0 <= partition < self._partitions for partition in awaited)
+            for partition, owners in awaited.items():
+                assert 0 <= partition < self._partitions
+                assert owners, f"{kind} waits for nobody in {partition}"
+                assert len({last.node_id for last, _ in owners}) == len(owners)

@@ -38,6 +38,7 @@ class ActivationLedger:
         self._pending_s = pending_s
         self._kinds: dict[str, dict[str, Lease]] = {}
         self._changing: dict[tuple[str, str], Lease] = {}
+        self._held_by: dict[str, int] = {}
         self._count = 0
         self._epochs = 0
         self._topology_version = 0
@@ -83,6 +84,7 @@ class ActivationLedger:
             raise Overloaded(f"{self._count} leases are held (activation.activations_max)", identity=f"{kind}/{key}")
         lease = keys[key] = Lease(kind, key, holder, self.next_epoch(), now)
         self._changing[kind, key] = lease
+        self._held_by[holder] = self._held_by.get(holder, 0) + 1
         self._count += 1
         self.granted += 1
         return lease
@@ -143,6 +145,8 @@ class ActivationLedger:
 
         The caller then clears the PidCache, and then publishes the event, in this order.
         """
+        if holder not in self._held_by:
+            return []
         lost = [lease for keys in self._kinds.values() for lease in keys.values() if lease.holder == holder]
         for lease in lost:
             lease.move(LeaseState.REVOKED, now)
@@ -154,10 +158,16 @@ class ActivationLedger:
         del self._kinds[lease.kind][lease.key]
         self._changing.pop((lease.kind, lease.key), None)
         self._count -= 1
+        left = self._held_by[lease.holder] - 1
+        if left:
+            self._held_by[lease.holder] = left
+        else:
+            del self._held_by[lease.holder]
 
     def check(self) -> None:
         """Asserts the invariants: bounded, every lease holds, what is changing is in the ledger."""
         assert self._count == sum(map(len, self._kinds.values())) <= self._leases_max
+        assert self._count == sum(self._held_by.values())
         for kind, keys in self._kinds.items():
             for key, lease in keys.items():
                 assert (lease.kind, lease.key) == (kind, key)

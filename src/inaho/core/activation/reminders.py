@@ -314,10 +314,7 @@ class ReminderSchedule:
         record = entry.record
         pending = 1 + (floor((now - record.due) / record.period_s) if record.period_s else 0)
         pending = max(pending, 1)
-        if record.catch_up == "all":
-            missed = max(0, pending - self._catch_up_max)
-        else:
-            missed = pending - 1
+        missed = max(0, pending - self._catch_up_max) if record.catch_up == "all" else pending - 1
         due = record.due + missed * record.period_s
         if record.catch_up == "skip" and now - due > self._late_s:
             return None, pending

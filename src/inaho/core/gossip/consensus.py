@@ -1,6 +1,6 @@
 """Settling what gossip alone cannot (SPEC CL-7.3, CL-7.4).
 
-Two checks. *Conflicting views*: two nodes have removed each other, so neither may merge the other's table; the view
+Two checks, and nobody loses its place by one voice where two could speak. *Conflicting views*: two nodes have removed each other, so neither may merge the other's table; the view
 that holds is the one with the first seed, then the one with more members, then the one an operator names. Both sides
 compute the same answer from the same two lists. *Self unreachable*: a node that reads its own name as unreachable asks
 the seeds and the others whether they hear it; one seed or a majority of the others is enough to refute.
@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["OURS", "THEIRS", "UNDECIDED", "SelfBallot", "Settlement", "View", "settle"]
+__all__ = ["OURS", "THEIRS", "UNDECIDED", "SelfBallot", "Settlement", "Verdicts", "View", "settle"]
 
 OURS: Final = "ours"
 THEIRS: Final = "theirs"
@@ -55,6 +55,46 @@ def _common_seeds(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, 
         return ours
     known = frozenset(theirs)
     return tuple(sorted(seed for seed in dict.fromkeys(ours) if seed in known))
+
+
+class Verdicts:
+    """Who has told this node that it has no place.
+
+    Args:
+        keep_s: how long each word counts.
+        size_max: bound; beyond it the oldest is forgotten.
+    """
+
+    def __init__(self, keep_s: float, size_max: int) -> None:
+        self._keep_s = keep_s
+        self._size_max = size_max
+        # When each speaker last said so, and whether an operator stood behind it.
+        self._spoken: dict[str, tuple[float, bool]] = {}
+
+    def hear(self, now: float, speaker: str, by_operator: bool) -> None:
+        """That node says so."""
+        before = self._spoken.pop(speaker, None)
+        if len(self._spoken) >= self._size_max:
+            del self._spoken[next(iter(self._spoken))]
+        self._spoken[speaker] = (now, by_operator or (before is not None and before[1]))
+
+    def speakers(self, now: float) -> tuple[str, ...]:
+        """Node ids of those whose word counts, the latest last."""
+        self._spoken = {who: said for who, said in self._spoken.items() if now < said[0] + self._keep_s}
+        return tuple(self._spoken)
+
+    @property
+    def by_operator(self) -> bool:
+        """Whether an operator stood behind one of them."""
+        return any(operator for _, operator in self._spoken.values())
+
+    def clear(self) -> None:
+        """Forgets all: this node has begun anew."""
+        self._spoken.clear()
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        assert len(self._spoken) <= self._size_max
 
 
 class SelfBallot:

@@ -147,7 +147,9 @@ class GossipEngine:
         """That peer is to be reconciled with now: a stranger, or one that answered a digest with more to come."""
         if len(self._differing) < self._config.reconcile_peers_max or authority in self._differing:
             known = self._differing.setdefault(authority, Difference(now))
-            known.due = min(known.due, now)
+            if known.rounds:
+                # What it answers may differ as well, and be held back: a round per interval, not one per answer.
+                known.due = min(known.due, now + self._config.interval_s)
             self.clock.start(now)
             if self.phase is CONFIRMED:
                 self._transit("difference")

@@ -146,6 +146,12 @@ class PidCache:
         self.invalidations += 1
         return (_event(kind, key, entry.pid.authority, reason, 1),)
 
+    def invalidate_at(self, kind: str, key: str, node_id: str, reason: str) -> tuple[PidInvalidated, ...]:
+        """As `invalidate`, if the identity was last reached on that very node: its activation there has ended."""
+        keys = self._kinds.get(kind)
+        entry = None if keys is None else keys.get(key)
+        return self.invalidate(kind, key, reason) if entry is not None and entry.pid.node_id == node_id else _NONE
+
     def invalidate_authority(self, authority: str, reason: str) -> tuple[PidInvalidated, ...]:
         """Drops everything on a node: it departed, was blocked or quarantined (SPEC VA-3.5, VA-1.4).
 

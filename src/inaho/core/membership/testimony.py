@@ -73,8 +73,8 @@ class Testimony:
         self._keep_s = keep_s
         self._claims: dict[str, dict[str, Claim]] = {}
 
-    def hear(self, now: float, teller: str, member: Member) -> None:
-        """That member tells us this record."""
+    def hear(self, now: float, teller: str, member: Member) -> bool:
+        """That member tells us this record; True when it tells more than it did before."""
         claims = self._claims.get(member.authority)
         if claims is None:
             if len(self._claims) >= self._size_max:
@@ -83,10 +83,14 @@ class Testimony:
         claim = claims.get(teller)
         if claim is not None:
             claim.told_at = now
-            if stronger(member, claim.member):
-                claim.member = member
-        elif len(claims) < VOICES_MAX:
-            claims[teller] = Claim(member, now, now)
+            if not stronger(member, claim.member):
+                return False
+            claim.member = member
+            return True
+        if len(claims) >= VOICES_MAX:
+            return False
+        claims[teller] = Claim(member, now, now)
+        return True
 
     def tellers(self, member: Member) -> tuple[str, ...]:
         """Node ids of those who have told this record or one that outdoes it, in the order in which they did."""

@@ -7,7 +7,9 @@ is not merged but told so, together with our view: it knows best whether it has 
 
 from __future__ import annotations
 
-from inaho.core.gossip.consensus import OURS, UNDECIDED, View, settle
+from typing import Final
+
+from inaho.core.gossip.consensus import OURS, THEIRS, UNDECIDED, Settlement, Verdicts, View, settle
 from inaho.core.gossip.digest import answer_digest, answer_wants
 from inaho.core.inputs import Received
 from inaho.core.membership.incarnation import generation_of
@@ -32,6 +34,10 @@ from inaho.types import Member, MemberStatus
 
 __all__ = ["Conversation", "Marked"]
 
+VOICES: Final = 2
+VERDICT_ROUNDS: Final = 3
+"""For so many rounds of anti-entropy a verdict counts: the second one may come in another round."""
+
 Marked = Probe | ProbeAck | ProbeRequest | Gossip | GossipAck | Digest | FullTable
 
 
@@ -46,6 +52,8 @@ class Conversation:
     def __init__(self, view: ClusterView, seeds: tuple[str, ...]) -> None:
         self._view = view
         self.seeds = seeds
+        config = view.config
+        self.verdicts = Verdicts(VERDICT_ROUNDS * config.gossip.anti_entropy_s, config.membership.members_max)
         # When each authority was last told that it is removed, to say it once per round and not per message.
         self._told_at: dict[str, float] = {}
 
@@ -163,11 +171,20 @@ class Conversation:
         aimed = verdict.member.node_id == me.node_id and verdict.member.authority == me.authority
         if not aimed or generation_of(verdict.member.incarnation) < generation_of(me.incarnation):
             return False
-        speaker = view.table.get(received.authority)
-        trusted = is_live(speaker) and speaker is not None and speaker.node_id == received.node_id
-        if verdict.rule or (trusted and speaker is not None and speaker.status < MemberStatus.UNREACHABLE):
-            return True
+        self.verdicts.hear(now, received.node_id, bool(verdict.rule))
+        speakers = self.verdicts.speakers(now)
+        if view.witness.counts(received.node_id):
+            # A fellow member; where two could say so, it takes two.
+            fellows = sum(1 for speaker in speakers if view.witness.counts(speaker))
+            able = sum(1 for member in view.others() if self._could_speak(member))
+            return fellows >= max(1, min(VOICES, able))
         settlement = settle(self.our_view(), View(verdict.members, verdict.seeds))
+        # Of a view that claims to be shared by others we hear one of them before we believe it.
+        alone = len(speakers) < min(VOICES, sum(1 for authority in verdict.members if authority != me.authority))
+        if settlement.holds == UNDECIDED and self.verdicts.by_operator and not alone:
+            settlement = Settlement(THEIRS, "operator")
+        if settlement.holds == THEIRS and alone:
+            return False
         if settlement.holds == UNDECIDED:
             reason = "neither seeds nor numbers tell which view holds"
             view.outbox.publish(ViewConflict(authority=received.authority, reason=reason))
@@ -178,6 +195,10 @@ class Conversation:
             self.tell_verdict(now, self._gone(received, verdict.mark))
             return False
         return True
+
+    def _could_speak(self, member: Member) -> bool:
+        """Whether that member could be a voice: we hear it, or have no reason to think that we do not."""
+        return member.status < MemberStatus.UNREACHABLE and not self._view.detector.accuses(member)
 
     def _supply(
         self,

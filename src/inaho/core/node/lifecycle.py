@@ -143,9 +143,14 @@ class Lifecycle:
                 view.me = after
             elif after.status is MemberStatus.UNREACHABLE:
                 self.ballot.start(now)
-            elif after.incarnation > view.me.incarnation:
-                # A refutation that was not ours: only the next one is.
+            elif after.incarnation > view.me.incarnation or after.status is MemberStatus.UP:
+                # A refutation or a description that was not ours: only the next one is.
                 self._refute(now, "refuted")
+        if view.contested:
+            # One says that we have no place. We ask the others, and answer when we know that they hear us.
+            view.contested = False
+            self.ballot.start(now)
+            self._contested = True
         if view.accused:
             view.accused = False
             if self.ballot.open:
@@ -208,6 +213,7 @@ class Lifecycle:
         least = next_generation(max(self._view.me.incarnation, record.incarnation))
         view.me = with_status(self._view.me, MemberStatus.JOINING, least)
         view.reset(now)
+        self._talk.verdicts.clear()
         self.ballot.stop()
         self._anti_entropy.stop()
         self._become(SEEKING)

@@ -133,7 +133,8 @@ class Rounds:
                 view.removal.put_off(now, authority)
                 return
             removed = with_status(entry.member, MemberStatus.REMOVED)
-            view.say(now, removed, entry.reason, entry.voices if entry.origin == view.me.node_id else (view.me.node_id,))
+            voices = entry.voices if entry.origin == view.me.node_id else view.witness.voices(authority)
+            view.say(now, removed, entry.reason, voices or (view.me.node_id,))
 
     def _lost_authorities(self, now: float) -> tuple[str, ...]:
         view = self._view

@@ -21,6 +21,7 @@ from inaho.core.membership.incarnation import generation_of
 from inaho.core.membership.member import is_live, with_status
 from inaho.core.membership.removal import RemovalClock
 from inaho.core.membership.table import MembershipTable
+from inaho.core.membership.testimony import new_life
 from inaho.core.membership.topology import TopologyPublisher
 from inaho.core.messages import Mark, MembershipDelta, News, OriginVersion, TableSnapshot
 from inaho.core.node.witness import Witness
@@ -206,6 +207,8 @@ class ClusterView:
             self.engine.news_of(now, origin, from_version)
         for change in applied.changes:
             self._consider(now, change)
+            if teller and self._joined(change):
+                self.witness.met(now, change.after)
         for refusal in applied.refused[:REFUSALS_TOLD_MAX]:
             entry = refusal.entry
             self.outbox.publish(
@@ -216,9 +219,16 @@ class ClusterView:
         if applied.advanced or applied.changes:
             self.topology.changed(now)
 
+    def _joined(self, change: Change) -> bool:
+        """Whether a node is there that was not, or is there anew."""
+        before, after = change.before, change.after
+        if not is_live(after) or after.node_id == self.me.node_id:
+            return False
+        return before is None or not is_live(before) or new_life(before, after)
+
     def _consider(self, now: float, change: Change) -> None:
         before, after = change.before, change.after
-        self.witness.settled(after)
+        self.witness.settled(before, after)
         self._announce(now, change)
         if after.authority == self.me.authority:
             self.own_changes.append(change)

@@ -13,7 +13,7 @@ from inaho.config import ClusterConfig
 from inaho.core.membership.member import is_live
 from inaho.core.membership.table import Credible
 from inaho.core.membership.testimony import Claim, Testimony, ends_life, new_life
-from inaho.core.messages import Accusation, Entry
+from inaho.core.messages import VOICES_MAX, Accusation, Entry
 from inaho.events import StatementRefused
 from inaho.types import Member, MemberStatus
 
@@ -41,6 +41,12 @@ class Witness:
         self._view = view
         self._concurs_after_s = max(0.0, membership.remove_unreachable_after_s - config.gossip.convergence_s)
         self._testimony = Testimony(membership.members_max, membership.remove_unreachable_after_s)
+        self._young_s = 2 * membership.remove_unreachable_after_s
+        # When each node that joined since was first seen, and on whose word each unreachable member is so.
+        self._met: dict[str, float] = {}
+        self._voices: dict[str, tuple[str, ...]] = {}
+        # Authorities of which the last message told something new that is to be looked into.
+        self._fresh: dict[str, None] = {}
 
     def counts(self, teller: str) -> bool:
         """Whether that node's word has weight here: a member that we have not found unreachable."""
@@ -63,11 +69,31 @@ class Witness:
         if teller == before.node_id == after.node_id and (entry.origin == teller or after.status <= MemberStatus.UP):
             return True  # it says so itself
         if teller != before.node_id and self.counts(teller):
-            self._testimony.hear(now, teller, after)
-        voices = [voice for voice in self._testimony.tellers(after) if self.counts(voice)]
-        if voices and new_life(before, after) and before.status is MemberStatus.UNREACHABLE:
-            return True
-        return len(voices) + self._seen(now, before, after) >= VOICES
+            if self._testimony.hear(now, teller, after):
+                self._fresh[after.authority] = None
+        if new_life(before, after) and before.status is MemberStatus.UNREACHABLE:
+            return True  # two have not reached the former one
+        voices = self._heard(now, before, after)
+        if len(voices) < VOICES:
+            return False
+        if after.status is MemberStatus.UNREACHABLE:
+            self._voices[after.authority] = voices[:VOICES_MAX]
+        return True
+
+    def _heard(self, now: float, before: Member, after: Member) -> tuple[str, ...]:
+        """Who has said so to us: members, accusers, and this node where it has seen the same."""
+        voices = dict.fromkeys(
+            voice
+            for voice in self._testimony.tellers(after)
+            if self.counts(voice) and now >= self._met.get(voice, now - self._young_s) + self._young_s
+        )
+        suspicion = self._view.detector.suspicions.get(before.authority)
+        if after.status is MemberStatus.UNREACHABLE and suspicion is not None:
+            if suspicion.node_id == after.node_id and suspicion.incarnation >= before.incarnation:
+                voices.update(dict.fromkeys(suspicion.voices))
+        if self._seen(now, before, after):
+            voices[self._node_id] = None
+        return tuple(voices)
 
     def _seen(self, now: float, before: Member, after: Member) -> bool:
         """Whether this node has seen for itself what others tell."""
@@ -77,7 +103,7 @@ class Witness:
         if view.detector.evidence.proves_death(before.authority, before.node_id):
             return True
         if after.status is MemberStatus.UNREACHABLE:
-            return view.detector.accuses(before)
+            return False  # its own accusation is among the voices of the suspicion
         since = view.removal.since(before.authority)
         return since is not None and now >= since + self._concurs_after_s
 
@@ -85,24 +111,40 @@ class Witness:
         """A statement was held back: has the subject look after itself, and sees for itself."""
         view, after = self._view, entry.member
         before = view.table.get(after.authority)
-        if before is None or not is_live(before):
+        if self._fresh.pop(after.authority, self) is self or before is None or not is_live(before):
             return
+        if entry.origin == after.node_id == before.node_id and before.node_id != self._node_id:
+            return  # it is said to leave, which a probe does not tell; it says so itself, or a second one does
         if before.node_id == self._node_id:
-            view.contested = view.contested or self.counts(teller)
-        elif before.node_id == after.node_id and after.status >= MemberStatus.UNREACHABLE and self.counts(teller):
+            view.contested = True
+        elif before.node_id == after.node_id and after.status >= MemberStatus.UNREACHABLE:
             reason = entry.reason if entry.reason in ACCUSING else "silent"
             accusation = Accusation(after.authority, after.node_id, after.incarnation, teller, reason)
             view.detector.on_accusation(now, accusation, heard=True)
         elif not view.detector.prober.probing(after.authority):
             view.detector.prober.urge(after.authority)
 
-    def settled(self, member: Member) -> None:
+    def voices(self, authority: str) -> tuple[str, ...]:
+        """On whose word that member is unreachable here, this node's included; empty where it was adopted."""
+        return self._voices.get(authority, ())
+
+    def settled(self, before: Member | None, after: Member) -> None:
         """Another record holds of that authority now."""
-        self._testimony.settled(member)
+        self._testimony.settled(after)
+        if after.status is not MemberStatus.UNREACHABLE:
+            self._voices.pop(after.authority, None)
+        if before is not None and (before.node_id != after.node_id or not is_live(after)):
+            self._met.pop(before.node_id, None)
+
+    def met(self, now: float, member: Member) -> None:
+        """That node joined just now: what it tells of others it has on the word of one, who admitted it."""
+        self._met[member.node_id] = now
 
     def clear(self) -> None:
         """Forgets all."""
         self._testimony.clear()
+        self._met.clear()
+        self._voices.clear()
 
     def refuse(self, now: float) -> list[str]:
         """Refuses what found no second voice in time; returns authorities of members that hold on to such a view."""
@@ -126,3 +168,9 @@ class Witness:
     def check(self) -> None:
         """Asserts the invariants."""
         self._testimony.check()
+        table = self._view.table
+        assert all(table.find(node_id) is not None for node_id in self._met)
+        assert all(
+            (member := table.get(authority)) is not None and member.status is MemberStatus.UNREACHABLE
+            for authority in self._voices
+        )

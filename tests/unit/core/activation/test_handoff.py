@@ -21,7 +21,7 @@ def test_the_last_owner_is_asked_until_it_says_that_it_has_drained():
     handoff.gained("Cart", 4, A)
     handoff.gained("Order", 3, B)
     assert handoff.last_owner("Cart", 3) == A
-    assert handoff.drained("Cart", [3, 5], "aa") == 1
+    assert handoff.drained("Cart", [3, 5], "aa", 1) == 1
     assert handoff.last_owner("Cart", 3) is None
     assert (handoff.last_owner("Cart", 4), handoff.last_owner("Order", 3)) == (A, B)
     handoff.check()
@@ -30,15 +30,30 @@ def test_the_last_owner_is_asked_until_it_says_that_it_has_drained():
 def test_a_node_drains_only_for_itself():
     handoff = HandOff(8)
     handoff.gained("Cart", 3, A)
-    assert handoff.drained("Cart", [3], "bb") == 0
+    assert handoff.drained("Cart", [3], "bb", 1) == 0
     assert handoff.last_owner("Cart", 3) == A
 
 
-def test_a_partition_that_moves_twice_is_asked_for_at_the_first():
+def test_a_partition_that_comes_back_is_asked_for_at_all_who_had_it():
     handoff = HandOff(8)
-    handoff.gained("Cart", 3, A)
-    handoff.gained("Cart", 3, B)
+    handoff.gained("Cart", 3, A, 1)
+    handoff.gained("Cart", 3, B, 3)
+    assert handoff.last_owners("Cart", 3) == (A, B)
     assert handoff.last_owner("Cart", 3) == A
+    assert handoff.drained("Cart", [3], "aa", 3) == 1
+    assert handoff.last_owners("Cart", 3) == (B,)
+    handoff.check()
+
+
+def test_a_word_from_before_a_partition_was_lost_again_does_not_count():
+    handoff = HandOff(8)
+    handoff.gained("Cart", 3, A, 7)
+    assert handoff.drained("Cart", [3], "aa", 5) == 0
+    handoff.gained("Cart", 3, A, 9)
+    assert handoff.last_owners("Cart", 3) == (A,)
+    assert handoff.drained("Cart", [3], "aa", 8) == 0
+    assert handoff.drained("Cart", [3], "aa", 9) == 1
+    assert not handoff
 
 
 def test_what_a_departed_node_had_is_free():
@@ -48,7 +63,7 @@ def test_what_a_departed_node_had_is_free():
     assert handoff.retain(["bb"]) == 1
     assert handoff.last_owner("Cart", 3) is None
     assert handoff.last_owner("Cart", 4) == B
-    handoff.lost("Cart", 4)
+    assert handoff.drained("Cart", [4], "bb", 0) == 1
     assert not handoff
     handoff.check()
 

@@ -1,0 +1,173 @@
+"""A storage that fails as storages on a network do: the faults are drawn from a seed, the data is another storage's.
+
+    storage = FaultyStorage(MemoryStorage(), StorageFaults(lose_answer=0.05, repeat=0.05), seed=7)
+
+What can happen to a request on its way is little: it is refused, it is lost, its answer is lost, it arrives twice, it
+is late. None of it may cost an acknowledged save, and a grain that asks `maybe_executed` can tell what to do. The one
+that is forgotten most often is the lost answer: the save is there, and its caller has an error.
+
+Why around a storage and not inside of each: the faults are those of the way, so that every back end is put through the
+same ones, yours included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from inaho.errors import InvalidConfig, StateConflict, StorageFailed
+from inaho.storage import Storage, StoredState
+from inaho.types import ClusterIdentity
+
+__all__ = ["FaultyStorage", "StorageFaults"]
+
+
+class StorageFaults(msgspec.Struct, frozen=True, kw_only=True):
+    """Probabilities, 0 to 1, of what happens to an operation. An operation has at most one of the first four.
+
+    Attributes:
+        refuse: it fails before it is applied, and says so (`maybe_executed` is false).
+        lose_request: it is not applied; its caller cannot know.
+        lose_answer: it is applied; its caller cannot know. Of a load it is the same as `lose_request`.
+        repeat: a write is delivered a second time after it has been applied; the answer is that to the first.
+        slow: it takes up to `slow_s` longer, before or after it is applied.
+        slow_s: seconds.
+    """
+
+    refuse: float = 0.0
+    lose_request: float = 0.0
+    lose_answer: float = 0.0
+    repeat: float = 0.0
+    slow: float = 0.0
+    slow_s: float = 0.1
+
+    def __post_init__(self) -> None:
+        chances = (self.refuse, self.lose_request, self.lose_answer, self.repeat, self.slow)
+        if not all(0.0 <= chance <= 1.0 for chance in chances) or sum(chances[:4]) > 1.0:
+            raise InvalidConfig(f"{self!r}: each is a probability, and the first four together are at most 1")
+        if self.slow_s < 0.0:
+            raise InvalidConfig(f"slow_s must not be below 0, but is {self.slow_s}")
+
+
+class FaultyStorage(Storage):
+    """`inner` behind a way on which things happen.
+
+    Args:
+        inner: holds the data.
+        faults: what happens, and how often.
+        seed: of what happens: the same operations in the same order have the same faults.
+        sleep: waits for slow operations; on a virtual loop `asyncio.sleep` takes no real time.
+        observe: told of each fault, by its name in `StorageFaults`, and of the identity.
+
+    Attributes:
+        inner: as given.
+        faults: may be replaced at any time.
+        injected: how often each fault happened.
+    """
+
+    def __init__(
+        self,
+        inner: Storage,
+        faults: StorageFaults,
+        seed: int = 0,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        observe: Callable[[str, ClusterIdentity], None] | None = None,
+    ) -> None:
+        super().__init__(inner.config)
+        self.inner = inner
+        self.faults = faults
+        self.injected: Counter[str] = Counter()
+        self._random = random.Random(f"{seed}/storage")
+        self._sleep = sleep
+        self._observe = observe
+
+    def __repr__(self) -> str:
+        return f"FaultyStorage({self.inner!r}, {self.faults!r})"
+
+    async def _open(self) -> None:
+        await self.inner.open()
+
+    async def _close(self) -> None:
+        await self.inner.close()
+
+    async def _load(self, identity: ClusterIdentity) -> StoredState | None:
+        fault, before_s, after_s = self._draw(identity, writes=False)
+        await self._delay(before_s)
+        self._fail_before(fault, identity)
+        stored = await self.inner.load(identity)
+        await self._delay(after_s)
+        if fault == "lose_answer":
+            raise _lost(identity)
+        return stored
+
+    async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
+        async def deliver() -> None:
+            if data is None:
+                await self.inner.delete(identity, expected_version=expected_version, epoch=epoch)
+            else:
+                await self.inner.save(identity, data, expected_version=expected_version, epoch=epoch)
+
+        fault, before_s, after_s = self._draw(identity, writes=True)
+        await self._delay(before_s)
+        self._fail_before(fault, identity)
+        try:
+            await deliver()
+        except StateConflict:
+            if fault == "lose_answer":
+                raise _lost(identity) from None
+            raise
+        if fault == "repeat":
+            try:
+                await deliver()
+            except StateConflict:
+                pass  # as it must be: the first one has changed the version
+            else:
+                raise AssertionError(f"{self.inner!r} applied one save of {identity} twice")
+        await self._delay(after_s)
+        if fault == "lose_answer":
+            raise _lost(identity)
+        return expected_version + 1
+
+    def _draw(self, identity: ClusterIdentity, *, writes: bool) -> tuple[str, float, float]:
+        """What happens to the next operation: a fault or "", and the delays before and after it is applied.
+
+        Always the same number of draws, so that one probability does not shift the history of the others.
+        """
+        faults = self.faults
+        chance, slow, share, place = (self._random.random() for _ in range(4))
+        fault = ""
+        for name in ("refuse", "lose_request", "lose_answer", "repeat"):
+            probability: float = getattr(faults, name)
+            if chance < probability:
+                fault = name
+                break
+            chance -= probability
+        if fault == "repeat" and not writes:
+            fault = ""
+        delay_s = faults.slow_s * share if slow < faults.slow else 0.0
+        for name in (fault, "slow" if delay_s else ""):
+            if name:
+                self.injected[name] += 1
+                if self._observe is not None:
+                    self._observe(name, identity)
+        return (fault, delay_s, 0.0) if place < 0.5 else (fault, 0.0, delay_s)
+
+    async def _delay(self, seconds: float) -> None:
+        if seconds:
+            await self._sleep(seconds)
+
+    def _fail_before(self, fault: str, identity: ClusterIdentity) -> None:
+        if fault == "refuse":
+            raise StorageFailed("the simulated storage refused", identity=str(identity), maybe_executed=False)
+        if fault == "lose_request":
+            raise _lost(identity)
+
+
+def _lost(identity: ClusterIdentity) -> StorageFailed:
+    """One text for a lost request and a lost answer: the caller cannot tell them apart."""
+    return StorageFailed("the simulated storage did not answer", identity=str(identity), maybe_executed=True)

@@ -1,0 +1,324 @@
+"""Servers that die, stop, refuse and come back: what was acknowledged is there, and what was not is told truthfully."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from itertools import count
+from typing import Any
+
+import pytest
+from service_servers import PostgresServer, RedisServer, Server
+
+from inaho.config import StorageConfig
+from inaho.errors import StateConflict, StorageFailed
+from inaho.storage import Storage, StoredState
+from inaho.storage.urls import storage_from_url
+from inaho.types import ClusterIdentity
+
+pytestmark = pytest.mark.integration
+
+LIMIT_S = 30.0
+SHORT = StorageConfig(operation_timeout_s=0.5, connections_max=2)
+
+_kinds = count(1)
+
+
+def names(number: int) -> list[ClusterIdentity]:
+    """Identities that no other test has used."""
+    kind = f"Failing{next(_kinds)}"
+    return [ClusterIdentity(kind, str(each)) for each in range(number)]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def answered(operation: Callable[[], Any]) -> Any:
+    """Repeats what may be repeated until the storage answers; it reconnects by itself."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            try:
+                return await operation()
+            except StorageFailed:
+                await asyncio.sleep(0.02)
+
+
+class Writer:
+    """Saves one record again and again, as a grain does: after an unknown outcome it loads first.
+
+    Attributes:
+        acknowledged: the last version whose save returned.
+        unknown: saves that failed with `maybe_executed`.
+        refused: saves that failed without.
+    """
+
+    def __init__(self, storage: Storage, name: ClusterIdentity) -> None:
+        self.acknowledged = 0
+        self.unknown = 0
+        self.refused = 0
+        self.running = True
+        self._storage = storage
+        self._name = name
+
+    @staticmethod
+    def data(version: int) -> bytes:
+        return f"state of version {version};".encode() * 10
+
+    async def run(self) -> None:
+        version = 0
+        while self.running:
+            try:
+                version = await self._storage.save(
+                    self._name, self.data(version + 1), expected_version=version, epoch=1
+                )
+            except StorageFailed as failure:
+                self.unknown += failure.maybe_executed
+                self.refused += not failure.maybe_executed
+                await asyncio.sleep(0.01)
+                stored = await answered(lambda: self._storage.load(self._name))
+                found = 0 if stored is None else stored.version
+                assert version <= found <= version + failure.maybe_executed
+                version = found
+            self.acknowledged = version
+
+
+@pytest.fixture
+async def short(server: Server) -> AsyncIterator[Storage]:
+    """A storage that gives up soon."""
+    async with storage_from_url(server.url, SHORT) as storage:
+        yield storage
+
+
+async def test_kill_9_loses_nothing_acknowledged_and_the_storage_reconnects(server: Server) -> None:
+    async with storage_from_url(server.url, StorageConfig()) as storage:
+        keys = names(16)
+        writers = [Writer(storage, key) for key in keys]
+        tasks = [asyncio.ensure_future(writer.run()) for writer in writers]
+        for _ in range(2):
+            before = [writer.acknowledged for writer in writers]
+            await until(
+                lambda known=before: all(  # type: ignore[misc]
+                    writer.acknowledged > each + 3 for writer, each in zip(writers, known, strict=True)
+                )
+            )
+            await asyncio.to_thread(server.restart)
+        before = [writer.acknowledged for writer in writers]
+        await until(lambda: all(each.acknowledged > known for each, known in zip(writers, before, strict=True)))
+        for writer in writers:
+            writer.running = False
+        await asyncio.gather(*tasks)
+        assert sum(writer.unknown + writer.refused for writer in writers) > 0
+        for key, writer in zip(keys, writers, strict=True):
+            version = writer.acknowledged
+            assert await storage.load(key) == StoredState(Writer.data(version), version, 1)
+
+
+async def test_stopped_server_leaves_a_save_unknown_within_the_limit(server: Server, short: Storage) -> None:
+    (name,) = names(1)
+    assert await short.save(name, b"first", expected_version=0, epoch=1) == 1
+    server.pause()
+    try:
+        begun = time.monotonic()
+        with pytest.raises(StorageFailed, match="operation_timeout_s") as caught:
+            await short.save(name, b"second", expected_version=1, epoch=1)
+        assert caught.value.maybe_executed
+        assert caught.value.identity == str(name)
+        with pytest.raises(StorageFailed) as caught:
+            await short.load(name)
+        assert not caught.value.maybe_executed, "a load changes nothing"
+        many = [short.save(each, b"x", expected_version=0, epoch=1) for each in names(200)]
+        outcomes = await asyncio.gather(*many, return_exceptions=True)
+        assert all(isinstance(each, StorageFailed) for each in outcomes)
+        assert time.monotonic() - begun < 10.0
+    finally:
+        server.resume()
+    stored = await answered(lambda: short.load(name))
+    assert stored in (StoredState(b"first", 1, 1), StoredState(b"second", 2, 1))
+    # What the server had received may still be carried out; the condition decides, and nothing is lost.
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            try:
+                version = await short.save(name, b"third", expected_version=stored.version, epoch=1)
+                break
+            except (StateConflict, StorageFailed):
+                stored = await answered(lambda: short.load(name))
+    assert await short.load(name) == StoredState(b"third", version, 1)
+
+
+async def test_load_waits_for_an_abandoned_save(server: Server) -> None:
+    async with storage_from_url(server.url, StorageConfig(operation_timeout_s=20.0)) as storage:
+        name, other = names(2)
+        await storage.load(name)
+        server.pause()
+        try:
+            write = asyncio.ensure_future(storage.save(name, b"x", expected_version=0, epoch=1))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            write.cancel()
+            await asyncio.wait([write])
+            load = asyncio.ensure_future(storage.load(name))
+            await asyncio.sleep(0)
+        finally:
+            server.resume()
+        assert await storage.load(other) is None
+        assert await load == StoredState(b"x", 1, 1)
+
+
+async def test_dead_server_is_told_at_once_and_nothing_was_executed(server: Server, short: Storage) -> None:
+    (name,) = names(1)
+    assert await short.save(name, b"first", expected_version=0, epoch=1) == 1
+    await asyncio.to_thread(server.kill)
+    try:
+        await asyncio.gather(*(short.load(name) for _ in range(4)), return_exceptions=True)  # the connections are gone
+        with pytest.raises(StorageFailed) as caught:
+            await short.save(name, b"second", expected_version=1, epoch=1)
+        assert not caught.value.maybe_executed
+        with pytest.raises(StorageFailed) as caught:
+            await storage_from_url(server.url, SHORT).open()
+        assert not caught.value.maybe_executed
+        assert "s3cret" not in str(caught.value)
+    finally:
+        await asyncio.to_thread(server.start)
+    assert await answered(lambda: short.load(name)) == StoredState(b"first", 1, 1)
+    assert await short.save(name, b"second", expected_version=1, epoch=1) == 2
+
+
+async def test_conflicts_fail_alone(short: Storage) -> None:
+    keys = names(60)
+    await asyncio.gather(*(short.save(key, b"one", expected_version=0, epoch=2) for key in keys))
+    writes = [
+        short.save(key, b"two", expected_version=number % 2, epoch=2 if number % 3 else 1)
+        for number, key in enumerate(keys)
+    ]
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
+    for number, outcome in enumerate(outcomes):
+        if number % 2 and number % 3:
+            assert outcome == 2
+        else:
+            assert isinstance(outcome, StateConflict)
+
+
+# Redis.
+
+
+async def test_redis_learns_the_script_again(redis_server: RedisServer) -> None:
+    async with storage_from_url(redis_server.url, SHORT) as storage:
+        (name,) = names(1)
+        await storage.save(name, b"x", expected_version=0, epoch=1)
+        redis_server.ask("SCRIPT", "FLUSH")
+        assert await storage.save(name, b"y", expected_version=1, epoch=1) == 2
+
+
+async def test_redis_that_evicts_is_refused(redis_server: RedisServer) -> None:
+    redis_server.ask("CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(StorageFailed, match="noeviction"):
+            await storage_from_url(redis_server.url, SHORT).open()
+    finally:
+        redis_server.ask("CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction")
+
+
+async def test_redis_refusals_executed_nothing(redis_server: RedisServer) -> None:
+    async with storage_from_url(redis_server.url, SHORT) as storage:
+        (name,) = names(1)
+        redis_server.ask("SET", f"inaho:{{{name}}}", "another application's")
+        with pytest.raises(StorageFailed, match="WRONGTYPE") as caught:
+            await storage.save(name, b"x", expected_version=0, epoch=1)
+        assert not caught.value.maybe_executed
+        assert caught.value.identity == str(name)
+
+
+async def test_redis_refuses_a_wrong_password_without_repeating_it(redis_server: RedisServer) -> None:
+    with pytest.raises(StorageFailed) as caught:
+        await storage_from_url(f"redis://:mistaken@127.0.0.1:{redis_server.port}", SHORT).open()
+    assert "mistaken" not in str(caught.value)
+
+
+async def test_redis_kinds_with_odd_signs_do_not_meet(redis_server: RedisServer) -> None:
+    one, other = ClusterIdentity("a/b{", "c}"), ClusterIdentity("a", "b{/c}")
+    async with storage_from_url(redis_server.url, SHORT) as storage:
+        await storage.save(one, b"1", expected_version=0, epoch=1)
+        await storage.save(other, b"2", expected_version=0, epoch=1)
+        assert await storage.load(one) == StoredState(b"1", 1, 1)
+    assert redis_server.ask("EXISTS", "inaho:{a%2Fb%7B/c}}").startswith(":1")
+
+
+# PostgreSQL.
+
+
+def postgres(server: PostgresServer, table: str, config: StorageConfig = SHORT) -> Any:
+    from inaho.storage.postgres import PostgresStorage
+
+    return PostgresStorage(server.url, table=table, config=config)
+
+
+async def execute(server: PostgresServer, *statements: str) -> None:
+    asyncpg = pytest.importorskip("asyncpg")
+    connection = await asyncpg.connect(server.url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_postgres_many_open_at_once(postgres_server: PostgresServer) -> None:
+    storages = [postgres(postgres_server, "opened_at_once", StorageConfig()) for _ in range(8)]
+    await asyncio.gather(*(storage.open() for storage in storages))
+    await asyncio.gather(*(storage.close() for storage in storages))
+
+
+async def test_postgres_foreign_tables_are_refused(postgres_server: PostgresServer) -> None:
+    await execute(
+        postgres_server,
+        "CREATE TABLE theirs (x int)",
+        "CREATE TABLE later (x int)",
+        "COMMENT ON TABLE later IS 'inaho grain states, schema 2'",
+    )
+    with pytest.raises(StorageFailed, match="another application's"):
+        await postgres(postgres_server, "theirs").open()
+    with pytest.raises(StorageFailed, match="schema 2"):
+        await postgres(postgres_server, "later").open()
+
+
+async def test_postgres_schema_can_be_named(postgres_server: PostgresServer) -> None:
+    await execute(postgres_server, "CREATE SCHEMA shop")
+    async with postgres(postgres_server, "shop.states") as storage:
+        (name,) = names(1)
+        assert await storage.save(name, b"x", expected_version=0, epoch=1) == 1
+
+
+async def test_postgres_lock_held_too_long_is_a_refusal(postgres_server: PostgresServer) -> None:
+    asyncpg = pytest.importorskip("asyncpg")
+    async with postgres(postgres_server, "locked") as storage:
+        locked, free = names(2)
+        await storage.save(locked, b"x", expected_version=0, epoch=1)
+        connection = await asyncpg.connect(postgres_server.url)
+        async with connection.transaction():
+            await connection.execute("SELECT FROM locked FOR UPDATE")
+            write = asyncio.ensure_future(storage.save(locked, b"y", expected_version=1, epoch=1))
+            await asyncio.sleep(0)
+            with pytest.raises(StorageFailed, match="statement timeout") as caught:
+                await write
+            assert not caught.value.maybe_executed
+            assert await storage.save(free, b"z", expected_version=0, epoch=1) == 1
+        await connection.close()
+        assert await storage.load(locked) == StoredState(b"x", 1, 1)
+
+
+async def test_postgres_refused_row_fails_alone(postgres_server: PostgresServer) -> None:
+    async with postgres(postgres_server, "checked") as storage:
+        await execute(postgres_server, "ALTER TABLE checked ADD CHECK (octet_length(data) < 100)")
+        keys = names(10)
+        writes = [storage.save(key, bytes(200 if key.key == "7" else 10), expected_version=0, epoch=1) for key in keys]
+        outcomes = await asyncio.gather(*writes, return_exceptions=True)
+        (failure,) = [each for each in outcomes if each != 1]
+        assert outcomes.index(failure) == 7
+        assert isinstance(failure, StorageFailed)
+        assert "check constraint" in failure.reason
+        assert not failure.maybe_executed
+        assert await storage.load(keys[7]) is None

@@ -1,0 +1,104 @@
+"""The checkers of grains catch what they are for: nodes with one rule broken fail, the others pass the same seeds.
+
+Each mutant names the promise that it breaks. The histories are those of `test_sim_swarm.py`, up to the first seed that
+is caught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from inaho.runtime import grain as grain_module
+from inaho.runtime.partition_bridge import PartitionBridge
+from inaho.runtime.placement_actor import ActivationRecord
+from inaho.storage import memory as memory_module
+from inaho.testing.grain_checkers import PromiseBroken
+from inaho.testing.grain_swarm import GrainSwarm
+
+SEEDS = range(200)
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def no_check_in_the_storage(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(memory_module, "conflict_of", lambda *arguments, **numbers: None)
+
+
+def no_check_of_epochs(patch: pytest.MonkeyPatch) -> None:
+    """Versions are checked; who is behind in time may still commit."""
+    right = memory_module.conflict_of
+
+    def by_version(identity: Any, stored: Any, *, expected_version: int, epoch: int) -> Any:
+        newest = epoch if stored is None else max(epoch, stored.epoch)
+        return right(identity, stored, expected_version=expected_version, epoch=newest)
+
+    patch.setattr(memory_module, "conflict_of", by_version)
+
+
+def acknowledged_before_saved(patch: pytest.MonkeyPatch) -> None:
+    right = grain_module.save_state
+
+    async def save_later(host: Any, grain: Any, record: Any) -> None:
+        async def save() -> None:
+            try:
+                await right(host, grain, record)
+            except Exception:
+                host.node.log.debug("nobody hears of it", exc_info=True)
+
+        host.node.runner.spawn(save(), name="mutant-save")
+
+    patch.setattr(grain_module, "save_state", save_later)
+
+
+def hand_off_without_waiting(patch: pytest.MonkeyPatch) -> None:
+    async def at_once(self: PartitionBridge, kind: str, key: str, askers: Any = None) -> ActivationRecord:
+        return ActivationRecord(False)
+
+    patch.setattr(PartitionBridge, "take_over", at_once)
+
+
+def superseded_kept_for_itself(patch: pytest.MonkeyPatch) -> None:
+    """After a split, whoever loses an identity does not tell its owner what was saved meanwhile."""
+    patch.setattr(PartitionBridge, "ended", lambda self, host, grain, *, asked_for: None)
+
+
+def word_of_drained_taken_too_early(patch: pytest.MonkeyPatch) -> None:
+    """The new owner does not remember who had the partition."""
+    patch.setattr(PartitionBridge, "last_owner", lambda self, kind, key: None)
+
+
+MUTANTS: list[tuple[Patch, set[str]]] = [
+    (no_check_in_the_storage, {"fenced_commits"}),
+    (no_check_of_epochs, {"fenced_commits"}),
+    (acknowledged_before_saved, {"nothing_lost"}),
+    (hand_off_without_waiting, {"one_activation"}),
+    (superseded_kept_for_itself, {"fresh_reads"}),
+    (word_of_drained_taken_too_early, {"one_activation"}),
+]
+
+
+def broken_by(seed: int) -> set[str]:
+    """Names of the promises that the history of that seed breaks."""
+    swarm = GrainSwarm(seed)
+    found: set[str] = set()
+    with swarm.sim:
+        swarm.run()
+        for promise in swarm.judge():
+            try:
+                promise()
+            except PromiseBroken as broken:
+                found.add(broken.promise)
+    return found
+
+
+@pytest.mark.parametrize(("mutant", "promises"), MUTANTS, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_mutant_breaks_its_promise(mutant: Patch, promises: set[str]) -> None:
+    for seed in SEEDS:
+        with pytest.MonkeyPatch.context() as patch:
+            mutant(patch)
+            if promises <= broken_by(seed):
+                return
+    pytest.fail(f"no seed below {SEEDS.stop} makes {promises} catch {mutant.__name__}")

@@ -1,0 +1,382 @@
+"""What becomes of the state when a turn fails: keep, reset, stop; wherever the turn came from and however it failed."""
+
+# ruff: noqa: RUF012  Structs copy mutable defaults
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from inaho import (
+    ClusterIdentity,
+    Grain,
+    GrainError,
+    InvalidGrain,
+    MemoryStorage,
+    NoSuchMethod,
+    StorageFailed,
+    Struct,
+    Timeout,
+    method,
+)
+from inaho.events import ActivationTerminated, StateReset
+
+
+class Refused(GrainError):
+    """What the grains here raise."""
+
+
+class Marks(Struct):
+    marks: list[str] = []
+
+
+LOG: list[str] = []
+GATES: dict[str, asyncio.Event] = {}
+
+
+@pytest.fixture(autouse=True)
+def empty() -> None:
+    LOG.clear()
+    GATES.clear()
+
+
+class Kept(Grain[Marks]):
+    """Every method marks the state and then fails in its own way."""
+
+    async def on_activate(self) -> None:
+        self.attribute = "new"
+        LOG.append("active")
+
+    async def on_deactivate(self, reason: str) -> None:
+        LOG.append(reason)
+
+    async def mark(self, text: str) -> list[str]:
+        self.state.marks.append(text)
+        await self.save()
+        return list(self.state.marks)
+
+    async def fail(self, text: str = "half") -> None:
+        self.attribute = "changed"
+        self.state.marks.append(text)
+        raise Refused(text)
+
+    async def fail_later(self, text: str = "half") -> None:
+        self.attribute = "changed"
+        self.state.marks.append(text)
+        await asyncio.sleep(0)
+        raise Refused(text)
+
+    async def fail_elsewhere(self) -> None:
+        self.state.marks.append("half")
+        await self.cluster.call(self.identity.kind, "another", "absent")
+
+    async def catch(self) -> None:
+        self.state.marks.append("whole")
+        try:
+            await self.cluster.call(self.identity.kind, "another", "absent")
+        except NoSuchMethod:
+            LOG.append("caught")
+
+    async def hang(self, gate: str = "") -> None:
+        self.state.marks.append("half")
+        GATES[gate].set()
+        await asyncio.Event().wait()
+
+    @method(read_only=True)
+    async def look(self) -> list[str]:
+        return list(self.state.marks)
+
+    @method(read_only=True)
+    async def attributes(self) -> str:
+        return self.attribute
+
+    @method(read_only=True)
+    async def look_long(self, gate: str) -> list[str]:
+        GATES[gate] = asyncio.Event()
+        await GATES[gate].wait()
+        return list(self.state.marks)
+
+    @method(read_only=True)
+    async def fail_reading(self) -> None:
+        await asyncio.sleep(0)
+        raise Refused("reading")
+
+    async def stream(self, fail: bool):
+        for number in range(3):
+            self.state.marks.append(f"item {number}")
+            yield number
+        if fail:
+            raise Refused("stream")
+
+    async def begin(self) -> None:
+        self.timer(self.tick, None, first_s=0.0)
+
+    async def tick(self) -> None:
+        self.state.marks.append("tick")
+        LOG.append("tick")
+        raise Refused("tick")
+
+
+class Reset(Kept, on_failure="reset"):
+    """Goes back to what was saved."""
+
+
+class Stopped(Kept, on_failure="stop"):
+    """Begins anew."""
+
+
+async def settled(fleet: Any, eventually: Any) -> None:
+    await eventually(fleet.at_rest)
+
+
+FAILURES = ["fail", "fail_later"]
+
+
+@pytest.mark.parametrize("failing", FAILURES)
+async def test_the_default_keeps_what_the_turn_left(caller, failing: str):
+    cluster = await caller(Kept)
+    grain = cluster.grain(Kept, "a")
+    await grain.mark("saved")
+    with pytest.raises(Refused):
+        await getattr(grain, failing)()
+    assert await grain.look() == ["saved", "half"]
+    assert await grain.attributes() == "changed"
+    assert LOG == ["active"]
+
+
+@pytest.mark.parametrize("failing", FAILURES)
+async def test_reset_goes_back_to_what_was_saved_and_keeps_the_rest(caller, failing: str):
+    cluster = await caller(Reset)
+    grain = cluster.grain(Reset, "a")
+    await grain.mark("saved")
+    for _ in range(2):
+        with pytest.raises(Refused):
+            await getattr(grain, failing)()
+        assert await grain.look() == ["saved"]
+    assert await grain.attributes() == "changed"
+    assert await grain.mark("more") == ["saved", "more"]
+    assert LOG == ["active"]
+
+
+@pytest.mark.parametrize("failing", FAILURES)
+async def test_stop_makes_a_new_activation_from_what_was_saved(caller, failing: str):
+    cluster = await caller(Stopped)
+    grain = cluster.grain(Stopped, "a")
+    await grain.mark("saved")
+    with pytest.raises(Refused):
+        await getattr(grain, failing)()
+    assert await grain.look() == ["saved"]
+    assert await grain.attributes() == "new"
+    assert LOG == ["active", "failed", "active"]
+
+
+@pytest.mark.parametrize("kind", [Reset, Stopped])
+async def test_turns_that_wait_behind_a_failing_one_see_the_saved_state(caller, kind: type[Kept]):
+    cluster = await caller(kind)
+    grain = cluster.grain(kind, "a")
+    await grain.mark("saved")
+    first, *others = await asyncio.gather(
+        grain.fail_later("x"), grain.look(), grain.mark("y"), grain.look(), return_exceptions=True
+    )
+    assert isinstance(first, Refused)
+    assert others == [["saved"], ["saved", "y"], ["saved", "y"]]
+
+
+@pytest.mark.parametrize("kind", [Reset, Stopped])
+async def test_an_error_of_a_nested_call_counts_when_it_is_not_caught(caller, kind: type[Kept]):
+    cluster = await caller(kind)
+    grain = cluster.grain(kind, "a")
+    await grain.mark("saved")
+    await grain.catch()
+    assert await grain.look() == ["saved", "whole"]
+    with pytest.raises(NoSuchMethod):
+        await grain.fail_elsewhere()
+    assert await grain.look() == ["saved"]
+
+
+@pytest.mark.parametrize("kind", [Reset, Stopped])
+async def test_a_turn_that_is_interrupted_has_failed(caller, kind: type[Kept]):
+    cluster = await caller(kind)
+    grain = cluster.grain(kind, "a")
+    await grain.mark("saved")
+    GATES["deadline"] = asyncio.Event()
+    with pytest.raises(Timeout):
+        await cluster.grain(kind, "a", timeout=0.05).hang("deadline")
+    assert await grain.look() == ["saved"]
+    GATES["caller"] = asyncio.Event()
+    call = asyncio.ensure_future(grain.hang("caller"))
+    await GATES["caller"].wait()
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    assert await grain.look() == ["saved"]
+
+
+@pytest.mark.parametrize("kind", [Reset, Stopped])
+async def test_a_read_only_turn_that_fails_disturbs_nobody(caller, kind: type[Kept]):
+    cluster = await caller(kind)
+    grain = cluster.grain(kind, "a")
+    await grain.mark("saved")
+    await grain.catch()
+    with pytest.raises(Refused):
+        await grain.fail_reading()
+    assert await grain.look() == ["saved", "whole"]
+    assert LOG == ["active", "caught"]
+
+
+class Together(Grain[Marks], reentrant=True, on_failure="reset"):
+    async def mark(self, text: str) -> None:
+        self.state.marks.append(text)
+        await self.save()
+
+    async def hold(self, gate: str) -> list[str]:
+        GATES[gate] = asyncio.Event()
+        await GATES[gate].wait()
+        return list(self.state.marks)
+
+    async def fail(self) -> None:
+        self.state.marks.append("half")
+        raise Refused("half")
+
+    async def look(self) -> list[str]:
+        return self.state.marks
+
+
+async def test_a_reset_waits_for_the_turns_beside_the_one_that_failed(fleet, eventually):
+    member = await fleet.member(Together)
+    grain = member.grain(Together, "a")
+    await grain.mark("saved")
+    beside = asyncio.ensure_future(grain.hold("beside"))
+    await eventually(lambda: "beside" in GATES)
+    with pytest.raises(Refused):
+        await grain.fail()
+    late = asyncio.ensure_future(grain.look())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not late.done()
+    GATES["beside"].set()
+    assert await beside == ["saved", "half"]  # nothing is taken from under a turn that runs
+    assert await late == ["saved"]
+
+
+@pytest.mark.parametrize(("kind", "left"), [(Reset, ["saved"]), (Stopped, ["saved"]), (Kept, 4)])
+async def test_a_stream_that_raises_has_failed(caller, eventually, kind: type[Kept], left: Any):
+    cluster = await caller(kind)
+    grain = cluster.grain(kind, "a")
+    await grain.mark("saved")
+    with pytest.raises(Refused):
+        async for _ in grain.stream(True):
+            pass
+    marks = await grain.look()
+    assert marks == left or len(marks) == left
+
+
+async def test_a_consumer_that_breaks_off_its_stream_is_no_failure(caller, eventually):
+    cluster = await caller(Reset)
+    grain = cluster.grain(Reset, "a")
+    await grain.mark("saved")
+    stream = grain.stream(False)
+    async for _ in stream:
+        break
+    await stream.aclose()
+    await settled(caller.fleet, eventually)
+    assert (await grain.look())[:2] == ["saved", "item 0"]
+
+
+@pytest.mark.parametrize("kind", [Reset, Stopped])
+async def test_a_timer_that_raises_has_failed(fleet, eventually, kind: type[Kept]):
+    member = await fleet.member(kind)
+    grain = member.grain(kind, "a")
+    await grain.mark("saved")
+    await grain.begin()
+    await eventually(lambda: "tick" in LOG)
+    assert await grain.look() == ["saved"]
+
+
+async def test_an_activation_that_fails_while_it_is_asked_to_end_is_reset_first(fleet):
+    """`on_deactivate` might save."""
+
+    class Saving(Grain[Marks], on_failure="reset"):
+        async def begin(self) -> None:
+            self.state.marks.append("half")
+            self.deactivate()
+            raise Refused("half")
+
+        async def on_deactivate(self, reason: str) -> None:
+            LOG.append(reason)
+            await self.save()
+
+        async def look(self) -> list[str]:
+            return self.state.marks
+
+    member = await fleet.member(Saving)
+    grain = member.grain(Saving, "a")
+    with pytest.raises(Refused):
+        await grain.begin()
+    assert await grain.look() == []
+    assert LOG == ["requested"]
+
+
+async def test_a_reset_and_an_end_are_events(fleet, eventually):
+    member = await fleet.member(Reset, Stopped)
+    with member.system.events.subscribe(StateReset, ActivationTerminated, capacity=8) as subscription:
+        for kind in (Reset, Stopped):
+            with pytest.raises(Refused):
+                await member.grain(kind, "a").fail("why")
+            await member.grain(kind, "a").look()
+        seen = [await anext(aiter(subscription)) for _ in range(2)]
+    reset, ended = seen
+    assert (reset.identity, reset.method, reset.reason) == (ClusterIdentity("Reset", "a"), "fail", "Refused: why")
+    assert (ended.identity, ended.reason) == (ClusterIdentity("Stopped", "a"), "failed")
+
+
+class Broken(MemoryStorage):
+    """Refuses to load while told so."""
+
+    broken = False
+
+    async def _load(self, identity: ClusterIdentity) -> Any:
+        if self.broken:
+            raise StorageFailed("broken", maybe_executed=False)
+        return await super()._load(identity)
+
+
+async def test_a_reset_that_cannot_load_gives_the_activation_up(fleet):
+    storage = Broken()
+    member = await fleet.member(Reset, storage=storage)
+    grain = member.grain(Reset, "a", retry=False)
+    await grain.mark("saved")
+    storage.broken = True
+    outcomes = await asyncio.gather(grain.fail_later(), grain.look(), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Refused, StorageFailed]
+    storage.broken = False
+    assert await grain.look() == ["saved"]
+
+
+async def test_a_stateless_kind_can_stop(caller):
+    class Plain(Grain, on_failure="stop"):
+        async def on_deactivate(self, reason: str) -> None:
+            LOG.append(reason)
+
+        async def fail(self) -> None:
+            raise Refused("no")
+
+        async def touch(self) -> None: ...
+
+    cluster = await caller(Plain)
+    with pytest.raises(Refused):
+        await cluster.grain(Plain, "a").fail()
+    await cluster.grain(Plain, "a").touch()
+    assert LOG == ["failed"]
+
+
+def test_a_policy_that_cannot_be_is_refused_with_the_class():
+    with pytest.raises(InvalidGrain, match="keep, reset, stop"):
+
+        class Wrong(Grain, on_failure="ignore"):  # pyright: ignore[reportUnusedClass]
+            pass
+
+    with pytest.raises(InvalidGrain, match="no durable state"):
+
+        class Stateless(Grain, on_failure="reset"):  # pyright: ignore[reportUnusedClass]
+            pass
