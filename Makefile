@@ -25,15 +25,14 @@ setup: $(STAMP) ## Make the virtual environment; does nothing when it is up to d
 $(STAMP): pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "inaho needs CPython 3.11 or newer: make setup PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[testing]' $(TOOLS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgres,redis,testing]' $(TOOLS)
 	@touch $@
 
 quickstart: setup ## Form a cluster of two processes on this machine and call grains across it.
 	$(BIN)/inaho quickstart $(ARGS)
 
-test: setup ## Run the tests; as root, with what they need of the system's packages (iproute2, for partitions).
-	@command -v ip > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
-		&& apt-get update -qq && apt-get install -y -qq iproute2; } || true
+test: setup ## Run the tests; as root, with what they need of the system's packages (iproute2, Redis, PostgreSQL).
+	@scripts/install_services.sh || true
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: setup ## Check style, formatting, import contracts and changelog fragments.

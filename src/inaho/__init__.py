@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         TransportConfig,
     )
     from inaho.config_sources import load_config
+    from inaho.core.activation.reminders import Reminder
     from inaho.errors import (
         ActivationFailed,
         AuthenticationFailed,
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
     from inaho.runtime.cluster import Cluster
     from inaho.runtime.grain import CallContext, Grain, method
     from inaho.runtime.joining import connect, join
+    from inaho.runtime.stateless import stateless
+    from inaho.runtime.timers import Timer
     from inaho.runtime.turn import deadline
     from inaho.storage import MemoryStorage, SqliteStorage, Storage
     from inaho.types import ClusterIdentity, Member, MemberStatus, Pid, Struct, TopologySnapshot
@@ -82,6 +85,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "TransportConfig",
     ),
     "inaho.config_sources": ("load_config",),
+    "inaho.core.activation.reminders": ("Reminder",),
     "inaho.errors": (
         "ActivationFailed",
         "AuthenticationFailed",
@@ -113,6 +117,8 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "inaho.runtime.bootstrap": ("ClusterExtension",),
     "inaho.runtime.cluster": ("Cluster",),
     "inaho.runtime.joining": ("connect", "join"),
+    "inaho.runtime.stateless": ("stateless",),
+    "inaho.runtime.timers": ("Timer",),
     "inaho.runtime.turn": ("deadline",),
     "inaho.runtime.grain": ("CallContext", "Grain", "method"),
     "inaho.storage": ("MemoryStorage", "SqliteStorage", "Storage"),
@@ -175,6 +181,7 @@ __all__ = [
     "PoisonPill",
     "Props",
     "Quarantined",
+    "Reminder",
     "RemoteError",
     "RpcConfig",
     "SchemaMismatch",
@@ -189,6 +196,7 @@ __all__ = [
     "Struct",
     "Terminated",
     "Timeout",
+    "Timer",
     "TlsConfig",
     "TopologySnapshot",
     "TopologyUnavailable",
@@ -202,4 +210,5 @@ __all__ = [
     "method",
     "register_exception",
     "register_message",
+    "stateless",
 ]

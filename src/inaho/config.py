@@ -163,6 +163,8 @@ class TransportConfig(Group, frozen=True, kw_only=True):
 
     Attributes:
         frame_bytes_max: largest frame either way; checked before anything is decoded. All nodes need the same.
+        containers_max: lists, maps and Structs in the arguments of one call, its result, a batch of a stream, or a
+            message; checked before they are made, since each takes a hundred bytes of memory for one on the wire.
         handshake_timeout_s: from accept to authenticated.
         handshake_bytes_max: most bytes a peer may send before it is authenticated.
         handshakes_pending_max: unauthenticated connections at once; more are closed at accept.
@@ -179,6 +181,7 @@ class TransportConfig(Group, frozen=True, kw_only=True):
     """
 
     frame_bytes_max: int = 1 << 20
+    containers_max: int = 32_768
     handshake_timeout_s: float = 5.0
     handshake_bytes_max: int = 16 << 10
     handshakes_pending_max: int = 128

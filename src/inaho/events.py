@@ -439,7 +439,10 @@ class AlertCleared(AlertEvent, frozen=True, kw_only=True):
 
 
 class SerializationFailure(IdentityEvent, frozen=True, kw_only=True):
-    """A message could not be encoded or decoded; only that call failed (SPEC CL-6.4)."""
+    """A message could not be encoded or decoded; only that call failed (SPEC CL-6.4).
+
+    `direction`: `in` or `out` where it happened, `call` where a call of this node failed for it.
+    """
 
     method: str
     direction: str

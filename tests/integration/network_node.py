@@ -119,14 +119,15 @@ def say_event(event: Event) -> None:
     say(type(event).__name__, **details)
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: Settings, *grains: type[Grain[Any]]) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_reader(0, lambda: os.read(0, 4096) or stop.set())
     loop.set_exception_handler(lambda _, context: say("Unhandled", text=repr(context)))
     try:
-        cluster = await inaho.join(config=settings.config, grains=[Tally, Probe, Gauge], storage=settings.storage)
+        kinds = [Tally, Probe, Gauge, *grains]
+        cluster = await inaho.join(config=settings.config, grains=kinds, storage=settings.storage)
     except InahoError as error:
         say("failed", code=error.code, reason=error.reason, authority=error.authority)
         return 3

@@ -66,11 +66,11 @@ class MemberProcess:
         lines: decoded, in order; filled by a thread, so that no test's event loop owns the pipe.
     """
 
-    def __init__(self, config: ClusterConfig, storage: str) -> None:
+    def __init__(self, config: ClusterConfig, storage: str, program: str = "network_node.py") -> None:
         self.config = config
         document = msgspec.json.encode({"config": config, "storage": storage}).decode()
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "network_node.py"), document],
+            [sys.executable, str(HERE / program), document],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -176,9 +176,16 @@ class Processes:
     def __init__(self) -> None:
         self._started: list[MemberProcess] = []
 
-    def spawn(self, *, storage: str = "memory", config: ClusterConfig | None = None, **changes: Any) -> MemberProcess:
+    def spawn(
+        self,
+        *,
+        storage: str = "memory",
+        config: ClusterConfig | None = None,
+        program: str = "network_node.py",
+        **changes: Any,
+    ) -> MemberProcess:
         """Starts a process and does not wait for it."""
-        process = MemberProcess((config or settings()).replace(**changes), storage)
+        process = MemberProcess((config or settings()).replace(**changes), storage, program)
         self._started.append(process)
         return process
 

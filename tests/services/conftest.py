@@ -40,9 +40,15 @@ def redis_server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def quick_redis_server() -> Iterator[Server]:
+    """Redis that does not flush at every write, for tests in which nothing is killed."""
+    yield from running(lambda: RedisServer("everysec"))
+
+
+@pytest.fixture(scope="session")
 def redis_cluster_server() -> Iterator[Server]:
     """A Redis Cluster of one node."""
-    yield from running(lambda: RedisServer(clustered=True))
+    yield from running(lambda: RedisServer("everysec", clustered=True))
 
 
 @pytest.fixture(scope="session")

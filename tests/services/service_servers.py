@@ -6,6 +6,7 @@ refuses to run, so its processes belong to another user then.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -71,7 +72,10 @@ class Server(ABC):
         """Whether it takes connections."""
 
     def start(self) -> None:
-        """Starts it on the data that is there, and waits until it answers."""
+        """Starts it on the data that is there, and waits until it answers.
+
+        Call it on the main thread: the server ends with the thread that has started it.
+        """
         log = (self.folder / "log").open("ab")
         with log:
             self._process = subprocess.Popen(
@@ -95,25 +99,26 @@ class Server(ABC):
         process = self._process
         if process is None:
             return
-        os.killpg(process.pid, signal.SIGKILL)
+        family = _family(process.pid)
+        for each in family:
+            _signal(each, signal.SIGKILL)
         process.wait()
         deadline = time.monotonic() + START_S
-        while _group_lives(process.pid) and time.monotonic() < deadline:
+        while any(_lives(each) for each in family) and time.monotonic() < deadline:
             time.sleep(POLL_S)
         self._process = None
 
-    def restart(self) -> None:
-        """SIGKILL, then a start."""
-        self.kill()
-        self.start()
-
     def pause(self) -> None:
         """SIGSTOP: connections stay open, nothing answers."""
-        self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        for each in _family(self._process.pid):
+            _signal(each, signal.SIGSTOP)
 
     def resume(self) -> None:
         """SIGCONT: what was received meanwhile is carried out."""
-        self._signal(signal.SIGCONT)
+        assert self._process is not None
+        for each in _family(self._process.pid):
+            _signal(each, signal.SIGCONT)
 
     def end(self) -> None:
         """Kills it and removes its data."""
@@ -124,21 +129,19 @@ class Server(ABC):
         """What it has printed."""
         return (self.folder / "log").read_text(errors="replace")
 
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        os.killpg(self._process.pid, number)
-
 
 class RedisServer(Server):
-    """Redis that flushes its log at every write.
+    """Redis with an append-only file.
 
     Args:
+        flush: when that is written to the disk: `always` or `everysec`.
         clustered: a Redis Cluster of one node.
     """
 
-    def __init__(self, *, clustered: bool = False) -> None:
+    def __init__(self, flush: str = "always", *, clustered: bool = False) -> None:
         self._program = program("redis-server")
         super().__init__()
+        self._flush = flush
         self._clustered = clustered
         self.port = free_port()
         scheme = "redis+cluster" if clustered else "redis"
@@ -169,8 +172,8 @@ class RedisServer(Server):
         return [
             self._program,
             *("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder), "--save", ""),
-            *("--appendonly", "yes", "--appendfsync", "always", "--requirepass", PASSWORD),
-            *(("--cluster-enabled", "yes") if self._clustered else ()),
+            *("--appendonly", "yes", "--appendfsync", self._flush, "--requirepass", PASSWORD),
+            *(("--cluster-enabled", "yes", "--cluster-port", str(free_port())) if self._clustered else ()),
         ]
 
     def _answers(self) -> bool:
@@ -225,12 +228,33 @@ def _end_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _group_lives(group: int) -> bool:
+def _signal(process: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, number)
+
+
+def _lives(process: int) -> bool:
+    """Whether it runs; one that only waits to be collected by `init` does not."""
     try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
+        return _stat(process)[0] != "Z"
+    except OSError:
         return False
-    return True
+
+
+def _stat(process: int) -> list[str]:
+    """State, parent and so on of a process."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+
+def _family(process: int) -> list[int]:
+    """A process and its children: PostgreSQL gives each of them a session of its own. It has no grandchildren."""
+    children: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if int(_stat(int(entry.name))[1]) == process:
+                    children.append(int(entry.name))
+    return [process, *children]
 
 
 def _packed(*words: str) -> bytes:

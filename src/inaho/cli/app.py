@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from inaho.cli.operations_app import operations_app
 from inaho.cli.output import Output
 from inaho.cli.quarantine_app import quarantine_app
 from inaho.cli.running import run_command, start_logging
@@ -24,8 +25,6 @@ from inaho.cli.settings import (
 
 __all__ = ["app"]
 
-CONNECT_TIMEOUT_S = 5.0
-
 app = typer.Typer(
     name="inaho",
     help="Clustered virtual actors on asyncio. Settings: defaults < --config file < INAHO_* environment < options.",
@@ -35,11 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ConnectTimeoutOption = Annotated[
-    float, typer.Option("--connect-timeout", min=0.01, help="Seconds to look for a member that answers.")
-]
-
-
+app.add_typer(operations_app)
 app.add_typer(quarantine_app, name="quarantine")
 
 
@@ -125,80 +120,6 @@ def up(
         require(settings, "authority")
         grains = load_grains(targets)
         return await serve(output, settings, grains, storage=storage, ready_file=ready_file, stop_on_eof=stop_on_eof)
-
-    run_command(output, command)
-
-
-@app.command()
-def members(
-    seeds: SeedsOption = None,
-    secret: SecretOption = None,
-    secret_file: SecretFileOption = None,
-    name: NameOption = None,
-    config: ConfigOption = None,
-    connect_timeout: ConnectTimeoutOption = CONNECT_TIMEOUT_S,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the members of a running cluster."""
-    output = Output(as_json=as_json)
-
-    async def command() -> int:
-        from inaho.cli.client import show_members
-
-        settings = load_settings(
-            config=config,
-            secret=secret,
-            secret_file=secret_file,
-            seeds=split_list(seeds),
-            name=name,
-            membership={"join_timeout_s": connect_timeout},
-        )
-        require(settings, "seeds")
-        return await show_members(output, settings)
-
-    run_command(output, command)
-
-
-@app.command()
-def call(
-    kind: Annotated[str, typer.Argument(help="Kind of the grain.")],
-    key: Annotated[str, typer.Argument(help="Key of the grain.")],
-    method: Annotated[str, typer.Argument(help="Name of the method.")],
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(help="Positional arguments: JSON, or plain text. Put -- before a negative number."),
-    ] = None,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="The method is a stream. Found out without this, by one more request.")
-    ] = False,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", min=0.001, help="Seconds for the call.", show_default=False)
-    ] = None,
-    seeds: SeedsOption = None,
-    secret: SecretOption = None,
-    secret_file: SecretFileOption = None,
-    name: NameOption = None,
-    config: ConfigOption = None,
-    connect_timeout: ConnectTimeoutOption = CONNECT_TIMEOUT_S,
-    as_json: JsonOption = False,
-) -> None:
-    """Call a method of a grain of a running cluster and print what it gives."""
-    output = Output(as_json=as_json)
-
-    async def command() -> int:
-        from inaho.cli.client import call_method, parse_argument
-
-        settings = load_settings(
-            config=config,
-            secret=secret,
-            secret_file=secret_file,
-            seeds=split_list(seeds),
-            name=name,
-            membership={"join_timeout_s": connect_timeout},
-        )
-        require(settings, "seeds")
-        values = [parse_argument(text) for text in arguments or ()]
-        return await call_method(output, settings, (kind, key), method, values, timeout_s=timeout, stream=stream)
 
     run_command(output, command)
 

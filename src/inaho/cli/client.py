@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from inaho.cli.output import EXIT_OK, Output
-from inaho.cli.serving import describe_member
+from inaho.cli.serving import describe_member, own_kinds
 from inaho.config import ClusterConfig
 from inaho.errors import InahoError, RemoteError, SchemaMismatch
 from inaho.runtime.joining import connect
@@ -40,7 +40,7 @@ def member_rows(members: Sequence[Member]) -> list[tuple[str, ...]]:
             member.node_id,
             str(member.incarnation),
             f"{member.weight:g}",
-            ", ".join(member.kinds),
+            ", ".join(own_kinds(member)),
             ", ".join(member.roles),
         )
         for member in members

@@ -1,8 +1,9 @@
 """`inaho up`: one member, from its start to its graceful leave.
 
-The first SIGTERM or SIGINT (or, where asked for, the end of standard input) makes the node leave: it hands over what
-it runs, and the command ends with 0. A second signal does not wait for that. The ready line carries the real
-authority, so that port 0 and a ready file are all that a script needs to start nodes without choosing ports.
+The first SIGTERM or SIGINT (or, where asked for, the end of standard input) makes the node leave, as `inaho drain`
+does: it hands over what it runs, and the command ends with 0. A second signal does not wait for that. The ready line
+carries the real authority, so that port 0 and a ready file are all that a script needs to start nodes without choosing
+ports.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from inaho.runtime.grain import Grain
 from inaho.runtime.joining import join
 from inaho.types import Member
 
-__all__ = ["describe_member", "serve"]
+__all__ = ["describe_member", "own_kinds", "serve"]
 
 
 async def serve(
@@ -68,7 +69,7 @@ async def serve(
                 _write_at_once(ready_file, ready)
             _announce(output, ready)
             reporter = asyncio.create_task(_report_members(output, cluster))
-            await stop.wait()
+            await _until_told(stop, cluster)
             reporter.cancel()
             output.note("leaving")
         finally:
@@ -83,7 +84,12 @@ async def serve(
 
 def describe_member(member: Member) -> dict[str, Any]:
     """A member as plain data, for JSON documents."""
-    return {**msgspec.structs.asdict(member), "status": member.status.name.lower()}
+    return {**msgspec.structs.asdict(member), "status": member.status.name.lower(), "kinds": list(own_kinds(member))}
+
+
+def own_kinds(member: Member) -> tuple[str, ...]:
+    """The kinds that a member hosts, without those of inaho itself, such as the keepers of reminders."""
+    return tuple(kind for kind in member.kinds if not kind.startswith("inaho."))
 
 
 def describe_ready(cluster: Cluster) -> dict[str, Any]:
@@ -94,7 +100,7 @@ def describe_ready(cluster: Cluster) -> dict[str, Any]:
         "authority": cluster.authority,
         "node_id": member.node_id,
         "cluster": cluster.config.name,
-        "kinds": list(member.kinds),
+        "kinds": list(own_kinds(member)),
         "pid": os.getpid(),
         "members": [describe_member(other) for other in cluster.members()],
     }
@@ -129,6 +135,16 @@ async def _join_unless(
             joining.cancel()
             await asyncio.wait({joining})
     return None if joining.cancelled() else joining.result()
+
+
+async def _until_told(stop: asyncio.Event, cluster: Cluster) -> None:
+    """Returns when this process is told to stop, or the node has been drained by an operator."""
+    waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(cluster.wait_left())]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 async def _report_members(output: Output, cluster: Cluster) -> None:

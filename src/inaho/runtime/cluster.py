@@ -12,9 +12,8 @@ from inaho.errors import InvalidArguments, InvalidConfig, InvalidGrain
 from inaho.events import Event
 from inaho.runtime.grain import Grain, GrainKind
 from inaho.runtime.method import GrainMethod
-from inaho.runtime.operator_actor import OPERATOR_KEY, OperatorActor, QuarantineRecord
+from inaho.runtime.operations import Operations
 from inaho.runtime.ref import make_reference
-from inaho.runtime.system_calls import ask_system_actor
 from inaho.types import Member, Pid
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ G = TypeVar("G", bound=Grain[Any])
 E = TypeVar("E", bound=Event)
 
 
-class Cluster:
+class Cluster(Operations):
     """One process's place in the cluster. Made by `join`, `connect` or `ClusterExtension`.
 
     Args:
@@ -69,11 +68,6 @@ class Cluster:
         if driver is None:
             raise InvalidConfig("a client is no member of the cluster")
         return driver.control.member
-
-    def members(self) -> tuple[Member, ...]:
-        """All members that are not removed, sorted by authority, as this node sees them now."""
-        topology = self._node.topology
-        return () if topology is None else topology.members
 
     def grain(self, kind: type[G], key: str, *, timeout: float | None = None, retry: bool = True) -> G:
         """A reference to the grain of that kind and key, wherever it is. Costs no message; the grain need not exist.
@@ -234,30 +228,6 @@ class Cluster:
             IllegalTransition: that authority is not quarantined.
         """
         self._node.associations.release(authority)
-
-    async def quarantine_at(self, member: Member) -> tuple[QuarantineRecord, ...]:
-        """What that member has quarantined, sorted by authority: each member judges for itself. Clients may ask too.
-
-        Raises:
-            Unreachable: the member cannot be reached.
-            InahoError: as any call.
-        """
-        found: list[QuarantineRecord] = await self._ask_operator(member, OperatorActor.quarantined)
-        return tuple(found)
-
-    async def release_at(self, member: Member, authority: str) -> bool:
-        """Has that member end a quarantine at once (SPEC CL-4.4); whether it had one. Clients may ask too.
-
-        Raises:
-            Unreachable: the member cannot be reached.
-            InahoError: as any call.
-        """
-        released: bool = await self._ask_operator(member, OperatorActor.release, authority)
-        return released
-
-    async def _ask_operator(self, member: Member, function: Any, *arguments: Any) -> Any:
-        method = OperatorActor.inaho_kind.methods[function.__name__]
-        return await ask_system_actor(self._node, member.authority, member.node_id, method, OPERATOR_KEY, arguments)
 
     async def leave(self) -> None:
         """Hands over what runs here and leaves the cluster; `close` is still needed. Harmless when repeated."""

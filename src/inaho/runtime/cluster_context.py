@@ -11,14 +11,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from inaho.core.rpc.retry import RetryPolicy, may_retry
-from inaho.errors import InahoError, Quarantined, Timeout
+from inaho.errors import InahoError, Quarantined, SerializationFailed, Timeout
 from inaho.events import CallFailed
 from inaho.runtime.outgoing import STREAM_TIMEOUT_S, Outgoing
 from inaho.runtime.ref import Reference, run_here
 from inaho.runtime.retry_warnings import RetryWarnings
 from inaho.runtime.streams import StreamProducer, StreamReceiver
 from inaho.runtime.turn import Scope, Turn
-from inaho.types import ClusterIdentity, Pid
+from inaho.types import ClusterIdentity, Member, Pid
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import pack_fields
 
@@ -65,10 +65,15 @@ class ClusterContext:
             return None
         return connection
 
-    def connection_to_owner(self, kind: str, key: str) -> Outgoing | None:
-        """The open connection to the owner; None when there is none, or this node is the owner, or nobody is."""
+    def connection_to_owner(self, host: KindHost, key: str) -> Outgoing | None:
+        """The open connection to the owner; None when there is none, or this node is the owner, or nobody is.
+
+        None too where the owner is not whom to call (`KindHost.apart`).
+        """
+        if host.apart:
+            return None
         try:
-            owner = self._node.lookup.owner(kind, key)
+            owner = self._node.lookup.owner(host.name, key)
         except InahoError:
             return None  # `request` meets it again, and says so
         connection = self._connections.get(owner.authority)
@@ -102,17 +107,20 @@ class ClusterContext:
         attempt = 0
         while True:
             try:
-                return await self._attempt(reference, method, arguments, scope, deadline)
+                return await self._attempt(reference, method, arguments, scope, deadline, again=attempt > 0)
             except InahoError as error:
                 attempt += 1
                 await self._pause(reference, method, error, attempt, deadline)
 
-    def _count_failure(self, host: KindHost, method: GrainMethod, code: str) -> None:
-        """A call or stream has failed for good; `ref` counts failed calls, but no stream that never opened."""
-        if method.stream:
-            host.failures += 1
-        counted = (host.name, code)
-        self.failure_codes[counted] = self.failure_codes.get(counted, 0) + 1
+    def count_failure(self, reference: Reference, method: GrainMethod, error: BaseException) -> None:
+        """A call or stream of this node has failed for good. What the user's code raised has no code of ours."""
+        host = reference._inaho_host
+        host.failures += 1
+        if isinstance(error, InahoError):
+            counted = (host.name, error.code)
+            self.failure_codes[counted] = self.failure_codes.get(counted, 0) + 1
+        if isinstance(error, SerializationFailed):  # the other side has told its own events (SPEC CL-6.4)
+            self._node.serialization_failed(host.name, reference._inaho_key, method.name, "call", error.reason)
 
     async def retry(
         self,
@@ -128,9 +136,9 @@ class ClusterContext:
         while True:
             await self._pause(reference, method, error, attempt, deadline)
             try:
-                return await self._attempt(reference, method, arguments, scope, deadline)
-            except InahoError as again:
-                error = again
+                return await self._attempt(reference, method, arguments, scope, deadline, again=True)
+            except InahoError as another:
+                error = another
                 attempt += 1
 
     async def _pause(
@@ -148,7 +156,6 @@ class ClusterContext:
         pause_s = self._policy.delay_s(attempt, node.entropy.random.random())
         if not retriable or now + pause_s >= deadline:
             error.identity = error.identity or f"{kind}/{key}"
-            self._count_failure(reference._inaho_host, method, type(error).code)
             if node.events_wanted(CallFailed):
                 identity = ClusterIdentity(kind, key)
                 node.publish(CallFailed(identity=identity, method=method.name, code=error.code, reason=error.reason))
@@ -169,11 +176,13 @@ class ClusterContext:
         arguments: tuple[Any, ...],
         scope: Scope | Turn | None,
         deadline: float,
+        *,
+        again: bool,
     ) -> Any:
         host, key = reference._inaho_host, reference._inaho_key
         grain = host.activations.get(key)
         if grain is None:
-            connection = await self._reach(host.name, key, deadline)
+            connection = await self._reach(host, key, deadline, again)
             if connection is not None:
                 result = await self._call(connection, method, key, arguments, scope, deadline)
                 self.learn(connection, host.name, key)
@@ -183,13 +192,16 @@ class ClusterContext:
                 grain = host.activate(key)
         return await self._here(grain, method, method.copy_arguments(arguments, key), scope, deadline)
 
-    async def _reach(self, kind: str, key: str, deadline: float) -> Outgoing | None:
-        """A connection to where the identity is, with room to send; None when this node is the owner."""
-        connection = self.connection_for(kind, key)
+    async def _reach(self, host: KindHost, key: str, deadline: float, again: bool) -> Outgoing | None:
+        """A connection to where the identity is, with room to send; None when it is, or is to be, on this node.
+
+        `again`: an attempt has failed, so what is known may be wrong.
+        """
+        connection = self.connection_for(host.name, key)
         if connection is None:
             clock = self._node.loop.time
             began = clock()
-            connection = await self._resolve(kind, key, deadline)
+            connection = await self._resolve(host, key, deadline, again)
             took = int((clock() - began) * 1e9) >> 10
             self.resolve_latency[min(took.bit_length(), len(self.resolve_latency) - 1)] += 1
             if connection is None:
@@ -198,19 +210,25 @@ class ClusterContext:
             await self._within(deadline, connection.room())
         return connection
 
-    async def _resolve(self, kind: str, key: str, deadline: float) -> Outgoing | None:
-        """A connection to the owner, dialled if need be; None when this node is the owner."""
+    async def _resolve(self, host: KindHost, key: str, deadline: float, again: bool) -> Outgoing | None:
+        """A connection to who is to be called, dialled if need be; None when that is this node."""
         node = self._node
+        if host.pool is not None and node.leases.open:
+            return None
+        target: Member | Pid
         try:
-            owner = node.lookup.owner(kind, key)
+            if host.kind.placed or (again and host.kind.is_unknown):
+                target = await self._within(deadline, node.directory.find(host.name, key, verify=again))
+            else:
+                target = node.lookup.owner(host.name, key)
         except InahoError:
             self.unresolved += 1
             raise
-        if owner.node_id == node.node_id:
+        if target.node_id == node.node_id:
             return None
-        connection = self._connections.get(owner.authority)
-        if connection is None or connection.peer.node_id != owner.node_id:
-            connection = await self._within(deadline, node.peers.connect(owner.authority, owner.node_id))
+        connection = self._connections.get(target.authority)
+        if connection is None or connection.peer.node_id != target.node_id:
+            connection = await self._within(deadline, node.peers.connect(target.authority, target.node_id))
         return connection
 
     async def _within(self, deadline: float, waiting: Any) -> Any:
@@ -271,9 +289,12 @@ class ClusterContext:
     ) -> Any:
         """A call of an activation on this node that may be busy or coming up."""
         runner = self._node.runner
+        pool = grain._inaho_host.pool
         turn = Turn(method, grain, arguments, None, 0, deadline)
         if scope is not None and scope.turn is not None:
             self._node.runner.chains.extend(turn, scope.turn)
+        if pool is not None and grain._inaho_turn is not None:
+            grain = turn.grain = pool.pick(grain, turn)
         if grain._inaho_turn is None:
             grain._inaho_turn = turn
             return await run_here(turn)
@@ -310,7 +331,7 @@ class ClusterContext:
         while True:
             receiver = StreamReceiver(method, reference._inaho_key, self._node.loop)
             try:
-                await self._open(receiver, reference, method, arguments, scope, deadline)
+                await self._open(receiver, reference, method, arguments, scope, deadline, again=attempt > 0)
                 return receiver, await receiver.next_chunk()
             except InahoError as error:
                 receiver.close()
@@ -328,11 +349,13 @@ class ClusterContext:
         arguments: tuple[Any, ...],
         scope: Scope | Turn | None,
         deadline: float,
+        *,
+        again: bool,
     ) -> None:
         host, key = reference._inaho_host, reference._inaho_key
         grain = host.activations.get(key)
         if grain is None:
-            connection = await self._reach(host.name, key, deadline)
+            connection = await self._reach(host, key, deadline, again)
             if connection is not None:
                 flags, fields = self._fields(scope, deadline, self._node.loop.time(), method)
                 connection.open_stream(method, key, arguments, receiver, deadline, flags, fields)

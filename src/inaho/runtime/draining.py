@@ -41,12 +41,14 @@ class Draining:
 
     def _step(self) -> None:
         host = self._host
-        owns = host.node.leases.owns
+        keeps = host.node.leases.keeps
         for looked, key in enumerate(self._left, 1):
             grain = host.activations.get(key)
-            if grain is not None and not owns(host.name, key):
+            if grain is not None and not keeps(host, grain):
                 self.moving.add(key)
                 host.deactivate_soon(grain, "moved")
+            elif grain is not None and host.kind.placed:
+                host.node.holdings.look(host, grain)
             if looked == DRAIN_SLICE:
                 host.node.loop.call_soon(self._step)
                 return

@@ -16,7 +16,7 @@ import msgspec
 from inaho import events
 from inaho.errors import InvalidArguments
 from inaho.events import Event
-from inaho.types import Struct
+from inaho.types import ClusterIdentity, Struct
 
 if TYPE_CHECKING:
     from inaho.runtime.node import Node
@@ -79,7 +79,7 @@ def describe_event(event: Event) -> EventRecord:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    if isinstance(value, events.ClusterIdentity):
+    if isinstance(value, ClusterIdentity):
         return str(value)[:TEXT_MAX]
     if isinstance(value, str):
         return value[:TEXT_MAX]

@@ -43,7 +43,7 @@ def turn_failed(turn: Turn, error: BaseException) -> None:
     policy = host.kind.on_failure
     if policy == "keep" or turn.method.read_only or host.node.closing or isinstance(error, SIGNALS):
         return
-    if host.activations.get(grain._inaho_key) is not grain:
+    if not host.lives(grain):
         return
     if grain._inaho_record is not None:
         grain._inaho_record.stale = True  # the next owner, if there is one, must not go on from here

@@ -102,6 +102,11 @@ class GrainKind:
         """A kind of which only the name is known, for calls by name."""
         return cls(Grain, name)
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether only the name is known."""
+        return self.cls is Grain
+
     def read(self, local_names: dict[str, Any]) -> None:
         """Reads state type and methods; `local_names` are those around the class statement."""
         cls = self.cls

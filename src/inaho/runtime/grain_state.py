@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from inaho.errors import SerializationFailed, StateConflict, StateMissing
+from inaho.events import HandOffCompleted, HandOffFailed
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from inaho.runtime.kind import KindHost
     from inaho.runtime.placement_actor import ActivationRecord
 
-__all__ = ["StateRecord", "clear_state", "load_state", "save_state"]
+__all__ = ["StateRecord", "clear_state", "load_handed", "load_state", "save_state"]
 
 
 class StateRecord:
@@ -77,6 +78,28 @@ async def load_state(host: KindHost, grain: Grain[Any], handed: ActivationRecord
     if stored.data is None:
         return StateRecord(host.kind.new_state(), stored.version)
     return StateRecord(_decode(host, grain, stored.data, stored.version), stored.version)
+
+
+async def load_handed(host: KindHost, grain: Grain[Any], handed: ActivationRecord | None) -> StateRecord:
+    """As `load_state`, and tells how the hand-off went. What the last owner had must be there (SPEC CL-5)."""
+    if handed is None:
+        return await load_state(host, grain)
+    identity, node = grain.identity, host.node
+    try:
+        record = await load_state(host, grain, handed)
+    except (StateMissing, SerializationFailed) as error:
+        node.publish(HandOffFailed(identity=identity, from_authority=handed.authority, reason=error.reason))
+        raise
+    node.note(grain._inaho_lease, "took_over", f"from {handed.authority}, version {handed.version}")
+    if node.events_wanted(HandOffCompleted):
+        event = HandOffCompleted(
+            identity=identity,
+            from_authority=handed.authority,
+            version=handed.version,
+            snapshot=handed.snapshot is not None,
+        )
+        node.publish(event)
+    return record
 
 
 def _decode(host: KindHost, grain: Grain[Any], data: bytes, version: int) -> Any:

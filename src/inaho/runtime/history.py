@@ -132,9 +132,11 @@ def why_moved(before: Member, owner: Member, old: TopologySnapshot | None, new: 
     was_blocked = () if old is None else old.blocked
     source = now.get(before.node_id)
     if source is None:
-        earlier = then.get(before.node_id)
-        left = earlier is not None and earlier.status is MemberStatus.LEAVING
-        return f"{before.authority} {'left' if left else 'was removed'}"
+        # Who dies is unreachable for a while first; who leaves with nothing to hand over may be gone at once.
+        earlier = then.get(before.node_id, before)
+        if any(member.authority == before.authority for member in new.members):
+            return f"{before.authority} was restarted"
+        return f"{before.authority} {'was removed' if earlier.status is MemberStatus.UNREACHABLE else 'left'}"
     if source.authority in new.blocked:
         return f"an operator blocked {before.authority}"
     if source.status is MemberStatus.LEAVING:

@@ -137,7 +137,7 @@ class Inbox:
         self._remoting.received += 1
         ref = self._system.find(recipient)
         try:
-            message = decode_value(name, value)
+            message = decode_value(name, value, self._remoting.node.config.transport.containers_max)
         except SerializationFailed as error:
             self._remoting.unserializable(recipient, name, "in", error)
             self._remoting.bury(bytes(value), recipient, signed, _UNREADABLE)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import FrameTooLarge, InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
 from inaho.runtime.connection import FLUSH_PARTS, Connection
+from inaho.runtime.defined import Defined, arguments_decoder, decode_definition, decode_key
 from inaho.runtime.streams import ConnectionSink, StreamProducer
 from inaho.runtime.turn import Turn
-from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
+from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.exceptions import encode_failure
 from inaho.wire.frames import (
     CALL,
@@ -32,7 +32,6 @@ from inaho.wire.frames import (
     REPLY,
     TELL,
     TOPOLOGY,
-    Definition,
     TopologyPush,
     frame,
     unpack_fields,
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from inaho.config import TransportConfig
     from inaho.runtime.inbox import Inbox
     from inaho.runtime.kind import KindHost
-    from inaho.runtime.method import GrainMethod
     from inaho.runtime.node import Node
     from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
@@ -51,24 +49,6 @@ __all__ = ["Incoming"]
 
 SLICE_BYTES: Final = 32 << 10
 """An answer of more bytes leaves at once, so that what a peer does not read is noticed in time."""
-
-_decode_definition = decoder(Definition)
-_decode_key = decoder(list[Any])
-
-
-class Defined:
-    """What a method number means on this connection: the method here, or the error that its calls get."""
-
-    __slots__ = ("activations", "decode", "definition", "error", "host", "method", "timeout_s")
-
-    def __init__(self, definition: Definition) -> None:
-        self.definition = definition
-        self.timeout_s = definition.timeout_ms / 1000.0
-        self.host: KindHost = None  # type: ignore[assignment]
-        self.method: GrainMethod = None  # type: ignore[assignment]
-        self.activations: dict[str, Any] = {}
-        self.decode: Callable[[bytes | memoryview], Any] = _decode_key
-        self.error: InahoError | None = None
 
 
 class Incoming(Connection):
@@ -121,7 +101,7 @@ class Incoming(Connection):
             elif grain._inaho_turn is None:
                 grain._inaho_turn = turn
                 self._runner.run(turn)
-            elif self._is_full(grain._inaho_turn) and not turn.depth:
+            elif self._is_full(grain._inaho_turn) and not turn.depth and grain._inaho_host.pool is None:
                 self._refuse_full(turn)
             else:
                 self._runner.submit(turn)
@@ -194,8 +174,8 @@ class Incoming(Connection):
     def _undecodable(self, defined: Defined, body: memoryview, error: Exception) -> InahoError:
         """The error for arguments that are not what the method takes."""
         try:
-            key = str(_decode_key(body)[0])
-        except (*DECODE_ERRORS, IndexError):
+            key = decode_key(body)
+        except DECODE_ERRORS:
             key = "?"
         self._node.serialization_failed(defined.host.name, key, defined.method.name, "in", str(error))
         return defined.method.invalid_arguments(error, key, defined.definition.signature)
@@ -208,7 +188,7 @@ class Incoming(Connection):
                 "(transport.definitions_max)"
             )
         try:
-            defined = Defined(_decode_definition(body))
+            defined = Defined(decode_definition(body))
         except DECODE_ERRORS as error:
             raise ProtocolViolation(f"a definition that does not decode: {error}") from error
         self._defined[number] = defined
@@ -221,7 +201,7 @@ class Incoming(Connection):
             return
         try:
             method = host.kind.find(name, stream=defined.definition.streams)
-            defined.decode = method.arguments_decoder(defined.definition.arity)
+            defined.decode = arguments_decoder(method, defined.definition.arity, self._config.containers_max)
         except InahoError as error:
             defined.error = error
             return

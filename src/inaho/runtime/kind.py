@@ -20,18 +20,17 @@ from inaho.errors import (
     InahoError,
     OwnershipChanged,
     Pending,
-    SerializationFailed,
     ShuttingDown,
-    StateMissing,
 )
 from inaho.events import ActivationFailed as ActivationFailedEvent
-from inaho.events import ActivationStarted, HandOffCompleted, HandOffFailed
+from inaho.events import ActivationStarted
 from inaho.runtime.draining import Draining
 from inaho.runtime.failure_policy import reset_state
 from inaho.runtime.gates import Gates
-from inaho.runtime.grain_state import load_state
+from inaho.runtime.grain_state import load_handed
 from inaho.runtime.passivation import Passivation
 from inaho.runtime.placement_actor import ActivationRecord
+from inaho.runtime.stateless import WorkerPool
 from inaho.runtime.stream_turns import StreamTurns
 from inaho.runtime.timers import ActivationTimers
 from inaho.runtime.turn import SIGNALS, Turn
@@ -67,6 +66,7 @@ class KindHost:
         activations: by key. The call path looks here first.
         calls, failures: of callers on this node.
         latency: such calls by the bit length of their duration in units of 1.024 us.
+        pool: the further activations of a stateless kind; None for all others.
         system: it belongs to the runtime: it is not placed, not counted, and stays until the end.
         moving: keys whose activations end because another node owns them now.
     """
@@ -85,10 +85,16 @@ class KindHost:
         self.streams = StreamTurns(self)
         self.timers = ActivationTimers(self)
         self.draining = Draining(self)
+        self.pool = WorkerPool(self) if hosted and kind.stateless_max else None
         ttl_s = node.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
         self.passivation = Passivation(self, ttl_s) if ttl_s else None
         self._changing: dict[str, asyncio.Task[None]] = {}
         self._asked_for: set[str] = set()
+
+    @property
+    def apart(self) -> bool:
+        """Its activations do not follow the owners of partitions: it is placed, or stateless and hosted here."""
+        return self.kind.placed or self.pool is not None
 
     @property
     def authority(self) -> str:
@@ -108,24 +114,33 @@ class KindHost:
             ActivationFailed: the user's constructor raised.
             InvalidArguments: the key is no key.
         """
-        node = self.node
-        node.leases.check_owner(self.name, key)
         validate_key(key)
-        kind = self.kind
-        grain = self._make(key, node.leases.grant(self.name, key))
-        if kind.has_init:
-            self._initialise(grain)
-        self.activations[key] = grain
+        return self.begin(self.node.leases.obtain(self, key))
+
+    def begin(self, lease: Lease, handed: ActivationRecord | None = None) -> Grain[Any]:
+        """Makes the activation of a pending lease; it goes on from `handed`. Raises `ActivationFailed`."""
+        grain = self._make(lease.key, lease)
+        self.activations[lease.key] = grain
+        self.start(grain, handed, self.passivation is not None and self.passivation.add(lease.key, self.node.now))
+        return grain
+
+    def start(self, grain: Grain[Any], handed: ActivationRecord | None, again: bool) -> None:
+        """Brings up an activation that has been made."""
+        node, kind, key = self.node, self.kind, grain._inaho_key
         node.activation_count += 1
-        again = self.passivation is not None and self.passivation.add(key, node.now)
+        origin = AGAIN if again else FIRST
         if kind.plain_start and kind.state_type is None and node.bridge.last_owner(self.name, key) is None:
             node.leases.activated(grain._inaho_lease)
-            self._started(grain, AGAIN if again else FIRST)
+            self._started(grain, MOVED if handed is not None else origin)
         else:
             queue = self.hold(grain)
             queue.starting = True
-            self._change(key, self._start(grain, queue, AGAIN if again else FIRST), name=f"inaho-activate-{self.name}")
-        return grain
+            self._change(key, self._start(grain, queue, origin, handed), name=f"inaho-activate-{self.name}")
+
+    def make_worker(self, key: str) -> Grain[Any]:
+        """A further activation of a stateless kind, for its pool. Raises as `activate`."""
+        assert self.pool is not None
+        return self._make(key, self.pool.lease(key))
 
     def _make(self, key: str, lease: Lease) -> Grain[Any]:
         grain = self.kind.cls.__new__(self.kind.cls)
@@ -135,6 +150,8 @@ class KindHost:
         grain._inaho_touched = self.node.now
         grain._inaho_lease = lease
         grain._inaho_record = None
+        if self.kind.has_init:
+            self._initialise(grain)
         return grain
 
     def install(self, key: str) -> None:
@@ -186,15 +203,18 @@ class KindHost:
         queue.held = True
         return queue
 
-    async def _start(self, grain: Grain[Any], queue: TurnQueue[Turn], origin: str) -> None:
+    async def _start(
+        self, grain: Grain[Any], queue: TurnQueue[Turn], origin: str, handed: ActivationRecord | None
+    ) -> None:
         """Loads state and runs `on_activate`, then lets the waiting turns go; or fails them all."""
         try:
-            handed = await self._take_over(grain)
+            if handed is None:
+                handed = await self._take_over(grain)
             if self.kind.state_type is not None:
-                await self._load(grain, handed)
+                grain._inaho_record = await load_handed(self, grain, handed)
             if not self.kind.plain_start:
                 await grain.on_activate()
-            self.node.leases.activated(grain._inaho_lease)
+            await self.node.leases.confirm(grain)
         except BaseException as error:
             self.start_failed(grain, queue, error)
             if isinstance(error, SIGNALS):
@@ -233,27 +253,6 @@ class KindHost:
             if handed.was_active:
                 return handed
         return node.bridge.saved_elsewhere(self.name, key)
-
-    async def _load(self, grain: Grain[Any], handed: ActivationRecord | None) -> None:
-        """The state, from the last owner or the storage. What the last owner had must be there (SPEC CL-5)."""
-        if handed is None:
-            grain._inaho_record = await load_state(self, grain)
-            return
-        identity, node = grain.identity, self.node
-        try:
-            grain._inaho_record = await load_state(self, grain, handed)
-        except (StateMissing, SerializationFailed) as error:
-            node.publish(HandOffFailed(identity=identity, from_authority=handed.authority, reason=error.reason))
-            raise
-        node.note(grain._inaho_lease, "took_over", f"from {handed.authority}, version {handed.version}")
-        if node.events_wanted(HandOffCompleted):
-            event = HandOffCompleted(
-                identity=identity,
-                from_authority=handed.authority,
-                version=handed.version,
-                snapshot=handed.snapshot is not None,
-            )
-            node.publish(event)
 
     async def release(self, key: str) -> ActivationRecord:
         """Ends the activation for its next owner, after its running turns, and tells what it was."""
@@ -305,14 +304,20 @@ class KindHost:
 
     # Ending.
 
+    def lives(self, grain: Grain[Any]) -> bool:
+        """Whether it is an activation of this kind and not a former one."""
+        return self.activations.get(grain._inaho_key) is grain or (self.pool is not None and grain in self.pool)
+
     def deactivate_soon(self, grain: Grain[Any], reason: str) -> None:
         """Ends the activation when its running turns have; at once when there are none."""
-        if self.activations.get(grain._inaho_key) is not grain:
+        if not self.lives(grain):
             return
         queue = self.hold(grain)
         if queue.ending:
             return
         queue.ending = reason
+        if self.pool is not None:
+            self.pool.ends(grain, reason)
         self.timers.end(grain)
         if not queue.running:
             self.settle(grain, queue)
@@ -351,7 +356,7 @@ class KindHost:
         queue.waiting.clear()
         node = self.node
         node.note(grain._inaho_lease, "ended", reason)
-        if reason == "moved":
+        if reason == "moved" and not self.apart:
             node.bridge.ended(self, grain, asked_for=grain._inaho_key in self._asked_for)
         node.terminations.ended(self.name, grain._inaho_key, reason)
         for turn in waiting:
@@ -366,14 +371,23 @@ class KindHost:
             node.loop.call_soon(node.runner.submit, turn)
 
     def _remove(self, grain: Grain[Any], error: InahoError | None = None) -> None:
+        pool = self.pool
         if self.activations.get(grain._inaho_key) is grain:
+            if pool is not None:
+                pool.ends(grain, "first one gone")
             del self.activations[grain._inaho_key]
             self.timers.end(grain)
             self.node.leases.ended(grain._inaho_lease)
             self.node.activation_ended()
+            if self.kind.placed:
+                self.node.holdings.ended(self, grain)
             if self.draining.moving:
                 self.draining.ended(grain)
             self.gates.open(grain._inaho_key, error)
+        elif pool is not None and pool.remove(grain):
+            self.timers.end(grain)
+            self.node.leases.ended(grain._inaho_lease)
+            self.node.activation_ended()
 
     def drop_all(self, reason: str) -> None:
         """Ends all activations, those of the runtime excepted."""

@@ -8,7 +8,7 @@ since the successor has the higher epoch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.activation.ledger import ActivationLedger
@@ -17,6 +17,8 @@ from inaho.events import LeaseTimedOut
 from inaho.types import ClusterIdentity, MemberStatus
 
 if TYPE_CHECKING:
+    from inaho.runtime.grain import Grain
+    from inaho.runtime.kind import KindHost
     from inaho.runtime.node import Node
     from inaho.types import Member, TopologySnapshot
 
@@ -48,6 +50,14 @@ class Leases:
             return False
         return owner.node_id == self._node.node_id
 
+    def keeps(self, host: KindHost, grain: Grain[Any]) -> bool:
+        """Whether an activation of this node may stay after a change of owners."""
+        if host.pool is not None:
+            return self.open
+        if not host.kind.placed:
+            return self.owns(host.name, grain._inaho_key)
+        return grain._inaho_lease.holding and self.open
+
     def check_owner(self, kind: str, key: str) -> None:
         """Raises why this node may not activate the identity: `ShuttingDown`, `Blocked` or `OwnershipChanged`."""
         node = self._node
@@ -60,6 +70,28 @@ class Leases:
                 identity=f"{kind}/{key}",
                 authority=node.authority,
             )
+
+    @property
+    def open(self) -> bool:
+        """Whether this node may activate anything."""
+        topology = self._node.topology
+        blocked = topology is not None and self._node.authority in topology.blocked
+        return not self._node.shutting_down and not blocked
+
+    def obtain(self, host: KindHost, key: str) -> Lease:
+        """The lease for an activation that a call makes, pending. Raises as `KindHost.activate`."""
+        if host.pool is not None:
+            self.check_open(host.name, key)
+            return host.pool.lease(key)
+        if host.kind.placed:
+            self.check_open(host.name, key)
+            raise OwnershipChanged(
+                "it is not active here; its owner knows where",
+                identity=f"{host.name}/{key}",
+                authority=self._node.authority,
+            )
+        self.check_owner(host.name, key)
+        return self.grant(host.name, key)
 
     def check_open(self, kind: str, key: str) -> None:
         """Raises why this node may activate nothing at all: `ShuttingDown` or `Blocked`."""
@@ -83,19 +115,40 @@ class Leases:
         """It is up. Raises `OwnershipChanged` when its lease was revoked while it came up."""
         if lease.state is not LeaseState.PENDING:
             raise self.lost(lease, executed=False)
-        self.ledger.activate(lease, self._node.now)
+        if lease.epoch:
+            self.ledger.activate(lease, self._node.now)
+        else:  # of a stateless kind, in no ledger
+            lease.move(LeaseState.ACTIVE, self._node.now)
+
+    async def confirm(self, grain: Grain[Any]) -> None:
+        """As `activated`. Where the lease was lost while `on_activate` ran, `on_deactivate` ends what that began."""
+        try:
+            self.activated(grain._inaho_lease)
+        except OwnershipChanged:
+            try:
+                await grain.on_deactivate("moved")
+            except Exception as error:
+                self._node.log.warning("on_deactivate of %s failed", grain.identity, exc_info=error)
+            raise
 
     def ending(self, lease: Lease) -> None:
         """It will end after its running turns."""
-        if lease.state is LeaseState.ACTIVE:
+        if lease.state is not LeaseState.ACTIVE:
+            return
+        if lease.epoch:
             self.ledger.begin_release(lease, self._node.now)
+        else:
+            lease.move(LeaseState.RELEASING, self._node.now)
 
     def ended(self, lease: Lease) -> None:
         """It is gone, whatever became of its lease before."""
-        if lease.state is LeaseState.ACTIVE:
-            self.ledger.begin_release(lease, self._node.now)
-        if lease.holding:
+        self.ending(lease)
+        if not lease.holding:
+            return
+        if lease.epoch:
             self.ledger.release(lease, self._node.now)
+        else:
+            lease.move(LeaseState.RELEASED, self._node.now)
 
     def time_out(self, lease: Lease) -> None:
         """It did not end while this node could wait: the identity is free, and that is told (SPEC BS-3.4)."""
@@ -103,7 +156,10 @@ class Leases:
             now = self._node.now
             held_s = now - lease.since
             self.ending(lease)
-            self.ledger.time_out(lease, now)
+            if lease.epoch:
+                self.ledger.time_out(lease, now)
+            else:
+                lease.move(LeaseState.TIMED_OUT, now)
             self._report(lease, held_s)
 
     def lost(self, lease: Lease, *, executed: bool) -> OwnershipChanged:

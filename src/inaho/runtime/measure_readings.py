@@ -104,10 +104,14 @@ def _actors(measures: NodeMeasures) -> Figures:
     yield "inaho.activations.started", labels.merged(measures.started.samples)
     yield "inaho.activations.failed", labels.merged(measures.failed.samples)
     yield "inaho.activations.ended", labels.merged(measures.ended.samples)
-    yield (
-        "inaho.activations.passivated",
-        labels.merged([((host.name,), measures.ended.get(host.name, "idle")) for host in hosts]),
-    )
+    unloaded = [(host.name, host.passivation) for host in hosts if host.passivation is not None]
+    yield "inaho.activations.passivated", labels.merged([((kind,), known.passivated) for kind, known in unloaded])
+    yield "inaho.activations.returned", labels.merged([((kind,), known.returned) for kind, known in unloaded])
+    failed = [] if measures.events is None else measures.events.samples("handoffs")
+    yield "inaho.handoffs", labels.merged(measures.taken.samples + failed)
+    ledger = measures.node.leases.ledger
+    outcomes = ("refused", "timed_out", "revoked")
+    yield "inaho.leases.ended", [((outcome,), getattr(ledger, outcome)) for outcome in outcomes]
 
 
 def _plain(node: Node) -> Figures:

@@ -52,7 +52,7 @@ class NodeMeasures:
         labels: the kinds that have figures of their own.
         alerts: what is too slow or fails too often.
         lag_s: the greatest lag of the loop within the last second or two.
-        started, ended, failed: activations by kind, the ended ones by reason too.
+        started, ended, failed, taken: activations by kind, the ended ones by reason too.
         traffic: connections and their bytes.
         events: what was counted from the event stream; None when metrics are off.
     """
@@ -66,6 +66,7 @@ class NodeMeasures:
         self.started = Tally()
         self.ended = Tally()
         self.failed = Tally()
+        self.taken = Tally()
         self.traffic = Traffic(node)
         self.events = EventCounts(node.events, self.traffic) if config.metrics.enabled else None
         self._log = logging.getLogger("inaho.alerts")
@@ -86,6 +87,8 @@ class NodeMeasures:
             self.started.add(kind)
         elif what == "failed":
             self.failed.add(kind)
+        elif what == "took_over":
+            self.taken.add(kind, "taken")
 
     def tick(self, now: float, lag_s: float) -> None:
         """Looks at what must be looked at once a second.
@@ -198,5 +201,5 @@ class NodeMeasures:
     def check(self) -> None:
         """Asserts the invariants."""
         self.alerts.check()
-        for tally in (self.started, self.ended, self.failed):
+        for tally in (self.started, self.ended, self.failed, self.taken):
             tally.check()

@@ -10,11 +10,13 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from functools import cached_property
 from typing import Any, Final, TypeVar, overload
 
 from inaho.errors import InahoError, InvalidArguments, InvalidGrain, SchemaMismatch, SerializationFailed
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode, plain_types
 from inaho.wire.frames import SIGNATURE_CHARS_MAX, Definition
+from inaho.wire.limits import repeats
 
 __all__ = ["OPTIONS", "GrainMethod", "MethodOptions", "method"]
 
@@ -132,6 +134,7 @@ class GrainMethod:
         self.plain_results = plain_types(self.result)
         self.decode_result = decoder(list[self.result] if self.stream else self.result)  # type: ignore[name-defined]
         self._decoders: dict[int, Callable[[bytes | memoryview], Any]] = {}
+        self._repeats: list[bool] = []
         kinds = {parameter.kind for parameter in self.parameters}
         self.simple = kinds <= {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
         self.call = self._adapter()
@@ -223,6 +226,17 @@ class GrainMethod:
                 )
             known = self._decoders[arity] = decoder(tuple[(str, *self._types[:arity])])  # type: ignore[misc]
         return known
+
+    def takes_many(self, arity: int) -> bool:
+        """Whether the first `arity` arguments can hold any number of containers, see `wire.limits`."""
+        if not self._repeats:
+            self._repeats = [repeats(kind) for kind in self._types]
+        return any(self._repeats[:arity])
+
+    @cached_property
+    def gives_many(self) -> bool:
+        """The same of a result, or of a batch of a stream."""
+        return repeats(list[self.result] if self.stream else self.result)  # type: ignore[name-defined]
 
     def complete(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Arguments of a call by name, in the order of the parameters, with the defaults of those left out.

@@ -29,9 +29,11 @@ from inaho.runtime.associations import Associations
 from inaho.runtime.blocking import Blocking
 from inaho.runtime.clock import unix_time
 from inaho.runtime.cluster_context import ClusterContext
+from inaho.runtime.directory import Directory
 from inaho.runtime.driver import Driver
 from inaho.runtime.evidence import Evidence
 from inaho.runtime.history import ActivationHistory, OwnershipHistory
+from inaho.runtime.holdings import Holdings
 from inaho.runtime.home import Home
 from inaho.runtime.kind import KindHost
 from inaho.runtime.leases import Leases
@@ -88,7 +90,7 @@ class Node:
         node_id: 16 hexadecimal digits, new at every start.
         now: the loop's time, at most `TICK_S` old.
         hosts: kinds by name.
-        runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
+        runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge, directory, holdings,
             history, ownership, blocking, terminations: see their classes.
         shutting_down: no new activations.
         closing: no new connections.
@@ -141,6 +143,8 @@ class Node:
         self.leases = Leases(self)
         self.shutdown = Shutdown(self)
         self.bridge = PartitionBridge(self)
+        self.directory = Directory(self)
+        self.holdings = Holdings(self)
         self.blocking = Blocking(self)
         self.terminations = Terminations(self)
         self.history = ActivationHistory(config.activation.history_max)
@@ -158,7 +162,7 @@ class Node:
         self._topology_waiters: list[asyncio.Future[None]] = []
         self.measures = NodeMeasures(self)
         for kind in kinds:
-            self.add_kind(kind)
+            self.add_kind(kind, hosted=not kind.role or kind.role in config.roles)
         if not client:
             self.add_kind(PlacementActor.inaho_kind).install(PLACEMENT_KEY)
             self.add_kind(OperatorActor.inaho_kind).install(OPERATOR_KEY)
@@ -311,9 +315,10 @@ class Node:
         self.associations.apply_topology(snapshot)
         self.remoting.apply_topology(snapshot)
         if self.lookup.update_topology(snapshot):
-            for event in self.pid_cache.retain(self.lookup.owns, "ownership changed"):
+            for event in self.pid_cache.retain(self.directory.still_there, "ownership changed"):
                 self.publish(event)
             if not self.client:
+                self.directory.topology_changed(snapshot)
                 self.ownership.topology_changed(self.unix_time(), before, snapshot)
                 self.bridge.topology_changed(snapshot)
         elif not self.client:

@@ -38,6 +38,7 @@ from inaho.wire.frames import (
     TopologyPush,
     frame,
 )
+from inaho.wire.limits import bounded
 
 if TYPE_CHECKING:
     from inaho.config import RpcConfig, TransportConfig
@@ -84,6 +85,8 @@ class Outgoing(Connection):
         self.late_replies = 0
         self._slots: list[dict[int, Any]] = self.wheel.slots
         self._defined: set[int] = set()
+        self._results: dict[int, Callable[[bytes | memoryview], Any]] = {}
+        """Decoders of what comes back, by number of the method."""
         self._rpc = rpc
         self.ending = False
         self.delivery: Channel | None = None
@@ -163,6 +166,8 @@ class Outgoing(Connection):
                 authority=self.peer.authority,
             )
         self._defined.add(method.number)
+        decode = method.decode_result
+        self._results[method.number] = bounded(decode, self._config.containers_max) if method.gives_many else decode
         timeout_s = method.timeout_s
         if timeout_s is None:
             timeout_s = STREAM_TIMEOUT_S if method.stream else self._rpc.timeout_s
@@ -185,6 +190,7 @@ class Outgoing(Connection):
             if not self.closed:
                 self.send(HEADER.pack(HEADER_REST, CREDIT, 0, count, correlation), b"")
 
+        receiver.decode = self._results[method.number]
         receiver.attach(consumed, lambda: self.cancel(correlation))
 
     def cancel(self, correlation: int) -> None:
@@ -220,7 +226,7 @@ class Outgoing(Connection):
             return
         view, position, size = memoryview(data), 0, len(data)
         unpack, length_max, far = HEADER.unpack_from, self._frame_max, self.wheel.far
-        slots = self._slots
+        slots, results = self._slots, self._results
         length: int
         kind: int
         flags: int
@@ -240,12 +246,12 @@ class Outgoing(Connection):
                         far.pop(correlation, None)
                     if entry is None:
                         self.late_replies += 1
-                    elif entry.__class__ is StreamReceiver or method >= len(METHODS):
+                    elif entry.__class__ is StreamReceiver or method not in results:
                         slots[correlation & SLOT_MASK][correlation] = entry  # fails with the connection
                         raise ProtocolViolation(f"a reply to call {correlation} that does not match it")
                     elif not entry.done():
                         try:
-                            entry.set_result(METHODS[method].decode_result(view[position + HEADER_BYTES : end]))
+                            entry.set_result(results[method](view[position + HEADER_BYTES : end]))
                         except DECODE_ERRORS as error:
                             entry.set_exception(METHODS[method].invalid_result(error, ""))
                 else:

@@ -8,6 +8,7 @@ go of it; its calls wait meanwhile in the activation's queue, so a rolling resta
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,9 @@ SAVED_MAX = 10_000
 BLOCKED_RELEASE_S = 1.0
 """How long a blocked last owner is asked, once."""
 
+ASK_AGAIN_S = 1.0
+"""Pause between questions whether a last owner is through."""
+
 RELEASE_RETRY_S = 0.05
 """Pause before the last owner is asked again; a new topology cuts it short."""
 
@@ -51,6 +55,7 @@ class PartitionBridge:
         self.asked = 0
         self.told = 0
         self._node = node
+        self._asking_again = False
         self._lost: dict[str, dict[int, LastOwner]] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._saved: OrderedDict[tuple[str, str], ActivationRecord] = OrderedDict()
@@ -65,7 +70,7 @@ class PartitionBridge:
         alive = [member.node_id for member in snapshot.members if member.status not in silent]
         self.handoff.retain(alive)
         for kind, host in node.hosts.items():
-            if not host.hosted or host.system:
+            if not host.hosted or host.system or host.apart:
                 continue
             for partition, before, now in node.lookup.moves(kind, node.node_id):
                 if before.node_id == now.node_id:
@@ -83,6 +88,9 @@ class PartitionBridge:
             if host.hosted and not host.system:
                 host.draining.begin()
         self.tell_drained()
+        if self.handoff and not self._asking_again:
+            self._asking_again = True
+            node.runner.spawn(self._ask_again(), name="inaho-ask-again")
 
     # This node is the new owner.
 
@@ -166,6 +174,34 @@ class PartitionBridge:
         topology = self._node.topology
         return 0 if topology is None else topology.version
 
+    async def _ask_again(self) -> None:
+        """Asks last owners from time to time, as long as there are any: news of what they drained may have been missed.
+
+        It comes by a topology of theirs, and counts only if that is not older than the one by which this node gained.
+        """
+        try:
+            while self.handoff:
+                await asyncio.sleep(ASK_AGAIN_S)
+                await self._ask_all()
+        finally:
+            self._asking_again = False
+
+    async def _ask_all(self) -> None:
+        node = self._node
+        for (last, kind), (partitions, version) in self.handoff.awaited().items():
+            back: list[int] = []  # it owns them again, and nothing need be asked of an owner
+            for partition in partitions:
+                owner = node.lookup.owner_of(kind, partition)
+                if owner is not None and owner.node_id == last.node_id:
+                    back.append(partition)
+            left = partitions if not back else [partition for partition in partitions if partition not in set(back)]
+            try:
+                told: list[int] = left and await self._ask(last, PlacementActor.through, kind, left, version)
+            except InahoError as error:
+                node.log.info("%s did not tell what it is through with: %s", last.authority, error)
+                told = []
+            self._drained(kind, back + told, last.node_id, version)
+
     def superseded(self, kind: str, versions: dict[str, int], authority: str) -> None:
         """See `PlacementActor.superseded`. What was saved must be found when the identities are next activated here."""
         host = self._node.hosts.get(kind)
@@ -201,6 +237,24 @@ class PartitionBridge:
         through = not host.draining.walking and not host.draining.moving
         return through and self.last_owner(kind, key) is None and not self._node.leases.owns(kind, key)
 
+    async def through(self, kind: str, partitions: list[int], version: int) -> list[int]:
+        """See `PlacementActor.through`. What this node waits for since a later version does not concern the asker."""
+        node = self._node
+        await self._seen(version)
+        host = node.hosts.get(kind)
+        if host is None:
+            return partitions
+        if host.draining.walking or self._version < version:
+            return []
+        busy = {node.lookup.partition(kind, key) for key in host.draining.moving}
+        return [
+            partition
+            for partition in partitions
+            if partition not in busy
+            and ((owner := node.lookup.owner_of(kind, partition)) is None or owner.node_id != node.node_id)
+            and not self.handoff.waits_since(kind, partition, version)
+        ]
+
     def tell_drained(self) -> None:
         """Tells new owners of the partitions that this node lost and runs nothing of any more."""
         for kind, lost in list(self._lost.items()):
@@ -230,6 +284,9 @@ class PartitionBridge:
             if self._telling:
                 await asyncio.wait(self._telling, timeout=deadline - node.loop.time())
             else:  # an owner before us has not let go, or an activation has not ended
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(deadline):
+                        await self._ask_all()
                 await node.wait_for_topology(min(RELEASE_RETRY_S, deadline - node.loop.time()))
         return not (self._lost or self._telling)
 

@@ -67,6 +67,8 @@ class Passivation:
             grain = host.activations.get(key)
             if grain is None:
                 return None
+            if host.pool is not None and host.pool.busy(key):
+                return now
             if key in host.timers and key not in host.streams:
                 return host.timers.used_at(key, now)
             return now if grain._inaho_turn is not None or key in host.streams else grain._inaho_touched

@@ -124,8 +124,8 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
                 result = await see_through(turn)
             if result.__class__ not in method.plain_results:
                 result = method.copy_result(result, key)
-    except BaseException:
-        host.failures += 1
+    except BaseException as error:
+        node.context.count_failure(reference, method, error)
         raise
     host.latency[(perf_counter_ns() - started >> 10).bit_length()] += 1
     return result
@@ -146,7 +146,7 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
         connection = context.connection_for(host.name, key)
         known = connection is not None
         if connection is None:
-            connection = context.connection_to_owner(host.name, key)
+            connection = context.connection_to_owner(host, key)
         if connection is None or scope is not None or connection.paused or reference._inaho_timeout_s:
             result = await context.request(reference, method, arguments, scope)
         else:
@@ -167,8 +167,8 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
             else:
                 if not known:
                     context.learn(connection, host.name, key)
-    except BaseException:
-        host.failures += 1
+    except BaseException as error:
+        node.context.count_failure(reference, method, error)
         raise
     host.latency[(perf_counter_ns() - started >> 10).bit_length()] += 1
     return result
@@ -259,15 +259,20 @@ async def invoke_stream(
     scope = CURRENT.get()
     if scope is not None and scope.over:
         scope = None
-    receiver, chunk = await host.node.context.open_stream(reference, method, arguments, scope)
+    context = host.node.context
+    try:
+        receiver, chunk = await context.open_stream(reference, method, arguments, scope)
+    except BaseException as error:
+        context.count_failure(reference, method, error)
+        raise
     try:
         while chunk:
             for item in chunk:
                 yield item
             receiver.acknowledge(len(chunk))
             chunk = await receiver.next_chunk()
-    except InahoError:
-        host.failures += 1
+    except InahoError as error:
+        context.count_failure(reference, method, error)
         raise
     finally:
         receiver.close()

@@ -46,11 +46,9 @@ LINGER_S: Final = 0.05
 SAVE_AGAIN_S: Final = 1.0
 """Pause after a save that failed."""
 
-REFUSED_PAUSE_S: Final = 5.0
-"""Pause after a call that certainly did not run: nobody hosts the kind now, its owner is lost, its queue is full."""
-
 RETRY: Final = RetryPolicy(attempts=8, base_s=1.0, max_s=60.0)
-"""For an `on_reminder` that raises; after so many attempts its occurrence is given up."""
+"""For an `on_reminder` that raises; after so many attempts its occurrence is given up. A call that certainly did not
+run (nobody hosts the kind now, its owner is lost, its queue is full) is tried again with the same pauses for ever."""
 
 FINISH_S: Final = 1.0
 """A keeper that ends waits so long for deliveries that are under way. What does not end is delivered again."""
@@ -108,11 +106,13 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
             await asyncio.wait(list(self._calls), timeout=FINISH_S)
         for call in list(self._calls):
             call.cancel()
-        if reason != "stale":
-            try:
-                await self._save()
-            except InahoError as error:
-                self._node.log.warning("%s could not save at its end; deliveries may repeat: %s", self.identity, error)
+        if reason == "stale":
+            self._node.runner.spawn(wake_keeper(self._node, self.key), name="inaho-reminders-again")
+            return
+        try:
+            await self._save()
+        except InahoError as error:
+            self._node.log.warning("%s could not save at its end; deliveries may repeat: %s", self.identity, error)
 
     # What grains ask.
 
@@ -238,10 +238,11 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         now = node.unix_time()
         refused = isinstance(error, InahoError) and not error.maybe_executed
         given_up = not refused and attempt >= RETRY.attempts
+        pause_s = RETRY.delay_s(delivery.refusals + 1 if refused else attempt, node.entropy.random.random())
         if refused:
-            self._schedule.postponed(delivery, now + REFUSED_PAUSE_S)
+            self._schedule.postponed(delivery, now + pause_s)
         elif not given_up:
-            self._schedule.failed(delivery, now + RETRY.delay_s(attempt, node.entropy.random.random()))
+            self._schedule.failed(delivery, now + pause_s)
         elif self._schedule.ended(delivery, delivered=False):
             self._changes += 1
             self._save_soon(LINGER_S)
@@ -277,16 +278,18 @@ class ReminderWatch:
             if node.topology is not seen:
                 seen, looks = node.topology, 2
             owned = [key for key in self._keys if node.leases.owns(KEEPER, key)]
-            await asyncio.gather(*(self._call(key) for key in owned if looks or key not in host.activations))
+            await asyncio.gather(*(wake_keeper(node, key) for key in owned if looks or key not in host.activations))
             looks = max(0, looks - 1)
             if node.topology is seen:
                 await node.wait_for_topology(WATCH_S)
 
-    async def _call(self, key: str) -> None:
-        try:
-            await self._node.cluster.grain(ReminderKeeper, key).verify()
-        except Exception as error:
-            self._node.log.warning("nobody watches the reminders of shard %s now: %s", key, error)
+
+async def wake_keeper(node: Node, key: str) -> None:
+    """Sees to it that there is a keeper of that shard, and that it knows what was saved."""
+    try:
+        await node.cluster.grain(ReminderKeeper, key).verify()
+    except Exception as error:
+        node.log.warning("nobody watches the reminders of shard %s now: %s", key, error)
 
 
 async def _call_grain(node: Node, record: ReminderRecord, reminder: Reminder) -> None:

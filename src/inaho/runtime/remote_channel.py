@@ -248,7 +248,8 @@ class Channel:
         except DECODE_ERRORS as error:
             raise ProtocolViolation(f"an answer that does not decode: {error}") from error
         try:
-            pending.accept(Envelope(decode_value(name, value), None))
+            message = decode_value(name, value, self._node.config.transport.containers_max)
+            pending.accept(Envelope(message, None))
         except InahoError as error:
             self._remoting.unserializable(ask.mail.recipient, name, "in", error)
             error.maybe_executed = True

@@ -118,8 +118,10 @@ class IdentityReport(Struct, frozen=True):
 def report_activation(node: Node, grain: Grain[Any]) -> ActivationReport:
     """What that activation is doing now."""
     busy, record, lease = grain._inaho_turn, grain._inaho_record, grain._inaho_lease
-    queued = isinstance(busy, TurnQueue)
-    running = len(busy.running) if isinstance(busy, TurnQueue) else int(busy is not None)
+    if isinstance(busy, TurnQueue):
+        running, waiting = len(busy.running), len(busy.waiting)
+    else:
+        running, waiting = int(busy is not None), 0
     return ActivationReport(
         key=grain._inaho_key,
         lease=lease.state.value,
@@ -127,7 +129,7 @@ def report_activation(node: Node, grain: Grain[Any]) -> ActivationReport:
         since=lease.since + _offset_s(node),
         idle_s=0.0 if running else max(0.0, node.loop.time() - grain._inaho_touched),
         running=running,
-        queue_length=len(busy.waiting) if queued else 0,
+        queue_length=waiting,
         state_version=0 if record is None else record.version,
     )
 
@@ -165,9 +167,7 @@ def report_identity(node: Node, kind: str, key: str) -> IdentityReport:
         known |= {"owner": owner.authority, "owner_node_id": owner.node_id}
         if owner.node_id == node.node_id:
             known["move"] = node.ownership.of(kind, partition)
-            known["awaited_from"] = tuple(
-                last.authority for last in node.bridge.handoff.last_owners(kind, partition)
-            )
+            known["awaited_from"] = tuple(last.authority for last in node.bridge.handoff.last_owners(kind, partition))
     host = node.hosts.get(kind)
     grain = None if host is None else host.activations.get(key)
     if grain is not None:

@@ -38,7 +38,6 @@ class DrainReport(Struct, frozen=True):
         handed_over: those of them that ended, so that others may go on with them.
         timed_out: identities whose activation did not end in time; at most 100 are named.
         timed_out_count: how many there were.
-        partitions_told: partitions that new owners were told of as drained.
         acknowledged: the new owners have answered that they know.
         took_s: seconds.
     """
@@ -48,7 +47,6 @@ class DrainReport(Struct, frozen=True):
     handed_over: int
     timed_out: tuple[str, ...]
     timed_out_count: int
-    partitions_told: int
     acknowledged: bool
     took_s: float
 
@@ -104,7 +102,7 @@ class Shutdown:
         drain_s = node.config.activation.drain_s if drain_s is None else drain_s
         node.shutting_down = True
         joined = node.driver is not None and node.driver.joined.done()
-        started, had, told = node.loop.time(), node.activation_count, node.bridge.told
+        started, had = node.loop.time(), node.activation_count
         acknowledged = True
         try:
             if node.driver is not None and joined:
@@ -119,7 +117,6 @@ class Shutdown:
                 handed_over=max(0, had - len(late)),
                 timed_out=tuple(late[:NAMED_MAX]),
                 timed_out_count=len(late),
-                partitions_told=node.bridge.told - told,
                 acknowledged=acknowledged,
                 took_s=node.loop.time() - started,
             )
@@ -164,7 +161,7 @@ class Shutdown:
             node.log.warning("%d activations did not end within %s s", node.activation_count, within_s)
             for host in node.hosts.values():
                 if not host.system:
-                    for grain in list(host.activations.values()):
+                    for grain in (*host.activations.values(), *(host.pool or ())):
                         late.append(f"{host.name}/{grain._inaho_key}")
                         node.leases.time_out(grain._inaho_lease)
         return late

@@ -65,13 +65,13 @@ class WorkerPool:
         host: the kind.
 
     Attributes:
-        ending: activations that end after their turns, and take no new ones.
+        ending: activations that end after their turns, and take no new ones, by `id`: users may define equality.
     """
 
     def __init__(self, host: KindHost) -> None:
         self._host = host
         self._extras: dict[str, list[Grain[Any]]] = {}
-        self.ending: list[Grain[Any]] = []
+        self.ending: dict[int, Grain[Any]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._extras.values())) + len(self.ending)
@@ -80,10 +80,10 @@ class WorkerPool:
         """All of them, those that end included."""
         for extras in self._extras.values():
             yield from extras
-        yield from self.ending
+        yield from self.ending.values()
 
     def __contains__(self, grain: Grain[Any]) -> bool:
-        return any(grain is extra for extra in self._extras.get(grain._inaho_key, ())) or grain in self.ending
+        return any(grain is extra for extra in self._extras.get(grain._inaho_key, ())) or id(grain) in self.ending
 
     def lease(self, key: str) -> Lease:
         """A lease of epoch 0, in no ledger: it keeps nobody out.
@@ -147,23 +147,23 @@ class WorkerPool:
 
     def ends(self, grain: Grain[Any], reason: str) -> None:
         """An activation begins to end: it takes no new turns, and the first one takes the others with it."""
-        extras = self._extras.get(grain._inaho_key, [])
-        if grain in extras:
-            extras.remove(grain)
-            if not extras:
-                del self._extras[grain._inaho_key]
-            self.ending.append(grain)
-        elif self._host.activations.get(grain._inaho_key) is grain:
-            for extra in list(extras):
+        key = grain._inaho_key
+        extras = self._extras.get(key, [])
+        left = [extra for extra in extras if extra is not grain]
+        if len(left) < len(extras):
+            self.ending[id(grain)] = grain
+            if left:
+                self._extras[key] = left
+            else:
+                del self._extras[key]
+        elif self._host.activations.get(key) is grain:
+            for extra in extras:
                 self._host.deactivate_soon(extra, reason)
 
     def remove(self, grain: Grain[Any]) -> bool:
         """A further activation is gone, however it ended; False when it was none."""
         self.ends(grain, "")
-        if grain not in self.ending:
-            return False
-        self.ending.remove(grain)
-        return True
+        return self.ending.pop(id(grain), None) is not None
 
     def check(self) -> None:
         """Asserts the bound, and that each stands beside a first one."""

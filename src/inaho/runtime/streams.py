@@ -201,10 +201,15 @@ class StreamReceiver:
     Args:
         method: the stream's method; decodes the items.
         key: of the grain.
+
+    Attributes:
+        items_received: so far.
+        decode: bytes to a batch.
     """
 
     def __init__(self, method: GrainMethod, key: str, loop: asyncio.AbstractEventLoop) -> None:
         self.items_received = 0
+        self.decode = method.decode_result
         self._method = method
         self._key = key
         self._loop = loop
@@ -225,7 +230,7 @@ class StreamReceiver:
     def take(self, body: bytes | memoryview) -> None:
         """A batch has come."""
         try:
-            chunk = self._method.decode_result(body)
+            chunk = self.decode(body)
         except DECODE_ERRORS as error:
             self.fail(self._method.invalid_result(error, self._key))
             return

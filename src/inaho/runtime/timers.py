@@ -292,7 +292,8 @@ class ActivationTimers:
 
     def __init__(self, host: KindHost) -> None:
         self._host = host
-        self._tables: dict[str, TimerTable] = {}
+        self._tables: dict[str | int, TimerTable] = {}
+        """By key; by `id` for the further activations of a stateless kind."""
 
     def __contains__(self, key: str) -> bool:
         return key in self._tables
@@ -306,10 +307,11 @@ class ActivationTimers:
 
     def end(self, grain: Grain[Any]) -> None:
         """The activation ends, and its timers with it."""
-        table = self._tables.get(grain._inaho_key)
-        if table is not None and table.grain is grain:
-            del self._tables[grain._inaho_key]
-            table.end()
+        for slot in (grain._inaho_key, id(grain)):
+            table = self._tables.get(slot)
+            if table is not None and table.grain is grain:
+                del self._tables[slot]
+                table.end()
 
     def start(
         self,
@@ -342,20 +344,23 @@ class ActivationTimers:
         )
         table.add(timer, first)
         if not table.ending:
-            self._tables[grain._inaho_key] = table
+            self._tables[self._slot(grain)] = table
         return timer
 
     def _table(self, grain: Grain[Any]) -> TimerTable:
-        key = grain._inaho_key
-        current = self._host.activations.get(key) is grain
+        current = self._host.lives(grain)
         if not current and grain._inaho_lease.holding:
             raise RuntimeError(f"{grain.identity}: start timers in on_activate or later, not in the constructor")
-        table = self._tables.get(key)
+        table = self._tables.get(self._slot(grain))
         if current and table is not None:
             return table
         queue = grain._inaho_turn
         ending = isinstance(queue, TurnQueue) and bool(queue.ending)
         return TimerTable(grain, ending=ending or not current)
+
+    def _slot(self, grain: Grain[Any]) -> str | int:
+        key = grain._inaho_key
+        return key if self._host.activations.get(key) is grain else id(grain)
 
 
 def _resolved(grain: Grain[Any], callback: Callable[..., object] | str) -> tuple[str, Callable[..., object]]:

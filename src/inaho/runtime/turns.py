@@ -144,7 +144,12 @@ class TurnRunner:
             grain._inaho_turn = turn
         else:
             try:
-                if not self.enqueue(turn):
+                pool = grain._inaho_host.pool
+                if pool is not None:
+                    grain = turn.grain = pool.pick(grain, turn)
+                if grain._inaho_turn is None:
+                    grain._inaho_turn = turn
+                elif not self.enqueue(turn):
                     return
             except InahoError as error:
                 self.answer_error(turn, error)

@@ -1,4 +1,8 @@
-"""Where the state of grains outlives its process: the interface, memory, and SQLite."""
+"""Where the state of grains outlives its process: the interface, memory, and SQLite.
+
+`RedisStorage` is in `inaho.storage.redis` and `PostgresStorage` in `inaho.storage.postgres`: they need the extras of
+those names. `inaho.storage.urls` makes any of them from a text.
+"""
 
 from __future__ import annotations
 

@@ -85,7 +85,11 @@ class Storage(ABC):
     - The version after a write is `expected_version + 1`. It never falls, and a delete does not reset it.
     - A write that returned is durable, in the sense that the back end documents, and every later load sees it.
     - A write that was cancelled, or that raised with `maybe_executed`, may or may not have committed. Load before
-      the next write. A load through the same object waits for such a write, so that its answer stays true.
+      the next write. A load through the same object waits for such a write, so that its answer stays true. Only a
+      server that stood still beyond every limit may carry one out later: if nobody has written meanwhile, so that
+      nothing acknowledged is lost, and the next write is a conflict.
+    - The storage repeats no write by itself. Who repeats one whose outcome was unknown gets the version, if it had
+      not committed, or `StateConflict`: it never commits twice.
     - A load fences nobody: the old activation may still write until the new one has. What it loses then is a
       conflict for the new one, which loads again; never an update.
 

@@ -222,12 +222,15 @@ class _Session:
         try:
             async with asyncio.timeout(self._storage.config.operation_timeout_s):
                 connection = await self._connected()
+                if await self._is_ours():
+                    return
+                # Several nodes may be starting at this moment. The lock is the session's, which ends soon: a
+                # transaction that began before it would not reliably see the table that another one has made.
+                await connection.execute(f"SELECT pg_advisory_lock({_LOCK})")
                 if not await self._is_ours():
-                    async with connection.transaction():  # several nodes may be starting at this moment
-                        await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
-                        if not await self._is_ours():
-                            await connection.execute(self._create)
-                            await connection.execute(f"COMMENT ON TABLE {self._storage.table} IS '{_MARK}'")
+                    async with connection.transaction():
+                        await connection.execute(self._create)
+                        await connection.execute(f"COMMENT ON TABLE {self._storage.table} IS '{_MARK}'")
         except _ERRORS as error:
             raise self._failure(error, "", unknown=False) from error
 

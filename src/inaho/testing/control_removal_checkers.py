@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from inaho.core.effects import Effect, Send
-from inaho.core.inputs import Input
-from inaho.core.messages import Accusation, Entry, Gossip, Probe, ProbeAck
+from inaho.core.effects import Effect
+from inaho.core.inputs import Input, Received
+from inaho.core.messages import Entry, FullTable, Gossip, Probe, ProbeAck
 from inaho.core.node import ControlNode
 from inaho.testing.control_checker import Checker, life_of
 from inaho.testing.control_simulation import ControlSimulation
@@ -21,32 +21,32 @@ _DETECTED: Final = frozenset({"dead", "wedged", "busy", "silent"})
 
 
 class TwoVoices(Checker):
-    """Nobody is called unreachable or removed on one word where two others exist, nor on a word nobody gave."""
+    """Nobody is called unreachable or removed on one word where two others exist, nor on a word that was not heard.
+
+    Heard is what reached the speaker over the connection of whoever said it: an accusation of its own, or a table that
+    has the subject as unreachable or removed. What others pass on as somebody's word does not count.
+    """
 
     name = "two voices"
 
     def __init__(self) -> None:
-        self._accused: dict[tuple[str, str], None] = {}
+        # Listener, speaker and subject.
+        self._heard: dict[tuple[str, str, str], None] = {}
         self._spoken: dict[str, int] = {}
 
     def on_step(
         self, simulation: ControlSimulation, authority: str, node: ControlNode, happening: Input, effects: list[Effect]
     ) -> None:
         me = node.member.node_id
-        for effect in effects:
-            if isinstance(effect, Send) and isinstance(effect.message, Gossip | Probe | ProbeAck):
-                for accusation in effect.message.news.accusations:
-                    self._note(me, accusation)
+        if isinstance(happening, Received):
+            for subject in _spoken_against(happening):
+                self._heard[me, happening.node_id, subject] = None
         covered = node.table.covered(me)
         before = self._spoken.get(me, 0)
         if covered > before:
             self._spoken[me] = covered
             for entry in node.table.delta(simulation.now, me, before).entries:
                 self._judge(simulation, authority, node, entry)
-
-    def _note(self, sender: str, accusation: Accusation) -> None:
-        if accusation.accuser == sender:
-            self._accused[sender, accusation.node_id] = None
 
     def _judge(self, simulation: ControlSimulation, authority: str, node: ControlNode, entry: Entry) -> None:
         subject, me = entry.member, node.member.node_id
@@ -61,12 +61,28 @@ class TwoVoices(Checker):
             raise self.fail(f"{authority} says {subject} for the reason {entry.reason!r}")
         voices = frozenset(entry.voices)
         for voice in entry.voices:
-            if voice != me and (voice, subject.node_id) not in self._accused:
-                raise self.fail(f"{authority} counts {voice}, which never accused {subject.node_id}")
+            if voice != me and (me, voice, subject.node_id) not in self._heard:
+                raise self.fail(f"{authority} counts {voice}, which it never heard accuse {subject.node_id}")
         if len(voices) < 2 and subject.status is MemberStatus.UNREACHABLE and _witnesses(node, subject):
             raise self.fail(f"{authority} calls {subject.authority} unreachable on {len(voices)} voice")
         if not voices:
             raise self.fail(f"{authority} removed {subject.authority} on no word at all")
+
+
+def _spoken_against(received: Received) -> list[str]:
+    """Node ids of those whom the sender of a message itself calls unreachable or removed, or accuses."""
+    message = received.message
+    entries: list[Entry] = []
+    subjects: list[str] = []
+    if isinstance(message, Gossip | Probe | ProbeAck):
+        entries.extend(entry for delta in message.news.deltas for entry in delta.entries)
+        subjects.extend(
+            accusation.node_id for accusation in message.news.accusations if accusation.accuser == received.node_id
+        )
+    elif isinstance(message, FullTable):
+        entries.extend(message.table.entries)
+    subjects.extend(entry.member.node_id for entry in entries if entry.member.status >= MemberStatus.UNREACHABLE)
+    return subjects
 
 
 def _witnesses(node: ControlNode, subject: Member) -> list[str]:

@@ -6,6 +6,7 @@ hand-off or retries: a mistake there must not also excuse itself here.
     one_activation        two activations of one identity overlap only while the views of their nodes disagree
     fenced_commits        versions are 1, 2, 3 ... and the epoch never goes back
     epochs_of_their_own   no two activations that saved had the same fencing token
+    epochs_in_order       what is stored was saved under epochs that never go back
     nothing_lost          what was acknowledged is stored, what is stored was asked for, and is there once
     growing_counts        a call that began after another was answered finds more than that one
     fresh_reads           once views agree again, reads see every acknowledged save
@@ -36,6 +37,7 @@ from inaho.testing.grain_history import (
 __all__ = [
     "PromiseBroken",
     "Views",
+    "epochs_in_order",
     "epochs_of_their_own",
     "fenced_commits",
     "fresh_reads",
@@ -218,6 +220,29 @@ def nothing_lost(history: Iterable[Record], stored: Mapping[str, Sequence[str]])
             twice = sorted({element for element in there if list(there).count(element) > 1})
             raise PromiseBroken("nothing_lost", f"{key}: stored more than once: {twice}")
     return sum(map(len, acknowledged.values()))
+
+
+def epochs_in_order(history: Iterable[Record], stored: Mapping[str, Sequence[str]]) -> int:
+    """The elements of each key were saved under epochs that never go back: no zombie saved after its successor.
+
+    The order is that of the stored elements, since the times of what was written down after a pause say nothing.
+
+    Args:
+        history: saves.
+        stored: see `nothing_lost`.
+
+    Returns:
+        How many saves were so judged.
+    """
+    epochs = {(record.key, record.element): record for record in history if isinstance(record, Saved)}
+    judged = 0
+    for key, elements in stored.items():
+        saves = [epochs[key, element] for element in elements if (key, element) in epochs]
+        for before, after in pairwise(saves):
+            if after.epoch < before.epoch:
+                raise PromiseBroken("epochs_in_order", f"{after} is stored behind {before}")
+        judged += len(saves)
+    return judged
 
 
 def growing_counts(history: Iterable[Record]) -> None:

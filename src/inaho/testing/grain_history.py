@@ -30,6 +30,7 @@ __all__ = [
     "Journal",
     "Paused",
     "Record",
+    "Refused",
     "Resumed",
     "Saved",
     "Viewed",
@@ -95,11 +96,21 @@ class Committed(Record, frozen=True, tag=True, kw_only=True):
 
 
 class Saved(Record, frozen=True, tag=True, kw_only=True):
-    """A save of the activation with these fields returned."""
+    """A save of the activation with these fields returned; `element` is what it brought in."""
 
     node: str
     key: str
     epoch: int
+    element: str = ""
+
+
+class Refused(Record, frozen=True, tag=True, kw_only=True):
+    """A save of the activation with these fields failed with an error of that code."""
+
+    node: str
+    key: str
+    epoch: int
+    code: str
 
 
 class Called(Record, frozen=True, tag=True, kw_only=True):
@@ -141,7 +152,7 @@ class Failed(Record, frozen=True, tag=True, kw_only=True):
     maybe_executed: bool = True
 
 
-_Line = Began | Ended | Viewed | Paused | Resumed | Died | Committed | Saved | Called | Answered | Failed
+_Line = Began | Ended | Viewed | Paused | Resumed | Died | Committed | Saved | Refused | Called | Answered | Failed
 _decoder: Final[msgspec.json.Decoder[_Line]] = msgspec.json.Decoder(_Line)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from inaho.events import ActivationStarted, TopologyChanged
 from inaho.testing.grain_checkers import (
+    epochs_in_order,
     epochs_of_their_own,
     fenced_commits,
     fresh_reads,
@@ -23,13 +24,13 @@ from inaho.testing.grain_checkers import (
     settled,
 )
 from inaho.testing.grain_history import Died, Journal, Paused, Record, Resumed, Viewed
-from inaho.testing.grain_workload import Caller, RecordingStorage, register_with, stored_elements
+from inaho.testing.grain_workload import Caller, RecordingStorage, register_with, stored_elements, view_of
 from inaho.testing.sim_cluster import SimCluster
 from inaho.testing.simulated_network import Faults
 from inaho.testing.simulated_process import DEAD
-from inaho.types import ClusterIdentity, MemberStatus, TopologySnapshot
+from inaho.types import ClusterIdentity
 
-__all__ = ["MISFORTUNES", "GrainSwarm", "view_of"]
+__all__ = ["MISFORTUNES", "GrainSwarm"]
 
 MISFORTUNES: Final = ("leave", "noise", "crash", "partition", "cut", "pause")
 """Kinds of them. `leave` and `noise` (control messages lost, repeated, overtaken; delays) are orderly."""
@@ -44,12 +45,6 @@ HOLD_S: Final = (0.2, 2.5)
 
 SETTLE_S: Final = 4.0
 """From agreement to the end of what must end: a held turn, a last word, a hand-off."""
-
-
-def view_of(snapshot: TopologySnapshot) -> str:
-    """What placement goes by, as a text: members that are up, and those that are blocked."""
-    up = [f"{member.authority}/{member.node_id}" for member in snapshot.members if member.status is MemberStatus.UP]
-    return f"{' '.join(sorted(up))} without {' '.join(snapshot.blocked)}"
 
 
 class GrainSwarm:
@@ -138,7 +133,7 @@ class GrainSwarm:
     def _misfortune(self, kind: str) -> None:
         chance, sim = self.random, self.sim
         one, other = chance.sample(range(self.nodes), 2)
-        up = one not in self._down
+        up = one not in self._down and sim.is_member(one)
         if kind in ("leave", "crash") and up and len(self._down) < AWAY_MAX:
             self._down.add(one)
             if kind == "leave":
@@ -196,6 +191,11 @@ class GrainSwarm:
             for index in range(self.nodes):
                 await self.callers[0].call(self.sim.node(index), self.kind, key, "read")
 
+    @property
+    def callers_answered(self) -> int:
+        """Calls that were answered."""
+        return sum(caller.answered for caller in self.callers)
+
     # The judgement.
 
     def history(self) -> list[Record]:
@@ -232,6 +232,7 @@ class GrainSwarm:
             lambda: one_activation(history, 0.0 if self.orderly else SETTLE_S),
             lambda: fenced_commits(history),
             lambda: epochs_of_their_own(history),
+            lambda: epochs_in_order(history, stored),
             lambda: nothing_lost(history, stored),
             lambda: growing_counts(history),
             lambda: fresh_reads(history, SETTLE_S),

@@ -18,10 +18,19 @@ from inaho.errors import InahoError
 from inaho.runtime.cluster import Cluster
 from inaho.runtime.grain import Grain, method
 from inaho.storage import MemoryStorage
-from inaho.testing.grain_history import Answered, Began, Called, Committed, Ended, Failed, Journal, Saved
-from inaho.types import ClusterIdentity, Struct
+from inaho.testing.grain_history import Answered, Began, Called, Committed, Ended, Failed, Journal, Refused, Saved
+from inaho.types import ClusterIdentity, MemberStatus, Struct, TopologySnapshot
 
-__all__ = ["Caller", "RecordingStorage", "Register", "RegisterState", "Uniform", "register_with", "stored_elements"]
+__all__ = [
+    "Caller",
+    "RecordingStorage",
+    "Register",
+    "RegisterState",
+    "Uniform",
+    "register_with",
+    "stored_elements",
+    "view_of",
+]
 
 
 class Uniform(Protocol):
@@ -63,7 +72,7 @@ class Register(Grain[RegisterState]):
         self.state.elements.append(element)
         if hold_s:
             await asyncio.sleep(hold_s)
-        await self._save()
+        await self._save(element)
         return len(self.state.elements)
 
     @method(idempotent=True)
@@ -71,7 +80,7 @@ class Register(Grain[RegisterState]):
         """Brings an element in unless it is there."""
         if element not in self.state.elements:
             self.state.elements.append(element)
-        await self._save()
+        await self._save(element)
         return len(self.state.elements)
 
     @method(read_only=True)
@@ -88,9 +97,14 @@ class Register(Grain[RegisterState]):
         """Node id of the activation."""
         return self._node
 
-    async def _save(self) -> None:
-        await self.save()
-        self.journal.write(Saved(at=self.journal.now(), node=self._node, key=self.key, epoch=self._inaho_lease.epoch))
+    async def _save(self, element: str) -> None:
+        about: Any = {"node": self._node, "key": self.key, "epoch": self._inaho_lease.epoch}
+        try:
+            await self.save()
+        except InahoError as error:
+            self.journal.write(Refused(at=self.journal.now(), **about, code=error.code))
+            raise
+        self.journal.write(Saved(at=self.journal.now(), **about, element=element))
 
     @property
     def _node(self) -> str:
@@ -106,6 +120,12 @@ def register_with(journal: Journal, *, last_words_s: float = 0.0) -> type[Regist
 def stored_elements(data: bytes | None) -> list[str]:
     """The elements in a stored state."""
     return [] if data is None else msgspec.msgpack.decode(data, type=RegisterState).elements
+
+
+def view_of(snapshot: TopologySnapshot) -> str:
+    """What placement goes by, as a text: members that are up, and those that are blocked."""
+    up = [f"{member.authority}/{member.node_id}" for member in snapshot.members if member.status is MemberStatus.UP]
+    return f"{' '.join(sorted(up))} without {' '.join(snapshot.blocked)}"
 
 
 class RecordingStorage(MemoryStorage):

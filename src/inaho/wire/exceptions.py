@@ -15,7 +15,7 @@ import inspect
 import traceback
 import types
 from collections.abc import Callable
-from typing import Any, Final, Self, TypeVar
+from typing import Annotated, Any, Final, Self, TypeVar
 
 import msgspec
 
@@ -62,7 +62,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     maybe_executed: bool
     type_name: str = ""
     traceback: str = ""
-    arguments: bytes = b""
+    arguments: Annotated[bytes, msgspec.Meta(max_length=ARGUMENTS_BYTES_MAX)] = b""
 
 
 _decode = decoder(Failure)

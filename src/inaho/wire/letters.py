@@ -18,6 +18,7 @@ import msgspec
 from inaho.errors import InvalidConfig, InvalidGrain, SerializationFailed
 from inaho.types import ClusterIdentity, Member, Pid
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode
+from inaho.wire.limits import check_containers, repeats
 
 __all__ = ["Letter", "decode_letter", "decode_value", "encode_letter", "encode_value", "register_message"]
 
@@ -33,6 +34,8 @@ _SHOWN_CHARS_MAX: Final = 200
 _names: dict[type[Any], str] = dict.fromkeys(_PLAIN, "")
 _decoders: dict[str, Callable[[bytes | memoryview | msgspec.Raw], Any]] = {"": decoder(Any)}
 _classes: dict[str, type[Any]] = {}
+_repeating: set[str] = {"", "list", "dict", "tuple", "set", "frozenset"}
+"""Names of types that can hold any number of containers. Most messages are none of these, and cost no look."""
 
 for _container in (list, dict, tuple, set, frozenset):
     _decoders[_container.__name__] = decoder(_container)
@@ -65,6 +68,8 @@ def register_message(kind: MessageType, name: str = "") -> MessageType:
     except TypeError as error:
         raise InvalidGrain(f"{kind!r} cannot cross the wire: {error}") from error
     _classes[name], _names[kind], _decoders[name] = kind, name, decoder(kind)
+    if repeats(kind):
+        _repeating.add(name)
     return kind
 
 
@@ -105,20 +110,23 @@ def decode_letter(body: bytes | memoryview) -> Letter:
     return letter
 
 
-def decode_value(name: str, value: bytes | memoryview | msgspec.Raw) -> Any:
+def decode_value(name: str, value: bytes | memoryview | msgspec.Raw, containers_max: int) -> Any:
     """The message.
 
     Args:
         name: of its type.
         value: its encoding.
+        containers_max: `transport.containers_max`.
 
     Raises:
-        SerializationFailed: no class has that name here, or the bytes are not of that class.
+        SerializationFailed: no class has that name here, or the bytes are not of that class, or too many containers.
     """
     decode = _decoders.get(name)
     if decode is None:
         raise SerializationFailed(f"no message class is registered here as {name[:_SHOWN_CHARS_MAX]!r}")
     try:
+        if name in _repeating and len(data := memoryview(value)) > containers_max:
+            check_containers(data, containers_max)
         return decode(value)
     except DECODE_ERRORS as error:
         reason = str(error)[:_SHOWN_CHARS_MAX]

@@ -132,7 +132,9 @@ class Fleet:
         for cluster in self.clusters:
             node = cluster._node
             for host in node.hosts.values():
-                for grain in host.activations.values():
+                if host.pool is not None:
+                    host.pool.check()
+                for grain in (*host.activations.values(), *(host.pool or ())):
                     if isinstance(grain._inaho_turn, TurnQueue):
                         grain._inaho_turn.check()
             for connection in node.peers.connections.values():
@@ -159,12 +161,12 @@ def _at_rest(node: Any) -> bool:
     workers = {task for task in node.runner.tasks if task.get_name() == "inaho-worker"}
     hosts = [host for host in node.hosts.values() if not host.system]
     return (
-        all(grain._inaho_turn is None for host in hosts for grain in host.activations.values())
+        all(grain._inaho_turn is None for host in hosts for grain in (*host.activations.values(), *(host.pool or ())))
         and not any(len(host.streams) or len(host.gates) for host in hosts)
         and not any(connection.running or connection.streams for connection in node.acceptor.connections)
         and not any(len(connection.wheel) for connection in node.peers.connections.values())
         and workers == {worker.task for worker in node.runner._idle}
-        and node.activation_count == sum(len(host.activations) for host in hosts)
+        and node.activation_count == sum(len(host.activations) + len(host.pool or ()) for host in hosts)
     )
 
 

@@ -23,7 +23,7 @@ from inaho import (
 from inaho.events import ActivationTerminated, StateReset
 
 
-class Refused(GrainError):
+class RefusedError(GrainError):
     """What the grains here raise."""
 
 
@@ -59,13 +59,13 @@ class Kept(Grain[Marks]):
     async def fail(self, text: str = "half") -> None:
         self.attribute = "changed"
         self.state.marks.append(text)
-        raise Refused(text)
+        raise RefusedError(text)
 
     async def fail_later(self, text: str = "half") -> None:
         self.attribute = "changed"
         self.state.marks.append(text)
         await asyncio.sleep(0)
-        raise Refused(text)
+        raise RefusedError(text)
 
     async def fail_elsewhere(self) -> None:
         self.state.marks.append("half")
@@ -100,14 +100,14 @@ class Kept(Grain[Marks]):
     @method(read_only=True)
     async def fail_reading(self) -> None:
         await asyncio.sleep(0)
-        raise Refused("reading")
+        raise RefusedError("reading")
 
     async def stream(self, fail: bool):
         for number in range(3):
             self.state.marks.append(f"item {number}")
             yield number
         if fail:
-            raise Refused("stream")
+            raise RefusedError("stream")
 
     async def begin(self) -> None:
         self.timer(self.tick, None, first_s=0.0)
@@ -115,7 +115,7 @@ class Kept(Grain[Marks]):
     async def tick(self) -> None:
         self.state.marks.append("tick")
         LOG.append("tick")
-        raise Refused("tick")
+        raise RefusedError("tick")
 
 
 class Reset(Kept, on_failure="reset"):
@@ -138,7 +138,7 @@ async def test_the_default_keeps_what_the_turn_left(caller, failing: str):
     cluster = await caller(Kept)
     grain = cluster.grain(Kept, "a")
     await grain.mark("saved")
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         await getattr(grain, failing)()
     assert await grain.look() == ["saved", "half"]
     assert await grain.attributes() == "changed"
@@ -151,7 +151,7 @@ async def test_reset_goes_back_to_what_was_saved_and_keeps_the_rest(caller, fail
     grain = cluster.grain(Reset, "a")
     await grain.mark("saved")
     for _ in range(2):
-        with pytest.raises(Refused):
+        with pytest.raises(RefusedError):
             await getattr(grain, failing)()
         assert await grain.look() == ["saved"]
     assert await grain.attributes() == "changed"
@@ -164,7 +164,7 @@ async def test_stop_makes_a_new_activation_from_what_was_saved(caller, failing: 
     cluster = await caller(Stopped)
     grain = cluster.grain(Stopped, "a")
     await grain.mark("saved")
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         await getattr(grain, failing)()
     assert await grain.look() == ["saved"]
     assert await grain.attributes() == "new"
@@ -179,7 +179,7 @@ async def test_turns_that_wait_behind_a_failing_one_see_the_saved_state(caller, 
     first, *others = await asyncio.gather(
         grain.fail_later("x"), grain.look(), grain.mark("y"), grain.look(), return_exceptions=True
     )
-    assert isinstance(first, Refused)
+    assert isinstance(first, RefusedError)
     assert others == [["saved"], ["saved", "y"], ["saved", "y"]]
 
 
@@ -218,7 +218,7 @@ async def test_a_read_only_turn_that_fails_disturbs_nobody(caller, kind: type[Ke
     grain = cluster.grain(kind, "a")
     await grain.mark("saved")
     await grain.catch()
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         await grain.fail_reading()
     assert await grain.look() == ["saved", "whole"]
     assert LOG == ["active", "caught"]
@@ -236,7 +236,7 @@ class Together(Grain[Marks], reentrant=True, on_failure="reset"):
 
     async def fail(self) -> None:
         self.state.marks.append("half")
-        raise Refused("half")
+        raise RefusedError("half")
 
     async def look(self) -> list[str]:
         return self.state.marks
@@ -248,7 +248,7 @@ async def test_a_reset_waits_for_the_turns_beside_the_one_that_failed(fleet, eve
     await grain.mark("saved")
     beside = asyncio.ensure_future(grain.hold("beside"))
     await eventually(lambda: "beside" in GATES)
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         await grain.fail()
     late = asyncio.ensure_future(grain.look())
     for _ in range(20):
@@ -264,7 +264,7 @@ async def test_a_stream_that_raises_has_failed(caller, eventually, kind: type[Ke
     cluster = await caller(kind)
     grain = cluster.grain(kind, "a")
     await grain.mark("saved")
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         async for _ in grain.stream(True):
             pass
     marks = await grain.look()
@@ -300,7 +300,7 @@ async def test_an_activation_that_fails_while_it_is_asked_to_end_is_reset_first(
         async def begin(self) -> None:
             self.state.marks.append("half")
             self.deactivate()
-            raise Refused("half")
+            raise RefusedError("half")
 
         async def on_deactivate(self, reason: str) -> None:
             LOG.append(reason)
@@ -311,7 +311,7 @@ async def test_an_activation_that_fails_while_it_is_asked_to_end_is_reset_first(
 
     member = await fleet.member(Saving)
     grain = member.grain(Saving, "a")
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         await grain.begin()
     assert await grain.look() == []
     assert LOG == ["requested"]
@@ -321,12 +321,12 @@ async def test_a_reset_and_an_end_are_events(fleet, eventually):
     member = await fleet.member(Reset, Stopped)
     with member.system.events.subscribe(StateReset, ActivationTerminated, capacity=8) as subscription:
         for kind in (Reset, Stopped):
-            with pytest.raises(Refused):
+            with pytest.raises(RefusedError):
                 await member.grain(kind, "a").fail("why")
             await member.grain(kind, "a").look()
         seen = [await anext(aiter(subscription)) for _ in range(2)]
     reset, ended = seen
-    assert (reset.identity, reset.method, reset.reason) == (ClusterIdentity("Reset", "a"), "fail", "Refused: why")
+    assert (reset.identity, reset.method, reset.reason) == (ClusterIdentity("Reset", "a"), "fail", "RefusedError: why")
     assert (ended.identity, ended.reason) == (ClusterIdentity("Stopped", "a"), "failed")
 
 
@@ -348,7 +348,7 @@ async def test_a_reset_that_cannot_load_gives_the_activation_up(fleet):
     await grain.mark("saved")
     storage.broken = True
     outcomes = await asyncio.gather(grain.fail_later(), grain.look(), return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [Refused, StorageFailed]
+    assert [type(outcome) for outcome in outcomes] == [RefusedError, StorageFailed]
     storage.broken = False
     assert await grain.look() == ["saved"]
 
@@ -359,12 +359,12 @@ async def test_a_stateless_kind_can_stop(caller):
             LOG.append(reason)
 
         async def fail(self) -> None:
-            raise Refused("no")
+            raise RefusedError("no")
 
         async def touch(self) -> None: ...
 
     cluster = await caller(Plain)
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         await cluster.grain(Plain, "a").fail()
     await cluster.grain(Plain, "a").touch()
     assert LOG == ["failed"]

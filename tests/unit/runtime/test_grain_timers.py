@@ -90,7 +90,7 @@ def test_a_timer_ticks_again_and_again_until_it_is_cancelled(start: Start):
     grain = sim.node(0).grain(Ticker, "a")
     sim.run(grain.begin(1.0, first_s=0.25))
     sim.run_for(3.0)
-    assert [("tick", 0.25), ("tick", 1.25), ("tick", 2.25)] == LOG
+    assert LOG == [("tick", 0.25), ("tick", 1.25), ("tick", 2.25)]
     assert sim.run(grain.cancel()) is False
     sim.run_for(5.0)
     assert len(LOG) == 3
@@ -102,7 +102,7 @@ def test_a_timer_without_interval_ticks_once(start: Start):
     grain = sim.node(0).grain(Ticker, "a")
     sim.run(grain.begin(None, first_s=0.0))
     sim.run_for(5.0)
-    assert [("tick", 0.0)] == LOG
+    assert LOG == [("tick", 0.0)]
     assert sim.run(grain.counts()) == (1, 0, 0, False)
 
 
@@ -110,7 +110,7 @@ def test_the_next_tick_is_counted_from_the_end_of_the_last(start: Start):
     sim = start(Ticker)
     sim.run(sim.node(0).grain(Ticker, "a").begin_slow(1.0, 2.5))
     sim.run_for(8.5)
-    assert [("begin", 1.0), ("end", 3.5), ("begin", 4.5), ("end", 7.0), ("begin", 8.0)] == LOG
+    assert LOG == [("begin", 1.0), ("end", 3.5), ("begin", 4.5), ("end", 7.0), ("begin", 8.0)]
 
 
 def test_ticks_and_calls_run_one_after_the_other_in_the_order_in_which_they_came(start: Start):
@@ -125,7 +125,7 @@ def test_ticks_and_calls_run_one_after_the_other_in_the_order_in_which_they_came
         await asyncio.gather(first, second)
 
     sim.run(course())
-    assert ["work", "worked", ("begin", 1.5), ("end", 3.5), "work", "worked"] == LOG
+    assert LOG == ["work", "worked", ("begin", 1.5), ("end", 3.5), "work", "worked"]
 
 
 class Asking(Grain):
@@ -199,7 +199,7 @@ def test_a_tick_is_interrupted_at_its_deadline(start: Start):
     grain = sim.node(0).grain(Ticker, "a")
     sim.run(grain.begin_slow(1.0, 60.0, timeout_s=0.5))
     sim.run_for(3.2)
-    assert [("begin", 1.0), ("begin", 2.5)] == LOG
+    assert LOG == [("begin", 1.0), ("begin", 2.5)]
     assert [each.reason for each in events(sim, TimerFailed)] == ["interrupted after 0.5 s"] * 2
     assert sim.run(grain.counts()) == (2, 2, 0, True)
 
@@ -494,4 +494,4 @@ def test_a_paused_process_makes_up_for_no_ticks(start: Start):
     sim.run_for(1.5)
     sim.pause(0, 10.0)
     sim.run_for(10.9)
-    assert [("tick", 1.0), ("tick", 11.5)] == LOG
+    assert LOG == [("tick", 1.0), ("tick", 11.5)]

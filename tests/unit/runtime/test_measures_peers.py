@@ -11,7 +11,7 @@ from inaho import Actor, Cluster, Grain, Props
 from inaho.core.inputs import BlockNode
 from inaho.errors import Quarantined, SerializationFailed
 from inaho.events import ActivationFailed as ActivationFailedEvent
-from inaho.events import DeadLetter, NodePaused, ViewConflict, ViewRefused
+from inaho.events import DeadLetter, HandOffFailed, NodePaused, ViewConflict, ViewRefused
 from inaho.types import ClusterIdentity
 from inaho.wire.frames import frame
 
@@ -42,7 +42,8 @@ class Broken(Grain):
 def shown(cluster: Cluster) -> dict[str, dict[tuple[str, ...], float]]:
     """`Cluster.metrics` by name and values of labels."""
     return {
-        name: {tuple(labels.values()): value for labels, value in samples} for name, samples in cluster.metrics().items()
+        name: {tuple(labels.values()): value for labels, value in samples}
+        for name, samples in cluster.metrics().items()
     }
 
 
@@ -169,9 +170,12 @@ async def test_what_the_control_plane_tells_is_counted(fleet: Any):
     cluster._node.publish(ViewRefused(authority="b:2", refused="theirs", rule="majority"))
     cluster._node.publish(ViewConflict(authority="b:2", reason="both have a seed"))
     cluster._node.publish(NodePaused(gap_s=3.0))
+    identity = ClusterIdentity("Purse", "k")
+    cluster._node.publish(HandOffFailed(identity=identity, from_authority="b:2", reason="it is not there"))
     assert shown(cluster)["inaho.views.refused"] == {("theirs", "majority"): 1}
     assert single(cluster, "inaho.views.conflicts") == 1
     assert single(cluster, "inaho.pauses") == 1
+    assert shown(cluster)["inaho.handoffs"] == {("Purse", "failed"): 1}
     await cluster._node.stop()
     cluster._node.publish(ViewConflict(authority="b:2", reason="after the end"))
     assert single(cluster, "inaho.views.conflicts") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,15 @@ async def test_wrong_options_are_refused() -> None:
     for url in ("redis://host", "postgresql://host"):
         with pytest.raises(InvalidConfig, match="data_bytes_max"):
             storage_from_url(url, huge)
+
+
+@pytest.mark.parametrize("way", ["argument", "variable"])
+def test_the_command_line_takes_a_url_and_does_not_repeat_its_secret(way: str, tmp_path: Path) -> None:
+    url = "mysql://me:top-secret@host/db"
+    command = [sys.executable, "-m", "inaho.cli", "up", "inaho.cli.sample:Echo", "--authority", "127.0.0.1:0"]
+    command += ["--data-dir", str(tmp_path), *(("--storage", url) if way == "argument" else ())]
+    environ = {**os.environ, **({"INAHO_STORAGE": url} if way == "variable" else {})}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, timeout=50)
+    assert done.returncode != 0
+    assert "mysql://***@host/db" in done.stderr
+    assert "top-secret" not in done.stdout + done.stderr

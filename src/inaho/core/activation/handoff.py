@@ -95,6 +95,22 @@ class HandOff:
             self._keep(kind, partition, lambda last, _: last.node_id in known)
         return len(touched)
 
+    def awaited(self) -> dict[tuple[LastOwner, str], tuple[list[int], int]]:
+        """What is waited for: by last owner and kind the partitions, and the newest version that gave one of them."""
+        found: dict[tuple[LastOwner, str], tuple[list[int], int]] = {}
+        for kind, partitions in self._awaited.items():
+            for partition, owners in partitions.items():
+                for last, since in owners:
+                    numbers, newest = found.get((last, kind), ([], 0))
+                    numbers.append(partition)
+                    found[last, kind] = (numbers, max(newest, since))
+        return found
+
+    def waits_since(self, kind: str, partition: int, version: int) -> bool:
+        """Whether somebody is waited for since that version or an earlier one."""
+        awaited = self._awaited.get(kind)
+        return awaited is not None and any(since <= version for _, since in awaited.get(partition, ()))
+
     def _keep(self, kind: str, partition: int, wanted: Callable[[LastOwner, int], bool]) -> None:
         awaited = self._awaited[kind]
         left = tuple(each for each in awaited[partition] if wanted(*each))

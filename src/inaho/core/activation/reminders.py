@@ -94,11 +94,12 @@ class Dropped(msgspec.Struct, frozen=True):
 class _Entry:
     """A record and where its delivery stands."""
 
-    __slots__ = ("attempts", "dropped", "flying", "record", "retrying", "serial")
+    __slots__ = ("attempts", "dropped", "flying", "record", "refusals", "retrying", "serial")
 
     def __init__(self, record: ReminderRecord) -> None:
         self.record = record
         self.attempts = 0
+        self.refusals = 0
         self.flying = False
         self.retrying = False
         """It waits for another attempt, and not for its time."""
@@ -114,11 +115,13 @@ class Delivery(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         record: the reminder.
         reminder: the argument of `on_reminder`.
+        refusals: how often the call of this occurrence was postponed since it last ran.
         entry: for the schedule.
     """
 
     record: ReminderRecord
     reminder: Reminder
+    refusals: int
     entry: _Entry
 
 
@@ -258,7 +261,7 @@ class ReminderSchedule:
             entry.flying = True
             entry.retrying = False
             self.flying += 1
-            deliveries.append(Delivery(entry.record, reminder, entry))
+            deliveries.append(Delivery(entry.record, reminder, entry.refusals, entry))
         return deliveries, dropped
 
     def ended(self, delivery: Delivery, *, delivered: bool = True) -> bool:
@@ -275,15 +278,14 @@ class ReminderSchedule:
 
     def failed(self, delivery: Delivery, retry_at: float) -> None:
         """The delivery failed and is tried again, not before `retry_at` (Unix seconds)."""
-        entry = delivery.entry
-        if self._landed(entry):
-            entry.retrying = True
-            self._push(entry, retry_at)
+        delivery.entry.refusals = 0
+        self._put_off(delivery.entry, retry_at)
 
     def postponed(self, delivery: Delivery, retry_at: float) -> None:
         """As `failed`, for a call that certainly did not run: it does not count as an attempt."""
         delivery.entry.attempts -= 1
-        self.failed(delivery, retry_at)
+        delivery.entry.refusals += 1
+        self._put_off(delivery.entry, retry_at)
 
     def next_deadline(self) -> float | None:
         """When `due` should be called next, in Unix seconds; None: not before something else happens."""
@@ -325,6 +327,7 @@ class ReminderSchedule:
         """The occurrence of that time, and those before it, are over; `missed` of them since the last delivered one."""
         record = entry.record
         entry.attempts = 0
+        entry.refusals = 0
         entry.dropped = 0
         entry.retrying = False
         if not record.period_s:
@@ -332,6 +335,11 @@ class ReminderSchedule:
             return
         entry.record = msgspec.structs.replace(record, due=done + record.period_s, missed=missed)
         self._push(entry, entry.record.due)
+
+    def _put_off(self, entry: _Entry, retry_at: float) -> None:
+        if self._landed(entry):
+            entry.retrying = True
+            self._push(entry, retry_at)
 
     def _landed(self, entry: _Entry) -> bool:
         """A delivery is over; whether its reminder is still the one that it was made for."""

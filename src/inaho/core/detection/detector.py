@@ -23,6 +23,8 @@ from inaho.types import Member, MemberStatus
 __all__ = ["Accused", "Carried", "Detector", "Lapsed", "Outcome", "Surroundings"]
 
 GRACE_INTERVALS = 3
+JOINING_INTERVALS = 10
+"""A joiner that was admitted and not told so, since that message was lost, answers no probe until it has asked again."""
 
 
 class Accused(msgspec.Struct, frozen=True):
@@ -98,6 +100,8 @@ class Detector:
         self.suspicions = Suspicions(config)
         self.evidence = Evidence(config, members_max)
         self._grace_until = 0.0
+        # Until when each member that is joining is expected, in the order in which they were admitted.
+        self._expected: dict[str, float] = {}
         self._outcomes: list[Outcome] = []
 
     def start(self, now: float) -> None:
@@ -108,12 +112,21 @@ class Detector:
         """This node is no member any more."""
         self.prober.stop()
         self.suspicions.clear()
+        self._expected.clear()
         self._outcomes.clear()
 
     def grant_grace(self, now: float) -> None:
         """This process did not run for a while: its silence is its own, so it accuses nobody for some intervals."""
         self._grace_until = now + GRACE_INTERVALS * self._config.probe_interval_s
         self.health.worse()
+
+    def expect(self, now: float, authority: str) -> None:
+        """A node was admitted there, and does not know it yet: its silence means nothing for a while."""
+        self._expected[authority] = now + JOINING_INTERVALS * self._config.probe_interval_s
+
+    def arrived(self, authority: str) -> None:
+        """That node is no longer joining."""
+        self._expected.pop(authority, None)
 
     def forget(self, authority: str) -> None:
         """The member is gone or is another node now."""
@@ -146,19 +159,19 @@ class Detector:
         if member is not None and member.node_id == request.target:
             self._probe(now, member, received.authority, request.sequence)
 
-    def on_response(self, response: ProbeResponse) -> None:
+    def on_response(self, now: float, received: Received, response: ProbeResponse) -> None:
         """Takes what a helper found."""
         if response.reached:
             self.prober.answered(response.sequence, response.target)
         else:
-            self.prober.not_reached(response.sequence, response.target)
+            self.prober.not_reached(now, response.sequence, response.target, received.authority)
 
     def on_accusation(self, now: float, accusation: Accusation, heard: bool) -> None:
         """Takes somebody's word against a member, and looks for itself; `heard` from the accuser's own mouth."""
         member = self._around.get(accusation.authority)
         if member is None or member.node_id != accusation.node_id or accusation.incarnation < member.incarnation:
             return
-        if member.status < MemberStatus.UNREACHABLE and accusation.accuser != self._node_id:
+        if self._accusable(now, member) and accusation.accuser != self._node_id:
             self._note(now, accusation, heard)
             if not self.prober.probing(accusation.authority):
                 self.prober.urge(accusation.authority)
@@ -178,7 +191,7 @@ class Detector:
     def dial_failed(self, now: float, authority: str, reason: str) -> None:
         """A connection that ended and a port that refuses are one confirmation, and start a suspicion at once."""
         member = self._around.get(authority)
-        if self.evidence.dial_failed(authority, reason) and member is not None and self._accusable(now, member):
+        if self.evidence.dial_failed(authority, reason) and member is not None and self._may_accuse(now, member):
             self._accuse(now, member, "dead")
             self.suspicions.confirm(authority, "dead")
 
@@ -237,7 +250,7 @@ class Detector:
                     probe.sequence, probe.member.authority, probe.member.node_id, self._around.mark()
                 )
                 self._outbox.send(helper, request)
-            self.prober.go_indirect(now, probe, len(helpers), self.health.multiplier + 1)
+            self.prober.go_indirect(now, probe, helpers, self.health.multiplier + 1)
         else:
             self._failed(now, probe)
 
@@ -247,15 +260,21 @@ class Detector:
         member = self._around.get(authority)
         if member is None or member.node_id != probe.member.node_id:
             return
-        if member.status is MemberStatus.UNREACHABLE:
+        if member.status is MemberStatus.UNREACHABLE or self._expects(now, member):
             return  # known to be silent: it says nothing about us
         if probe.helpers:
             # Helpers that did not even say no are a sign that it is us who hear nothing.
-            self.health.worse(probe.helpers - min(probe.refusals, probe.helpers))
+            self.health.worse(sum(1 for helper in probe.helpers if helper not in probe.refusals and self._well(helper)))
         elif not self.evidence.proves_death(authority, member.node_id):
             self.health.worse()
-        if self._accusable(now, member):
+        if self._may_accuse(now, member):
             self._accuse(now, member, self.evidence.reason(now, authority, member.node_id))
+
+    def _well(self, authority: str) -> bool:
+        """Whether nothing speaks against that member: its silence would be strange."""
+        member = self._around.get(authority)
+        reachable = member is not None and member.status < MemberStatus.UNREACHABLE
+        return reachable and authority not in self.suspicions and not self.prober.failing(authority)
 
     def _helpers(self, authority: str) -> list[str]:
         able = [
@@ -265,8 +284,16 @@ class Detector:
         ]
         return self._random.sample(able, min(self._config.indirect_probes, len(able)))
 
+    def _may_accuse(self, now: float, member: Member) -> bool:
+        return now >= self._grace_until and self._accusable(now, member)
+
     def _accusable(self, now: float, member: Member) -> bool:
-        return member.status < MemberStatus.UNREACHABLE and now >= self._grace_until
+        return member.status < MemberStatus.UNREACHABLE and not self._expects(now, member)
+
+    def _expects(self, now: float, member: Member) -> bool:
+        """Whether that member may not know yet that it is one."""
+        expected = now < self._expected.get(member.authority, now)
+        return expected and not self.evidence.proves_death(member.authority, member.node_id)
 
     def _accuse(self, now: float, member: Member, reason: str) -> None:
         self._note(now, Accusation(member.authority, member.node_id, member.incarnation, self._node_id, reason))
@@ -302,3 +329,6 @@ class Detector:
         self.prober.check()
         self.suspicions.check()
         self.evidence.check()
+        for authority in self._expected:
+            member = self._around.get(authority)
+            assert member is not None and member.status is MemberStatus.JOINING

@@ -1,8 +1,10 @@
-"""Probing: one member per interval, in shuffled round robin, directly and then through others (SWIM).
+"""Probing: one member per interval, in round robin, directly and then through others (SWIM).
 
 A probe has its own life: `DIRECT` until the time-out, `INDIRECT` until as much again, then failed; an answer ends it
 at any time. So the interval may be shorter than a whole probe, and a lost packet costs one relay instead of an
-accusation. Round robin bounds the time until a dead member is tried; shuffling keeps nodes from trying in step.
+accusation. Round robin bounds the time until a dead member is tried; each node goes round in an order of its own, so
+that they do not try in step. The order stays: shuffled anew each round, a member that was first in one round and last
+in the next would go untried for almost two.
 
 Source: Das, Gupta, Motivala, "SWIM: Scalable Weakly-consistent Infection-style Process Group Membership" (2002).
 """
@@ -36,8 +38,8 @@ class Outstanding(msgspec.Struct):
         stage: `direct` or `indirect`.
         asked_by: authority for which this is a relay; empty for our own probe.
         asked_sequence: the asker's number.
-        helpers: how many were asked to relay.
-        refusals: how many of them have said that they could not reach it either.
+        helpers: authorities that were asked to relay.
+        refusals: those of them that have said that they could not reach it either.
     """
 
     sequence: int
@@ -46,8 +48,8 @@ class Outstanding(msgspec.Struct):
     stage: str = DIRECT
     asked_by: str = ""
     asked_sequence: int = 0
-    helpers: int = 0
-    refusals: int = 0
+    helpers: tuple[str, ...] = ()
+    refusals: list[str] = msgspec.field(default_factory=list[str])
 
 
 class Prober:
@@ -61,10 +63,10 @@ class Prober:
     def __init__(self, config: DetectionConfig, random: RandomSource) -> None:
         self._config = config
         self._random = random
+        # The order in which we go round, and whose turn is next. Rebuilt only when the members are others.
         self._ring: list[str] = []
-        # The members of the last turn, and their authorities: rebuilt only when they are others.
+        self._place = 0
         self._others: Sequence[Member] = ()
-        self._known: dict[str, None] = {}
         self._urgent: deque[str] = deque(maxlen=URGENT_MAX)
         self._waiting: dict[int, Outstanding] = {}
         self._sequence = 0
@@ -79,7 +81,7 @@ class Prober:
         self._next_at = None
         self._waiting.clear()
         self._urgent.clear()
-        self._ring.clear()
+        self._ring, self._place, self._others = [], 0, ()
 
     def urge(self, authority: str) -> None:
         """Probe that authority at the next opportunity, out of turn."""
@@ -98,16 +100,29 @@ class Prober:
             return ""
         self._next_at = now + self._config.probe_interval_s * multiplier
         if others is not self._others:
-            self._others = others
-            self._known = {member.authority: None for member in others}
-        for _ in range(2):
-            while self._ring:
-                authority = self._ring.pop()
-                if authority in self._known:
-                    return authority
-            self._ring = list(self._known)
-            self._random.shuffle(self._ring)
-        return ""
+            self._rearrange(others)
+        if not self._ring:
+            return ""
+        self._place = (self._place + 1) % len(self._ring)
+        return self._ring[self._place]
+
+    def _rearrange(self, others: Sequence[Member]) -> None:
+        """Takes out who is gone, and puts new members into the round wherever chance wants."""
+        self._others = others
+        authorities = dict.fromkeys(member.authority for member in others)
+        passed = sum(authority in authorities for authority in self._ring[: self._place + 1])
+        self._ring = [authority for authority in self._ring if authority in authorities]
+        present = dict.fromkeys(self._ring)
+        fresh = [authority for authority in authorities if authority not in present]
+        self._random.shuffle(fresh)
+        if not self._ring:
+            self._ring, self._place = fresh, 0
+            return
+        self._place = max(0, passed - 1)
+        for authority in fresh:
+            at = int(self._random.random() * (len(self._ring) + 1))
+            self._ring.insert(at, authority)
+            self._place += at <= self._place
 
     def begin(
         self, now: float, member: Member, multiplier: int, asked_by: str = "", asked_sequence: int = 0
@@ -126,6 +141,13 @@ class Prober:
         """Whether an own probe of that authority is waiting."""
         return any(not probe.asked_by and probe.member.authority == authority for probe in self._waiting.values())
 
+    def failing(self, authority: str) -> bool:
+        """Whether an own probe of that authority has gone unanswered for the time of a direct answer."""
+        return any(
+            not probe.asked_by and probe.stage is INDIRECT and probe.member.authority == authority
+            for probe in self._waiting.values()
+        )
+
     def answered(self, sequence: int, node_id: str) -> Outstanding | None:
         """That node answered; the probe that this ends, None for a stale or foreign answer."""
         probe = self._waiting.get(sequence)
@@ -133,15 +155,19 @@ class Prober:
             return None
         return self._waiting.pop(sequence)
 
-    def not_reached(self, sequence: int, node_id: str) -> None:
-        """A helper could not reach it either."""
+    def not_reached(self, now: float, sequence: int, node_id: str, helper: str) -> None:
+        """A helper could not reach it either. When all have said so there is nothing left to wait for."""
         probe = self._waiting.get(sequence)
-        if probe is not None and probe.member.node_id == node_id:
-            probe.refusals += 1
+        if probe is None or probe.member.node_id != node_id or helper not in probe.helpers:
+            return
+        if helper not in probe.refusals:
+            probe.refusals.append(helper)
+            if len(probe.refusals) == len(probe.helpers):
+                probe.due = min(probe.due, now)
 
-    def go_indirect(self, now: float, probe: Outstanding, helpers: int, multiplier: int) -> None:
+    def go_indirect(self, now: float, probe: Outstanding, helpers: Sequence[str], multiplier: int) -> None:
         """The direct answer did not come: helpers were asked."""
-        probe.stage, probe.helpers = INDIRECT, helpers
+        probe.stage, probe.helpers = INDIRECT, tuple(helpers)
         probe.due = now + self._config.probe_timeout_s * (multiplier if helpers else 0)
 
     def finish(self, probe: Outstanding) -> None:
@@ -164,3 +190,5 @@ class Prober:
         for sequence, probe in self._waiting.items():
             assert probe.sequence == sequence
             assert probe.stage in (DIRECT, INDIRECT)
+            assert len(probe.refusals) <= len(probe.helpers)
+        assert not self._ring or 0 <= self._place < len(self._ring)

@@ -186,6 +186,11 @@ class IdentityLookup:
         """The partition of an identity, 0 to `config.partitions - 1`; equal on all nodes."""
         return xxh3_64_intdigest(f"{kind}/{key}".encode()) & self._mask
 
+    def owner_of(self, kind: str, partition: int) -> Member | None:
+        """The member that owns a partition of a kind now; None where nobody may."""
+        table = self._current.table(kind)
+        return None if table is None else table.owner(partition)
+
     def owns(self, pid: Pid) -> bool:
         """Whether the node of `pid`, in that very boot, owns the identity now. False where nobody may.
 

@@ -31,7 +31,7 @@ from inaho.core.membership.precedence import stronger
 from inaho.core.messages import VOICES_MAX
 from inaho.types import Member, MemberStatus
 
-__all__ = ["Claim", "Testimony", "ends_life", "new_life"]
+__all__ = ["Claim", "Claims", "ends_life", "new_life"]
 
 
 def new_life(before: Member, after: Member) -> bool:
@@ -60,7 +60,7 @@ class Claim(msgspec.Struct):
     told_at: float
 
 
-class Testimony:
+class Claims:
     """Claims by authority and teller.
 
     Args:
@@ -93,9 +93,13 @@ class Testimony:
         return True
 
     def tellers(self, member: Member) -> tuple[str, ...]:
-        """Node ids of those who have told this record or one that outdoes it, in the order in which they did."""
+        """Node ids of those who have told this record or a worse one of the same life, in the order in which they did."""
         claims = self._claims.get(member.authority, {})
-        return tuple(teller for teller, claim in claims.items() if not stronger(member, claim.member))
+        return tuple(
+            teller
+            for teller, claim in claims.items()
+            if not new_life(claim.member, member) and not stronger(member, claim.member)
+        )
 
     def settled(self, member: Member) -> None:
         """This record holds now: claims that do not go beyond it were taken over, or outdone by their subject."""

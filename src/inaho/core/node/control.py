@@ -320,7 +320,7 @@ class ControlNode:
 
     def _on_probe_response(self, now: float, received: Received, response: ProbeResponse) -> None:
         if self._in():
-            self._view.detector.on_response(response)
+            self._view.detector.on_response(now, received, response)
 
     # Handlers: evidence and operators.
 

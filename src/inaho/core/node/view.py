@@ -233,6 +233,10 @@ class ClusterView:
         if after.authority == self.me.authority:
             self.own_changes.append(change)
             return
+        if after.status is MemberStatus.JOINING:
+            self.detector.expect(now, after.authority)
+        else:
+            self.detector.arrived(after.authority)
         replaced = before is not None and before.node_id != after.node_id
         reborn = before is not None and generation_of(before.incarnation) != generation_of(after.incarnation)
         if before is not None and (replaced or after.incarnation > before.incarnation or not is_live(after)):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from inaho.config import ClusterConfig
 from inaho.core.membership.member import is_live
 from inaho.core.membership.table import Credible
-from inaho.core.membership.testimony import Claim, Testimony, ends_life, new_life
+from inaho.core.membership.testimony import Claim, Claims, ends_life, new_life
 from inaho.core.messages import VOICES_MAX, Accusation, Entry
 from inaho.events import StatementRefused
 from inaho.types import Member, MemberStatus
@@ -40,7 +40,7 @@ class Witness:
         self._node_id = node_id
         self._view = view
         self._concurs_after_s = max(0.0, membership.remove_unreachable_after_s - config.gossip.convergence_s)
-        self._testimony = Testimony(membership.members_max, membership.remove_unreachable_after_s)
+        self._claims = Claims(membership.members_max, membership.remove_unreachable_after_s)
         self._young_s = 2 * membership.remove_unreachable_after_s
         # When each node that joined since was first seen, and on whose word each unreachable member is so.
         self._met: dict[str, float] = {}
@@ -68,8 +68,8 @@ class Witness:
         after = entry.member
         if teller == before.node_id == after.node_id and (entry.origin == teller or after.status <= MemberStatus.UP):
             return True  # it says so itself
-        if teller != before.node_id and self.counts(teller):
-            if self._testimony.hear(now, teller, after):
+        if teller != before.node_id and self._view.table.find(teller) is not None:
+            if self._claims.hear(now, teller, after):
                 self._fresh[after.authority] = None
         if new_life(before, after) and before.status is MemberStatus.UNREACHABLE:
             return True  # two have not reached the former one
@@ -84,7 +84,7 @@ class Witness:
         """Who has said so to us: members, accusers, and this node where it has seen the same."""
         voices = dict.fromkeys(
             voice
-            for voice in self._testimony.tellers(after)
+            for voice in self._claims.tellers(after)
             if self.counts(voice) and now >= self._met.get(voice, now - self._young_s) + self._young_s
         )
         suspicion = self._view.detector.suspicions.get(before.authority)
@@ -117,7 +117,7 @@ class Witness:
             return  # it is said to leave, which a probe does not tell; it says so itself, or a second one does
         if before.node_id == self._node_id:
             view.contested = True
-        elif before.node_id == after.node_id and after.status >= MemberStatus.UNREACHABLE:
+        elif before.node_id == after.node_id and after.status >= MemberStatus.UNREACHABLE and self.counts(teller):
             reason = entry.reason if entry.reason in ACCUSING else "silent"
             accusation = Accusation(after.authority, after.node_id, after.incarnation, teller, reason)
             view.detector.on_accusation(now, accusation, heard=True)
@@ -130,7 +130,7 @@ class Witness:
 
     def settled(self, before: Member | None, after: Member) -> None:
         """Another record holds of that authority now."""
-        self._testimony.settled(after)
+        self._claims.settled(after)
         if after.status is not MemberStatus.UNREACHABLE:
             self._voices.pop(after.authority, None)
         if before is not None and (before.node_id != after.node_id or not is_live(after)):
@@ -142,14 +142,14 @@ class Witness:
 
     def clear(self) -> None:
         """Forgets all."""
-        self._testimony.clear()
+        self._claims.clear()
         self._met.clear()
         self._voices.clear()
 
     def refuse(self, now: float) -> list[str]:
         """Refuses what found no second voice in time; returns authorities of members that hold on to such a view."""
         stubborn: dict[str, None] = {}
-        for teller, claim in self._testimony.expire(now):
+        for teller, claim in self._claims.expire(now):
             told, speaker = claim.member, self._view.table.find(teller)
             before = self._view.table.get(told.authority)
             if before is None or speaker is None or not ends_life(before, told):
@@ -163,11 +163,11 @@ class Witness:
 
     def next_deadline(self) -> float | None:
         """When the next word is refused."""
-        return self._testimony.next_deadline()
+        return self._claims.next_deadline()
 
     def check(self) -> None:
         """Asserts the invariants."""
-        self._testimony.check()
+        self._claims.check()
         table = self._view.table
         assert all(table.find(node_id) is not None for node_id in self._met)
         assert all(

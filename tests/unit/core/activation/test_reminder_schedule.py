@@ -126,7 +126,7 @@ def test_a_failed_delivery_is_tried_again_at_its_time_and_counted():
     assert (again.reminder.attempt, again.reminder.due) == (2, START + 10)
     clock.postponed(again, START + 13)  # it certainly did not run
     last = taken(clock, 13)
-    assert last.reminder.attempt == 2
+    assert (last.reminder.attempt, again.refusals, last.refusals) == (2, 0, 1)
     assert clock.ended(last)
     assert len(clock) == 0
 

@@ -1,0 +1,345 @@
+"""Where an identity is and why: asked of whole clusters, and the sentence for each way it can have come there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from inaho import Cluster, Grain, InvalidArguments, MemberStatus, Struct, TopologySnapshot
+from inaho.errors import InvalidPid
+from inaho.runtime.explain import explain
+from inaho.runtime.history import ActivationHistory, HistoryEntry, OwnershipHistory, PartitionMove, why_moved
+from inaho.runtime.operations import ask_members
+from inaho.runtime.reports import ENTRIES_MAX, ActivationReport, IdentityReport
+from inaho.types import ClusterIdentity, Member
+
+
+class Count(Struct):
+    value: int = 0
+
+
+class Counter(Grain[Count]):
+    async def add(self) -> int:
+        self.state.value += 1
+        await self.save()
+        return self.state.value
+
+    async def stop(self) -> None:
+        self.deactivate()
+
+
+class Plain(Grain):
+    async def wait(self, name: str) -> None:
+        GATES[name][0].set()
+        await GATES[name][1].wait()
+
+
+GATES: dict[str, tuple[asyncio.Event, asyncio.Event]] = {}
+
+
+def whats(found: Any) -> list[tuple[str, str]]:
+    return [(entry.what, entry.authority) for entry in found.history]
+
+
+async def test_members_and_clients_are_told_the_same_of_an_active_grain(fleet: Any):
+    one, other = await fleet.members(2, Counter)
+    client = await fleet.client()
+    key = fleet.key_at(other, Counter)
+    await client.grain(Counter, key).add()
+    await client.grain(Counter, key).add()
+    for asker in (one, other, client):
+        found = await asker.where(Counter, key)
+        assert str(found.identity) == f"Counter/{key}"
+        assert (found.owner, found.owner_node_id) == (other.authority, other.self.node_id)
+        assert found.holder is not None
+        assert (found.holder.authority, found.holder.node_id) == (other.authority, other.self.node_id)
+        assert (found.lease, found.running, found.queue_length, found.state_version) == ("active", 0, 0, 2)
+        assert found.epoch == fleet.activation(Counter, key)._inaho_lease.epoch
+        assert found.partition == one._node.lookup.partition("Counter", key)
+        assert (found.topology_hash, found.silent) == (other._node.lookup.hash, ())
+        assert whats(found) == [("started", other.authority)]
+        assert abs(found.since - found.history[0].at) < 2
+        assert found.idle_s < 5
+        assert found.reason.startswith(f"Active on {other.authority} since ")
+    assert (await one.where("Counter", key)).owner == other.authority
+
+
+async def test_a_grain_that_was_never_called_is_nowhere_and_will_be_at_its_owner(fleet: Any):
+    (one,) = await fleet.members(1, Counter)
+    found = await one.where(Counter, "a")
+    assert (found.holder, found.lease, found.epoch, found.since, found.history) == (None, "none", 0, 0.0, ())
+    assert found.reason == (
+        f"Not active, and no member remembers that it was. The next call activates it on {one.authority}. "
+        f"{one.authority} owns partition {found.partition}, by rendezvous among the members that host the kind."
+    )
+
+
+async def test_turns_that_run_and_wait_are_counted(fleet: Any):
+    (one,) = await fleet.members(1, Plain)
+    GATES["a"] = (asyncio.Event(), asyncio.Event())
+    calls = [asyncio.ensure_future(one.grain(Plain, "a").wait("a")) for _ in range(3)]
+    await GATES["a"][0].wait()
+    await asyncio.sleep(0)
+    found = await one.where(Plain, "a")
+    assert (found.running, found.queue_length, found.idle_s) == (1, 2, 0.0)
+    GATES["a"][1].set()
+    await asyncio.gather(*calls)
+
+
+async def test_an_idle_end_is_remembered_with_its_reason(fleet: Any, eventually: Any):
+    (one,) = await fleet.members(1, Counter)
+    await one.grain(Counter, "a").add()
+    await one.grain(Counter, "a").stop()
+    await eventually(lambda: fleet.activation(Counter, "a") is None)
+    found = await one.where(Counter, "a")
+    assert whats(found) == [("started", one.authority), ("ended", one.authority)]
+    assert found.reason.startswith(f"Not active: it ended ({found.history[-1].reason}) on {one.authority} at ")
+    await one.grain(Counter, "a").add()
+    again = await one.where(Counter, "a")
+    assert ", again: it ended (" in again.reason
+    assert again.epoch > found.history[-1].epoch
+
+
+async def test_a_grain_that_moves_to_a_member_that_joined_says_from_where_and_why(fleet: Any, eventually: Any):
+    one = await fleet.member(Counter)
+    keys = [f"k{number}" for number in range(20)]
+    for key in keys:
+        await one.grain(Counter, key).add()
+    other = await fleet.member(Counter)
+    key = next(key for key in keys if other._node.leases.owns("Counter", key))
+    await other.grain(Counter, key).add()
+    await eventually(lambda: not other._node.bridge.handoff)
+    found = await one.where(Counter, key)
+    assert found.reason.startswith(
+        f"Moved from {one.authority} to {other.authority} because {other.authority} joined at "
+    )
+    assert found.move is not None
+    assert (found.move.from_authority, found.move.because) == (one.authority, f"{other.authority} joined")
+    assert [what for what, at in whats(found) if at == one.authority] == ["started", "ended"]
+    assert [what for what, at in whats(found) if at == other.authority][-1] == "started"
+
+
+async def test_a_grain_of_a_member_that_left_says_so(fleet: Any, eventually: Any):
+    fleet.settle = False
+    one, other = await fleet.members(2, Counter)
+    key = fleet.key_at(other, Counter)
+    await one.grain(Counter, key).add()
+    await other.leave()
+    await one.grain(Counter, key).add()
+    found = await one.where(Counter, key)
+    assert found.owner == one.authority
+    assert found.move is not None
+    assert (found.move.from_authority, found.move.because) == (other.authority, f"{other.authority} left")
+    assert f"which came from {other.authority} at " in found.reason or found.reason.startswith("Moved from ")
+
+
+async def test_a_silent_member_is_named_and_no_error(fleet: Any):
+    fleet.settle = False
+    one, other = await fleet.members(2, Counter, membership={"remove_unreachable_after_s": 30.0})
+    key = fleet.key_at(one, Counter)
+    await one.grain(Counter, key).add()
+    await other._node.stop()
+    found = await one.where(Counter, key)
+    assert found.holder is not None
+    assert [silent.authority for silent in found.silent] == [other.authority]
+    assert found.silent[0].code and found.silent[0].reason
+
+
+async def test_a_member_that_hangs_does_not_keep_the_others_waiting():
+    asked: list[str] = []
+
+    async def ask(one: Member) -> str:
+        asked.append(one.authority)
+        if one.authority == B:
+            await asyncio.get_running_loop().create_future()
+        return f"told by {one.authority}"
+
+    answers, silent = await ask_members([member(A), member(B)], ask, 0.02)
+    assert asked == [A, B]
+    assert [(one.authority, told) for one, told in answers] == [(A, f"told by {A}")]
+    assert [(each.authority, each.code) for each in silent] == [(B, "timeout")]
+
+
+async def test_a_kind_that_nobody_hosts(fleet: Any):
+    (one,) = await fleet.members(1, Counter)
+    found = await one.where("Cuonter", "a")
+    assert found.owner == ""
+    assert found.reason.startswith("Nobody can own it: ")
+    with pytest.raises(InvalidPid):
+        await one.where("Counter", "")
+    with pytest.raises(InvalidArguments):
+        await one.where(int, "a")
+
+
+async def test_what_is_active_is_counted_and_listed(fleet: Any):
+    one, other = await fleet.members(2, Counter, Plain)
+    client = await fleet.client()
+    for number in range(30):
+        await client.grain(Counter, f"k{number}").add()
+    for asker in (one, client):
+        found = await asker.grains(Counter, limit=3)
+        assert found.count == 30
+        assert [(told.kind, told.authority) for told in found.kinds] == [
+            ("Counter", authority) for authority in sorted([one.authority, other.authority])
+        ]
+        for told in found.kinds:
+            assert len(told.activations) == min(3, told.count)
+            for each in told.activations:
+                assert each.key.startswith("k")
+                assert (each.lease, each.state_version, each.running, each.queue_length) == ("active", 1, 0, 0)
+    everything = await one.grains()
+    assert [told.kind for told in everything.kinds] == ["Counter", "Counter", "Plain", "Plain"]
+    assert (await one.grains("Plain")).count == 0
+    with pytest.raises(InvalidArguments, match="0 to 400"):
+        await one.grains(limit=401)
+
+
+async def test_a_node_is_ready_from_up_until_it_leaves(fleet: Any, eventually: Any):
+    fleet.settle = False
+    (one,) = await fleet.members(1, Counter)
+    client = await fleet.client()
+    assert one.ready and client.ready
+    waiting = asyncio.ensure_future(one.wait_left())
+    await one.leave()
+    assert not one.ready
+    await waiting
+    await eventually(lambda: not client.ready)
+
+
+# The sentence.
+
+
+A, B = "127.0.0.1:1", "127.0.0.1:2"
+
+
+def member(authority: str, status: MemberStatus = MemberStatus.UP, node_id: str = "") -> Member:
+    return Member(authority, node_id or authority, 1, status, ("K",))
+
+
+def topology(*members: Member, blocked: tuple[str, ...] = ()) -> TopologySnapshot:
+    return TopologySnapshot(1, 1, members, blocked)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "because"),
+    [
+        (topology(member(A, MemberStatus.UNREACHABLE), member(B)), topology(member(B)), f"{A} was removed"),
+        (topology(member(A), member(B)), topology(member(A, node_id="new"), member(B)), f"{A} was restarted"),
+        (topology(member(A), member(B)), topology(member(B)), f"{A} left"),
+        (topology(member(A, MemberStatus.LEAVING), member(B)), topology(member(B)), f"{A} left"),
+        (topology(member(A), member(B)), topology(member(A, MemberStatus.LEAVING), member(B)), f"{A} left"),
+        (
+            topology(member(A), member(B)),
+            topology(member(A, MemberStatus.UNREACHABLE), member(B)),
+            f"{A} became unreachable",
+        ),
+        (topology(member(A), member(B)), topology(member(A), member(B), blocked=(A,)), f"an operator blocked {A}"),
+        (topology(member(A)), topology(member(A), member(B)), f"{B} joined"),
+        (None, topology(member(A), member(B)), f"{B} joined"),
+        (topology(member(A), member(B), blocked=(B,)), topology(member(A), member(B)), f"an operator unblocked {B}"),
+        (
+            topology(member(A), member(B, MemberStatus.UNREACHABLE)),
+            topology(member(A), member(B)),
+            f"{B} was reachable again",
+        ),
+        (
+            topology(member(A), member(B)),
+            topology(member(A), member(B)),
+            "the members host other kinds, or have other weights, than before",
+        ),
+    ],
+)
+def test_why_a_partition_moved(old: TopologySnapshot | None, new: TopologySnapshot, because: str):
+    assert why_moved(member(A), member(B), old, new) == because
+
+
+def test_the_last_move_of_a_partition_is_kept():
+    moves = OwnershipHistory(4)
+    assert moves.of("K", 1) is None
+    moves.topology_changed(10.0, topology(member(A)), topology(member(A), member(B)))
+    moves.gained("K", 1, member(A), member(B))
+    moves.topology_changed(20.0, topology(member(A, MemberStatus.UNREACHABLE), member(B)), topology(member(B)))
+    moves.gained("K", 2, member(A), member(B))
+    assert moves.of("K", 1) == PartitionMove(10.0, A, f"{B} joined")
+    assert moves.of("K", 2) == PartitionMove(20.0, A, f"{A} was removed")
+    assert (moves.of("K", 3), moves.of("L", 1)) == (None, None)
+
+
+def doing(lease: str = "active", epoch: int = 5) -> ActivationReport:
+    return ActivationReport("a", lease, epoch, 100.0, 1.0, 0, 0, 3)
+
+
+def report(authority: str, owner: str, version: int = 1, **known: Any) -> IdentityReport:
+    return IdentityReport(authority, authority, version, 7, 17, owner, owner, **known)
+
+
+IDENTITY = ClusterIdentity("K", "a")
+
+
+def sentence(*reports: IdentityReport) -> str:
+    return explain(IDENTITY, 17, reports, ()).reason
+
+
+def test_nobody_answers():
+    assert sentence() == "No member answered."
+
+
+def test_the_newest_topology_names_the_owner():
+    found = explain(IDENTITY, 17, [report(A, A, 1), report(B, B, 2)], ())
+    assert (found.owner, found.topology_version) == (B, 2)
+
+
+def test_an_owner_that_did_not_answer():
+    assert sentence(report(A, B)).endswith(f"{B} owns partition 17 and did not answer.")
+
+
+def test_an_activation_that_comes_up_tells_whom_it_waits_for():
+    told = report(B, B, activation=doing("pending"), lease="pending", lease_holder=B, awaited_from=(A,))
+    assert sentence(told).startswith(f"Coming up on {B}, which waits for {A} since ")
+
+
+def test_one_that_has_not_let_go_yet():
+    told = sentence(report(A, B, activation=doing()), report(B, B, awaited_from=(A,)))
+    assert told.startswith(f"Active on {A} since ") and f"which does not own it: {B} will ask it to let go." in told
+    assert sentence(report(A, B, activation=doing("releasing")), report(B, B)).startswith(f"Ending on {A} (releasing)")
+
+
+def test_one_that_its_owner_has_placed_elsewhere():
+    told = sentence(report(A, B, activation=doing()), report(B, B, lease="active", lease_holder=A, epoch=5))
+    assert told.startswith(f"Active on {A}, where {B}, its owner, has placed it, since ")
+
+
+def test_of_two_activations_the_later_epoch_counts_and_the_other_is_named():
+    found = explain(IDENTITY, 17, [report(A, A, activation=doing(epoch=4)), report(B, A, activation=doing())], ())
+    assert found.holder is not None
+    assert (found.holder.authority, found.also_active, found.epoch) == (B, (A,), 5)
+
+
+def test_a_move_whose_cause_the_owner_does_not_remember():
+    history = (HistoryEntry(90.0, "ended", "shutdown", 4, A),)
+    told = sentence(report(B, B, activation=doing()), report(A, B, entries=history))
+    assert told.startswith(f"Moved from {A} to {B}: it ended (shutdown) on {A} at ")
+
+
+def test_a_repeated_refusal_is_remembered_once():
+    history = ActivationHistory(8)
+    for at in range(5):
+        history.note(float(at), "K", "a", "refused", "its lease is active", 0)
+    history.note(5.0, "K", "a", "started", "", 1)
+    history.note(6.0, "K", "a", "refused", "its lease is active", 0)
+    told = history.of("K", "a", offset_s=0.0, authority=A)
+    assert [(entry.at, entry.what) for entry in told] == [(0.0, "refused"), (5.0, "started"), (6.0, "refused")]
+
+
+async def test_an_answer_is_bounded(fleet: Any):
+    (one,) = await fleet.members(1, Counter)
+    for number in range(2 * ENTRIES_MAX):
+        one._node.history.note(float(number), "Counter", "a", "failed", "x" * 5000, number)
+    found = await one.where(Counter, "a")
+    assert len(found.history) == ENTRIES_MAX
+    assert found.history[-1].epoch == 2 * ENTRIES_MAX - 1
+    assert max(len(entry.reason) for entry in found.history) == 500
+    assert isinstance(one, Cluster) and msgspec.json.encode(found)

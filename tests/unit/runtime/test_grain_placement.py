@@ -1,0 +1,434 @@
+"""Placed kinds in whole nodes: where activations come up, who knows of it, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any, ClassVar
+
+import pytest
+
+import inaho
+from inaho import ActivationFailed, Grain, InvalidGrain, MemberStatus, NoSuchKind, OwnershipChanged, StateConflict, Struct
+from inaho.core.activation.lease import LeaseState
+from inaho.events import ActivationFailed as ActivationFailedEvent
+from inaho.events import ActivationStarted
+from inaho.runtime.directory import ask_placement
+from inaho.runtime.placement_actor import ActivationRequest, PlacementActor
+
+
+class Count(Struct):
+    value: int = 0
+
+
+class Near(Grain[Count], placement="prefer_local"):
+    failing: ClassVar[set[str]] = set()
+    gates: ClassVar[dict[str, asyncio.Event]] = {}
+
+    async def on_activate(self) -> None:
+        if gate := self.gates.get(self.key):
+            await gate.wait()
+        if self.cluster.authority in self.failing or self.key in self.failing:
+            raise ValueError("not today")
+
+    async def where(self) -> str:
+        return self.cluster.authority
+
+    async def add(self, hold: str = "") -> int:
+        if hold:
+            await self.gates[hold].wait()
+        self.state.value += 1
+        await self.save()
+        return self.state.value
+
+    async def bump(self) -> int:
+        self.state.value += 1
+        return self.state.value
+
+    async def epoch(self) -> int:
+        return self.context.epoch
+
+    async def leave(self) -> None:
+        self.deactivate()
+
+
+class Spread(Grain, placement="least_loaded"):
+    async def where(self) -> str:
+        return self.cluster.authority
+
+
+class Gpu(Grain, role="gpu"):
+    async def where(self) -> str:
+        return self.cluster.authority
+
+
+class Usual(Grain):
+    async def where(self) -> str:
+        return self.cluster.authority
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    Near.failing = set()
+    Near.gates = {}
+
+
+def lease_of(cluster: Any, key: str, kind: str = "Near") -> Any:
+    return cluster._node.leases.ledger.get(kind, key)
+
+
+def key_at(cluster: Any, kind: str = "Near", prefix: str = "k") -> str:
+    return next(
+        f"{prefix}{number}" for number in itertools.count() if cluster._node.leases.owns(kind, f"{prefix}{number}")
+    )
+
+
+# By role.
+
+
+async def test_a_kind_with_a_role_lives_only_where_the_role_is(fleet: Any):
+    plain = await fleet.member(Gpu, Usual)
+    await fleet.member(Gpu, Usual)
+    config = fleet.config().replace(roles=("gpu",))
+    fleet.config = lambda **groups: config
+    gpu = await fleet.member(Gpu, Usual)
+    assert gpu.self.roles == ("gpu",)
+    assert plain.self.kinds == ("Usual",)
+    assert gpu.self.kinds == ("Gpu", "Usual")
+    for key in "abcdef":
+        assert await plain.grain(Gpu, key).where() == gpu.authority
+
+
+async def test_without_a_host_of_that_role_there_is_no_such_kind(fleet: Any):
+    plain = await fleet.member(Gpu)
+    with pytest.raises(NoSuchKind):
+        await plain.grain(Gpu, "a").where()
+
+
+# By strategy.
+
+
+def test_an_unknown_strategy_is_refused():
+    with pytest.raises(InvalidGrain, match="placement must be one of owner, prefer_local, least_loaded"):
+
+        class Wrong(Grain, placement="anywhere"):
+            pass
+
+
+async def test_prefer_local_lives_with_its_first_caller(fleet: Any):
+    clusters = await fleet.members(3, Near)
+    for cluster in clusters:
+        for owner in clusters:
+            key = key_at(owner, prefix=f"{cluster.authority[-1]}{owner.authority[-1]}-")
+            assert await cluster.grain(Near, key).where() == cluster.authority
+            for other in clusters:
+                assert await other.grain(Near, key).where() == cluster.authority
+            assert lease_of(owner, key).holder == cluster._node.node_id
+            assert lease_of(owner, key).epoch == lease_of(cluster, key).epoch
+
+
+async def test_a_caller_that_hosts_nothing_gets_it_at_the_owner(fleet: Any):
+    clusters = await fleet.members(3, Near)
+    client = await fleet.client()
+    key = key_at(clusters[1])
+    assert await client.grain(Near, key).where() == clusters[1].authority
+    bystander = await fleet.member()
+    key = key_at(clusters[2])
+    assert await bystander.grain(Near, key).where() == clusters[2].authority
+
+
+async def test_least_loaded_spreads_over_all_hosts(fleet: Any):
+    clusters = await fleet.members(3, Spread)
+    for number in range(90):
+        await clusters[0].grain(Spread, f"s{number}").where()
+    counts = [len(cluster._node.hosts["Spread"].activations) for cluster in clusters]
+    assert sum(counts) == 90
+    assert all(15 <= count <= 45 for count in counts), counts
+
+
+async def test_many_first_callers_get_one_activation(fleet: Any):
+    clusters = await fleet.members(3, Near)
+    client = await fleet.client()
+    for number in range(10):
+        key = f"many{number}"
+        callers = [*clusters, client] * 5
+        answers = await asyncio.gather(*(caller.grain(Near, key).where() for caller in callers))
+        assert len(set(answers)) == 1
+        assert fleet.activation(Near, key).cluster.authority == answers[0]
+
+
+async def test_the_owner_is_asked_once(fleet: Any):
+    clusters = await fleet.members(2, Near)
+    owner, caller = clusters
+    key = key_at(owner)
+    await owner.grain(Near, key).where()
+    await caller.grain(Near, key).where()
+    asked: list[str] = []
+    locate = owner._node.directory.locate
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        asked.append(arguments[1])
+        return await locate(*arguments, **options)
+
+    owner._node.directory.locate = counted
+    for _ in range(5):
+        assert await caller.grain(Near, key).where() == owner.authority
+    assert asked == []
+
+
+async def test_a_call_by_name_finds_a_placed_kind(fleet: Any):
+    clusters = await fleet.members(2, Near, Usual)
+    client = await fleet.client()
+    key = key_at(clusters[0])
+    assert await clusters[1].grain(Near, key).where() == clusters[1].authority
+    assert await client.call("Near", key, "where") == clusters[1].authority
+    assert await client.call("Near", f"{key}-new", "add") == 1
+    assert await client.call("Usual", "u", "where") in {cluster.authority for cluster in clusters}
+
+
+# What becomes of them.
+
+
+async def test_an_ended_activation_frees_its_lease_at_the_owner(fleet: Any, eventually: Any):
+    owner, caller = await fleet.members(2, Near)
+    key = key_at(owner)
+    await caller.grain(Near, key).leave()
+    await eventually(lambda: lease_of(owner, key) is None)
+    assert lease_of(caller, key) is None
+    assert await owner.grain(Near, key).where() == owner.authority
+
+
+async def test_a_caller_with_an_old_address_is_led_on(fleet: Any, eventually: Any):
+    owner, caller, third = await fleet.members(3, Near)
+    key = key_at(owner)
+    assert await caller.grain(Near, key).add() == 1
+    assert await third.grain(Near, key).add() == 2
+    await caller.grain(Near, key).leave()
+    await eventually(lambda: lease_of(owner, key) is None)
+    assert await third.grain(Near, key).add() == 3
+    assert await third.grain(Near, key).where() == third.authority
+
+
+async def test_a_lost_word_of_an_end_is_found_out(fleet: Any, eventually: Any):
+    owner, caller, third = await fleet.members(3, Near)
+    key = key_at(owner)
+    assert await caller.grain(Near, key).add() == 1
+    owner._node.directory.terminated = lambda *arguments: None
+    await caller.grain(Near, key).leave()
+    await eventually(lambda: lease_of(caller, key) is None)
+    assert lease_of(owner, key).holder == caller._node.node_id
+    assert await third.grain(Near, key).add() == 2
+    assert lease_of(owner, key).holder == third._node.node_id
+
+
+async def test_a_failed_activation_releases_the_lease_and_is_told(fleet: Any, eventually: Any):
+    owner, caller = await fleet.members(2, Near)
+    key = key_at(owner)
+    Near.failing = {caller.authority}
+    with owner.system.events.subscribe(ActivationFailedEvent) as subscription:
+        with pytest.raises(ActivationFailed, match="ValueError: not today"):
+            await caller.grain(Near, key).where()
+        event = await anext(subscription)
+    assert event.identity == inaho.ClusterIdentity("Near", key)
+    assert lease_of(owner, key) is None and lease_of(caller, key) is None
+    Near.failing = set()
+    assert await caller.grain(Near, key).where() == caller.authority
+    Near.failing = {owner.authority}
+    key = key_at(owner, prefix="again")
+    with pytest.raises(ActivationFailed):
+        await owner.grain(Near, key).where()
+    assert lease_of(owner, key) is None
+
+
+async def test_an_unknown_kind_is_answered_as_failed(fleet: Any):
+    one, other = await fleet.members(2, Near)
+    request = ActivationRequest("Nobody", "a", 1, one._node.lookup.hash, one._node.node_id)
+    response = await ask_placement(one._node, other.self, PlacementActor.activate, request)
+    assert response.code == "no_such_kind"
+
+
+async def test_a_request_of_an_owner_of_another_view_is_refused(fleet: Any):
+    one, other = await fleet.members(2, Near, gossip={"interval_s": 0.02, "convergence_s": 0.2})
+    mine, yours = key_at(one), key_at(other)
+    agreed = one._node.lookup.hash
+    for key, view in ((mine, agreed + 1), (yours, agreed)):
+        request = ActivationRequest("Near", key, 1, view, one._node.node_id)
+        response = await ask_placement(one._node, other.self, PlacementActor.activate, request)
+        assert response.code == "ownership_changed"
+    assert other._node.activation_count == 0
+
+
+async def test_a_request_is_the_same_again(fleet: Any):
+    one, other = await fleet.members(2, Near)
+    key = key_at(one)
+    request = ActivationRequest("Near", key, 1 << 40, one._node.lookup.hash, one._node.node_id)
+    first = await ask_placement(one._node, other.self, PlacementActor.activate, request)
+    second = await ask_placement(one._node, other.self, PlacementActor.activate, request)
+    assert first == second and first.code == "" and first.epoch >= 1 << 40
+    assert other._node.activation_count == 1
+    record = await ask_placement(one._node, other.self, PlacementActor.recall, "Near", key, first.epoch)
+    assert record.was_active
+    late = await ask_placement(one._node, other.self, PlacementActor.activate, request)
+    assert late.code == "ownership_changed", "it was taken back before it came"
+
+
+async def test_a_host_that_takes_nothing_leaves_it_to_the_owner(fleet: Any):
+    owner, caller = await fleet.members(2, Near)
+    caller._node.shutting_down = True
+    key = key_at(owner)
+    assert await caller.grain(Near, key).where() == owner.authority
+    caller._node.shutting_down = False
+
+
+# Nodes come and go.
+
+
+async def test_those_of_a_dead_holder_come_up_elsewhere(fleet: Any, eventually: Any):
+    fleet.settle = False
+    clusters = await fleet.members(3, Near, detection=FAST)
+    owner, holder, third = clusters
+    keys = [key_at(owner, prefix=f"d{number}-") for number in range(5)]
+    for key in keys:
+        assert await holder.grain(Near, key).add() == 1
+        assert await third.grain(Near, key).add() == 2
+    await kill(holder)
+    for key in keys:
+        assert await third.grain(Near, key).add() == 3
+        assert await owner.grain(Near, key).where() == third.authority
+
+
+async def test_a_dead_owner_moves_nothing(fleet: Any, eventually: Any):
+    fleet.settle = False
+    clusters = await fleet.members(3, Near, detection=FAST)
+    owner, holder, third = clusters
+    keys = [key_at(owner, prefix=f"o{number}-") for number in range(8)]
+    epochs = [await holder.grain(Near, key).epoch() for key in keys]
+    assert [await holder.grain(Near, key).bump() for key in keys] == [1] * 8
+    await kill(owner)
+    await eventually(lambda: up(third) == 2 and up(holder) == 2)
+    assert [await third.grain(Near, key).bump() for key in keys] == [2] * 8, "not moved, so nothing unsaved is lost"
+    assert [await third.grain(Near, key).epoch() for key in keys] == epochs
+    for key in keys:
+        now = third if third._node.leases.owns("Near", key) else holder
+        await eventually(lambda now=now, key=key: lease_of(now, key) is not None)
+        assert lease_of(now, key).holder == holder._node.node_id
+
+
+async def test_a_join_moves_nothing_and_the_new_owner_knows(fleet: Any, eventually: Any):
+    first, second = await fleet.members(2, Near)
+    keys = [f"j{number}" for number in range(40)]
+    for key in keys:
+        assert await second.grain(Near, key).bump() == 1
+    newcomer = await fleet.member(Near)
+    await eventually(lambda: all(up(cluster) == 3 for cluster in fleet.clusters))
+    owned = [key for key in keys if newcomer._node.leases.owns("Near", key)]
+    assert owned
+    for key in keys:
+        assert await newcomer.grain(Near, key).bump() == 2
+        assert await first.grain(Near, key).bump() == 3
+    for key in owned:
+        assert lease_of(newcomer, key).holder == second._node.node_id
+    newcomer._node.directory.check()
+
+
+async def test_those_of_a_holder_that_leaves_go_on_with_their_state(fleet: Any, eventually: Any):
+    clusters = await fleet.members(3, Near)
+    owner, holder, third = clusters
+    Near.gates["turn"] = asyncio.Event()
+    keys = [key_at(owner, prefix=f"l{number}-") for number in range(6)]
+    for key in keys:
+        assert await holder.grain(Near, key).add() == 1
+    running = asyncio.create_task(third.grain(Near, keys[0]).add("turn"))
+    await eventually(lambda: holder._node.hosts["Near"].activations[keys[0]]._inaho_turn is not None)
+    leaving = asyncio.create_task(holder.leave())
+    await eventually(lambda: any(m.status is MemberStatus.LEAVING for m in owner.members()) or up(owner) == 2)
+    calls = [asyncio.create_task(third.grain(Near, key).add()) for key in keys]
+    Near.gates["turn"].set()
+    assert await running == 2
+    assert await asyncio.gather(*calls) == [3, *[2] * 5]
+    await leaving
+    assert {await third.grain(Near, key).where() for key in keys} <= {owner.authority, third.authority}
+
+
+async def test_an_owner_that_leaves_moves_nothing(fleet: Any, eventually: Any):
+    owner, holder, third = await fleet.members(3, Near)
+    keys = [key_at(owner, prefix=f"w{number}-") for number in range(6)]
+    for key in keys:
+        assert await holder.grain(Near, key).bump() == 1
+    await owner.leave()
+    for key in keys:
+        assert await third.grain(Near, key).bump() == 2
+
+
+async def test_a_blocked_holder_loses_what_it_holds(fleet: Any, eventually: Any):
+    owner, holder, third = await fleet.members(3, Near)
+    key = key_at(owner)
+    assert await holder.grain(Near, key).add() == 1
+    grain = fleet.activation(Near, key)
+    for cluster in (owner, holder, third):
+        topology = cluster._node.topology
+        fields = {name: getattr(topology, name) for name in topology.__struct_fields__}
+        fields |= {"blocked": (holder.authority,), "version": topology.version + 10, "hash": 12345}
+        cluster._node.apply_topology(inaho.TopologySnapshot(**fields))
+    assert grain._inaho_lease.state is LeaseState.REVOKED
+    with pytest.raises(OwnershipChanged):
+        await grain.save()
+    await eventually(lambda: holder._node.activation_count == 0)
+    assert await third.grain(Near, key).add() == 2
+    assert await third.grain(Near, key).where() == third.authority
+
+
+async def test_a_holder_that_was_replaced_cannot_commit(fleet: Any, eventually: Any):
+    owner, holder, third = await fleet.members(3, Near)
+    key = key_at(owner)
+    assert await holder.grain(Near, key).add() == 1
+    zombie = holder._node.hosts["Near"].activations[key]
+    owner._node.leases.revoke(holder._node.node_id, "test")  # as when it was unreachable for the owner alone
+    assert await third.grain(Near, key).add() == 2
+    assert third._node.hosts["Near"].activations[key]._inaho_lease.epoch > zombie._inaho_lease.epoch
+    zombie.state.value = 100
+    with pytest.raises(StateConflict):
+        await zombie.save()
+    await eventually(lambda: key not in holder._node.hosts["Near"].activations)
+    assert await third.grain(Near, key).add() == 3
+
+
+async def test_two_holders_become_one_when_views_agree_again(fleet: Any, eventually: Any):
+    owner, holder, third = await fleet.members(3, Near)
+    key = key_at(owner)
+    await holder.grain(Near, key).bump()
+    owner._node.leases.revoke(holder._node.node_id, "test")
+    assert await third.grain(Near, key).where() == third.authority
+    host = holder._node.hosts["Near"]
+    assert key in host.activations
+    holder._node.holdings._told["Near"][key] = "another"
+    host.draining.begin()
+    await eventually(lambda: key not in host.activations or key not in third._node.hosts["Near"].activations)
+    answers = {await cluster.grain(Near, key).where() for cluster in (owner, holder, third)}
+    assert len(answers) == 1
+    fleet.activation(Near, key)
+
+
+async def test_many_are_told_in_pages(fleet: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("inaho.runtime.holdings.PAGE_BYTES", 300)
+    monkeypatch.setattr("inaho.runtime.holdings.HELD_SLICE", 7)
+    monkeypatch.setattr("inaho.runtime.directory.FORGET_SLICE", 7)
+    owner, holder = await fleet.members(2, Near)
+    keys = [f"page{number}" for number in range(60)]
+    for key in keys:
+        await holder.grain(Near, key).bump()
+    newcomer = await fleet.member(Near)
+    await eventually(lambda: all(up(cluster) == 3 for cluster in fleet.clusters))
+    assert [await newcomer.grain(Near, key).bump() for key in keys] == [2] * 60
+
+
+FAST = inaho.DetectionConfig(probe_interval_s=0.05, probe_timeout_s=0.04)
+
+
+def up(cluster: Any) -> int:
+    return sum(member.status is MemberStatus.UP for member in cluster.members())
+
+
+async def kill(cluster: Any) -> None:
+    """Ends a node without a word."""
+    await cluster._node.stop()
