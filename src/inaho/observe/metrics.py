@@ -85,7 +85,7 @@ INSTRUMENTS: Final = (
     Instrument("inaho.rpc.client.resolve.duration.bucket", "counter", "{resolution}", ("le",),
         "Resolutions beyond the PidCache that took at most `le` seconds, a dial included, cumulative"),
     Instrument("inaho.rpc.serialization.failures", "counter", "{message}", (_SIDE,),
-        "Messages of calls and of actors that this node could not decode (`in`) or encode (`out`), and calls that failed for it (`call`)"),
+        "Messages not decoded (`in`) or encoded (`out`) here, and calls that failed for it (`call`)"),
     Instrument("inaho.alerts.active", "updown", "{alert}", (KIND, "inaho.measure"),
         "1 while a kind exceeds a threshold of the group `alerts`"),
     Instrument("inaho.alerts.raised", "counter", "{alert}", (KIND, "inaho.measure"),

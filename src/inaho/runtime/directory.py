@@ -153,8 +153,9 @@ class Directory:
                 task = node.runner.spawn(self._settle(known, key, asker, verify), name=f"inaho-place-{kind}")
                 known.placing[key] = task
                 task.add_done_callback(lambda done: self._settled(known, key, done))
+            await asyncio.wait((task,))  # not a shield: its failure is lost on a waiter that is cancelled just then
             try:
-                return await asyncio.shield(task)
+                return task.result()
             except _Changed:
                 continue
 

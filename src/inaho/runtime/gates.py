@@ -26,7 +26,8 @@ class Gates:
         if gate is None:
             gate = self._gates[key] = asyncio.get_running_loop().create_future()
             gate.add_done_callback(_retrieve)
-        await asyncio.shield(gate)
+        await asyncio.wait((gate,))  # not a shield: its failure is lost on a waiter that is cancelled just then
+        gate.result()
 
     def open(self, key: str, error: InahoError | None) -> None:
         """Lets go who waits for `key`; with an error where it did not come up."""

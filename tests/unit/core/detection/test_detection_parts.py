@@ -107,7 +107,45 @@ def test_round_robin_tries_everybody_before_anybody_twice() -> None:
         turns.append(prober.turn(now, 1, others))
     for start in (0, 6, 12):
         assert sorted(turns[start : start + 6]) == list("abcdef")
-    assert turns[:6] != turns[6:12] or turns[6:12] != turns[12:18]
+    other = Prober(CONFIG, random.Random(4))
+    other.start(0.0)
+    assert [other.turn(float(now), 1, others) for now in range(1, 7)] != turns[:6]
+
+
+def test_nobody_waits_for_longer_than_a_round() -> None:
+    prober = Prober(CONFIG, random.Random(3))
+    prober.start(0.0)
+    others = [member(name) for name in "abcdef"]
+    turns = [prober.turn(float(now), 1, others) for now in range(1, 31)]
+    for name in "abcdef":
+        places = [at for at, turn in enumerate(turns) if turn == name]
+        assert {later - earlier for earlier, later in itertools.pairwise(places)} == {6}
+
+
+@given(st.lists(st.sets(st.sampled_from("abcdefgh")), max_size=12), st.integers(0, 99))
+def test_the_round_survives_every_change_of_members(changes: list[set[str]], seed: int) -> None:
+    prober = Prober(CONFIG, random.Random(seed))
+    prober.start(0.0)
+    now = 0.0
+    for names in changes:
+        others = [member(name) for name in sorted(names)]
+        turns: list[str] = []
+        for _ in range(len(others) + 1):
+            now += 1.0
+            turns.append(prober.turn(now, 1, others))
+            prober.check()
+        assert set(turns) == (names or {""})
+
+
+def test_who_was_not_tried_yet_is_not_passed_over_when_another_goes() -> None:
+    for seed in range(20):
+        prober = Prober(CONFIG, random.Random(seed))
+        prober.start(0.0)
+        others = [member(name) for name in "abcdef"]
+        tried = [prober.turn(float(now), 1, others) for now in range(1, 4)]
+        left = [one for one in others if one.authority != tried[0]]
+        tried += [prober.turn(float(now), 1, left) for now in range(4, 7)]
+        assert set(tried) == set("abcdef")
 
 
 def test_a_probe_goes_direct_then_indirect_and_only_its_target_answers() -> None:
@@ -117,10 +155,14 @@ def test_a_probe_goes_direct_then_indirect_and_only_its_target_answers() -> None
     assert sequence is not None
     assert prober.due(0.39) == []
     (probe,) = prober.due(0.4)
-    prober.go_indirect(0.4, probe, 2, 1)
+    prober.go_indirect(0.4, probe, ["b", "c"], 1)
     assert probe.stage == INDIRECT and probe.due == pytest.approx(0.8)
-    prober.not_reached(sequence, "id-a")
-    assert probe.refusals == 1
+    assert prober.failing("a") and not prober.failing("b")
+    for helper in ("b", "b", "stranger"):
+        prober.not_reached(0.5, sequence, "id-a", helper)
+    assert probe.refusals == ["b"] and probe.due == pytest.approx(0.8)
+    prober.not_reached(0.5, sequence, "id-a", "c")
+    assert prober.due(0.5) == [probe]
     assert prober.answered(sequence, "id-b") is None
     assert prober.answered(sequence, "id-a") is probe
     assert prober.answered(sequence, "id-a") is None
