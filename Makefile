@@ -5,12 +5,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.inaho-setup
 TOOLS := mypy pyright ruff import-linter towncrier pytest-asyncio pytest-timeout pytest-xdist cryptography pydantic opentelemetry-sdk
 
+# The coverage-guided fuzzer has wheels for these only; elsewhere `make fuzz` does without and says so.
+FUZZER := atheris; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"
+
 # Passed on to what the target runs, e.g. `make test ARGS="tests/unit -k codec"`.
 ARGS ?=
 # Processes that run the tests.
 WORKERS ?= 2
-# Budgets of `make fuzz` (examples per property) and `make soak` (seconds).
+# Budgets of `make fuzz` (examples per property; seconds of all coverage-guided targets) and `make soak` (seconds).
 EXAMPLES ?= 2000
+FUZZ_SECONDS ?= 180
 SECONDS ?= 1800
 SEEDS ?=
 
@@ -51,8 +55,9 @@ types: setup ## Check types, with mypy and pyright, of the package and of the RE
 bench: setup ## Run the benchmarks.
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-fuzz: setup ## Run the property tests with EXAMPLES examples each, new ones every time.
+fuzz: setup ## Run the property tests with EXAMPLES examples each, new ones every time; then atheris for FUZZ_SECONDS.
 	INAHO_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m 'hypothesis or fuzz' --timeout 1800 $(ARGS)
+	$(BIN)/python tests/fuzz/run_atheris.py $(FUZZ_SECONDS)
 
 soak: setup ## Repeat properties, simulations and process tests with new seeds, for SECONDS or up to SEEDS.
 	$(BIN)/python scripts/soak.py --seconds $(SECONDS) $(if $(SEEDS),--until-seed $(SEEDS)) $(ARGS)

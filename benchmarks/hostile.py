@@ -63,7 +63,6 @@ BOUNDS: dict[str, Bound] = {
     "flood_paced_p50_ratio": Bound(2.0, "x undisturbed"),
     "flood_paced_p99_ratio": Bound(2.0, "x undisturbed"),
     "frame_processor_max_ms": Bound(20.0, "ms"),
-    "frame_wall_max_ms": Bound(20.0, "ms"),
     "frames_resident_growth_mb": Bound(20.0, "MB"),
     "frames_unhandled": Bound(0, "errors"),
     "handshakes_pending_max": Bound(TRANSPORT.handshakes_pending_max, "connections"),

@@ -28,6 +28,9 @@ from inaho.wire.frames import ANSWER, ASK, STOP, TELL, UNWATCH, WATCH, frame
 from inaho.wire.letters import encode_letter
 
 WARM_UP_SHARE = 0.1
+SLOW_S = 0.005
+SLOW_MAX = 10_000
+REPEATS = 5
 
 
 def good_frames() -> list[bytes]:
@@ -49,14 +52,14 @@ class Mill:
     Attributes:
         frames: fed so far.
         wall_max, processor_max: longest that one read, of at most 8 frames, kept the loop; seconds.
-        slowest: the stream in which that was.
+        slow: streams with a read that took `SLOW_S` of processor time or more, to be fed again.
     """
 
     def __init__(self, bench: Bench) -> None:
         self.frames = self.streams = 0
         self.wall_max = self.processor_max = 0.0
         self.over_20_ms = 0
-        self.slowest = -1
+        self.slow: list[int] = []
         self._bench = bench
         self._good = good_frames()
 
@@ -67,6 +70,21 @@ class Mill:
             done: asyncio.Future[None] = loop.create_future()
             loop.call_soon(self._stream, done)
             await done
+
+    async def feed_again(self, number: int) -> float:
+        """Feeds one stream a few times; the least of the longest reads, seconds of processor time.
+
+        What else the machine does lengthens some reads of millions, and shortens none.
+        """
+        loop = asyncio.get_running_loop()
+        found: list[float] = []
+        for _ in range(REPEATS):
+            self.processor_max, self.streams = 0.0, number
+            done: asyncio.Future[None] = loop.create_future()
+            loop.call_soon(self._stream, done)
+            await done
+            found.append(self.processor_max)
+        return min(found)
 
     def _stream(self, done: asyncio.Future[None]) -> None:
         number = self.streams
@@ -97,8 +115,9 @@ class Mill:
         wall, processor = time.perf_counter() - wall, time.thread_time() - processor
         self.wall_max = max(self.wall_max, wall)
         self.over_20_ms += wall > 0.02
-        if processor > self.processor_max:
-            self.processor_max, self.slowest = processor, number
+        self.processor_max = max(self.processor_max, processor)
+        if processor >= SLOW_S and len(self.slow) < SLOW_MAX:
+            self.slow.append(number)
         self._bench.loop.call_soon(self._read, connection, transport, parts, number, done)
 
     def _end(self, connection: Incoming, done: asyncio.Future[None]) -> None:
@@ -117,22 +136,27 @@ def measure_frames(frames: int) -> Figures:
         gc.freeze()  # the tools of the tests are half of the heap, and no member has them
         before = resident_bytes()
         mill.wall_max = mill.processor_max = 0.0
+        mill.slow.clear()
         start, first = time.perf_counter(), mill.frames
         bench.loop.run_until_complete(mill.feed(frames))
         taken = time.perf_counter() - start
         gc.collect()
         grown = resident_bytes() - before
+        fed, once = mill.frames, mill.processor_max
+        slow = tuple(mill.slow)
+        again = [bench.loop.run_until_complete(mill.feed_again(number)) for number in slow]
         serves = bench.serves()
         problems = len(bench.problems)
     finally:
         bench.close()
     return {
-        "frames": mill.frames,
-        "frames_per_second": (mill.frames - first) / taken,
+        "frames": fed,
+        "frames_per_second": (fed - first) / taken,
         "frame_wall_max_ms": mill.wall_max * 1e3,
-        "frame_processor_max_ms": mill.processor_max * 1e3,
+        "frame_processor_once_max_ms": once * 1e3,
+        "frame_processor_max_ms": max(again, default=min(once, SLOW_S)) * 1e3,
         "frames_over_20_ms": mill.over_20_ms,
-        "frame_slowest_stream": mill.slowest,
+        "frames_fed_again": len(slow),
         "frames_resident_growth_mb": grown / 1e6,
         "frames_unhandled": problems + (not serves),
     }

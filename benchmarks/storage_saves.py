@@ -44,7 +44,7 @@ async def measure(url: str, in_flight: int, size: int, seconds: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("urls", nargs="+", metavar="URL")
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--bytes", type=int, default=256)

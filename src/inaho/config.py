@@ -174,6 +174,8 @@ class TransportConfig(Group, frozen=True, kw_only=True):
         redial_max_s: see `redial_s`.
         write_high_bytes: unsent bytes from which senders to that peer wait.
         write_low_bytes: unsent bytes at which they go on.
+        write_bytes_max: unsent bytes from which the answers of calls that were running already are replaced by
+            `Overloaded`, for a peer that does not read them.
         definitions_max: methods that one peer may define on a connection.
         stall_timeout_s: a peer that has `write_high_bytes` to read and reads nothing of it for so long is cut off. A
             slow reader is not, however slow.
@@ -191,6 +193,7 @@ class TransportConfig(Group, frozen=True, kw_only=True):
     redial_max_s: float = 5.0
     write_high_bytes: int = 1 << 20
     write_low_bytes: int = 256 << 10
+    write_bytes_max: int = 8 << 20
     definitions_max: int = 16_384
     goodbye_timeout_s: float = 5.0
     stall_timeout_s: float = 10.0
@@ -199,6 +202,11 @@ class TransportConfig(Group, frozen=True, kw_only=True):
         if self.write_low_bytes >= self.write_high_bytes:
             raise InvalidConfig(
                 f"TransportConfig.write_low_bytes ({self.write_low_bytes}) must be below "
+                f"write_high_bytes ({self.write_high_bytes})"
+            )
+        if self.write_bytes_max < self.write_high_bytes:
+            raise InvalidConfig(
+                f"TransportConfig.write_bytes_max ({self.write_bytes_max}) must not be below "
                 f"write_high_bytes ({self.write_high_bytes})"
             )
 

@@ -93,6 +93,7 @@ async def short(server: Server) -> AsyncIterator[Storage]:
         yield storage
 
 
+@pytest.mark.parametrize("server", ["redis", "redis_cluster", "postgres"], indirect=True)
 async def test_kill_9_loses_nothing_acknowledged_and_the_storage_reconnects(server: Server) -> None:
     async with storage_from_url(server.url, StorageConfig()) as storage:
         keys = names(16)

@@ -22,6 +22,7 @@ __all__ = [
     "Drained",
     "Input",
     "LeaveRequested",
+    "LoadChanged",
     "LoopLag",
     "RandomSource",
     "Received",
@@ -113,6 +114,12 @@ class LoopLag(msgspec.Struct, frozen=True):
     lag_s: float
 
 
+class LoadChanged(msgspec.Struct, frozen=True):
+    """This node's load: its activations, 0 or more. Told to the others when it has changed by more than a tenth."""
+
+    load: int
+
+
 class ResolveConflict(msgspec.Struct, frozen=True):
     """An operator settles conflicting views with `authority`: keep ours, or yield and join theirs."""
 
@@ -143,6 +150,7 @@ Input = (
     | LeaveRequested
     | Drained
     | LoopLag
+    | LoadChanged
     | ResolveConflict
     | BlockNode
     | UnblockNode

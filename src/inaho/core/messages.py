@@ -28,6 +28,7 @@ __all__ = [
     "JoinAccepted",
     "JoinRefused",
     "JoinRequest",
+    "LoadNotice",
     "Mark",
     "MembershipDelta",
     "News",
@@ -43,7 +44,9 @@ __all__ = [
 
 SEQUENCE_MAX: Final = 65_536
 VOICES_MAX: Final = 8
+LOADS_MAX: Final = 8
 TEXT_MAX: Final = 1_024
+LOAD_MAX: Final = 2**31 - 1
 VERSION_MAX: Final = 2**40
 """No origin makes more statements than that. Versions of tables are sums of them, and must fit into 63 bits."""
 
@@ -59,7 +62,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         version: counts the statements of that author, from 1.
         member: the subject as the author sees it.
         reason: why, for events: `dead`, `wedged`, `busy`, `silent`, `left`, `replaced`, …
-        voices: node ids that accused it, when the statement is an accusation that was carried.
+        voices: node ids that its author heard accuse the subject, for people to read: nothing proves them, and nobody
+            counts them (`membership.testimony`).
     """
 
     origin: Text
@@ -123,12 +127,24 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
         version: of its table; equal when converged.
         content_hash: of its table; equal means equal members.
         lag_s: its event-loop lag, seconds.
+        load_version: how often its load was told anew.
+        load: its activations, as last told; -1 where that is not known.
     """
 
     incarnation: Count
     version: Count
     content_hash: Annotated[int, msgspec.Meta(ge=0)]
     lag_s: float = 0.0
+    load_version: Count = 0
+    load: Annotated[int, msgspec.Meta(ge=-1, le=LOAD_MAX)] = -1
+
+
+class LoadNotice(msgspec.Struct, frozen=True, array_like=True):
+    """The load of a member, in activations; the higher `version` is newer. A hint: nothing waits for it."""
+
+    node_id: Text
+    version: Count
+    load: Annotated[int, msgspec.Meta(ge=0, le=LOAD_MAX)]
 
 
 class News(msgspec.Struct, frozen=True, array_like=True):
@@ -137,6 +153,7 @@ class News(msgspec.Struct, frozen=True, array_like=True):
     deltas: Annotated[tuple[MembershipDelta, ...], msgspec.Meta(max_length=SEQUENCE_MAX)] = ()
     accusations: Annotated[tuple[Accusation, ...], msgspec.Meta(max_length=SEQUENCE_MAX)] = ()
     blocks: Annotated[tuple[BlockNotice, ...], msgspec.Meta(max_length=SEQUENCE_MAX)] = ()
+    loads: Annotated[tuple[LoadNotice, ...], msgspec.Meta(max_length=LOADS_MAX)] = ()
 
 
 class JoinRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):

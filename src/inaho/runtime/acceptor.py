@@ -52,8 +52,10 @@ class Acceptor:
         self._listener = await node.transport.listen(authority, factory)
         return self._listener.authority
 
-    def _refused(self, error: InahoError) -> None:
-        self._node.publish(ConnectionRefused(authority=error.authority, code=error.code, reason=error.reason))
+    def _refused(self, error: InahoError, address: str) -> None:
+        self._node.publish(
+            ConnectionRefused(authority=address or error.authority, code=error.code, reason=error.reason)
+        )
 
     def _accepted(self, transport: asyncio.Transport, peer: PeerInfo) -> Incoming:
         node = self._node

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inaho.errors import InvalidConfig, InvalidGrain
+from inaho.errors import InahoError, InvalidConfig, InvalidGrain, StatusStore
 from inaho.events import ConnectionRefused
+from inaho.runtime.bootstrap_status import BootstrapState, BootstrapStatus, BootstrapStatusStore, MemoryStatusStore
 from inaho.runtime.clock import Entropy, SystemEntropy
 from inaho.runtime.cluster import Cluster
 from inaho.runtime.grain import Grain, GrainKind
@@ -37,6 +38,12 @@ class ClusterExtension:
         transport: TCP unless given.
         entropy: the operating system's unless given.
         client: call grains only.
+        enabled: False makes no runtime and leaves the actor system as it is (SPEC BS-1.4).
+        status_store: keeps how the start went (SPEC BS-1.5); in memory unless given.
+
+    Attributes:
+        status: what was written last; None before the first.
+        status_before: what the store had from the start before this one; None for nothing.
 
     Raises:
         InvalidGrain: something in `grains` is no grain class.
@@ -54,7 +61,13 @@ class ClusterExtension:
         transport: Transport | None = None,
         entropy: Entropy | None = None,
         client: bool = False,
+        enabled: bool = True,
+        status_store: BootstrapStatusStore | None = None,
     ) -> None:
+        self.status: BootstrapStatus | None = None
+        self.status_before: BootstrapStatus | None = None
+        self._enabled = enabled
+        self._status_store = status_store or MemoryStatusStore()
         self._config = config
         self._kinds = [_kind_of(cls) for cls in grains]
         self._storage = storage
@@ -66,17 +79,44 @@ class ClusterExtension:
 
     @property
     def cluster(self) -> Cluster:
-        """The handle.
+        """The handle; there from the installation on, before the actor system runs (SPEC BS-1.1).
 
         Raises:
-            InvalidConfig: the actor system has not started.
+            InvalidConfig: the actor system has not started, or the extension is not enabled.
         """
+        if not self._enabled:
+            raise InvalidConfig("the cluster is disabled: ClusterExtension(enabled=False)")
         if self._cluster is None:
             raise InvalidConfig("the cluster is there once the actor system has started")
         return self._cluster
 
     async def install(self, system: ActorSystem) -> None:
-        """Starts the node and joins; nothing is left behind when that fails."""
+        """Starts the node and joins; nothing is left behind when that fails.
+
+        Raises:
+            StatusStore: the status cannot be read, or written after the start.
+            InahoError: as `join`.
+        """
+        self.status_before = await self._read_status()
+        if not self._enabled:
+            await self._write_status(BootstrapState.DISABLED, system, "enabled=False")
+            return
+        try:
+            node = await self._start(system)
+        except Exception as error:
+            try:
+                await self._write_status(BootstrapState.ERROR, system, _reason_of(error))
+            except StatusStore as unwritten:
+                error.add_note(f"nor could that be kept: {unwritten}")
+            raise
+        try:
+            await self._write_status(BootstrapState.READY, system)
+        except StatusStore:
+            await node.leave()
+            await node.stop()
+            raise
+
+    async def _start(self, system: ActorSystem) -> Node:
         config = self._config
         transport = self._transport or TcpTransport(
             config.transport,
@@ -111,12 +151,37 @@ class ClusterExtension:
             raise
         if config.metrics.enabled:
             node.measures.export()
+        return node
 
     async def stop(self) -> None:
-        """Leaves the cluster and closes everything."""
-        if self._node is not None:
+        """Leaves the cluster and closes everything; complete when nothing is active, which is told (SPEC BS-3.5)."""
+        if self._node is not None and self._cluster is not None:
             await self._node.leave()
             await self._node.stop()
+            await self._write_status(BootstrapState.DISABLED, self._cluster.system, "the node has left")
+
+    async def _read_status(self) -> BootstrapStatus | None:
+        try:
+            return await self._status_store.read()
+        except StatusStore:
+            raise
+        except Exception as error:
+            raise StatusStore(f"the bootstrap status cannot be read: {_reason_of(error)}") from error
+
+    async def _write_status(self, state: BootstrapState, system: ActorSystem, reason: str = "") -> None:
+        authority = "" if self._node is None else self._node.authority
+        status = BootstrapStatus(state, reason, authority, system.clock())
+        try:
+            await self._status_store.write(status)
+        except StatusStore:
+            raise
+        except Exception as error:
+            raise StatusStore(f"the bootstrap status cannot be written: {_reason_of(error)}") from error
+        self.status = status
+
+
+def _reason_of(error: Exception) -> str:
+    return f"{error.code}: {error}" if isinstance(error, InahoError) else f"{type(error).__name__}: {error}"
 
 
 def _kind_of(cls: Any) -> GrainKind:

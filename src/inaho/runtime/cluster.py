@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
     from inaho.core.delivery.authority import Association
+    from inaho.runtime.cluster_context import ClusterContext
     from inaho.runtime.node import Node
+    from inaho.runtime.partition_bridge import PartitionBridge
     from inaho.runtime.remoting import DeliveryCounts
 
 __all__ = ["Cluster"]
@@ -46,6 +48,21 @@ class Cluster(Operations):
     def system(self) -> ActorSystem:
         """The actor system, for local actors beside the grains."""
         return self._system
+
+    @property
+    def runtime(self) -> Node:
+        """The node below, for tools that look inside (SPEC BS-1.3). What it has may change between releases."""
+        return self._node
+
+    @property
+    def context(self) -> ClusterContext:
+        """How calls are resolved and tried again, with its counts; as `runtime`."""
+        return self._node.context
+
+    @property
+    def partition_bridge(self) -> PartitionBridge:
+        """The hand-off of partitions between nodes; as `runtime`."""
+        return self._node.bridge
 
     @property
     def config(self) -> ClusterConfig:

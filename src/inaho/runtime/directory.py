@@ -15,36 +15,27 @@ nodes get one activation.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.activation.placement import LoadBook, choose, hosts_of
 from inaho.core.identity.identity import validate_key
-from inaho.errors import InahoError, NoSuchKind, Overloaded, Pending, Timeout, error_from_code
+from inaho.errors import InahoError, NoSuchKind, Pending, Timeout, error_from_code
 from inaho.events import ActivationFailed
-from inaho.runtime.leases import SILENT
 from inaho.runtime.placement_actor import (
-    PLACEMENT_KEY,
     ActivationRecord,
     ActivationRequest,
     ActivationResponse,
     PlacementActor,
 )
-from inaho.runtime.system_calls import ask_system_actor
+from inaho.runtime.survey import RETRY_S, KnownKind, Survey, ask_placement
 from inaho.types import ClusterIdentity, MemberStatus, Pid
 
 if TYPE_CHECKING:
-    from inaho.runtime.kind import KindHost
     from inaho.runtime.node import Node
-    from inaho.types import Member, TopologySnapshot
+    from inaho.types import Member
 
-__all__ = ["Directory", "ask_placement"]
-
-RETRY_S: Final = 0.05
-"""Pause before a host is asked again; a new topology cuts it short."""
-
-FORGET_SLICE: Final = 1_000
-"""Leases looked at per turn of the loop."""
+__all__ = ["Directory"]
 
 REFUSED: Final = frozenset(
     {"blocked", "no_such_kind", "overloaded", "ownership_changed", "pending", "shutting_down", "unreachable"}
@@ -56,38 +47,21 @@ class _Changed(Exception):  # noqa: N818  not an error: begin again
     """Owners have changed while an identity was placed."""
 
 
-class _Kind:
-    """What an owner knows of one placed kind.
-
-    Attributes:
-        synced: all hosts have told what they hold of ours, by the newest topology.
-        changes: topologies that changed owners, counted.
-        placing: by key, what is under way for an identity.
-    """
-
-    def __init__(self, host: KindHost) -> None:
-        self.host = host
-        self.synced = False
-        self.changes = 0
-        self.syncing: asyncio.Task[None] | None = None
-        self.placing: dict[str, asyncio.Task[Pid]] = {}
-
-
 class Directory:
     """Placement by one node, as the owner of partitions and as a caller (SPEC VA-2.1, BS-3).
 
     Attributes:
         loads: what is known of the load of others.
-        placed, recalled, adopted: activations placed on other nodes, taken back from them, and learned of from them.
+        placed, recalled: activations placed on other nodes, and taken back from them.
+        survey: what hosts hold.
     """
 
     def __init__(self, node: Node) -> None:
         self.loads = LoadBook()
         self.placed = 0
         self.recalled = 0
-        self.adopted = 0
         self._node = node
-        self._kinds: dict[str, _Kind] = {}
+        self.survey = Survey(node, self)
 
     # This node wants to call.
 
@@ -112,7 +86,9 @@ class Directory:
             return found
         except Timeout as error:
             raise Pending(
-                f"the owner did not say where it is: {error.reason}", identity=f"{kind}/{key}", authority=owner.authority
+                f"the owner did not say where it is: {error.reason}",
+                identity=f"{kind}/{key}",
+                authority=owner.authority,
             ) from error
         except InahoError as error:
             error.maybe_executed = False
@@ -124,7 +100,7 @@ class Directory:
         host = node.hosts.get(pid.identity.kind)
         if host is None or not host.kind.placed:
             return node.lookup.owns(pid)
-        member = self._live(pid.node_id)
+        member = self._node.leases.member(pid.node_id)
         return member is not None and member.status is MemberStatus.UP
 
     # This node is the owner.
@@ -139,15 +115,15 @@ class Directory:
         if not host.kind.placed:
             node.leases.check_owner(kind, key)
             return self._pid(kind, key, node.authority, node.node_id)
-        known = self._known(host)
+        known = self.survey.known(host)
         while True:
-            await self._in_sync(known)
+            await self.survey.made(known)
             node.leases.check_owner(kind, key)
             task = known.placing.get(key)
             if task is None:
                 lease = node.leases.ledger.get(kind, key)
                 if lease is not None and not verify and lease.state is LeaseState.ACTIVE:
-                    holder = self._live(lease.holder)
+                    holder = self._node.leases.member(lease.holder)
                     if holder is not None and holder.status is MemberStatus.UP:
                         return self._pid(kind, key, holder.authority, holder.node_id)
                 task = node.runner.spawn(self._settle(known, key, asker, verify), name=f"inaho-place-{kind}")
@@ -159,19 +135,13 @@ class Directory:
             except _Changed:
                 continue
 
-    def _known(self, host: KindHost) -> _Kind:
-        known = self._kinds.get(host.name)
-        if known is None:
-            known = self._kinds[host.name] = _Kind(host)
-        return known
-
-    def _settled(self, known: _Kind, key: str, task: asyncio.Task[Pid]) -> None:
+    def _settled(self, known: KnownKind, key: str, task: asyncio.Task[Pid]) -> None:
         if known.placing.get(key) is task:
             del known.placing[key]
         if not task.cancelled():
             task.exception()  # whoever asked may have gone
 
-    async def _settle(self, known: _Kind, key: str, asker: str, verify: bool) -> Pid:
+    async def _settle(self, known: KnownKind, key: str, asker: str, verify: bool) -> Pid:
         """Finds out where the identity is, and places it if it is nowhere."""
         node, host, changes = self._node, known.host, known.changes
         ledger = node.leases.ledger
@@ -181,13 +151,13 @@ class Directory:
             if await node.holdings.has(host, key):
                 return self._pid(host.name, key, node.authority, node.node_id)
         elif lease is not None:
-            holder = self._live(lease.holder)
+            holder = self._node.leases.member(lease.holder)
             if holder is not None and holder.status is MemberStatus.UP:
                 if await ask_placement(node, holder, PlacementActor.holds, host.name, key):
                     return self._pid(host.name, key, holder.authority, holder.node_id)
             elif holder is not None:  # it leaves, and its activation with it
-                handed = await self._recall(holder, lease)
-            self._forget(lease)
+                handed = await self.recall(holder, lease)
+            self.forget(lease)
         if known.changes != changes:
             raise _Changed
         hosts = hosts_of(node.topology, host.name)
@@ -204,19 +174,20 @@ class Directory:
         await self._place_here(known, key, handed, changes)
         return self._pid(host.name, key, node.authority, node.node_id)
 
-    async def _place_here(self, known: _Kind, key: str, handed: ActivationRecord | None, changes: int) -> None:
+    async def _place_here(self, known: KnownKind, key: str, handed: ActivationRecord | None, changes: int) -> None:
         node, host = self._node, known.host
         await node.holdings.clear(host, key)
         if known.changes != changes:
             raise _Changed
         node.leases.check_owner(host.name, key)
+        node.holdings.check_current(host.name, key)
         lease = node.leases.grant(host.name, key)
         if handed is not None:
             node.leases.ledger.raise_epoch(lease, handed.epoch)
         await node.holdings.begin(host, lease, node.node_id, handed)
 
     async def _place_there(
-        self, known: _Kind, key: str, chosen: Member, handed: ActivationRecord | None
+        self, known: KnownKind, key: str, chosen: Member, handed: ActivationRecord | None
     ) -> Pid | None:
         """Grants the identity to another node and has it activated there; None when it is not, for certain.
 
@@ -239,14 +210,16 @@ class Directory:
         except InahoError as error:
             self.loads.ended(chosen.node_id)
             if error.maybe_executed:
-                await self._recall(chosen, lease)
-                self._forget(lease)
+                await self.recall(chosen, lease)
+                self.forget(lease)
                 raise Pending(
                     f"{chosen.authority} did not say whether it is up: {error.reason}", identity=f"{kind}/{key}"
                 ) from error
             response = ActivationResponse(code="unreachable", reason=error.reason)
+        if lease.state is LeaseState.ACTIVE:  # it was there, as the node has told meanwhile
+            return self._pid(kind, key, chosen.authority, chosen.node_id)
         if response.code:
-            self._forget(lease)
+            self.forget(lease)
             node.log.info("%s did not activate %s/%s: %s", chosen.authority, kind, key, response.reason)
             if response.code in REFUSED:
                 return None
@@ -254,17 +227,17 @@ class Directory:
             identity = f"{kind}/{key}"
             raise error_from_code(response.code, response.reason, identity=identity, authority=chosen.authority)
         if lease.state is not LeaseState.PENDING:
-            await self._recall(chosen, lease)
+            await self.recall(chosen, lease)
             raise node.leases.lost(lease, executed=False)
         self.placed += 1
         lease.epoch = response.epoch
         ledger.activate(lease, node.now)
         return self._pid(kind, key, chosen.authority, chosen.node_id)
 
-    async def _recall(self, holder: Member, lease: Lease) -> ActivationRecord | None:
+    async def recall(self, holder: Member, lease: Lease) -> ActivationRecord | None:
         """Returns when the holder has ended the activation; None when it is no member any more."""
         node = self._node
-        while self._live(holder.node_id) is not None:
+        while self._node.leases.member(holder.node_id) is not None:
             try:
                 record: ActivationRecord = await ask_placement(
                     node, holder, PlacementActor.recall, lease.kind, lease.key, lease.epoch
@@ -277,138 +250,37 @@ class Directory:
             return record if record.was_active else None
         return None
 
-    def terminated(self, kind: str, epochs: dict[str, int], node_id: str) -> None:
+    async def terminated(self, kind: str, ends: dict[str, tuple[int, int]], node_id: str) -> None:
         """See `PlacementActor.terminated`."""
         node = self._node
-        known = self._kinds.get(kind)
-        for key, epoch in epochs.items():
+        known = self.survey.kinds.get(kind)
+        if known is not None and any(version for _, version in ends.values()):
+            await self.survey.made(known)  # who else has them must be known
+        for key, (epoch, version) in ends.items():
             lease = node.leases.ledger.get(kind, key)
-            if lease is None or lease.holder != node_id or lease.epoch > epoch:
+            if lease is None:
+                continue
+            if lease.holder != node_id:
+                if version:  # it goes on elsewhere, perhaps from an older version
+                    await self._superseded(lease, version, node_id)
+                continue
+            if lease.epoch > epoch:
                 continue
             if lease.state is LeaseState.ACTIVE and (known is None or key not in known.placing):
-                self._forget(lease)
+                self.forget(lease)
                 self.loads.ended(node_id)
                 for event in node.pid_cache.invalidate(kind, key, "terminated"):
                     node.publish(event)
 
-    def _forget(self, lease: Lease) -> None:
+    async def _superseded(self, lease: Lease, version: int, node_id: str) -> None:
+        node, other, holder = self._node, self._node.leases.member(node_id), self._node.leases.member(lease.holder)
+        authority = "" if other is None else other.authority
+        if holder is not None:
+            await ask_placement(node, holder, PlacementActor.superseded, lease.kind, {lease.key: version}, authority)
+
+    def forget(self, lease: Lease) -> None:
         """Takes a lease that another node held out of the ledger."""
         self._node.leases.ended(lease)
-
-    # Owners have changed.
-
-    def topology_changed(self, snapshot: TopologySnapshot) -> None:
-        """What others hold is asked anew before anything is placed.
-
-        At once, and not when somebody calls: where a split of the cluster had two activations of one identity, the
-        one that goes must go.
-        """
-        self.loads.retain(member.node_id for member in snapshot.members)
-        for host in self._node.hosts.values():
-            if not host.hosted or not host.kind.placed:
-                continue
-            known = self._known(host)
-            known.changes += 1
-            known.synced = False
-            if known.syncing is not None:
-                known.syncing.cancel()
-            known.syncing = self._node.runner.spawn(self._sync(known), name=f"inaho-sync-{host.name}")
-
-    async def _in_sync(self, known: _Kind) -> None:
-        while not known.synced:
-            task = known.syncing
-            if task is None:
-                task = self._node.runner.spawn(self._sync(known), name=f"inaho-sync-{known.host.name}")
-                known.syncing = task
-            await asyncio.wait((task,))
-            if self._node.closing:
-                self._node.leases.check_open(known.host.name, "")
-            if known.syncing is task:
-                known.syncing = None
-                if not task.cancelled():
-                    task.result()
-
-    async def _sync(self, known: _Kind) -> None:
-        """Forgets what others hold of the kind, and hears from all of them."""
-        node, kind, ledger = self._node, known.host.name, self._node.leases.ledger
-        for number, lease in enumerate(list(ledger.of_kind(kind)), 1):
-            if lease.holding and lease.holder != node.node_id and lease.key not in known.placing:
-                self._forget(lease)
-            if not number % FORGET_SLICE:
-                await asyncio.sleep(0)
-        members = () if node.topology is None else node.topology.members
-        others = [m for m in members if kind in m.kinds and m.node_id != node.node_id and self._live(m.node_id)]
-        async with asyncio.TaskGroup() as group:
-            for member in others:
-                group.create_task(self._hear(known, member))
-        known.synced = True
-
-    async def _hear(self, known: _Kind, member: Member) -> None:
-        """Returns when the member has told what it holds, or is none any more."""
-        node, kind = self._node, known.host.name
-        while self._live(member.node_id) is not None:
-            try:
-                held: dict[str, int] = await ask_placement(
-                    node, member, PlacementActor.held, kind, node.node_id, node.lookup.hash or 0
-                )
-            except InahoError as error:
-                node.log.info("%s did not tell what it holds of %s yet: %s", member.authority, kind, error)
-                await node.wait_for_topology(RETRY_S)
-                continue
-            losers = self.adopt(kind, held, member.node_id)
-            for key in losers:
-                surplus = Lease(kind, key, member.node_id, held[key], node.now)
-                node.runner.spawn(self._recall(member, surplus), name=f"inaho-recall-{kind}")
-            return
-
-    def adopt(self, kind: str, held: dict[str, int], node_id: str) -> list[str]:
-        """Takes note of what a node holds of this node's identities: key to epoch.
-
-        Returns:
-            Keys that the node is to give up, because another has them too. Of two the higher epoch stays, but one that
-            is here, or is just being placed, stays in any case.
-        """
-        node, ledger = self._node, self._node.leases.ledger
-        host, known = node.hosts.get(kind), self._kinds.get(kind)
-        if host is None or not host.hosted:
-            return []
-        losers: list[str] = []
-        for key, epoch in held.items():
-            if not node.leases.owns(kind, key):
-                continue
-            lease = ledger.get(kind, key)
-            placing = known is not None and key in known.placing
-            if lease is not None and lease.holder == node_id:
-                continue
-            if placing or (lease is not None and lease.holder == node.node_id):
-                losers.append(key)
-                continue
-            if lease is not None:
-                if (lease.epoch, lease.holder) > (epoch, node_id):
-                    losers.append(key)
-                    continue
-                other = self._live(lease.holder)
-                self._forget(lease)
-                if other is not None:
-                    node.runner.spawn(self._recall(other, lease), name=f"inaho-recall-{kind}")
-            try:
-                ledger.adopt(kind, key, node_id, epoch, node.now)
-            except Overloaded as error:  # whoever calls it is told the same
-                node.log.warning("%s is not known here: %s", f"{kind}/{key}", error)
-                continue
-            self.adopted += 1
-        return losers
-
-    def _live(self, node_id: str) -> Member | None:
-        """The member of that id, if it may hold anything."""
-        topology = self._node.topology
-        if topology is None:
-            return None
-        for member in topology.members:
-            if member.node_id == node_id:
-                silent = member.status in SILENT or member.authority in topology.blocked
-                return None if silent else member
-        return None
 
     @staticmethod
     def _pid(kind: str, key: str, authority: str, node_id: str) -> Pid:
@@ -417,15 +289,5 @@ class Directory:
     def check(self) -> None:
         """Asserts that what was granted to others is granted once, and what is settled is not under way."""
         self.loads.check()
-        for known in self._kinds.values():
+        for known in self.survey.kinds.values():
             assert not any(task.done() for task in known.placing.values() if task.cancelled()), known.host.name
-
-
-async def ask_placement(
-    node: Node, member: Member, function: Any, *arguments: Any, timeout_s: float | None = None
-) -> Any:
-    """Calls the placement actor of that very member. Raises as `ask_system_actor`."""
-    method = PlacementActor.inaho_kind.methods[function.__name__]
-    return await ask_system_actor(
-        node, member.authority, member.node_id, method, PLACEMENT_KEY, arguments, timeout_s=timeout_s
-    )

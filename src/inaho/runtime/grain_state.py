@@ -1,7 +1,7 @@
 """The durable state of an activation: loaded before the first turn, saved and cleared on the user's word.
 
 A save names the version that it replaces and the epoch of the activation. One that loses shows that the activation is
-stale, and ends it; so does one that was interrupted, since nobody knows then what is stored.
+stale, and ends it; so does one that was interrupted or not answered, since nobody knows then what is stored.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from inaho.errors import SerializationFailed, StateConflict, StateMissing
+from inaho.errors import SerializationFailed, StateConflict, StateMissing, StorageFailed
 from inaho.events import HandOffCompleted, HandOffFailed
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 
@@ -130,8 +130,8 @@ async def save_state(host: KindHost, grain: Grain[Any], record: StateRecord) -> 
             record.version = await storage.save(
                 grain.identity, data, expected_version=record.version, epoch=grain._inaho_lease.epoch
             )
-        except (StateConflict, asyncio.CancelledError):
-            _lost(host, grain, record)
+        except (StateConflict, StorageFailed, asyncio.CancelledError) as error:
+            _lost(host, grain, record, error)
             raise
 
 
@@ -142,8 +142,8 @@ async def clear_state(host: KindHost, grain: Grain[Any], record: StateRecord) ->
         _check_lease(host, grain)
         try:
             await storage.delete(grain.identity, expected_version=record.version, epoch=grain._inaho_lease.epoch)
-        except (StateConflict, asyncio.CancelledError):
-            _lost(host, grain, record)
+        except (StateConflict, StorageFailed, asyncio.CancelledError) as error:
+            _lost(host, grain, record, error)
             raise
         record.version += 1
         record.value = host.kind.new_state()
@@ -156,6 +156,8 @@ def _check_lease(host: KindHost, grain: Grain[Any]) -> None:
         raise host.node.leases.lost(grain._inaho_lease, executed=True)
 
 
-def _lost(host: KindHost, grain: Grain[Any], record: StateRecord) -> None:
-    record.stale = True
-    host.deactivate_soon(grain, "stale")
+def _lost(host: KindHost, grain: Grain[Any], record: StateRecord, error: BaseException) -> None:
+    """What is stored is not known any more: the activation ends, and its successor loads it."""
+    if not isinstance(error, StorageFailed) or error.maybe_executed:
+        record.stale = True
+        host.deactivate_soon(grain, "stale")

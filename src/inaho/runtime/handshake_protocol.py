@@ -70,7 +70,8 @@ class HandshakeProtocol(asyncio.Protocol):
         handshake: not started.
         timeout_s: from connection to authenticated.
         established: makes the protocol that takes over.
-        failed: told why there will be none. The connection is closed already, or closing.
+        failed: told why there will be none, and the address of the peer as far as there is one. The connection is
+            closed already, or closing.
         gate: for an acceptor, where the connection takes its place.
     """
 
@@ -80,7 +81,7 @@ class HandshakeProtocol(asyncio.Protocol):
         *,
         timeout_s: float,
         established: Established[asyncio.Protocol],
-        failed: Callable[[InahoError], None],
+        failed: Callable[[InahoError, str], None],
         gate: HandshakeGate | None = None,
     ) -> None:
         self._handshake = handshake
@@ -92,9 +93,12 @@ class HandshakeProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ended = False
+        self._address = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        name = transport.get_extra_info("peername")
+        self._address = f"{name[0]}:{name[1]}" if isinstance(name, tuple) and len(name) >= 2 else ""  # now, or never
         if self._gate is not None and not self._gate.enter():
             self._gate = None
             self._give_up(Overloaded("transport.handshakes_pending_max handshakes are under way"))
@@ -144,7 +148,7 @@ class HandshakeProtocol(asyncio.Protocol):
             how = "reset" if isinstance(exc, ConnectionResetError) else f"lost ({exc})" if exc else "closed"
             error = Unreachable(f"the connection was {how} in the handshake; the peer may require TLS or be ending")
         self._end()
-        self._failed(error)
+        self._failed(error, self._address)
 
     def abort(self) -> None:
         """Ends the connection without a word; neither callback is called."""
@@ -158,7 +162,7 @@ class HandshakeProtocol(asyncio.Protocol):
 
     def _give_up(self, error: InahoError) -> None:
         self.abort()
-        self._failed(error)
+        self._failed(error, self._address)
 
     def _part(self, error: InahoError, farewell: bytes) -> None:
         """Ends with a last word, as far as the peer reads it."""
@@ -167,7 +171,7 @@ class HandshakeProtocol(asyncio.Protocol):
         if farewell:
             transport.write(farewell)
         transport.close()
-        self._failed(error)
+        self._failed(error, self._address)
 
     def _end(self) -> None:
         self._ended = True
@@ -185,7 +189,7 @@ def accept_factory(
     timeout_s: float,
     gate: HandshakeGate,
     established: Established[asyncio.Protocol],
-    failed: Callable[[InahoError], None],
+    failed: Callable[[InahoError, str], None],
 ) -> Callable[[], HandshakeProtocol]:
     """The `protocol_factory` of a listener.
 
@@ -194,7 +198,7 @@ def accept_factory(
         timeout_s: see `HandshakeProtocol`.
         gate: shared by all connections that it makes protocols for.
         established: see `HandshakeProtocol`.
-        failed: told of every connection that came to nothing, for events and metrics.
+        failed: told of every connection that came to nothing, and from where, for events and metrics.
     """
 
     def make() -> HandshakeProtocol:
@@ -239,7 +243,7 @@ async def dial_authenticated(
             outcome.set_result(successor)
         return successor
 
-    def fail(error: InahoError) -> None:
+    def fail(error: InahoError, _address: str) -> None:
         if not outcome.done():
             outcome.set_exception(_of_dial(error, authority))
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from inaho.core.activation.lease import LeaseState
 from inaho.core.rpc.turns import TurnQueue
-from inaho.errors import InahoError, NoSuchKind, OwnershipChanged
-from inaho.runtime.directory import RETRY_S, ask_placement
+from inaho.errors import InahoError, NoSuchKind, OwnershipChanged, Pending
 from inaho.runtime.placement_actor import ActivationRecord, ActivationRequest, ActivationResponse, PlacementActor
+from inaho.runtime.survey import RETRY_S, ask_placement
 
 if TYPE_CHECKING:
     from inaho.core.activation.lease import Lease
@@ -28,8 +29,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Holdings"]
 
+Told = TypeVar("Told")
+
+PATIENCE: Final = 5
+"""Times `gossip.convergence_s` that an owner waits for a host to see owners in the same way before it is told all."""
+
 RECALLED_MAX: Final = 10_000
 """Identities taken back of which the epoch is remembered; beyond it the oldest is forgotten."""
+
+LAST_WORDS_MAX: Final = 2_000
+"""Revoked activations of which the saved version is remembered; beyond it the oldest is forgotten."""
 
 PAGE_BYTES: Final = 128 << 10
 """Keys told in one message, about."""
@@ -48,8 +57,12 @@ class Holdings:
         self._recalled: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._news: dict[str, tuple[Member, dict[str, dict[str, int]]]] = {}
         """By node id of a new owner, what it is to be told that we hold."""
-        self._gone: dict[str, tuple[Member, dict[str, dict[str, int]]]] = {}
-        """By node id of an owner, what it is to be told has ended."""
+        self._gone: dict[str, tuple[Member, dict[str, dict[str, tuple[int, int]]]]] = {}
+        """By node id of an owner, what it is to be told has ended: epochs and versions."""
+        self._last_words: OrderedDict[tuple[str, str], tuple[int, str]] = OrderedDict()
+        """Of activations whose lease was revoked, which others may have too: saved version, and the owner told."""
+        self._overtaken = (0, 0.0)
+        """The hash by which owners were seen here when another, newer view was answered, and until when that counts."""
 
     # An owner asks.
 
@@ -59,7 +72,7 @@ class Holdings:
         try:
             host = self._host(request.kind)
             while True:
-                await self._agree(request.topology_hash)
+                await self._agree(request.topology_hash, 1)
                 if request.key not in host.activations:
                     break
                 if await self.has(host, request.key):
@@ -86,15 +99,26 @@ class Holdings:
         """Raises why this node does not take the activation, now that it has waited for what it waits for."""
         node, identity = self._node, f"{request.kind}/{request.key}"
         node.leases.check_open(request.kind, request.key)
+        self.check_current(request.kind, request.key)
         if node.lookup.owner(request.kind, request.key).node_id != request.granted_by:
             raise OwnershipChanged("who grants it does not own it", identity=identity, authority=node.authority)
         if self._recalled.get((request.kind, request.key), -1) >= request.epoch:
             raise OwnershipChanged("it was taken back before it came", identity=identity, authority=node.authority)
 
-    async def _agree(self, topology_hash: int) -> None:
-        """Returns when owners here are those of that hash. Raises `OwnershipChanged` when they are not for long."""
+    def check_current(self, kind: str, key: str) -> None:
+        """Raises `Pending` while this node knows that others see owners in another way, and have heard what is here."""
+        seen, until = self._overtaken
+        if seen == self._node.lookup.hash and self._node.loop.time() < until:
+            raise Pending("owners have changed and this node waits to hear how", identity=f"{kind}/{key}")
+
+    async def _agree(self, topology_hash: int, patience: int) -> None:
+        """Returns when owners here are those of that hash.
+
+        Raises:
+            OwnershipChanged: they are not after `patience` times `gossip.convergence_s`.
+        """
         node = self._node
-        deadline = node.loop.time() + node.config.gossip.convergence_s
+        deadline = node.loop.time() + patience * node.config.gossip.convergence_s
         while node.lookup.hash != topology_hash:
             left_s = deadline - node.loop.time()
             if left_s <= 0:
@@ -154,23 +178,30 @@ class Holdings:
     async def held(self, kind: str, asker: str, topology_hash: int) -> dict[str, int]:
         """See `PlacementActor.held`."""
         node, host = self._node, self._host(kind)
+        agreed = True
         try:
-            await self._agree(topology_hash)
-        except OwnershipChanged as error:  # it is told what it owns by what we see; the rest we tell when we see it
-            node.log.info("told %s what is held of %s: %s", asker, kind, error.reason)
+            await self._agree(topology_hash, PATIENCE)
+        except OwnershipChanged as error:  # what it owns by its own view we cannot know: it is told of everything
+            agreed = False
+            self._overtaken = (node.lookup.hash or 0, node.loop.time() + PATIENCE * node.config.gossip.convergence_s)
+            node.log.info("told %s all that is held of %s: %s", asker, kind, error.reason)
+        member = node.leases.member(asker)
         told = self._told.setdefault(kind, {})
         page: dict[str, int] = {}
         size = 0
         for number, (key, grain) in enumerate(list(host.activations.items()), 1):
             if not number % HELD_SLICE:
                 await asyncio.sleep(0)
-            owner = self._owner(kind, key)
-            if owner is None or owner.node_id != asker or not host.lives(grain) or not grain._inaho_lease.holding:
+            if not host.lives(grain) or not grain._inaho_lease.holding:
                 continue
-            if size > PAGE_BYTES:
-                await self._tell(owner, kind, page)
+            if agreed:
+                owner = self._owner(kind, key)
+                if owner is None or owner.node_id != asker:
+                    continue
+                told[key] = asker
+            if size > PAGE_BYTES and member is not None:
+                await self._tell(member, kind, page, topology_hash)
                 page, size = {}, 0
-            told[key] = asker
             page[key] = grain._inaho_lease.epoch
             size += 16 + 4 * len(key)
         return page
@@ -192,16 +223,34 @@ class Holdings:
             kinds.setdefault(host.name, {})[key] = grain._inaho_lease.epoch
 
     def ended(self, host: KindHost, grain: Grain[Any]) -> None:
-        """A placed activation is gone; its owner is told, unless that is this node."""
+        """A placed activation is gone; its owner is told, so that it can free the lease.
+
+        Where the owner knows of another activation, that one is told what this one had saved.
+        """
         key = grain._inaho_key
         self._told.get(host.name, {}).pop(key, None)
         owner = self._owner(host.name, key)
-        if owner is None or owner.node_id == self._node.node_id:
-            return
+        record = grain._inaho_record
+        version = 0 if record is None or record.stale else record.version
+        if version and grain._inaho_lease.state is LeaseState.REVOKED:
+            self._last_words[host.name, key] = (version, "" if owner is None else owner.node_id)
+            if len(self._last_words) > LAST_WORDS_MAX:
+                self._last_words.popitem(last=False)
+        if owner is not None and (version or owner.node_id != self._node.node_id):
+            self._say_gone(owner, host.name, key, (grain._inaho_lease.epoch, version))
+
+    def owners_changed(self) -> None:
+        """What was saved under a view that was given up is told to the owners of the next one."""
+        for (kind, key), (version, told) in self._last_words.items():
+            owner = self._owner(kind, key)
+            if owner is not None and owner.node_id != told:
+                self._last_words[kind, key] = (version, owner.node_id)
+                self._say_gone(owner, kind, key, (0, version))
+
+    def _say_gone(self, owner: Member, kind: str, key: str, end: tuple[int, int]) -> None:
         if not self._gone:
             self._node.loop.call_soon(self._tell_gone)
-        kinds = self._gone.setdefault(owner.node_id, (owner, {}))[1]
-        kinds.setdefault(host.name, {})[key] = grain._inaho_lease.epoch
+        self._gone.setdefault(owner.node_id, (owner, {}))[1].setdefault(kind, {})[key] = end
 
     def _tell_news(self) -> None:
         news, self._news = self._news, {}
@@ -214,16 +263,16 @@ class Holdings:
         for page in _pages(epochs):
             while page := {key: epoch for key, epoch in page.items() if self._is_owner(owner, kind, key)}:
                 try:
-                    await self._tell(owner, kind, page)
+                    await self._tell(owner, kind, page, self._node.lookup.hash or 0)
                     break
                 except InahoError as error:
                     self._node.log.info("%s was not told what is held of %s: %s", owner.authority, kind, error)
                     await self._node.wait_for_topology(RETRY_S)
 
-    async def _tell(self, owner: Member, kind: str, page: dict[str, int]) -> None:
+    async def _tell(self, owner: Member, kind: str, page: dict[str, int], topology_hash: int) -> None:
         node, host = self._node, self._host(kind)
         losers: list[str] = await ask_placement(
-            node, owner, PlacementActor.announce, kind, page, node.node_id, node.lookup.hash or 0
+            node, owner, PlacementActor.announce, kind, page, node.node_id, topology_hash
         )
         for key in losers:
             grain = host.activations.get(key)
@@ -233,23 +282,23 @@ class Holdings:
     def _tell_gone(self) -> None:
         gone, self._gone = self._gone, {}
         for owner, kinds in gone.values():
-            for kind, epochs in kinds.items():
-                self._node.runner.spawn(self._tell_ended(owner, kind, epochs), name=f"inaho-ended-{kind}")
+            for kind, ends in kinds.items():
+                self._node.runner.spawn(self._tell_ended(owner, kind, ends), name=f"inaho-ended-{kind}")
 
-    async def _tell_ended(self, owner: Member, kind: str, epochs: dict[str, int]) -> None:
+    async def _tell_ended(self, owner: Member, kind: str, ends: dict[str, tuple[int, int]]) -> None:
         node = self._node
         try:
-            for page in _pages(epochs):
+            for page in _pages(ends):
                 await ask_placement(node, owner, PlacementActor.terminated, kind, page, node.node_id)
         except InahoError as error:  # the next caller is refused here, and has it looked into
-            node.log.info("%s was not told that %d of %s ended: %s", owner.authority, len(epochs), kind, error)
+            node.log.info("%s was not told that %d of %s ended: %s", owner.authority, len(ends), kind, error)
 
     # This node is the owner, and is told.
 
     async def announced(self, kind: str, epochs: dict[str, int], node_id: str, topology_hash: int) -> list[str]:
         """See `PlacementActor.announce`."""
-        await self._agree(topology_hash)
-        return self._node.directory.adopt(kind, epochs, node_id)
+        await self._agree(topology_hash, 1)
+        return self._node.directory.survey.adopt(kind, epochs, node_id)
 
     def _owner(self, kind: str, key: str) -> Member | None:
         try:
@@ -267,14 +316,14 @@ def _starting(grain: Grain[Any]) -> bool:
     return isinstance(busy, TurnQueue) and busy.starting
 
 
-def _pages(epochs: dict[str, int]) -> list[dict[str, int]]:
+def _pages(told: dict[str, Told]) -> list[dict[str, Told]]:
     """In parts that fit a frame."""
-    pages: list[dict[str, int]] = [{}]
+    pages: list[dict[str, Told]] = [{}]
     size = 0
-    for key, epoch in epochs.items():
+    for key, what in told.items():
         if size > PAGE_BYTES:
             pages.append({})
             size = 0
-        pages[-1][key] = epoch
+        pages[-1][key] = what
         size += 16 + 4 * len(key)
     return pages

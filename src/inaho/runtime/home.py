@@ -1,18 +1,22 @@
 """A client's home: some member that tells it topologies.
 
 Any member will do. When no connection is left, all known members and the seeds are dialled, and whoever answers first
-is the new home; calls wait meanwhile as they wait for any dial.
+is the new home; calls wait meanwhile as they wait for any dial. A connection that brings nothing is asked for a sign of
+life (`detection.probe_interval_s`); when none has given one for `detection.lag_wedged_s`, others are dialled too.
+A client judges nobody: the members do, and the new home tells the topology in which the wedged one is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inaho.errors import InahoError, TopologyUnavailable
+from inaho.wire.frames import WATCH, frame
 
 if TYPE_CHECKING:
     from inaho.runtime.node import Node
+    from inaho.runtime.outgoing import Outgoing
 
 __all__ = ["Home"]
 
@@ -20,11 +24,24 @@ FINAL_CODES = ("authentication_failed", "invalid_config", "version_mismatch", "w
 """What one seed refuses for these reasons, the others will refuse too."""
 
 
+_HEARTBEAT: Final = frame(WATCH, b"inaho/heartbeat")
+"""Asks after an actor that never is. The answer, whatever it says, shows that the member is not wedged."""
+
+
+class _Heard(NamedTuple):
+    """What a connection had brought, since when it has brought no more, and when it was last asked."""
+
+    received: int
+    at: float
+    asked_at: float
+
+
 class Home:
     """Finds and keeps a member for one client."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._heard: dict[Outgoing, _Heard] = {}
 
     async def find(self) -> None:
         """Returns when a member has told the topology.
@@ -80,9 +97,24 @@ class Home:
         return "it sent no topology"
 
     def keep(self) -> None:
-        """Looks for another home when no connection is left."""
+        """Looks for another home when no connection is left, or none on which anybody answers."""
         node = self._node
-        if not node.peers.connections and not node.closing and node.topology is not None:
+        if node.closing or node.topology is None:
+            return
+        now = node.loop.time()
+        heard = self._heard
+        self._heard = {}
+        alive = False
+        for connection in node.peers.connections.values():
+            known = heard.get(connection)
+            if known is None or known.received != connection.bytes_received:
+                known = _Heard(connection.bytes_received, now, now)
+            elif now - known.asked_at >= node.config.detection.probe_interval_s and not connection.paused:
+                connection.send(_HEARTBEAT, b"")  # it is answered by whoever turns its loop
+                known = known._replace(asked_at=now)
+            self._heard[connection] = known
+            alive = alive or now - known.at < node.config.detection.lag_wedged_s
+        if not alive:
             for authority in self._candidates():
                 node.peers.dial_in_background(authority)
 

@@ -50,6 +50,9 @@ __all__ = ["Incoming"]
 SLICE_BYTES: Final = 32 << 10
 """An answer of more bytes leaves at once, so that what a peer does not read is noticed in time."""
 
+SMALL_BYTES: Final = 1 << 10
+"""An answer of at most so many bytes is sent whatever waits: the error that would replace it is no smaller."""
+
 
 class Incoming(Connection):
     """An accepted connection.
@@ -80,6 +83,8 @@ class Incoming(Connection):
         """The last activation whose queue was full, and the refusal that its callers get."""
         self._stopped = False
         """The batch being handled goes no further: the peer does not read its answers."""
+        self._crowded = False
+        """Perhaps more than `transport.write_high_bytes` wait for the peer; transports say so when the loop turns."""
         self._now = node.now
 
     def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
@@ -251,6 +256,9 @@ class Incoming(Connection):
                 ),
             )
             return
+        if self._crowded and self._has_no_room(len(body)):
+            self.reply_error(turn, self._unread_answer(turn))
+            return
         out = self._out
         if not out and not self._corked:
             self._loop.call_soon(self.flush)
@@ -259,20 +267,37 @@ class Incoming(Connection):
         if len(out) >= FLUSH_PARTS or length > SLICE_BYTES:
             self._flush_slice()
 
+    def _has_no_room(self, size: int) -> bool:
+        """Whether a large answer would be too much of what the peer leaves unread (`transport.write_bytes_max`)."""
+        return size > SMALL_BYTES and self.unsent_bytes + size > self._config.write_bytes_max
+
+    def _unread_answer(self, turn: Turn) -> Overloaded:
+        return Overloaded(
+            f"{self.unsent_bytes} bytes of answers wait for the caller to read them (transport.write_bytes_max)",
+            identity=str(turn.grain.identity),
+            authority=self._node.authority,
+            maybe_executed=True,
+        )
+
     def _flush_slice(self) -> None:
         """Writes what has been answered so far; a batch stops here when the peer does not read its answers.
 
         A transport may say so only when the loop turns, which is after the whole batch: thousands of answers too late.
         """
         self.flush()
-        if self._corked and not self.paused and self._transport.get_write_buffer_size() > self._write_max:
-            self.paused = self._stopped = True
+        if not self.paused and not self.closed:
+            self._crowded = self._transport.get_write_buffer_size() > self._write_max
+            if self._crowded and self._corked:
+                self.paused = self._stopped = True
 
     def reply_error(self, turn: Turn, error: BaseException) -> None:
         """Sends a failure, whatever it is."""
         if self.closed or turn.cancelled == "caller":
             return
         body = encode_failure(error, identity=str(turn.grain.identity), authority=self._node.authority, executed=True)
+        if self._crowded and self._has_no_room(len(body)):
+            error = self._unread_answer(turn)
+            body = encode_failure(error, identity=error.identity, authority=error.authority, executed=True)
         if HEADER_REST + len(body) > self._frame_max:
             too_large = FrameTooLarge(
                 f"the {type(error).__name__} of {turn.method.name} takes {len(body)} bytes, the most is "
@@ -345,11 +370,12 @@ class Incoming(Connection):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stopped = False
+        self._crowded, self._stopped = True, False
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._crowded = False
         if not self.closed:
             if self._behind:  # what came while the peer did not read
                 self._go_on_soon()

@@ -50,6 +50,15 @@ class Leases:
             return False
         return owner.node_id == self._node.node_id
 
+    def member(self, node_id: str) -> Member | None:
+        """The member of that id, if it may hold anything."""
+        topology = self._node.topology
+        for member in () if topology is None else topology.members:
+            if member.node_id == node_id:
+                assert topology is not None
+                return member if _may_hold(member, topology) else None
+        return None
+
     def keeps(self, host: KindHost, grain: Grain[Any]) -> bool:
         """Whether an activation of this node may stay after a change of owners."""
         if host.pool is not None:

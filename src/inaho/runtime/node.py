@@ -90,8 +90,8 @@ class Node:
         node_id: 16 hexadecimal digits, new at every start.
         now: the loop's time, at most `TICK_S` old.
         hosts: kinds by name.
-        runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge, directory, holdings,
-            history, ownership, blocking, terminations: see their classes.
+        runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
+            directory, holdings, history, ownership, blocking, terminations: see their classes.
         shutting_down: no new activations.
         closing: no new connections.
         storage_is_private: no other node sees it, and nothing of it is left when the process ends.
@@ -318,7 +318,7 @@ class Node:
             for event in self.pid_cache.retain(self.directory.still_there, "ownership changed"):
                 self.publish(event)
             if not self.client:
-                self.directory.topology_changed(snapshot)
+                self.directory.survey.topology_changed(snapshot)
                 self.ownership.topology_changed(self.unix_time(), before, snapshot)
                 self.bridge.topology_changed(snapshot)
         elif not self.client:

@@ -132,9 +132,9 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
         return await self._inaho_host.node.holdings.announced(kind, epochs, node_id, topology_hash)
 
     @method(idempotent=True)
-    async def terminated(self, kind: str, epochs: dict[str, int], node_id: str) -> None:
-        """These activations have ended on the node (SPEC BS-3.3)."""
-        self._inaho_host.node.directory.terminated(kind, epochs, node_id)
+    async def terminated(self, kind: str, ends: dict[str, tuple[int, int]], node_id: str) -> None:
+        """These activations have ended on the node (SPEC BS-3.3): by key, epoch and saved version, 0 for none."""
+        await self._inaho_host.node.directory.terminated(kind, ends, node_id)
 
     # Asked of a host:
 

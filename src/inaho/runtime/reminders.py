@@ -21,12 +21,13 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from inaho.core.activation.reminders import Delivery, Reminder, ReminderRecord, ReminderSchedule
+from inaho.core.identity.identity import identity
 from inaho.core.rpc.retry import RetryPolicy
-from inaho.errors import InahoError, InvalidConfig
+from inaho.errors import InahoError, InvalidConfig, TopologyUnavailable
 from inaho.events import ReminderFailed, ReminderMissed
 from inaho.runtime.grain import Grain, GrainKind, method
 from inaho.runtime.ref import invoke, make_reference
-from inaho.runtime.reminder_calls import delivery_method
+from inaho.runtime.reminder_calls import delivery_method, shard_of
 from inaho.types import ClusterIdentity, Struct
 from inaho.wire.exceptions import text_of
 
@@ -119,12 +120,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
     @method(idempotent=True)
     async def put(self, record: ReminderRecord) -> None:
         """Sets a reminder; it is saved when this returns."""
-        if self._node.storage_is_private:
-            raise InvalidConfig(
-                "reminders need a storage that outlives this process: the one given is 'memory', of this node alone",
-                identity=f"{record.kind}/{record.key}",
-                authority=self._node.authority,
-            )
+        self._check_place(record)
         self._schedule.set(record)
         self._changes += 1
         self._arm()
@@ -152,6 +148,27 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         stored = await storage.load(self.identity)
         if stored is not None and self._saving is None:  # a save that is under way finds out by itself
             self._inaho_host.superseded(self.key, stored.version)
+
+    def _check_place(self, record: ReminderRecord) -> None:
+        """Raises why a reminder cannot be kept here."""
+        node = self._node
+        name = str(identity(record.kind, record.key))
+        if node.storage_is_private:
+            raise InvalidConfig(
+                "reminders need a storage that outlives this process: the one given is 'memory', of this node alone",
+                identity=name,
+                authority=node.authority,
+            )
+        shards = node.config.activation.reminder_shards
+        if shard_of(record.kind, record.key, shards) != self.key:
+            raise InvalidConfig(
+                f"activation.reminder_shards is {shards} here and another number where the reminder was set",
+                identity=name,
+                authority=node.authority,
+            )
+        topology = node.topology
+        if topology is None or not any(record.kind in member.kinds for member in topology.members):
+            raise TopologyUnavailable("no member that this node has heard of hosts the kind", identity=name)
 
     # Saving.
 
@@ -206,9 +223,9 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         node = self._node
         deliveries, dropped = self._schedule.due(node.unix_time())
         for each in dropped:
-            identity = ClusterIdentity(each.record.kind, each.record.key)
-            node.log.info("%d occurrences of reminder %r of %s passed", each.count, each.record.name, identity)
-            node.publish(ReminderMissed(identity=identity, name=each.record.name, count=each.count))
+            owner = ClusterIdentity(each.record.kind, each.record.key)
+            node.log.info("%d occurrences of reminder %r of %s passed", each.count, each.record.name, owner)
+            node.publish(ReminderMissed(identity=owner, name=each.record.name, count=each.count))
             self._changes += 1
             self._save_soon(LINGER_S)
         for delivery in deliveries:
@@ -246,14 +263,12 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         elif self._schedule.ended(delivery, delivered=False):
             self._changes += 1
             self._save_soon(LINGER_S)
-        identity = ClusterIdentity(record.kind, record.key)
+        owner = ClusterIdentity(record.kind, record.key)
         reason = error.reason if isinstance(error, InahoError) else f"{type(error).__name__}: {text_of(error)}"
         what = "was given up" if given_up else "will be tried again"
-        node.log.warning(
-            "reminder %r of %s failed (attempt %d) and %s: %s", record.name, identity, attempt, what, reason
-        )
+        node.log.warning("reminder %r of %s failed (attempt %d) and %s: %s", record.name, owner, attempt, what, reason)
         node.publish(
-            ReminderFailed(identity=identity, name=record.name, attempt=attempt, reason=reason, given_up=given_up)
+            ReminderFailed(identity=owner, name=record.name, attempt=attempt, reason=reason, given_up=given_up)
         )
 
 

@@ -80,6 +80,11 @@ class Channel:
         self._numbers = 0
         self._waiters: list[asyncio.Future[None]] = []
 
+    @property
+    def may_finish(self) -> bool:
+        """Whether something is left that the peer may still get and acknowledge."""
+        return not self._held and bool(self.queue.waiting or self.queue.sent)
+
     # Sending.
 
     def post(self, mail: Mail) -> None:
@@ -222,6 +227,8 @@ class Channel:
             self._acknowledged = correlation
             if self.queue.waiting:
                 self._drain()
+            elif not self.queue.sent:
+                self._remoting.progressed()
         elif kind == ANSWER:
             ask = self._asks.pop(correlation, None)
             if ask is not None:
@@ -279,6 +286,7 @@ class Channel:
         if self._connection is not connection:
             return
         self._connection = self._line = connection.delivery = None
+        self._remoting.progressed()
         self._drained()
         for mail in self.queue.connection_lost():
             self._node.publish(
@@ -299,6 +307,7 @@ class Channel:
 
     def hold(self, reason: str) -> None:
         """Sends nothing while the membership calls the node unreachable (SPEC CL-2.2); an empty reason ends it."""
+        self._remoting.progressed()
         if reason and not self._held:
             self._line = None
         self._held, was_held = reason, self._held
@@ -309,6 +318,7 @@ class Channel:
         """Gives up what waits, tells the senders, and takes nothing more until `reopen` (SPEC CL-3.4)."""
         for mail in self.queue.refuse(error):
             self._give_up(mail, error.code, error)
+        self._remoting.progressed()
         self._wake()
 
     def reopen(self) -> None:
@@ -332,6 +342,7 @@ class Channel:
         for mail in self.queue.expire(now):
             error = Unreachable("it waited too long for a connection (delivery.queue_age_s)", authority=self.authority)
             self._give_up(mail, "delayed_too_long", error)
+            self._remoting.progressed()
         self._wake()
         if self._connection is None and (self.queue.waiting or self._watched):
             self._dial()

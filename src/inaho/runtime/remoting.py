@@ -7,6 +7,7 @@ right ones, keeps the membership's view of where actors can be reached, and adds
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -92,6 +93,8 @@ class Remoting:
         self._references: WeakValueDictionary[str, ActorRef] = WeakValueDictionary()
         self._newest: dict[str, Inbox] = {}
         self._accepted = 0
+        self._progress: asyncio.Future[None] | None = None
+        """Done when a channel has nothing left, for those who wait in `flush`."""
         self._past = dict.fromkeys(_ENDED, 0)
 
     @property
@@ -270,6 +273,33 @@ class Remoting:
         for channel in list(self._channels.values()):
             channel.tick(now)
 
+    async def flush(self, within_s: float) -> int:
+        """Returns when peers have acknowledged all that was told, or after `within_s` (SPEC VA-2.5, BS-3.4).
+
+        What no peer will acknowledge is not waited for: messages for members that are unreachable or quarantined.
+
+        Args:
+            within_s: seconds, 0 or more.
+
+        Returns:
+            Messages that wait or are unacknowledged still.
+        """
+        loop = self.node.loop
+        until = loop.time() + within_s
+        while any(channel.may_finish for channel in self._channels.values()):
+            left_s = until - loop.time()
+            if left_s <= 0:
+                break
+            if self._progress is None or self._progress.done():
+                self._progress = loop.create_future()
+            await asyncio.wait((self._progress,), timeout=left_s)
+        return sum(channel.queue.waiting + channel.queue.sent for channel in self._channels.values())
+
+    def progressed(self) -> None:
+        """A channel has nothing left, or nothing that it could send."""
+        if self._progress is not None and not self._progress.done():
+            self._progress.set_result(None)
+
     def close(self) -> None:
         """This node stops: what waits is given up, and watchers hear that the nodes are gone."""
         for channel in list(self._channels.values()):
@@ -279,6 +309,7 @@ class Remoting:
         if self._channels.get(channel.authority) is channel:
             del self._channels[channel.authority]
         channel.end(reason)
+        self.progressed()
         for name in _ENDED:
             self._past[name] += getattr(channel.queue, name)
 

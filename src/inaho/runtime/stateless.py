@@ -26,7 +26,7 @@ __all__ = ["WorkerPool", "stateless"]
 GrainClass = TypeVar("GrainClass", bound="type[Grain[Any]]")
 
 
-def stateless(*, max: int) -> Callable[[GrainClass], GrainClass]:  # noqa: A002  it is the word for it
+def stateless(*, max: int) -> Callable[[GrainClass], GrainClass]:
     """Class decorator: activations live on the node that calls, up to `max` per identity and node.
 
     Each activation still runs one turn at a time, and no two calls need meet the same one. A process that hosts the

@@ -141,6 +141,8 @@ class RedisStorage(Storage):
 
     def _make_link(self) -> _Link:
         options: dict[str, Any] = {"socket_timeout": None, "retry": Retry(NoBackoff(), 0), "retry_on_error": []}
+        if not self._url.startswith("unix:"):
+            options["socket_keepalive"] = True
         try:
             if self._clustered:
                 return _ClusterLink(self, _clusters.from_url(self._url, **options))

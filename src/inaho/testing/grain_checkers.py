@@ -123,14 +123,15 @@ class Agreement:
         return self._since[index] if index >= 0 else INFINITE
 
 
-def one_activation(history: Sequence[Record], settle_s: float) -> int:
+def one_activation(history: Sequence[Record], settle_s: float, *, orderly: bool = False) -> int:
     """Two activations of one identity overlap only while the views of their nodes disagree, or have agreed for less
     than `settle_s`: the time that it takes to end what should not go on, running turns included.
 
     Args:
         history: of which only identities, nodes and views count.
-        settle_s: 0 for histories in which nobody died, was cut off or paused: there nothing excuses an overlap of
-            activations, not even for a moment.
+        settle_s: above 0.
+        orderly: nobody died, was cut off or paused. Then an overlap must have begun while the views disagreed: where
+            they agree, the new owner waits for the old one, however long that takes.
 
     Returns:
         How many overlaps were excused.
@@ -144,8 +145,7 @@ def one_activation(history: Sequence[Record], settle_s: float) -> int:
             until = min(activation.until, other.until)
             if until <= activation.since:
                 continue
-            excusable = settle_s > 0 and other.node != activation.node
-            if not (excusable and _excused(views, activation, other, until, settle_s)):
+            if other.node == activation.node or not _excused(views, activation, other, until, settle_s, orderly):
                 overlap_s = until - activation.since
                 raise PromiseBroken("one_activation", f"{other} and {activation} overlap for {overlap_s} s")
             excused += 1
@@ -153,8 +153,10 @@ def one_activation(history: Sequence[Record], settle_s: float) -> int:
     return excused
 
 
-def _excused(views: Views, one: Activation, other: Activation, until: float, settle_s: float) -> bool:
+def _excused(views: Views, one: Activation, other: Activation, until: float, settle_s: float, orderly: bool) -> bool:
     agreement = views.agreement((one.node, other.node))
+    if orderly and agreement.since(one.since) != INFINITE:
+        return False
     times = [one.since, *(time for time in agreement.times if one.since < time < until), until]
     return all(end - agreement.since(begin) <= settle_s for begin, end in pairwise(times))
 

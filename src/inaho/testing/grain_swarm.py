@@ -2,7 +2,7 @@
 
 A seed first decides which kinds of misfortune there are at all (swarm testing, Groce and others, ISSTA 2012: leaving
 some out finds more than having all of them every time). Histories without deaths, cuts and pauses are *orderly*: in
-those not one overlap of activations is excused.
+those an overlap of activations must have begun while the views of their nodes disagreed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from inaho.types import ClusterIdentity
 __all__ = ["MISFORTUNES", "GrainSwarm"]
 
 MISFORTUNES: Final = ("leave", "noise", "crash", "partition", "cut", "pause")
-"""Kinds of them. `leave` and `noise` (control messages lost, repeated, overtaken; delays) are orderly."""
+"""Kinds of them. `leave` and `noise` are orderly: delays, and control messages repeated, overtaken and, where the
+history need not be orderly, lost. Who hears nothing may take others for dead, or found a cluster of its own."""
 
 ORDERLY: Final = frozenset(MISFORTUNES[:2])
 
@@ -152,7 +153,7 @@ class GrainSwarm:
             sim.pause(one, seconds)
         elif kind == "noise":
             sim.faults = Faults(
-                control_loss=chance.choice([0.0, 0.1, 0.3]),
+                control_loss=0.0 if self.orderly else chance.choice([0.0, 0.1, 0.3]),
                 control_repeat=chance.choice([0.0, 0.2]),
                 control_reorder=chance.choice([0.0, 0.3]),
                 delay_most_s=chance.choice([0.002, 0.05]),
@@ -229,7 +230,7 @@ class GrainSwarm:
         history = self.history()
         stored = self.sim.run(self.stored())
         return [
-            lambda: one_activation(history, 0.0 if self.orderly else SETTLE_S),
+            lambda: one_activation(history, SETTLE_S, orderly=self.orderly),
             lambda: fenced_commits(history),
             lambda: epochs_of_their_own(history),
             lambda: epochs_in_order(history, stored),

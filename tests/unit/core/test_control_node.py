@@ -177,6 +177,44 @@ def test_a_quiet_cluster_only_probes() -> None:
 # Failure.
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_joiner_that_was_not_told_is_not_suspected(seed: int) -> None:
+    simulation = cluster(4, seed)
+    contact, joiner = simulation.authority(0), simulation.authority(4)
+    simulation.cut(contact, joiner)
+    simulation.start(joiner, [contact])
+    simulation.run(3.0)
+    assert simulation.status(simulation.authority(2), joiner) is MemberStatus.JOINING
+    simulation.heal()
+    assert simulation.run_until(simulation.converged, 2.0)
+    assert not simulation.effects(MemberSuspected)
+
+
+@pytest.mark.parametrize("evidence", [True, False])
+def test_a_joiner_that_dies_before_it_is_told_is_removed(evidence: bool) -> None:
+    simulation = cluster(4, network=Network(evidence=evidence))
+    contact, joiner = simulation.authority(0), simulation.authority(4)
+    simulation.cut(contact, joiner)
+    simulation.start(joiner, [contact])
+    simulation.run(0.5)
+    simulation.crash(joiner)
+    simulation.heal()
+    assert simulation.run_until(simulation.converged, 16.0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_probes_of_a_member_that_is_unreachable_say_nothing_about_the_prober(seed: int) -> None:
+    simulation = cluster(2, seed)
+    victim = simulation.authority(1)
+    simulation.partition([victim], [simulation.authority(0)])
+    view = simulation.nodes[simulation.authority(0)]._view
+    assert simulation.run_until(lambda: simulation.status(simulation.authority(0), victim) == 3, 6.0)
+    score = view.detector.health.score
+    simulation.run(4.0)
+    assert simulation.status(simulation.authority(0), victim) is MemberStatus.UNREACHABLE
+    assert view.detector.health.score <= score
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_killed_node_of_two_is_unreachable_within_two_seconds(seed: int) -> None:
     simulation = cluster(2, seed)
@@ -369,6 +407,67 @@ def test_an_operator_settles_what_no_rule_can() -> None:
     simulation.give(left, ResolveConflict(right, keep=True))
     assert simulation.run_until(simulation.converged, 10.0)
     assert simulation.effects(SelfRemoved, right) and not simulation.effects(SelfRemoved, left)
+
+
+def test_an_operator_settles_a_split_into_equal_halves_at_one_member() -> None:
+    simulation = cluster(5)
+    founder, *others = (simulation.authority(index) for index in range(5))
+    left, right = others[:2], others[2:]
+    simulation.crash(founder)
+    assert simulation.run_until(simulation.converged, 15.0)
+    simulation.partition(left, right)
+    simulation.run(20.0)
+    simulation.heal()
+    simulation.run(30.0)
+    conflicts = simulation.effects(ViewConflict, right[0])
+    assert conflicts and not simulation.effects(SelfRemoved)
+    simulation.give(right[0], ResolveConflict(left[0], keep=True))
+    assert simulation.run_until(simulation.converged, 30.0)
+    for authority in right:
+        assert not simulation.effects(SelfRemoved, authority)
+
+
+def test_an_operator_may_also_give_a_view_up() -> None:
+    simulation = cluster(3)
+    founder, left, right = (simulation.authority(index) for index in range(3))
+    simulation.crash(founder)
+    assert simulation.run_until(simulation.converged, 15.0)
+    simulation.partition([left], [right])
+    simulation.run(20.0)
+    simulation.heal()
+    simulation.run(20.0)
+    simulation.give(left, ResolveConflict(right, keep=False))
+    assert simulation.run_until(simulation.converged, 10.0)
+    assert simulation.effects(SelfRemoved, left) and not simulation.effects(SelfRemoved, right)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_operator_is_told_when_there_is_no_conflict(kept: bool) -> None:
+    simulation = cluster(3)
+    for authority in (simulation.authority(1), simulation.authority(0), "10.9.9.9:1"):
+        with pytest.raises(IllegalTransition, match="no conflict"):
+            simulation.give(simulation.authority(0), ResolveConflict(authority, keep=kept))
+    simulation.run(5.0)
+    assert simulation.converged()
+    assert not simulation.effects(SelfRemoved)
+
+
+def test_a_block_outlives_the_blocked_process() -> None:
+    simulation = cluster(4)
+    barred, operator = simulation.authority(3), simulation.authority(1)
+    simulation.give(operator, BlockNode(barred))
+    assert simulation.run_until(simulation.converged, 2.0)
+    simulation.crash(barred)
+    simulation.run(1.0)
+    simulation.start(barred, [simulation.authority(0)])
+    assert simulation.run_until(simulation.converged, 15.0)
+    simulation.run(1.0)
+    for node in simulation.nodes.values():
+        assert node.topology.blocked == (barred,)
+    simulation.give(barred, UnblockNode(barred))
+    assert simulation.run_until(simulation.converged, 2.0)
+    simulation.run(1.0)
+    assert all(node.topology.blocked == () for node in simulation.nodes.values())
 
 
 # Leaving and coming back.

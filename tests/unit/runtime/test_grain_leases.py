@@ -14,6 +14,7 @@ from inaho import (
     MemoryStorage,
     OwnershipChanged,
     StateMissing,
+    StorageFailed,
     Struct,
 )
 from inaho.core.activation.lease import LeaseState
@@ -25,6 +26,7 @@ from inaho.events import (
     PassivationFrequent,
 )
 from inaho.runtime.passivation import REMEMBERED_MAX
+from inaho.testing import FaultyStorage, StorageFaults
 
 
 class Count(Struct):
@@ -246,6 +248,26 @@ async def test_an_activation_that_lived_through_a_split_begins_again_from_what_t
     member._node.bridge.superseded("Counter", {"a": 2}, "127.0.0.1:9")
     await grain.mark("kept")
     assert (await grain.look()).marks == ["kept"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "stored", "goes_on"), [("lose_answer", 1, False), ("lose_request", 0, False), ("refuse", 0, True)]
+)
+async def test_after_a_save_with_an_unknown_outcome_the_activation_begins_again(
+    fleet, eventually, fault: str, stored: int, goes_on: bool
+):
+    member = await fleet.member(Counter, storage=FaultyStorage(fleet.storage, StorageFaults()))
+    grain = member.grain(Counter, "a")
+    await grain.look()
+    activation = fleet.activation(Counter, "a")
+    storage = member._node._storage
+    storage.faults = StorageFaults(**{fault: 1.0})
+    with pytest.raises(StorageFailed) as caught:
+        await grain.add()
+    assert caught.value.maybe_executed
+    storage.faults = StorageFaults()
+    assert (await grain.look()).value == (1 if goes_on else stored)
+    assert (fleet.activation(Counter, "a") is activation) == goes_on
 
 
 async def test_what_moves_is_drained_in_slices_and_told_at_the_end(fleet, eventually, monkeypatch):

@@ -9,12 +9,20 @@ from typing import Any, ClassVar
 import pytest
 
 import inaho
-from inaho import ActivationFailed, Grain, InvalidGrain, MemberStatus, NoSuchKind, OwnershipChanged, StateConflict, Struct
+from inaho import (
+    ActivationFailed,
+    Grain,
+    InvalidGrain,
+    MemberStatus,
+    NoSuchKind,
+    OwnershipChanged,
+    StateConflict,
+    Struct,
+)
 from inaho.core.activation.lease import LeaseState
 from inaho.events import ActivationFailed as ActivationFailedEvent
-from inaho.events import ActivationStarted
-from inaho.runtime.directory import ask_placement
 from inaho.runtime.placement_actor import ActivationRequest, PlacementActor
+from inaho.runtime.survey import ask_placement
 
 
 class Count(Struct):
@@ -213,7 +221,11 @@ async def test_a_lost_word_of_an_end_is_found_out(fleet: Any, eventually: Any):
     owner, caller, third = await fleet.members(3, Near)
     key = key_at(owner)
     assert await caller.grain(Near, key).add() == 1
-    owner._node.directory.terminated = lambda *arguments: None
+
+    async def lost(*arguments: Any) -> None:
+        pass
+
+    owner._node.directory.terminated = lost
     await caller.grain(Near, key).leave()
     await eventually(lambda: lease_of(caller, key) is None)
     assert lease_of(owner, key).holder == caller._node.node_id
@@ -412,8 +424,8 @@ async def test_two_holders_become_one_when_views_agree_again(fleet: Any, eventua
 async def test_many_are_told_in_pages(fleet: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("inaho.runtime.holdings.PAGE_BYTES", 300)
     monkeypatch.setattr("inaho.runtime.holdings.HELD_SLICE", 7)
-    monkeypatch.setattr("inaho.runtime.directory.FORGET_SLICE", 7)
-    owner, holder = await fleet.members(2, Near)
+    monkeypatch.setattr("inaho.runtime.survey.FORGET_SLICE", 7)
+    _, holder = await fleet.members(2, Near)
     keys = [f"page{number}" for number in range(60)]
     for key in keys:
         await holder.grain(Near, key).bump()

@@ -534,7 +534,7 @@ def test_the_handshake_runs_over_memory(loop_name: str, says: dict[str, Any], ki
             timeout_s=1.0,
             gate=HandshakeGate(8),
             established=established,
-            failed=errors.append,
+            failed=lambda error, _address: errors.append(error),
         )
         await MemoryTransport(network).listen(B, factory)
         known: dict[str, Any] = {"cluster": "shop", "node_id": "a1", "authority": A, "secret": "s3"}

@@ -117,7 +117,7 @@ class Node:
             timeout_s=self._timeout_s,
             gate=self.gate,
             established=self._established,
-            failed=self.errors.append,
+            failed=lambda error, _address: self.errors.append(error),
         )
         self.listener: Listener = await self.transport.listen("127.0.0.1:0", factory)
         self.authority = self.listener.authority
@@ -716,3 +716,25 @@ def test_many_dials_at_once() -> None:
                 talk.transport.close()
 
     run(scenario())
+
+
+async def test_who_fails_the_handshake_is_named_by_address() -> None:
+    told: list[tuple[str, str]] = []
+    transport = TcpTransport(TransportConfig(), authenticated=True)
+    factory = accept_factory(
+        lambda: Handshake("acceptor", HandshakeConfig(cluster="c", node_id="0" * 16, authority="a:1"), bytes(32)),
+        timeout_s=5.0,
+        gate=HandshakeGate(4),
+        established=lambda *_: Talk(None),  # type: ignore[arg-type]
+        failed=lambda error, address: told.append((error.code, address)),
+    )
+    listener = await transport.listen("127.0.0.1:0", factory)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(listener.authority.rpartition(":")[2]))
+    host, port = writer.get_extra_info("sockname")
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    await reader.read()
+    await until(lambda: told)
+    assert told == [("protocol_violation", f"{host}:{port}")]
+    writer.close()
+    transport.close()
+    await listener.wait_closed()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from inaho import Cluster, Grain
+from inaho import Cluster, Grain, InahoError, method
 from inaho.runtime.incoming import Incoming
 from inaho.wire.codec import encode
+from inaho.wire.exceptions import decode_failure
 from inaho.wire.frames import CALL, DEFINE, ERROR, HEADER, REPLY, Definition, frame
 from inaho.wire.handshake import PeerInfo
 
@@ -32,6 +33,18 @@ class Teller(Grain):
         return size
 
 
+class Slow(Grain):
+    """Runs until it is let, and then answers much."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    @method(read_only=True)
+    async def blob(self, size: int) -> bytes:
+        await self.gate.wait()
+        return bytes(size)
+
+
 class LateTransport(asyncio.Transport):
     """Takes everything, and asks for a pause only when the loop turns, as some loops do."""
 
@@ -39,6 +52,7 @@ class LateTransport(asyncio.Transport):
         super().__init__()
         self.protocol: Incoming
         self.kinds: list[int] = []
+        self.errors: list[InahoError] = []
         self.buffered = self.buffered_max = 0
         self.reads = False
         self._high = self._paused = 0
@@ -55,6 +69,10 @@ class LateTransport(asyncio.Transport):
         while position < len(data):
             length, kind, *_ = HEADER.unpack_from(data, position)
             self.kinds.append(kind)
+            if kind == ERROR and isinstance(
+                error := decode_failure(data[position + 12 : position + 4 + length]), InahoError
+            ):
+                self.errors.append(error)
             position += 4 + length
 
     def _turn(self) -> None:
@@ -78,16 +96,18 @@ class LateTransport(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-def accepted(cluster: Cluster) -> tuple[Incoming, LateTransport]:
+def accepted(cluster: Cluster, *, write_bytes_max: int = 8 << 20) -> tuple[Incoming, LateTransport]:
     node = cluster._node
-    config = node.config.transport.replace(write_high_bytes=HIGH, write_low_bytes=HIGH // 4)
+    config = node.config.transport.replace(
+        write_high_bytes=HIGH, write_low_bytes=HIGH // 4, write_bytes_max=write_bytes_max
+    )
     connection = Incoming(PeerInfo("", "c" * 16, 1, "client", 1, 1), config, node.loop, node)
     node.acceptor.connections[connection] = None
     transport = LateTransport()
     transport.protocol = connection
     connection.connection_made(transport)
-    for number, method in enumerate(("blob", "fail", "wait")):
-        connection.data_received(frame(DEFINE, encode(Definition("Teller", method, "", 1, 8000, False)), method=number))
+    for number, name in enumerate(("blob", "fail", "wait")):
+        connection.data_received(frame(DEFINE, encode(Definition("Teller", name, "", 1, 8000, False)), method=number))
     return connection, transport
 
 
@@ -103,8 +123,8 @@ async def give(connection: Incoming, data: bytes) -> None:
     await asyncio.wait_for(done, 5)
 
 
-def call(number: int, method: int, size: int) -> bytes:
-    return frame(CALL, encode((f"k{number & 3}", size)), method=method, correlation=number)
+def call(number: int, number_of_method: int, size: int) -> bytes:
+    return frame(CALL, encode((f"k{number & 3}", size)), method=number_of_method, correlation=number)
 
 
 async def check_batch(cluster: Cluster, eventually: Any, method: int, size: int, kind: int, answer_max: int) -> None:
@@ -158,4 +178,40 @@ async def test_an_answer_does_not_wait_for_the_rest_of_a_frame(fleet: Any, event
     [grain] = cluster._node.hosts["Teller"].activations.values()
     grain.gate.set()
     await eventually(lambda: transport.kinds == [REPLY])
+    connection.connection_lost(None)
+
+
+async def test_calls_that_ran_already_do_not_pile_up_their_answers(fleet: Any, eventually: Any):
+    cluster = await fleet.member(Slow)
+    connection, transport = accepted(cluster, write_bytes_max=HIGH * 4)
+    connection.data_received(frame(DEFINE, encode(Definition("Slow", "blob", "", 1, 8000, False)), method=9))
+    await give(connection, b"".join(call(number, 9, 30_000) for number in range(200)))
+    grains = cluster._node.hosts["Slow"].activations.values()
+    for _ in range(200):
+        for grain in grains:
+            grain.gate.set()
+        await asyncio.sleep(0)
+    await eventually(lambda: not connection.running)
+    assert HIGH < transport.buffered_max <= HIGH * 4 + 17 * 31_000
+    transport.read_on()
+    await eventually(lambda: len(transport.kinds) == 200)
+    assert set(transport.kinds) == {REPLY, ERROR}
+    [reason] = {error.code for error in transport.errors}
+    assert reason == "overloaded" and all(error.maybe_executed for error in transport.errors)
+    connection.connection_lost(None)
+
+
+async def test_small_answers_always_come(fleet: Any, eventually: Any):
+    cluster = await fleet.member(Slow)
+    connection, transport = accepted(cluster, write_bytes_max=HIGH)
+    connection.data_received(frame(DEFINE, encode(Definition("Slow", "blob", "", 1, 8000, False)), method=9))
+    await give(connection, b"".join(call(number, 9, 900) for number in range(300)))
+    grains = cluster._node.hosts["Slow"].activations.values()
+    for _ in range(300):
+        for grain in grains:
+            grain.gate.set()
+        await asyncio.sleep(0)
+    transport.read_on()
+    await eventually(lambda: len(transport.kinds) == 300)
+    assert set(transport.kinds) == {REPLY}
     connection.connection_lost(None)

@@ -25,6 +25,7 @@ from inaho.core.inputs import (
     Drained,
     Input,
     LeaveRequested,
+    LoadChanged,
     LoopLag,
     RandomSource,
     Received,
@@ -36,6 +37,7 @@ from inaho.core.inputs import (
 from inaho.core.membership.member import is_live, with_status
 from inaho.core.membership.table import MembershipTable
 from inaho.core.messages import (
+    LOAD_MAX,
     Digest,
     FullTable,
     Gossip,
@@ -100,6 +102,7 @@ class ControlNode:
             LeaveRequested: self._on_leave_requested,
             Drained: self._on_drained,
             LoopLag: self._on_loop_lag,
+            LoadChanged: self._on_load_changed,
             ResolveConflict: self._on_resolve_conflict,
             BlockNode: self._on_block,
             UnblockNode: self._on_unblock,
@@ -175,6 +178,10 @@ class ControlNode:
     def suspects(self) -> tuple[str, ...]:
         """Authorities against which an accusation is open here, oldest first."""
         return tuple(suspicion.authority for suspicion in self._view.detector.suspicions)
+
+    def loads(self) -> tuple[tuple[str, int], ...]:
+        """Node id and load of each live member whose load is known, in activations, sorted by node id."""
+        return self._view.known_loads()
 
     @property
     def gossip_phase(self) -> str:
@@ -281,6 +288,7 @@ class ControlNode:
         member = self._view.table.get(received.authority)
         if member is not None and member.node_id == received.node_id:
             self._view.detector.evidence.heard(now, received.authority, received.node_id, mark.lag_s)
+            self._view.loads.heard(now, received.node_id, mark.load_version, mark.load)
         return True
 
     def _on_marked(self, handler: Callable[[float, Received, Any], None]) -> Callable[[float, Received, Any], None]:
@@ -359,9 +367,12 @@ class ControlNode:
         if lag.lag_s >= self._config.detection.lag_busy_s:
             self._view.detector.health.worse()
 
+    def _on_load_changed(self, now: float, changed: LoadChanged) -> None:
+        self._view.loads.set_own(now, min(max(0, changed.load), LOAD_MAX))
+
     def _on_resolve_conflict(self, now: float, resolve: ResolveConflict) -> None:
         member = self._view.table.get(resolve.authority)
-        if self.stage is not MEMBER or member is None or member.authority == self.member.authority:
+        if self.stage is not MEMBER or member is None or member.status < MemberStatus.UNREACHABLE:
             raise IllegalTransition("there is no conflict with that authority", authority=resolve.authority)
         if resolve.keep:
             self._talk.tell_verdict(now, member, rule="operator")

@@ -54,6 +54,8 @@ class Conversation:
         self.seeds = seeds
         config = view.config
         self.verdicts = Verdicts(VERDICT_ROUNDS * config.gossip.anti_entropy_s, config.membership.members_max)
+        # Until when an operator's word stands that ours is the view to keep.
+        self._kept_until = 0.0
         # When each authority was last told that it is removed, to say it once per round and not per message.
         self._told_at: dict[str, float] = {}
 
@@ -79,7 +81,10 @@ class Conversation:
         return with_status(record, record.status, max(record.incarnation, mark.incarnation))
 
     def tell_verdict(self, now: float, member: Member, rule: str = "") -> None:
-        """Tells a node how we see it, at most once per gossip interval unless an operator spoke."""
+        """Tells a node how we see it, at most once per gossip interval unless an operator spoke.
+
+        An operator speaks about a view, not about one node: while the word stands, all who call from the other hear it.
+        """
         config = self._view.config
         last = self._told_at.get(member.authority)
         if not rule and last is not None and now - last < config.gossip.interval_s:
@@ -87,6 +92,10 @@ class Conversation:
         if len(self._told_at) >= config.membership.members_max:
             del self._told_at[next(iter(self._told_at))]
         self._told_at[member.authority] = now
+        if rule:
+            self._kept_until = now + VERDICT_ROUNDS * config.gossip.anti_entropy_s
+        elif now < self._kept_until:
+            rule = "operator"
         ours = self.our_view()
         self._view.outbox.send(member.authority, ViewVerdict(self._view.mark(), member, ours.members, ours.seeds, rule))
 

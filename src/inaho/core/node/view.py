@@ -10,10 +10,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Final
 
+import msgspec
+
 from inaho.config import ClusterConfig
 from inaho.core.detection.detector import Detector
 from inaho.core.effects import Outbox
 from inaho.core.gossip.engine import GossipEngine
+from inaho.core.gossip.loads import Loads
 from inaho.core.gossip.rumours import retransmit_limit
 from inaho.core.inputs import RandomSource
 from inaho.core.membership.delta import Applied, Change
@@ -74,6 +77,7 @@ class ClusterView:
         self.removal = RemovalClock(config.membership.remove_unreachable_after_s, config.detection.probe_interval_s)
         self.topology = TopologyPublisher(config.membership.update_period_s)
         self.witness = Witness(config, me.node_id, self)
+        self.loads = Loads(me.node_id, config.detection.probe_interval_s, config.membership.members_max)
         # Changes of our own record by others, and whether somebody accuses us: for the node to answer.
         self.own_changes: list[Change] = []
         self.accused = False
@@ -116,7 +120,13 @@ class ClusterView:
 
     def mark(self) -> Mark:
         """Where this node stands."""
-        return Mark(self.me.incarnation, self.table.version, self.table.content_hash(), self.lag_s)
+        version, load = self.loads.own(self.now)
+        return Mark(self.me.incarnation, self.table.version, self.table.content_hash(), self.lag_s, version, load)
+
+    def known_loads(self) -> tuple[tuple[str, int], ...]:
+        """Node id and load of each live member whose load is known, sorted."""
+        live = self.table.live
+        return self.loads.known(self.now, (member.node_id for member in live), len(live))
 
     def same(self, mark: Mark) -> bool:
         """Whether the sender of that mark has our table."""
@@ -128,7 +138,11 @@ class ClusterView:
 
     def collect(self, copies: int, limit: int) -> News:
         """News for `copies` peers."""
-        return self.engine.rumours.collect(limit, copies, self.delta) if self.engine.rumours else NO_NEWS
+        loads = self.loads.collect(limit, copies)
+        if not self.engine.rumours:
+            return News(loads=loads) if loads else NO_NEWS
+        news = self.engine.rumours.collect(limit, copies, self.delta)
+        return msgspec.structs.replace(news, loads=loads) if loads else news
 
     def piggyback(self, node_id: str) -> News:
         """News to ride on a message to that node; an accused hears of it first."""
@@ -140,7 +154,7 @@ class ClusterView:
             against = suspicion.as_accusations()
         told = {(accusation.node_id, accusation.accuser) for accusation in news.accusations}
         missing = tuple(item for item in against if (item.node_id, item.accuser) not in told)
-        return News(news.deltas, news.accusations + missing, news.blocks) if missing else news
+        return News(news.deltas, news.accusations + missing, news.blocks, news.loads) if missing else news
 
     def _authority(self, node_id: str) -> str:
         member = self.table.find(node_id)
@@ -175,6 +189,8 @@ class ClusterView:
             self.engine.blocked(now, notice)
             self.topology.changed(now)
             self.outbox.publish(BlockListChanged(authority=notice.authority, blocked=notice.blocked))
+        if news.loads:
+            self.loads.merge(now, news.loads, lambda node_id: self.table.find(node_id) is not None)
         for accusation in news.accusations:
             if accusation.node_id == self.me.node_id:
                 self.accused = self.accused or accusation.incarnation >= self.me.incarnation
@@ -244,6 +260,8 @@ class ClusterView:
             self.detector.suspicions.forget(after.authority)
         if not is_live(after) and change.entry.reason != "left":
             self.lost.append(after.authority)
+        if before is not None and (replaced or not is_live(after)):
+            self.loads.forget(before.node_id)
         if replaced or not is_live(after):
             self.detector.forget(after.authority)
         if replaced or reborn or not is_live(after):
@@ -300,6 +318,7 @@ class ClusterView:
         self.detector.stop()
         self.removal.clear()
         self.witness.clear()
+        self.loads.clear()
         self.own_changes.clear()
         self.lost.clear()
         self.accused = self.contested = False
@@ -311,3 +330,4 @@ class ClusterView:
         self.detector.check()
         self.topology.check()
         self.witness.check()
+        self.loads.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -66,6 +67,24 @@ def test_voices_are_distinct_and_evidence_counts_once() -> None:
     assert suspicions.accuse(0.0, accusation("y", incarnation=2), 5)
     fresh = suspicions.get("a")
     assert fresh is not None and fresh.voices == ["y"]
+    suspicions.check()
+
+
+def test_what_is_only_passed_on_is_no_voice_and_hurries_nothing() -> None:
+    suspicions = Suspicions(CONFIG)
+    assert suspicions.accuse(0.0, accusation("x"), 5)
+    suspicion = suspicions.get("a")
+    assert suspicion is not None
+    alone = suspicion.deadline
+    for name in "stuvwyz":
+        dead = Accusation("a", "id-a", 1, name, "dead")
+        assert suspicions.accuse(0.0, dead, 5, heard=False)
+    assert suspicion.voices == ["x"] and suspicion.reason == "silent" and not suspicion.deaths
+    assert suspicion.deadline == alone
+    assert {told.accuser for told in suspicion.as_accusations()} == set("xstuvwyz")
+    # The list of names is full; a voice that is heard counts all the same.
+    suspicions.accuse(0.0, accusation("q"), 5)
+    assert suspicion.voices == ["x", "q"] and suspicion.deadline < alone
     suspicions.check()
 
 

@@ -1,0 +1,139 @@
+"""`inaho where`, `grains`, `block`, `drain` and `events` as an operator runs them, against a real cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from test_cli_cluster import COMMAND, SECRET, WAIT_S, Node, environment, node, run
+
+import inaho
+
+NAME = "operations"
+OPTIONS = ("--secret", SECRET, "--name", NAME)
+KEYS = [f"k{number}" for number in range(12)]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]]:
+    """Two members. The last test drains the second."""
+    folder = tmp_path_factory.mktemp("operations")
+    with ExitStack() as stack:
+        first = stack.enter_context(node(folder, *OPTIONS, "--storage", "memory"))
+        seeds = ("--seeds", first.authority)
+        second = stack.enter_context(node(folder, *OPTIONS, "--storage", "memory", *seeds))
+        yield first, second
+
+
+def operate(pair: tuple[Node, Node], command: str, *arguments: str) -> tuple[int, list[Any], str]:
+    """A command that connects to the first member."""
+    return run(command, *arguments, "--seeds", pair[0].authority, *OPTIONS)
+
+
+def call_all(pair: tuple[Node, Node]) -> None:
+    """Every key answers."""
+
+    async def calls() -> None:
+        async with inaho.connect([pair[0].authority], secret=SECRET, name=NAME) as cluster:
+            for key in KEYS:
+                assert (await cluster.call("Shop", key, "order", "rice"))["key"] == key
+
+    asyncio.run(calls())
+
+
+@contextmanager
+def following(at: Node, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`inaho events --follow` that has subscribed."""
+    with subprocess.Popen(
+        [*COMMAND, "events", "--follow", "--json", "--seeds", at.authority, *OPTIONS, *arguments],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline() == f"following {at.authority}\n".encode()
+            yield process
+        finally:
+            process.kill()
+
+
+def lines_until(process: subprocess.Popen[bytes], name: str) -> list[dict[str, Any]]:
+    """Events up to the first of that name."""
+    assert process.stdout is not None
+    seen: list[dict[str, Any]] = []
+    for line in process.stdout:
+        seen.append(msgspec.json.decode(line))
+        if seen[-1]["event"] == name:
+            break
+    return seen
+
+
+def test_where_tells_owner_lease_and_history(pair: tuple[Node, Node]):
+    authorities = {member.authority for member in pair}
+    call_all(pair)
+    code, [found], _ = operate(pair, "where", "Shop", KEYS[0])
+    assert (code, found["identity"], found["lease"], found["silent"]) == (0, f"Shop/{KEYS[0]}", "active", [])
+    assert found["holder"]["authority"] == found["owner"] in authorities
+    assert [entry["what"] for entry in found["history"]] == ["started"]
+    assert found["history"][0]["epoch"] == found["epoch"]
+    assert found["reason"].startswith(f"Active on {found['owner']} since ")
+    code, [nowhere], _ = operate(pair, "where", "Shoop", "a")
+    assert (code, nowhere["owner"]) == (1, "")
+    assert nowhere["reason"].startswith("Nobody can own it: ")
+    shown = subprocess.run(
+        [*COMMAND, "where", "Shop", KEYS[0], "--seeds", pair[0].authority, *OPTIONS],
+        env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT_S, check=True,
+    ).stdout.decode()  # fmt: skip
+    assert found["owner"] in shown and "state version" in shown and "started" in shown
+
+
+def test_grains_are_counted_and_listed(pair: tuple[Node, Node]):
+    code, [found], _ = operate(pair, "grains", "Shop", "--limit", "1")
+    assert (code, found["count"], found["silent"]) == (0, len(KEYS), [])
+    assert sorted(told["authority"] for told in found["kinds"]) == sorted(member.authority for member in pair)
+    assert all(len(told["activations"]) <= 1 for told in found["kinds"])
+
+
+def test_a_blocked_member_holds_nothing_until_it_is_unblocked(pair: tuple[Node, Node]):
+    first, second = pair
+    code, [told], _ = operate(pair, "block", second.authority)
+    assert (code, told["changed"], told["all_blocked"]) == (0, True, [second.authority])
+    call_all(pair)
+    _, [found], _ = operate(pair, "grains")
+    counts = {told["authority"]: told["count"] for told in found["kinds"]}
+    assert counts == {first.authority: len(KEYS), second.authority: 0}
+    code, [told], _ = operate(pair, "unblock", second.authority)
+    assert (code, told["changed"], told["all_blocked"]) == (0, True, [])
+
+
+def test_a_drained_member_ends_well_and_events_tell_of_it(pair: tuple[Node, Node]):
+    first, second = pair
+    with following(first, "--type", "MemberEvent", "--at", first.authority) as events:
+        code, [told], _ = operate(pair, "drain", second.authority, "--timeout", "5")
+        assert (code, told["authority"], told["left"], told["timed_out_count"]) == (0, second.authority, True, 0)
+        assert told["handed_over"] == told["activations"]
+        seen = lines_until(events, "MemberRemoved")
+        assert {event["member"]["authority"] for event in seen} == {second.authority}
+        events.send_signal(signal.SIGINT)
+        assert events.wait(WAIT_S) == 130
+    assert second.rest()[-1] == {"event": "left", "authority": second.authority}
+    assert second.process.returncode == 0
+    code, _, complaint = operate(pair, "drain", second.authority)
+    assert code == 1 and f"members are {first.authority}" in complaint
+    call_all(pair)
+
+
+def test_names_of_events_are_shown_and_wrong_ones_corrected(tmp_path: Path):
+    code, [told], _ = run("events")
+    assert code == 0 and "ActivationTerminated" in told["events"]
+    code, _, complaint = run("events", "--follow", "--type", "MemberUpp", "--seeds", "127.0.0.1:1", *OPTIONS)
+    assert code == 1 and "did you mean MemberUp?" in complaint
