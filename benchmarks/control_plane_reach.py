@@ -192,7 +192,9 @@ def main() -> None:
             row = {"figure": name, "seeds": seeds, "p50": p50, "p99": p99, "worst": values[-1], "most": most}
             print(json.dumps(row), flush=True)
         else:
-            print(f"| {name} | {seeds} | {p50:.2f} | {p99:.2f} | {values[-1]:.2f} | {most:g} | {wall_s:.0f} |", flush=True)
+            print(
+                f"| {name} | {seeds} | {p50:.2f} | {p99:.2f} | {values[-1]:.2f} | {most:g} | {wall_s:.0f} |", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -20,21 +20,13 @@ from measuring import Figures, percentile, show
 
 import inaho
 from inaho.testing.grain_checkers import epochs_in_order, growing_counts, nothing_lost, one_activation
-from inaho.testing.grain_load import GrainLoad
+from inaho.testing.grain_load import GrainLoad, until_up
 from inaho.testing.grain_process import GrainCluster
-from inaho.types import MemberStatus
 
 MEMBERS = 5
 TARGET_MS = 250.0
 QUIET_S = 3.0
 SETTLE_S = 10.0
-
-
-async def all_up(client: inaho.Cluster, cluster: GrainCluster) -> None:
-    """Until the client sees all members up, in their present processes."""
-    expected = {member.node_id for member in cluster.members}
-    while {member.node_id for member in client.members() if member.status is MemberStatus.UP} != expected:
-        await asyncio.sleep(0.01)
 
 
 async def measure(keys: int, pause_s: float, rounds: int) -> Figures:
@@ -43,7 +35,7 @@ async def measure(keys: int, pause_s: float, rounds: int) -> Figures:
         async with GrainCluster(MEMBERS, Path(folder)) as cluster:
             config = cluster.config.replace(seeds=cluster.seeds)
             async with inaho.connect(config=config) as client:
-                await all_up(client, cluster)
+                await until_up(client, cluster.node_ids)
                 names = [f"key-{number}" for number in range(keys)]
                 async with GrainLoad(client, cluster.journal, names, pause_s=pause_s) as load:
                     figures = await restarts(client, cluster, load, rounds)
@@ -67,7 +59,7 @@ async def restarts(client: inaho.Cluster, cluster: GrainCluster, load: GrainLoad
         for member in cluster.members:
             signalled = time.monotonic()
             left_ms.append(await member.restart() * 1e3)
-            await all_up(client, cluster)
+            await until_up(client, cluster.node_ids)
             await load.all_answered()
             until = time.monotonic()
             gaps_ms.extend(load.gap_s(key, signalled, until) * 1e3 for key in load.answered)

@@ -8,7 +8,6 @@ files of its own, which its death does not touch.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,10 +16,9 @@ import pytest
 import inaho
 from inaho.testing.grain_checkers import epochs_in_order, growing_counts, nothing_lost, one_activation
 from inaho.testing.grain_history import Refused
-from inaho.testing.grain_load import GrainLoad
-from inaho.testing.grain_process import GrainCluster, GrainProcess
+from inaho.testing.grain_load import GrainLoad, until_up
+from inaho.testing.grain_process import GrainCluster
 from inaho.testing.grain_workload import Caller, Register
-from inaho.types import MemberStatus
 
 KEYS = [f"key-{number}" for number in range(30)]
 SETTLE_S = 10.0
@@ -37,23 +35,15 @@ def client_of(cluster: GrainCluster) -> inaho.runtime.joining.Joining:
     return inaho.connect(config=cluster.config.replace(seeds=cluster.seeds))
 
 
-async def sees_up(client: inaho.Cluster, members: list[GrainProcess], within_s: float = 30.0) -> None:
-    expected = {member.node_id for member in members}
-    deadline = time.monotonic() + within_s
-    while (seen := {m.node_id for m in client.members() if m.status is MemberStatus.UP}) != expected:
-        assert time.monotonic() < deadline, f"the client sees {seen}, not {expected}"
-        await asyncio.sleep(0.02)
-
-
 @pytest.mark.integration
 @pytest.mark.timeout(180)
 async def test_a_rolling_restart_under_load_fails_no_call(five: GrainCluster) -> None:
     async with client_of(five) as client:
-        await sees_up(client, five.members)
+        await until_up(client, five.node_ids)
         async with GrainLoad(client, five.journal, KEYS) as load:
             for member in five.members:
                 await member.restart()
-                await sees_up(client, five.members)
+                await until_up(client, five.node_ids)
                 await load.all_answered()
             assert load.failures == []
         stored = await load.read_all()
@@ -69,14 +59,14 @@ async def test_a_rolling_restart_under_load_fails_no_call(five: GrainCluster) ->
 @pytest.mark.timeout(120)
 async def test_a_kill_under_load_concerns_the_dead_node_alone(five: GrainCluster) -> None:
     async with client_of(five) as client:
-        await sees_up(client, five.members)
+        await until_up(client, five.node_ids)
         async with GrainLoad(client, five.journal, KEYS) as load:
             killed, *rest = five.members[::-1]
             theirs = {key for key, node in load.at.items() if node == killed.node_id}
             assert theirs
             await killed.kill()
             await load.all_answered()
-            await sees_up(client, rest)
+            await until_up(client, [member.node_id for member in rest])
             await load.all_answered()
             assert killed.node_id not in load.at.values()
             assert {failure.key for failure in load.failures} <= theirs
@@ -93,7 +83,7 @@ async def test_a_kill_under_load_concerns_the_dead_node_alone(five: GrainCluster
 @pytest.mark.timeout(120)
 async def test_a_stopped_node_that_wakes_harms_nothing_and_comes_back(five: GrainCluster) -> None:
     async with client_of(five) as client:
-        await sees_up(client, five.members)
+        await until_up(client, five.node_ids)
         async with GrainLoad(client, five.journal, KEYS) as load:
             stopped, *rest = five.members[::-1]
             contested = next(key for key, node in load.at.items() if node == stopped.node_id)
@@ -102,14 +92,14 @@ async def test_a_stopped_node_that_wakes_harms_nothing_and_comes_back(five: Grai
             await asyncio.sleep(0.5)  # it has begun, and is in the middle of it
             since = len(stopped.lines)
             stopped.stop()
-            await sees_up(client, rest)
+            await until_up(client, [member.node_id for member in rest])
             await load.all_answered()
             assert stopped.node_id not in load.at.values()
             failed = await late
             assert failed is not None and failed.maybe_executed
             stopped.go_on()
             await stopped.says("SelfRemoved", since, 30.0)
-            await sees_up(client, five.members)
+            await until_up(client, five.node_ids)
             await load.all_answered()
         stored = await load.read_all()
     assert stopped.exit_codes == []

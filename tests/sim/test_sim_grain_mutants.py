@@ -24,7 +24,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 def no_check_in_the_storage(patch: pytest.MonkeyPatch) -> None:
-    """Neither versions nor epochs. Without that of epochs alone versions still keep order: see the storages' own tests."""
+    """Neither versions nor epochs. Without the epochs alone versions keep order: see the tests of the storages."""
     patch.setattr(memory_module, "conflict_of", lambda *arguments, **numbers: None)
 
 

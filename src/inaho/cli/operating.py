@@ -52,7 +52,8 @@ async def drain_member(output: Output, settings: ClusterConfig, authority: str, 
     if output.as_json:
         output.document({**msgspec.structs.asdict(report), "left": gone})
     output.text(
-        f"{report.authority} handed over {report.handed_over} of {report.activations} activations in {report.took_s:.1f} s"
+        f"{report.authority} handed over {report.handed_over} of {report.activations} activations "
+        f"in {report.took_s:.1f} s"
     )
     if report.timed_out_count:
         named = ", ".join(report.timed_out)

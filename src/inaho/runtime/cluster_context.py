@@ -193,10 +193,7 @@ class ClusterContext:
         return await self._here(grain, method, method.copy_arguments(arguments, key), scope, deadline)
 
     async def _reach(self, host: KindHost, key: str, deadline: float, again: bool) -> Outgoing | None:
-        """A connection to where the identity is, with room to send; None when it is, or is to be, on this node.
-
-        `again`: an attempt has failed, so what is known may be wrong.
-        """
+        """A connection to where the identity is, with room to send; None when it is, or is to be, on this node."""
         connection = self.connection_for(host.name, key)
         if connection is None:
             clock = self._node.loop.time
@@ -316,9 +313,7 @@ class ClusterContext:
             raise Timeout(
                 f"the deadline passed {where}", identity=str(turn.grain.identity), maybe_executed=started
             ) from error
-        if result.__class__ in method.plain_results:
-            return result
-        return method.copy_result(result, grain._inaho_key)
+        return result
 
     # Streams.
 

@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol, abc.ABC):
         self.peer = peer
         self.closed = ""
         self.paused = False
-        self.bytes_received = 0
+        self.bytes_received: int = 0
         self.bytes_sent = 0
         self._config = config
         self._loop = loop

@@ -18,7 +18,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from inaho.core.activation.lease import Lease, LeaseState
-from inaho.core.activation.placement import LoadBook, choose, hosts_of
+from inaho.core.activation.placement import LEAST_LOADED, LoadBook, choose, hosts_of
 from inaho.core.identity.identity import validate_key
 from inaho.errors import InahoError, NoSuchKind, Pending, Timeout, error_from_code
 from inaho.events import ActivationFailed
@@ -62,6 +62,7 @@ class Directory:
         self.recalled = 0
         self._node = node
         self.survey = Survey(node, self)
+        self._loads_at = -1.0
 
     # This node wants to call.
 
@@ -103,6 +104,13 @@ class Directory:
         member = self._node.leases.member(pid.node_id)
         return member is not None and member.status is MemberStatus.UP
 
+    def _hear_loads(self) -> None:
+        """Takes note of the loads that others have told, once per tick at most."""
+        node = self._node
+        if node.driver is not None and node.now != self._loads_at:
+            self._loads_at = node.now
+            self.loads.report({**dict(node.driver.control.loads()), node.node_id: node.activation_count})
+
     # This node is the owner.
 
     async def locate(self, kind: str, key: str, asker: str, *, verify: bool) -> Pid:
@@ -117,15 +125,17 @@ class Directory:
             return self._pid(kind, key, node.authority, node.node_id)
         known = self.survey.known(host)
         while True:
-            await self.survey.made(known)
             node.leases.check_owner(kind, key)
+            lease = node.leases.ledger.get(kind, key)
+            if lease is not None and not verify and lease.state is LeaseState.ACTIVE and key not in known.placing:
+                holder = node.leases.member(lease.holder)
+                if holder is not None and holder.status is MemberStatus.UP:  # if it is no more, it says so
+                    return self._pid(kind, key, holder.authority, holder.node_id)
+            if not known.synced:
+                await self.survey.made(known)
+                continue
             task = known.placing.get(key)
             if task is None:
-                lease = node.leases.ledger.get(kind, key)
-                if lease is not None and not verify and lease.state is LeaseState.ACTIVE:
-                    holder = self._node.leases.member(lease.holder)
-                    if holder is not None and holder.status is MemberStatus.UP:
-                        return self._pid(kind, key, holder.authority, holder.node_id)
                 task = node.runner.spawn(self._settle(known, key, asker, verify), name=f"inaho-place-{kind}")
                 known.placing[key] = task
                 task.add_done_callback(lambda done: self._settled(known, key, done))
@@ -161,6 +171,8 @@ class Directory:
         if known.changes != changes:
             raise _Changed
         hosts = hosts_of(node.topology, host.name)
+        if host.kind.placement == LEAST_LOADED:
+            self._hear_loads()
         chosen = choose(
             host.kind.placement, hosts,
             asker=asker, owner=node.node_id, loads=self.loads, random=node.entropy.random,
@@ -184,6 +196,7 @@ class Directory:
         lease = node.leases.grant(host.name, key)
         if handed is not None:
             node.leases.ledger.raise_epoch(lease, handed.epoch)
+        self.loads.granted(node.node_id)
         await node.holdings.begin(host, lease, node.node_id, handed)
 
     async def _place_there(

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from inaho.runtime.passivation import STOP_SLICE
+
 if TYPE_CHECKING:
     from inaho.runtime.kind import KindHost
 
@@ -42,14 +44,16 @@ class Draining:
     def _step(self) -> None:
         host = self._host
         keeps = host.node.leases.keeps
+        stops = 0
         for looked, key in enumerate(self._left, 1):
             grain = host.activations.get(key)
             if grain is not None and not keeps(host, grain):
                 self.moving.add(key)
                 host.deactivate_soon(grain, "moved")
+                stops += not host.kind.plain_stop
             elif grain is not None and host.kind.placed:
                 host.node.holdings.look(host, grain)
-            if looked == DRAIN_SLICE:
+            if looked == DRAIN_SLICE or stops == STOP_SLICE:
                 host.node.loop.call_soon(self._step)
                 return
         self.walking = False

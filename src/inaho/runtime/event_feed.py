@@ -7,9 +7,12 @@ many. It ends when the node leaves, so that nobody waits for a node that is gone
 from __future__ import annotations
 
 import difflib
+import enum
 import inspect
+import reprlib
 from collections.abc import AsyncGenerator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -34,6 +37,12 @@ DEPTH_MAX: Final = 8
 
 ITEMS_MAX: Final = 1000
 """Elements of one list or dict that are told."""
+
+RECORD_BYTES_MAX: Final = 256 << 10
+"""Of an event that takes more than this, a quarter of a frame, only the beginnings of its fields are told."""
+
+_BRIEF: Final = reprlib.Repr()
+_BRIEF.maxother = _BRIEF.maxstring = TEXT_MAX
 
 LOST: Final = "EventsLost"
 """Name of the record that tells how many events a slow reader has lost."""
@@ -75,6 +84,8 @@ def describe_event(event: Event) -> EventRecord:
         for field in event.__struct_fields__
         if field != "at" and not (field == "cause" and not event.cause)
     }
+    if len(msgspec.json.encode(fields)) > RECORD_BYTES_MAX:
+        fields = {name: _text(value) for name, value in fields.items()}
     return EventRecord(type(event).__name__, event.at, fields)
 
 
@@ -85,16 +96,24 @@ def _plain(value: Any, depth: int) -> Any:
         return value[:TEXT_MAX]
     if value is None or isinstance(value, bool | float):
         return value
+    if isinstance(value, enum.Enum):
+        return value.name.lower()
     if isinstance(value, int):
         return int(value) if abs(value) < 1 << 63 else hex(value)
     if depth < DEPTH_MAX:
         if isinstance(value, msgspec.Struct):
             return {name: _plain(getattr(value, name), depth + 1) for name in value.__struct_fields__}
         if isinstance(value, list | tuple):
-            return [_plain(item, depth + 1) for item in value[:ITEMS_MAX]]
-        if isinstance(value, dict) and len(value) <= ITEMS_MAX:
-            return {str(name)[:TEXT_MAX]: _plain(item, depth + 1) for name, item in value.items()}
-    return repr(value)[:TEXT_MAX]
+            return [_plain(item, depth + 1) for item in cast("Sequence[Any]", value)[:ITEMS_MAX]]
+        if isinstance(value, dict):
+            pairs = islice(cast("dict[Any, Any]", value).items(), ITEMS_MAX)
+            return {_text(name): _plain(item, depth + 1) for name, item in pairs}
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    """A few words about anything; what raises when it is asked is told by its class."""
+    return (value if isinstance(value, str) else _BRIEF.repr(value))[:TEXT_MAX]
 
 
 async def feed(node: Node, names: Sequence[str]) -> AsyncGenerator[EventRecord]:

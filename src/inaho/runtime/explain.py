@@ -89,6 +89,8 @@ def explain(
         silent: those that did not.
     """
     newest = max(reports, key=lambda told: told.topology_version, default=None)
+    if newest is not None:
+        partition = newest.partition  # a client may be configured otherwise
     owner = None if newest is None else next((r for r in reports if r.node_id == newest.owner_node_id), None)
     active = [report for report in reports if report.activation is not None]
     # Of several the one with the highest epoch: the others have lost, and do not know it yet.

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.turns import TurnQueue
 from inaho.events import StateReset
-from inaho.runtime.grain_state import load_state
+from inaho.runtime.grain_state import reload_state
 from inaho.runtime.turn import SIGNALS, Turn
 from inaho.wire.exceptions import text_of
 
@@ -58,20 +58,20 @@ def turn_failed(turn: Turn, error: BaseException) -> None:
 
 
 async def reset_state(host: KindHost, grain: Grain[Any], queue: TurnQueue[Turn], method: str, reason: str) -> None:
-    """Loads the state again while nothing runs; an activation for which that fails is given up."""
+    """Loads the state again while nothing runs. An activation for which that fails is given up; a stale one ends."""
     record = grain._inaho_record
     assert record is not None
     try:
-        async with record.writing():  # a stream may be saving
-            saved = await load_state(host, grain)
-            record.value, record.version, record.stale = saved.value, saved.version, False
+        done = await reload_state(host, grain, record)
     except BaseException as error:
         host.start_failed(grain, queue, error)
         if isinstance(error, SIGNALS):
             raise
         return
-    node = host.node
-    node.log.info("%s failed at %s, and its state was reset: %s", method, grain.identity, reason)
-    if node.events_wanted(StateReset):
-        node.publish(StateReset(identity=grain.identity, method=method, reason=reason))
+    if done:
+        host.node.log.info("%s failed at %s, and its state was reset: %s", method, grain.identity, reason)
+        if host.node.events_wanted(StateReset):
+            host.node.publish(StateReset(identity=grain.identity, method=method, reason=reason))
+    else:
+        host.deactivate_soon(grain, "stale")
     host.opened(grain, queue)

@@ -380,9 +380,9 @@ class Grain(Generic[S]):
         """Runs after the last turn and the last tick of a timer; not run on a crash.
 
         Args:
-            reason: `idle`; `requested` by `deactivate`; `moved` to another owner; `shutdown` of the node; `failed`: a
-                turn failed and `on_failure` is `stop`, so the state is as that turn left it, and better not saved;
-                `stale`: another activation has saved since, and nothing can be saved here.
+            reason: `idle`; `requested` by `deactivate`; `moved` to another owner; `shutdown` of the node; `failed` by
+                `on_failure="stop"`: the state is as that turn left it, and better not saved. With `stale` (another has
+                saved, or may have) and any other text (why others removed this node) nothing can be saved here.
         """
 
     def _stateful(self) -> StateRecord:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from inaho.runtime.kind import KindHost
     from inaho.runtime.placement_actor import ActivationRecord
 
-__all__ = ["StateRecord", "clear_state", "load_handed", "load_state", "save_state"]
+__all__ = ["StateRecord", "clear_state", "load_handed", "load_state", "reload_state", "save_state"]
 
 
 class StateRecord:
@@ -100,6 +100,22 @@ async def load_handed(host: KindHost, grain: Grain[Any], handed: ActivationRecor
         )
         node.publish(event)
     return record
+
+
+async def reload_state(host: KindHost, grain: Grain[Any], record: StateRecord) -> bool:
+    """Puts back what this activation has loaded or saved last; False when another one has saved since.
+
+    Unlike a load at the start it never raises the epoch: an activation that was replaced must not outbid its successor.
+    """
+    storage = await host.node.open_storage()
+    async with record.writing():  # a stream may be saving
+        stored = await storage.load(grain.identity)
+        if record.version != (0 if stored is None else stored.version):
+            return False
+        data = None if stored is None else stored.data
+        record.value = host.kind.new_state() if data is None else _decode(host, grain, data, record.version)
+        record.stale = False
+    return True
 
 
 def _decode(host: KindHost, grain: Grain[Any], data: bytes, version: int) -> Any:

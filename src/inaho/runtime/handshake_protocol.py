@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from inaho.errors import InahoError, Overloaded, Timeout, Unreachable
 from inaho.runtime.tls import tls_error
@@ -97,8 +97,8 @@ class HandshakeProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        name = transport.get_extra_info("peername")
-        self._address = f"{name[0]}:{name[1]}" if isinstance(name, tuple) and len(name) >= 2 else ""  # now, or never
+        name = transport.get_extra_info("peername")  # once it is closed, nobody knows any more
+        self._address = ":".join(map(str, cast(tuple[Any, ...], name)[:2])) if isinstance(name, tuple) else ""
         if self._gate is not None and not self._gate.enter():
             self._gate = None
             self._give_up(Overloaded("transport.handshakes_pending_max handshakes are under way"))

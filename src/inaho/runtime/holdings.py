@@ -31,7 +31,7 @@ __all__ = ["Holdings"]
 
 Told = TypeVar("Told")
 
-PATIENCE: Final = 5
+PATIENCE: Final = 3
 """Times `gossip.convergence_s` that an owner waits for a host to see owners in the same way before it is told all."""
 
 RECALLED_MAX: Final = 10_000
@@ -297,7 +297,8 @@ class Holdings:
 
     async def announced(self, kind: str, epochs: dict[str, int], node_id: str, topology_hash: int) -> list[str]:
         """See `PlacementActor.announce`."""
-        await self._agree(topology_hash, 1)
+        if not all(self._node.leases.owns(kind, key) for key in epochs):
+            await self._agree(topology_hash, 1)
         return self._node.directory.survey.adopt(kind, epochs, node_id)
 
     def _owner(self, kind: str, key: str) -> Member | None:

@@ -220,7 +220,7 @@ class Incoming(Connection):
 
     def _is_full(self, busy: Turn | TurnQueue[Turn]) -> bool:
         """Whether a turn that nothing here waits for would be refused; `TurnRunner.enqueue` decides for the others."""
-        return busy.__class__ is TurnQueue and len(busy.waiting) >= self._queue_depth
+        return isinstance(busy, TurnQueue) and len(busy.waiting) >= self._queue_depth
 
     def _refuse_full(self, turn: Turn) -> None:
         """Refuses at a third of the price: a flood is answered with one body, that of its first refusal."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.identity.pid_cache import PidCache
 from inaho.core.inputs import (
+    LoadChanged,
     LoopLag,
     Start,
 )
@@ -159,6 +160,7 @@ class Node:
         self._ticker: asyncio.TimerHandle | None = None
         self._tick_due = 0.0
         self._lag_told_s = 0.0
+        self._load_told = -1
         self._topology_waiters: list[asyncio.Future[None]] = []
         self.measures = NodeMeasures(self)
         for kind in kinds:
@@ -198,7 +200,7 @@ class Node:
         member = Member(
             authority=self.authority,
             node_id=self.node_id,
-            incarnation=1,
+            incarnation=0,  # admission gives one
             status=MemberStatus.JOINING,
             kinds=hosted,
             weight=self.config.weight,
@@ -274,6 +276,9 @@ class Node:
         if self.driver is not None and abs(lag_s - self._lag_told_s) > LAG_STEP_S:
             self._lag_told_s = lag_s
             self.driver.feed(LoopLag(lag_s))
+        if self.driver is not None and self.activation_count != self._load_told:
+            self._load_told = self.activation_count
+            self.driver.feed(LoadChanged(self._load_told))
         self.associations.tick(now)
         self.remoting.tick(now)
         self.peers.expire(now)
@@ -314,11 +319,12 @@ class Node:
         self.peers.topology_changed(before, snapshot)
         self.associations.apply_topology(snapshot)
         self.remoting.apply_topology(snapshot)
-        if self.lookup.update_topology(snapshot):
+        owners_changed = self.lookup.update_topology(snapshot)
+        self.directory.survey.topology_changed(before, snapshot, owners_changed)
+        if owners_changed:
             for event in self.pid_cache.retain(self.directory.still_there, "ownership changed"):
                 self.publish(event)
             if not self.client:
-                self.directory.survey.topology_changed(snapshot)
                 self.ownership.topology_changed(self.unix_time(), before, snapshot)
                 self.bridge.topology_changed(snapshot)
         elif not self.client:

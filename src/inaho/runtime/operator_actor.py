@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Final
 
+from inaho.core.inputs import ResolveConflict
+from inaho.errors import IllegalTransition
+from inaho.observe.audit import audit_order
 from inaho.runtime.event_feed import EventRecord, feed
 from inaho.runtime.grain import Grain, method
 from inaho.runtime.reports import IdentityReport, KindReport, report_identity, report_kinds
@@ -101,6 +104,27 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
         Returns when the topology of this node has it.
         """
         return await self._inaho_host.node.blocking.bar(authority, blocked=blocked)
+
+    @method(idempotent=True)
+    async def resolve_conflict(self, authority: str, keep: bool) -> bool:
+        """Settles what this node has reported as `ViewConflict` (SPEC CL-7.4).
+
+        Args:
+            authority: with whom it is in conflict, as the event tells it.
+            keep: that the view of this node holds: those on the other side end their activations and join it. Else
+                this node does so, and joins theirs.
+
+        Returns:
+            Whether there can be one: False when that authority is a member, or was never heard of.
+        """
+        node = self._inaho_host.node
+        assert node.driver is not None  # only members host this kind
+        try:
+            node.driver.feed(ResolveConflict(authority, keep))
+        except IllegalTransition:
+            return False
+        audit_order("keep the view against" if keep else "give way to", authority, node.authority)
+        return True
 
     async def events(self, names: list[str]) -> AsyncIterator[EventRecord]:
         """Events of the named classes, or all, from now on until this node leaves."""

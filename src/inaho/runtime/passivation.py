@@ -21,6 +21,12 @@ __all__ = ["Passivation"]
 IDLE_SLICE: Final = 1_000
 """Activations looked at per tick: a few milliseconds at most."""
 
+STOP_SLICE: Final = 100
+"""Activations whose `on_deactivate` is begun per turn of the loop: each is a Task, and costs as much as a call."""
+
+STOPS_PER_TICK: Final = 300
+"""Such activations per tick: to unload them may take its time, while calls have the most of the processor."""
+
 REMEMBERED_MAX: Final = 1_024
 """Keys unloaded last that are remembered, to notice those that come back."""
 
@@ -59,9 +65,12 @@ class Passivation:
 
     def step(self, now: float) -> None:
         """Unloads activations that were not called for the time to live, a slice at a time."""
+        if len(self._wheel):
+            self._slice(now, IDLE_SLICE if self._host.kind.plain_stop else STOPS_PER_TICK)
+
+    def _slice(self, now: float, left: int) -> None:
         host = self._host
-        if not len(self._wheel):
-            return
+        most = left if host.kind.plain_stop else min(left, STOP_SLICE)
 
         def touched_at(key: str) -> float | None:
             grain = host.activations.get(key)
@@ -73,7 +82,7 @@ class Passivation:
                 return host.timers.used_at(key, now)
             return now if grain._inaho_turn is not None or key in host.streams else grain._inaho_touched
 
-        for key in self._wheel.due(now, touched_at, IDLE_SLICE):
+        for key in self._wheel.due(now, touched_at, most):
             grain = host.activations.get(key)
             if grain is None:  # the wheel knew it twice, from an activation before
                 continue
@@ -86,6 +95,8 @@ class Passivation:
                 self._left.popitem(last=False)
             host.deactivate_soon(grain, "idle")
         self._judge()
+        if left > most and len(self._wheel):
+            host.node.loop.call_soon(self._slice, now, left - most)
 
     def _judge(self) -> None:
         """Says once per window when most of what was unloaded in it came back soon."""

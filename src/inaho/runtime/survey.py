@@ -74,12 +74,14 @@ class Survey:
             known = self.kinds[host.name] = KnownKind(host)
         return known
 
-    def topology_changed(self, snapshot: TopologySnapshot) -> None:
+    def topology_changed(self, before: TopologySnapshot | None, snapshot: TopologySnapshot, changed: bool) -> None:
         """What others hold is asked anew before anything is placed.
 
         At once, and not when somebody calls: where a split of the cluster had two activations of one identity, the
         one that goes must go.
         """
+        if not changed and self._incarnation(before) == self._incarnation(snapshot):
+            return
         self._directory.loads.retain(member.node_id for member in snapshot.members)
         self._node.holdings.owners_changed()
         for host in self._node.hosts.values():
@@ -91,6 +93,11 @@ class Survey:
             if known.syncing is not None:
                 known.syncing.cancel()
             known.syncing = self._node.runner.spawn(self._sync(known), name=f"inaho-sync-{host.name}")
+
+    def _incarnation(self, snapshot: TopologySnapshot | None) -> int:
+        """This node's own; it grows when others have thought this node dead, and have had other owners meanwhile."""
+        members = () if snapshot is None else snapshot.members
+        return next((member.incarnation for member in members if member.node_id == self._node.node_id), 0)
 
     async def made(self, known: KnownKind) -> None:
         """Returns when all hosts have told what they hold of the kind, by the newest topology."""
@@ -108,11 +115,12 @@ class Survey:
                     task.result()
 
     async def _sync(self, known: KnownKind) -> None:
-        """Forgets what others hold of the kind, and hears from all of them."""
+        """Forgets what belongs to other owners now, and hears from all hosts."""
         node, kind, ledger = self._node, known.host.name, self._node.leases.ledger
         for number, lease in enumerate(list(ledger.of_kind(kind)), 1):
             if lease.holding and lease.holder != node.node_id and lease.key not in known.placing:
-                self._directory.forget(lease)
+                if not node.leases.owns(kind, lease.key):
+                    self._directory.forget(lease)
             if not number % FORGET_SLICE:
                 await asyncio.sleep(0)
         members = () if node.topology is None else node.topology.members

@@ -49,6 +49,7 @@ class TickMethod:
     simple = True
     idempotent = False
     stream = False
+    plain_results = frozenset({type(None)})
 
     def __init__(self, kind: str, name: str, *, read_only: bool) -> None:
         self.kind = kind

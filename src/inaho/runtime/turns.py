@@ -176,7 +176,7 @@ class TurnRunner:
             if turn.connection is not None:
                 turn.connection.reply(turn, stop.value)
             elif turn.future is not None and not turn.future.done():
-                turn.future.set_result(stop.value)
+                self._give(turn, turn.future, stop.value)
             turn.over = True
             if grain._inaho_turn is turn:
                 grain._inaho_turn = None
@@ -310,8 +310,19 @@ class TurnRunner:
             if not turn.cancelled:
                 connection.reply(turn, result)
         elif turn.future is not None and not turn.future.done():
-            turn.future.set_result(result)
+            self._give(turn, turn.future, result)
         self.release(turn)
+
+    def _give(self, turn: Turn, future: asyncio.Future[Any], result: Any) -> None:
+        """The result for a caller on this node, copied now: the next turn may change it before the caller runs."""
+        method = turn.method
+        if result.__class__ not in method.plain_results:
+            try:
+                result = method.copy_result(result, turn.grain._inaho_key)
+            except InahoError as error:
+                self.answer_error(turn, error)
+                return
+        future.set_result(result)
 
     def release(self, turn: Turn) -> None:
         """The activation is free of this turn; those that waited start in order."""

@@ -131,7 +131,11 @@ class Liar:
     def _accuses(self, subject: Member) -> ControlMessage:
         accusations = tuple(
             Accusation(
-                subject.authority, subject.node_id, subject.incarnation, accuser, self._chance.choice(("dead", "silent"))
+                subject.authority,
+                subject.node_id,
+                subject.incarnation,
+                accuser,
+                self._chance.choice(("dead", "silent")),
             )
             for accuser in self._names()
             if accuser != subject.node_id

@@ -18,11 +18,27 @@ from inaho.errors import InahoError
 from inaho.runtime.cluster import Cluster
 from inaho.testing.grain_history import Journal
 from inaho.testing.grain_workload import Caller, Register
+from inaho.types import MemberStatus
 
-__all__ = ["CallFailure", "GrainLoad"]
+__all__ = ["CallFailure", "GrainLoad", "incarnations_up", "until_up"]
 
 ADD_EVERY: Final = 4
 CALLS_PER_KEY: Final = 1_000_000
+
+
+def incarnations_up(client: Cluster) -> dict[str, int]:
+    """Incarnations of the members that are up, by node id, as the client sees them now."""
+    return {member.node_id: member.incarnation for member in client.members() if member.status is MemberStatus.UP}
+
+
+async def until_up(client: Cluster, node_ids: Iterable[str], within_s: float = 30.0) -> None:
+    """Returns when the client sees exactly these nodes up. Raises `AssertionError` when that takes longer."""
+    expected = set(node_ids)
+    deadline = time.monotonic() + within_s
+    while (seen := incarnations_up(client).keys()) != expected:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"the client sees {sorted(seen)} up, not {sorted(expected)}")
+        await asyncio.sleep(0.005)
 
 
 class CallFailure(msgspec.Struct, frozen=True):
@@ -112,11 +128,7 @@ class GrainLoad:
         """The longest time without an answer of that key that began before `until` and ended after `since`."""
         times = self.answered[key]
         return max(
-            (
-                after - before
-                for before, after in pairwise(times)
-                if after > since and before < until
-            ),
+            (after - before for before, after in pairwise(times) if after > since and before < until),
             default=0.0,
         )
 

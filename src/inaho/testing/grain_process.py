@@ -207,6 +207,11 @@ class GrainCluster:
         """Adds to the history of this process."""
         self.journal.write(record)
 
+    @property
+    def node_ids(self) -> list[str]:
+        """Of all members, in their present processes."""
+        return [member.node_id for member in self.members]
+
     def history(self) -> list[Record]:
         """What all of them wrote down so far."""
         return read_journals(self.folder.glob("*.journal"))

@@ -16,7 +16,8 @@ from inaho.config import ClusterConfig
 from inaho.errors import Unreachable
 
 COMMANDS = (
-    "members", "call", "where", "grains", "drain", "block", "unblock", "events", "quarantine list", "quarantine release",
+    "members", "call", "where", "grains", "drain", "block", "unblock", "events",
+    "quarantine list", "quarantine release",
 )  # fmt: skip
 
 

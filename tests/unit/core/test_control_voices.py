@@ -230,7 +230,11 @@ def test_a_claim_covers_what_it_outdoes_and_no_other_life() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 12), st.integers(0, 5), st.sampled_from(list(MemberStatus)), st.floats(0.0, 3.0), st.booleans()
+            st.integers(0, 12),
+            st.integers(0, 5),
+            st.sampled_from(list(MemberStatus)),
+            st.floats(0.0, 3.0),
+            st.booleans(),
         ),
         max_size=60,
     )

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
 
-from inaho import Cluster, Grain, InvalidArguments, MemberStatus, Struct, TopologySnapshot
-from inaho.errors import InvalidPid
+from inaho import (
+    ActivationFailed,
+    Cluster,
+    ClusterConfig,
+    Grain,
+    InvalidArguments,
+    MemberStatus,
+    Struct,
+    TopologySnapshot,
+)
+from inaho.cli import looking
+from inaho.cli.output import Output
+from inaho.errors import InvalidPid, Pending
 from inaho.runtime.explain import explain
 from inaho.runtime.history import ActivationHistory, HistoryEntry, OwnershipHistory, PartitionMove, why_moved
 from inaho.runtime.operations import ask_members
@@ -35,6 +47,17 @@ class Plain(Grain):
     async def wait(self, name: str) -> None:
         GATES[name][0].set()
         await GATES[name][1].wait()
+
+
+class Placed(Grain, placement="prefer_local"):
+    async def touch(self) -> None: ...
+
+
+class Slow(Grain):
+    async def on_activate(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def touch(self) -> None: ...
 
 
 GATES: dict[str, tuple[asyncio.Event, asyncio.Event]] = {}
@@ -207,6 +230,74 @@ async def test_a_node_is_ready_from_up_until_it_leaves(fleet: Any, eventually: A
     assert not one.ready
     await waiting
     await eventually(lambda: not client.ready)
+
+
+async def test_a_placed_grain_names_its_owner_and_its_holder(fleet: Any):
+    one, other = await fleet.members(2, Placed)
+    key = next(key for key in (f"k{n}" for n in range(99)) if other._node.leases.owns("Placed", key))
+    await one.grain(Placed, key).touch()
+    for asker in (one, other):
+        found = await asker.where(Placed, key)
+        assert found.holder is not None
+        assert (found.holder.authority, found.owner) == (one.authority, other.authority)
+        assert found.reason.startswith(
+            f"Active on {one.authority}, where {other.authority}, its owner, has placed it, since "
+        )
+
+
+async def test_refused_and_timed_out_leases_are_in_the_history(fleet: Any):
+    one = await fleet.member(Slow, activation={"lease_pending_s": 0.05})
+    with pytest.raises(ActivationFailed):
+        await one.grain(Slow, "a").touch()
+    node = one._node
+    lease = node.leases.grant("Slow", "a")
+    for _ in range(3):
+        with pytest.raises(Pending):
+            node.leases.grant("Slow", "a")
+    node.leases.time_out(lease)
+    found = await one.where(Slow, "a")
+    told = [(entry.what, entry.epoch) for entry in found.history if entry.what in ("refused", "timed_out")]
+    assert told[-2:] == [("refused", 0), ("timed_out", lease.epoch)]
+    assert [what for what, _ in told].count("timed_out") == 2
+    assert found.reason.startswith("Not active: it timed out (after ")
+
+
+async def test_the_commands_write_tables_and_documents(
+    fleet: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    fleet.settle = False
+    one, other = await fleet.members(2, Counter, membership={"remove_unreachable_after_s": 30.0})
+    client = await fleet.client()
+
+    @asynccontextmanager
+    async def connected(*, config: ClusterConfig) -> Any:
+        yield client
+
+    monkeypatch.setattr(looking, "connect", connected)
+    key = fleet.key_at(one, Counter)
+    await client.grain(Counter, key).add()
+    as_json, as_text = Output(as_json=True), Output(as_json=False)
+    assert await looking.show_where(as_json, client.config, "Counter", key) == 0
+    told = msgspec.json.decode(capsys.readouterr().out)
+    assert told["identity"] == f"Counter/{key}"
+    assert told["holder"] == {"authority": one.authority, "node_id": one.self.node_id}
+    assert int(told["epoch"], 16) == fleet.activation(Counter, key)._inaho_lease.epoch
+    assert [entry["what"] for entry in told["history"]] == ["started"]
+    assert await looking.show_where(as_text, client.config, "Counter", key) == 0
+    shown = capsys.readouterr().out
+    assert all(part in shown for part in (f"Counter/{key}", one.authority, "state version", "active since", "started"))
+    assert await looking.show_grains(as_json, client.config, "Counter", 5) == 0
+    told = msgspec.json.decode(capsys.readouterr().out)
+    assert (told["count"], [report["count"] for report in told["kinds"]]) == (1, [1, 0])
+    assert await looking.show_grains(as_text, client.config, "", 5) == 0
+    shown = capsys.readouterr().out
+    assert "1 activations in" in shown and key in shown
+    await other._node.stop()
+    assert await looking.show_where(as_text, client.config, "Counter", key) == 0
+    assert f"{other.authority} did not answer [" in capsys.readouterr().err
+    assert await looking.show_grains(as_text, client.config, "", 5) == 1
+    assert f"{other.authority} did not answer [" in capsys.readouterr().err
+    assert await looking.show_where(as_text, client.config, "Nothing", key) == 1
 
 
 # The sentence.

@@ -21,6 +21,7 @@ from inaho import (
     method,
 )
 from inaho.events import ActivationTerminated, StateReset
+from inaho.wire.codec import encode
 
 
 class RefusedError(GrainError):
@@ -328,6 +329,25 @@ async def test_a_reset_and_an_end_are_events(fleet, eventually):
     reset, ended = seen
     assert (reset.identity, reset.method, reset.reason) == (ClusterIdentity("Reset", "a"), "fail", "RefusedError: why")
     assert (ended.identity, ended.reason) == (ClusterIdentity("Stopped", "a"), "failed")
+
+
+async def test_a_reset_does_not_make_a_stale_activation_young_again(fleet):
+    """Its successor has saved under a higher epoch; a load that raised its own would let it win."""
+    member = await fleet.member(Reset)
+    grain = member.grain(Reset, "a")
+    await grain.mark("saved")
+    identity = ClusterIdentity("Reset", "a")
+    stored = await fleet.storage.load(identity)
+    newer = encode(Marks(["newer"]))
+    await fleet.storage.save(identity, newer, expected_version=stored.version, epoch=stored.epoch + 5)
+    stale = fleet.activation(Reset, "a")
+    with member.system.events.subscribe(ActivationTerminated, StateReset, capacity=4) as subscription:
+        with pytest.raises(RefusedError):
+            await grain.fail()
+        assert await grain.look() == ["newer"]
+        ended = await anext(aiter(subscription))
+    assert (type(ended), ended.reason) == (ActivationTerminated, "stale")
+    assert stale._inaho_lease.epoch < stored.epoch + 5 < fleet.activation(Reset, "a")._inaho_lease.epoch
 
 
 class Broken(MemoryStorage):

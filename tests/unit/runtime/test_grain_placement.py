@@ -94,12 +94,13 @@ def key_at(cluster: Any, kind: str = "Near", prefix: str = "k") -> str:
 # By role.
 
 
-async def test_a_kind_with_a_role_lives_only_where_the_role_is(fleet: Any):
+async def test_a_kind_with_a_role_lives_only_where_the_role_is(fleet: Any, eventually: Any):
     plain = await fleet.member(Gpu, Usual)
     await fleet.member(Gpu, Usual)
     config = fleet.config().replace(roles=("gpu",))
     fleet.config = lambda **groups: config
     gpu = await fleet.member(Gpu, Usual)
+    await eventually(lambda: up(plain) == 3)
     assert gpu.self.roles == ("gpu",)
     assert plain.self.kinds == ("Usual",)
     assert gpu.self.kinds == ("Gpu", "Usual")
@@ -152,6 +153,19 @@ async def test_least_loaded_spreads_over_all_hosts(fleet: Any):
     counts = [len(cluster._node.hosts["Spread"].activations) for cluster in clusters]
     assert sum(counts) == 90
     assert all(15 <= count <= 45 for count in counts), counts
+
+
+async def test_least_loaded_spares_the_node_that_others_say_is_loaded(fleet: Any, eventually: Any):
+    clusters = await fleet.members(3, Spread, Near)
+    for number in range(150):
+        await clusters[0].grain(Near, f"n{number}").where()
+    assert clusters[0]._node.activation_count == 150
+    node_id = clusters[0]._node.node_id
+    for cluster in clusters[1:]:
+        await eventually(lambda node=cluster._node: dict(node.driver.control.loads()).get(node_id, 0) >= 130)
+    for number in range(60):
+        await clusters[number % 3].grain(Spread, f"s{number}").where()
+    assert len(clusters[0]._node.hosts["Spread"].activations) == 0
 
 
 async def test_many_first_callers_get_one_activation(fleet: Any):

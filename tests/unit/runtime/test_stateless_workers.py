@@ -112,6 +112,46 @@ def all_of(cluster: Any) -> list[Any]:
     return [*host.activations.values(), *host.pool]
 
 
+async def test_each_worker_has_its_own_timers(fleet: Any, eventually: Any):
+    ticks: Counter[int] = Counter()
+
+    @inaho.stateless(max=2)
+    class Ticking(Grain):
+        def __init__(self) -> None:
+            self.number = next(numbers)
+
+        async def on_activate(self) -> None:
+            self.timer(self.tick, 0.01)
+
+        def tick(self) -> None:
+            ticks[self.number] += 1
+
+        async def work(self) -> int:
+            await Worker.gate.wait()
+            return self.number
+
+        async def stop(self) -> None:
+            self.deactivate()
+
+    cluster = await fleet.member(Ticking)
+    host = cluster._node.hosts["Ticking"]
+    calls = [asyncio.create_task(cluster.grain(Ticking, "t").work()) for _ in range(2)]
+    await eventually(lambda: len(host.pool) == 1 and len(host.timers) == 2)
+    Worker.gate.set()
+    assert len(set(await asyncio.gather(*calls))) == 2
+    await eventually(lambda: len(ticks) == 2)
+    [extra] = host.pool
+    host.deactivate_soon(extra, "test")
+    await eventually(lambda: len(host.pool) == 0)
+    assert len(host.timers) == 1
+    before = ticks.copy()
+    await eventually(lambda: ticks[host.activations["t"].number] > before[host.activations["t"].number] + 1)
+    assert ticks[extra.number] == before[extra.number]
+    host.drop_all("test")
+    await eventually(lambda: cluster._node.activation_count == 0)
+    assert len(host.timers) == 0
+
+
 async def test_every_host_runs_its_own_calls(fleet: Any):
     clusters = await fleet.members(3, Worker)
     Worker.gate.set()

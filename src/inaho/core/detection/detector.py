@@ -24,7 +24,7 @@ __all__ = ["Accused", "Carried", "Detector", "Lapsed", "Outcome", "Surroundings"
 
 GRACE_INTERVALS = 3
 JOINING_INTERVALS = 10
-"""A joiner that was admitted and not told so, since that message was lost, answers no probe until it has asked again."""
+"""A joiner that was admitted and not told so, since that message was lost, answers no probe until it asks again."""
 
 
 class Accused(msgspec.Struct, frozen=True):
@@ -219,11 +219,7 @@ class Detector:
         One that others accuse can be: who accuses everybody must not be left as the only voice.
         """
         for member in self._around.others():
-            if (
-                member.authority != authority
-                and member.status < MemberStatus.UNREACHABLE
-                and not self.accuses(member)
-            ):
+            if member.authority != authority and member.status < MemberStatus.UNREACHABLE and not self.accuses(member):
                 return 2
         return 1
 

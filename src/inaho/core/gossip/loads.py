@@ -101,7 +101,7 @@ class Loads:
         self._rumours[node_id] = 0
 
     def collect(self, limit: int, copies: int) -> tuple[LoadNotice, ...]:
-        """Loads to ride on a message for `copies` peers, those least often sent first; each goes at most `limit` times."""
+        """Loads to ride on a message for `copies` peers, the least sent first; each goes at most `limit` times."""
         if not self._rumours:
             return ()
         notices: list[LoadNotice] = []
@@ -127,7 +127,7 @@ class Loads:
         self._rumours.clear()
 
     def known(self, now: float, node_ids: Iterable[str], members: int) -> tuple[tuple[str, int], ...]:
-        """Loads of those of `node_ids` of whom one is known, sorted; `members` says how long a round of probes takes."""
+        """Loads of those of `node_ids` where one is known, sorted; `members` says how long a round of probes is."""
         since = now - max(KEEP_LEAST_S, KEEP_ROUNDS * members * self._interval_s)
         loads: list[tuple[str, int]] = []
         for node_id in node_ids:

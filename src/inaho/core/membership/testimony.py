@@ -93,7 +93,7 @@ class Claims:
         return True
 
     def tellers(self, member: Member) -> tuple[str, ...]:
-        """Node ids of those who have told this record or a worse one of the same life, in the order in which they did."""
+        """Node ids of those who have told this record or a worse one of the same life, in that order."""
         claims = self._claims.get(member.authority, {})
         return tuple(
             teller

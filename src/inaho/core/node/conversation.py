@@ -13,7 +13,7 @@ from inaho.core.gossip.consensus import OURS, THEIRS, UNDECIDED, Settlement, Ver
 from inaho.core.gossip.digest import answer_digest, answer_wants
 from inaho.core.inputs import Received
 from inaho.core.membership.incarnation import generation_of
-from inaho.core.membership.member import is_live, with_status
+from inaho.core.membership.member import with_status
 from inaho.core.messages import (
     BlockNotice,
     Digest,
@@ -54,6 +54,9 @@ class Conversation:
         self.seeds = seeds
         config = view.config
         self.verdicts = Verdicts(VERDICT_ROUNDS * config.gossip.anti_entropy_s, config.membership.members_max)
+        # When others of a view were last asked whether they share it, and whose turn it is.
+        self._asked_at = float("-inf")
+        self._asked_turn = 0
         # Until when an operator's word stands that ours is the view to keep.
         self._kept_until = 0.0
         # When each authority was last told that it is removed, to say it once per round and not per message.
@@ -186,13 +189,17 @@ class Conversation:
             # A fellow member; where two could say so, it takes two.
             fellows = sum(1 for speaker in speakers if view.witness.counts(speaker))
             able = sum(1 for member in view.others() if self._could_speak(member))
-            return fellows >= max(1, min(VOICES, able))
+            enough = fellows >= max(1, min(VOICES, able))
+            if not enough:
+                self._ask_others(now, received.authority, verdict.members)
+            return enough
         settlement = settle(self.our_view(), View(verdict.members, verdict.seeds))
         # Of a view that claims to be shared by others we hear one of them before we believe it.
         alone = len(speakers) < min(VOICES, sum(1 for authority in verdict.members if authority != me.authority))
         if settlement.holds == UNDECIDED and self.verdicts.by_operator and not alone:
             settlement = Settlement(THEIRS, "operator")
         if settlement.holds == THEIRS and alone:
+            self._ask_others(now, received.authority, verdict.members)
             return False
         if settlement.holds == UNDECIDED:
             reason = "neither seeds nor numbers tell which view holds"
@@ -204,6 +211,18 @@ class Conversation:
             self.tell_verdict(now, self._gone(received, verdict.mark))
             return False
         return True
+
+    def _ask_others(self, now: float, speaker: str, members: tuple[str, ...]) -> None:
+        """Shows our mark to others who are said to share a view, a few at a time: they know best whether they do."""
+        config, table = self._view.config.gossip, self._view.table
+        if now < self._asked_at + config.interval_s:
+            return
+        self._asked_at = now
+        mine = self._view.me.authority
+        known = [other for other in members if other not in (speaker, mine) and table.get(other) is not None]
+        for _ in range(min(config.fanout, len(known))):
+            self._asked_turn = (self._asked_turn + 1) % len(known)
+            self._view.outbox.send(known[self._asked_turn], Gossip(self._view.mark()))
 
     def _could_speak(self, member: Member) -> bool:
         """Whether that member could be a voice: we hear it, or have no reason to think that we do not."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from inaho.config import ClusterConfig
 from inaho.core.membership.member import is_live
 from inaho.core.membership.table import Credible
-from inaho.core.membership.testimony import Claim, Claims, ends_life, new_life
+from inaho.core.membership.testimony import Claims, ends_life, new_life
 from inaho.core.messages import VOICES_MAX, Accusation, Entry
 from inaho.events import StatementRefused
 from inaho.types import Member, MemberStatus
@@ -157,7 +157,11 @@ class Witness:
             reason = f"only {speaker.authority} says that it is {told.status.name} at incarnation {told.incarnation}"
             self._view.outbox.publish(StatementRefused(authority=before.authority, origin=teller, reason=reason))
             final = told.status is MemberStatus.REMOVED or new_life(before, told)
-            if final and before.status < MemberStatus.UNREACHABLE and before.authority not in self._view.detector.suspicions:
+            if (
+                final
+                and before.status < MemberStatus.UNREACHABLE
+                and before.authority not in self._view.detector.suspicions
+            ):
                 stubborn[speaker.authority] = None
         return list(stubborn)
 

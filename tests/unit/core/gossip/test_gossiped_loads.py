@@ -99,9 +99,7 @@ def test_its_own_mouth_holds_over_what_is_passed_on() -> None:
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5), st.integers(0, 99), st.floats(0, 2), st.booleans())),
     st.integers(1, 5),
 )
-def test_what_is_kept_and_told_is_bounded(
-    told: list[tuple[int, int, int, float, bool]], size_max: int
-) -> None:
+def test_what_is_kept_and_told_is_bounded(told: list[tuple[int, int, int, float, bool]], size_max: int) -> None:
     loads, now = Loads("n0", 0.5, size_max), 0.0
     for node, version, load, pause_s, direct in told:
         now += pause_s

@@ -116,6 +116,21 @@ def test_a_departed_node_takes_its_entries_with_it() -> None:
     cache.check()
 
 
+def test_what_ended_on_a_node_goes_only_if_it_was_reached_there() -> None:
+    """SPEC BS-3.3."""
+    cache = filled(3)
+    found = cache.get("Cart", "1", 0.0)
+    assert found is not None
+    assert cache.invalidate_at("Cart", "1", "elsewhere", "terminated") == ()
+    assert cache.invalidate_at("Cart", "none", found.node_id, "terminated") == ()
+    assert cache.invalidate_at("Cart", "1", found.node_id, "terminated") == (
+        PidInvalidated(kind="Cart", key="1", authority=found.authority, reason="terminated"),
+    )
+    assert cache.get("Cart", "1", 0.0) is None
+    assert len(cache) == 2
+    cache.check()
+
+
 def test_retain_drops_what_moved_and_sums_up_per_node() -> None:
     cache = filled(9)
     events = cache.retain(lambda one: one.identity.key not in ("0", "3", "4"), "ownership changed")
