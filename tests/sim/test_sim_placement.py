@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from inaho.runtime.holdings import Holdings
+from inaho.runtime.survey import KnownKind, Survey
+from inaho.testing.grain_checkers import PromiseBroken
 from inaho.testing.grain_swarm import GrainSwarm
 
 FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
-SEEDS = range(FIRST, FIRST + int(os.environ.get("INAHO_TEST_SEEDS", "20")))
+SEEDS = range(FIRST, FIRST + int(os.environ.get("INAHO_TEST_SEEDS", "15")))
 
 
 class PlacedSwarm(GrainSwarm):
@@ -36,3 +39,24 @@ def test_placed_registers_keep_their_promises(seed: int, placement: str):
             node.node.leases.ledger.check()
     answered = sum(caller.answered for caller in swarm.callers)
     assert answered > 100, f"seed {seed}: only {answered} calls were answered"
+
+
+@pytest.mark.simulation
+def test_an_owner_that_asks_nobody_is_caught(monkeypatch: pytest.MonkeyPatch):
+    """A mutant: new owners place as if nothing were anywhere, and holders do not tell them."""
+
+    async def blind(survey: Survey, known: KnownKind) -> None:
+        known.synced = True
+
+    monkeypatch.setattr(Survey, "_sync", blind)
+    monkeypatch.setattr(Holdings, "look", lambda *arguments: None)
+
+    def judge() -> None:
+        for seed in range(10):
+            swarm = PlacedSwarm(seed, "prefer_local")
+            with swarm.sim:
+                swarm.run()
+                swarm.check()
+
+    with pytest.raises(PromiseBroken):
+        judge()

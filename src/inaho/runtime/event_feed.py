@@ -12,7 +12,7 @@ import inspect
 import reprlib
 from collections.abc import AsyncGenerator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import msgspec
 
@@ -103,12 +103,19 @@ def _plain(value: Any, depth: int) -> Any:
     if depth < DEPTH_MAX:
         if isinstance(value, msgspec.Struct):
             return {name: _plain(getattr(value, name), depth + 1) for name in value.__struct_fields__}
-        if isinstance(value, list | tuple):
-            return [_plain(item, depth + 1) for item in cast("Sequence[Any]", value)[:ITEMS_MAX]]
-        if isinstance(value, dict):
-            pairs = islice(cast("dict[Any, Any]", value).items(), ITEMS_MAX)
-            return {_text(name): _plain(item, depth + 1) for name, item in pairs}
+        if _is_sequence(value):
+            return [_plain(item, depth + 1) for item in value[:ITEMS_MAX]]
+        if _is_mapping(value):
+            return {_text(name): _plain(item, depth + 1) for name, item in islice(value.items(), ITEMS_MAX)}
     return _text(value)
+
+
+def _is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
+
+
+def _is_mapping(value: object) -> TypeGuard[dict[Any, Any]]:
+    return isinstance(value, dict)
 
 
 def _text(value: object) -> str:

@@ -97,8 +97,8 @@ class HandshakeProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        name = transport.get_extra_info("peername")  # once it is closed, nobody knows any more
-        self._address = ":".join(map(str, cast(tuple[Any, ...], name)[:2])) if isinstance(name, tuple) else ""
+        name: tuple[Any, ...] | None = transport.get_extra_info("peername")  # once it is closed, nobody knows any more
+        self._address = ":".join(map(str, name[:2])) if name else ""
         if self._gate is not None and not self._gate.enter():
             self._gate = None
             self._give_up(Overloaded("transport.handshakes_pending_max handshakes are under way"))

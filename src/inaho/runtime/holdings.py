@@ -158,10 +158,11 @@ class Holdings:
         """Ends what is left here of an activation that has no lease any more."""
         while (grain := host.activations.get(key)) is not None:
             host.deactivate_soon(grain, "stale")
-            try:
-                await host.gates.wait(key)
-            except InahoError:
-                continue
+            if host.activations.get(key) is grain:
+                try:
+                    await host.gates.wait(key)
+                except InahoError:  # it did not come up, and those who called it are told
+                    continue
 
     async def holds(self, kind: str, key: str) -> bool:
         """See `PlacementActor.holds`."""
@@ -254,6 +255,8 @@ class Holdings:
 
     def _tell_news(self) -> None:
         news, self._news = self._news, {}
+        if self._node.closing:
+            return
         for owner, kinds in news.values():
             for kind, epochs in kinds.items():
                 self._node.runner.spawn(self._announce(owner, kind, epochs), name=f"inaho-announce-{kind}")
@@ -281,6 +284,8 @@ class Holdings:
 
     def _tell_gone(self) -> None:
         gone, self._gone = self._gone, {}
+        if self._node.closing:
+            return
         for owner, kinds in gone.values():
             for kind, ends in kinds.items():
                 self._node.runner.spawn(self._tell_ended(owner, kind, ends), name=f"inaho-ended-{kind}")

@@ -100,7 +100,8 @@ def _calls(measures: NodeMeasures) -> Figures:
 def _actors(measures: NodeMeasures) -> Figures:
     labels = measures.labels
     hosts = [host for host in measures.node.hosts.values() if host.hosted and not host.system]
-    yield "inaho.activations", labels.merged([((host.name,), len(host.activations)) for host in hosts])
+    counts: list[Sample] = [((host.name,), len(host.activations) + len(host.pool or ())) for host in hosts]
+    yield "inaho.activations", labels.merged(counts)
     yield "inaho.activations.started", labels.merged(measures.started.samples)
     yield "inaho.activations.failed", labels.merged(measures.failed.samples)
     yield "inaho.activations.ended", labels.merged(measures.ended.samples)

@@ -84,6 +84,8 @@ class Survey:
             return
         self._directory.loads.retain(member.node_id for member in snapshot.members)
         self._node.holdings.owners_changed()
+        if self._node.closing:
+            return
         for host in self._node.hosts.values():
             if not host.hosted or not host.kind.placed:
                 continue

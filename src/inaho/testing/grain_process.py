@@ -255,7 +255,12 @@ async def _member(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_reader(0, lambda: os.read(0, 4096) or stop.set())
+
+    def read() -> None:
+        if not os.read(0, 4096):
+            stop.set()
+
+    loop.add_reader(0, read)
     journal = Journal(time.monotonic, settings.journal)
     kind = register_with(journal)
     try:

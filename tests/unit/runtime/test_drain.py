@@ -58,13 +58,14 @@ async def test_everything_is_handed_over_and_goes_on_elsewhere(fleet: Any, event
         await client.grain(Counter, key).add()
     had = two._node.activation_count
     waiting = asyncio.ensure_future(two.wait_left())
-    report = await client.drain_at(as_member(two, client))
+    leaving = as_member(two, client)
+    report = await client.drain_at(leaving)
     assert (report.authority, report.activations, report.handed_over) == (two.authority, had, had)
     assert (report.timed_out, report.timed_out_count, report.acknowledged) == ((), 0, True)
     assert 0 <= report.took_s < 5
     assert not two.ready
     await waiting
-    assert await client.wait_gone(as_member(two, two), 5.0)
+    assert await client.wait_gone(leaving, 5.0)
     for key in keys:
         assert await client.grain(Counter, key).add() == 2
     assert [member.authority for member in one.members()] == [one.authority]

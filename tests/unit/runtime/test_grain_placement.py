@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 import inaho
@@ -432,7 +433,72 @@ async def test_two_holders_become_one_when_views_agree_again(fleet: Any, eventua
     await eventually(lambda: key not in host.activations or key not in third._node.hosts["Near"].activations)
     answers = {await cluster.grain(Near, key).where() for cluster in (owner, holder, third)}
     assert len(answers) == 1
-    fleet.activation(Near, key)
+    assert fleet.activation(Near, key).cluster.authority in answers
+
+
+async def test_one_that_lived_on_from_an_older_version_begins_again(fleet: Any, eventually: Any):
+    """As after a split: of two activations one goes, and what it had saved must be seen through the other."""
+    owner, holder, third = await fleet.members(3, Near)
+    key = key_at(owner)
+    assert await holder.grain(Near, key).bump() == 1  # nothing is saved here
+    owner._node.leases.revoke(holder._node.node_id, "test")
+    assert await third.grain(Near, key).add() == 1
+    assert await third.grain(Near, key).add() == 2
+    host = holder._node.hosts["Near"]
+    host.activations[key]._inaho_lease.epoch += 1 << 40  # so that the one that has saved nothing stays
+    holder._node.holdings._told["Near"][key] = "another"
+    host.draining.begin()
+    await eventually(lambda: key not in third._node.hosts["Near"].activations)
+    await eventually(lambda: key not in host.activations)
+    assert await owner.grain(Near, key).bump() == 3
+
+
+async def test_an_owner_that_lost_its_lease_ends_what_is_left_and_begins_anew(fleet: Any):
+    """Nobody else has it, so it comes up here again, once without and once with something to wait for."""
+
+    class Quick(Grain, placement="prefer_local"):
+        async def epoch(self) -> int:
+            return self.context.epoch
+
+    cluster = await fleet.member(Near, Quick)
+    for kind in (Quick, Near):
+        before = await cluster.grain(kind, "a").epoch()
+        cluster._node.leases.revoke(cluster._node.node_id, "test")
+        pid = await cluster._node.directory.find(kind.inaho_kind.name, "a", verify=True)
+        assert pid.node_id == cluster._node.node_id
+        assert await cluster.grain(kind, "a").epoch() > before
+    cluster._node.directory.check()
+
+
+async def test_where_tells_who_placed_it(fleet: Any):
+    owner, holder, third = await fleet.members(3, Near)
+    key = key_at(owner)
+    await holder.grain(Near, key).add()
+    for cluster in (owner, holder, third):
+        told = await cluster.where(Near, key)
+        assert told.owner == owner.authority
+        assert told.holder.authority == holder.authority
+        assert f"where {owner.authority}, its owner, has placed it" in told.reason
+
+
+async def test_an_owner_that_was_thought_dead_asks_again(fleet: Any, eventually: Any):
+    """Its own view has not changed, but others have placed by another one meanwhile."""
+    owner, holder = await fleet.members(2, Near)
+    key = key_at(owner)
+    await holder.grain(Near, key).bump()
+    owner._node.leases.ledger.revoke(holder._node.node_id, 0.0)
+    owner._node.holdings.look = holder._node.holdings.look = lambda *arguments: None
+    topology = owner._node.topology
+    fields = {name: getattr(topology, name) for name in topology.__struct_fields__}
+    members = tuple(
+        msgspec.structs.replace(member, incarnation=member.incarnation + (member.node_id == owner._node.node_id))
+        for member in topology.members
+    )
+    owner._node.apply_topology(
+        inaho.TopologySnapshot(**(fields | {"members": members, "version": topology.version + 1}))
+    )
+    await eventually(lambda: lease_of(owner, key) is not None)
+    assert await owner.grain(Near, key).bump() == 2
 
 
 async def test_many_are_told_in_pages(fleet: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch):

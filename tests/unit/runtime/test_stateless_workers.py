@@ -25,8 +25,7 @@ class Worker(Grain):
         self.number = next(numbers)
 
     async def work(self) -> tuple[int, str]:
-        if Worker.gate is not None:
-            await Worker.gate.wait()
+        await Worker.gate.wait()
         return self.number, self.cluster.authority
 
     async def nested(self, depth: int) -> int:
@@ -84,6 +83,7 @@ async def test_as_many_activations_as_are_allowed_and_no_more(fleet: Any, eventu
     await eventually(lambda: len(pool_of(cluster)) == 2)
     await asyncio.sleep(0)
     assert cluster._node.activation_count == 3
+    assert cluster.metrics()["inaho.activations"] == [({"inaho.kind": "Worker"}, 3)]
     pool_of(cluster).check()
     Worker.gate.set()
     answers = await asyncio.gather(*calls)

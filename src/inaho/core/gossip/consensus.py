@@ -1,7 +1,7 @@
 """Settling what gossip alone cannot (SPEC CL-7.3, CL-7.4).
 
-Two checks, and nobody loses its place by one voice where two could speak. *Conflicting views*: two nodes have removed
-each other, so neither may merge the other's table; the view that holds is the one with the first seed, then the one with
+Two checks; nobody loses its place by one voice where two could speak. *Conflicting views*: two nodes have removed
+each other, so neither may merge the other's table; the view that holds is the one with the first seed, then the one of
 more members, then the one an operator names. Both sides compute the same answer from the same two lists. *Self
 unreachable*: a node that reads its own name as unreachable asks the seeds and the others whether they hear it; one seed
 or a majority of the others is enough to refute.

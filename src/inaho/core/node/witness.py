@@ -68,7 +68,9 @@ class Witness:
         after = entry.member
         if teller == before.node_id == after.node_id and (entry.origin == teller or after.status <= MemberStatus.UP):
             return True  # it says so itself
-        if teller != before.node_id and self._view.table.find(teller) is not None:
+        # Of ourselves we hear even strangers: another part of the cluster may have found us unreachable.
+        known = before.node_id == self._node_id or self._view.table.find(teller) is not None
+        if teller != before.node_id and known:
             if self._claims.hear(now, teller, after):
                 self._fresh[after.authority] = None
         if new_life(before, after) and before.status is MemberStatus.UNREACHABLE:
