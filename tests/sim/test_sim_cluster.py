@@ -16,7 +16,7 @@ class Sleeper(Grain):
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def forget(self) -> None:
+    async def drop(self) -> None:
         asyncio.get_running_loop().call_soon(self._fail)
 
     def _fail(self) -> None:
@@ -66,7 +66,7 @@ def test_an_error_leaves_with_the_seed_the_replay_and_the_story():
 def test_a_failure_that_nobody_saw_is_raised_at_the_end():
     def test() -> None:
         with SimCluster(nodes=2, seed=5, grains=[Sleeper]) as sim:
-            sim.run(sim.node(0).grain(Sleeper, "a").forget())
+            sim.run(sim.node(0).grain(Sleeper, "a").drop())
             sim.run_for(1.0)
 
     with pytest.raises(SimulationFailed, match="nobody looks here") as caught:

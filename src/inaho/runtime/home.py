@@ -28,12 +28,17 @@ _HEARTBEAT: Final = frame(WATCH, b"inaho/heartbeat")
 """Asks after an actor that never is. The answer, whatever it says, shows that the member is not wedged."""
 
 
+ASKED_MIN: Final = 3
+"""Questions without an answer, at the least: when it is our own loop that stood still, there was only one."""
+
+
 class _Heard(NamedTuple):
-    """What a connection had brought, since when it has brought no more, and when it was last asked."""
+    """What a connection had brought, since when it has brought no more, when it was last asked and how often."""
 
     received: int
     at: float
     asked_at: float
+    asked: int = 0
 
 
 class Home:
@@ -109,11 +114,12 @@ class Home:
             known = heard.get(connection)
             if known is None or known.received != connection.bytes_received:
                 known = _Heard(connection.bytes_received, now, now)
-            elif now - known.asked_at >= node.config.detection.probe_interval_s and not connection.paused:
-                connection.send(_HEARTBEAT, b"")  # it is answered by whoever turns its loop
-                known = known._replace(asked_at=now)
+            elif now - known.asked_at >= node.config.detection.probe_interval_s:
+                if not connection.paused:  # else it has enough to answer
+                    connection.send(_HEARTBEAT, b"")
+                known = known._replace(asked_at=now, asked=known.asked + 1)
             self._heard[connection] = known
-            alive = alive or now - known.at < node.config.detection.lag_wedged_s
+            alive = alive or known.asked < ASKED_MIN or now - known.at < node.config.detection.lag_wedged_s
         if not alive:
             for authority in self._candidates():
                 node.peers.dial_in_background(authority)

@@ -299,6 +299,26 @@ async def test_a_request_is_the_same_again(fleet: Any):
     assert late.code == "ownership_changed", "it was taken back before it came"
 
 
+async def test_an_answer_that_is_lost_has_the_activation_taken_back(fleet: Any):
+    owner, caller = await fleet.members(2, Near)
+    key = key_at(owner)
+    holdings = caller._node.holdings
+    activate, tries = holdings.activate, itertools.count()
+
+    async def lost(request: ActivationRequest) -> Any:
+        response = await activate(request)
+        if next(tries):
+            return response
+        assert key in caller._node.hosts["Near"].activations
+        raise inaho.Timeout("the answer is lost", maybe_executed=True)
+
+    holdings.activate = lost
+    assert await caller.grain(Near, key).add() == 1
+    assert owner._node.directory.recalled == 1
+    assert next(tries) == 2
+    assert fleet.activation(Near, key).cluster.authority == caller.authority
+
+
 async def test_a_host_that_takes_nothing_leaves_it_to_the_owner(fleet: Any):
     owner, caller = await fleet.members(2, Near)
     caller._node.shutting_down = True
