@@ -120,6 +120,7 @@ def caught(seed: int, mutant: Patch, checker: type[Checker]) -> bool:
     return False
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("mutant", "checker"), MUTANTS, ids=lambda value: value.__name__)
 def test_a_mutant_is_caught_by_its_checker_and_the_original_is_not(mutant: Patch, checker: type[Checker]) -> None:
     for seed in SEEDS:

@@ -40,6 +40,9 @@ RECALLED_MAX: Final = 10_000
 LAST_WORDS_MAX: Final = 2_000
 """Revoked activations of which the saved version is remembered; beyond it the oldest is forgotten."""
 
+LAST_WORDS_S: Final = 60.0
+"""How long they are remembered."""
+
 PAGE_BYTES: Final = 128 << 10
 """Keys told in one message, about."""
 
@@ -59,8 +62,8 @@ class Holdings:
         """By node id of a new owner, what it is to be told that we hold."""
         self._gone: dict[str, tuple[Member, dict[str, dict[str, tuple[int, int]]]]] = {}
         """By node id of an owner, what it is to be told has ended: epochs and versions."""
-        self._last_words: OrderedDict[tuple[str, str], tuple[int, str]] = OrderedDict()
-        """Of activations whose lease was revoked, which others may have too: saved version, and the owner told."""
+        self._last_words: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        """Of activations whose lease was revoked, which others may have too: saved version, and when it ended."""
         self._overtaken = (0, 0.0)
         """The hash by which owners were seen here when another, newer view was answered, and until when that counts."""
 
@@ -234,18 +237,23 @@ class Holdings:
         record = grain._inaho_record
         version = 0 if record is None or record.stale else record.version
         if version and grain._inaho_lease.state is LeaseState.REVOKED:
-            self._last_words[host.name, key] = (version, "" if owner is None else owner.node_id)
+            self._last_words[host.name, key] = (version, self._node.loop.time())
             if len(self._last_words) > LAST_WORDS_MAX:
                 self._last_words.popitem(last=False)
         if owner is not None and (version or owner.node_id != self._node.node_id):
             self._say_gone(owner, host.name, key, (grain._inaho_lease.epoch, version))
 
     def owners_changed(self) -> None:
-        """What was saved under a view that was given up is told to the owners of the next one."""
-        for (kind, key), (version, told) in self._last_words.items():
+        """What was saved under a view that was given up is told to the owners of the next ones.
+
+        To the same owner again, too: whoever has the identity may be one of whom it hears only now.
+        """
+        now = self._node.loop.time()
+        for (kind, key), (version, ended_at) in list(self._last_words.items()):
             owner = self._owner(kind, key)
-            if owner is not None and owner.node_id != told:
-                self._last_words[kind, key] = (version, owner.node_id)
+            if now - ended_at > LAST_WORDS_S:
+                del self._last_words[kind, key]
+            elif owner is not None:
                 self._say_gone(owner, kind, key, (0, version))
 
     def _say_gone(self, owner: Member, kind: str, key: str, end: tuple[int, int]) -> None:

@@ -110,6 +110,8 @@ class Shutdown:
             late = await self._end_activations(drain_s)
             if node.driver is not None and joined:
                 acknowledged = await node.bridge.wait_handed_over(drain_s)
+                if unsent := await node.remoting.flush(drain_s):  # while others still take it for a member
+                    node.log.warning("%d messages were not acknowledged within %s s", unsent, drain_s)
                 node.driver.feed(Drained())
             report = DrainReport(
                 authority=node.authority,

@@ -10,14 +10,21 @@ from inaho import DetectionConfig
 TIMES = {"probe_interval_s": 0.1, "probe_timeout_s": 0.09, "lag_wedged_s": 0.5}
 
 
-async def client_of_first(fleet: Any) -> tuple[Any, Any, Any]:
+async def client_of_first(fleet: Any, eventually: Any) -> tuple[Any, Any, Any]:
+    """Two members, and a client that is connected with the first alone."""
     one, other = await fleet.members(2)
     plain = fleet.config
     fleet.config = lambda **groups: plain(**groups).replace(detection=DetectionConfig(**TIMES))
     client = await fleet.client()
-    for authority, connection in list(client._node.peers.connections.items()):
-        if authority != one.authority:
-            connection.close()
+    connections = client._node.peers.connections
+
+    def with_first_alone() -> bool:
+        for authority, connection in list(connections.items()):
+            if authority != one.authority:
+                connection.close()  # it dials all seeds at once
+        return set(connections) == {one.authority}
+
+    await eventually(with_first_alone)
     return one, other, client
 
 
@@ -33,9 +40,8 @@ def name_of(fleet: Any, client: Any, member: Any) -> str:
 
 
 async def test_a_silent_home_is_replaced(fleet: Any, eventually: Any):
-    one, other, client = await client_of_first(fleet)
+    one, other, client = await client_of_first(fleet, eventually)
     peers = client._node.peers
-    await eventually(lambda: set(peers.connections) == {one.authority})
     name = name_of(fleet, client, one)
     fleet.network.cut(one.authority, name)  # it hears, and is not heard
     await eventually(lambda: other.authority in peers.connections)
@@ -45,9 +51,8 @@ async def test_a_silent_home_is_replaced(fleet: Any, eventually: Any):
 
 
 async def test_a_quiet_home_answers_and_is_kept(fleet: Any, eventually: Any):
-    one, _, client = await client_of_first(fleet)
+    one, _, client = await client_of_first(fleet, eventually)
     peers = client._node.peers
-    await eventually(lambda: set(peers.connections) == {one.authority})
     connection = peers.connections[one.authority]
     before = connection.bytes_received
     await eventually(lambda: connection.bytes_received > before)

@@ -58,9 +58,19 @@ async def test_what_waits_for_a_connection_is_flushed_too(fleet: Any, eventually
     await eventually(lambda: not one._node.associations.machine.may_send(other.authority))
     for number in range(100):
         remote.tell(number)
-    assert one.delivery_counts().waiting
     assert await one._node.remoting.flush(30.0) == 0
     await eventually(lambda: got == list(range(100)))
+
+
+async def test_a_leave_sends_what_was_told_before_it(fleet: Any, eventually: Any):
+    one, other = await fleet.members(2)
+    ref, got, _ = keeper(other)
+    remote = one.actor(other.pid(ref))
+    for number in range(MANY):
+        remote.tell(number)
+    await one.leave()
+    await eventually(lambda: len(got) == MANY)
+    assert got == list(range(MANY))
 
 
 async def test_two_may_wait(fleet: Any):
