@@ -1,4 +1,4 @@
-"""Ending activations that a topology has given to others, a slice at a time.
+"""Ending activations that a topology has given to others, or all, a slice at a time.
 
 The new owner asks for the identities that are called (`PartitionBridge`), so nobody waits for this walk. It frees the
 rest, and when it is through and the last of them has ended, the partitions are drained and the new owners are told.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.runtime.passivation import STOP_SLICE
 
 if TYPE_CHECKING:
+    from inaho.runtime.grain import Grain
     from inaho.runtime.kind import KindHost
 
 __all__ = ["Draining"]
@@ -33,29 +34,48 @@ class Draining:
         self.walking = False
         self._host = host
         self._left: Iterator[str] = iter(())
+        self._doomed: list[tuple[Grain[Any], str]] = []
 
     def begin(self) -> None:
         """Owners have changed: looks at all activations, again if it was about to."""
         self._left = iter(tuple(self._host.activations))
+        self._walk()
+
+    def end_all(self, reason: str) -> None:
+        """Ends all activations that there are now, whoever owns them."""
+        self._doomed = [(grain, reason) for grain in self._host.activations.values()]
+        self._walk()
+
+    def _walk(self) -> None:
         if not self.walking:
             self.walking = True
             self._step()
 
     def _step(self) -> None:
         host = self._host
-        keeps = host.node.leases.keeps
-        stops = 0
-        for looked, key in enumerate(self._left, 1):
-            grain = host.activations.get(key)
-            if grain is not None and not keeps(host, grain):
+        looked = stops = 0
+        while looked < DRAIN_SLICE and stops < STOP_SLICE:
+            looked += 1
+            if self._doomed:
+                grain, reason = self._doomed.pop()
+            else:
+                key = next(self._left, None)
+                if key is None:
+                    break
+                found = host.activations.get(key)
+                if found is None:
+                    continue
+                if host.node.leases.keeps(host, found):
+                    if host.kind.placed:
+                        host.node.holdings.look(host, found)
+                    continue
                 self.moving.add(key)
-                host.deactivate_soon(grain, "moved")
-                stops += not host.kind.plain_stop
-            elif grain is not None and host.kind.placed:
-                host.node.holdings.look(host, grain)
-            if looked == DRAIN_SLICE or stops == STOP_SLICE:
-                host.node.loop.call_soon(self._step)
-                return
+                grain, reason = found, "moved"
+            host.deactivate_soon(grain, reason)
+            stops += not host.kind.plain_stop
+        else:
+            host.node.loop.call_soon(self._step)
+            return
         self.walking = False
         if not self.moving:
             host.node.bridge.tell_drained()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from inaho.errors import SerializationFailed, StateConflict, StateMissing, StorageFailed
 from inaho.events import HandOffCompleted, HandOffFailed
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
@@ -21,23 +23,24 @@ if TYPE_CHECKING:
 __all__ = ["StateRecord", "clear_state", "load_handed", "load_state", "reload_state", "save_state"]
 
 
-class StateRecord:
-    """State of one activation with the version that it was loaded or saved at."""
+class StateRecord(msgspec.Struct, eq=False, gc=False):
+    """State of one activation with the version that it was loaded or saved at.
 
-    __slots__ = ("_writing", "stale", "value", "version")
+    Attributes:
+        stale: a save lost, so this is not what is stored.
+        lock: held by who writes; made when somebody does.
+    """
 
-    def __init__(self, value: Any, version: int) -> None:
-        self.value = value
-        self.version = version
-        self.stale = False
-        """A save lost, so this is not what is stored."""
-        self._writing: asyncio.Lock | None = None
+    value: Any
+    version: int
+    stale: bool = False
+    lock: asyncio.Lock | None = None
 
     def writing(self) -> asyncio.Lock:
         """Held by who writes: turns that interleave would else conflict with each other's versions."""
-        if self._writing is None:
-            self._writing = asyncio.Lock()
-        return self._writing
+        if self.lock is None:
+            self.lock = asyncio.Lock()
+        return self.lock
 
     def hand_over(self, host: KindHost) -> tuple[int, bytes | None]:
         """Version and encoded state for the next owner, which loads it from the storage where it gets none."""

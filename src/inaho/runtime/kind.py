@@ -391,7 +391,5 @@ class KindHost:
 
     def drop_all(self, reason: str) -> None:
         """Ends all activations, those of the runtime excepted."""
-        if self.system:
-            return
-        for grain in list(self.activations.values()):
-            self.deactivate_soon(grain, reason)
+        if not self.system:
+            self.draining.end_all(reason)
