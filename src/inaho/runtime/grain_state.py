@@ -91,8 +91,10 @@ async def load_handed(host: KindHost, grain: Grain[Any], handed: ActivationRecor
     try:
         record = await load_state(host, grain, handed)
     except (StateMissing, SerializationFailed) as error:
+        node.saved_versions.expect(identity.kind, identity.key, handed)  # the next attempt must find it too
         node.publish(HandOffFailed(identity=identity, from_authority=handed.authority, reason=error.reason))
         raise
+    node.saved_versions.found(identity.kind, identity.key)
     node.note(grain._inaho_lease, "took_over", f"from {handed.authority}, version {handed.version}")
     if node.events_wanted(HandOffCompleted):
         event = HandOffCompleted(

@@ -252,7 +252,7 @@ class KindHost:
             node.leases.ledger.raise_epoch(grain._inaho_lease, handed.epoch)
             if handed.was_active:
                 return handed
-        return node.bridge.saved_elsewhere(self.name, key)
+        return node.saved_versions.expected(self.name, key)
 
     async def release(self, key: str) -> ActivationRecord:
         """Ends the activation for its next owner, after its running turns, and tells what it was."""
@@ -269,11 +269,15 @@ class KindHost:
         version, snapshot = (0, None) if grain._inaho_record is None else grain._inaho_record.hand_over(self)
         return ActivationRecord(True, version, grain._inaho_lease.epoch, snapshot, self.authority)
 
-    def superseded(self, key: str, version: int) -> None:
-        """Another node has saved that version: an activation that began from an older one begins again."""
+    def has_saved(self, key: str, version: int) -> bool:
+        """Whether an activation here has that version. One that has less begins again."""
         grain = self.activations.get(key)
-        if grain is not None and (grain._inaho_record is None or grain._inaho_record.version < version):
-            self.deactivate_soon(grain, "stale")
+        if grain is None:
+            return False
+        if grain._inaho_record is not None and grain._inaho_record.version >= version:
+            return True
+        self.deactivate_soon(grain, "stale")
+        return False
 
     def _started(self, grain: Grain[Any], origin: str) -> None:
         node = self.node
@@ -356,8 +360,8 @@ class KindHost:
         queue.waiting.clear()
         node = self.node
         node.note(grain._inaho_lease, "ended", reason)
-        if reason == "moved" and not self.apart:
-            node.bridge.ended(self, grain, asked_for=grain._inaho_key in self._asked_for)
+        if not self.apart:
+            node.saved_versions.ended(self.name, grain, asked_for=grain._inaho_key in self._asked_for)
         node.terminations.ended(self.name, grain._inaho_key, reason)
         for turn in waiting:
             if turn.connection is not None:

@@ -45,6 +45,7 @@ from inaho.runtime.peers import Peers
 from inaho.runtime.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.reminders import KEEPER, ReminderKeeper, ReminderWatch
 from inaho.runtime.remoting import Remoting
+from inaho.runtime.saved_versions import SavedVersions
 from inaho.runtime.shutdown import Shutdown
 from inaho.runtime.terminations import TERMINATIONS_KEY, TerminationActor, Terminations
 from inaho.runtime.turns import TurnRunner
@@ -92,11 +93,10 @@ class Node:
         now: the loop's time, at most `TICK_S` old.
         hosts: kinds by name.
         runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
-            directory, holdings, history, ownership, blocking, terminations: see their classes.
-        shutting_down: no new activations.
-        closing: no new connections.
+            directory, holdings, history, ownership, blocking, terminations, saved_versions: see their classes.
+        shutting_down, closing: no new activations, no new connections.
         storage_is_private: no other node sees it, and nothing of it is left when the process ends.
-        activation_count: activations of all kinds on this node.
+        activation_count: of all kinds on this node.
     """
 
     def __init__(
@@ -143,6 +143,7 @@ class Node:
         self.context = ClusterContext(self)
         self.leases = Leases(self)
         self.shutdown = Shutdown(self)
+        self.saved_versions = SavedVersions(self)
         self.bridge = PartitionBridge(self)
         self.directory = Directory(self)
         self.holdings = Holdings(self)

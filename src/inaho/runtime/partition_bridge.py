@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +21,10 @@ from inaho.runtime.system_calls import ask_system_actor
 from inaho.types import MemberStatus
 
 if TYPE_CHECKING:
-    from inaho.runtime.grain import Grain
-    from inaho.runtime.kind import KindHost
     from inaho.runtime.node import Node
     from inaho.types import TopologySnapshot
 
 __all__ = ["PartitionBridge"]
-
-SAVED_MAX = 10_000
-"""Identities of which this node remembers what their last owner had saved; beyond it the oldest is forgotten."""
 
 BLOCKED_RELEASE_S = 1.0
 """How long a blocked last owner is asked, once."""
@@ -58,8 +52,6 @@ class PartitionBridge:
         self._asking_again = False
         self._lost: dict[str, dict[int, LastOwner]] = {}
         self._telling: set[asyncio.Task[None]] = set()
-        self._saved: OrderedDict[tuple[str, str], ActivationRecord] = OrderedDict()
-        self._superseded: dict[tuple[LastOwner, str], dict[str, int]] = {}
 
     # A topology has come.
 
@@ -84,6 +76,7 @@ class PartitionBridge:
                         )
                 elif before.node_id == node.node_id:
                     self._lost.setdefault(kind, {})[partition] = LastOwner(now.authority, now.node_id)
+        node.saved_versions.owners_changed()
         for host in node.hosts.values():
             if host.hosted and not host.system:
                 host.draining.begin()
@@ -202,21 +195,6 @@ class PartitionBridge:
                 told = []
             self._drained(kind, back + told, last.node_id, version)
 
-    def superseded(self, kind: str, versions: dict[str, int], authority: str) -> None:
-        """See `PlacementActor.superseded`. What was saved must be found when the identities are next activated here."""
-        host = self._node.hosts.get(kind)
-        if host is None:
-            return
-        for key, version in versions.items():
-            self._saved[kind, key] = ActivationRecord(True, version, authority=authority)
-            host.superseded(key, version)
-        while len(self._saved) > SAVED_MAX:
-            self._saved.popitem(last=False)
-
-    def saved_elsewhere(self, kind: str, key: str) -> ActivationRecord | None:
-        """What a last owner has told of the identity that it had saved; None in the usual case."""
-        return self._saved.pop((kind, key), None) if self._saved else None
-
     # This node is the last owner.
 
     async def release(self, kind: str, key: str, version: int, askers: list[str]) -> ActivationRecord:
@@ -289,37 +267,6 @@ class PartitionBridge:
                         await self._ask_all()
                 await node.wait_for_topology(min(RELEASE_RETRY_S, deadline - node.loop.time()))
         return not (self._lost or self._telling)
-
-    def ended(self, host: KindHost, grain: Grain[Any], *, asked_for: bool) -> None:
-        """An activation of another owner's identity has ended here. Unless that owner waits for it, it is told.
-
-        It may be active there already, where a split of the cluster had two owners, and from an older version.
-        """
-        record = grain._inaho_record
-        if asked_for or record is None or record.stale or not record.version:
-            return
-        try:
-            owner = self._node.lookup.owner(host.name, grain._inaho_key)
-        except InahoError:
-            return  # nobody can own it now, so nobody has it active
-        if owner.node_id == self._node.node_id:
-            return
-        if not self._superseded:
-            self._node.loop.call_soon(self._tell_superseded)
-        to = LastOwner(owner.authority, owner.node_id)
-        self._superseded.setdefault((to, host.name), {})[grain._inaho_key] = record.version
-
-    def _tell_superseded(self) -> None:
-        told, self._superseded = self._superseded, {}
-        for (owner, kind), versions in told.items():
-            telling = self._say(owner, PlacementActor.superseded, kind, versions, self._node.authority)
-            self._node.runner.spawn(telling, name="inaho-superseded")
-
-    async def _say(self, owner: LastOwner, function: Any, *arguments: Any) -> None:
-        try:
-            await self._ask(owner, function, *arguments)
-        except InahoError as error:  # its next save there meets the newer version, and it begins again then
-            self._node.log.info("%s was not told what was saved here: %s", owner.authority, error)
 
     async def _tell(self, owner: LastOwner, kind: str, partitions: list[int]) -> None:
         try:

@@ -111,7 +111,7 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
     @method(idempotent=True)
     async def superseded(self, kind: str, versions: dict[str, int], authority: str) -> None:
         """The node `authority` has ended activations of this node's identities, of which it had saved `versions`."""
-        self._inaho_host.node.bridge.superseded(kind, versions, authority)
+        self._inaho_host.node.saved_versions.heard(kind, versions, authority)
 
     # Placed kinds (`directory`, `holdings`). Asked of the owner:
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from inaho.core.inputs import Drained, LeaveRequested
 from inaho.errors import ShuttingDown
-from inaho.types import Struct
+from inaho.types import MemberStatus, Struct
 
 if TYPE_CHECKING:
     from inaho.runtime.node import Node
@@ -109,6 +109,8 @@ class Shutdown:
                 node.driver.feed(LeaveRequested(drain_s))
             late = await self._end_activations(drain_s)
             if node.driver is not None and joined:
+                await self._wait_disowned(drain_s)
+                await node.saved_versions.flush(drain_s)
                 acknowledged = await node.bridge.wait_handed_over(drain_s)
                 if unsent := await node.remoting.flush(drain_s):  # while others still take it for a member
                     node.log.warning("%d messages were not acknowledged within %s s", unsent, drain_s)
@@ -145,6 +147,19 @@ class Shutdown:
     def _part(self) -> None:
         if not self.parting.done():
             self.parting.set_result(None)
+
+    async def _wait_disowned(self, within_s: float) -> None:
+        """Returns when a topology has come by which others own what this node owned, or after `within_s`."""
+        node = self._node
+        deadline = node.loop.time() + within_s
+        while self._is_up() and (left_s := deadline - node.loop.time()) > 0:
+            await node.wait_for_topology(left_s)
+
+    def _is_up(self) -> bool:
+        topology, node_id = self._node.topology, self._node.node_id
+        return topology is not None and any(
+            member.node_id == node_id and member.status is MemberStatus.UP for member in topology.members
+        )
 
     async def _end_activations(self, within_s: float) -> list[str]:
         """Ends all activations after their turns; gives up the leases of those that do not in time, and says so.

@@ -222,7 +222,7 @@ async def test_state_that_the_last_owner_had_and_the_storage_has_not_is_an_error
     other = await fleet.member(Counter, storage=MemoryStorage(), activation={"snapshot_bytes_max": 1})
     moved = [key for key in keys if other._node.leases.owns("Counter", key)]
     if not asked:
-        await eventually(lambda: len(other._node.bridge._saved) == len(moved))
+        await eventually(lambda: len(other._node.saved_versions._heard) == len(moved))
     with other.system.events.subscribe(HandOffFailed, capacity=4) as subscription:
         with pytest.raises(StateMissing, match=f"{one.authority} had saved version 1, and .* has nothing") as caught:
             await other.grain(Counter, moved[0]).look()
@@ -230,6 +230,8 @@ async def test_state_that_the_last_owner_had_and_the_storage_has_not_is_an_error
     assert not caught.value.maybe_executed
     assert (told.identity.key, told.from_authority) == (moved[0], one.authority)
     assert fleet.activation(Counter, moved[0]) is None
+    with pytest.raises(StateMissing):  # and so again
+        await other.grain(Counter, moved[0]).look()
     one._node.hosts["Counter"].draining.walking = False
     one._node.hosts["Counter"].draining.begin()
 
@@ -242,12 +244,44 @@ async def test_an_activation_that_lived_through_a_split_begins_again_from_what_t
     stored = await fleet.storage.load(identity)
     await fleet.storage.save(identity, b"\x81\xa5value\x32", expected_version=stored.version, epoch=stored.epoch)
     assert (await grain.look()).value == 1
-    member._node.bridge.superseded("Counter", {"a": 2, "b": 7}, "127.0.0.1:9")
+    member._node.saved_versions.heard("Counter", {"a": 2, "b": 7}, "127.0.0.1:9")
     assert (await grain.look()).value == 50
     assert await grain.add() == 51
-    member._node.bridge.superseded("Counter", {"a": 2}, "127.0.0.1:9")
+    member._node.saved_versions.heard("Counter", {"a": 2}, "127.0.0.1:9")
     await grain.mark("kept")
     assert (await grain.look()).marks == ["kept"]
+
+
+async def test_what_was_unloaded_before_it_moved_must_be_found_too(fleet, eventually):
+    one = await fleet.member(Counter)
+    keys = [f"k{number}" for number in range(20)]
+    for key in keys:
+        await one.grain(Counter, key).add()
+        await one.grain(Counter, key).stop()
+    await eventually(lambda: not one._node.hosts["Counter"].activations)
+    other = await fleet.member(Counter, storage=MemoryStorage())
+    moved = [key for key in keys if other._node.leases.owns("Counter", key)]
+    await eventually(lambda: len(other._node.saved_versions._heard) == len(moved))
+    with pytest.raises(StateMissing, match="had saved version 1"):
+        await other.grain(Counter, moved[0]).look()
+    for key in moved:
+        state = await fleet.storage.load(_identity(Counter, key))
+        await other._node._storage.save(_identity(Counter, key), state.data, expected_version=0, epoch=0)
+        assert (await other.grain(Counter, key).look()).value == 1
+    assert not other._node.saved_versions._heard
+    one._node.saved_versions.check()
+
+
+async def test_a_node_that_was_removed_tells_what_it_saved_once_it_is_back(fleet, eventually):
+    one, other = await fleet.members(2, Counter)
+    key = fleet.key_at(other, Counter)
+    await other.grain(Counter, key).add()
+    other._node.stop_activations("others removed this node")
+    await eventually(lambda: fleet.activation(Counter, key) is None)
+    leaving = asyncio.ensure_future(other.leave())
+    await eventually(lambda: one._node.saved_versions.expected("Counter", key))
+    assert (await one.grain(Counter, key).look()).value == 1
+    await leaving
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,133 @@
+"""Which versions other nodes have saved: so that no owner answers from less, or from nothing, in silence.
+
+Two things can go wrong where an identity changes its owner, and both look like state that was never saved. After a
+split of the cluster the owner may have an activation from before it, older than what the other side has saved since.
+And where the members were not given one storage, the new owner finds nothing. So a node remembers the versions of the
+activations that ended here last, and tells them to whoever owns the identities by a later topology. The new owner
+begins again where it has less, and refuses where its storage has less.
+
+Why not ask the storage at every call: it is a round trip per call, to be safe from what happens once a year.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.errors import InahoError
+from inaho.runtime.placement_actor import PLACEMENT_KEY, ActivationRecord, PlacementActor
+from inaho.runtime.system_calls import ask_system_actor
+
+if TYPE_CHECKING:
+    from inaho.runtime.grain import Grain
+    from inaho.runtime.node import Node
+    from inaho.types import Member
+
+__all__ = ["SavedVersions"]
+
+REMEMBERED_MAX: Final = 10_000
+"""Identities, each way; beyond it the oldest is forgotten."""
+
+
+class SavedVersions:
+    """Saved versions, told and heard (SPEC CL-5, "never an activation with silently empty state").
+
+    Args:
+        node: the node.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._ended: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._due: dict[tuple[str, str, str], dict[str, int]] = {}
+        self._heard: OrderedDict[tuple[str, str], ActivationRecord] = OrderedDict()
+        self._saying: set[asyncio.Task[None]] = set()
+
+    # What ended here.
+
+    def ended(self, kind: str, grain: Grain[Any], *, asked_for: bool) -> None:
+        """An activation has ended. `asked_for`: its next owner waits for it, and is told in any case."""
+        record = grain._inaho_record
+        if asked_for or record is None or record.stale or not record.version:
+            return
+        key = grain._inaho_key
+        if not self._tell(kind, key, record.version):
+            self._ended.pop((kind, key), None)  # the newest is the last to be forgotten
+            self._ended[kind, key] = record.version
+            if len(self._ended) > REMEMBERED_MAX:
+                self._ended.popitem(last=False)
+
+    def owners_changed(self) -> None:
+        """A topology has come: what ended here may be activated elsewhere from now on, or may be so already."""
+        self._ended = OrderedDict(
+            (identity, version) for identity, version in self._ended.items() if not self._tell(*identity, version)
+        )
+
+    def _tell(self, kind: str, key: str, version: int) -> bool:
+        """Has the owner told, with what else is due to it; False where that is this node, or nobody."""
+        node = self._node
+        try:
+            owner: Member = node.lookup.owner(kind, key)
+        except InahoError:
+            return False
+        if owner.node_id == node.node_id:
+            return False
+        if not self._due:
+            node.loop.call_soon(self._send)
+        self._due.setdefault((owner.authority, owner.node_id, kind), {})[key] = version
+        return True
+
+    def _send(self) -> None:
+        due, self._due = self._due, {}
+        for (authority, node_id, kind), versions in due.items():
+            saying = self._node.runner.spawn(self._say(authority, node_id, kind, versions), name="inaho-saved-versions")
+            self._saying.add(saying)
+            saying.add_done_callback(self._saying.discard)
+
+    async def _say(self, authority: str, node_id: str, kind: str, versions: dict[str, int]) -> None:
+        node = self._node
+        method = PlacementActor.inaho_kind.methods["superseded"]
+        arguments = (kind, versions, node.authority)
+        try:
+            await ask_system_actor(node, authority, node_id, method, PLACEMENT_KEY, arguments)
+        except InahoError as error:  # its next save there meets the newer version, and it begins again then
+            node.log.info("%s was not told what was saved here: %s", authority, error)
+
+    async def flush(self, within_s: float) -> None:
+        """Returns when others have heard what is due to them, or after `within_s`."""
+        if self._due:
+            await asyncio.sleep(0)
+        if self._saying:
+            await asyncio.wait(self._saying, timeout=within_s)
+
+    # What others tell.
+
+    def heard(self, kind: str, versions: dict[str, int], authority: str) -> None:
+        """See `PlacementActor.superseded`. An activation with less begins again, and the next one must find as much."""
+        host = self._node.hosts.get(kind)
+        if host is None:
+            return
+        for key, version in versions.items():
+            if not host.has_saved(key, version):
+                self.expect(kind, key, ActivationRecord(True, version, authority=authority))
+
+    def expect(self, kind: str, key: str, record: ActivationRecord) -> None:
+        """The next activation of the identity must find what `record` says."""
+        self._heard[kind, key] = ActivationRecord(True, record.version, authority=record.authority)
+        if len(self._heard) > REMEMBERED_MAX:
+            self._heard.popitem(last=False)
+
+    def expected(self, kind: str, key: str) -> ActivationRecord | None:
+        """What an activation must find; None in the usual case."""
+        return self._heard.get((kind, key)) if self._heard else None
+
+    def found(self, kind: str, key: str) -> None:
+        """An activation has found it."""
+        if self._heard:
+            self._heard.pop((kind, key), None)
+
+    def check(self) -> None:
+        """Asserts the bounds."""
+        assert len(self._ended) <= REMEMBERED_MAX
+        assert len(self._heard) <= REMEMBERED_MAX
