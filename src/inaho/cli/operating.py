@@ -1,4 +1,4 @@
-"""`inaho drain`, `inaho block` and `inaho unblock`: what an operator tells a running cluster to do."""
+"""`inaho drain`, `block`, `unblock` and `settle`: what an operator tells a running cluster to do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inaho.runtime.cluster import Cluster
 from inaho.runtime.joining import connect
 from inaho.types import Member
 
-__all__ = ["drain_member", "find_member", "set_blocked"]
+__all__ = ["drain_member", "find_member", "set_blocked", "settle_conflict"]
 
 GONE_S: Final = 10.0
 """How long the command waits, once everything is handed over, for the cluster to agree that the member has left."""
@@ -90,3 +90,25 @@ async def set_blocked(output: Output, settings: ClusterConfig, authority: str, *
     if not known:
         output.note(f"{wanted} is no member now{'; it will be blocked if it joins' if blocked else ''}")
     return EXIT_OK
+
+
+async def settle_conflict(output: Output, settings: ClusterConfig, at: str, authority: str, *, keep: bool) -> int:
+    """Has a member keep its view against another, or give it up.
+
+    Returns:
+        The exit code: failed when there is no conflict between the two.
+
+    Raises:
+        InahoError: as `connect`, `find_member` and `Cluster.resolve_conflict_at`.
+    """
+    wanted = str(parse_authority(authority, allow_port_zero=False))
+    async with connect(config=settings) as cluster:
+        member = find_member(cluster, at)
+        settled = await cluster.resolve_conflict_at(member, wanted, keep=keep)
+    if output.as_json:
+        output.document({"member": member.authority, "authority": wanted, "keep": keep, "settled": settled})
+    if settled:
+        output.text(f"{member.authority} {'keeps its view against' if keep else 'gives way to'} {wanted}")
+    else:
+        output.note(f"{member.authority} has no conflict with {wanted}: it is a member, or was never heard of")
+    return EXIT_OK if settled else EXIT_FAILED

@@ -125,6 +125,24 @@ async def unblock(output: Output, settings: ClusterConfig, *, authority: Authori
 
 @operations_app.command()
 @connecting
+async def settle(
+    output: Output,
+    settings: ClusterConfig,
+    *,
+    at: Annotated[str, typer.Argument(help="host:port of the member that has told of a ViewConflict.")],
+    authority: Annotated[str, typer.Argument(help="host:port of whom it is in conflict with.")],
+    keep: Annotated[
+        bool, typer.Option("--keep/--give-way", help="Whether the member's view holds, or it joins the other side.")
+    ],
+) -> int:
+    """Settle two views of the cluster that exclude each other, where no rule could: one side joins the other."""
+    from inaho.cli.operating import settle_conflict
+
+    return await settle_conflict(output, settings, at, authority, keep=keep)
+
+
+@operations_app.command()
+@connecting
 async def events(
     output: Output,
     settings: ClusterConfig,

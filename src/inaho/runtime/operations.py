@@ -191,6 +191,24 @@ class Operations:
         released: bool = await self._ask_operator(member, OperatorActor.release, authority)
         return released
 
+    async def resolve_conflict_at(self, member: Member, authority: str, *, keep: bool) -> bool:
+        """Settles what that member has told as `ViewConflict` and no rule could (SPEC CL-7.4).
+
+        Args:
+            member: whose view it is.
+            authority: with whom it is in conflict, as the event tells it.
+            keep: that the member's view holds, and the other side joins it. Else the member gives way and joins theirs.
+
+        Returns:
+            Whether there can be a conflict: False when that authority is a member, or was never heard of.
+
+        Raises:
+            Unreachable: the member cannot be reached.
+            InahoError: as any call.
+        """
+        settled: bool = await self._ask_operator(member, OperatorActor.resolve_conflict, authority, keep)
+        return settled
+
     async def drain_at(self, member: Member, *, drain_s: float | None = None) -> DrainReport:
         """Has that member leave gracefully, as at SIGTERM, and returns when it has handed over what it had.
 

@@ -6,12 +6,10 @@ from typing import Any
 
 from inaho import Cluster
 from inaho.events import SelfRemoved
-from inaho.runtime.operator_actor import OperatorActor
 
 
 async def ask(cluster: Cluster, authority: str, keep: bool) -> bool:
-    settled: bool = await cluster._ask_operator(cluster.self, OperatorActor.resolve_conflict, authority, keep)
-    return settled
+    return await cluster.resolve_conflict_at(cluster.self, authority, keep=keep)
 
 
 async def test_there_is_no_conflict_with_a_member_or_a_stranger(fleet: Any):
