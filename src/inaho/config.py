@@ -45,6 +45,8 @@ class RpcConfig(Group, frozen=True, kw_only=True):
         retry_attempts: tries in all for a call that is safe to repeat.
         retry_base_s: first pause; doubles, with jitter, up to `retry_max_s`.
         retry_max_s: see `retry_base_s`.
+        retry_moving_max_s: longest pause after a refusal of an identity that moves to another node. Shorter keeps
+            callers waiting less, longer asks less often while a turn takes its time to end.
         call_chain_max: longest chain of grains waiting for each other.
         stream_window_items: items a producer may be ahead of its consumer; bounds memory on both sides.
         stream_window_bytes: encoded bytes it may be ahead.
@@ -60,6 +62,7 @@ class RpcConfig(Group, frozen=True, kw_only=True):
     retry_attempts: int = 3
     retry_base_s: float = 0.05
     retry_max_s: float = 2.0
+    retry_moving_max_s: float = 0.05
     call_chain_max: int = 64
     stream_window_items: int = 1024
     stream_window_bytes: int = 1 << 20

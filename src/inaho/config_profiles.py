@@ -64,7 +64,7 @@ def wan() -> ClusterConfig:
             probe_interval_s=5.0, probe_timeout_s=3.0, suspicion_factor=4.0, lag_busy_s=0.5, lag_wedged_s=15.0
         ),
         transport=TransportConfig(handshake_timeout_s=15.0, dial_timeout_s=10.0, redial_s=0.2, redial_max_s=30.0),
-        rpc=RpcConfig(timeout_s=30.0, retry_base_s=0.2, retry_max_s=5.0),
+        rpc=RpcConfig(timeout_s=30.0, retry_base_s=0.2, retry_max_s=5.0, retry_moving_max_s=0.2),
         activation=ActivationConfig(drain_s=30.0),
     )
 

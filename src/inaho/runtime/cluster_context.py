@@ -53,7 +53,12 @@ class ClusterContext:
         self._connections = node.peers.connections
         rpc = node.config.rpc
         node.runner.chains.depth_max = rpc.call_chain_max
-        self._policy = RetryPolicy(attempts=rpc.retry_attempts, base_s=rpc.retry_base_s, max_s=rpc.retry_max_s)
+        self._policy = RetryPolicy(
+            attempts=rpc.retry_attempts,
+            base_s=rpc.retry_base_s,
+            max_s=rpc.retry_max_s,
+            moving_max_s=rpc.retry_moving_max_s,
+        )
 
     def connection_for(self, kind: str, key: str) -> Outgoing | None:
         """The open connection to where the identity was last reached; None when there is none."""
@@ -153,7 +158,7 @@ class ClusterContext:
         if retriable and error.maybe_executed and attempt >= self._policy.attempts:
             retriable = False
         now = node.loop.time()
-        pause_s = self._policy.delay_s(attempt, node.entropy.random.random())
+        pause_s = self._policy.delay_s(attempt, node.entropy.random.random(), error.code)
         if not retriable or now + pause_s >= deadline:
             error.identity = error.identity or f"{kind}/{key}"
             if node.events_wanted(CallFailed):

@@ -75,6 +75,8 @@ async def load_state(host: KindHost, grain: Grain[Any], handed: ActivationRecord
             identity=str(grain.identity),
             authority=host.authority,
         )
+    if host.node.fencing.is_doubtful(host.name, grain._inaho_key):
+        stored = await host.node.fencing.claim(storage, grain, stored)
     if stored is None:
         return StateRecord(host.kind.new_state(), 0)
     host.node.leases.ledger.raise_epoch(grain._inaho_lease, stored.epoch)

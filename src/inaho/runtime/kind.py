@@ -213,6 +213,7 @@ class KindHost:
             if self.kind.state_type is not None:
                 grain._inaho_record = await load_handed(self, grain, handed)
             if not self.kind.plain_start:
+                self.node.leases.check_kept(self, grain)
                 await grain.on_activate()
             await self.node.leases.confirm(grain)
         except BaseException as error:

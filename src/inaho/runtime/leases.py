@@ -67,6 +67,13 @@ class Leases:
             return self.owns(host.name, grain._inaho_key)
         return grain._inaho_lease.holding and self.open
 
+    def check_kept(self, host: KindHost, grain: Grain[Any]) -> None:
+        """Raises `OwnershipChanged` where owners have changed while the activation came up: another may begin."""
+        if not self.keeps(host, grain):
+            raise OwnershipChanged(
+                "it has moved while it came up", identity=f"{host.name}/{grain._inaho_key}", authority=host.authority
+            )
+
     def check_owner(self, kind: str, key: str) -> None:
         """Raises why this node may not activate the identity: `ShuttingDown`, `Blocked` or `OwnershipChanged`."""
         node = self._node

@@ -33,6 +33,7 @@ from inaho.runtime.cluster_context import ClusterContext
 from inaho.runtime.directory import Directory
 from inaho.runtime.driver import Driver
 from inaho.runtime.evidence import Evidence
+from inaho.runtime.fencing import Fencing
 from inaho.runtime.history import ActivationHistory, OwnershipHistory
 from inaho.runtime.holdings import Holdings
 from inaho.runtime.home import Home
@@ -93,7 +94,8 @@ class Node:
         now: the loop's time, at most `TICK_S` old.
         hosts: kinds by name.
         runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
-            directory, holdings, history, ownership, blocking, terminations, saved_versions: see their classes.
+            directory, holdings, history, ownership, blocking, terminations, saved_versions, fencing: see their
+            classes.
         shutting_down, closing: no new activations, no new connections.
         storage_is_private: no other node sees it, and nothing of it is left when the process ends.
         activation_count: of all kinds on this node.
@@ -144,6 +146,7 @@ class Node:
         self.leases = Leases(self)
         self.shutdown = Shutdown(self)
         self.saved_versions = SavedVersions(self)
+        self.fencing = Fencing(self)
         self.bridge = PartitionBridge(self)
         self.directory = Directory(self)
         self.holdings = Holdings(self)

@@ -60,6 +60,10 @@ class PartitionBridge:
         node = self._node
         silent = (MemberStatus.UNREACHABLE, MemberStatus.REMOVED)
         alive = [member.node_id for member in snapshot.members if member.status not in silent]
+        for (last, kind), (partitions, _) in self.handoff.awaited().items():
+            if last.node_id not in alive:
+                for partition in partitions:
+                    node.fencing.took_over(kind, partition)
         self.handoff.retain(alive)
         for kind, host in node.hosts.items():
             if not host.hosted or host.system or host.apart:
@@ -74,6 +78,8 @@ class PartitionBridge:
                         self.handoff.gained(
                             kind, partition, LastOwner(before.authority, before.node_id), snapshot.version
                         )
+                    else:
+                        node.fencing.took_over(kind, partition)
                 elif before.node_id == node.node_id:
                     self._lost.setdefault(kind, {})[partition] = LastOwner(now.authority, now.node_id)
         node.saved_versions.owners_changed()

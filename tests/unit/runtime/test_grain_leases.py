@@ -13,6 +13,7 @@ from inaho import (
     Grain,
     MemoryStorage,
     OwnershipChanged,
+    StateConflict,
     StateMissing,
     StorageFailed,
     Struct,
@@ -282,6 +283,34 @@ async def test_a_node_that_was_removed_tells_what_it_saved_once_it_is_back(fleet
     await eventually(lambda: one._node.saved_versions.expected("Counter", key))
     assert (await one.grain(Counter, key).look()).value == 1
     await leaving
+
+
+async def test_an_owner_that_fell_silent_cannot_save_once_its_successor_has_read(fleet, eventually):
+    fleet.settle = False
+    one, other = await fleet.members(2, Counter, membership={"remove_unreachable_after_s": 0.2})
+    saved, never = fleet.key_at(other, Counter, "saved"), fleet.key_at(other, Counter, "never")
+    assert await other.grain(Counter, saved).add() == 1
+    held = {key: await other.grain(Counter, key).epoch() for key in (saved, never)}
+    await other._node.stop()
+    assert (await one.grain(Counter, saved).look()).value == 1
+    assert (await one.grain(Counter, never).look()).value == 0
+    for key, version in ((saved, 1), (never, 0)):
+        with pytest.raises(StateConflict):
+            await fleet.storage.save(_identity(Counter, key), b"", expected_version=version, epoch=held[key])
+    assert await one.grain(Counter, saved).add() == 2
+    assert await one.grain(Counter, never).add() == 1
+    one._node.fencing.check()
+
+
+async def test_after_a_hand_off_nothing_is_written_before_the_first_save(fleet, eventually):
+    one = await fleet.member(Counter)
+    keys = [f"k{number}" for number in range(20)]
+    for key in keys:
+        await one.grain(Counter, key).add()
+    other = await fleet.member(Counter)
+    saves = fleet.storage.saves
+    assert [(await other.grain(Counter, key).look()).value for key in keys] == [1] * 20
+    assert fleet.storage.saves == saves
 
 
 @pytest.mark.parametrize(

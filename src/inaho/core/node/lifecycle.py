@@ -165,6 +165,9 @@ class Lifecycle:
             return
         record = self._view.table.get(self._view.me.authority)
         known = self._view.me.incarnation if record is None else max(record.incarnation, self._view.me.incarnation)
+        if record is not None and record.status is MemberStatus.UNREACHABLE:
+            # Others owned meanwhile what runs here, and may have saved more since than it knows.
+            self._outbox.add(StopActivations("unreachable", self._outbox.cause))
         self._view.say(now, with_status(self._view.me, self._view.me.status, refuting(known)), reason)
         self._view.own_changes.clear()
 

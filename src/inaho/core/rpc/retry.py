@@ -23,7 +23,7 @@ import msgspec
 
 from inaho.errors import InahoError, InvalidConfig
 
-__all__ = ["RETRY_RULES", "RetryPolicy", "RetryRule", "may_retry"]
+__all__ = ["MOVING", "RETRY_RULES", "RetryPolicy", "RetryRule", "may_retry"]
 
 _DOUBLINGS_MAX: Final = 64
 """2**64 times any base exceeds any cap; without a limit the power would overflow."""
@@ -69,11 +69,16 @@ RETRY_RULES: Final[Mapping[str, RetryRule]] = MappingProxyType(
         "no_such_method": RetryRule.FINAL,
         "schema_mismatch": RetryRule.FINAL,
         "serialization_failed": RetryRule.FINAL,
+        "state_missing": RetryRule.FINAL,
         # The user's own code has answered: its exception is the result.
         "activation_failed": RetryRule.FINAL,
         "remote_error": RetryRule.FINAL,
     }
 )
+
+
+MOVING: Final = ("blocked", "ownership_changed", "pending", "shutting_down")
+"""Refusals of an identity that is on its way to another node, which takes a moment and needs no long pause."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +88,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         attempts: tries in all; 1 means no retry.
         base_s: the first pause at its longest; doubles with every further attempt.
         max_s: the longest pause; at least `base_s`.
+        moving_max_s: the longest pause after a refusal in `MOVING`.
 
     Raises:
         InvalidConfig: a value is out of range.
@@ -91,21 +97,25 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 3
     base_s: float = 0.05
     max_s: float = 2.0
+    moving_max_s: float = 0.05
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise InvalidConfig(f"RetryPolicy.attempts must be at least 1, not {self.attempts}")
         if not self.base_s > 0:
             raise InvalidConfig(f"RetryPolicy.base_s must be above 0, not {self.base_s}")
+        if not self.moving_max_s > 0:
+            raise InvalidConfig(f"RetryPolicy.moving_max_s must be above 0, not {self.moving_max_s}")
         if not self.max_s >= self.base_s:
             raise InvalidConfig(f"RetryPolicy.max_s ({self.max_s}) must be at least base_s ({self.base_s})")
 
-    def delay_s(self, attempt: int, random_unit: float) -> float:
+    def delay_s(self, attempt: int, random_unit: float, code: str = "") -> float:
         """The pause before the next attempt, in seconds: half to the whole of `min(max_s, base_s * 2**(attempt-1))`.
 
         Args:
             attempt: number of attempts that have failed, from 1.
             random_unit: a random number from 0 to 1, drawn by the caller.
+            code: of the error that the last attempt failed with.
 
         Raises:
             ValueError: `attempt` is below 1 or `random_unit` out of range.
@@ -114,7 +124,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"attempt must be at least 1, not {attempt}")
         if not 0.0 <= random_unit <= 1.0:
             raise ValueError(f"random_unit must be from 0 to 1, not {random_unit}")
-        whole = min(self.max_s, self.base_s * 2.0 ** min(attempt - 1, _DOUBLINGS_MAX))
+        longest_s = min(self.max_s, self.moving_max_s) if code in MOVING else self.max_s
+        whole = min(longest_s, self.base_s * 2.0 ** min(attempt - 1, _DOUBLINGS_MAX))
         return whole * (0.5 + 0.5 * random_unit)
 
 

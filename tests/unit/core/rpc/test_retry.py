@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from inaho import errors
 from inaho.config import RpcConfig
-from inaho.core.rpc.retry import RETRY_RULES, RetryPolicy, RetryRule, may_retry
+from inaho.core.rpc.retry import MOVING, RETRY_RULES, RetryPolicy, RetryRule, may_retry
 from inaho.errors import InahoError, InvalidConfig
 
 CALL_ERRORS = {  # SPEC VA-3, "Errors"
@@ -24,7 +24,7 @@ IN_DOUBT = [errors.StateConflict, errors.StorageFailed, errors.Timeout]
 FINAL = [
     errors.ActivationFailed, errors.CallCycle, errors.FrameTooLarge, errors.InvalidArguments, errors.InvalidPid,
     errors.MailboxFull, errors.NoSuchKind, errors.NoSuchMethod, errors.Overloaded, errors.RemoteError,
-    errors.SchemaMismatch, errors.SerializationFailed,
+    errors.SchemaMismatch, errors.SerializationFailed, errors.StateMissing,
 ]  # fmt: skip
 
 
@@ -119,3 +119,12 @@ def test_nonsense_is_refused(attempt: int, unit: float) -> None:
 def test_an_impossible_policy_is_refused(changes: dict[str, float], name: str) -> None:
     with pytest.raises(InvalidConfig, match=name):
         RetryPolicy(**changes)  # type: ignore[arg-type]
+
+
+@given(attempt=st.integers(1, 100), unit=st.floats(0, 1))
+def test_what_moves_is_asked_for_again_soon(attempt: int, unit: float):
+    policy = RetryPolicy(base_s=0.05, max_s=2.0, moving_max_s=0.1)
+    for code in MOVING:
+        assert RETRY_RULES[code] is RetryRule.REFUSED
+        assert policy.delay_s(attempt, unit, code) <= 0.1
+    assert policy.delay_s(100, 1.0, "unreachable") == policy.delay_s(100, 1.0) == 2.0
