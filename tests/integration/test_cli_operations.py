@@ -97,6 +97,7 @@ def test_where_tells_owner_lease_and_history(pair: tuple[Node, Node]):
 
 
 def test_grains_are_counted_and_listed(pair: tuple[Node, Node]):
+    call_all(pair)  # some may have moved since
     code, [found], _ = operate(pair, "grains", "Shop", "--limit", "1")
     assert (code, found["count"], found["silent"]) == (0, len(KEYS), [])
     assert sorted(told["authority"] for told in found["kinds"]) == sorted(member.authority for member in pair)

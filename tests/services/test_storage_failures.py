@@ -20,7 +20,7 @@ from inaho.types import ClusterIdentity
 pytestmark = pytest.mark.integration
 
 LIMIT_S = 30.0
-SHORT = StorageConfig(operation_timeout_s=0.5, connections_max=2)
+SHORT = StorageConfig(operation_timeout_s=2.0, connections_max=2)
 
 _kinds = count(1)
 
@@ -136,7 +136,7 @@ async def test_stopped_server_leaves_a_save_unknown_within_the_limit(server: Ser
         many = [short.save(each, b"x", expected_version=0, epoch=1) for each in names(200)]
         outcomes = await asyncio.gather(*many, return_exceptions=True)
         assert all(isinstance(each, StorageFailed) for each in outcomes)
-        assert time.monotonic() - begun < 10.0
+        assert time.monotonic() - begun < 30.0
     finally:
         server.resume()
     stored = await answered(lambda: short.load(name))
