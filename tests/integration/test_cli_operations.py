@@ -29,7 +29,23 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]
         first = stack.enter_context(node(folder, *OPTIONS, "--storage", "memory"))
         seeds = ("--seeds", first.authority)
         second = stack.enter_context(node(folder, *OPTIONS, "--storage", "memory", *seeds))
+        for member in (first, second):  # else activations move while the tests look at them
+            until_both_up(member)
         yield first, second
+
+
+def until_both_up(member: Node) -> None:
+    """Returns when that member sees two members that are up."""
+
+    async def look() -> None:
+        async with (
+            asyncio.timeout(WAIT_S),
+            inaho.connect([member.authority], secret=SECRET, name=NAME) as cluster,
+        ):
+            while sum(seen.status is inaho.MemberStatus.UP for seen in cluster.members()) < 2:
+                await asyncio.sleep(0.02)
+
+    asyncio.run(look())
 
 
 def operate(pair: tuple[Node, Node], command: str, *arguments: str) -> tuple[int, list[Any], str]:

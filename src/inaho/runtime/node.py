@@ -97,7 +97,7 @@ class Node:
             directory, holdings, history, ownership, blocking, terminations, saved_versions, fencing: see their
             classes.
         shutting_down, closing: no new activations, no new connections.
-        storage_is_private: no other node sees it, and nothing of it is left when the process ends.
+        storage_is_private: no other node sees it, and it ends with the process.
         activation_count: of all kinds on this node.
     """
 
@@ -377,8 +377,12 @@ class Node:
                 self._topology_waiters.remove(future)
 
     def stop_activations(self, reason: str) -> None:
-        """Others may run what runs here: all leases end at once, and all activations with their running turns."""
+        """Others may run what runs here: all leases end at once, and all activations with their running turns.
+
+        Owners are unknown until the next topology, by which this node has just joined, and asks others first.
+        """
         self.leases.revoke(self.node_id, reason)
+        self.lookup = IdentityLookup(self.config.activation)
         for host in self.hosts.values():
             host.drop_all(reason)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from inaho import (
@@ -17,6 +18,7 @@ from inaho import (
     StateMissing,
     StorageFailed,
     Struct,
+    TopologyUnavailable,
 )
 from inaho.core.activation.lease import LeaseState
 from inaho.events import (
@@ -186,6 +188,18 @@ def _identity(kind: type[Any], key: str) -> Any:
     from inaho import ClusterIdentity
 
     return ClusterIdentity(kind.inaho_kind.name, key)
+
+
+async def test_a_node_that_was_removed_activates_nothing_by_the_topology_from_before(fleet, eventually):
+    one, other = await fleet.members(2, Counter)
+    key = fleet.key_at(other, Counter)
+    other._node.stop_activations("others removed this node")
+    with pytest.raises(TopologyUnavailable):
+        await other.grain(Counter, key, timeout=0.05).add()
+    snapshot = other._node.topology
+    other._node.apply_topology(msgspec.structs.replace(snapshot, version=snapshot.version + 1))
+    assert other._node.bridge.last_owner("Counter", key).node_id == one.self.node_id
+    assert await other.grain(Counter, key).add() == 1
 
 
 async def test_the_next_owner_goes_on_with_the_state_as_it_stands(fleet, eventually):
