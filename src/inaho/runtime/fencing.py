@@ -67,7 +67,8 @@ class Fencing:
             StorageFailed: the storage did not answer.
         """
         identity, lease = grain.identity, grain._inaho_lease
-        for attempt in range(1, CLAIMS_MAX + 1):
+        left = CLAIMS_MAX
+        while True:
             data, version = (None, 0) if stored is None else (stored.data, stored.version)
             if stored is not None:
                 self._node.leases.ledger.raise_epoch(lease, stored.epoch)
@@ -76,12 +77,13 @@ class Fencing:
                     await storage.delete(identity, expected_version=version, epoch=lease.epoch)
                 else:
                     await storage.save(identity, data, expected_version=version, epoch=lease.epoch)
-                break
             except StateConflict:  # the last owner was quicker; what it saved is what counts
-                if attempt == CLAIMS_MAX:
+                left -= 1
+                if not left:
                     raise
                 stored = await storage.load(identity)
-        return StoredState(data, version + 1, lease.epoch)
+            else:
+                return StoredState(data, version + 1, lease.epoch)
 
     def check(self) -> None:
         """Asserts the bound: one entry per partition and kind."""
