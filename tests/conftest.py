@@ -54,7 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.simulation)
         # A second try where the machine had a part in it; what fails twice, fails. Reruns are counted in the summary.
         # A resource that a test of real processes leaves behind is told by whatever test the collector runs in.
-        told_elsewhere = {} if folder in REAL else {"only_rerun": "(?i)unraisable"}
+        real = folder in REAL or "runtime" in item.path.parts  # the latter: whole nodes on a real loop
+        told_elsewhere = {} if real else {"only_rerun": "(?i)unraisable"}
         item.add_marker(pytest.mark.flaky(reruns=1, **told_elsewhere))
         if EXAMPLES:
             _enlarge(item)

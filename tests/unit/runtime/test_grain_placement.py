@@ -339,6 +339,7 @@ async def test_those_of_a_dead_holder_come_up_elsewhere(fleet: Any, eventually: 
         assert await holder.grain(Near, key).add() == 1
         assert await third.grain(Near, key).add() == 2
     await kill(holder)
+    await eventually(lambda: up(third) == 2 and up(owner) == 2)
     for key in keys:
         assert await third.grain(Near, key).add() == 3
         assert await owner.grain(Near, key).where() == third.authority
