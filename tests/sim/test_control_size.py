@@ -18,7 +18,7 @@ def large() -> ControlSimulation:
     network = Network(loss=0.01)
     simulation = ControlSimulation(5, network=network, check_every=997, keep_history=False, measure_bytes=True)
     simulation.start_many(COUNT, seed_count=3)
-    assert simulation.run_until(simulation.converged, 5.0, every_s=LOOK_S)
+    assert simulation.run_until(simulation.converged, 2.0, every_s=LOOK_S)
     simulation.run(10.0)
     return simulation
 

@@ -1,6 +1,7 @@
 """When to say what to whom, until the tables agree, and then nothing.
 
-Three phases (SPEC CL-7.2). *Diffusing*: there are rumours, each round pushes them to a few random peers. *Reconciling*:
+Three phases (SPEC CL-7.2). *Diffusing*: there are rumours, each round pushes them to a few random peers; while there is
+more of them than a push holds, one of these is sent a digest instead, and answers with what is missing. *Reconciling*:
 the rumours are spent but peers are known to differ, or too few have acknowledged; digests are exchanged with those,
 with exponential back-off, and after `reconcile_rounds_max` the whole table. *Confirmed*: enough peers have
 acknowledged exactly our table, and the engine has no deadline at all.
@@ -207,7 +208,11 @@ class GossipEngine:
             return []
         self._round_at = now + self._config.interval_s
         targets = tuple(self._random.sample(peers, min(self._config.fanout, len(peers))))
-        return [Push(targets, retransmit_limit(self._config.retransmit_factor, len(peers) + 1))]
+        limit = retransmit_limit(self._config.retransmit_factor, len(peers) + 1)
+        if self.rumours.crowded and len(targets) > 1:
+            # So much is new, as when a whole cluster starts, that what one peer lacks is quicker asked than guessed.
+            return [Reconcile(targets[0], full=False), Push(targets[1:], limit)]
+        return [Push(targets, limit)]
 
     def _reconcile(self, now: float, peers: Sequence[str]) -> list[Round]:
         rounds: list[Round] = []

@@ -41,9 +41,13 @@ class RumourQueue:
     Args:
         budget_bytes: of one `collect`, see `GossipConfig.push_bytes_max`.
         accusations_max: bound; beyond it the oldest accusation is dropped.
+
+    Attributes:
+        crowded: there is more news than the last `collect` could take.
     """
 
     def __init__(self, budget_bytes: int, accusations_max: int) -> None:
+        self.crowded = False
         self._budget_bytes = budget_bytes
         self._accusations_max = accusations_max
         self._origins: dict[str, OriginRumour] = {}
@@ -123,8 +127,10 @@ class RumourQueue:
         self, room: int, limit: int, copies: int, delta: Callable[[str, int], MembershipDelta]
     ) -> tuple[MembershipDelta, ...]:
         deltas: list[MembershipDelta] = []
+        self.crowded = False
         for origin, rumour in sorted(self._origins.items(), key=_sent_of):
             if room <= 0:
+                self.crowded = True
                 break
             found = delta(origin, 0)
             if len(found.entries) > WHOLE_ORIGIN_MAX:

@@ -77,6 +77,27 @@ def test_a_difference_is_settled_with_back_off_and_a_full_table_in_the_end() -> 
     assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6], abs=0.01)
 
 
+def test_one_of_those_told_is_asked_instead_while_there_is_more_news_than_a_push_holds() -> None:
+    engine = GossipEngine(GossipConfig(push_bytes_max=64), random.Random(1))
+    for number in range(40):
+        engine.news_of(0.0, f"origin-{number}", 0)
+    kinds: list[tuple[type, ...]] = []
+    now = 0.0
+    while engine.rumours:
+        rounds = engine.poll(now, PEERS)
+        kinds.append(tuple(type(due) for due in rounds))
+        told = [target for due in rounds if isinstance(due, Push) for target in due.targets]
+        asked = [due.authority for due in rounds if isinstance(due, Reconcile) and not due.full]
+        assert len({*told, *asked}) == CONFIG.fanout
+        engine.rumours.collect(retransmit_limit(3, 5), len(told), no_delta)
+        now += CONFIG.interval_s
+    assert kinds[0] == (Push,)
+    assert kinds[1] == (Reconcile, Push)
+    engine.poll(now, PEERS)  # spent
+    engine.news_of(now, "origin-1", 1)
+    assert [type(due) for due in engine.poll(now, PEERS)] == [Push]
+
+
 def test_agreement_of_all_ends_diffusion_early() -> None:
     engine = GossipEngine(CONFIG, random.Random(1))
     engine.news_of(0.0, "o", 0)
