@@ -185,6 +185,8 @@ class ClusterContext:
         again: bool,
     ) -> Any:
         host, key = reference._inaho_host, reference._inaho_key
+        if method.attempt_timeout_s is not None:
+            deadline = min(deadline, self._node.loop.time() + method.attempt_timeout_s)
         grain = host.activations.get(key)
         if grain is None:
             connection = await self._reach(host, key, deadline, again)

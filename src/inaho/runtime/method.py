@@ -38,12 +38,15 @@ _untyped: Final[dict[tuple[str, str, int, bool], GrainMethod]] = {}
 class MethodOptions:
     """What `@method` says; stored on the function."""
 
-    __slots__ = ("idempotent", "read_only", "timeout_s")
+    __slots__ = ("attempt_timeout_s", "idempotent", "read_only", "timeout_s")
 
-    def __init__(self, *, read_only: bool, idempotent: bool, timeout_s: float | None) -> None:
+    def __init__(
+        self, *, read_only: bool, idempotent: bool, timeout_s: float | None, attempt_timeout_s: float | None = None
+    ) -> None:
         self.read_only = read_only
         self.idempotent = idempotent
         self.timeout_s = timeout_s
+        self.attempt_timeout_s = attempt_timeout_s
 
 
 @overload
@@ -52,12 +55,22 @@ def method(function: Function, /) -> Function: ...
 
 @overload
 def method(
-    *, read_only: bool = False, idempotent: bool = False, timeout: float | None = None
+    *,
+    read_only: bool = False,
+    idempotent: bool = False,
+    timeout: float | None = None,
+    attempt_timeout: float | None = None,
 ) -> Callable[[Function], Function]: ...
 
 
 def method(
-    function: Any = None, /, *, read_only: bool = False, idempotent: bool = False, timeout: float | None = None
+    function: Any = None,
+    /,
+    *,
+    read_only: bool = False,
+    idempotent: bool = False,
+    timeout: float | None = None,
+    attempt_timeout: float | None = None,
 ) -> Any:
     """Sets options of a grain's method.
 
@@ -66,15 +79,24 @@ def method(
             idempotent.
         idempotent: running it twice is the same as once, so a call whose outcome is unknown is retried.
         timeout: seconds until a call fails with `Timeout`, above 0; None takes `rpc.timeout_s`.
+        attempt_timeout: seconds after which an attempt is given up and, with what is left of `timeout`, another one is
+            made, up to `rpc.retry_attempts` (SPEC VA-3.2); above 0, and longer than the method takes. Only for methods
+            that are idempotent and no streams. None gives one attempt all the time.
 
     Raises:
-        InvalidGrain: the time-out is not above 0.
+        InvalidGrain: a time-out is not above 0, or `attempt_timeout` is given for a method that may not run twice.
     """
-    if timeout is not None and not timeout > 0:
-        raise InvalidGrain(f"a method's timeout must be above 0 seconds, not {timeout}")
+    for name, seconds in (("timeout", timeout), ("attempt_timeout", attempt_timeout)):
+        if seconds is not None and not seconds > 0:
+            raise InvalidGrain(f"a method's {name} must be above 0 seconds, not {seconds}")
+    if attempt_timeout is not None and not (idempotent or read_only):
+        raise InvalidGrain("attempt_timeout repeats a call that may have run: the method must be idempotent")
+    options = MethodOptions(
+        read_only=read_only, idempotent=idempotent, timeout_s=timeout, attempt_timeout_s=attempt_timeout
+    )
 
     def decorate(target: Any) -> Any:
-        setattr(target, OPTIONS, MethodOptions(read_only=read_only, idempotent=idempotent, timeout_s=timeout))
+        setattr(target, OPTIONS, options)
         return target
 
     return decorate if function is None else decorate(function)
@@ -97,7 +119,7 @@ class GrainMethod:
         simple: all parameters are positional, so `function(grain, *arguments)` does.
         call: `(grain, arguments) -> coroutine`, where `arguments` are in the order of the parameters.
         stream: whether it gives an async iterator.
-        read_only, idempotent, timeout_s: see `method`.
+        read_only, idempotent, timeout_s, attempt_timeout_s: see `method`.
         signature: text, for diagnosis.
         arity: number of parameters.
         required: parameters without a default, counted from the first.
@@ -120,6 +142,7 @@ class GrainMethod:
         self.read_only = options is not None and options.read_only
         self.idempotent = options is not None and (options.idempotent or options.read_only)
         self.timeout_s = options.timeout_s if options is not None else None
+        self.attempt_timeout_s = options.attempt_timeout_s if options is not None else None
         signature = inspect.signature(function)
         self.parameters = list(signature.parameters.values())[1:]
         resolved = [p.replace(annotation=hints.get(p.name, p.empty)) for p in self.parameters]
@@ -131,6 +154,10 @@ class GrainMethod:
         self._types = [self._type_of(parameter, hints) for parameter in self.parameters]
         self.plain = [plain_types(kind) for kind in self._types]
         self.result = self._result_type(function, hints)
+        if self.stream and self.attempt_timeout_s is not None:
+            raise InvalidGrain(
+                f"{kind}.{name} is a stream, which has no attempt_timeout: its items cannot be taken back"
+            )
         self.plain_results = plain_types(self.result)
         self.decode_result = decoder(list[self.result] if self.stream else self.result)  # type: ignore[name-defined]
         self._decoders: dict[int, Callable[[bytes | memoryview], Any]] = {}

@@ -106,7 +106,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
         if not calls & FAIRNESS_MASK:
             await asyncio.sleep(0)
         grain = host.activations.get(key)
-        if grain is None or grain._inaho_turn is not None:
+        if grain is None or grain._inaho_turn is not None or method.attempt_timeout_s:
             result = await node.context.request(reference, method, arguments, scope)
         else:
             if not plain:
@@ -147,7 +147,13 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
         known = connection is not None
         if connection is None:
             connection = context.connection_to_owner(host, key)
-        if connection is None or scope is not None or connection.paused or reference._inaho_timeout_s:
+        if (
+            connection is None
+            or scope is not None
+            or connection.paused
+            or reference._inaho_timeout_s
+            or method.attempt_timeout_s
+        ):
             result = await context.request(reference, method, arguments, scope)
         else:
             now = node.loop.time()

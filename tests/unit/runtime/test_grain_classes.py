@@ -104,6 +104,22 @@ def test_method_on_a_hook():
 def test_a_timeout_that_is_none(timeout):
     with pytest.raises(InvalidGrain, match="above 0"):
         method(timeout=timeout)
+    with pytest.raises(InvalidGrain, match="attempt_timeout must be above 0"):
+        method(idempotent=True, attempt_timeout=timeout)
+
+
+def test_several_attempts_of_what_may_not_run_twice():
+    with pytest.raises(InvalidGrain, match="idempotent"):
+        method(attempt_timeout=1.0)
+
+
+def test_several_attempts_of_a_stream():
+    with pytest.raises(InvalidGrain, match="items is a stream"):
+
+        class Bad(Grain):
+            @method(read_only=True, attempt_timeout=1.0)
+            async def items(self) -> AsyncIterator[int]:
+                yield 1
 
 
 def test_an_idle_time_below_zero():

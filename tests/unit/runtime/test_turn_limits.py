@@ -108,6 +108,11 @@ class Slow(Grain):
     async def short(self) -> None:
         await self.wait("short")
 
+    @method(idempotent=True, attempt_timeout=0.2)
+    async def patient(self, misses: int) -> str:
+        """Is lost `misses` times, then answers."""
+        return await self.wait("patient") if len(self.log) < 2 * misses else "found"
+
     async def wait(self, name: str = "wait") -> str:
         self.log.append(f"+{name}")
         try:
@@ -158,6 +163,28 @@ async def test_a_methods_timeout(caller, eventually):
     slow = caller.fleet.activation(Slow, "a")
     await eventually(lambda: slow.log == ["+short", "xshort"] * 2)
     assert await grain.quick() == "quick"
+
+
+async def test_an_attempt_that_takes_too_long_is_followed_by_another(caller, eventually):
+    cluster = await caller(Slow, rpc={"retry_attempts": 2})
+    assert await cluster.grain(Slow, "a").patient(1) == "found"
+    slow = caller.fleet.activation(Slow, "a")
+    assert slow.log == ["+patient", "xpatient"]
+    assert cluster._node.context.retries == 1
+    slow.log.clear()
+    with pytest.raises(Timeout) as caught:
+        await cluster.grain(Slow, "a").patient(9)
+    assert caught.value.maybe_executed
+    await eventually(lambda: slow.log == ["+patient", "xpatient"] * 2)
+
+
+async def test_attempts_end_with_the_call(caller, eventually):
+    cluster = await caller(Slow)
+    with pytest.raises(Timeout):
+        await cluster.grain(Slow, "a", timeout=0.05).patient(9)
+    slow = caller.fleet.activation(Slow, "a")
+    await eventually(lambda: slow.log == ["+patient", "xpatient"])
+    assert cluster._node.context.retries == 0
 
 
 async def test_a_references_timeout(caller, eventually):
