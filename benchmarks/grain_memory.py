@@ -19,6 +19,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -63,12 +64,18 @@ class Farewell(Grain[SmallState]):
         self.state.name = reason
 
 
+class Saving(Farewell):
+    async def on_deactivate(self, reason: str) -> None:
+        await self.save()
+
+
 class Bystander(Grain, idle_ttl_s=0):
     async def touch(self) -> int:
         return 1
 
 
 KINDS: dict[str, type[Any]] = {"plain": Plain, "state": Stateful, "on_deactivate": Farewell}
+UNLOADED: dict[str, type[Any]] = {**KINDS, "save": Saving}  # the last one to SQLite
 
 
 def rss_bytes() -> int:
@@ -130,11 +137,13 @@ async def weigh(name: str, count: int, traced: bool) -> Figures:
 
 
 async def passivate(name: str, count: int) -> Figures:
-    kind = KINDS[name]
-    async with inaho.join(config=settings(IDLE_S), grains=[kind, Bystander], storage="memory") as cluster:
-        await touch_all(cluster, kind, count)
-        had = activations(cluster)
-        found = await stall(cluster, f"idle_{name}", lambda: activations(cluster) <= 1)
+    kind = UNLOADED[name]
+    with tempfile.TemporaryDirectory() as folder:
+        where: dict[str, Any] = {"data_dir": folder} if kind is Saving else {"storage": "memory"}
+        async with inaho.join(config=settings(IDLE_S), grains=[kind, Bystander], **where) as cluster:
+            await touch_all(cluster, kind, count)
+            had = activations(cluster)
+            found = await stall(cluster, f"idle_{name}", lambda: activations(cluster) <= 1)
     return found | {f"unloaded_{name}": float(had)}
 
 
@@ -200,7 +209,7 @@ def main() -> None:
     for name in KINDS:
         figures |= measured(f"weigh {name} traced", options.count)
         figures |= measured(f"weigh {name} rss", options.count)
-    for name in KINDS:
+    for name in UNLOADED:
         figures |= measured(f"passivate {name}", options.count)
     figures |= measured("move", options.count)
     figures |= {"target_bytes_state": TARGET_BYTES, "target_stall_ms": TARGET_STALL_MS}

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Passivation"]
 
-IDLE_SLICE: Final = 1_000
-"""Activations looked at per tick: a few milliseconds at most."""
+IDLE_SLICE: Final = 200
+"""Activations looked at in one turn of the loop: half a millisecond at most."""
 
-STOP_SLICE: Final = 100
-"""Activations whose `on_deactivate` is begun per turn of the loop: each is a Task, and costs as much as a call."""
+IDLE_PAUSE_S: Final = 0.005
+"""Between slices: to unload may take its time, while calls have the most of the processor."""
 
-STOPS_PER_TICK: Final = 300
-"""Such activations per tick: to unload them may take its time, while calls have the most of the processor."""
+STOP_SLICE: Final = 15
+"""Activations whose `on_deactivate` is begun in one turn of the loop. Each is a Task; a hundred at a time live long
+enough for Python's collector to take them for lasting, and to walk over all activations of the process again and again."""
 
 REMEMBERED_MAX: Final = 1_024
 """Keys unloaded last that are remembered, to notice those that come back."""
@@ -54,6 +55,7 @@ class Passivation:
         self._wheel = IdleWheel(ttl_s)
         self._left: OrderedDict[str, float] = OrderedDict()
         self._window = (0, 0)
+        self._pausing = False
 
     def add(self, key: str, now: float) -> bool:
         """An activation has been made. Returns whether it is known to have been unloaded before."""
@@ -65,12 +67,16 @@ class Passivation:
 
     def step(self, now: float) -> None:
         """Unloads activations that were not called for the time to live, a slice at a time."""
-        if len(self._wheel):
-            self._slice(now, IDLE_SLICE if self._host.kind.plain_stop else STOPS_PER_TICK)
+        if not self._pausing and len(self._wheel):
+            self._slice(now)
 
-    def _slice(self, now: float, left: int) -> None:
+    def _go_on(self) -> None:
+        self._pausing = False
+        if not self._host.node.closing:
+            self._slice(self._host.node.now)
+
+    def _slice(self, now: float) -> None:
         host = self._host
-        most = left if host.kind.plain_stop else min(left, STOP_SLICE)
 
         def touched_at(key: str) -> float | None:
             grain = host.activations.get(key)
@@ -82,7 +88,7 @@ class Passivation:
                 return host.timers.used_at(key, now)
             return now if grain._inaho_turn is not None or key in host.streams else grain._inaho_touched
 
-        for key in self._wheel.due(now, touched_at, most):
+        for key in self._wheel.due(now, touched_at, IDLE_SLICE, None if host.kind.plain_stop else STOP_SLICE):
             grain = host.activations.get(key)
             if grain is None:  # the wheel knew it twice, from an activation before
                 continue
@@ -95,8 +101,9 @@ class Passivation:
                 self._left.popitem(last=False)
             host.deactivate_soon(grain, "idle")
         self._judge()
-        if left > most and len(self._wheel):
-            host.node.loop.call_soon(self._slice, now, left - most)
+        if self._wheel.behind(now):
+            self._pausing = True
+            host.node.loop.call_later(IDLE_PAUSE_S, self._go_on)
 
     def _judge(self) -> None:
         """Says once per window when most of what was unloaded in it came back soon."""

@@ -39,13 +39,16 @@ class IdleWheel:
         else:
             keys[key] = None
 
-    def due(self, now: float, touched_at: Callable[[str], float | None], most: int) -> list[str]:
+    def due(
+        self, now: float, touched_at: Callable[[str], float | None], most: int, found_max: int | None = None
+    ) -> list[str]:
         """Takes out keys that have been idle for the time to live.
 
         Args:
             now: monotonic seconds.
             touched_at: when a key was last called; None when it is not active, which forgets it.
             most: keys to look at, at the most, so that a call never waits long behind this.
+            found_max: keys to return at the most, where ending them costs more than looking at them.
 
         Returns:
             Keys that are due, each once.
@@ -54,7 +57,7 @@ class IdleWheel:
         current = int(now / self._width_s)
         for bucket in sorted(number for number in self._buckets if number <= current):
             keys = self._buckets[bucket]
-            while keys and most > 0:
+            while keys and most > 0 and (found_max is None or len(found) < found_max):
                 most -= 1
                 key, _ = keys.popitem()
                 touched = touched_at(key)
@@ -68,6 +71,10 @@ class IdleWheel:
                 break
             del self._buckets[bucket]
         return list(found)
+
+    def behind(self, now: float) -> bool:
+        """Whether there are keys that should have been looked at by now."""
+        return bool(self._buckets) and min(self._buckets) <= int(now / self._width_s)
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))

@@ -45,6 +45,17 @@ def test_a_look_is_bounded_and_goes_on_where_it_stopped() -> None:
     assert sorted(found) == sorted(touched) and wheel.due(20.0, touched.get, 10) == []
 
 
+def test_what_is_found_is_bounded_apart_and_the_wheel_says_that_it_is_behind() -> None:
+    wheel, touched = IdleWheel(16.0), {str(number): 0.0 for number in range(20)}
+    for key in touched:
+        wheel.add(key, 0.0)
+    assert not wheel.behind(15.0)
+    first = wheel.due(20.0, touched.get, 100, 15)
+    assert len(first) == 15 and wheel.behind(20.0)
+    rest = wheel.due(20.0, touched.get, 100, 15)
+    assert sorted(first + rest) == sorted(touched) and not wheel.behind(20.0)
+
+
 def test_a_key_that_ended_and_came_up_again_is_due_once() -> None:
     wheel = IdleWheel(16.0)
     wheel.add("a", 0.0)
