@@ -26,7 +26,7 @@ IDLE_PAUSE_S: Final = 0.005
 
 STOP_SLICE: Final = 15
 """Activations whose `on_deactivate` is begun in one turn of the loop. Each is a Task; a hundred at a time live long
-enough for Python's collector to take them for lasting, and to walk over all activations of the process again and again."""
+enough for Python's collector to take them for lasting, and to walk over all activations of the process every time."""
 
 REMEMBERED_MAX: Final = 1_024
 """Keys unloaded last that are remembered, to notice those that come back."""
