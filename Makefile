@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= $(if $(filter python3 python3.11,$(PYTHON)),.venv,.venv-$(patsubst python%,%,$(notdir $(PYTHON))))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.inaho-setup
-TOOLS := mypy pyright ruff import-linter towncrier pytest-asyncio pytest-rerunfailures pytest-timeout pytest-xdist cryptography pydantic opentelemetry-sdk
+TOOLS := mypy pyright ruff import-linter towncrier pytest-asyncio pytest-timeout pytest-xdist cryptography pydantic opentelemetry-sdk
 
 # The coverage-guided fuzzer has wheels for these only; elsewhere `make fuzz` does without and says so.
 FUZZER := atheris; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"
@@ -37,7 +37,7 @@ quickstart: setup ## Form a cluster of two processes on this machine and call gr
 
 test: setup ## Run the tests; as root, with what they need of the system's packages (iproute2, Redis, PostgreSQL).
 	@scripts/install_services.sh || true
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: setup ## Check style, formatting, import contracts and changelog fragments.
 	$(BIN)/ruff check .

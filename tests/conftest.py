@@ -21,8 +21,6 @@ from hypothesis import HealthCheck, settings
 EXAMPLES = int(os.environ.get("INAHO_TEST_EXAMPLES", "0"))
 SEEDS = int(os.environ.get("INAHO_TEST_SEEDS", "3"))
 FIRST_SEED = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
-REAL = ("chaos", "integration", "services")
-"""Folders of tests with real processes, signals and servers, whose timing is that of the machine."""
 MARKERS = {"fuzz": pytest.mark.fuzz, "sim": pytest.mark.simulation, "integration": pytest.mark.integration}
 HERE = Path(__file__).parent
 
@@ -52,11 +50,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(MARKERS[folder])
         elif "simulation_seed" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.simulation)
-        # A second try where the machine had a part in it; what fails twice, fails. Reruns are counted in the summary.
-        # A resource that a test of real processes leaves behind is told by whatever test the collector runs in.
-        real = folder in REAL or "runtime" in item.path.parts  # the latter: whole nodes on a real loop
-        told_elsewhere = {} if real else {"only_rerun": "(?i)unraisable"}
-        item.add_marker(pytest.mark.flaky(reruns=1, **told_elsewhere))
         if EXAMPLES:
             _enlarge(item)
 
