@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
     from inaho.runtime.node import Node
     from inaho.storage.base import Storage
+    from inaho.types import Member
 
 __all__ = ["Fencing"]
 
+
+ANY: Final = -1
+"""In place of a partition: all of a placed kind, whose activations may have been with any member."""
 
 CLAIMS_MAX: Final = 3
 """Attempts of one activation."""
@@ -45,19 +49,27 @@ class Fencing:
         until = self._node.loop.time() + self._node.config.membership.tombstone_s
         self._until.setdefault(kind, {})[partition] = until
 
+    def fell_silent(self, member: Member) -> None:
+        """A member may hold any identity of a placed kind, and nobody can ask it any more."""
+        for kind in member.kinds:
+            host = self._node.hosts.get(kind)
+            if host is not None and host.hosted and host.kind.placed:
+                self.took_over(kind, ANY)
+
     def is_doubtful(self, kind: str, key: str) -> bool:
         """Whether the last owner of the identity may wake and save."""
         partitions = self._until.get(kind)
         if not partitions:
             return False
-        partition = self._node.lookup.partition(kind, key)
-        until = partitions.get(partition)
-        if until is None:
-            return False
-        if until < self._node.loop.time():
+        now = self._node.loop.time()
+        for partition in (ANY, self._node.lookup.partition(kind, key)):
+            until = partitions.get(partition)
+            if until is None:
+                continue
+            if until >= now:
+                return True
             del partitions[partition]
-            return False
-        return True
+        return False
 
     async def claim(self, storage: Storage, grain: Grain[Any], stored: StoredState | None) -> StoredState:
         """Writes what was loaded back under the activation's epoch, and gives what is stored now.
@@ -86,5 +98,7 @@ class Fencing:
                 return StoredState(data, version + 1, lease.epoch)
 
     def check(self) -> None:
-        """Asserts the bound: one entry per partition and kind."""
-        assert all(len(partitions) <= self._node.config.activation.partitions for partitions in self._until.values())
+        """Asserts the bound: one entry per partition and kind, and one for all."""
+        assert all(
+            len(partitions) <= self._node.config.activation.partitions + 1 for partitions in self._until.values()
+        )

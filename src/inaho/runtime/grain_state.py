@@ -42,6 +42,11 @@ class StateRecord(msgspec.Struct, eq=False, gc=False):
             self.lock = asyncio.Lock()
         return self.lock
 
+    @property
+    def busy(self) -> bool:
+        """Somebody writes: a stream or a Task of the user's may do so beside the turns."""
+        return self.lock is not None and self.lock.locked()
+
     def hand_over(self, host: KindHost) -> tuple[int, bytes | None]:
         """Version and encoded state for the next owner, which loads it from the storage where it gets none."""
         if self.stale:

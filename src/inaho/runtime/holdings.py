@@ -134,8 +134,8 @@ class Holdings:
 
     async def begin(self, host: KindHost, lease: Lease, owner: str, handed: ActivationRecord | None) -> None:
         """Makes the activation of a pending lease, and returns when it is up. Raises why it did not come up."""
-        self._told.setdefault(host.name, {})[lease.key] = owner
         grain = host.begin(lease, handed if handed is not None and handed.was_active else None)
+        self._told.setdefault(host.name, {})[lease.key] = owner
         while host.activations.get(lease.key) is grain and _starting(grain):
             await host.gates.wait(lease.key)
         if not lease.holding:
@@ -271,7 +271,7 @@ class Holdings:
 
     async def _announce(self, owner: Member, kind: str, epochs: dict[str, int]) -> None:
         """Tells an owner what is held of its identities, until it has heard or is the owner no more."""
-        for page in _pages(epochs):
+        for page in pages(epochs):
             while page := {key: epoch for key, epoch in page.items() if self._is_owner(owner, kind, key)}:
                 try:
                     await self._tell(owner, kind, page, self._node.lookup.hash or 0)
@@ -301,7 +301,7 @@ class Holdings:
     async def _tell_ended(self, owner: Member, kind: str, ends: dict[str, tuple[int, int]]) -> None:
         node = self._node
         try:
-            for page in _pages(ends):
+            for page in pages(ends):
                 await ask_placement(node, owner, PlacementActor.terminated, kind, page, node.node_id)
         except InahoError as error:  # the next caller is refused here, and has it looked into
             node.log.info("%s was not told that %d of %s ended: %s", owner.authority, len(ends), kind, error)
@@ -330,7 +330,7 @@ def _starting(grain: Grain[Any]) -> bool:
     return isinstance(busy, TurnQueue) and busy.starting
 
 
-def _pages(told: dict[str, Told]) -> list[dict[str, Told]]:
+def pages(told: dict[str, Told]) -> list[dict[str, Told]]:
     """In parts that fit a frame."""
     pages: list[dict[str, Told]] = [{}]
     size = 0

@@ -178,11 +178,20 @@ class KindHost:
             del self._changing[key]
 
     def abort(self, lease: Lease) -> None:
-        """The activation took too long to come up or to end, and has lost its lease for it."""
+        """The activation took too long to come up or to end, and has lost its lease for it.
+
+        It is gone now, whatever its code makes of the cancellation.
+        """
         grain = self.activations.get(lease.key)
         task = self._changing.get(lease.key)
         if grain is not None and grain._inaho_lease is lease and task is not None:
-            task.cancel(f"the lease of {lease.kind}/{lease.key} timed out")
+            why = f"the lease of {lease.kind}/{lease.key} timed out"
+            task.cancel(why)
+            queue = self.hold(grain)
+            if queue.ending:
+                self._ended(grain, queue, queue.ending)
+            else:
+                self.start_failed(grain, queue, asyncio.CancelledError(why))
 
     def hold(self, grain: Grain[Any]) -> TurnQueue[Turn]:
         """The activation's queue, held: turns wait. What runs goes on."""
@@ -230,6 +239,8 @@ class KindHost:
 
     def start_failed(self, grain: Grain[Any], queue: TurnQueue[Turn], error: BaseException) -> None:
         """An activation did not come up: whatever it was, nobody shall wait for it."""
+        if not self.lives(grain):  # it was given up (`abort`)
+            return
         failure = error if isinstance(error, REFUSALS) else self._activation_failed(grain, error)
         self._remove(grain, failure)
         self._fail_waiting(queue, failure)
@@ -252,7 +263,7 @@ class KindHost:
             node.leases.check_owner(self.name, key)  # it may have moved on meanwhile
             node.leases.ledger.raise_epoch(grain._inaho_lease, handed.epoch)
             if handed.was_active:
-                return handed
+                return node.saved_versions.newer(self.name, key, handed)
         return node.saved_versions.expected(self.name, key)
 
     async def release(self, key: str) -> ActivationRecord:
@@ -338,15 +349,23 @@ class KindHost:
             return
         if not reason:
             return
-        if self.kind.plain_stop:
+        record = grain._inaho_record
+        if self.kind.plain_stop and (record is None or not record.busy):
             self._ended(grain, queue, reason)
         else:
+            queue.starting = True  # nothing else begins in the queue: a stream may fail meanwhile
             self.node.leases.ending(grain._inaho_lease)
             self._change(grain._inaho_key, self._stop(grain, queue, reason), name=f"inaho-deactivate-{self.name}")
 
     async def _stop(self, grain: Grain[Any], queue: TurnQueue[Turn], reason: str) -> None:
+        record = grain._inaho_record
         try:
-            await grain.on_deactivate(reason)
+            try:
+                await grain.on_deactivate(reason)
+            finally:
+                if record is not None and record.busy:  # the next activation must find what is being saved
+                    async with record.writing():
+                        pass
         except BaseException as error:
             self.node.log.warning("on_deactivate of %s failed", grain.identity, exc_info=error)
             if isinstance(error, SIGNALS):
@@ -356,6 +375,8 @@ class KindHost:
 
     def _ended(self, grain: Grain[Any], queue: TurnQueue[Turn], reason: str) -> None:
         """The activation is gone; turns that waited go to its successor, here or elsewhere."""
+        if not self.lives(grain):  # it was given up (`abort`)
+            return
         self._remove(grain)
         waiting = list(queue.waiting)
         queue.waiting.clear()
@@ -373,7 +394,7 @@ class KindHost:
             except InahoError as error:
                 node.runner.answer_error(turn, error)
                 continue
-            node.loop.call_soon(node.runner.submit, turn)
+            node.runner.submit_soon(turn)
 
     def _remove(self, grain: Grain[Any], error: InahoError | None = None) -> None:
         pool = self.pool

@@ -196,6 +196,8 @@ class Leases:
         for member in () if before is None else before.members:
             if member.node_id not in holding:
                 self.revoke(member.node_id, _why_revoked(member, snapshot))
+                if not _has_left(member, snapshot):
+                    self._node.fencing.fell_silent(member)
 
     def revoke(self, node_id: str, reason: str) -> list[Lease]:
         """Ends all leases of a node at once."""
@@ -222,6 +224,12 @@ class Leases:
 
 def _may_hold(member: Member, snapshot: TopologySnapshot) -> bool:
     return member.status not in SILENT and member.authority not in snapshot.blocked
+
+
+def _has_left(member: Member, snapshot: TopologySnapshot) -> bool:
+    """Whether a member has gone after it had let go of what it had."""
+    gone = all(now.node_id != member.node_id for now in snapshot.members)
+    return gone and member.status is MemberStatus.LEAVING
 
 
 def _why_revoked(member: Member, snapshot: TopologySnapshot) -> str:

@@ -119,6 +119,7 @@ class GrainMethod:
         simple: all parameters are positional, so `function(grain, *arguments)` does.
         call: `(grain, arguments) -> coroutine`, where `arguments` are in the order of the parameters.
         stream: whether it gives an async iterator.
+        is_use: a turn of it keeps the activation from being unloaded; not so for ticks of timers (`TickMethod`).
         read_only, idempotent, timeout_s, attempt_timeout_s: see `method`.
         signature: text, for diagnosis.
         arity: number of parameters.
@@ -127,6 +128,8 @@ class GrainMethod:
         plain_results: the same for the result.
         decode_result: bytes to result.
     """
+
+    is_use = True
 
     def __init__(
         self,

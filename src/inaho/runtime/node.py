@@ -333,7 +333,7 @@ class Node:
                 self.bridge.topology_changed(snapshot)
         elif not self.client:
             # Owners stay, but a member that no longer owned anything may be gone, and nobody can ask it any more.
-            self.bridge.handoff.retain([member.node_id for member in snapshot.members])
+            self.bridge.members_changed(snapshot)
             self.bridge.tell_drained()
         self.acceptor.push_topology(snapshot)
         waiters, self._topology_waiters = self._topology_waiters, []

@@ -16,6 +16,7 @@ import msgspec
 
 from inaho.core.activation.handoff import HandOff, LastOwner
 from inaho.errors import InahoError
+from inaho.runtime.leases import SILENT
 from inaho.runtime.placement_actor import PLACEMENT_KEY, ActivationRecord, PlacementActor
 from inaho.runtime.system_calls import ask_system_actor
 from inaho.types import MemberStatus
@@ -52,22 +53,23 @@ class PartitionBridge:
         self._asking_again = False
         self._lost: dict[str, dict[int, LastOwner]] = {}
         self._telling: set[asyncio.Task[None]] = set()
+        # Of what activations that come up here wait for, by kind and key.
+        self._limits: dict[tuple[str, str], asyncio.Timeout] = {}
 
     # A topology has come.
 
     def topology_changed(self, snapshot: TopologySnapshot) -> None:
         """Takes note of what moved to and from this node."""
         node = self._node
-        silent = (MemberStatus.UNREACHABLE, MemberStatus.REMOVED)
-        alive = [member.node_id for member in snapshot.members if member.status not in silent]
-        for (last, kind), (partitions, _) in self.handoff.awaited().items():
-            if last.node_id not in alive:
-                for partition in partitions:
-                    node.fencing.took_over(kind, partition)
-        self.handoff.retain(alive)
+        alive = self.members_changed(snapshot)
         for kind, host in node.hosts.items():
             if not host.hosted or host.system or host.apart:
                 continue
+            leaving = [
+                LastOwner(member.authority, member.node_id)
+                for member in snapshot.members
+                if member.status is MemberStatus.LEAVING and kind in member.kinds
+            ]
             for partition, before, now in node.lookup.moves(kind, node.node_id):
                 if before.node_id == now.node_id:
                     continue
@@ -80,8 +82,14 @@ class PartitionBridge:
                         )
                     else:
                         node.fencing.took_over(kind, partition)
+                    for last in leaving:  # it may have had it by a topology that this node has not seen
+                        self.handoff.gained(kind, partition, last, snapshot.version)
                 elif before.node_id == node.node_id:
                     self._lost.setdefault(kind, {})[partition] = LastOwner(now.authority, now.node_id)
+        for (kind, key), limit in self._limits.items():
+            if not limit.expired() and not node.leases.owns(kind, key):
+                # Its next owner may be the very one that it waits for.
+                limit.reschedule(node.loop.time())
         node.saved_versions.owners_changed()
         for host in node.hosts.values():
             if host.hosted and not host.system:
@@ -90,6 +98,20 @@ class PartitionBridge:
         if self.handoff and not self._asking_again:
             self._asking_again = True
             node.runner.spawn(self._ask_again(), name="inaho-ask-again")
+
+    def members_changed(self, snapshot: TopologySnapshot) -> list[str]:
+        """Waits no longer for members that fell silent; returns the node ids of the others."""
+        alive = [member.node_id for member in snapshot.members if member.status not in SILENT]
+        self._wait_only_for(alive)
+        return alive
+
+    def _wait_only_for(self, node_ids: list[str]) -> None:
+        """Nobody else is asked any more. Who had not let go may wake and save."""
+        for (last, kind), (partitions, _) in self.handoff.awaited().items():
+            if last.node_id not in node_ids:
+                for partition in partitions:
+                    self._node.fencing.took_over(kind, partition)
+        self.handoff.retain(node_ids)
 
     # This node is the new owner.
 
@@ -113,6 +135,8 @@ class PartitionBridge:
         newest = ActivationRecord(False)
         partition = node.lookup.partition(kind, key)
         while True:
+            if askers is None:
+                node.leases.check_owner(kind, key)
             left = [last for last in self.handoff.last_owners(kind, partition) if last.node_id not in asking]
             if not left:
                 return newest
@@ -120,7 +144,9 @@ class PartitionBridge:
             self.asked += 1
             try:
                 function, version = PlacementActor.release, self._version
-                async with asyncio.timeout(BLOCKED_RELEASE_S if self._is_blocked(last) else None):
+                async with asyncio.timeout(BLOCKED_RELEASE_S if self._is_blocked(last) else None) as limit:
+                    if askers is None:
+                        self._limits[kind, key] = limit
                     record: ActivationRecord = await self._ask(last, function, kind, key, version, asking)
             except (InahoError, TimeoutError) as error:
                 if self._is_blocked(last):
@@ -129,6 +155,9 @@ class PartitionBridge:
                 node.log.info("%s did not release %s/%s yet: %s", last.authority, kind, key, error)
                 await node.wait_for_topology(RELEASE_RETRY_S)
                 continue
+            finally:
+                if askers is None:
+                    self._limits.pop((kind, key), None)
             asking.append(last.node_id)
             newest = max(newest, record, key=_age)
             if record.drained:
@@ -141,12 +170,12 @@ class PartitionBridge:
     def _give_up(self, last: LastOwner, error: Exception) -> None:
         """A blocked owner did not answer. It may be blocked because it is wedged, so nobody waits for it any more.
 
-        Its leases are revoked, and what it saves after a successor is refused by the storage.
+        Its leases are revoked, and what it saves once a successor is up is refused by the storage (`Fencing`).
         """
         node = self._node
         node.log.warning("%s is blocked and did not release what it had: %r", last.authority, error)
         members = () if node.topology is None else node.topology.members
-        self.handoff.retain([member.node_id for member in members if member.node_id != last.node_id])
+        self._wait_only_for([member.node_id for member in members if member.node_id != last.node_id])
         self.tell_drained()
 
     async def drained(self, kind: str, partitions: list[int], node_id: str, version: int) -> None:

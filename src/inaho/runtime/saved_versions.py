@@ -16,6 +16,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import InahoError
+from inaho.runtime.holdings import pages
 from inaho.runtime.placement_actor import PLACEMENT_KEY, ActivationRecord, PlacementActor
 from inaho.runtime.system_calls import ask_system_actor
 
@@ -88,9 +89,9 @@ class SavedVersions:
     async def _say(self, authority: str, node_id: str, kind: str, versions: dict[str, int]) -> None:
         node = self._node
         method = PlacementActor.inaho_kind.methods["superseded"]
-        arguments = (kind, versions, node.authority)
         try:
-            await ask_system_actor(node, authority, node_id, method, PLACEMENT_KEY, arguments)
+            for page in pages(versions):
+                await ask_system_actor(node, authority, node_id, method, PLACEMENT_KEY, (kind, page, node.authority))
         except InahoError as error:  # its next save there meets the newer version, and it begins again then
             node.log.info("%s was not told what was saved here: %s", authority, error)
 
@@ -121,6 +122,11 @@ class SavedVersions:
     def expected(self, kind: str, key: str) -> ActivationRecord | None:
         """What an activation must find; None in the usual case."""
         return self._heard.get((kind, key)) if self._heard else None
+
+    def newer(self, kind: str, key: str, handed: ActivationRecord) -> ActivationRecord:
+        """What an activation must find that was handed a record: its last owner may be behind what others saved."""
+        expected = self.expected(kind, key)
+        return handed if expected is None or expected.version <= handed.version else expected
 
     def found(self, kind: str, key: str) -> None:
         """An activation has found it."""

@@ -49,6 +49,7 @@ class TickMethod:
     simple = True
     idempotent = False
     stream = False
+    is_use = False
     plain_results = frozenset({type(None)})
 
     def __init__(self, kind: str, name: str, *, read_only: bool) -> None:
@@ -282,9 +283,9 @@ class TimerTable:
             return now
         busy = grain._inaho_turn
         if isinstance(busy, TurnQueue):
-            others = any(not isinstance(turn.method, TickMethod) for turn in (*busy.running, *busy.waiting))
+            others = any(turn.method.is_use for turn in (*busy.running, *busy.waiting))
         else:
-            others = busy is not None and not isinstance(busy.method, TickMethod)
+            others = busy is not None and busy.method.is_use
         return now if others else grain._inaho_touched
 
 

@@ -137,8 +137,22 @@ class TurnRunner:
 
     def submit(self, turn: Turn) -> None:
         """Runs a turn that has come from elsewhere, or queues it. Call it outside Tasks."""
+        grain = turn.grain
+        if grain._inaho_turn is None and not turn.cancelled:
+            grain._inaho_turn = turn
+            self.run(turn)
+        elif self._admit(turn):
+            self.run(turn)
+
+    def submit_soon(self, turn: Turn) -> None:
+        """As `submit`, from anywhere: the turn takes its place now, and its first step when the loop turns."""
+        if self._admit(turn):
+            self._run_soon(turn)
+
+    def _admit(self, turn: Turn) -> bool:
+        """Whether the turn may run now, and is marked as running; else it waits, or was refused."""
         if turn.cancelled:
-            return
+            return False
         grain = turn.grain
         if grain._inaho_turn is None:
             grain._inaho_turn = turn
@@ -150,11 +164,11 @@ class TurnRunner:
                 if grain._inaho_turn is None:
                     grain._inaho_turn = turn
                 elif not self.enqueue(turn):
-                    return
+                    return False
             except InahoError as error:
                 self.answer_error(turn, error)
-                return
-        self.run(turn)
+                return False
+        return True
 
     def run(self, turn: Turn) -> None:
         """Takes the first step of a turn that is marked as running. Call it outside Tasks."""
@@ -329,6 +343,8 @@ class TurnRunner:
         turn.over = True
         turn.task = None
         grain = turn.grain
+        if turn.method.is_use:  # it was not idle as long as the turn ran
+            grain._inaho_touched = grain._inaho_host.node.now
         busy = grain._inaho_turn
         if busy is turn:
             grain._inaho_turn = None
@@ -345,13 +361,17 @@ class TurnRunner:
             if turn.cancelled:
                 queue.finish(turn)
                 continue
-            if not self._ready:
-                self.loop.call_soon(self._run_ready)
-            self._ready.append(turn)
+            self._run_soon(turn)
         if queue.idle:
             grain._inaho_turn = None
         elif not queue.running:
             grain._inaho_host.settle(grain, queue)
+
+    def _run_soon(self, turn: Turn) -> None:
+        """Has the first step of a turn that is marked as running taken outside the present Task."""
+        if not self._ready:
+            self.loop.call_soon(self._run_ready)
+        self._ready.append(turn)
 
     def _run_ready(self) -> None:
         """Runs what `advance` let go, outside the Tasks in which it was called."""

@@ -63,7 +63,7 @@ class TurnQueue(Generic[TurnType]):
         self.held = False
         """Nothing starts: the activation is coming up or going down."""
         self.starting = False
-        """It is coming up."""
+        """What it is held for has begun: coming up, a reset, or the end."""
         self.ending = ""
         """Why it goes down; empty while it does not."""
         self.resetting: tuple[str, str] | None = None
