@@ -57,6 +57,19 @@ def test_every_measurement_of_inaho_gives_its_figures(load):
     assert 0 <= figures["stalled_items_ahead"] <= 1024
 
 
+def test_identities_are_resolved_and_the_bound_decides():
+    script = str(BENCHMARKS / "identity_resolution.py")
+    command = [sys.executable, script, "--count", "20000", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50, check=False)
+    report = json.loads(done.stdout)
+    figures, bounds = report["figures"], report["bounds"]
+    assert set(bounds) == {"cache_default_size_ns", "cache_ns", "owner_3_ns", "owner_1000_ns"}
+    assert all(figures[name] > 0 and bounds[name] <= 1_000 for name in bounds)
+    assert report["exceeded"] == [name for name in bounds if figures[name] > bounds[name]]
+    assert done.returncode == bool(report["exceeded"])
+
+
 def test_a_member_can_be_the_caller():
     figures = figures_of("inaho_calls.py", "--seconds", "0.05", "--caller", "member", "--only", "many")
     assert list(figures) == ["many_per_second"]

@@ -108,12 +108,14 @@ class ClusterExtension:
                 await self._write_status(BootstrapState.ERROR, system, _reason_of(error))
             except StatusStore as unwritten:
                 error.add_note(f"nor could that be kept: {unwritten}")
+            self._cluster = self._node = None
             raise
         try:
             await self._write_status(BootstrapState.READY, system)
         except StatusStore:
             await node.leave()
             await node.stop()
+            self._cluster = self._node = None
             raise
 
     async def _start(self, system: ActorSystem) -> Node:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from inaho.config import ClusterConfig
-from inaho.core.effects import ApplyTopology, CloseConnection, Joined, JoinFailed, Left, StopActivations
+from inaho.core.effects import ApplyTopology, CloseConnection, Joined, JoinFailed, Left, Send, StopActivations
 from inaho.core.inputs import (
     BlockNode,
     Drained,
@@ -27,6 +27,7 @@ from inaho.core.messages import (
     ControlMessage,
     Entry,
     Gossip,
+    JoinAccepted,
     JoinRefused,
     JoinRequest,
     Mark,
@@ -87,6 +88,24 @@ def test_nodes_join_and_all_are_told(count: int, seed: int) -> None:
     for authority in simulation.nodes:
         ups = {e.event.authority for _, _, e in simulation.effects(MemberUp, authority)}  # type: ignore[union-attr]
         assert ups == set(simulation.nodes)
+
+
+def test_the_answer_to_a_join_has_the_newest_table() -> None:
+    simulation = cluster(3)
+    contact, barred = simulation.authority(0), simulation.authority(2)
+    simulation.give(contact, BlockNode(barred))  # nobody else has heard of it yet
+    subject = Member("10.0.0.9:1", "9" * 16, 0, MemberStatus.JOINING)
+    joiner = ControlNode(ClusterConfig(), subject, random.Random(1))
+    (asked,) = joiner.step(simulation.now, Start((contact,)))
+    assert isinstance(asked, Send) and isinstance(asked.message, JoinRequest)
+    host = simulation.nodes[contact]
+    answers = host.step(simulation.now, Received(subject.authority, subject.node_id, asked.message))
+    (accepted,) = [each for each in answers if isinstance(each, Send) and isinstance(each.message, JoinAccepted)]
+    joined = joiner.step(simulation.now, Received(contact, host.member.node_id, accepted.message))
+    assert Joined in map(type, joined)
+    assert {member.authority for member in joiner.table.live} == {*simulation.nodes, subject.authority}
+    assert [joiner.table.get(each) for each in simulation.nodes] == [host.table.get(each) for each in simulation.nodes]
+    assert joiner.table.blocks.blocked == (barred,)
 
 
 def test_a_lone_node_founds_at_once() -> None:

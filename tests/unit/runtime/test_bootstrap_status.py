@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from inaho.runtime.bootstrap_status import (
     MemoryStatusStore,
 )
 from inaho.runtime.memory_transport import MemoryNetwork, MemoryTransport
+
+NO_FILES = inaho.TlsConfig(certificate="no.crt", private_key="no.key", authority_certificates="no.ca")
 
 
 class Echo(Grain):
@@ -117,6 +120,30 @@ async def test_a_start_that_fails_leaves_its_reason():
     assert store.status is not None
     assert store.status.state is BootstrapState.ERROR
     assert store.status.reason.startswith("authority_in_use: ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"authority": ""}, "authority"),
+        ({"authority": "0.0.0.0:0"}, "insecure"),
+        ({"tls": NO_FILES}, "no.ca"),
+    ],
+)
+async def test_a_configuration_that_cannot_work_fails_the_start_and_enables_nothing(
+    settings: dict[str, Any], names: str
+):
+    impossible = ClusterExtension(config().replace(**settings), grains=[Echo], storage=MemoryStorage())
+    tasks = asyncio.all_tasks()
+    system = ActorSystem("shop", extensions=[impossible])
+    with pytest.raises(InvalidConfig, match=names):
+        await system.start()
+    assert not system.running
+    assert asyncio.all_tasks() == tasks
+    with pytest.raises(InvalidConfig, match="once the actor system has started"):
+        _ = impossible.cluster
+    assert impossible.status is not None
+    assert (impossible.status.state, impossible.status.reason[:16]) == (BootstrapState.ERROR, "invalid_config: ")
 
 
 class Failing(BootstrapStatusStore):
