@@ -5,12 +5,29 @@ Every error says what happened (`reason`), to which identity or authority, wheth
 stable and is what crosses the wire, so that a caller in another process catches the same class.
 
 Why one flat tree and not builtin exceptions: a retry policy, an alert and a person all ask the same three
-questions, and can only ask them of a type that answers.
+questions, and can only ask them of a type that answers. Errors of connections and membership are in `errors_cluster`,
+and are named here too.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+from typing import Final
+
+from inaho.errors_cluster import (
+    AuthenticationFailed,
+    AuthorityInUse,
+    IllegalTransition,
+    InahoError,
+    InvalidPid,
+    JoinRefused,
+    ProtocolViolation,
+    Quarantined,
+    TopologyUnavailable,
+    Unreachable,
+    VersionMismatch,
+    WrongCluster,
+    WrongIncarnation,
+)
 
 __all__ = [
     "ActivationFailed",
@@ -58,52 +75,6 @@ __all__ = [
 ]
 
 
-class InahoError(Exception):
-    """Base of everything that inaho raises.
-
-    Args:
-        reason: what happened, one sentence that a person can act on.
-        identity: the grain or actor concerned, as `Kind/key` or a path; empty when none is.
-        authority: the node concerned, as `host:port`; empty when none is.
-        maybe_executed: whether the work may have run. `None` takes the default of the class.
-    """
-
-    code: ClassVar[str] = "error"
-    advice: ClassVar[str] = ""
-    maybe_executed_default: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        reason: str = "",
-        *,
-        identity: str = "",
-        authority: str = "",
-        maybe_executed: bool | None = None,
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.identity = identity
-        self.authority = authority
-        self.maybe_executed = self.maybe_executed_default if maybe_executed is None else maybe_executed
-
-    def __str__(self) -> str:
-        where = " at ".join(part for part in (self.identity, self.authority) if part)
-        text = f"{where}: {self.reason}" if where else self.reason
-        if self.maybe_executed:
-            text += " (the call may have run)"
-        return f"{text}; {self.advice}" if self.advice else text
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
-
-
-def _rebuild(kind: type[InahoError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> InahoError:
-    error = kind.__new__(kind)
-    error.args = arguments
-    error.__dict__.update(attributes)
-    return error
-
-
 # Calls and placement (SPEC VA-3, CL-6).
 
 
@@ -148,20 +119,6 @@ class NoSuchMethod(InahoError):
 
     code = "no_such_method"
     advice = "check the name, and that all nodes run the same release of the class"
-
-
-class Unreachable(InahoError):
-    """No connection to the node, or it broke. `maybe_executed` tells whether the call had been sent."""
-
-    code = "unreachable"
-    advice = "retry when the membership has settled"
-
-
-class Quarantined(InahoError):
-    """The authority is quarantined; nothing is sent to it until it is released."""
-
-    code = "quarantined"
-    advice = "wait for the release, or release it by hand"
 
 
 class Overloaded(InahoError):
@@ -285,94 +242,6 @@ class StateTooLarge(StorageFailed):
     code = "state_too_large"
     advice = "keep less in one grain, or raise storage.data_bytes_max"
     maybe_executed_default = False
-
-
-# Connections and membership (SPEC CL-1, CL-4, CL-6.1).
-
-
-class ProtocolViolation(InahoError):
-    """The peer sent bytes that no correct node sends."""
-
-    code = "protocol_violation"
-    advice = "check that the peer is an inaho node of a compatible release"
-
-
-class AuthenticationFailed(InahoError):
-    """The peer could not prove that it knows the cluster's secret, or TLS failed."""
-
-    code = "authentication_failed"
-    advice = "use the same secret or certificate authority on every node"
-
-
-class WrongCluster(InahoError):
-    """The peer belongs to a cluster of another name."""
-
-    code = "wrong_cluster"
-    advice = "use the same cluster name on every node"
-
-
-class WrongIncarnation(InahoError):
-    """The process that was looked for is gone: another one lives at its authority (SPEC CL-4.1).
-
-    Attributes:
-        node_id: of the process that answered, proven by its handshake; empty when nothing proved it.
-    """
-
-    code = "wrong_incarnation"
-    advice = "forget the old node; dial again without expecting it"
-    node_id: str = ""
-
-    def __init__(
-        self,
-        reason: str = "",
-        *,
-        identity: str = "",
-        authority: str = "",
-        maybe_executed: bool | None = None,
-        node_id: str = "",
-    ) -> None:
-        super().__init__(reason, identity=identity, authority=authority, maybe_executed=maybe_executed)
-        self.node_id = node_id
-
-
-class VersionMismatch(InahoError):
-    """No protocol or schema version in common with the peer."""
-
-    code = "version_mismatch"
-    advice = "upgrade the older side first to a release that speaks both"
-
-
-class JoinRefused(InahoError):
-    """The cluster did not admit this node."""
-
-    code = "join_refused"
-    advice = "see the reason"
-
-
-class AuthorityInUse(InahoError):
-    """The address to bind is taken."""
-
-    code = "authority_in_use"
-    advice = "choose another port, or end the process that holds it"
-
-
-class TopologyUnavailable(InahoError):
-    """No topology: no seed answered, or every provider is gone."""
-
-    code = "topology_unavailable"
-    advice = "check the seeds and the network"
-
-
-class IllegalTransition(InahoError):
-    """A state machine was asked for a transition that its table does not allow. Nothing changed."""
-
-    code = "illegal_transition"
-
-
-class InvalidPid(InahoError):
-    """A Pid or path does not parse; `reason` names the part."""
-
-    code = "invalid_pid"
 
 
 # Installation (SPEC BS-1) and definitions.

@@ -15,7 +15,7 @@ def tree(kind: type[InahoError] = InahoError) -> list[type[InahoError]]:
     """Every error of the module; classes that tests derive from them are none of it."""
     found = [kind]
     for child in kind.__subclasses__():
-        if child.__module__ == errors.__name__:
+        if child.__module__.startswith(errors.__name__):
             found += tree(child)
     return found
 

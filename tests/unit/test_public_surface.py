@@ -36,7 +36,7 @@ def module_names() -> Iterator[str]:
 
 def errors_below(kind: type[InahoError]) -> Iterator[type[InahoError]]:
     """`kind` and all its subclasses in the one tree; other modules may refine them under the same code."""
-    if kind.__module__ == errors.__name__:
+    if kind.__module__.startswith(errors.__name__):
         yield kind
     for child in kind.__subclasses__():
         yield from errors_below(child)

@@ -16,10 +16,9 @@ from inaho.events import CallFailed
 from inaho.runtime.outgoing import STREAM_TIMEOUT_S, Outgoing
 from inaho.runtime.ref import Reference, run_here
 from inaho.runtime.retry_warnings import RetryWarnings
-from inaho.runtime.streams import StreamProducer, StreamReceiver
+from inaho.runtime.streams import LocalSink, StreamProducer, StreamReceiver
 from inaho.runtime.turn import Scope, Turn
 from inaho.types import ClusterIdentity, Member, Pid
-from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import pack_fields
 
 if TYPE_CHECKING:
@@ -368,36 +367,8 @@ class ClusterContext:
         turn = Turn(method, grain, method.copy_arguments(arguments, key), None, 0, deadline)
         if scope is not None and scope.turn is not None:
             self._node.runner.chains.extend(turn, scope.turn)
-        producer = StreamProducer(turn, _Here(receiver, turn), self._node.config.rpc, self._node.loop)
+        sink = LocalSink(receiver, turn)
+        producer = StreamProducer(turn, sink, self._node.config.rpc, self._node.loop)
         receiver.attach(producer.consumed, lambda: turn.cancel("caller"))
-        limit = self._node.loop.call_at(deadline, _expire, turn, receiver)
+        limit = self._node.loop.call_at(deadline, sink.expire)
         host.streams.start(producer, done=limit.cancel)
-
-
-def _expire(turn: Turn, receiver: StreamReceiver) -> None:
-    """The deadline of a stream on this node."""
-    host = turn.grain._inaho_host
-    identity = str(turn.grain.identity)
-    receiver.fail(Timeout("the deadline passed during the stream", identity=identity, authority=host.authority))
-    turn.cancel("deadline")
-
-
-class _Here:
-    """A stream's way to a receiver on the same node: still encoded, so that nothing is shared."""
-
-    frame_body_max = 1 << 30
-
-    def __init__(self, receiver: StreamReceiver, turn: Turn) -> None:
-        self._receiver = receiver
-        self._turn = turn
-
-    def send_items(self, body: bytes) -> None:
-        self._receiver.take(body)
-
-    def send_end(self) -> None:
-        self._receiver.end()
-
-    def send_failure(self, error: BaseException) -> None:
-        host = self._turn.grain._inaho_host
-        seen = as_seen_by_caller(error, identity=str(self._turn.grain.identity), authority=host.authority)
-        self._receiver.fail(seen)

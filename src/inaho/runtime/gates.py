@@ -1,14 +1,16 @@
-"""Waiting until an activation has come up, or is gone."""
+"""What brings activations up and down, and waiting for it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inaho.errors import InahoError
+    from inaho.runtime.turns import TurnRunner
 
-__all__ = ["Gates"]
+__all__ = ["Changes", "Gates"]
 
 
 class Gates:
@@ -38,6 +40,29 @@ class Gates:
             gate.set_result(None)
         else:
             gate.set_exception(error)
+
+
+class Changes:
+    """Tasks that bring activations of one kind up or down, by key: one at a time each."""
+
+    def __init__(self, runner: TurnRunner, kind: str) -> None:
+        self._runner = runner
+        self._kind = kind
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def begin(self, key: str, what: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Runs it; `what` is for the name of the Task."""
+        task = self._tasks[key] = self._runner.spawn(coroutine, name=f"inaho-{what}-{self._kind}")
+        task.add_done_callback(lambda done: self._ended(key, done))
+
+    def cancel(self, key: str, why: str) -> bool:
+        """Cancels what is under way for `key`; False when nothing is."""
+        task = self._tasks.get(key)
+        return task is not None and task.cancel(why)
+
+    def _ended(self, key: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
 
 
 def _retrieve(gate: asyncio.Future[None]) -> None:

@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from inaho.core.identity.lookup import IdentityLookup
 from inaho.errors import InahoError, TopologyUnavailable
 from inaho.wire.frames import WATCH, frame
 
 if TYPE_CHECKING:
     from inaho.runtime.node import Node
     from inaho.runtime.outgoing import Outgoing
+    from inaho.types import TopologySnapshot
+    from inaho.wire.handshake import PeerInfo
 
 __all__ = ["Home"]
 
@@ -100,6 +103,27 @@ class Home:
         if node.topology is None:
             await node.wait_for_topology(node.config.transport.handshake_timeout_s)
         return "it sent no topology"
+
+    def told(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
+        """A member tells the newest topology.
+
+        Versions count within one life of the cluster. A member that our topology does not know may live in the next
+        one, so it is believed whatever its version, unless somebody whom we know is still connected with us.
+        """
+        node = self._node
+        current = node.topology
+        if current is None or snapshot.version > current.version:
+            node.apply_topology(snapshot)
+        elif not self._knows_any(current, peer):
+            node.lookup = IdentityLookup(node.config.activation)  # versions have begun again
+            node.apply_topology(snapshot)
+
+    def _knows_any(self, topology: TopologySnapshot, peer: PeerInfo) -> bool:
+        """Whether `peer`, or another one that is connected, belongs to `topology`."""
+        known = {member.node_id for member in topology.members}
+        return peer.node_id in known or any(
+            connection.peer.node_id in known for connection in self._node.peers.connections.values()
+        )
 
     def keep(self) -> None:
         """Looks for another home when no connection is left, or none on which anybody answers."""

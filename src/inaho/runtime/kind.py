@@ -8,25 +8,17 @@ wait in their order and see nothing of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.activation.lease import Lease
 from inaho.core.identity.identity import validate_key
 from inaho.core.rpc.turns import TurnQueue
-from inaho.errors import (
-    ActivationFailed,
-    Blocked,
-    InahoError,
-    OwnershipChanged,
-    Pending,
-    ShuttingDown,
-)
+from inaho.errors import ActivationFailed, Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
 from inaho.events import ActivationFailed as ActivationFailedEvent
 from inaho.events import ActivationStarted
 from inaho.runtime.draining import Draining
 from inaho.runtime.failure_policy import reset_state
-from inaho.runtime.gates import Gates
+from inaho.runtime.gates import Changes, Gates
 from inaho.runtime.grain_state import load_handed
 from inaho.runtime.passivation import Passivation
 from inaho.runtime.placement_actor import ActivationRecord
@@ -68,7 +60,6 @@ class KindHost:
         latency: such calls by the bit length of their duration in units of 1.024 us.
         pool: the further activations of a stateless kind; None for all others.
         system: it belongs to the runtime: it is not placed, not counted, and stays until the end.
-        moving: keys whose activations end because another node owns them now.
     """
 
     def __init__(self, node: Node, kind: GrainKind, *, hosted: bool) -> None:
@@ -88,7 +79,7 @@ class KindHost:
         self.pool = WorkerPool(self) if hosted and kind.stateless_max else None
         ttl_s = node.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
         self.passivation = Passivation(self, ttl_s) if ttl_s else None
-        self._changing: dict[str, asyncio.Task[None]] = {}
+        self._changes = Changes(node.runner, kind.name)
         self._asked_for: set[str] = set()
 
     @property
@@ -135,7 +126,7 @@ class KindHost:
         else:
             queue = self.hold(grain)
             queue.starting = True
-            self._change(key, self._start(grain, queue, origin, handed), name=f"inaho-activate-{self.name}")
+            self._changes.begin(key, "activate", self._start(grain, queue, origin, handed))
 
     def make_worker(self, key: str) -> Grain[Any]:
         """A further activation of a stateless kind, for its pool. Raises as `activate`."""
@@ -168,25 +159,14 @@ class KindHost:
                 raise
             raise self._activation_failed(grain, error) from error
 
-    def _change(self, key: str, coroutine: Coroutine[Any, Any, None], *, name: str) -> None:
-        """Runs what brings an activation up or down, so that `abort` finds it."""
-        task = self._changing[key] = self.node.runner.spawn(coroutine, name=name)
-        task.add_done_callback(lambda done: self._changed(key, done))
-
-    def _changed(self, key: str, task: asyncio.Task[None]) -> None:
-        if self._changing.get(key) is task:
-            del self._changing[key]
-
     def abort(self, lease: Lease) -> None:
         """The activation took too long to come up or to end, and has lost its lease for it.
 
         It is gone now, whatever its code makes of the cancellation.
         """
         grain = self.activations.get(lease.key)
-        task = self._changing.get(lease.key)
-        if grain is not None and grain._inaho_lease is lease and task is not None:
-            why = f"the lease of {lease.kind}/{lease.key} timed out"
-            task.cancel(why)
+        why = f"the lease of {lease.kind}/{lease.key} timed out"
+        if grain is not None and grain._inaho_lease is lease and self._changes.cancel(lease.key, why):
             queue = self.hold(grain)
             if queue.ending:
                 self._ended(grain, queue, queue.ending)
@@ -243,7 +223,8 @@ class KindHost:
             return
         failure = error if isinstance(error, REFUSALS) else self._activation_failed(grain, error)
         self._remove(grain, failure)
-        self._fail_waiting(queue, failure)
+        while queue.waiting:
+            self.node.runner.answer_error(queue.waiting.popleft(), failure)
 
     def opened(self, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
         """An activation is up: what waited goes on, unless it is to end at once."""
@@ -313,11 +294,6 @@ class KindHost:
         failure.__cause__ = error
         return failure
 
-    def _fail_waiting(self, queue: TurnQueue[Turn], error: InahoError) -> None:
-        while queue.waiting:
-            turn = queue.waiting.popleft()
-            self.node.runner.answer_error(turn, error)
-
     # Ending.
 
     def lives(self, grain: Grain[Any]) -> bool:
@@ -345,7 +321,7 @@ class KindHost:
             return
         if queue.resetting is not None and reason != "stale":
             what, queue.resetting, queue.starting = queue.resetting, None, True
-            self._change(grain._inaho_key, reset_state(self, grain, queue, *what), name=f"inaho-reset-{self.name}")
+            self._changes.begin(grain._inaho_key, "reset", reset_state(self, grain, queue, *what))
             return
         if not reason:
             return
@@ -355,7 +331,7 @@ class KindHost:
         else:
             queue.starting = True  # nothing else begins in the queue: a stream may fail meanwhile
             self.node.leases.ending(grain._inaho_lease)
-            self._change(grain._inaho_key, self._stop(grain, queue, reason), name=f"inaho-deactivate-{self.name}")
+            self._changes.begin(grain._inaho_key, "deactivate", self._stop(grain, queue, reason))
 
     async def _stop(self, grain: Grain[Any], queue: TurnQueue[Turn], reason: str) -> None:
         record = grain._inaho_record
@@ -378,9 +354,8 @@ class KindHost:
         if not self.lives(grain):  # it was given up (`abort`)
             return
         self._remove(grain)
-        waiting = list(queue.waiting)
+        waiting, node = list(queue.waiting), self.node
         queue.waiting.clear()
-        node = self.node
         node.note(grain._inaho_lease, "ended", reason)
         if not self.apart:
             node.saved_versions.ended(self.name, grain, asked_for=grain._inaho_key in self._asked_for)

@@ -9,21 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.identity.pid_cache import PidCache
-from inaho.core.inputs import (
-    LoadChanged,
-    LoopLag,
-    Start,
-)
+from inaho.core.inputs import Start
 from inaho.core.node import ControlNode
-from inaho.errors import (
-    InvalidConfig,
-    ProtocolViolation,
-    ShuttingDown,
-)
+from inaho.errors import InvalidConfig, ShuttingDown
 from inaho.events import Event, SerializationFailure, TopologyChanged
 from inaho.runtime.acceptor import Acceptor
 from inaho.runtime.associations import Associations
@@ -49,10 +41,11 @@ from inaho.runtime.remoting import Remoting
 from inaho.runtime.saved_versions import SavedVersions
 from inaho.runtime.shutdown import Shutdown
 from inaho.runtime.terminations import TERMINATIONS_KEY, TerminationActor, Terminations
+from inaho.runtime.ticker import Ticker
 from inaho.runtime.turns import TurnRunner
 from inaho.types import ClusterIdentity, Member, MemberStatus, TopologySnapshot
 from inaho.wire.frames import PROTOCOL_VERSIONS, SCHEMA_VERSIONS
-from inaho.wire.handshake import NONCE_BYTES, Handshake, HandshakeConfig, PeerInfo, Role
+from inaho.wire.handshake import NONCE_BYTES, Handshake, HandshakeConfig, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,12 +60,6 @@ if TYPE_CHECKING:
     from inaho.storage import Storage
 
 __all__ = ["Node"]
-
-TICK_S: Final = 0.1
-"""Deadlines, idle activations and loop lag are looked at this often."""
-
-LAG_STEP_S: Final = 0.05
-"""A change of loop lag smaller than this is not worth telling the control plane."""
 
 
 class Node:
@@ -91,11 +78,13 @@ class Node:
     Attributes:
         authority: under which peers reach this node; empty for a client.
         node_id: 16 hexadecimal digits, new at every start.
-        now: the loop's time, at most `TICK_S` old.
+        now: the loop's time, as of the last tick.
         hosts: kinds by name.
         runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
-            directory, holdings, history, ownership, blocking, terminations, saved_versions, fencing: see their
-            classes.
+            directory, holdings, history, ownership, blocking, terminations, saved_versions, fencing, evidence,
+            measures, ticker: see their classes.
+        driver: of a member's control plane; None before the start, and for a client.
+        home: of a client; None before the start, and for a member.
         shutting_down, closing: no new activations, no new connections.
         storage_is_private: no other node sees it, and it ends with the process.
         activation_count: of all kinds on this node.
@@ -160,21 +149,23 @@ class Node:
         self._storage_opening: asyncio.Task[None] | None = None
         self.acceptor = Acceptor(self)
         self.evidence = Evidence(self)
-        self._home: Home | None = None
-        self._ticker: asyncio.TimerHandle | None = None
-        self._tick_due = 0.0
-        self._lag_told_s = 0.0
-        self._load_told = -1
+        self.home: Home | None = None
+        self.ticker = Ticker(self)
         self._topology_waiters: list[asyncio.Future[None]] = []
         self.measures = NodeMeasures(self)
+        self._add_kinds(kinds)
+
+    def _add_kinds(self, kinds: Iterable[GrainKind]) -> None:
+        """The user's kinds, then those of the runtime."""
         for kind in kinds:
-            self.add_kind(kind, hosted=not kind.role or kind.role in config.roles)
-        if not client:
-            self.add_kind(PlacementActor.inaho_kind).install(PLACEMENT_KEY)
-            self.add_kind(OperatorActor.inaho_kind).install(OPERATOR_KEY)
-            self.add_kind(TerminationActor.inaho_kind).install(TERMINATIONS_KEY)
-            if any(host.kind.reminded for host in self.hosts.values()):
-                self.add_kind(ReminderKeeper.inaho_kind)
+            self.add_kind(kind, hosted=not kind.role or kind.role in self.config.roles)
+        if self.client:
+            return
+        self.add_kind(PlacementActor.inaho_kind).install(PLACEMENT_KEY)
+        self.add_kind(OperatorActor.inaho_kind).install(OPERATOR_KEY)
+        self.add_kind(TerminationActor.inaho_kind).install(TERMINATIONS_KEY)
+        if any(host.kind.reminded for host in self.hosts.values()):
+            self.add_kind(ReminderKeeper.inaho_kind)
 
     def add_kind(self, kind: GrainKind, *, hosted: bool = True) -> KindHost:
         """Makes a kind known here. Raises `InvalidConfig` when another class has its name."""
@@ -211,7 +202,7 @@ class Node:
             roles=tuple(sorted(self.config.roles)),
         )
         self.driver = Driver(self, ControlNode(self.config, member, self.entropy.random))
-        self._start_ticker()
+        self.ticker.start()
         self.driver.feed(Start(self.config.seeds))
         await self.driver.joined
         if KEEPER in self.hosts:
@@ -219,9 +210,9 @@ class Node:
 
     async def start_client(self) -> None:
         """Connects to a member and returns when the topology is known. Raises as `Home.find`."""
-        self._start_ticker()
-        self._home = Home(self)
-        await self._home.find()
+        self.ticker.start()
+        self.home = Home(self)
+        await self.home.find()
 
     async def leave(self) -> None:
         """See `Shutdown`. Returns when it is over, whoever asked for it first."""
@@ -239,8 +230,7 @@ class Node:
         self.blocking.close()
         if self.driver is not None:
             self.driver.stop()
-        if self._ticker is not None:
-            self._ticker.cancel()
+        self.ticker.stop()
         self.acceptor.stop_accepting()
         self.shutdown.stopped()
         await self.runner.stop()
@@ -266,35 +256,6 @@ class Node:
             self._storage_opening = None  # the next activation tries again
             raise
         return self._storage
-
-    # Time.
-
-    def _start_ticker(self) -> None:
-        self._tick_due = self.loop.time() + TICK_S
-        self._ticker = self.loop.call_at(self._tick_due, self._tick)
-
-    def _tick(self) -> None:
-        self.now = now = self.loop.time()
-        lag_s = max(0.0, now - self._tick_due)
-        self._start_ticker()  # first: whatever fails below, deadlines must go on
-        if self.driver is not None and abs(lag_s - self._lag_told_s) > LAG_STEP_S:
-            self._lag_told_s = lag_s
-            self.driver.feed(LoopLag(lag_s))
-        if self.driver is not None and self.activation_count != self._load_told:
-            self._load_told = self.activation_count
-            self.driver.feed(LoadChanged(self._load_told))
-        self.associations.tick(now)
-        self.remoting.tick(now)
-        self.peers.expire(now)
-        self.acceptor.expire(now)
-        self.leases.expire()
-        for host in self.hosts.values():
-            if host.passivation is not None:
-                host.passivation.step(now)
-        self.terminations.tick(now)
-        self.measures.tick(now, lag_s)
-        if self._home is not None:
-            self._home.keep()
 
     # Connections.
 
@@ -343,28 +304,6 @@ class Node:
         if self.client:  # a member's control plane publishes it
             self.publish(TopologyChanged(snapshot=snapshot))
             self.blocking.told(before, snapshot)
-
-    def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
-        """A member tells this client the newest topology.
-
-        Versions count within one life of the cluster. A member that our topology does not know may live in the next
-        one, so it is believed whatever its version, unless somebody whom we know is still connected with us.
-        """
-        if not self.client:
-            raise ProtocolViolation("a topology was pushed to a member")
-        current = self.topology
-        if current is None or snapshot.version > current.version:
-            self.apply_topology(snapshot)
-        elif not self._knows_any(current, peer):
-            self.lookup = IdentityLookup(self.config.activation)  # versions have begun again
-            self.apply_topology(snapshot)
-
-    def _knows_any(self, topology: TopologySnapshot, peer: PeerInfo) -> bool:
-        """Whether `peer`, or another one that is connected, belongs to `topology`."""
-        known = {member.node_id for member in topology.members}
-        return peer.node_id in known or any(
-            connection.peer.node_id in known for connection in self.peers.connections.values()
-        )
 
     async def wait_for_topology(self, within_s: float) -> None:
         """Returns at the next topology, or after `within_s`."""

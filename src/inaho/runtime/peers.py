@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from inaho.errors import InahoError, Quarantined, ShuttingDown, Unreachable, WrongIncarnation
+from inaho.errors import InahoError, ProtocolViolation, Quarantined, ShuttingDown, Unreachable, WrongIncarnation
 from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
 from inaho.runtime.handshake_protocol import dial_authenticated
 from inaho.runtime.outgoing import Outgoing
@@ -107,6 +107,12 @@ class Peers:
             task.add_done_callback(lambda done: self._dialled(authority, done))
         return task
 
+    def _told(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
+        home = self._node.home
+        if home is None:
+            raise ProtocolViolation("a topology was pushed to a member")
+        home.told(peer, snapshot)
+
     async def _dial_once(self, authority: str) -> Outgoing:
         node = self._node
         if node.closing:
@@ -121,7 +127,7 @@ class Peers:
                 rpc=node.config.rpc,
                 ending_callback=self._ends,
                 closed_callback=self._closed,
-                topology_callback=lambda snapshot: node.topology_pushed(peer, snapshot),
+                topology_callback=lambda snapshot: self._told(peer, snapshot),
             )
 
         pause_s = node.associations.pause_s(authority)

@@ -23,7 +23,8 @@ from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, TurnQueue
 from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeout
 from inaho.runtime.call_chain import CallChains
 from inaho.runtime.failure_policy import turn_failed
-from inaho.runtime.turn import CURRENT, Turn, as_raised, resume
+from inaho.runtime.turn import CURRENT, Turn, as_raised
+from inaho.runtime.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller
 
 if TYPE_CHECKING:
@@ -36,70 +37,6 @@ _leave_task = asyncio.tasks._leave_task
 
 WORKERS_IDLE_MAX: Final = 256
 """Workers kept for the next turns that suspend; a kilobyte and a half each."""
-
-
-class Worker:
-    """A Task that adopts one suspended turn after another.
-
-    Args:
-        runner: whose turns.
-    """
-
-    __slots__ = ("_adopted", "_cancelled", "_runner", "_wake", "task")
-
-    def __init__(self, runner: TurnRunner) -> None:
-        self._runner = runner
-        self._wake: asyncio.Future[None] | None = None
-        self._adopted: tuple[Turn, Coroutine[Any, Any, Any], Context, Any] | None = None
-        self._cancelled: asyncio.CancelledError | None = None
-        self.task = runner.spawn(self._work(), name="inaho-worker")
-        self.task.add_done_callback(self._ended)
-
-    def adopt(self, turn: Turn, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any) -> None:
-        """Takes over a turn whose first step, taken with this worker's Task as the current one, has suspended."""
-        self._adopted = (turn, coroutine, context, awaited)
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
-
-    async def _work(self) -> None:
-        runner = self._runner
-        while True:
-            if self._adopted is None:
-                self._wake = runner.loop.create_future()
-                try:
-                    await self._wake
-                except asyncio.CancelledError as error:
-                    # By the turn that it is to adopt, or because the runner stops; else by a turn that is over.
-                    self._cancelled = error if self.task.cancelling() else None
-                self._wake = None
-            if self._adopted is None:
-                if self._cancelled is None:
-                    continue
-                runner.forget(self)
-                return
-            turn, coroutine, context, awaited = self._adopted
-            cancelled, self._adopted, self._cancelled = self._cancelled, None, None
-            try:
-                result = await resume(coroutine, context, awaited, cancelled)
-            except BaseException as error:
-                runner.fail(turn, error)
-                if isinstance(error, KeyboardInterrupt | SystemExit):
-                    raise
-            else:
-                runner.finish(turn, result)
-            while self.task.cancelling():
-                self.task.uncancel()
-            if not runner.keep(self):
-                return
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """A Task that is cancelled before its first step does nothing: another sees to what it has adopted."""
-        if self._adopted is not None:
-            turn = self._adopted[0]
-            successor = Worker(self._runner)
-            successor._cancelled = asyncio.CancelledError()
-            successor.adopt(*self._adopted)
-            turn.task = successor.task
 
 
 class TurnRunner:
