@@ -22,7 +22,8 @@ from inaho.runtime.call_context import CallContext
 from inaho.runtime.class_scope import names_around
 from inaho.runtime.failure_policy import POLICIES
 from inaho.runtime.grain_state import StateRecord, clear_state, save_state
-from inaho.runtime.method import OPTIONS, GrainMethod, method
+from inaho.runtime.method import GrainMethod
+from inaho.runtime.method_options import OPTIONS, method
 from inaho.runtime.reminder_calls import REMIND, delivery_method, forget, listed, remind
 from inaho.runtime.turn import CURRENT, Turn
 from inaho.types import ClusterIdentity

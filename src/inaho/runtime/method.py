@@ -11,19 +11,15 @@ import inspect
 import typing
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from functools import cached_property
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final
 
 from inaho.errors import InahoError, InvalidArguments, InvalidGrain, SchemaMismatch, SerializationFailed
+from inaho.runtime.method_options import MethodOptions
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode, plain_types
 from inaho.wire.frames import SIGNATURE_CHARS_MAX, Definition
 from inaho.wire.limits import repeats
 
-__all__ = ["OPTIONS", "GrainMethod", "MethodOptions", "method"]
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-OPTIONS: Final = "__inaho_method__"
-"""Attribute of a function under which `@method` keeps what it says."""
+__all__ = ["GrainMethod"]
 
 _STREAMS: Final = (AsyncIterator, AsyncGenerator, AsyncIterable)
 METHODS_MAX: Final = 0xFFFF
@@ -33,73 +29,6 @@ METHODS: list[GrainMethod] = []
 """Every method of this process by its number, which is also its number on connections that this process dials."""
 
 _untyped: Final[dict[tuple[str, str, int, bool], GrainMethod]] = {}
-
-
-class MethodOptions:
-    """What `@method` says; stored on the function."""
-
-    __slots__ = ("attempt_timeout_s", "idempotent", "read_only", "timeout_s")
-
-    def __init__(
-        self, *, read_only: bool, idempotent: bool, timeout_s: float | None, attempt_timeout_s: float | None = None
-    ) -> None:
-        self.read_only = read_only
-        self.idempotent = idempotent
-        self.timeout_s = timeout_s
-        self.attempt_timeout_s = attempt_timeout_s
-
-
-@overload
-def method(function: Function, /) -> Function: ...
-
-
-@overload
-def method(
-    *,
-    read_only: bool = False,
-    idempotent: bool = False,
-    timeout: float | None = None,
-    attempt_timeout: float | None = None,
-) -> Callable[[Function], Function]: ...
-
-
-def method(
-    function: Any = None,
-    /,
-    *,
-    read_only: bool = False,
-    idempotent: bool = False,
-    timeout: float | None = None,
-    attempt_timeout: float | None = None,
-) -> Any:
-    """Sets options of a grain's method.
-
-    Args:
-        read_only: the method changes nothing, so its turns may interleave with other read-only turns, and it is
-            idempotent.
-        idempotent: running it twice is the same as once, so a call whose outcome is unknown is retried.
-        timeout: seconds until a call fails with `Timeout`, above 0; None takes `rpc.timeout_s`.
-        attempt_timeout: seconds after which an attempt is given up and, with what is left of `timeout`, another one is
-            made, up to `rpc.retry_attempts` (SPEC VA-3.2); above 0, and longer than the method takes. Only for methods
-            that are idempotent and no streams. None gives one attempt all the time.
-
-    Raises:
-        InvalidGrain: a time-out is not above 0, or `attempt_timeout` is given for a method that may not run twice.
-    """
-    for name, seconds in (("timeout", timeout), ("attempt_timeout", attempt_timeout)):
-        if seconds is not None and not seconds > 0:
-            raise InvalidGrain(f"a method's {name} must be above 0 seconds, not {seconds}")
-    if attempt_timeout is not None and not (idempotent or read_only):
-        raise InvalidGrain("attempt_timeout repeats a call that may have run: the method must be idempotent")
-    options = MethodOptions(
-        read_only=read_only, idempotent=idempotent, timeout_s=timeout, attempt_timeout_s=attempt_timeout
-    )
-
-    def decorate(target: Any) -> Any:
-        setattr(target, OPTIONS, options)
-        return target
-
-    return decorate if function is None else decorate(function)
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:
@@ -120,7 +49,7 @@ class GrainMethod:
         call: `(grain, arguments) -> coroutine`, where `arguments` are in the order of the parameters.
         stream: whether it gives an async iterator.
         is_use: a turn of it keeps the activation from being unloaded; not so for ticks of timers (`TickMethod`).
-        read_only, idempotent, timeout_s, attempt_timeout_s: see `method`.
+        read_only, idempotent, timeout_s, attempt_timeout_s: see `method_options`.
         signature: text, for diagnosis.
         arity: number of parameters.
         required: parameters without a default, counted from the first.

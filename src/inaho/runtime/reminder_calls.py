@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.core.activation.reminders import Reminder, ReminderRecord, validate_reminder
 from inaho.core.identity.hashing import identity_hash
 from inaho.errors import InvalidArguments
-from inaho.runtime.method import GrainMethod, MethodOptions
+from inaho.runtime.method import GrainMethod
+from inaho.runtime.method_options import MethodOptions
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain

@@ -17,11 +17,12 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, InvalidArguments, Overloaded
 from inaho.events import TimerFailed
+from inaho.runtime.method_options import OPTIONS
 from inaho.runtime.turn import SIGNALS, Turn
 from inaho.wire.exceptions import text_of
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from inaho.runtime.kind import KindHost
 
 __all__ = ["ActivationTimers", "Timer"]
-
-_OPTIONS: Final = "__inaho_method__"
-"""Where `@method` keeps its options."""
 
 
 class TickMethod:
@@ -117,7 +115,7 @@ class Timer:
         self._arguments = arguments
         self._timeout_s = timeout_s
         self._keep_alive = keep_alive
-        options = getattr(callback, _OPTIONS, None)
+        options = getattr(callback, OPTIONS, None)
         read_only = options is not None and options.read_only
         self._method: Any = TickMethod(table.grain._inaho_host.name, name, read_only=read_only)
         self._handle: asyncio.TimerHandle | None = None

@@ -1,0 +1,82 @@
+"""`@method`: what a class says of one of its methods, kept on the function until the class is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, overload
+
+from inaho.errors import InvalidGrain
+
+__all__ = ["OPTIONS", "MethodOptions", "method"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+OPTIONS: Final = "__inaho_method__"
+"""Attribute of a function under which `@method` keeps what it says."""
+
+
+class MethodOptions:
+    """What `@method` says; stored on the function."""
+
+    __slots__ = ("attempt_timeout_s", "idempotent", "read_only", "timeout_s")
+
+    def __init__(
+        self, *, read_only: bool, idempotent: bool, timeout_s: float | None, attempt_timeout_s: float | None = None
+    ) -> None:
+        self.read_only = read_only
+        self.idempotent = idempotent
+        self.timeout_s = timeout_s
+        self.attempt_timeout_s = attempt_timeout_s
+
+
+@overload
+def method(function: Function, /) -> Function: ...
+
+
+@overload
+def method(
+    *,
+    read_only: bool = False,
+    idempotent: bool = False,
+    timeout: float | None = None,
+    attempt_timeout: float | None = None,
+) -> Callable[[Function], Function]: ...
+
+
+def method(
+    function: Any = None,
+    /,
+    *,
+    read_only: bool = False,
+    idempotent: bool = False,
+    timeout: float | None = None,
+    attempt_timeout: float | None = None,
+) -> Any:
+    """Sets options of a grain's method.
+
+    Args:
+        read_only: the method changes nothing, so its turns may interleave with other read-only turns, and it is
+            idempotent.
+        idempotent: running it twice is the same as once, so a call whose outcome is unknown is retried.
+        timeout: seconds until a call fails with `Timeout`, above 0; None takes `rpc.timeout_s`.
+        attempt_timeout: seconds after which an attempt is given up and, with what is left of `timeout`, another one is
+            made, up to `rpc.retry_attempts` (SPEC VA-3.2); above 0, and longer than the method takes. Only for methods
+            that are idempotent and no streams. None gives one attempt all the time.
+
+    Raises:
+        InvalidGrain: a time-out is not above 0, or `attempt_timeout` is given for a method that may not run twice.
+    """
+    for name, seconds in (("timeout", timeout), ("attempt_timeout", attempt_timeout)):
+        if seconds is not None and not seconds > 0:
+            raise InvalidGrain(f"a method's {name} must be above 0 seconds, not {seconds}")
+    if attempt_timeout is not None and not (idempotent or read_only):
+        raise InvalidGrain("attempt_timeout repeats a call that may have run: the method must be idempotent")
+    options = MethodOptions(
+        read_only=read_only, idempotent=idempotent, timeout_s=timeout, attempt_timeout_s=attempt_timeout
+    )
+
+    def decorate(target: Any) -> Any:
+        setattr(target, OPTIONS, options)
+        return target
+
+    return decorate if function is None else decorate(function)
