@@ -248,7 +248,8 @@ class ViewVerdict(msgspec.Struct, frozen=True, array_like=True, tag=12):
 
     Attributes:
         mark: of the sender.
-        member: the recipient as the sender has it, removed or unreachable, at the incarnation that it is told of.
+        member: the recipient as the sender has it, at the incarnation that it is told of: removed or unreachable, or
+            live when it must begin anew for another reason, which counts among fellow members only.
         members: authorities that are up in the sender's view, sorted.
         seeds: as the sender is configured.
         rule: `operator` when an operator has decided for the sender; else empty.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from inaho.config import ClusterConfig
-from inaho.core.effects import CloseConnection, Effect
-from inaho.core.inputs import Received
+from inaho.core.effects import CloseConnection, Effect, Send
+from inaho.core.inputs import LoadChanged, Received, Start
 from inaho.core.membership.incarnation import first_of, refuting
 from inaho.core.messages import (
     VERSION_MAX,
@@ -21,8 +21,11 @@ from inaho.core.messages import (
     MembershipDelta,
     News,
     OriginVersion,
+    ProbeRequest,
     TableSnapshot,
+    ViewVerdict,
 )
+from inaho.errors import IllegalTransition
 from inaho.events import MemberRemoved, MemberUnreachable, SelfRemoved, StatementRefused
 from inaho.testing.control_simulation import ControlSimulation
 from inaho.types import Member, MemberStatus
@@ -160,3 +163,63 @@ def test_an_admission_that_was_not_asked_for_changes_nothing(cluster: Cluster) -
     foreign = TableSnapshot(9, (OriginVersion("e" * 16, 3),), invented(3, "e" * 16))
     assert not cluster.tell(JoinAccepted(cluster.node.member, foreign))
     assert before == (cluster.node.table.version, cluster.node.table.content_hash())
+
+
+@pytest.mark.parametrize("status", list(MemberStatus))
+def test_a_namesake_elsewhere_harms_nobody(cluster: Cluster, status: MemberStatus) -> None:
+    simulation = cluster.simulation
+    named = simulation.nodes[simulation.authority(2)].member
+    covered = cluster.node.table.covered(cluster.liar_id)
+    namesake = Entry(cluster.liar_id, covered + 1, Member("10.0.0.9:7700", named.node_id, named.incarnation, status))
+    lie = Gossip(cluster.mark(), News((MembershipDelta(cluster.liar_id, covered, covered + 1, (namesake,)),)))
+    for authority in simulation.nodes:
+        if authority != cluster.liar:
+            simulation.give(authority, Received(cluster.liar, cluster.liar_id, lie))
+    simulation.run(40.0)
+    cluster.unharmed()
+
+
+def test_a_verdict_of_a_generation_that_nobody_may_have_is_passed_over() -> None:
+    simulation = ControlSimulation(1)
+    simulation.start_many(2)
+    assert simulation.run_until(simulation.converged, 5.0)
+    node, liar = (simulation.nodes[simulation.authority(index)] for index in (0, 1))
+    me, mark = node.member, Mark(liar.member.incarnation, liar.table.version, liar.table.content_hash())
+    far = Member(me.authority, me.node_id, first_of(2**42), MemberStatus.REMOVED)
+    verdict = ViewVerdict(mark, far, (liar.member.authority,), (me.authority,))
+    simulation.give(me.authority, Received(liar.member.authority, liar.member.node_id, verdict))
+    simulation.run(20.0)
+    assert simulation.converged()
+    assert node.member == me
+
+
+def test_a_node_that_is_asked_to_probe_itself_does_not(cluster: Cluster) -> None:
+    me = cluster.node.member
+    cluster.simulation.give(cluster.victim, LoadChanged(5))
+    effects = cluster.tell(ProbeRequest(7, me.authority, me.node_id, cluster.mark()))
+    assert not any(isinstance(effect, Send) and effect.authority == me.authority for effect in effects)
+    cluster.unharmed()
+
+
+def test_a_member_cannot_be_started_again(cluster: Cluster) -> None:
+    with pytest.raises(IllegalTransition, match="member cannot start"):
+        cluster.simulation.give(cluster.victim, Start((cluster.liar,)))
+    assert cluster.node.stage == "member"
+    cluster.unharmed()
+
+
+@pytest.mark.parametrize("generation", [1, 2**40, 2**43 - 1])
+def test_an_acceptance_that_does_not_apply_leaves_nothing(generation: int) -> None:
+    simulation = ControlSimulation(1)
+    founder, contact = simulation.authority(0), simulation.authority(1)
+    simulation.partition([founder], [contact])
+    node = simulation.start(founder, [founder, contact])
+    simulation.run(0.01)
+    former = Member(founder, "e" * 16, first_of(generation), MemberStatus.REMOVED)
+    admitted = Member(founder, node.member.node_id, first_of(1), MemberStatus.JOINING)
+    table = TableSnapshot(1, (), (Entry("f" * 16, 1, former, "dead"),))
+    simulation.give(founder, Received(contact, "f" * 16, JoinAccepted(admitted, table)))
+    simulation.run(3.0)
+    assert node.stage == "member"
+    assert node.topology.members == (node.member,)
+    node.check()

@@ -216,7 +216,7 @@ def test_what_ends_a_life() -> None:
 
 
 def test_a_claim_covers_what_it_outdoes_and_no_other_life() -> None:
-    claims = Claims(4, 5.0)
+    claims = Claims(4, 5.0, 1.0)
     assert claims.hear(0.0, "a", member(status=MemberStatus.REMOVED))
     assert not claims.hear(1.0, "a", member(status=MemberStatus.UNREACHABLE))
     assert claims.tellers(member(status=MemberStatus.UNREACHABLE)) == ("a",)
@@ -224,6 +224,19 @@ def test_a_claim_covers_what_it_outdoes_and_no_other_life() -> None:
     claims.settled(member((1 << 20) + 1))
     assert claims.tellers(member(status=MemberStatus.REMOVED)) == ("a",)
     claims.settled(member(status=MemberStatus.REMOVED))
+    assert claims.next_deadline() is None
+
+
+def test_a_claim_is_looked_at_again_and_withdrawn_with_its_tellers_life() -> None:
+    claims = Claims(4, 5.0, 1.0)
+    claims.hear(0.0, "a", member(status=MemberStatus.REMOVED))
+    claims.hear(0.5, "b", member(status=MemberStatus.REMOVED))
+    assert claims.due(0.9) == [] and claims.next_deadline() == 1.0
+    assert [teller for teller, _ in claims.due(1.0)] == ["a"]
+    assert claims.due(1.0) == []
+    claims.withdraw("a")
+    assert claims.tellers(member(status=MemberStatus.REMOVED)) == ("b",)
+    claims.withdraw("b")
     assert claims.next_deadline() is None
 
 
@@ -240,12 +253,13 @@ def test_a_claim_covers_what_it_outdoes_and_no_other_life() -> None:
     )
 )
 def test_testimony_is_bounded_and_lapses(told: list[tuple[int, int, MemberStatus, float, bool]]) -> None:
-    claims, now = Claims(4, 5.0), 0.0
+    claims, now = Claims(4, 5.0, 1.0), 0.0
     for teller, subject, status, pause_s, expire in told:
         now += pause_s
         claims.hear(now, f"t{teller}", Member(f"10.0.0.{subject}:1", "x", 1 << 20, status))
         if expire:
             assert all(claim.since + 5.0 <= now for _, claim in claims.expire(now))
+            assert all(claim.look_at > now for _, claim in claims.due(now))
             deadline = claims.next_deadline()
             assert deadline is None or deadline > now
         assert len(claims.tellers(Member(f"10.0.0.{subject}:1", "x", 1 << 20, status))) <= VOICES_MAX

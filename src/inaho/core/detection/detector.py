@@ -156,7 +156,7 @@ class Detector:
     def on_request(self, now: float, received: Received, request: ProbeRequest) -> None:
         """Probes for somebody else."""
         member = self._around.get(request.authority)
-        if member is not None and member.node_id == request.target:
+        if member is not None and member.node_id == request.target != self._node_id:
             self._probe(now, member, received.authority, request.sequence)
 
     def on_response(self, now: float, received: Received, response: ProbeResponse) -> None:
@@ -185,6 +185,11 @@ class Detector:
             and suspicion.incarnation >= member.incarnation
             and self._node_id in suspicion.voices
         )
+
+    def despairs(self, member: Member) -> bool:
+        """Whether it is silent to this node for so long that it would be unreachable, were there a second voice."""
+        suspicion = self.suspicions.get(member.authority)
+        return suspicion is not None and suspicion.extended and self.accuses(member)
 
     # Evidence from connections.
 

@@ -63,6 +63,11 @@ class Evidence:
             link.lag_s = lag_s
         return silent_s
 
+    def heard_at(self, authority: str, node_id: str) -> float:
+        """When the last message of that node came, seconds; 0 when none did."""
+        link = self._links.get(authority)
+        return 0.0 if link is None or link.node_id != node_id else link.heard_at
+
     def disconnected(self, authority: str, node_id: str, reason: str) -> None:
         """The connection to that node ended; a handshake that failed says nothing about its process."""
         link = self._links.get(authority)

@@ -2,13 +2,15 @@
 
 While tables agree a mark is all that is exchanged; a difference leads to digests. Lost authorities (seeds that are no
 members, members that were removed without leaving) are called too, because after a partition nobody else would: each
-side has removed the other and probes it no more. Those calls begin fast and back off to the same slow pace; they go
-round, `fanout` at a time, because most of the lost are dead for good and chance would miss the one that is not.
+side has removed the other and probes it no more. Those calls begin fast and back off; they go round, `fanout` at a
+time, because most of the lost are dead for good and chance would miss the one that is not. One call that gets through
+is enough for all, so it is the members together that keep a pace: the fewer there are, the sooner each calls again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -16,6 +18,9 @@ from inaho.config import GossipConfig
 from inaho.core.inputs import RandomSource
 
 __all__ = ["AntiEntropy", "Calls"]
+
+ROUND_INTERVALS: Final = 10
+"""Gossip intervals between two rounds of calls to the lost, of all members together."""
 
 
 class Calls(msgspec.Struct, frozen=True):
@@ -72,7 +77,8 @@ class AntiEntropy:
             self._peer_at = now + self._config.anti_entropy_s * (0.75 + 0.5 * self._random.random())
             peer = self._random.sample(peers, 1)[0] if peers else ""
         if self._lost_at is not None and now >= self._lost_at:
-            self._lost_pause_s = min(2 * self._lost_pause_s, self._config.anti_entropy_s)
+            pace_s = ROUND_INTERVALS * self._config.interval_s * (len(peers) + 1)
+            self._lost_pause_s = min(2 * self._lost_pause_s, pace_s, self._config.anti_entropy_s)
             self._lost_at = now + self._lost_pause_s * (0.75 + 0.5 * self._random.random()) if lost else None
             for _ in range(min(self._config.fanout, len(lost))):
                 self._lost_turn = (self._lost_turn + 1) % len(lost)

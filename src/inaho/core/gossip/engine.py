@@ -155,6 +155,11 @@ class GossipEngine:
             if self.phase is CONFIRMED:
                 self._transit("difference")
 
+    def tried(self, authority: str) -> bool:
+        """Whether digests were exchanged with that peer, and it still differs."""
+        known = self._differing.get(authority)
+        return known is not None and known.rounds > 1
+
     def agrees(self, peers: Sequence[str]) -> bool:
         """Whether enough of `peers` have acknowledged our table: all, or `fanout` of them."""
         agreeing = sum(1 for authority in peers if authority in self._agreeing)

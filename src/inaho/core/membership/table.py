@@ -258,6 +258,8 @@ class MembershipTable:
     def expire(self, now: float) -> None:
         """Forgets tombstones and origins that are old enough."""
         for node_id in self.tombstones.expire(now):
+            if node_id in self._authority_of:
+                continue
             covered = self._covered.pop(node_id, 0)
             self._told.pop(node_id, None)
             self._covered_sum -= covered
@@ -294,6 +296,10 @@ class MembershipTable:
         if jump(before, member) > self._config.incarnation_jump_max:
             known = "any" if before is None else before.incarnation
             return f"incarnation {member.incarnation} is too far above {known}"
+        holder = self._authority_of.get(member.node_id, member.authority)
+        if holder != member.authority:
+            # A process has one authority. Else whoever invents a second one could have both removed by its silence.
+            return f"node {member.node_id} is a member at {holder}"
         if is_live(member) and not is_live(before) and len(self._live) >= self._config.members_max:
             return "the table is full (membership.members_max)"
         return ""

@@ -53,11 +53,15 @@ class Claim(msgspec.Struct):
         member: the strongest record that it told.
         since: when it told so first, seconds.
         told_at: when it told so last.
+        look_at: when to look whether it can be believed by now, or is known to be wrong.
+        answered: whether the teller was told that it is.
     """
 
     member: Member
     since: float
     told_at: float
+    look_at: float
+    answered: bool = False
 
 
 class Claims:
@@ -66,11 +70,13 @@ class Claims:
     Args:
         size_max: authorities about which claims are kept; beyond it the oldest are dropped.
         keep_s: how long a claim waits for a second voice.
+        look_s: between two looks at one that waits.
     """
 
-    def __init__(self, size_max: int, keep_s: float) -> None:
+    def __init__(self, size_max: int, keep_s: float, look_s: float) -> None:
         self._size_max = size_max
         self._keep_s = keep_s
+        self._look_s = look_s
         self._claims: dict[str, dict[str, Claim]] = {}
 
     def hear(self, now: float, teller: str, member: Member) -> bool:
@@ -89,7 +95,7 @@ class Claims:
             return True
         if len(claims) >= VOICES_MAX:
             return False
-        claims[teller] = Claim(member, now, now)
+        claims[teller] = Claim(member, now, now, now + self._look_s)
         return True
 
     def tellers(self, member: Member) -> tuple[str, ...]:
@@ -109,9 +115,26 @@ class Claims:
         if not claims:
             self._claims.pop(member.authority, None)
 
+    def withdraw(self, teller: str) -> None:
+        """That member has begun a new life, with the view of those who admitted it, or is gone."""
+        for authority, claims in list(self._claims.items()):
+            claims.pop(teller, None)
+            if not claims:
+                del self._claims[authority]
+
     def clear(self) -> None:
         """Forgets all."""
         self._claims.clear()
+
+    def due(self, now: float) -> list[tuple[str, Claim]]:
+        """Claims to look at now, with their tellers."""
+        due: list[tuple[str, Claim]] = []
+        for claims in self._claims.values():
+            for teller, claim in claims.items():
+                if now >= claim.look_at:
+                    claim.look_at = now + self._look_s
+                    due.append((teller, claim))
+        return due
 
     def expire(self, now: float) -> list[tuple[str, Claim]]:
         """Drops claims that found no second voice in time; returns them with their tellers."""
@@ -126,10 +149,13 @@ class Claims:
         return lapsed
 
     def next_deadline(self) -> float | None:
-        """When the next claim is dropped."""
-        times: Iterable[float] = (claim.since for claims in self._claims.values() for claim in claims.values())
-        first = min(times, default=None)
-        return None if first is None else first + self._keep_s
+        """When the next claim is looked at or dropped."""
+        times: Iterable[float] = (
+            min(claim.look_at, claim.since + self._keep_s)
+            for claims in self._claims.values()
+            for claim in claims.values()
+        )
+        return min(times, default=None)
 
     def check(self) -> None:
         """Asserts the invariants."""

@@ -12,6 +12,7 @@ from typing import Final
 from inaho.core.gossip.consensus import OURS, THEIRS, UNDECIDED, Settlement, Verdicts, View, settle
 from inaho.core.gossip.digest import answer_digest, answer_wants
 from inaho.core.inputs import Received
+from inaho.core.membership.bounds import jump
 from inaho.core.membership.incarnation import generation_of
 from inaho.core.membership.member import with_status
 from inaho.core.messages import (
@@ -116,9 +117,23 @@ class Conversation:
             if not same:
                 # A stranger, or back above what we removed: another part of the cluster, or news on its way to us.
                 view.engine.differs(now, received.authority)
+                if member is not None and view.engine.tried(received.authority) and self._outdone(received, mark):
+                    self.tell_verdict(
+                        now, Member(received.authority, received.node_id, mark.incarnation, MemberStatus.UP)
+                    )
         else:
             # An unreachable one too: where two have called each other so, nobody else may tell them that it is over.
             view.engine.heard(now, received.authority, same)
+
+    def _outdone(self, received: Received, mark: Mark) -> bool:
+        """Whether our record of that authority, another node that was removed, beats all that the sender can say.
+
+        It founded a cluster, or was admitted to one, that did not know of the former node. Only a new generation helps.
+        """
+        record = self._view.table.get(received.authority)
+        if record is None or record.status is not MemberStatus.REMOVED or record.node_id == received.node_id:
+            return False
+        return generation_of(record.incarnation) >= generation_of(mark.incarnation)
 
     def on_gossip(self, now: float, received: Received, message: Gossip) -> None:
         """Takes a push; answers with what was asked for, or where we stand."""
@@ -183,6 +198,8 @@ class Conversation:
         aimed = verdict.member.node_id == me.node_id and verdict.member.authority == me.authority
         if not aimed or generation_of(verdict.member.incarnation) < generation_of(me.incarnation):
             return False
+        if jump(me, verdict.member) > view.config.membership.incarnation_jump_max:
+            return False  # beyond it nobody would admit us again
         self.verdicts.hear(now, received.node_id, bool(verdict.rule))
         speakers = self.verdicts.speakers(now)
         if view.witness.counts(received.node_id):
@@ -193,6 +210,13 @@ class Conversation:
             if not enough:
                 self._ask_others(now, received.authority, verdict.members)
             return enough
+        removed = view.table.removed(received.node_id, verdict.mark.incarnation)
+        if (
+            verdict.member.status < MemberStatus.UNREACHABLE
+            and not removed
+            and not self._outdone(received, verdict.mark)
+        ):
+            return False  # neither has removed the other: it becomes a fellow first, and then its word counts
         settlement = settle(self.our_view(), View(verdict.members, verdict.seeds))
         # Of a view that claims to be shared by others we hear one of them before we believe it.
         alone = len(speakers) < min(VOICES, sum(1 for authority in verdict.members if authority != me.authority))
@@ -219,10 +243,12 @@ class Conversation:
             return
         self._asked_at = now
         mine = self._view.me.authority
-        known = [other for other in members if other not in (speaker, mine) and table.get(other) is not None]
-        for _ in range(min(config.fanout, len(known))):
-            self._asked_turn = (self._asked_turn + 1) % len(known)
-            self._view.outbox.send(known[self._asked_turn], Gossip(self._view.mark()))
+        others = [other for other in members if other not in (speaker, mine)]
+        # Strangers where we know none of them: they may have come since the views parted, and know us as little.
+        asked = [other for other in others if table.get(other) is not None] or others
+        for _ in range(min(config.fanout, len(asked))):
+            self._asked_turn = (self._asked_turn + 1) % len(asked)
+            self._view.outbox.send(asked[self._asked_turn], Gossip(self._view.mark()))
 
     def _could_speak(self, member: Member) -> bool:
         """Whether that member could be a voice: we hear it, or have no reason to think that we do not."""

@@ -14,7 +14,7 @@ from inaho.core.effects import Joined, JoinFailed, Left, Outbox, StopActivations
 from inaho.core.gossip.anti_entropy import AntiEntropy
 from inaho.core.gossip.consensus import SelfBallot
 from inaho.core.inputs import Received
-from inaho.core.membership.incarnation import first_of, generation_of, next_generation, refuting
+from inaho.core.membership.incarnation import GENERATION_MAX, first_of, generation_of, next_generation, refuting
 from inaho.core.membership.join import Ask, Fail, Joiner
 from inaho.core.membership.leave import Leaver
 from inaho.core.membership.member import with_status
@@ -75,6 +75,8 @@ class Lifecycle:
 
     def start(self, now: float, seeds: tuple[str, ...]) -> None:
         """Begins to look for the cluster."""
+        if self.stage is not NEW:
+            raise IllegalTransition(f"a node that is {self.stage} cannot start", authority=self._view.me.authority)
         self._become(SEEKING)
         self._talk.seeds = seeds or self._config.seeds
         self.joiner.start(now, self._talk.seeds)
@@ -88,6 +90,8 @@ class Lifecycle:
                 self._become(FAILED)
                 self._outbox.add(JoinFailed(act.code, act.reason, self._outbox.cause))
             else:
+                # Whatever an acceptance that did not apply has left: who founds knows nobody.
+                self._view.reset(now)
                 up = with_status(self._view.me, MemberStatus.UP, max(first_of(1), self._view.me.incarnation))
                 self._enter(now, up, "founded")
 
@@ -110,7 +114,7 @@ class Lifecycle:
         record = self._view.table.get(self._view.me.authority)
         if record is None or record.node_id != self._view.me.node_id:
             return
-        if generation_of(record.incarnation) < generation_of(self._view.me.incarnation):
+        if not generation_of(self._view.me.incarnation) <= generation_of(record.incarnation) < GENERATION_MAX:
             return
         if record.status is not MemberStatus.JOINING:
             # The life for which we were accepted is over before it began: the next one must be above it.

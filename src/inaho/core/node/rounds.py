@@ -54,7 +54,10 @@ class Rounds:
             self._conclude(now, outcome)
         for authority in self._view.removal.due(now):
             self._remove(now, authority)
-        for authority in self._view.witness.refuse(now):
+        credible, stubborn = self._view.witness.look_again(now)
+        for authority in credible:
+            self._view.engine.differs(now, authority)
+        for authority in (*stubborn, *self._view.witness.refuse(now)):
             # It has removed somebody whom we know to be well. Told so by two, it has lost its own place.
             speaker = self._view.table.get(authority)
             if speaker is not None:

@@ -39,9 +39,11 @@ class Witness:
         membership = config.membership
         self._node_id = node_id
         self._view = view
+        look_s = min(config.gossip.convergence_s, membership.remove_unreachable_after_s / 4)
         self._concurs_after_s = max(0.0, membership.remove_unreachable_after_s - config.gossip.convergence_s)
-        self._claims = Claims(membership.members_max, membership.remove_unreachable_after_s)
-        self._young_s = 2 * membership.remove_unreachable_after_s
+        self._claims = Claims(membership.members_max, membership.remove_unreachable_after_s, look_s)
+        # Whoever was misled is told so after `look_s`, by two, and begins anew; well before its word counts.
+        self._young_s = membership.remove_unreachable_after_s - look_s
         # When each node that joined since was first seen, and on whose word each unreachable member is so.
         self._met: dict[str, float] = {}
         self._voices: dict[str, tuple[str, ...]] = {}
@@ -104,6 +106,8 @@ class Witness:
             return False
         if view.detector.evidence.proves_death(before.authority, before.node_id):
             return True
+        if (after.status is MemberStatus.REMOVED or new_life(before, after)) and view.detector.despairs(before):
+            return True  # nobody confirms that it is silent, since they all know what became of it
         if after.status is MemberStatus.UNREACHABLE:
             return False  # its own accusation is among the voices of the suspicion
         since = view.removal.since(before.authority)
@@ -135,7 +139,11 @@ class Witness:
         self._claims.settled(after)
         if after.status is not MemberStatus.UNREACHABLE:
             self._voices.pop(after.authority, None)
-        if before is not None and (before.node_id != after.node_id or not is_live(after)):
+        if before is None:
+            return
+        if new_life(before, after) or not is_live(after):
+            self._claims.withdraw(before.node_id)
+        if before.node_id != after.node_id or not is_live(after):
             self._met.pop(before.node_id, None)
 
     def met(self, now: float, member: Member) -> None:
@@ -148,6 +156,45 @@ class Witness:
         self._met.clear()
         self._voices.clear()
 
+    def look_again(self, now: float) -> tuple[list[str], list[str]]:
+        """Looks at what is held back.
+
+        Returns:
+            Authorities of those who may be believed now and are to tell it again, and of those who hold on to a view
+            that is known to be wrong: their subject has answered meanwhile.
+        """
+        credible: dict[str, None] = {}
+        stubborn: dict[str, None] = {}
+        for teller, claim in self._claims.due(now):
+            told, speaker = claim.member, self._view.table.find(teller)
+            before = self._view.table.get(told.authority)
+            if before is None or speaker is None or not ends_life(before, told):
+                continue
+            if len(self._heard(now, before, told)) >= VOICES:
+                credible[speaker.authority] = None
+            elif not claim.answered and self._final(before, told):
+                if self._lives(before, told, claim.since):
+                    claim.answered = True
+                    stubborn[speaker.authority] = None
+                elif not self._view.detector.prober.probing(before.authority):
+                    self._view.detector.prober.urge(before.authority)
+        return list(credible), list(stubborn)
+
+    def _final(self, before: Member, told: Member) -> bool:
+        """Whether two that hold these records cannot come to agree, though the first one stands here."""
+        final = told.status is MemberStatus.REMOVED or new_life(before, told)
+        well = before.status < MemberStatus.LEAVING and before.authority not in self._view.detector.suspicions
+        return final and well
+
+    def _lives(self, member: Member, told: Member, since: float) -> bool:
+        """Whether the member that holds has been heard since then, and it was not what was on its way."""
+        if member.node_id == self._node_id:
+            return True
+        if member.node_id == told.node_id and new_life(member, told):
+            return False  # the same process may go by the other generation now
+        heard_at = self._view.detector.evidence.heard_at(member.authority, member.node_id)
+        return heard_at > since + self._view.config.detection.probe_timeout_s
+
     def refuse(self, now: float) -> list[str]:
         """Refuses what found no second voice in time; returns authorities of members that hold on to such a view."""
         stubborn: dict[str, None] = {}
@@ -158,17 +205,12 @@ class Witness:
                 continue
             reason = f"only {speaker.authority} says that it is {told.status.name} at incarnation {told.incarnation}"
             self._view.outbox.publish(StatementRefused(authority=before.authority, origin=teller, reason=reason))
-            final = told.status is MemberStatus.REMOVED or new_life(before, told)
-            if (
-                final
-                and before.status < MemberStatus.UNREACHABLE
-                and before.authority not in self._view.detector.suspicions
-            ):
+            if self._final(before, told):
                 stubborn[speaker.authority] = None
         return list(stubborn)
 
     def next_deadline(self) -> float | None:
-        """When the next word is refused."""
+        """When the next word is looked at or refused."""
         return self._claims.next_deadline()
 
     def check(self) -> None:

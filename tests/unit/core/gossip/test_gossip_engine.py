@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -161,22 +162,36 @@ def test_a_ballot_is_carried_by_a_seed_or_a_majority() -> None:
     assert fresh.outcome(5.0, ("a",), ()) == "isolated"
 
 
-def test_anti_entropy_is_slow_and_calls_the_lost_fast_at_first() -> None:
+def calls_of(members: int) -> tuple[int, list[float]]:
+    """What one of so many members does in 100 s: marks to peers, and when it called the lost."""
     schedule = AntiEntropy(CONFIG, random.Random(1))
     assert schedule.next_deadline() is None
     schedule.start(0.0)
+    others = tuple(f"p{index}" for index in range(members - 1))
     lost: list[float] = []
     peers = 0
     while (now := schedule.next_deadline()) is not None and now < 100.0:
-        calls = schedule.poll(now, ("p",), ("l",))
-        assert calls != Calls()
-        peers += calls.peer == "p"
+        calls = schedule.poll(now, others, ("l",))
+        assert calls != Calls() or not others
+        peers += bool(calls.peer)
         if calls.lost:
             lost.append(now)
+    assert schedule.poll(200.0, (), ()) == Calls()
+    return peers, lost
+
+
+def test_anti_entropy_is_slow_and_calls_the_lost_fast_at_first() -> None:
+    peers, lost = calls_of(20)
     assert 7 <= peers <= 14
     assert lost[0] == pytest.approx(0.2)
     assert len([at for at in lost if at < 3.0]) >= 3 and len(lost) < 22
-    assert schedule.poll(200.0, (), ()) == Calls()
+
+
+@pytest.mark.parametrize("members", [1, 2, 5, 10])
+def test_the_members_together_call_the_lost_once_a_second(members: int) -> None:
+    lost = calls_of(members)[1]
+    assert max(later - at for at, later in pairwise(lost)) <= 1.25 * members
+    assert len(lost) <= 100 / (0.75 * members) + 5
 
 
 def test_all_who_are_lost_are_called_in_turn() -> None:
