@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from inaho.core.effects import StopActivations
+from inaho.events import MemberUnreachable
 from inaho.testing.control_simulation import ControlSimulation, Network
 from inaho.types import MemberStatus
 
@@ -64,3 +66,18 @@ def test_a_leave_that_only_one_member_heard_is_believed_by_one_that_misses_it(se
     simulation.crash(leaver)
     simulation.heal()
     assert simulation.run_until(simulation.converged, 10.0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_process_that_paused_and_was_taken_for_unreachable_ends_what_others_may_have_taken_over(seed: int) -> None:
+    simulation = ControlSimulation(seed, network=Network(loss=0.02))
+    simulation.start_many(5, 2)
+    assert simulation.run_until(simulation.converged, 20.0)
+    simulation.run(3.0 + 0.13 * (seed % 7))
+    sleeper = simulation.authority(3)
+    simulation.pause(sleeper)
+    simulation.run(4.0 + 0.2 * seed)
+    simulation.resume(sleeper)
+    simulation.run(6.0)
+    assert any(effect.event.authority == sleeper for _, _, effect in simulation.effects(MemberUnreachable))  # type: ignore[union-attr]
+    assert simulation.effects(StopActivations, sleeper)

@@ -147,17 +147,18 @@ class PartitionBridge:
                 async with asyncio.timeout(BLOCKED_RELEASE_S if self._is_blocked(last) else None) as limit:
                     if askers is None:
                         self._limits[kind, key] = limit
-                    record: ActivationRecord = await self._ask(last, function, kind, key, version, asking)
+                    try:
+                        record: ActivationRecord = await self._ask(last, function, kind, key, version, asking)
+                    finally:
+                        if self._limits.get((kind, key)) is limit:
+                            del self._limits[kind, key]
             except (InahoError, TimeoutError) as error:
-                if self._is_blocked(last):
+                if self._is_blocked(last) and (askers is not None or node.leases.owns(kind, key)):
                     self._give_up(last, error)
                     continue
                 node.log.info("%s did not release %s/%s yet: %s", last.authority, kind, key, error)
                 await node.wait_for_topology(RELEASE_RETRY_S)
                 continue
-            finally:
-                if askers is None:
-                    self._limits.pop((kind, key), None)
             asking.append(last.node_id)
             newest = max(newest, record, key=_age)
             if record.drained:

@@ -3,8 +3,9 @@
 Two things can go wrong where an identity changes its owner, and both look like state that was never saved. After a
 split of the cluster the owner may have an activation from before it, older than what the other side has saved since.
 And where the members were not given one storage, the new owner finds nothing. So a node remembers the versions of the
-activations that ended here last, and tells them to whoever owns the identities by a later topology. The new owner
-begins again where it has less, and refuses where its storage has less.
+activations that ended here last, and tells them to whoever owns the identities by a later topology, until somebody has
+heard. The new owner begins again where it has less, and refuses where its storage has less. One that loses the identity
+before it was called passes on what it heard.
 
 Why not ask the storage at every call: it is a round trip per call, to be safe from what happens once a year.
 """
@@ -30,6 +31,9 @@ __all__ = ["SavedVersions"]
 REMEMBERED_MAX: Final = 10_000
 """Identities, each way; beyond it the oldest is forgotten."""
 
+SAY_AGAIN_S: Final = 1.0
+"""Pause before what was not heard is told again; a change of owners cuts it short."""
+
 
 class SavedVersions:
     """Saved versions, told and heard (SPEC CL-5, "never an activation with silently empty state").
@@ -44,6 +48,7 @@ class SavedVersions:
         self._due: dict[tuple[str, str, str], dict[str, int]] = {}
         self._heard: OrderedDict[tuple[str, str], ActivationRecord] = OrderedDict()
         self._saying: set[asyncio.Task[None]] = set()
+        self._say_again: asyncio.TimerHandle | None = None
 
     # What ended here.
 
@@ -52,18 +57,23 @@ class SavedVersions:
         record = grain._inaho_record
         if asked_for or record is None or record.stale or not record.version:
             return
-        key = grain._inaho_key
-        if not self._tell(kind, key, record.version):
-            self._ended.pop((kind, key), None)  # the newest is the last to be forgotten
-            self._ended[kind, key] = record.version
-            if len(self._ended) > REMEMBERED_MAX:
-                self._ended.popitem(last=False)
+        if not self._tell(kind, grain._inaho_key, record.version):
+            self._remember(kind, grain._inaho_key, record.version)
+
+    def _remember(self, kind: str, key: str, version: int) -> None:
+        before = self._ended.pop((kind, key), 0)  # the newest is the last to be forgotten
+        self._ended[kind, key] = max(before, version)
+        if len(self._ended) > REMEMBERED_MAX:
+            self._ended.popitem(last=False)
 
     def owners_changed(self) -> None:
         """A topology has come: what ended here may be activated elsewhere from now on, or may be so already."""
         self._ended = OrderedDict(
             (identity, version) for identity, version in self._ended.items() if not self._tell(*identity, version)
         )
+        for identity, record in list(self._heard.items()):
+            if self._tell(*identity, record.version):
+                del self._heard[identity]
 
     def _tell(self, kind: str, key: str, version: int) -> bool:
         """Has the owner told, with what else is due to it; False where that is this node, or nobody."""
@@ -92,8 +102,17 @@ class SavedVersions:
         try:
             for page in pages(versions):
                 await ask_system_actor(node, authority, node_id, method, PLACEMENT_KEY, (kind, page, node.authority))
-        except InahoError as error:  # its next save there meets the newer version, and it begins again then
+        except InahoError as error:
             node.log.info("%s was not told what was saved here: %s", authority, error)
+            for key, version in versions.items():
+                self._remember(kind, key, version)
+            if self._say_again is None and not node.closing:
+                self._say_again = node.loop.call_later(SAY_AGAIN_S, self._go_on)
+
+    def _go_on(self) -> None:
+        self._say_again = None
+        if not self._node.closing:
+            self.owners_changed()
 
     async def flush(self, within_s: float) -> None:
         """Returns when others have heard what is due to them, or after `within_s`."""

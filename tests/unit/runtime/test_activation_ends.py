@@ -1,4 +1,4 @@
-"""The last moments of activations: saves and turns that are under way, hooks that run once, and what is kept afterwards."""
+"""The last moments of activations: what is under way then, what waits for it, and what others are told."""
 
 from __future__ import annotations
 
@@ -8,63 +8,11 @@ from typing import Any
 
 import pytest
 
-from inaho import ActivationFailed, ClusterIdentity, Grain, MemoryStorage, RemoteError, Struct
-
-
-class SlowStorage(MemoryStorage):
-    """Saves stop at a gate when it is closed, before or after they are written.
-
-    Attributes:
-        gate: open, or closed.
-        reached: saves that have stopped there.
-    """
-
-    def __init__(self, *, written: bool) -> None:
-        super().__init__()
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.reached = 0
-        self._written = written
-
-    async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
-        if not self._written:
-            await self._stop()
-        version = await super()._write(identity, data, expected_version=expected_version, epoch=epoch)
-        if self._written:
-            await self._stop()
-        return version
-
-    async def _stop(self) -> None:
-        if not self.gate.is_set():
-            self.reached += 1
-            await self.gate.wait()
-
-
-class Count(Struct):
-    value: int = 0
-
-
-class Counter(Grain[Count]):
-    async def add(self) -> int:
-        self.state.value += 1
-        await self.save()
-        return self.state.value
-
-    async def look(self) -> int:
-        return self.state.value
-
-    async def stop(self) -> None:
-        self.deactivate()
-
-    async def numbers(self) -> AsyncIterator[int]:
-        while True:
-            self.state.value += 1
-            await self.save()
-            yield self.state.value
+from inaho import ActivationFailed, ClusterIdentity, Grain, MemoryStorage, Struct
 
 
 class Gate:
-    """What grains of a test wait at."""
+    """What grains and storages of a test wait at."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -80,33 +28,73 @@ SEEN: list[str] = []
 
 
 @pytest.fixture(autouse=True)
-def gates() -> Any:
+def no_gates(fleet: Any) -> Any:
+    GATES.clear()
     SEEN.clear()
-    GATES.update((name, Gate()) for name in ("stream", "stop", "turn"))
     yield
     for gate in GATES.values():
         gate.open.set()
 
 
-class Failing(Grain[Count], on_failure="reset"):
-    async def on_deactivate(self, reason: str) -> None:
-        SEEN.append(reason)
-        await GATES["stop"].wait()
-        SEEN.append("ended")
+async def at(where: str) -> None:
+    gate = GATES.get(where)
+    if gate is not None:
+        await gate.wait()
+
+
+async def turn_the_loop() -> None:
+    """Long enough for whatever does not wait at a gate."""
+    for _ in range(300):
+        await asyncio.sleep(0)
+
+
+class SlowStorage(MemoryStorage):
+    async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
+        await at("write")
+        version = await super()._write(identity, data, expected_version=expected_version, epoch=epoch)
+        await at("answer")
+        return version
+
+
+class Count(Struct):
+    value: int = 0
+
+
+class Counter(Grain[Count]):
+    async def add(self) -> int:
+        self.state.value += 1
+        await self.save()
+        return self.state.value
+
+    async def added(self) -> AsyncIterator[int]:
+        yield await self.add()
+
+    async def look(self) -> int:
+        return self.state.value
 
     async def stop(self) -> None:
         self.deactivate()
 
+
+class Failing(Grain[Count], on_failure="reset"):
+    async def on_deactivate(self, reason: str) -> None:
+        SEEN.append(reason)
+        await at("stop")
+        SEEN.append("ended")
+
     async def numbers(self) -> AsyncIterator[int]:
         yield 1
-        await GATES["stream"].wait()
+        await at("stream")
         raise ValueError("broken")
+
+    async def stop(self) -> None:
+        self.deactivate()
 
 
 class Log(Grain):
     async def last(self) -> None:
         self.deactivate()
-        await GATES["turn"].wait()
+        await at("turn")
 
     async def mark(self, text: str) -> None:
         SEEN.append(text)
@@ -116,62 +104,53 @@ class Unable(Grain, placement="prefer_local"):
     def __init__(self) -> None:
         raise ValueError("no")
 
-    async def look(self) -> None: ...
+    async def ask(self) -> None: ...
 
 
-async def turn_the_loop() -> None:
-    for _ in range(300):
-        await asyncio.sleep(0)
-
-
-@pytest.mark.parametrize("written", [False, True])
-async def test_what_a_stream_saves_is_found_where_its_activation_moves(fleet, eventually, written: bool):
+@pytest.mark.parametrize("where", ["write", "answer"])
+async def test_the_next_owner_goes_on_with_what_a_stream_was_saving(fleet, eventually, where: str):
     """The walk that frees what nobody calls is held up, so that the new owner has to ask."""
-    fleet.storage = storage = SlowStorage(written=written)
+    fleet.storage = SlowStorage()
     one = await fleet.member(Counter)
     keys = [f"k{number}" for number in range(20)]
     for key in keys:
         assert await one.grain(Counter, key).add() == 1
-    storage.gate.clear()
-    streams = {key: one.grain(Counter, key).numbers() for key in keys}
-    firsts = {key: asyncio.ensure_future(anext(stream)) for key, stream in streams.items()}
-    await eventually(lambda: storage.reached == len(keys))
+    saving = GATES[where] = Gate()
+    streams = [asyncio.ensure_future(anext(one.grain(Counter, key).added())) for key in keys]
+    await eventually(lambda: saving.reached == len(keys))
     draining = one._node.hosts["Counter"].draining
     draining.walking = True
     other = await fleet.member(Counter)
     moved = [key for key in keys if other._node.leases.owns("Counter", key)]
+    await eventually(lambda: not any(one._node.leases.owns("Counter", key) for key in moved))
     calls = [asyncio.ensure_future(other.grain(Counter, key).add()) for key in moved]
     await eventually(lambda: other._node.bridge.asked >= len(moved))
     await turn_the_loop()
-    storage.gate.set()
-    print(await asyncio.gather(*calls, return_exceptions=True))
-    print(await asyncio.gather(*firsts.values(), return_exceptions=True))
+    saving.open.set()
+    assert await asyncio.gather(*calls) == [3] * len(moved)
+    assert await asyncio.gather(*streams) == [2] * len(keys)
     draining.walking = False
     draining.begin()
-    for stream in streams.values():
-        await stream.aclose()
 
 
-async def test_a_call_after_the_end_waits_for_what_a_stream_saves(fleet, eventually):
-    fleet.storage = storage = SlowStorage(written=False)
-    one = await fleet.member(Counter)
-    grain = one.grain(Counter, "a")
+async def test_the_next_activation_waits_for_what_a_stream_saves(fleet, eventually):
+    fleet.storage = SlowStorage()
+    member = await fleet.member(Counter)
+    grain = member.grain(Counter, "a")
     assert await grain.add() == 1
-    storage.gate.clear()
-    stream = grain.numbers()
-    first = asyncio.ensure_future(anext(stream))
-    await eventually(lambda: storage.reached)
+    saving = GATES["write"] = Gate()
+    stream = asyncio.ensure_future(anext(grain.added()))
+    await eventually(lambda: saving.reached)
     await grain.stop()
     calls = [asyncio.ensure_future(call) for call in (grain.look(), grain.add())]
     await turn_the_loop()
     assert not any(call.done() for call in calls)
-    storage.gate.set()
-    assert await asyncio.gather(first, *calls) == [2, 2, 3]
-    await stream.aclose()
+    saving.open.set()
+    assert await asyncio.gather(stream, *calls) == [2, 2, 3]
 
 
-async def test_a_hand_off_does_not_hide_a_newer_version_that_was_heard_of(fleet, eventually):
-    """As when a third node had the identity on the other side of a split: the hand-off has what was saved before."""
+async def test_a_hand_off_does_not_hide_that_others_have_saved_since(fleet, eventually):
+    """As after a split of the cluster, when a third node had the identity on the other side."""
     one = await fleet.member(Counter)
     keys = [f"k{number}" for number in range(20)]
     for key in keys:
@@ -190,58 +169,78 @@ async def test_a_hand_off_does_not_hide_a_newer_version_that_was_heard_of(fleet,
     draining.begin()
 
 
-async def test_a_stream_that_fails_while_its_activation_ends_begins_no_second_end(fleet, eventually):
-    one = await fleet.member(Failing)
-    grain = one.grain(Failing, "a")
+async def test_a_stream_that_fails_while_its_activation_ends_does_not_end_it_twice(fleet, eventually):
+    member = await fleet.member(Failing)
+    grain = member.grain(Failing, "a")
+    failure, stop = GATES["stream"], GATES["stop"] = Gate(), Gate()
     stream = grain.numbers()
     assert await anext(stream) == 1
     await grain.stop()
-    await eventually(lambda: GATES["stop"].reached)
-    GATES["stream"].open.set()
-    with pytest.raises(RemoteError, match="broken"):
+    await eventually(lambda: stop.reached)
+    failure.open.set()
+    with pytest.raises(ValueError, match="broken"):
         await anext(stream)
     await turn_the_loop()
     assert SEEN == ["requested"]
-    GATES["stop"].open.set()
+    stop.open.set()
     await eventually(lambda: fleet.activation(Failing, "a") is None)
     assert SEEN == ["requested", "ended"]
 
 
-async def test_what_waited_for_the_end_is_before_what_comes_after_it(fleet, eventually):
-    one = await fleet.member(Log)
-    grain = one.grain(Log, "a")
+async def test_calls_that_waited_for_an_end_run_before_those_that_came_after_it(fleet, eventually):
+    member = await fleet.member(Log)
+    grain = member.grain(Log, "a")
+    turn = GATES["turn"] = Gate()
 
     async def last_and_after() -> None:
         await grain.last()
         await grain.mark("after")
 
     calls = [asyncio.ensure_future(last_and_after())]
-    await eventually(lambda: GATES["turn"].reached)
+    await eventually(lambda: turn.reached)
     calls.append(asyncio.ensure_future(grain.mark("waited")))
     await turn_the_loop()
-    GATES["turn"].open.set()
+    turn.open.set()
     await asyncio.gather(*calls)
     assert SEEN == ["waited", "after"]
 
 
-async def test_nothing_is_kept_of_activations_that_did_not_come_up(fleet):
-    one = await fleet.member(Unable)
+async def test_calls_of_one_connection_keep_their_order_across_an_end(fleet, eventually):
+    await fleet.member(Log)
+    client = await fleet.client()
+    for steps in range(5):  # of the loop, from when the later call leaves to when the activation ends
+        turn = GATES["turn"] = Gate()
+        SEEN.clear()
+        grain = client.grain(Log, f"k{steps}")
+        calls = [asyncio.ensure_future(grain.last())]
+        await eventually(lambda turn=turn: turn.reached)
+        calls.append(asyncio.ensure_future(grain.mark("earlier")))
+        await turn_the_loop()
+        calls.append(asyncio.ensure_future(grain.mark("later")))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        turn.open.set()
+        await asyncio.gather(*calls)
+        assert SEEN == ["earlier", "later"]
+
+
+async def test_nothing_is_kept_of_placed_activations_that_did_not_come_up(fleet):
+    member = await fleet.member(Unable)
     for number in range(3):
         with pytest.raises(ActivationFailed):
-            await one.grain(Unable, f"k{number}").look()
-    assert not one._node.holdings._told.get("Unable")
+            await member.grain(Unable, f"k{number}").ask()
+    assert not member._node.holdings._told.get("Unable")
 
 
 async def test_saved_versions_that_do_not_fit_a_frame_are_told_in_pages(fleet, eventually, monkeypatch):
     monkeypatch.setattr("inaho.runtime.holdings.PAGE_BYTES", 4096)
-    small = {"frame_bytes_max": 16384}
-    one = await fleet.member(Counter, transport=small)
+    frames = {"frame_bytes_max": 16384}
+    one = await fleet.member(Counter, transport=frames)
     keys = [f"{number:03}".ljust(400, "x") for number in range(100)]
     for key in keys:
         await one.grain(Counter, key).add()
         await one.grain(Counter, key).stop()
     await eventually(lambda: not one._node.hosts["Counter"].activations)
-    other = await fleet.member(Counter, transport=small)
+    other = await fleet.member(Counter, transport=frames)
     moved = {key for key in keys if other._node.leases.owns("Counter", key)}
     await eventually(lambda: {key for _, key in other._node.saved_versions._heard} == moved)
-    other._node.saved_versions.check()

@@ -70,6 +70,8 @@ class Lifecycle:
         self.stage: Stage = NEW
         # Accused while a ballot was open: refuted when it is settled.
         self._contested = False
+        # This process has paused, and who went on without it will have said so by then.
+        self._doubtful_until = 0.0
 
     # Joining.
 
@@ -169,8 +171,10 @@ class Lifecycle:
             return
         record = self._view.table.get(self._view.me.authority)
         known = self._view.me.incarnation if record is None else max(record.incarnation, self._view.me.incarnation)
-        if record is not None and record.status is MemberStatus.UNREACHABLE:
-            # Others owned meanwhile what runs here, and may have saved more since than it knows.
+        if now < self._doubtful_until or (record is not None and record.status is MemberStatus.UNREACHABLE):
+            # Others owned meanwhile what runs here, and may have saved more since than it knows. After a pause an
+            # accusation tells as much: what followed from it will not come any more, once this has answered it.
+            self._doubtful_until = 0.0
             self._outbox.add(StopActivations("unreachable", self._outbox.cause))
         self._view.say(now, with_status(self._view.me, self._view.me.status, refuting(known)), reason)
         self._view.own_changes.clear()
@@ -204,6 +208,7 @@ class Lifecycle:
         """This process did not run for a while and may have been removed: ask before anything is refuted."""
         if self.stage is MEMBER and self._view.peers():
             self.ballot.start(now)
+            self._doubtful_until = now + self._config.membership.remove_unreachable_after_s
 
     def lose_place(self, now: float, record: Member, reason: str, towards: str = "") -> None:
         """Others have removed us: stop what runs here, forget the table, join again under a new generation."""
@@ -222,6 +227,7 @@ class Lifecycle:
         view.reset(now)
         self._talk.verdicts.clear()
         self.ballot.stop()
+        self._doubtful_until = 0.0
         self._anti_entropy.stop()
         self._become(SEEKING)
         contacts = (towards, *others) if towards else others
