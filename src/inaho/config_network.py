@@ -77,7 +77,7 @@ class GossipConfig(Group, frozen=True, kw_only=True):
 
     Attributes:
         interval_s: pause between rounds while there is news. A quiet cluster sends none.
-        fanout: peers per round.
+        fanout: peers per round; up to twice as many where that is all.
         retransmit_factor: an entry is sent `factor * ceil(log2(n + 1))` times, then left to anti-entropy.
         push_bytes_max: budget of one push or piggyback.
         anti_entropy_s: pause between whole-digest exchanges with one random peer.

@@ -126,7 +126,8 @@ class Acceptor:
         await asyncio.wait((self._empty,), timeout=within_s)
 
     def close_connections(self, error: InahoError) -> None:
-        """Says goodbye to all peers."""
+        """Says goodbye to all peers, and closes who has not shown yet that it is one."""
+        self._gate.close(error)
         for connection in list(self.connections):
             connection.close(error)
 

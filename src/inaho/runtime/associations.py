@@ -105,6 +105,7 @@ class Associations:
             return
         self.demand(peer.authority, peer.node_id)
         self._publish(self.machine.heard(peer.authority, peer.node_id, peer.incarnation))
+        self._node.peers.hurry()
 
     def violated(self, peer: PeerInfo, reason: str) -> None:
         """An authenticated peer has done what no correct node does.
@@ -146,6 +147,7 @@ class Associations:
         """The membership says which processes live where."""
         for member in snapshot.members:
             self._publish(self.machine.replaced(member.authority, member.node_id, member.incarnation))
+        self._node.peers.hurry()
 
     def release(self, authority: str) -> None:
         """An operator ends a quarantine. Raises `IllegalTransition` when there is none."""

@@ -28,37 +28,45 @@ Established = Callable[[asyncio.Transport, PeerInfo], ProtocolT]
 
 
 class HandshakeGate:
-    """Counts unauthenticated incoming connections, and turns away those beyond the bound.
+    """Knows the unauthenticated incoming connections, and turns away those beyond the bound.
 
     Args:
         pending_max: `transport.handshakes_pending_max`.
 
     Attributes:
-        pending: connections that are in their handshake.
         turned_away: how many were closed at accept.
     """
 
     def __init__(self, pending_max: int) -> None:
-        self.pending = 0
         self.turned_away = 0
         self._pending_max = pending_max
+        self._inside: dict[HandshakeProtocol, None] = {}
 
-    def enter(self) -> bool:
+    @property
+    def pending(self) -> int:
+        """Connections that are in their handshake."""
+        return len(self._inside)
+
+    def enter(self, protocol: HandshakeProtocol) -> bool:
         """Takes a place; False when there is none."""
         if self.pending >= self._pending_max:
             self.turned_away += 1
             return False
-        self.pending += 1
+        self._inside[protocol] = None
         return True
 
-    def leave(self) -> None:
+    def leave(self, protocol: HandshakeProtocol) -> None:
         """Gives a place back."""
-        self.pending -= 1
-        self.check()
+        del self._inside[protocol]
+
+    def close(self, error: InahoError) -> None:
+        """Nobody is there any more to answer: closes all, so that their peers need not wait for a time-out."""
+        for protocol in list(self._inside):
+            protocol.close(error)
 
     def check(self) -> None:
         """Asserts the invariants."""
-        assert 0 <= self.pending <= self._pending_max
+        assert self.pending <= self._pending_max
 
 
 class HandshakeProtocol(asyncio.Protocol):
@@ -99,7 +107,7 @@ class HandshakeProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         name: tuple[Any, ...] | None = transport.get_extra_info("peername")  # once it is closed, nobody knows any more
         self._address = ":".join(map(str, name[:2])) if name else ""
-        if self._gate is not None and not self._gate.enter():
+        if self._gate is not None and not self._gate.enter(self):
             self._gate = None
             self._give_up(Overloaded("transport.handshakes_pending_max handshakes are under way"))
             return
@@ -156,6 +164,10 @@ class HandshakeProtocol(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def close(self, error: InahoError) -> None:
+        """Ends the connection in the middle of the handshake."""
+        self._part(error, b"")
+
     def _expire(self) -> None:
         got = f"{self._received_bytes} bytes came"
         self._give_up(Timeout(f"no handshake within {self._timeout_s} s ({got})", maybe_executed=False))
@@ -179,7 +191,7 @@ class HandshakeProtocol(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         if self._gate is not None:
-            self._gate.leave()
+            self._gate.leave(self)
             self._gate = None
 
 

@@ -35,6 +35,9 @@ AGREEING_ENOUGH: Final = 3
 """Rumours are dropped when so many times `fanout` peers had nothing to learn from them: the news is old by then, and
 whoever missed it sees that its mark differs."""
 
+ALL_AT_ONCE: Final = 2
+"""So many times `fanout` peers or fewer are all told in each round."""
+
 TRANSITIONS: Final[dict[tuple[Phase, str], Phase]] = {
     (CONFIRMED, "news"): DIFFUSING,
     (CONFIRMED, "difference"): RECONCILING,
@@ -112,6 +115,11 @@ class GossipEngine:
         """Somebody is accused; not part of the table, so agreement stands."""
         self.rumours.accusation(accusation)
         self._to_diffusing(now)
+
+    def hurry(self, now: float) -> None:
+        """What this node says of itself, such as that it leaves, does not wait for the next round."""
+        if self.phase is DIFFUSING:
+            self._round_at = min(self._round_at, now)
 
     def _table_changed(self, now: float) -> None:
         self._agreeing.clear()
@@ -212,7 +220,9 @@ class GossipEngine:
         if now < self._round_at:
             return []
         self._round_at = now + self._config.interval_s
-        targets = tuple(self._random.sample(peers, min(self._config.fanout, len(peers))))
+        # The number of copies is bounded in any case: where it is enough for all, all are told in one round.
+        count = len(peers) if len(peers) <= ALL_AT_ONCE * self._config.fanout else self._config.fanout
+        targets = tuple(self._random.sample(peers, count))
         limit = retransmit_limit(self._config.retransmit_factor, len(peers) + 1)
         if self.rumours.crowded and len(targets) > 1:
             # So much is new, as when a whole cluster starts, that what one peer lacks is quicker asked than guessed.

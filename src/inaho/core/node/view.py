@@ -174,6 +174,8 @@ class ClusterView:
         if member.node_id == self.me.node_id:
             self.me = member
         self.absorb(now, Applied([change], {self.table.node_id: covered}))
+        if member.node_id == self.me.node_id:
+            self.engine.hurry(now)
 
     def learn(self, now: float, news: News, teller: str) -> tuple[OriginVersion, ...]:
         """Takes over news that the node `teller` sent; returns what is missing before it, to be asked for."""
