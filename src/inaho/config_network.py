@@ -213,8 +213,8 @@ class DeliveryConfig(Group, frozen=True, kw_only=True):
         unacknowledged_max: messages sent and not acknowledged; beyond it they wait. More fills a longer round trip,
             fewer are in doubt when a connection breaks.
         unacknowledged_bytes_max: encoded bytes sent and not acknowledged.
-        failures_max: failed dials in a row that quarantine the authority. With the default pauses between them this
-            takes most of a minute, so that a restart or a short cut of the network does not.
+        failures_max: failed dials of a member in a row that quarantine its authority. With the default pauses between
+            them this takes most of a minute, so that a restart or a short cut of the network does not.
         quarantine_s: a quarantine ends by itself after this time.
         authorities_max: peers whose state is remembered; beyond it the oldest that is not connected is forgotten.
         references_max: remote actors that messages of one connection may name as their sender and that are remembered.

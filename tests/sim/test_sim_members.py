@@ -63,6 +63,16 @@ def test_a_partition_that_outlives_tcp_breaks_connections_and_heals_too(simulati
         sim.wait_converged(within_s=30.0)
 
 
+def test_a_split_of_minutes_heals_in_seconds(simulation_seed: int):
+    """Dials of those who were removed fail all the time, and must not quarantine them."""
+    with SimCluster(nodes=3, seed=simulation_seed) as sim:
+        sim.partition({0, 1}, {2})
+        sim.run_for(200.0)
+        assert not any(sim.node(index).quarantine() for index in range(3))
+        sim.heal()
+        sim.wait_converged(within_s=6.0)
+
+
 def test_a_crashed_node_is_removed_and_nobody_else(simulation_seed: int):
     with SimCluster(nodes=5, seed=simulation_seed) as sim:
         sim.crash(3)

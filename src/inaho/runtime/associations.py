@@ -90,14 +90,17 @@ class Associations:
             self._publish(self.machine.lost(authority, reason))
 
     def failed(self, authority: str, error: InahoError) -> None:
-        """A dial of `authority` failed."""
+        """A dial of `authority` failed. Those of a member count towards quarantine, unless it answered."""
         if self.machine.state(authority) is AuthorityState.CONNECTED:
             return
         now = self._node.loop.time()
-        if isinstance(error, _INVALID) and self._node.remoting.table.member(authority) is not None:
+        # Who is no member is dialled in the hope that it is back: to quarantine it would keep a healed split apart.
+        is_member = self._node.remoting.table.member(authority) is not None
+        if isinstance(error, _INVALID) and is_member:
             self._publish(self.machine.condemned(authority, f"{error.code}: {error.reason}", now))
             return
-        self._publish(self.machine.failed(authority, error.reason, now, counts=not isinstance(error, _ANSWERED)))
+        counts = is_member and not isinstance(error, _ANSWERED)
+        self._publish(self.machine.failed(authority, error.reason, now, counts=counts))
 
     def accepted(self, peer: PeerInfo) -> None:
         """A peer has connected to us. Raises `Quarantined` when it may not."""
