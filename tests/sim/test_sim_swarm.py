@@ -44,7 +44,7 @@ def test_grains_keep_their_promises_through_misfortunes(seed: int):
 
 def test_the_load_meets_what_it_is_to_meet():
     """A swarm in which nothing was judged would pass."""
-    swarm = GrainSwarm(2)
+    swarm = GrainSwarm(10)
     with swarm.sim:
         swarm.run()
         _, _, _, ordered, acknowledged, _, reads, _ = [promise() for promise in swarm.judge()]
