@@ -48,7 +48,7 @@ def quick_redis_server() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def redis_cluster_server() -> Iterator[Server]:
     """A Redis Cluster of one node."""
-    yield from running(lambda: RedisServer("everysec", clustered=True))
+    yield from running(lambda: RedisServer(clustered=True))
 
 
 @pytest.fixture(scope="session")

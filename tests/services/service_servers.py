@@ -134,7 +134,8 @@ class RedisServer(Server):
     """Redis with an append-only file.
 
     Args:
-        flush: when that is written to the disk: `always` or `everysec`.
+        flush: when that is written to the disk: `always`, or `everysec`, where a kill may take what was acknowledged
+            while the disk was busy: Redis writes behind a flush that has not ended.
         clustered: a Redis Cluster of one node.
     """
 

@@ -110,23 +110,24 @@ async def test_kill_9_loses_nothing_acknowledged_and_the_storage_reconnects(serv
     async with storage_from_url(server.url, StorageConfig()) as storage:
         keys = names(16)
         writers = [Writer(storage, key) for key in keys]
-        tasks = [asyncio.ensure_future(writer.run()) for writer in writers]
-        for _ in range(2):
-            before = [writer.acknowledged for writer in writers]
-            await until(
-                lambda known=before: all(  # type: ignore[misc]
-                    writer.acknowledged > each + 3 for writer, each in zip(writers, known, strict=True)
+        async with asyncio.TaskGroup() as group:  # a writer that finds less than was acknowledged ends the test
+            for writer in writers:
+                group.create_task(writer.run())
+            for _ in range(2):
+                before = [writer.acknowledged for writer in writers]
+                await until(
+                    lambda known=before: all(  # type: ignore[misc]
+                        writer.acknowledged > each + 3 for writer, each in zip(writers, known, strict=True)
+                    )
                 )
-            )
-            failed = sum(writer.unknown + writer.refused for writer in writers)
-            await asyncio.to_thread(server.kill)
-            await until(lambda known=failed: sum(each.unknown + each.refused for each in writers) > known)  # type: ignore[misc]
-            server.start()
-        before = [writer.acknowledged for writer in writers]
-        await until(lambda: all(each.acknowledged > known for each, known in zip(writers, before, strict=True)))
-        for writer in writers:
-            writer.running = False
-        await asyncio.gather(*tasks)
+                failed = sum(writer.unknown + writer.refused for writer in writers)
+                await asyncio.to_thread(server.kill)
+                await until(lambda known=failed: sum(each.unknown + each.refused for each in writers) > known)  # type: ignore[misc]
+                server.start()
+            before = [writer.acknowledged for writer in writers]
+            await until(lambda: all(each.acknowledged > known for each, known in zip(writers, before, strict=True)))
+            for writer in writers:
+                writer.running = False
         for key, writer in zip(keys, writers, strict=True):
             version = writer.acknowledged
             assert await storage.load(key) == StoredState(Writer.data(version), version, 1)

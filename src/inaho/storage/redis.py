@@ -6,10 +6,11 @@ last digits beyond 2**53. A load is one HMGET.
 
 **What "durable" means is the server's configuration.** With `appendonly yes` and `appendfsync always` an acknowledged
 save survives the end of the process and of the machine's power. With `appendfsync everysec`, the default of the
-append-only file, a power cut takes up to the last two seconds; the end of the process alone takes nothing. Without
-`appendonly` everything since the last snapshot goes. Redis replicates asynchronously: a fail-over, by Sentinel or
-Cluster, loses the saves that had not reached the replica, acknowledged or not. `min-replicas-to-write` and
-`min-replicas-max-lag` bound how many; they do not make it none. Where that must not happen, use PostgreSQL.
+append-only file, a power cut takes up to the last two seconds, and so does the end of the process alone while the disk
+is busy: Redis holds its writes back until the flush before them has ended. Without `appendonly` everything since the
+last snapshot goes. Redis replicates asynchronously: a fail-over, by Sentinel or Cluster, loses the saves that had not
+reached the replica, acknowledged or not. `min-replicas-to-write` and `min-replicas-max-lag` bound how many; they do
+not make it none. Where that must not happen, use PostgreSQL.
 (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/ and .../management/replication/)
 
 Redis must not evict: with `maxmemory` set, its policy has to be `noeviction` or a `volatile-` one. `open` checks that
