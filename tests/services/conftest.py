@@ -10,15 +10,18 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside the tests
 
-from service_servers import Missing, PostgresServer, RedisServer, Server
+from service_servers import Missing, PostgresServer, RedisNodes, RedisServer, Server
+
+Running = TypeVar("Running", Server, RedisNodes)
 
 
-def running(make: Callable[[], Server]) -> Iterator[Server]:
+def running(make: Callable[[], Running]) -> Iterator[Running]:
     """A server for as long as the generator lives."""
     try:
         server = make()
@@ -40,15 +43,15 @@ def redis_server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def quick_redis_server() -> Iterator[Server]:
-    """Redis that does not flush at every write, for tests in which nothing is killed."""
-    yield from running(lambda: RedisServer("everysec"))
-
-
-@pytest.fixture(scope="session")
 def redis_cluster_server() -> Iterator[Server]:
     """A Redis Cluster of one node."""
     yield from running(lambda: RedisServer(clustered=True))
+
+
+@pytest.fixture(scope="module")
+def redis_nodes() -> Iterator[RedisNodes]:
+    """A Redis Cluster of three primaries, and a replica of the first."""
+    yield from running(lambda: RedisNodes(3))
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,10 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
-START_S = 30.0
+START_S = 50.0
 POLL_S = 0.02
 USERS = ("postgres", "nobody")
 PASSWORD = "s3cret/of the test"
@@ -131,18 +132,18 @@ class Server(ABC):
 
 
 class RedisServer(Server):
-    """Redis with an append-only file.
+    """Redis with an append-only file, which is written before an answer is given and never flushed.
+
+    So a kill takes nothing, and a busy disk holds up nothing. With `everysec` a kill may take what was acknowledged,
+    because Redis then holds writes back behind a flush that has not ended.
 
     Args:
-        flush: when that is written to the disk: `always`, or `everysec`, where a kill may take what was acknowledged
-            while the disk was busy: Redis writes behind a flush that has not ended.
         clustered: a Redis Cluster of one node.
     """
 
-    def __init__(self, flush: str = "always", *, clustered: bool = False) -> None:
+    def __init__(self, *, clustered: bool = False) -> None:
         self._program = program("redis-server")
         super().__init__()
-        self._flush = flush
         self._clustered = clustered
         self.port = free_port()
         scheme = "redis+cluster" if clustered else "redis"
@@ -161,11 +162,14 @@ class RedisServer(Server):
         """The answer to one command, as it comes over the wire."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5.0) as connection:
             connection.sendall(_packed("AUTH", PASSWORD) + _packed(*words))
-            connection.settimeout(0.5)
+            connection.settimeout(10.0)
             received = b""
             lines = 0
             while lines < 2 or not received.endswith(b"\r\n"):
-                received += connection.recv(65536)
+                more = connection.recv(65536)
+                if not more:
+                    raise ConnectionResetError(f"the server hung up after {received!r}")
+                received += more
                 lines = received.count(b"\r\n")
         return received.partition(b"\r\n")[2].decode(errors="replace")
 
@@ -173,7 +177,7 @@ class RedisServer(Server):
         return [
             self._program,
             *("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder), "--save", ""),
-            *("--appendonly", "yes", "--appendfsync", self._flush, "--requirepass", PASSWORD),
+            *("--appendonly", "yes", "--appendfsync", "no", "--requirepass", PASSWORD),
             *(("--cluster-enabled", "yes", "--cluster-port", str(free_port())) if self._clustered else ()),
         ]
 
@@ -182,6 +186,86 @@ class RedisServer(Server):
             return "PONG" in self.ask("PING")
         except OSError:
             return False
+
+
+class RedisNode(RedisServer):
+    """One of several servers of a Redis Cluster, see `RedisNodes`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bus = free_port()
+
+    def _command(self) -> list[str]:
+        settings = {"cluster-enabled": "yes", "cluster-port": str(self.bus), "cluster-node-timeout": "4000"}
+        settings |= {"cluster-require-full-coverage": "no", "cluster-replica-validity-factor": "0"}
+        settings |= {"repl-diskless-sync-delay": "0", "masterauth": PASSWORD}
+        return [*super()._command(), *(word for name, value in settings.items() for word in (f"--{name}", value))]
+
+    @property
+    def identifier(self) -> str:
+        """How the cluster calls it."""
+        return self.ask("CLUSTER", "MYID").splitlines()[-1]
+
+    def nodes(self) -> list[list[str]]:
+        """What it knows of the cluster: the words of a line for each node, the port of its clients first."""
+        lines = [line.split() for line in self.ask("CLUSTER", "NODES").splitlines() if "@" in line]
+        return [[line[1].partition("@")[0].rpartition(":")[2], *line] for line in lines]
+
+
+class RedisNodes:
+    """A Redis Cluster: primaries that share the slots, and one replica, of the first of them.
+
+    Attributes:
+        servers: the primaries as they were at first, then the replica.
+        url: for `storage_from_url`; it names the second.
+    """
+
+    def __init__(self, primaries: int) -> None:
+        self.servers = [RedisNode() for _ in range(primaries + 1)]
+        self.url = self.servers[1].url.replace("redis", "redis+cluster", 1)
+
+    def start(self) -> None:
+        """Starts and joins them, and waits until they agree."""
+        for server in self.servers:
+            server.start()
+        first, *others = self.servers
+        for other in others:
+            first.ask("CLUSTER", "MEET", "127.0.0.1", str(other.port), str(other.bus))
+        primaries = self.servers[:-1]
+        bounds = [16384 * number // len(primaries) for number in range(len(primaries) + 1)]
+        for primary, begin, end in zip(primaries, bounds, bounds[1:], strict=False):
+            primary.ask("CLUSTER", "ADDSLOTSRANGE", str(begin), str(end - 1))
+        self.wait(lambda: all(len(server.nodes()) == len(self.servers) for server in self.servers))
+        self.servers[-1].ask("CLUSTER", "REPLICATE", first.identifier)
+        self.wait(lambda: "master_link_status:up" in self.servers[-1].ask("INFO", "replication"))
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until all are there and serve."""
+        self.wait(lambda: all("cluster_state:ok" in server.ask("CLUSTER", "INFO") for server in self.servers))
+        self.wait(lambda: not any("fail" in words[3] for server in self.servers for words in server.nodes()))
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Until it holds."""
+        deadline = time.monotonic() + START_S
+        while not condition():
+            if time.monotonic() > deadline:
+                raise RuntimeError("\n".join(server.ask("CLUSTER", "NODES") for server in self.servers))
+            time.sleep(POLL_S)
+
+    def primary(self, slot: int) -> RedisNode:
+        """Who has the slot, as the second server knows it."""
+        for port, *words in self.servers[1].nodes():
+            for each in words[8:]:
+                begin, _, end = each.partition("-")
+                if begin.isdigit() and int(begin) <= slot <= int(end or begin):
+                    return next(server for server in self.servers if str(server.port) == port)
+        raise LookupError(slot)
+
+    def end(self) -> None:
+        """Ends them all."""
+        for server in self.servers:
+            server.end()
 
 
 class PostgresServer(Server):
@@ -209,6 +293,7 @@ class PostgresServer(Server):
 
     def _command(self) -> list[str]:
         settings = {"listen_addresses": "", "unix_socket_directories": str(self.folder), "shared_buffers": "16MB"}
+        settings["fsync"] = "off"  # kills take what a process holds, not what the system does
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [self._program, "-D", str(self.folder / "data"), *options]
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
-import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from itertools import count
 from typing import Any
 
@@ -19,8 +17,7 @@ from inaho.storage import Storage, StoredState
 from inaho.storage.urls import storage_from_url
 from inaho.types import ClusterIdentity
 
-# redis-py leaves the socket of a connection whose greeting a dying server did not answer (see `leftovers`).
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
+pytestmark = pytest.mark.integration
 
 LIMIT_S = 30.0
 SHORT = StorageConfig(operation_timeout_s=2.0, connections_max=2)
@@ -87,15 +84,6 @@ class Writer:
                 assert version <= found <= version + failure.maybe_executed
                 version = found
             self.acknowledged = version
-
-
-@pytest.fixture(autouse=True)
-def leftovers() -> Iterator[None]:
-    """Collects such sockets before the next test, which would be told of them."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture

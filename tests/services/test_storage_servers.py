@@ -14,7 +14,7 @@ from inaho.storage import Storage
 from inaho.storage.urls import storage_from_url
 from inaho.testing.storage_conformance import StorageConformance
 
-CONFIG = StorageConfig(data_bytes_max=1 << 20)
+CONFIG = StorageConfig(data_bytes_max=1 << 20, operation_timeout_s=30.0)
 
 
 class TestRedisStorage(StorageConformance):
@@ -22,8 +22,8 @@ class TestRedisStorage(StorageConformance):
     faulty_histories = 10
 
     @pytest.fixture
-    def make_storage(self, quick_redis_server: Server) -> Callable[[], Storage]:
-        return lambda: storage_from_url(quick_redis_server.url, CONFIG)
+    def make_storage(self, redis_server: Server) -> Callable[[], Storage]:
+        return lambda: storage_from_url(redis_server.url, CONFIG)
 
 
 class TestRedisClusterStorage(StorageConformance):
@@ -41,7 +41,7 @@ class TestPostgresStorage(StorageConformance):
 
     @pytest.fixture
     def make_storage(self, postgres_server: Server) -> Callable[[], Storage]:
-        # Nothing is killed here, so nothing needs to be flushed. What the DSN says beyond libpq's words is a setting.
+        # What the DSN says beyond libpq's words is a setting.
         return lambda: storage_from_url(f"{postgres_server.url}&synchronous_commit=off", CONFIG)
 
 
@@ -52,7 +52,7 @@ class TestSmallQueue(StorageConformance):
     faulty_histories = 2
 
     @pytest.fixture
-    def make_storage(self, quick_redis_server: Server) -> Callable[[], Storage]:
+    def make_storage(self, redis_server: Server) -> Callable[[], Storage]:
         config = StorageConfig(
             data_bytes_max=1 << 20,
             queue_bytes_max=1 << 20,
@@ -60,7 +60,7 @@ class TestSmallQueue(StorageConformance):
             batch_requests_max=20,
             connections_max=1,
         )
-        return lambda: storage_from_url(quick_redis_server.url, config)
+        return lambda: storage_from_url(redis_server.url, config)
 
 
 class Tally(Struct):
