@@ -7,7 +7,7 @@ reads them from files and the environment. The groups of the network are in `con
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from inaho.config_network import (
     DeliveryConfig,
@@ -21,6 +21,7 @@ from inaho.config_network import (
 from inaho.errors import InvalidConfig
 
 __all__ = [
+    "CALL_TIMEOUT_MAX_S",
     "ActivationConfig",
     "AlertsConfig",
     "ClusterConfig",
@@ -37,11 +38,15 @@ __all__ = [
 ]
 
 
+CALL_TIMEOUT_MAX_S: Final = 1e6
+"""Longest time-out of a call, and what a stream has where nothing is said: eleven days."""
+
+
 class RpcConfig(Group, frozen=True, kw_only=True):
     """Calls.
 
     Attributes:
-        timeout_s: for a call that says nothing else. An expired call is answered at most 0.1 s late.
+        timeout_s: for a call that says nothing else; at most 1,000,000. An expired call is answered at most 0.1 s late.
         retry_attempts: tries in all for a call that is safe to repeat.
         retry_base_s: first pause; doubles, with jitter, up to `retry_max_s`.
         retry_max_s: see `retry_base_s`.
@@ -71,6 +76,10 @@ class RpcConfig(Group, frozen=True, kw_only=True):
     pending_max: int = 1_000_000
     retry_warnings_max: int = 5
     retry_warnings_period_s: float = 10.0
+
+    def check(self) -> None:
+        if self.timeout_s > CALL_TIMEOUT_MAX_S:
+            raise InvalidConfig(f"RpcConfig.timeout_s must be at most {CALL_TIMEOUT_MAX_S:.0f}, not {self.timeout_s}")
 
 
 class ActivationConfig(Group, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 import msgspec
@@ -20,12 +21,14 @@ __all__ = [
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of a group of settings: every number must be above 0 unless the group says otherwise."""
+    """Base of a group of settings: every number is finite, and above 0 unless the group says otherwise."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if isinstance(value, int | float) and not isinstance(value, bool):
+                if not math.isfinite(value):
+                    raise InvalidConfig(f"{type(self).__name__}.{name} must be a number of finite size, not {value}")
                 if value < 0 or (value == 0 and name not in self.may_be_zero()):
                     raise InvalidConfig(f"{type(self).__name__}.{name} must be above 0, not {value}")
         self.check()

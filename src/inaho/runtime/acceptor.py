@@ -19,6 +19,7 @@ from inaho.wire.handshake import PeerInfo
 if TYPE_CHECKING:
     from inaho.runtime.node import Node
     from inaho.runtime.transport import Listener
+    from inaho.runtime.turn import Turn
 
 __all__ = ["Acceptor"]
 
@@ -29,11 +30,14 @@ class Acceptor:
     Attributes:
         connections: open ones, in the order in which they came.
         turns_expired: turns whose deadline passed while they ran or waited.
+        orphans: turns that have suspended and whose connection is gone. They keep their deadline: one that waits for
+            ever would hold its activation for ever.
     """
 
     def __init__(self, node: Node) -> None:
         self.connections: dict[Incoming, None] = {}
         self.turns_expired = 0
+        self.orphans: dict[Turn, None] = {}
         self._node = node
         self._listener: Listener | None = None
         self._empty: asyncio.Future[None] | None = None
@@ -104,6 +108,11 @@ class Acceptor:
         """Interrupts what has passed its deadline."""
         for connection in self.connections:
             self.turns_expired += connection.expire(now)
+        for turn in [turn for turn in self.orphans if turn.over or turn.deadline <= now]:
+            del self.orphans[turn]
+            if not turn.over:
+                self.turns_expired += 1
+                self._node.runner.abandon(turn, "deadline")
 
     def close_peer(self, authority: str, error: InahoError) -> None:
         """Closes what that peer has opened."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from inaho.actor import ActorRef, ActorSystem
-from inaho.config import ClusterConfig
+from inaho.config import CALL_TIMEOUT_MAX_S, ClusterConfig
 from inaho.core.identity.identity import validate_key, validate_kind
 from inaho.errors import InvalidArguments, InvalidConfig, InvalidGrain
 from inaho.events import Event
@@ -92,7 +92,8 @@ class Cluster(Operations):
         Args:
             kind: its class. This process need not host it.
             key: 1 to 1,024 bytes of text.
-            timeout: seconds for every call of this reference, above 0; None takes the method's or `rpc.timeout_s`.
+            timeout: seconds for every call of this reference, above 0, at most 1,000,000; None takes the method's or
+                `rpc.timeout_s`.
             retry: whether calls that were certainly not run are tried again until their deadline.
 
         Returns:
@@ -100,14 +101,13 @@ class Cluster(Operations):
 
         Raises:
             InvalidGrain: `kind` is not a grain class.
-            InvalidArguments: the key is no key, or the time-out is not above 0.
+            InvalidArguments: the key is no key, or the time-out is none.
         """
         described = getattr(kind, "inaho_kind", None)
         if not isinstance(described, GrainKind):
             raise InvalidGrain(f"{kind!r} is not a Grain class")
         validate_key(key)
-        if timeout is not None and not timeout > 0:
-            raise InvalidArguments(f"timeout must be above 0 seconds, not {timeout}")
+        _check_timeout(timeout)
         host = self._node.hosts.get(described.name)
         if host is not None and host.kind.cls is Grain:
             host.kind = described  # until now it was only called by name
@@ -150,6 +150,7 @@ class Cluster(Operations):
         """Reference, method and arguments. Where the class is hosted, the call may run here and is checked here."""
         validate_kind(kind)
         validate_key(key)
+        _check_timeout(timeout)
         host = self._node.hosts.get(kind)
         if host is None:
             host = self._node.add_kind(GrainKind.unknown(kind), hosted=False)
@@ -257,3 +258,8 @@ class Cluster(Operations):
 
     def __repr__(self) -> str:
         return f"<Cluster {self._node.config.name!r} at {self._node.authority or 'client'}>"
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None and not 0 < timeout <= CALL_TIMEOUT_MAX_S:
+        raise InvalidArguments(f"timeout must be above 0 and at most {CALL_TIMEOUT_MAX_S:.0f} seconds, not {timeout}")

@@ -14,7 +14,7 @@ from inaho.core.rpc.retry import RetryPolicy, may_retry
 from inaho.errors import InahoError, Quarantined, SerializationFailed, Timeout
 from inaho.events import CallFailed
 from inaho.runtime.outgoing import STREAM_TIMEOUT_S, Outgoing
-from inaho.runtime.ref import Reference, run_here
+from inaho.runtime.ref import Reference, passed, run_here
 from inaho.runtime.retry_warnings import RetryWarnings
 from inaho.runtime.streams import LocalSink, StreamProducer, StreamReceiver
 from inaho.runtime.turn import Scope, Turn
@@ -90,13 +90,21 @@ class ClusterContext:
             self._node.publish(event)
 
     def deadline(self, reference: Reference, method: GrainMethod, scope: Scope | Turn | None) -> float:
-        """When the call fails: its own time-out, or what it inherits if that is sooner."""
+        """When the call fails: its own time-out, or what it inherits if that is sooner.
+
+        Raises:
+            Timeout: it inherits a deadline that has passed.
+        """
         node = self._node
         timeout_s = reference._inaho_timeout_s or method.timeout_s
         if timeout_s is None:
             timeout_s = STREAM_TIMEOUT_S if method.stream else node.timeout_s
-        deadline = node.loop.time() + timeout_s
-        return deadline if scope is None or scope.deadline >= deadline else scope.deadline
+        now = node.loop.time()
+        if scope is None or scope.deadline >= now + timeout_s:
+            return now + timeout_s
+        if scope.deadline <= now:
+            raise passed(reference._inaho_host, reference._inaho_key)
+        return scope.deadline
 
     async def request(
         self, reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | Turn | None
@@ -314,7 +322,9 @@ class ClusterContext:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            started = runner.abandon(turn, "deadline")
+            if turn.future.done() and not turn.future.cancelled():  # in the moment in which the deadline passed
+                return turn.future.result()
+            started = runner.abandon(turn, "deadline") or turn.over
             where = "while the method ran" if started else "in the queue"
             raise Timeout(
                 f"the deadline passed {where}", identity=str(turn.grain.identity), maybe_executed=started

@@ -388,8 +388,10 @@ class Incoming(Connection):
         for producer in list(self.streams.values()):
             producer.turn.cancel("caller")
         for turn in list(self.running.values()):
-            if turn.task is None:  # it waits, nobody would get its answer; what runs may finish its changes
+            if turn.task is None:  # it waits, nobody would get its answer
                 self._runner.abandon(turn, "caller")
+            else:  # it may finish its changes, in the time that it has
+                self._node.acceptor.orphans[turn] = None
         self.running.clear()
         if self.mail is not None:
             self.mail.close()

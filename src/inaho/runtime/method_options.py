@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, overload
 
+from inaho.config import CALL_TIMEOUT_MAX_S
 from inaho.errors import InvalidGrain
 
 __all__ = ["OPTIONS", "MethodOptions", "method"]
@@ -58,17 +59,19 @@ def method(
         read_only: the method changes nothing, so its turns may interleave with other read-only turns, and it is
             idempotent.
         idempotent: running it twice is the same as once, so a call whose outcome is unknown is retried.
-        timeout: seconds until a call fails with `Timeout`, above 0; None takes `rpc.timeout_s`.
+        timeout: seconds until a call fails with `Timeout`, above 0, at most 1,000,000; None takes `rpc.timeout_s`.
         attempt_timeout: seconds after which an attempt is given up and, with what is left of `timeout`, another one is
             made, up to `rpc.retry_attempts` (SPEC VA-3.2); above 0, and longer than the method takes. Only for methods
             that are idempotent and no streams. None gives one attempt all the time.
 
     Raises:
-        InvalidGrain: a time-out is not above 0, or `attempt_timeout` is given for a method that may not run twice.
+        InvalidGrain: a time-out is none, or `attempt_timeout` is given for a method that may not run twice.
     """
     for name, seconds in (("timeout", timeout), ("attempt_timeout", attempt_timeout)):
-        if seconds is not None and not seconds > 0:
-            raise InvalidGrain(f"a method's {name} must be above 0 seconds, not {seconds}")
+        if seconds is not None and not 0 < seconds <= CALL_TIMEOUT_MAX_S:
+            raise InvalidGrain(
+                f"a method's {name} must be above 0 and at most {CALL_TIMEOUT_MAX_S:.0f} seconds, not {seconds}"
+            )
     if attempt_timeout is not None and not (idempotent or read_only):
         raise InvalidGrain("attempt_timeout repeats a call that may have run: the method must be idempotent")
     options = MethodOptions(

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from inaho.config import CALL_TIMEOUT_MAX_S
 from inaho.core.rpc.deadlines import COUNT_MASK, SLOT_BITS, SLOT_MASK, SLOTS_PER_S, PendingWheel
 from inaho.errors import FrameTooLarge, InahoError, Overloaded, ProtocolViolation, ShuttingDown, Timeout, Unreachable
 from inaho.runtime.connection import FLUSH_PARTS, Connection
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Outgoing"]
 
-STREAM_TIMEOUT_S: Final = 1e6
+STREAM_TIMEOUT_S: Final = CALL_TIMEOUT_MAX_S
 """Streams last as long as somebody reads them, unless the method or the caller says otherwise."""
 
 _decode_topology = decoder(TopologyPush)
@@ -165,13 +166,14 @@ class Outgoing(Connection):
                 f"{len(self._defined)} methods are defined on this connection (transport.definitions_max)",
                 authority=self.peer.authority,
             )
-        self._defined.add(method.number)
-        decode = method.decode_result
-        self._results[method.number] = bounded(decode, self._config.containers_max) if method.gives_many else decode
         timeout_s = method.timeout_s
         if timeout_s is None:
             timeout_s = STREAM_TIMEOUT_S if method.stream else self._rpc.timeout_s
-        self.send(frame(DEFINE, encode(method.definition(timeout_s)), method=method.number), b"")
+        definition = frame(DEFINE, encode(method.definition(timeout_s)), method=method.number)
+        self._defined.add(method.number)
+        decode = method.decode_result
+        self._results[method.number] = bounded(decode, self._config.containers_max) if method.gives_many else decode
+        self.send(definition, b"")
 
     def open_stream(
         self,

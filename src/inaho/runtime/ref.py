@@ -111,9 +111,12 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
         else:
             if not plain:
                 arguments = method.copy_arguments(arguments, key)
-            deadline = node.now + (reference._inaho_timeout_s or method.timeout_s or node.timeout_s)
+            now = node.loop.time()  # `node.now` may be as old as the last stall of the process
+            deadline = now + (reference._inaho_timeout_s or method.timeout_s or node.timeout_s)
             if scope is not None and scope.deadline < deadline:
                 deadline = scope.deadline
+                if deadline <= now:
+                    raise passed(host, key)
             turn = Turn(method, grain, arguments, None, 0, deadline)
             if scope is not None and scope.turn is not None:
                 node.runner.chains.extend(turn, scope.turn)
@@ -223,21 +226,34 @@ async def see_through(turn: Turn) -> Any:
     try:
         async with limit:
             coroutine, context, awaited = suspended
-            return await resume(coroutine, context, awaited)
+            result = await resume(coroutine, context, awaited)
     except BaseException as error:
         turn_failed(turn, error)
         if task is not None and task.cancelling() > cancelling:
             raise  # the caller is cancelled, and so is the turn
         if isinstance(error, TimeoutError) and limit.expired():
-            raise Timeout(
-                "the deadline passed while the method ran",
-                identity=f"{host.name}/{turn.grain._inaho_key}",
-                authority=host.authority,
-            ) from error
+            raise _interrupted(turn) from error
         seen = _seen(turn, error)
         raise seen from seen.__cause__
+    else:  # perhaps by catching what was meant for its caller too, who must not go on as if nothing had been
+        if task is not None and task.cancelling() > cancelling:
+            raise asyncio.CancelledError
+        if limit.expired():
+            raise _interrupted(turn)
+        return result
     finally:
         host.node.runner.release(turn)
+
+
+def passed(host: KindHost, key: str) -> Timeout:
+    """The error for a call whose inherited deadline has passed before it was made."""
+    return Timeout("the inherited deadline has passed already", identity=f"{host.name}/{key}", maybe_executed=False)
+
+
+def _interrupted(turn: Turn) -> Timeout:
+    host = turn.grain._inaho_host
+    identity = f"{host.name}/{turn.grain._inaho_key}"
+    return Timeout("the deadline passed while the method ran", identity=identity, authority=host.authority)
 
 
 async def run_here(turn: Turn) -> Any:

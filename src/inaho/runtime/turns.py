@@ -14,6 +14,7 @@ Tasks: they exist from Python 3.12 on, and make a Task per call too.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -32,11 +33,17 @@ if TYPE_CHECKING:
 
 __all__ = ["TurnRunner"]
 
+_log: Final = logging.getLogger("inaho.node")
+
 _enter_task = asyncio.tasks._enter_task
 _leave_task = asyncio.tasks._leave_task
 
 WORKERS_IDLE_MAX: Final = 256
 """Workers kept for the next turns that suspend; a kilobyte and a half each."""
+
+STOP_ROUNDS: Final = 5
+STOP_ROUND_S: Final = 1.0
+"""How often, and how far apart, what still runs at the end of a node is cancelled."""
 
 
 class TurnRunner:
@@ -293,9 +300,9 @@ class TurnRunner:
     def advance(self, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
         """Starts waiting turns that may run now, and forgets a queue that nobody needs."""
         while (turn := queue.next()) is not None:
-            if turn.connection is not None:
-                turn.connection.running.pop(turn.correlation, None)
             if turn.cancelled:
+                if turn.connection is not None:
+                    turn.connection.running.pop(turn.correlation, None)
                 queue.finish(turn)
                 continue
             self._run_soon(turn)
@@ -316,6 +323,8 @@ class TurnRunner:
         for _ in range(len(self._ready)):
             turn = self._ready.popleft()
             turn.grain._inaho_touched = now
+            if turn.connection is not None:  # until now it could be cancelled as one that waits
+                turn.connection.running.pop(turn.correlation, None)
             if turn.cancelled:
                 self.release(turn)
             else:
@@ -345,10 +354,17 @@ class TurnRunner:
     # The end.
 
     async def stop(self) -> None:
-        """Ends workers and what still runs. Called when turns have been waited for."""
+        """Ends workers and what still runs. Called when turns have been waited for.
+
+        User code that catches its cancellation and goes on is left behind after some rounds: a node always ends.
+        """
         self._stopping = True
-        while tasks := [task for task in self.tasks if task is not asyncio.current_task()]:
+        patience = STOP_ROUNDS
+        while patience and (tasks := [task for task in self.tasks if task is not asyncio.current_task()]):
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            _, left = await asyncio.wait(tasks, timeout=STOP_ROUND_S)
             await asyncio.sleep(0)  # what their ends have begun
+            if left:
+                patience -= 1
+                _log.warning("%d turns go on after their cancellation", len(left))
