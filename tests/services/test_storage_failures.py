@@ -270,6 +270,27 @@ async def execute(server: PostgresServer, *statements: str) -> None:
         await connection.close()
 
 
+async def until_waiting(server: PostgresServer, count: int) -> None:
+    """Waits until so many statements wait for a lock, as a session sees it that is in no transaction itself."""
+    asyncpg = pytest.importorskip("asyncpg")
+    connection = await asyncpg.connect(server.url)
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            statement = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            while await connection.fetchval(statement) < count:
+                await asyncio.sleep(0.01)
+    finally:
+        await connection.close()
+
+
+def save_all(storage: Any, versions: dict[ClusterIdentity, int], data: bytes = b"new") -> list[asyncio.Task[int]]:
+    """Saves that one batch takes, where there is one connection: each name with the version that it expects."""
+    return [
+        asyncio.create_task(storage.save(name, data, expected_version=version, epoch=1))
+        for name, version in versions.items()
+    ]
+
+
 async def test_postgres_many_open_at_once(postgres_server: PostgresServer) -> None:
     storages = [postgres(postgres_server, "opened_at_once", StorageConfig()) for _ in range(8)]
     await asyncio.gather(*(storage.open() for storage in storages))
@@ -326,3 +347,61 @@ async def test_postgres_refused_row_fails_alone(postgres_server: PostgresServer)
         assert "check constraint" in failure.reason
         assert not failure.maybe_executed
         assert await storage.load(keys[7]) is None
+
+
+@pytest.mark.parametrize("limit", ["statement_timeout", "lock_timeout"])
+async def test_postgres_saves_that_were_written_succeed_when_the_conflict_cannot_be_read(
+    postgres_server: PostgresServer, limit: str
+) -> None:
+    asyncpg = pytest.importorskip("asyncpg")
+    table = f"read_{limit}"
+    config = StorageConfig(operation_timeout_s=3.0, connections_max=1)
+    limits = {"statement_timeout": "", "lock_timeout": "&lock_timeout=2s"}
+    from inaho.storage.postgres import PostgresStorage
+
+    async with PostgresStorage(postgres_server.url + limits[limit], table=table, config=config) as storage:
+        *good, bad = names(4)
+        await asyncio.gather(*save_all(storage, dict.fromkeys((*good, bad), 0), b"old"))
+        outsider, operator = await asyncpg.connect(postgres_server.url), await asyncpg.connect(postgres_server.url)
+        async with operator.transaction():
+            async with outsider.transaction():
+                await outsider.execute(f"SELECT FROM {table} WHERE key = '0' FOR UPDATE")  # holds our INSERT up
+                saves = save_all(storage, {**dict.fromkeys(good, 1), bad: 7})
+                await until_waiting(postgres_server, 1)
+                lock = asyncio.create_task(operator.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+                await until_waiting(postgres_server, 2)
+            await lock  # the INSERT has committed, and the SELECT of the stored numbers waits
+            *written, refused = await asyncio.gather(*saves, return_exceptions=True)
+        assert written == [2, 2, 2]
+        assert isinstance(refused, StorageFailed)
+        assert not refused.maybe_executed
+        for name in good:
+            assert await storage.load(name) == StoredState(b"new", 2, 1)
+        assert await storage.load(bad) == StoredState(b"old", 1, 1)
+        await outsider.close()
+        await operator.close()
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("cut"), TimeoutError()], ids=["broken", "late"])
+async def test_postgres_saves_that_were_written_succeed_when_the_connection_breaks_behind_them(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    asyncpg = pytest.importorskip("asyncpg")
+    fetch = asyncpg.Connection.fetch
+
+    async def cut(connection: Any, statement: str, *values: Any) -> Any:
+        if "NULL::bytea" in statement:
+            raise error
+        return await fetch(connection, statement, *values)
+
+    config = StorageConfig(operation_timeout_s=5.0, connections_max=1)
+    async with postgres(postgres_server, "cut_behind", config) as storage:
+        *good, bad = names(4)
+        monkeypatch.setattr(asyncpg.Connection, "fetch", cut)
+        *written, refused = await asyncio.gather(
+            *save_all(storage, {**dict.fromkeys(good, 0), bad: 7}), return_exceptions=True
+        )
+        assert written == [1, 1, 1]
+        assert isinstance(refused, StorageFailed)
+        assert not refused.maybe_executed, "the statement that would have written it has written nothing of it"
+        assert [await storage.load(name) for name in (*good, bad)] == [StoredState(b"new", 1, 1)] * 3 + [None]

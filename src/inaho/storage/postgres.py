@@ -3,7 +3,8 @@
 A batch of saves is one `INSERT ... ON CONFLICT ... DO UPDATE ... WHERE` over all its rows, and so one round trip and
 one flush of the log. The condition is checked row by row under the lock of the row, so that a conflict fails that save
 alone and its neighbours commit. The rows are taken in the order of their names: two nodes whose batches overlap wait
-for each other and never lock up. If the statement fails as a whole, its saves are tried one by one.
+for each other and never lock up. If the statement fails as a whole, its saves are tried one by one. What a conflict
+found is read by a second statement: should that fail, it says nothing about the rows that the first one has written.
 
 **What "durable" means is the server's configuration.** By default (`fsync` and `synchronous_commit` on) an acknowledged
 save survives the end of the server and of its machine's power. Whether it survives the loss of the machine is the
@@ -208,6 +209,7 @@ class _Session:
     def __init__(self, storage: PostgresStorage) -> None:
         self._storage = storage
         self._connection: Any = None
+        self._writing = False  # a write was sent and not answered: only then may a failure hide that it was executed
         self._write, self._select, self._select_numbers, self._create = (
             statement.format(table=storage.table) for statement in (_WRITE, _SELECT, _SELECT_NUMBERS, _CREATE)
         )
@@ -268,33 +270,39 @@ class _Session:
 
     async def _attempt(self, part: Sequence[_Request]) -> Sequence[_Outcome]:
         """All loads, or writes of different records; one by one when the server refuses them together."""
-        sent = False
+        answers: dict[bytes, _Outcome] = {}
+        self._writing = False
         try:
             async with asyncio.timeout(self._storage.config.operation_timeout_s):
                 await self._connected()
-                sent = True
-                return await (self._save(part) if part[0].version else self._load(part))
-        except InvalidConfig as error:
-            return [self._failure(error, str(each.identity), unknown=False) for each in part]
-        except _ERRORS as error:
+                await (self._save if part[0].version else self._load)(part, answers)
+        except _FAILURES as error:
             refused = _is_refusal(error)
+            unknown = self._writing and not refused
             if not refused:
                 self._drop()
             elif len(part) > 1 and not _state_of(error).startswith("57"):  # a limit each would add up
-                return [outcome for each in part for outcome in await self._attempt([each])]
-            unknown = sent and not refused
-            return [self._failure(error, str(each.identity), unknown=unknown and each.version > 0) for each in part]
+                for each in part:
+                    if each.name not in answers:
+                        (answers[each.name],) = await self._attempt([each])
+            return [
+                answers[each.name]
+                if each.name in answers
+                else self._failure(error, str(each.identity), unknown=unknown)
+                for each in part
+            ]
         except BaseException:
             self._drop()
             raise
+        return [answers[each.name] for each in part]
 
-    async def _load(self, loads: Sequence[_Request]) -> list[_Outcome]:
+    async def _load(self, loads: Sequence[_Request], answers: dict[bytes, _Outcome]) -> None:
         rows = await self._connection.fetch(self._select, [each.name for each in loads])
-        found = {row[0]: StoredState(row[1], row[2], row[3]) for row in rows}
-        return [found.get(each.name) for each in loads]
+        answers |= dict.fromkeys(each.name for each in loads)
+        answers |= {row[0]: StoredState(row[1], row[2], row[3]) for row in rows}
 
-    async def _save(self, writes: Sequence[_Request]) -> list[_Outcome]:
-        outcomes: dict[bytes, _Outcome] = {}
+    async def _save(self, writes: Sequence[_Request], answers: dict[bytes, _Outcome]) -> None:
+        """Fills `answers` as they become known: what has been written stays so whatever happens to the others."""
         left = list(writes)
         while left:
             columns = (
@@ -305,20 +313,22 @@ class _Session:
                 [each.epoch for each in left],
                 [each.data for each in left],
             )
+            self._writing = True
             written = {row[0] for row in await self._connection.fetch(self._write, *columns)}
-            refused = [each for each in left if each.name not in written]
-            outcomes |= dict.fromkeys(written)
-            if not refused:
-                break
-            rows = await self._connection.fetch(self._select_numbers, [each.name for each in refused])
+            self._writing = False
+            answers |= dict.fromkeys(written)
+            left = [each for each in left if each.name not in written]
+            if not left:
+                return
+            rows = await self._connection.fetch(self._select_numbers, [each.name for each in left])
             found = {row[0]: StoredState(row[1], row[2], row[3]) for row in rows}
-            # What refused it may have changed since: then it was not written, and may be tried again.
-            for each in refused:
-                outcomes[each.name] = conflict_of(
-                    each.identity, found.get(each.name), expected_version=each.version - 1, epoch=each.epoch
-                )
-            left = [each for each in refused if outcomes[each.name] is None]
-        return [outcomes[each.name] for each in writes]
+            for each in left:
+                stored = found.get(each.name)
+                conflict = conflict_of(each.identity, stored, expected_version=each.version - 1, epoch=each.epoch)
+                if conflict is not None:
+                    answers[each.name] = conflict
+            # What refused the others has changed since: they were not written, and may be tried again.
+            left = [each for each in left if each.name not in answers]
 
     async def _connected(self) -> Any:
         if self._connection is None or self._connection.is_closed():
@@ -359,6 +369,7 @@ _ERRORS: Final[tuple[type[Exception], ...]] = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
+_FAILURES: Final[tuple[type[Exception], ...]] = (*_ERRORS, InvalidConfig)
 
 
 def _state_of(error: BaseException) -> str:
