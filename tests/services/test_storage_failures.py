@@ -405,3 +405,65 @@ async def test_postgres_saves_that_were_written_succeed_when_the_connection_brea
         assert isinstance(refused, StorageFailed)
         assert not refused.maybe_executed, "the statement that would have written it has written nothing of it"
         assert [await storage.load(name) for name in (*good, bad)] == [StoredState(b"new", 1, 1)] * 3 + [None]
+
+
+async def test_postgres_a_lock_that_is_not_to_be_had_is_waited_for_once(postgres_server: PostgresServer) -> None:
+    asyncpg = pytest.importorskip("asyncpg")
+    from inaho.storage.postgres import PostgresStorage
+
+    config = StorageConfig(operation_timeout_s=10.0, connections_max=1)
+    async with PostgresStorage(postgres_server.url + "&lock_timeout=500ms", table="waited", config=config) as storage:
+        connection = await asyncpg.connect(postgres_server.url)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE waited IN SHARE MODE")  # as CREATE INDEX does
+            begun = time.monotonic()
+            saves = save_all(storage, dict.fromkeys(names(20), 0))
+            outcomes = await asyncio.gather(*saves, return_exceptions=True)
+            assert time.monotonic() - begun < 4.0
+        await connection.close()
+        for outcome in outcomes:
+            assert isinstance(outcome, StorageFailed)
+            assert "lock timeout" in outcome.reason
+            assert not outcome.maybe_executed
+
+
+async def test_postgres_one_by_one_takes_no_longer_than_a_batch_may(postgres_server: PostgresServer) -> None:
+    async with postgres(
+        postgres_server, "sleepy", StorageConfig(operation_timeout_s=1.5, connections_max=1)
+    ) as storage:
+        await execute(
+            postgres_server,
+            "CREATE FUNCTION refuse_late() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_sleep(0.25); RAISE 'not this one'; END $$",
+            "CREATE TRIGGER refuse BEFORE INSERT ON sleepy FOR EACH ROW EXECUTE FUNCTION refuse_late()",
+        )
+        begun = time.monotonic()
+        outcomes = await asyncio.gather(*save_all(storage, dict.fromkeys(names(20), 0)), return_exceptions=True)
+        assert time.monotonic() - begun < 3.0
+        refused = [each for each in outcomes if isinstance(each, StorageFailed)]
+        assert len(refused) == 20
+        assert "not this one" in refused[0].reason
+        assert "operation_timeout_s" in refused[-1].reason
+        assert sum(each.maybe_executed for each in refused) <= 1, "the one that was under way at the end"
+
+
+async def test_postgres_loads_and_saves_of_one_batch_share_its_time(postgres_server: PostgresServer) -> None:
+    asyncpg = pytest.importorskip("asyncpg")
+    async with postgres(
+        postgres_server, "shared_time", StorageConfig(operation_timeout_s=2.0, connections_max=1)
+    ) as storage:
+        one, other = names(2)
+        await storage.save(one, b"x", expected_version=0, epoch=1)
+        connection = await asyncpg.connect(postgres_server.url)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE shared_time IN ACCESS EXCLUSIVE MODE")
+            begun = time.monotonic()
+            both = (storage.load(one), storage.save(other, b"x", expected_version=0, epoch=1))
+            outcomes = await asyncio.gather(*both, return_exceptions=True)
+            assert time.monotonic() - begun < 2.9
+        await connection.close()
+        for outcome in outcomes:
+            assert isinstance(outcome, StorageFailed)
+            assert "statement timeout" in outcome.reason
+            assert not outcome.maybe_executed, "the server was told to give up before us, also late in the batch"
+        assert await storage.save(one, b"y", expected_version=1, epoch=1) == 2

@@ -12,10 +12,11 @@ choice of `synchronous_standby_names`: with asynchronous replication a fail-over
 standby. `synchronous_commit = off` loses up to the last second when the server ends; nothing here turns it off.
 (https://www.postgresql.org/docs/current/wal-async-commit.html)
 
-**Lost answers.** A save whose answer did not come is `StorageFailed` with `maybe_executed`; nothing repeats it. The
-server bounds each statement by `statement_timeout`, below our own limit, so that waiting for a lock ends in a plain
-refusal. A server that stood still may carry out what it had received; it does so only if nobody has written since, so
-that no acknowledged save is lost, and the writer's next save is then a `StateConflict`.
+**Lost answers.** A save whose answer did not come is `StorageFailed` with `maybe_executed`; nothing repeats it. A batch
+has `operation_timeout_s` for all its statements. The server bounds each by `statement_timeout`, below what is left of
+our own limit, so that waiting for a lock ends in a plain refusal. A server that stood still may carry out what it had
+received; it does so only if nobody has written since, so that no acknowledged save is lost, and the writer's next save
+is then a `StateConflict`.
 
 The primary key is the SHA-256 of kind and key, because an index entry of PostgreSQL ends at 2,700 bytes.
 
@@ -36,6 +37,7 @@ from inaho.config import StorageConfig
 from inaho.errors import InahoError, InvalidConfig, StorageFailed
 from inaho.storage.base import Storage, StoredState, conflict_of
 from inaho.storage.lanes import Lanes
+from inaho.storage.postgres_statements import CREATE, SELECT, SELECT_NUMBERS, WRITE
 from inaho.storage.urls import missing_package, shown
 from inaho.types import ClusterIdentity
 
@@ -60,7 +62,13 @@ _VALUE_BYTES_MAX: Final = 256 << 20
 """PostgreSQL refuses messages and values of 1 GiB, and needs the memory of a large one several times."""
 
 _STATEMENT_SHARE: Final = 0.8
-"""Part of `operation_timeout_s` after which the server gives a statement up."""
+"""Part of the time that is left for it after which the server gives a statement up."""
+
+_LIMIT_MS_MIN: Final = 50
+"""Least `statement_timeout`: it also bounds the statement by which the next batch sets a longer one."""
+
+_WAITED: Final = ("57", "55P03")
+"""SQLSTATEs of statements that took or waited too long: one by one, each would take as long again."""
 
 _UNKNOWN_STATES: Final = ("08", "40003", "57P", "58")
 """SQLSTATEs after which a commit may have happened: connection, unknown completion, end of the server, its system.
@@ -68,31 +76,6 @@ _UNKNOWN_STATES: Final = ("08", "40003", "57P", "58")
 In 57P01 the session may have been ended while its commit, already done, waited for a standby.
 (https://www.postgresql.org/docs/current/errcodes-appendix.html)
 """
-
-_CREATE: Final = """
-CREATE TABLE {table} (
-    name bytea PRIMARY KEY, -- SHA-256 of kind, NUL, key
-    kind text NOT NULL,
-    key text NOT NULL,
-    version bigint NOT NULL,
-    epoch bigint NOT NULL,
-    data bytea -- NULL: deleted, only the numbers are left
-)
-"""
-_WRITE: Final = """
-INSERT INTO {table} AS stored (name, kind, key, version, epoch, data)
-SELECT new.* FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bytea[])
-    AS new (name, kind, key, version, epoch, data)
-WHERE new.version = 1 OR EXISTS (SELECT FROM {table} AS old WHERE old.name = new.name)
-ORDER BY new.name
-ON CONFLICT (name) DO UPDATE SET version = excluded.version, epoch = excluded.epoch, data = excluded.data
-WHERE stored.version = excluded.version - 1 AND stored.epoch <= excluded.epoch
-RETURNING name
-"""
-"""Where nothing is stored, only version 1 may be written: hence the EXISTS."""
-
-_SELECT: Final = "SELECT name, data, version, epoch FROM {table} WHERE name = ANY($1::bytea[])"
-_SELECT_NUMBERS: Final = "SELECT name, NULL::bytea, version, epoch FROM {table} WHERE name = ANY($1::bytea[])"
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -188,7 +171,7 @@ class PostgresStorage(Storage):
         settings = {
             "application_name": "inaho",
             "default_transaction_isolation": "read committed",
-            "statement_timeout": str(max(1, int(timeout_s * _STATEMENT_SHARE * 1000))),
+            "statement_timeout": str(_limit_ms(timeout_s)),
         }
         try:
             return await asyncpg.connect(self._dsn, timeout=timeout_s, server_settings=settings)
@@ -210,8 +193,9 @@ class _Session:
         self._storage = storage
         self._connection: Any = None
         self._writing = False  # a write was sent and not answered: only then may a failure hide that it was executed
+        self._limit_ms = 0  # the `statement_timeout` of the connection
         self._write, self._select, self._select_numbers, self._create = (
-            statement.format(table=storage.table) for statement in (_WRITE, _SELECT, _SELECT_NUMBERS, _CREATE)
+            statement.format(table=storage.table) for statement in (WRITE, SELECT, SELECT_NUMBERS, CREATE)
         )
 
     async def prepare(self) -> None:
@@ -248,7 +232,8 @@ class _Session:
         raise StorageFailed(f"{self._storage!r}: the table {table} {reason}: choose another", maybe_executed=False)
 
     async def serve(self, batch: Sequence[_Request]) -> list[_Outcome]:
-        """Loads in one statement, writes in as few as may be: two of one record need two."""
+        """Loads in one statement, writes in as few as may be: two of one record need two. They share one deadline."""
+        deadline = asyncio.get_running_loop().time() + self._storage.config.operation_timeout_s
         outcomes: list[_Outcome] = [None] * len(batch)
         rounds: list[dict[bytes, int]] = []
         loads: list[int] = []
@@ -263,28 +248,30 @@ class _Session:
             free[request.name] = number
         parts = [loads, *(list(each.values()) for each in rounds)]
         for part in filter(None, parts):
-            answers = await self._attempt([batch[number] for number in part])
+            answers = await self._attempt([batch[number] for number in part], deadline)
             for number, answer in zip(part, answers, strict=True):
                 outcomes[number] = answer
         return outcomes
 
-    async def _attempt(self, part: Sequence[_Request]) -> Sequence[_Outcome]:
+    async def _attempt(self, part: Sequence[_Request], deadline: float) -> Sequence[_Outcome]:
         """All loads, or writes of different records; one by one when the server refuses them together."""
+        if asyncio.get_running_loop().time() >= deadline:
+            return [self._failure(TimeoutError(), str(each.identity), unknown=False) for each in part]
         answers: dict[bytes, _Outcome] = {}
         self._writing = False
         try:
-            async with asyncio.timeout(self._storage.config.operation_timeout_s):
-                await self._connected()
+            async with asyncio.timeout_at(deadline):
+                await self._ready(deadline)
                 await (self._save if part[0].version else self._load)(part, answers)
         except _FAILURES as error:
             refused = _is_refusal(error)
             unknown = self._writing and not refused
             if not refused:
                 self._drop()
-            elif len(part) > 1 and not _state_of(error).startswith("57"):  # a limit each would add up
+            elif len(part) > 1 and not _state_of(error).startswith(_WAITED):
                 for each in part:
                     if each.name not in answers:
-                        (answers[each.name],) = await self._attempt([each])
+                        (answers[each.name],) = await self._attempt([each], deadline)
             return [
                 answers[each.name]
                 if each.name in answers
@@ -333,7 +320,16 @@ class _Session:
     async def _connected(self) -> Any:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._storage.connect()
+            self._limit_ms = _limit_ms(self._storage.config.operation_timeout_s)
         return self._connection
+
+    async def _ready(self, deadline: float) -> None:
+        """Connects, and has the server give up before `deadline`. The first statement of a batch needs no telling."""
+        await self._connected()
+        limit_ms = _limit_ms(deadline - asyncio.get_running_loop().time())
+        if abs(limit_ms - self._limit_ms) > limit_ms / 10:
+            await self._connection.execute(f"SET statement_timeout = {limit_ms}")
+            self._limit_ms = limit_ms
 
     def _drop(self) -> None:
         """Ends the connection without a word: what is still under way on it belongs to nobody."""
@@ -370,6 +366,11 @@ _ERRORS: Final[tuple[type[Exception], ...]] = (
     asyncpg.InternalClientError,
 )
 _FAILURES: Final[tuple[type[Exception], ...]] = (*_ERRORS, InvalidConfig)
+
+
+def _limit_ms(left_s: float) -> int:
+    """The `statement_timeout` for a statement whose answer must be here in `left_s`."""
+    return max(_LIMIT_MS_MIN, int(left_s * _STATEMENT_SHARE * 1000))
 
 
 def _state_of(error: BaseException) -> str:
