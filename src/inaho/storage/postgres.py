@@ -58,6 +58,9 @@ _LOCK: Final = 0x696E6168_6F000001
 
 _TABLE_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?")
 
+_PORT: Final = re.compile(r":(-?[0-9]{1,20})[0-9]*(?=,|$)")
+_PORT_MAX: Final = 65535
+
 _VALUE_BYTES_MAX: Final = 256 << 20
 """PostgreSQL refuses messages and values of 1 GiB, and needs the memory of a large one several times."""
 
@@ -111,6 +114,8 @@ class PostgresStorage(Storage):
         super().__init__(config)
         if not dsn.startswith(("postgresql://", "postgres://")):
             raise InvalidConfig(f"PostgresStorage needs a postgresql:// DSN, not {shown(dsn)!r}")
+        if not all(0 < port <= _PORT_MAX for port in _ports(dsn)):  # some loops would take it modulo 65536
+            raise InvalidConfig(f"PostgresStorage cannot use the DSN {shown(dsn)}: ports are 1 to {_PORT_MAX}")
         if not _TABLE_NAME.fullmatch(table):
             raise InvalidConfig(
                 f"the table {table!r} must be named in small letters, digits and _, perhaps schema.table"
@@ -175,7 +180,7 @@ class PostgresStorage(Storage):
         }
         try:
             return await asyncpg.connect(self._dsn, timeout=timeout_s, server_settings=settings)
-        except (ValueError, TypeError, asyncpg.ClientConfigurationError):
+        except (ValueError, TypeError, OverflowError, asyncpg.ClientConfigurationError):
             raise InvalidConfig(
                 f"PostgresStorage cannot use the DSN {self._shown}: see libpq's connection URIs"
             ) from None
@@ -386,3 +391,9 @@ def _is_refusal(error: BaseException) -> bool:
 
 def _name(identity: ClusterIdentity) -> bytes:
     return sha256(f"{identity.kind}\0{identity.key}".encode()).digest()
+
+
+def _ports(dsn: str) -> list[int]:
+    """The ports that the DSN names, of one host or several. Its options are left to asyncpg."""
+    hosts = re.split("[/?#]", dsn.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
+    return [int(port) for port in _PORT.findall(hosts)]

@@ -71,6 +71,8 @@ class SqliteStorage(Storage):
         super().__init__(config)
         if str(path) in ("", ":memory:"):
             raise InvalidConfig(f"SqliteStorage needs the path of a file, not {str(path)!r}: use MemoryStorage")
+        if "\0" in str(path):
+            raise InvalidConfig(f"SqliteStorage needs the path of a file, not {str(path)!r}: no file's name has a NUL")
         if synchronous not in ("full", "normal"):
             raise InvalidConfig(f"synchronous must be 'full' or 'normal', not {synchronous!r}")
         if self.config.data_bytes_max + self.config.key_bytes_max > _VALUE_BYTES_MAX:

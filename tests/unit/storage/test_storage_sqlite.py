@@ -390,6 +390,12 @@ def test_path_that_is_no_file_is_refused(path: str) -> None:
         SqliteStorage(path)
 
 
+@pytest.mark.parametrize("path", ["a\0b", Path("a\0b")])
+def test_path_that_no_file_can_have_is_refused(path: str | Path) -> None:
+    with pytest.raises(InvalidConfig, match="NUL"):
+        SqliteStorage(path)
+
+
 def test_impossible_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match="synchronous"):
         SqliteStorage(tmp_path / "x", synchronous="off")  # type: ignore[arg-type]

@@ -160,6 +160,29 @@ async def test_wrong_options_are_refused() -> None:
             storage_from_url(url, huge)
 
 
+@pytest.mark.parametrize("hosts", ["127.0.0.1:99999", "localhost:0", "host:-1", "one:1,two:123456789", "[::1]:65536"])
+def test_ports_that_cannot_be_are_refused_without_the_secret(hosts: str) -> None:
+    pytest.importorskip("asyncpg")
+    with pytest.raises(InvalidConfig, match="65535") as caught:
+        storage_from_url(f"postgresql://me:top@{hosts}/db")
+    assert "top" not in str(caught.value)
+
+
+async def test_a_port_that_cannot_be_is_refused_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("asyncpg")
+    monkeypatch.setenv("PGPORT", "99999")
+    with pytest.raises(InvalidConfig, match="connection URIs") as caught:
+        await storage_from_url("postgresql://me:top@127.0.0.1/db", CONFIG).open()
+    assert "top" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("hosts", ["", "host", "one:1,two:65535", "[::1]:5432", "[::1]"])
+def test_ports_that_can_be_are_taken(hosts: str) -> None:
+    pytest.importorskip("asyncpg")
+    assert storage_from_url(f"postgresql://me:99999@{hosts}/db:99999?x=:99999") is not None
+
+
 @pytest.mark.parametrize("way", ["argument", "variable"])
 def test_the_command_line_takes_a_url_and_does_not_repeat_its_secret(way: str, tmp_path: Path) -> None:
     url = "mysql://me:top-secret@host/db"
