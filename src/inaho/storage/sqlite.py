@@ -10,6 +10,8 @@ survives the end of the process and of the machine's power, as far as the disk t
 at checkpoints: it saves one flush per commit, a power cut may take the last seconds with it, the end of the process
 alone takes nothing. The file stays sound either way. (https://www.sqlite.org/pragma.html#pragma_synchronous)
 
+A file that is removed or replaced while it is open is noticed at the next save or load: they fail, and say what to do.
+
 Not for network file systems: WAL needs memory that all processes share (https://www.sqlite.org/wal.html). Nodes on
 several machines need a storage that is a server.
 """

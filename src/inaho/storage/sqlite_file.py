@@ -2,6 +2,10 @@
 
 A file is checked before anything in it is changed: it carries our mark and schema version, or it is empty. A path
 that points at another application's database, or at no database at all, is refused as it is.
+
+A file stays open when someone removes it or moves another one to its path, and SQLite goes on in it: acknowledged
+saves would be in a file that nobody finds, while the next process to open the path begins another. So whoever uses the
+file compares what it has opened with what the path leads to.
 """
 
 from __future__ import annotations
@@ -77,6 +81,23 @@ class SqliteFile:
             connection.close()
             raise
         return connection
+
+    def number(self) -> tuple[int, int] | None:
+        """Device and number of the file to which the path leads at this moment; None where there is none."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def lost(self, identity: str = "") -> StorageFailed:
+        """The `StorageFailed` for a path that no longer leads to the file that was opened."""
+        return StorageFailed(
+            f"{self.path}: it was removed or replaced while it was open, and what it is given now would be lost: "
+            "put it back, or restart this node to go on with what is there instead",
+            identity=identity,
+            maybe_executed=False,
+        )
 
     def failure(self, error: OSError | sqlite3.Error, *, maybe_executed: bool, identity: str = "") -> StorageFailed:
         """The `StorageFailed` for `error`: the path, what is wrong, and what to do."""

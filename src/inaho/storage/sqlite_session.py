@@ -7,6 +7,10 @@ reads first and asks for the lock later can find that another process has writte
 If a statement fails (a damaged page, no room for a large value) the batch is undone and its requests are tried one
 by one, so that what is wrong with one record does not stop the others. If the commit itself fails, nobody can know
 what reached the disk, and every write of the batch says so with `maybe_executed`.
+
+Before a commit, and before loads, the path must still lead to the file that was opened (see `sqlite_file`). Otherwise
+nothing is answered until it does so again or the storage is opened anew: to open by ourselves what is there instead,
+perhaps nothing, would let the grains begin again without anyone having said so.
 """
 
 from __future__ import annotations
@@ -68,6 +72,7 @@ class _Session:
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
         self._connection: sqlite3.Connection | None = None
+        self._number: tuple[int, int] | None = None  # of the file that is open
 
     def close(self) -> None:
         """Closes the connection."""
@@ -78,6 +83,17 @@ class _Session:
             connection.close()
         except sqlite3.Error as error:
             raise self._file.failure(error, maybe_executed=False) from error
+
+    def _connect(self, *, writes: bool) -> None:
+        self._connection = self._file.connect(writes=writes)
+        self._number = self._file.number()
+
+    def _is_lost(self) -> bool:
+        number = self._file.number()
+        return number is None or number != self._number
+
+    def _all_lost(self, batch: Sequence[Request]) -> list[Outcome]:
+        return [self._file.lost(str(each.identity)) for each in batch]
 
     def _load(self, identity: ClusterIdentity) -> Loaded:
         row = self._execute(_SELECT, identity.kind, identity.key).fetchone()
@@ -93,10 +109,12 @@ class Reader(_Session):
 
     def open(self) -> None:
         """Connects to the file that the writer has made."""
-        self._connection = self._file.connect(writes=False)
+        self._connect(writes=False)
 
     def serve(self, batch: Sequence[Request]) -> list[Outcome]:
         """The states, or what kept each from being read."""
+        if self._is_lost():
+            return self._all_lost(batch)
         outcomes: list[Outcome] = []
         for request in batch:
             try:
@@ -119,7 +137,7 @@ class Writer(_Session):
 
     def open(self) -> None:
         """Makes the folder, the file and the table where they are missing, and connects."""
-        self._connection = self._file.connect(writes=True)
+        self._connect(writes=True)
 
     def serve(self, batch: Sequence[Request]) -> list[Outcome]:
         """One commit for the batch; one for each request when a statement of the batch fails."""
@@ -149,6 +167,9 @@ class Writer(_Session):
         except BaseException:
             self._undo()
             raise
+        if self._is_lost():
+            self._undo()
+            return self._all_lost(batch)
         try:
             self._execute("COMMIT")
         except sqlite3.Error as error:

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
@@ -344,6 +346,78 @@ async def test_lock_held_too_long_is_told_and_changes_nothing(tmp_path: Path) ->
         assert not caught.value.maybe_executed
         assert await storage.load(CART) is None
         assert await storage.save(CART, b"x", expected_version=0, epoch=1) == 1
+
+
+def remove_with_its_log(path: Path) -> None:
+    for each in path.parent.iterdir():
+        each.unlink()
+
+
+def remove_with_its_folder(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+def replace(path: Path) -> None:
+    copy = path.with_name("copy.db")
+    shutil.copy(path, copy)
+    copy.replace(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there an open file cannot be removed")
+@pytest.mark.parametrize("lose", [remove_with_its_log, remove_with_its_folder, replace])
+async def test_nothing_is_saved_or_read_in_a_file_that_is_no_longer_at_its_path(
+    tmp_path: Path, lose: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "folder" / "state.db"
+    storage = SqliteStorage(path)
+    await storage.open()
+    await storage.save(CART, b"x", expected_version=0, epoch=1)
+    lose(path)
+    for _ in range(2):
+        with pytest.raises(StorageFailed, match="removed or replaced") as caught:
+            await storage.save(CART, b"y", expected_version=1, epoch=1)
+        assert not caught.value.maybe_executed
+        assert str(path) in caught.value.reason
+        with pytest.raises(StorageFailed, match="removed or replaced"):
+            await storage.load(CART)
+    async with SqliteStorage(path) as successor:
+        stored = await successor.load(CART)
+        version = await successor.save(CART, b"z", expected_version=stored.version if stored else 0, epoch=1)
+        with pytest.raises(StorageFailed, match="removed or replaced"):
+            await storage.save(CART, b"y", expected_version=1, epoch=1)
+        await storage.close()  # must not take the log of the other file with it
+        assert await successor.load(CART) == StoredState(b"z", version, 1)
+        async with storage:
+            assert await storage.load(CART) == StoredState(b"z", version, 1), "opened again, it is the new file"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there an open file cannot be moved")
+async def test_file_that_is_put_back_goes_on(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "state.db", tmp_path / "elsewhere.db"
+    async with SqliteStorage(path) as storage:
+        await storage.save(CART, b"x", expected_version=0, epoch=1)
+        path.rename(elsewhere)
+        with pytest.raises(StorageFailed, match="removed or replaced"):
+            await storage.save(CART, b"y", expected_version=1, epoch=1)
+        elsewhere.rename(path)
+        assert await storage.load(CART) == StoredState(b"x", 1, 1)
+        assert await storage.save(CART, b"z", expected_version=1, epoch=1) == 2
+    async with SqliteStorage(path) as storage:
+        assert await storage.load(CART) == StoredState(b"z", 2, 1)
+
+
+async def test_file_behind_a_link_is_used_and_missed(tmp_path: Path) -> None:
+    path, link = tmp_path / "state.db", tmp_path / "link.db"
+    try:
+        link.symlink_to(path)
+    except OSError:
+        pytest.skip("this user may make no links")
+    async with SqliteStorage(link) as storage:
+        assert await storage.save(CART, b"x", expected_version=0, epoch=1) == 1
+        link.unlink()
+        link.symlink_to(tmp_path / "other.db")
+        with pytest.raises(StorageFailed, match="removed or replaced"):
+            await storage.save(CART, b"y", expected_version=1, epoch=1)
 
 
 async def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
