@@ -155,7 +155,8 @@ class StorageConfig(Group, frozen=True, kw_only=True):
         queue_bytes_max: bytes of accepted saves; more wait for room.
         batch_requests_max: saves in one commit. More spare the disk under load, fewer answer the first one sooner.
         batch_bytes_max: bytes from which a commit takes no further save.
-        busy_timeout_s: how long a commit waits for another process that holds the lock of the file.
+        busy_timeout_s: how long a commit waits for another process that holds the lock of the file. After a commit that
+            waited in vain, the saves that have been waiting as long are refused and not given another wait each.
         connections_max: connections to a storage that is a server, each opened when it is needed; of a Redis Cluster:
             to each of its servers.
         operation_timeout_s: of a storage that is a server: how long an operation waits for a connection, and then for

@@ -6,6 +6,10 @@ many, and nobody has to choose a waiting time. The results of a batch come back 
 
 Requests beyond the bounds wait, first come first served, in the coroutine of their caller: nothing is dropped.
 
+A queue that moves is worth waiting for, however slow the disk. Behind a batch of which nothing succeeded, as when
+another process keeps the file locked, the next would wait as long again, and so on through the whole queue. So there
+what has waited for `busy_timeout_s` is refused when its turn comes: it has waited as long as it would have alone.
+
 Why not `asyncio.to_thread`: a pool has several threads and no order, hands over results one by one, and its queue
 has no bound.
 """
@@ -14,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
@@ -47,12 +52,15 @@ class BatchServer(Protocol[Request_contra, Result_co]):
 class _Ticket(Generic[Request, Result]):
     """A request on its way. `abandoned` is set when its caller was cancelled: not begun, it need not begin."""
 
-    __slots__ = ("abandoned", "future", "key", "request", "size")
+    __slots__ = ("abandoned", "expires_at", "future", "key", "request", "size")
 
-    def __init__(self, key: Hashable, request: Request, size: int, future: asyncio.Future[Result]) -> None:
+    def __init__(
+        self, key: Hashable, request: Request, size: int, expires_at: float, future: asyncio.Future[Result]
+    ) -> None:
         self.key = key
         self.request = request
         self.size = size
+        self.expires_at = expires_at
         self.future = future
         self.abandoned = False
 
@@ -63,7 +71,8 @@ class BatchWorker(Generic[Request, Result]):
     Args:
         name: of the thread.
         server: what does the work.
-        config: `queue_requests_max`, `queue_bytes_max`, `batch_requests_max` and `batch_bytes_max` apply.
+        config: `queue_requests_max`, `queue_bytes_max`, `batch_requests_max`, `batch_bytes_max` and `busy_timeout_s`
+            apply.
     """
 
     def __init__(self, name: str, server: BatchServer[Request, Result], config: StorageConfig) -> None:
@@ -72,6 +81,7 @@ class BatchWorker(Generic[Request, Result]):
         self._config = config
         self._queue: SimpleQueue[_Ticket[Request, Result] | None] = SimpleQueue()
         self._admission = Admission(config)
+        self._failing = False  # nothing of the last batch succeeded
         self._in_flight: dict[Hashable, int] = {}
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
@@ -115,9 +125,13 @@ class BatchWorker(Generic[Request, Result]):
             key: what the request is about, see `busy_with`.
             request: for the server.
             size: bytes that it holds in memory.
+
+        Raises:
+            StorageFailed: closed; it waited for too long behind what failed; or what the server made of it.
         """
+        expires_at = time.monotonic() + self._config.busy_timeout_s
         await self._admission.enter(size)
-        ticket = _Ticket[Request, Result](key, request, size, self._loop.create_future())
+        ticket = _Ticket[Request, Result](key, request, size, expires_at, self._loop.create_future())
         self._in_flight[key] = self._in_flight.get(key, 0) + 1
         self._queue.put(ticket)
         try:
@@ -165,12 +179,21 @@ class BatchWorker(Generic[Request, Result]):
         going = True
         while alive and going:
             tickets, going = self._gather()
-            abandoned = [ticket for ticket in tickets if ticket.abandoned]
-            begun = [ticket for ticket in tickets if not ticket.abandoned]
+            abandoned: list[_Ticket[Request, Result]] = []
+            late: list[_Ticket[Request, Result]] = []
+            begun: list[_Ticket[Request, Result]] = []
+            now = time.monotonic()
+            for ticket in tickets:  # the loop may abandon one at any moment: each is asked once
+                is_late = self._failing and ticket.expires_at <= now
+                (abandoned if ticket.abandoned else late if is_late else begun).append(ticket)
             if abandoned:
                 alive = self._post(self._forget, abandoned)
+            if late:
+                alive = self._post(self._deliver, late, [self._refusal() for _ in late])
             if begun:
-                alive = self._post(self._deliver, begun, self._outcomes(begun))
+                outcomes = self._outcomes(begun)
+                self._failing = all(isinstance(outcome, StorageFailed) for outcome in outcomes)
+                alive = self._post(self._deliver, begun, outcomes)
         failure: Exception | None = None
         try:
             self._server.close()
@@ -193,6 +216,11 @@ class BatchWorker(Generic[Request, Result]):
             except Empty:
                 return tickets, True
         return tickets, False
+
+    def _refusal(self) -> StorageFailed:
+        waited = f"{self._config.busy_timeout_s:g} s (storage.busy_timeout_s)"
+        reason = f"{self._name}: it waited for {waited} behind others, which failed"
+        return StorageFailed(reason, maybe_executed=False)
 
     def _outcomes(self, tickets: list[_Ticket[Request, Result]]) -> Sequence[Result | InahoError]:
         try:

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -182,6 +183,40 @@ async def test_queue_is_bounded_and_first_come_is_first_served(tmp_path: Path) -
         assert done == [name.key for name in carts(12) if name.key != "5"]
         assert await storage.load(carts(6)[5]) is None
         assert storage.queued == 0
+
+
+async def test_a_lock_is_not_waited_for_by_each_batch_of_the_queue(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    config = StorageConfig(busy_timeout_s=0.3, batch_requests_max=2, queue_requests_max=20)
+    async with SqliteStorage(path, config=config) as storage:
+        with locked(path):
+            begun_at = time.monotonic()
+            saves = [storage.save(name, b"x", expected_version=0, epoch=1) for name in carts(30)]
+            outcomes = await asyncio.gather(*saves, return_exceptions=True)
+            assert time.monotonic() - begun_at < 2.5, "15 batches, with 0.3 s for each it would be 4.5"
+            for outcome in outcomes:
+                assert isinstance(outcome, StorageFailed)
+                assert "busy_timeout_s" in outcome.reason
+                assert not outcome.maybe_executed
+        assert storage.queued == 0
+        assert await storage.load(CART) is None
+        assert (
+            await asyncio.gather(*(storage.save(name, b"x", expected_version=0, epoch=1) for name in carts(9)))
+            == [1] * 9
+        )
+
+
+async def test_a_slow_disk_is_waited_for_however_long_the_queue(tmp_path: Path) -> None:
+    config = StorageConfig(busy_timeout_s=0.05, batch_requests_max=1)
+    async with SqliteStorage(tmp_path / "state.db", config=config) as storage:
+        begun(storage, lambda: time.sleep(0.06))
+        saves = [storage.save(name, b"x", expected_version=0, epoch=1) for name in carts(8)]
+        conflict = storage.save(carts(1)[0], b"x", expected_version=0, epoch=1)
+        later = storage.save(carts(1)[0], b"x", expected_version=1, epoch=1)
+        *versions, refused, last = await asyncio.gather(*saves, conflict, later, return_exceptions=True)
+        assert versions == [1] * 8
+        assert isinstance(refused, StateConflict)
+        assert last == 2, "a conflict is an answer: the queue moves"
 
 
 async def test_close_refuses_those_who_wait_for_room(tmp_path: Path) -> None:
