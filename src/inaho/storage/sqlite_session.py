@@ -66,6 +66,10 @@ class _UndoneError(Exception):
         self.error = error
 
 
+class _NotBegunError(_UndoneError):
+    """The transaction could not begin: another one would wait for the lock as long again."""
+
+
 class _Session:
     """Base of both servers: one connection, made and used on one thread."""
 
@@ -144,12 +148,14 @@ class Writer(_Session):
         try:
             return self._transact(batch)
         except _UndoneError as undone:
-            if len(batch) == 1:
+            if len(batch) == 1 or isinstance(undone, _NotBegunError):
                 return self._all_failed(batch, undone.error)
         outcomes: list[Outcome] = []
-        for request in batch:
+        for number, request in enumerate(batch):
             try:
                 outcomes += self._transact([request])
+            except _NotBegunError as undone:
+                return outcomes + self._all_failed(batch[number:], undone.error)
             except _UndoneError as undone:
                 outcomes += self._all_failed([request], undone.error)
         return outcomes
@@ -158,7 +164,7 @@ class Writer(_Session):
         try:
             self._execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            return self._all_failed(batch, error)
+            raise _NotBegunError(error) from error
         try:
             outcomes = [self._load(each.identity) if each.loads else self._write(each) for each in batch]
         except sqlite3.Error as error:

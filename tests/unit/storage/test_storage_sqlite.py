@@ -455,6 +455,35 @@ async def test_file_behind_a_link_is_used_and_missed(tmp_path: Path) -> None:
             await storage.save(CART, b"y", expected_version=1, epoch=1)
 
 
+async def test_lock_that_another_takes_before_the_second_attempts_is_waited_for_once(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    async with SqliteStorage(path, config=StorageConfig(busy_timeout_s=0.3)) as storage:
+        server = storage._write_server
+        begun(storage, lambda: server._execute("PRAGMA max_page_count = 8"))
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+            undo = server._undo
+
+            def undo_and_lock() -> None:
+                undo()
+                other.execute("BEGIN IMMEDIATE")
+
+            server._undo = undo_and_lock  # type: ignore[method-assign]
+            with locked(path):
+                writes = [asyncio.ensure_future(storage.save(CART, bytes(100_000), expected_version=0, epoch=1))]
+                writes += [
+                    asyncio.ensure_future(storage.save(name, b"x", expected_version=0, epoch=1)) for name in carts(20)
+                ]
+                await asyncio.sleep(0)
+            begun_at = time.monotonic()
+            outcomes = await asyncio.gather(*writes, return_exceptions=True)
+            assert time.monotonic() - begun_at < 3.0, "with 0.3 s for each it would be 6"
+            other.execute("ROLLBACK")
+        for outcome in outcomes[1:]:
+            assert isinstance(outcome, StorageFailed)
+            assert "busy_timeout_s" in outcome.reason
+            assert not outcome.maybe_executed
+
+
 async def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageFailed, match="check that its folder"):
