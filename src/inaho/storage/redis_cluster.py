@@ -9,7 +9,7 @@ Lanes belong to one server, so that one that stands still holds up nobody but it
 
 Why not redis-py's `RedisCluster`: its tasks share the connections to a server, so an ASKING and its command may travel
 on two of them and an error of one closes those of others, and a time-out from outside does not make it look for who
-took over (redis-py 8.1, found with a frozen primary and with slots on the move).
+took over (decision 0013).
 """
 
 from __future__ import annotations
