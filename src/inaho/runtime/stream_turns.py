@@ -47,6 +47,7 @@ class StreamTurns:
         except InahoError as error:  # it did not come up; what the generator raises is told by the producer
             producer.sink.send_failure(error)
         finally:
+            turn.over = True  # a Task that the generator has started may live on
             left = self._running[key] - 1
             if left:
                 self._running[key] = left
