@@ -378,7 +378,7 @@ class Grain(Generic[S]):
         """Runs once before the first call, with the state loaded. Raising fails the activation."""
 
     async def on_deactivate(self, reason: str) -> None:
-        """Runs after the last turn and the last tick of a timer; not run on a crash.
+        """Runs after the last turn, the last tick of a timer and the end of streams; not run on a crash.
 
         Args:
             reason: `idle`; `requested` by `deactivate`; `moved` to another owner; `shutdown` of the node; `failed` by

@@ -222,6 +222,7 @@ class KindHost:
         if not self.lives(grain):  # it was given up (`abort`)
             return
         failure = error if isinstance(error, REFUSALS) else self._activation_failed(grain, error)
+        self.streams.interrupt(grain, "failed")
         self._remove(grain, failure)
         while queue.waiting:
             self.node.runner.answer_error(queue.waiting.popleft(), failure)
@@ -326,7 +327,7 @@ class KindHost:
         if not reason:
             return
         record = grain._inaho_record
-        if self.kind.plain_stop and (record is None or not record.busy):
+        if self.kind.plain_stop and grain not in self.streams and (record is None or not record.busy):
             self._ended(grain, queue, reason)
         else:
             queue.starting = True  # nothing else begins in the queue: a stream may fail meanwhile
@@ -337,6 +338,7 @@ class KindHost:
         record = grain._inaho_record
         try:
             try:
+                await self.streams.end(grain, reason)
                 await grain.on_deactivate(reason)
             finally:
                 if record is not None and record.busy:  # the next activation must find what is being saved
@@ -353,6 +355,7 @@ class KindHost:
         """The activation is gone; turns that waited go to its successor, here or elsewhere."""
         if not self.lives(grain):  # it was given up (`abort`)
             return
+        self.streams.interrupt(grain, reason)  # there are none left, unless it was given up just now
         self._remove(grain)
         waiting, node = list(queue.waiting), self.node
         queue.waiting.clear()

@@ -84,9 +84,9 @@ class Passivation:
                 return None
             if host.pool is not None and host.pool.busy(key):
                 return now
-            if key in host.timers and key not in host.streams:
+            if key in host.timers and grain not in host.streams:
                 return host.timers.used_at(key, now)
-            return now if grain._inaho_turn is not None or key in host.streams else grain._inaho_touched
+            return now if grain._inaho_turn is not None or grain in host.streams else grain._inaho_touched
 
         for key in self._wheel.due(now, touched_at, IDLE_SLICE, None if host.kind.plain_stop else STOP_SLICE):
             grain = host.activations.get(key)

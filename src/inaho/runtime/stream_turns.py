@@ -1,31 +1,41 @@
-"""Running streams beside the turns of their activations, which are not idle meanwhile."""
+"""Running streams beside the turns of their activations, which are not idle meanwhile.
+
+A stream ends with its activation: once another may be active, a generator that goes on yields what is no longer so, and
+what it changes is lost. It is interrupted when the last turn has ended, before `on_deactivate` begins, so that this
+finds the grain at rest; and not while it saves, after which nobody would know what is stored.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError
 
 if TYPE_CHECKING:
+    from inaho.runtime.grain import Grain
     from inaho.runtime.kind import KindHost
     from inaho.runtime.streams import StreamProducer
     from inaho.runtime.turn import Turn
 
 __all__ = ["StreamTurns"]
 
+CLOSE_S: Final = 5.0
+"""An activation that ends waits so long for its generators to clean up; then that is interrupted, too."""
+
 
 class StreamTurns:
-    """The streams of one kind on one node; `key in streams` tells whether an activation has any."""
+    """The streams of one kind on one node; `grain in streams` tells whether an activation has any."""
 
     def __init__(self, host: KindHost) -> None:
         self._host = host
-        self._running: dict[str, int] = {}
+        self._running: dict[int, dict[StreamProducer, None]] = {}
+        """By `id` of the activation: users may define equality."""
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._running
+    def __contains__(self, grain: Grain[Any]) -> bool:
+        return id(grain) in self._running
 
     def __len__(self) -> int:
         return len(self._running)
@@ -34,27 +44,63 @@ class StreamTurns:
         """Runs a stream; `done` is called when it has ended."""
         self._host.node.runner.spawn(self._run(producer, done), name=f"inaho-stream-{self._host.name}")
 
+    def interrupt(self, grain: Grain[Any], reason: str) -> list[asyncio.Task[Any]]:
+        """The activation ends, or is gone: consumers are told at once.
+
+        Args:
+            grain: the activation.
+            reason: as for `on_deactivate`.
+
+        Returns:
+            What closes the generators.
+        """
+        producers = list(self._running.get(id(grain), ()))
+        for producer in producers:
+            producer.end(reason)
+        return [producer.turn.task for producer in producers if producer.turn.task is not None]
+
+    async def end(self, grain: Grain[Any], reason: str) -> None:
+        """As `interrupt`; returns when the generators are closed, or after `CLOSE_S`."""
+        if grain not in self:
+            return
+        record = grain._inaho_record
+        if record is None:
+            tasks = self.interrupt(grain, reason)
+        else:
+            async with record.writing():  # what is being saved is saved before
+                tasks = self.interrupt(grain, reason)
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=CLOSE_S)
+        for task in late:
+            task.cancel()
+        if late:
+            self._host.node.log.warning("%d streams of %s did not end in %s s", len(late), grain.identity, CLOSE_S)
+
     async def _run(self, producer: StreamProducer, done: Callable[[], object]) -> None:
         turn = producer.turn
-        key = turn.grain._inaho_key
-        self._running[key] = self._running.get(key, 0) + 1
         try:
             turn.task = asyncio.current_task()
             if turn.cancelled:  # before there was a Task that could be
                 return
             await self._wait_until_up(turn)
+            self._running.setdefault(id(turn.grain), {})[producer] = None
             await producer.run()
         except InahoError as error:  # it did not come up; what the generator raises is told by the producer
             producer.sink.send_failure(error)
         finally:
             turn.over = True  # a Task that the generator has started may live on
-            left = self._running[key] - 1
-            if left:
-                self._running[key] = left
-            else:
-                del self._running[key]
-                turn.grain._inaho_touched = self._host.node.now
+            self._remove(producer)
             done()
+
+    def _remove(self, producer: StreamProducer) -> None:
+        grain = producer.turn.grain
+        running = self._running.get(id(grain))
+        if running is not None and producer in running:
+            del running[producer]
+            if not running:
+                del self._running[id(grain)]
+                grain._inaho_touched = self._host.node.now
 
     async def _wait_until_up(self, turn: Turn) -> None:
         """Returns when the turn's activation, or its successor, takes calls. Raises why there is none."""

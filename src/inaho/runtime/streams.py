@@ -4,7 +4,8 @@ Items travel in batches. The producer's Task collects what the generator yields 
 the batch is full or, at the latest, when the loop turns. The consumer says how many items it has consumed; the producer
 is never more than a window of items, or of bytes, ahead, so a stalled consumer costs bounded memory on both sides.
 
-Streams interleave with turns: a consumer may take its time, and a grain that waited for it would answer nobody.
+Streams interleave with turns: a consumer may take its time, and a grain that waited for it would answer nobody. They
+end with their activation at the latest (`stream_turns`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from inaho.errors import FrameTooLarge, InahoError, ShuttingDown, Timeout
+from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDown, Timeout
 from inaho.runtime.failure_policy import turn_failed
 from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_raised
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
@@ -87,6 +88,8 @@ class StreamProducer:
         self._bytes_ahead = 0
         self._room: asyncio.Future[None] | None = None
         self._failed: InahoError | None = None
+        self._told = False
+        """The consumer knows how the stream ended."""
 
     async def run(self) -> None:
         """Runs to the end of the generator, a failure or a cancellation; the consumer is told which."""
@@ -95,6 +98,8 @@ class StreamProducer:
         iterator = turn.method.call(turn.grain, turn.arguments)
         try:
             async for item in iterator:
+                if turn.cancelled:  # the generator has caught it and goes on, but nobody takes its items
+                    return
                 self._batch.append(item)
                 self._items_ahead += 1
                 if len(self._batch) >= self._batch_items:
@@ -109,16 +114,13 @@ class StreamProducer:
             self._flush()
             if self._failed is not None:
                 raise self._failed
-            self.sink.send_end()
+            self._tell(None)
         except asyncio.CancelledError as error:
-            if not turn.cancelled:
-                self._flush()
-                self.sink.send_failure(self._interruption(error))
+            self._tell(self._interruption(error))
             raise
         except BaseException as error:
             turn_failed(turn, error)
-            self._flush()
-            self.sink.send_failure(self._failed or as_raised(error, turn.method.name))
+            self._tell(as_raised(error, turn.method.name))
             if isinstance(error, SIGNALS):
                 raise
         finally:
@@ -126,14 +128,45 @@ class StreamProducer:
             if close is not None:
                 await close()
 
+    def end(self, reason: str) -> None:
+        """Its activation ends: tells the consumer, after what was yielded so far, and has the generator closed.
+
+        Args:
+            reason: as for `on_deactivate`.
+        """
+        if not self._told:
+            self._tell(self._stopped() if reason == "shutdown" else self._ended(reason))
+            self.turn.cancel("its activation ended")
+
+    def _tell(self, error: BaseException | None) -> None:
+        """Tells the consumer how the stream ended, after what it has yielded; nothing to one that wants no more."""
+        if self._told or self.turn.cancelled:
+            return
+        self._flush()
+        self._told = True
+        if error is None:
+            self.sink.send_end()
+        else:
+            self.sink.send_failure(self._failed or error)
+
     def _interruption(self, error: asyncio.CancelledError) -> BaseException:
         """Why the generator was cancelled, when its consumer did not want it."""
         turn = self.turn
-        if turn.grain._inaho_host.node.closing:
-            return ShuttingDown(
-                "the node has stopped during the stream", identity=str(turn.grain.identity), maybe_executed=True
-            )
-        return as_raised(error, turn.method.name)
+        return self._stopped() if turn.grain._inaho_host.node.closing else as_raised(error, turn.method.name)
+
+    def _stopped(self) -> ShuttingDown:
+        return ShuttingDown(
+            "the node has stopped during the stream", identity=str(self.turn.grain.identity), maybe_executed=True
+        )
+
+    def _ended(self, reason: str) -> OwnershipChanged:
+        grain = self.turn.grain
+        return OwnershipChanged(
+            f"the activation has ended during the stream: {reason}",
+            identity=str(grain.identity),
+            authority=grain._inaho_host.authority,
+            maybe_executed=True,
+        )
 
     def consumed(self, count: int) -> None:
         """The consumer has taken `count` items more."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inaho import ActivationFailed, ClusterIdentity, Grain, MemoryStorage, Struct
+from inaho import ActivationFailed, ClusterIdentity, Grain, MemoryStorage, OwnershipChanged, Struct
 
 
 class Gate:
@@ -83,9 +83,11 @@ class Failing(Grain[Count], on_failure="reset"):
         SEEN.append("ended")
 
     async def numbers(self) -> AsyncIterator[int]:
-        yield 1
-        await at("stream")
-        raise ValueError("broken")
+        try:
+            yield 1
+            await at("stream")
+        finally:
+            raise ValueError("broken")
 
     async def stop(self) -> None:
         self.deactivate()
@@ -172,14 +174,14 @@ async def test_a_hand_off_does_not_hide_that_others_have_saved_since(fleet, even
 async def test_a_stream_that_fails_while_its_activation_ends_does_not_end_it_twice(fleet, eventually):
     member = await fleet.member(Failing)
     grain = member.grain(Failing, "a")
-    failure, stop = GATES["stream"], GATES["stop"] = Gate(), Gate()
+    begun, stop = GATES["stream"], GATES["stop"] = Gate(), Gate()
     stream = grain.numbers()
     assert await anext(stream) == 1
+    await eventually(lambda: begun.reached)
     await grain.stop()
-    await eventually(lambda: stop.reached)
-    failure.open.set()
-    with pytest.raises(ValueError, match="broken"):
+    with pytest.raises(OwnershipChanged):
         await anext(stream)
+    await eventually(lambda: stop.reached)
     await turn_the_loop()
     assert SEEN == ["requested"]
     stop.open.set()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inaho import Grain
+from inaho import Grain, MemoryStorage, OwnershipChanged, ShuttingDown, StorageFailed, Struct
 from inaho.runtime.turn import CURRENT
 from inaho.testing.sim_cluster import SimCluster
 
@@ -23,17 +23,22 @@ def empty() -> None:
 class Consumer:
     """Reads one stream to its end.
 
+    Args:
+        stream: what to read.
+        pause_s: seconds after each item.
+
     Attributes:
         items: that came.
         error: with which it ended; None when it ended by itself.
         over: it has ended.
     """
 
-    def __init__(self, stream: AsyncIterator[Any]) -> None:
+    def __init__(self, stream: AsyncIterator[Any], pause_s: float = 0.0) -> None:
         self.items: list[Any] = []
         self.error: BaseException | None = None
         self.over = False
         self._stream = stream
+        self._pause_s = pause_s
 
     async def start(self) -> None:
         """Reads from now on."""
@@ -43,10 +48,314 @@ class Consumer:
         try:
             async for item in self._stream:
                 self.items.append(item)
+                await asyncio.sleep(self._pause_s)
         except Exception as error:
             self.error = error
         finally:
             self.over = True
+
+
+def key_at(sim: SimCluster, index: int, kind: type[Any]) -> str:
+    """A key that this node owns."""
+    leases = sim.node(index)._node.leases
+    return next(key for key in map(str, range(1000)) if leases.owns(kind.inaho_kind.name, key))
+
+
+PLACES = pytest.mark.parametrize("place", [0, 1], ids=["here", "elsewhere"])
+"""Where the grain is; the consumer is at node 0."""
+
+
+class Count(Struct):
+    value: int = 0
+
+
+class Ticker(Grain[Count]):
+    """Yields its state every second."""
+
+    async def watch(self) -> AsyncIterator[int]:
+        LOG.append("begun")
+        try:
+            while True:
+                yield self.state.value
+                await asyncio.sleep(1.0)
+        finally:
+            await asyncio.sleep(0.1)
+            LOG.append("closed")
+
+    async def steadily(self) -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            LOG.append("closed")
+
+    async def saving(self) -> AsyncIterator[int]:
+        while True:
+            self.state.value += 1
+            await self.save()
+            yield self.state.value
+
+    async def once(self) -> AsyncIterator[int]:
+        yield 1
+        await asyncio.sleep(3.0)
+        self.deactivate()
+        await asyncio.sleep(2.0)
+        yield 2
+
+    async def hanging(self) -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.sleep(3600.0)
+        finally:
+            LOG.append("closing")
+            await asyncio.sleep(1800.0)
+            LOG.append("closed")
+
+    async def stubborn(self) -> AsyncIterator[int]:
+        while True:
+            try:
+                yield 1
+                await asyncio.sleep(3600.0)
+            except asyncio.CancelledError:
+                LOG.append("caught")
+
+    async def deaf(self) -> AsyncIterator[int]:
+        yield 1
+        while "enough" not in LOG:
+            try:
+                await asyncio.sleep(5.0)
+            except asyncio.CancelledError:
+                LOG.append("caught")
+
+    async def add(self) -> int:
+        self.state.value += 1
+        await self.save()
+        return self.state.value
+
+    async def long(self) -> int:
+        self.deactivate()
+        await asyncio.sleep(3.0)
+        return self.state.value
+
+    async def stop(self) -> None:
+        self.deactivate()
+
+    async def fail(self) -> None:
+        self.state.value = 99
+        raise ValueError("no")
+
+    async def on_deactivate(self, reason: str) -> None:
+        LOG.append(reason)
+
+
+class Failing(Ticker, on_failure="stop"): ...
+
+
+class Resetting(Ticker, on_failure="reset"): ...
+
+
+def follow(sim: SimCluster, kind: type[Any], key: str, method: str = "watch", pause_s: float = 0.0) -> Consumer:
+    """A consumer at node 0 that has got something."""
+    consumer = Consumer(getattr(sim.node(0).grain(kind, key), method)(), pause_s)
+    sim.run(consumer.start())
+    sim.run_for(2.5)
+    assert consumer.items and not consumer.over
+    return consumer
+
+
+@PLACES
+def test_a_stream_ends_before_its_activation_and_its_consumer_hears_why(place: int):
+    with SimCluster(nodes=2, seed=1, grains=[Ticker]) as sim:
+        key = key_at(sim, place, Ticker)
+        consumer = follow(sim, Ticker, key)
+        grain = sim.node(0).grain(Ticker, key)
+        sim.run(grain.stop())
+        sim.run_for(1.0)
+        assert isinstance(consumer.error, OwnershipChanged) and consumer.error.maybe_executed
+        assert "requested" in consumer.error.reason and f"Ticker/{key}" in str(consumer.error)
+        assert LOG[-2:] == ["closed", "requested"]
+        assert sim.run(grain.add()) == 1
+
+
+@PLACES
+def test_a_stream_that_waits_for_its_consumer_ends_too(place: int):
+    with SimCluster(nodes=2, seed=1, grains=[Ticker]) as sim:
+        key = key_at(sim, place, Ticker)
+        consumer = follow(sim, Ticker, key, "steadily", pause_s=0.01)
+        sim.run(sim.node(0).grain(Ticker, key).stop())
+        sim.run_for(0.1)
+        assert LOG == ["closed", "requested"] and not consumer.over
+        sim.run_for(60.0)  # what has been yielded is still given out
+        assert isinstance(consumer.error, OwnershipChanged)
+
+
+def test_a_stream_lives_as_long_as_a_turn_that_runs():
+    with SimCluster(nodes=1, seed=1, grains=[Ticker]) as sim:
+        consumer = follow(sim, Ticker, "a")
+        sim.run(sim.node(0).grain(Ticker, "a").long())
+        sim.run_for(1.0)
+        assert len(consumer.items) == 6
+        assert isinstance(consumer.error, OwnershipChanged)
+        assert LOG == ["begun", "closed", "requested"]
+
+
+def test_a_grain_that_moves_takes_no_stream_along_and_leaves_none_behind():
+    with SimCluster(nodes=2, seed=1, grains=[Ticker]) as sim:
+        keys = [str(number) for number in range(40)]
+        consumers = {key: follow(sim, Ticker, key) for key in keys}
+        sim.add()
+        sim.wait_converged()
+        sim.run_for(5.0)
+        moved = [key for key in keys if sim.node(2)._node.leases.owns("Ticker", key)]
+        assert 3 <= len(moved) <= 37
+        for key, consumer in consumers.items():
+            assert isinstance(consumer.error, OwnershipChanged) == consumer.over == (key in moved)
+        assert LOG.count("closed") == LOG.count("moved") == len(moved)
+        assert sim.run(sim.node(0).grain(Ticker, moved[0]).add()) == 1
+        again = follow(sim, Ticker, moved[0])
+        assert again.items[-1] == 1
+
+
+@PLACES
+def test_a_node_that_leaves_ends_its_streams(place: int):
+    with SimCluster(nodes=3, seed=1, grains=[Ticker]) as sim:
+        consumer = follow(sim, Ticker, key_at(sim, place, Ticker))
+        sim.leave(place)
+        sim.run_for(5.0)
+        if place:  # else the consumer has gone with its node
+            assert isinstance(consumer.error, ShuttingDown) and consumer.error.maybe_executed
+        assert LOG == ["begun", "closed", "shutdown"]
+
+
+def test_a_blocked_node_ends_its_streams():
+    with SimCluster(nodes=2, seed=1, grains=[Ticker]) as sim:
+        consumer = follow(sim, Ticker, key_at(sim, 1, Ticker))
+        sim.run(sim.node(0).block(sim.authority(1)))
+        sim.run_for(5.0)
+        assert isinstance(consumer.error, OwnershipChanged) and consumer.error.maybe_executed
+        assert LOG == ["begun", "closed", "moved"]
+
+
+def test_a_node_that_was_removed_by_others_ends_its_streams():
+    with SimCluster(nodes=1, seed=1, grains=[Ticker]) as sim:
+        consumer = follow(sim, Ticker, "a")
+        sim.node(0)._node.stop_activations("others have removed it")
+        sim.run_for(5.0)
+        assert isinstance(consumer.error, OwnershipChanged) and "others have removed it" in consumer.error.reason
+        assert LOG == ["begun", "closed", "others have removed it"]
+
+
+def test_a_turn_whose_failure_ends_the_activation_ends_its_streams():
+    with SimCluster(nodes=1, seed=1, grains=[Failing]) as sim:
+        consumer = follow(sim, Failing, "a")
+        with pytest.raises(ValueError, match="no"):
+            sim.run(sim.node(0).grain(Failing, "a").fail())
+        sim.run_for(1.0)
+        assert isinstance(consumer.error, OwnershipChanged) and set(consumer.items) == {0}
+        assert LOG == ["begun", "closed", "failed"]
+
+
+class NoLoads(MemoryStorage):
+    """Does not load while told so."""
+
+    broken = False
+
+    async def load(self, identity: Any) -> Any:
+        if self.broken:
+            raise StorageFailed("not now")
+        return await super().load(identity)
+
+
+def test_an_activation_that_cannot_be_reset_is_given_up_with_its_streams():
+    storage = NoLoads()
+    with SimCluster(nodes=1, seed=1, grains=[Resetting], storage=storage) as sim:
+        consumer = follow(sim, Resetting, "a")
+        storage.broken = True
+        with pytest.raises(ValueError, match="no"):
+            sim.run(sim.node(0).grain(Resetting, "a").fail())
+        sim.run_for(1.0)
+        assert isinstance(consumer.error, OwnershipChanged) and consumer.error.maybe_executed
+        assert LOG == ["begun", "closed"]
+
+
+def test_a_stream_may_end_the_activation_that_it_reads():
+    with SimCluster(nodes=1, seed=1, grains=[Ticker]) as sim:
+        consumer = follow(sim, Ticker, "a", "once")
+        sim.run_for(5.0)
+        assert consumer.items == [1] and isinstance(consumer.error, OwnershipChanged)
+        assert LOG == ["requested"]
+
+
+class SlowStorage(MemoryStorage):
+    """Takes 100 ms per write, and 100 ms more to say so."""
+
+    async def _write(self, *arguments: Any, **named: Any) -> int:
+        await asyncio.sleep(0.1)
+        version = await super()._write(*arguments, **named)
+        await asyncio.sleep(0.1)
+        return version
+
+
+@pytest.mark.parametrize("later_s", [0.0, 0.05, 0.1, 0.15, 0.2])
+def test_what_a_stream_is_saving_is_saved_and_told_before_the_activation_ends(later_s: float):
+    with SimCluster(nodes=1, seed=1, grains=[Ticker], storage=SlowStorage()) as sim:
+        consumer = follow(sim, Ticker, "a", "saving")
+        sim.run_for(later_s)
+        grain = sim.node(0).grain(Ticker, "a")
+        sim.run(grain.stop())
+        sim.run_for(1.0)
+        assert isinstance(consumer.error, OwnershipChanged)
+        assert sim.run(grain.add()) == consumer.items[-1] + 1
+
+
+@PLACES
+def test_a_generator_that_does_not_end_holds_up_the_end_for_seconds_only(place: int):
+    with SimCluster(nodes=2, seed=1, grains=[Ticker]) as sim:
+        key = key_at(sim, place, Ticker)
+        consumer = follow(sim, Ticker, key, "hanging")
+        sim.run(sim.node(0).grain(Ticker, key).stop())
+        sim.run_for(1.0)
+        assert isinstance(consumer.error, OwnershipChanged)
+        assert LOG == ["closing"]
+        sim.run_for(9.0)
+        assert LOG == ["closing", "requested"]
+        assert sim.run(sim.node(0).grain(Ticker, key).add()) == 1
+
+
+def test_a_generator_that_catches_its_cancellation_is_closed_when_it_yields():
+    with SimCluster(nodes=1, seed=1, grains=[Ticker]) as sim:
+        consumer = follow(sim, Ticker, "a", "stubborn")
+        sim.run(sim.node(0).grain(Ticker, "a").stop())
+        sim.run_for(1.0)
+        assert consumer.items == [1] and isinstance(consumer.error, OwnershipChanged)
+        assert LOG == ["caught", "requested"]
+        assert not len(sim.node(0)._node.hosts["Ticker"].streams)
+
+
+class Brief(Ticker, idle_ttl_s=20.0): ...
+
+
+def test_the_stream_of_a_former_activation_does_not_keep_its_successor_up():
+    with SimCluster(nodes=1, seed=1, grains=[Brief]) as sim:
+        consumer = follow(sim, Brief, "a", "deaf")
+        grain = sim.node(0).grain(Brief, "a")
+        sim.run(grain.stop())
+        sim.run_for(10.0)
+        assert consumer.items == [1] and isinstance(consumer.error, OwnershipChanged)
+        assert LOG == ["caught", "requested", "caught"]
+        sim.run(grain.add())
+        sim.run_for(60.0)
+        assert LOG[3:] == ["idle"]
+        LOG.append("enough")
+        sim.run_for(6.0)
+        assert not len(sim.node(0)._node.hosts["Brief"].streams)
+
+
+def test_an_activation_is_not_idle_while_it_streams():
+    with SimCluster(nodes=1, seed=1, grains=[Brief]) as sim:
+        consumer = follow(sim, Brief, "a")
+        sim.run_for(100.0)
+        assert not consumer.over and LOG == ["begun"]
 
 
 class Feed(Grain):
