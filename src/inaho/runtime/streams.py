@@ -134,9 +134,13 @@ class StreamProducer:
         Args:
             reason: as for `on_deactivate`.
         """
+        self._break_off(self._stopped() if reason == "shutdown" else self._ended(reason), "its activation ended")
+
+    def _break_off(self, error: InahoError, why: str) -> None:
+        """Ends the stream though its generator has not; one that cleans up is let be."""
         if not self._told:
-            self._tell(self._stopped() if reason == "shutdown" else self._ended(reason))
-            self.turn.cancel("its activation ended")
+            self._tell(error)
+            self.turn.cancel(why)
 
     def _tell(self, error: BaseException | None) -> None:
         """Tells the consumer how the stream ended, after what it has yielded; nothing to one that wants no more."""
@@ -194,6 +198,9 @@ class StreamProducer:
     def _flush_late(self) -> None:
         self._flush_scheduled = False
         self._flush()
+        if self._failed is not None and not self._told:  # the generator may yield again in an hour, or never
+            turn_failed(self.turn, self._failed)
+            self._break_off(self._failed, "an item could not be sent")
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []

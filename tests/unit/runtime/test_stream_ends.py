@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inaho import Grain, MemoryStorage, OwnershipChanged, ShuttingDown, StorageFailed, Struct
+from inaho import Grain, MemoryStorage, OwnershipChanged, SerializationFailed, ShuttingDown, StorageFailed, Struct
 from inaho.runtime.turn import CURRENT
 from inaho.testing.sim_cluster import SimCluster
 
@@ -358,8 +358,20 @@ def test_an_activation_is_not_idle_while_it_streams():
         assert not consumer.over and LOG == ["begun"]
 
 
-class Feed(Grain):
-    """Begins more than it yields."""
+class Feed(Grain, on_failure="stop"):
+    """Yields things that come seldom, and begins more than it yields."""
+
+    async def news(self) -> AsyncIterator[Any]:
+        try:
+            yield 1
+            await asyncio.sleep(0.1)
+            yield object()
+            await asyncio.sleep(3600.0)
+        finally:
+            LOG.append("closed")
+
+    async def on_deactivate(self, reason: str) -> None:
+        LOG.append(reason)
 
     async def beginning_a_task(self) -> AsyncIterator[int]:
         async def lasting() -> None:
@@ -371,6 +383,17 @@ class Feed(Grain):
         self._task = asyncio.ensure_future(lasting())
         await asyncio.sleep(0)
         yield 1
+
+
+@PLACES
+def test_an_item_without_encoding_is_told_at_once_though_the_next_one_comes_in_an_hour(place: int):
+    with SimCluster(nodes=2, seed=1, grains=[Feed]) as sim:
+        consumer = Consumer(sim.node(0).grain(Feed, key_at(sim, place, Feed)).news())
+        sim.run(consumer.start())
+        sim.run_for(1.0)
+        assert consumer.items == [1]
+        assert isinstance(consumer.error, SerializationFailed) and consumer.error.maybe_executed
+        assert LOG == ["closed", "failed"]
 
 
 def test_a_task_that_a_stream_began_inherits_nothing_when_the_stream_has_ended():
