@@ -345,7 +345,7 @@ class Grain(Generic[S]):
 
         A reminder is durable: it outlives the activation, its node and a restart of the whole cluster. When this
         returns it is saved; a reminder of the same name is replaced. It is delivered at least once, and again while
-        `on_reminder` raises, up to 8 times with growing pauses.
+        `on_reminder` raises or takes longer than `rpc.timeout_s`, up to 8 times with growing pauses.
 
         Args:
             name: of the reminder, unique for this grain, 1 to 200 bytes.

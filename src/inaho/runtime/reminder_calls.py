@@ -6,24 +6,30 @@ to every kind that overrides `on_reminder`, but not to its interface: references
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.activation.reminders import Reminder, ReminderRecord, validate_reminder
 from inaho.core.identity.hashing import identity_hash
-from inaho.errors import InvalidArguments
+from inaho.errors import InahoError, InvalidArguments
 from inaho.runtime.method import GrainMethod
 from inaho.runtime.method_options import MethodOptions
+from inaho.wire.exceptions import GrainError
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
     from inaho.runtime.node import Node
     from inaho.runtime.reminders import ReminderKeeper
 
-__all__ = ["REMIND", "delivery_method", "forget", "listed", "remind", "shard_of"]
+__all__ = ["ANSWER_S", "REMIND", "OnReminderError", "delivery_method", "forget", "listed", "remind", "shard_of"]
 
 REMIND: Final = "inaho.remind"
 """Name of the delivering method on the wire; no user's method can have it."""
+
+ANSWER_S: Final = 5.0
+"""Who delivers waits so much longer than `on_reminder` may take, to be told that it ran and was interrupted. Of its own
+deadline it would not know whether that passed in the queue of a grain that is busy."""
 
 _methods: Final[dict[str, GrainMethod]] = {}
 
@@ -38,8 +44,23 @@ def delivery_method(kind: str) -> GrainMethod:
     return known
 
 
+class OnReminderError(GrainError):
+    """An `on_reminder` ran and failed with an error of ours, which looks like one of the call that delivers."""
+
+
 async def _deliver(grain: Grain[Any], reminder: Reminder) -> None:
-    await grain.on_reminder(reminder)
+    until = grain.context.deadline - ANSWER_S
+    waited = until <= asyncio.get_running_loop().time()  # for so long that what is left is no attempt
+    limit = asyncio.timeout_at(None if waited else until)
+    try:
+        async with limit:
+            await grain.on_reminder(reminder)
+    except Exception as error:
+        if isinstance(error, TimeoutError) and limit.expired():
+            raise OnReminderError("the deadline passed while on_reminder ran") from error
+        if isinstance(error, InahoError):
+            raise OnReminderError(f"{type(error).__name__}: {error.reason}") from error
+        raise
 
 
 def shard_of(kind: str, key: str, shards: int) -> str:

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Final
 from inaho.core.activation.reminders import Delivery, Reminder, ReminderRecord, ReminderSchedule
 from inaho.core.identity.identity import identity
 from inaho.core.rpc.retry import RetryPolicy
-from inaho.errors import InahoError, InvalidConfig, TopologyUnavailable
+from inaho.errors import InahoError, InvalidConfig, RemoteError, TopologyUnavailable
 from inaho.events import ReminderFailed, ReminderMissed
 from inaho.runtime.grain import Grain, GrainKind, method
 from inaho.runtime.ref import invoke, make_reference
-from inaho.runtime.reminder_calls import delivery_method, shard_of
+from inaho.runtime.reminder_calls import ANSWER_S, OnReminderError, delivery_method, shard_of
 from inaho.types import ClusterIdentity, Struct
 from inaho.wire.exceptions import text_of
 
@@ -48,8 +48,9 @@ SAVE_AGAIN_S: Final = 1.0
 """Pause after a save that failed."""
 
 RETRY: Final = RetryPolicy(attempts=8, base_s=1.0, max_s=60.0)
-"""For an `on_reminder` that raises; after so many attempts its occurrence is given up. A call that certainly did not
-run (nobody hosts the kind now, its owner is lost, its queue is full) is tried again with the same pauses for ever."""
+"""For an `on_reminder` that raises or does not end in time; after so many attempts its occurrence is given up. A call
+that did not run as far as the keeper knows (nobody hosts the kind now, its owner is lost, the grain is busy or its
+queue full) is tried again with the same pauses for ever."""
 
 FINISH_S: Final = 1.0
 """A keeper that ends waits so long for deliveries that are under way. What does not end is delivered again."""
@@ -250,13 +251,13 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
             self._save_soon(LINGER_S)
 
     def _failed(self, delivery: Delivery, error: Exception) -> None:
-        """The grain raised, or was not reached; which of both decides whether it counts."""
+        """The grain raised, or did not answer; which of both decides whether it counts."""
         node, record, attempt = self._node, delivery.record, delivery.reminder.attempt
         now = node.unix_time()
-        refused = isinstance(error, InahoError) and not error.maybe_executed
-        given_up = not refused and attempt >= RETRY.attempts
-        pause_s = RETRY.delay_s(delivery.refusals + 1 if refused else attempt, node.entropy.random.random())
-        if refused:
+        raised = isinstance(error, RemoteError) or not isinstance(error, InahoError)
+        given_up = raised and attempt >= RETRY.attempts
+        pause_s = RETRY.delay_s(attempt if raised else delivery.refusals + 1, node.entropy.random.random())
+        if not raised:
             self._schedule.postponed(delivery, now + pause_s)
         elif not given_up:
             self._schedule.failed(delivery, now + pause_s)
@@ -264,7 +265,9 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
             self._changes += 1
             self._save_soon(LINGER_S)
         owner = ClusterIdentity(record.kind, record.key)
-        reason = error.reason if isinstance(error, InahoError) else f"{type(error).__name__}: {text_of(error)}"
+        reason = error.reason if isinstance(error, InahoError) else text_of(error)
+        if not isinstance(error, InahoError | OnReminderError):
+            reason = f"{type(error).__name__}: {reason}"
         what = "was given up" if given_up else "will be tried again"
         node.log.warning("reminder %r of %s failed (attempt %d) and %s: %s", record.name, owner, attempt, what, reason)
         node.publish(
@@ -312,5 +315,5 @@ async def _call_grain(node: Node, record: ReminderRecord, reminder: Reminder) ->
     host = node.hosts.get(record.kind)
     if host is None:
         host = node.add_kind(GrainKind.unknown(record.kind), hosted=False)
-    reference = make_reference(host, record.key, timeout_s=None, retry=True)
+    reference = make_reference(host, record.key, timeout_s=node.timeout_s + ANSWER_S, retry=True)
     await invoke(reference, delivery_method(record.kind), (reminder,), plain=False)

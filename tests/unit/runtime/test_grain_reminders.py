@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from inaho import (
     NoSuchMethod,
     Overloaded,
     StorageFailed,
+    method,
 )
 from inaho.core.activation.reminders import Reminder, ReminderRecord
 from inaho.errors import InvalidPid, TopologyUnavailable
@@ -41,11 +42,15 @@ FAIL: list[BaseException] = []
 
 SIM: list[SimCluster] = []
 
+TASKS: list[asyncio.Future[None]] = []
+"""What goes on beside the story."""
+
 
 @pytest.fixture(autouse=True)
 def empty() -> None:
     LOG.clear()
     FAIL.clear()
+    TASKS.clear()
 
 
 class Alarm(Grain):
@@ -228,6 +233,72 @@ def test_an_occurrence_that_always_fails_is_given_up_and_the_next_one_comes(star
         (1, 1),
     ]
     assert [each.given_up for each in events(sim, ReminderFailed)] == [False] * 7 + [True]
+
+
+class Busy(Grain, name="Alarm"):
+    """An `Alarm` whose turns are long."""
+
+    async def on_reminder(self, reminder: Reminder) -> None:
+        LOG.append((self.key, SIM[-1].unix_time(), reminder))
+        if self.key.startswith("hanging"):
+            await asyncio.sleep(3600.0)
+        if self.key.startswith("asking"):
+            await self.cluster.grain(Busy, f"busy, as {self.key} finds", timeout=0.5).work()
+
+    async def set(self) -> None:
+        await self.remind("r", 5.0)
+
+    @method(timeout=7200.0)
+    async def work(self) -> None:
+        await asyncio.sleep(400.0)
+
+
+async def begin_both(one: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]) -> None:
+    """Returns when the first has ended; the second goes on."""
+    await one
+    TASKS.append(asyncio.ensure_future(other))
+
+
+def key_of(sim: SimCluster, prefix: str, keeper: int) -> str:
+    """A key of `Alarm` at node 0 whose reminders that node keeps."""
+    leases = [sim.node(index)._node.leases for index in range(2)]
+    keys = (f"{prefix}{number}" for number in range(10_000))
+    return next(
+        key for key in keys if leases[0].owns("Alarm", key) and leases[keeper].owns(KEEPER, shard_of("Alarm", key, 8))
+    )
+
+
+KEEPERS = pytest.mark.parametrize("keeper", [0, 1], ids=["keeper here", "keeper elsewhere"])
+
+
+@KEEPERS
+def test_a_grain_that_is_busy_for_minutes_gets_its_reminder_afterwards(start: Start, keeper: int):
+    """Where the keeper is elsewhere, its own deadline passes first, and it does not know that nothing ran."""
+    sim = start(Busy, nodes=2)
+    key = key_of(sim, "k", keeper)
+    grain = sim.node(0).grain(Busy, key)
+    sim.run(begin_both(grain.set(), grain.work()))
+    sim.slow(0, 0.15)
+    sim.run_for(600.0)
+    assert len(LOG) == 1
+    failed = events(sim, ReminderFailed)
+    assert 8 <= len(failed) <= 20 and not any(each.given_up for each in failed)
+
+
+@KEEPERS
+@pytest.mark.parametrize("what", ["hanging", "asking"])
+def test_an_on_reminder_that_never_ends_in_time_is_given_up(start: Start, keeper: int, what: str):
+    """What it was told by others counts as its own failure, though the keeper's own call might fail in the same way."""
+    sim = start(Busy, nodes=2)
+    sim.slow(0, 0.15)
+    key = key_of(sim, what, keeper)
+    busy = sim.node(0).grain(Busy, f"busy, as {key} finds")
+    sim.run(begin_both(sim.node(0).grain(Busy, key).set(), busy.work()))
+    sim.run_for(399.0)
+    assert [reminder.attempt for each, _, reminder in LOG if each == key] == list(range(1, 9))
+    failed = events(sim, ReminderFailed)
+    assert [each.given_up for each in failed] == [False] * 7 + [True]
+    assert ("the deadline passed while on_reminder ran" if what == "hanging" else "Timeout") in failed[0].reason
 
 
 @pytest.mark.parametrize("catch_up", ["once", "skip", "all"])

@@ -282,7 +282,7 @@ class ReminderSchedule:
         self._put_off(delivery.entry, retry_at)
 
     def postponed(self, delivery: Delivery, retry_at: float) -> None:
-        """As `failed`, for a call that certainly did not run: it does not count as an attempt."""
+        """As `failed`, for a call that did not run as far as anybody knows: it does not count as an attempt."""
         delivery.entry.attempts -= 1
         delivery.entry.refusals += 1
         self._put_off(delivery.entry, retry_at)
