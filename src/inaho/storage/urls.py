@@ -13,6 +13,7 @@ A module of an optional package is imported only when its scheme is asked for.
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -34,6 +35,9 @@ _SERVERS: Final[dict[str, tuple[str, str]]] = {
     "postgres": ("inaho.storage.postgres", "PostgresStorage"),
     "postgresql": ("inaho.storage.postgres", "PostgresStorage"),
 }
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+_.-]*")
+_BEGINNING: Final = re.compile(rf"\s*({_SCHEME.pattern})\s*([:=])(.*)", re.DOTALL)
+_OPTION: Final = re.compile(r"[=\s]")
 FORMS: Final = "memory, sqlite:path, redis://host:port, redis+cluster://host:port or postgresql://user@host/name"
 
 
@@ -68,8 +72,8 @@ def missing_package(package: str, extra: str) -> InvalidConfig:
 def shown(url: str) -> str:
     """`url` for people: without user, password and options, which may hold secrets."""
     scheme, separator, rest = url.partition("://")
-    if not separator:
-        return url if "@" not in url else "***"
+    if not separator or not _SCHEME.fullmatch(scheme):
+        return _shown_beginning(url)
     try:
         parts = urlsplit(f"//{rest}")
         host, port, user = parts.hostname or "", parts.port, "@" in parts.netloc
@@ -77,5 +81,18 @@ def shown(url: str) -> str:
         return f"{scheme}://***"
     if "@" in parts.path + parts.query + parts.fragment:  # a password with / ? or # that should be escaped
         return f"{scheme}://***"
+    if _OPTION.search(host + parts.path):  # `host password=…`, a mixture of both ways to write it
+        return f"{scheme}://***"
     host = f"[{host}]" if ":" in host else host
     return f"{scheme}://{'***@' if user else ''}{host}{'' if port is None else f':{port}'}{parts.path}"
+
+
+def _shown_beginning(text: str) -> str:
+    """Of what is no URL only its first word: libpq's `host=db password=…` is one long secret to us."""
+    if not text or text in ("memory", "sqlite", *_SERVERS):
+        return text
+    beginning = _BEGINNING.fullmatch(text)
+    if beginning is None or "@" in text:
+        return "***"
+    word, separator, rest = beginning.groups()
+    return f"{word}{separator}{'***' if rest else ''}"

@@ -60,7 +60,21 @@ def test_postgres(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "sqlite:", "disk", "mysql://u:top@host", "redis:host", "redis", "redis://:to/p@host", "http://x"]
+    "url",
+    [
+        "",
+        "sqlite:",
+        "disk",
+        "mysql://u:top@host",
+        "redis:host",
+        "redis",
+        "redis://:to/p@host",
+        "http://x",
+        "host=db password=top",
+        "host=db password=top://x",
+        "redis:password=top",
+        "redis:/u:to/p/h",
+    ],
 )
 def test_what_names_no_storage_is_refused_without_its_secret(url: str) -> None:
     with pytest.raises(InvalidConfig) as caught:
@@ -84,6 +98,18 @@ def test_what_names_no_storage_is_refused_without_its_secret(url: str) -> None:
         ("redis://host:top", "redis://***"),
         ("redis+unix:///run/r.sock?password=top", "redis+unix:///run/r.sock"),
         ("me:top@host", "***"),
+        ("host=db user=shop password=top dbname=x", "host=***"),
+        ("password = 'to p' host=db", "password=***"),
+        ("'to p' host=db", "***"),
+        ("host=db password=top://x", "host=***"),
+        ("redis:password=top", "redis:***"),
+        ("postgresql://db password=top", "postgresql://***"),
+        ("postgresql://db/x password=top", "postgresql://***"),
+        ("redis:/me:top/h", "redis:***"),
+        ("sqlite:", "sqlite:"),
+        ("redis", "redis"),
+        ("top", "***"),
+        ("", ""),
     ],
 )
 def test_shown_hides_what_may_be_secret(url: str, expected: str) -> None:
