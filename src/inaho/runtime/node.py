@@ -244,17 +244,15 @@ class Node:
         self.transport.close()
         if self._storage_opening is not None:
             await asyncio.gather(self._storage_opening, return_exceptions=True)
-            await self._storage.close()
+            if not _failed(self._storage_opening):  # else it would end the use of another node
+                await self._storage.close()
 
     async def open_storage(self) -> Storage:
-        """The storage, opened at first need."""
-        if self._storage_opening is None:
-            self._storage_opening = self.loop.create_task(self._storage.open(), name="inaho-open-storage")
-        try:
-            await asyncio.shield(self._storage_opening)
-        except Exception:
-            self._storage_opening = None  # the next activation tries again
-            raise
+        """The storage, opened at first need, and tried again at the next when that failed."""
+        opening = self._storage_opening
+        if opening is None or _failed(opening):
+            opening = self._storage_opening = self.loop.create_task(self._storage.open(), name="inaho-open-storage")
+        await asyncio.shield(opening)
         return self._storage
 
     # Connections.
@@ -345,3 +343,7 @@ class Node:
         if self.events_wanted(SerializationFailure):
             identity = ClusterIdentity(kind, key)
             self.publish(SerializationFailure(identity=identity, method=method, direction=direction, reason=reason))
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
