@@ -295,7 +295,7 @@ class Grain(Generic[S]):
         Raises:
             StateConflict: another activation has saved since; this one is stale and is stopped.
             StorageFailed: the outcome is unknown.
-            SerializationFailed: the state has no encoding.
+            SerializationFailed: the state has no encoding, or is not of its type. Nothing was stored.
         """
         await save_state(self._inaho_host, self, self._stateful())
 

@@ -2,6 +2,9 @@
 
 A save names the version that it replaces and the epoch of the activation. One that loses shows that the activation is
 stale, and ends it; so does one that was interrupted or not answered, since nobody knows then what is stored.
+
+Whatever leaves an activation, to the storage or to its next owner, is decoded before it goes. Encoding checks no types,
+and loading does: a wrong value in one field, once acknowledged, would be refused at every later load, for good.
 """
 
 from __future__ import annotations
@@ -47,15 +50,19 @@ class StateRecord(msgspec.Struct, eq=False, gc=False):
         """Somebody writes: a stream or a Task of the user's may do so beside the turns."""
         return self.lock is not None and self.lock.locked()
 
-    def hand_over(self, host: KindHost) -> tuple[int, bytes | None]:
+    def hand_over(self, host: KindHost, grain: Grain[Any]) -> tuple[int, bytes | None]:
         """Version and encoded state for the next owner, which loads it from the storage where it gets none."""
         if self.stale:
             return self.version, None
         try:
-            data = encode(self.value)
-        except ENCODE_ERRORS:
-            return self.version, None  # what was saved last had an encoding, and is what the next owner begins with
-        return self.version, data if len(data) <= host.node.config.activation.snapshot_bytes_max else None
+            data = _encode(grain, self.value)
+            if len(data) > host.node.config.activation.snapshot_bytes_max:
+                return self.version, None
+            _decode(host, grain, data, "the state")
+        except SerializationFailed as error:  # what was saved last could be loaded: the next owner begins with that
+            host.node.log.warning("%s moves without what it had not saved: %s", grain.identity, error.reason)
+            return self.version, None
+        return self.version, data
 
 
 async def load_state(host: KindHost, grain: Grain[Any], handed: ActivationRecord | None = None) -> StateRecord:
@@ -69,7 +76,7 @@ async def load_state(host: KindHost, grain: Grain[Any], handed: ActivationRecord
         StorageFailed: the storage did not answer.
     """
     if handed is not None and handed.snapshot is not None:
-        return StateRecord(_decode(host, grain, handed.snapshot, handed.version), handed.version)
+        return StateRecord(_decode(host, grain, handed.snapshot, _saved(handed.version)), handed.version)
     storage = await host.node.open_storage()
     stored = await storage.load(grain.identity)
     version = 0 if stored is None else stored.version
@@ -87,7 +94,7 @@ async def load_state(host: KindHost, grain: Grain[Any], handed: ActivationRecord
     host.node.leases.ledger.raise_epoch(grain._inaho_lease, stored.epoch)
     if stored.data is None:
         return StateRecord(host.kind.new_state(), stored.version)
-    return StateRecord(_decode(host, grain, stored.data, stored.version), stored.version)
+    return StateRecord(_decode(host, grain, stored.data, _saved(stored.version)), stored.version)
 
 
 async def load_handed(host: KindHost, grain: Grain[Any], handed: ActivationRecord | None) -> StateRecord:
@@ -125,22 +132,33 @@ async def reload_state(host: KindHost, grain: Grain[Any], record: StateRecord) -
         if record.version != (0 if stored is None else stored.version):
             return False
         data = None if stored is None else stored.data
-        record.value = host.kind.new_state() if data is None else _decode(host, grain, data, record.version)
+        record.value = host.kind.new_state() if data is None else _decode(host, grain, data, _saved(record.version))
         record.stale = False
     return True
 
 
-def _decode(host: KindHost, grain: Grain[Any], data: bytes, version: int) -> Any:
+def _saved(version: int) -> str:
+    return f"the saved state (version {version})"
+
+
+def _decode(host: KindHost, grain: Grain[Any], data: bytes, what: str) -> Any:
     decode = host.kind.decode_state
     assert decode is not None
     try:
         return decode(data)
     except DECODE_ERRORS as error:
         raise SerializationFailed(
-            f"the saved state (version {version}) is not a {host.kind.state_type!r}: {error}",
+            f"{what} is not a {host.kind.state_type!r}: {error}",
             identity=str(grain.identity),
             authority=host.authority,
         ) from error
+
+
+def _encode(grain: Grain[Any], value: Any) -> bytes:
+    try:
+        return encode(value)
+    except ENCODE_ERRORS as error:
+        raise SerializationFailed(f"the state cannot be serialized: {error}", identity=str(grain.identity)) from error
 
 
 async def save_state(host: KindHost, grain: Grain[Any], record: StateRecord) -> None:
@@ -148,12 +166,8 @@ async def save_state(host: KindHost, grain: Grain[Any], record: StateRecord) -> 
     storage = await host.node.open_storage()
     async with record.writing():
         _check_lease(host, grain)
-        try:
-            data = encode(record.value)
-        except ENCODE_ERRORS as error:
-            raise SerializationFailed(
-                f"the state cannot be serialized: {error}", identity=str(grain.identity), maybe_executed=True
-            ) from error
+        data = _encode(grain, record.value)
+        _decode(host, grain, data, "the state")
         try:
             record.version = await storage.save(
                 grain.identity, data, expected_version=record.version, epoch=grain._inaho_lease.epoch

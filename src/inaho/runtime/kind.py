@@ -260,7 +260,7 @@ class KindHost:
                 await self.gates.wait(key)
         finally:
             self._asked_for.discard(key)
-        version, snapshot = (0, None) if grain._inaho_record is None else grain._inaho_record.hand_over(self)
+        version, snapshot = (0, None) if grain._inaho_record is None else grain._inaho_record.hand_over(self, grain)
         return ActivationRecord(True, version, grain._inaho_lease.epoch, snapshot, self.authority)
 
     def has_saved(self, key: str, version: int) -> bool:
