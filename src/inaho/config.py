@@ -102,6 +102,9 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
         history_max: starts and ends of activations that a node remembers for `inaho where`.
         terminations_max: ends of activations that wait to be told to one other node that listens; beyond it the oldest
             are lost, and it is told how many. One takes about 0.2 KB.
+        failure_warnings_max: failed activations of one kind that are logged within `failure_warnings_period_s`; of
+            further ones only the number is told.
+        failure_warnings_period_s: see `failure_warnings_max`.
         timers_max: timers of one activation.
         reminder_shards: parts in which the reminders of the cluster are kept. Equal on all nodes, and fixed once there
             are reminders. More spread the work finer, and each costs an activation and a load at a change of owner.
@@ -125,6 +128,8 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
     snapshot_bytes_max: int = 64 << 10
     history_max: int = 4096
     terminations_max: int = 16_384
+    failure_warnings_max: int = 5
+    failure_warnings_period_s: float = 10.0
     timers_max: int = 64
     reminder_shards: int = 64
     reminders_max: int = 4096
@@ -186,7 +191,7 @@ class MetricsConfig(Group, frozen=True, kw_only=True):
 
     Attributes:
         enabled: whether figures are exported and `Cluster.metrics` answers. Off, events and alerts still flow.
-        kinds_max: kinds with figures, alerts and retry warnings of their own; those of further kinds are added up as
+        kinds_max: kinds with figures, alerts and warnings of their own; those of further kinds are added up as
             `other`. More tell more, and each costs some thirty time series per node and 5 KB of memory.
     """
 

@@ -286,7 +286,7 @@ class KindHost:
         """Tells of an activation that did not come up, and gives what its callers get."""
         reason = f"{type(error).__name__}: {text_of(error)}"
         identity = grain.identity
-        self.node.log.warning("activation of %s failed", identity, exc_info=error)
+        self.node.activation_warnings.failed(identity, error)
         self.node.note(grain._inaho_lease, "failed", reason)
         self.node.publish(ActivationFailedEvent(identity=identity, reason=reason))
         if isinstance(error, InahoError):

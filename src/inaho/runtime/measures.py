@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["NodeMeasures"]
 
 LOOK_S: Final = 1.0
-"""Alerts, retry warnings and closed connections are looked at this often."""
+"""Alerts, warnings that were held back and closed connections are looked at this often."""
 
 FRESH_S: Final = 1.0
 """Figures older than this answer nobody."""
@@ -103,6 +103,7 @@ class NodeMeasures:
         self._look_due = now + LOOK_S
         self.lag_s, self._lag_before_s = max(self._lag_before_s, lag_s), self.lag_s
         self.node.context.warnings.tick(now)
+        self.node.activation_warnings.tick(now)
         if self.events is not None:
             self.traffic.sweep()
         for event in self.alerts.observe(now, self._totals()):

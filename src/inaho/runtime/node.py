@@ -18,6 +18,7 @@ from inaho.core.node import ControlNode
 from inaho.errors import InvalidConfig, ShuttingDown
 from inaho.events import Event, SerializationFailure, TopologyChanged
 from inaho.runtime.acceptor import Acceptor
+from inaho.runtime.activation_warnings import ActivationWarnings
 from inaho.runtime.associations import Associations
 from inaho.runtime.blocking import Blocking
 from inaho.runtime.clock import unix_time
@@ -81,8 +82,8 @@ class Node:
         now: the loop's time, as of the last tick.
         hosts: kinds by name.
         runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
-            directory, holdings, history, ownership, blocking, terminations, saved_versions, fencing, evidence,
-            measures, ticker: see their classes.
+            directory, holdings, history, ownership, blocking, terminations, saved_versions, activation_warnings,
+            fencing, evidence, measures, ticker: see their classes.
         driver: of a member's control plane; None before the start, and for a client.
         home: of a client; None before the start, and for a member.
         shutting_down, closing: no new activations, no new connections.
@@ -135,6 +136,7 @@ class Node:
         self.leases = Leases(self)
         self.shutdown = Shutdown(self)
         self.saved_versions = SavedVersions(self)
+        self.activation_warnings = ActivationWarnings(self)
         self.fencing = Fencing(self)
         self.bridge = PartitionBridge(self)
         self.directory = Directory(self)
