@@ -154,3 +154,10 @@ def test_names_of_events_are_shown_and_wrong_ones_corrected(tmp_path: Path):
     assert code == 0 and "ActivationTerminated" in told["events"]
     code, _, complaint = run("events", "--follow", "--type", "MemberUpp", "--seeds", "127.0.0.1:1", *OPTIONS)
     assert code == 1 and "did you mean MemberUp?" in complaint
+
+
+@pytest.mark.parametrize("identity", [("Shop", ""), ("no kind", "a")], ids=["key", "kind"])
+def test_where_of_what_names_no_grain_is_a_usage_error_and_asks_nobody(identity: tuple[str, str]):
+    code, [told], complaint = run("where", *identity, "--seeds", "127.0.0.1:1", *OPTIONS)
+    assert (code, told["error"]["code"]) == (2, "invalid_pid")
+    assert told["error"]["reason"] in complaint

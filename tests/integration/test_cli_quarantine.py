@@ -48,3 +48,11 @@ async def test_it_is_listed_and_released(tmp_path: Path):
         code, answer, told = quarantine("release", IMPOSTOR, *client)
         assert (code, answer["released_by"]) == (1, [])
         assert f"{IMPOSTOR} is quarantined by none of the 1 members" in told
+        _, answer, _ = quarantine("release", "LOCALHOST:1", *client)
+        assert answer["authority"] == "localhost:1"  # the spelling by which members know it
+
+
+def test_what_is_no_authority_is_a_usage_error_and_asks_nobody():
+    code, answer, told = quarantine("release", "nonsense", "--seeds", IMPOSTOR)
+    assert (code, answer["error"]["code"]) == (2, "invalid_config")
+    assert "'nonsense'" in told

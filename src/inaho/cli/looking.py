@@ -9,6 +9,7 @@ import msgspec
 
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output
 from inaho.config import ClusterConfig
+from inaho.core.identity.identity import validate_key, validate_kind
 from inaho.runtime.explain import Explanation, Silent, clock
 from inaho.runtime.joining import connect
 
@@ -26,8 +27,11 @@ async def show_where(output: Output, settings: ClusterConfig, kind: str, key: st
         The exit code: failed, when no member answered or none can own the grain. One that is silent is only named.
 
     Raises:
+        InvalidPid: kind or key cannot be one; nobody is asked.
         InahoError: as `connect` and `Cluster.where`.
     """
+    validate_kind(kind)
+    validate_key(key)
     async with connect(config=settings) as cluster:
         found = await cluster.where(kind, key)
     if output.as_json:

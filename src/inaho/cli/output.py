@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from inaho.errors import InahoError, InvalidConfig, InvalidGrain, RemoteError, SerializationFailed
+from inaho.errors import InahoError, InvalidConfig, InvalidGrain, InvalidPid, RemoteError, SerializationFailed
 
 __all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_OK", "EXIT_USAGE", "Output", "describe_error"]
 
@@ -24,8 +24,8 @@ EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as shells have it."""
 
-_USAGE_ERRORS: Final = (InvalidConfig, InvalidGrain)
-"""Errors of what was asked for: nothing was started, and asking again gives the same answer."""
+_USAGE_ERRORS: Final = (InvalidConfig, InvalidGrain, InvalidPid)
+"""Errors of what was asked for: asking again gives the same answer. A grain that ran may raise them too."""
 
 
 def describe_error(error: InahoError) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Output:
         self.note(f"error [{error.code}]: {error}")
         if self.as_json:
             self.document({**known, "error": describe_error(error)})
-        return EXIT_USAGE if isinstance(error, _USAGE_ERRORS) else EXIT_FAILED
+        return EXIT_USAGE if isinstance(error, _USAGE_ERRORS) and not error.maybe_executed else EXIT_FAILED
 
     def _write(self, line: str) -> None:
         try:

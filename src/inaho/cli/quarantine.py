@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from inaho.authority import parse_authority
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output, describe_error
 from inaho.config import ClusterConfig
 from inaho.errors import InahoError
@@ -59,8 +60,10 @@ async def release_quarantined(output: Output, settings: ClusterConfig, authority
         The exit code: failed, when no member had one or a member did not answer.
 
     Raises:
+        InvalidConfig: it is no authority; nobody is asked.
         InahoError: as `connect`.
     """
+    authority = str(parse_authority(authority, allow_port_zero=False))
     async with connect(config=settings) as cluster:
         answers, silent = await _ask_all(cluster.members(), lambda member: cluster.release_at(member, authority))
     released = [member.authority for member, had_one in answers if had_one]

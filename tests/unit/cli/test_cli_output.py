@@ -11,7 +11,16 @@ import typer
 
 from inaho.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Output, describe_error
 from inaho.cli.running import run_command
-from inaho.errors import InahoError, InvalidConfig, InvalidGrain, NoSuchKind, RemoteError, SerializationFailed, Timeout
+from inaho.errors import (
+    InahoError,
+    InvalidConfig,
+    InvalidGrain,
+    InvalidPid,
+    NoSuchKind,
+    RemoteError,
+    SerializationFailed,
+    Timeout,
+)
 
 
 def exit_code(output: Output, command: Any) -> int:
@@ -25,6 +34,8 @@ def exit_code(output: Output, command: Any) -> int:
     [
         (InvalidConfig("no"), EXIT_USAGE),
         (InvalidGrain("no"), EXIT_USAGE),
+        (InvalidPid("no"), EXIT_USAGE),
+        (InvalidPid("no", maybe_executed=True), EXIT_FAILED),
         (NoSuchKind("no"), EXIT_FAILED),
         (Timeout("no"), EXIT_FAILED),
     ],
