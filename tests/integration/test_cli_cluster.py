@@ -188,6 +188,35 @@ def test_a_node_that_finds_no_seed_can_be_stopped(tmp_path: Path):
     assert b"stopped before it had joined" in log.read_bytes()
 
 
+def test_a_storage_that_cannot_work_as_configured_ends_the_start(tmp_path: Path):
+    pytest.importorskip("asyncpg")
+    storage = "postgresql://127.0.0.1:1/db?sslmode=bogus"
+    options = ("--authority", "127.0.0.1:0", "--data-dir", str(tmp_path))
+    status, (answer,), complaint = run("up", "inaho.cli.sample", *options, "--storage", storage)
+    assert (status, answer["error"]["code"]) == (2, "invalid_config")
+    assert answer["error"]["reason"] in complaint
+
+
+def test_a_storage_that_is_not_there_is_told_at_the_start(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("no storage of ours")
+    with subprocess.Popen(
+        [*COMMAND, "up", "inaho.cli.sample", "--authority=127.0.0.1:0", "--storage=sqlite:notes.txt", "--stop-on-eof"],
+        env=environment(),
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(b"ready: ")
+            _, complaint = process.communicate(timeout=WAIT_S)  # it leaves at the end of its input
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert b"the storage cannot be opened" in complaint and b"notes.txt" in complaint
+
+
 # Calls.
 
 

@@ -77,7 +77,8 @@ def join(
         entropy: repeatable randomness, for tests.
 
     Raises:
-        InvalidConfig: at once, when a setting is missing or impossible.
+        InvalidConfig: at once, when a setting is missing or impossible; when awaited, if the storage, which grains with
+            state need, cannot work as it is configured. One that is down is a warning: it may come up later.
         AuthorityInUse, JoinRefused, TopologyUnavailable, AuthenticationFailed, WrongCluster: when awaited.
     """
     settled = _settle(

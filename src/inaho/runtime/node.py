@@ -15,7 +15,7 @@ from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.identity.pid_cache import PidCache
 from inaho.core.inputs import Start
 from inaho.core.node import ControlNode
-from inaho.errors import InvalidConfig, ShuttingDown
+from inaho.errors import InvalidConfig, ShuttingDown, StorageFailed
 from inaho.events import Event, SerializationFailure, TopologyChanged
 from inaho.runtime.acceptor import Acceptor
 from inaho.runtime.activation_warnings import ActivationWarnings
@@ -184,12 +184,15 @@ class Node:
     # Life.
 
     async def start_member(self) -> None:
-        """Binds, joins through the seeds, and returns when this node is up.
+        """Opens the storage if grains here will need it, binds, joins through the seeds; returns when this node is up.
 
         Raises:
+            InvalidConfig: the storage cannot work as it is configured. One that is down may come up later.
             AuthorityInUse, InvalidConfig: it cannot bind.
             JoinRefused, TopologyUnavailable: the cluster did not admit it, or no seed answered.
         """
+        if any(host.hosted and host.kind.state_type is not None for host in self.hosts.values()):
+            await self._open_storage_early()
         if not self.config.authority.endswith(":0"):
             self.authority = self.config.authority  # a peer may dial before `listen` returns
         self.authority = await self.acceptor.listen(self.config.authority)
@@ -250,12 +253,19 @@ class Node:
                 await self._storage.close()
 
     async def open_storage(self) -> Storage:
-        """The storage, opened at first need, and tried again at the next when that failed."""
+        """The storage, opened; after an attempt that failed this is the next one."""
         opening = self._storage_opening
         if opening is None or _failed(opening):
             opening = self._storage_opening = self.loop.create_task(self._storage.open(), name="inaho-open-storage")
         await asyncio.shield(opening)
         return self._storage
+
+    async def _open_storage_early(self) -> None:
+        """Finds out what is wrong with the storage before a call does."""
+        try:
+            await self.open_storage()
+        except StorageFailed as error:
+            self.log.warning("the storage cannot be opened, which is tried again when a grain needs it: %s", error)
 
     # Connections.
 
