@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from inaho.core.activation.reminders import Delivery, Reminder, ReminderRecord, ReminderSchedule
 from inaho.core.identity.identity import identity
 from inaho.core.rpc.retry import RetryPolicy
-from inaho.errors import InahoError, InvalidConfig, RemoteError, TopologyUnavailable
+from inaho.errors import InahoError, InvalidConfig, RemoteError, TopologyUnavailable, Unreachable
 from inaho.events import ReminderFailed, ReminderMissed
 from inaho.runtime.grain import Grain, GrainKind, method
 from inaho.runtime.ref import invoke, make_reference
@@ -48,9 +48,9 @@ SAVE_AGAIN_S: Final = 1.0
 """Pause after a save that failed."""
 
 RETRY: Final = RetryPolicy(attempts=8, base_s=1.0, max_s=60.0)
-"""For an `on_reminder` that raises or does not end in time; after so many attempts its occurrence is given up. A call
-that did not run as far as the keeper knows (nobody hosts the kind now, its owner is lost, the grain is busy or its
-queue full) is tried again with the same pauses for ever."""
+"""For an `on_reminder` that raises, does not end in time or takes its node along; after so many attempts its occurrence
+is given up. A call that did not run as far as the keeper knows (nobody hosts the kind now, its owner is lost, the grain
+is busy or its queue full) is tried again with the same pauses for ever."""
 
 FINISH_S: Final = 1.0
 """A keeper that ends waits so long for deliveries that are under way. What does not end is delivered again."""
@@ -255,6 +255,8 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         node, record, attempt = self._node, delivery.record, delivery.reminder.attempt
         now = node.unix_time()
         raised = isinstance(error, RemoteError) or not isinstance(error, InahoError)
+        if isinstance(error, Unreachable) and error.maybe_executed:  # a node that dies of it must not for ever
+            raised = True
         given_up = raised and attempt >= RETRY.attempts
         pause_s = RETRY.delay_s(attempt if raised else delivery.refusals + 1, node.entropy.random.random())
         if not raised:

@@ -25,7 +25,7 @@ from inaho import (
     method,
 )
 from inaho.core.activation.reminders import Reminder, ReminderRecord
-from inaho.errors import InvalidPid, TopologyUnavailable
+from inaho.errors import InvalidPid, TopologyUnavailable, Unreachable
 from inaho.events import ReminderFailed, ReminderMissed
 from inaho.runtime.memory_transport import MemoryNetwork, MemoryTransport
 from inaho.runtime.reminder_calls import shard_of
@@ -78,6 +78,23 @@ class Bell(Grain):
     """Another kind with reminders."""
 
     async def on_reminder(self, reminder: Reminder) -> None: ...
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["in the middle", "before"])
+def test_a_node_that_dies_of_a_reminder_is_not_killed_for_ever(
+    start: Start, monkeypatch: pytest.MonkeyPatch, begun: bool
+):
+    """A connection that ends in the middle of a delivery counts; one that cannot be made does not."""
+
+    async def lost(*_: Any) -> None:
+        raise Unreachable("the connection ended before an answer came", maybe_executed=begun)
+
+    monkeypatch.setattr("inaho.runtime.reminders._call_grain", lost)
+    sim = start()
+    sim.run(sim.node(0).grain(Alarm, "a").set("r", 5.0))
+    sim.run_for(600.0)
+    failed = [each.given_up for each in events(sim, ReminderFailed)]
+    assert failed == [False] * 7 + [True] if begun else len(failed) > 8 and not any(failed)
 
 
 class Plain(Grain):
