@@ -166,7 +166,7 @@ class Node:
         self.add_kind(PlacementActor.inaho_kind).install(PLACEMENT_KEY)
         self.add_kind(OperatorActor.inaho_kind).install(OPERATOR_KEY)
         self.add_kind(TerminationActor.inaho_kind).install(TERMINATIONS_KEY)
-        if any(host.kind.reminded for host in self.hosts.values()):
+        if any(host.hosted and host.kind.reminded for host in self.hosts.values()):
             self.add_kind(ReminderKeeper.inaho_kind)
 
     def add_kind(self, kind: GrainKind, *, hosted: bool = True) -> KindHost:

@@ -17,12 +17,14 @@ from inaho import (
     MemberStatus,
     NoSuchKind,
     OwnershipChanged,
+    Reminder,
     StateConflict,
     Struct,
 )
 from inaho.core.activation.lease import LeaseState
 from inaho.events import ActivationFailed as ActivationFailedEvent
 from inaho.runtime.placement_actor import ActivationRequest, PlacementActor
+from inaho.runtime.reminders import KEEPER
 from inaho.runtime.survey import ask_placement
 
 
@@ -64,6 +66,13 @@ class Near(Grain[Count], placement="prefer_local"):
 class Spread(Grain, placement="least_loaded"):
     async def where(self) -> str:
         return self.cluster.authority
+
+
+class Alarm(Grain, role="clock"):
+    async def set(self) -> None:
+        await self.remind("later", 3600.0)
+
+    async def on_reminder(self, reminder: Reminder) -> None: ...
 
 
 class Gpu(Grain, role="gpu"):
@@ -113,6 +122,19 @@ async def test_without_a_host_of_that_role_there_is_no_such_kind(fleet: Any):
     plain = await fleet.member(Gpu)
     with pytest.raises(NoSuchKind):
         await plain.grain(Gpu, "a").where()
+
+
+async def test_a_member_without_the_role_keeps_no_reminders_of_the_kind(fleet: Any, eventually: Any):
+    config = fleet.config()
+    fleet.config = lambda **groups: config.replace(roles=("clock",))
+    worker = await fleet.member(Alarm)
+    fleet.config = lambda **groups: config
+    gateway = await fleet.member(Alarm, storage="memory")
+    await eventually(lambda: up(worker) == up(gateway) == 2)
+    assert KEEPER in worker.self.kinds
+    assert gateway.self.kinds == ()
+    for key in "abcdef":
+        await gateway.grain(Alarm, key).set()
 
 
 # By strategy.
