@@ -6,7 +6,8 @@ matters, so each kind says it:
 - `keep`: the state stays as the turn left it. Right where a method checks before it changes, and the default, because
   it costs nothing and is what an object does.
 - `reset`: before the next turn the state is loaded again as it was saved last. Turns that run go on to their end; those
-  that come later wait for the load. Only the durable state is reset, not other attributes of the instance.
+  that come later wait for the load. Only the durable state is reset, not other attributes of the instance. If it cannot
+  be loaded the activation ends (`failed`), those that wait go to the next one, and `on_deactivate` can save nothing.
 - `stop`: the activation ends (`failed`) when its running turns have, and the next call makes a new one, with all its
   attributes.
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
     from inaho.runtime.kind import KindHost
 
-__all__ = ["POLICIES", "reset_state", "turn_failed"]
+__all__ = ["POLICIES", "reset_failed", "reset_state", "turn_failed"]
 
 POLICIES: Final = ("keep", "reset", "stop")
 
@@ -58,15 +59,19 @@ def turn_failed(turn: Turn, error: BaseException) -> None:
 
 
 async def reset_state(host: KindHost, grain: Grain[Any], queue: TurnQueue[Turn], method: str, reason: str) -> None:
-    """Loads the state again while nothing runs. An activation for which that fails is given up; a stale one ends."""
+    """Loads the state again while nothing runs. An activation for which that fails ends, and so does a stale one."""
     record = grain._inaho_record
     assert record is not None
     try:
         done = await reload_state(host, grain, record)
     except BaseException as error:
-        host.start_failed(grain, queue, error)
-        if isinstance(error, SIGNALS):
-            raise
+        if isinstance(error, SIGNALS) or host.node.closing:
+            host.start_failed(grain, queue, error)
+            if isinstance(error, SIGNALS):
+                raise
+        else:
+            host.node.log.warning("the state of %s could not be reset, so it ends", grain.identity, exc_info=error)
+            reset_failed(host, grain, queue)
         return
     if done:
         host.node.log.info("%s failed at %s, and its state was reset: %s", method, grain.identity, reason)
@@ -74,4 +79,13 @@ async def reset_state(host: KindHost, grain: Grain[Any], queue: TurnQueue[Turn],
             host.node.publish(StateReset(identity=grain.identity, method=method, reason=reason))
     else:
         host.deactivate_soon(grain, "stale")
+    host.opened(grain, queue)
+
+
+def reset_failed(host: KindHost, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
+    """What was saved cannot be had: the activation ends, and what the failed turn left of its state is not saved."""
+    record = grain._inaho_record
+    assert record is not None
+    record.broken = True
+    host.deactivate_soon(grain, "failed")
     host.opened(grain, queue)

@@ -382,8 +382,8 @@ class Grain(Generic[S]):
 
         Args:
             reason: `idle`; `requested` by `deactivate`; `moved` to another owner; `shutdown` of the node; `failed` by
-                `on_failure="stop"`: the state is as that turn left it, and better not saved. With `stale` (another has
-                saved, or may have) and any other text (why others removed this node) nothing can be saved here.
+                `on_failure`: the state is as a turn left it, and better not saved; it cannot be after a `reset`. With
+                `stale` (another has saved, or may) and any other text (why others removed this node) it cannot either.
         """
 
     def _stateful(self) -> StateRecord:

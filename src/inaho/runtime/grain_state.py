@@ -31,12 +31,14 @@ class StateRecord(msgspec.Struct, eq=False, gc=False):
 
     Attributes:
         stale: a save lost, so this is not what is stored.
+        broken: a turn failed half-way, and what was saved could not be loaded again. It is never saved.
         lock: held by who writes; made when somebody does.
     """
 
     value: Any
     version: int
     stale: bool = False
+    broken: bool = False
     lock: asyncio.Lock | None = None
 
     def writing(self) -> asyncio.Lock:
@@ -165,7 +167,7 @@ async def save_state(host: KindHost, grain: Grain[Any], record: StateRecord) -> 
     """See `Grain.save`."""
     storage = await host.node.open_storage()
     async with record.writing():
-        _check_lease(host, grain)
+        _check_may_save(host, grain, record)
         data = _encode(grain, record.value)
         _decode(host, grain, data, "the state")
         try:
@@ -181,7 +183,7 @@ async def clear_state(host: KindHost, grain: Grain[Any], record: StateRecord) ->
     """See `Grain.clear`."""
     storage = await host.node.open_storage()
     async with record.writing():
-        _check_lease(host, grain)
+        _check_may_save(host, grain, record)
         try:
             await storage.delete(grain.identity, expected_version=record.version, epoch=grain._inaho_lease.epoch)
         except (StateConflict, StorageFailed, asyncio.CancelledError) as error:
@@ -191,11 +193,17 @@ async def clear_state(host: KindHost, grain: Grain[Any], record: StateRecord) ->
         record.value = host.kind.new_state()
 
 
-def _check_lease(host: KindHost, grain: Grain[Any]) -> None:
+def _check_may_save(host: KindHost, grain: Grain[Any], record: StateRecord) -> None:
     """A revoked lease may not commit; the storage would refuse it too, once the successor has committed."""
     if not grain._inaho_lease.holding:
         host.deactivate_soon(grain, "stale")
         raise host.node.leases.lost(grain._inaho_lease, executed=True)
+    if record.broken:
+        raise StateConflict(
+            "a turn failed half-way and the state could not be reset, so it is not saved",
+            identity=str(grain.identity),
+            maybe_executed=True,
+        )
 
 
 def _lost(host: KindHost, grain: Grain[Any], record: StateRecord, error: BaseException) -> None:

@@ -15,6 +15,7 @@ from inaho import (
     InvalidGrain,
     MemoryStorage,
     NoSuchMethod,
+    StateConflict,
     StorageFailed,
     Struct,
     Timeout,
@@ -371,6 +372,43 @@ async def test_a_reset_that_cannot_load_gives_the_activation_up(fleet):
     assert [type(outcome) for outcome in outcomes] == [RefusedError, StorageFailed]
     storage.broken = False
     assert await grain.look() == ["saved"]
+
+
+class Closing(Kept, on_failure="reset"):
+    """Saves whatever it has at its end."""
+
+    async def on_deactivate(self, reason: str) -> None:
+        await super().on_deactivate(reason)
+        try:
+            await self.save()
+        except StateConflict as error:
+            LOG.append(error.reason)
+
+
+class BrokenOnce(Broken):
+    """Refuses one load."""
+
+    async def _load(self, identity: ClusterIdentity) -> Any:
+        try:
+            return await super()._load(identity)
+        finally:
+            self.broken = False
+
+
+async def test_a_reset_that_cannot_load_ends_the_activation_and_saves_nothing_of_the_failed_turn(fleet):
+    storage = BrokenOnce()
+    member = await fleet.member(Closing, storage=storage)
+    grain = member.grain(Closing, "a", retry=False)
+    await grain.mark("saved")
+    storage.broken = True
+    with member.system.events.subscribe(ActivationTerminated, capacity=4) as subscription:
+        outcomes = await asyncio.gather(grain.fail_later(), grain.look(), grain.mark("more"), return_exceptions=True)
+        ended = await anext(aiter(subscription))
+    assert isinstance(outcomes[0], RefusedError)
+    assert outcomes[1:] == [["saved"], ["saved", "more"]]
+    assert ended.reason == "failed"
+    why = "a turn failed half-way and the state could not be reset, so it is not saved"
+    assert ["active", "failed", why, "active"] == LOG
 
 
 async def test_a_stateless_kind_can_stop(caller):
