@@ -97,7 +97,8 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
         pid_cache_ttl_s: an entry older than this is resolved anew.
         drain_s: how long a leaving node waits for running turns.
         lease_pending_s: an activation that takes longer to come up, its last owner's end included, or to run its
-            `on_deactivate`, is given up, and its identity is free again. Longer than any of these should take.
+            `on_deactivate`, is given up, and its identity is free again; one that takes longer to load its state again
+            after a failed turn ends. Longer than any of these should take.
         snapshot_bytes_max: largest encoded state that a moved activation takes along; a larger one is loaded anew.
         history_max: starts and ends of activations that a node remembers for `inaho where`.
         terminations_max: ends of activations that wait to be told to one other node that listens; beyond it the oldest

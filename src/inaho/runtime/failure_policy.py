@@ -69,9 +69,11 @@ async def reset_state(host: KindHost, grain: Grain[Any], queue: TurnQueue[Turn],
             host.start_failed(grain, queue, error)
             if isinstance(error, SIGNALS):
                 raise
-        else:
+        elif not record.broken:
             host.node.log.warning("the state of %s could not be reset, so it ends", grain.identity, exc_info=error)
             reset_failed(host, grain, queue)
+        return
+    if record.broken:  # it was given up, and ends already
         return
     if done:
         host.node.log.info("%s failed at %s, and its state was reset: %s", method, grain.identity, reason)

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from inaho.errors import InahoError
-    from inaho.runtime.turns import TurnRunner
+    from inaho.runtime.grain import Grain
+    from inaho.runtime.node import Node
 
-__all__ = ["Changes", "Gates"]
+__all__ = ["Change", "Changes", "Gates"]
 
 
 class Gates:
@@ -42,27 +45,56 @@ class Gates:
             gate.set_exception(error)
 
 
+class Change(msgspec.Struct, eq=False, frozen=True):
+    """What brings one activation up, down, or back to its saved state.
+
+    Attributes:
+        grain: the activation.
+        what: `activate`, `deactivate` or `reset`.
+        task: that does it.
+        since: when it began, seconds of the node's clock.
+    """
+
+    grain: Grain[Any]
+    what: str
+    task: asyncio.Task[None]
+    since: float
+
+
 class Changes:
-    """Tasks that bring activations of one kind up or down, by key: one at a time each."""
+    """The changes that are under way with activations of one kind, one at a time each.
 
-    def __init__(self, runner: TurnRunner, kind: str) -> None:
-        self._runner = runner
+    Their own time counts, not that of the lease: it may have been revoked, be in no ledger, or stay active.
+    """
+
+    def __init__(self, node: Node, kind: str) -> None:
+        self._node = node
         self._kind = kind
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._changes: dict[int, Change] = {}
+        """In the order in which they began, by `id` of the activation: a stateless kind has several of one key."""
 
-    def begin(self, key: str, what: str, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Runs it; `what` is for the name of the Task."""
-        task = self._tasks[key] = self._runner.spawn(coroutine, name=f"inaho-{what}-{self._kind}")
-        task.add_done_callback(lambda done: self._ended(key, done))
+    def begin(self, grain: Grain[Any], what: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Runs it; for `what` see `Change`."""
+        task = self._node.runner.spawn(coroutine, name=f"inaho-{what}-{self._kind}")
+        change = Change(grain, what, task, self._node.now)
+        self._changes.pop(id(grain), None)
+        self._changes[id(grain)] = change
+        task.add_done_callback(lambda _: self._ended(change))
 
-    def cancel(self, key: str, why: str) -> bool:
-        """Cancels what is under way for `key`; False when nothing is."""
-        task = self._tasks.get(key)
-        return task is not None and task.cancel(why)
+    def late(self, limit_s: float) -> list[Change]:
+        """Takes out those that are under way for `limit_s` or longer, the oldest first."""
+        found: list[Change] = []
+        for change in self._changes.values():
+            if self._node.now - change.since < limit_s:
+                break
+            found.append(change)
+        for change in found:
+            self._ended(change)
+        return found
 
-    def _ended(self, key: str, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(key) is task:
-            del self._tasks[key]
+    def _ended(self, change: Change) -> None:
+        if self._changes.get(id(change.grain)) is change:
+            del self._changes[id(change.grain)]
 
 
 def _retrieve(gate: asyncio.Future[None]) -> None:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from inaho.core.activation.lease import Lease
+from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.identity.identity import validate_key
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import ActivationFailed, Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
 from inaho.events import ActivationFailed as ActivationFailedEvent
 from inaho.events import ActivationStarted
 from inaho.runtime.draining import Draining
-from inaho.runtime.failure_policy import reset_state
-from inaho.runtime.gates import Changes, Gates
+from inaho.runtime.failure_policy import reset_failed, reset_state
+from inaho.runtime.gates import Change, Changes, Gates
 from inaho.runtime.grain_state import load_handed
 from inaho.runtime.passivation import Passivation
 from inaho.runtime.placement_actor import ActivationRecord
@@ -79,7 +79,7 @@ class KindHost:
         self.pool = WorkerPool(self) if hosted and kind.stateless_max else None
         ttl_s = node.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
         self.passivation = Passivation(self, ttl_s) if ttl_s else None
-        self._changes = Changes(node.runner, kind.name)
+        self._changes = Changes(node, kind.name)
         self._asked_for: set[str] = set()
 
     @property
@@ -126,7 +126,7 @@ class KindHost:
         else:
             queue = self.hold(grain)
             queue.starting = True
-            self._changes.begin(key, "activate", self._start(grain, queue, origin, handed))
+            self._changes.begin(grain, "activate", self._start(grain, queue, origin, handed))
 
     def make_worker(self, key: str) -> Grain[Any]:
         """A further activation of a stateless kind, for its pool. Raises as `activate`."""
@@ -159,19 +159,29 @@ class KindHost:
                 raise
             raise self._activation_failed(grain, error) from error
 
-    def abort(self, lease: Lease) -> None:
-        """The activation took too long to come up or to end, and has lost its lease for it.
+    def give_up_late(self) -> None:
+        """Gives up what is under way with an activation for longer than `activation.lease_pending_s`."""
+        for change in self._changes.late(self.node.config.activation.lease_pending_s):
+            lease = change.grain._inaho_lease
+            why = f"the lease of {lease.kind}/{lease.key} timed out"
+            if self.lives(change.grain) and change.task.cancel(why):
+                self._give_up(change, lease, why)
 
-        It is gone now, whatever its code makes of the cancellation.
-        """
-        grain = self.activations.get(lease.key)
-        why = f"the lease of {lease.kind}/{lease.key} timed out"
-        if grain is not None and grain._inaho_lease is lease and self._changes.cancel(lease.key, why):
-            queue = self.hold(grain)
-            if queue.ending:
-                self._ended(grain, queue, queue.ending)
-            else:
-                self.start_failed(grain, queue, asyncio.CancelledError(why))
+    def _give_up(self, change: Change, lease: Lease, why: str) -> None:
+        """The activation is gone now, whatever its code makes of the cancellation; one that was reset ends."""
+        grain, leases = change.grain, self.node.leases
+        queue = self.hold(grain)
+        self.node.log.warning("gave up the attempt to %s %s: it took too long", change.what, grain.identity)
+        if change.what == "reset":
+            reset_failed(self, grain, queue)
+            return
+        revoked = lease.state is LeaseState.REVOKED  # another may be active, and callers shall look for it
+        leases.time_out(lease)
+        if queue.ending:
+            self._ended(grain, queue, queue.ending)
+        else:
+            error = leases.lost(lease, executed=False) if revoked else asyncio.CancelledError(why)
+            self.start_failed(grain, queue, error)
 
     def hold(self, grain: Grain[Any]) -> TurnQueue[Turn]:
         """The activation's queue, held: turns wait. What runs goes on."""
@@ -219,7 +229,7 @@ class KindHost:
 
     def start_failed(self, grain: Grain[Any], queue: TurnQueue[Turn], error: BaseException) -> None:
         """An activation did not come up: whatever it was, nobody shall wait for it."""
-        if not self.lives(grain):  # it was given up (`abort`)
+        if not self.lives(grain):  # it was given up (`give_up_late`)
             return
         failure = error if isinstance(error, REFUSALS) else self._activation_failed(grain, error)
         self.streams.interrupt(grain, "failed")
@@ -322,7 +332,7 @@ class KindHost:
             return
         if queue.resetting is not None and reason != "stale":
             what, queue.resetting, queue.starting = queue.resetting, None, True
-            self._changes.begin(grain._inaho_key, "reset", reset_state(self, grain, queue, *what))
+            self._changes.begin(grain, "reset", reset_state(self, grain, queue, *what))
             return
         if not reason:
             return
@@ -332,7 +342,7 @@ class KindHost:
         else:
             queue.starting = True  # nothing else begins in the queue: a stream may fail meanwhile
             self.node.leases.ending(grain._inaho_lease)
-            self._changes.begin(grain._inaho_key, "deactivate", self._stop(grain, queue, reason))
+            self._changes.begin(grain, "deactivate", self._stop(grain, queue, reason))
 
     async def _stop(self, grain: Grain[Any], queue: TurnQueue[Turn], reason: str) -> None:
         record = grain._inaho_record
@@ -353,7 +363,7 @@ class KindHost:
 
     def _ended(self, grain: Grain[Any], queue: TurnQueue[Turn], reason: str) -> None:
         """The activation is gone; turns that waited go to its successor, here or elsewhere."""
-        if not self.lives(grain):  # it was given up (`abort`)
+        if not self.lives(grain):  # it was given up (`give_up_late`)
             return
         self.streams.interrupt(grain, reason)  # there are none left, unless it was given up just now
         self._remove(grain)

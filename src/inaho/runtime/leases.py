@@ -207,13 +207,12 @@ class Leases:
         return lost
 
     def expire(self) -> None:
-        """Ends leases that have been pending or releasing for too long, and what is under way for them."""
+        """Gives up what takes too long to come up or to end here, and leases of other nodes that do."""
         node = self._node
+        for host in node.hosts.values():
+            host.give_up_late()
         for lease in self.ledger.expire(node.now):
             self._report(lease, node.config.activation.lease_pending_s)
-            host = node.hosts.get(lease.kind)
-            if host is not None and lease.holder == node.node_id:
-                host.abort(lease)
 
     def _report(self, lease: Lease, held_s: float) -> None:
         identity = ClusterIdentity(lease.kind, lease.key)
