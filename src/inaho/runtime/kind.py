@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.identity.identity import validate_key
 from inaho.core.rpc.turns import TurnQueue
-from inaho.errors import ActivationFailed, Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
-from inaho.events import ActivationFailed as ActivationFailedEvent
+from inaho.errors import InahoError
 from inaho.events import ActivationStarted
 from inaho.runtime.draining import Draining
+from inaho.runtime.failed_starts import not_run, start_failure
 from inaho.runtime.failure_policy import reset_failed, reset_state
 from inaho.runtime.gates import Change, Changes, Gates
 from inaho.runtime.grain_state import load_handed
@@ -27,7 +27,6 @@ from inaho.runtime.stream_turns import StreamTurns
 from inaho.runtime.timers import ActivationTimers
 from inaho.runtime.turn import SIGNALS, Turn
 from inaho.types import Pid
-from inaho.wire.exceptions import text_of
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain, GrainKind
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["KindHost"]
 
-
-REFUSALS: Final = (OwnershipChanged, ShuttingDown, Blocked, Pending)
-"""Not failures of an activation: it belongs elsewhere, or to a moment later."""
 
 FIRST: Final = "first"
 AGAIN: Final = "again"
@@ -157,7 +153,7 @@ class KindHost:
             self.node.leases.ended(grain._inaho_lease)
             if isinstance(error, SIGNALS):
                 raise
-            raise self._activation_failed(grain, error) from error
+            raise start_failure(self, grain, error) from error
 
     def give_up_late(self) -> None:
         """Gives up what is under way with an activation for longer than `activation.lease_pending_s`."""
@@ -231,11 +227,11 @@ class KindHost:
         """An activation did not come up: whatever it was, nobody shall wait for it."""
         if not self.lives(grain):  # it was given up (`give_up_late`)
             return
-        failure = error if isinstance(error, REFUSALS) else self._activation_failed(grain, error)
+        failure = start_failure(self, grain, error)
         self.streams.interrupt(grain, "failed")
         self._remove(grain, failure)
         while queue.waiting:
-            self.node.runner.answer_error(queue.waiting.popleft(), failure)
+            self.node.runner.answer_error(queue.waiting.popleft(), not_run(failure, failure.__cause__))
 
     def opened(self, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
         """An activation is up: what waited goes on, unless it is to end at once."""
@@ -291,19 +287,6 @@ class KindHost:
             identity = grain.identity
             pid = Pid(node.authority, node.node_id, identity)
             node.publish(ActivationStarted(identity=identity, pid=pid, epoch=lease.epoch, origin=origin))
-
-    def _activation_failed(self, grain: Grain[Any], error: BaseException) -> InahoError:
-        """Tells of an activation that did not come up, and gives what its callers get."""
-        reason = f"{type(error).__name__}: {text_of(error)}"
-        identity = grain.identity
-        self.node.activation_warnings.failed(identity, error)
-        self.node.note(grain._inaho_lease, "failed", reason)
-        self.node.publish(ActivationFailedEvent(identity=identity, reason=reason))
-        if isinstance(error, InahoError):
-            return error
-        failure = ActivationFailed(reason, identity=str(identity), authority=self.authority)
-        failure.__cause__ = error
-        return failure
 
     # Ending.
 

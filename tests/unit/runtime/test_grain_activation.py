@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 import inaho
-from inaho import ActivationFailed, ClusterIdentity, Grain, MemoryStorage, StateConflict, Struct
+from inaho import (
+    ActivationFailed,
+    ClusterIdentity,
+    Grain,
+    MemoryStorage,
+    OwnershipChanged,
+    StateConflict,
+    StorageFailed,
+    Struct,
+    Timeout,
+)
 from inaho.events import ActivationFailed as FailedEvent
 from inaho.events import ActivationPassivated, ActivationStarted, ActivationTerminated, MemberUp
 
@@ -125,6 +135,34 @@ async def test_an_activation_that_fails_is_told_and_tried_again(caller, kind, er
         assert not caught.value.maybe_executed
         assert caught.value.identity == f"{kind.__name__}/a"
     assert await grain.ask() == 1
+    FAILURES.clear()
+
+
+@pytest.mark.parametrize("kind", [Fragile, FragileMade])
+@pytest.mark.parametrize(
+    "error", [Timeout("no"), StorageFailed("no"), OwnershipChanged("no", maybe_executed=True)], ids=lambda e: e.code
+)
+async def test_calls_of_an_activation_that_failed_with_an_error_of_another_call_have_not_run(caller, kind, error):
+    """That other call may have. They have not, and get an error of the same code that says so."""
+    cluster = await caller(kind)
+    FAILURES.append(error)
+    with pytest.raises(type(error), match="no") as caught:
+        await cluster.grain(kind, "a", retry=False).ask()
+    assert not caught.value.maybe_executed
+    assert error.maybe_executed
+    if caller.place == "local":
+        assert caught.value.__cause__ is error
+    FAILURES.clear()
+
+
+async def test_each_call_that_waited_for_an_activation_has_its_error_for_itself(fleet):
+    """One that is passed on by a turn says from then on that it may have run."""
+    member = await fleet.member(Fragile)
+    FAILURES.append(Timeout("no"))
+    grain = member.grain(Fragile, "a", retry=False)
+    errors = await asyncio.gather(grain.ask(), grain.ask(), return_exceptions=True)
+    assert [type(error) for error in errors] == [Timeout, Timeout]
+    assert errors[0] is not errors[1]
     FAILURES.clear()
 
 

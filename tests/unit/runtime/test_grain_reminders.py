@@ -22,6 +22,7 @@ from inaho import (
     NoSuchMethod,
     Overloaded,
     StorageFailed,
+    Timeout,
     method,
 )
 from inaho.core.activation.reminders import Reminder, ReminderRecord
@@ -569,6 +570,39 @@ def test_a_storage_that_fails_is_told_and_nothing_acknowledged_is_lost(start: St
     stored = sim.run(sim.storage.load(ClusterIdentity(KEEPER, shard_of("Alarm", "a", 8))))
     assert stored is not None and stored.data is not None
     assert decoder(ReminderShard)(stored.data).records == []
+
+
+class Backed(Grain):
+    """Asks another before it is active."""
+
+    down = False
+
+    async def on_activate(self) -> None:
+        if Backed.down:
+            raise Timeout("the backend did not answer")
+
+    async def set(self) -> None:
+        await self.remind("r", 1.0)
+        self.deactivate()
+
+    async def on_reminder(self, reminder: Reminder) -> None:
+        LOG.append((self.key, SIM[-1].unix_time(), reminder))
+
+
+def test_a_grain_that_cannot_come_up_for_long_has_not_been_asked(start: Start):
+    """Its occurrence is not given up, though what its `on_activate` called may have run."""
+    sim = start(Backed)
+    Backed.down = False
+    sim.run(sim.node(0).grain(Backed, "a").set())
+    Backed.down = True
+    sim.run_for(600.0)
+    assert not LOG
+    failures = events(sim, ReminderFailed)
+    assert len(failures) > 8
+    assert not any(failure.given_up for failure in failures)
+    Backed.down = False
+    sim.run_for(90.0)
+    assert [reminder.attempt for _, _, reminder in LOG] == [1]
 
 
 def test_bounds_are_clear_errors(start: Start):

@@ -1,0 +1,49 @@
+"""What is told of an activation that did not come up, and what its callers get.
+
+Whatever it failed with, their calls have not run. An error of a call that `on_activate` made may say that *that* call
+may have run. Passed on as it is it would say so of a call that never began: its caller would not dare to try again, and
+a keeper of reminders would count it as an attempt. So callers get a copy that says no, each its own, since an error is
+changed where it leaves a turn (`as_raised`).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.errors import ActivationFailed, Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
+from inaho.events import ActivationFailed as ActivationFailedEvent
+from inaho.wire.exceptions import text_of
+
+if TYPE_CHECKING:
+    from inaho.runtime.grain import Grain
+    from inaho.runtime.kind import KindHost
+
+__all__ = ["not_run", "start_failure"]
+
+REFUSALS: Final = (OwnershipChanged, ShuttingDown, Blocked, Pending)
+"""Not failures of an activation: it belongs elsewhere, or to a moment later."""
+
+
+def start_failure(host: KindHost, grain: Grain[Any], error: BaseException) -> InahoError:
+    """Tells of an activation that did not come up, and gives why, for who wanted it."""
+    if isinstance(error, REFUSALS):
+        return not_run(error, error)
+    reason = f"{type(error).__name__}: {text_of(error)}"
+    identity = grain.identity
+    host.node.activation_warnings.failed(identity, error)
+    host.node.note(grain._inaho_lease, "failed", reason)
+    host.node.publish(ActivationFailedEvent(identity=identity, reason=reason))
+    if isinstance(error, InahoError):
+        return not_run(error, error)
+    failure = ActivationFailed(reason, identity=str(identity), authority=host.authority)
+    failure.__cause__ = error
+    return failure
+
+
+def not_run(error: InahoError, cause: BaseException | None) -> InahoError:
+    """A copy of `error` for a call that has not run."""
+    refusal = copy.copy(error)
+    refusal.maybe_executed = False
+    refusal.__cause__ = cause
+    return refusal
