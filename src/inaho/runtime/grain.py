@@ -304,7 +304,7 @@ class Grain(Generic[S]):
         await clear_state(self._inaho_host, self, self._stateful())
 
     def deactivate(self) -> None:
-        """Unloads this activation when its running turns have ended; the next call makes a new one."""
+        """Unloads this activation after its running turns, in `on_activate` its first; the next call makes another."""
         self._inaho_host.deactivate_soon(self, "requested")
 
     def timer(

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["KindHost"]
 
-
 FIRST: Final = "first"
 AGAIN: Final = "again"
 MOVED: Final = "moved"
@@ -221,7 +220,15 @@ class KindHost:
         elif grain._inaho_record is not None and grain._inaho_record.version:
             origin = AGAIN
         self._started(grain, origin)
+        if queue.ending == "requested":
+            self._run_first(grain, queue)
         self.opened(grain, queue)
+
+    def _run_first(self, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
+        """`on_activate` asked for the end: first runs what would have its turn. A successor might ask for the same."""
+        queue.held = False
+        self.node.runner.advance(grain, queue)
+        grain._inaho_turn, queue.held = queue, True  # also where all that waited had been cancelled
 
     def start_failed(self, grain: Grain[Any], queue: TurnQueue[Turn], error: BaseException) -> None:
         """An activation did not come up: whatever it was, nobody shall wait for it."""
@@ -237,7 +244,8 @@ class KindHost:
         """An activation is up: what waited goes on, unless it is to end at once."""
         queue.starting = False
         if queue.ending:
-            self.settle(grain, queue)
+            if not queue.running:
+                self.settle(grain, queue)
             return
         queue.held = False
         self.gates.open(grain._inaho_key, None)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.turns import TurnQueue
-from inaho.errors import InahoError
+from inaho.errors import InahoError, Pending
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
@@ -106,10 +106,15 @@ class StreamTurns:
         """Returns when the turn's activation, or its successor, takes calls. Raises why there is none."""
         host = self._host
         key = turn.grain._inaho_key
+        made = False
         while True:
             grain = host.activations.get(key)
             if grain is None:
+                if made:  # `on_activate` may ask for it each time
+                    reason = "the activation ended as soon as it was up"
+                    raise Pending(reason, identity=f"{host.name}/{key}", authority=host.authority)
                 grain = host.activate(key)
+                made = True
             turn.grain = grain
             queue = grain._inaho_turn
             if not isinstance(queue, TurnQueue) or not queue.held:

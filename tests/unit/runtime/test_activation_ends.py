@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from inaho import ActivationFailed, ClusterIdentity, Grain, MemoryStorage, OwnershipChanged, Struct
+from inaho import ActivationFailed, ClusterIdentity, Grain, MemoryStorage, OwnershipChanged, Struct, method
+from inaho.errors import Pending
 
 
 class Gate:
@@ -40,6 +41,12 @@ async def at(where: str) -> None:
     gate = GATES.get(where)
     if gate is not None:
         await gate.wait()
+
+
+def waiting(fleet: Any) -> int:
+    """How many turns wait for `Brief/a`."""
+    grain = fleet.activation(Brief, "a")
+    return 0 if grain is None else len(grain._inaho_turn.waiting)
 
 
 async def turn_the_loop() -> None:
@@ -100,6 +107,30 @@ class Log(Grain):
 
     async def mark(self, text: str) -> None:
         SEEN.append(text)
+
+
+class Brief(Grain):
+    """Ends as soon as it is up."""
+
+    async def on_activate(self) -> None:
+        SEEN.append("up")
+        await at("start")
+        self.deactivate()
+
+    async def on_deactivate(self, reason: str) -> None:
+        SEEN.append(reason)
+
+    async def mark(self, text: str) -> None:
+        await at("turn")
+        SEEN.append(text)
+
+    @method(read_only=True)
+    async def look(self, text: str) -> None:
+        await at("turn")
+        SEEN.append(text)
+
+    async def numbers(self) -> AsyncIterator[int]:
+        yield 1
 
 
 class Unable(Grain, placement="prefer_local"):
@@ -205,6 +236,57 @@ async def test_calls_that_waited_for_an_end_run_before_those_that_came_after_it(
     turn.open.set()
     await asyncio.gather(*calls)
     assert SEEN == ["waited", "after"]
+
+
+async def test_an_activation_that_asks_for_its_end_in_on_activate_runs_what_it_was_made_for(caller, eventually):
+    """Its successor would ask for the same, and so on as fast as the processor can."""
+    cluster = await caller(Brief)
+    start = GATES["start"] = Gate()
+    grain = cluster.grain(Brief, "a")
+    calls = [asyncio.ensure_future(grain.mark("one"))]
+    await eventually(lambda: start.reached)
+    calls.append(asyncio.ensure_future(grain.mark("two")))
+    await eventually(lambda: waiting(caller.fleet) == 2)
+    start.open.set()
+    await asyncio.gather(*calls)
+    await eventually(lambda: SEEN[-1] == "requested")
+    assert SEEN == ["up", "one", "requested", "up", "two", "requested"]
+
+
+async def test_such_an_activation_ends_after_the_turns_that_run_together(fleet, eventually):
+    member = await fleet.member(Brief)
+    start, turn = GATES["start"], GATES["turn"] = Gate(), Gate()
+    grain = member.grain(Brief, "a")
+    calls = [asyncio.ensure_future(grain.look("looked")) for _ in range(2)]
+    await eventually(lambda: waiting(fleet) == 2)
+    start.open.set()
+    await eventually(lambda: turn.reached == 2)
+    calls.append(asyncio.ensure_future(grain.look("later")))
+    await turn_the_loop()
+    assert SEEN == ["up"]
+    turn.open.set()
+    await asyncio.gather(*calls)
+    await eventually(lambda: SEEN[-1] == "requested")
+    assert SEEN == ["up", "looked", "looked", "requested", "up", "later", "requested"]
+
+
+async def test_such_an_activation_for_which_nobody_waits_any_more_ends(fleet, eventually):
+    member = await fleet.member(Brief)
+    start = GATES["start"] = Gate()
+    call = asyncio.ensure_future(member.grain(Brief, "a").mark("never"))
+    await eventually(lambda: start.reached)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    start.open.set()
+    await eventually(lambda: fleet.activation(Brief, "a") is None)
+    assert SEEN == ["up", "requested"]
+
+
+async def test_a_stream_of_such_an_activation_is_refused_and_tried_again_after_a_pause(fleet):
+    member = await fleet.member(Brief)
+    with pytest.raises(Pending, match="ended as soon as it was up"):
+        await anext(member.grain(Brief, "a", timeout=0.3).numbers())
+    assert 0 < SEEN.count("up") < 300
 
 
 async def test_calls_of_one_connection_keep_their_order_across_an_end(fleet, eventually):
