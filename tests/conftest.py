@@ -8,11 +8,16 @@
 
 Tests in `tests/fuzz`, `tests/sim` and `tests/integration` get the marker of their folder; a test that takes
 `simulation_seed` is a simulation wherever it stands.
+
+What tests write goes to memory where there is room for it (`_write_to_memory`), unless `PYTEST_DEBUG_TEMPROOT` says
+where it is to go.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +28,23 @@ SEEDS = int(os.environ.get("INAHO_TEST_SEEDS", "3"))
 FIRST_SEED = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
 MARKERS = {"fuzz": pytest.mark.fuzz, "sim": pytest.mark.simulation, "integration": pytest.mark.integration}
 HERE = Path(__file__).parent
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES_MIN = 1 << 30
+
+
+def _write_to_memory() -> None:
+    """Makes `tmp_path` and `tempfile` use a file system in memory, here and in children.
+
+    No test is about power loss, and with every `fsync` it would wait for whatever else keeps the disk busy. Runs when
+    this file is imported: before pytest makes its folder, and before pytest-xdist starts its workers, which inherit it.
+    """
+    if "PYTEST_DEBUG_TEMPROOT" in os.environ or not os.access(MEMORY, os.W_OK | os.X_OK):
+        return
+    if shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+_write_to_memory()
 
 # Wall time says more about the machine than about the code: deadlines are off, `timeout` bounds the test instead.
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
