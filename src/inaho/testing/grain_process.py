@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
+import random
 import signal
 import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -31,13 +34,15 @@ from inaho.runtime.joining import join
 from inaho.testing.grain_history import Died, Journal, Paused, Record, Resumed, Viewed, read_journals
 from inaho.testing.grain_workload import register_with, view_of
 
-__all__ = ["GrainCluster", "GrainProcess"]
+__all__ = ["GrainCluster", "GrainProcess", "free_ports"]
 
 SOURCE: Final = Path(__file__).resolve().parents[2]
 """So that a member runs the code of its parent."""
 
 READY_S: Final = 30.0
 LEFT_S: Final = 60.0
+PORTS_EACH: Final = 1000
+"""Ports that one process of a test run takes from."""
 
 
 class Settings(msgspec.Struct):
@@ -180,7 +185,7 @@ class GrainCluster:
         self.folder = folder
         self.config = config or ClusterConfig(name="grain-cluster", secret="a secret of this machine")  # noqa: S106
         self.storage = f"sqlite:{folder / 'state.sqlite'}"
-        self.seeds = tuple(f"127.0.0.1:{port}" for port in _free_ports(size))
+        self.seeds = tuple(f"127.0.0.1:{port}" for port in free_ports(size))
         self.members = [GrainProcess(self, authority) for authority in self.seeds]
         self.journal = Journal(time.monotonic, folder / "callers.journal")
 
@@ -197,7 +202,7 @@ class GrainCluster:
 
     async def add(self) -> GrainProcess:
         """Starts one more member."""
-        [port] = _free_ports(1)
+        [port] = free_ports(1)
         member = GrainProcess(self, f"127.0.0.1:{port}")
         self.members.append(member)
         await member.start()
@@ -222,13 +227,39 @@ class GrainCluster:
         self.journal.close()
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now."""
+def _ports_of_this_process() -> Iterator[int]:
+    """Each worker of pytest-xdist has a range of its own, and begins somewhere in it: other runs have the same."""
+    lowest = 32_768
+    with contextlib.suppress(OSError):
+        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
+    first = lowest - (worker + 1) * PORTS_EACH
+    if first < 1024:  # nothing is left below
+        return itertools.repeat(0)
+    begin = random.SystemRandom().randrange(PORTS_EACH)
+    return (first + (begin + number) % PORTS_EACH for number in itertools.count())
+
+
+_PORTS: Final = _ports_of_this_process()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on just now, and that the system gives to nobody else.
+
+    They are below those that it hands out by itself, so no connection takes one between a kill and the restart.
+    """
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        found: list[int] = []
+        for port in itertools.islice(_PORTS, PORTS_EACH):
+            if len(found) == count:
+                break
+            probe = stack.enter_context(socket.socket())
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                found.append(int(probe.getsockname()[1]))
+    assert len(found) == count, f"only {found} are free"
+    return found
 
 
 # The member.
