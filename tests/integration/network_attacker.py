@@ -15,7 +15,7 @@ from inaho.wire.frames import CALL, DEFINE, GOODBYE, HEADER, HEADER_REST, Defini
 from inaho.wire.handshake import Handshake, HandshakeConfig
 
 encode = msgspec.msgpack.encode
-LIMIT_S = 10.0
+LIMIT_S = 30.0
 
 
 class Attacker:

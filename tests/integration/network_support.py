@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,15 +18,25 @@ import msgspec
 from network_node import Probe
 
 import inaho
-from inaho.config import ActivationConfig, ClusterConfig, DetectionConfig, MembershipConfig, TransportConfig
+from inaho.config import (
+    ActivationConfig,
+    ClusterConfig,
+    DetectionConfig,
+    MembershipConfig,
+    StorageConfig,
+    TransportConfig,
+)
+from inaho.testing.grain_process import free_ports
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parent.parent / "src"
 SECRET = "a secret of these tests"
 NAME = "integration"
+LIMIT_S = 30.0
+"""For whatever must happen: a busy machine takes its time, and nothing waits that long elsewhere."""
 
 
-async def until(condition: Callable[[], Any], what: str, limit_s: float = 10.0) -> Any:
+async def until(condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> Any:
     """Polls until `condition` gives something true, and returns it."""
     deadline = time.monotonic() + limit_s
     while not (found := condition()):
@@ -37,24 +46,23 @@ async def until(condition: Callable[[], Any], what: str, limit_s: float = 10.0) 
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that nobody listens on just now, and that the system gives to nobody else."""
+    return free_ports(1)[0]
 
 
 def settings(**changes: Any) -> ClusterConfig:
-    """Short periods, so that a death is noticed within a second, and yet patience with a busy machine."""
+    """Short periods, so that a death is noticed within seconds, and yet patience with a busy machine."""
     config = ClusterConfig(
         authority="127.0.0.1:0",
         name=NAME,
         secret=SECRET,
-        membership=MembershipConfig(found_after_s=0.3, join_timeout_s=10.0, remove_unreachable_after_s=0.5),
-        detection=DetectionConfig(probe_interval_s=0.2, probe_timeout_s=0.15),
+        membership=MembershipConfig(found_after_s=0.3, join_timeout_s=10.0, remove_unreachable_after_s=2.0),
+        detection=DetectionConfig(probe_interval_s=0.2, probe_timeout_s=0.15, suspicion_factor=6.0),
         transport=TransportConfig(
-            handshake_timeout_s=1.0, redial_max_s=0.5, definitions_max=64, goodbye_timeout_s=1.0, stall_timeout_s=1.0
+            handshake_timeout_s=5.0, redial_max_s=0.5, definitions_max=64, goodbye_timeout_s=1.0, stall_timeout_s=1.0
         ),
-        activation=ActivationConfig(drain_s=5.0),
+        activation=ActivationConfig(drain_s=15.0),
+        storage=StorageConfig(busy_timeout_s=30.0),
     )
     return config.replace(**changes) if changes else config
 
@@ -111,7 +119,7 @@ class MemberProcess:
             if line["event"] == kind and all(_fits(line.get(name), wanted) for name, wanted in details.items())
         ]
 
-    async def says(self, kind: str, since: int = 0, limit_s: float = 10.0, **details: Any) -> dict[str, Any]:
+    async def says(self, kind: str, since: int = 0, limit_s: float = LIMIT_S, **details: Any) -> dict[str, Any]:
         """The first such line, waited for."""
         found = await until(
             lambda: self.said(kind, since, **details) or (kind == "ready" and not self.alive),
@@ -122,7 +130,7 @@ class MemberProcess:
         return dict(found[0])
 
     async def ready(self) -> MemberProcess:
-        line = await self.says("ready", limit_s=20.0)
+        line = await self.says("ready")
         self.authority: str = line["authority"]
         self.node_id: str = line["node_id"]
         return self
@@ -142,7 +150,7 @@ class MemberProcess:
         """SIGTERM: leave."""
         self._process.terminate()
 
-    async def ended(self, limit_s: float = 10.0) -> int:
+    async def ended(self, limit_s: float = LIMIT_S) -> int:
         await until(lambda: not self.alive, "the end of the process", limit_s)
         code = self.returncode
         assert code is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,14 @@ def quarantine(*arguments: str) -> tuple[int, Any, str]:
     return done.returncode, msgspec.json.decode(done.stdout), done.stderr.decode()
 
 
+def list_until_all_answer(*arguments: str) -> tuple[int, Any, str]:
+    """`quarantine list`, again while a member is silent: a busy one may answer too late."""
+    until = time.monotonic() + WAIT_S
+    while (told := quarantine("list", *arguments))[1]["silent"] and time.monotonic() < until:
+        time.sleep(0.1)
+    return told
+
+
 async def test_it_is_listed_and_released(tmp_path: Path):
     options = ("--secret", SECRET, "--name", NAME)
     with node(tmp_path, "--storage", "memory", *options) as one:
@@ -36,14 +45,14 @@ async def test_it_is_listed_and_released(tmp_path: Path):
         )
         attacker.send(b"GET / HTTP/1.1\r\n\r\n")
         await attacker.goodbye()
-        code, answer, _ = quarantine("list", *client)
+        code, answer, _ = list_until_all_answer(*client)
         assert (code, answer["silent"]) == (0, [])
         [entry] = answer["quarantined"]
         assert (entry["by"], entry["authority"], entry["node_id"]) == (one.authority, IMPOSTOR, "b" * 16)
         assert "protocol_violation" in entry["reason"]
         code, answer, _ = quarantine("release", IMPOSTOR, *client)
         assert (code, answer["released_by"]) == (0, [one.authority])
-        code, answer, _ = quarantine("list", *client)
+        code, answer, _ = list_until_all_answer(*client)
         assert (code, answer["quarantined"]) == (0, [])
         code, answer, told = quarantine("release", IMPOSTOR, *client)
         assert (code, answer["released_by"]) == (1, [])

@@ -8,7 +8,7 @@ import pytest
 from network_attacker import SHORTEST, encode, header
 from network_impostor import Impostor
 from network_node import Gauge, Probe, Tally
-from network_support import MemberProcess, Processes, client, free_port, settings, unharmed, until
+from network_support import LIMIT_S, MemberProcess, Processes, client, free_port, settings, unharmed, until
 
 import inaho
 from inaho import Grain
@@ -89,7 +89,7 @@ async def test_a_stream_whose_consumer_stalls(victim: MemberProcess) -> None:
         for _ in range(50):
             assert await gauge.streams() == 1
         await stream.aclose()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             while await gauge.streams():
                 await asyncio.sleep(0.01)
 
@@ -152,7 +152,7 @@ def failure(type_name: str, arguments: object = ((), {})) -> bytes:
 async def test_an_answer_that_does_not_fit_fails_its_call_only(answer: bytes, expected: type[Exception]) -> None:
     async with Impostor(answer) as impostor, _client_of(impostor) as cluster:
         for attempt in range(2):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LIMIT_S):
                 with pytest.raises(expected) as raised:
                     await cluster.grain(Tally, "t").add(1)
             assert not isinstance(raised.value, Unreachable | Timeout | TimeoutError)
@@ -187,7 +187,7 @@ async def test_a_call_that_waits_for_room_when_its_member_dies(processes: Proces
         waiting = [asyncio.create_task(cluster.grain(Probe, "p", timeout=1.5).take(b"x")) for _ in range(5)]
         await asyncio.sleep(0)
         member.kill()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT_S):
             errors = await asyncio.gather(*waiting, return_exceptions=True)
         assert [getattr(error, "maybe_executed", None) for error in errors] == [False] * 5, errors
         for task in sent:
