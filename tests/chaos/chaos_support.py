@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from network_support import SOURCE, MemberProcess
+from network_support import LIMIT_S, SOURCE, MemberProcess
 
 from inaho.config import ClusterConfig
 from inaho.types import Member, MemberStatus
@@ -56,18 +56,18 @@ class ChaosProcess(MemberProcess):
         for reader in self._readers:
             reader.start()
 
-    async def call(self, kind: str, key: str, method: str, *arguments: Any, timeout_s: float = 5.0) -> Any:
+    async def call(self, kind: str, key: str, method: str, *arguments: Any, timeout_s: float = 10.0) -> Any:
         """What that method of that grain answers to this process.
 
         Raises:
             Refused: the call failed there.
         """
         command = {"kind": kind, "key": key, "method": method, "arguments": arguments, "timeout_s": timeout_s}
-        return await self._ask(command, timeout_s + 3.0)
+        return await self._ask(command, timeout_s + 10.0)
 
     async def members(self) -> tuple[Member, ...]:
         """The members as this process sees them now."""
-        return msgspec.convert(await self._ask({}, 5.0), tuple[Member, ...])
+        return msgspec.convert(await self._ask({}, 15.0), tuple[Member, ...])
 
     async def _ask(self, command: dict[str, Any], limit_s: float) -> Any:
         self._commands += 1
@@ -80,14 +80,16 @@ class ChaosProcess(MemberProcess):
             raise Refused(answer["code"], answer["maybe_executed"], answer["reason"])
         return answer["value"]
 
-    async def sees_up(self, members: Sequence[MemberProcess], limit_s: float = 10.0) -> None:
+    async def sees_up(self, members: Sequence[MemberProcess], limit_s: float = LIMIT_S) -> None:
         """Waits until exactly these members are up, as this process sees them."""
         expected = {member.node_id for member in members}
         deadline = time.monotonic() + limit_s
         while (seen := {m.node_id for m in await self.members() if m.status is MemberStatus.UP}) != expected:
             assert time.monotonic() < deadline, f"{self.authority} sees {seen}, not {expected}; said {self.lines[-20:]}"
 
-    async def told_of(self, kind: str, member: MemberProcess, since: int = 0, limit_s: float = 10.0) -> dict[str, Any]:
+    async def told_of(
+        self, kind: str, member: MemberProcess, since: int = 0, limit_s: float = LIMIT_S
+    ) -> dict[str, Any]:
         """The first event of that kind about `member`, waited for."""
         return await self.says(kind, since, limit_s, member=lambda told: told["node_id"] == member.node_id)
 

@@ -111,7 +111,7 @@ def test_a_pause_of_30_s_ends_in_a_new_incarnation(simulation_seed: int):
         assert sim.members_seen_by(0) == {0: UP, 2: UP}
         assert sim.node(1).self == before, "nothing of a paused process runs"
         sim.run_for(10.0)
-        sim.wait_converged(within_s=10.0)
+        sim.wait_converged(within_s=5.0)
         after = sim.node(1).self
         assert after.node_id == before.node_id
         assert after.incarnation > before.incarnation
