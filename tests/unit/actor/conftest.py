@@ -14,10 +14,10 @@ Eventually = Callable[[Callable[[], object]], Awaitable[None]]
 
 @pytest.fixture
 def eventually() -> Eventually:
-    """Waits until a condition holds, or fails after two seconds."""
+    """Waits until a condition holds, or fails after twenty seconds."""
 
     async def poll(condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(20.0):
             while not condition():
                 await asyncio.sleep(0)
 

@@ -23,7 +23,7 @@ from inaho import (
 from inaho.core.rpc.turns import TurnQueue
 from inaho.runtime.memory_transport import MemoryNetwork, MemoryTransport
 
-POLL_LIMIT_S = 5.0
+POLL_LIMIT_S = 20.0
 
 Eventually = Callable[[Callable[[], object]], Awaitable[None]]
 

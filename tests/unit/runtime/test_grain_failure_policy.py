@@ -204,7 +204,7 @@ async def test_a_turn_that_is_interrupted_has_failed(caller, kind: type[Kept]):
     await grain.mark("saved")
     GATES["deadline"] = asyncio.Event()
     with pytest.raises(Timeout):
-        await cluster.grain(kind, "a", timeout=0.05).hang("deadline")
+        await cluster.grain(kind, "a", timeout=0.25).hang("deadline")
     assert await grain.look() == ["saved"]
     GATES["caller"] = asyncio.Event()
     call = asyncio.ensure_future(grain.hang("caller"))

@@ -145,7 +145,7 @@ async def test_an_activation_holds_a_lease_from_beginning_to_end(fleet, eventual
 
 
 async def test_one_that_does_not_come_up_in_time_is_given_up(fleet, eventually):
-    member = await fleet.member(Waiting, activation={"lease_pending_s": 0.05})
+    member = await fleet.member(Waiting, activation={"lease_pending_s": 0.5})
     GATES["start"] = Gate()
     with member.system.events.subscribe(LeaseTimedOut, capacity=4) as subscription:
         with pytest.raises(ActivationFailed, match="timed out"):
@@ -158,7 +158,7 @@ async def test_one_that_does_not_come_up_in_time_is_given_up(fleet, eventually):
 
 
 async def test_one_that_does_not_end_in_time_is_given_up(fleet, eventually):
-    member = await fleet.member(Waiting, activation={"lease_pending_s": 0.05})
+    member = await fleet.member(Waiting, activation={"lease_pending_s": 0.5})
     grain = member.grain(Waiting, "a")
     epoch = await grain.ask()
     GATES["stop"] = Gate()
@@ -195,7 +195,7 @@ async def test_a_node_that_was_removed_activates_nothing_by_the_topology_from_be
     key = fleet.key_at(other, Counter)
     other._node.stop_activations("others removed this node")
     with pytest.raises(TopologyUnavailable):
-        await other.grain(Counter, key, timeout=0.05).add()
+        await other.grain(Counter, key, timeout=1.0).add()
     snapshot = other._node.topology
     other._node.apply_topology(msgspec.structs.replace(snapshot, version=snapshot.version + 1))
     assert other._node.bridge.last_owner("Counter", key).node_id == one.self.node_id

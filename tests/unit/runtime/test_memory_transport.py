@@ -32,14 +32,14 @@ A, B = "a:1", "b:1"
 
 def run(scenario: Coroutine[Any, Any, ResultT], loop_name: str = "asyncio") -> ResultT:
     async def limited() -> ResultT:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             return await scenario
 
     with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
         return runner.run(limited())
 
 
-async def until(condition: Callable[[], object], limit_s: float = 5.0) -> None:
+async def until(condition: Callable[[], object], limit_s: float = 20.0) -> None:
     end = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end, "the condition did not come true"

@@ -50,14 +50,14 @@ both_loops = pytest.mark.parametrize("loop_name", LOOPS)
 
 def run(scenario: Coroutine[Any, Any, ResultT], loop_name: str = "asyncio") -> ResultT:
     async def limited() -> ResultT:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             return await scenario
 
     with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
         return runner.run(limited())
 
 
-async def until(condition: Callable[[], object], limit_s: float = 5.0) -> None:
+async def until(condition: Callable[[], object], limit_s: float = 20.0) -> None:
     end = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end, "the condition did not come true"
@@ -449,8 +449,22 @@ def test_nobody_listens(loop_name: str) -> None:
     run(scenario(), loop_name)
 
 
-def test_a_name_without_address() -> None:
+def without_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name has an address for the running loop; a real name server may take its time to say so."""
+    loop = asyncio.get_running_loop()
+    addresses = loop.getaddrinfo
+
+    async def of_addresses(host: Any, port: Any, **hints: Any) -> Any:
+        if host == "no-such-host.invalid":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return await addresses(host, port, **hints)
+
+    monkeypatch.setattr(loop, "getaddrinfo", of_addresses)
+
+
+def test_a_name_without_address(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
+        without_names(monkeypatch)
         with pytest.raises(DialFailed) as caught:
             await tcp().dial("no-such-host.invalid:7700", Talk)
         assert caught.value.cause_kind == "other"
@@ -543,8 +557,9 @@ def test_a_public_bind_needs_authentication(authority: str) -> None:
 
 
 @pytest.mark.parametrize("authority", ["203.0.113.7:0", "no-such-host.invalid:0", "host", "127.0.0.1:99999"])
-def test_what_cannot_be_bound(authority: str) -> None:
+def test_what_cannot_be_bound(authority: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
+        without_names(monkeypatch)
         with pytest.raises(InvalidConfig):
             await tcp().listen(authority, Talk)
 
@@ -631,7 +646,7 @@ def test_tls_dialer_and_plain_acceptor(loop_name: str, ours: TlsConfig) -> None:
 def test_tls_handshakes_are_bounded_in_number_and_time(loop_name: str, ours: TlsConfig) -> None:
     async def scenario() -> None:
         rejected: list[InahoError] = []
-        transport = tcp(ours, rejected=rejected, handshakes_pending_max=4, handshake_timeout_s=0.2)
+        transport = tcp(ours, rejected=rejected, handshakes_pending_max=4, handshake_timeout_s=1.0)
         async with Node(transport) as node:
             host, port = node.authority.split(":")
             loop = asyncio.get_running_loop()

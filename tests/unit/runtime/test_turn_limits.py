@@ -104,11 +104,11 @@ class Slow(Grain):
         self.log: list[str] = []
         self.gate = asyncio.Event()
 
-    @method(timeout=0.05)
+    @method(timeout=0.25)
     async def short(self) -> None:
         await self.wait("short")
 
-    @method(idempotent=True, attempt_timeout=0.2)
+    @method(idempotent=True, attempt_timeout=0.3)
     async def patient(self, misses: int) -> str:
         """Is lost `misses` times, then answers."""
         return await self.wait("patient") if len(self.log) < 2 * misses else "found"
@@ -155,6 +155,7 @@ class Slow(Grain):
 async def test_a_methods_timeout(caller, eventually):
     cluster = await caller(Slow)
     grain = cluster.grain(Slow, "a")
+    await grain.quick()  # what follows begins in time, on a busy machine too
     for _ in range(2):
         with pytest.raises(Timeout) as caught:
             await grain.short()
@@ -167,6 +168,7 @@ async def test_a_methods_timeout(caller, eventually):
 
 async def test_an_attempt_that_takes_too_long_is_followed_by_another(caller, eventually):
     cluster = await caller(Slow, rpc={"retry_attempts": 2})
+    await cluster.grain(Slow, "a").quick()
     assert await cluster.grain(Slow, "a").patient(1) == "found"
     slow = caller.fleet.activation(Slow, "a")
     assert slow.log == ["+patient", "xpatient"]
@@ -180,8 +182,9 @@ async def test_an_attempt_that_takes_too_long_is_followed_by_another(caller, eve
 
 async def test_attempts_end_with_the_call(caller, eventually):
     cluster = await caller(Slow)
+    await cluster.grain(Slow, "a").quick()
     with pytest.raises(Timeout):
-        await cluster.grain(Slow, "a", timeout=0.05).patient(9)
+        await cluster.grain(Slow, "a", timeout=0.25).patient(9)
     slow = caller.fleet.activation(Slow, "a")
     await eventually(lambda: slow.log == ["+patient", "xpatient"])
     assert cluster._node.context.retries == 0
@@ -190,7 +193,7 @@ async def test_attempts_end_with_the_call(caller, eventually):
 async def test_a_references_timeout(caller, eventually):
     cluster = await caller(Slow)
     await cluster.grain(Slow, "a").quick()
-    grain = cluster.grain(Slow, "a", timeout=0.05)
+    grain = cluster.grain(Slow, "a", timeout=0.25)
     with pytest.raises(Timeout, match="Slow/a"):
         await grain.wait()
     slow = caller.fleet.activation(Slow, "a")
@@ -199,7 +202,7 @@ async def test_a_references_timeout(caller, eventually):
 
 
 async def test_a_reference_may_wait_longer_than_usual(caller):
-    cluster = await caller(Slow, rpc={"timeout_s": 0.2})
+    cluster = await caller(Slow, rpc={"timeout_s": 2.0})
     await cluster.grain(Slow, "a").quick()
     left = await cluster.grain(Slow, "a", timeout=50.0).left()
     assert 40 < left <= 50
@@ -215,7 +218,7 @@ async def test_a_deadline_holds_for_all_calls_in_it(caller, eventually):
         with inaho.deadline(50.0):  # an inner one cannot lengthen it
             assert await grain.left() <= 3.0
     assert await grain.left() > 3.0
-    with inaho.deadline(0.05), pytest.raises(Timeout):
+    with inaho.deadline(0.25), pytest.raises(Timeout):
         await grain.wait()
     slow = caller.fleet.activation(Slow, "a")
     await eventually(lambda: slow.log[-1] == "xwait")
@@ -228,7 +231,7 @@ async def test_a_deadline_reaches_across_nodes(fleet, eventually):
     await client.grain(Slow, near).quick()
     with inaho.deadline(3.0):
         assert 0 < await client.grain(Slow, near).ask_left(far) <= 3.0
-    with inaho.deadline(0.1), pytest.raises(Timeout):
+    with inaho.deadline(0.5), pytest.raises(Timeout):
         await client.grain(Slow, near).ask_wait(far)
     await eventually(lambda: fleet.activation(Slow, far).log == ["+wait", "xwait"])
     await eventually(lambda: fleet.activation(Slow, near).log)
@@ -348,7 +351,7 @@ async def test_timeouts_of_the_caller_are_those_of_asyncio(caller, eventually):
     grain = cluster.grain(Slow, "a")
     await grain.quick()
     with pytest.raises(TimeoutError) as caught:
-        async with asyncio.timeout(0.02):
+        async with asyncio.timeout(0.2):
             await grain.wait()
     assert type(caught.value) is TimeoutError
     slow = caller.fleet.activation(Slow, "a")

@@ -14,6 +14,7 @@ import itertools
 import resource
 import sys
 
+from inaho.config import StorageConfig
 from inaho.errors import StateConflict, StorageFailed
 from inaho.storage import SqliteStorage
 from inaho.types import ClusterIdentity
@@ -56,7 +57,8 @@ async def fill(storage: SqliteStorage, number: int) -> None:
 
 async def main() -> None:
     mode, path, number = sys.argv[1:]
-    async with SqliteStorage(path) as storage:
+    patient = StorageConfig(busy_timeout_s=25.0)  # others hold the lock for as long as a busy disk takes
+    async with SqliteStorage(path, config=patient) as storage:
         print("open", flush=True)
         await {"count": count, "write": write, "fill": fill}[mode](storage, int(number))
 

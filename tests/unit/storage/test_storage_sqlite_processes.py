@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 import inaho.storage
+from inaho.config import StorageConfig
 from inaho.storage import SqliteStorage, StoredState
 from inaho.types import ClusterIdentity
 
 PROGRAM = Path(__file__).with_name("sqlite_process.py")
 SOURCE = Path(inaho.storage.__file__).parents[2]
-LIMIT_S = 30
+LIMIT_S = 50
 
 
 async def start(mode: str, path: Path, number: int) -> Process:
@@ -33,11 +34,11 @@ async def finish(process: Process) -> str:
 
 async def test_processes_share_a_counter(tmp_path: Path) -> None:
     path = tmp_path / "made" / "by" / "both.db"  # they also race for making it
-    processes = [await start("count", path, 100) for _ in range(3)]
+    processes = [await start("count", path, 30) for _ in range(3)]
     async with asyncio.timeout(LIMIT_S):
         await asyncio.gather(*(finish(process) for process in processes))
     async with SqliteStorage(path) as storage:
-        assert await storage.load(ClusterIdentity("Counter", "shared")) == StoredState(b"300", 300, 1)
+        assert await storage.load(ClusterIdentity("Counter", "shared")) == StoredState(b"90", 90, 1)
 
 
 @pytest.mark.parametrize("acknowledged", [1, 200, 2000])
@@ -86,7 +87,7 @@ async def test_many_open_and_close_at_once(tmp_path: Path) -> None:
 
     async def use(number: int) -> None:
         for turn in range(5):
-            async with SqliteStorage(path) as storage:
+            async with SqliteStorage(path, config=StorageConfig(busy_timeout_s=25.0)) as storage:
                 await storage.save(ClusterIdentity("Used", f"{number}/{turn}"), b"x", expected_version=0, epoch=1)
 
     async with asyncio.timeout(LIMIT_S):
