@@ -20,6 +20,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
+from inaho.testing.grain_process import free_ports
+
 START_S = 50.0
 POLL_S = 0.02
 USERS = ("postgres", "nobody")
@@ -40,14 +42,6 @@ def program(name: str) -> str:
     if path is None:
         raise Missing(f"{name} is not installed (make test as root installs it)")
     return path
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Server(ABC):
@@ -145,7 +139,7 @@ class RedisServer(Server):
         self._program = program("redis-server")
         super().__init__()
         self._clustered = clustered
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         scheme = "redis+cluster" if clustered else "redis"
         escaped = PASSWORD.replace("/", "%2F").replace(" ", "%20")
         self.url = f"{scheme}://:{escaped}@127.0.0.1:{self.port}"
@@ -178,7 +172,7 @@ class RedisServer(Server):
             self._program,
             *("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder), "--save", ""),
             *("--appendonly", "yes", "--appendfsync", "no", "--requirepass", PASSWORD),
-            *(("--cluster-enabled", "yes", "--cluster-port", str(free_port())) if self._clustered else ()),
+            *(("--cluster-enabled", "yes", "--cluster-port", str(free_ports(1)[0])) if self._clustered else ()),
         ]
 
     def _answers(self) -> bool:
@@ -193,7 +187,7 @@ class RedisNode(RedisServer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bus = free_port()
+        self.bus = free_ports(1)[0]
 
     def _command(self) -> list[str]:
         settings = {"cluster-enabled": "yes", "cluster-port": str(self.bus), "cluster-node-timeout": "4000"}
