@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import inspect
+import pydoc
 import re
 import subprocess
 import sys
@@ -119,6 +121,14 @@ def test_an_error_survives_copying_with_all_that_it_knows():
 def test_an_error_of_a_grain_survives_copying_with_its_traceback():
     sent = errors.RemoteError(type_name="ValueError", message="no", remote_traceback="Traceback ...")
     assert str(copy.copy(sent)) == str(sent)
+
+
+@pytest.mark.parametrize("name", inaho.__all__)
+def test_what_is_exported_can_be_looked_up(name: str):
+    value = getattr(inaho, name)
+    pydoc.render_doc(value)
+    with contextlib.suppress(ValueError):  # some have no signature; one that names what is unknown is another error
+        inspect.signature(value)
 
 
 def test_events_are_frozen_and_say_when():

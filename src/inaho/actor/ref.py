@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
+from inaho.actor import messages
 from inaho.actor.mailbox import Envelope
 from inaho.actor.messages import StopReason, Terminated
 
@@ -137,3 +138,6 @@ class _FutureWatcher:
     def watched_terminated(self, terminated: Terminated) -> None:
         if not self.future.done():
             self.future.set_result(terminated)
+
+
+messages.ActorRef = ActorRef  # type: ignore[attr-defined]  # whoever asks for the signature of `Terminated` needs it

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from inaho.actor import ActorRef, ActorSystem
+from inaho.actor import ActorRef, ActorSystem, Subscription
 from inaho.config import CALL_TIMEOUT_MAX_S, ClusterConfig
 from inaho.core.identity.identity import validate_key, validate_kind
 from inaho.errors import InvalidArguments, InvalidConfig, InvalidGrain
@@ -101,7 +102,8 @@ class Cluster(Operations):
 
         Raises:
             InvalidGrain: `kind` is not a grain class.
-            InvalidArguments: the key is no key, or the time-out is none.
+            InvalidPid: the key is no key.
+            InvalidArguments: the time-out is none.
         """
         described = getattr(kind, "inaho_kind", None)
         if not isinstance(described, GrainKind):
@@ -169,16 +171,17 @@ class Cluster(Operations):
     @overload
     def events(self, *types: type[E], capacity: int = ...) -> AsyncIterator[E]: ...
 
-    async def events(self, *types: type[Any], capacity: int = 1024) -> AsyncIterator[Any]:
-        """Events of these classes (subclasses included), or all, from now on.
+    def events(self, *types: type[Any], capacity: int = 1024) -> AsyncIterator[Any]:
+        """Events of these classes (subclasses included), or all, from now on: also those before the first is awaited.
 
         Args:
             types: classes of `inaho.events`.
             capacity: events that may wait; beyond it the oldest are dropped.
         """
-        with self._system.events.subscribe(*(types or (Event,)), capacity=capacity) as subscription:
-            async for event in subscription:
-                yield event
+        subscription = self._system.events.subscribe(*(types or (Event,)), capacity=capacity)
+        iterator = _events_of(subscription)
+        weakref.finalize(iterator, subscription.close).atexit = False  # one that nobody began has nothing to clean up
+        return iterator
 
     def actor(self, where: Pid | str) -> ActorRef:
         """A reference to an actor of an actor system of the cluster, for `tell`, `ask` and `watch` (SPEC CL-2).
@@ -258,6 +261,12 @@ class Cluster(Operations):
 
     def __repr__(self) -> str:
         return f"<Cluster {self._node.config.name!r} at {self._node.authority or 'client'}>"
+
+
+async def _events_of(subscription: Subscription[Any]) -> AsyncIterator[Any]:
+    with subscription:
+        async for event in subscription:
+            yield event
 
 
 def _check_timeout(timeout: float | None) -> None:

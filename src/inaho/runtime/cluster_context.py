@@ -162,6 +162,8 @@ class ClusterContext:
         retriable = reference._inaho_retry and may_retry(error, method.idempotent)
         if isinstance(error, Quarantined):  # it lasts longer than a call, so its caller hears at once (SPEC CL-4.2)
             retriable = False
+        if node.closing:  # for good: there is no other way from here
+            retriable = False
         if retriable and error.maybe_executed and attempt >= self._policy.attempts:
             retriable = False
         now = node.loop.time()

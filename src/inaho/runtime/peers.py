@@ -124,7 +124,7 @@ class Peers:
     async def _dial_once(self, authority: str) -> Outgoing:
         node = self._node
         if node.closing:
-            raise ShuttingDown("this node closes its connections", authority=authority)
+            raise ShuttingDown("this node closes its connections, or has done so", authority=node.authority)
 
         def established(transport: asyncio.Transport, peer: PeerInfo) -> Outgoing:
             node.associations.demand(authority, peer.node_id)

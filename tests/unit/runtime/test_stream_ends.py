@@ -266,7 +266,7 @@ class NoLoads(MemoryStorage):
         return await super().load(identity)
 
 
-def test_an_activation_that_cannot_be_reset_is_given_up_with_its_streams():
+def test_an_activation_that_cannot_be_reset_ends_with_its_streams():
     storage = NoLoads()
     with SimCluster(nodes=1, seed=1, grains=[Resetting], storage=storage) as sim:
         consumer = follow(sim, Resetting, "a")
@@ -275,7 +275,7 @@ def test_an_activation_that_cannot_be_reset_is_given_up_with_its_streams():
             sim.run(sim.node(0).grain(Resetting, "a").fail())
         sim.run_for(1.0)
         assert isinstance(consumer.error, OwnershipChanged) and consumer.error.maybe_executed
-        assert LOG == ["begun", "closed"]
+        assert LOG == ["begun", "closed", "failed"]
 
 
 def test_a_stream_may_end_the_activation_that_it_reads():

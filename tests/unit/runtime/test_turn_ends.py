@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import math
 import sys
 import time
@@ -20,9 +21,11 @@ from inaho import (
     InvalidGrain,
     MemoryStorage,
     RpcConfig,
+    ShuttingDown,
     Timeout,
     method,
 )
+from inaho.events import ActivationStarted
 from inaho.testing import SimCluster
 
 GATES: dict[str, asyncio.Event] = {}
@@ -215,3 +218,27 @@ async def test_a_timeout_that_is_none_is_refused_where_it_is_said(seconds: float
             cluster.grain(Slow, "a", timeout=seconds)
         with pytest.raises(InvalidArguments):
             await cluster.call("Slow", "a", "ping", timeout=seconds)
+
+
+async def test_a_closed_cluster_says_so_at_once_and_names_itself():
+    async with inaho.join("127.0.0.1:0", grains=[Slow], storage=MemoryStorage()) as cluster:
+        member = await inaho.join("127.0.0.1:0", seeds=[cluster.authority], grains=[Slow], storage=MemoryStorage())
+        client = await inaho.connect([cluster.authority])
+        for closed in (member, client):
+            await closed.close()
+            references = [closed.grain(Slow, f"k{number}") for number in range(20)]
+            answers = await asyncio.gather(*(each.ping() for each in references), return_exceptions=True)
+            assert {type(answer) for answer in answers} == {ShuttingDown}
+            assert {answer.authority for answer in answers} == {closed.authority}  # type: ignore[union-attr]
+            assert closed._node.context.retries == 0
+
+
+async def test_events_come_from_when_they_were_asked_for():
+    async with inaho.join("127.0.0.1:0", grains=[Slow], storage=MemoryStorage()) as cluster:
+        events = cluster.events(ActivationStarted)
+        await cluster.grain(Slow, "a").ping()
+        assert (await anext(events)).identity.key == "a"
+        subscriptions = len(cluster.system.events._sinks)
+        cluster.events(ActivationStarted)
+        gc.collect()
+        assert len(cluster.system.events._sinks) == subscriptions
