@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from inaho.testing.replay import RUNS, PytestRun, replay_of_test
+
 if TYPE_CHECKING:
     from inaho.testing.sim_cluster import SimCluster
 
@@ -64,12 +66,27 @@ class ClusterFactory:
             cluster.annotate(error)
 
     def close(self) -> None:
-        """Ends all clusters. Failures that nobody saw are raised, unless the test has failed anyway."""
+        """Ends all clusters, the last one first.
+
+        Raises:
+            SimulationFailed: a cluster had failures that nobody saw, and the test has not failed anyway; of several
+                the first.
+        """
+        errors: list[BaseException] = []
         for cluster in reversed(self.started):
-            if self._failed:
-                cluster.close()
-            else:
-                cluster.__exit__(None, None, None)
+            try:
+                if self._failed:
+                    cluster.close()
+                else:
+                    cluster.__exit__(None, None, None)
+            except BaseException as error:
+                errors.append(error)  # the others are to end all the same
+        if errors:
+            raise errors[0]
+
+
+FACTORY: Final = pytest.StashKey[ClusterFactory]()
+"""Where an item keeps its factory: a test that has it only through another fixture does not have it as an argument."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,6 +102,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="run each test with a simulated cluster under N seeds, from --inaho-seed on",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Checks the options, and says where a replay would run."""
+    if (count := _option(config, "inaho_seeds", 0)) < 0:
+        raise pytest.UsageError(f"--inaho-seeds must not be below 0, but is {count}")
+    RUNS.append(_run_of(config))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The end of what `pytest_configure` began."""
+    if (run := _run_of(config)) in RUNS:
+        RUNS.remove(run)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -105,18 +135,27 @@ def inaho_seed(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def inaho_cluster(inaho_seed: int, request: pytest.FixtureRequest) -> Generator[ClusterFactory, None, None]:
     """Makes simulated clusters: `sim = inaho_cluster(nodes=3, grains=[Cart])`. They end with the test."""
-    several = " --inaho-seeds=1" if _option(request.config, "inaho_seeds", 0) else ""
-    factory = ClusterFactory(inaho_seed, f"pytest '{request.node.nodeid}' --inaho-seed={inaho_seed}{several}")
+    factory = ClusterFactory(inaho_seed, replay_of_test(request.node.nodeid, inaho_seed, _run_of(request.config)))
+    request.node.stash[FACTORY] = factory
     yield factory
     factory.close()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Before the report of a failed test is made: its error is told the seed and the command of the replay."""
-    factory = getattr(item, "funcargs", {}).get("inaho_cluster")
-    if call.when == "call" and call.excinfo is not None and isinstance(factory, ClusterFactory):
+    """Before the report of a failed test is made: its error is told the seed and the command of the replay.
+
+    In whatever phase it failed: a fixture that uses `inaho_cluster` may be what fails.
+    """
+    factory = item.stash.get(FACTORY, None)
+    if factory is not None and call.excinfo is not None:
         factory.test_failed(call.excinfo.value)
+    if factory is not None and call.when == "teardown":
+        del item.stash[FACTORY]  # items live as long as pytest does; clusters should not
+
+
+def _run_of(config: pytest.Config) -> PytestRun:
+    return PytestRun(config.rootpath, config.invocation_params.dir, bool(_option(config, "inaho_seeds", 0)))
 
 
 def _option(config: pytest.Config, name: str, default: int) -> int:
