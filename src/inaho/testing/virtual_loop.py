@@ -8,8 +8,9 @@ same instant too. Tasks and futures hash by a running number instead of their ad
 Work belongs to processes (`simulated_process`), which can be stopped and killed: a callback of a stopped process is
 held back, one of a dead process is dropped. Whom a callback belongs to is a context variable, which tasks inherit.
 
-There is no I/O: sockets, pipes and subprocesses are refused. `run_in_executor`, and `asyncio.to_thread` with it, calls
-the function at once, in this thread: deterministic, and no virtual time passes.
+There is no I/O: the loop's methods for sockets, pipes and subprocesses are refused; calls that block, such as those of
+`socket` itself, do not come past here. `run_in_executor`, and `asyncio.to_thread` with it, calls the function at once,
+in this thread: deterministic, and no virtual time passes.
 
 Why a loop of our own and not a selector that lies about readiness: a selector cannot tell whose callback is ready,
 and the stock loop orders timers of one instant by the whims of its heap.
@@ -42,14 +43,12 @@ START_S: Final = 1000.0
 COLLECT_EVERY: Final = 250_000
 """Callbacks between collections of garbage: at a fixed point, since finalizers are part of the history."""
 
-WATCH_EVERY: Final = 1024
-"""Callbacks between two looks at the real clock."""
-
 FAILURES_MAX: Final = 100
 REFUSED: Final = (
     "add_reader",
     "add_signal_handler",
     "add_writer",
+    "connect_accepted_socket",
     "connect_read_pipe",
     "connect_write_pipe",
     "create_connection",
@@ -59,6 +58,17 @@ REFUSED: Final = (
     "create_unix_server",
     "getaddrinfo",
     "getnameinfo",
+    "sendfile",
+    "sock_accept",
+    "sock_connect",
+    "sock_recv",
+    "sock_recv_into",
+    "sock_recvfrom",
+    "sock_recvfrom_into",
+    "sock_sendall",
+    "sock_sendfile",
+    "sock_sendto",
+    "start_tls",
     "subprocess_exec",
     "subprocess_shell",
 )
@@ -103,7 +113,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     Args:
         callbacks_max: run at one instant; more mean that time would never pass again.
-        real_limit_s: of one `run_until_complete`, in seconds of the wall clock; None waits for ever.
+        real_limit_s: of one `run_until_complete`, in seconds of the wall clock; None waits for ever. Looked at between
+            rounds of callbacks: one that does not return is not interrupted.
 
     Attributes:
         callbacks: run so far.
@@ -123,7 +134,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._callbacks_max = callbacks_max
         self._callbacks_at_jump = 0
         self._next_collection = COLLECT_EVERY
-        self._next_watch = 0
         self._real_limit_s = real_limit_s
         self._real_end = 0.0
         self._limit: float = float("inf")
@@ -159,7 +169,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         collecting = gc.isenabled()
         gc.disable()
         self._callbacks_at_jump = self.callbacks
-        self._real_end = time.monotonic() + (self._real_limit_s or float("inf"))
+        self._real_end = time.monotonic() + (float("inf") if self._real_limit_s is None else self._real_limit_s)
         self._main = main = asyncio.ensure_future(future, loop=self)
         try:
             return super().run_until_complete(main)
@@ -319,10 +329,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 f"{self._callbacks_max} callbacks ran at one instant and time does not pass; "
                 f"{describe_wait(self._main)}; ready is {list(self._queue)[:3]!r}"
             )
-        if self._real_limit_s is None or self.callbacks < self._next_watch:
-            return
-        self._next_watch = self.callbacks + WATCH_EVERY
-        if time.monotonic() > self._real_end:
+        if self._real_limit_s is not None and time.monotonic() > self._real_end:
             raise OutOfTime(f"{self._real_limit_s} s of real time are over, and {describe_wait(self._main)}")
 
     def close(self) -> None:

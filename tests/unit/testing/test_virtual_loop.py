@@ -123,6 +123,20 @@ def test_the_outside_world_is_refused_by_name(loop: VirtualLoop):
     loop.run_until_complete(scenario())
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in dir(asyncio.AbstractEventLoop)
+        if name.startswith(("add_", "connect_", "create_", "get", "send", "sock_", "start_", "subprocess_"))
+        and name not in {"create_future", "create_task", "get_debug", "get_exception_handler", "get_task_factory"}
+    ],
+)
+def test_no_method_of_a_loop_reaches_the_outside_world(loop: VirtualLoop, name: str):
+    with pytest.raises(RuntimeError, match=f"^{name} is real I/O"):
+        getattr(loop, name)()
+
+
 def test_another_thread_may_not_schedule(loop: VirtualLoop):
     caught: list[BaseException] = []
 
@@ -175,6 +189,19 @@ def test_a_real_limit_ends_a_run_that_is_too_slow():
 
     with pytest.raises(OutOfTime, match="real time"):
         loop.run_until_complete(endless())
+    loop.close()
+
+
+def test_a_real_limit_is_seen_after_one_slow_callback():
+    loop = VirtualLoop(real_limit_s=0.05)
+
+    async def busy() -> None:
+        await asyncio.sleep(1.0)
+        time.sleep(0.1)
+        await asyncio.sleep(1.0)
+
+    with pytest.raises(OutOfTime, match="real time"):
+        loop.run_until_complete(busy())
     loop.close()
 
 
