@@ -39,8 +39,21 @@ class LinkFaults(Simulation):
         self.network.faults = faults
 
     def partition(self, *groups: Iterable[int | Cluster]) -> None:
-        """Cuts every link between nodes of different groups. Who is in no group keeps all links."""
+        """Cuts every link between nodes of different groups. Who is in no group keeps all links.
+
+        Raises:
+            TypeError: a group is no set or list of nodes.
+            ValueError: a node is in two groups.
+        """
+        for group in groups:
+            if isinstance(group, str) or not hasattr(group, "__iter__"):
+                raise TypeError(f"partition takes groups of nodes, such as partition({{0, 1}}, {{2}}), not {group!r}")
         sides = [[self._address(member) for member in group] for group in groups]
+        seen: set[str] = set()
+        for side in sides:
+            if twice := sorted(seen.intersection(side)):
+                raise ValueError(f"{', '.join(twice)} cannot be on two sides of a partition")
+            seen.update(side)
         self._note("partition", *(",".join(side) for side in sides))
         for side in sides:
             for other in sides:
@@ -55,7 +68,13 @@ class LinkFaults(Simulation):
         self.network.cut(self._address(source), self._address(target))
 
     def heal(self, one: int | Cluster | None = None, other: int | Cluster | None = None) -> None:
-        """Ends all cuts, or those between two nodes. What was held back arrives."""
+        """Ends all cuts, or those between two nodes. What was held back arrives.
+
+        Raises:
+            TypeError: one node is named alone.
+        """
+        if (one is None) != (other is None):
+            raise TypeError("heal ends all cuts, heal(), or those between two nodes, heal(0, 1)")
         if one is None or other is None:
             self._note("heal")
             self.network.heal_all()

@@ -27,6 +27,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from inaho.config import ClusterConfig
+from inaho.errors import InvalidConfig
 from inaho.events import Event
 from inaho.runtime.cluster import Cluster
 from inaho.runtime.grain import Grain
@@ -42,6 +43,9 @@ from inaho.types import MemberStatus
 __all__ = ["Faults", "SimCluster", "SimEvent"]
 
 T = TypeVar("T")
+
+REAL_STORAGES: Final = ("SqliteStorage", "PostgresStorage", "RedisStorage")
+"""Back ends that answer from a thread or a server. By name: two of them need extras to be imported."""
 
 PORT: Final = 7700
 SEEDS_MAX: Final = 3
@@ -76,15 +80,21 @@ class SimCluster(LinkFaults):
         grains: classes that every node hosts.
         config: settings of every node; authority and seeds are the simulation's.
         faults: of the network, see `Faults`. May be replaced later through the attribute.
-        storage: durable state that all nodes share and that no crash touches; in memory unless given.
+        storage: durable state that all nodes share and that no crash touches; in memory unless given. One without
+            threads and sockets: their answers have no place in virtual time.
         storage_faults: of the way to that storage, drawn from the seed; `sim.storage` is a `FaultyStorage` then.
         within_s: virtual seconds after which `run` gives up, unless told otherwise.
-        real_limit_s: seconds of the wall clock after which a run gives up; None never.
+        real_limit_s: seconds of the wall clock after which a run gives up; None never. A callback that does not
+            return is not interrupted.
 
     Attributes:
         events: what nodes published, oldest first; the last `EVENTS_MAX`.
         storage: the shared storage.
         network: for what the methods here do not offer.
+
+    Raises:
+        ValueError: there is no node.
+        InvalidConfig: the storage needs threads or a server.
     """
 
     def __init__(
@@ -102,6 +112,7 @@ class SimCluster(LinkFaults):
     ) -> None:
         if nodes < 1:
             raise ValueError(f"a cluster has at least 1 node, not {nodes}")
+        _check_storage(storage)
         super().__init__(seed, within_s=within_s, real_limit_s=real_limit_s)
         self.events: deque[SimEvent] = deque(maxlen=EVENTS_MAX)
         self._config = config or ClusterConfig()
@@ -139,7 +150,10 @@ class SimCluster(LinkFaults):
         within_s: float | None = None,
     ) -> T:
         """As `Simulation.run`; `on` may be the index of a node."""
-        process = self._node(on).process if isinstance(on, int) else on
+        process: SimulatedProcess | None = None
+        if on is not None and asyncio.iscoroutine(coroutine):
+            with self._accepted(coroutine):
+                process = on if isinstance(on, SimulatedProcess) else self._node(on).process
         return super().run(coroutine, on=process, within_s=within_s)
 
     # Nodes.
@@ -148,7 +162,8 @@ class SimCluster(LinkFaults):
         """What the process of node `index` has from `inaho.join`: `sim.node(0).grain(Cart, "alice")`.
 
         Raises:
-            SimulationFailed: it has crashed, left or not joined yet.
+            SimulationFailed: it has crashed, left or not joined yet, or the simulation has not begun.
+            IndexError, TypeError: there is no such node; all methods that take an index raise these.
         """
         node = self._node(index)
         if not node.is_member:
@@ -157,12 +172,14 @@ class SimCluster(LinkFaults):
 
     def add(self) -> int:
         """Starts one more node and waits until it has joined; returns its index. Waits."""
+        self._check_waits()
         index = self._add()
         self._wait_started(self._nodes[index])
         return index
 
     def client(self) -> Cluster:
         """A new client, connected through any member, in a process of its own. Waits."""
+        self._check_waits()
         address = self.network.client_name()
         config = self._config.replace(authority="", seeds=self._seeds())
         client = self._boot(config, address, -1 - len(self._clients))
@@ -314,6 +331,9 @@ class SimCluster(LinkFaults):
         self.run(started())
 
     def _node(self, index: int) -> SimulatedNode:
+        self._check_begun()
+        if not isinstance(index, int):  # pyright: ignore[reportUnnecessaryIsInstance]  tests may be untyped
+            raise TypeError(f"a node is named by its index, such as 0, not by {index!r}")
         if not 0 <= index < len(self._nodes):
             raise IndexError(f"there is no node {index}; there are {len(self._nodes)}")
         return self._nodes[index]
@@ -324,7 +344,7 @@ class SimCluster(LinkFaults):
             node.process.resume()
 
     def _address(self, node: int | Cluster) -> str:
-        if isinstance(node, int):
+        if not isinstance(node, Cluster):
             return self._node(node).address
         for known in (*self._nodes, *self._clients):
             if known.is_member and known.cluster is node:
@@ -352,3 +372,15 @@ class SimCluster(LinkFaults):
     def _view(self, index: int) -> str:
         seen = self.members_seen_by(index)
         return "{" + ", ".join(f"{each}: {status.name}" for each, status in seen.items()) + "}"
+
+
+def _check_storage(storage: Storage | None) -> None:
+    """Refuses a storage of ours, or a `FaultyStorage` around one, that has no place in virtual time."""
+    while isinstance(storage, FaultyStorage):
+        storage = storage.inner
+    for base in type(storage).__mro__:
+        if base.__name__ in REAL_STORAGES and base.__module__.startswith("inaho.storage."):
+            raise InvalidConfig(
+                f"{base.__name__} answers from a thread or a server, which a simulation does not have: "
+                "give storage= a MemoryStorage, or a FaultyStorage around one"
+            )

@@ -48,11 +48,13 @@ class Simulation:
         self._processes: list[SimulatedProcess] = []
         # Coroutines that a run gave up: kept, so that no finalizer runs before the end.
         self._abandoned: list[asyncio.Task[Any]] = []
+        self._begun = False
 
     def _begin(self) -> None:
         """What `with` does first."""
 
     def __enter__(self) -> Self:
+        self._begun = True
         try:
             self._begin()
         except BaseException as error:
@@ -98,8 +100,11 @@ class Simulation:
 
         Raises:
             OutOfTime, Deadlock, Livelock: it cannot end; the message says where it waits.
-            SimulationFailed: the process that it ran in has crashed.
+            SimulationFailed: the process that it ran in has crashed, or this is called inside of a coroutine.
+            TypeError: it is no coroutine.
         """
+        if not asyncio.iscoroutine(coroutine):
+            raise TypeError(_no_coroutine(coroutine))
         with self._accepted(coroutine):
             task = self._loop.create_task(coroutine) if on is None else on.loop.create_task(coroutine)
         with self._loop.limit(self._within_s if within_s is None else within_s):
@@ -163,16 +168,40 @@ class Simulation:
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
 
+    def _check_begun(self) -> None:
+        if not self._begun:
+            raise SimulationFailed(
+                f"the simulation has not begun: use it with `with {type(self).__name__}(...) as sim:`"
+            )
+
+    def _check_waits(self) -> None:
+        """Before anything that waits: it has begun, and no loop runs in this thread."""
+        self._check_begun()
+        if asyncio._get_running_loop() is not None:
+            raise SimulationFailed(
+                "run, run_for and all that wait cannot be called while a loop runs: make the test a plain "
+                "function, or await the coroutine itself where you are in one"
+            )
+
     @contextlib.contextmanager
     def _accepted(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[None]:
-        """Checks that no loop runs in this thread; a coroutine that is not accepted is closed."""
+        """Checks that it can be waited for; a coroutine that is not accepted is closed."""
         try:
-            if asyncio._get_running_loop() is not None:
-                raise SimulationFailed(
-                    "run, run_for and all that wait cannot be called while a loop runs: make the test a plain "
-                    "function, or await the coroutine itself where you are in one"
-                )
+            self._check_waits()
             yield
         except BaseException:
             coroutine.close()
             raise
+
+
+def _no_coroutine(given: Any) -> str:
+    """What to do about something that `run` was given instead of a coroutine."""
+    if hasattr(given, "__aiter__"):
+        advice = "iterate a stream inside of a coroutine, and run that"
+    elif hasattr(given, "__await__"):
+        advice = "await it inside of a coroutine, and run that"
+    elif callable(given):
+        advice = f"call it: sim.run({getattr(given, '__name__', 'function')}(...))"
+    else:
+        advice = "call a method of a grain, or an async function, and run what it gives"
+    return f"run takes a coroutine, not {given!r}: {advice}"
