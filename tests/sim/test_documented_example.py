@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from inaho import Grain, Struct
-from inaho.testing.plugin import ClusterFactory
+from inaho.testing import ClusterFactory
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "testing.md"
 

@@ -10,11 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from inaho.testing.plugin import ClusterFactory
     from inaho.testing.sim_cluster import Faults, SimCluster, SimEvent
     from inaho.testing.simulation_errors import Deadlock, Livelock, NotConverged, OutOfTime, SimulationFailed
     from inaho.testing.storage_faults import FaultyStorage, StorageFaults
 
 __all__ = [
+    "ClusterFactory",
     "Deadlock",
     "Faults",
     "FaultyStorage",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _HOMES: Final[dict[str, str]] = {
+    "ClusterFactory": "plugin",
     "Deadlock": "simulation_errors",
     "Faults": "sim_cluster",
     "FaultyStorage": "storage_faults",

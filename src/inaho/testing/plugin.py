@@ -16,7 +16,7 @@ options and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -24,7 +24,11 @@ import pytest
 from inaho.testing.replay import RUNS, PytestRun, replay_of_test
 
 if TYPE_CHECKING:
-    from inaho.testing.sim_cluster import SimCluster
+    from inaho.config import ClusterConfig
+    from inaho.runtime.grain import Grain
+    from inaho.storage import Storage
+    from inaho.testing.sim_cluster import Faults, SimCluster
+    from inaho.testing.storage_faults import StorageFaults
 
 __all__ = ["ClusterFactory", "inaho_cluster", "inaho_seed"]
 
@@ -48,12 +52,33 @@ class ClusterFactory:
         self._replay = replay
         self._failed = False
 
-    def __call__(self, **arguments: Any) -> SimCluster:
-        """Starts a cluster. Arguments are those of `SimCluster`; a `seed` among them overrides the command line's."""
+    def __call__(
+        self,
+        nodes: int = 3,
+        seed: int | None = None,
+        grains: Iterable[type[Grain[Any]]] = (),
+        config: ClusterConfig | None = None,
+        faults: Faults | None = None,
+        *,
+        storage: Storage | None = None,
+        storage_faults: StorageFaults | None = None,
+        within_s: float = 600.0,
+        real_limit_s: float | None = None,
+    ) -> SimCluster:
+        """Starts a cluster. Arguments are those of `SimCluster`; `seed` None is the command line's."""
         from inaho.testing.sim_cluster import SimCluster
 
-        arguments.setdefault("seed", self._seed)
-        cluster = SimCluster(**arguments)
+        cluster = SimCluster(
+            nodes,
+            self._seed if seed is None else seed,
+            grains,
+            config,
+            faults,
+            storage=storage,
+            storage_faults=storage_faults,
+            within_s=within_s,
+            real_limit_s=real_limit_s,
+        )
         cluster.replay = self._replay
         cluster.__enter__()
         self.started.append(cluster)

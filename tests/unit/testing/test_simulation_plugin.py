@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
@@ -11,6 +12,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+
+from inaho.testing import ClusterFactory, SimCluster
 
 ROOT = Path(__file__).resolve().parents[3]
 REGISTERED = any(entry.value == "inaho.testing.plugin" for entry in entry_points(group="pytest11"))
@@ -204,3 +207,14 @@ def test_the_package_gives_its_names_when_asked_for_them():
         "assert all(getattr(t, name) for name in t.__all__); assert not hasattr(t, 'nothing')"
     )
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")})
+
+
+def test_the_factory_takes_what_the_cluster_takes():
+    cluster, factory = (inspect.signature(each).parameters for each in (SimCluster.__init__, ClusterFactory.__call__))
+    assert list(factory) == list(cluster)
+    for name, parameter in cluster.items():
+        assert factory[name].kind is parameter.kind
+        if name == "seed":
+            assert factory[name].default is None, "the command line's"
+        else:
+            assert (factory[name].default, factory[name].annotation) == (parameter.default, parameter.annotation)
