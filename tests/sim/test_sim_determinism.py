@@ -6,10 +6,15 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from inaho import Grain, Struct
+import pytest
+
+from inaho import ClusterConfig, Grain, Struct
+from inaho.config import AlertsConfig
+from inaho.events import AlertRaised
 from inaho.testing import Faults, SimCluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,3 +104,40 @@ def test_the_history_does_not_depend_on_the_process():
         for hash_seed in ("0", "1", "4711")
     ]
     assert set(histories) == {history(3)}
+
+
+class Patient(Grain):
+    busy_s = 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def compute(self) -> None:
+        time.sleep(self.busy_s)  # noqa: ASYNC251  a machine that is slow
+
+
+async def call_in_turn(sim: SimCluster, method: str, *arguments: Any) -> None:
+    for number in range(25):
+        await getattr(sim.node(0).grain(Patient, str(number)), method)(*arguments)
+
+
+def test_how_long_a_call_takes_is_virtual_time():
+    with SimCluster(nodes=2, seed=1, grains=[Patient]) as sim:
+        sim.run(call_in_turn(sim, "sleep", 2.0))
+        sim.run_for(3.0)
+        raised = [told.event for told in sim.events if isinstance(told.event, AlertRaised)]
+    assert [(alert.kind, alert.measure) for alert in raised] == [("Patient", "latency_p99_s")]
+    assert 2.0 <= raised[0].figure < 5.0
+
+
+def test_a_slow_machine_is_no_part_of_the_history(monkeypatch: pytest.MonkeyPatch):
+    config = ClusterConfig().replace(alerts=AlertsConfig(latency_p99_s=0.01))
+
+    def calls(busy_s: float) -> str:
+        monkeypatch.setattr(Patient, "busy_s", busy_s)
+        with SimCluster(nodes=2, seed=1, grains=[Patient], config=config) as sim:
+            sim.run(call_in_turn(sim, "compute"))
+            sim.run_for(3.0)
+            return sim.trace_hash()
+
+    assert calls(0.02) == calls(0.0)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextvars import copy_context
-from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.errors import InahoError, Timeout
@@ -100,7 +99,8 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
     scope = CURRENT.get()
     if scope is not None and scope.over:
         scope = None
-    started = perf_counter_ns()
+    clock_ns = node.clock_ns
+    started = clock_ns()
     host.calls = calls = host.calls + 1
     try:
         if not calls & FAIRNESS_MASK:
@@ -130,7 +130,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
     except BaseException as error:
         node.context.count_failure(reference, method, error)
         raise
-    host.latency[(perf_counter_ns() - started >> 10).bit_length()] += 1
+    host.latency[(clock_ns() - started >> 10).bit_length()] += 1
     return result
 
 
@@ -143,7 +143,8 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
     scope = CURRENT.get()
     if scope is not None and scope.over:
         scope = None
-    started = perf_counter_ns()
+    clock_ns = node.clock_ns
+    started = clock_ns()
     host.calls += 1
     try:
         connection = context.connection_for(host.name, key)
@@ -179,7 +180,7 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
     except BaseException as error:
         node.context.count_failure(reference, method, error)
         raise
-    host.latency[(perf_counter_ns() - started >> 10).bit_length()] += 1
+    host.latency[(clock_ns() - started >> 10).bit_length()] += 1
     return result
 
 
