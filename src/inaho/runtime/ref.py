@@ -12,7 +12,7 @@ underscored slots. Each method goes straight into `invoke`, which takes one of t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from inaho.runtime.kind import KindHost
     from inaho.runtime.method import GrainMethod
 
-__all__ = ["make_reference"]
+__all__ = ["Reference", "invoke", "invoke_stream", "make_class", "make_reference"]
 
 GrainType = TypeVar("GrainType")
 
@@ -63,7 +63,7 @@ def make_reference(host: KindHost, key: str, *, timeout_s: float | None, retry: 
     kind = host.kind
     cls = kind.proxy_class
     if cls is None:
-        cls = kind.proxy_class = _make_class(kind)
+        cls = kind.proxy_class = make_class(kind, invoke, invoke_stream)
     reference = object.__new__(cls)
     reference._inaho_host = host
     reference._inaho_key = key
@@ -72,10 +72,11 @@ def make_reference(host: KindHost, key: str, *, timeout_s: float | None, retry: 
     return reference
 
 
-def _make_class(kind: GrainKind) -> type[Reference]:
+def make_class(kind: GrainKind, call: Callable[..., Any], stream: Callable[..., Any]) -> type[Reference]:
+    """A class of references to grains of that kind; `call` and `stream` get what `invoke` gets."""
     members: dict[str, Any] = {"__slots__": (), "__module__": kind.cls.__module__, "__doc__": kind.cls.__doc__}
     for name, method in kind.methods.items():
-        members[name] = method.make_caller(invoke_stream if method.stream else invoke)
+        members[name] = method.make_caller(stream if method.stream else call)
     return type(f"{kind.cls.__name__}Reference", (Reference,), members)
 
 
@@ -275,7 +276,7 @@ def _seen(turn: Turn, error: BaseException) -> BaseException:
 
 async def invoke_stream(
     reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], plain: bool
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any]:
     """One stream. Opening it is retried like a call as long as nothing has come."""
     host = reference._inaho_host
     host.calls += 1

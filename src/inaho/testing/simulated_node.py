@@ -18,6 +18,7 @@ from inaho.runtime.clock import SeededEntropy
 from inaho.runtime.memory_transport import MemoryNetwork, MemoryTransport
 from inaho.runtime.streams import StreamReceiver
 from inaho.runtime.transport import Listener, ProtocolFactory
+from inaho.testing.simulated_cluster import SimulatedCluster
 from inaho.testing.simulated_process import DEAD, SimulatedProcess
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class SimulatedNode:
     ) -> None:
         self.process = process
         self.address = address
+        self._cluster: SimulatedCluster | None = None
         self._extension = ClusterExtension(
             config,
             grains=grains,
@@ -98,8 +100,10 @@ class SimulatedNode:
 
     @property
     def cluster(self) -> Cluster:
-        """What the process would have from `join` or `connect`."""
-        return self._extension.cluster
+        """What the process would have from `join` or `connect`, for those outside of it."""
+        if self._cluster is None:
+            self._cluster = SimulatedCluster(self._extension.cluster, self.process)
+        return self._cluster
 
     @property
     def is_member(self) -> bool:
@@ -110,7 +114,7 @@ class SimulatedNode:
         """Leaves the cluster and ends, in its own process."""
         await self.process.loop.create_task(self.cluster.close(), name=f"{self.process.name} leaves")
         self._stop_observing()
-        self.process.kill()
+        self.process.kill("left")
 
     def crash(self, network: MemoryNetwork, *, silent: bool) -> None:
         """Ends the process without a word."""
@@ -120,7 +124,7 @@ class SimulatedNode:
         self._release_callers()
 
     def _release_callers(self) -> None:
-        """Ends what code outside of the process (the test) does through this node, which would never end by itself."""
+        """Ends what code outside has begun with what grains gave it, such as references of the node's own."""
         node = self._extension._node
         if node is None:
             return

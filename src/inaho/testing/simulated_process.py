@@ -6,6 +6,9 @@ or is dead (as by SIGKILL: nothing of it ever runs again, no clean-up either). T
 A node is given a `ProcessLoop` as its loop: the one virtual loop, except that what is scheduled through it belongs to
 the process, whoever calls. Without it a test that calls a node from outside would own the timers which that call sets,
 and a pause of the node would not hold them.
+
+What the test does through a node is a Task of that process (`enter`), for which the test waits outside: else a turn
+that runs in its caller's Task would be the test's own, and would go on, and save, when the process is dead.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import weakref
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.errors import Unreachable
@@ -29,6 +34,8 @@ T = TypeVar("T")
 RUNNING: Final = "running"
 PAUSED: Final = "paused"
 DEAD: Final = "dead"
+
+END: Final = object()
 
 OWNER: Final[contextvars.ContextVar[SimulatedProcess | None]] = contextvars.ContextVar(
     "inaho_simulated_process", default=None
@@ -58,7 +65,61 @@ class SimulatedProcess:
         self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self.loop = ProcessLoop(loop, self)
         self._loop = loop
+        self._awaited: dict[asyncio.Future[Any], None] = {}
+        """What callers outside of it wait for; a dict, for its order."""
+        self._end = ""
         self._remains: list[asyncio.Task[Any]] = []
+
+    # What others do through it.
+
+    async def enter(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Runs a coroutine in a Task of this process; from inside of it, in the Task that is there.
+
+        A caller outside that is cancelled does not wait for the Task, which may be paused: it is cancelled too.
+
+        Args:
+            start: makes the coroutine; not called when the process is dead.
+
+        Raises:
+            Unreachable: the process is dead, or dies meanwhile, when `maybe_executed` is true.
+        """
+        if OWNER.get() is self:
+            return await start()
+        if self.state is DEAD:
+            raise Unreachable(f"{self.name} has {self._end}; nothing can be done through it")
+        task = self.loop.create_task(start())
+        answer: asyncio.Future[T] = self._loop.create_future()
+        self._awaited[answer] = None
+        task.add_done_callback(functools.partial(_copy, answer))
+        try:
+            return await answer
+        finally:
+            self._awaited.pop(answer, None)
+            if self.state is not DEAD:
+                task.cancel()
+            del task, answer  # they have the error, and the error's traceback this frame: leave no circle behind
+
+    async def enter_stream(self, start: Callable[[], AsyncGenerator[T]]) -> AsyncGenerator[T]:
+        """As `enter`, for a stream: each item is waited for in the process."""
+        if OWNER.get() is self:
+            async with aclosing(start()) as own:
+                async for item in own:
+                    yield item
+            return
+        items = start()
+
+        async def following() -> Any:
+            return await anext(items, END)
+
+        while (found := await self.enter(following)) is not END:  # where this raises, the stream has ended, or ends
+            try:
+                yield found
+            except BaseException:
+                if self.state is not DEAD:
+                    await self.enter(items.aclose)
+                raise
+
+    # Its life.
 
     def pause(self) -> None:
         """Nothing of it runs from now on."""
@@ -72,11 +133,24 @@ class SimulatedProcess:
             held, self.held = self.held, []
             self._loop.requeue(held)
 
-    def kill(self) -> None:
-        """Nothing of it runs ever again. Its tasks are kept as they are, so that no finalizer runs for them."""
+    def kill(self, end: str = "crashed") -> None:
+        """Nothing of it runs ever again. Its tasks are kept as they are, so that no finalizer runs for them.
+
+        Args:
+            end: what it has done, for those who wait for it or ask it for something later.
+        """
+        if self.state is not DEAD:
+            self._end = end
         self.state = DEAD
         self.held.clear()
         self._remains = [task for task in self.tasks if not task.done()]
+        awaited, self._awaited = self._awaited, {}
+        for answer in awaited:
+            if not answer.done():
+                answer.set_exception(
+                    Unreachable(f"{self.name}, through which the call was made, has {end}", maybe_executed=True)
+                )
+                answer.exception()  # whoever waits is told; where nobody does, nobody needs to know
 
     def bury(self) -> None:
         """Ends what is left of its coroutines, in silence; for the end of a simulation, when nobody looks any more."""
@@ -123,7 +197,7 @@ class ProcessLoop:
     ) -> asyncio.Task[T]:
         if self._process.state is DEAD:
             coro.close()
-            raise Unreachable(f"{self._process.name} has crashed; nothing can be done through it")
+            raise Unreachable(f"{self._process.name} has {self._process._end}; nothing can be done through it")
         return self._loop.create_task(coro, name=name, context=self._own(context), **options)
 
     def _own(self, context: contextvars.Context | None) -> contextvars.Context:
@@ -145,6 +219,19 @@ class ProcessLoop:
 
     def __repr__(self) -> str:
         return f"<ProcessLoop of {self._process.name}>"
+
+
+def _copy(answer: asyncio.Future[T], done: asyncio.Task[T]) -> None:
+    """Tells whoever waits outside how a task ended; where nobody waits any more, its failure is nobody's."""
+    error = None if done.cancelled() else done.exception()
+    if answer.done():
+        return
+    if done.cancelled():
+        answer.cancel()
+    elif error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())
 
 
 def close_quietly(task: asyncio.Task[Any]) -> None:

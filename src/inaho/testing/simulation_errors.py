@@ -9,9 +9,13 @@ import asyncio
 from types import CodeType, FrameType
 from typing import Any, Final
 
+from inaho.testing.simulated_process import SimulatedProcess
+
 __all__ = ["Deadlock", "Livelock", "NotConverged", "OutOfTime", "SimulationFailed", "describe_wait"]
 
 DEPTH_MAX: Final = 50
+
+ENTER: Final = SimulatedProcess.enter.__code__
 
 
 class SimulationFailed(RuntimeError):  # noqa: N818  as the errors of the library: what happened, no suffix
@@ -55,6 +59,8 @@ def describe_wait(future: asyncio.Future[Any] | None) -> str:
         if code is not None:
             places.append(_place(code, frame))
         following = getattr(awaited, "cr_await", None)
+        if code is ENTER and frame is not None and "task" in frame.f_locals:  # the call goes on in another process
+            following = frame.f_locals["task"].get_coro()
         if following is None:
             break
         awaited = following

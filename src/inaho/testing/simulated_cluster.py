@@ -1,0 +1,95 @@
+"""What a test has of a simulated node: its `Cluster`, with all that is done through it done in the node's process.
+
+A test stands outside of the processes. If it called through the node's own `Cluster`, a call of an activation there
+would run in the test's Task, and neither a pause nor the death of the process would stop it. So every coroutine and
+every stream goes through `SimulatedProcess.enter`. Code of that process comes straight through, and grains have the
+node's own `Cluster`. What is no coroutine is done at once, by the test.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from inaho.runtime.cluster import Cluster
+from inaho.runtime.grain import Grain
+from inaho.runtime.ref import Reference, invoke, invoke_stream, make_class
+
+if TYPE_CHECKING:
+    from inaho.runtime.grain import GrainKind
+    from inaho.testing.simulated_process import SimulatedProcess
+
+__all__ = ["SimulatedCluster"]
+
+G = TypeVar("G", bound=Grain[Any])
+
+
+class SimulatedCluster(Cluster):
+    """The `Cluster` of a node for those outside of its process.
+
+    Args:
+        cluster: the node's own.
+        process: that the node runs in.
+    """
+
+    def __init__(self, cluster: Cluster, process: SimulatedProcess) -> None:
+        self._node = cluster._node  # without `super().__init__`: grains keep the node's own
+        self._system = cluster._system
+        self._process = process
+        self._classes: dict[GrainKind, type[Reference]] = {}
+
+    def grain(self, kind: type[G], key: str, *, timeout: float | None = None, retry: bool = True) -> G:
+        """As `Cluster.grain`; its calls run in the process."""
+        own: Any = super().grain(kind, key, timeout=timeout, retry=retry)
+        described = kind.inaho_kind
+        cls = self._classes.get(described)
+        if cls is None:
+            cls = self._classes[described] = make_class(
+                described,
+                lambda *call: self._process.enter(functools.partial(invoke, *call)),
+                lambda *call: self._process.enter_stream(functools.partial(invoke_stream, *call)),
+            )
+        reference: Any = object.__new__(cls)
+        for name in Reference.__slots__:
+            setattr(reference, name, getattr(own, name))
+        entering: G = reference
+        return entering
+
+    def stream(
+        self, kind: str, key: str, method: str, *arguments: Any, timeout: float | None = None
+    ) -> AsyncIterator[Any]:
+        """As `Cluster.stream`, in the process."""
+        items: Any = super().stream(kind, key, method, *arguments, timeout=timeout)
+        return self._process.enter_stream(lambda: items)
+
+    def events(self, *types: type[Any], capacity: int = 1024) -> AsyncIterator[Any]:
+        """As `Cluster.events`, in the process; `SimCluster.events` has those of all nodes, and outlives them."""
+        items: Any = super().events(*types, capacity=capacity)
+        return self._process.enter_stream(lambda: items)
+
+
+def _entering(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    async def enter(self: SimulatedCluster, *arguments: Any, **options: Any) -> Any:
+        return await self._process.enter(functools.partial(method, self, *arguments, **options))
+
+    return enter
+
+
+def _entering_stream(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def enter(self: SimulatedCluster, *arguments: Any, **options: Any) -> Any:
+        return self._process.enter_stream(functools.partial(method, self, *arguments, **options))
+
+    return enter
+
+
+for _name, _method in inspect.getmembers(Cluster, inspect.isfunction):
+    if _name.startswith("_"):
+        continue
+    if inspect.iscoroutinefunction(_method):
+        setattr(SimulatedCluster, _name, _entering(_method))
+    elif inspect.isasyncgenfunction(_method):
+        setattr(SimulatedCluster, _name, _entering_stream(_method))
