@@ -45,7 +45,7 @@ class ClusterContext:
         self.retries = 0
         self.unresolved = 0
         self.failure_codes: dict[tuple[str, str], int] = {}
-        self.resolve_latency = [0] * 40
+        self.resolve_latency = [0] * 42
         self.warnings = RetryWarnings(node)
         self._node = node
         self._pids = node.pid_cache

@@ -52,7 +52,7 @@ class KindHost:
         name: of the kind.
         activations: by key. The call path looks here first.
         calls, failures: of callers on this node.
-        latency: such calls by the bit length of their duration in units of 1.024 us.
+        latency: such calls by the bit length of their duration in units of 1.024 us, as far as a call may last.
         pool: the further activations of a stateless kind; None for all others.
         system: it belongs to the runtime: it is not placed, not counted, and stays until the end.
     """
@@ -65,7 +65,7 @@ class KindHost:
         self.activations: dict[str, Grain[Any]] = {}
         self.calls = 0
         self.failures = 0
-        self.latency = [0] * 40
+        self.latency = [0] * 42
         self.system = False
         self.gates = Gates()
         self.streams = StreamTurns(self)

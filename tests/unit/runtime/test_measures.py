@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 import inaho
 from inaho import Grain, method
-from inaho.config import AlertsConfig, ClusterConfig, MetricsConfig
+from inaho.config import CALL_TIMEOUT_MAX_S, AlertsConfig, ClusterConfig, MetricsConfig
 from inaho.errors import MetricsOff, Pending
 from inaho.events import AlertCleared, AlertRaised, MemberUp, RetryThrottled
 from inaho.observe.metrics import INSTRUMENTS
@@ -250,6 +250,13 @@ async def test_turned_off_it_says_so_and_events_still_flow(fleet: Any, reader: I
     other = await fleet.member(Wallet)
     assert (await waiting).authority == other.authority
     await events.aclose()
+
+
+async def test_the_longest_call_has_a_bucket(fleet: Any):
+    cluster = await fleet.member(Wallet)
+    node = cluster._node
+    for buckets in (node.hosts["Wallet"].latency, node.context.resolve_latency):
+        assert (int((CALL_TIMEOUT_MAX_S + 3600.0) * 1e9) >> 10).bit_length() < len(buckets)
 
 
 async def test_slow_calls_raise_an_alert_that_ends_with_them(fleet: Any):
