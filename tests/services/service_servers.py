@@ -288,6 +288,7 @@ class PostgresServer(Server):
     def _command(self) -> list[str]:
         settings = {"listen_addresses": "", "unix_socket_directories": str(self.folder), "shared_buffers": "16MB"}
         settings["fsync"] = "off"  # kills take what a process holds, not what the system does
+        settings["dynamic_shared_memory_type"] = "mmap"  # in its folder: a kill leaves it behind, and `end` removes it
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [self._program, "-D", str(self.folder / "data"), *options]
 
