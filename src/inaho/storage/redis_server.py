@@ -23,7 +23,7 @@ try:
 except ImportError as error:
     raise missing_package("redis", "redis") from error
 
-__all__ = ["Command", "RedisServer", "Words", "loading", "writing"]
+__all__ = ["Command", "RedisServer", "loading", "writing"]
 
 _WRITE: Final = """
 local stored = redis.call('HMGET', KEYS[1], 'version', 'epoch')
@@ -45,7 +45,7 @@ Returns 1, or the stored version and epoch that refused it; nothing is stored th
 
 _WRITE_DIGEST: Final = sha1(_WRITE.encode(), usedforsecurity=False).hexdigest()
 
-Words: TypeAlias = tuple[bytes | str | int, ...]
+_Words: TypeAlias = tuple[bytes | str | int, ...]
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ class Command(msgspec.Struct, frozen=True):
         asking: whether the server has the key only by an ASK of another one.
     """
 
-    words: Words
+    words: _Words
     key: bytes = b""
     identity: str = ""
     writes: bool = False
@@ -73,7 +73,7 @@ def loading(key: bytes, identity: str) -> Command:
 
 def writing(key: bytes, identity: str, data: bytes | None, *, expected_version: int, epoch: int) -> Command:
     """Gives 1, or the stored version and epoch that refused the write. `data` None: a tombstone."""
-    words: Words = ("EVALSHA", _WRITE_DIGEST, 1, key, expected_version, epoch, expected_version + 1)
+    words: _Words = ("EVALSHA", _WRITE_DIGEST, 1, key, expected_version, epoch, expected_version + 1)
     return Command(words if data is None else (*words, data), key, identity, writes=True)
 
 
@@ -86,7 +86,7 @@ _SILENCE: Final = exceptions.ConnectionError("the connection ended before the an
 class _Connection(Protocol):
     """What is used of redis-py's connections; its own methods are not typed."""
 
-    def pack_commands(self, commands: Sequence[Words]) -> list[bytes]: ...
+    def pack_commands(self, commands: Sequence[_Words]) -> list[bytes]: ...
     async def send_packed_command(self, command: list[bytes], check_health: bool = True) -> None: ...
     async def read_response(self) -> Any: ...
     async def disconnect(self, nowait: bool = False) -> None: ...
@@ -146,17 +146,13 @@ class RedisServer:
         try:
             await self._lanes.stop()
         finally:
-            await self.disconnect()
-
-    async def disconnect(self) -> None:
-        """Ends all connections."""
-        await self._pool.disconnect()
+            await self._pool.disconnect()
 
     # As a lane.
 
     async def serve(self, batch: Sequence[Command]) -> list[Any]:
         """One write, then the answers. Connecting and waiting share `operation_timeout_s`."""
-        words: list[Words] = []
+        words: list[_Words] = []
         positions: list[int] = []  # of the answer to each command
         for command in batch:
             if command.asking:
@@ -192,7 +188,7 @@ class RedisServer:
     async def close(self) -> None:
         """A lane has nothing of its own."""
 
-    async def _exchange(self, connection: _Connection, batch: Sequence[Words], answers: list[Any]) -> None:
+    async def _exchange(self, connection: _Connection, batch: Sequence[_Words], answers: list[Any]) -> None:
         """Appends to `answers`, so that those that came are kept when the connection breaks."""
         await connection.send_packed_command(connection.pack_commands(batch), check_health=False)
         demoted = False
@@ -205,7 +201,7 @@ class RedisServer:
         if demoted:  # the server became a replica: the name may lead to the new primary now
             await connection.disconnect(nowait=True)
 
-    async def _teach(self, connection: _Connection, batch: Sequence[Words], answers: list[Any]) -> None:
+    async def _teach(self, connection: _Connection, batch: Sequence[_Words], answers: list[Any]) -> None:
         """Sends again what the server has refused for not knowing the script, as after a restart."""
         refused = [number for number, each in enumerate(answers) if isinstance(each, exceptions.NoScriptError)]
         if not refused:
