@@ -63,7 +63,7 @@ class IdleWheel:
                 touched = touched_at(key)
                 if touched is None:
                     continue
-                if now - touched >= self._ttl_s:
+                if now >= touched + self._ttl_s:
                     found[key] = None
                 else:
                     self.add(key, touched)

@@ -106,7 +106,7 @@ class ActivationLedger:
 
     def expire(self, now: float) -> list[Lease]:
         """Ends leases that have been pending or releasing for too long, in the order in which they began to be."""
-        late = [lease for lease in self._changing.values() if now - lease.since >= self._pending_s]
+        late = [lease for lease in self._changing.values() if now >= lease.since + self._pending_s]
         for lease in late:
             self.time_out(lease, now)
         return late

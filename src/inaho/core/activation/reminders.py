@@ -314,11 +314,10 @@ class ReminderSchedule:
     def _judge(self, entry: _Entry, now: float) -> tuple[Reminder | None, int]:
         """What to deliver of the pending occurrences, if anything, and how many are dropped for good."""
         record = entry.record
-        pending = 1 + (floor((now - record.due) / record.period_s) if record.period_s else 0)
-        pending = max(pending, 1)
+        pending = _passed(record, now)
         missed = max(0, pending - self._catch_up_max) if record.catch_up == "all" else pending - 1
         due = record.due + missed * record.period_s
-        if record.catch_up == "skip" and now - due > self._late_s:
+        if record.catch_up == "skip" and now > due + self._late_s:
             return None, pending
         told = record.missed + missed
         return Reminder(record.name, due, record.period_s, record.catch_up, told, entry.attempts + 1), missed
@@ -381,3 +380,17 @@ class ReminderSchedule:
                 f"{entry.record} is neither waited for nor under way, or both"
             )
             assert entry.record.catch_up in CATCH_UP
+
+
+def _passed(record: ReminderRecord, now: float) -> int:
+    """How many occurrences have come, from the one at `record.due`, which has.
+
+    A division may round to the one after. What counts is the time that the occurrence is told to have: it is the sum
+    that the schedule waits for.
+    """
+    if not record.period_s:
+        return 1
+    last = max(0, floor((now - record.due) / record.period_s))
+    if last and record.due + last * record.period_s > now:
+        last -= 1
+    return last + 1

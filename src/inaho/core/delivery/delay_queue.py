@@ -226,7 +226,7 @@ class DelayQueue(Generic[ParcelType]):
     def expire(self, now: float) -> list[ParcelType]:
         """What has waited longer than `queue_age_s`, oldest first: dead letters."""
         expired: list[ParcelType] = []
-        while self._waiting and now - self._waiting[0].at >= self._config.queue_age_s:
+        while (due := self.next_deadline()) is not None and now >= due:
             self._drop_first(expired)
         return expired
 

@@ -107,7 +107,7 @@ class Evidence:
             return "silent"
         if self.proves_death(authority, node_id):
             return "dead"
-        if link.lag_s >= self._config.lag_busy_s and now - link.heard_at < self._config.lag_wedged_s:
+        if link.lag_s >= self._config.lag_busy_s and now < link.heard_at + self._config.lag_wedged_s:
             return "busy"
         if link.connected:
             return "wedged"

@@ -128,14 +128,14 @@ class Loads:
 
     def known(self, now: float, node_ids: Iterable[str], members: int) -> tuple[tuple[str, int], ...]:
         """Loads of those of `node_ids` where one is known, sorted; `members` says how long a round of probes is."""
-        since = now - max(KEEP_LEAST_S, KEEP_ROUNDS * members * self._interval_s)
+        keep_s = max(KEEP_LEAST_S, KEEP_ROUNDS * members * self._interval_s)
         loads: list[tuple[str, int]] = []
         for node_id in node_ids:
             known = self._known.get(node_id)
             if node_id == self._node_id:
                 if self._load >= 0:
                     loads.append((node_id, self._load))
-            elif known is not None and known.heard_at >= since:
+            elif known is not None and now <= known.heard_at + keep_s:
                 loads.append((node_id, known.load))
         return tuple(sorted(loads))
 

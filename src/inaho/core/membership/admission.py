@@ -92,7 +92,7 @@ class Collisions:
     def claim(self, now: float, authority: str, claimant: str) -> tuple[bool, bool]:
         """Notes a claim. Returns whether it is new, and whether the holder has proved to be alive."""
         collision = self._open.get(authority)
-        if collision is None or collision.claimant != claimant or now - collision.since > self._keep_s:
+        if collision is None or collision.claimant != claimant or now > collision.since + self._keep_s:
             self._open.pop(authority, None)
             if len(self._open) >= self._size_max:
                 del self._open[next(iter(self._open))]

@@ -3,6 +3,9 @@
 A removed generation must be remembered, or late news would revive it; and not for ever, or the table would grow with
 every restart. Two ages make forgetting safe: from half the time on a tombstone is no longer told (it fades), after all
 of it it is dropped. Without the first, two nodes that forget at different moments would teach it to each other anew.
+
+Both moments are computed once, when the stone is set. Where the deadline and the question whether it has passed are two
+sums of the same numbers, rounding makes them differ: nothing is done at the deadline, and the next one is now again.
 """
 
 from __future__ import annotations
@@ -24,10 +27,14 @@ class Tombstone(msgspec.Struct, frozen=True):
 
     Attributes:
         since: when this node learnt of it, seconds.
+        fades_at: from when on it is no longer told, seconds.
+        until: when it is forgotten, seconds.
         generation: the highest that is gone; -1 for an origin of statements that was never seen as a member.
     """
 
     since: float
+    fades_at: float
+    until: float
     generation: int
 
 
@@ -51,13 +58,16 @@ class Tombstones:
         """Remembers that this generation is gone."""
         known = self._stones.pop(member.node_id, None)
         generation = generation_of(member.incarnation)
-        self._stones[member.node_id] = Tombstone(
+        self._stones[member.node_id] = self._stone(
             now, generation if known is None else max(known.generation, generation)
         )
 
     def orphan(self, now: float, node_id: str) -> None:
         """Remembers an origin that is no member, so that it is forgotten in time."""
-        self._stones.setdefault(node_id, Tombstone(now, _NEVER))
+        self._stones.setdefault(node_id, self._stone(now, _NEVER))
+
+    def _stone(self, now: float, generation: int) -> Tombstone:
+        return Tombstone(now, now + self._keep_s / 2, now + self._keep_s, generation)
 
     def lift(self, member: Member) -> None:
         """The node is back under a higher generation."""
@@ -74,7 +84,7 @@ class Tombstones:
         """Node ids that are no longer told to others."""
         faded: list[str] = []
         for node_id, stone in self._stones.items():
-            if now - stone.since < self._keep_s / 2:
+            if now < stone.fades_at:
                 break
             faded.append(node_id)
         return frozenset(faded)
@@ -83,7 +93,7 @@ class Tombstones:
         """Forgets what is old enough, and the oldest above the bound; returns their node ids."""
         gone: list[str] = []
         for node_id, stone in self._stones.items():
-            if len(self._stones) - len(gone) <= self._size_max and now - stone.since < self._keep_s:
+            if len(self._stones) - len(gone) <= self._size_max and now < stone.until:
                 break
             gone.append(node_id)
         for node_id in gone:
@@ -93,7 +103,7 @@ class Tombstones:
     def next_deadline(self) -> float | None:
         """When the oldest is to be forgotten; at once when there are too many."""
         for stone in self._stones.values():
-            return stone.since if len(self._stones) > self._size_max else stone.since + self._keep_s
+            return stone.since if len(self._stones) > self._size_max else stone.until
         return None
 
     def check(self) -> None:

@@ -91,7 +91,7 @@ class Conversation:
         """
         config = self._view.config
         last = self._told_at.get(member.authority)
-        if not rule and last is not None and now - last < config.gossip.interval_s:
+        if not rule and last is not None and now < last + config.gossip.interval_s:
             return
         if len(self._told_at) >= config.membership.members_max:
             del self._told_at[next(iter(self._told_at))]
