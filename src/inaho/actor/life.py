@@ -6,16 +6,18 @@ branches, and a restart that fails is one more turn of the same loop.
 
 Cancellation has two meanings that must not be confused. Somebody cancels the task: the actor ends. The user's code
 lets a `CancelledError` out of something that it awaited: that is a failure like any other. `Task.cancelling()` tells
-them apart.
+them apart. Before Python 3.13 it has a third: an `asyncio.TaskGroup` cancels its own task when a child fails, and may
+never take that back. There, user code that has returned, or raised something else, was killed only if the cell says so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from inaho.actor.actor import Actor
 from inaho.actor.messages import PoisonPill, StopReason, Terminated
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
     from inaho.actor.cell import Cell
     from inaho.actor.mailbox import Envelope
 
-__all__ = ["Life"]
+__all__ = ["LEAVES_CANCELLATIONS", "Life"]
 
 _logger = logging.getLogger("inaho.actor")
+
+LEAVES_CANCELLATIONS: Final = sys.version_info < (3, 13)
+"""Whether a `TaskGroup` that was handled may leave its task with a cancellation that nobody has asked for."""
 
 
 class _Failure(NamedTuple):
@@ -104,6 +109,7 @@ class Life:
         except Exception as error:
             self._raise_if_killed(error)
             return _Failure(error)
+        self._raise_if_killed(None)
         self._receive = made.receive
         return None
 
@@ -254,8 +260,14 @@ class Life:
     def _raise_if_killed(self, error: BaseException | None) -> None:
         """Ends the task if it was cancelled, even where the user's code has caught that or raised something else."""
         task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError from error
+        if task is None or not task.cancelling():
+            return
+        killed = self._cell.stopping is StopReason.KILLED or isinstance(error, asyncio.CancelledError)
+        if LEAVES_CANCELLATIONS and not killed:
+            while task.uncancel():
+                pass
+            return
+        raise asyncio.CancelledError from error
 
     def _report(self, error: Exception, directive: str, why: str = "") -> None:
         path, text = self._cell.path, _describe(error)

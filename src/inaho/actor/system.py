@@ -20,6 +20,7 @@ from inaho.actor.ask import ask
 from inaho.actor.dead_letters import DeadLetters
 from inaho.actor.event_stream import EventStream
 from inaho.actor.guardian import Guardian
+from inaho.actor.life import LEAVES_CANCELLATIONS
 from inaho.actor.messages import StopReason
 from inaho.actor.props import Props, check_name
 from inaho.errors import IllegalTransition, InvalidConfig, NameInUse, Overloaded, ShuttingDown
@@ -109,6 +110,7 @@ class ActorSystem:
         self._status = _Status.NEW
         self._started_at: float | None = None
         self._stop_task: asyncio.Task[None] | None = None
+        self._sentry: asyncio.Task[None] | None = None
         self._context: contextvars.Context | None = None
         self._asks_made = 0
 
@@ -142,6 +144,10 @@ class ActorSystem:
         self._status = _Status.STARTING
         # Actors live longer than whoever spawns them, so they must not inherit that one's deadline or trace.
         self._context = contextvars.copy_context()
+        if LEAVES_CANCELLATIONS:
+            self._sentry = asyncio.get_running_loop().create_task(
+                self._await_end_of_loop(), name=f"inaho://{self.name} sentry"
+            )
         try:
             for extension in self._wanted:
                 await extension.install(self)
@@ -287,12 +293,13 @@ class ActorSystem:
         errors: list[Exception] = []
         await self._stop_tree(self._user, timeout_s)
         for name, extension in reversed(list(self._installed.items())):
+            task = asyncio.current_task()
+            before = 0 if task is None else task.cancelling()
             try:
                 async with asyncio.timeout(timeout_s):
                     await extension.stop()
             except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
+                if task is not None and task.cancelling() > before:
                     raise
                 errors.append(IllegalTransition(f"extension {name} let a CancelledError out of stop: {error}"))
             except Exception as error:
@@ -300,10 +307,24 @@ class ActorSystem:
                 errors.append(error)
             del self._installed[name]
         await self._stop_tree(self._system, timeout_s)
+        if self._sentry is not None:
+            self._sentry.cancel()
+            await asyncio.wait([self._sentry])
         self.events.close()
         self._started_at = None
         self._status = _Status.STOPPED
         return errors
+
+    async def _await_end_of_loop(self) -> None:
+        """Ends the actors when the program ends without `stop`: `asyncio.run` then cancels every task once.
+
+        An actor whose code catches that goes on, and cannot tell it from what a `TaskGroup` has left (see `life`).
+        """
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            for cell in list(self._cells.values()):
+                cell.request_stop(StopReason.KILLED)
 
     async def _stop_tree(self, guardian: Guardian, timeout_s: float) -> None:
         loop = asyncio.get_running_loop()

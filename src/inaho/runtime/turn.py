@@ -157,8 +157,16 @@ def resume(
 ) -> Generator[Any, Any, Any]:
     """Drives a coroutine that has suspended on `awaited`, inside the current Task but in its own context.
 
-    `cancelled`: its Task was cancelled before it could wait for `awaited`.
+    Args:
+        coroutine: the user's code; its first step has been taken.
+        context: where its steps run.
+        awaited: what its first step has yielded: a future, or None.
+        cancelled: its Task was cancelled before it could wait for `awaited`. As asyncio does, that cancels what is
+            awaited, so that a Task, a `gather` or a `TaskGroup` ends before the coroutine goes on; only where there is
+            nothing to cancel the coroutine is interrupted at once.
     """
+    if cancelled is not None and awaited is not None and awaited.cancel(*cancelled.args[:1]):
+        cancelled = None
     while True:
         try:
             if cancelled is not None:
