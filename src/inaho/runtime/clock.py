@@ -6,12 +6,14 @@ enough to repeat a run.
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
-__all__ = ["Entropy", "SeededEntropy", "SystemEntropy", "clock_ns", "unix_time"]
+__all__ = ["Entropy", "SeededEntropy", "SystemEntropy", "boot_time", "clock_ns", "unix_time"]
 
 clock_ns: Final = time.perf_counter_ns
 """Nanoseconds since some moment, for how long calls take. The builtin itself: it is read twice in every call."""
@@ -45,6 +47,31 @@ class SeededEntropy:
 
     def token(self, size: int) -> bytes:
         return self.random.randbytes(size)
+
+
+def boot_time() -> float:
+    """Seconds since some moment, for decisions: it never falls, and goes on while the machine is suspended.
+
+    `loop.time()` stands still then on Linux, so a node that slept for an hour would take what it knew for fresh. Where
+    the system has no such clock it is the monotonic one; see
+    `docs/decisions/0027-clocks.md`.
+    """
+    return _read_boot_clock()
+
+
+def _boot_clock() -> Callable[[], float]:
+    """The clock of this system that counts suspension, or the next best."""
+    number = getattr(time, "CLOCK_BOOTTIME", None)
+    if number is None:
+        return time.monotonic
+    try:
+        time.clock_gettime(number)
+    except OSError:  # a kernel or sandbox that does not offer it
+        return time.monotonic
+    return functools.partial(time.clock_gettime, number)
+
+
+_read_boot_clock: Final = _boot_clock()
 
 
 def unix_time() -> float:

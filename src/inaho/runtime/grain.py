@@ -349,7 +349,7 @@ class Grain(Generic[S]):
 
         Args:
             name: of the reminder, unique for this grain, 1 to 200 bytes.
-            due: seconds from now, or a time with its time zone.
+            due: seconds from now, whatever clocks say; or a time with its time zone, by the clock of the keeper's node.
             period_s: seconds between occurrences, at least 1; None: only one.
             catch_up: what is made of occurrences that passed while nothing could deliver them: `once` delivers one
                 for all, the last; `skip` none that is over `activation.reminder_late_s` late; `all` each one, the

@@ -21,7 +21,7 @@ from inaho.runtime.acceptor import Acceptor
 from inaho.runtime.activation_warnings import ActivationWarnings
 from inaho.runtime.associations import Associations
 from inaho.runtime.blocking import Blocking
-from inaho.runtime.clock import clock_ns, unix_time
+from inaho.runtime.clock import boot_time, clock_ns, unix_time
 from inaho.runtime.cluster_context import ClusterContext
 from inaho.runtime.directory import Directory
 from inaho.runtime.driver import Driver
@@ -80,6 +80,7 @@ class Node:
         authority: under which peers reach this node; empty for a client.
         node_id: 16 hexadecimal digits, new at every start.
         now: the loop's time, as of the last tick.
+        boot_time: seconds, monotonic, suspension of the machine included: for decisions; never mixed with the loop's.
         clock_ns: nanoseconds, for how long calls take; a simulation puts its own in place.
         hosts: kinds by name.
         runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
@@ -111,6 +112,7 @@ class Node:
         self.transport = transport
         self.entropy = entropy
         self.unix_time = clock
+        self.boot_time: Callable[[], float] = boot_time
         self.clock_ns: Callable[[], int] = clock_ns
         self.storage_is_private = False
         self.client = client

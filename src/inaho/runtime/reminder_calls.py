@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.activation.reminders import Reminder, ReminderRecord, validate_reminder
@@ -19,7 +20,6 @@ from inaho.wire.exceptions import GrainError
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
-    from inaho.runtime.node import Node
     from inaho.runtime.reminders import ReminderKeeper
 
 __all__ = ["ANSWER_S", "REMIND", "OnReminderError", "delivery_method", "forget", "listed", "remind", "shard_of"]
@@ -73,13 +73,13 @@ async def remind(grain: Grain[Any], name: str, due: float | datetime, period_s: 
     host = grain._inaho_host
     if not host.kind.reminded:
         raise InvalidArguments(f"{host.name} has no on_reminder that could be called", identity=str(grain.identity))
-    at = _unix_time(due, host.node)
+    at, delay_s = _due(due)
     period = 0.0 if period_s is None else float(period_s)
     if period_s is not None and not period_s > 0:
         raise InvalidArguments(f"period_s must be above 0, or None for one occurrence, not {period_s}")
     record = ReminderRecord(host.name, grain._inaho_key, name, at, period, catch_up)
     validate_reminder(record)
-    await _keeper(grain).put(record)
+    await _keeper(grain).put(record, delay_s)
 
 
 async def forget(grain: Grain[Any], name: str) -> bool:
@@ -100,11 +100,12 @@ def _keeper(grain: Grain[Any]) -> ReminderKeeper:
     return host.node.cluster.grain(ReminderKeeper, shard_of(host.name, grain._inaho_key, shards))
 
 
-def _unix_time(due: float | datetime, node: Node) -> float:
+def _due(due: float | datetime) -> tuple[float, float | None]:
+    """Unix seconds of a time of day, or a delay, whose moment the keeper computes by its own clock."""
     if isinstance(due, datetime):
         if due.tzinfo is None:
             raise InvalidArguments("a reminder's time needs a time zone: datetime(…, tzinfo=UTC)")
-        return due.timestamp()
-    if not due >= 0:
+        return due.timestamp(), None
+    if not 0 <= due < inf:
         raise InvalidArguments(f"a reminder is due in 0 seconds or more, not {due}")
-    return node.unix_time() + due
+    return 0.0, float(due)

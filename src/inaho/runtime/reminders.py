@@ -20,10 +20,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from inaho.core.activation.reminders import Delivery, Reminder, ReminderRecord, ReminderSchedule
 from inaho.core.identity.identity import identity
 from inaho.core.rpc.retry import RetryPolicy
-from inaho.errors import InahoError, InvalidConfig, RemoteError, TopologyUnavailable, Unreachable
+from inaho.errors import InahoError, InvalidArguments, InvalidConfig, RemoteError, TopologyUnavailable, Unreachable
 from inaho.events import ReminderFailed, ReminderMissed
 from inaho.runtime.grain import Grain, GrainKind, method
 from inaho.runtime.ref import invoke, make_reference
@@ -40,6 +42,9 @@ KEEPER: Final = "inaho.reminders"
 
 LOOK_AGAIN_S: Final = 30.0
 """The wall clock may be set at any time, so a keeper looks at it at least so often."""
+
+CLOCK_STEP_S: Final = 1.0
+"""A wall clock that gained or lost more than this against the clock of the machine was set."""
 
 LINGER_S: Final = 0.05
 """The end of a delivery is saved after this time, together with others."""
@@ -97,6 +102,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         self._flush: asyncio.TimerHandle | None = None
         self._calls: dict[asyncio.Task[None], None] = {}
         self._over = False
+        self._wall_offset_s = self._node.unix_time() - self._node.boot_time()
         self._arm()
 
     async def on_deactivate(self, reason: str) -> None:
@@ -119,10 +125,21 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
     # What grains ask.
 
     @method(idempotent=True)
-    async def put(self, record: ReminderRecord) -> None:
-        """Sets a reminder; it is saved when this returns."""
+    async def put(self, record: ReminderRecord, delay_s: float | None = None) -> None:
+        """Sets a reminder; it is saved when this returns.
+
+        Args:
+            record: the reminder; its time is ignored where there is a delay.
+            delay_s: seconds from now to the first occurrence. A delay and not a time: the clock of the caller may
+                differ from this one, and only this one decides when it is due.
+        """
         self._check_place(record)
-        self._schedule.set(record)
+        now = self._look_at_clock()
+        if delay_s is not None:
+            if not delay_s >= 0:
+                raise InvalidArguments(f"a reminder is due in 0 seconds or more, not {delay_s}")
+            record = msgspec.structs.replace(record, due=now + delay_s)
+        self._schedule.set(record, relative=delay_s is not None)
         self._changes += 1
         self._arm()
         await self._save()
@@ -215,14 +232,30 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
             self._alarm = None
         due = self._schedule.next_deadline()
         if due is not None and not self._over:
-            delay_s = min(max(due - self._node.unix_time(), 0.001), LOOK_AGAIN_S)
+            delay_s = min(max(due - self._look_at_clock(), 0.001), LOOK_AGAIN_S)
             self._alarm = self._node.loop.call_later(delay_s, self._look)
+
+    def _look_at_clock(self) -> float:
+        """Unix seconds now. Where the wall clock was set meanwhile, reminders that were set as a delay move with it."""
+        node = self._node
+        now = node.unix_time()
+        step_s = now - node.boot_time() - self._wall_offset_s
+        if abs(step_s) > CLOCK_STEP_S:
+            self._wall_offset_s += step_s
+            node.log.info(
+                "the clock of this node was set by %+.1f s; reminders of shard %s that were set as a delay keep it",
+                step_s, self.key,
+            )  # fmt: skip
+            if self._schedule.shift(step_s):
+                self._changes += 1
+                self._save_soon(LINGER_S)
+        return now
 
     def _look(self) -> None:
         """The time of some reminder has come."""
         self._alarm = None
         node = self._node
-        deliveries, dropped = self._schedule.due(node.unix_time())
+        deliveries, dropped = self._schedule.due(self._look_at_clock())
         for each in dropped:
             owner = ClusterIdentity(each.record.kind, each.record.key)
             node.log.info("%d occurrences of reminder %r of %s passed", each.count, each.record.name, owner)
@@ -253,7 +286,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
     def _failed(self, delivery: Delivery, error: Exception) -> None:
         """The grain raised, or did not answer; which of both decides whether it counts."""
         node, record, attempt = self._node, delivery.record, delivery.reminder.attempt
-        now = node.unix_time()
+        now = self._look_at_clock()
         raised = isinstance(error, RemoteError) or not isinstance(error, InahoError)
         if isinstance(error, Unreachable) and error.maybe_executed:  # a node that dies of it must not for ever
             raised = True

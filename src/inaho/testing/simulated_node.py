@@ -86,6 +86,7 @@ class SimulatedNode:
         """Before anything else happens on it: the node's callbacks belong to its process, whoever causes them."""
         node = self.node
         node.loop = node.runner.loop = cast(asyncio.AbstractEventLoop, self.process.loop)
+        node.boot_time = self.process.loop.time
         node.clock_ns = self._clock_ns  # what the machine takes is no part of the history
 
     def _clock_ns(self) -> int:

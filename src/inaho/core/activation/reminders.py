@@ -13,6 +13,10 @@ A record keeps the time of its first occurrence that is neither delivered nor dr
 is told to have ended. A crash in between repeats that occurrence: delivery is at least once, and never out of step with
 the schedule, because the next time is counted from the one before and not from when the call ended.
 
+Some reminders were set as "in 10 s" and not as a time of day. Their times are Unix seconds too, because they must mean
+something to the next keeper. But as long as the keeper lives that was given the delay, they keep it when the wall clock
+is set (`shift`).
+
 Why a heap with stale entries and not a wheel: reminders are sparse (days ahead) and move seldom. Stale entries are
 bounded by rebuilding the heap when they outnumber the live ones.
 """
@@ -21,67 +25,23 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from math import floor, isfinite
 from typing import Final
 
 import msgspec
 
-from inaho.errors import InvalidArguments, Overloaded
+from inaho.core.activation.reminder_records import (
+    CATCH_UP,
+    Reminder,
+    ReminderRecord,
+    occurrences_passed,
+    validate_reminder,
+)
+from inaho.errors import Overloaded
 
 __all__ = ["CATCH_UP", "Delivery", "Dropped", "Reminder", "ReminderRecord", "ReminderSchedule", "validate_reminder"]
 
-CATCH_UP: Final = ("skip", "once", "all")
-"""Policies for occurrences that have passed."""
-
-NAME_BYTES_MAX: Final = 200
-"""Longest name of a reminder in bytes of UTF-8."""
-
-PERIOD_S_MIN: Final = 1.0
-"""Shortest period: a delivery costs a call and its share of a save. For anything quicker there are timers."""
-
 STALE_MIN: Final = 64
 """The heap is not rebuilt for fewer stale entries than this."""
-
-
-class Reminder(msgspec.Struct, frozen=True, array_like=True):
-    """One reminder, as `on_reminder` is given it and `Grain.reminders` lists it.
-
-    Attributes:
-        name: by which the grain set it.
-        due: Unix seconds at which this occurrence was due; in a list, the next one.
-        period_s: seconds between occurrences; 0 for a single one.
-        catch_up: see `Grain.remind`.
-        missed: occurrences before this one that were not delivered, since the last that was.
-        attempt: how often this delivery has been tried, from 1; 0 in a list. Counted since the shard came up.
-    """
-
-    name: str
-    due: float
-    period_s: float = 0.0
-    catch_up: str = "once"
-    missed: int = 0
-    attempt: int = 0
-
-
-class ReminderRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is stored of one reminder.
-
-    Attributes:
-        kind, key: of the grain.
-        name: unique within the grain.
-        due: Unix seconds of the first occurrence that is neither delivered nor dropped.
-        period_s: seconds between occurrences; 0 for a single one.
-        catch_up: one of `CATCH_UP`.
-        missed: occurrences before that one that were dropped, since the last that was delivered.
-    """
-
-    kind: str
-    key: str
-    name: str
-    due: float
-    period_s: float = 0.0
-    catch_up: str = "once"
-    missed: int = 0
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -94,10 +54,14 @@ class Dropped(msgspec.Struct, frozen=True):
 class _Entry:
     """A record and where its delivery stands."""
 
-    __slots__ = ("attempts", "dropped", "flying", "record", "refusals", "retrying", "serial")
+    __slots__ = ("attempts", "dropped", "flying", "record", "refusals", "relative", "retrying", "serial", "shifted_s")
 
-    def __init__(self, record: ReminderRecord) -> None:
+    def __init__(self, record: ReminderRecord, *, relative: bool = False) -> None:
         self.record = record
+        self.relative = relative
+        """It was set as a delay."""
+        self.shifted_s = 0.0
+        """By how much the clock was set since a delivery began that is not over; for the occurrence after it."""
         self.attempts = 0
         self.refusals = 0
         self.flying = False
@@ -123,28 +87,6 @@ class Delivery(msgspec.Struct, frozen=True, eq=False):
     reminder: Reminder
     refusals: int
     entry: _Entry
-
-
-def validate_reminder(record: ReminderRecord) -> None:
-    """Checks a record that comes from a user or a peer; kind and key are checked where calls are.
-
-    Raises:
-        InvalidArguments: the reason names the field and its bounds.
-    """
-    try:
-        size = len(record.name.encode())
-    except UnicodeEncodeError:
-        size = 0
-    if not 0 < size <= NAME_BYTES_MAX:
-        raise InvalidArguments(f"a reminder's name must have 1 to {NAME_BYTES_MAX} bytes of UTF-8, not {size}")
-    if not isfinite(record.due):
-        raise InvalidArguments(f"a reminder's time must be finite, not {record.due}")
-    if not (record.period_s == 0 or PERIOD_S_MIN <= record.period_s < float("inf")):
-        raise InvalidArguments(
-            f"a reminder's period_s must be at least {PERIOD_S_MIN} s, not {record.period_s}; use a timer for less"
-        )
-    if record.catch_up not in CATCH_UP:
-        raise InvalidArguments(f"catch_up must be one of {', '.join(CATCH_UP)}, not {record.catch_up!r}")
 
 
 class ReminderSchedule:
@@ -181,8 +123,12 @@ class ReminderSchedule:
 
     # What the grains say.
 
-    def set(self, record: ReminderRecord) -> None:
+    def set(self, record: ReminderRecord, *, relative: bool = False) -> None:
         """Sets a reminder, or replaces the one of that name; a delivery of the old one no longer counts.
+
+        Args:
+            record: the reminder.
+            relative: its time was computed from a delay, see `shift`.
 
         Raises:
             InvalidArguments: see `validate_reminder`.
@@ -202,7 +148,7 @@ class ReminderSchedule:
                     f"{self._count} reminders are in this shard (activation.reminders_max)", identity=identity
                 )
         self.forget(record.kind, record.key, record.name)
-        entry = _Entry(record)
+        entry = _Entry(record, relative=relative)
         self._grains.setdefault(owner, {})[record.name] = entry
         self._count += 1
         self._push(entry, record.due)
@@ -287,6 +233,31 @@ class ReminderSchedule:
         delivery.entry.refusals += 1
         self._put_off(delivery.entry, retry_at)
 
+    def shift(self, by_s: float) -> bool:
+        """The wall clock was set: reminders that were set as a delay keep their distance from now.
+
+        An occurrence whose delivery has begun keeps its time, by which a grain knows it when it is delivered again;
+        the one after it moves.
+
+        Args:
+            by_s: by how much the clock went ahead; below 0: back.
+
+        Returns:
+            Whether that changed a record.
+        """
+        changed = False
+        for entries in list(self._grains.values()):
+            for entry in entries.values():
+                if not entry.relative:
+                    continue
+                if entry.flying or entry.retrying:
+                    entry.shifted_s += by_s
+                    continue
+                entry.record = msgspec.structs.replace(entry.record, due=entry.record.due + by_s)
+                self._push(entry, entry.record.due)
+                changed = True
+        return changed
+
     def next_deadline(self) -> float | None:
         """When `due` should be called next, in Unix seconds; None: not before something else happens."""
         heap = self._heap
@@ -314,7 +285,8 @@ class ReminderSchedule:
     def _judge(self, entry: _Entry, now: float) -> tuple[Reminder | None, int]:
         """What to deliver of the pending occurrences, if anything, and how many are dropped for good."""
         record = entry.record
-        pending = _passed(record, now)
+        now -= entry.shifted_s  # by the clock that the time of this occurrence is of
+        pending = occurrences_passed(record, now)
         missed = max(0, pending - self._catch_up_max) if record.catch_up == "all" else pending - 1
         due = record.due + missed * record.period_s
         if record.catch_up == "skip" and now > due + self._late_s:
@@ -332,7 +304,9 @@ class ReminderSchedule:
         if not record.period_s:
             self.forget(record.kind, record.key, record.name)
             return
-        entry.record = msgspec.structs.replace(record, due=done + record.period_s, missed=missed)
+        following = done + record.period_s + entry.shifted_s
+        entry.shifted_s = 0.0
+        entry.record = msgspec.structs.replace(record, due=following, missed=missed)
         self._push(entry, entry.record.due)
 
     def _put_off(self, entry: _Entry, retry_at: float) -> None:
@@ -380,17 +354,3 @@ class ReminderSchedule:
                 f"{entry.record} is neither waited for nor under way, or both"
             )
             assert entry.record.catch_up in CATCH_UP
-
-
-def _passed(record: ReminderRecord, now: float) -> int:
-    """How many occurrences have come, from the one at `record.due`, which has.
-
-    A division may round to the one after. What counts is the time that the occurrence is told to have: it is the sum
-    that the schedule waits for.
-    """
-    if not record.period_s:
-        return 1
-    last = max(0, floor((now - record.due) / record.period_s))
-    if last and record.due + last * record.period_s > now:
-        last -= 1
-    return last + 1
