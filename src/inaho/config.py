@@ -167,6 +167,8 @@ class StorageConfig(Group, frozen=True, kw_only=True):
             to each of its servers.
         operation_timeout_s: of a storage that is a server: how long an operation waits for a connection, and then for
             its answer. Longer rides out a restart, shorter tells the caller sooner.
+        versions_max: identities that one read of versions asks for; more are asked for in several reads, one after
+            the other. More spare round trips, fewer keep the server free for others in between.
     """
 
     data_bytes_max: int = 16 << 20
@@ -178,6 +180,7 @@ class StorageConfig(Group, frozen=True, kw_only=True):
     busy_timeout_s: float = 5.0
     connections_max: int = 4
     operation_timeout_s: float = 5.0
+    versions_max: int = 1000
 
     def check(self) -> None:
         if self.data_bytes_max > self.queue_bytes_max:

@@ -223,10 +223,32 @@ class StorageFailed(InahoError):
 
 
 class StateConflict(InahoError):
-    """A conditional save lost: another activation has saved since, or holds a newer epoch."""
+    """A conditional save lost: another activation has saved since, or holds a newer epoch.
+
+    Attributes:
+        stored_version: the version that the storage has for the identity, 0 for nothing; None when it is not known, as
+            in an error that came from another node.
+        stored_epoch: the epoch of who wrote last, 0 where nothing is stored; None when it is not known.
+    """
 
     code = "state_conflict"
     advice = "the activation is stale; call again to reach its successor"
+    stored_version: int | None = None
+    stored_epoch: int | None = None
+
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        identity: str = "",
+        authority: str = "",
+        maybe_executed: bool | None = None,
+        stored_version: int | None = None,
+        stored_epoch: int | None = None,
+    ) -> None:
+        super().__init__(reason, identity=identity, authority=authority, maybe_executed=maybe_executed)
+        self.stored_version = stored_version
+        self.stored_epoch = stored_epoch
 
 
 class StateMissing(InahoError):

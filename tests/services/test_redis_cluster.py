@@ -13,7 +13,7 @@ from service_servers import RedisNodes
 
 from inaho.config import StorageConfig
 from inaho.errors import InvalidConfig, StorageFailed
-from inaho.storage import Storage, StoredState
+from inaho.storage import Storage, StoredState, StoredVersion
 from inaho.storage.redis import RedisStorage
 from inaho.storage.urls import storage_from_url
 from inaho.types import ClusterIdentity
@@ -104,12 +104,18 @@ async def test_slots_that_change_hands_fail_nobody(redis_nodes: RedisNodes, stor
     savers = Savers(storage, names(20, first=8000))
     await savers.progress(1)
     moving = names(12, first=0, last=500)
+    staying = names(12, first=8000)
+    for name in staying:
+        await storage.save(name, b"x", expected_version=0, epoch=4)
+    mixed = [name for pair in zip(moving, staying, strict=True) for name in pair]
+    assert await storage.versions(mixed) == [None, StoredVersion(1, 4)] * 12
     for name in moving:
         slot = str(slot_of(name))
         source = redis_nodes.primary(slot_of(name))
         target = next(each for each in redis_nodes.servers[:3] if each is not source)
         for server in (target, source):
             await asyncio.to_thread(server.ask, "CLUSTER", "SETSLOT", slot, "NODE", target.identifier)
+        assert await storage.versions(mixed) == [None, StoredVersion(1, 4)] * 12
         assert await storage.load(name) is None
     await savers.progress()
     await savers.stop()

@@ -6,8 +6,8 @@ those names. `inaho.storage.urls` makes any of them from a text.
 
 from __future__ import annotations
 
-from inaho.storage.base import Storage, StoredState
+from inaho.storage.base import Storage, StoredState, StoredVersion
 from inaho.storage.memory import MemoryStorage
 from inaho.storage.sqlite import SqliteStorage
 
-__all__ = ["MemoryStorage", "SqliteStorage", "Storage", "StoredState"]
+__all__ = ["MemoryStorage", "SqliteStorage", "Storage", "StoredState", "StoredVersion"]

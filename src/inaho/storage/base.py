@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Final, Self
 
 import msgspec
@@ -26,7 +27,7 @@ from inaho.config import StorageConfig
 from inaho.errors import InvalidArguments, StateConflict, StateTooLarge, StorageFailed
 from inaho.types import ClusterIdentity
 
-__all__ = ["NUMBER_MAX", "Storage", "StoredState", "conflict_of"]
+__all__ = ["NUMBER_MAX", "Storage", "StoredState", "StoredVersion", "conflict_of"]
 
 NUMBER_MAX: Final = (1 << 63) - 1
 """Greatest version and epoch: what the signed 64-bit integers of SQLite and PostgreSQL hold."""
@@ -46,8 +47,20 @@ class StoredState(msgspec.Struct, frozen=True):
     epoch: int
 
 
+class StoredVersion(msgspec.Struct, frozen=True):
+    """What a storage holds for one identity, without the data. A tombstone has both numbers too.
+
+    Attributes:
+        version: see `StoredState`.
+        epoch: see `StoredState`.
+    """
+
+    version: int
+    epoch: int
+
+
 def conflict_of(
-    identity: ClusterIdentity, stored: StoredState | None, *, expected_version: int, epoch: int
+    identity: ClusterIdentity, stored: StoredState | StoredVersion | None, *, expected_version: int, epoch: int
 ) -> StateConflict | None:
     """The rule of a conditional write, in one place for all back ends.
 
@@ -62,13 +75,14 @@ def conflict_of(
     Returns:
         The error to raise, or None if the write may commit.
     """
-    if stored is not None and epoch < stored.epoch:
-        reason = f"stale epoch: the writer has epoch {epoch}, epoch {stored.epoch} is stored"
-    elif expected_version != (version := 0 if stored is None else stored.version):
+    version, stored_epoch = (0, 0) if stored is None else (stored.version, stored.epoch)
+    if epoch < stored_epoch:
+        reason = f"stale epoch: the writer has epoch {epoch}, epoch {stored_epoch} is stored"
+    elif expected_version != version:
         reason = f"wrong version: the writer expected version {expected_version}, version {version} is stored"
     else:
         return None
-    return StateConflict(reason, identity=str(identity))
+    return StateConflict(reason, identity=str(identity), stored_version=version, stored_epoch=stored_epoch)
 
 
 class Storage(ABC):
@@ -165,6 +179,35 @@ class Storage(ABC):
         self.loads += 1
         return stored
 
+    async def versions(self, identities: Sequence[ClusterIdentity]) -> list[StoredVersion | None]:
+        """The numbers of many records, without their data: what is asked to prove that a state is the newest.
+
+        It sees what `load` would see: every acknowledged write, and it waits for writes of this object whose outcome is
+        not known yet. It is no snapshot: writes that are going on may fall between two of its answers.
+
+        Args:
+            identities: any number, in any order; the same one may occur twice. They are read in portions of
+                `config.versions_max`, each in one round trip where the back end can.
+
+        Returns:
+            For each identity, in the order asked: its version and epoch, also of a tombstone; None if nothing was ever
+            written.
+
+        Raises:
+            StorageFailed: not open, or the back end failed. Nothing was changed.
+            InvalidArguments: an identity cannot be stored (see `save`).
+        """
+        for identity in identities:
+            self._check_identity(identity)
+        found: list[StoredVersion | None] = []
+        try:
+            for start in range(0, len(identities), self.config.versions_max):
+                found += await self._versions(identities[start : start + self.config.versions_max])
+        except StorageFailed:
+            self.failures += 1
+            raise
+        return found
+
     async def save(self, identity: ClusterIdentity, data: bytes, *, expected_version: int, epoch: int) -> int:
         """Replaces the state of `identity`, if the writer is still the one to do so.
 
@@ -246,6 +289,17 @@ class Storage(ABC):
     @abstractmethod
     async def _load(self, identity: ClusterIdentity) -> StoredState | None:
         """`load`, arguments checked."""
+
+    async def _versions(self, identities: Sequence[ClusterIdentity]) -> list[StoredVersion | None]:
+        """`versions` of at most `config.versions_max` identities, arguments checked.
+
+        Here for storages that cannot do better: it loads one after the other.
+        """
+        found: list[StoredVersion | None] = []
+        for identity in identities:
+            stored = await self._load(identity)
+            found.append(None if stored is None else StoredVersion(stored.version, stored.epoch))
+        return found
 
     @abstractmethod
     async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:

@@ -9,8 +9,10 @@ Why not SQLite's `:memory:`: it brings a thread, and with it an order that no se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from inaho.config import StorageConfig
-from inaho.storage.base import Storage, StoredState, conflict_of
+from inaho.storage.base import Storage, StoredState, StoredVersion, conflict_of
 from inaho.types import ClusterIdentity
 
 __all__ = ["MemoryStorage"]
@@ -38,6 +40,10 @@ class MemoryStorage(Storage):
 
     async def _load(self, identity: ClusterIdentity) -> StoredState | None:
         return self._states.get(identity)
+
+    async def _versions(self, identities: Sequence[ClusterIdentity]) -> list[StoredVersion | None]:
+        found = (self._states.get(identity) for identity in identities)
+        return [None if stored is None else StoredVersion(stored.version, stored.epoch) for stored in found]
 
     async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
         conflict = conflict_of(identity, self._states.get(identity), expected_version=expected_version, epoch=epoch)

@@ -32,4 +32,4 @@ RETURNING name
 """Where nothing is stored, only version 1 may be written: hence the EXISTS."""
 
 SELECT: Final = "SELECT name, data, version, epoch FROM {table} WHERE name = ANY($1::bytea[])"
-SELECT_NUMBERS: Final = "SELECT name, NULL::bytea, version, epoch FROM {table} WHERE name = ANY($1::bytea[])"
+SELECT_NUMBERS: Final = "SELECT name, version, epoch FROM {table} WHERE name = ANY($1::bytea[])"

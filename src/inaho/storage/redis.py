@@ -26,12 +26,13 @@ Why no transaction (WATCH, MULTI, EXEC): it costs three round trips, and a conne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from inaho.config import StorageConfig
 from inaho.errors import InvalidConfig, StorageFailed
-from inaho.storage.base import Storage, StoredState, conflict_of
+from inaho.storage.base import Storage, StoredState, StoredVersion, conflict_of
 from inaho.storage.redis_cluster import Address, RedisCluster
 from inaho.storage.redis_server import RedisServer, loading, writing
 from inaho.storage.urls import missing_package, shown
@@ -165,13 +166,20 @@ class RedisStorage(Storage):
         version, epoch, data = await server.submit(None, loading(self._key(identity), str(identity)), 0)
         return None if version is None else StoredState(data, int(version), int(epoch))
 
+    async def _versions(self, identities: Sequence[ClusterIdentity]) -> list[StoredVersion | None]:
+        server = self._require()
+        for identity in identities:
+            await server.settled(identity)
+        answers = await server.read([self._key(identity) for identity in identities])
+        return [None if version is None else StoredVersion(int(version), int(epoch)) for version, epoch in answers]
+
     async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
         key = self._key(identity)
         command = writing(key, str(identity), data, expected_version=expected_version, epoch=epoch)
         answer = await self._require().submit(identity, command, len(data or b""))
         if answer == _WRITTEN:
             return expected_version + 1
-        found = StoredState(None, int(answer[0]), int(answer[1]))
+        found = StoredVersion(int(answer[0]), int(answer[1]))
         conflict = conflict_of(
             identity, found if found.version else None, expected_version=expected_version, epoch=epoch
         )

@@ -15,14 +15,14 @@ took over (decision 0013).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from inaho.errors import StorageFailed
-from inaho.storage.redis_server import Command, RedisServer
+from inaho.storage.redis_server import Command, RedisServer, reading
 from inaho.storage.urls import missing_package
 
 try:
@@ -112,6 +112,32 @@ class RedisCluster:
                         self._map_soon()
             if hops >= _HOPS_AT_ONCE:
                 await asyncio.sleep(_HOP_PAUSE_S)
+
+    async def read(self, keys: Sequence[bytes]) -> Sequence[Any]:
+        """See `RedisServer.read`: one round trip to each server that has some of the keys, all at the same time.
+
+        Keys of a server that has not all of them any more are asked for one by one.
+        """
+        shares: dict[Address | None, list[int]] = {}
+        for number, key in enumerate(keys):
+            shares.setdefault(self._slots[key_slot(key)], []).append(number)
+        asked = [self._read_share(address, [keys[each] for each in share]) for address, share in shares.items()]
+        found: dict[int, Any] = {}
+        for share, answers in zip(shares.values(), await _all_of(asked), strict=True):
+            found.update(zip(share, answers, strict=True))
+        return [found[number] for number in range(len(keys))]
+
+    async def _read_share(self, address: Address | None, keys: Sequence[bytes]) -> Sequence[Any]:
+        if address is not None:
+            try:
+                return await self._server(address).read(keys)
+            except StorageFailed as failure:
+                if not isinstance(failure.__cause__, exceptions.ResponseError):
+                    self._suspects[address] = None
+                    self._map_soon()
+                    raise
+        single = [msgspec.structs.replace(reading([key]), key=key) for key in keys]
+        return [answer for (answer,) in await _all_of([self.submit(None, command, 0) for command in single])]
 
     async def settled(self, key: Hashable) -> None:
         """See `Lanes.settled`: of no server a request about `key` is under way."""
@@ -213,3 +239,12 @@ class RedisCluster:
 
 def _is_down(refusal: exceptions.ResponseError) -> bool:
     return isinstance(refusal, exceptions.ClusterDownError | exceptions.ReadOnlyError)
+
+
+async def _all_of(work: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """The results of all, which run at the same time. When some fail, the first failure, once all have ended."""
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return outcomes

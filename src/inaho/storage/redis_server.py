@@ -23,7 +23,7 @@ try:
 except ImportError as error:
     raise missing_package("redis", "redis") from error
 
-__all__ = ["Command", "RedisServer", "loading", "writing"]
+__all__ = ["Command", "RedisServer", "loading", "reading", "writing"]
 
 _WRITE: Final = """
 local stored = redis.call('HMGET', KEYS[1], 'version', 'epoch')
@@ -52,23 +52,31 @@ class Command(msgspec.Struct, frozen=True):
     """What is sent.
 
     Attributes:
-        words: the command and its arguments.
+        words: the command and its arguments; empty where there are `parts`.
         key: the record, which decides who has it in Redis Cluster; empty where any server will do.
         identity: what it is about, for errors.
         writes: whether it changes anything.
         asking: whether the server has the key only by an ASK of another one.
+        parts: several commands that are sent at once, in place of `words`; the answer is a list of theirs. None of
+            them writes.
     """
 
-    words: _Words
+    words: _Words = ()
     key: bytes = b""
     identity: str = ""
     writes: bool = False
     asking: bool = False
+    parts: tuple[_Words, ...] = ()
 
 
 def loading(key: bytes, identity: str) -> Command:
     """Gives version, epoch and data of a record, each None where there is none."""
     return Command(("HMGET", key, "version", "epoch", "data"), key, identity)
+
+
+def reading(keys: Sequence[bytes]) -> Command:
+    """Gives version and epoch of each record, each None where there is none."""
+    return Command(parts=tuple(("HMGET", key, "version", "epoch") for key in keys))
 
 
 def writing(key: bytes, identity: str, data: bytes | None, *, expected_version: int, epoch: int) -> Command:
@@ -122,6 +130,11 @@ class RedisServer:
         """See `Lanes.submit`. A refusal is the `__cause__` of its `StorageFailed`."""
         return await self._lanes.submit(key, command, size)
 
+    async def read(self, keys: Sequence[bytes]) -> Sequence[Any]:
+        """Version and epoch of each record, each None where there is none; in one round trip."""
+        answers: Sequence[Any] = await self._lanes.submit(None, reading(keys), 0)
+        return answers
+
     async def settled(self, key: Hashable) -> None:
         """See `Lanes.settled`."""
         await self._lanes.settled(key)
@@ -153,12 +166,15 @@ class RedisServer:
     async def serve(self, batch: Sequence[Command]) -> list[Any]:
         """One write, then the answers. Connecting and waiting share `operation_timeout_s`."""
         words: list[_Words] = []
-        positions: list[int] = []  # of the answer to each command
+        positions: list[int] = []  # of the first answer to each command
         for command in batch:
             if command.asking:
                 words.append(("ASKING",))
             positions.append(len(words))
-            words.append(command.words)
+            if command.parts:
+                words += command.parts
+            else:
+                words.append(command.words)
         sent = False
         answers: list[Any] = []
         try:
@@ -179,7 +195,7 @@ class RedisServer:
             # Only one of them was refused by a server that is loading; what became of those behind it nobody knows.
             rest = _SILENCE if isinstance(error, exceptions.BusyLoadingError) and sent else error
             answers += [rest] * (len(words) - len(answers))
-        told = [answers[position] for position in positions]
+        told = [_told(command, answers, position) for command, position in zip(batch, positions, strict=True)]
         return [
             self._failure(answer, command, sent=sent) if isinstance(answer, Exception) else answer
             for command, answer in zip(batch, told, strict=True)
@@ -226,3 +242,11 @@ class RedisServer:
         failure = StorageFailed(f"{self._name}: {what}", identity=command.identity, maybe_executed=unknown)
         failure.__cause__ = error
         return failure
+
+
+def _told(command: Command, answers: Sequence[Any], position: int) -> Any:
+    """The answer to `command`, of which the first part is at `position`; what went wrong first, if anything did."""
+    if not command.parts:
+        return answers[position]
+    parts = list(answers[position : position + len(command.parts)])
+    return next((each for each in parts if isinstance(each, Exception)), parts)

@@ -20,15 +20,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from inaho.config import StorageConfig
 from inaho.errors import InvalidConfig, StorageFailed
-from inaho.storage.base import Storage, StoredState
+from inaho.storage.base import Storage, StoredState, StoredVersion
 from inaho.storage.batches import BatchWorker
 from inaho.storage.sqlite_file import SqliteFile
-from inaho.storage.sqlite_session import Loaded, Reader, Request, Writer
+from inaho.storage.sqlite_session import Loaded, Numbers, Reader, Request, Writer
 from inaho.types import ClusterIdentity
 
 __all__ = ["SqliteStorage"]
@@ -42,7 +43,7 @@ _VALUE_BYTES_MAX: Final = 999_000_000
 _LOAD_SIZE: Final = 0
 """A load that waits holds no state in memory yet."""
 
-Worker: TypeAlias = BatchWorker[Request, int | Loaded]
+Worker: TypeAlias = BatchWorker[Request, int | Loaded | Numbers]
 
 
 class SqliteStorage(Storage):
@@ -134,6 +135,14 @@ class SqliteStorage(Storage):
         outcome = await worker.submit(identity, Request(identity, loads=True), _LOAD_SIZE)
         assert isinstance(outcome, Loaded)
         return outcome.state
+
+    async def _versions(self, identities: Sequence[ClusterIdentity]) -> list[StoredVersion | None]:
+        writer = self._require(self._writer)
+        busy = any(writer.busy_with(identity) for identity in identities)  # see `_load`
+        worker = writer if busy else self._require(self._reader)
+        outcome = await worker.submit(None, Request(asked=tuple(identities)), _LOAD_SIZE)
+        assert isinstance(outcome, Numbers)
+        return outcome.versions
 
     async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
         request = Request(identity, data=data, expected_version=expected_version, epoch=epoch)

@@ -22,11 +22,11 @@ from typing import Final
 import msgspec
 
 from inaho.errors import InahoError
-from inaho.storage.base import StoredState, conflict_of
+from inaho.storage.base import StoredState, StoredVersion, conflict_of
 from inaho.storage.sqlite_file import SqliteFile, roll_back
 from inaho.types import ClusterIdentity
 
-__all__ = ["Loaded", "Reader", "Request", "Writer"]
+__all__ = ["Loaded", "Numbers", "Reader", "Request", "Writer"]
 
 _INSERT: Final = """
 INSERT INTO grain_states (kind, key, version, epoch, data) VALUES (?, ?, 1, ?, ?) ON CONFLICT DO NOTHING
@@ -36,17 +36,23 @@ UPDATE grain_states SET version = version + 1, epoch = ?, data = ?
 WHERE kind = ? AND key = ? AND version = ? AND epoch <= ?
 """
 _SELECT: Final = "SELECT data, version, epoch FROM grain_states WHERE kind = ? AND key = ?"
-_SELECT_NUMBERS: Final = "SELECT NULL, version, epoch FROM grain_states WHERE kind = ? AND key = ?"
+_SELECT_NUMBERS: Final = "SELECT version, epoch FROM grain_states WHERE kind = ? AND key = ?"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A write, or a load when `loads`."""
+    """A write; a load when `loads`; or a read of the versions of `asked`, which has no `identity`."""
 
-    identity: ClusterIdentity
+    identity: ClusterIdentity | None = None
     data: bytes | None = None
     expected_version: int = 0
     epoch: int = 0
     loads: bool = False
+    asked: tuple[ClusterIdentity, ...] = ()
+
+    @property
+    def about(self) -> str:
+        """The identity, for errors; empty when there are several."""
+        return "" if self.identity is None else str(self.identity)
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -55,7 +61,13 @@ class Loaded(msgspec.Struct, frozen=True):
     state: StoredState | None
 
 
-Outcome = int | Loaded | InahoError
+class Numbers(msgspec.Struct, frozen=True):
+    """The answer to a read of versions, in the order asked."""
+
+    versions: list[StoredVersion | None]
+
+
+Outcome = int | Loaded | Numbers | InahoError
 
 
 class _UndoneError(Exception):
@@ -97,11 +109,17 @@ class _Session:
         return number is None or number != self._number
 
     def _all_lost(self, batch: Sequence[Request]) -> list[Outcome]:
-        return [self._file.lost(str(each.identity)) for each in batch]
+        return [self._file.lost(each.about) for each in batch]
 
-    def _load(self, identity: ClusterIdentity) -> Loaded:
-        row = self._execute(_SELECT, identity.kind, identity.key).fetchone()
+    def _read(self, request: Request) -> Loaded | Numbers:
+        if request.identity is None:
+            return Numbers([self._numbers(each) for each in request.asked])
+        row = self._execute(_SELECT, request.identity.kind, request.identity.key).fetchone()
         return Loaded(None if row is None else StoredState(*row))
+
+    def _numbers(self, identity: ClusterIdentity) -> StoredVersion | None:
+        row = self._execute(_SELECT_NUMBERS, identity.kind, identity.key).fetchone()
+        return None if row is None else StoredVersion(*row)
 
     def _execute(self, statement: str, *values: object) -> sqlite3.Cursor:
         assert self._connection is not None
@@ -122,9 +140,9 @@ class Reader(_Session):
         outcomes: list[Outcome] = []
         for request in batch:
             try:
-                outcomes.append(self._load(request.identity))
+                outcomes.append(self._read(request))
             except sqlite3.Error as error:
-                outcomes.append(self._file.failure(error, maybe_executed=False, identity=str(request.identity)))
+                outcomes.append(self._file.failure(error, maybe_executed=False, identity=request.about))
         return outcomes
 
 
@@ -166,7 +184,7 @@ class Writer(_Session):
         except sqlite3.Error as error:
             raise _NotBegunError(error) from error
         try:
-            outcomes = [self._load(each.identity) if each.loads else self._write(each) for each in batch]
+            outcomes = [self._read(each) if each.loads or each.asked else self._write(each) for each in batch]
         except sqlite3.Error as error:
             self._undo()
             raise _UndoneError(error) from error
@@ -186,7 +204,9 @@ class Writer(_Session):
         return outcomes
 
     def _write(self, request: Request) -> Outcome:
-        kind, key = request.identity.kind, request.identity.key
+        identity = request.identity
+        assert identity is not None
+        kind, key = identity.kind, identity.key
         if request.expected_version == 0:
             cursor = self._execute(_INSERT, kind, key, request.epoch, request.data)
         else:
@@ -194,22 +214,17 @@ class Writer(_Session):
             cursor = self._execute(_UPDATE, request.epoch, request.data, kind, key, *numbers)
         if cursor.rowcount == 1:
             return request.expected_version + 1
-        row = self._execute(_SELECT_NUMBERS, kind, key).fetchone()
-        conflict = conflict_of(
-            request.identity,
-            None if row is None else StoredState(*row),
-            expected_version=request.expected_version,
-            epoch=request.epoch,
-        )
-        assert conflict is not None, f"the statement refused what the rule allows: {request!r}, {row!r}"
+        stored = self._numbers(identity)
+        conflict = conflict_of(identity, stored, expected_version=request.expected_version, epoch=request.epoch)
+        assert conflict is not None, f"the statement refused what the rule allows: {request!r}, {stored!r}"
         return conflict
 
     def _unknown(self, request: Request, outcome: Outcome, error: sqlite3.Error) -> Outcome:
         """Of a failed commit: a write that had passed may be on the disk, a conflict or a load changed nothing."""
-        return self._file.failure(error, maybe_executed=isinstance(outcome, int), identity=str(request.identity))
+        return self._file.failure(error, maybe_executed=isinstance(outcome, int), identity=request.about)
 
     def _all_failed(self, batch: Sequence[Request], error: sqlite3.Error) -> list[Outcome]:
-        return [self._file.failure(error, maybe_executed=False, identity=str(each.identity)) for each in batch]
+        return [self._file.failure(error, maybe_executed=False, identity=each.about) for each in batch]
 
     def _undo(self) -> None:
         assert self._connection is not None

@@ -30,6 +30,7 @@ from inaho.errors import InvalidArguments, StateConflict, StateTooLarge, Storage
 from inaho.storage import Storage, StoredState
 from inaho.testing.storage_fault_model import FaultyComparison
 from inaho.testing.storage_model import StorageComparison
+from inaho.testing.storage_versions import VersionsConformance
 from inaho.types import ClusterIdentity
 
 __all__ = ["StorageConformance"]
@@ -55,7 +56,7 @@ ODD_KEYS = (
 _kinds = itertools.count(1)
 
 
-class StorageConformance:
+class StorageConformance(VersionsConformance):
     """Tests of the contract in `inaho.storage.base.Storage`.
 
     Attributes:
@@ -113,6 +114,7 @@ class StorageConformance:
         assert "version 2 " in caught.value.reason
         assert caught.value.identity == str(identity)
         assert not caught.value.maybe_executed
+        assert (caught.value.stored_version, caught.value.stored_epoch) == (2, 1)
         assert await storage.load(identity) == StoredState(b"two", 2, 1)
 
     async def test_update_of_absent_is_refused(self, storage: Storage, identity: ClusterIdentity) -> None:

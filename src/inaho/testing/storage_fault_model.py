@@ -106,6 +106,20 @@ class FaultyComparison(RuleBasedStateMachine):
             return
         self._settle(key, stored)
 
+    @rule(keys=st.lists(_keys, min_size=1, max_size=4))
+    def versions(self, keys: list[str]) -> None:
+        """The numbers of states that may be there; what they leave over is there."""
+        try:
+            found = self._run(self._storage.versions([self._identity(key) for key in keys]))
+        except StorageFailed:
+            return
+        for key, numbers in zip(keys, found, strict=True):
+            told = (0, 0) if numbers is None else (numbers.version, numbers.epoch)
+            states = self._states(key)
+            left = [each for each in states if (each.version, each.epoch) == told]
+            assert left, f"{key}: {numbers} is there, and not one of {states}"
+            self._possible[key] = left
+
     def teardown(self) -> None:
         """Without faults, every record is as it was acknowledged."""
         self._storage.faults = _QUIET

@@ -15,12 +15,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from inaho.errors import InvalidConfig, StateConflict, StorageFailed
-from inaho.storage import Storage, StoredState
+from inaho.storage import Storage, StoredState, StoredVersion
 from inaho.types import ClusterIdentity
 
 __all__ = ["FaultyStorage", "StorageFaults"]
@@ -32,7 +32,8 @@ class StorageFaults(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         refuse: it fails before it is applied, and says so (`maybe_executed` is false).
         lose_request: it is not applied; its caller cannot know.
-        lose_answer: it is applied; its caller cannot know. Of a load it is the same as `lose_request`.
+        lose_answer: it is applied; its caller cannot know. Of a load, or a read of versions, it is the same as
+            `lose_request`.
         repeat: a write is delivered a second time after it has been applied; the answer is that to the first.
         slow: it takes up to `slow_s` longer, before or after it is applied.
         slow_s: seconds.
@@ -104,6 +105,18 @@ class FaultyStorage(Storage):
         if fault == "lose_answer":
             raise _lost(identity)
         return stored
+
+    async def _versions(self, identities: Sequence[ClusterIdentity]) -> list[StoredVersion | None]:
+        """One operation, whatever the number of identities; a fault is told with the first of them."""
+        first = identities[0]
+        fault, before_s, after_s = self._draw(first, writes=False)
+        await self._delay(before_s)
+        self._fail_before(fault, first)
+        found = await self.inner.versions(identities)
+        await self._delay(after_s)
+        if fault == "lose_answer":
+            raise _lost(first)
+        return found
 
     async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
         async def deliver() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from inaho.errors import StateConflict
-from inaho.storage import Storage, StoredState
+from inaho.storage import Storage, StoredState, StoredVersion
 from inaho.types import ClusterIdentity
 
 __all__ = ["StorageComparison"]
@@ -68,8 +68,9 @@ class StorageComparison(RuleBasedStateMachine):
         commits = expected_version == version and epoch >= stored_epoch
         work = self._write(key, data, expected_version, epoch)
         if not commits:
-            with pytest.raises(StateConflict, match="epoch" if epoch < stored_epoch else "version"):
+            with pytest.raises(StateConflict, match="epoch" if epoch < stored_epoch else "version") as caught:
                 self._run(work)
+            assert (caught.value.stored_version, caught.value.stored_epoch) == (version, stored_epoch)
             return
         assert self._run(work) == (None if data is None else version + 1)
         self._model[key] = (data, version + 1, epoch)
@@ -98,6 +99,13 @@ class StorageComparison(RuleBasedStateMachine):
         """What was stored last, numbers included."""
         expected = StoredState(*self._model[key]) if key in self._model else None
         assert self._run(self._storage.load(self._identity(key))) == expected
+
+    @rule(keys=st.lists(_keys, max_size=6))
+    def versions(self, keys: list[str]) -> None:
+        """The numbers of what was stored last, in the order asked."""
+        stored = (self._model.get(key) for key in keys)
+        expected = [None if each is None else StoredVersion(each[1], each[2]) for each in stored]
+        assert self._run(self._storage.versions([self._identity(key) for key in keys])) == expected
 
     @rule()
     def reopen(self) -> None:

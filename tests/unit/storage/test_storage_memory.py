@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from inaho.config import StorageConfig
-from inaho.storage import MemoryStorage, Storage
+from inaho.storage import MemoryStorage, Storage, StoredState
 from inaho.testing.storage_conformance import StorageConformance
 from inaho.types import ClusterIdentity
 
@@ -20,6 +20,36 @@ class TestMemoryStorage(StorageConformance):
     def make_storage(self) -> Callable[[], Storage]:
         storage = MemoryStorage(StorageConfig(data_bytes_max=1 << 20))
         return lambda: storage
+
+
+class PlainStorage(Storage):
+    """A user's own storage, which knows nothing but to load and to write."""
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner.config)
+        self.inner = inner
+
+    async def _open(self) -> None:
+        await self.inner.open()
+
+    async def _close(self) -> None:
+        await self.inner.close()
+
+    async def _load(self, identity: ClusterIdentity) -> StoredState | None:
+        return await self.inner.load(identity)
+
+    async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
+        if data is None:
+            await self.inner.delete(identity, expected_version=expected_version, epoch=epoch)
+            return expected_version + 1
+        return await self.inner.save(identity, data, expected_version=expected_version, epoch=epoch)
+
+
+class TestPlainStorage(StorageConformance):
+    @pytest.fixture
+    def make_storage(self) -> Callable[[], Storage]:
+        storage = MemoryStorage(StorageConfig(data_bytes_max=1 << 20))
+        return lambda: PlainStorage(storage)
 
 
 async def test_operations_finish_without_yielding_in_the_order_of_the_calls() -> None:
