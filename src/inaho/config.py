@@ -47,7 +47,8 @@ class RpcConfig(Group, frozen=True, kw_only=True):
 
     Attributes:
         timeout_s: for a call that says nothing else; at most 1,000,000. An expired call is answered at most 0.1 s late.
-        retry_attempts: tries in all for a call that is safe to repeat.
+        retry_attempts: tries in all of an idempotent call that may have run. Refusals before execution do not count:
+            they are repeated, with pauses, until the deadline of the call.
         retry_base_s: first pause; doubles, with jitter, up to `retry_max_s`.
         retry_max_s: see `retry_base_s`.
         retry_moving_max_s: longest pause after a refusal of an identity that moves to another node. Shorter keeps

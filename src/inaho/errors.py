@@ -108,7 +108,11 @@ class OwnershipChanged(InahoError):
 
 
 class NoSuchKind(InahoError):
-    """No member of the cluster, or not the member that was asked, hosts the kind."""
+    """No member of the cluster, or not the member that was asked, hosts the kind, and the caller knows only its name.
+
+    Where the caller has the class, or a member hosted the kind a while ago (`membership.tombstone_s`), it is
+    `TopologyUnavailable` instead: the host may be restarting.
+    """
 
     code = "no_such_kind"
     advice = "pass the class to join(grains=[…]) on at least one member"

@@ -137,10 +137,13 @@ class AuthorityInUse(InahoError):
 
 
 class TopologyUnavailable(InahoError):
-    """No topology: no seed answered, or every provider is gone."""
+    """No topology (no seed answered, or every provider is gone), or nobody in it may take the identity now.
+
+    A call that meets it did not run, and is tried again until its deadline: a host of the kind may come back.
+    """
 
     code = "topology_unavailable"
-    advice = "check the seeds and the network"
+    advice = "check the seeds and the network, and that a member with the role hosts the kind"
 
 
 class IllegalTransition(InahoError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from inaho.core.rpc.retry import RetryPolicy, may_retry
+from inaho.core.rpc.retry import RetryPolicy, Tries, may_retry
 from inaho.errors import InahoError, Quarantined, SerializationFailed, Timeout
 from inaho.events import CallFailed
 from inaho.runtime.outgoing import STREAM_TIMEOUT_S, Outgoing
@@ -116,13 +116,12 @@ class ClusterContext:
             Exception: what the method raised.
         """
         deadline = self.deadline(reference, method, scope)
-        attempt = 0
+        tries = Tries()
         while True:
             try:
-                return await self._attempt(reference, method, arguments, scope, deadline, again=attempt > 0)
+                return await self._attempt(reference, method, arguments, scope, deadline, again=tries.failed > 0)
             except InahoError as error:
-                attempt += 1
-                await self._pause(reference, method, error, attempt, deadline)
+                await self._pause(reference, method, error, tries, deadline)
 
     def count_failure(self, reference: Reference, method: GrainMethod, error: BaseException) -> None:
         """A call or stream of this node has failed for good. What the user's code raised has no code of ours."""
@@ -144,30 +143,30 @@ class ClusterContext:
         deadline: float,
     ) -> Any:
         """Goes on after a first attempt, made elsewhere, that failed with `error`."""
-        attempt = 1
+        tries = Tries()
         while True:
-            await self._pause(reference, method, error, attempt, deadline)
+            await self._pause(reference, method, error, tries, deadline)
             try:
                 return await self._attempt(reference, method, arguments, scope, deadline, again=True)
             except InahoError as another:
                 error = another
-                attempt += 1
 
     async def _pause(
-        self, reference: Reference, method: GrainMethod, error: InahoError, attempt: int, deadline: float
+        self, reference: Reference, method: GrainMethod, error: InahoError, tries: Tries, deadline: float
     ) -> None:
-        """Waits before the next attempt, or raises `error` when there is to be none."""
+        """Counts a failed attempt and waits before the next one, or raises `error` when there is to be none."""
         node = self._node
+        tries.count(error)
         kind, key = reference._inaho_host.name, reference._inaho_key
         retriable = reference._inaho_retry and may_retry(error, method.idempotent)
         if isinstance(error, Quarantined):  # it lasts longer than a call, so its caller hears at once (SPEC CL-4.2)
             retriable = False
         if node.closing:  # for good: there is no other way from here
             retriable = False
-        if retriable and error.maybe_executed and attempt >= self._policy.attempts:
+        if retriable and error.maybe_executed and tries.in_doubt >= self._policy.attempts:
             retriable = False
         now = node.loop.time()
-        pause_s = self._policy.delay_s(attempt, node.entropy.random.random(), error.code)
+        pause_s = self._policy.delay_s(tries.failed, node.entropy.random.random(), error.code)
         if not retriable or now + pause_s >= deadline:
             error.identity = error.identity or f"{kind}/{key}"
             if node.events_wanted(CallFailed):
@@ -180,7 +179,7 @@ class ClusterContext:
         for event in self._pids.invalidate(kind, key, error.code):
             node.publish(event)
         self.retries += 1
-        self.warnings.retrying(kind, key, method.name, error, attempt, pause_s)
+        self.warnings.retrying(kind, key, method.name, error, tries.failed, pause_s)
         await node.wait_for_topology(pause_s)
 
     async def _attempt(
@@ -340,16 +339,15 @@ class ClusterContext:
     ) -> tuple[StreamReceiver, list[Any]]:
         """Opens a stream and waits for its first items; until they come it is retried like a call."""
         deadline = self.deadline(reference, method, scope)
-        attempt = 0
+        tries = Tries()
         while True:
             receiver = StreamReceiver(method, reference._inaho_key, self._node.loop)
             try:
-                await self._open(receiver, reference, method, arguments, scope, deadline, again=attempt > 0)
+                await self._open(receiver, reference, method, arguments, scope, deadline, again=tries.failed > 0)
                 return receiver, await receiver.next_chunk()
             except InahoError as error:
                 receiver.close()
-                attempt += 1
-                await self._pause(reference, method, error, attempt, deadline)
+                await self._pause(reference, method, error, tries, deadline)
             except BaseException:
                 receiver.close()
                 raise

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inaho.core.identity.lookup import IdentityLookup
 from inaho.errors import InahoError, TopologyUnavailable
 from inaho.wire.frames import WATCH, frame
 
@@ -115,7 +114,7 @@ class Home:
         if current is None or snapshot.version > current.version:
             node.apply_topology(snapshot)
         elif not self._knows_any(current, peer):
-            node.lookup = IdentityLookup(node.config.activation)  # versions have begun again
+            node.lookup = node.new_lookup()  # versions have begun again
             node.apply_topology(snapshot)
 
     def _knows_any(self, topology: TopologySnapshot, peer: PeerInfo) -> bool:

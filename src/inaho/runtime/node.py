@@ -31,6 +31,7 @@ from inaho.runtime.history import ActivationHistory, OwnershipHistory
 from inaho.runtime.holdings import Holdings
 from inaho.runtime.home import Home
 from inaho.runtime.kind import KindHost
+from inaho.runtime.known_kinds import KnownKinds
 from inaho.runtime.leases import Leases
 from inaho.runtime.measures import NodeMeasures
 from inaho.runtime.operator_actor import OPERATOR_KEY, OperatorActor
@@ -125,7 +126,8 @@ class Node:
         self.closing = False
         self.cluster: Cluster
         self.topology: TopologySnapshot | None = None
-        self.lookup = IdentityLookup(config.activation)
+        self.known_kinds = KnownKinds(self)
+        self.lookup = self.new_lookup()
         self.pid_cache = PidCache(config.activation.pid_cache_size, config.activation.pid_cache_ttl_s)
         self.runner = TurnRunner(
             self.loop,
@@ -291,6 +293,10 @@ class Node:
 
     # Topology and ownership.
 
+    def new_lookup(self) -> IdentityLookup:
+        """Owners before the first topology."""
+        return IdentityLookup(self.config.activation, self.known_kinds.described)
+
     def apply_topology(self, snapshot: TopologySnapshot) -> None:
         """Ownership by a new topology: leases and lookup, then what it takes away, then clients and waiters."""
         before, self.topology = self.topology, snapshot
@@ -298,6 +304,7 @@ class Node:
         self.peers.topology_changed(before, snapshot)
         self.associations.apply_topology(snapshot)
         self.remoting.apply_topology(snapshot)
+        self.known_kinds.apply_topology(before, snapshot)
         owners_changed = self.lookup.update_topology(snapshot)
         self.directory.survey.topology_changed(before, snapshot, owners_changed)
         if owners_changed:
@@ -335,7 +342,7 @@ class Node:
         Owners are unknown until the next topology, by which this node has just joined, and asks others first.
         """
         self.leases.revoke(self.node_id, reason)
-        self.lookup = IdentityLookup(self.config.activation)
+        self.lookup = self.new_lookup()
         for host in self.hosts.values():
             host.drop_all(reason)
 

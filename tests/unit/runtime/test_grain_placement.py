@@ -15,11 +15,11 @@ from inaho import (
     Grain,
     InvalidGrain,
     MemberStatus,
-    NoSuchKind,
     OwnershipChanged,
     Reminder,
     StateConflict,
     Struct,
+    TopologyUnavailable,
 )
 from inaho.core.activation.lease import LeaseState
 from inaho.events import ActivationFailed as ActivationFailedEvent
@@ -118,10 +118,17 @@ async def test_a_kind_with_a_role_lives_only_where_the_role_is(fleet: Any, event
         assert await plain.grain(Gpu, key).where() == gpu.authority
 
 
-async def test_without_a_host_of_that_role_there_is_no_such_kind(fleet: Any):
+async def test_without_a_host_of_that_role_a_call_waits_for_one(fleet: Any, eventually: Any):
     plain = await fleet.member(Gpu)
-    with pytest.raises(NoSuchKind):
-        await plain.grain(Gpu, "a").where()
+    with pytest.raises(TopologyUnavailable, match="kind Gpu, only on members with the role 'gpu'") as caught:
+        await plain.grain(Gpu, "a", timeout=0.3).where()
+    assert not caught.value.maybe_executed
+    waiting = asyncio.create_task(plain.grain(Gpu, "a", timeout=20).where())
+    await eventually(lambda: plain._node.context.retries > 2)
+    config = fleet.config().replace(roles=("gpu",))
+    fleet.config = lambda **groups: config
+    gpu = await fleet.member(Gpu)
+    assert await waiting == gpu.authority
 
 
 async def test_a_member_without_the_role_keeps_no_reminders_of_the_kind(fleet: Any, eventually: Any):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import inaho
-from inaho import ActorSystem, ClusterExtension, Grain, MemoryStorage, NoSuchKind, Timeout, method
+from inaho import ActorSystem, ClusterExtension, Grain, MemoryStorage, Timeout, TopologyUnavailable, method
 from inaho.events import (
     ActivationFailed,
     ActivationStarted,
@@ -121,8 +121,8 @@ async def test_a_time_out_is_retried_counted_and_told(two: Two):
 
 
 async def test_a_resolution_that_fails_is_an_error_and_counted(two: Two):
-    with pytest.raises(NoSuchKind):
-        await two.first.grain(Elsewhere, "a").echo("text")
+    with pytest.raises(TopologyUnavailable):
+        await two.first.grain(Elsewhere, "a", timeout=0.3).echo("text")
     assert metric(two.first, "inaho.rpc.client.unresolved") >= 1
 
 

@@ -12,7 +12,7 @@ hosts, and the loop that would do it is the loop that answers probes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 
 from xxhash import xxh3_64_intdigest
@@ -106,14 +106,17 @@ class IdentityLookup:
 
     Args:
         config: `partitions` and `placement_tables_max` are used.
+        known_as: given a kind that nobody hosts, what is known of it, for the reason of a refusal; None where it is
+            unknown, so that waiting would not help.
 
     Attributes:
         snapshot: the newest topology, or None before the first.
         recomputed: topologies that changed owners, a plain counter.
     """
 
-    def __init__(self, config: ActivationConfig) -> None:
+    def __init__(self, config: ActivationConfig, known_as: Callable[[str], str | None] | None = None) -> None:
         self._config = config
+        self._known_as = known_as
         self._mask = config.partitions - 1
         self._current = _Placement(None, None, config)
         self._previous = self._current
@@ -161,9 +164,9 @@ class IdentityLookup:
             key: of the grain; both were validated where they came in.
 
         Raises:
-            NoSuchKind: no member that is up and not blocked hosts the kind; the reason says what is hosted.
-            TopologyUnavailable: there is no topology, it has no member that is up (SPEC PR-2.4), or those that host
-                the kind are leaving, unreachable or blocked; it may pass.
+            NoSuchKind: nobody hosts the kind, and nothing is known of it (`known_as`); the reason says what is hosted.
+            TopologyUnavailable: there is no topology, it has no member that is up (SPEC PR-2.4), those that host the
+                kind are leaving, unreachable or blocked, or a kind that is known has no host now; it may pass.
         """
         table = self._tables.get(kind)
         if table is None:
@@ -289,7 +292,11 @@ class IdentityLookup:
         ]
         if out:
             return TopologyUnavailable(f"its only hosts take no identities now: {_named(out)}", identity=identity)
-        return NoSuchKind(f"no member hosts it; hosted are: {_named(self.kinds) or 'none'}", identity=identity)
+        hosted = _named(self.kinds) or "none"
+        known = None if self._known_as is None else self._known_as(kind)
+        if known is not None:
+            return TopologyUnavailable(f"no member hosts it now ({known}); hosted are: {hosted}", identity=identity)
+        return NoSuchKind(f"no member hosts it; hosted are: {hosted}", identity=identity)
 
 
 def _named(names: Iterable[str]) -> str:

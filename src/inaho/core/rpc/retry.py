@@ -23,7 +23,7 @@ import msgspec
 
 from inaho.errors import InahoError, InvalidConfig
 
-__all__ = ["MOVING", "RETRY_RULES", "RetryPolicy", "RetryRule", "may_retry"]
+__all__ = ["MOVING", "RETRY_RULES", "RetryPolicy", "RetryRule", "Tries", "may_retry"]
 
 _DOUBLINGS_MAX: Final = 64
 """2**64 times any base exceeds any cap; without a limit the power would overflow."""
@@ -85,7 +85,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How often and when a call is tried again. Defaults are those of `config.RpcConfig` (SPEC VA-3.2).
 
     Attributes:
-        attempts: tries in all; 1 means no retry.
+        attempts: tries in all that may have run; 1 means that such a one is not repeated. See `Tries`.
         base_s: the first pause at its longest; doubles with every further attempt.
         max_s: the longest pause; at least `base_s`.
         moving_max_s: the longest pause after a refusal in `MOVING`.
@@ -127,6 +127,29 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         longest_s = min(self.max_s, self.moving_max_s) if code in MOVING else self.max_s
         whole = min(longest_s, self.base_s * 2.0 ** min(attempt - 1, _DOUBLINGS_MAX))
         return whole * (0.5 + 0.5 * random_unit)
+
+
+class Tries:
+    """How the attempts of one call have ended so far.
+
+    A refusal before execution is no attempt: nothing ran, so it uses up nothing, and only the deadline of the call
+    bounds how often it happens. The attempts of an idempotent call are those that may have run.
+
+    Attributes:
+        failed: attempts that failed, refusals included; the pause before the next one grows with it.
+        in_doubt: those of them that may have run.
+    """
+
+    __slots__ = ("failed", "in_doubt")
+
+    def __init__(self) -> None:
+        self.failed = 0
+        self.in_doubt = 0
+
+    def count(self, error: InahoError) -> None:
+        """One more attempt has failed with `error`."""
+        self.failed += 1
+        self.in_doubt += error.maybe_executed
 
 
 def may_retry(error: InahoError, idempotent: bool) -> bool:

@@ -141,6 +141,17 @@ def test_a_kind_whose_hosts_are_out_says_why() -> None:
         lookup.owner("Order", "alice")
 
 
+def test_a_kind_that_is_known_waits_for_a_host() -> None:
+    known = {"Order": "kind Order, only on members with the role 'gpu'"}
+    lookup = IdentityLookup(ActivationConfig(), known.get)
+    lookup.update_topology(topology(1, member(1, ("Cart",))))
+    with pytest.raises(TopologyUnavailable, match=r"hosts it now \(kind Order, only .* role 'gpu'\)") as caught:
+        lookup.owner("Order", "alice")
+    assert caught.value.identity == "Order/alice"
+    with pytest.raises(NoSuchKind):
+        lookup.owner("Crat", "alice")
+
+
 def test_a_long_list_of_kinds_is_cut() -> None:
     lookup = looked_up(topology(1, member(1, tuple(f"Kind{number:03}" for number in range(500)))))
     with pytest.raises(NoSuchKind, match="and 480 more"):

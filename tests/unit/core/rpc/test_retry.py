@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from inaho import errors
 from inaho.config import RpcConfig
-from inaho.core.rpc.retry import MOVING, RETRY_RULES, RetryPolicy, RetryRule, may_retry
+from inaho.core.rpc.retry import MOVING, RETRY_RULES, RetryPolicy, RetryRule, Tries, may_retry
 from inaho.errors import InahoError, InvalidConfig
 
 CALL_ERRORS = {  # SPEC VA-3, "Errors"
@@ -128,3 +128,12 @@ def test_what_moves_is_asked_for_again_soon(attempt: int, unit: float):
         assert RETRY_RULES[code] is RetryRule.REFUSED
         assert policy.delay_s(attempt, unit, code) <= 0.1
     assert policy.delay_s(100, 1.0, "unreachable") == policy.delay_s(100, 1.0) == 2.0
+
+
+@given(st.lists(st.booleans()))
+def test_a_refusal_before_execution_is_no_attempt(ran: list[bool]) -> None:
+    tries = Tries()
+    for maybe_executed in ran:
+        tries.count(errors.Unreachable("gone", maybe_executed=maybe_executed))
+    assert tries.in_doubt == sum(ran)
+    assert tries.failed == len(ran)
