@@ -8,9 +8,7 @@ idle, because a node holds millions.
 
 from __future__ import annotations
 
-import inspect
 import sys
-import typing
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
@@ -22,6 +20,7 @@ from inaho.runtime.call_context import CallContext
 from inaho.runtime.class_scope import names_around
 from inaho.runtime.failure_policy import POLICIES
 from inaho.runtime.grain_state import StateRecord, clear_state, save_state
+from inaho.runtime.interface import HOOKS, bindings, complete, find_methods, hints_of, make_state, state_type
 from inaho.runtime.method import GrainMethod
 from inaho.runtime.method_options import OPTIONS, method
 from inaho.runtime.reminder_calls import REMIND, delivery_method, forget, listed, remind
@@ -38,7 +37,9 @@ if TYPE_CHECKING:
     from inaho.runtime.kind import KindHost
     from inaho.runtime.timers import Timer
 
-    S = TypeVar("S", default=None)
+    # A bare `Grain` is a grain of any state, and `Grain[A]` and `Grain[B]` are both `Grain[object]`: so type checkers
+    # take a list of kinds. Only a grain itself sets its state, so nobody can misuse that.
+    S = TypeVar("S", default=Any, covariant=True)  # noqa: PLC0105
 else:
     from typing import TypeVar
 
@@ -62,6 +63,7 @@ class GrainKind:
         role: that a node must have to host the kind; empty for any.
         stateless_max: activations of one identity per node, see `stateless`; 0 for kinds that are active once.
         hidden: methods that the runtime calls and references do not have.
+        hints: annotations of its methods as they were written, with type variables, for classes derived from it.
         state_type: class of the durable state; None for a kind without.
         decode_state: bytes to state.
         plain_start, plain_stop: `on_activate`, `on_deactivate` are not overridden, so both ends cost nothing.
@@ -90,6 +92,7 @@ class GrainKind:
         self.stateless_max = 0
         self.methods: dict[str, GrainMethod] = {}
         self.hidden: dict[str, GrainMethod] = {}
+        self.hints: dict[str, dict[str, Any]] = {}
         self.state_type: Any = None
         self.decode_state: Callable[[bytes | memoryview], Any] | None = None
         self.plain_start = cls.on_activate is Grain.on_activate
@@ -111,21 +114,22 @@ class GrainKind:
     def read(self, local_names: dict[str, Any]) -> None:
         """Reads state type and methods; `local_names` are those around the class statement."""
         cls = self.cls
-        self.state_type = _state_type(cls)
+        bound = bindings(cls, local_names)
+        self.state_type = state_type(cls, Grain, bound)
         if self.state_type is not None:
             check_type(self.state_type, f"the state of {self.name}")
-            _make_state(self.state_type, self.name)
+            make_state(self.state_type, self.name)
             self.decode_state = decoder(self.state_type)
         elif self.on_failure == "reset" and not getattr(cls, "__parameters__", ()):
             raise InvalidGrain(f"{self.name} has no durable state to reset; give on_failure='stop' or none")
         if self.reminded:
             self.hidden[REMIND] = delivery_method(self.name)
-        for name, function in _interface(cls):
-            scope = {**vars(sys.modules[function.__module__]), **local_names, cls.__name__: cls}
-            try:
-                hints = typing.get_type_hints(function, scope, include_extras=True)
-            except (NameError, TypeError, AttributeError, SyntaxError) as error:
-                raise InvalidGrain(f"the annotations of {self.name}.{name} cannot be read: {error}") from error
+        for found in find_methods(cls, Grain, _RESERVED, local_names):
+            name, function = found.name, found.function
+            hints = self.hints[name] = hints_of(found, cls, local_names)
+            scope = vars(sys.modules[function.__module__])
+            known = bound.get(found.owner, {})
+            hints = {each: complete(hint, known, scope) for each, hint in hints.items()}
             self.methods[name] = GrainMethod(self.name, name, function, getattr(function, OPTIONS, None), hints)
 
     def find(self, name: str, *, stream: bool) -> GrainMethod:
@@ -143,57 +147,16 @@ class GrainKind:
             raise SchemaMismatch(f"{self.name}.{name} is a stream on one side only", identity=self.name)
         return found
 
+    def explain_missing(self, name: str) -> str:
+        """Why a reference has no attribute of that name, for an `AttributeError`."""
+        methods = ", ".join(self.methods)
+        if hasattr(self.cls, name) and not hasattr(Grain, name):
+            return f"{name!r} of {self.name} is not called from outside: that are public async def methods, {methods}"
+        return f"{self.name} has no {name!r} that can be called from outside; it has: {methods}"
+
     def new_state(self) -> Any:
         """State of an identity that was never saved."""
-        return _make_state(self.state_type, self.name)
-
-
-def _make_state(state_type: Any, kind: str) -> Any:
-    try:
-        return state_type()
-    except TypeError as error:
-        raise InvalidGrain(
-            f"the state of {kind} ({state_type!r}) must be constructible without arguments: {error}"
-        ) from error
-
-
-def _state_type(cls: type[Any], given: tuple[Any, ...] = ()) -> Any:
-    """S of `Grain[S]`, followed through generic bases; None where there is none. `given`: arguments of `cls` itself."""
-    known: dict[Any, Any] = dict(zip(getattr(cls, "__parameters__", ()), given, strict=False))
-    for base in vars(cls).get("__orig_bases__", cls.__bases__):
-        origin: Any = typing.get_origin(base) or base
-        if not inspect.isclass(origin) or not issubclass(typing.cast(Any, origin), Grain):
-            continue
-        arguments: tuple[Any, ...] = tuple(
-            known.get(given, given) if isinstance(given, typing.TypeVar) else given for given in typing.get_args(base)
-        )
-        state: Any = next(iter(arguments), None) if origin is Grain else _state_type(origin, arguments)
-        if state is not None and state is not type(None) and not isinstance(state, typing.TypeVar):
-            return state
-    return None
-
-
-def _interface(cls: type[Any]) -> list[tuple[str, Callable[..., Any]]]:
-    """Public coroutine methods and async generators, sorted by name; inherited ones included."""
-    found: dict[str, Callable[..., Any]] = {}
-    for base in reversed(cls.__mro__):
-        if base in (object, Generic) or base is Grain:
-            continue
-        for name, value in vars(base).items():
-            marked = hasattr(value, OPTIONS)
-            if name.startswith("_") or name in _HOOKS:
-                if marked:
-                    raise InvalidGrain(f"{cls.__name__}.{name} has @method but is not a public method")
-                continue
-            if name in _RESERVED:
-                raise InvalidGrain(f"{cls.__name__}.{name} hides Grain.{name}; choose another name")
-            if inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value):
-                found[name] = value
-            elif marked:
-                raise InvalidGrain(f"{cls.__name__}.{name} has @method but is not an async def")
-            else:
-                found.pop(name, None)
-    return sorted(found.items())
+        return make_state(self.state_type, self.name)
 
 
 class Grain(Generic[S]):
@@ -211,9 +174,14 @@ class Grain(Generic[S]):
             first if that hosts the kind (`prefer_local`); or where there is less to do (`least_loaded`).
         role: only nodes with this role (`ClusterConfig.roles`) host the kind; others that are given it call it.
 
-    Methods whose names do not begin with an underscore and that are `async def` can be called from anywhere. Turns of
-    one activation run one after another. Async generators are streams: they interleave with turns, since a consumer
-    may take its time, and should not rely on the state between two `yield`s.
+    Methods whose names do not begin with an underscore and that are `async def` can be called from anywhere, inherited
+    ones included; type variables of generic bases are what the class says. Turns of one activation run one after
+    another. Async generators, and a plain `def` annotated with `AsyncIterator`, are streams: they interleave with
+    turns, since a consumer may take its time, and should not rely on the state between two `yield`s.
+
+    Any other public plain `def` is refused. What only the grain itself uses has an underscore before its name, or is a
+    `@staticmethod`, `@classmethod` or property; plain methods of bases that are no grains are left alone. None of
+    these can be called through a reference.
 
     Raises:
         InvalidGrain: when the class is made, if it cannot be served.
@@ -286,7 +254,7 @@ class Grain(Generic[S]):
         return self._stateful().value  # type: ignore[no-any-return]
 
     @state.setter
-    def state(self, value: S) -> None:
+    def state(self, value: S) -> None:  # type: ignore[misc]
         self._stateful().value = value
 
     async def save(self) -> None:
@@ -396,5 +364,4 @@ class Grain(Generic[S]):
         return f"<{type(self).__name__} {getattr(self, '_inaho_key', '(not activated)')!r}>"
 
 
-_HOOKS: Final = frozenset({"on_activate", "on_deactivate", "on_reminder"})
-_RESERVED: Final = frozenset(name for name in vars(Grain) if not name.startswith("_")) - _HOOKS
+_RESERVED: Final = frozenset(name for name in vars(Grain) if not name.startswith("_")) - HOOKS

@@ -19,9 +19,9 @@ from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, 
 from inaho.wire.frames import SIGNATURE_CHARS_MAX, Definition
 from inaho.wire.limits import repeats
 
-__all__ = ["GrainMethod"]
+__all__ = ["STREAMS", "GrainMethod"]
 
-_STREAMS: Final = (AsyncIterator, AsyncGenerator, AsyncIterable)
+STREAMS: Final = (AsyncIterator, AsyncGenerator, AsyncIterable)
 METHODS_MAX: Final = 0xFFFF
 PARAMETERS_MAX: Final = 255
 
@@ -127,7 +127,7 @@ class GrainMethod:
 
     def _result_type(self, function: Callable[..., Any], hints: dict[str, Any]) -> Any:
         result = hints.get("return", Any)
-        gives_stream = typing.get_origin(result) in _STREAMS or result in _STREAMS
+        gives_stream = typing.get_origin(result) in STREAMS or result in STREAMS
         if gives_stream and inspect.iscoroutinefunction(function):
             raise InvalidGrain(
                 f"{self.kind}.{self.name} is a coroutine that returns an async iterator; write it as an async "

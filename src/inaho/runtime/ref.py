@@ -46,6 +46,11 @@ class Reference:
     _inaho_timeout_s: float | None
     _inaho_retry: bool
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(self._inaho_host.kind.explain_missing(name))
+
     def __repr__(self) -> str:
         return f"<reference to {self._inaho_host.name}/{self._inaho_key}>"
 

@@ -95,8 +95,9 @@ class StreamProducer:
         """Runs to the end of the generator, a failure or a cancellation; the consumer is told which."""
         turn = self.turn
         CURRENT.set(turn)
-        iterator = turn.method.call(turn.grain, turn.arguments)
+        iterator: Any = None
         try:
+            iterator = turn.method.call(turn.grain, turn.arguments)  # a plain function may raise here
             async for item in iterator:
                 if turn.cancelled:  # the generator has caught it and goes on, but nobody takes its items
                     return

@@ -61,6 +61,24 @@ def decoder(kind: Any) -> Callable[[bytes | memoryview], Any]:
     return msgspec.msgpack.Decoder(kind, dec_hook=_from_plain).decode
 
 
+_TAGGED: Final = "class Opened(inaho.Struct, tag=True): ..."
+_UNION_ADVICE: Final = (
+    ("all Struct types must be tagged", f". The bytes must say which one it is: give each of them a tag, `{_TAGGED}`"),
+    (
+        "more than one dict-like type",
+        ". The bytes must say which one it is, and a dataclass, a TypedDict or a dict carries no tag: write each as an "
+        f"inaho.Struct with one, `{_TAGGED}`",
+    ),
+    (
+        "custom type",
+        ". Of a union with pydantic models the bytes do not say which one it is: take one pydantic.RootModel around "
+        "the union, with a discriminator, as the type, or write each as an inaho.Struct with a tag, "
+        f"`{_TAGGED}`",
+    ),
+)
+"""What to do about a union that msgspec refuses, by a part of its text."""
+
+
 def check_type(kind: Any, where: str) -> None:
     """Refuses a type that cannot cross the wire.
 
@@ -75,7 +93,8 @@ def check_type(kind: Any, where: str) -> None:
         msgspec.msgpack.Decoder(kind)
         described = inspect.type_info(kind)
     except Exception as error:  # annotations of fields are evaluated here, and may be anything
-        raise InvalidGrain(f"{where} has type {kind!r}, which cannot cross the wire: {error}") from error
+        advice = next((advice for text, advice in _UNION_ADVICE if text in str(error)), "")
+        raise InvalidGrain(f"{where} has type {kind!r}, which cannot cross the wire: {error}{advice}") from error
     problem = _find_problem(described, set())
     if problem:
         raise InvalidGrain(f"{where} has type {kind!r}, which cannot cross the wire: {problem}")

@@ -309,7 +309,8 @@ class Private(Grain):
     async def _hidden(self) -> int:
         return 1
 
-    def helper(self) -> int:
+    @staticmethod
+    def helper() -> int:
         return 2
 
     @staticmethod

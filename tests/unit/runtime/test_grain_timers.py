@@ -366,25 +366,25 @@ def test_a_timer_with_keep_alive_keeps_its_activation(start: Start):
 class Many(Grain):
     async def begin(self, count: int) -> int:
         for _ in range(count):
-            self.timer(self.tick, 100.0)
+            self.timer(self._tick, 100.0)
         return count
 
-    def tick(self) -> None:
+    def _tick(self) -> None:
         LOG.append("tick")
 
     async def wrong(self, what: str) -> None:
         if what == "name":
             self.timer("absent", 1.0)
         elif what == "interval":
-            self.timer(self.tick, 0.0)
+            self.timer(self._tick, 0.0)
         elif what == "nan":
-            self.timer(self.tick, float("nan"))
+            self.timer(self._tick, float("nan"))
         elif what == "first":
-            self.timer(self.tick, 1.0, first_s=-1.0)
+            self.timer(self._tick, 1.0, first_s=-1.0)
         elif what == "timeout":
-            self.timer(self.tick, 1.0, timeout_s=0.0)
+            self.timer(self._tick, 1.0, timeout_s=0.0)
         else:
-            self.timer(self.tick, None)
+            self.timer(self._tick, None)
 
 
 def test_the_timers_of_an_activation_are_bounded(start: Start):

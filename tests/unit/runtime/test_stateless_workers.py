@@ -121,9 +121,9 @@ async def test_each_worker_has_its_own_timers(fleet: Any, eventually: Any):
             self.number = next(numbers)
 
         async def on_activate(self) -> None:
-            self.timer(self.tick, 0.01)
+            self.timer(self._tick, 0.01)
 
-        def tick(self) -> None:
+        def _tick(self) -> None:
             ticks[self.number] += 1
 
         async def work(self) -> int:
