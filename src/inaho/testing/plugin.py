@@ -10,7 +10,7 @@ faults) belongs into the test. It gives a `SimCluster` that has started, and end
 sets the seed; `--inaho-seeds 100` runs every test that takes the fixture 100 times, under the seeds from that one on.
 A test that fails prints its seed and the command that replays it.
 
-Nothing of inaho's runtime is imported until a test asks for the fixture; a project that does not use it gains two
+Nothing of inaho's runtime is imported until a test asks for the fixture; a project that does not use it gains three
 options and nothing else.
 """
 
@@ -41,15 +41,17 @@ class ClusterFactory:
     Args:
         seed: for clusters that are not given another one.
         replay: the command line that runs the test again.
+        show_system: for clusters that are not told otherwise.
 
     Attributes:
         started: the clusters of this test.
     """
 
-    def __init__(self, seed: int, replay: str) -> None:
+    def __init__(self, seed: int, replay: str, *, show_system: bool = False) -> None:
         self.started: list[SimCluster] = []
         self._seed = seed
         self._replay = replay
+        self._show_system = show_system
         self._failed = False
 
     def __call__(
@@ -64,6 +66,7 @@ class ClusterFactory:
         storage_faults: StorageFaults | None = None,
         within_s: float = 600.0,
         real_limit_s: float | None = None,
+        show_system: bool = False,
     ) -> SimCluster:
         """Starts a cluster. Arguments are those of `SimCluster`; `seed` None is the command line's."""
         from inaho.testing.sim_cluster import SimCluster
@@ -78,6 +81,7 @@ class ClusterFactory:
             storage_faults=storage_faults,
             within_s=within_s,
             real_limit_s=real_limit_s,
+            show_system=show_system or self._show_system,
         )
         cluster.replay = self._replay
         cluster.__enter__()
@@ -127,6 +131,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="run each test with a simulated cluster under N seeds, from --inaho-seed on",
     )
+    group.addoption(
+        "--inaho-show-system",
+        action="store_true",
+        help="failures of simulated clusters also tell what grains of system kinds did last",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -160,7 +169,9 @@ def inaho_seed(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def inaho_cluster(inaho_seed: int, request: pytest.FixtureRequest) -> Generator[ClusterFactory, None, None]:
     """Makes simulated clusters: `sim = inaho_cluster(nodes=3, grains=[Cart])`. They end with the test."""
-    factory = ClusterFactory(inaho_seed, replay_of_test(request.node.nodeid, inaho_seed, _run_of(request.config)))
+    replay = replay_of_test(request.node.nodeid, inaho_seed, _run_of(request.config))
+    show_system = bool(_option(request.config, "inaho_show_system", 0))
+    factory = ClusterFactory(inaho_seed, replay, show_system=show_system)
     request.node.stash[FACTORY] = factory
     yield factory
     factory.close()

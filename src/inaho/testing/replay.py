@@ -57,7 +57,7 @@ def replay_of_test(test: str, seed: int, run: PytestRun | None) -> str:
     return f"pytest {shlex.quote(test)} --inaho-seed={seed}{several}"
 
 
-def replay_note(seed: int, command: str, trace_hash: str, time_s: float, lines: Iterable[str]) -> str:
+def replay_note(seed: int, command: str, trace_hash: str, time_s: float, lines: Iterable[str], hidden: int = 0) -> str:
     """Text for a failure of a simulation.
 
     Args:
@@ -66,8 +66,11 @@ def replay_note(seed: int, command: str, trace_hash: str, time_s: float, lines: 
         trace_hash: of its history.
         time_s: virtual seconds since its start.
         lines: what happened last, oldest first.
+        hidden: lines about system kinds that are left out.
     """
     story = "\n".join(f"  {line}" for line in lines)
+    if hidden:
+        story += f"\n  ({hidden} lines about system kinds are left out: show_system=True or --inaho-show-system)"
     return (
         f"simulation of seed {seed}, failed at {time_s:.4f} s of virtual time, trace {trace_hash}\n"
         f"replay: {command}\nlast:\n{story}"

@@ -86,6 +86,7 @@ class SimCluster(LinkFaults):
         within_s: virtual seconds after which `run` gives up, unless told otherwise.
         real_limit_s: seconds of the wall clock after which a run gives up; None never. A callback that does not
             return is not interrupted.
+        show_system: whether a failure tells what grains of system kinds did last, such as the keepers of reminders.
 
     Attributes:
         events: what nodes published, oldest first; the last `EVENTS_MAX`.
@@ -109,11 +110,12 @@ class SimCluster(LinkFaults):
         storage_faults: StorageFaults | None = None,
         within_s: float = 600.0,
         real_limit_s: float | None = None,
+        show_system: bool = False,
     ) -> None:
         if nodes < 1:
             raise ValueError(f"a cluster has at least 1 node, not {nodes}")
         _check_storage(storage)
-        super().__init__(seed, within_s=within_s, real_limit_s=real_limit_s)
+        super().__init__(seed, within_s=within_s, real_limit_s=real_limit_s, show_system=show_system)
         self.events: deque[SimEvent] = deque(maxlen=EVENTS_MAX)
         self._config = config or ClusterConfig()
         self._grains = tuple(grains)
@@ -171,20 +173,30 @@ class SimCluster(LinkFaults):
         return node.cluster
 
     def add(self) -> int:
-        """Starts one more node and waits until it has joined; returns its index. Waits."""
-        self._check_waits()
+        """Starts one more node and waits until it has joined; returns its index.
+
+        Inside of a coroutine it does not wait: `await sim.until(lambda: sim.is_member(index))`.
+        """
+        waits = self._may_wait()
         index = self._add()
-        self._wait_started(self._nodes[index])
+        if waits:
+            self._wait_started(self._nodes[index])
         return index
 
     def client(self) -> Cluster:
-        """A new client, connected through any member, in a process of its own. Waits."""
-        self._check_waits()
+        """A new client, connected through any member, in a process of its own.
+
+        Inside of a coroutine it does not wait until it is connected; what is done through it does.
+        """
+        waits = self._may_wait()
         address = self.network.client_name()
         config = self._config.replace(authority="", seeds=self._seeds())
         client = self._boot(config, address, -1 - len(self._clients))
         self._clients.append(client)
-        self._wait_started(client)
+        if waits:
+            self._wait_started(client)
+        else:
+            self._loop.step_first(client.starting)
         return client.cluster
 
     def crash(self, index: int, *, silent: bool = False) -> None:
@@ -208,16 +220,18 @@ class SimCluster(LinkFaults):
         """
         if self._node(index).process.state is not DEAD:
             raise SimulationFailed(f"node {index} is {self._node(index).process.state}; crash it first")
+        waits = self._may_wait()
         self._note("restart", index)
         self._nodes[index] = self._boot(self._node_config(index), self.authority(index), index)
-        if self._loop.main is None:
+        if waits:
             self._wait_started(self._nodes[index])
 
     def leave(self, index: int) -> None:
         """Lets a node leave and end as `cluster.close()` does. Waits; inside of a coroutine it only begins."""
+        node, waits = self._node(index), self._may_wait()
         self._note("leave", index)
-        stopping = self._loop.create_task(self._node(index).stop(), name=f"node {index} leaves")
-        if self._loop.main is None:
+        stopping = self._loop.create_task(node.stop(), name=f"node {index} leaves")
+        if waits:
             self.run(asyncio.wait_for(stopping, None))
 
     def pause(self, index: int, seconds: float | None = None) -> None:

@@ -8,9 +8,11 @@ node's own `Cluster`. What is no coroutine is done at once, by the test.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from inaho.runtime.cluster import Cluster
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["SimulatedCluster"]
 
 G = TypeVar("G", bound=Grain[Any])
+T = TypeVar("T")
 
 
 class SimulatedCluster(Cluster):
@@ -32,13 +35,39 @@ class SimulatedCluster(Cluster):
     Args:
         cluster: the node's own.
         process: that the node runs in.
+        starting: done when the node has started: what is asked of it before waits for that.
     """
 
-    def __init__(self, cluster: Cluster, process: SimulatedProcess) -> None:
+    def __init__(self, cluster: Cluster, process: SimulatedProcess, starting: asyncio.Future[None]) -> None:
         self._node = cluster._node  # without `super().__init__`: grains keep the node's own
         self._system = cluster._system
         self._process = process
+        self._starting = starting
         self._classes: dict[GrainKind, type[Reference]] = {}
+
+    def _enter(self, start: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+        """As `SimulatedProcess.enter`, once the node has started."""
+        if self._starting.done():
+            return self._process.enter(start)
+
+        async def once_started() -> T:
+            await asyncio.shield(self._starting)
+            return await start()
+
+        return self._process.enter(once_started)
+
+    def _enter_stream(self, start: Callable[[], AsyncGenerator[T]]) -> AsyncGenerator[T]:
+        """As `SimulatedProcess.enter_stream`, once the node has started."""
+        if self._starting.done():
+            return self._process.enter_stream(start)
+
+        async def once_started() -> AsyncGenerator[T]:
+            await asyncio.shield(self._starting)
+            async with aclosing(start()) as items:
+                async for item in items:
+                    yield item
+
+        return self._process.enter_stream(once_started)
 
     def grain(self, kind: type[G], key: str, *, timeout: float | None = None, retry: bool = True) -> G:
         """As `Cluster.grain`; its calls run in the process."""
@@ -48,8 +77,8 @@ class SimulatedCluster(Cluster):
         if cls is None:
             cls = self._classes[described] = make_class(
                 described,
-                lambda *call: self._process.enter(functools.partial(invoke, *call)),
-                lambda *call: self._process.enter_stream(functools.partial(invoke_stream, *call)),
+                lambda *call: self._enter(functools.partial(invoke, *call)),
+                lambda *call: self._enter_stream(functools.partial(invoke_stream, *call)),
             )
         reference: Any = object.__new__(cls)
         for name in Reference.__slots__:
@@ -62,18 +91,18 @@ class SimulatedCluster(Cluster):
     ) -> AsyncIterator[Any]:
         """As `Cluster.stream`, in the process."""
         items: Any = super().stream(kind, key, method, *arguments, timeout=timeout)
-        return self._process.enter_stream(lambda: items)
+        return self._enter_stream(lambda: items)
 
     def events(self, *types: type[Any], capacity: int = 1024) -> AsyncIterator[Any]:
         """As `Cluster.events`, in the process; `SimCluster.events` has those of all nodes, and outlives them."""
         items: Any = super().events(*types, capacity=capacity)
-        return self._process.enter_stream(lambda: items)
+        return self._enter_stream(lambda: items)
 
 
 def _entering(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     async def enter(self: SimulatedCluster, *arguments: Any, **options: Any) -> Any:
-        return await self._process.enter(functools.partial(method, self, *arguments, **options))
+        return await self._enter(functools.partial(method, self, *arguments, **options))
 
     return enter
 
@@ -81,7 +110,7 @@ def _entering(method: Callable[..., Any]) -> Callable[..., Any]:
 def _entering_stream(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def enter(self: SimulatedCluster, *arguments: Any, **options: Any) -> Any:
-        return self._process.enter_stream(functools.partial(method, self, *arguments, **options))
+        return self._enter_stream(functools.partial(method, self, *arguments, **options))
 
     return enter
 

@@ -103,7 +103,7 @@ class SimulatedNode:
     def cluster(self) -> Cluster:
         """What the process would have from `join` or `connect`, for those outside of it."""
         if self._cluster is None:
-            self._cluster = SimulatedCluster(self._extension.cluster, self.process)
+            self._cluster = SimulatedCluster(self._extension.cluster, self.process, self.starting)
         return self._cluster
 
     @property

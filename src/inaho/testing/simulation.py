@@ -33,18 +33,19 @@ class Simulation:
         seed: of everything that is random.
         within_s: virtual seconds after which `run` gives up, unless told otherwise.
         real_limit_s: seconds of the wall clock after which a run gives up; None never.
+        show_system: whether what happened last, as told by a failure, has lines about system kinds.
 
     Attributes:
         seed: as given.
         replay: command line that replays this run; empty takes that of the running test or program.
     """
 
-    def __init__(self, seed: int, *, within_s: float, real_limit_s: float | None) -> None:
+    def __init__(self, seed: int, *, within_s: float, real_limit_s: float | None, show_system: bool = False) -> None:
         self.seed = seed
         self.replay = ""
         self._within_s = within_s
         self._loop = VirtualLoop(real_limit_s=real_limit_s)
-        self._trace = Trace(lambda: self.time)
+        self._trace = Trace(lambda: self.time, show_system=show_system)
         self._processes: list[SimulatedProcess] = []
         # Coroutines that a run gave up: kept, so that no finalizer runs before the end.
         self._abandoned: list[asyncio.Task[Any]] = []
@@ -164,7 +165,7 @@ class Simulation:
     def annotate(self, error: BaseException) -> None:
         """Adds to `error`, once, the seed, the command that replays it and what happened last."""
         command = self.replay or replay_command(self.seed)
-        note = replay_note(self.seed, command, self.trace_hash(), self.time, self._trace.lines)
+        note = replay_note(self.seed, command, self.trace_hash(), self.time, self._trace.lines, self._trace.hidden)
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
 
@@ -173,6 +174,17 @@ class Simulation:
             raise SimulationFailed(
                 f"the simulation has not begun: use it with `with {type(self).__name__}(...) as sim:`"
             )
+
+    def _may_wait(self) -> bool:
+        """Whether time can be made to pass here; False inside of a coroutine of this simulation.
+
+        Raises:
+            SimulationFailed: another loop runs in this thread.
+        """
+        if self._loop.main is not None:
+            return False
+        self._check_waits()
+        return True
 
     def _check_waits(self) -> None:
         """Before anything that waits: it has begun, and no loop runs in this thread."""

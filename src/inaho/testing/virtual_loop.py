@@ -254,6 +254,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
             owner.tasks.add(task)
         return task
 
+    def step_first(self, task: asyncio.Task[Any]) -> None:
+        """Runs the first step of a task now that was created just now, and not when the loop turns.
+
+        For code that must have something at once, and itself runs in a task, which is set aside meanwhile.
+        """
+        handle = self._queue.pop()
+        assert not task.done(), "the task has run already"
+        current = asyncio.current_task(self)
+        if current is not None:
+            asyncio.tasks._leave_task(self, current)
+        try:
+            handle._run()
+        finally:
+            if current is not None:
+                asyncio.tasks._enter_task(self, current)
+
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """Calls `func` now, in this thread."""
         future = self.create_future()
