@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import msgspec
@@ -31,12 +31,12 @@ def parse_argument(text: str) -> Any:
         return text
 
 
-def member_rows(members: Sequence[Member]) -> list[tuple[str, ...]]:
-    """Members as rows under `MEMBER_COLUMNS`."""
+def member_rows(members: Sequence[Member], blocked: Container[str] = ()) -> list[tuple[str, ...]]:
+    """Members as rows under `MEMBER_COLUMNS`; `blocked`: what `Cluster.blocked` gives."""
     return [
         (
             member.authority,
-            member.status.name.lower(),
+            member.status.name.lower() + (", blocked" if member.authority in blocked else ""),
             member.node_id,
             str(member.incarnation),
             f"{member.weight:g}",
@@ -54,10 +54,14 @@ async def show_members(output: Output, settings: ClusterConfig) -> int:
         InahoError: as `connect`.
     """
     async with connect(config=settings) as cluster:
-        members = cluster.members()
+        members, blocked = cluster.members(), cluster.blocked()
     if output.as_json:
-        output.document({"cluster": settings.name, "members": [describe_member(member) for member in members]})
-    output.table(f"{len(members)} members of {settings.name!r}", MEMBER_COLUMNS, member_rows(members))
+        described = [describe_member(member, blocked) for member in members]
+        output.document({"cluster": settings.name, "members": described, "blocked": list(blocked)})
+    output.table(f"{len(members)} members of {settings.name!r}", MEMBER_COLUMNS, member_rows(members, blocked))
+    absent = sorted(set(blocked) - {member.authority for member in members})
+    if absent:
+        output.note(f"blocked, and no members now: {', '.join(absent)}")
     return EXIT_OK
 
 

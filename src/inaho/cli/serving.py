@@ -12,7 +12,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -82,9 +82,14 @@ async def serve(
     return EXIT_OK
 
 
-def describe_member(member: Member) -> dict[str, Any]:
-    """A member as plain data, for JSON documents."""
-    return {**msgspec.structs.asdict(member), "status": member.status.name.lower(), "kinds": list(own_kinds(member))}
+def describe_member(member: Member, blocked: Container[str] = ()) -> dict[str, Any]:
+    """A member as plain data, for JSON documents; `blocked`: what `Cluster.blocked` gives."""
+    return {
+        **msgspec.structs.asdict(member),
+        "status": member.status.name.lower(),
+        "blocked": member.authority in blocked,
+        "kinds": list(own_kinds(member)),
+    }
 
 
 def own_kinds(member: Member) -> tuple[str, ...]:
@@ -102,7 +107,7 @@ def describe_ready(cluster: Cluster) -> dict[str, Any]:
         "cluster": cluster.config.name,
         "kinds": list(own_kinds(member)),
         "pid": os.getpid(),
-        "members": [describe_member(other) for other in cluster.members()],
+        "members": [describe_member(other, cluster.blocked()) for other in cluster.members()],
     }
 
 

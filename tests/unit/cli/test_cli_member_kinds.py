@@ -14,3 +14,12 @@ def test_kinds_of_inaho_itself_are_not_shown():
     [row] = member_rows([member])
     assert "Cart, inahoshop" in row
     assert not any("inaho.reminders" in cell for cell in row)
+
+
+def test_a_blocked_member_is_shown_as_blocked():
+    member = Member("127.0.0.1:7700", "0123456789abcdef", 1, MemberStatus.UP)
+    other = Member("127.0.0.1:7701", "0123456789abcdee", 1, MemberStatus.UP)
+    rows = member_rows([member, other], ("127.0.0.1:7700",))
+    assert [row[1] for row in rows] == ["up, blocked", "up"]
+    described = [describe_member(known, ("127.0.0.1:7700",)) for known in (member, other)]
+    assert [(known["status"], known["blocked"]) for known in described] == [("up", True), ("up", False)]

@@ -99,6 +99,11 @@ class GossipEngine:
         """Peers known to differ."""
         return tuple(sorted(self._differing))
 
+    @property
+    def shared(self) -> bool:
+        """Whether at least one peer has exactly our table, as it is now."""
+        return bool(self._agreeing)
+
     # What there is to tell.
 
     def news_of(self, now: float, origin: str, from_version: int) -> None:

@@ -155,6 +155,16 @@ class ControlNode:
         return None if self._deadline is None else self._deadline + self._skipped_s
 
     @property
+    def blocked(self) -> tuple[str, ...]:
+        """Authorities that an operator has blocked, as far as this node knows; the topology has them a period later."""
+        return self._view.table.blocks.blocked
+
+    @property
+    def shared(self) -> bool:
+        """Whether another member is known to have exactly the table of this node, blocks included."""
+        return self._view.engine.shared
+
+    @property
     def stage(self) -> Stage:
         """`new`, `seeking`, `member`, `leaving`, `left` or `failed`."""
         return self._life.stage

@@ -205,6 +205,10 @@ class ClusterView:
         """Takes over the table of the member that admitted us, on its word."""
         self.absorb(now, self.table.merge(now, snapshot))
         self.learn(now, News(blocks=snapshot.blocks), "")
+        known = frozenset(snapshot.blocks)
+        for notice in self.table.blocks.notices:
+            if notice not in known:  # an order that this node took while nobody heard it
+                self.engine.blocked(now, notice)
 
     def merge(self, now: float, snapshot: TableSnapshot, teller: str) -> None:
         """Takes over a whole table that the node `teller` sent."""
@@ -312,9 +316,13 @@ class ClusterView:
         self.outbox.publish(_EVENTS[after.status](member=after, reason=reason))
 
     def reset(self, now: float) -> None:
-        """Forgets the cluster but not our own numbering: we were removed and join again."""
+        """Forgets the cluster but neither our own numbering nor what operators have ordered: we join again.
+
+        The side that removed us may not have heard the last orders. They carry counters, so theirs and ours merge.
+        """
         old = self.table
         self.table = MembershipTable(self.me.node_id, self.config.membership)
+        self.table.blocks = old.blocks
         self.table.continue_from(old.covered(old.node_id), old.version)
         self.engine.reset()
         self.detector.stop()
