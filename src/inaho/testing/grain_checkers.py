@@ -35,6 +35,7 @@ from inaho.testing.grain_history import (
 )
 
 __all__ = [
+    "Agreement",
     "PromiseBroken",
     "Views",
     "epochs_in_order",
