@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         RemoteError,
         SchemaMismatch,
         SerializationFailed,
+        SettingsMismatch,
         ShuttingDown,
         StateConflict,
         StateMissing,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         Timeout,
         TopologyUnavailable,
         Unreachable,
+        VersionMismatch,
         WrongCluster,
     )
     from inaho.runtime.bootstrap import ClusterExtension
@@ -71,7 +73,7 @@ if TYPE_CHECKING:
     from inaho.wire.exceptions import GrainError, register_exception
     from inaho.wire.letters import register_message
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "inaho.actor": ("Actor", "ActorRef", "ActorSystem", "PoisonPill", "Props", "Terminated"),
@@ -111,6 +113,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "RemoteError",
         "SchemaMismatch",
         "SerializationFailed",
+        "SettingsMismatch",
         "ShuttingDown",
         "StateConflict",
         "StateMissing",
@@ -118,6 +121,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "Timeout",
         "TopologyUnavailable",
         "Unreachable",
+        "VersionMismatch",
         "WrongCluster",
     ),
     "inaho.runtime.bootstrap": ("ClusterExtension",),
@@ -195,6 +199,7 @@ __all__ = [
     "RpcConfig",
     "SchemaMismatch",
     "SerializationFailed",
+    "SettingsMismatch",
     "ShuttingDown",
     "SqliteStorage",
     "StateConflict",
@@ -211,6 +216,7 @@ __all__ = [
     "TopologyUnavailable",
     "TransportConfig",
     "Unreachable",
+    "VersionMismatch",
     "WrongCluster",
     "connect",
     "deadline",

@@ -13,6 +13,7 @@ __all__ = [
     "JoinRefused",
     "ProtocolViolation",
     "Quarantined",
+    "SettingsMismatch",
     "TopologyUnavailable",
     "Unreachable",
     "VersionMismatch",
@@ -119,7 +120,10 @@ class VersionMismatch(InahoError):
     """No protocol or schema version in common with the peer."""
 
     code = "version_mismatch"
-    advice = "upgrade the older side first to a release that speaks both"
+    advice = (
+        "run releases with a version in common on all nodes and clients of a cluster; coming from 0.1, end all nodes "
+        "before the first one of the new release starts"
+    )
 
 
 class JoinRefused(InahoError):
@@ -127,6 +131,13 @@ class JoinRefused(InahoError):
 
     code = "join_refused"
     advice = "see the reason"
+
+
+class SettingsMismatch(JoinRefused):
+    """A setting that must be equal on all members differs from the peer's; `reason` has both values."""
+
+    code = "settings_mismatch"
+    advice = "give all members the same value; to change it, end all members first"
 
 
 class AuthorityInUse(InahoError):

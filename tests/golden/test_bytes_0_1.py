@@ -43,9 +43,11 @@ from inaho.types import ClusterIdentity, Member, MemberStatus, Pid, TopologySnap
 from inaho.wire import frames
 from inaho.wire.codec import decoder, encode
 from inaho.wire.exceptions import GrainError, decode_failure, encode_failure, register_exception
+from inaho.wire.features import RELEASE
 from inaho.wire.frames import CallFields, ChainLink, Definition, Goodbye, TopologyPush, pack_fields, unpack_fields
 from inaho.wire.handshake import Handshake, HandshakeConfig
 from inaho.wire.letters import decode_letter, decode_value, encode_letter, encode_value
+from inaho.wire.stored import unpack_state
 
 HERE = Path(__file__).parent / "bytes_0_1"
 FREEZE = os.environ.get("INAHO_TEST_FREEZE_BYTES", "") == "1"
@@ -271,7 +273,7 @@ def test_all_that_was_written_has_its_record(group: str) -> None:
 @pytest.mark.parametrize("name", STATES)
 def test_state_is_read(name: str) -> None:
     value = STATES[name]
-    assert decoder(type(value))(frozen("states")[name]) == value
+    assert decoder(type(value))(unpack_state(frozen("states")[name])) == value
 
 
 @pytest.mark.parametrize("name", LETTERS)
@@ -324,24 +326,50 @@ def test_frames_are_read() -> None:
         assert decoder(kind)(said[name][frames.HEADER_BYTES :]) == value, name
 
 
+def refusing(handshake: Handshake, data: bytes) -> VersionMismatch:
+    with pytest.raises(VersionMismatch) as refused:
+        handshake.receive(data)
+    return refused.value
+
+
 @pytest.mark.parametrize("secret", ["secret", "open"])
-@pytest.mark.parametrize("role", ["member", "client"])
-def test_a_handshake_of_0_1_is_accepted(secret: str, role: str) -> None:
-    said = frozen("handshakes")
-    dialer, acceptor = pair(SECRET if secret == "secret" else "", role)
+def test_a_member_of_0_1_that_dials_us_is_refused_by_name(secret: str) -> None:
+    _, acceptor = pair(SECRET if secret == "secret" else "", "member")
     acceptor.start()
+    error = refusing(acceptor, frozen("handshakes")[f"{secret}_member_1_dialer"])
+    assert "the dialer, 10.0.0.2:7700 (inaho 0.1), speaks protocol [1]" in error.reason
+    assert f"the acceptor, 10.0.0.1:7700 (inaho {RELEASE}), speaks protocol [2]" in error.reason
+    assert "end all nodes before the first one of the new release starts" in str(error)
+    # What it is told has both versions too, in the form of refusal that it reads.
+    refusal = msgspec.msgpack.decode(acceptor.farewell[9:])
+    assert refusal[0] == "version_mismatch"
+    assert "(inaho 0.1), speaks protocol [1]" in refusal[1]
+    assert f"(inaho {RELEASE}), speaks protocol [2]" in refusal[1]
+
+
+def test_a_client_of_0_1_is_refused_by_name() -> None:
+    _, acceptor = pair(SECRET, "client")
+    acceptor.start()
+    error = refusing(acceptor, frozen("handshakes")["secret_client_1_dialer"])
+    assert "client fedcba9876543210 (inaho 0.1), speaks protocol [1]" in error.reason
+
+
+def test_a_member_of_0_1_that_we_dial_refuses_and_is_named() -> None:
+    dialer, _ = pair(SECRET, "member")
     dialer.start()
-    assert acceptor.receive(said[f"{secret}_{role}_1_dialer"])[1] is None
-    _, peer, _ = acceptor.receive(said[f"{secret}_{role}_3_dialer"])
-    assert peer is not None
-    assert peer.role == role
-    dialer.receive(said[f"{secret}_{role}_2_acceptor"])
-    _, peer, _ = dialer.receive(said[f"{secret}_{role}_4_acceptor"])
-    assert peer is not None
-    assert peer.node_id == "0123456789abcdef"
+    error = refusing(dialer, frozen("handshakes")["refusal_version_mismatch"])
+    assert "the peer, inaho 0.1, speaks protocol [1]" in error.reason
+    assert f"this node, 10.0.0.2:7700 (inaho {RELEASE}), speaks protocol [2]" in error.reason
 
 
-@pytest.mark.parametrize("name", ["authentication_failed", "overloaded", "version_mismatch", "wrong_cluster"])
+def test_a_hello_of_0_1_as_an_answer_is_refused_by_name() -> None:
+    dialer, _ = pair(SECRET, "member")
+    dialer.start()
+    error = refusing(dialer, frozen("handshakes")["secret_member_2_acceptor"])
+    assert "the acceptor, 10.0.0.1:7700 (inaho 0.1), speaks protocol [1]" in error.reason
+
+
+@pytest.mark.parametrize("name", ["authentication_failed", "overloaded", "wrong_cluster"])
 def test_a_refusal_of_0_1_is_read(name: str) -> None:
     dialer, _ = pair(SECRET, "member")
     dialer.start()

@@ -57,8 +57,9 @@ class Evidence:
         driver.feed(DialFailed(authority, "handshake"))
         if authority in self._node.config.seeds and error.code in (
             "authentication_failed",
-            "wrong_cluster",
+            "settings_mismatch",
             "version_mismatch",
+            "wrong_cluster",
         ):
             if not driver.joined.done():
                 driver.joined.set_exception(error)

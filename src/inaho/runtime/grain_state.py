@@ -17,6 +17,7 @@ import msgspec
 from inaho.errors import SerializationFailed, StateConflict, StateMissing, StorageFailed
 from inaho.events import HandOffCompleted, HandOffFailed
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
+from inaho.wire.stored import pack_state, unpack_state
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
@@ -147,7 +148,11 @@ def _decode(host: KindHost, grain: Grain[Any], data: bytes, what: str) -> Any:
     decode = host.kind.decode_state
     assert decode is not None
     try:
-        return decode(data)
+        return decode(unpack_state(data))
+    except SerializationFailed as error:  # the format is of a later release
+        raise SerializationFailed(
+            f"{what}: {error.reason}", identity=str(grain.identity), authority=host.authority
+        ) from error
     except DECODE_ERRORS as error:
         raise SerializationFailed(
             f"{what} is not a {host.kind.state_type!r}: {error}",
@@ -158,7 +163,7 @@ def _decode(host: KindHost, grain: Grain[Any], data: bytes, what: str) -> Any:
 
 def _encode(grain: Grain[Any], value: Any) -> bytes:
     try:
-        return encode(value)
+        return pack_state(encode(value))
     except ENCODE_ERRORS as error:
         raise SerializationFailed(f"the state cannot be serialized: {error}", identity=str(grain.identity)) from error
 

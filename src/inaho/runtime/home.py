@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Home"]
 
-FINAL_CODES = ("authentication_failed", "invalid_config", "version_mismatch", "wrong_cluster")
+FINAL_CODES = ("authentication_failed", "invalid_config", "settings_mismatch", "version_mismatch", "wrong_cluster")
 """What one seed refuses for these reasons, the others will refuse too."""
 
 

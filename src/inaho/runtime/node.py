@@ -11,6 +11,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from inaho.config_shared import adopt_settings, shared_settings
 from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.identity.pid_cache import PidCache
 from inaho.core.inputs import Start
@@ -46,11 +47,10 @@ from inaho.runtime.terminations import TERMINATIONS_KEY, TerminationActor, Termi
 from inaho.runtime.ticker import Ticker
 from inaho.runtime.turns import TurnRunner
 from inaho.types import ClusterIdentity, Member, MemberStatus, TopologySnapshot
-from inaho.wire.frames import PROTOCOL_VERSIONS, SCHEMA_VERSIONS
 from inaho.wire.handshake import NONCE_BYTES, Handshake, HandshakeConfig, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from inaho.actor import EventStream
     from inaho.config import ClusterConfig
@@ -285,11 +285,19 @@ class Node:
             authority=self.authority,
             incarnation=incarnation,
             secret=self.config.secret,
-            protocols=PROTOCOL_VERSIONS,
-            schemas=SCHEMA_VERSIONS,
+            settings={} if self.client else shared_settings(self.config),
             bytes_max=self.config.transport.handshake_bytes_max,
         )
         return Handshake(role, local, self.entropy.token(NONCE_BYTES))
+
+    def adopt(self, settings: Mapping[str, int]) -> None:
+        """A client takes over what all members have alike. Raises `InvalidConfig` for values that none can have."""
+        config = adopt_settings(self.config, settings)
+        if config.activation.partitions != self.config.activation.partitions:
+            self.lookup = IdentityLookup(config.activation)
+            if self.topology is not None:
+                self.lookup.update_topology(self.topology)
+        self.config = config
 
     # Topology and ownership.
 

@@ -128,6 +128,8 @@ class Peers:
 
         def established(transport: asyncio.Transport, peer: PeerInfo) -> Outgoing:
             node.associations.demand(authority, peer.node_id)
+            if node.client:
+                node.adopt(peer.settings)
             return Outgoing(
                 peer,
                 node.config.transport,

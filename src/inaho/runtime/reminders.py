@@ -31,7 +31,10 @@ from inaho.runtime.grain import Grain, GrainKind, method
 from inaho.runtime.ref import invoke, make_reference
 from inaho.runtime.reminder_calls import ANSWER_S, OnReminderError, delivery_method, shard_of
 from inaho.types import ClusterIdentity, Struct
+from inaho.wire.codec import decoder
 from inaho.wire.exceptions import text_of
+from inaho.wire.features import FEATURES, REMINDERS
+from inaho.wire.stored import future_format
 
 if TYPE_CHECKING:
     from inaho.runtime.node import Node
@@ -70,10 +73,31 @@ class ReminderShard(Struct):
     Attributes:
         shards: how many there were when it was saved; a reminder's shard depends on it.
         records: the reminders.
+        format: of the records, see `wire.features.REMINDERS`; 1 where 0.1 has saved it and said none.
     """
 
     shards: int = 0
     records: list[ReminderRecord] = []  # noqa: RUF012  Structs copy mutable defaults
+    format: int = 1
+
+
+class _Format(Struct):
+    """The version of a saved shard, read before the rest of it."""
+
+    format: int = 1
+
+
+_decode_format: Final = decoder(_Format)
+_decode_shard: Final = decoder(ReminderShard)
+
+
+def decode_shard(data: bytes | memoryview) -> ReminderShard:
+    """A saved shard. Raises `SerializationFailed` for one of a later release, and what a decoder raises."""
+    found, known = _decode_format(data).format, FEATURES[REMINDERS]
+    if found > known:
+        raise future_format("a shard of reminders", found, known)
+    shard: ReminderShard = _decode_shard(data)
+    return shard
 
 
 class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl_s=0):
@@ -201,7 +225,9 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
     async def _save_once(self) -> None:
         changes = self._changes
         try:
-            self.state = ReminderShard(self._node.config.activation.reminder_shards, self._schedule.records())
+            self.state = ReminderShard(
+                self._node.config.activation.reminder_shards, self._schedule.records(), FEATURES[REMINDERS]
+            )
             await self.save()
             self._saved = changes
         except InahoError:
@@ -308,6 +334,9 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         node.publish(
             ReminderFailed(identity=owner, name=record.name, attempt=attempt, reason=reason, given_up=given_up)
         )
+
+
+ReminderKeeper.inaho_kind.decode_state = decode_shard
 
 
 class ReminderWatch:

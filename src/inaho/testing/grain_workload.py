@@ -20,6 +20,7 @@ from inaho.runtime.grain import Grain, method
 from inaho.storage import MemoryStorage
 from inaho.testing.grain_history import Answered, Began, Called, Committed, Ended, Failed, Journal, Refused, Saved
 from inaho.types import ClusterIdentity, MemberStatus, Struct, TopologySnapshot
+from inaho.wire.stored import unpack_state
 
 __all__ = [
     "Caller",
@@ -119,7 +120,7 @@ def register_with(journal: Journal, *, last_words_s: float = 0.0) -> type[Regist
 
 def stored_elements(data: bytes | None) -> list[str]:
     """The elements in a stored state."""
-    return [] if data is None else msgspec.msgpack.decode(data, type=RegisterState).elements
+    return [] if data is None else msgspec.msgpack.decode(unpack_state(data), type=RegisterState).elements
 
 
 def view_of(snapshot: TopologySnapshot) -> str:

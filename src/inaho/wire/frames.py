@@ -58,12 +58,6 @@ __all__ = [
     "unpack_fields",
 ]
 
-PROTOCOL_VERSIONS: Final = (1,)
-"""Versions of framing and handshake that this release speaks; the highest common one is used."""
-
-SCHEMA_VERSIONS: Final = (1,)
-"""Versions of the control messages and bodies that this release speaks (SPEC CL-6.1)."""
-
 HEADER: Final = struct.Struct("<IBBHI")
 HEADER_BYTES: Final = HEADER.size
 HEADER_REST: Final = HEADER_BYTES - 4

@@ -37,6 +37,7 @@ from inaho.errors import (
     VersionMismatch,
     WrongIncarnation,
 )
+from inaho.wire.features import common_features
 from inaho.wire.handshake_messages import (
     HEADER,
     KIND_HELLO,
@@ -46,13 +47,22 @@ from inaho.wire.handshake_messages import (
     MAGIC,
     PREFACE,
     PROOF_BYTES,
+    clean_text,
     decode_hello,
     encode_frame,
     encode_refusal,
     error_of_refusal,
     foreign_hint,
 )
-from inaho.wire.handshake_terms import HandshakeConfig, PeerInfo, agree, check_peer_hello, own_hello
+from inaho.wire.handshake_terms import (
+    HandshakeConfig,
+    PeerInfo,
+    agree,
+    check_peer_hello,
+    check_settings,
+    describe,
+    own_hello,
+)
 
 __all__ = ["NONCE_BYTES", "Handshake", "HandshakeConfig", "HandshakeState", "PeerInfo", "Role"]
 
@@ -188,7 +198,9 @@ class Handshake:
             kind, body = raw[0], raw[HEADER.size :]
             if kind == KIND_REFUSAL:
                 self._parting = b""
-                raise error_of_refusal(body)
+                raise error_of_refusal(
+                    body, f"this node, {describe(self._own)}, speaks protocol {sorted(self._own.protocols)}"
+                )
             self._unsent += self._on_hello(raw, body) if kind == KIND_HELLO else self._on_proof(body)
         leftover = bytes(self._buffer)
         self._buffer.clear()
@@ -237,6 +249,7 @@ class Handshake:
         check_peer_hello(hello, self._own, of_acceptor=self.role == "dialer")
         dialer, acceptor = (self._own, hello) if self.role == "dialer" else (hello, self._own)
         protocol_version, schema_version = agree(dialer, acceptor)
+        check_settings(dialer, acceptor)
         self._peer = PeerInfo(
             authority=hello.authority,
             node_id=hello.node_id,
@@ -244,6 +257,9 @@ class Handshake:
             role=hello.role,
             protocol_version=protocol_version,
             schema_version=schema_version,
+            release=clean_text(hello.release),
+            features=common_features(self._own.features, hello.features),
+            settings=hello.settings,
         )
         if acceptor.node_id != dialer.expected_node_id != "":
             self._elsewhere = WrongIncarnation(

@@ -18,7 +18,8 @@ import msgspec
 from msgspec import Meta
 
 from inaho.authority import AUTHORITY_CHARACTERS_MAX
-from inaho.errors import InahoError, ProtocolViolation, error_from_code
+from inaho.errors import InahoError, ProtocolViolation, VersionMismatch, error_from_code
+from inaho.wire.features import RELEASE, RELEASE_WITHOUT_NAME
 
 __all__ = [
     "HEADER",
@@ -51,6 +52,9 @@ KIND_REFUSAL: Final = 3
 PROOF_BYTES: Final = 32
 
 _REASON_CHARACTERS_MAX: Final = 400
+NAMES_MAX: Final = 64
+"""Most features, and most settings, that one hello names."""
+
 _REFUSAL_CODES: Final = (
     "authentication_failed",
     "blocked",
@@ -58,6 +62,7 @@ _REFUSAL_CODES: Final = (
     "overloaded",
     "protocol_violation",
     "quarantined",
+    "settings_mismatch",
     "shutting_down",
     "version_mismatch",
     "wrong_cluster",
@@ -66,6 +71,8 @@ _REFUSAL_CODES: Final = (
 # believed from a refusal: the dialer concludes it from the hello that the acceptor has proven.
 
 VersionNumber = Annotated[int, Meta(ge=0, le=65535)]
+Counted = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+FeatureName = Annotated[str, Meta(min_length=1, max_length=64)]
 VersionNumbers = Annotated[tuple[VersionNumber, ...], Meta(min_length=1, max_length=32)]
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 NodeId = Annotated[str, Meta(pattern=r"\A[0-9A-Za-z_.-]{1,64}\Z")]
@@ -86,6 +93,9 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
         expected_node_id: whom the dialer looks for; empty when unknown, and from an acceptor.
         has_secret: whether it will prove a secret. Covered by the proof, so nobody on the way can clear it.
         nonce: fresh random bytes; makes every proof good for one connection only.
+        release: of the library, for people; empty from 0.1, which did not say it.
+        features: see `wire.features`; names that the other side does not know are ignored.
+        settings: values that must be equal on both sides, by name; see `config_shared`.
     """
 
     protocols: VersionNumbers
@@ -98,6 +108,9 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     expected_node_id: ExpectedNodeId
     has_secret: bool
     nonce: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    release: Annotated[str, Meta(max_length=64)] = ""
+    features: Annotated[dict[FeatureName, VersionNumber], Meta(max_length=NAMES_MAX)] = {}
+    settings: Annotated[dict[FeatureName, Counted], Meta(max_length=NAMES_MAX)] = {}
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True):
@@ -105,6 +118,7 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True):
 
     code: Annotated[str, Meta(max_length=64)]
     reason: Annotated[str, Meta(max_length=_REASON_CHARACTERS_MAX)]
+    release: Annotated[str, Meta(max_length=64)] = ""
 
 
 _hello_decoder: Final = msgspec.msgpack.Decoder(Hello)
@@ -119,7 +133,7 @@ def encode_frame(kind: int, body: bytes) -> bytes:
 def encode_refusal(error: InahoError) -> bytes:
     """The frame that tells a peer why; without preface. A code that peers do not take becomes a violation's."""
     code = error.code if error.code in _REFUSAL_CODES else ProtocolViolation.code
-    return encode_frame(KIND_REFUSAL, msgspec.msgpack.encode(Refusal(code, clean_text(error.reason))))
+    return encode_frame(KIND_REFUSAL, msgspec.msgpack.encode(Refusal(code, clean_text(error.reason), RELEASE)))
 
 
 def decode_hello(body: bytes) -> Hello:
@@ -131,8 +145,12 @@ def decode_hello(body: bytes) -> Hello:
     return _decode(_hello_decoder, body, "hello")
 
 
-def error_of_refusal(body: bytes) -> InahoError:
+def error_of_refusal(body: bytes, own: str) -> InahoError:
     """The error that a peer's refusal stands for.
+
+    Args:
+        body: of the frame.
+        own: what this side is, for the refusal of a 0.1, which does not say what it is itself.
 
     Only the code (out of those that a refusal may carry) and a bounded, printable reason are taken from it.
 
@@ -143,6 +161,11 @@ def error_of_refusal(body: bytes) -> InahoError:
     reason = f"refused by the peer: {clean_text(refusal.reason)}"
     if refusal.code not in _REFUSAL_CODES:
         return ProtocolViolation(f"{reason} (with code {clean_text(refusal.code)!r}, which no refusal carries)")
+    if refusal.code == VersionMismatch.code and not refusal.release:
+        # It refused our hello before it said its own, but only 0.1 names no release, and it spoke protocol 1.
+        return VersionMismatch(
+            f"no protocol version in common: the peer, inaho {RELEASE_WITHOUT_NAME}, speaks protocol [1], {own}"
+        )
     return error_from_code(refusal.code, reason)
 
 

@@ -7,18 +7,29 @@ with the same function over the same two hellos, so that they cannot come to dif
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import msgspec
 
 from inaho.authority import parse_authority
-from inaho.errors import AuthenticationFailed, InvalidConfig, ProtocolViolation, VersionMismatch, WrongCluster
+from inaho.errors import (
+    AuthenticationFailed,
+    InvalidConfig,
+    ProtocolViolation,
+    SettingsMismatch,
+    VersionMismatch,
+    WrongCluster,
+)
+from inaho.wire.features import FEATURES, PROTOCOL_VERSIONS, RELEASE, RELEASE_WITHOUT_NAME, SCHEMA_VERSIONS
 from inaho.wire.handshake_messages import KIND_HELLO, Hello, clean_text, decode_hello, encode_frame
 
-__all__ = ["HandshakeConfig", "PeerInfo", "agree", "check_peer_hello", "own_hello"]
+__all__ = ["HandshakeConfig", "PeerInfo", "agree", "check_peer_hello", "check_settings", "describe", "own_hello"]
 
-_HANDSHAKE_BYTES_MIN: Final = 1024
+_HANDSHAKE_BYTES_MIN: Final = 2048
+_TOLD_MAX: Final = 3
+"""Differing settings that a refusal names: its text is bounded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +45,11 @@ class HandshakeConfig:
         secret: of the cluster; empty demands, and offers, no proof.
         protocols: versions of the frames that this release speaks.
         schemas: versions of the messages that this release speaks.
+        release: of the library, for people.
+        features: what this release speaks beyond that, see `wire.features`.
+        settings: that must be equal on both sides where both name them.
         expected_node_id: dialer only: the process it means to reach; empty accepts whoever lives there.
-        bytes_max: most bytes of the peer before it is authenticated; 1 KiB at least.
+        bytes_max: most bytes of the peer before it is authenticated; 2 KiB at least.
     """
 
     cluster: str
@@ -44,8 +58,11 @@ class HandshakeConfig:
     authority: str = ""
     incarnation: int = 0
     secret: str = field(default="", repr=False)
-    protocols: tuple[int, ...] = (1,)
-    schemas: tuple[int, ...] = (1,)
+    protocols: tuple[int, ...] = PROTOCOL_VERSIONS
+    schemas: tuple[int, ...] = SCHEMA_VERSIONS
+    release: str = RELEASE
+    features: Mapping[str, int] = field(default_factory=lambda: FEATURES)
+    settings: Mapping[str, int] = field(default_factory=dict[str, int])
     expected_node_id: str = ""
     bytes_max: int = 16 << 10
 
@@ -64,6 +81,9 @@ class PeerInfo(msgspec.Struct, frozen=True):
         role: `member` or `client`.
         protocol_version: highest version of the frames that both speak.
         schema_version: highest version of the messages that both speak.
+        release: of its library, as it says; empty from one that does not say it.
+        features: what both speak, at the lower version of the two.
+        settings: that it has and that must be equal on both sides.
     """
 
     authority: str
@@ -72,6 +92,13 @@ class PeerInfo(msgspec.Struct, frozen=True):
     role: str
     protocol_version: int
     schema_version: int
+    release: str = ""
+    features: dict[str, int] = {}
+    settings: dict[str, int] = {}
+
+    def speaks(self, feature: str, version: int = 1) -> bool:
+        """Whether this connection may use an addition, at that version or a later one."""
+        return self.features.get(feature, 0) >= version
 
 
 def own_hello(local: HandshakeConfig, nonce: bytes) -> tuple[Hello, bytes]:
@@ -91,6 +118,9 @@ def own_hello(local: HandshakeConfig, nonce: bytes) -> tuple[Hello, bytes]:
         expected_node_id=local.expected_node_id,
         has_secret=bool(local.secret),
         nonce=nonce,
+        release=local.release,
+        features=dict(local.features),
+        settings=dict(local.settings),
     )
     if (local.role == "member") != bool(local.authority):
         raise InvalidConfig("a member needs an authority and a client has none")
@@ -130,25 +160,51 @@ def agree(dialer: Hello, acceptor: Hello) -> tuple[int, int]:
 
     Raises:
         WrongCluster: the names differ. Looked at first: a stranger's versions and secret are none of our business.
-        VersionMismatch: nothing in common; the reason has both lists.
+        VersionMismatch: nothing in common; the reason names both sides with their releases and versions.
         AuthenticationFailed: one side has a secret and the other none.
     """
     if dialer.cluster != acceptor.cluster:
         raise WrongCluster(
             f"the dialer is of cluster {clean_text(dialer.cluster)!r}, the acceptor of {clean_text(acceptor.cluster)!r}"
         )
-    protocol_version = _highest_common("protocol", dialer.protocols, acceptor.protocols)
-    schema_version = _highest_common("schema", dialer.schemas, acceptor.schemas)
+    protocol_version = _highest_common("protocol", dialer, acceptor)
+    schema_version = _highest_common("schema", dialer, acceptor)
     if dialer.has_secret != acceptor.has_secret:
         without = "acceptor" if dialer.has_secret else "dialer"
         raise AuthenticationFailed(f"only one side has a secret: the {without} was given none")
     return protocol_version, schema_version
 
 
-def _highest_common(what: str, dialer: tuple[int, ...], acceptor: tuple[int, ...]) -> int:
-    common = [version for version in dialer if version in acceptor]
+def check_settings(dialer: Hello, acceptor: Hello) -> None:
+    """Compares the settings that both name. A client has none of its own: it takes those of the members.
+
+    Raises:
+        SettingsMismatch: the reason has each of them with both values.
+    """
+    if "client" in (dialer.role, acceptor.role):
+        return
+    differing = [
+        f"{clean_text(name)} is {value} at {dialer.authority} and {acceptor.settings[name]} at {acceptor.authority}"
+        for name, value in sorted(dialer.settings.items())
+        if acceptor.settings.get(name, value) != value
+    ]
+    if differing:
+        more = f" (and {len(differing) - _TOLD_MAX} more)" if len(differing) > _TOLD_MAX else ""
+        raise SettingsMismatch("; ".join(differing[:_TOLD_MAX]) + more)
+
+
+def describe(hello: Hello) -> str:
+    """Who says hello, for people."""
+    who = clean_text(hello.authority) or f"client {hello.node_id}"
+    return f"{who} (inaho {clean_text(hello.release) or RELEASE_WITHOUT_NAME})"
+
+
+def _highest_common(what: Literal["protocol", "schema"], dialer: Hello, acceptor: Hello) -> int:
+    near, far = (dialer.protocols, acceptor.protocols) if what == "protocol" else (dialer.schemas, acceptor.schemas)
+    common = [version for version in near if version in far]
     if not common:
         raise VersionMismatch(
-            f"no {what} version in common: the dialer speaks {sorted(dialer)}, the acceptor {sorted(acceptor)}"
+            f"no {what} version in common: the dialer, {describe(dialer)}, speaks {what} {sorted(near)}, the acceptor, "
+            f"{describe(acceptor)}, speaks {what} {sorted(far)}"
         )
     return max(common)

@@ -15,6 +15,7 @@ from inaho.cli.output import Output
 from inaho.core.activation.lease import LeaseState
 from inaho.errors import InvalidConfig, Overloaded
 from inaho.events import BlockListApplied, BlockListChanged, PidInvalidated
+from inaho.wire.stored import unpack_state
 
 
 class Count(Struct):
@@ -174,7 +175,7 @@ async def test_a_turn_on_a_blocked_node_cannot_save(fleet: Any, eventually: Any)
     assert caught.value.maybe_executed
     await eventually(lambda: two._node.activation_count == 0)
     record = await fleet.storage.load(fleet_identity(key))
-    assert msgspec.msgpack.decode(record.data)["value"] < 100
+    assert msgspec.msgpack.decode(unpack_state(record.data))["value"] < 100
 
 
 def fleet_identity(key: str) -> Any:

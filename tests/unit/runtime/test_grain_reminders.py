@@ -34,6 +34,7 @@ from inaho.runtime.reminders import KEEPER, ReminderKeeper, ReminderShard
 from inaho.testing.sim_cluster import SimCluster
 from inaho.testing.simulation import UNIX_START_S
 from inaho.wire.codec import decoder
+from inaho.wire.stored import unpack_state
 
 LOG: list[tuple[str, float, Reminder]] = []
 """Key, virtual Unix time, and what was given."""
@@ -509,7 +510,7 @@ def test_what_is_saved_is_what_is_kept(start: Start):
     sim.run(many())
     stored = sim.run(sim.storage.load(ClusterIdentity(KEEPER, shard_of("Alarm", "a", 8))))
     assert stored is not None and stored.data is not None
-    shard = decoder(ReminderShard)(stored.data)
+    shard = decoder(ReminderShard)(unpack_state(stored.data))
     assert shard.shards == 8
     assert {record.name for record in shard.records} == {f"r{n}" for n in range(20)}
     record = next(record for record in shard.records if record.name == "r3")
@@ -569,7 +570,7 @@ def test_a_storage_that_fails_is_told_and_nothing_acknowledged_is_lost(start: St
     assert names.count("first") == 1 and names.count("third") == 1
     stored = sim.run(sim.storage.load(ClusterIdentity(KEEPER, shard_of("Alarm", "a", 8))))
     assert stored is not None and stored.data is not None
-    assert decoder(ReminderShard)(stored.data).records == []
+    assert decoder(ReminderShard)(unpack_state(stored.data)).records == []
 
 
 class Backed(Grain):

@@ -10,6 +10,7 @@ import pytest
 
 from inaho import ClusterIdentity, Grain, SerializationFailed, Struct
 from inaho.events import HandOffCompleted, HandOffFailed
+from inaho.wire.stored import unpack_state
 
 
 class Stock(Struct):
@@ -66,7 +67,7 @@ class Store(Grain[Stock]):
 
 async def stored(fleet: Any, key: str) -> Stock:
     found = await fleet.storage.load(ClusterIdentity("Store", key))
-    return msgspec.msgpack.decode(found.data, type=Stock)
+    return msgspec.msgpack.decode(unpack_state(found.data), type=Stock)
 
 
 @pytest.mark.parametrize("field", WRONG)

@@ -17,10 +17,12 @@ from inaho.errors import (
     Overloaded,
     ProtocolViolation,
     Quarantined,
+    SettingsMismatch,
     VersionMismatch,
     WrongCluster,
     WrongIncarnation,
 )
+from inaho.wire.features import FEATURES, RELEASE
 from inaho.wire.handshake import Handshake, HandshakeConfig, HandshakeState, PeerInfo
 from inaho.wire.handshake_messages import (
     HEADER,
@@ -90,6 +92,11 @@ def converse(near: Handshake, far: Handshake, step: int = 1 << 20) -> tuple[Side
     return sides[0], sides[1], wire
 
 
+def peer_info(authority: str, node_id: str, incarnation: int, role: str) -> PeerInfo:
+    """A peer of this very release."""
+    return PeerInfo(authority, node_id, incarnation, role, 2, 1, RELEASE, dict(FEATURES))
+
+
 def refused(near: Side, far: Side, kind: type[InahoError], *words: str) -> None:
     for side in (near, far):
         assert side.peer is None
@@ -101,8 +108,8 @@ def refused(near: Side, far: Side, kind: type[InahoError], *words: str) -> None:
 
 def test_both_prove_the_secret_and_know_each_other() -> None:
     near, far, wire = converse(dialer(), acceptor())
-    assert near.peer == PeerInfo("10.0.0.2:7700", "a1", 5, "member", 1, 1)
-    assert far.peer == PeerInfo("10.0.0.1:7700", "d1", 3, "member", 1, 1)
+    assert near.peer == peer_info("10.0.0.2:7700", "a1", 5, "member")
+    assert far.peer == peer_info("10.0.0.1:7700", "d1", 3, "member")
     assert [who for who, _ in wire] == ["dialer", "acceptor", "dialer", "acceptor"]
     assert SECRET.encode() not in b"".join(data for _, data in wire)
 
@@ -123,7 +130,7 @@ def test_bytes_after_the_handshake_are_handed_on() -> None:
     answer, peer, leftover = far.receive(proof + b"early frame")
     assert (peer and peer.node_id, leftover) == ("d1", b"early frame")
     large = b"x" * 100_000
-    assert near.receive(answer + large)[1:] == (PeerInfo("10.0.0.2:7700", "a1", 5, "member", 1, 1), large)
+    assert near.receive(answer + large)[1:] == (peer_info("10.0.0.2:7700", "a1", 5, "member"), large)
 
 
 def test_no_secret_on_either_side_is_allowed_here() -> None:
@@ -134,7 +141,7 @@ def test_no_secret_on_either_side_is_allowed_here() -> None:
 
 def test_a_client_has_no_authority() -> None:
     _, far, _ = converse(dialer(role="client", authority=""), acceptor())
-    assert far.peer == PeerInfo("", "d1", 3, "client", 1, 1)
+    assert far.peer == peer_info("", "d1", 3, "client")
 
 
 def test_highest_common_versions_are_picked() -> None:
@@ -145,6 +152,45 @@ def test_highest_common_versions_are_picked() -> None:
     assert far.peer is not None
     assert (near.peer.protocol_version, near.peer.schema_version) == (3, 2)
     assert (far.peer.protocol_version, far.peer.schema_version) == (3, 2)
+
+
+def test_additions_are_agreed_at_the_lower_version_and_unknown_ones_ignored() -> None:
+    near, far, _ = converse(
+        dialer(features={"gossip": 3, "state": 2, "old": 1}, release="0.9"),
+        acceptor(features={"gossip": 1, "state": 4, "new": 7}, release="0.8"),
+    )
+    assert near.peer is not None
+    assert far.peer is not None
+    for peer, release in ((near.peer, "0.8"), (far.peer, "0.9")):
+        assert peer.features == {"gossip": 1, "state": 2}
+        assert peer.release == release
+        assert peer.speaks("gossip")
+        assert peer.speaks("state", 2)
+        assert not peer.speaks("gossip", 2)
+        assert not peer.speaks("new")
+
+
+def test_members_with_other_settings_refuse_each_other_with_both_values() -> None:
+    near, far, _ = converse(
+        dialer(settings={"a.shards": 8, "a.alone": 1, "a.same": 5}), acceptor(settings={"a.shards": 64, "a.same": 5})
+    )
+    refused(near, far, SettingsMismatch, "a.shards is 8 at 10.0.0.1:7700 and 64 at 10.0.0.2:7700")
+    for side in (near, far):
+        assert "a.same" not in str(side.error)
+        assert "a.alone" not in str(side.error)
+
+
+def test_many_other_settings_fit_in_a_refusal() -> None:
+    names = [f"group.{letter * 50}" for letter in "abcdefgh"]
+    near, far, _ = converse(dialer(settings=dict.fromkeys(names, 1)), acceptor(settings=dict.fromkeys(names, 2)))
+    refused(near, far, SettingsMismatch, "group.aaa", "is 1 at 10.0.0.1:7700 and 2 at 10.0.0.2:7700", "(and 5 more)")
+
+
+def test_a_client_hears_the_settings_of_members_and_has_none() -> None:
+    near, far, _ = converse(dialer(role="client", authority="", settings={"a": 1}), acceptor(settings={"a": 64}))
+    assert near.peer is not None
+    assert near.peer.settings == {"a": 64}
+    assert far.peer is not None
 
 
 @pytest.mark.parametrize(("near_secret", "far_secret"), [("guess", SECRET), (SECRET, "guess")])

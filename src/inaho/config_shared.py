@@ -1,0 +1,53 @@
+"""Settings that must be equal on all members, and what a client does with them.
+
+Members say these in the handshake, and one whose values differ is refused with both. Some decide together (the number
+of partitions says who owns a name); the others are bounds that the receiving side enforces as violations of the
+protocol, so that a sender with a higher bound would be cut off for what it takes to be allowed. All other settings are
+a node's own: a difference costs at most a refusal that says so.
+
+A client hosts nothing and decides nothing: it takes the members' values in place of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from inaho.config import ClusterConfig
+
+__all__ = ["SHARED", "adopt_settings", "shared_settings"]
+
+SHARED: Final = (
+    "activation.partitions",
+    "activation.reminder_shards",
+    "delivery.watches_max",
+    "membership.incarnation_jump_max",
+    "membership.members_max",
+    "membership.tombstones_max",
+    "transport.definitions_max",
+    "transport.frame_bytes_max",
+)
+"""Group and field of each, sorted. Only whole numbers above 0."""
+
+
+def shared_settings(config: ClusterConfig) -> dict[str, int]:
+    """The values of `config` that must be equal on all members, by name."""
+    found: dict[str, int] = {}
+    for name in SHARED:
+        group, _, setting = name.partition(".")
+        found[name] = getattr(getattr(config, group), setting)
+    return found
+
+
+def adopt_settings(config: ClusterConfig, settings: Mapping[str, int]) -> ClusterConfig:
+    """`config` with the members' values, as one of them has said them; names that are not shared are ignored.
+
+    Raises:
+        InvalidConfig: a value that no member can have.
+    """
+    for name, value in shared_settings(config).items():
+        told = settings.get(name, value)
+        if told != value:
+            group, _, setting = name.partition(".")
+            config = config.replace(**{group: getattr(config, group).replace(**{setting: told})})
+    return config
