@@ -211,8 +211,8 @@ class KindHost:
                 await grain.on_activate()
             await self.node.leases.confirm(grain)
         except BaseException as error:
-            self.start_failed(grain, queue, error)
-            if isinstance(error, SIGNALS):
+            self.node.runner.report(error, self.start_failed, grain, queue, error)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             return
         if handed is not None:
@@ -347,7 +347,7 @@ class KindHost:
                         pass
         except BaseException as error:
             self.node.log.warning("on_deactivate of %s failed", grain.identity, exc_info=error)
-            if isinstance(error, SIGNALS):
+            if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
         finally:
             self._ended(grain, queue, reason)

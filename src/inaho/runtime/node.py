@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from inaho.config_shared import adopt_settings, shared_settings
@@ -39,13 +40,14 @@ from inaho.runtime.operator_actor import OPERATOR_KEY, OperatorActor
 from inaho.runtime.partition_bridge import PartitionBridge
 from inaho.runtime.peers import Peers
 from inaho.runtime.placement_actor import PLACEMENT_KEY, PlacementActor
+from inaho.runtime.program_end import ProgramEnd
 from inaho.runtime.reminders import KEEPER, ReminderKeeper, ReminderWatch
 from inaho.runtime.remoting import Remoting
 from inaho.runtime.saved_versions import SavedVersions
 from inaho.runtime.shutdown import Shutdown
 from inaho.runtime.terminations import TERMINATIONS_KEY, TerminationActor, Terminations
 from inaho.runtime.ticker import Ticker
-from inaho.runtime.turns import TurnRunner
+from inaho.runtime.turns import STOP_ROUNDS, TurnRunner
 from inaho.types import ClusterIdentity, Member, MemberStatus, TopologySnapshot
 from inaho.wire.handshake import NONCE_BYTES, Handshake, HandshakeConfig, Role
 
@@ -86,7 +88,7 @@ class Node:
         hosts: kinds by name.
         runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
             directory, holdings, history, ownership, blocking, terminations, saved_versions, activation_warnings,
-            fencing, evidence, measures, ticker: see their classes.
+            fencing, evidence, measures, ticker, program_end: see their classes.
         driver: of a member's control plane; None before the start, and for a client.
         home: of a client; None before the start, and for a member.
         shutting_down, closing: no new activations, no new connections.
@@ -155,10 +157,12 @@ class Node:
         self.driver: Driver | None = None
         self._storage = storage
         self._storage_opening: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
         self.acceptor = Acceptor(self)
         self.evidence = Evidence(self)
         self.home: Home | None = None
         self.ticker = Ticker(self)
+        self.program_end = ProgramEnd(self)
         self._topology_waiters: list[asyncio.Future[None]] = []
         self.measures = NodeMeasures(self)
         self._add_kinds(kinds)
@@ -216,6 +220,7 @@ class Node:
         self.ticker.start()
         self.driver.feed(Start(self.config.seeds))
         await self.driver.joined
+        self.program_end.watch()
         if KEEPER in self.hosts:
             self.runner.spawn(ReminderWatch(self).run(), name="inaho-reminder-watch")
 
@@ -224,6 +229,7 @@ class Node:
         self.ticker.start()
         self.home = Home(self)
         await self.home.find()
+        self.program_end.watch()
 
     async def leave(self) -> None:
         """See `Shutdown`. Returns when it is over, whoever asked for it first."""
@@ -235,7 +241,21 @@ class Node:
         self.shutdown.activation_ended()
 
     async def stop(self) -> None:
-        """Closes everything at once. Call `leave` before it for a graceful end."""
+        """Closes everything. Call `leave` before it for a graceful end.
+
+        A caller that is cancelled does not leave the node half closed: the rest goes on in the background, within
+        `STOP_ROUNDS` seconds for turns that catch their cancellation.
+        """
+        if self._stopping is None:
+            self._stopping = self.loop.create_task(self._stop(STOP_ROUNDS), name="inaho-stop", context=Context())
+        await asyncio.shield(self._stopping)
+
+    async def stop_now(self) -> None:
+        """As `stop`, in the caller's own Task and with less patience, for when the program ends: all others are
+        cancelled, a `stop` that is under way too."""
+        await self._stop(1)
+
+    async def _stop(self, rounds: int) -> None:
         self.shutting_down = self.closing = True
         self.measures.close()
         self.blocking.close()
@@ -244,7 +264,7 @@ class Node:
         self.ticker.stop()
         self.acceptor.stop_accepting()
         self.shutdown.stopped()
-        await self.runner.stop()
+        await self.runner.stop(rounds)
         await asyncio.sleep(0)  # replies of the last turns
         self.remoting.close()
         self.acceptor.close_connections(ShuttingDown("the node is shutting down", authority=self.authority))
@@ -257,6 +277,7 @@ class Node:
             await asyncio.gather(self._storage_opening, return_exceptions=True)
             if not _failed(self._storage_opening):  # else it would end the use of another node
                 await self._storage.close()
+        self.program_end.closed()
 
     async def open_storage(self) -> Storage:
         """The storage, opened; after an attempt that failed this is the next one."""

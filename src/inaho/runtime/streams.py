@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDown, Timeout
 from inaho.runtime.failure_policy import turn_failed
-from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_raised
+from inaho.runtime.turn import CURRENT, Turn, as_raised
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import END, HEADER, HEADER_REST, ITEMS
@@ -121,8 +121,8 @@ class StreamProducer:
             raise
         except BaseException as error:
             turn_failed(turn, error)
-            self._tell(as_raised(error, turn.method.name))
-            if isinstance(error, SIGNALS):
+            turn.grain._inaho_host.node.runner.report(error, self._tell, as_raised(error, turn.method.name))
+            if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
         finally:
             close = getattr(iterator, "aclose", None)

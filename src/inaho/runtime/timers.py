@@ -154,6 +154,9 @@ class Timer:
         """The time has come: the tick runs, or gets in line."""
         table = self._table
         grain, runner, loop = table.grain, table.runner, table.loop
+        if grain._inaho_host.node.closing:
+            table.forget(self)
+            return
         now = loop.time()
         turn = Turn(self._method, grain, (self,), None, 0, now + self._timeout_s)
         turn.future = loop.create_future()
@@ -197,7 +200,7 @@ class Timer:
             self._running = False
         else:
             self.skipped += 1
-        if self.active and self.interval_s is not None:
+        if self.active and self.interval_s is not None and not table.grain._inaho_host.node.closing:
             self.arm(self.interval_s)
         else:
             table.forget(self)

@@ -23,10 +23,28 @@ if TYPE_CHECKING:
     from inaho.runtime.incoming import Incoming
     from inaho.runtime.method import GrainMethod
 
-__all__ = ["CURRENT", "SIGNALS", "Scope", "Turn", "as_answer", "as_raised", "deadline", "resume"]
+__all__ = [
+    "ANSWER_LATE_S",
+    "CURRENT",
+    "CUT_OFF",
+    "SIGNALS",
+    "Scope",
+    "Turn",
+    "as_answer",
+    "as_raised",
+    "deadline",
+    "resume",
+    "until_cut_off",
+]
 
 SIGNALS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """What is meant for the process or for Python itself, and is no answer to a call."""
+
+ANSWER_LATE_S: Final = 0.1
+"""A call whose method has ended the program (`sys.exit`) is answered so much later."""
+
+CUT_OFF: Final = "inaho: cut off"
+"""Message of the last cancellation of user code that catches all others: it is closed where it waits."""
 
 
 class Scope(msgspec.Struct, eq=False):
@@ -177,6 +195,9 @@ def resume(
             context.run(coroutine.close)
             raise
         except BaseException as error:
+            if is_cut_off(error):
+                context.run(coroutine.close)
+                raise
             step: Callable[[Any], Any] = coroutine.throw
             value = error
         else:
@@ -185,3 +206,48 @@ def resume(
             awaited = context.run(step, value)
         except StopIteration as stop:
             return stop.value
+
+
+def is_cut_off(error: BaseException) -> bool:
+    """Whether user code has caught its cancellation too often and is to be closed."""
+    return isinstance(error, asyncio.CancelledError) and CUT_OFF in error.args
+
+
+async def until_cut_off(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Runs a coroutine in the current Task and context. Cancelled with `CUT_OFF` it is closed, whatever it catches."""
+    try:
+        return await _until_cut_off(coroutine)
+    except (KeyboardInterrupt, SystemExit):  # they leave the loop here, and nobody awaits this Task
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(_retrieve)
+        raise
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Marks what a Task ended with as seen."""
+    if not task.cancelled():
+        task.exception()
+
+
+@types.coroutine
+def _until_cut_off(coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    step: Callable[[Any], Any] = coroutine.send
+    value: Any = None
+    while True:
+        try:
+            awaited = step(value)
+        except StopIteration as stop:
+            return stop.value
+        try:
+            value = yield awaited
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as error:
+            if is_cut_off(error):
+                coroutine.close()
+                raise
+            step, value = coroutine.throw, error
+        else:
+            step = coroutine.send

@@ -24,7 +24,7 @@ from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, TurnQueue
 from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeout
 from inaho.runtime.call_chain import CallChains
 from inaho.runtime.failure_policy import turn_failed
-from inaho.runtime.turn import CURRENT, Turn, as_raised
+from inaho.runtime.turn import ANSWER_LATE_S, CURRENT, CUT_OFF, Turn, as_raised, until_cut_off
 from inaho.runtime.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller
 
@@ -157,11 +157,20 @@ class TurnRunner:
         if task.cancelling():  # the user's code cancelled its own Task and did not wait for it
             idle.remove(worker)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
-        """Starts a Task that is remembered until it ends, so that it is neither collected nor left behind."""
-        task = self.loop.create_task(coroutine, name=name, context=Context())
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], *, name: str, drives: bool = False) -> asyncio.Task[Any]:
+        """Starts a Task that is remembered until it ends, so that it is neither collected nor left behind.
+
+        Args:
+            coroutine: its code; may be the user's.
+            name: of the Task.
+            drives: it uses `resume` for code of the user, and needs no `until_cut_off` around itself.
+        """
+        running = coroutine if drives else until_cut_off(coroutine)
+        task = self.loop.create_task(running, name=name, context=Context())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        if not drives:
+            task.add_done_callback(lambda _: coroutine.close())  # one that was cancelled before its first step
         return task
 
     def _new_worker(self) -> Worker:
@@ -256,8 +265,19 @@ class TurnRunner:
         if isinstance(error, asyncio.CancelledError):
             error = self._cancellation(turn, error)
         turn_failed(turn, error)
-        self.answer_error(turn, as_raised(error, turn.method.name))
+        self.report(error, self.answer_error, turn, as_raised(error, turn.method.name))
         self.release(turn)
+
+    def report(self, error: BaseException, report: Callable[..., object], *arguments: Any) -> None:
+        """Calls `report` with the arguments, which tells those who wait that user code raised `error`.
+
+        Where that ends the program (`sys.exit`), it does so a moment later: the loop stops now, and its main Task, if
+        it waits, must not end in the same round. uvloop would then stop what `asyncio.run` does at the end, too.
+        """
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            self.loop.call_later(ANSWER_LATE_S, report, *arguments)
+        else:
+            report(*arguments)
 
     def finish(self, turn: Turn, result: Any) -> None:
         """Answers, and starts what waited for the turn to end."""
@@ -353,18 +373,27 @@ class TurnRunner:
 
     # The end.
 
-    async def stop(self) -> None:
+    async def stop(self, rounds: int = STOP_ROUNDS) -> None:
         """Ends workers and what still runs. Called when turns have been waited for.
 
-        User code that catches its cancellation and goes on is left behind after some rounds: a node always ends.
+        User code that catches its cancellation and goes on is cut off where it waits (`CUT_OFF`): a node always ends.
+
+        Args:
+            rounds: how often what still runs is cancelled before that, `STOP_ROUND_S` apart.
         """
         self._stopping = True
-        patience = STOP_ROUNDS
-        while patience and (tasks := [task for task in self.tasks if task is not asyncio.current_task()]):
+        message: str | None = None
+        while tasks := [task for task in self.tasks if task is not asyncio.current_task()]:
             for task in tasks:
-                task.cancel()
+                task.cancel(message)
             _, left = await asyncio.wait(tasks, timeout=STOP_ROUND_S)
             await asyncio.sleep(0)  # what their ends have begun
-            if left:
-                patience -= 1
-                _log.warning("%d turns go on after their cancellation", len(left))
+            if not left:
+                continue
+            if message is not None:
+                _log.error("%d turns, hooks or streams cannot be ended, and go on", len(left))
+                return
+            _log.warning("%d turns, hooks or streams go on after their cancellation", len(left))
+            rounds -= 1
+            if rounds <= 0:
+                message = CUT_OFF

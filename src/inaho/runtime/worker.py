@@ -29,7 +29,7 @@ class Worker:
         self._wake: asyncio.Future[None] | None = None
         self._adopted: tuple[Turn, Coroutine[Any, Any, Any], Context, Any] | None = None
         self._cancelled: asyncio.CancelledError | None = None
-        self.task = runner.spawn(self._work(), name="inaho-worker")
+        self.task = runner.spawn(self._work(), name="inaho-worker", drives=True)
         self.task.add_done_callback(self._ended)
 
     def adopt(self, turn: Turn, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any) -> None:
@@ -64,13 +64,14 @@ class Worker:
                     raise
             else:
                 runner.finish(turn, result)
-            while self.task.cancelling():
-                self.task.uncancel()
-            if not runner.keep(self):
+            # Whoever cancelled the Task may have meant it and not the turn, as `asyncio.run` does at the end.
+            if self.task.cancelling() or not runner.keep(self):
                 return
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A Task that is cancelled before its first step does nothing: another sees to what it has adopted."""
+        if not task.cancelled():
+            task.exception()  # `sys.exit` of user code has left the loop, and nobody awaits this Task
         if self._adopted is not None:
             turn = self._adopted[0]
             successor = Worker(self._runner)
