@@ -96,6 +96,10 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
             0.25 MB each. Fewer than a node calls: the oldest is computed anew, slot by slot.
         pid_cache_size: entries of the PidCache.
         pid_cache_ttl_s: an entry older than this is resolved anew.
+        freshness_s: while members have lost sight of each other, an answer is not older than this and one read of the
+            storage. Each node then reads the storage this often. Shorter is fresher, and reads more.
+        when_unproved: what a node does in such a time while it cannot read the storage: `answer` with what it has,
+            however old that is, or `refuse`. An event tells of it in both cases.
         drain_s: how long a leaving node waits for running turns.
         lease_pending_s: an activation that takes longer to come up, its last owner's end included, or to run its
             `on_deactivate`, is given up, and its identity is free again; one that takes longer to load its state again
@@ -125,6 +129,8 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
     placement_tables_max: int = 64
     pid_cache_size: int = 100_000
     pid_cache_ttl_s: float = 600.0
+    freshness_s: float = 1.0
+    when_unproved: str = "answer"
     drain_s: float = 10.0
     lease_pending_s: float = 30.0
     snapshot_bytes_max: int = 64 << 10
@@ -149,6 +155,10 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
         if self.queue_policy not in ("reject_new", "drop_oldest"):
             raise InvalidConfig(
                 f"ActivationConfig.queue_policy must be 'reject_new' or 'drop_oldest', not {self.queue_policy!r}"
+            )
+        if self.when_unproved not in ("answer", "refuse"):
+            raise InvalidConfig(
+                f"ActivationConfig.when_unproved must be 'answer' or 'refuse', not {self.when_unproved!r}"
             )
 
 

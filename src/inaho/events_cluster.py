@@ -20,7 +20,10 @@ __all__ = [
     "ConnectionRefused",
     "ConvergenceDelayed",
     "ConvergenceReached",
+    "DoubtBegan",
+    "DoubtEnded",
     "Event",
+    "FreshnessUnknown",
     "MemberEvent",
     "MemberJoining",
     "MemberLeaving",
@@ -116,6 +119,30 @@ class NodePaused(Event, frozen=True, kw_only=True):
     """This process did not run for `gap_s` seconds (stopped, swapped out, suspended); it blames nobody for it."""
 
     gap_s: float
+
+
+class DoubtBegan(Event, frozen=True, kw_only=True):
+    """A member may have taken over what is active here: it is `unreachable` or `removed`, or this node was away."""
+
+    authority: str
+    node_id: str
+    reason: str
+
+
+class DoubtEnded(Event, frozen=True, kw_only=True):
+    """That member is harmless: it `left`, was `replaced`, or `confirmed` that it let go; or the doubt has `expired`."""
+
+    authority: str
+    node_id: str
+    outcome: str
+    lasted_s: float
+
+
+class FreshnessUnknown(Event, frozen=True, kw_only=True):
+    """This node doubts members and cannot read the storage: its answers may be old (`activation.when_unproved`)."""
+
+    authority: str
+    reason: str
 
 
 class BlockListChanged(Event, frozen=True, kw_only=True):

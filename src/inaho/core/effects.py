@@ -48,9 +48,10 @@ class ApplyTopology(msgspec.Struct, frozen=True):
 
 
 class Joined(msgspec.Struct, frozen=True):
-    """This node is up, for the first time or again after it had been removed."""
+    """This node is up, for the first time or again after it had been removed; `founded`: of a cluster of its own."""
 
     cause: str = ""
+    founded: bool = False
 
 
 class JoinFailed(msgspec.Struct, frozen=True):

@@ -32,6 +32,7 @@ from inaho.runtime.survey import RETRY_S, KnownKind, Survey, ask_placement
 from inaho.types import ClusterIdentity, MemberStatus, Pid
 
 if TYPE_CHECKING:
+    from inaho.runtime.kind import KindHost
     from inaho.runtime.node import Node
     from inaho.types import Member
 
@@ -189,6 +190,7 @@ class Directory:
     async def _place_here(self, known: KnownKind, key: str, handed: ActivationRecord | None, changes: int) -> None:
         node, host = self._node, known.host
         await node.holdings.clear(host, key)
+        await self._before_placing(host)
         if known.changes != changes:
             raise _Changed
         node.leases.check_owner(host.name, key)
@@ -210,6 +212,10 @@ class Directory:
         """
         node, kind = self._node, known.host.name
         ledger = node.leases.ledger
+        changes = known.changes
+        await self._before_placing(known.host)
+        if known.changes != changes:
+            return None
         lease = ledger.grant(kind, key, chosen.node_id, node.now)
         if handed is not None:
             ledger.raise_epoch(lease, handed.epoch)
@@ -246,6 +252,11 @@ class Directory:
         lease.epoch = response.epoch
         ledger.activate(lease, node.now)
         return self._pid(kind, key, chosen.authority, chosen.node_id)
+
+    async def _before_placing(self, host: KindHost) -> None:
+        """Has the marker of this node written where it doubts somebody: its host may doubt nobody."""
+        if host.kind.state_type is not None:
+            await self._node.freshness.before_activation()
 
     async def recall(self, holder: Member, lease: Lease) -> ActivationRecord | None:
         """Returns when the holder has ended the activation; None when it is no member any more."""

@@ -90,10 +90,13 @@ class Driver:
             case Send():
                 node.peers.send_control(effect.authority, encode(effect.message))
             case Publish():
+                node.freshness.notice(effect.event)
                 node.publish(effect.event)
             case ApplyTopology():
                 node.apply_topology(effect.snapshot)
             case Joined():
+                if effect.founded:
+                    node.freshness.founded()
                 if not self.joined.done():
                     self.joined.set_result(None)
             case JoinFailed():

@@ -47,7 +47,7 @@ def turn_failed(turn: Turn, error: BaseException) -> None:
     if not host.lives(grain):
         return
     if grain._inaho_record is not None:
-        grain._inaho_record.stale = True  # the next owner, if there is one, must not go on from here
+        grain._inaho_record.value_unfit = True  # the next owner, if there is one, must not go on from here
     if policy == "stop":
         host.deactivate_soon(grain, "failed")
         return

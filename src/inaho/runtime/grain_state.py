@@ -23,22 +23,27 @@ if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
     from inaho.runtime.kind import KindHost
     from inaho.runtime.placement_actor import ActivationRecord
+    from inaho.storage.base import StoredVersion
 
-__all__ = ["StateRecord", "clear_state", "load_handed", "load_state", "reload_state", "save_state"]
+__all__ = ["StateRecord", "clear_state", "is_same", "load_handed", "load_state", "reload_state", "save_state"]
 
 
 class StateRecord(msgspec.Struct, eq=False, gc=False):
     """State of one activation with the version that it was loaded or saved at.
 
     Attributes:
-        stale: a save lost, so this is not what is stored.
+        stored_epoch: under which `version` was stored; -1 where that is not known.
+        version_unknown: a save lost or was not answered, so another version than this may be stored.
+        value_unfit: a turn failed, so the next owner must not go on from the value; what was saved is not concerned.
         broken: a turn failed half-way, and what was saved could not be loaded again. It is never saved.
         lock: held by who writes; made when somebody does.
     """
 
     value: Any
     version: int
-    stale: bool = False
+    stored_epoch: int = -1
+    version_unknown: bool = False
+    value_unfit: bool = False
     broken: bool = False
     lock: asyncio.Lock | None = None
 
@@ -54,8 +59,11 @@ class StateRecord(msgspec.Struct, eq=False, gc=False):
         return self.lock is not None and self.lock.locked()
 
     def hand_over(self, host: KindHost, grain: Grain[Any]) -> tuple[int, bytes | None]:
-        """Version and encoded state for the next owner, which loads it from the storage where it gets none."""
-        if self.stale:
+        """Version and encoded state for the next owner, which loads it from the storage where it gets none.
+
+        In doubt it gets none: another activation may have saved, and this one would not know.
+        """
+        if self.version_unknown or self.value_unfit or host.node.freshness.in_doubt:
             return self.version, None
         try:
             data = _encode(grain, self.value)
@@ -78,8 +86,9 @@ async def load_state(host: KindHost, grain: Grain[Any], handed: ActivationRecord
         StateMissing: the storage has less than what the last owner had saved.
         StorageFailed: the storage did not answer.
     """
-    if handed is not None and handed.snapshot is not None:
-        return StateRecord(_decode(host, grain, handed.snapshot, _saved(handed.version)), handed.version)
+    if handed is not None and handed.snapshot is not None and await _is_proved(host, grain, handed):
+        value = _decode(host, grain, handed.snapshot, _saved(handed.version))
+        return StateRecord(value, handed.version, handed.stored_epoch)
     storage = await host.node.open_storage()
     stored = await storage.load(grain.identity)
     version = 0 if stored is None else stored.version
@@ -96,8 +105,30 @@ async def load_state(host: KindHost, grain: Grain[Any], handed: ActivationRecord
         return StateRecord(host.kind.new_state(), 0)
     host.node.leases.ledger.raise_epoch(grain._inaho_lease, stored.epoch)
     if stored.data is None:
-        return StateRecord(host.kind.new_state(), stored.version)
-    return StateRecord(_decode(host, grain, stored.data, _saved(stored.version)), stored.version)
+        return StateRecord(host.kind.new_state(), stored.version, stored.epoch)
+    return StateRecord(_decode(host, grain, stored.data, _saved(stored.version)), stored.version, stored.epoch)
+
+
+async def _is_proved(host: KindHost, grain: Grain[Any], handed: ActivationRecord) -> bool:
+    """Whether a snapshot that was handed over is of what is stored; else the state is loaded."""
+    node = host.node
+    if node.storage_is_private:
+        return True
+    try:
+        storage = await node.open_storage()
+        (stored,) = await storage.versions([grain.identity])
+    except StorageFailed as error:
+        node.freshness.unknown(error)
+        if node.config.activation.when_unproved == "refuse":
+            raise
+        return True
+    if is_same(handed.version, handed.stored_epoch, stored):
+        return True
+    node.log.info(
+        "%s begins with what is stored: %s handed over version %d, another one is stored",
+        grain.identity, handed.authority, handed.version,
+    )  # fmt: skip
+    return False
 
 
 async def load_handed(host: KindHost, grain: Grain[Any], handed: ActivationRecord | None) -> StateRecord:
@@ -136,8 +167,15 @@ async def reload_state(host: KindHost, grain: Grain[Any], record: StateRecord) -
             return False
         data = None if stored is None else stored.data
         record.value = host.kind.new_state() if data is None else _decode(host, grain, data, _saved(record.version))
-        record.stale = False
+        record.value_unfit = False
     return True
+
+
+def is_same(version: int, epoch: int, stored: StoredVersion | None) -> bool:
+    """Whether a state that was loaded or saved as `version` under `epoch` is what is stored; epoch -1 is unknown."""
+    if stored is None:
+        return version == 0
+    return stored.version == version and epoch in (-1, stored.epoch)
 
 
 def _saved(version: int) -> str:
@@ -176,9 +214,9 @@ async def save_state(host: KindHost, grain: Grain[Any], record: StateRecord) -> 
         data = _encode(grain, record.value)
         _decode(host, grain, data, "the state")
         try:
-            record.version = await storage.save(
-                grain.identity, data, expected_version=record.version, epoch=grain._inaho_lease.epoch
-            )
+            epoch = grain._inaho_lease.epoch
+            record.version = await storage.save(grain.identity, data, expected_version=record.version, epoch=epoch)
+            record.stored_epoch = epoch
         except (StateConflict, StorageFailed, asyncio.CancelledError) as error:
             _lost(host, grain, record, error)
             raise
@@ -190,11 +228,13 @@ async def clear_state(host: KindHost, grain: Grain[Any], record: StateRecord) ->
     async with record.writing():
         _check_may_save(host, grain, record)
         try:
-            await storage.delete(grain.identity, expected_version=record.version, epoch=grain._inaho_lease.epoch)
+            epoch = grain._inaho_lease.epoch
+            await storage.delete(grain.identity, expected_version=record.version, epoch=epoch)
         except (StateConflict, StorageFailed, asyncio.CancelledError) as error:
             _lost(host, grain, record, error)
             raise
         record.version += 1
+        record.stored_epoch = epoch
         record.value = host.kind.new_state()
 
 
@@ -214,5 +254,5 @@ def _check_may_save(host: KindHost, grain: Grain[Any], record: StateRecord) -> N
 def _lost(host: KindHost, grain: Grain[Any], record: StateRecord, error: BaseException) -> None:
     """What is stored is not known any more: the activation ends, and its successor loads it."""
     if not isinstance(error, StorageFailed) or error.maybe_executed:
-        record.stale = True
+        record.version_unknown = True
         host.deactivate_soon(grain, "stale")

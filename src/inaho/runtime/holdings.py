@@ -235,7 +235,7 @@ class Holdings:
         self._told.get(host.name, {}).pop(key, None)
         owner = self._owner(host.name, key)
         record = grain._inaho_record
-        version = 0 if record is None or record.stale else record.version
+        version = 0 if record is None else record.version
         if version and grain._inaho_lease.state is LeaseState.REVOKED:
             self._last_words[host.name, key] = (version, self._node.loop.time())
             if len(self._last_words) > LAST_WORDS_MAX:

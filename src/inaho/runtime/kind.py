@@ -107,6 +107,8 @@ class KindHost:
         """Makes the activation of a pending lease; it goes on from `handed`. Raises `ActivationFailed`."""
         grain = self._make(lease.key, lease)
         self.activations[lease.key] = grain
+        if self.kind.placed:
+            self.node.freshness.begins(self.name, lease.key, grain)
         self.start(grain, handed, self.passivation is not None and self.passivation.add(lease.key, self.node.now))
         return grain
 
@@ -204,7 +206,10 @@ class KindHost:
         try:
             if handed is None:
                 handed = await self._take_over(grain)
+            loaded_at = self.node.loop.time()
             if self.kind.state_type is not None:
+                await self.node.freshness.before_activation()
+                loaded_at = self.node.loop.time()
                 grain._inaho_record = await load_handed(self, grain, handed)
             if not self.kind.plain_start:
                 self.node.leases.check_kept(self, grain)
@@ -222,6 +227,7 @@ class KindHost:
         self._started(grain, origin)
         if queue.ending == "requested":
             self._run_first(grain, queue)
+        self.node.proofs.started(grain, loaded_at)
         self.opened(grain, queue)
 
     def _run_first(self, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
@@ -247,8 +253,10 @@ class KindHost:
             if not queue.running:
                 self.settle(grain, queue)
             return
-        queue.held = False
+        queue.held = queue.unproved
         self.gates.open(grain._inaho_key, None)
+        if queue.unproved and queue.waiting:
+            self.node.proofs.want(grain)
         self.node.runner.advance(grain, queue)
 
     async def _take_over(self, grain: Grain[Any]) -> ActivationRecord | None:
@@ -274,8 +282,11 @@ class KindHost:
                 await self.gates.wait(key)
         finally:
             self._asked_for.discard(key)
-        version, snapshot = (0, None) if grain._inaho_record is None else grain._inaho_record.hand_over(self, grain)
-        return ActivationRecord(True, version, grain._inaho_lease.epoch, snapshot, self.authority)
+        record, epoch = grain._inaho_record, grain._inaho_lease.epoch
+        if record is None:
+            return ActivationRecord(True, 0, epoch, None, self.authority)
+        version, snapshot = record.hand_over(self, grain)
+        return ActivationRecord(True, version, epoch, snapshot, self.authority, stored_epoch=record.stored_epoch)
 
     def has_saved(self, key: str, version: int) -> bool:
         """Whether an activation here has that version. One that has less begins again."""
@@ -386,6 +397,7 @@ class KindHost:
             self.node.activation_ended()
             if self.kind.placed:
                 self.node.holdings.ended(self, grain)
+                self.node.freshness.begun.pop((self.name, grain._inaho_key), None)
             if self.draining.moving:
                 self.draining.ended(grain)
             self.gates.open(grain._inaho_key, error)

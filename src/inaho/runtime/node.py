@@ -29,6 +29,7 @@ from inaho.runtime.directory import Directory
 from inaho.runtime.driver import Driver
 from inaho.runtime.evidence import Evidence
 from inaho.runtime.fencing import Fencing
+from inaho.runtime.freshness import Freshness
 from inaho.runtime.history import ActivationHistory, OwnershipHistory
 from inaho.runtime.holdings import Holdings
 from inaho.runtime.home import Home
@@ -41,6 +42,7 @@ from inaho.runtime.partition_bridge import PartitionBridge
 from inaho.runtime.peers import Peers
 from inaho.runtime.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.program_end import ProgramEnd
+from inaho.runtime.proofs import Proofs
 from inaho.runtime.reminders import KEEPER, ReminderKeeper, ReminderWatch
 from inaho.runtime.remoting import Remoting
 from inaho.runtime.saved_versions import SavedVersions
@@ -88,7 +90,7 @@ class Node:
         hosts: kinds by name.
         runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
             directory, holdings, history, ownership, blocking, terminations, saved_versions, activation_warnings,
-            fencing, evidence, measures, ticker, program_end: see their classes.
+            fencing, proofs, freshness, evidence, measures, ticker, program_end: see their classes.
         driver: of a member's control plane; None before the start, and for a client.
         home: of a client; None before the start, and for a member.
         shutting_down, closing: no new activations, no new connections.
@@ -146,6 +148,8 @@ class Node:
         self.saved_versions = SavedVersions(self)
         self.activation_warnings = ActivationWarnings(self)
         self.fencing = Fencing(self)
+        self.proofs = Proofs(self)
+        self.freshness = Freshness(self, self.proofs)
         self.bridge = PartitionBridge(self)
         self.directory = Directory(self)
         self.holdings = Holdings(self)

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from inaho.core.activation.idle import IdleWheel
+from inaho.core.rpc.turns import TurnQueue
 from inaho.events import ActivationPassivated, PassivationFrequent
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ class Passivation:
                 return now
             if key in host.timers and grain not in host.streams:
                 return host.timers.used_at(key, now)
-            return now if grain._inaho_turn is not None or grain in host.streams else grain._inaho_touched
+            busy = grain._inaho_turn
+            used = busy is not None and not (isinstance(busy, TurnQueue) and busy.unused)
+            return now if used or grain in host.streams else grain._inaho_touched
 
         for key in self._wheel.due(now, touched_at, IDLE_SLICE, None if host.kind.plain_stop else STOP_SLICE):
             grain = host.activations.get(key)

@@ -29,6 +29,7 @@ class ActivationRecord(Struct, frozen=True, array_like=True):
         snapshot: its state as it stood, saved or not; None where there is none, or it is too large to take along.
         authority: of the node that ended it.
         drained: that node has nothing else of the partition, and need not be asked again.
+        stored_epoch: under which `version` was stored; -1 where that node did not tell.
     """
 
     was_active: bool
@@ -37,6 +38,7 @@ class ActivationRecord(Struct, frozen=True, array_like=True):
     snapshot: bytes | None = None
     authority: str = ""
     drained: bool = False
+    stored_epoch: int = -1
 
 
 class ActivationRequest(Struct, frozen=True, array_like=True):
@@ -112,6 +114,16 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
     async def superseded(self, kind: str, versions: dict[str, int], authority: str) -> None:
         """The node `authority` has ended activations of this node's identities, of which it had saved `versions`."""
         self._inaho_host.node.saved_versions.heard(kind, versions, authority)
+
+    @method(idempotent=True)
+    async def reconcile(self, node_id: str, incarnation: int) -> bool:
+        """Whether this node has let go of all that it took over while it and the asker had lost sight of each other.
+
+        Args:
+            node_id: of the asker.
+            incarnation: of this node when the asker found it unreachable; -1 if it did not.
+        """
+        return self._inaho_host.node.freshness.reconciliation.asked(node_id, incarnation)
 
     # Placed kinds (`directory`, `holdings`). Asked of the owner:
 

@@ -55,7 +55,7 @@ class SavedVersions:
     def ended(self, kind: str, grain: Grain[Any], *, asked_for: bool) -> None:
         """An activation has ended. `asked_for`: its next owner waits for it, and is told in any case."""
         record = grain._inaho_record
-        if asked_for or record is None or record.stale or not record.version:
+        if asked_for or record is None or not record.version:
             return
         if not self._tell(kind, grain._inaho_key, record.version):
             self._remember(kind, grain._inaho_key, record.version)
@@ -137,6 +137,10 @@ class SavedVersions:
         self._heard[kind, key] = ActivationRecord(True, record.version, authority=record.authority)
         if len(self._heard) > REMEMBERED_MAX:
             self._heard.popitem(last=False)
+
+    def expect_version(self, kind: str, key: str, version: int) -> None:
+        """The next activation of the identity must find that version, which this node has seen in the storage."""
+        self.expect(kind, key, ActivationRecord(True, version, authority=self._node.authority))
 
     def expected(self, kind: str, key: str) -> ActivationRecord | None:
         """What an activation must find; None in the usual case."""

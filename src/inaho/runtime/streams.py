@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDown, Timeout
 from inaho.runtime.failure_policy import turn_failed
+from inaho.runtime.proofs import is_unproved
 from inaho.runtime.turn import CURRENT, Turn, as_raised
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.exceptions import as_seen_by_caller
@@ -99,6 +100,8 @@ class StreamProducer:
         try:
             iterator = turn.method.call(turn.grain, turn.arguments)  # a plain function may raise here
             async for item in iterator:
+                if is_unproved(turn.grain):  # what the item says may be older than what others have saved
+                    await turn.grain._inaho_host.node.proofs.passed(turn.grain)
                 if turn.cancelled:  # the generator has caught it and goes on, but nobody takes its items
                     return
                 self._batch.append(item)

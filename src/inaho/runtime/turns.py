@@ -233,6 +233,8 @@ class TurnRunner:
                 ),
             )
         if admission in (QUEUED, DROPPED_OLDEST):
+            if queue.unproved:
+                grain._inaho_host.node.proofs.want(grain)
             if turn.connection is not None:
                 turn.connection.running[turn.correlation] = turn
             return False

@@ -105,7 +105,7 @@ class Lifecycle:
         self._view.topology.hurry(now)
         self._view.detector.start(now)
         self._anti_entropy.start(now)
-        self._outbox.add(Joined(self._outbox.cause))
+        self._outbox.add(Joined(self._outbox.cause, reason == "founded"))
 
     def accepted(self, now: float, received: Received, accepted: JoinAccepted) -> None:
         """A contact admitted us: take its table, and be up."""

@@ -51,6 +51,7 @@ class TurnQueue(Generic[TurnType]):
         "resetting",
         "running",
         "starting",
+        "unproved",
         "waiting",
     )
 
@@ -66,6 +67,8 @@ class TurnQueue(Generic[TurnType]):
         """What it is held for has begun: coming up, a reset, or the end."""
         self.ending = ""
         """Why it goes down; empty while it does not."""
+        self.unproved = False
+        """It is held until the activation has proved that it has what is stored."""
         self.resetting: tuple[str, str] | None = None
         """Its state is to be loaded again when nothing runs: the method that failed, and how."""
 
@@ -125,6 +128,11 @@ class TurnQueue(Generic[TurnType]):
             self.running.append(turn)
             return turn
         return None
+
+    @property
+    def unused(self) -> bool:
+        """Nothing runs, waits or has begun; it may be held for a proof that nobody has asked for."""
+        return not self.running and not self.waiting and not self.starting and not self.ending
 
     @property
     def idle(self) -> bool:
