@@ -24,6 +24,7 @@ from inaho.runtime.grain_state import is_same
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
+    from inaho.runtime.grain_state import StateRecord
     from inaho.runtime.kind import KindHost
     from inaho.runtime.node import Node
     from inaho.storage.base import StoredVersion
@@ -105,6 +106,10 @@ class Proofs:
             InahoError: the storage does not answer, and `activation.when_unproved` is `refuse`.
         """
         while grain._inaho_host.lives(grain) and is_unproved(grain):
+            record = grain._inaho_record
+            if record is not None and record.busy:
+                async with record.writing():
+                    pass
             self.want(grain)
             if self._round is None:
                 self._round = self._node.loop.create_future()
@@ -147,7 +152,10 @@ class Proofs:
         host, record = grain._inaho_host, grain._inaho_record
         if not host.lives(grain) or not is_unproved(grain) or record is None:
             return  # one that comes up is asked about when it is up
-        if record.busy or record.version != version:  # a stream or a Task of the user has saved meanwhile
+        if record.busy:  # a stream or a Task of the user is saving
+            self._node.runner.spawn(self._want_when_written(grain, record), name="inaho-prove-later")
+            return
+        if record.version != version:  # one has saved meanwhile
             self.want(grain)
             return
         if is_same(record.version, record.stored_epoch, stored):
@@ -169,6 +177,11 @@ class Proofs:
                 grain.identity, stored_version, record.version,
             )  # fmt: skip
         host.deactivate_soon(grain, "stale")
+
+    async def _want_when_written(self, grain: Grain[Any], record: StateRecord) -> None:
+        async with record.writing():
+            pass
+        self.want(grain)
 
     def _release(self, host: KindHost, grain: Grain[Any]) -> None:
         queue = grain._inaho_turn
