@@ -87,6 +87,8 @@ class Freshness:
         self._marked_at = 0.0
         self._founded = False
         """This node has founded a cluster, and its marker is not written yet."""
+        self._found_there = Markers()
+        """What was there when this node wrote its marker last."""
         self._said_at = -SAYS_AGAIN_S
 
     @property
@@ -152,11 +154,11 @@ class Freshness:
         node = self._node
         began = node.loop.time()
         try:
-            markers, _ = await self._read()
             await self.before_activation()
         except InahoError as error:
             node.log.warning("the marker of a new cluster is not written yet, which is tried again: %s", error)
             return
+        markers = self._found_there
         others = self.doubts.foreign(markers.markers, self._live_ids(), self._live_authorities())
         for marker in others:
             if await self._answers(marker):
@@ -226,6 +228,7 @@ class Freshness:
                 await asyncio.sleep(node.entropy.random.uniform(0.0, WRITE_PAUSE_S * (attempt + 1)))
             else:
                 self.writes += 1
+                self._found_there = markers
                 self._marked, self._marked_at = (episode if self.doubts else self._marked), node.loop.time()
                 self._founded = self._founded and not founded
                 return

@@ -131,7 +131,7 @@ async def test_an_exporter_gets_what_was_called(fleet: Any, reader: InMemoryMetr
     assert mine["inaho.activations.started"] == {("Wallet",): 4}
     assert mine["inaho.members"] == {("joining",): 0, ("up",): 2, ("leaving",): 0, ("unreachable",): 0}
     assert mine["inaho.storage.saves"] == {(): 8}  # with the marker of the node that founded the cluster
-    assert mine["inaho.storage.loads"] == {(): 9}
+    assert mine["inaho.storage.loads"] == {(): 10}
     assert mine["inaho.connections"][("out",)] == 1
     assert mine["inaho.connections.opened"][("out",)] == 1
     sent, received = mine["inaho.network.io"][("transmit",)], theirs["inaho.network.io"][("receive",)]
