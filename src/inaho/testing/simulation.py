@@ -15,6 +15,7 @@ from inaho.testing.replay import replay_command, replay_note
 from inaho.testing.simulated_process import SimulatedProcess, close_quietly
 from inaho.testing.simulation_errors import OutOfTime, SimulationFailed
 from inaho.testing.simulation_trace import Trace
+from inaho.testing.virtual_clocks import VirtualClocks
 from inaho.testing.virtual_loop import START_S, VirtualLoop
 
 __all__ = ["Simulation"]
@@ -50,6 +51,7 @@ class Simulation:
         # Coroutines that a run gave up: kept, so that no finalizer runs before the end.
         self._abandoned: list[asyncio.Task[Any]] = []
         self._begun = False
+        self._clocks = VirtualClocks(self._loop, self.unix_time, seed)
 
     def _begin(self) -> None:
         """What `with` does first."""
@@ -108,7 +110,7 @@ class Simulation:
             raise TypeError(_no_coroutine(coroutine))
         with self._accepted(coroutine):
             task = self._loop.create_task(coroutine) if on is None else on.loop.create_task(coroutine)
-        with self._loop.limit(self._within_s if within_s is None else within_s):
+        with self._clocks.installed(), self._loop.limit(self._within_s if within_s is None else within_s):
             try:
                 result: T = self._loop.run_until_complete(task)
             finally:

@@ -10,7 +10,7 @@ held back, one of a dead process is dropped. Whom a callback belongs to is a con
 
 There is no I/O: the loop's methods for sockets, pipes and subprocesses are refused; calls that block, such as those of
 `socket` itself, do not come past here. `run_in_executor`, and `asyncio.to_thread` with it, calls the function at once,
-in this thread: deterministic, and no virtual time passes.
+in this thread: deterministic, and no virtual time passes but what it sleeps.
 
 Why a loop of our own and not a selector that lies about readiness: a selector cannot tell whose callback is ready,
 and the stock loop orders timers of one instant by the whims of its heap.
@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import heapq
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
+from time import monotonic as real_monotonic
 from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple
 
 from inaho.testing.simulated_process import DEAD, OWNER, RUNNING, SimulatedProcess
@@ -118,6 +119,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     Attributes:
         callbacks: run so far.
+        slept_s: by how much the clock is ahead for the function of a thread that runs now, because it has slept.
         failures: what the exception handler was told, oldest first; of many, the first `FAILURES_MAX`.
     """
 
@@ -125,6 +127,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.set_debug(False)
         self.callbacks = 0
+        self.slept_s = 0.0
         self.failures: list[dict[str, Any]] = []
         self._now = START_S
         self._queue: deque[_Handle | _TimerHandle] = deque()
@@ -140,6 +143,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._main: asyncio.Future[Any] | None = None
         self._fatal: BaseException | None = None
         self._thread = threading.get_ident()
+        self._in_executor = False
         self.set_exception_handler(_remember)
 
     # Time.
@@ -169,7 +173,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         collecting = gc.isenabled()
         gc.disable()
         self._callbacks_at_jump = self.callbacks
-        self._real_end = time.monotonic() + (float("inf") if self._real_limit_s is None else self._real_limit_s)
+        self._real_end = real_monotonic() + (float("inf") if self._real_limit_s is None else self._real_limit_s)
         self._main = main = asyncio.ensure_future(future, loop=self)
         try:
             return super().run_until_complete(main)
@@ -271,13 +275,36 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 asyncio.tasks._enter_task(self, current)
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
-        """Calls `func` now, in this thread."""
+        """Calls `func` now, in this thread; where it has slept, the result comes as much later."""
         future = self.create_future()
+        outer, self._in_executor = (self._in_executor, self.slept_s), True
         try:
-            future.set_result(func(*args))
+            settle = functools.partial(_settle, future, result=func(*args))
         except Exception as error:
-            future.set_exception(error)
+            settle = functools.partial(_settle, future, error=error)
+        finally:
+            slept_s = self.slept_s - outer[1]
+            self._in_executor, self.slept_s = outer
+        if slept_s > 0:
+            self.call_later(slept_s, settle)
+        else:
+            settle()
         return future
+
+    def sleep(self, seconds: float) -> None:
+        """`time.sleep` of code that runs here.
+
+        Raises:
+            RuntimeError: it is no function of a thread, so all nodes would stand still.
+        """
+        if seconds < 0:
+            raise ValueError("sleep length must be non-negative")
+        if not self._in_executor:
+            raise RuntimeError(
+                f"time.sleep({seconds}) in a simulation would stop all nodes, and stops the event loop in production: "
+                "use `await asyncio.sleep(...)`, or call the function that sleeps with `asyncio.to_thread`"
+            )
+        self.slept_s += seconds
 
     def _number(self) -> int:
         self._numbers += 1
@@ -345,7 +372,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 f"{self._callbacks_max} callbacks ran at one instant and time does not pass; "
                 f"{describe_wait(self._main)}; ready is {list(self._queue)[:3]!r}"
             )
-        if self._real_limit_s is not None and time.monotonic() > self._real_end:
+        if self._real_limit_s is not None and real_monotonic() > self._real_end:
             raise OutOfTime(f"{self._real_limit_s} s of real time are over, and {describe_wait(self._main)}")
 
     def close(self) -> None:
@@ -359,6 +386,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _check_closed(self) -> None:
         if self._closed:  # type: ignore[attr-defined]
             raise RuntimeError("the simulation has been closed")
+
+
+def _settle(future: asyncio.Future[Any], *, result: Any = None, error: Exception | None = None) -> None:
+    """The function of a thread has ended; whoever waited may have been cancelled meanwhile."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
 
 
 def _refusing(name: str) -> Callable[..., NoReturn]:
