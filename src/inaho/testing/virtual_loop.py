@@ -299,7 +299,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """
         if seconds < 0:
             raise ValueError("sleep length must be non-negative")
-        if not self._in_executor:
+        if seconds and not self._in_executor:
             raise RuntimeError(
                 f"time.sleep({seconds}) in a simulation would stop all nodes, and stops the event loop in production: "
                 "use `await asyncio.sleep(...)`, or call the function that sleeps with `asyncio.to_thread`"
