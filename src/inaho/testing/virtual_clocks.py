@@ -131,7 +131,8 @@ class VirtualClocks:
         localtime, strftime, asctime = _REAL.localtime, _REAL.strftime, _REAL.asctime
 
         def formatted(form: str, when: Any = None) -> str:
-            return strftime(form, localtime(wall()) if when is None else when)
+            text: str = strftime(form, localtime(wall()) if when is None else when)
+            return text
 
         pairs.append((strftime, here(strftime, formatted)))
         pairs.append((asctime, here(asctime, lambda when=None: asctime(localtime(wall()) if when is None else when))))
