@@ -135,7 +135,12 @@ class VirtualClocks:
             return text
 
         pairs.append((strftime, here(strftime, formatted)))
-        pairs.append((asctime, here(asctime, lambda when=None: asctime(localtime(wall()) if when is None else when))))
+
+        def plain(when: Any = None) -> str:
+            text: str = asctime(localtime(wall()) if when is None else when)
+            return text
+
+        pairs.append((asctime, here(asctime, plain)))
         if sys.platform != "win32":
             read = _REAL.clock_gettime
 
@@ -146,7 +151,11 @@ class VirtualClocks:
                 return now() if number in counts else read(number)
 
             pairs.append((read, here(read, clock)))
-            pairs.append((_REAL.clock_gettime_ns, here(_REAL.clock_gettime_ns, lambda number: _ns(clock(number)))))
+
+            def clock_ns(number: int) -> int:
+                return _ns(clock(number))
+
+            pairs.append((_REAL.clock_gettime_ns, here(_REAL.clock_gettime_ns, clock_ns)))
         return {id(real): (real, virtual) for real, virtual in pairs}
 
     def _here(self, real: Any, virtual: Callable[..., Any]) -> Callable[..., Any]:
@@ -206,9 +215,10 @@ def _namespaces() -> list[tuple[str, dict[str, Any]]]:
     """Every module that was imported, with its names."""
     found: list[tuple[str, dict[str, Any]]] = []
     for name, module in list(sys.modules.items()):
-        namespace = getattr(module, "__dict__", None)
-        if isinstance(namespace, dict):
-            found.append((name, namespace))
+        namespace: Any = getattr(module, "__dict__", None)
+        if type(namespace) is dict:
+            names: dict[str, Any] = namespace
+            found.append((name, names))
     return found
 
 
