@@ -87,7 +87,7 @@ ROWS = (
     Row("inaho", "one_per_second", "64 in flight, one grain", "/s", MANY, at_least=0.45),
     Row("inaho", "suspending_per_second", "64 in flight, methods that suspend", "/s", MANY, at_least=0.25),
     Row("member", "many_per_second", "64 in flight, 1,000 grains, from a member", "/s", MANY),
-    Row("inaho", "local_per_second", "same node, grain to grain, one by one", "/s", MANY, at_least=1.5),
+    Row("inaho", "local_per_second", "same node, grain to grain, one by one", "/s", MANY, at_least=1.3),
     Row("inaho", "activations_per_second", "first calls that activate", "/s", MANY, at_least=0.25),
     Row("inaho", "activation_resident_bytes", "idle activation, resident", "B", at_most=500),
     Row(ONCE, "activation_traced_bytes", "idle activation, allocated", "B", at_most=500),

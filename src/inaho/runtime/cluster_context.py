@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from inaho.core.rpc.retry import RetryPolicy, Tries, may_retry
 from inaho.errors import InahoError, Quarantined, SerializationFailed, Timeout
 from inaho.events import CallFailed
+from inaho.runtime.local_turns import run_here, see_through
 from inaho.runtime.outgoing import STREAM_TIMEOUT_S, Outgoing
-from inaho.runtime.ref import Reference, passed, run_here
+from inaho.runtime.ref import Reference, passed
 from inaho.runtime.retry_warnings import RetryWarnings
 from inaho.runtime.streams import LocalSink, StreamProducer, StreamReceiver
 from inaho.runtime.turn import Scope, Turn
@@ -313,24 +314,7 @@ class ClusterContext:
         if runner.enqueue(turn):
             return await run_here(turn)
         turn.future = self._node.loop.create_future()
-        limit = asyncio.timeout_at(deadline)
-        try:
-            async with limit:
-                result = await turn.future
-        except asyncio.CancelledError:
-            runner.abandon(turn, "caller")
-            raise
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            if turn.future.done() and not turn.future.cancelled():  # in the moment in which the deadline passed
-                return turn.future.result()
-            started = runner.abandon(turn, "deadline") or turn.over
-            where = "while the method ran" if started else "in the queue"
-            raise Timeout(
-                f"the deadline passed {where}", identity=str(turn.grain.identity), maybe_executed=started
-            ) from error
-        return result
+        return await see_through(turn)
 
     # Streams.
 

@@ -3,8 +3,9 @@
 A reference has the methods of the grain's class, with their signatures, and nothing else: what is ours lies behind
 underscored slots. Each method goes straight into `invoke`, which takes one of three ways:
 
-- the activation is on this node and idle: its coroutine runs at once, inside the caller's Task but in a context of its
-  own, with arguments that nobody can change or that were copied. No socket, no codec, no Task, no queue.
+- the activation is on this node and idle: its coroutine takes its first step at once, in the Task of a worker that is
+  entered in place of the caller's, with arguments that nobody can change or that were copied. Most turns end there: no
+  socket, no codec, no new Task, no queue. One that suspends has a future, like a call of another node.
 - the PidCache knows a node that we are connected to: one frame, one future.
 - anything else (unknown owner, no connection, contention, a refusal) goes through `ClusterContext.request`.
 """
@@ -13,12 +14,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.errors import InahoError, Timeout
-from inaho.runtime.failure_policy import turn_failed
-from inaho.runtime.turn import CURRENT, Turn, as_answer, resume
+from inaho.runtime.local_turns import SUSPENDED, first_step, see_through
+from inaho.runtime.turn import CURRENT, Turn
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import GrainKind
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Reference", "invoke", "invoke_stream", "make_class", "make_reference"]
 
 GrainType = TypeVar("GrainType")
-
-SUSPENDED: Final = object()
-"""What `first_step` gives for a turn that has not ended."""
 
 FAIRNESS_MASK: Final = 0x3FF
 """After so many calls on this node that did not suspend, the loop gets a turn: probes must be answered."""
@@ -131,7 +128,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
             result = first_step(turn)
             if result is SUSPENDED:
                 result = await see_through(turn)
-            if result.__class__ not in method.plain_results:
+            elif result.__class__ not in method.plain_results:
                 result = method.copy_result(result, key)
     except BaseException as error:
         node.context.count_failure(reference, method, error)
@@ -190,93 +187,9 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
     return result
 
 
-def first_step(turn: Turn) -> Any:
-    """Takes the first step of a turn in the caller's Task; it is marked as running at its activation already.
-
-    Returns:
-        The result, or `SUSPENDED`: `see_through` must follow.
-
-    Raises:
-        BaseException: what a call from another node would raise.
-    """
-    grain = turn.grain
-    context = copy_context()
-    try:
-        context.run(CURRENT.set, turn)
-        method = turn.method
-        coroutine = method.function(grain, *turn.arguments) if method.simple else method.call(grain, turn.arguments)
-        awaited = context.run(coroutine.send, None)
-    except StopIteration as stop:
-        turn.over = True
-        if grain._inaho_turn is turn:
-            grain._inaho_turn = None
-        else:
-            grain._inaho_host.node.runner.release(turn)
-        return stop.value
-    except BaseException as error:
-        turn_failed(turn, error)
-        grain._inaho_host.node.runner.release(turn)
-        seen = _seen(turn, error)
-        raise seen from seen.__cause__
-    turn.suspended = (coroutine, context, awaited)
-    return SUSPENDED
-
-
-async def see_through(turn: Turn) -> Any:
-    """Waits for a turn that suspended in its first step, within its deadline."""
-    host = turn.grain._inaho_host
-    suspended, turn.suspended = turn.suspended, None  # its context has the turn: leave no circle behind
-    assert suspended is not None
-    task = asyncio.current_task()
-    cancelling = 0 if task is None else task.cancelling() - getattr(task, "_must_cancel", False)
-    limit = asyncio.timeout_at(max(turn.deadline, host.node.loop.time()))
-    try:
-        async with limit:
-            coroutine, context, awaited = suspended
-            result = await resume(coroutine, context, awaited)
-    except BaseException as error:
-        turn_failed(turn, error)
-        if task is not None and task.cancelling() > cancelling:
-            raise  # the caller is cancelled, and so is the turn
-        if isinstance(error, TimeoutError) and limit.expired():
-            raise _interrupted(turn) from error
-        seen = _seen(turn, error)
-        raise seen from seen.__cause__
-    else:  # perhaps by catching what was meant for its caller too, who must not go on as if nothing had been
-        if task is not None and task.cancelling() > cancelling:
-            raise asyncio.CancelledError
-        if limit.expired():
-            raise _interrupted(turn)
-        return result
-    finally:
-        host.node.runner.release(turn)
-
-
 def passed(host: KindHost, key: str) -> Timeout:
     """The error for a call whose inherited deadline has passed before it was made."""
     return Timeout("the inherited deadline has passed already", identity=f"{host.name}/{key}", maybe_executed=False)
-
-
-def _interrupted(turn: Turn) -> Timeout:
-    host = turn.grain._inaho_host
-    identity = f"{host.name}/{turn.grain._inaho_key}"
-    return Timeout("the deadline passed while the method ran", identity=identity, authority=host.authority)
-
-
-async def run_here(turn: Turn) -> Any:
-    """Runs a turn that is marked as running, from beginning to end, and gives its result as the caller may have it."""
-    result = first_step(turn)
-    if result is SUSPENDED:
-        result = await see_through(turn)
-    if result.__class__ in turn.method.plain_results:
-        return result
-    return turn.method.copy_result(result, turn.grain._inaho_key)
-
-
-def _seen(turn: Turn, error: BaseException) -> BaseException:
-    """What the caller gets for what the user's code raised."""
-    host = turn.grain._inaho_host
-    return as_answer(error, turn.method.name, identity=f"{host.name}/{turn.grain._inaho_key}", authority=host.authority)
 
 
 async def invoke_stream(

@@ -78,12 +78,11 @@ class Turn(msgspec.Struct, eq=False):
         chain: turns on other nodes that wait for this one, outermost first.
         depth: turns that wait for this one, on any node.
         trace: W3C `traceparent`, or empty.
-        future: answer for a caller on this node, when the turn had to wait.
+        future: answer for a caller on this node, when the turn had to wait or has suspended.
         task: the Task that runs it, once it has suspended.
         cancelled: nobody waits any more; "" until then, else why.
         id: number of the turn on this node; 0 until somebody asks.
         over: it has ended. A Task that it started may live on, and inherits neither deadline nor chain from then on.
-        suspended: where a turn that runs in its caller's Task stands: coroutine, context, what it awaits.
     """
 
     method: GrainMethod
@@ -101,7 +100,6 @@ class Turn(msgspec.Struct, eq=False):
     task: asyncio.Task[Any] | None = None
     cancelled: str = ""
     id: int = 0
-    suspended: tuple[Coroutine[Any, Any, Any], Context, Any] | None = None
     over: bool = False
 
     @property

@@ -58,6 +58,7 @@ class TurnRunner:
     Attributes:
         tasks: every Task that runs for this node.
         chains: who waits for whom.
+        idle: workers that wait for a turn.
         started, suspended, refused: turns, counted.
     """
 
@@ -70,14 +71,11 @@ class TurnRunner:
         self.suspended = 0
         self.refused = 0
         self.chains = CallChains(node_id)
-        self._context = Context()
         self._ready: deque[Turn] = deque()
-        self._idle: list[Worker] = []
+        self.idle: list[Worker] = []
         self._depth = depth
         self._drop_oldest = drop_oldest
         self._stopping = False
-
-    # Turns come in.
 
     def submit(self, turn: Turn) -> None:
         """Runs a turn that has come from elsewhere, or queues it. Call it outside Tasks."""
@@ -117,11 +115,11 @@ class TurnRunner:
     def run(self, turn: Turn) -> None:
         """Takes the first step of a turn that is marked as running. Call it outside Tasks."""
         self.started += 1
-        idle = self._idle
-        worker = idle[-1] if idle else self._new_worker()
+        idle = self.idle
+        worker = idle.pop() if idle else Worker(self)
         task = worker.task
         method = turn.method
-        context = self._context.copy()
+        context = worker.context.copy()
         _enter_task(self.loop, task)
         try:
             context.run(CURRENT.set, turn)
@@ -130,6 +128,8 @@ class TurnRunner:
             awaited = context.run(coroutine.send, None)
         except StopIteration as stop:
             _leave_task(self.loop, task)
+            if not task.cancelling():
+                idle.append(worker)
             grain = turn.grain
             if turn.connection is not None:
                 turn.connection.reply(turn, stop.value)
@@ -142,53 +142,55 @@ class TurnRunner:
                 self.release(turn)
         except BaseException as error:
             _leave_task(self.loop, task)
+            if not task.cancelling():
+                idle.append(worker)
             self.fail(turn, error)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
         else:
             _leave_task(self.loop, task)
-            idle.pop()
-            self.suspended += 1
-            turn.task = task
-            if turn.connection is not None:
-                turn.connection.running[turn.correlation] = turn
-            worker.adopt(turn, coroutine, context, awaited)
-            return
-        if task.cancelling():  # the user's code cancelled its own Task and did not wait for it
-            idle.remove(worker)
+            self.suspend(turn, worker, coroutine, context, awaited)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], *, name: str, drives: bool = False) -> asyncio.Task[Any]:
+    def suspend(
+        self, turn: Turn, worker: Worker, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any
+    ) -> None:
+        """The first step has not ended the turn: its worker sees it through."""
+        self.suspended += 1
+        turn.task = worker.task
+        if turn.connection is not None:
+            turn.connection.running[turn.correlation] = turn
+        worker.adopt(turn, coroutine, context, awaited)
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, Any], *, name: str, drives: bool = False, context: Context | None = None
+    ) -> asyncio.Task[Any]:
         """Starts a Task that is remembered until it ends, so that it is neither collected nor left behind.
 
         Args:
             coroutine: its code; may be the user's.
             name: of the Task.
             drives: it uses `resume` for code of the user, and needs no `until_cut_off` around itself.
+            context: where it runs; an empty one unless given.
         """
         running = coroutine if drives else until_cut_off(coroutine)
-        task = self.loop.create_task(running, name=name, context=Context())
+        task = self.loop.create_task(running, name=name, context=Context() if context is None else context)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         if not drives:
             task.add_done_callback(lambda _: coroutine.close())  # one that was cancelled before its first step
         return task
 
-    def _new_worker(self) -> Worker:
-        worker = Worker(self)
-        self._idle.append(worker)
-        return worker
-
     def keep(self, worker: Worker) -> bool:
         """Whether a worker that is free again should wait for more."""
-        if self._stopping or len(self._idle) >= WORKERS_IDLE_MAX:
+        if self._stopping or len(self.idle) >= WORKERS_IDLE_MAX:
             return False
-        self._idle.append(worker)
+        self.idle.append(worker)
         return True
 
     def forget(self, worker: Worker) -> None:
         """A worker has ended."""
-        if worker in self._idle:
-            self._idle.remove(worker)
+        if worker in self.idle:
+            self.idle.remove(worker)
 
     def enqueue(self, turn: Turn) -> bool:
         """Takes a turn for a grain that is busy. True: it may run now, and is marked as running.
@@ -372,8 +374,6 @@ class TurnRunner:
         if self._stopping:
             return ShuttingDown("the node has stopped while the method ran", identity=str(turn.grain.identity))
         return error
-
-    # The end.
 
     async def stop(self, rounds: int = STOP_ROUNDS) -> None:
         """Ends workers and what still runs. Called when turns have been waited for.

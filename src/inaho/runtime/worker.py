@@ -20,16 +20,22 @@ class Worker:
 
     Args:
         runner: whose turns.
+
+    Attributes:
+        task: the Task.
+        context: where that runs; each turn gets a copy of it. It holds nothing, or what the loop has put there to know
+            whose Task this is (the simulator's loop does).
     """
 
-    __slots__ = ("_adopted", "_cancelled", "_runner", "_wake", "task")
+    __slots__ = ("_adopted", "_cancelled", "_runner", "_wake", "context", "task")
 
     def __init__(self, runner: TurnRunner) -> None:
         self._runner = runner
         self._wake: asyncio.Future[None] | None = None
         self._adopted: tuple[Turn, Coroutine[Any, Any, Any], Context, Any] | None = None
         self._cancelled: asyncio.CancelledError | None = None
-        self.task = runner.spawn(self._work(), name="inaho-worker", drives=True)
+        self.context = Context()
+        self.task = runner.spawn(self._work(), name="inaho-worker", drives=True, context=self.context)
         self.task.add_done_callback(self._ended)
 
     def adopt(self, turn: Turn, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any) -> None:

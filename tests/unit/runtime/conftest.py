@@ -165,7 +165,7 @@ def _at_rest(node: Any) -> bool:
         and not any(len(host.streams) or len(host.gates) for host in hosts)
         and not any(connection.running or connection.streams for connection in node.acceptor.connections)
         and not any(len(connection.wheel) for connection in node.peers.connections.values())
-        and workers == {worker.task for worker in node.runner._idle}
+        and workers == {worker.task for worker in node.runner.idle}
         and node.activation_count == sum(len(host.activations) + len(host.pool or ()) for host in hosts)
     )
 

@@ -1,0 +1,140 @@
+"""Turns for callers on the same node: the first step taken inside the caller's Task, as another Task.
+
+User code must behave the same wherever its caller is, so it does not run in its caller's Task: the caller's time-outs
+and scopes would reach into it, and its own `TaskGroup` would reach out. A new Task per call would be right too, and
+several times slower. So the first step is taken as for a call from another node (`turns`): the Task of an idle worker
+is entered as the current one, and the caller's Task is entered again afterwards. A turn that suspends stays with its
+worker, and the caller waits for a future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from inaho.errors import Timeout
+from inaho.runtime.failure_policy import turn_failed
+from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_answer
+from inaho.runtime.worker import Worker
+
+__all__ = ["SUSPENDED", "first_step", "run_here", "see_through"]
+
+SUSPENDED: Final = object()
+"""What `first_step` gives for a turn that has not ended."""
+
+# Before Python 3.12 the function is written in Python; what it looks into is not.
+_TASKS: Final = getattr(asyncio.tasks, "_current_tasks", None)
+_current_task: Final[Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None]] = (
+    asyncio.current_task if sys.version_info >= (3, 12) or _TASKS is None else _TASKS.get
+)
+_enter_task = asyncio.tasks._enter_task
+_leave_task = asyncio.tasks._leave_task
+
+
+def first_step(turn: Turn) -> Any:
+    """Takes the first step of a turn for a caller on this node; it is marked as running at its activation already.
+
+    Returns:
+        The result, not copied; or `SUSPENDED`: `see_through` must follow.
+
+    Raises:
+        BaseException: what a call from another node would raise.
+    """
+    grain, method = turn.grain, turn.method
+    runner = grain._inaho_host.node.runner
+    loop, idle = runner.loop, runner.idle
+    worker = idle.pop() if idle else Worker(runner)
+    task = worker.task
+    context = worker.context.copy()
+    caller = _current_task(loop)
+    if caller is not None:
+        _leave_task(loop, caller)
+    _enter_task(loop, task)
+    try:
+        context.run(CURRENT.set, turn)
+        coroutine = method.function(grain, *turn.arguments) if method.simple else method.call(grain, turn.arguments)
+        awaited = context.run(coroutine.send, None)
+    except StopIteration as stop:
+        _leave_task(loop, task)
+        if caller is not None:
+            _enter_task(loop, caller)
+        if not task.cancelling():  # else the user's code has cancelled its own Task and did not wait for it
+            idle.append(worker)
+        turn.over = True
+        if grain._inaho_turn is turn:
+            grain._inaho_turn = None
+        else:
+            runner.release(turn)
+        return stop.value
+    except BaseException as error:
+        _leave_task(loop, task)
+        if caller is not None:
+            _enter_task(loop, caller)
+        if not task.cancelling():
+            idle.append(worker)
+        seen = _failed(turn, error)
+        raise seen from seen.__cause__
+    _leave_task(loop, task)
+    if caller is not None:
+        _enter_task(loop, caller)
+    turn.future = loop.create_future()
+    runner.suspend(turn, worker, coroutine, context, awaited)
+    return SUSPENDED
+
+
+def _failed(turn: Turn, error: BaseException) -> BaseException:
+    """Ends a turn whose first step has raised; gives what the caller gets for that."""
+    host = turn.grain._inaho_host
+    turn_failed(turn, error)
+    host.node.runner.release(turn)
+    if isinstance(error, SIGNALS):
+        return error
+    return as_answer(error, turn.method.name, identity=f"{host.name}/{turn.grain._inaho_key}", authority=host.authority)
+
+
+async def see_through(turn: Turn) -> Any:
+    """Waits, within its deadline, for a turn on this node that has suspended or is in the queue.
+
+    A caller that is cancelled, or whose time is up, goes on at once, as one on another node does. The turn is
+    interrupted, and cleans up in its own time.
+
+    Returns:
+        The result, as the caller may have it.
+    """
+    runner = turn.grain._inaho_host.node.runner
+    assert turn.future is not None
+    limit = runner.loop.call_at(turn.deadline, _expire, turn)
+    try:
+        return await turn.future
+    except asyncio.CancelledError:
+        runner.abandon(turn, "caller")
+        raise
+    finally:
+        limit.cancel()
+        turn.future = None  # a failed one has the error, and the error's traceback this frame: leave no circle behind
+
+
+def _expire(turn: Turn) -> None:
+    """The deadline of a call on this node has passed."""
+    future = turn.future
+    if future is None or future.done():
+        return
+    host = turn.grain._inaho_host
+    started = host.node.runner.abandon(turn, "deadline")
+    where = "while the method ran" if started else "in the queue"
+    identity = f"{host.name}/{turn.grain._inaho_key}"
+    future.set_exception(
+        Timeout(f"the deadline passed {where}", identity=identity, authority=host.authority, maybe_executed=started)
+    )
+
+
+async def run_here(turn: Turn) -> Any:
+    """Runs a turn that is marked as running, from beginning to end, and gives its result as the caller may have it."""
+    result = first_step(turn)
+    if result is SUSPENDED:
+        return await see_through(turn)
+    if result.__class__ in turn.method.plain_results:
+        return result
+    return turn.method.copy_result(result, turn.grain._inaho_key)
