@@ -49,16 +49,6 @@ class SeededEntropy:
         return self.random.randbytes(size)
 
 
-def boot_time() -> float:
-    """Seconds since some moment, for decisions: it never falls, and goes on while the machine is suspended.
-
-    `loop.time()` stands still then on Linux, so a node that slept for an hour would take what it knew for fresh. Where
-    the system has no such clock it is the monotonic one; see
-    `docs/decisions/0027-clocks.md`.
-    """
-    return _read_boot_clock()
-
-
 def _boot_clock() -> Callable[[], float]:
     """The clock of this system that counts suspension, or the next best."""
     number = getattr(time, "CLOCK_BOOTTIME", None)
@@ -71,7 +61,11 @@ def _boot_clock() -> Callable[[], float]:
     return functools.partial(time.clock_gettime, number)
 
 
-_read_boot_clock: Final = _boot_clock()
+boot_time: Final = _boot_clock()
+"""Seconds since some moment, for decisions: it never falls, and goes on while the computer is suspended.
+
+`loop.time()` stands still then on Linux, so a node that slept for an hour would take what it knew for fresh. Where the
+system has no such clock it is the monotonic one; see `docs/decisions/0027-clocks.md`. Read once per batch of calls."""
 
 
 def unix_time() -> float:

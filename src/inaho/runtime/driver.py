@@ -1,6 +1,8 @@
 """The asyncio shell of the control plane: feeds `ControlNode`, does what it asks, owns its one timer.
 
-All decisions are in `core`; this page only carries them out (the shape is aioquic's).
+All decisions are in `core`; this page only carries them out (the shape is aioquic's). The machine is given the boot
+clock (`runtime.clock.boot_time`), which goes on while the computer is suspended, so a node that slept sees for how long.
+Timers are the loop's, whose clock stands still meanwhile: they are set as a length, and the `Ticker` notices what is late.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from inaho.runtime.node import Node
 
 __all__ = ["Driver", "decode_control"]
+
+EARLY_S: Final = 0.002
+"""A timer may fire so much before its time: event loops round to a millisecond."""
 
 _decode: Final = decoder(ControlMessage)
 
@@ -64,10 +69,13 @@ class Driver:
 
     def feed(self, given: Input) -> None:
         """One step of the machine."""
+        self._step(self._node.boot_time(), given)
+
+    def _step(self, now: float, given: Input) -> None:
         if self._stopped:
             return
         try:
-            for effect in self.control.step(self._node.loop.time(), given):
+            for effect in self.control.step(now, given):
                 self._carry_out(effect)
         finally:
             self._arm()  # a step that failed must not be the last one
@@ -78,11 +86,20 @@ class Driver:
             self._timer = None
         deadline = self.control.next_deadline()
         if deadline is not None and not self._stopped:
-            self._timer = self._node.loop.call_at(deadline, self._tick)
+            delay_s = max(0.0, deadline - self._node.boot_time())
+            self._timer = self._node.loop.call_later(delay_s, self._tick, deadline)
 
-    def _tick(self) -> None:
+    def _tick(self, deadline: float) -> None:
         self._timer = None
-        self.feed(Tick())
+        self._step(self._on_time(deadline), Tick())
+
+    def _on_time(self, deadline: float) -> float:
+        """The time of a tick: that of its deadline where the timer fired a little early, by rounding or resolution.
+
+        Else the machine would have nothing to do yet, and would be asked again at once, in virtual time for ever.
+        """
+        now = self._node.boot_time()
+        return deadline if now < deadline <= now + EARLY_S else now
 
     def _carry_out(self, effect: Effect) -> None:
         node = self._node

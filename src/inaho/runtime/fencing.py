@@ -34,7 +34,7 @@ CLAIMS_MAX: Final = 3
 class Fencing:
     """Partitions of this node that it took over from members that fell silent (DESIGN, "Leases and fencing").
 
-    A partition is remembered for `membership.tombstone_s`, which is how long a removed member is.
+    A partition is remembered for `membership.tombstone_s`, which is how long a removed member is, by the boot clock.
 
     Args:
         node: the node.
@@ -46,7 +46,7 @@ class Fencing:
 
     def took_over(self, kind: str, partition: int) -> None:
         """The last owner of the partition, now this node's, is unreachable or removed and has not let go of it."""
-        until = self._node.loop.time() + self._node.config.membership.tombstone_s
+        until = self._node.boot_time() + self._node.config.membership.tombstone_s
         self._until.setdefault(kind, {})[partition] = until
 
     def fell_silent(self, member: Member) -> None:
@@ -61,7 +61,7 @@ class Fencing:
         partitions = self._until.get(kind)
         if not partitions:
             return False
-        now = self._node.loop.time()
+        now = self._node.boot_time()
         for partition in (ANY, self._node.lookup.partition(kind, key)):
             until = partitions.get(partition)
             if until is None:

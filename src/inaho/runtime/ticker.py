@@ -34,24 +34,39 @@ class Ticker:
         self._node = node
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self.late_at = float("inf")
+        """By the boot clock: whoever acts after it acts for a process that did not run for a while, see `woke`."""
         self._lag_told_s = 0.0
         self._load_told = -1
 
     def start(self) -> None:
         """Begins, or goes on: the next tick comes after the pause."""
         loop = self._node.loop
-        self._due = loop.time() + TICK_S
-        self._timer = loop.call_at(self._due, self._tick)
+        self._due = self._node.boot_time() + TICK_S
+        self.late_at = self._due + self._node.config.detection.lag_wedged_s
+        self._timer = loop.call_later(TICK_S, self._tick)
 
     def stop(self) -> None:
         """No further tick comes."""
         if self._timer is not None:
             self._timer.cancel()
 
+    def woke(self) -> None:
+        """The process was stopped or the computer suspended: tells the control plane before anything else happens.
+
+        Without it calls that have waited meanwhile would be answered until the next tick as if nothing had been.
+        """
+        node = self._node
+        lag_s = max(0.0, node.boot_time() - self._due)
+        self.late_at = float("inf")  # until the next tick, which is due
+        if node.driver is not None:
+            self._lag_told_s = lag_s
+            node.driver.feed(LoopLag(lag_s))
+
     def _tick(self) -> None:
         node = self._node
         node.now = now = node.loop.time()
-        lag_s = max(0.0, now - self._due)
+        lag_s = max(0.0, node.boot_time() - self._due)
         self.start()  # first: whatever fails below, deadlines must go on
         if node.driver is not None:
             if abs(lag_s - self._lag_told_s) > LAG_STEP_S:
