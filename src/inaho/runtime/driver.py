@@ -1,8 +1,9 @@
 """The asyncio shell of the control plane: feeds `ControlNode`, does what it asks, owns its one timer.
 
 All decisions are in `core`; this page only carries them out (the shape is aioquic's). The machine is given the boot
-clock (`runtime.clock.boot_time`), which goes on while the computer is suspended, so a node that slept sees for how long.
-Timers are the loop's, whose clock stands still meanwhile: they are set as a length, and the `Ticker` notices what is late.
+clock (`runtime.clock.boot_time`), which goes on while the computer is suspended, so a node that slept sees how long.
+Timers are the loop's, whose clock stands still meanwhile: they are set as a length, and the `Ticker` notices what is
+late.
 """
 
 from __future__ import annotations
