@@ -23,6 +23,7 @@ from inaho.actor.guardian import Guardian
 from inaho.actor.life import LEAVES_CANCELLATIONS
 from inaho.actor.messages import StopReason
 from inaho.actor.props import Props, check_name
+from inaho.actor.uninterrupted import uninterrupted
 from inaho.errors import IllegalTransition, InvalidConfig, NameInUse, Overloaded, ShuttingDown
 
 if TYPE_CHECKING:
@@ -153,7 +154,9 @@ class ActorSystem:
                 await extension.install(self)
                 self._installed[extension.name] = extension
         except BaseException:
-            await self._roll_back()
+            loop = asyncio.get_running_loop()
+            self._stop_task = loop.create_task(self._roll_back(), name=f"inaho://{self.name} roll back")
+            await uninterrupted(self._stop_task, _logger)
             raise
         self._started_at = asyncio.get_running_loop().time()
         self._status = _Status.RUNNING
@@ -184,8 +187,8 @@ class ActorSystem:
                 self._stop(patience_s), name=f"inaho://{self.name} stop"
             )
         if self._stop_task is not None:
-            # Shielded: a caller that gives up does not leave the system half stopped.
-            await asyncio.shield(self._stop_task)
+            # A caller that gives up does not leave the system half stopped.
+            await uninterrupted(self._stop_task, _logger)
 
     async def __aenter__(self) -> Self:
         await self.start()

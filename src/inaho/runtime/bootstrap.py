@@ -112,10 +112,12 @@ class ClusterExtension:
             raise
         try:
             await self._write_status(BootstrapState.READY, system)
-        except StatusStore:
-            await node.leave()
-            await node.stop()
-            self._cluster = self._node = None
+        except BaseException:
+            try:
+                await node.leave()
+            finally:  # also when this is cancelled
+                await node.stop()
+                self._cluster = self._node = None
             raise
 
     async def _start(self, system: ActorSystem) -> Node:
@@ -156,10 +158,15 @@ class ClusterExtension:
         return node
 
     async def stop(self) -> None:
-        """Leaves the cluster and closes everything; complete when nothing is active, which is told (SPEC BS-3.5)."""
+        """Leaves the cluster and closes everything; complete when nothing is active, which is told (SPEC BS-3.5).
+
+        Cancelled while it leaves, as at the time limit of the actor system, it closes everything nevertheless.
+        """
         if self._node is not None and self._cluster is not None:
-            await self._node.leave()
-            await self._node.stop()
+            try:
+                await self._node.leave()
+            finally:
+                await self._node.stop()
             await self._write_status(BootstrapState.DISABLED, self._cluster.system, "the node has left")
 
     async def _read_status(self) -> BootstrapStatus | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import AsyncIterator
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from inaho.actor import ActorRef, ActorSystem, Subscription
+from inaho.actor.uninterrupted import uninterrupted
 from inaho.config import CALL_TIMEOUT_MAX_S, ClusterConfig
 from inaho.core.identity.identity import validate_key, validate_kind
 from inaho.errors import InvalidArguments, InvalidConfig, InvalidGrain
@@ -44,6 +47,9 @@ class Cluster(Operations):
         self._node = node
         self._system = system
         node.cluster = self
+
+    _closing: asyncio.Task[None] | None = None
+    """What `close` does; one for all who call it."""
 
     @property
     def system(self) -> ActorSystem:
@@ -251,11 +257,23 @@ class Cluster(Operations):
         self._node.associations.release(authority)
 
     async def leave(self) -> None:
-        """Hands over what runs here and leaves the cluster; `close` is still needed. Harmless when repeated."""
+        """Hands over what runs here and leaves the cluster; `close` is still needed. Harmless when repeated.
+
+        A caller that is cancelled stops waiting only: the leave goes on.
+        """
         await self._node.leave()
 
     async def close(self) -> None:
-        """Leaves and stops everything that `join` or `connect` started."""
+        """Leaves and stops everything that `join` or `connect` started. Harmless when repeated.
+
+        It ends whatever happens: turns get `activation.drain_s`, then they are interrupted. A caller that is cancelled
+        stops waiting only: the rest goes on in the background, and the address is free when it is through.
+        """
+        if self._closing is None or self._closing.cancelled():  # with all Tasks of the loop
+            self._closing = self._node.loop.create_task(self._close(), name="inaho-close", context=Context())
+        await uninterrupted(self._closing, self._node.log)
+
+    async def _close(self) -> None:
         await self._node.leave()
         await self._system.stop()
 

@@ -12,6 +12,7 @@ import logging
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+from inaho.actor.uninterrupted import uninterrupted
 from inaho.config_shared import adopt_settings, shared_settings
 from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.identity.pid_cache import PidCache
@@ -250,9 +251,9 @@ class Node:
         A caller that is cancelled does not leave the node half closed: the rest goes on in the background, within
         `STOP_ROUNDS` seconds for turns that catch their cancellation.
         """
-        if self._stopping is None:
+        if self._stopping is None or self._stopping.cancelled():  # with all Tasks of the loop
             self._stopping = self.loop.create_task(self._stop(STOP_ROUNDS), name="inaho-stop", context=Context())
-        await asyncio.shield(self._stopping)
+        await uninterrupted(self._stopping, self.log)
 
     async def stop_now(self) -> None:
         """As `stop`, in the caller's own Task and with less patience, for when the program ends: all others are

@@ -78,8 +78,7 @@ class Shutdown:
         Raises:
             ShuttingDown: the node was stopped before that.
         """
-        if not self.begun:
-            self._node.runner.spawn(self.leave(drain_s), name="inaho-leave")
+        self._begin(drain_s)
         await asyncio.wait((self.drained,))
         if self.drained.cancelled():
             raise ShuttingDown("the node was stopped before it had left", authority=self._node.authority)
@@ -88,17 +87,30 @@ class Shutdown:
     async def leave(self, drain_s: float | None = None) -> None:
         """Hands everything over and leaves. The second to ask waits for the first.
 
+        A caller that is cancelled stops waiting only: half a leave would leave a member that serves nobody.
+
         Args:
             drain_s: how long each step waits for others; `activation.drain_s` unless given.
         """
-        node = self._node
+        leaving = self._begin(drain_s)
+        if leaving is not None:
+            await asyncio.wait((leaving,))
+            if not leaving.cancelled():  # else the node was stopped at once
+                leaving.result()
+        await asyncio.shield(self.left)
+
+    def _begin(self, drain_s: float | None) -> asyncio.Task[None] | None:
+        """Starts the leave; None where it was begun before, or the node has been stopped."""
         if self.begun:
-            await asyncio.shield(self.left)
-            return
+            return None
         self.begun = True
-        if node.closing:  # it was stopped at once
+        if self._node.closing:
             self.stopped()
-            return
+            return None
+        return self._node.runner.spawn(self._leave(drain_s), name="inaho-leave")
+
+    async def _leave(self, drain_s: float | None) -> None:
+        node = self._node
         drain_s = node.config.activation.drain_s if drain_s is None else drain_s
         node.shutting_down = True
         joined = node.driver is not None and node.driver.joined.done()

@@ -1,0 +1,41 @@
+"""Waiting for what goes on when the waiter is cancelled.
+
+An end that is cut short leaves a port bound, or a connection open, that nobody will close any more. So it runs in a
+Task of its own, and whoever is cancelled while it waits only stops waiting.
+
+Why not `asyncio.shield` alone: when its waiter is gone, it drops what the Task fails with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+__all__ = ["uninterrupted"]
+
+
+async def uninterrupted(task: asyncio.Task[Any], logger: logging.Logger) -> Any:
+    """Waits for a Task. A waiter that is cancelled leaves it running.
+
+    Args:
+        task: what must come to its end.
+        logger: told of its failure when the waiter is gone by then.
+
+    Returns:
+        Its result.
+
+    Raises:
+        BaseException: what the Task raised.
+    """
+
+    def report(ended: asyncio.Task[Any]) -> None:
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            logger.error("%s failed after its caller was cancelled", ended.get_name(), exc_info=error)
+
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            task.add_done_callback(report)
+        raise
