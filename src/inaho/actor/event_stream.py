@@ -132,7 +132,9 @@ class _Callback(Generic[E_contra]):
     def offer(self, event: E_contra) -> None:
         try:
             self._call(event)
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
             # A subscriber's mistake must reach neither the publisher nor the other subscribers.
             self._stream.callback_errors += 1
             _logger.exception("a subscriber's callback failed on %s", type(event).__name__)

@@ -104,11 +104,8 @@ class Life:
             made.context = self._cell.context
             self._instance = made
             await made.on_start()
-        except asyncio.CancelledError as error:
-            return _Failure(self._own_cancellation(error))
-        except Exception as error:
-            self._raise_if_killed(error)
-            return _Failure(error)
+        except BaseException as error:
+            return _Failure(self._failure_of(error))
         self._raise_if_killed(None)
         self._receive = made.receive
         return None
@@ -133,11 +130,8 @@ class Life:
         cell.current = envelope
         try:
             await receive(message)
-        except asyncio.CancelledError as error:
-            failure = _Failure(self._own_cancellation(error))
-        except Exception as error:
-            self._raise_if_killed(error)
-            failure = _Failure(error)
+        except BaseException as error:
+            failure = _Failure(self._failure_of(error))
         else:
             self._raise_if_killed(None)
             return None
@@ -237,11 +231,8 @@ class Life:
         """Runs a hook whose failure changes nothing: the instance goes away in any case."""
         try:
             await hook()
-        except asyncio.CancelledError as error:
-            failure = self._own_cancellation(error)
-        except Exception as error:
-            self._raise_if_killed(error)
-            failure = error
+        except BaseException as error:
+            failure = self._failure_of(error)
         else:
             self._raise_if_killed(None)
             return
@@ -250,12 +241,23 @@ class Life:
             ActorFailedEvent(path=self._cell.path, reason=f"{name}: {_describe(failure)}", directive="ignore")
         )
 
-    def _own_cancellation(self, error: asyncio.CancelledError) -> Exception:
-        """The failure that `error` is, or raises it again when somebody cancelled the task."""
+    def _failure_of(self, error: BaseException) -> Exception:
+        """The failure that `error` is. Raises it again where it is none: the process ends, or this task does."""
+        if isinstance(error, KeyboardInterrupt | SystemExit) or not self._runs():
+            raise error
         self._raise_if_killed(error)
-        failure = ActorFailed("CancelledError came out of the actor's own code", identity=self._cell.path)
+        if isinstance(error, Exception):
+            return error
+        failure = ActorFailed(f"{type(error).__name__} came out of the actor's own code", identity=self._cell.path)
         failure.__cause__ = error
         return failure
+
+    def _runs(self) -> bool:
+        """Whether the actor's task runs, and is not being closed from outside (`GeneratorExit`)."""
+        try:
+            return asyncio.current_task() is self._cell.task
+        except RuntimeError:  # there is no loop any more
+            return False
 
     def _raise_if_killed(self, error: BaseException | None) -> None:
         """Ends the task if it was cancelled, even where the user's code has caught that or raised something else."""

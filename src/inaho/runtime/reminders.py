@@ -30,6 +30,7 @@ from inaho.events import ReminderFailed, ReminderMissed
 from inaho.runtime.grain import Grain, GrainKind, method
 from inaho.runtime.ref import invoke, make_reference
 from inaho.runtime.reminder_calls import ANSWER_S, OnReminderError, delivery_method, shard_of
+from inaho.runtime.turn import SIGNALS
 from inaho.types import ClusterIdentity, Struct
 from inaho.wire.codec import decoder
 from inaho.wire.exceptions import text_of
@@ -302,14 +303,16 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         record = delivery.record
         try:
             await _call_grain(self._node, record, delivery.reminder)
-        except Exception as error:
+        except (asyncio.CancelledError, *SIGNALS):  # the keeper ends, or the process
+            raise
+        except BaseException as error:  # whatever it is: the keeper goes on with the other reminders
             self._failed(delivery, error)
             return
         if self._schedule.ended(delivery):
             self._changes += 1
             self._save_soon(LINGER_S)
 
-    def _failed(self, delivery: Delivery, error: Exception) -> None:
+    def _failed(self, delivery: Delivery, error: BaseException) -> None:
         """The grain raised, or did not answer; which of both decides whether it counts."""
         node, record, attempt = self._node, delivery.record, delivery.reminder.attempt
         now = self._look_at_clock()

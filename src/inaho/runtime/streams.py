@@ -11,6 +11,7 @@ end with their activation at the latest (`stream_turns`).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDown, Timeout
 from inaho.runtime.failure_policy import turn_failed
 from inaho.runtime.proofs import is_unproved
-from inaho.runtime.turn import CURRENT, Turn, as_raised
+from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_raised
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import END, HEADER, HEADER_REST, ITEMS
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from inaho.runtime.method import GrainMethod
 
 __all__ = ["ConnectionSink", "LocalSink", "StreamProducer", "StreamReceiver", "StreamSink"]
+
+_log: Final = logging.getLogger("inaho.node")
 
 BATCH_ITEMS: Final = 256
 BATCHES_AHEAD: Final = 4
@@ -128,9 +131,30 @@ class StreamProducer:
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
         finally:
-            close = getattr(iterator, "aclose", None)
-            if close is not None:
-                await close()
+            await self._close(iterator)
+
+    async def _close(self, iterator: Any) -> None:
+        """Closes the user's generator. Nobody waits for what its clean-up raises, so that is told to the log."""
+        close = getattr(iterator, "aclose", None)
+        if close is None:
+            return
+        turn = self.turn
+        try:
+            await close()
+        except (asyncio.CancelledError, *SIGNALS):
+            raise
+        except BaseException as error:
+            ignored = isinstance(error, RuntimeError) and "ignored GeneratorExit" in str(error)
+            _log.error(
+                "the generator %s of %s %s: %r",
+                turn.method.name,
+                turn.grain.identity,
+                "yields again when it is closed, so it is left as it is; a generator must not catch GeneratorExit"
+                if ignored
+                else "failed in its clean-up",
+                error,
+                exc_info=None if ignored else error,
+            )
 
     def end(self, reason: str) -> None:
         """Its activation ends: tells the consumer, after what was yielded so far, and has the generator closed.

@@ -37,8 +37,8 @@ __all__ = [
     "until_cut_off",
 ]
 
-SIGNALS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
-"""What is meant for the process or for Python itself, and is no answer to a call."""
+SIGNALS: Final = (KeyboardInterrupt, SystemExit)
+"""What is meant for the process, and is no answer to a call. Whatever else user code raises is a failure of it."""
 
 ANSWER_LATE_S: Final = 0.1
 """A call whose method has ended the program (`sys.exit`) is answered so much later."""
@@ -154,6 +154,8 @@ def as_raised(error: BaseException, method: str) -> BaseException:
         error.maybe_executed = True  # a refusal that the method met; its own call was not refused
     elif isinstance(error, asyncio.CancelledError):
         return RuntimeError(f"{method} raised CancelledError by itself: {error}")
+    elif isinstance(error, GeneratorExit):
+        return RuntimeError(f"{method} raised GeneratorExit by itself: {error}")
     return error
 
 
@@ -204,6 +206,8 @@ def resume(
             awaited = context.run(step, value)
         except StopIteration as stop:
             return stop.value
+        except GeneratorExit as error:  # nobody closes the coroutine here
+            raise RuntimeError(f"the user's code raised GeneratorExit by itself: {error}") from error
 
 
 def is_cut_off(error: BaseException) -> bool:
