@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from inaho.core.rpc.turns import TurnQueue
 from inaho.runtime.passivation import STOP_SLICE
 
 if TYPE_CHECKING:
@@ -79,6 +80,14 @@ class Draining:
         self.walking = False
         if not self.moving:
             host.node.bridge.tell_drained()
+
+    def interrupt(self, grain: Grain[Any]) -> None:
+        """The node leaves and has waited long enough: cancels what runs of an activation, turns and hooks."""
+        busy = grain._inaho_turn
+        for turn in busy.running if isinstance(busy, TurnQueue) else () if busy is None else (busy,):
+            if turn.task is not None:
+                turn.task.cancel()
+        self._host.changes.cancel(grain)
 
     def ended(self, grain: Any) -> None:
         """An activation has ended, for whatever reason."""

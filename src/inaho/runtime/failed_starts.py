@@ -8,6 +8,7 @@ changed where it leaves a turn (`as_raised`).
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,9 @@ REFUSALS: Final = (OwnershipChanged, ShuttingDown, Blocked, Pending)
 
 def start_failure(host: KindHost, grain: Grain[Any], error: BaseException) -> InahoError:
     """Tells of an activation that did not come up, and gives why, for who wanted it."""
+    if isinstance(error, asyncio.CancelledError) and host.node.runner.leaving:
+        reason = "this node left while the activation came up"
+        error = ShuttingDown(reason, identity=str(grain.identity), authority=host.authority)
     if isinstance(error, REFUSALS):
         return not_run(error, error)
     reason = f"{type(error).__name__}: {text_of(error)}"

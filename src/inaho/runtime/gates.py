@@ -82,18 +82,31 @@ class Changes:
         task.add_done_callback(lambda _: self._ended(change))
 
     def late(self, limit_s: float) -> list[Change]:
-        """Takes out those that are under way for `limit_s` or longer, the oldest first."""
-        found: list[Change] = []
+        """Takes out those that are under way for `limit_s` or longer, the oldest first.
+
+        Those that still wait for a previous owner, with calls behind them, begin their time anew instead.
+        """
+        node, found = self._node, list[Change]()
         for change in self._changes.values():
-            if self._node.now - change.since < limit_s:
+            if node.now - change.since < limit_s:
                 break
             found.append(change)
         for change in found:
             self._ended(change)
+        waiting = [change for change in found if change.what == "activate" and node.leases.waits(change.grain)]
+        for change in waiting:
+            found.remove(change)
+            self._changes[id(change.grain)] = msgspec.structs.replace(change, since=node.now)
         return found
 
+    def cancel(self, grain: Grain[Any]) -> None:
+        """Cancels what is under way with an activation, if anything is."""
+        change = self._changes.get(id(grain))
+        if change is not None:
+            change.task.cancel()
+
     def _ended(self, change: Change) -> None:
-        if self._changes.get(id(change.grain)) is change:
+        if (current := self._changes.get(id(change.grain))) is not None and current.task is change.task:
             del self._changes[id(change.grain)]
 
 

@@ -7,7 +7,6 @@ wait in their order and see nothing of it.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.activation.lease import Lease, LeaseState
@@ -74,7 +73,7 @@ class KindHost:
         self.pool = WorkerPool(self) if hosted and kind.stateless_max else None
         ttl_s = node.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
         self.passivation = Passivation(self, ttl_s) if ttl_s else None
-        self._changes = Changes(node, kind.name)
+        self.changes = Changes(node, kind.name)
         self._asked_for: set[str] = set()
 
     @property
@@ -123,7 +122,7 @@ class KindHost:
         else:
             queue = self.hold(grain)
             queue.starting = True
-            self._changes.begin(grain, "activate", self._start(grain, queue, origin, handed))
+            self.changes.begin(grain, "activate", self._start(grain, queue, origin, handed))
 
     def make_worker(self, key: str) -> Grain[Any]:
         """A further activation of a stateless kind, for its pool. Raises as `activate`."""
@@ -158,7 +157,7 @@ class KindHost:
 
     def give_up_late(self) -> None:
         """Gives up what is under way with an activation for longer than `activation.lease_pending_s`."""
-        for change in self._changes.late(self.node.config.activation.lease_pending_s):
+        for change in self.changes.late(self.node.config.activation.lease_pending_s):
             lease = change.grain._inaho_lease
             why = f"the lease of {lease.kind}/{lease.key} timed out"
             if self.lives(change.grain) and change.task.cancel(why):
@@ -177,7 +176,7 @@ class KindHost:
         if queue.ending:
             self._ended(grain, queue, queue.ending)
         else:
-            error = leases.lost(lease, executed=False) if revoked else asyncio.CancelledError(why)
+            error = leases.lost(lease, executed=False) if revoked else leases.gave_up(lease, why)
             self.start_failed(grain, queue, error)
 
     def hold(self, grain: Grain[Any]) -> TurnQueue[Turn]:
@@ -334,7 +333,7 @@ class KindHost:
             return
         if queue.resetting is not None and reason != "stale":
             what, queue.resetting, queue.starting = queue.resetting, None, True
-            self._changes.begin(grain, "reset", reset_state(self, grain, queue, *what))
+            self.changes.begin(grain, "reset", reset_state(self, grain, queue, *what))
             return
         if not reason:
             return
@@ -344,7 +343,7 @@ class KindHost:
         else:
             queue.starting = True  # nothing else begins in the queue: a stream may fail meanwhile
             self.node.leases.ending(grain._inaho_lease)
-            self._changes.begin(grain, "deactivate", self._stop(grain, queue, reason))
+            self.changes.begin(grain, "deactivate", self._stop(grain, queue, reason))
 
     async def _stop(self, grain: Grain[Any], queue: TurnQueue[Turn], reason: str) -> None:
         record = grain._inaho_record

@@ -8,11 +8,13 @@ since the successor has the higher epoch.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.activation.ledger import ActivationLedger
-from inaho.errors import Blocked, InahoError, OwnershipChanged, ShuttingDown
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
 from inaho.events import LeaseTimedOut
 from inaho.types import ClusterIdentity, MemberStatus
 
@@ -198,6 +200,23 @@ class Leases:
                 self.revoke(member.node_id, _why_revoked(member, snapshot))
                 if not _has_left(member, snapshot):
                     self._node.fencing.fell_silent(member)
+
+    def waits(self, grain: Grain[Any]) -> bool:
+        """Whether an activation comes up, has not run any user code since its previous owner has not released it, and
+        calls wait for it. Its lease begins its time anew: those calls have deadlines of their own."""
+        lease, queue = grain._inaho_lease, grain._inaho_turn
+        if not isinstance(queue, TurnQueue) or not queue.waiting or not self._node.bridge.waits(lease.kind, lease.key):
+            return False
+        if lease.state is not LeaseState.PENDING:
+            return False
+        self.ledger.renew(lease, self._node.now)
+        return True
+
+    def gave_up(self, lease: Lease, why: str) -> BaseException:
+        """What callers are told of an activation that was given up because of `why`."""
+        if self._node.bridge.waits(lease.kind, lease.key):  # no user code has run; the next attempt asks again
+            return Pending(f"{why}: its previous owner has not released it", identity=f"{lease.kind}/{lease.key}")
+        return asyncio.CancelledError(why)
 
     def revoke(self, node_id: str, reason: str) -> list[Lease]:
         """Ends all leases of a node at once."""

@@ -55,6 +55,8 @@ class PartitionBridge:
         self._telling: set[asyncio.Task[None]] = set()
         # Of what activations that come up here wait for, by kind and key.
         self._limits: dict[tuple[str, str], asyncio.Timeout] = {}
+        self._waiting: set[tuple[str, str]] = set()
+        """Identities whose activation here waits for a previous owner."""
 
     # A topology has come.
 
@@ -130,6 +132,19 @@ class PartitionBridge:
         Returns:
             The newest of what they had.
         """
+        if askers is not None:
+            return await self._take_over(kind, key, askers)
+        self._waiting.add((kind, key))
+        try:
+            return await self._take_over(kind, key, None)
+        finally:
+            self._waiting.discard((kind, key))
+
+    def waits(self, kind: str, key: str) -> bool:
+        """Whether an activation of the identity waits here for a previous owner to release it."""
+        return (kind, key) in self._waiting
+
+    async def _take_over(self, kind: str, key: str, askers: list[str] | None) -> ActivationRecord:
         node = self._node
         asking = [*(askers or ()), node.node_id]
         newest = ActivationRecord(False)

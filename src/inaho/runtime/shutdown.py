@@ -5,7 +5,8 @@ on, running turns end, what others wait for is handed over and acknowledged, wha
 leave is agreed on, what was to be sent is sent, and only then are connections closed. Calls that arrive meanwhile are
 refused with `ShuttingDown`, which callers retry elsewhere by themselves.
 
-One time limit, `activation.drain_s`, holds for each step that waits for others, so a node always ends.
+One time limit, `activation.drain_s`, holds for turns: what still runs then is interrupted. Each later step waits until
+the same moment for others, and at least for `STEP_S`, so a node always ends.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ __all__ = ["DrainReport", "Shutdown"]
 
 FAREWELL_S: Final = 1.0
 """How long a node that has left goes on answering callers that have not heard of it."""
+
+STEP_S: Final = 2.0
+"""Least time for a step that waits for others, where turns have taken all of `drain_s`; never more than `drain_s`."""
+
+INTERRUPTED_S: Final = 1.0
+"""How long turns that were interrupted may clean up before the leave goes on without them."""
 
 NAMED_MAX: Final = 100
 """Identities that a report names; a count tells of the others."""
@@ -90,7 +97,7 @@ class Shutdown:
         A caller that is cancelled stops waiting only: half a leave would leave a member that serves nobody.
 
         Args:
-            drain_s: how long each step waits for others; `activation.drain_s` unless given.
+            drain_s: how long turns may run on; `activation.drain_s` unless given.
         """
         leaving = self._begin(drain_s)
         if leaving is not None:
@@ -121,11 +128,11 @@ class Shutdown:
                 node.driver.feed(LeaveRequested(drain_s))
             late = await self._end_activations(drain_s)
             if node.driver is not None and joined:
-                await self._wait_disowned(drain_s)
-                await node.saved_versions.flush(drain_s)
-                acknowledged = await node.bridge.wait_handed_over(drain_s)
-                if unsent := await node.remoting.flush(drain_s):  # while others still take it for a member
-                    node.log.warning("%d messages were not acknowledged within %s s", unsent, drain_s)
+                await self._wait_disowned(self._left_s(started, drain_s))
+                await node.saved_versions.flush(self._left_s(started, drain_s))
+                acknowledged = await node.bridge.wait_handed_over(self._left_s(started, drain_s))
+                if unsent := await node.remoting.flush(self._left_s(started, drain_s)):  # while it is still a member
+                    node.log.warning("%d messages were not acknowledged in time", unsent)
                 node.driver.feed(Drained())
             report = DrainReport(
                 authority=node.authority,
@@ -139,15 +146,19 @@ class Shutdown:
             if not self.drained.done():
                 self.drained.set_result(report)
             if node.driver is not None and joined:
-                await asyncio.wait((node.driver.left,), timeout=drain_s)
+                await asyncio.wait((node.driver.left,), timeout=self._left_s(started, drain_s))
                 if not node.driver.left.done():
-                    node.log.warning("leaving was not acknowledged within %s s", drain_s)
+                    node.log.warning("leaving was not acknowledged in time")
             self._part()
             await node.acceptor.farewell(
                 ShuttingDown("this node has left the cluster", authority=node.authority), FAREWELL_S
             )
         finally:
             self.stopped()
+
+    def _left_s(self, started: float, drain_s: float) -> float:
+        """How long a step may wait for others."""
+        return max(started + drain_s - self._node.loop.time(), min(drain_s, STEP_S))
 
     def stopped(self) -> None:
         """The node has left, or will not any more: nobody waits for it longer."""
@@ -174,7 +185,7 @@ class Shutdown:
         )
 
     async def _end_activations(self, within_s: float) -> list[str]:
-        """Ends all activations after their turns; gives up the leases of those that do not in time, and says so.
+        """Ends all activations after their turns; interrupts those that do not end in time, and says so.
 
         Returns:
             The identities of those that did not end.
@@ -187,12 +198,20 @@ class Shutdown:
             await asyncio.wait((self._empty,), timeout=within_s)
         late: list[str] = []
         if node.activation_count:
-            node.log.warning("%d activations did not end within %s s", node.activation_count, within_s)
+            node.log.warning(
+                "%d activations did not end within %s s (activation.drain_s) and are interrupted",
+                node.activation_count,
+                within_s,
+            )
+            node.runner.leaving = True
             for host in node.hosts.values():
                 if not host.system:
                     for grain in (*host.activations.values(), *(host.pool or ())):
                         late.append(f"{host.name}/{grain._inaho_key}")
                         node.leases.time_out(grain._inaho_lease)
+                        host.draining.interrupt(grain)
+            assert self._empty is not None
+            await asyncio.wait((self._empty,), timeout=min(within_s, INTERRUPTED_S))
         return late
 
     def activation_ended(self) -> None:

@@ -136,7 +136,7 @@ class StreamProducer:
     async def _close(self, iterator: Any) -> None:
         """Closes the user's generator. Nobody waits for what its clean-up raises, so that is told to the log."""
         close = getattr(iterator, "aclose", None)
-        if close is None:
+        if close is None or getattr(iterator, "ag_running", False):  # this very coroutine is being closed from outside
             return
         turn = self.turn
         try:

@@ -60,6 +60,7 @@ class TurnRunner:
         chains: who waits for whom.
         idle: workers that wait for a turn.
         started, suspended, refused: turns, counted.
+        leaving: the node leaves and turns have had their time: what is cancelled now is cancelled for that.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class TurnRunner:
         self.idle: list[Worker] = []
         self._depth = depth
         self._drop_oldest = drop_oldest
+        self.leaving = False
         self._stopping = False
 
     def submit(self, turn: Turn) -> None:
@@ -371,14 +373,12 @@ class TurnRunner:
             return Timeout("the deadline passed while the method ran", identity=str(turn.grain.identity))
         if turn.cancelled:
             return InahoError(f"cancelled: {turn.cancelled}", identity=str(turn.grain.identity))
-        if self._stopping:
+        if self._stopping or self.leaving:
             return ShuttingDown("the node has stopped while the method ran", identity=str(turn.grain.identity))
         return error
 
     async def stop(self, rounds: int = STOP_ROUNDS) -> None:
-        """Ends workers and what still runs. Called when turns have been waited for.
-
-        User code that catches its cancellation and goes on is cut off where it waits (`CUT_OFF`): a node always ends.
+        """Ends workers and what still runs. User code that catches its cancellation is cut off in the end (`CUT_OFF`).
 
         Args:
             rounds: how often what still runs is cancelled before that, `STOP_ROUND_S` apart.

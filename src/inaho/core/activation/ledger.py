@@ -94,6 +94,13 @@ class ActivationLedger:
         lease.move(LeaseState.ACTIVE, now)
         self._changing.pop((lease.kind, lease.key), None)
 
+    def renew(self, lease: Lease, now: float) -> None:
+        """A pending lease whose time begins anew: its holder waits for the previous one, and runs nothing yet."""
+        assert lease.state is LeaseState.PENDING
+        lease.since = now
+        if self._changing.pop((lease.kind, lease.key), None) is not None:
+            self._changing[lease.kind, lease.key] = lease
+
     def begin_release(self, lease: Lease, now: float) -> None:
         """The activation is going down; the identity stays held until `release`."""
         lease.move(LeaseState.RELEASING, now)
