@@ -1,12 +1,17 @@
-"""Running a command's coroutine: uvloop where it is installed, one rule for errors and for being interrupted."""
+"""Running a command's coroutine: uvloop where it is installed, one rule for errors, for being interrupted, and for
+threads that user code has started and that do not end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import typer
@@ -15,6 +20,11 @@ from inaho.cli.output import EXIT_INTERRUPTED, Output
 from inaho.errors import InahoError, InvalidConfig
 
 __all__ = ["LOG_LEVELS", "run_command", "run_loop", "start_logging"]
+
+THREADS_S: Final = 5.0
+"""How long a command waits at its end for threads that code of the user has started."""
+
+THREADS_NAMED_MAX: Final = 5
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
@@ -29,6 +39,7 @@ def run_command(output: Output, command: Callable[[], Coroutine[Any, Any, int]])
     Raises:
         typer.Exit: always.
     """
+    before = threading.enumerate()
     try:
         code = run_loop(command)
     except InahoError as error:
@@ -36,6 +47,7 @@ def run_command(output: Output, command: Callable[[], Coroutine[Any, Any, int]])
     except (KeyboardInterrupt, asyncio.CancelledError):
         output.note("interrupted")
         code = EXIT_INTERRUPTED
+    _end_with_threads(output, code, before)
     raise typer.Exit(code)
 
 
@@ -45,7 +57,37 @@ def run_loop(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
     SIGTERM ends it as Ctrl-C does, through cancellation, so that what it started is cleaned up.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_with_signals(command))
+        loop = runner.get_loop()
+        executor = ThreadPoolExecutor(thread_name_prefix="inaho-thread")
+        loop.set_default_executor(executor)
+        try:
+            return runner.run(_with_signals(command))
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+            loop.set_default_executor(ThreadPoolExecutor(1))  # the runner would wait for the threads of the other one
+
+
+def _end_with_threads(output: Output, code: int, before: list[threading.Thread]) -> None:
+    """Waits for threads that would keep the process alive, for `THREADS_S`; then ends it without them."""
+    left: list[threading.Thread] = []
+    deadline = time.monotonic() + THREADS_S
+    try:
+        while (left := _threads_since(before)) and time.monotonic() < deadline:
+            left[0].join(min(0.1, THREADS_S))
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    if left:
+        names = ", ".join(thread.name for thread in left[:THREADS_NAMED_MAX])
+        output.note(f"{len(left)} threads did not end within {THREADS_S:g} s; the process ends without them: {names}")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        logging.shutdown()
+        os._exit(code)
+
+
+def _threads_since(before: list[threading.Thread]) -> list[threading.Thread]:
+    """Threads that were started since, and for which the interpreter would wait."""
+    return [thread for thread in threading.enumerate() if not thread.daemon and thread not in before]
 
 
 async def _with_signals(command: Callable[[], Coroutine[Any, Any, int]]) -> int:

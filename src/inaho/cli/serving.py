@@ -1,7 +1,8 @@
 """`inaho up`: one member, from its start to its graceful leave.
 
 The first SIGTERM or SIGINT (or, where asked for, the end of standard input) makes the node leave, as `inaho drain`
-does: it hands over what it runs, and the command ends with 0. A second signal does not wait for that. The ready line
+does: it hands over what it runs, and the command ends with 0. A second signal does not wait for that, even where a
+grain blocks the event loop. The ready line
 carries the real authority, so that port 0 and a ready file are all that a script needs to start nodes without choosing
 ports.
 """
@@ -20,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from inaho.cli.output import EXIT_OK, Output
+from inaho.cli.output import EXIT_INTERRUPTED, EXIT_OK, Output
 from inaho.config import ClusterConfig
 from inaho.errors import InvalidConfig
 from inaho.events import MemberEvent
@@ -174,19 +175,25 @@ def _write_at_once(path: Path, document: dict[str, Any]) -> None:
 
 @asynccontextmanager
 async def _stopped_by(stop: asyncio.Event, stop_on_eof: bool) -> AsyncGenerator[None]:
-    """Sets `stop` at the first signal or the end of input, and cancels the command at the second signal."""
+    """Sets `stop` at the first signal or the end of input, and cancels the command at the second signal.
+
+    The signal handlers are Python's own and not those of the loop: where a grain blocks the loop, nothing of the loop
+    runs any more, and the second signal ends the process here.
+    """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     standard_input = sys.stdin.fileno() if stop_on_eof else -1
+    signals = 0
 
-    signalled = False
-
-    def asked() -> None:
-        nonlocal signalled
-        if signalled and task is not None:
-            task.cancel()
-        signalled = True
-        stop.set()
+    def asked(number: int, _: object) -> None:
+        nonlocal signals
+        signals += 1
+        if signals > 1 and not stop.is_set():  # the loop has not come to what the first one has asked for
+            os.write(2, b"the event loop is blocked: the process ends without leaving\n")
+            os._exit(EXIT_INTERRUPTED)
+        loop.call_soon_threadsafe(stop.set)
+        if signals > 1 and task is not None:
+            loop.call_soon_threadsafe(task.cancel)
 
     def read() -> None:
         if not os.read(standard_input, 4096):
@@ -196,8 +203,8 @@ async def _stopped_by(stop: asyncio.Event, stop_on_eof: bool) -> AsyncGenerator[
     remove: list[Callable[[], object]] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         if sys.platform != "win32":
-            loop.add_signal_handler(number, asked)
-            remove.append(partial(loop.remove_signal_handler, number))
+            loop.remove_signal_handler(number)  # of `run_loop`: the first signal is no cancellation here
+        remove.append(partial(signal.signal, number, signal.signal(number, asked)))
     if stop_on_eof:
         loop.add_reader(standard_input, read)
         remove.append(partial(loop.remove_reader, standard_input))

@@ -1,0 +1,99 @@
+"""`inaho up` ends whatever the code of its grains does: sleeps, waits in a thread, blocks the event loop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+LIMIT_S = 40.0
+
+GRAINS = """
+import asyncio, time, inaho
+
+class Slow(inaho.Grain):
+    async def nap(self, seconds: float) -> None:
+        print("begun", flush=True)
+        await asyncio.sleep(seconds)
+
+    async def thread(self, seconds: float) -> None:
+        print("begun", flush=True)
+        await asyncio.to_thread(time.sleep, seconds)
+
+    async def thread_beside(self, seconds: float) -> None:
+        asyncio.get_running_loop().run_in_executor(None, time.sleep, seconds)
+        print("begun", flush=True)
+
+    async def block(self, seconds: float) -> None:
+        print("begun", flush=True)
+        time.sleep(seconds)
+"""
+
+
+@contextmanager
+def busy_member(folder: Path, method: str, drain_s: float = 10.0) -> Iterator[subprocess.Popen[str]]:
+    """An `inaho up` whose grain is at work for an hour; its caller is a process too. Neither is left behind."""
+    (folder / "slow_grains.py").write_text(GRAINS)
+    (folder / "inaho.toml").write_text(f"[activation]\ndrain_s = {drain_s}\n")
+    inaho = [sys.executable, "-m", "inaho.cli"]
+    up = [*inaho, "up", "slow_grains", "--authority", "127.0.0.1:0", "--config", "inaho.toml", "--json"]
+    pipe = subprocess.PIPE
+    member = subprocess.Popen(up, cwd=folder, stdout=pipe, stderr=pipe, text=True)
+    caller = None
+    try:
+        assert member.stdout is not None
+        authority = msgspec.json.decode(member.stdout.readline())["authority"]
+        call = [*inaho, "call", "Slow", "k", method, "3600", "--seeds", authority]
+        caller = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while (line := member.stdout.readline()) and line.strip() != "begun":
+            pass
+        assert line, "the member has ended"
+        yield member
+    finally:
+        for process in (member, caller):
+            if process is not None and process.poll() is None:
+                process.kill()
+            if process is not None:
+                process.communicate()
+
+
+def ended(member: subprocess.Popen[str]) -> tuple[int, float, str]:
+    """Exit code, seconds and messages of a member that ends by itself."""
+    begun = time.monotonic()
+    try:
+        _, errors = member.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        member.kill()
+        pytest.fail(f"still there after {LIMIT_S} s: {member.communicate()[1][-2000:]}")
+    return member.returncode, time.monotonic() - begun, errors
+
+
+@pytest.mark.parametrize("method", ["thread", "thread_beside"])
+def test_a_thread_that_sleeps_does_not_keep_the_process(tmp_path: Path, method: str) -> None:
+    with busy_member(tmp_path, method, drain_s=0.5) as member:
+        member.send_signal(signal.SIGTERM)
+        code, took_s, errors = ended(member)
+    assert code == 0, errors
+    assert "did not end within" in errors and "ends without them" in errors, errors
+    assert took_s < 20.0, errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("method", ["nap", "block"])
+def test_the_second_signal_ends_at_once(tmp_path: Path, method: str, number: signal.Signals) -> None:
+    with busy_member(tmp_path, method) as member:
+        member.send_signal(number)
+        time.sleep(1.0)  # it leaves, or would if its loop ran
+        assert member.poll() is None
+        member.send_signal(number)
+        code, took_s, errors = ended(member)
+    assert code == 130, errors
+    assert took_s < 8.0, errors
+    assert method != "block" or "the event loop is blocked" in errors, errors
