@@ -397,5 +397,4 @@ class TurnRunner:
                 return
             _log.warning("%d turns, hooks or streams go on after their cancellation", len(left))
             rounds -= 1
-            if rounds <= 0:
-                message = CUT_OFF
+            message = None if rounds > 0 else CUT_OFF

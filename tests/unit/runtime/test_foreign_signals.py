@@ -25,34 +25,34 @@ KINDS: dict[str, type[BaseException]] = {"exit": GeneratorExit, "odd": Odd, "can
 class Rebel(Grain):
     """Raises what the key begins with, in every place where user code runs."""
 
-    def raise_it(self) -> None:
+    def _raise_it(self) -> None:
         raise KINDS[self.key.partition("-")[0]]
 
     @property
-    def where(self) -> str:
+    def _where(self) -> str:
         return self.key.partition("-")[2]
 
     async def on_activate(self) -> None:
-        if self.where == "activate":
-            self.raise_it()
+        if self._where == "activate":
+            self._raise_it()
 
     async def on_deactivate(self, reason: str) -> None:
-        if self.where == "deactivate":
-            self.raise_it()
+        if self._where == "deactivate":
+            self._raise_it()
 
     async def hello(self) -> str:
         return "hello"
 
     async def now(self) -> None:
-        self.raise_it()
+        self._raise_it()
 
     async def later(self) -> None:
         await asyncio.sleep(0.001)
-        self.raise_it()
+        self._raise_it()
 
     async def items(self) -> AsyncIterator[int]:
         yield 1
-        self.raise_it()
+        self._raise_it()
 
     async def tick(self) -> int:
         timer = self.timer(self.now, 0.01)
