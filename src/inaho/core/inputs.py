@@ -85,10 +85,19 @@ class Disconnected(msgspec.Struct, frozen=True):
 
 
 class DialFailed(msgspec.Struct, frozen=True):
-    """A dial of that authority failed: `refused`, `timeout`, `handshake`, `other`."""
+    """A dial of that authority failed.
+
+    Attributes:
+        authority: that was dialled.
+        reason: `refused`, `timeout`, `handshake`, `other`.
+        code: of the error with which a handshake was refused, on either side; empty for all else.
+        detail: what happened, for people.
+    """
 
     authority: str
     reason: str
+    code: str = ""
+    detail: str = ""
 
 
 class AuthorityAnswered(msgspec.Struct, frozen=True):

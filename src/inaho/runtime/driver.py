@@ -25,7 +25,7 @@ from inaho.core.effects import (
 from inaho.core.inputs import Input, Tick
 from inaho.core.messages import ControlMessage
 from inaho.core.node import ControlNode
-from inaho.errors import ProtocolViolation, error_from_code
+from inaho.errors import JoinRefused, ProtocolViolation, RemoteError, error_from_code
 from inaho.wire.codec import DECODE_ERRORS, decoder, encode
 
 if TYPE_CHECKING:
@@ -119,8 +119,10 @@ class Driver:
                     self.joined.set_result(None)
             case JoinFailed():
                 if not self.joined.done():
-                    reason = f"{effect.reason}{self._seed_failures()}"
-                    self.joined.set_exception(error_from_code(effect.code, reason, authority=node.authority))
+                    error = error_from_code(effect.code, effect.reason, authority=node.authority)
+                    if isinstance(error, RemoteError):  # a code of the control plane alone
+                        error = JoinRefused(effect.reason, authority=node.authority)
+                    self.joined.set_exception(error)
             case Left():
                 if not self.left.done():
                     self.left.set_result(None)
@@ -128,12 +130,6 @@ class Driver:
                 node.stop_activations(effect.reason)
             case CloseConnection():
                 node.evidence.close_connection(effect.authority, effect.reason)
-
-    def _seed_failures(self) -> str:
-        """What is wrong with each seed that could not be dialled, for the person who listed them."""
-        failures = self._node.peers.last_failures
-        told = [f"{seed}: {failures.get(seed, 'it did not admit this node')}" for seed in self._node.config.seeds]
-        return f" ({'; '.join(told)})" if told else ""
 
     def stop(self) -> None:
         """No more steps."""

@@ -44,25 +44,16 @@ class Evidence:
         if authority not in self._node.peers.connections:
             self._node.driver.feed(Disconnected(authority, node_id, "reset" if reason == "reset" else "closed"))
 
-    def dial_failed(self, authority: str, reason: str) -> None:
-        """A dial failed: `refused`, `timeout`, `handshake` or `other`."""
+    def dial_failed(self, authority: str, reason: str, detail: str) -> None:
+        """A dial failed: `refused`, `timeout`, `handshake` or `other`, and in words."""
         if self._node.driver is not None:
-            self._node.driver.feed(DialFailed(authority, reason))
+            self._node.driver.feed(DialFailed(authority, reason, detail=detail))
 
     def handshake_refused(self, authority: str, error: InahoError) -> None:
-        """A peer that we dialled refuses us. Before the join is through, a seed's word is final."""
-        driver = self._node.driver
-        if driver is None:
-            return
-        driver.feed(DialFailed(authority, "handshake"))
-        if authority in self._node.config.seeds and error.code in (
-            "authentication_failed",
-            "settings_mismatch",
-            "version_mismatch",
-            "wrong_cluster",
-        ):
-            if not driver.joined.done():
-                driver.joined.set_exception(error)
+        """A peer that we dialled refuses us, or we refuse it."""
+        self._node.join_watch.refused(authority, error)
+        if self._node.driver is not None:
+            self._node.driver.feed(DialFailed(authority, "handshake", error.code, error.reason))
 
     def close_connection(self, authority: str, reason: str) -> None:
         """The control plane wants no connection with that peer."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from inaho.core.membership.join import FINAL
 from inaho.errors import InahoError, TopologyUnavailable
 from inaho.wire.frames import WATCH, frame
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Home"]
 
-FINAL_CODES = ("authentication_failed", "invalid_config", "settings_mismatch", "version_mismatch", "wrong_cluster")
-"""What one seed refuses for these reasons, the others will refuse too."""
+FINAL_CODES: Final = (*FINAL, "invalid_config")
+"""Why a seed refuses for good. The others may be right: only when all refuse so there is nothing to wait for."""
 
 
 _HEARTBEAT: Final = frame(WATCH, b"inaho/heartbeat")
@@ -49,33 +50,44 @@ class Home:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._heard: dict[Outgoing, _Heard] = {}
+        self._refusals: dict[str, InahoError | None] = {}
+        """What came of the last question to each seed; None for one that has not answered."""
 
     async def find(self) -> None:
         """Returns when a member has told the topology.
 
         Raises:
             TopologyUnavailable: no seed did within `membership.join_timeout_s`; the reason has what each said.
-            InahoError: a seed refused for a reason that the others will share.
+            InahoError: all seeds refused for good; this is what the first of them said.
         """
         node = self._node
         config = node.config.membership
         deadline = node.loop.time() + config.join_timeout_s
         pause_s = config.join_retry_s
         while True:
-            refusals = await self._ask_all(deadline)
+            await self._ask_all(deadline)
             if node.topology is not None:
                 return
+            errors = list(self._refusals.values())
+            if errors[0] is not None and all(error is not None and error.code in FINAL_CODES for error in errors):
+                raise errors[0]
             if node.loop.time() + pause_s >= deadline:
-                said = "; ".join(f"{authority}: {reason}" for authority, reason in refusals.items())
+                said = "; ".join(f"{authority}: {reason}" for authority, reason in self.told_by_seeds().items())
                 raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s} s: {said}")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, config.join_retry_s * 8)
 
-    async def _ask_all(self, deadline: float) -> dict[str, str]:
-        """Asks all seeds at once, so that a silent one delays nobody; what went wrong with each, unless one answers."""
+    def told_by_seeds(self) -> dict[str, str]:
+        """By seed, why it has told no topology."""
+        return {
+            authority: "no answer yet" if error is None else error.reason for authority, error in self._refusals.items()
+        }
+
+    async def _ask_all(self, deadline: float) -> None:
+        """Asks all seeds at once, so that a silent one delays nobody, and notes what went wrong with each."""
         loop = self._node.loop
         asked = {loop.create_task(self._ask(authority)): authority for authority in self._candidates()}
-        refusals = dict.fromkeys(asked.values(), "no answer yet")
+        self._refusals = {authority: self._refusals.get(authority) for authority in asked.values()}
         try:
             while asked and self._node.topology is None:
                 left_s = max(deadline - loop.time(), 0.0)
@@ -83,25 +95,22 @@ class Home:
                 if not done:
                     break
                 for task in done:
-                    refusals[asked.pop(task)] = task.result()
+                    self._refusals[asked.pop(task)] = task.result()
         finally:
             for task in asked:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
-        return refusals
 
-    async def _ask(self, authority: str) -> str:
-        """Asks one seed; why it told nothing. Raises what the others would refuse for, too."""
+    async def _ask(self, authority: str) -> InahoError:
+        """Asks one seed; why it told nothing."""
         node = self._node
         try:
             await node.peers.connect(authority, "")
         except InahoError as error:
-            if error.code in FINAL_CODES:
-                raise
-            return error.reason
+            return error
         if node.topology is None:
             await node.wait_for_topology(node.config.transport.handshake_timeout_s)
-        return "it sent no topology"
+        return TopologyUnavailable("it sent no topology", authority=authority)
 
     def told(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
         """A member tells the newest topology.

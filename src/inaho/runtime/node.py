@@ -34,6 +34,7 @@ from inaho.runtime.freshness import Freshness
 from inaho.runtime.history import ActivationHistory, OwnershipHistory
 from inaho.runtime.holdings import Holdings
 from inaho.runtime.home import Home
+from inaho.runtime.join_watch import JoinWatch
 from inaho.runtime.kind import KindHost
 from inaho.runtime.known_kinds import KnownKinds
 from inaho.runtime.leases import Leases
@@ -91,7 +92,7 @@ class Node:
         hosts: kinds by name.
         runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
             directory, holdings, history, ownership, blocking, terminations, saved_versions, activation_warnings,
-            fencing, proofs, freshness, evidence, measures, ticker, program_end: see their classes.
+            fencing, proofs, freshness, evidence, join_watch, measures, ticker, program_end: see their classes.
         driver: of a member's control plane; None before the start, and for a client.
         home: of a client; None before the start, and for a member.
         shutting_down, closing: no new activations, no new connections.
@@ -165,6 +166,7 @@ class Node:
         self._stopping: asyncio.Task[None] | None = None
         self.acceptor = Acceptor(self)
         self.evidence = Evidence(self)
+        self.join_watch = JoinWatch(self)
         self.home: Home | None = None
         self.ticker = Ticker(self)
         self.program_end = ProgramEnd(self)
@@ -205,6 +207,7 @@ class Node:
             InvalidConfig: the storage cannot work as it is configured. One that is down may come up later.
             AuthorityInUse, InvalidConfig: it cannot bind.
             JoinRefused, TopologyUnavailable: the cluster did not admit it, or no seed answered.
+            AuthenticationFailed, VersionMismatch, WrongCluster: all seeds refuse it for that reason.
         """
         if any(host.hosted and host.kind.state_type is not None for host in self.hosts.values()):
             await self._open_storage_early()
@@ -224,7 +227,8 @@ class Node:
         self.driver = Driver(self, ControlNode(self.config, member, self.entropy.random))
         self.ticker.start()
         self.driver.feed(Start(self.config.seeds))
-        await self.driver.joined
+        with self.join_watch.searching(self.driver.control.seeds_told):
+            await self.driver.joined
         self.program_end.watch()
         if KEEPER in self.hosts:
             self.runner.spawn(ReminderWatch(self).run(), name="inaho-reminder-watch")
@@ -233,7 +237,8 @@ class Node:
         """Connects to a member and returns when the topology is known. Raises as `Home.find`."""
         self.ticker.start()
         self.home = Home(self)
-        await self.home.find()
+        with self.join_watch.searching(self.home.told_by_seeds):
+            await self.home.find()
         self.program_end.watch()
 
     async def leave(self) -> None:

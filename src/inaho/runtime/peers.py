@@ -33,7 +33,6 @@ class Peers:
     Attributes:
         connections: open ones, by authority. The call path reads it directly.
         control_dropped: control messages that found no connection.
-        last_failures: why the last dial failed, by authority, until one comes through.
     """
 
     def __init__(self, node: Node) -> None:
@@ -44,7 +43,6 @@ class Peers:
         self._control: dict[str, list[bytes]] = {}
         # Dials that wait for their pause to be over.
         self._pausing: dict[str, asyncio.Future[None]] = {}
-        self.last_failures: dict[str, str] = {}
         # Connections on which one side has said goodbye: no new calls, and the old ones still have their deadlines.
         self._ending: dict[Outgoing, str] = {}
 
@@ -169,7 +167,6 @@ class Peers:
             ShuttingDown("cancelled", authority=authority) if task.cancelled() else task.exception()
         )
         if error is None:
-            self.last_failures.pop(authority, None)
             connection = task.result()
             if connection.ending:
                 if self.connections.get(authority) is connection:  # it was gone before it came in here
@@ -181,21 +178,19 @@ class Peers:
                 connection.send_control(body)
             return
         self.control_dropped += len(waiting)
-        self.last_failures[authority] = error.reason if isinstance(error, InahoError) else repr(error)
-        while len(self.last_failures) > self._node.config.transport.connections_max:
-            del self.last_failures[next(iter(self.last_failures))]
         if not isinstance(error, InahoError):
             self._node.associations.failed(authority, Unreachable(repr(error), authority=authority))
             self._node.log.error("dialling %s failed", authority, exc_info=error)
+            self._node.evidence.dial_failed(authority, "other", repr(error))
             return
         self._node.log.debug("dialling %s failed: %s", authority, error)
         if not self._node.closing:
             self._node.associations.failed(authority, error)
         if isinstance(error, DialFailed):
-            self._node.evidence.dial_failed(authority, error.cause_kind)
-        elif isinstance(error, WrongIncarnation):
-            self._node.evidence.dial_failed(authority, "handshake")
-        elif not isinstance(error, ShuttingDown | Quarantined):
+            self._node.evidence.dial_failed(authority, error.cause_kind, error.reason)
+        elif isinstance(error, WrongIncarnation | ShuttingDown | Quarantined):
+            self._node.evidence.dial_failed(authority, "handshake", error.reason)
+        else:
             self._node.publish(ConnectionRefused(authority=authority, code=error.code, reason=error.reason))
             self._node.evidence.handshake_refused(authority, error)
 

@@ -4,6 +4,10 @@ Who founds: a node whose seeds name nobody else, at once; else only the node tha
 every other seed refuses the connection or nobody has admitted it for `found_after_s`. All other nodes wait for a
 cluster to appear. So two seeds that start together end as one cluster: the second never founds. Where the seed lists
 disagree and two found, gossip between seeds merges the two, since neither has removed anyone of the other.
+
+A contact that refuses the handshake refuses for itself: it may be of another cluster, or have another secret, while the
+others are right. The search goes on with them and ends at once when nobody is left who might admit us. But who was
+refused by a node of this cluster's name founds nothing: most likely that *is* the cluster, and we are what is wrong.
 """
 
 from __future__ import annotations
@@ -19,6 +23,12 @@ from inaho.errors import IllegalTransition
 __all__ = ["Ask", "Fail", "Found", "JoinPhase", "Joiner"]
 
 BACKOFF_MAX: Final = 8
+
+_OURS: Final = ("authentication_failed", "settings_mismatch", "version_mismatch")
+"""Refusals of a handshake by a node of a cluster of our name."""
+
+FINAL: Final = (*_OURS, "wrong_cluster")
+"""Refusals of a handshake that will not change while both sides run."""
 
 JoinPhase = str
 IDLE: Final[JoinPhase] = "idle"
@@ -73,7 +83,10 @@ class Joiner:
         self._asked: dict[str, None] = {}
         self._dial_refused: dict[str, None] = {}
         self._failure: Fail | None = None
-        self._last_refusal = ""
+        # The last word of each contact, for people; and those that refuse us for good.
+        self._told: dict[str, str] = {}
+        self._final: dict[str, Fail] = {}
+        self._founder = ""
         self._again = False
 
     def start(self, now: float, seeds: tuple[str, ...], others: tuple[str, ...] = (), again: bool = False) -> None:
@@ -89,23 +102,24 @@ class Joiner:
             authority for authority in dict.fromkeys((*others, *seeds)) if authority != self._authority
         )
         first = not seeds or seeds[0] == self._authority or all(seed == self._authority for seed in seeds)
+        self._founder = self._authority if first else seeds[0]
         self._may_found_at = None
         if first:
             wait_s = self._config.join_timeout_s if again else self._config.found_after_s
             self._may_found_at = now + wait_s if self._contacts else now
         self._gives_up_at = None if again else now + self._config.join_timeout_s
         self._next_at, self._pause_s, self._turn = now, self._config.join_retry_s, 0
-        self._asked, self._dial_refused, self._failure, self._last_refusal = {}, {}, None, ""
+        self._asked, self._dial_refused, self._failure, self._told, self._final = {}, {}, None, {}, {}
         self._again = again
 
     def poll(self, now: float) -> Ask | Found | Fail | None:
         """What to do now; ask again until it answers None."""
         if self.phase is not SEEKING:
             return None
-        if self._failure is not None or (self._gives_up_at is not None and now >= self._gives_up_at):
+        failure = self._failed(now)
+        if failure is not None:
             self._become(FAILED)
-            detail = f"; last: {self._last_refusal}" if self._last_refusal else ""
-            return self._failure or Fail("topology_unavailable", f"no seed admitted this node in time{detail}")
+            return failure
         if self._may_found(now):
             return Found()
         if not self._contacts or now < self._next_at:
@@ -118,18 +132,54 @@ class Joiner:
         self._asked[authority] = None
         return Ask(authority)
 
+    def _failed(self, now: float) -> Fail | None:
+        """Why there is no sense in going on; None where there is."""
+        if self._failure is not None or self._again:
+            return self._failure
+        refusals = [self._final[authority] for authority in self._contacts if authority in self._final]
+        if refusals and len(refusals) == len(self._contacts):
+            return Fail(refusals[0].code, "; ".join(refusal.reason for refusal in refusals))
+        if self._gives_up_at is None or now < self._gives_up_at:
+            return None
+        said = "; ".join(f"{authority}: {text}" for authority, text in self.told().items())
+        blocking = next((refusal for refusal in refusals if refusal.code in _OURS), None)
+        if self._may_found_at is not None and blocking is not None:
+            return Fail(blocking.code, f"{blocking.reason}; nor did another seed admit this node ({said})")
+        hint = ""
+        if self._founder not in (self._authority, *self._final):
+            hint = (
+                f"; only the first of the seeds, {self._founder}, founds a cluster where there is none: start it or, "
+                "if it is gone for good, put another authority first in `seeds` on all nodes"
+            )
+        return Fail(
+            "topology_unavailable",
+            f"no seed admitted this node within {self._config.join_timeout_s:g} s ({said}){hint}",
+        )
+
+    def told(self) -> dict[str, str]:
+        """By contact, in the order in which they are asked: what each said last, or why it could not be asked."""
+        return {authority: self._told.get(authority, "no answer yet") for authority in self._contacts}
+
     def _may_found(self, now: float) -> bool:
-        if self._may_found_at is None:
+        if self._may_found_at is None or any(refusal.code in _OURS for refusal in self._final.values()):
             return False
         if now >= self._may_found_at:
             return True
         return not self._again and len(self._dial_refused) == len(self._contacts)
 
-    def dial_failed(self, now: float, authority: str, reason: str) -> None:
-        """A contact could not be dialled: the next one is asked at once, a round of failures backs off as usual."""
+    def dial_failed(self, now: float, authority: str, reason: str, code: str = "", detail: str = "") -> None:
+        """A contact could not be dialled: the next one is asked at once, a round of failures backs off as usual.
+
+        Args:
+            authority: of the contact.
+            reason, code, detail: as in `inputs.DialFailed`.
+        """
         if self.phase is not SEEKING or authority not in self._asked:
             return
-        self._last_refusal = f"{authority} could not be dialled ({reason})"
+        self._told[authority] = detail or f"it could not be dialled ({reason})"
+        self._final.pop(authority, None)
+        if code in FINAL:
+            self._final[authority] = Fail(code, f"{authority}: {self._told[authority]}")
         if reason == "refused":
             self._dial_refused[authority] = None
         if self._turn != 0:
@@ -139,8 +189,9 @@ class Joiner:
         """A contact refused; unless it said that trying again is useless, the search goes on."""
         if self.phase is not SEEKING or authority not in self._asked:
             return
-        self._last_refusal = f"{authority}: {refusal.reason}"
+        self._told[authority] = refusal.reason
         self._dial_refused.pop(authority, None)
+        self._final.pop(authority, None)
         if not refusal.retriable and not self._again:
             self._failure = Fail(refusal.code, refusal.reason)
 
@@ -161,7 +212,9 @@ class Joiner:
         if self.phase is not SEEKING:
             return None
         times = [self._next_at] if self._contacts else []
-        times.extend(at for at in (self._may_found_at, self._gives_up_at) if at is not None)
+        blocked = any(refusal.code in _OURS for refusal in self._final.values())
+        may_found_at = None if blocked else self._may_found_at
+        times.extend(at for at in (may_found_at, self._gives_up_at) if at is not None)
         return min(times) if times else None
 
     def _become(self, phase: JoinPhase) -> None:
@@ -175,3 +228,4 @@ class Joiner:
         assert self._authority not in self._contacts
         assert self._pause_s <= BACKOFF_MAX * self._config.join_retry_s
         assert not self._contacts or 0 <= self._turn < len(self._contacts)
+        assert all(authority in self._contacts for authority in (*self._told, *self._final))

@@ -355,8 +355,12 @@ class ControlNode:
             # A probe makes the driver dial again, and what comes of that tells a dead process from a lost packet.
             self._view.detector.prober.urge(disconnected.authority)
 
+    def seeds_told(self) -> dict[str, str]:
+        """By contact, what it said last to our search for the cluster, or why it could not be asked."""
+        return self._life.joiner.told()
+
     def _on_dial_failed(self, now: float, failed: DialFailed) -> None:
-        self._life.joiner.dial_failed(now, failed.authority, failed.reason)
+        self._life.joiner.dial_failed(now, failed.authority, failed.reason, failed.code, failed.detail)
         if self._in():
             self._view.detector.dial_failed(now, failed.authority, failed.reason)
 

@@ -130,3 +130,81 @@ def test_members_take_turns_to_remove() -> None:
     assert clock.due(5.0) == ["a"]
     assert clock.due(6.4) == [] and clock.due(6.5) == ["b"]
     assert clock.next_deadline() is None
+
+
+def refuse(joiner: Joiner, now: float, authority: str, code: str) -> None:
+    joiner.dial_failed(now, authority, "handshake", code, f"{code} of {authority}")
+    joiner.check()
+
+
+@pytest.mark.parametrize("code", ["authentication_failed", "settings_mismatch", "version_mismatch", "wrong_cluster"])
+def test_one_seed_that_refuses_for_good_does_not_end_the_search(code: str) -> None:
+    for seeds in (("bad:1", "good:1"), ("good:1", "bad:1")):
+        joiner = joiner_at("z:1", *seeds)
+        assert joiner.poll(0.0) == Ask(seeds[0])
+        if seeds[0] == "bad:1":
+            refuse(joiner, 0.0, "bad:1", code)
+            assert joiner.poll(0.0) == Ask("good:1")
+        else:
+            assert joiner.poll(0.1) == Ask("bad:1")
+            refuse(joiner, 0.1, "bad:1", code)
+        assert not isinstance(joiner.poll(0.15), Fail)
+        assert joiner.awaits("good:1")
+        assert joiner.told() == {seed: f"{code} of bad:1" if seed == "bad:1" else "no answer yet" for seed in seeds}
+
+
+def test_the_search_ends_at_once_when_all_seeds_refuse_for_good() -> None:
+    for seeds in (("a:1", "b:1"), ("z:1", "a:1", "b:1")):  # the first of them founds nothing beside its cluster either
+        joiner = joiner_at("z:1", *seeds)
+        joiner.poll(0.0)
+        refuse(joiner, 0.0, "a:1", "wrong_cluster")
+        assert joiner.poll(0.0) == Ask("b:1")
+        refuse(joiner, 0.0, "b:1", "authentication_failed")
+        assert joiner.poll(0.0) == Fail("wrong_cluster", "a:1: wrong_cluster of a:1; b:1: authentication_failed of b:1")
+
+
+def test_the_first_seed_founds_beside_a_foreign_cluster_and_not_beside_its_own() -> None:
+    for code, founds in (("wrong_cluster", True), ("", True), ("authentication_failed", False)):
+        joiner = joiner_at("z:1", "z:1", "bad:1", "silent:1")
+        joiner.poll(0.0)
+        refuse(joiner, 0.0, "bad:1", code)
+        joiner.poll(0.0)
+        acts = [joiner.poll(CONFIG.found_after_s + step / 10) for step in range(3)]
+        assert any(isinstance(act, Found) for act in acts) == founds
+        if not founds:
+            end = joiner.poll(CONFIG.join_timeout_s)
+            assert isinstance(end, Fail) and end.code == code
+            assert "silent:1: no answer yet" in end.reason
+
+
+def test_a_seed_that_answers_after_all_is_no_longer_refused_for_good() -> None:
+    joiner = joiner_at("z:1", "a:1")
+    joiner.poll(0.0)
+    joiner.refused(0.0, "a:1", JoinRefused("not_a_member", "this node is seeking", True))
+    refuse(joiner, 0.1, "a:1", "version_mismatch")
+    joiner.dial_failed(0.2, "a:1", "refused", "", "nobody listens there")  # it was ended, for another release
+    assert not isinstance(joiner.poll(0.2), Fail)
+
+
+def test_who_gives_up_says_that_only_the_first_seed_founds() -> None:
+    joiner = joiner_at("b:1", "a:1", "b:1", "c:1")
+    joiner.poll(0.0)
+    joiner.dial_failed(0.0, "a:1", "refused", "", "nobody listens there")
+    joiner.poll(0.0)
+    joiner.refused(0.0, "c:1", JoinRefused("not_a_member", "this node is seeking", True))
+    end = joiner.poll(CONFIG.join_timeout_s)
+    assert isinstance(end, Fail) and end.code == "topology_unavailable"
+    assert end.reason.startswith("no seed admitted this node within 15 s (a:1: nobody listens there; c:1: this node is")
+    assert "only the first of the seeds, a:1, founds a cluster where there is none: start it or" in end.reason
+    assert "put another authority first in `seeds` on all nodes" in end.reason
+
+
+def test_who_has_lost_its_place_founds_nothing_while_its_cluster_refuses_it() -> None:
+    joiner = Joiner("a:1", CONFIG)
+    joiner.start(0.0, ("a:1", "b:1"), ("b:1",), again=True)
+    joiner.poll(0.0)
+    refuse(joiner, 0.0, "b:1", "version_mismatch")
+    for second in range(1, 60):
+        assert not isinstance(joiner.poll(float(second)), Found | Fail)
+    joiner.dial_failed(60.0, "b:1", "refused")
+    assert isinstance(joiner.poll(60.0), Found)

@@ -1,0 +1,83 @@
+"""Joining with seeds of which some are wrong: the right ones count, and the log says what is wrong with the others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import inaho
+from inaho import AuthenticationFailed, ClusterConfig, MembershipConfig, TopologyUnavailable, WrongCluster
+from inaho.runtime import join_watch
+
+QUICK = ClusterConfig(membership=MembershipConfig(join_timeout_s=1.0))
+
+
+def member(*seeds: str, name: str = "shop", secret: str = "s3cret", config: ClusterConfig | None = None) -> Any:
+    return inaho.join("127.0.0.1:0", seeds=seeds, name=name, secret=secret, storage="memory", config=config)
+
+
+def client(*seeds: str, config: ClusterConfig | None = None) -> Any:
+    return inaho.connect(seeds, name="shop", secret="s3cret", config=config)
+
+
+async def entered(joining: Any) -> Any:
+    return await joining
+
+
+@pytest.fixture
+def dead_seed() -> Iterator[str]:
+    """An authority that nobody listens at, and nobody else takes."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{sock.getsockname()[1]}"
+
+
+async def test_wrong_seeds_do_not_defeat_a_right_one(caplog: pytest.LogCaptureFixture) -> None:
+    async with (
+        member(name="another") as foreign,
+        member(secret="another secret") as stranger,
+        member() as good,
+    ):
+        wrong = (foreign.authority, stranger.authority)
+        for seeds in ((*wrong, good.authority), (good.authority, *wrong), (wrong[0], good.authority, wrong[1])):
+            async with asyncio.timeout(10.0), member(*seeds) as joined:
+                assert {each.authority for each in joined.members()} >= {good.authority, joined.authority}
+            async with asyncio.timeout(10.0), client(*seeds) as connected:
+                assert good.authority in {each.authority for each in connected.members()}
+    for authority, code in zip(wrong, ("wrong_cluster", "authentication_failed"), strict=True):
+        assert any(authority in line and code in line for line in caplog.messages)
+
+
+async def test_when_all_seeds_refuse_the_join_fails_at_once() -> None:
+    async with member(name="another") as foreign, member(secret="another secret") as stranger:
+        for enter in (member, client):
+            for seed, kind in ((foreign, WrongCluster), (stranger, AuthenticationFailed)):
+                with pytest.raises(kind) as raised:
+                    await asyncio.wait_for(entered(enter(seed.authority)), 10.0)
+                assert seed.authority in str(raised.value)
+
+
+async def test_giving_up_names_each_seed_and_who_may_found(dead_seed: str) -> None:
+    with pytest.raises(TopologyUnavailable) as raised:
+        await member(dead_seed, config=QUICK)
+    text = str(raised.value)
+    assert f"within 1 s ({dead_seed}: nobody listens there)" in text
+    assert f"only the first of the seeds, {dead_seed}, founds a cluster" in text
+
+
+@pytest.mark.parametrize("enter", [member, client])
+async def test_a_search_that_takes_long_is_told_and_told_again(
+    enter: Any, dead_seed: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(join_watch, "FIRST_S", 0.2)
+    monkeypatch.setattr(join_watch, "AGAIN_S", 0.3)
+    with caplog.at_level(logging.WARNING, "inaho"), pytest.raises(TopologyUnavailable):
+        await enter(dead_seed, config=QUICK)
+    told = [line for line in caplog.messages if line.startswith("no seed has let this node into the cluster 'shop'")]
+    assert 2 <= len(told) <= 4
+    assert f"{dead_seed}: nobody listens there" in told[0]
