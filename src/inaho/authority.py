@@ -14,7 +14,13 @@ from typing import Final, NamedTuple
 
 from inaho.errors import InvalidConfig
 
-__all__ = ["AUTHORITY_CHARACTERS_MAX", "Authority", "is_loopback_address", "parse_authority"]
+__all__ = [
+    "AUTHORITY_CHARACTERS_MAX",
+    "Authority",
+    "is_loopback_address",
+    "own_addresses",
+    "parse_authority",
+]
 
 _HOST_CHARACTERS_MAX: Final = 253
 AUTHORITY_CHARACTERS_MAX: Final = _HOST_CHARACTERS_MAX + len(":65535")
@@ -69,6 +75,34 @@ def parse_authority(text: str, *, allow_port_zero: bool = True) -> Authority:
     if port == 0 and not allow_port_zero:
         raise InvalidConfig(f"authority {text!r}: port 0 can be bound but not reached; name the port")
     return Authority(host, port)
+
+
+def own_addresses(authority: str, bind: str) -> tuple[str, str]:
+    """The two addresses of one node in their one spelling: where others reach it, and what it binds.
+
+    Args:
+        authority: `host:port` that others dial; port 0 takes the free port that is bound.
+        bind: `host:port` to bind; empty: the authority.
+
+    Raises:
+        InvalidConfig: one of them does not parse, the authority is an address that means "all of this machine", or only
+            `bind` leaves its port open, so that nobody would know it.
+    """
+    reached = parse_authority(authority)
+    bound = parse_authority(bind) if bind else reached
+    if reached.host in _ANY:
+        other = bind or str(reached)
+        raise InvalidConfig(
+            f"{authority} is no address that others can dial: give authority the name or address of this host, such as "
+            f"authority='host.example:{reached.port}', and what to bind apart from it: bind='{other}' (INAHO_AUTHORITY "
+            "and INAHO_BIND, or --authority and --bind)"
+        )
+    if bound.port == 0 and reached.port != 0:
+        raise InvalidConfig(f"bind {bind} takes any free port, and others dial {authority}: name the port in bind")
+    return str(reached), str(bound)
+
+
+_ANY: Final = ("0.0.0.0", "::")  # noqa: S104
 
 
 def is_loopback_address(address: str) -> bool:

@@ -246,7 +246,10 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
     """All that a node is told.
 
     Attributes:
-        authority: `host:port` to bind and to be reached at; port 0 takes a free one. Empty for a client.
+        authority: `host:port` at which others reach this node, and that it binds unless `bind` is given; port 0 takes a
+            free one. Empty for a client.
+        bind: `host:port` to bind where that differs from `authority`, such as `0.0.0.0:7700` or `[::]:7700` in a
+            container. With port 0 in both, one free port serves for both.
         seeds: authorities to join through. None, or only our own: this node founds the cluster.
         name: of the cluster; nodes of another name are refused.
         secret: shared by all nodes, proven and never sent. Empty: no authentication, on loopback only.
@@ -260,6 +263,7 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
     """
 
     authority: str = ""
+    bind: str = ""
     seeds: tuple[str, ...] = ()
     name: str = "inaho"
     secret: str = ""

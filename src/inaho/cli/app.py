@@ -67,7 +67,17 @@ def up(
     authority: Annotated[
         str | None,
         typer.Option(
-            "--authority", help="host:port to bind and to be reached at; port 0 takes a free one.", show_default=False
+            "--authority",
+            help="host:port at which others reach it, and to bind; port 0 takes a free one (INAHO_AUTHORITY).",
+            show_default=False,
+        ),
+    ] = None,
+    bind: Annotated[
+        str | None,
+        typer.Option(
+            "--bind",
+            help="host:port to bind where it is not the authority, such as 0.0.0.0:7700 in a container (INAHO_BIND).",
+            show_default=False,
         ),
     ] = None,
     seeds: SeedsOption = None,
@@ -113,6 +123,7 @@ def up(
             secret=secret,
             secret_file=secret_file,
             authority=authority,
+            bind=bind,
             seeds=split_list(seeds),
             name=name,
             data_dir=None if data_dir is None else str(data_dir),

@@ -43,8 +43,11 @@ class Acceptor:
         self._empty: asyncio.Future[None] | None = None
         self._gate = HandshakeGate(node.config.transport.handshakes_pending_max)
 
-    async def listen(self, authority: str) -> str:
-        """Accepts at `authority`; returns it with the real port. Raises as `Transport.listen`."""
+    async def listen(self, authority: str, bind: str) -> str:
+        """Accepts at `bind` what is meant for `authority`, which it returns with the real port.
+
+        Raises as `Transport.listen`.
+        """
         node = self._node
         factory = accept_factory(
             lambda: node.make_handshake("acceptor"),
@@ -53,7 +56,7 @@ class Acceptor:
             established=self._accepted,
             failed=self._refused,
         )
-        self._listener = await node.transport.listen(authority, factory)
+        self._listener = await node.transport.listen(authority, factory, bind)
         return self._listener.authority
 
     def _refused(self, error: InahoError, address: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inaho.actor import ActorSystem
-from inaho.authority import parse_authority
+from inaho.authority import own_addresses, parse_authority
 from inaho.config import ClusterConfig, TlsConfig
 from inaho.errors import InvalidConfig
 from inaho.runtime.bootstrap import ClusterExtension
@@ -51,6 +51,7 @@ class Joining:
 def join(
     authority: str = "",
     *,
+    bind: str | None = None,
     seeds: Sequence[str] | None = None,
     grains: Iterable[type[Grain[Any]]] = (),
     config: ClusterConfig | None = None,
@@ -66,7 +67,9 @@ def join(
     """Joins the cluster as a member that hosts `grains`. Await it, or use it with `async with`.
 
     Args:
-        authority: `host:port` to bind and to be reached at; port 0 takes a free one.
+        authority: `host:port` at which others reach this node, and that it binds unless `bind` is given; port 0 takes a
+            free one.
+        bind: `host:port` to bind in place of it, such as `0.0.0.0:7700` in a container; see `ClusterConfig`.
         seeds: authorities of other members, any of which lets this node in. None or only our own: found a cluster.
         grains: classes that this node hosts.
         config: all settings; the arguments here override it.
@@ -84,6 +87,7 @@ def join(
     settled = _settle(
         config,
         authority=authority,
+        bind=bind,
         seeds=seeds,
         name=name,
         secret=secret,
@@ -93,10 +97,8 @@ def join(
     )
     if not settled.authority:
         raise InvalidConfig("authority is missing: give join() the host:port to bind, such as 127.0.0.1:7700")
-    own = parse_authority(settled.authority)
-    if own.host in ("0.0.0.0", "::"):  # noqa: S104
-        raise InvalidConfig(f"{settled.authority} is no address that peers can reach: name the host's own address")
-    settled = settled.replace(authority=str(own), seeds=_canonical(settled.seeds))
+    reached, bound = own_addresses(settled.authority, settled.bind)
+    settled = settled.replace(authority=reached, bind=bound if settled.bind else "", seeds=_canonical(settled.seeds))
     return _joining(settled, tuple(grains), storage, transport, entropy, client=False)
 
 

@@ -208,7 +208,7 @@ class MemoryTransport(Transport):
         self._listeners: list[Listener] = []
         self._closed = False
 
-    async def listen(self, authority: str, protocol_factory: ProtocolFactory) -> Listener:
+    async def listen(self, authority: str, protocol_factory: ProtocolFactory, bind: str = "") -> Listener:
         self._check_open()
         listener = self._network.listen(parse_authority(authority), protocol_factory)
         self._listeners.append(listener)

@@ -13,6 +13,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 from inaho.actor.uninterrupted import uninterrupted
+from inaho.authority import own_addresses
 from inaho.config_shared import adopt_settings, shared_settings
 from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.identity.pid_cache import PidCache
@@ -213,7 +214,7 @@ class Node:
             await self._open_storage_early()
         if not self.config.authority.endswith(":0"):
             self.authority = self.config.authority  # a peer may dial before `listen` returns
-        self.authority = await self.acceptor.listen(self.config.authority)
+        self.authority = await self.acceptor.listen(*own_addresses(self.config.authority, self.config.bind))
         hosted = tuple(sorted(name for name, host in self.hosts.items() if host.hosted and not host.system))
         member = Member(
             authority=self.authority,

@@ -72,12 +72,13 @@ class Transport(abc.ABC):
     """Opens and accepts connections. All methods belong to the loop's thread."""
 
     @abc.abstractmethod
-    async def listen(self, authority: str, protocol_factory: ProtocolFactory) -> Listener:
-        """Accepts connections at `authority`.
+    async def listen(self, authority: str, protocol_factory: ProtocolFactory, bind: str = "") -> Listener:
+        """Accepts connections that are meant for `authority`.
 
         Args:
-            authority: `host:port`; port 0 takes a free one.
+            authority: `host:port` that others dial; port 0 takes a free one.
             protocol_factory: called for every connection.
+            bind: `host:port` of this machine where that is another one; with port 0 only where both have it.
 
         Raises:
             AuthorityInUse: someone listens there.
@@ -140,18 +141,19 @@ class TcpTransport(Transport):
         self._listeners: list[_TcpListener] = []
         self._closed = False
 
-    async def listen(self, authority: str, protocol_factory: ProtocolFactory) -> Listener:
+    async def listen(self, authority: str, protocol_factory: ProtocolFactory, bind: str = "") -> Listener:
         self._check_open()
-        asked = parse_authority(authority)
+        reached, asked = parse_authority(authority), parse_authority(bind or authority)
         family, address = await self._resolve_bind(asked)
         if not self._may_bind_anywhere and not is_loopback_address(address[0]):
             raise InvalidConfig(
-                f"{authority} can be reached from other machines and nothing would authenticate them: set `secret`, "
+                f"{asked} can be reached from other machines and nothing would authenticate them: set `secret`, "
                 "or set `tls`, or spell out `insecure=True`, or bind 127.0.0.1"
             )
         sock = _bound_socket(family, address, asked)
         try:
-            listener = _TcpListener(str(asked._replace(port=sock.getsockname()[1])))
+            port = reached.port or sock.getsockname()[1]
+            listener = _TcpListener(str(reached._replace(port=port)))
             await listener.serve(sock, protocol_factory, self._config, self._tls, self._rejected)
         except BaseException:
             sock.close()
@@ -269,7 +271,8 @@ def _bound_socket(family: int, address: tuple[str, int], asked: Authority) -> so
             # Lets a node restart at once on its port. On Windows the option means that two may share the port.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # `[::]` means all addresses of the machine, those of IPv4 too.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(asked.host != "::"))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind(address)
         # Linux reports a port that another socket listens on only here when both have SO_REUSEADDR.

@@ -150,9 +150,9 @@ class _Transport(MemoryTransport):
         super().__init__(network, authority)
         self._first_use = first_use
 
-    async def listen(self, authority: str, protocol_factory: ProtocolFactory) -> Listener:
+    async def listen(self, authority: str, protocol_factory: ProtocolFactory, bind: str = "") -> Listener:
         self._first_use()
-        return await super().listen(authority, protocol_factory)
+        return await super().listen(authority, protocol_factory, bind)
 
     async def dial(self, authority: str, protocol_factory: ProtocolFactory) -> asyncio.BaseTransport:
         self._first_use()

@@ -126,7 +126,8 @@ async def test_a_start_that_fails_leaves_its_reason():
     ("settings", "names"),
     [
         ({"authority": ""}, "authority"),
-        ({"authority": "0.0.0.0:0"}, "insecure"),
+        ({"authority": "0.0.0.0:0"}, "others can dial"),
+        ({"authority": "127.0.0.1:0", "bind": "0.0.0.0:0"}, "insecure"),
         ({"tls": NO_FILES}, "no.ca"),
     ],
 )
