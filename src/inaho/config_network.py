@@ -160,7 +160,8 @@ class TransportConfig(Group, frozen=True, kw_only=True):
             message; checked before they are made, since each takes a hundred bytes of memory for one on the wire.
         handshake_timeout_s: from accept to authenticated.
         handshake_bytes_max: most bytes a peer may send before it is authenticated.
-        handshakes_pending_max: unauthenticated connections at once; more are closed at accept.
+        handshakes_pending_max: unauthenticated connections at once. For each further one an older one is closed, first
+            of those that have said nothing. More stand a faster flood of strangers, and each costs a descriptor.
         connections_max: authenticated incoming connections.
         dial_timeout_s: for the TCP (and TLS) connection.
         redial_s: first pause after a failed dial; doubles, with jitter, up to `redial_max_s`.

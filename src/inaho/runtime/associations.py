@@ -25,6 +25,7 @@ from inaho.errors import (
 )
 from inaho.events import AuthorityEvent, AuthorityQuarantined, AuthorityReleased
 from inaho.observe.audit import audit
+from inaho.runtime.transport import DialFailed
 
 if TYPE_CHECKING:
     from inaho.runtime.node import Node
@@ -99,7 +100,8 @@ class Associations:
         if isinstance(error, _INVALID) and is_member:
             self._publish(self.machine.condemned(authority, f"{error.code}: {error.reason}", now))
             return
-        counts = is_member and not isinstance(error, _ANSWERED)
+        ours = isinstance(error, DialFailed) and error.cause_kind == "local"
+        counts = is_member and not ours and not isinstance(error, _ANSWERED)
         self._publish(self.machine.failed(authority, error.reason, now, counts=counts))
 
     def accepted(self, peer: PeerInfo) -> None:

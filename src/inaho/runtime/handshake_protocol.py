@@ -15,9 +15,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from inaho.errors import InahoError, Overloaded, Timeout, Unreachable
+from inaho.runtime.pending_pool import PendingPool, source_of
 from inaho.runtime.tls import tls_error
 from inaho.runtime.transport import DialFailed, Transport
-from inaho.wire.handshake import Handshake, PeerInfo
+from inaho.wire.handshake import Handshake, HandshakeState, PeerInfo
 
 __all__ = ["Established", "HandshakeGate", "HandshakeProtocol", "accept_factory", "dial_authenticated"]
 
@@ -28,45 +29,50 @@ Established = Callable[[asyncio.Transport, PeerInfo], ProtocolT]
 
 
 class HandshakeGate:
-    """Knows the unauthenticated incoming connections, and turns away those beyond the bound.
+    """Knows the unauthenticated incoming connections; beyond the bound one of them goes for each that comes.
 
     Args:
         pending_max: `transport.handshakes_pending_max`.
 
     Attributes:
-        turned_away: how many were closed at accept.
+        turned_away: how many had to go.
     """
 
     def __init__(self, pending_max: int) -> None:
         self.turned_away = 0
         self._pending_max = pending_max
-        self._inside: dict[HandshakeProtocol, None] = {}
+        self._pool: PendingPool[HandshakeProtocol] = PendingPool(pending_max)
 
     @property
     def pending(self) -> int:
         """Connections that are in their handshake."""
-        return len(self._inside)
+        return len(self._pool)
 
-    def enter(self, protocol: HandshakeProtocol) -> bool:
-        """Takes a place; False when there is none."""
-        if self.pending >= self._pending_max:
+    def enter(self, protocol: HandshakeProtocol, address: str, now: float) -> None:
+        """Takes a place, for which another connection may have to go (`PendingPool`)."""
+        victim = self._pool.enter(protocol, source_of(address), now)
+        if victim is not None:
             self.turned_away += 1
-            return False
-        self._inside[protocol] = None
-        return True
+            victim.give_way(
+                Overloaded(f"transport.handshakes_pending_max ({self._pending_max}) handshakes are under way")
+            )
+
+    def spoke(self, protocol: HandshakeProtocol) -> None:
+        """It has said hello."""
+        self._pool.spoke(protocol)
 
     def leave(self, protocol: HandshakeProtocol) -> None:
         """Gives a place back."""
-        del self._inside[protocol]
+        self._pool.leave(protocol)
 
     def close(self, error: InahoError) -> None:
         """Nobody is there any more to answer: closes all, so that their peers need not wait for a time-out."""
-        for protocol in list(self._inside):
+        for protocol in self._pool.items():
             protocol.close(error)
 
     def check(self) -> None:
         """Asserts the invariants."""
-        assert self.pending <= self._pending_max
+        self._pool.check()
 
 
 class HandshakeProtocol(asyncio.Protocol):
@@ -107,10 +113,8 @@ class HandshakeProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         name: tuple[Any, ...] | None = transport.get_extra_info("peername")  # once it is closed, nobody knows any more
         self._address = ":".join(map(str, name[:2])) if name else ""
-        if self._gate is not None and not self._gate.enter(self):
-            self._gate = None
-            self._give_up(Overloaded("transport.handshakes_pending_max handshakes are under way"))
-            return
+        if self._gate is not None:
+            self._gate.enter(self, str(name[0]) if name else "", asyncio.get_running_loop().time())
         self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._expire)
         self._transport.write(self._handshake.start())
 
@@ -126,6 +130,8 @@ class HandshakeProtocol(asyncio.Protocol):
             self._part(error, self._handshake.farewell)
             return
         if peer is None:
+            if answer and self._gate is not None:
+                self._gate.spoke(self)
             transport.write(answer)
             return
         try:
@@ -167,6 +173,13 @@ class HandshakeProtocol(asyncio.Protocol):
     def close(self, error: InahoError) -> None:
         """Ends the connection in the middle of the handshake."""
         self._part(error, b"")
+
+    def give_way(self, error: InahoError) -> None:
+        """Ends the connection for a newer one; who has said hello is told."""
+        if self._handshake.state is HandshakeState.AWAIT_PROOF:
+            self._part(error, self._handshake.refuse(error))
+        else:
+            self._give_up(error)
 
     def _expire(self) -> None:
         got = f"{self._received_bytes} bytes came"

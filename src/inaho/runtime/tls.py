@@ -14,10 +14,12 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from inaho.config import TlsConfig, TransportConfig
 from inaho.errors import AuthenticationFailed, InahoError, InvalidConfig, Overloaded, ProtocolViolation, Unreachable
+from inaho.runtime.accept_loop import AcceptLoop
+from inaho.runtime.pending_pool import PendingPool, source_of
 from inaho.wire.handshake_messages import MAGIC, PREFACE, encode_refusal, foreign_hint
 
 __all__ = ["TlsServer", "acceptor_context", "dialer_context", "tls_error"]
@@ -25,7 +27,6 @@ __all__ = ["TlsServer", "acceptor_context", "dialer_context", "tls_error"]
 _TLS_HANDSHAKE_RECORD: Final = b"\x16"
 _BAD_CERTIFICATE_ALERT: Final = b"\x15\x03\x03\x00\x02\x02\x2a"
 _LINGER_S: Final = 1.0
-_ACCEPT_RETRY_S: Final = 0.1
 
 
 def acceptor_context(tls: TlsConfig) -> ssl.SSLContext:
@@ -89,7 +90,8 @@ class TlsServer:
         self._rejected = rejected
         # The socket while it is ours to close, None once a transport owns it.
         self._securing: dict[asyncio.Task[None], socket.socket | None] = {}
-        self._accepting: asyncio.Task[None] | None = None
+        self._pool: PendingPool[asyncio.Task[None]] = PendingPool(config.handshakes_pending_max)
+        self._accepting: AcceptLoop | None = None
 
     @property
     def pending(self) -> int:
@@ -98,44 +100,40 @@ class TlsServer:
 
     def start(self) -> None:
         """Begins to accept."""
-        self._sock.listen(self._config.handshakes_pending_max)
-        self._accepting = asyncio.get_running_loop().create_task(self._accept(), name="tls-accept")
-        # Not in the coroutine: a task that is cancelled before its first step never enters it.
-        self._accepting.add_done_callback(lambda _: self._sock.close())
+        self._accepting = AcceptLoop(
+            self._sock, self._config.handshakes_pending_max, self._accepted, self._rejected, "tls-accept"
+        )
 
     def close(self) -> None:
         """Stops accepting and breaks off handshakes under way."""
-        for task in (self._accepting, *self._securing):
-            if task is not None:
-                task.cancel()
+        if self._accepting is not None:
+            self._accepting.close()
+        for task in self._securing:
+            task.cancel()
 
     async def wait_closed(self) -> None:
         """Returns when all of it has ended."""
-        tasks = [task for task in (self._accepting, *self._securing) if task is not None]
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._accepting is not None:
+            await self._accepting.wait_closed()
+        if self._securing:
+            await asyncio.wait(list(self._securing))
 
-    async def _accept(self) -> None:
+    def _accepted(self, sock: socket.socket, address: Any) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, address = await loop.sock_accept(self._sock)
-            except OSError as error:
-                # Out of file descriptors, as a rule: what is open may end soon.
-                self._rejected("", Overloaded(f"cannot accept connections: {error}"))
-                await asyncio.sleep(_ACCEPT_RETRY_S)
-                continue
-            peer = str(address)
-            if self.pending >= self._config.handshakes_pending_max:
-                sock.close()
-                self._rejected(peer, Overloaded("transport.handshakes_pending_max TLS handshakes are under way"))
-                continue
-            sock.setblocking(False)
-            task = loop.create_task(self._secure(sock, peer), name=f"tls-handshake {peer}")
-            self._securing[task] = sock
-            task.add_done_callback(self._forget)
+        peer = str(address)
+        task = loop.create_task(self._secure(sock, peer), name=f"tls-handshake {peer}")
+        self._securing[task] = sock
+        task.add_done_callback(self._forget)
+        victim = self._pool.enter(task, source_of(str(address[0])), loop.time())
+        if victim is not None:
+            self._rejected(
+                victim.get_name().removeprefix("tls-handshake "),
+                Overloaded("transport.handshakes_pending_max TLS handshakes are under way"),
+            )
+            victim.cancel()
 
     def _forget(self, task: asyncio.Task[None]) -> None:
+        self._pool.leave(task)
         sock = self._securing.pop(task)
         if sock is not None:
             sock.close()
@@ -175,6 +173,7 @@ class TlsServer:
         task = asyncio.current_task()
         assert task is not None
         self._securing[task] = None
+        self._pool.spoke(task)
         await asyncio.get_running_loop().connect_accepted_socket(self._protocol_factory, sock, ssl=self._context)
 
 

@@ -23,6 +23,7 @@ from typing import Final, Literal, cast
 from inaho.authority import Authority, is_loopback_address, parse_authority
 from inaho.config import TlsConfig, TransportConfig
 from inaho.errors import AuthorityInUse, InahoError, InvalidConfig, ShuttingDown, Unreachable
+from inaho.runtime.accept_loop import TcpServer
 from inaho.runtime.tls import TlsServer, dialer_context, tls_error
 
 __all__ = ["CauseKind", "DialFailed", "Listener", "ProtocolFactory", "TcpTransport", "Transport"]
@@ -32,8 +33,11 @@ _logger: Final = logging.getLogger("inaho.transport")
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 """Makes the protocol of one new connection."""
 
-CauseKind = Literal["refused", "timeout", "other"]
-"""`refused`: a host answered that nobody listens; `timeout`: nothing answered; `other`: the reason says."""
+CauseKind = Literal["refused", "timeout", "local", "other"]
+"""`refused`: a host answered that nobody listens; `timeout`: nothing answered; `local`: this machine has no descriptor
+or memory for it, which says nothing about the peer; `other`: the reason says."""
+
+_LOCAL: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class DialFailed(Unreachable):
@@ -177,7 +181,8 @@ class TcpTransport(Transport):
         except ConnectionRefusedError as error:
             raise DialFailed("nobody listens there", authority=authority, cause_kind="refused") from error
         except OSError as error:
-            raise DialFailed(f"cannot connect: {error}", authority=authority, cause_kind="other") from error
+            kind: CauseKind = "local" if error.errno in _LOCAL else "other"
+            raise DialFailed(f"cannot connect: {error}", authority=authority, cause_kind=kind) from error
 
     def close(self) -> None:
         self._closed = True
@@ -232,7 +237,7 @@ class _TcpListener(Listener):
     def __init__(self, authority: str) -> None:
         self.authority = authority
         self.closed = False
-        self._server: asyncio.Server | TlsServer | None = None
+        self._server: TcpServer | TlsServer | None = None
 
     async def serve(
         self,
@@ -244,9 +249,7 @@ class _TcpListener(Listener):
     ) -> None:
         """Starts accepting; takes over `sock`."""
         if tls is None:
-            loop = asyncio.get_running_loop()
-            backlog = config.handshakes_pending_max
-            self._server = await loop.create_server(protocol_factory, sock=sock, backlog=backlog)
+            self._server = TcpServer(sock, config.handshakes_pending_max, protocol_factory, rejected)
         else:
             self._server = TlsServer(sock, protocol_factory, config, tls, rejected)
             self._server.start()
@@ -257,9 +260,7 @@ class _TcpListener(Listener):
             self._server.close()
 
     async def wait_closed(self) -> None:
-        # The listening socket is closed by `close()` itself. `asyncio.Server.wait_closed` would, from 3.12.1 on,
-        # also wait for every connection, which belongs to others.
-        if isinstance(self._server, TlsServer):
+        if self._server is not None:
             await self._server.wait_closed()
 
 

@@ -96,6 +96,9 @@ class PeerInfo(msgspec.Struct, frozen=True):
     features: dict[str, int] = {}
     settings: dict[str, int] = {}
 
+    def __hash__(self) -> int:
+        return hash((self.authority, self.node_id, self.incarnation))
+
     def speaks(self, feature: str, version: int = 1) -> bool:
         """Whether this connection may use an addition, at that version or a later one."""
         return self.features.get(feature, 0) >= version

@@ -38,6 +38,7 @@ from inaho.errors import (
 )
 from inaho.runtime.handshake_protocol import HandshakeGate, accept_factory, dial_authenticated
 from inaho.runtime.transport import DialFailed, Listener, TcpTransport
+from inaho.wire.features import FEATURES, RELEASE
 from inaho.wire.handshake import Handshake, HandshakeConfig, PeerInfo
 
 ResultT = TypeVar("ResultT")
@@ -216,9 +217,9 @@ def test_authenticated_over_tcp(loop_name: str) -> None:
     async def scenario() -> None:
         async with Node(tcp()) as node:
             talk = await dial(tcp(), node.authority)
-            assert talk.peer == PeerInfo("10.0.0.2:1", "a1", 0, "member", 1, 1)
+            assert talk.peer == PeerInfo("10.0.0.2:1", "a1", 0, "member", 2, 1, RELEASE, dict(FEATURES))
             await until(lambda: node.talks)
-            assert node.talks[0].peer == PeerInfo("", "d1", 0, "client", 1, 1)
+            assert node.talks[0].peer == PeerInfo("", "d1", 0, "client", 2, 1, RELEASE, dict(FEATURES))
             talk.transport.write(b"x" * 300_000)
             await until(lambda: len(talk.received) == 300_000)
             assert node.gate.pending == 0

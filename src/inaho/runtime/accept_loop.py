@@ -1,0 +1,155 @@
+"""Takes connections off a listening socket, and goes on when the machine runs out of descriptors.
+
+`loop.create_server` tries again at once, a hundred times per turn of the loop, and logs each time: with descriptors
+exhausted that was 100,000 lines in half a minute, and no processor time left for what is connected. Here a failed
+accept is followed by a pause that doubles. One line tells of all failures of ten seconds, and another one when it is
+over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from inaho.errors import InahoError, Overloaded
+
+__all__ = ["AcceptLoop", "TcpServer"]
+
+_logger: Final = logging.getLogger("inaho.transport")
+
+PAUSE_MIN_S: Final = 0.05
+PAUSE_MAX_S: Final = 1.0
+"""After a failed accept; doubles until one succeeds."""
+
+TELL_S: Final = 10.0
+"""Failures of this time are one line in the log."""
+
+BATCH: Final = 32
+"""Connections accepted in one turn of the loop; the others that are ready wait for the next."""
+
+Rejected = Callable[[str, InahoError], None]
+
+
+class AcceptLoop:
+    """Accepts at one socket until it is closed.
+
+    Args:
+        sock: bound and non-blocking; closed by `close`.
+        backlog: connections that the kernel keeps for us.
+        accepted: given each connection, non-blocking, and the address of the peer. Owns it from then on.
+        rejected: told when connections cannot be accepted, with measure.
+        name: of the Task.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        backlog: int,
+        accepted: Callable[[socket.socket, Any], None],
+        rejected: Rejected,
+        name: str,
+    ) -> None:
+        self._sock = sock
+        self._accepted = accepted
+        self._rejected = rejected
+        self._failures = 0
+        self._untold = 0
+        self._tell_at = 0.0
+        sock.listen(backlog)
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=name)
+        # Not in the coroutine: a task that is cancelled before its first step never enters it.
+        self._task.add_done_callback(lambda _: sock.close())
+
+    def close(self) -> None:
+        """Accepts no more."""
+        self._task.cancel()
+
+    async def wait_closed(self) -> None:
+        """Returns when the address is free again."""
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause_s, batch = PAUSE_MIN_S, 0
+        while True:
+            try:
+                sock, address = await loop.sock_accept(self._sock)
+            except ConnectionAbortedError:  # the peer has gone already
+                continue
+            except OSError as error:
+                self._failed(error, loop.time())
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, PAUSE_MAX_S)
+                continue
+            if self._failures:
+                self._recovered()
+            pause_s, batch = PAUSE_MIN_S, batch + 1
+            sock.setblocking(False)
+            self._accepted(sock, address)
+            if batch % BATCH == 0:  # an accept that need not wait does not let others run
+                await asyncio.sleep(0)
+
+    def _failed(self, error: OSError, now: float) -> None:
+        self._failures += 1
+        self._untold += 1
+        if self._failures > 1 and now < self._tell_at:
+            return
+        reason = f"cannot accept connections ({self._untold} attempts): {error.strerror or error}"
+        _logger.warning("%s; end what holds descriptors, or raise the limit of open files (ulimit -n)", reason)
+        self._rejected("", Overloaded(reason))
+        self._untold, self._tell_at = 0, now + TELL_S
+
+    def _recovered(self) -> None:
+        _logger.warning("connections are accepted again; %d attempts had failed", self._failures)
+        self._failures = self._untold = 0
+
+
+class TcpServer:
+    """Accepts at one socket and gives each connection a protocol.
+
+    Args:
+        sock, backlog, rejected: see `AcceptLoop`.
+        protocol_factory: called for every connection.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        backlog: int,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        rejected: Rejected,
+    ) -> None:
+        self._protocol_factory = protocol_factory
+        self._rejected = rejected
+        self._attaching: dict[asyncio.Task[None], socket.socket] = {}
+        self._accepting = AcceptLoop(sock, backlog, self._attach_soon, rejected, "tcp-accept")
+
+    def close(self) -> None:
+        """Accepts no more."""
+        self._accepting.close()
+        for task in self._attaching:
+            task.cancel()
+
+    async def wait_closed(self) -> None:
+        """Returns when the address is free again."""
+        await self._accepting.wait_closed()
+
+    def _attach_soon(self, sock: socket.socket, address: Any) -> None:
+        task = asyncio.get_running_loop().create_task(self._attach(sock, str(address)), name=f"tcp-attach {address}")
+        self._attaching[task] = sock
+        task.add_done_callback(self._attached)
+
+    async def _attach(self, sock: socket.socket, address: str) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol_factory, sock)
+        except OSError as error:
+            sock.close()
+            self._rejected(address, Overloaded(f"cannot serve a connection: {error.strerror or error}"))
+
+    def _attached(self, task: asyncio.Task[None]) -> None:
+        sock = self._attaching.pop(task)
+        if task.cancelled():
+            sock.close()

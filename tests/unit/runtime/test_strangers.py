@@ -1,0 +1,169 @@
+"""Strangers that hold connections, and a machine without descriptors: neither keeps clients and members out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import resource
+import socket
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import inaho
+from inaho import ClusterConfig, Grain, TransportConfig
+from inaho.runtime.accept_loop import TcpServer
+from inaho.runtime.transport import DialFailed, TcpTransport
+from inaho.wire.handshake import Handshake, HandshakeConfig
+
+PLACES = 16
+CONFIG = ClusterConfig(transport=TransportConfig(handshakes_pending_max=PLACES))
+GIVEN: dict[str, Any] = {"secret": "s3cret", "storage": "memory", "config": CONFIG}
+
+
+class Echo(Grain, name="strangers.echo"):
+    """Says what it is told."""
+
+    async def say(self, text: str) -> str:
+        return text
+
+
+def hello() -> bytes:
+    """What a stranger without the secret can say."""
+    config = HandshakeConfig(cluster="inaho", node_id="0" * 16, authority="10.0.0.9:1", secret="guess")
+    return Handshake("dialer", config, bytes(range(32))).start()
+
+
+@asynccontextmanager
+async def flood(authority: str, said: bytes) -> AsyncIterator[list[int]]:
+    """Opens connections all the time and keeps them, until they are closed on the other side."""
+    host, _, port = authority.rpartition(":")
+    opened = [0]
+
+    async def one() -> None:
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            opened[0] += 1
+            try:
+                writer.write(said)
+                while await reader.read(4096):
+                    pass
+            finally:
+                writer.close()
+
+    async def many() -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                group.create_task(one())
+                await asyncio.sleep(0.005)
+
+    task = asyncio.create_task(many())
+    try:
+        yield opened
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("said", [b"", b"INAHO", hello()], ids=["silent", "begins", "says hello"])
+async def test_strangers_keep_neither_clients_nor_members_out(said: bytes) -> None:
+    async with inaho.join("127.0.0.1:0", grains=[Echo], **GIVEN) as member:
+        gate = member._node.acceptor._gate
+        async with flood(member.authority, said) as opened:
+            async with asyncio.timeout(20.0):
+                while opened[0] < 2 * PLACES:
+                    await asyncio.sleep(0.01)
+            for _ in range(5):
+                async with (
+                    asyncio.timeout(10.0),
+                    inaho.connect([member.authority], secret="s3cret") as client,
+                    inaho.join("127.0.0.1:0", seeds=[member.authority], grains=[Echo], **GIVEN) as joined,
+                ):
+                    assert await client.grain(Echo, "a").say("hello") == "hello"
+                    assert joined.self.status == inaho.MemberStatus.UP
+                assert gate.pending <= PLACES
+                gate.check()
+            assert gate.turned_away > 0
+
+
+@contextlib.contextmanager
+def descriptors_left(count: int) -> Generator[None]:
+    """So many can still be opened in this process."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as probe:
+        lowest = probe.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_without_descriptors_it_waits_says_so_once_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    made: list[asyncio.Transport] = []
+    rejected: list[str] = []
+
+    class Held(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            made.append(transport)
+
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    sock.setblocking(False)
+    server = TcpServer(sock, 64, Held, lambda _, error: rejected.append(error.reason))
+    clients = [socket.create_connection(sock.getsockname()) for _ in range(12)]
+    loop = asyncio.get_running_loop()
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+
+    with caplog.at_level(logging.WARNING, "inaho.transport"):
+        with descriptors_left(4):
+            end = loop.time() + 0.6
+            while loop.time() < end:
+                turn()
+                await asyncio.sleep(0.01)
+            assert len(made) == 4
+            assert len(caplog.messages) == 1
+            assert "cannot accept connections (1 attempts): Too many open files; end what holds" in caplog.messages[0]
+            assert rejected == ["cannot accept connections (1 attempts): Too many open files"]
+            assert server._accepting._failures <= 6  # it pauses: 0.05, 0.1, 0.2, 0.4 s
+            assert turns > 10  # and what is connected is served meanwhile
+        async with asyncio.timeout(10.0):
+            while len(made) < 12:
+                await asyncio.sleep(0.01)
+    assert len(caplog.messages) == 2
+    assert "connections are accepted again" in caplog.messages[1]
+    server.close()
+    await server.wait_closed()
+    for transport in made:
+        transport.close()
+    for client in clients:
+        client.close()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
+async def test_a_dial_without_descriptors_says_nothing_about_the_peer(
+    fleet: Any, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    async def no_socket(*_: Any, **__: Any) -> Any:
+        raise OSError(number, "none left")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", no_socket)
+    with pytest.raises(DialFailed) as raised:
+        await TcpTransport(TransportConfig(), authenticated=True).dial("127.0.0.1:7", asyncio.Protocol)
+    assert raised.value.cause_kind == "local"
+    one, other = await fleet.members(2)
+    associations = one._node.associations
+    associations.lost(other.authority, "for the test")
+    for error, held in ((raised.value, False), (DialFailed("silent", cause_kind="timeout"), True)):
+        for _ in range(one.config.delivery.failures_max):
+            associations.failed(other.authority, error)
+        assert (associations.machine.refusal(other.authority) is not None) == held
