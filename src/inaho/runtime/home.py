@@ -9,8 +9,11 @@ A client judges nobody: the members do, and the new home tells the topology in w
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from inaho.config_shared import adopt_settings
+from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.membership.join import FINAL
 from inaho.errors import InahoError, TopologyUnavailable
 from inaho.wire.frames import WATCH, frame
@@ -111,6 +114,16 @@ class Home:
         if node.topology is None:
             await node.wait_for_topology(node.config.transport.handshake_timeout_s)
         return TopologyUnavailable("it sent no topology", authority=authority)
+
+    def adopt(self, settings: Mapping[str, int]) -> None:
+        """Takes over what all members have alike. Raises `InvalidConfig` for values that none can have."""
+        node = self._node
+        config = adopt_settings(node.config, settings)
+        if config.activation.partitions != node.config.activation.partitions:
+            node.lookup = IdentityLookup(config.activation)
+            if node.topology is not None:
+                node.lookup.update_topology(node.topology)
+        node.config = config
 
     def told(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
         """A member tells the newest topology.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from inaho.actor.uninterrupted import uninterrupted
 from inaho.authority import own_addresses
-from inaho.config_shared import adopt_settings, shared_settings
+from inaho.config_shared import shared_settings
 from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.identity.pid_cache import PidCache
 from inaho.core.inputs import Start
@@ -57,7 +57,7 @@ from inaho.types import ClusterIdentity, Member, MemberStatus, TopologySnapshot
 from inaho.wire.handshake import NONCE_BYTES, Handshake, HandshakeConfig, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from inaho.actor import EventStream
     from inaho.config import ClusterConfig
@@ -321,15 +321,6 @@ class Node:
             bytes_max=self.config.transport.handshake_bytes_max,
         )
         return Handshake(role, local, self.entropy.token(NONCE_BYTES))
-
-    def adopt(self, settings: Mapping[str, int]) -> None:
-        """A client takes over what all members have alike. Raises `InvalidConfig` for values that none can have."""
-        config = adopt_settings(self.config, settings)
-        if config.activation.partitions != self.config.activation.partitions:
-            self.lookup = IdentityLookup(config.activation)
-            if self.topology is not None:
-                self.lookup.update_topology(self.topology)
-        self.config = config
 
     # Topology and ownership.
 

@@ -126,8 +126,8 @@ class Peers:
 
         def established(transport: asyncio.Transport, peer: PeerInfo) -> Outgoing:
             node.associations.demand(authority, peer.node_id)
-            if node.client:
-                node.adopt(peer.settings)
+            if node.home is not None:
+                node.home.adopt(peer.settings)
             return Outgoing(
                 peer,
                 node.config.transport,

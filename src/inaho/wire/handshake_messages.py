@@ -145,7 +145,7 @@ def decode_hello(body: bytes) -> Hello:
     return _decode(_hello_decoder, body, "hello")
 
 
-def error_of_refusal(body: bytes, own: str) -> InahoError:
+def error_of_refusal(body: bytes, own: str = "this node") -> InahoError:
     """The error that a peer's refusal stands for.
 
     Args:
