@@ -213,13 +213,8 @@ def _ns(seconds: float) -> int:
 
 def _namespaces() -> list[tuple[str, dict[str, Any]]]:
     """Every module that was imported, with its names."""
-    found: list[tuple[str, dict[str, Any]]] = []
-    for name, module in list(sys.modules.items()):
-        namespace: Any = getattr(module, "__dict__", None)
-        if type(namespace) is dict:
-            names: dict[str, Any] = namespace
-            found.append((name, names))
-    return found
+    modules: list[tuple[str, Any]] = list(sys.modules.items())
+    return [(name, module.__dict__) for name, module in modules if type(getattr(module, "__dict__", None)) is dict]
 
 
 def _is_left_alone(module: str) -> bool:
