@@ -6,9 +6,11 @@ Bounds are kept here: handshakes pending, connections open. What fails before a 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from inaho.core.inputs import Connected
+from inaho.core.membership.join import FINAL
+from inaho.core.rpc.throttle import WarningThrottle
 from inaho.errors import InahoError, Overloaded, ShuttingDown
 from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
 from inaho.runtime.handshake_protocol import HandshakeGate, accept_factory
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
     from inaho.runtime.turn import Turn
 
 __all__ = ["Acceptor"]
+
+TOLD: Final = (*FINAL, Overloaded.code)
+"""Refusals that are logged: somebody configured a node or client wrongly, or there are too many of them."""
+
+REFUSALS_MAX: Final = 5
+REFUSALS_PERIOD_S: Final = 10.0
+"""Of one code so many are logged in this time, and the number of the others after it. Each is an event."""
 
 
 class Acceptor:
@@ -41,6 +50,7 @@ class Acceptor:
         self._node = node
         self._listener: Listener | None = None
         self._empty: asyncio.Future[None] | None = None
+        self._throttle = WarningThrottle(REFUSALS_MAX, REFUSALS_PERIOD_S, len(TOLD))
         self._gate = HandshakeGate(node.config.transport.handshakes_pending_max)
 
     async def listen(self, authority: str, bind: str) -> str:
@@ -60,6 +70,8 @@ class Acceptor:
         return self._listener.authority
 
     def _refused(self, error: InahoError, address: str) -> None:
+        if error.code in TOLD and self._throttle.admit(error.code, self._node.loop.time()):
+            self._node.log.warning("a connection from %s was refused: %s: %s", address or "?", error.code, error.reason)
         self._node.publish(
             ConnectionRefused(authority=address or error.authority, code=error.code, reason=error.reason)
         )
@@ -108,7 +120,12 @@ class Acceptor:
             self._node.evidence.peer_gone(peer.authority, peer.node_id, reason)
 
     def expire(self, now: float) -> None:
-        """Interrupts what has passed its deadline."""
+        """Interrupts what has passed its deadline, and tells how many refusals were not logged."""
+        for held in self._throttle.due(now):
+            self._node.log.warning(
+                "%d further connections that were refused (%s) within %g s were not logged",
+                held.count, held.kind, REFUSALS_PERIOD_S,
+            )  # fmt: skip
         for connection in self.connections:
             self.turns_expired += connection.expire(now)
         for turn in [turn for turn in self.orphans if turn.over or turn.deadline <= now]:

@@ -118,7 +118,7 @@ async def test_connections_know_what_their_peers_speak(fleet: Any) -> None:
     ],
 )
 async def test_a_member_with_another_shared_setting_is_refused_with_both_values(
-    group: str, name: str, value: int
+    group: str, name: str, value: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused: list[ConnectionRefused] = []
     plain = ClusterConfig()
@@ -129,7 +129,8 @@ async def test_a_member_with_another_shared_setting_is_refused_with_both_values(
             async with asyncio.timeout(10.0):
                 await inaho.join("127.0.0.1:0", seeds=[cluster.authority], config=other, storage="memory")
         common = getattr(getattr(plain, group), name)
-        for text in (str(raised.value), refused[0].reason):
+        [logged] = [line for line in caplog.messages if line.startswith("a connection from 127.0.0.1:")]
+        for text in (str(raised.value), refused[0].reason, logged):
             assert f"{group}.{name} is {value} at " in text
             assert f"and {common} at {cluster.authority}" in text
 

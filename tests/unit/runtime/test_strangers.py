@@ -16,6 +16,7 @@ import pytest
 
 import inaho
 from inaho import ClusterConfig, Grain, TransportConfig
+from inaho.runtime import acceptor
 from inaho.runtime.accept_loop import TcpServer
 from inaho.runtime.transport import DialFailed, TcpTransport
 from inaho.wire.handshake import Handshake, HandshakeConfig
@@ -167,3 +168,23 @@ async def test_a_dial_without_descriptors_says_nothing_about_the_peer(
         for _ in range(one.config.delivery.failures_max):
             associations.failed(other.authority, error)
         assert (associations.machine.refusal(other.authority) is not None) == held
+
+
+async def test_refused_connections_are_logged_with_measure(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor, "REFUSALS_PERIOD_S", 0.5)
+    async with inaho.join("127.0.0.1:0", **GIVEN) as member:
+        host, _, port = member.authority.rpartition(":")
+        for _ in range(8):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(hello().replace(b"inaho", b"other"))
+            await reader.read()
+            writer.close()
+        async with asyncio.timeout(10.0):
+            while not any("further connections" in line for line in caplog.messages):
+                await asyncio.sleep(0.01)
+    told = [line for line in caplog.messages if line.startswith("a connection from 127.0.0.1:")]
+    assert len(told) == 5
+    assert "wrong_cluster" in told[0]
+    assert "3 further connections that were refused (wrong_cluster) within 0.5 s were not logged" in caplog.messages
