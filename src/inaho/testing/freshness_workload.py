@@ -24,6 +24,7 @@ from inaho.testing.grain_history import Journal
 from inaho.testing.storage_faults import FaultyStorage, StorageFaults
 from inaho.types import ClusterIdentity, Struct
 from inaho.wire.exceptions import GrainError
+from inaho.wire.stored import unpack_state
 
 if TYPE_CHECKING:
     import random
@@ -170,7 +171,7 @@ def cell_kinds(
 
 def content_of(data: bytes | None) -> str:
     """The value in a stored state; empty for none."""
-    return "" if data is None else msgspec.msgpack.decode(data, type=CellState).value
+    return "" if data is None else msgspec.msgpack.decode(unpack_state(data), type=CellState).value
 
 
 class _RecordedMemory(MemoryStorage):
