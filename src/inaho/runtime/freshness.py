@@ -312,8 +312,9 @@ class Freshness:
             if not doubts.knows(marker.node_id):
                 doubts.begin(began, marker.node_id, marker.authority)  # a process that this node has never met
         goes_on = any(doubts.get(marker.node_id) is not None for marker in foreign)
-        if (goes_on and not proofs.repeat) or (not goes_on and (foreign or proofs.repeat)):
+        if (goes_on and (proofs.blind or not proofs.repeat)) or (not goes_on and (foreign or proofs.repeat)):
             proofs.require_all()  # from now on, or for the last time
+        proofs.blind = False
         proofs.repeat = goes_on
         doubts.settle(began)
         if doubts and self._watching is None:

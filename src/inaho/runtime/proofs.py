@@ -35,6 +35,11 @@ HOLD_SLICE: Final = 2_000
 """Activations held in one turn of the loop: about two milliseconds."""
 
 
+READ_ATTEMPTS: Final = 4
+READ_PAUSE_S: Final = 0.05
+"""How often, and how far apart, a proof is tried before the storage counts as one that does not answer."""
+
+
 class Proofs:
     """The proofs of one node (SPEC CL-5.4; docs/decisions/0030).
 
@@ -45,6 +50,7 @@ class Proofs:
         repeat: activations are to be proved again when a proof is older than `activation.freshness_s`.
         proved, changed, missing: outcomes, counted.
         reads: reads of the storage, counted.
+        blind: the storage did not answer the last read. Until it does, nothing is held that would be answered anyway.
     """
 
     def __init__(self, node: Node) -> None:
@@ -53,6 +59,7 @@ class Proofs:
         self.changed = 0
         self.missing = 0
         self.reads = 0
+        self.blind = False
         self._node = node
         self._wanted: dict[int, Grain[Any]] = {}
         self._to_hold: list[Grain[Any]] = []
@@ -130,13 +137,12 @@ class Proofs:
                 self._round = self._round or node.loop.create_future()
                 error: InahoError | None = None
                 try:
-                    storage = await node.open_storage()
-                    self.reads += 1
-                    found = await storage.versions([grain.identity for grain in wanted])
+                    found = await self._read(wanted)
                 except (StorageFailed, StateMissing) as failure:
                     error = failure
                     self._not_read(wanted, failure)
                 else:
+                    self.blind = False
                     for (grain, version), stored in zip(asked, found, strict=True):
                         self._judge(grain, version, stored)
                 if self.repeat:
@@ -147,6 +153,30 @@ class Proofs:
             self._proving = False
             if self._round is not None and not self._round.done():
                 self._round.cancel()
+
+    async def _read(self, grains: list[Grain[Any]]) -> list[StoredVersion | None]:
+        """What is stored of them. A read that fails is repeated, as long as an answer may take."""
+        node = self._node
+        wait_s = node.config.activation.freshness_s
+        identities = [grain.identity for grain in grains]
+        attempt = 1
+        try:
+            async with asyncio.timeout(wait_s if node.config.activation.when_unproved == "answer" else None):
+                while True:
+                    self.reads += 1
+                    try:
+                        return await (await node.open_storage()).versions(identities)
+                    except StorageFailed:
+                        if attempt == READ_ATTEMPTS:
+                            raise
+                    attempt += 1
+                    await asyncio.sleep(READ_PAUSE_S)
+        except TimeoutError as error:
+            raise StorageFailed(
+                f"the storage did not answer within activation.freshness_s ({wait_s} s)",
+                authority=node.authority,
+                maybe_executed=False,
+            ) from error
 
     def _judge(self, grain: Grain[Any], version: int, stored: StoredVersion | None) -> None:
         host, record = grain._inaho_host, grain._inaho_record
@@ -197,6 +227,7 @@ class Proofs:
         """The storage does not answer: without a bound on their age, answers are given or refused, by setting."""
         node = self._node
         node.freshness.unknown(error)
+        self.blind = True
         refuse = node.config.activation.when_unproved == "refuse" or isinstance(error, StateMissing)
         for grain in grains:
             queue = grain._inaho_turn
@@ -213,9 +244,12 @@ class Proofs:
         self._node.loop.call_at(since + self._node.config.activation.freshness_s, self._again, grains)
 
     def _again(self, grains: list[Grain[Any]]) -> None:
-        if self.repeat and not self._node.closing:
-            for grain in grains:
-                self.require(grain)
+        if not self.repeat or self._node.closing:
+            return
+        if self.blind and self._node.config.activation.when_unproved == "answer":
+            return  # all are required when the storage answers again
+        for grain in grains:
+            self.require(grain)
 
 
 def is_proved_kind(host: KindHost) -> bool:
