@@ -67,6 +67,7 @@ __all__ = [
     "StateTooLarge",
     "StatusStore",
     "StorageFailed",
+    "StorageLost",
     "Timeout",
     "TopologyUnavailable",
     "Unreachable",
@@ -262,6 +263,16 @@ class StateMissing(InahoError):
 
     code = "state_missing"
     advice = "give all members the same storage; the activation is refused rather than begun with an empty state"
+
+
+class StorageLost(StateMissing):
+    """The storage has lost what it had acknowledged: it came back empty, or as an old backup has it.
+
+    Every operation on it is refused until an operator accepts what is there: `Cluster.accept_storage`.
+    """
+
+    code = "storage_lost"
+    advice = "bring back the newest data, or accept what is there with `inaho storage accept`"
 
 
 class StateTooLarge(StorageFailed):

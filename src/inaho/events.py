@@ -97,6 +97,8 @@ __all__ = [
     "SerializationFailure",
     "StateReset",
     "StatementRefused",
+    "StorageAccepted",
+    "StorageDataLost",
     "SuspicionCleared",
     "TerminationsMissed",
     "TimerFailed",
@@ -275,6 +277,26 @@ class SerializationFailure(IdentityEvent, frozen=True, kw_only=True):
 
     method: str
     direction: str
+    reason: str
+
+
+class StorageDataLost(Event, frozen=True, kw_only=True):
+    """The storage of this node has lost what it had acknowledged: grains with a state are refused (`StorageLost`).
+
+    `storage`: its name, without secrets. `reason`: what was seen before, and what is there now.
+    """
+
+    storage: str
+    reason: str
+
+
+class StorageAccepted(Event, frozen=True, kw_only=True):
+    """An operator has accepted what the storage of this node has now; activations with a state begin again.
+
+    `reason`: what had been found; empty where this node had noticed no loss.
+    """
+
+    storage: str
     reason: str
 
 

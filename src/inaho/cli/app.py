@@ -22,6 +22,7 @@ from inaho.cli.settings import (
     require,
     split_list,
 )
+from inaho.cli.storage_app import storage_app
 
 __all__ = ["app"]
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 
 app.add_typer(operations_app)
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(storage_app, name="storage")
 
 
 def _version(wanted: bool) -> None:

@@ -10,11 +10,11 @@ and loading does: a wrong value in one field, once acknowledged, would be refuse
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from inaho.errors import SerializationFailed, StateConflict, StateMissing, StorageFailed
+from inaho.errors import SerializationFailed, StateConflict, StateMissing, StorageFailed, StorageLost
 from inaho.events import HandOffCompleted, HandOffFailed
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.stored import pack_state, unpack_state
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from inaho.storage.base import StoredVersion
 
 __all__ = ["StateRecord", "clear_state", "is_same", "load_handed", "load_state", "reload_state", "save_state"]
+
+_FAILED_WRITES: Final = (StateConflict, StorageFailed, StorageLost, asyncio.CancelledError)
 
 
 class StateRecord(msgspec.Struct, eq=False, gc=False):
@@ -217,7 +219,7 @@ async def save_state(host: KindHost, grain: Grain[Any], record: StateRecord) -> 
             epoch = grain._inaho_lease.epoch
             record.version = await storage.save(grain.identity, data, expected_version=record.version, epoch=epoch)
             record.stored_epoch = epoch
-        except (StateConflict, StorageFailed, asyncio.CancelledError) as error:
+        except _FAILED_WRITES as error:
             _lost(host, grain, record, error)
             raise
 
@@ -230,7 +232,7 @@ async def clear_state(host: KindHost, grain: Grain[Any], record: StateRecord) ->
         try:
             epoch = grain._inaho_lease.epoch
             await storage.delete(grain.identity, expected_version=record.version, epoch=epoch)
-        except (StateConflict, StorageFailed, asyncio.CancelledError) as error:
+        except _FAILED_WRITES as error:
             _lost(host, grain, record, error)
             raise
         record.version += 1
@@ -252,7 +254,18 @@ def _check_may_save(host: KindHost, grain: Grain[Any], record: StateRecord) -> N
 
 
 def _lost(host: KindHost, grain: Grain[Any], record: StateRecord, error: BaseException) -> None:
-    """What is stored is not known any more: the activation ends, and its successor loads it."""
+    """What is stored is not known any more: the activation ends, and its successor loads it.
+
+    Raises:
+        StateMissing: the storage has a version below the one that this activation has saved or loaded.
+    """
     if not isinstance(error, StorageFailed) or error.maybe_executed:
         record.version_unknown = True
         host.deactivate_soon(grain, "stale")
+    if isinstance(error, StateConflict) and error.stored_version is not None and error.stored_version < record.version:
+        raise StateMissing(
+            f"version {record.version} was acknowledged, and the storage has "
+            f"{f'version {error.stored_version}' if error.stored_version else 'nothing'}: it has lost data",
+            identity=str(grain.identity),
+            authority=host.authority,
+        ) from error

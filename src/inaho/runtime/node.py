@@ -50,6 +50,7 @@ from inaho.runtime.reminders import KEEPER, ReminderKeeper, ReminderWatch
 from inaho.runtime.remoting import Remoting
 from inaho.runtime.saved_versions import SavedVersions
 from inaho.runtime.shutdown import Shutdown
+from inaho.runtime.storage_access import StorageAccess
 from inaho.runtime.terminations import TERMINATIONS_KEY, TerminationActor, Terminations
 from inaho.runtime.ticker import Ticker
 from inaho.runtime.turns import STOP_ROUNDS, TurnRunner
@@ -165,6 +166,7 @@ class Node:
         self._storage = storage
         self._storage_opening: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self.storage_access = StorageAccess(self, storage)
         self.acceptor = Acceptor(self)
         self.evidence = Evidence(self)
         self.join_watch = JoinWatch(self)
@@ -284,6 +286,7 @@ class Node:
             future.cancel()
         await self.acceptor.wait_closed()
         self.transport.close()
+        self.storage_access.end()
         if self._storage_opening is not None:
             await asyncio.gather(self._storage_opening, return_exceptions=True)
             if not _failed(self._storage_opening):  # else it would end the use of another node
@@ -294,6 +297,7 @@ class Node:
         """The storage, opened; after an attempt that failed this is the next one."""
         opening = self._storage_opening
         if opening is None or _failed(opening):
+            self.storage_access.begin()
             opening = self._storage_opening = self.loop.create_task(self._storage.open(), name="inaho-open-storage")
         await asyncio.shield(opening)
         return self._storage

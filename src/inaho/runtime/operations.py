@@ -19,13 +19,14 @@ from inaho.runtime.explain import Explanation, Silent, explain
 from inaho.runtime.operator_actor import DRAIN_S_MAX, OPERATOR_KEY, OperatorActor, QuarantineRecord
 from inaho.runtime.reports import LISTED_MAX, KindReport
 from inaho.runtime.shutdown import DrainReport
+from inaho.runtime.storage_access import StorageReport
 from inaho.runtime.system_calls import ask_system_actor, stream_system_actor
 from inaho.types import ClusterIdentity, Member, MemberStatus, Struct
 
 if TYPE_CHECKING:
     from inaho.runtime.node import Node
 
-__all__ = ["Activations", "Operations", "ask_members"]
+__all__ = ["Activations", "Operations", "Storages", "ask_members"]
 
 AnswerT = TypeVar("AnswerT")
 
@@ -34,6 +35,9 @@ ASKED_AT_ONCE_MAX: Final = 32
 
 ASKED_S: Final = 2.0
 """How long a member has to answer a question that all are asked; a wedged one must not keep the others waiting."""
+
+ACCEPTED_S: Final = 10.0
+"""How long a member has to accept its storage: that may have to be opened."""
 
 DRAIN_MARGIN_S: Final = 10.0
 """What a drain may take beyond its two steps that wait: the way there and back, and the end of turns."""
@@ -54,6 +58,23 @@ class Activations(Struct, frozen=True):
     def count(self) -> int:
         """All activations that were counted."""
         return sum(report.count for report in self.kinds)
+
+
+class Storages(Struct, frozen=True):
+    """What members say of their storages (`inaho storage`).
+
+    Attributes:
+        reports: one for each member that answered, sorted by authority.
+        silent: members that did not answer.
+    """
+
+    reports: tuple[StorageReport, ...]
+    silent: tuple[Silent, ...]
+
+    @property
+    def lost(self) -> tuple[StorageReport, ...]:
+        """Of members that have found a loss."""
+        return tuple(report for report in self.reports if report.lost)
 
 
 async def ask_members(
@@ -179,7 +200,28 @@ class Operations:
         found: list[QuarantineRecord] = await self._ask_operator(member, OperatorActor.quarantined)
         return tuple(found)
 
+    async def storages(self) -> Storages:
+        """What the members know of their storages, and whether they found that acknowledged data is gone."""
+        answers, silent = await ask_members(
+            self.members(), lambda member: self._ask_operator(member, OperatorActor.storage), ASKED_S
+        )
+        return Storages(tuple(told for _, told in answers), tuple(silent))
+
     # Telling.
+
+    async def accept_storage(self) -> Storages:
+        """Has every member accept what the storage has now, after `StorageLost` (see `inaho.storage.instances`).
+
+        Activations with a state end without saving, and begin again from what is stored. Each member writes a line to
+        its audit log and publishes `StorageAccepted`. To repeat it is safe: do so when members were silent.
+
+        Returns:
+            The reports from before, of the members that have accepted; and who did not answer, or could not.
+        """
+        answers, silent = await ask_members(
+            self.members(), lambda member: self._ask_operator(member, OperatorActor.accept_storage), ACCEPTED_S
+        )
+        return Storages(tuple(told for _, told in answers), tuple(silent))
 
     async def release_at(self, member: Member, authority: str) -> bool:
         """Has that member end a quarantine at once (SPEC CL-4.4); whether it had one. Clients may ask too.

@@ -18,6 +18,7 @@ from inaho.runtime.event_feed import EventRecord, feed
 from inaho.runtime.grain import Grain, method
 from inaho.runtime.reports import IdentityReport, KindReport, report_identity, report_kinds
 from inaho.runtime.shutdown import DrainReport
+from inaho.runtime.storage_access import StorageReport
 from inaho.types import Struct
 
 __all__ = ["DRAIN_S_MAX", "OPERATOR_KEY", "OperatorActor", "QuarantineRecord"]
@@ -125,6 +126,16 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
             return False
         audit_order("keep the view against" if keep else "give way to", authority, node.authority)
         return True
+
+    @method(idempotent=True)
+    async def storage(self) -> StorageReport:
+        """What this node knows of its storage, for `Cluster.storages`."""
+        return self._inaho_host.node.storage_access.report()
+
+    @method(idempotent=True)
+    async def accept_storage(self) -> StorageReport:
+        """Accepts what the storage has now; the report is from before, see `StorageAccess.accept`."""
+        return await self._inaho_host.node.storage_access.accept()
 
     async def events(self, names: list[str]) -> AsyncIterator[EventRecord]:
         """Events of the named classes, or all, from now on until this node leaves."""

@@ -156,6 +156,12 @@ class SavedVersions:
         if self._heard:
             self._heard.pop((kind, key), None)
 
+    def forget(self) -> None:
+        """An operator has accepted a storage that lost data: nothing from before is expected any more."""
+        self._ended.clear()
+        self._due.clear()
+        self._heard.clear()
+
     def check(self) -> None:
         """Asserts the bounds."""
         assert len(self._ended) <= REMEMBERED_MAX

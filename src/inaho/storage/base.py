@@ -24,7 +24,8 @@ from typing import Final, Self
 import msgspec
 
 from inaho.config import StorageConfig
-from inaho.errors import InvalidArguments, StateConflict, StateTooLarge, StorageFailed
+from inaho.errors import InvalidArguments, StateConflict, StateTooLarge, StorageFailed, StorageLost
+from inaho.storage.instances import Instances
 from inaho.types import ClusterIdentity
 
 __all__ = ["NUMBER_MAX", "Storage", "StoredState", "StoredVersion", "conflict_of"]
@@ -104,6 +105,9 @@ class Storage(ABC):
       nothing acknowledged is lost, and the next write is a conflict.
     - The storage repeats no write by itself. Who repeats one whose outcome was unknown gets the version, if it had
       not committed, or `StateConflict`: it never commits twice.
+    - Where the back end keeps marks (`instances`; those of this package do), an operation on a storage that has lost
+      what it had acknowledged is refused with `StorageLost`, until `accept`. A storage of your own need not keep any:
+      then nothing is noticed here, and only the versions of single records tell of a loss.
     - A load fences nobody: the old activation may still write until the new one has. What it loses then is a
       conflict for the new one, which loads again; never an update.
 
@@ -114,7 +118,9 @@ class Storage(ABC):
         loads: loads answered since the storage was made; a plain number for metrics, like the following.
         saves: writes acknowledged, deletes included.
         conflicts: writes refused with `StateConflict`.
-        failures: operations that ended in `StorageFailed`.
+        failures: operations that ended in `StorageFailed` or `StorageLost`.
+        instances: what this object has seen of the marks of its storage. A back end of your own that has one mark
+            calls `instances.seen()` before a request and `instances.check()` with what came with the answer.
     """
 
     def __init__(self, config: StorageConfig | None = None) -> None:
@@ -123,6 +129,7 @@ class Storage(ABC):
         self.saves = 0
         self.conflicts = 0
         self.failures = 0
+        self.instances = Instances(self.__repr__)
         self._users = 0
         self._lifecycle = asyncio.Lock()
 
@@ -159,6 +166,18 @@ class Storage(ABC):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    async def accept(self) -> None:
+        """Takes what the storage has now for all there is: what an operator does after `StorageLost`.
+
+        Where nothing was lost it changes nothing. Whoever holds states from before must load them again.
+
+        Raises:
+            StorageFailed: not open, or the back end failed. It is as before, and may be tried again.
+        """
+        self._check_open("")
+        await self._accept()
+        self.instances.accept()
+
     async def load(self, identity: ClusterIdentity) -> StoredState | None:
         """What is stored for `identity`.
 
@@ -168,12 +187,15 @@ class Storage(ABC):
 
         Raises:
             StorageFailed: not open, or the back end failed.
+            StorageLost: the storage has lost what it had acknowledged.
             InvalidArguments: the identity cannot be stored (see `save`).
         """
         self._check_identity(identity)
         try:
+            if self.instances.lost:
+                self.instances.refuse(str(identity))
             stored = await self._load(identity)
-        except StorageFailed:
+        except (StorageFailed, StorageLost):
             self.failures += 1
             raise
         self.loads += 1
@@ -195,15 +217,18 @@ class Storage(ABC):
 
         Raises:
             StorageFailed: not open, or the back end failed. Nothing was changed.
+            StorageLost: the storage has lost what it had acknowledged.
             InvalidArguments: an identity cannot be stored (see `save`).
         """
         for identity in identities:
             self._check_identity(identity)
         found: list[StoredVersion | None] = []
         try:
+            if self.instances.lost:
+                self.instances.refuse("")
             for start in range(0, len(identities), self.config.versions_max):
                 found += await self._versions(identities[start : start + self.config.versions_max])
-        except StorageFailed:
+        except (StorageFailed, StorageLost):
             self.failures += 1
             raise
         return found
@@ -225,6 +250,7 @@ class Storage(ABC):
             StateConflict: the stored version or epoch says otherwise; `reason` has both numbers. Nothing changed.
             StateTooLarge: too many bytes. Nothing changed.
             StorageFailed: not open, or the back end failed; `maybe_executed` tells whether it may have committed.
+            StorageLost: the storage has lost what it had acknowledged. Nothing changed.
             InvalidArguments: identity or numbers out of range, or data that is not bytes. Nothing changed.
         """
         if type(data) is not bytes:  # a bytearray could change while it waits for its commit
@@ -251,19 +277,24 @@ class Storage(ABC):
         if not 0 <= epoch <= NUMBER_MAX:
             raise InvalidArguments(f"epoch {epoch} is not in 0..2**63-1", identity=str(identity))
         try:
+            if self.instances.lost:
+                self.instances.refuse(str(identity))
             version = await self._write(identity, data, expected_version=expected_version, epoch=epoch)
         except StateConflict:
             self.conflicts += 1
             raise
-        except StorageFailed:
+        except (StorageFailed, StorageLost):
             self.failures += 1
             raise
         self.saves += 1
         return version
 
-    def _check_identity(self, identity: ClusterIdentity) -> None:
+    def _check_open(self, identity: ClusterIdentity | str) -> None:
         if self._users == 0:
             raise StorageFailed(f"{self!r} is not open", identity=str(identity), maybe_executed=False)
+
+    def _check_identity(self, identity: ClusterIdentity) -> None:
+        self._check_open(identity)
         kind, key = identity.kind, identity.key
         if not kind or not key:
             raise InvalidArguments(f"kind {kind!r} and key {key!r} must not be empty")
@@ -289,6 +320,9 @@ class Storage(ABC):
     @abstractmethod
     async def _load(self, identity: ClusterIdentity) -> StoredState | None:
         """`load`, arguments checked."""
+
+    async def _accept(self) -> None:  # noqa: B027  most need not do anything
+        """`accept`: puts a mark into a storage that has none any more, where writes do not do so."""
 
     async def _versions(self, identities: Sequence[ClusterIdentity]) -> list[StoredVersion | None]:
         """`versions` of at most `config.versions_max` identities, arguments checked.

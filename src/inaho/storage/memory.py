@@ -9,13 +9,18 @@ Why not SQLite's `:memory:`: it brings a thread, and with it an order that no se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from inaho.config import StorageConfig
 from inaho.storage.base import Storage, StoredState, StoredVersion, conflict_of
+from inaho.storage.instances import WHOLE, Mark
 from inaho.types import ClusterIdentity
 
 __all__ = ["MemoryStorage"]
+
+_MARK: Final = ClusterIdentity("", "")
+"""Where the mark is, among the records and lost with them; no grain has this identity."""
 
 
 class MemoryStorage(Storage):
@@ -28,9 +33,37 @@ class MemoryStorage(Storage):
     def __init__(self, config: StorageConfig | None = None) -> None:
         super().__init__(config)
         self._states: dict[ClusterIdentity, StoredState] = {}
+        self._made = 0
+        self._make_mark()
 
     def __repr__(self) -> str:
-        return f"MemoryStorage({len(self._states)} records)"
+        return f"MemoryStorage({len(self._states) - (_MARK in self._states)} records)"
+
+    def snapshot(self) -> Mapping[ClusterIdentity, StoredState]:
+        """What is stored now, as a backup has it; for `restore`."""
+        return dict(self._states)
+
+    def restore(self, snapshot: Mapping[ClusterIdentity, StoredState]) -> None:
+        """Loses what was saved since `snapshot`: what a restored backup does, or a fail-over to a late replica."""
+        self._states = dict(snapshot)
+
+    def lose(self) -> None:
+        """Loses everything, as a server without persistence that was restarted: another, empty storage is there."""
+        self._states = {}
+        self._make_mark()
+
+    def _make_mark(self) -> StoredState:
+        """The ids are numbers, so that one seed gives one history; no other object has this storage."""
+        self._made += 1
+        mark = self._states[_MARK] = StoredState(str(self._made).encode(), 0, 0)
+        return mark
+
+    def _check_mark(self, identity: str) -> StoredState | None:
+        """Compares the mark that is there now with what was seen."""
+        stored = self._states.get(_MARK)
+        told = Mark() if stored is None else Mark((stored.data or b"").decode(), stored.version)
+        self.instances.check(self.instances.seen(WHOLE), told, identity=identity)
+        return stored
 
     async def _open(self) -> None:
         """Nothing to take."""
@@ -39,16 +72,25 @@ class MemoryStorage(Storage):
         """Nothing to release: the data stays."""
 
     async def _load(self, identity: ClusterIdentity) -> StoredState | None:
+        self._check_mark(str(identity))
         return self._states.get(identity)
 
+    async def _accept(self) -> None:
+        if _MARK not in self._states:
+            self._make_mark()
+
     async def _versions(self, identities: Sequence[ClusterIdentity]) -> list[StoredVersion | None]:
+        self._check_mark("")
         found = (self._states.get(identity) for identity in identities)
         return [None if stored is None else StoredVersion(stored.version, stored.epoch) for stored in found]
 
     async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
+        mark = self._check_mark(str(identity)) or self._make_mark()
         conflict = conflict_of(identity, self._states.get(identity), expected_version=expected_version, epoch=epoch)
         if conflict is not None:
             raise conflict
         version = expected_version + 1
         self._states[identity] = StoredState(data, version, epoch)
+        self._states[_MARK] = StoredState(mark.data, mark.version + 1, 0)
+        self._check_mark(str(identity))
         return version

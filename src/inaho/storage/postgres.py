@@ -31,10 +31,10 @@ from hashlib import sha256
 from typing import Any, Final
 
 from inaho.config import StorageConfig
-from inaho.errors import InvalidConfig, StorageFailed
+from inaho.errors import InahoError, InvalidConfig, StorageFailed
 from inaho.storage.base import Storage, StoredState, StoredVersion
 from inaho.storage.lanes import Lanes
-from inaho.storage.postgres_session import Outcome, Request, Session, limit_ms_of
+from inaho.storage.postgres_session import Request, Session, Told, limit_ms_of
 from inaho.storage.urls import missing_package, shown
 from inaho.types import ClusterIdentity
 
@@ -86,7 +86,7 @@ class PostgresStorage(Storage):
         self.table = table
         self._dsn = dsn
         self._shown = shown(dsn)
-        self._lanes: Lanes[Request, Outcome] | None = None
+        self._lanes: Lanes[Request, Told] | None = None
 
     def __repr__(self) -> str:
         return f"PostgresStorage({self._shown!r})"
@@ -100,11 +100,7 @@ class PostgresStorage(Storage):
         return Session(repr(self), self.table, self.config, self.connect)
 
     async def _open(self) -> None:
-        first = self._session()
-        try:
-            await first.prepare()
-        finally:
-            await first.close()
+        await self._accept()
         self._lanes = Lanes(
             repr(self),
             self._session,
@@ -112,6 +108,13 @@ class PostgresStorage(Storage):
             lanes_max=self.config.connections_max,
             batch_requests_max=self.config.batch_requests_max,
         )
+
+    async def _accept(self) -> None:
+        first = self._session()
+        try:
+            await first.prepare()
+        finally:
+            await first.close()
 
     async def _close(self) -> None:
         lanes = self._require()
@@ -121,7 +124,7 @@ class PostgresStorage(Storage):
     async def _load(self, identity: ClusterIdentity) -> StoredState | None:
         lanes = self._require()
         await lanes.settled(identity)
-        outcome = await lanes.submit(None, Request(str(identity), _name(identity)), 0)
+        outcome = await self._submit(lanes, None, Request(str(identity), _name(identity), seen=self.instances.seen()))
         assert outcome is None or isinstance(outcome, StoredState)
         return outcome
 
@@ -129,17 +132,34 @@ class PostgresStorage(Storage):
         lanes = self._require()
         for identity in identities:
             await lanes.settled(identity)
-        request = Request("", asked=tuple(map(_name, identities)))
-        outcome = await lanes.submit(None, request, 0)
+        request = Request("", asked=tuple(map(_name, identities)), seen=self.instances.seen())
+        outcome = await self._submit(lanes, None, request)
         assert isinstance(outcome, list)
         return outcome
 
     async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
         request = Request(
-            str(identity), _name(identity), identity.kind, identity.key, expected_version + 1, epoch, data
+            str(identity),
+            _name(identity),
+            identity.kind,
+            identity.key,
+            expected_version + 1,
+            epoch,
+            data,
+            seen=self.instances.seen(),
         )
-        await self._require().submit(identity, request, len(data or b""))
+        conflict = await self._submit(self._require(), identity, request)
+        if isinstance(conflict, InahoError):
+            raise conflict
         return request.version
+
+    async def _submit(
+        self, lanes: Lanes[Request, Told], key: ClusterIdentity | None, request: Request
+    ) -> StoredState | list[StoredVersion | None] | InahoError | None:
+        told = await lanes.submit(key, request, len(request.data or b""))
+        # What a load sees may be of a transaction that a standby has not got yet. Only what was acknowledged stays.
+        self.instances.check(request.seen, told.mark, identity=request.about, rises=told.committed)
+        return told.found
 
     async def connect(self) -> Any:
         """A new connection of asyncpg, with our limits.
@@ -160,7 +180,7 @@ class PostgresStorage(Storage):
                 f"PostgresStorage cannot use the DSN {self._shown}: see libpq's connection URIs"
             ) from None
 
-    def _require(self) -> Lanes[Request, Outcome]:
+    def _require(self) -> Lanes[Request, Told]:
         if self._lanes is None:
             raise StorageFailed(f"{self!r} is not open", maybe_executed=False)
         return self._lanes

@@ -14,7 +14,8 @@ import msgspec
 from inaho.config import StorageConfig
 from inaho.errors import InahoError, InvalidConfig, StorageFailed
 from inaho.storage.base import StoredState, StoredVersion, conflict_of
-from inaho.storage.postgres_statements import CREATE, SELECT, SELECT_NUMBERS, WRITE
+from inaho.storage.instances import Mark, new_instance
+from inaho.storage.postgres_statements import CREATE, MARK, MARK_NAME, SELECT, SELECT_NUMBERS, WRITE
 from inaho.storage.urls import missing_package
 from inaho.types import ClusterIdentity
 
@@ -61,10 +62,24 @@ class Request(msgspec.Struct, frozen=True):
     epoch: int = 0
     data: bytes | None = None
     asked: tuple[bytes, ...] = ()
+    seen: Mark | None = None  # what the mark must not be behind
 
 
-Outcome: TypeAlias = StoredState | list[StoredVersion | None] | InahoError | None
-"""Of a load: what is stored. Of a read of versions: those. Of a write: None, or what refused it."""
+class Told(msgspec.Struct, frozen=True):
+    """What was found, with the mark of the storage where it was.
+
+    Attributes:
+        found: of a load: what is stored. Of a read of versions: those. Of a write: a conflict, or None.
+        mark: see `instances`.
+        committed: the mark is that of a commit.
+    """
+
+    found: StoredState | list[StoredVersion | None] | InahoError | None
+    mark: Mark
+    committed: bool = False
+
+
+Outcome: TypeAlias = Told | InahoError
 
 
 class Session:
@@ -85,12 +100,12 @@ class Session:
         self._connection: Any = None
         self._writing = False  # a write was sent and not answered: only then may a failure hide that it was executed
         self._limit_ms = 0  # the `statement_timeout` of the connection
-        self._write, self._select, self._select_numbers, self._create = (
-            statement.format(table=table) for statement in (WRITE, SELECT, SELECT_NUMBERS, CREATE)
+        self._write, self._select, self._select_numbers, self._create, self._mark = (
+            statement.format(table=table) for statement in (WRITE, SELECT, SELECT_NUMBERS, CREATE, MARK)
         )
 
     async def prepare(self) -> None:
-        """Makes the table where it is missing.
+        """Makes the table, and the mark in it, where they are missing.
 
         Raises:
             StorageFailed: the server cannot be reached, refuses, or the table is another application's.
@@ -100,6 +115,7 @@ class Session:
             async with asyncio.timeout(self._timeout_s):
                 connection = await self._connected()
                 if await self._is_ours():
+                    await self._make_mark()
                     return
                 # Several nodes may be starting at this moment. The lock is the session's, which ends soon: a
                 # transaction that began before it would not reliably see the table that another one has made.
@@ -108,8 +124,12 @@ class Session:
                     async with connection.transaction():
                         await connection.execute(self._create)
                         await connection.execute(f"COMMENT ON TABLE {self._table} IS '{_MARK}'")
+                await self._make_mark()
         except _ERRORS as error:
             raise self._failure(error, "", unknown=False) from error
+
+    async def _make_mark(self) -> None:
+        await self._connection.execute(self._mark, new_instance().encode())
 
     async def _is_ours(self) -> bool:
         """Whether the table is there. Raises `StorageFailed` on a foreign one."""
@@ -128,7 +148,7 @@ class Session:
         They share one deadline.
         """
         deadline = asyncio.get_running_loop().time() + self._timeout_s
-        outcomes: list[Outcome] = [None] * len(batch)
+        outcomes: dict[int, Outcome] = {}
         rounds: list[dict[bytes, int]] = []
         loads: list[int] = []
         reads: list[list[int]] = []
@@ -149,7 +169,7 @@ class Session:
             answers = await self._attempt([batch[number] for number in part], deadline)
             for number, answer in zip(part, answers, strict=True):
                 outcomes[number] = answer
-        return outcomes
+        return [outcomes[number] for number in range(len(batch))]
 
     async def _attempt(self, part: Sequence[Request], deadline: float) -> Sequence[Outcome]:
         """All loads, a read of versions, or writes of different records.
@@ -184,22 +204,35 @@ class Session:
         return [answers[each.name] for each in part]
 
     async def _load(self, loads: Sequence[Request], answers: dict[bytes, Outcome]) -> None:
-        rows = await self._connection.fetch(self._select, [each.name for each in loads])
-        answers |= dict.fromkeys(each.name for each in loads)
-        answers |= {row[0]: StoredState(row[1], row[2], row[3]) for row in rows}
+        rows, mark = await self._fetch(self._select, [each.name for each in loads])
+        found = {row[0]: StoredState(row[3], row[1], row[2]) for row in rows}
+        for each in loads:
+            answers[each.name] = Told(found.get(each.name), mark)
 
     async def _read(self, reads: Sequence[Request], answers: dict[bytes, Outcome]) -> None:
         for each in reads:
-            found = await self._numbers(each.asked)
-            answers[each.name] = [found.get(name) for name in each.asked]
+            found, mark = await self._numbers(each.asked)
+            answers[each.name] = Told([found.get(name) for name in each.asked], mark)
 
-    async def _numbers(self, names: Sequence[bytes]) -> dict[bytes, StoredVersion]:
-        rows = await self._connection.fetch(self._select_numbers, names)
-        return {row[0]: StoredVersion(row[1], row[2]) for row in rows}
+    async def _numbers(self, names: Sequence[bytes]) -> tuple[dict[bytes, StoredVersion], Mark]:
+        rows, mark = await self._fetch(self._select_numbers, names)
+        return {row[0]: StoredVersion(row[1], row[2]) for row in rows}, mark
+
+    async def _fetch(self, statement: str, names: Sequence[bytes]) -> tuple[list[Any], Mark]:
+        rows: list[Any] = []
+        mark = Mark()
+        for row in await self._connection.fetch(statement, [*names, MARK_NAME]):
+            if row[0] == MARK_NAME:
+                mark = Mark(row[4], row[5])
+            else:
+                rows.append(row)
+        return rows, mark
 
     async def _save(self, writes: Sequence[Request], answers: dict[bytes, Outcome]) -> None:
         """Fills `answers` as they become known: what has been written stays so whatever happens to the others."""
         left = list(writes)
+        # All are from one storage object; the one that saw least is compared with, as an answer may be on its way.
+        seen = min((each.seen or Mark() for each in writes), key=lambda mark: mark.commits)
         while left:
             columns = (
                 [each.name for each in left],
@@ -208,20 +241,23 @@ class Session:
                 [each.version for each in left],
                 [each.epoch for each in left],
                 [each.data for each in left],
+                seen.instance,
+                seen.commits,
             )
             self._writing = True
-            written = {row[0] for row in await self._connection.fetch(self._write, *columns)}
+            rows = await self._connection.fetch(self._write, *columns)
             self._writing = False
-            answers |= dict.fromkeys(written)
+            written = {name: Told(None, Mark(instance or "", commit), True) for name, instance, commit in rows}
+            answers |= written
             left = [each for each in left if each.name not in written]
             if not left:
                 return
-            found = await self._numbers([each.name for each in left])
+            found, mark = await self._numbers([each.name for each in left])
             for each in left:
                 identity, stored = ClusterIdentity(each.kind, each.key), found.get(each.name)
                 conflict = conflict_of(identity, stored, expected_version=each.version - 1, epoch=each.epoch)
-                if conflict is not None:
-                    answers[each.name] = conflict
+                if conflict is not None or mark.contradicts(seen if seen.instance else None):
+                    answers[each.name] = Told(conflict, mark)
             # What refused the others has changed since: they were not written, and may be tried again.
             left = [each for each in left if each.name not in answers]
 

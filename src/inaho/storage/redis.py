@@ -16,10 +16,11 @@ not make it none. Where that must not happen, use PostgreSQL.
 Redis must not evict: with `maxmemory` set, its policy has to be `noeviction` or a `volatile-` one. `open` checks that
 where the server tells.
 
-**Lost answers.** The client library repeats nothing: a save that it sent twice would lose against itself. A save
-whose answer did not come is `StorageFailed` with `maybe_executed`, and its connection is closed. A server that stood
-still may carry it out after that. It does so only if nobody has written since, so that no acknowledged save is lost;
-the writer's next save is then a `StateConflict`.
+**Lost answers.** Before each use of a connection its socket is looked at: one that the server has closed meanwhile is
+replaced before anything is sent. When a connection ends later, loads and reads of versions are sent once more. A save
+is not: sent twice, it would lose against itself. A save whose answer did not come is `StorageFailed` with
+`maybe_executed`, and its connection is closed. A server that stood still may carry it out after that. It does so only
+if nobody has written since, so that no acknowledged save is lost; the writer's next save is then a `StateConflict`.
 
 Why no transaction (WATCH, MULTI, EXEC): it costs three round trips, and a connection of its own for each save.
 """
@@ -33,7 +34,8 @@ from urllib.parse import urlsplit
 from inaho.config import StorageConfig
 from inaho.errors import InvalidConfig, StorageFailed
 from inaho.storage.base import Storage, StoredState, StoredVersion, conflict_of
-from inaho.storage.redis_cluster import Address, RedisCluster
+from inaho.storage.instances import Mark
+from inaho.storage.redis_cluster import Address, RedisCluster, slot_tag
 from inaho.storage.redis_server import RedisServer, loading, writing
 from inaho.storage.urls import missing_package, shown
 from inaho.types import ClusterIdentity
@@ -43,6 +45,7 @@ try:
     from redis.asyncio import ConnectionPool
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
+    from redis.crc import key_slot
 except ImportError as error:
     raise missing_package("redis", "redis") from error
 
@@ -163,28 +166,59 @@ class RedisStorage(Storage):
     async def _load(self, identity: ClusterIdentity) -> StoredState | None:
         server = self._require()
         await server.settled(identity)
-        version, epoch, data = await server.submit(None, loading(self._key(identity), str(identity)), 0)
+        key, name = self._key(identity), str(identity)
+        part = self._mark_key(key)
+        seen = self.instances.seen(part)
+        (version, epoch, data), marks = await server.submit(None, loading(key, name, part), 0)
+        self._check_mark(seen, marks[part], part, name, found=version is not None)
         return None if version is None else StoredState(data, int(version), int(epoch))
 
     async def _versions(self, identities: Sequence[ClusterIdentity]) -> list[StoredVersion | None]:
         server = self._require()
         for identity in identities:
             await server.settled(identity)
-        answers = await server.read([self._key(identity) for identity in identities])
+        keys = [self._key(identity) for identity in identities]
+        seen = {part: self.instances.seen(part) for part in map(self._mark_key, keys)}
+        answers, marks = await server.read(keys, self._mark_key)
+        found = {self._mark_key(key) for key, (version, _) in zip(keys, answers, strict=True) if version is not None}
+        for part, mark in marks.items():
+            self._check_mark(seen[part], mark, part, "", found=part in found)
         return [None if version is None else StoredVersion(int(version), int(epoch)) for version, epoch in answers]
 
     async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
-        key = self._key(identity)
-        command = writing(key, str(identity), data, expected_version=expected_version, epoch=epoch)
+        key, name = self._key(identity), str(identity)
+        part = self._mark_key(key)
+        seen = self.instances.seen(part)
+        command = writing(key, name, data, part, seen, version=expected_version, epoch=epoch)
         answer = await self._require().submit(identity, command, len(data or b""))
-        if answer == _WRITTEN:
+        if isinstance(answer, int):
+            if answer and seen is not None:
+                self.instances.check(seen, Mark(seen.instance, answer), part, identity=name)
             return expected_version + 1
-        found = StoredVersion(int(answer[0]), int(answer[1]))
+        outcome, instance, commits, *numbers = answer
+        if instance or outcome < 0:  # else it was refused while keys moved, and the mark was not looked at
+            self.instances.check(seen, Mark(instance.decode(), int(commits)), part, identity=name)
+        if outcome == _WRITTEN:
+            return expected_version + 1
+        found = StoredVersion(int(numbers[0]), int(numbers[1]))
         conflict = conflict_of(
             identity, found if found.version else None, expected_version=expected_version, epoch=epoch
         )
         assert conflict is not None, f"the script refused what the rule allows: {identity}, {found!r}"
         raise conflict
+
+    def _mark_key(self, key: bytes) -> bytes:
+        """The key of the mark: one for all, in a cluster one for each slot, as each may be lost alone."""
+        tag = slot_tag(key_slot(key)) if self._clustered else b"instance"
+        return b"%s:{%s}" % (self._prefix.encode(), tag)
+
+    def _check_mark(self, seen: Mark | None, told: Mark | None, part: bytes, identity: str, *, found: bool) -> None:
+        """Compares a mark that was read, unless nothing is certain.
+
+        Where a record is and no mark, the records of a slot were moved without it: a loss takes both.
+        """
+        if told is not None and (told.instance or not found):
+            self.instances.check(seen, told, part, identity=identity)
 
     def _key(self, identity: ClusterIdentity) -> bytes:
         kind = identity.kind

@@ -15,14 +15,16 @@ took over (decision 0013).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from inaho.errors import StorageFailed
-from inaho.storage.redis_server import Command, RedisServer, reading
+from inaho.storage.instances import Mark
+from inaho.storage.redis_server import Command, MarkKey, RedisServer, reading
 from inaho.storage.urls import missing_package
 
 try:
@@ -31,7 +33,7 @@ try:
 except ImportError as error:
     raise missing_package("redis", "redis") from error
 
-__all__ = ["Address", "RedisCluster"]
+__all__ = ["Address", "RedisCluster", "slot_tag"]
 
 Address: TypeAlias = tuple[str, int]
 
@@ -102,6 +104,8 @@ class RedisCluster:
                         self._suspects[address] = None
                         self._map_soon()
                     raise
+                if isinstance(refusal, exceptions.TryAgainError) and command.alone:
+                    command = msgspec.structs.replace(command, words=command.alone, alone=())
                 if isinstance(refusal, exceptions.AskError):  # MOVED is one too
                     moved = isinstance(refusal, exceptions.MovedError)
                     named: Any = refusal  # typed in part only
@@ -113,7 +117,7 @@ class RedisCluster:
             if hops >= _HOPS_AT_ONCE:
                 await asyncio.sleep(_HOP_PAUSE_S)
 
-    async def read(self, keys: Sequence[bytes]) -> Sequence[Any]:
+    async def read(self, keys: Sequence[bytes], mark_key: MarkKey) -> tuple[Sequence[Any], Mapping[bytes, Mark | None]]:
         """See `RedisServer.read`: one round trip to each server that has some of the keys, all at the same time.
 
         Keys of a server that has not all of them any more are asked for one by one.
@@ -121,23 +125,34 @@ class RedisCluster:
         shares: dict[Address | None, list[int]] = {}
         for number, key in enumerate(keys):
             shares.setdefault(self._slots[key_slot(key)], []).append(number)
-        asked = [self._read_share(address, [keys[each] for each in share]) for address, share in shares.items()]
+        asked = [
+            self._read_share(address, [keys[each] for each in share], mark_key) for address, share in shares.items()
+        ]
         found: dict[int, Any] = {}
-        for share, answers in zip(shares.values(), await _all_of(asked), strict=True):
+        marks: dict[bytes, Mark | None] = {}
+        for share, (answers, told) in zip(shares.values(), await _all_of(asked), strict=True):
             found.update(zip(share, answers, strict=True))
-        return [found[number] for number in range(len(keys))]
+            marks |= told
+        return [found[number] for number in range(len(keys))], marks
 
-    async def _read_share(self, address: Address | None, keys: Sequence[bytes]) -> Sequence[Any]:
+    async def _read_share(
+        self, address: Address | None, keys: Sequence[bytes], mark_key: MarkKey
+    ) -> tuple[Sequence[Any], Mapping[bytes, Mark | None]]:
         if address is not None:
             try:
-                return await self._server(address).read(keys)
+                return await self._server(address).read(keys, mark_key)
             except StorageFailed as failure:
                 if not isinstance(failure.__cause__, exceptions.ResponseError):
                     self._suspects[address] = None
                     self._map_soon()
                     raise
-        single = [msgspec.structs.replace(reading([key]), key=key) for key in keys]
-        return [answer for (answer,) in await _all_of([self.submit(None, command, 0) for command in single])]
+        single = [msgspec.structs.replace(reading([key], [mark_key(key)]), key=key) for key in keys]
+        answers: list[Any] = []
+        marks: dict[bytes, Mark | None] = {}
+        for (answer,), told in await _all_of([self.submit(None, command, 0) for command in single]):
+            answers.append(answer)
+            marks |= told
+        return answers, marks
 
     async def settled(self, key: Hashable) -> None:
         """See `Lanes.settled`: of no server a request about `key` is under way."""
@@ -248,3 +263,18 @@ async def _all_of(work: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
         if isinstance(outcome, BaseException):
             raise outcome
     return outcomes
+
+
+def slot_tag(slot: int) -> bytes:
+    """A short text that `key_slot` puts into this slot."""
+    if not _tags:
+        for number in count():
+            tag = b"%x" % number
+            _tags.setdefault(key_slot(tag), tag)
+            if len(_tags) == REDIS_CLUSTER_HASH_SLOTS:
+                break
+    return _tags[slot]
+
+
+_tags: dict[int, bytes] = {}
+"""By slot, made at the first use: one for each of the slots."""

@@ -7,7 +7,8 @@ parses; what is sent again is ours, because only a plain refusal is certain not 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
+import select
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from hashlib import sha1
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -15,6 +16,7 @@ import msgspec
 
 from inaho.config import StorageConfig
 from inaho.errors import StorageFailed
+from inaho.storage.instances import Mark, new_instance
 from inaho.storage.lanes import Lanes
 from inaho.storage.urls import missing_package
 
@@ -23,28 +25,54 @@ try:
 except ImportError as error:
     raise missing_package("redis", "redis") from error
 
-__all__ = ["Command", "RedisServer", "loading", "reading", "writing"]
+__all__ = ["Command", "MarkKey", "RedisServer", "loading", "reading", "writing"]
 
 _WRITE: Final = """
+local function below(one, other)
+  return #one < #other or (#one == #other and one < other)
+end
+local expected, epoch, version, seen, floor, id = string.match(ARGV[1], '(%d+) (%d+) (%d+) (%w*) (%d+) (%w*)')
 local stored = redis.call('HMGET', KEYS[1], 'version', 'epoch')
-local version, epoch = stored[1] or '0', stored[2] or '0'
-local stale = #ARGV[2] < #epoch or (#ARGV[2] == #epoch and ARGV[2] < epoch)
-if stale or version ~= ARGV[1] then return {version, epoch} end
-if ARGV[4] then
-  redis.call('HSET', KEYS[1], 'version', ARGV[3], 'epoch', ARGV[2], 'data', ARGV[4])
+local stored_version, stored_epoch = stored[1] or '0', stored[2] or '0'
+local instance, commits, marks = '', '0', KEYS[2]
+if marks then
+  local mark = redis.call('HMGET', KEYS[2], 'instance', 'commits')
+  instance, commits = mark[1] or '', mark[2] or '0'
+  if seen ~= '' and (instance ~= seen or below(commits, floor)) then
+    if instance ~= '' or stored_version == '0' then return {-1, instance, commits} end
+    marks = nil
+  end
+end
+if below(epoch, stored_epoch) or stored_version ~= expected then
+  return {0, instance, commits, stored_version, stored_epoch}
+end
+if ARGV[2] then
+  redis.call('HSET', KEYS[1], 'version', version, 'epoch', epoch, 'data', ARGV[2])
 else
-  redis.call('HSET', KEYS[1], 'version', ARGV[3], 'epoch', ARGV[2])
+  redis.call('HSET', KEYS[1], 'version', version, 'epoch', epoch)
   redis.call('HDEL', KEYS[1], 'data')
 end
-return 1
+if not marks then return 0 end
+if instance == '' then redis.call('HSET', KEYS[2], 'instance', id) end
+commits = redis.call('HINCRBY', KEYS[2], 'commits', 1)
+if instance == seen and seen ~= '' then return commits end
+return {1, instance ~= '' and instance or id, commits}
 """
-"""KEYS: the record. ARGV: expected version, epoch, new version, data (absent: a tombstone).
+"""KEYS: the record, and the mark of the part of the storage where it is (none while keys of the slot move).
 
-Returns 1, or the stored version and epoch that refused it; nothing is stored then if the version is 0.
+ARGV: expected version, epoch, new version, instance and commits that were seen (empty and 0: none), an id for the mark
+if there is none, all in one text; data (absent: a tombstone).
+
+Where a record is and no mark, the records of a slot were moved without it: a loss takes both. It is left as it is then.
+
+Returns the commits of the mark that was seen, or 0 when it was not looked at: the write was done. Else what became of
+it (1 done, 0 a conflict, -1 another or an older storage) and the mark, empty where the storage has none; of a conflict
+also the stored version and epoch, where the version is 0 if nothing is stored.
 """
 
 _WRITE_DIGEST: Final = sha1(_WRITE.encode(), usedforsecurity=False).hexdigest()
 
+MarkKey: TypeAlias = Callable[[bytes], bytes]
 _Words: TypeAlias = tuple[bytes | str | int, ...]
 
 
@@ -59,6 +87,9 @@ class Command(msgspec.Struct, frozen=True):
         asking: whether the server has the key only by an ASK of another one.
         parts: several commands that are sent at once, in place of `words`; the answer is a list of theirs. None of
             them writes.
+        marks: keys of marks that are read behind it. With any, the answer is a pair: what it would be else, and the
+            marks by their keys, None for what the server did not tell.
+        alone: in place of `words` while the keys of the slot move, when the record and the mark may be apart.
     """
 
     words: _Words = ()
@@ -67,22 +98,39 @@ class Command(msgspec.Struct, frozen=True):
     writes: bool = False
     asking: bool = False
     parts: tuple[_Words, ...] = ()
+    marks: tuple[bytes, ...] = ()
+    alone: _Words = ()
 
 
-def loading(key: bytes, identity: str) -> Command:
-    """Gives version, epoch and data of a record, each None where there is none."""
-    return Command(("HMGET", key, "version", "epoch", "data"), key, identity)
+def loading(key: bytes, identity: str, mark_key: bytes) -> Command:
+    """Gives version, epoch and data of a record, each None where there is none, and the mark."""
+    return Command(("HMGET", key, "version", "epoch", "data"), key, identity, marks=(mark_key,))
 
 
-def reading(keys: Sequence[bytes]) -> Command:
-    """Gives version and epoch of each record, each None where there is none."""
-    return Command(parts=tuple(("HMGET", key, "version", "epoch") for key in keys))
+def reading(keys: Sequence[bytes], mark_keys: Iterable[bytes]) -> Command:
+    """Gives version and epoch of each record, each None where there is none, and the marks."""
+    return Command(parts=tuple(("HMGET", key, "version", "epoch") for key in keys), marks=tuple(mark_keys))
 
 
-def writing(key: bytes, identity: str, data: bytes | None, *, expected_version: int, epoch: int) -> Command:
-    """Gives 1, or the stored version and epoch that refused the write. `data` None: a tombstone."""
-    words: _Words = ("EVALSHA", _WRITE_DIGEST, 1, key, expected_version, epoch, expected_version + 1)
-    return Command(words if data is None else (*words, data), key, identity, writes=True)
+def writing(
+    key: bytes, identity: str, data: bytes | None, mark_key: bytes, seen: Mark | None, *, version: int, epoch: int
+) -> Command:
+    """Gives what the script returns, a number or a list. `data` None: a tombstone. `version`: the expected one."""
+    if seen is None:
+        numbers = b"%d %d %d  0 %b" % (version, epoch, version + 1, new_instance().encode())
+    else:
+        numbers = b"%d %d %d %b %d " % (version, epoch, version + 1, seen.instance.encode(), seen.commits)
+    values: _Words = (numbers,) if data is None else (numbers, data)
+    alone = ("EVALSHA", _WRITE_DIGEST, 1, key, *values)
+    return Command(("EVALSHA", _WRITE_DIGEST, 2, key, mark_key, *values), key, identity, writes=True, alone=alone)
+
+
+def mark_of(answer: Any) -> Mark | None:
+    """The mark in the answer to an HMGET of it; None where the server refused to tell."""
+    if isinstance(answer, Exception):
+        return None
+    instance, commits = answer
+    return Mark() if instance is None else Mark(instance.decode(), int(commits or 0))
 
 
 _ERRORS: Final = (OSError, exceptions.RedisError)
@@ -97,6 +145,7 @@ class _Connection(Protocol):
     def pack_commands(self, commands: Sequence[_Words]) -> list[bytes]: ...
     async def send_packed_command(self, command: list[bytes], check_health: bool = True) -> None: ...
     async def read_response(self) -> Any: ...
+    async def connect(self) -> None: ...
     async def disconnect(self, nowait: bool = False) -> None: ...
 
 
@@ -130,9 +179,15 @@ class RedisServer:
         """See `Lanes.submit`. A refusal is the `__cause__` of its `StorageFailed`."""
         return await self._lanes.submit(key, command, size)
 
-    async def read(self, keys: Sequence[bytes]) -> Sequence[Any]:
-        """Version and epoch of each record, each None where there is none; in one round trip."""
-        answers: Sequence[Any] = await self._lanes.submit(None, reading(keys), 0)
+    async def read(self, keys: Sequence[bytes], mark_key: MarkKey) -> tuple[Sequence[Any], Mapping[bytes, Mark | None]]:
+        """Version and epoch of each record, each None where there is none, and the marks; in one round trip.
+
+        Args:
+            keys: of the records.
+            mark_key: gives the key of the mark of a record's part of the storage.
+        """
+        command = reading(keys, dict.fromkeys(map(mark_key, keys)))
+        answers: tuple[Sequence[Any], Mapping[bytes, Mark | None]] = await self._lanes.submit(None, command, 0)
         return answers
 
     async def settled(self, key: Hashable) -> None:
@@ -164,7 +219,22 @@ class RedisServer:
     # As a lane.
 
     async def serve(self, batch: Sequence[Command]) -> list[Any]:
-        """One write, then the answers. Connecting and waiting share `operation_timeout_s`."""
+        """One write, then the answers. Connecting and waiting share `operation_timeout_s`.
+
+        When the connection ends before all answers are here, what only reads is sent once more on another one. A write
+        is not: nobody knows what became of it.
+        """
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        outcomes, broken = await self._attempt(batch, deadline)
+        again = [number for number in broken if not batch[number].writes]
+        if again:
+            repeated, _ = await self._attempt([batch[number] for number in again], deadline)
+            for number, outcome in zip(again, repeated, strict=True):
+                outcomes[number] = outcome
+        return outcomes
+
+    async def _attempt(self, batch: Sequence[Command], deadline: float) -> tuple[list[Any], list[int]]:
+        """The outcome of each command, and the numbers of those whose connection ended before their answer."""
         words: list[_Words] = []
         positions: list[int] = []  # of the first answer to each command
         for command in batch:
@@ -175,12 +245,18 @@ class RedisServer:
                 words += command.parts
             else:
                 words.append(command.words)
+        marks = {key: len(words) + number for number, key in enumerate(_marks_of(batch))}
+        words += (("HMGET", key, "instance", "commits") for key in marks)
         sent = False
+        lost: Exception | None = None
         answers: list[Any] = []
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout_at(deadline):
                 connection: _Connection = await self._pool.get_connection()
                 try:
+                    if _has_ended(connection):
+                        await connection.disconnect(nowait=True)
+                        await connection.connect()
                     sent = True
                     await self._exchange(connection, words, answers)
                     await self._teach(connection, words, answers)
@@ -195,11 +271,16 @@ class RedisServer:
             # Only one of them was refused by a server that is loading; what became of those behind it nobody knows.
             rest = _SILENCE if isinstance(error, exceptions.BusyLoadingError) and sent else error
             answers += [rest] * (len(words) - len(answers))
-        told = [_told(command, answers, position) for command, position in zip(batch, positions, strict=True)]
-        return [
+            if sent and _is_end(error):
+                lost = error
+        read = {key: mark_of(answers[position]) for key, position in marks.items()}
+        told = [_told(command, answers, position, read) for command, position in zip(batch, positions, strict=True)]
+        broken = [number for number, each in enumerate(told) if lost is not None and each in (lost, _SILENCE)]
+        outcomes = [
             self._failure(answer, command, sent=sent) if isinstance(answer, Exception) else answer
             for command, answer in zip(batch, told, strict=True)
         ]
+        return outcomes, broken
 
     async def close(self) -> None:
         """A lane has nothing of its own."""
@@ -244,9 +325,48 @@ class RedisServer:
         return failure
 
 
-def _told(command: Command, answers: Sequence[Any], position: int) -> Any:
+def _has_ended(connection: _Connection) -> bool:
+    """Whether an idle connection can be read: nothing was asked on it, so that is its end, or what belongs to nobody.
+
+    A server closes connections when it stops, when an operator says so, and those that are silent for its `timeout`.
+    The event loop may not have seen the end yet, so the socket itself is asked.
+    """
+    writer: asyncio.StreamWriter | None = getattr(connection, "_writer", None)
+    if writer is None or writer.transport.is_closing():
+        return True
+    reader: asyncio.StreamReader | None = getattr(connection, "_reader", None)
+    if reader is None or reader.at_eof() or reader.exception() is not None:
+        return True
+    socket = writer.get_extra_info("socket")
+    if socket is None or socket.fileno() < 0:
+        return True
+    if not hasattr(select, "poll"):  # Windows: what the loop has seen must do
+        return False
+    waiting = select.poll()
+    waiting.register(socket.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
+
+
+def _is_end(error: Exception) -> bool:
+    """Whether it tells that the connection ended, and not that the server refused or was too slow."""
+    if isinstance(error, TimeoutError | exceptions.TimeoutError | exceptions.BusyLoadingError):
+        return False
+    return isinstance(error, OSError | exceptions.ConnectionError)
+
+
+def _marks_of(batch: Sequence[Command]) -> Iterable[bytes]:
+    """The keys of the marks that some of `batch` asks for, each once."""
+    return dict.fromkeys(key for command in batch for key in command.marks)
+
+
+def _told(command: Command, answers: Sequence[Any], position: int, read: Mapping[bytes, Mark | None]) -> Any:
     """The answer to `command`, of which the first part is at `position`; what went wrong first, if anything did."""
-    if not command.parts:
-        return answers[position]
-    parts = list(answers[position : position + len(command.parts)])
-    return next((each for each in parts if isinstance(each, Exception)), parts)
+    answer = answers[position]
+    if command.parts:
+        answer = list(answers[position : position + len(command.parts)])
+        failure = next((each for each in answer if isinstance(each, Exception)), None)
+        if failure is not None:
+            return failure
+    if not command.marks or isinstance(answer, Exception):
+        return answer
+    return answer, {key: read[key] for key in command.marks}

@@ -29,7 +29,7 @@ from inaho.errors import InvalidConfig, StorageFailed
 from inaho.storage.base import Storage, StoredState, StoredVersion
 from inaho.storage.batches import BatchWorker
 from inaho.storage.sqlite_file import SqliteFile
-from inaho.storage.sqlite_session import Loaded, Numbers, Reader, Request, Writer
+from inaho.storage.sqlite_session import Loaded, Numbers, Reader, Request, Told, Writer
 from inaho.types import ClusterIdentity
 
 __all__ = ["SqliteStorage"]
@@ -43,7 +43,7 @@ _VALUE_BYTES_MAX: Final = 999_000_000
 _LOAD_SIZE: Final = 0
 """A load that waits holds no state in memory yet."""
 
-Worker: TypeAlias = BatchWorker[Request, int | Loaded | Numbers]
+Worker: TypeAlias = BatchWorker[Request, Told]
 
 
 class SqliteStorage(Storage):
@@ -132,7 +132,8 @@ class SqliteStorage(Storage):
         writer = self._require(self._writer)
         # A save of this identity is on its way, perhaps abandoned by its caller: only behind it is the answer true.
         worker = writer if writer.busy_with(identity) else self._require(self._reader)
-        outcome = await worker.submit(identity, Request(identity, loads=True), _LOAD_SIZE)
+        request = Request(identity, loads=True, seen=self.instances.seen())
+        outcome = self._checked(request, await worker.submit(identity, request, _LOAD_SIZE))
         assert isinstance(outcome, Loaded)
         return outcome.state
 
@@ -140,15 +141,21 @@ class SqliteStorage(Storage):
         writer = self._require(self._writer)
         busy = any(writer.busy_with(identity) for identity in identities)  # see `_load`
         worker = writer if busy else self._require(self._reader)
-        outcome = await worker.submit(None, Request(asked=tuple(identities)), _LOAD_SIZE)
+        request = Request(asked=tuple(identities), seen=self.instances.seen())
+        outcome = self._checked(request, await worker.submit(None, request, _LOAD_SIZE))
         assert isinstance(outcome, Numbers)
         return outcome.versions
 
     async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
-        request = Request(identity, data=data, expected_version=expected_version, epoch=epoch)
-        outcome = await self._require(self._writer).submit(identity, request, len(data or b""))
+        seen = self.instances.seen()
+        request = Request(identity, data=data, expected_version=expected_version, epoch=epoch, seen=seen)
+        outcome = self._checked(request, await self._require(self._writer).submit(identity, request, len(data or b"")))
         assert isinstance(outcome, int)
         return outcome
+
+    def _checked(self, request: Request, told: Told) -> int | Loaded | Numbers | None:
+        self.instances.check(request.seen, told.mark, identity=request.about)
+        return told.outcome
 
     def _require(self, worker: Worker | None) -> Worker:
         if worker is None:

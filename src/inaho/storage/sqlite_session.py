@@ -23,10 +23,11 @@ import msgspec
 
 from inaho.errors import InahoError
 from inaho.storage.base import StoredState, StoredVersion, conflict_of
+from inaho.storage.instances import Mark, new_instance
 from inaho.storage.sqlite_file import SqliteFile, roll_back
 from inaho.types import ClusterIdentity
 
-__all__ = ["Loaded", "Numbers", "Reader", "Request", "Writer"]
+__all__ = ["Loaded", "Numbers", "Reader", "Request", "Told", "Writer"]
 
 _INSERT: Final = """
 INSERT INTO grain_states (kind, key, version, epoch, data) VALUES (?, ?, 1, ?, ?) ON CONFLICT DO NOTHING
@@ -37,6 +38,16 @@ WHERE kind = ? AND key = ? AND version = ? AND epoch <= ?
 """
 _SELECT: Final = "SELECT data, version, epoch FROM grain_states WHERE kind = ? AND key = ?"
 _SELECT_NUMBERS: Final = "SELECT version, epoch FROM grain_states WHERE kind = ? AND key = ?"
+_CREATE_MARK: Final = """
+CREATE TABLE IF NOT EXISTS storage_mark (
+    one INTEGER PRIMARY KEY CHECK (one = 1), instance TEXT NOT NULL, commits INTEGER NOT NULL
+) STRICT
+"""
+"""The mark (see `instances`). Made by the first commit, as files from before there were marks have no such table."""
+
+_SELECT_MARK: Final = "SELECT instance, commits FROM storage_mark"
+_INSERT_MARK: Final = "INSERT INTO storage_mark VALUES (1, ?, 0)"
+_COUNT_COMMIT: Final = "UPDATE storage_mark SET commits = commits + 1"
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -48,6 +59,7 @@ class Request(msgspec.Struct, frozen=True):
     epoch: int = 0
     loads: bool = False
     asked: tuple[ClusterIdentity, ...] = ()
+    seen: Mark | None = None  # what the mark must not be behind
 
     @property
     def about(self) -> str:
@@ -67,7 +79,15 @@ class Numbers(msgspec.Struct, frozen=True):
     versions: list[StoredVersion | None]
 
 
-Outcome = int | Loaded | Numbers | InahoError
+class Told(msgspec.Struct, frozen=True):
+    """An outcome, with the mark of the storage that gave it; no outcome where the mark refused a write."""
+
+    outcome: int | Loaded | Numbers | None
+    mark: Mark
+
+
+_Found = int | Loaded | Numbers | InahoError | None
+Outcome = Told | InahoError
 
 
 class _UndoneError(Exception):
@@ -117,6 +137,15 @@ class _Session:
         row = self._execute(_SELECT, request.identity.kind, request.identity.key).fetchone()
         return Loaded(None if row is None else StoredState(*row))
 
+    def _mark(self) -> Mark:
+        try:
+            row = self._execute(_SELECT_MARK).fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            row = None
+        return Mark() if row is None else Mark(*row)
+
     def _numbers(self, identity: ClusterIdentity) -> StoredVersion | None:
         row = self._execute(_SELECT_NUMBERS, identity.kind, identity.key).fetchone()
         return None if row is None else StoredVersion(*row)
@@ -140,7 +169,7 @@ class Reader(_Session):
         outcomes: list[Outcome] = []
         for request in batch:
             try:
-                outcomes.append(self._read(request))
+                outcomes.append(Told(self._read(request), self._mark()))
             except sqlite3.Error as error:
                 outcomes.append(self._file.failure(error, maybe_executed=False, identity=request.about))
         return outcomes
@@ -184,7 +213,11 @@ class Writer(_Session):
         except sqlite3.Error as error:
             raise _NotBegunError(error) from error
         try:
-            outcomes = [self._read(each) if each.loads or each.asked else self._write(each) for each in batch]
+            mark = self._mark()
+            outcomes = [self._serve_one(each, mark) for each in batch]
+            changed = any(isinstance(outcome, int) for outcome in outcomes)
+            if changed:
+                mark = self._count_commit(mark)
         except sqlite3.Error as error:
             self._undo()
             raise _UndoneError(error) from error
@@ -199,11 +232,24 @@ class Writer(_Session):
         except sqlite3.Error as error:
             self._undo()
             return [self._unknown(*each, error) for each in zip(batch, outcomes, strict=True)]
-        if any(isinstance(outcome, int) for outcome in outcomes):
+        if changed:
             self.commits += 1
-        return outcomes
+        return [outcome if isinstance(outcome, InahoError) else Told(outcome, mark) for outcome in outcomes]
 
-    def _write(self, request: Request) -> Outcome:
+    def _serve_one(self, request: Request, mark: Mark) -> _Found:
+        if request.loads or request.asked:
+            return self._read(request)
+        return None if mark.contradicts(request.seen) else self._write(request)
+
+    def _count_commit(self, mark: Mark) -> Mark:
+        if not mark.instance:  # a new file, or one from before there were marks
+            mark = Mark(new_instance())
+            self._execute(_CREATE_MARK)
+            self._execute(_INSERT_MARK, mark.instance)
+        self._execute(_COUNT_COMMIT)
+        return Mark(mark.instance, mark.commits + 1)
+
+    def _write(self, request: Request) -> _Found:
         identity = request.identity
         assert identity is not None
         kind, key = identity.kind, identity.key
@@ -219,7 +265,7 @@ class Writer(_Session):
         assert conflict is not None, f"the statement refused what the rule allows: {request!r}, {stored!r}"
         return conflict
 
-    def _unknown(self, request: Request, outcome: Outcome, error: sqlite3.Error) -> Outcome:
+    def _unknown(self, request: Request, outcome: _Found, error: sqlite3.Error) -> Outcome:
         """Of a failed commit: a write that had passed may be on the disk, a conflict or a load changed nothing."""
         return self._file.failure(error, maybe_executed=isinstance(outcome, int), identity=request.about)
 

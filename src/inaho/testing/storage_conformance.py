@@ -29,6 +29,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from inaho.errors import InvalidArguments, StateConflict, StateTooLarge, StorageFailed
 from inaho.storage import Storage, StoredState
 from inaho.testing.storage_fault_model import FaultyComparison
+from inaho.testing.storage_loss import LossConformance
 from inaho.testing.storage_model import StorageComparison
 from inaho.testing.storage_versions import VersionsConformance
 from inaho.types import ClusterIdentity
@@ -56,7 +57,7 @@ ODD_KEYS = (
 _kinds = itertools.count(1)
 
 
-class StorageConformance(VersionsConformance):
+class StorageConformance(VersionsConformance, LossConformance):
     """Tests of the contract in `inaho.storage.base.Storage`.
 
     Attributes:

@@ -15,12 +15,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
 from inaho.errors import InvalidConfig, StateConflict, StorageFailed
-from inaho.storage import Storage, StoredState, StoredVersion
+from inaho.storage import MemoryStorage, Storage, StoredState, StoredVersion
 from inaho.types import ClusterIdentity
 
 __all__ = ["FaultyStorage", "StorageFaults"]
@@ -80,12 +80,33 @@ class FaultyStorage(Storage):
         observe: Callable[[str, ClusterIdentity], None] | None = None,
     ) -> None:
         super().__init__(inner.config)
+        self.instances = inner.instances  # the data, and so the marks, are the other's
         self.inner = inner
         self.faults = faults
         self.injected: Counter[str] = Counter()
         self._random = random.Random(f"{seed}/storage")
         self._sleep = sleep
         self._observe = observe
+
+    def snapshot(self) -> Mapping[ClusterIdentity, StoredState]:
+        """See `MemoryStorage.snapshot`. Raises `InvalidConfig` where the data is in another kind of storage."""
+        return self._memory().snapshot()
+
+    def restore(self, snapshot: Mapping[ClusterIdentity, StoredState]) -> None:
+        """See `MemoryStorage.restore`."""
+        self._memory().restore(snapshot)
+
+    def lose(self) -> None:
+        """See `MemoryStorage.lose`."""
+        self._memory().lose()
+
+    def _memory(self) -> MemoryStorage:
+        inner: Storage = self.inner
+        while isinstance(inner, FaultyStorage):
+            inner = inner.inner
+        if not isinstance(inner, MemoryStorage):
+            raise InvalidConfig(f"{inner!r} cannot lose its data by order: use a MemoryStorage")
+        return inner
 
     def __repr__(self) -> str:
         return f"FaultyStorage({self.inner!r}, {self.faults!r})"
@@ -95,6 +116,9 @@ class FaultyStorage(Storage):
 
     async def _close(self) -> None:
         await self.inner.close()
+
+    async def _accept(self) -> None:
+        await self.inner.accept()
 
     async def _load(self, identity: ClusterIdentity) -> StoredState | None:
         fault, before_s, after_s = self._draw(identity, writes=False)

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from inaho.config import StorageConfig
+from inaho.errors import StorageLost
 from inaho.storage import MemoryStorage, Storage, StoredState
 from inaho.testing.storage_conformance import StorageConformance
+from inaho.testing.storage_faults import FaultyStorage, StorageFaults
+from inaho.testing.storage_loss import Damage
 from inaho.types import ClusterIdentity
 
 CART = ClusterIdentity("Cart", "alice")
+
+
+class MemoryDamage:
+    def __init__(self, storage: MemoryStorage | FaultyStorage) -> None:
+        self.storage = storage
+
+    async def lose(self) -> None:
+        self.storage.lose()
+
+    async def snapshot(self) -> Any:
+        return self.storage.snapshot()
+
+    async def restore(self, snapshot: Any) -> None:
+        self.storage.restore(snapshot)
 
 
 class TestMemoryStorage(StorageConformance):
@@ -20,6 +38,40 @@ class TestMemoryStorage(StorageConformance):
     def make_storage(self) -> Callable[[], Storage]:
         storage = MemoryStorage(StorageConfig(data_bytes_max=1 << 20))
         return lambda: storage
+
+    @pytest.fixture
+    def damage(self, storage: Storage) -> Damage:
+        assert isinstance(storage, MemoryStorage)
+        return MemoryDamage(storage)
+
+
+class TestFaultyStorage(StorageConformance):
+    """Without faults it is what is in it."""
+
+    histories = 2
+    faulty_histories = 2
+
+    @pytest.fixture
+    def make_storage(self) -> Callable[[], Storage]:
+        storage = FaultyStorage(MemoryStorage(StorageConfig(data_bytes_max=1 << 20)), StorageFaults())
+        return lambda: storage
+
+    @pytest.fixture
+    def damage(self, storage: Storage) -> Damage:
+        assert isinstance(storage, FaultyStorage)
+        return MemoryDamage(storage)
+
+
+@pytest.mark.parametrize("what", ["clear", "replace"])
+async def test_data_that_others_took_away_is_noticed(what: str) -> None:
+    async with MemoryStorage() as storage:
+        await storage.save(CART, b"x", expected_version=0, epoch=1)
+        if what == "clear":
+            storage._states.clear()
+        else:
+            storage._states = {}
+        with pytest.raises(StorageLost, match="has no instance now"):
+            await storage.load(CART)
 
 
 class PlainStorage(Storage):

@@ -14,15 +14,17 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
 
 from inaho.config import StorageConfig
-from inaho.errors import InvalidConfig, StateConflict, StorageFailed
+from inaho.errors import InvalidConfig, StateConflict, StorageFailed, StorageLost
 from inaho.storage import SqliteStorage, Storage, StoredState
 from inaho.storage.sqlite_session import Outcome, Request
 from inaho.testing.storage_conformance import StorageConformance
+from inaho.testing.storage_loss import Damage
 from inaho.types import ClusterIdentity
 
 CART = ClusterIdentity("Cart", "alice")
@@ -55,7 +57,34 @@ def begun(storage: SqliteStorage, first: Callable[[], object] = lambda: None) ->
     return event
 
 
+class FileDamage:
+    """Changes the rows of the file behind the back of who has it open, as a restored backup would."""
+
+    TABLES = ("grain_states", "storage_mark")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def lose(self) -> None:
+        await self.restore({})
+
+    async def snapshot(self) -> Any:
+        with closing(sqlite3.connect(self.path)) as other:
+            return {table: other.execute(f"SELECT * FROM {table}").fetchall() for table in self.TABLES}
+
+    async def restore(self, snapshot: Any) -> None:
+        with closing(sqlite3.connect(self.path)) as other, other:
+            for table in self.TABLES:
+                other.execute(f"DELETE FROM {table}")
+                for row in snapshot.get(table, ()):
+                    other.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+
+
 class TestSqliteStorage(StorageConformance):
+    @pytest.fixture
+    def damage(self, tmp_path: Path) -> Damage:
+        return FileDamage(tmp_path / "state.db")
+
     @pytest.fixture
     def make_storage(self, tmp_path: Path) -> Callable[[], Storage]:
         config = StorageConfig(data_bytes_max=1 << 20)
@@ -540,3 +569,18 @@ def test_impossible_settings_are_refused(tmp_path: Path) -> None:
     config = StorageConfig(data_bytes_max=1_000_000_000, queue_bytes_max=1_000_000_000)
     with pytest.raises(InvalidConfig, match="data_bytes_max"):
         SqliteStorage(tmp_path / "x", config=config)
+
+
+async def test_a_file_from_before_there_were_marks_is_adopted(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    async with SqliteStorage(path) as storage:
+        await storage.save(CART, b"x", expected_version=0, epoch=1)
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("DROP TABLE storage_mark")
+    async with SqliteStorage(path) as storage:
+        assert await storage.load(CART) == StoredState(b"x", 1, 1)
+        assert await storage.save(CART, b"y", expected_version=1, epoch=1) == 2
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute("DROP TABLE storage_mark")
+        with pytest.raises(StorageLost):
+            await storage.load(CART)

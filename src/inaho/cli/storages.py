@@ -1,0 +1,62 @@
+"""`inaho storage show` and `inaho storage accept`: storages that lost what they had acknowledged."""
+
+from __future__ import annotations
+
+import msgspec
+
+from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output
+from inaho.config import ClusterConfig
+from inaho.runtime.joining import connect
+from inaho.runtime.operations import Storages
+
+__all__ = ["accept_storage", "show_storages"]
+
+
+async def show_storages(output: Output, settings: ClusterConfig) -> int:
+    """Writes what each member knows of its storage.
+
+    Returns:
+        The exit code: failed, when a member has found a loss or did not answer.
+
+    Raises:
+        InahoError: as `connect`.
+    """
+    async with connect(config=settings) as cluster:
+        found = await cluster.storages()
+    _document(output, found)
+    for report in found.reports:
+        marks = "; ".join(report.marks) or "no instance seen yet"
+        output.text(f"{report.authority}: {report.storage}: {report.lost or marks}")
+    for report in found.lost:
+        output.note(f"{report.authority} has found a loss and refuses grains with a state")
+    _name_silent(output, found)
+    return EXIT_FAILED if found.lost or found.silent else EXIT_OK
+
+
+async def accept_storage(output: Output, settings: ClusterConfig) -> int:
+    """Has every member accept what its storage has now. To repeat it is no error.
+
+    Returns:
+        The exit code: failed, when a member did not answer or could not.
+
+    Raises:
+        InahoError: as `connect`.
+    """
+    async with connect(config=settings) as cluster:
+        found = await cluster.accept_storage()
+    _document(output, found)
+    for report in found.reports:
+        what = f"accepted: {report.lost}" if report.lost else "accepted; it had found no loss"
+        output.text(f"{report.authority}: {report.storage}: {what}")
+    _name_silent(output, found)
+    return EXIT_FAILED if found.silent else EXIT_OK
+
+
+def _document(output: Output, found: Storages) -> None:
+    if output.as_json:
+        output.document(msgspec.to_builtins(found))
+
+
+def _name_silent(output: Output, found: Storages) -> None:
+    for silent in found.silent:
+        output.note(f"{silent.authority} did not answer: {silent.reason}")
