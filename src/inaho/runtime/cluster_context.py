@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from inaho.core.rpc.retry import RetryPolicy, Tries, may_retry
 from inaho.errors import InahoError, Quarantined, SerializationFailed, Timeout
 from inaho.events import CallFailed
+from inaho.runtime.call_order import CallOrder, Waiting
 from inaho.runtime.local_turns import run_here, see_through
 from inaho.runtime.outgoing import STREAM_TIMEOUT_S, Outgoing
 from inaho.runtime.ref import Reference, passed
 from inaho.runtime.retry_warnings import RetryWarnings
-from inaho.runtime.streams import LocalSink, StreamProducer, StreamReceiver
+from inaho.runtime.stream_calls import StreamCalls
 from inaho.runtime.turn import Scope, Turn
 from inaho.types import ClusterIdentity, Member, Pid
 from inaho.wire.frames import pack_fields
@@ -40,6 +41,8 @@ class ClusterContext:
         failure_codes: calls that failed here for good, by kind and code of the error.
         resolve_latency: as `KindHost.latency`, of resolutions that the PidCache could not answer.
         warnings: what the log is told of retries.
+        streams: opens streams.
+        order: keeps calls of one identity in order where they cannot be sent at once.
     """
 
     def __init__(self, node: Node) -> None:
@@ -48,6 +51,8 @@ class ClusterContext:
         self.failure_codes: dict[tuple[str, str], int] = {}
         self.resolve_latency = [0] * 42
         self.warnings = RetryWarnings(node)
+        self.streams = StreamCalls(node, self)
+        self.order = CallOrder(node)
         self._node = node
         self._pids = node.pid_cache
         self._connections = node.peers.connections
@@ -75,8 +80,10 @@ class ClusterContext:
 
         None too where the owner is not whom to call (`KindHost.apart`).
         """
-        if host.apart:
+        if host.apart or (host.lines and key in host.lines):
             return None
+        if host.first_calls and (calls := host.first_calls.get(key)) is not None and not calls.connection.ending:
+            return calls.connection
         try:
             owner = self._node.lookup.owner(host.name, key)
         except InahoError:
@@ -85,7 +92,9 @@ class ClusterContext:
         return connection if connection is not None and connection.peer.node_id == owner.node_id else None
 
     def learn(self, connection: Outgoing, kind: str, key: str) -> None:
-        """The identity answered on this connection: the PidCache knows where it is from now on."""
+        """The identity has answered on this connection; later calls go there unless some wait (`call_order`)."""
+        if key in self._node.hosts[kind].lines:
+            return
         pid = Pid(connection.peer.authority, connection.peer.node_id, ClusterIdentity(kind, key))
         for event in self._pids.put(pid, self._node.now):
             self._node.publish(event)
@@ -116,13 +125,7 @@ class ClusterContext:
             InahoError: what the last attempt failed with.
             Exception: what the method raised.
         """
-        deadline = self.deadline(reference, method, scope)
-        tries = Tries()
-        while True:
-            try:
-                return await self._attempt(reference, method, arguments, scope, deadline, again=tries.failed > 0)
-            except InahoError as error:
-                await self._pause(reference, method, error, tries, deadline)
+        return await self._perform(reference, method, arguments, scope, self.deadline(reference, method, scope))
 
     def count_failure(self, reference: Reference, method: GrainMethod, error: BaseException) -> None:
         """A call or stream of this node has failed for good. What the user's code raised has no code of ours."""
@@ -142,20 +145,62 @@ class ClusterContext:
         scope: Scope | Turn | None,
         error: InahoError,
         deadline: float,
+        former: Outgoing,
     ) -> Any:
-        """Goes on after a first attempt, made elsewhere, that failed with `error`."""
-        tries = Tries()
-        while True:
-            await self._pause(reference, method, error, tries, deadline)
-            try:
-                return await self._attempt(reference, method, arguments, scope, deadline, again=True)
-            except InahoError as another:
-                error = another
+        """Goes on after a first attempt, made on the connection `former`, that failed with `error`."""
+        return await self._perform(reference, method, arguments, scope, deadline, error, former)
 
-    async def _pause(
+    async def _perform(
+        self,
+        reference: Reference,
+        method: GrainMethod,
+        arguments: tuple[Any, ...],
+        scope: Scope | Turn | None,
+        deadline: float,
+        error: InahoError | None = None,
+        former: Outgoing | None = None,
+    ) -> Any:
+        """Attempts, in the order of the calls of the identity (`call_order`), until one is not refused."""
+        host, key = reference._inaho_host, reference._inaho_key
+        tries = Tries()
+        ordered = self.order.applies(host, key, scope)
+        waiting: Waiting | None = None
+        refusal: InahoError | None = None
+        try:
+            while True:
+                pause_s = 0.0
+                if error is not None:
+                    refusal, error = error, None
+                    pause_s = self.judge(reference, method, refusal, tries, deadline)
+                    if not ordered:
+                        await self._node.wait_for_topology(pause_s)
+                again = tries.failed > 0
+                before, former = former, None
+                try:
+                    in_line = ordered and (again or key in host.lines)
+                    ready, connection = (False, None) if in_line else self._at_once(host, key, again=again)
+                    if not ready and ordered:
+                        waiting = waiting or Waiting()
+                        waiting.pause_s = pause_s
+                        connection = await self.order.place(waiting, host, key, deadline, refused=again, former=before)
+                    elif not ready:
+                        connection = await self.within(deadline, self.reach(host, key, again=again))
+                except InahoError as another:
+                    late = refusal is not None and self._node.loop.time() >= deadline
+                    error = refusal if late else another  # why it was refused says more than that time is up
+                    continue
+                former = connection
+                try:
+                    return await self._attempt(connection, waiting, reference, method, arguments, scope, deadline)
+                except InahoError as another:
+                    error = another
+        finally:
+            error = refusal = None  # their tracebacks have this frame
+
+    def judge(
         self, reference: Reference, method: GrainMethod, error: InahoError, tries: Tries, deadline: float
-    ) -> None:
-        """Counts a failed attempt and waits before the next one, or raises `error` when there is to be none."""
+    ) -> float:
+        """Counts a failed attempt; gives the pause before the next one in seconds, or raises `error` for good."""
         node = self._node
         tries.count(error)
         kind, key = reference._inaho_host.name, reference._inaho_key
@@ -181,49 +226,78 @@ class ClusterContext:
             node.publish(event)
         self.retries += 1
         self.warnings.retrying(kind, key, method.name, error, tries.failed, pause_s)
-        await node.wait_for_topology(pause_s)
+        return pause_s
 
     async def _attempt(
         self,
+        connection: Outgoing | None,
+        waiting: Waiting | None,
         reference: Reference,
         method: GrainMethod,
         arguments: tuple[Any, ...],
         scope: Scope | Turn | None,
         deadline: float,
-        *,
-        again: bool,
     ) -> Any:
+        """One attempt, on that connection or on this node; it is sent, or has its place here, before it waits."""
         host, key = reference._inaho_host, reference._inaho_key
         if method.attempt_timeout_s is not None:
             deadline = min(deadline, self._node.loop.time() + method.attempt_timeout_s)
+        if connection is not None:
+            return await self._call(connection, waiting, method, key, arguments, scope, deadline)
         grain = host.activations.get(key)
         if grain is None:
-            connection = await self._reach(host, key, deadline, again)
-            if connection is not None:
-                result = await self._call(connection, method, key, arguments, scope, deadline)
-                self.learn(connection, host.name, key)
-                return result
-            grain = host.activations.get(key)
-            if grain is None:
-                grain = host.activate(key)
+            grain = host.activate(key)
         return await self._here(grain, method, method.copy_arguments(arguments, key), scope, deadline)
 
-    async def _reach(self, host: KindHost, key: str, deadline: float, again: bool) -> Outgoing | None:
-        """A connection to where the identity is, with room to send; None when it is, or is to be, on this node."""
+    def _at_once(self, host: KindHost, key: str, *, again: bool) -> tuple[bool, Outgoing | None]:
+        """Whether it is known at once where to send, and the connection; None for this node. Raises as `owner`."""
+        if key in host.activations:
+            return True, None
+        node = self._node
+        connection = self.connection_for(host.name, key)
+        if connection is None:
+            if host.pool is not None and node.leases.open:
+                return True, None
+            calls = host.first_calls.get(key)
+            if calls is not None and not calls.connection.ending:
+                return not calls.connection.paused, calls.connection
+            if host.kind.placed or (again and host.kind.is_unknown):
+                return False, None
+            try:
+                owner = node.lookup.owner(host.name, key)
+            except InahoError:
+                self.unresolved += 1
+                raise
+            if owner.node_id == node.node_id:
+                return True, None
+            connection = self._connections.get(owner.authority)
+            if connection is None or connection.peer.node_id != owner.node_id:
+                return False, None
+            self.resolve_latency[0] += 1
+        return not connection.paused, connection
+
+    async def reach(self, host: KindHost, key: str, *, again: bool) -> Outgoing | None:
+        """A connection to where the identity is, with room to send; None when it is, or is to be, on this node.
+
+        Raises:
+            InahoError: nobody owns it, or whoever does cannot be reached. Nothing of a call has run.
+        """
+        if key in host.activations:
+            return None
         connection = self.connection_for(host.name, key)
         if connection is None:
             clock = self._node.loop.time
             began = clock()
-            connection = await self._resolve(host, key, deadline, again)
+            connection = await self._resolve(host, key, again)
             took = int((clock() - began) * 1e9) >> 10
             self.resolve_latency[min(took.bit_length(), len(self.resolve_latency) - 1)] += 1
             if connection is None:
                 return None
         if connection.paused:
-            await self._within(deadline, connection.room())
+            await connection.room()
         return connection
 
-    async def _resolve(self, host: KindHost, key: str, deadline: float, again: bool) -> Outgoing | None:
+    async def _resolve(self, host: KindHost, key: str, again: bool) -> Outgoing | None:
         """A connection to who is to be called, dialled if need be; None when that is this node."""
         node = self._node
         if host.pool is not None and node.leases.open:
@@ -231,7 +305,7 @@ class ClusterContext:
         target: Member | Pid
         try:
             if host.kind.placed or (again and host.kind.is_unknown):
-                target = await self._within(deadline, node.directory.find(host.name, key, verify=again))
+                target = await node.directory.find(host.name, key, verify=again)
             else:
                 target = node.lookup.owner(host.name, key)
         except InahoError:
@@ -241,10 +315,10 @@ class ClusterContext:
             return None
         connection = self._connections.get(target.authority)
         if connection is None or connection.peer.node_id != target.node_id:
-            connection = await self._within(deadline, node.peers.connect(target.authority, target.node_id))
+            connection = await node.peers.connect(target.authority, target.node_id)
         return connection
 
-    async def _within(self, deadline: float, waiting: Any) -> Any:
+    async def within(self, deadline: float, waiting: Any) -> Any:
         """Waits for something that precedes the call, which has not run if this takes too long."""
         limit = asyncio.timeout_at(deadline)
         try:
@@ -258,6 +332,7 @@ class ClusterContext:
     async def _call(
         self,
         connection: Outgoing,
+        waiting: Waiting | None,
         method: GrainMethod,
         key: str,
         arguments: tuple[Any, ...],
@@ -265,20 +340,28 @@ class ClusterContext:
         deadline: float,
     ) -> Any:
         now = self._node.loop.time()
-        flags, fields = self._fields(scope, deadline, now, method)
+        flags, fields = self.fields(scope, deadline, now, method)
         future = self._node.loop.create_future()
         correlation = connection.call(method, key, arguments, future, deadline, now, flags, fields)
+        host = self._node.hosts[method.kind]
+        first = waiting is None and self._pids.peek(host.name, key) is None
+        if first:
+            self.order.begin(host, key, connection)
+        elif waiting is not None:
+            waiting.sent = True
         try:
-            return await future
+            result = await future
+            self.learn(connection, host.name, key)
+            return result
         except asyncio.CancelledError:
             connection.cancel(correlation)
             raise
         finally:
+            if first:
+                self.order.ended(host, key)
             del future  # a failed one has the error, and the error's traceback this frame
 
-    def _fields(
-        self, scope: Scope | Turn | None, deadline: float, now: float, method: GrainMethod
-    ) -> tuple[int, bytes]:
+    def fields(self, scope: Scope | Turn | None, deadline: float, now: float, method: GrainMethod) -> tuple[int, bytes]:
         """Optional fields: an inherited or explicit deadline, and who waits for this call."""
         usual_s = method.timeout_s or (STREAM_TIMEOUT_S if method.stream else self._node.timeout_s)
         left_s = deadline - now
@@ -315,54 +398,3 @@ class ClusterContext:
             return await run_here(turn)
         turn.future = self._node.loop.create_future()
         return await see_through(turn)
-
-    # Streams.
-
-    async def open_stream(
-        self, reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | Turn | None
-    ) -> tuple[StreamReceiver, list[Any]]:
-        """Opens a stream and waits for its first items; until they come it is retried like a call."""
-        deadline = self.deadline(reference, method, scope)
-        tries = Tries()
-        while True:
-            receiver = StreamReceiver(method, reference._inaho_key, self._node.loop)
-            try:
-                await self._open(receiver, reference, method, arguments, scope, deadline, again=tries.failed > 0)
-                return receiver, await receiver.next_chunk()
-            except InahoError as error:
-                receiver.close()
-                await self._pause(reference, method, error, tries, deadline)
-            except BaseException:
-                receiver.close()
-                raise
-
-    async def _open(
-        self,
-        receiver: StreamReceiver,
-        reference: Reference,
-        method: GrainMethod,
-        arguments: tuple[Any, ...],
-        scope: Scope | Turn | None,
-        deadline: float,
-        *,
-        again: bool,
-    ) -> None:
-        host, key = reference._inaho_host, reference._inaho_key
-        grain = host.activations.get(key)
-        if grain is None:
-            connection = await self._reach(host, key, deadline, again)
-            if connection is not None:
-                flags, fields = self._fields(scope, deadline, self._node.loop.time(), method)
-                connection.open_stream(method, key, arguments, receiver, deadline, flags, fields)
-                return
-            grain = host.activations.get(key)
-            if grain is None:
-                grain = host.activate(key)
-        turn = Turn(method, grain, method.copy_arguments(arguments, key), None, 0, deadline)
-        if scope is not None and scope.turn is not None:
-            self._node.runner.chains.extend(turn, scope.turn)
-        sink = LocalSink(receiver, turn)
-        producer = StreamProducer(turn, sink, self._node.config.rpc, self._node.loop)
-        receiver.attach(producer.consumed, lambda: turn.cancel("caller"))
-        limit = self._node.loop.call_at(deadline, sink.expire)
-        host.streams.start(producer, done=limit.cancel)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import ActivationFailed, Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
 from inaho.events import ActivationFailed as ActivationFailedEvent
+from inaho.runtime.turn import SIGNALS
 from inaho.wire.exceptions import text_of
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
     from inaho.runtime.kind import KindHost
 
-__all__ = ["not_run", "start_failure"]
+__all__ = ["initialise", "not_run", "start_failure"]
 
 REFUSALS: Final = (OwnershipChanged, ShuttingDown, Blocked, Pending)
 """Not failures of an activation: it belongs elsewhere, or to a moment later."""
@@ -51,3 +52,14 @@ def not_run(error: InahoError, cause: BaseException | None) -> InahoError:
     refusal.maybe_executed = False
     refusal.__cause__ = cause
     return refusal
+
+
+def initialise(host: KindHost, grain: Grain[Any]) -> None:
+    """Runs the constructor of the user's class. Raises `ActivationFailed`, the lease given up, when that raises."""
+    try:
+        type(grain).__init__(grain)
+    except BaseException as error:
+        host.node.leases.ended(grain._inaho_lease)
+        if isinstance(error, SIGNALS):
+            raise
+        raise start_failure(host, grain, error) from error

@@ -15,7 +15,7 @@ from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError
 from inaho.events import ActivationStarted
 from inaho.runtime.draining import Draining
-from inaho.runtime.failed_starts import not_run, start_failure
+from inaho.runtime.failed_starts import initialise, not_run, start_failure
 from inaho.runtime.failure_policy import reset_failed, reset_state
 from inaho.runtime.gates import Change, Changes, Gates
 from inaho.runtime.grain_state import load_handed
@@ -24,10 +24,11 @@ from inaho.runtime.placement_actor import ActivationRecord
 from inaho.runtime.stateless import WorkerPool
 from inaho.runtime.stream_turns import StreamTurns
 from inaho.runtime.timers import ActivationTimers
-from inaho.runtime.turn import SIGNALS, Turn
+from inaho.runtime.turn import Turn
 from inaho.types import Pid
 
 if TYPE_CHECKING:
+    from inaho.runtime.call_order import FirstCalls, Line
     from inaho.runtime.grain import Grain, GrainKind
     from inaho.runtime.node import Node
 
@@ -52,6 +53,7 @@ class KindHost:
         activations: by key. The call path looks here first.
         calls, failures: of callers on this node.
         latency: such calls by the bit length of their duration in units of 1.024 us, as far as a call may last.
+        lines, first_calls: by key, calls of this node that wait or are on their way (`call_order`); mostly empty.
         pool: the further activations of a stateless kind; None for all others.
         system: it belongs to the runtime: it is not placed, not counted, and stays until the end.
     """
@@ -65,6 +67,8 @@ class KindHost:
         self.calls = 0
         self.failures = 0
         self.latency = [0] * 42
+        self.lines: dict[str, Line] = {}
+        self.first_calls: dict[str, FirstCalls] = {}
         self.system = False
         self.gates = Gates()
         self.streams = StreamTurns(self)
@@ -108,6 +112,7 @@ class KindHost:
         self.activations[lease.key] = grain
         if self.kind.placed:
             self.node.freshness.begins(self.name, lease.key, grain)
+        self.node.context.order.came_here(self, lease.key)
         self.start(grain, handed, self.passivation is not None and self.passivation.add(lease.key, self.node.now))
         return grain
 
@@ -138,22 +143,13 @@ class KindHost:
         grain._inaho_lease = lease
         grain._inaho_record = None
         if self.kind.has_init:
-            self._initialise(grain)
+            initialise(self, grain)
         return grain
 
     def install(self, key: str) -> None:
         """Makes the one activation of a system kind. Its lease is in no ledger: nobody else may have it anyway."""
         self.system = True
         self.activations[key] = self._make(key, Lease(self.name, key, self.node.node_id, 0, self.node.now))
-
-    def _initialise(self, grain: Grain[Any]) -> None:
-        try:
-            type(grain).__init__(grain)
-        except BaseException as error:
-            self.node.leases.ended(grain._inaho_lease)
-            if isinstance(error, SIGNALS):
-                raise
-            raise start_failure(self, grain, error) from error
 
     def give_up_late(self) -> None:
         """Gives up what is under way with an activation for longer than `activation.lease_pending_s`."""
@@ -381,6 +377,7 @@ class KindHost:
                 successor = self.activations.get(grain._inaho_key)
                 turn.grain = self.activate(grain._inaho_key) if successor is None else successor
             except InahoError as error:
+                node.context.order.refused_here(turn)
                 node.runner.answer_error(turn, error)
                 continue
             node.runner.submit_soon(turn)

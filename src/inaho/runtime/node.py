@@ -343,7 +343,9 @@ class Node:
         owners_changed = self.lookup.update_topology(snapshot)
         self.directory.survey.topology_changed(before, snapshot, owners_changed)
         if owners_changed:
-            for event in self.pid_cache.retain(self.directory.still_there, "ownership changed"):
+            for event in self.pid_cache.retain(
+                self.context.order.still_there(self.directory.still_there), "ownership changed"
+            ):
                 self.publish(event)
             if not self.client:
                 self.ownership.topology_changed(self.unix_time(), before, snapshot)

@@ -67,6 +67,7 @@ class Outgoing(Connection):
         topology_callback: given topologies that a member pushes to this client.
 
     Attributes:
+        used_lately: calls wait for their answers, or were made since deadlines were last looked at.
         ending: one side has said goodbye, or the connection is gone.
     """
 
@@ -90,6 +91,7 @@ class Outgoing(Connection):
         """Decoders of what comes back, by number of the method."""
         self._rpc = rpc
         self.ending = False
+        self._count_seen = 0
         self.delivery: Channel | None = None
         """Whose messages between actors leave here."""
         self._ending_callback = ending_callback
@@ -200,8 +202,13 @@ class Outgoing(Connection):
         if self.wheel.pop(correlation) is not None and not self.closed:
             self.send(HEADER.pack(HEADER_REST, CANCEL, 0, 0, correlation), b"")
 
+    @property
+    def used_lately(self) -> bool:
+        return self._count_seen != self.wheel.count or any(self.wheel.slots)
+
     def expire(self, now: float) -> int:
         """Fails calls whose deadline has passed and tells the callee; returns how many."""
+        self._count_seen = self.wheel.count
         expired = self.wheel.expire(now)
         for correlation, entry in expired:
             error = Timeout("no answer before the deadline", authority=self.peer.authority)

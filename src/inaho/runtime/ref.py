@@ -106,10 +106,8 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
     started = clock_ns()
     host.calls = calls = host.calls + 1
     try:
-        if not calls & FAIRNESS_MASK:
-            await asyncio.sleep(0)
         grain = host.activations.get(key)
-        if grain is None or grain._inaho_turn is not None or method.attempt_timeout_s:
+        if grain is None or grain._inaho_turn is not None or method.attempt_timeout_s or host.lines:
             result = await node.context.request(reference, method, arguments, scope)
         else:
             if not plain:
@@ -130,6 +128,8 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
                 result = await see_through(turn)
             elif result.__class__ not in method.plain_results:
                 result = method.copy_result(result, key)
+        if not calls & FAIRNESS_MASK:  # after the call: before it, later ones would overtake it
+            await asyncio.sleep(0)
     except BaseException as error:
         node.context.count_failure(reference, method, error)
         raise
@@ -167,11 +167,13 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
             deadline = now + (method.timeout_s or node.timeout_s)
             future: asyncio.Future[Any] = node.loop.create_future()
             correlation = connection.call(method, key, arguments, future, deadline, now)
+            if not known:
+                context.order.begin(host, key, connection)
             try:
                 result = await future
             except InahoError as error:
                 del future  # it has the error, and the error's traceback this frame: leave no circle behind
-                result = await context.retry(reference, method, arguments, scope, error, deadline)
+                result = await context.retry(reference, method, arguments, scope, error, deadline, connection)
             except BaseException as error:
                 del future
                 if isinstance(error, asyncio.CancelledError):
@@ -180,6 +182,9 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
             else:
                 if not known:
                     context.learn(connection, host.name, key)
+            finally:
+                if not known:
+                    context.order.ended(host, key)
     except BaseException as error:
         node.context.count_failure(reference, method, error)
         raise
@@ -203,7 +208,7 @@ async def invoke_stream(
         scope = None
     context = host.node.context
     try:
-        receiver, chunk = await context.open_stream(reference, method, arguments, scope)
+        receiver, chunk = await context.streams.open(reference, method, arguments, scope)
     except BaseException as error:
         context.count_failure(reference, method, error)
         raise

@@ -109,6 +109,12 @@ class PidCache:
         self.misses += 1
         return None
 
+    def peek(self, kind: str, key: str) -> Pid | None:
+        """As `get`, counting nothing, however old the entry is."""
+        keys = self._kinds.get(kind)
+        entry = None if keys is None else keys.get(key)
+        return None if entry is None else entry.pid
+
     def put(self, pid: Pid, now: float) -> tuple[PidInvalidated, ...]:
         """Remembers a Pid that was just reached; its time to live starts at `now`.
 
