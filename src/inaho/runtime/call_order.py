@@ -350,7 +350,7 @@ class CallOrder:
         try:
             await asyncio.wait((future,), timeout=PASSED_S)
         finally:
-            if future.done():
-                future.cancelled() or future.exception()
-            else:
+            if not future.done():
                 connection.cancel(correlation)
+            elif not future.cancelled():
+                future.exception()  # any answer tells what was asked

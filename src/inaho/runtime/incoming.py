@@ -102,8 +102,10 @@ class Incoming(Connection):
             turn.number = method
             grain = turn.grain
             if turn.method.stream:
+                grain._inaho_touched = self._now
                 self.start_stream(turn)
-            elif grain._inaho_turn is None:
+            elif grain._inaho_turn is None:  # one that is refused, as a cycle may be, is no use of the activation
+                grain._inaho_touched = self._now
                 grain._inaho_turn = turn
                 self._runner.run(turn)
             elif self._is_full(grain._inaho_turn) and not turn.depth and grain._inaho_host.pool is None:
@@ -169,8 +171,6 @@ class Incoming(Connection):
         grain = defined.activations.get(key)
         if grain is None:
             grain = defined.host.activate(key)
-        else:
-            grain._inaho_touched = self._now
         turn = Turn(defined.method, grain, arguments[1:], self, correlation, deadline)
         if fields is not None:
             turn.chain = fields.chain

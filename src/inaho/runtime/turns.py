@@ -348,7 +348,8 @@ class TurnRunner:
         now = self.loop.time()
         for _ in range(len(self._ready)):
             turn = self._ready.popleft()
-            turn.grain._inaho_touched = now
+            if turn.method.is_use:
+                turn.grain._inaho_touched = now
             if turn.connection is not None:  # until now it could be cancelled as one that waits
                 turn.connection.running.pop(turn.correlation, None)
             if turn.cancelled:
