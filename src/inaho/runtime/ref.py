@@ -132,6 +132,8 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
             await asyncio.sleep(0)
     except BaseException as error:
         node.context.count_failure(reference, method, error)
+        if not calls & FAIRNESS_MASK and isinstance(error, Exception):
+            await asyncio.sleep(0)
         raise
     host.latency[(clock_ns() - started >> 10).bit_length()] += 1
     return result
