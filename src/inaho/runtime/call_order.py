@@ -132,7 +132,7 @@ class CallOrder:
     @staticmethod
     def applies(host: KindHost, key: str, scope: Scope | Turn | None) -> bool:
         """Whether a call keeps the order: not of a stateless kind, nor where a turn that waits for it may be ahead."""
-        if host.pool is not None or host.system:
+        if host.kind.stateless_max or host.system:
             return False
         turn = None if scope is None else scope.turn
         if turn is None:

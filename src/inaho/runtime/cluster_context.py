@@ -54,6 +54,7 @@ class ClusterContext:
         self.streams = StreamCalls(node, self)
         self.order = CallOrder(node)
         self._node = node
+        self._turns = 0
         self._pids = node.pid_cache
         self._connections = node.peers.connections
         rpc = node.config.rpc
@@ -75,6 +76,22 @@ class ClusterContext:
             return None
         return connection
 
+    def next_connection(self, host: KindHost) -> Outgoing | None:
+        """The open connection to a member that hosts a stateless kind, the next one with each call; None without one.
+
+        Members without a connection are dialled in the background, and have their turn when there is one.
+        """
+        members = self._node.lookup.hosts(host.name)
+        for _ in members:
+            self._turns += 1
+            member = members[self._turns % len(members)]
+            connection = self._connections.get(member.authority)
+            if connection is None:
+                self._node.peers.dial_in_background(member.authority)
+            elif connection.peer.node_id == member.node_id and not connection.paused:
+                return connection
+        return None
+
     def connection_to_owner(self, host: KindHost, key: str) -> Outgoing | None:
         """The open connection to the owner; None when there is none, or this node is the owner, or nobody is.
 
@@ -93,7 +110,8 @@ class ClusterContext:
 
     def learn(self, connection: Outgoing, kind: str, key: str) -> None:
         """The identity has answered on this connection; later calls go there unless some wait (`call_order`)."""
-        if key in self._node.hosts[kind].lines:
+        host = self._node.hosts[kind]
+        if host.spread or key in host.lines:
             return
         pid = Pid(connection.peer.authority, connection.peer.node_id, ClusterIdentity(kind, key))
         for event in self._pids.put(pid, self._node.now):
@@ -254,7 +272,7 @@ class ClusterContext:
         if key in host.activations:
             return True, None
         node = self._node
-        connection = self.connection_for(host.name, key)
+        connection = self.next_connection(host) if host.spread else self.connection_for(host.name, key)
         if connection is None:
             if host.pool is not None and node.leases.open:
                 return True, None
@@ -284,7 +302,7 @@ class ClusterContext:
         """
         if key in host.activations:
             return None
-        connection = self.connection_for(host.name, key)
+        connection = self.next_connection(host) if host.spread else self.connection_for(host.name, key)
         if connection is None:
             clock = self._node.loop.time
             began = clock()

@@ -274,6 +274,23 @@ class Directory:
             return record if record.was_active else None
         return None
 
+    def look_into(self, lease: Lease) -> None:
+        """A lease that this node granted to another is pending for too long.
+
+        Who places the identity sees to it. If nobody does any more, its holder is asked to end the activation before
+        the identity is free.
+        """
+        known = self.survey.kinds.get(lease.kind)
+        if known is None or lease.key not in known.placing:
+            self._node.runner.spawn(self._take_back(lease), name=f"inaho-recall-{lease.kind}")
+
+    async def _take_back(self, lease: Lease) -> None:
+        holder = self._node.leases.member(lease.holder)
+        if holder is not None:
+            await self.recall(holder, lease)
+        if lease.state is LeaseState.PENDING:
+            self.forget(lease)
+
     async def terminated(self, kind: str, ends: dict[str, tuple[int, int]], node_id: str) -> None:
         """See `PlacementActor.terminated`."""
         node = self._node

@@ -226,12 +226,18 @@ class Leases:
         return lost
 
     def expire(self) -> None:
-        """Gives up what takes too long to come up or to end here, and leases of other nodes that do."""
+        """Gives up what takes too long to come up or to end here; has leases of other nodes that do looked into.
+
+        A lease of another node stays: its activation may come up yet, and a second one must not come up beside it.
+        """
         node = self._node
         for host in node.hosts.values():
             host.give_up_late()
-        for lease in self.ledger.expire(node.now):
+        for lease in self.ledger.expire(node.now, node.node_id):
             self._report(lease, node.config.activation.lease_pending_s)
+        for lease in self.ledger.overdue(node.now, node.node_id):
+            self._report(lease, node.config.activation.lease_pending_s)
+            node.directory.look_into(lease)
 
     def _report(self, lease: Lease, held_s: float) -> None:
         identity = ClusterIdentity(lease.kind, lease.key)

@@ -152,7 +152,7 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
     started = clock_ns()
     host.calls += 1
     try:
-        connection = context.connection_for(host.name, key)
+        connection = context.next_connection(host) if host.spread else context.connection_for(host.name, key)
         known = connection is not None
         if connection is None:
             connection = context.connection_to_owner(host, key)

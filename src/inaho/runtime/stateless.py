@@ -1,7 +1,7 @@
 """Stateless workers: activations that a node makes for its own calls, and more of them while there is work.
 
 A stateless kind has nothing that two activations could disagree about, so there is no owner to ask and no lease to
-hold: whoever hosts the kind runs its own calls, and others go to the owner by hash, as for any kind. The first
+hold: whoever hosts the kind runs its own calls, and others call the members that host it in turn. The first
 activation of an identity is where all activations are, in `KindHost.activations`, so the way of a call that finds it
 idle is that of any call. The pool is asked when it is busy, and holds the others.
 """
@@ -30,7 +30,8 @@ def stateless(*, max: int) -> Callable[[GrainClass], GrainClass]:
     """Class decorator: activations live on the node that calls, up to `max` per identity and node.
 
     Each activation still runs one turn at a time, and no two calls need meet the same one. A process that hosts the
-    kind calls its own activations; others call those of one member. A class derived from it is not stateless unless
+    kind calls its own activations; others call those of the members that host it, in turn. A class
+    derived from it is not stateless unless
     it is decorated too.
 
     Args:

@@ -111,12 +111,32 @@ class ActivationLedger:
         lease.move(LeaseState.RELEASED, now)
         self._drop(lease)
 
-    def expire(self, now: float) -> list[Lease]:
-        """Ends leases that have been pending or releasing for too long, in the order in which they began to be."""
-        late = [lease for lease in self._changing.values() if now >= lease.since + self._pending_s]
+    def expire(self, now: float, holder: str | None = None) -> list[Lease]:
+        """Ends leases that have been pending or releasing for too long, in the order in which they began to be.
+
+        Args:
+            now: as everywhere.
+            holder: only those of that node, which knows what runs on it. Nobody else may end the lease of another node
+                for its age: its activation may still come up (`overdue`).
+        """
+        late = [lease for lease in self._late(now) if holder is None or lease.holder == holder]
         for lease in late:
             self.time_out(lease, now)
         return late
+
+    def overdue(self, now: float, holder: str) -> list[Lease]:
+        """Leases of other nodes than `holder` that have been pending for too long, each once per such time.
+
+        They go on to hold: they end when their node says that it does not run the activation (`release`), or is out of
+        the view (`revoke`).
+        """
+        late = [lease for lease in self._late(now) if lease.holder != holder]
+        for lease in late:
+            lease.since = now
+        return late
+
+    def _late(self, now: float) -> list[Lease]:
+        return [lease for lease in self._changing.values() if now >= lease.since + self._pending_s]
 
     def time_out(self, lease: Lease, now: float) -> None:
         """Ends a lease whose holder did not come up, or did not let go, in time."""

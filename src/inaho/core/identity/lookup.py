@@ -174,6 +174,10 @@ class IdentityLookup:
         partition = xxh3_64_intdigest(f"{kind}/{key}".encode()) & self._mask
         return table.slots[partition] or table.resolve(partition)
 
+    def hosts(self, kind: str) -> tuple[Member, ...] | list[Member]:
+        """The members that may take activations of the kind, sorted by authority; none where `owner` would raise."""
+        return self._current.hosts.get(kind, ())
+
     def previous_owner(self, kind: str, key: str) -> Member | None:
         """Who owned an identity in the topology before, whether or not it is still a member.
 

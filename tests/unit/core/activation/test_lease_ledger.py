@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+
 import pytest
-from hypothesis import settings
+from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -92,6 +95,23 @@ def test_a_new_epoch_exceeds_what_the_storage_has_seen():
     assert ledger.next_epoch() > ahead
 
 
+def test_a_pending_lease_of_another_node_keeps_others_out_however_late_it_is():
+    ledger = ActivationLedger(10, pending_s=5.0)
+    mine, theirs = ledger.grant("Cart", "a", "me", 0.0), ledger.grant("Cart", "b", "n2", 0.0)
+    assert ledger.overdue(4.0, "me") == []
+    assert ledger.expire(5.0, "me") == [mine]
+    assert ledger.overdue(5.0, "me") == [theirs]
+    assert ledger.overdue(6.0, "me") == []
+    with pytest.raises(Pending, match="with node n2"):
+        ledger.grant("Cart", "b", "n3", 99.0)
+    ledger.check()
+    ledger.release(theirs, 99.0)  # n2 has said that it does not run it
+    assert ledger.grant("Cart", "b", "n3", 99.0).epoch > theirs.epoch
+    gone = ledger.grant("Cart", "c", "n2", 99.0)
+    assert ledger.revoke("n2", 200.0) == [gone]  # or is out of the view
+    assert ledger.grant("Cart", "c", "n3", 200.0).epoch > gone.epoch
+
+
 class LedgerMachine(RuleBasedStateMachine):
     """The ledger against a dict of holders."""
 
@@ -137,9 +157,12 @@ class LedgerMachine(RuleBasedStateMachine):
             for key, lease in self.held.items()
             if lease.state is not LeaseState.ACTIVE and self.now - lease.since >= 5.0
         }
-        assert {lease.key for lease in self.ledger.expire(self.now)} == late
-        for key in late:
+        mine = {key for key in late if self.held[key].holder == "n1"}
+        assert {lease.key for lease in self.ledger.expire(self.now, "n1")} == mine
+        for key in mine:
             assert self.held.pop(key).state is LeaseState.TIMED_OUT
+        assert {lease.key for lease in self.ledger.overdue(self.now, "n1")} == late - mine
+        assert all(self.held[key].holding for key in late - mine)
 
     @rule(node=st.sampled_from(["n1", "n2"]))
     def revoke(self, node: str) -> None:
@@ -158,3 +181,56 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestLedgerMachine = LedgerMachine.TestCase
 TestLedgerMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+Step = tuple[str, str, float]
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["grant", "up", "down", "gone"]), st.sampled_from(["n2", "n3"]), st.floats(0.1, 6.0)),
+    max_size=12,
+)
+
+
+def most_up(steps: list[Step], age: Callable[[ActivationLedger, float], object]) -> int:
+    """How many hosts had an activation of one identity at once.
+
+    A host that was granted it may come up at any later time, until it says that it will not, or is gone.
+    """
+    ledger, now = ActivationLedger(4, pending_s=5.0), 0.0
+    granted: dict[str, Lease] = {}
+    up: set[str] = set()
+    most = 0
+    for what, host, passed in steps:
+        now += passed
+        age(ledger, now)
+        if what == "grant" and host not in granted:
+            with contextlib.suppress(Pending):
+                granted[host] = ledger.grant("K", "a", host, now)
+        elif what == "up" and host in granted:
+            up.add(host)
+            most = max(most, len(up))
+        elif what in ("down", "gone") and host in granted:
+            up.discard(host)
+            lease = granted.pop(host)
+            if what == "gone":
+                ledger.revoke(host, now)
+            elif lease.holding:
+                ledger.release(lease, now)
+        ledger.check()
+    return most
+
+
+def by_the_rule(ledger: ActivationLedger, now: float) -> None:
+    ledger.expire(now, "n1")
+    ledger.overdue(now, "n1")
+
+
+@given(STEPS)
+def test_no_two_hosts_have_an_activation_at_once(steps: list[Step]):
+    assert most_up(steps, by_the_rule) <= 1
+
+
+def test_a_ledger_that_ends_late_leases_of_others_is_caught():
+    """The mutant: what `expire` did before."""
+    mutant = ActivationLedger.expire
+    found = find(STEPS, lambda steps: most_up(steps, mutant) > 1, settings=settings(max_examples=20_000, database=None))
+    assert most_up(found, by_the_rule) <= 1
