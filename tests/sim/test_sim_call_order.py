@@ -157,7 +157,7 @@ def test_first_calls_of_all_keep_the_order_where_the_owner_is_dialled(simulation
 
 
 def test_a_call_that_others_in_line_may_wait_for_does_not_wait_behind_them() -> None:
-    host, other = (SimpleNamespace(pool=None, system=False) for _ in range(2))
+    host, other = (SimpleNamespace(kind=SimpleNamespace(stateless_max=0), system=False) for _ in range(2))
 
     def turn_of(kind: object, key: str, depth: int) -> Any:
         turn = SimpleNamespace(depth=depth, grain=SimpleNamespace(_inaho_host=kind, _inaho_key=key))
