@@ -90,6 +90,8 @@ class Conversation:
         An operator speaks about a view, not about one node: while the word stands, all who call from the other hear it.
         """
         config = self._view.config
+        if not rule and self._view.me.status is not MemberStatus.UP:
+            return  # our view ends with us: whoever comes after us must not wait for it
         last = self._told_at.get(member.authority)
         if not rule and last is not None and now < last + config.gossip.interval_s:
             return
