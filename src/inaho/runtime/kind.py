@@ -55,7 +55,7 @@ class KindHost:
         latency: such calls by the bit length of their duration in units of 1.024 us, as far as a call may last.
         lines, first_calls: by key, calls of this node that wait or are on their way (`call_order`); mostly empty.
         pool: the further activations of a stateless kind; None for all others.
-        spread: it is stateless and hosted elsewhere: calls go to the members that host it in turn.
+        spread: it is stateless and this a client: calls go to the members that host it in turn.
         system: it belongs to the runtime: it is not placed, not counted, and stays until the end.
     """
 
@@ -76,7 +76,7 @@ class KindHost:
         self.timers = ActivationTimers(self)
         self.draining = Draining(self)
         self.pool = WorkerPool(self) if hosted and kind.stateless_max else None
-        self.spread = bool(kind.stateless_max) and not hosted
+        self.spread = bool(kind.stateless_max) and node.client
         ttl_s = node.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
         self.passivation = Passivation(self, ttl_s) if ttl_s else None
         self.changes = Changes(node, kind.name)

@@ -1,7 +1,8 @@
 """Stateless workers: activations that a node makes for its own calls, and more of them while there is work.
 
 A stateless kind has nothing that two activations could disagree about, so there is no owner to ask and no lease to
-hold: whoever hosts the kind runs its own calls, and others call the members that host it in turn. The first
+hold: whoever hosts the kind runs its own calls, other members call the owner by hash, as for any kind, and
+clients call the members that host it in turn: a member is one caller of many, a client may be the only one. The first
 activation of an identity is where all activations are, in `KindHost.activations`, so the way of a call that finds it
 idle is that of any call. The pool is asked when it is busy, and holds the others.
 """
@@ -30,9 +31,9 @@ def stateless(*, max: int) -> Callable[[GrainClass], GrainClass]:
     """Class decorator: activations live on the node that calls, up to `max` per identity and node.
 
     Each activation still runs one turn at a time, and no two calls need meet the same one. A process that hosts the
-    kind calls its own activations; others call those of the members that host it, in turn. A class
-    derived from it is not stateless unless
-    it is decorated too.
+    kind calls its own activations; a member that does not host it calls those of one
+    member, and a client those of all that host it, in turn. A class derived from it is not stateless unless it is
+    decorated too.
 
     Args:
         max: activations of one identity on one node, at least 1.
