@@ -136,12 +136,16 @@ class Storage(ABC):
     async def open(self) -> None:
         """Makes the storage ready. Each open needs one close.
 
+        The first open after the last close takes what is there, as a new process would. A loss that was found before
+        stays one.
+
         Raises:
             StorageFailed: it cannot be reached, or is not a storage of ours; `reason` says what to do.
         """
         async with self._lifecycle:
             if self._users == 0:
                 await self._open()
+                self.instances.begin()
             self._users += 1
 
     async def close(self) -> None:

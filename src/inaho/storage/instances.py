@@ -113,6 +113,10 @@ class Instances:
                 identity=identity,
             )
 
+    def begin(self) -> None:
+        """The storage was opened after nobody used it: what is there now is compared with from here on."""
+        self._seen.clear()
+
     def accept(self) -> None:
         """Takes what is there for all there is."""
         self.lost = ""

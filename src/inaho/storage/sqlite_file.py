@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from inaho.errors import StorageFailed
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "SqliteFile", "roll_back"]
+__all__ = ["APPLICATION_ID", "CREATE_MARK", "SCHEMA_VERSION", "SqliteFile", "roll_back"]
 
 APPLICATION_ID: Final = 0x696E6168
 """Marks the file as ours ("inah"); `file` and SQLite's tools show it."""
@@ -35,6 +35,13 @@ CREATE TABLE grain_states (
     PRIMARY KEY (kind, key)
 ) STRICT, WITHOUT ROWID
 """
+
+CREATE_MARK: Final = """
+CREATE TABLE IF NOT EXISTS storage_mark (
+    one INTEGER PRIMARY KEY CHECK (one = 1), instance TEXT NOT NULL, commits INTEGER NOT NULL
+) STRICT
+"""
+"""The mark (see `instances`). A file from before there were marks gets the table with its next commit."""
 
 _WAL_ATTEMPTS: Final = 20
 """Processes that start at the same moment hinder each other; each attempt waits for the lock in between."""
@@ -148,6 +155,7 @@ class SqliteFile:
         connection.execute("BEGIN IMMEDIATE")
         try:
             if not self._is_ours(connection):  # another process may have been quicker
+                connection.execute(CREATE_MARK)
                 connection.execute(_SCHEMA)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

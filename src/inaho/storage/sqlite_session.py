@@ -24,7 +24,7 @@ import msgspec
 from inaho.errors import InahoError
 from inaho.storage.base import StoredState, StoredVersion, conflict_of
 from inaho.storage.instances import Mark, new_instance
-from inaho.storage.sqlite_file import SqliteFile, roll_back
+from inaho.storage.sqlite_file import CREATE_MARK, SqliteFile, roll_back
 from inaho.types import ClusterIdentity
 
 __all__ = ["Loaded", "Numbers", "Reader", "Request", "Told", "Writer"]
@@ -38,13 +38,6 @@ WHERE kind = ? AND key = ? AND version = ? AND epoch <= ?
 """
 _SELECT: Final = "SELECT data, version, epoch FROM grain_states WHERE kind = ? AND key = ?"
 _SELECT_NUMBERS: Final = "SELECT version, epoch FROM grain_states WHERE kind = ? AND key = ?"
-_CREATE_MARK: Final = """
-CREATE TABLE IF NOT EXISTS storage_mark (
-    one INTEGER PRIMARY KEY CHECK (one = 1), instance TEXT NOT NULL, commits INTEGER NOT NULL
-) STRICT
-"""
-"""The mark (see `instances`). Made by the first commit, as files from before there were marks have no such table."""
-
 _SELECT_MARK: Final = "SELECT instance, commits FROM storage_mark"
 _INSERT_MARK: Final = "INSERT INTO storage_mark VALUES (1, ?, 0)"
 _COUNT_COMMIT: Final = "UPDATE storage_mark SET commits = commits + 1"
@@ -244,7 +237,7 @@ class Writer(_Session):
     def _count_commit(self, mark: Mark) -> Mark:
         if not mark.instance:  # a new file, or one from before there were marks
             mark = Mark(new_instance())
-            self._execute(_CREATE_MARK)
+            self._execute(CREATE_MARK)
             self._execute(_INSERT_MARK, mark.instance)
         self._execute(_COUNT_COMMIT)
         return Mark(mark.instance, mark.commits + 1)

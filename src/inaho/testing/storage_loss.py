@@ -97,11 +97,13 @@ class LossConformance:
         await storage.accept()
         assert await storage.load(identity) is None  # the refused write changed nothing
 
-    async def test_opening_again_accepts_nothing(
+    async def test_opening_again_accepts_no_loss_that_was_found(
         self, storage: Storage, losing: Damage, identity: ClusterIdentity
     ) -> None:
         await storage.save(identity, b"one", expected_version=0, epoch=1)
         await losing.lose()
+        with pytest.raises(StorageLost):
+            await storage.load(identity)
         await storage.close()
         await storage.open()
         with pytest.raises(StorageLost):
