@@ -223,8 +223,10 @@ class AlertsConfig(Group, frozen=True, kw_only=True):
         window_slots: parts in which the window moves on.
         calls_min: with fewer calls in the window no alert is raised: one failure of two calls says little.
         latency_p99_s: raised when the 99th percentile of the successful calls exceeds it.
-        failure_ratio: raised when more of the calls than this fail. Exceptions of the user's code and calls that
-            their callers cancelled count too.
+        failure_ratio: raised when more of the calls than this fail. Calls that their callers cancelled count too, and
+            exceptions of the user's code, except those that `register_exception` was given and subclasses of
+            `GrainError`: a program that registers an exception expects it.
+        count_registered: whether these count as failures, too.
         clear_ratio: an alert is over when the figure falls to this part of the threshold. Lower changes its mind less.
     """
 
@@ -234,6 +236,7 @@ class AlertsConfig(Group, frozen=True, kw_only=True):
     calls_min: int = 20
     latency_p99_s: float = 1.0
     failure_ratio: float = 0.01
+    count_registered: bool = False
     clear_ratio: float = 0.8
 
     def check(self) -> None:

@@ -187,6 +187,9 @@ class ActivationFailed(InahoError):
 class RemoteError(InahoError):
     """An exception of a type that is not registered here was raised by a grain.
 
+    To get the exception itself, register its class in both processes: with `inaho.register_exception`, or by deriving
+    it from `inaho.GrainError`.
+
     Attributes:
         type_name: qualified name of the exception's class where it was raised.
         message: its text.
@@ -195,6 +198,10 @@ class RemoteError(InahoError):
 
     code = "remote_error"
     maybe_executed_default = True
+    register: Final = (
+        "to catch it as its own class, pass the class to inaho.register_exception, or derive it from inaho.GrainError, "
+        "in both processes; its arguments must be serializable and build it anew"
+    )
 
     def __init__(
         self,
@@ -210,6 +217,8 @@ class RemoteError(InahoError):
         text = reason or (f"{type_name}: {message}" if type_name else message)
         super().__init__(text, identity=identity, authority=authority, maybe_executed=maybe_executed)
         self.type_name = type_name
+        if type_name:
+            self.advice = self.register
         self.message = message
         self.remote_traceback = remote_traceback
 

@@ -33,7 +33,7 @@ class InahoError(Exception):
     """
 
     code: ClassVar[str] = "error"
-    advice: ClassVar[str] = ""
+    advice: str = ""
     maybe_executed_default: ClassVar[bool] = False
 
     def __init__(

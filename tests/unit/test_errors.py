@@ -92,4 +92,6 @@ def test_a_remote_error_shows_what_was_raised_and_where() -> None:
     error = RemoteError(identity="Cart/a", type_name="shop.Empty", message="no cart", remote_traceback="Traceback …")
     assert error.reason == "shop.Empty: no cart"
     assert "shop.Empty: no cart" in str(error) and str(error).endswith("Traceback …")
+    assert "inaho.register_exception" in str(error) and "inaho.GrainError" in error.advice
     assert RemoteError(message="only this").reason == "only this"
+    assert RemoteError("unknown error code").advice == ""

@@ -40,17 +40,18 @@ class KindTotals(msgspec.Struct, frozen=True):
 
     Attributes:
         latency: successful calls by the bit length of their duration in units of `BUCKET_UNIT_S`.
-        failures: calls that failed, for whatever reason.
+        failures: calls that failed, but for those in `exceptions`.
+        exceptions: calls that ended with an exception that the program has registered.
     """
 
     latency: tuple[int, ...] = ()
     failures: int = 0
+    exceptions: int = 0
 
     def __add__(self, other: KindTotals) -> KindTotals:
         """Both together, for kinds that are taken as one."""
-        if not self.latency:
-            return KindTotals(other.latency, self.failures + other.failures)
-        return KindTotals(tuple(map(add, self.latency, other.latency)), self.failures + other.failures)
+        latency = tuple(map(add, self.latency, other.latency)) if self.latency else other.latency
+        return KindTotals(latency, self.failures + other.failures, self.exceptions + other.exceptions)
 
 
 def bucket_bound_s(index: int) -> float:
@@ -143,14 +144,15 @@ class Alerts:
             return KindTotals()
         newest, oldest = window.newest, window.starts[0][1]
         latency = tuple(map(sub, newest.latency, oldest.latency)) if oldest.latency else newest.latency
-        return KindTotals(latency, newest.failures - oldest.failures)
+        return KindTotals(latency, newest.failures - oldest.failures, newest.exceptions - oldest.exceptions)
 
     def _judge(self, kind: str, recent: KindTotals, events: list[AlertEvent]) -> None:
         config = self._config
         succeeded = sum(recent.latency)
-        ended = succeeded + recent.failures
+        ended = succeeded + recent.failures + recent.exceptions
+        failures = recent.failures + (recent.exceptions if config.count_registered else 0)
         p99_s = quantile_s(recent.latency, 0.99) if succeeded >= config.calls_min else None
-        ratio = recent.failures / ended if ended >= config.calls_min else None
+        ratio = failures / ended if ended >= config.calls_min else None
         self._compare(kind, _LATENCY, p99_s, config.latency_p99_s, events)
         self._compare(kind, _FAILURES, ratio, config.failure_ratio, events)
 
@@ -178,5 +180,6 @@ class Alerts:
             assert len(slots) <= self._config.window_slots + 1
             recent = self.recent(kind)
             assert recent.failures >= 0
+            assert recent.exceptions >= 0
             assert all(count >= 0 for count in recent.latency)
         assert all(kind in self._windows for kind, _ in self._active)

@@ -15,12 +15,14 @@ from inaho.errors import InahoError, Quarantined, SerializationFailed, Timeout
 from inaho.events import CallFailed
 from inaho.runtime.call_order import CallOrder, Waiting
 from inaho.runtime.local_turns import run_here, see_through
+from inaho.runtime.measure_counts import Tally
 from inaho.runtime.outgoing import STREAM_TIMEOUT_S, Outgoing
 from inaho.runtime.ref import Reference, passed
 from inaho.runtime.retry_warnings import RetryWarnings
 from inaho.runtime.stream_calls import StreamCalls
 from inaho.runtime.turn import Scope, Turn
 from inaho.types import ClusterIdentity, Member, Pid
+from inaho.wire.exceptions import exception_name, is_expected
 from inaho.wire.frames import pack_fields
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class ClusterContext:
         retries: calls tried again.
         unresolved: calls for which no owner was found.
         failure_codes: calls that failed here for good, by kind and code of the error.
+        exceptions: calls that ended with an exception that the program has registered, by kind and its name.
         resolve_latency: as `KindHost.latency`, of resolutions that the PidCache could not answer.
         warnings: what the log is told of retries.
         streams: opens streams.
@@ -49,6 +52,7 @@ class ClusterContext:
         self.retries = 0
         self.unresolved = 0
         self.failure_codes: dict[tuple[str, str], int] = {}
+        self.exceptions = Tally()
         self.resolve_latency = [0] * 42
         self.warnings = RetryWarnings(node)
         self.streams = StreamCalls(node, self)
@@ -148,6 +152,11 @@ class ClusterContext:
     def count_failure(self, reference: Reference, method: GrainMethod, error: BaseException) -> None:
         """A call or stream of this node has failed for good. What the user's code raised has no code of ours."""
         host = reference._inaho_host
+        if is_expected(error):
+            host.exceptions += 1
+            if not host.system:
+                self.exceptions.add(host.name, exception_name(type(error)))
+            return
         host.failures += 1
         if isinstance(error, InahoError):
             counted = (host.name, error.code)

@@ -52,6 +52,7 @@ class KindHost:
         name: of the kind.
         activations: by key. The call path looks here first.
         calls, failures: of callers on this node.
+        exceptions: calls that ended with an exception that the program has registered; no failures.
         latency: such calls by the bit length of their duration in units of 1.024 us, as far as a call may last.
         lines, first_calls: by key, calls of this node that wait or are on their way (`call_order`); mostly empty.
         pool: the further activations of a stateless kind; None for all others.
@@ -67,6 +68,7 @@ class KindHost:
         self.activations: dict[str, Grain[Any]] = {}
         self.calls = 0
         self.failures = 0
+        self.exceptions = 0
         self.latency = [0] * 42
         self.lines: dict[str, Line] = {}
         self.first_calls: dict[str, FirstCalls] = {}

@@ -74,6 +74,7 @@ def _calls(measures: NodeMeasures) -> Figures:
     failures += [((host.name, UNCODED), host.failures - coded.get(host.name, 0)) for host in hosts]
     yield "inaho.rpc.client.calls", labels.merged([((host.name,), host.calls) for host in hosts])
     yield "inaho.rpc.client.failures", labels.merged(failures)
+    yield "inaho.rpc.client.exceptions", labels.merged(context.exceptions.samples)
     yield (
         "inaho.rpc.client.timeouts",
         labels.merged([((host.name,), context.failure_codes.get((host.name, "timeout"), 0)) for host in hosts]),

@@ -128,7 +128,7 @@ class NodeMeasures:
             if host.system or not host.calls:
                 continue
             label = self.labels.of(host.name)
-            found = KindTotals(tuple(host.latency), host.failures)
+            found = KindTotals(tuple(host.latency), host.failures, host.exceptions)
             totals[label] = totals[label] + found if label in totals else found
         return totals
 

@@ -28,6 +28,8 @@ __all__ = [
     "as_seen_by_caller",
     "decode_failure",
     "encode_failure",
+    "exception_name",
+    "is_expected",
     "register_exception",
     "text_of",
 ]
@@ -72,6 +74,9 @@ _decode_arguments = decoder(tuple[list[Any], dict[str, Any]])
 def register_exception(kind: ExceptionType, name: str = "") -> ExceptionType:
     """Lets an exception class cross the wire as itself. Usable as a decorator.
 
+    Such an exception is a result that the program expects. It is counted apart from failures
+    (`inaho.rpc.client.exceptions`), and raises no alert unless `alerts.count_registered` is set.
+
     Args:
         kind: the class; `kind(*error.args)` must rebuild an instance.
         name: stable name on the wire; module and qualified name unless given. Same on all nodes.
@@ -109,16 +114,29 @@ class GrainError(Exception):
         register_exception(cls)
 
 
-register_exception(GrainError)
 for _kind in vars(builtins).values():
     if isinstance(_kind, type) and issubclass(_kind, Exception):
         if not issubclass(_kind, (Warning, ExceptionGroup, *_NEVER)):
             register_exception(_kind, _kind.__name__)  # `IOError` is but another name of `OSError`
+_PYTHONS_OWN: Final = frozenset(_names)
+"""Registered by this module, so they say nothing about what a program expects."""
+register_exception(GrainError)
 
 
 def is_registered(error: BaseException) -> bool:
     """Whether `error` can arrive as its own type."""
     return type(error) in _names or isinstance(error, InahoError)
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether a program has registered the class of `error`: a result of its own, such as "out of stock".
+
+    Python's own exceptions are registered too, but not by the program, and are mostly mistakes. A group of exceptions
+    is expected when all in it are.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_expected, error.exceptions))
+    return type(error) in _names and type(error) not in _PYTHONS_OWN
 
 
 def encode_failure(error: BaseException, *, identity: str, authority: str, executed: bool) -> bytes:
@@ -137,7 +155,7 @@ def encode_failure(error: BaseException, *, identity: str, authority: str, execu
     elif isinstance(error, InahoError):
         code, reason, type_name, trace = error.code, error.reason, "", ""
     else:
-        code, reason, type_name, trace = "", text_of(error), _name_of(type(error)), _traceback_of(error)
+        code, reason, type_name, trace = "", text_of(error), exception_name(type(error)), _traceback_of(error)
     failure = Failure(
         code=_sendable(code, NAME_CHARS_MAX),
         reason=_sendable(reason, MESSAGE_CHARS_MAX),
@@ -257,7 +275,8 @@ def _constructor_arguments(error: BaseException) -> tuple[Any, ...]:
     return bound.args
 
 
-def _name_of(kind: type[BaseException]) -> str:
+def exception_name(kind: type[BaseException]) -> str:
+    """The name on the wire, for one that is not registered its module and qualified name."""
     return _names.get(kind) or f"{kind.__module__}.{kind.__qualname__}"
 
 

@@ -15,11 +15,11 @@ FAST, SLOW = 5, 22
 """Buckets: below 33 us, and 2.1 s to 4.3 s."""
 
 
-def totals(fast: int = 0, slow: int = 0, failures: int = 0) -> dict[str, KindTotals]:
+def totals(fast: int = 0, slow: int = 0, failures: int = 0, exceptions: int = 0) -> dict[str, KindTotals]:
     """Running totals of one kind."""
     latency = [0] * 40
     latency[FAST], latency[SLOW] = fast, slow
-    return {"Cart": KindTotals(tuple(latency), failures)}
+    return {"Cart": KindTotals(tuple(latency), failures, exceptions)}
 
 
 def test_slow_calls_raise_an_alert_once_and_it_is_over_when_they_have_left_the_window():
@@ -49,6 +49,13 @@ def test_failures_raise_an_alert_above_the_share_and_clear_well_below_it():
     assert isinstance(cleared, AlertCleared)
 
 
+def test_expected_exceptions_are_calls_and_no_failures_unless_they_are_to_count():
+    assert Alerts(AlertsConfig()).observe(0.0, totals(exceptions=1000)) == []
+    assert Alerts(AlertsConfig(failure_ratio=0.1)).observe(0.0, totals(fast=50, failures=10, exceptions=40)) == []
+    [raised] = Alerts(AlertsConfig(count_registered=True)).observe(0.0, totals(fast=50, failures=10, exceptions=40))
+    assert raised.figure == pytest.approx(0.5)
+
+
 def test_few_calls_raise_nothing():
     alerts = Alerts(AlertsConfig(calls_min=20))
     assert alerts.observe(0.0, totals(slow=10, failures=9)) == []
@@ -70,9 +77,9 @@ def test_turned_off_it_keeps_windows_and_raises_nothing():
 
 
 def test_kinds_that_are_taken_as_one_add_up():
-    first, second = totals(fast=1, failures=2)["Cart"], totals(fast=3, slow=4)["Cart"]
+    first, second = totals(fast=1, failures=2)["Cart"], totals(fast=3, slow=4, exceptions=5)["Cart"]
     both = first + second
-    assert (both.latency[FAST], both.latency[SLOW], both.failures) == (4, 4, 2)
+    assert (both.latency[FAST], both.latency[SLOW], both.failures, both.exceptions) == (4, 4, 2, 5)
     assert (KindTotals() + first) == first
 
 

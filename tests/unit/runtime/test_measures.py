@@ -44,6 +44,25 @@ class Slow(Grain):
         await asyncio.sleep(seconds)
 
 
+@inaho.register_exception
+class OutOfStockError(Exception):
+    """A result that a shop expects."""
+
+
+class LateError(inaho.GrainError):
+    """Another one."""
+
+
+class Shop(Grain):
+    """Says no as it should."""
+
+    async def buy(self) -> None:
+        raise OutOfStockError("apple")
+
+    async def wait(self) -> None:
+        raise LateError(3)
+
+
 class Never(Grain):
     async def on_activate(self) -> None:
         raise Pending("not yet")
@@ -285,6 +304,39 @@ async def test_failing_calls_raise_an_alert(fleet: Any):
                 await cluster.grain(Wallet, "k").refuse()
         raised = await asyncio.wait_for(anext(events), 10)
         assert (raised.measure, raised.figure, raised.threshold) == ("failure_ratio", 1.0, 0.01)
+
+
+async def test_expected_exceptions_are_counted_apart_and_raise_no_alert(fleet: Any):
+    alerts = AlertsConfig(calls_min=5)
+    here, there = await fleet.members(2, Shop, alerts=alerts)
+    with here.system.events.subscribe(AlertRaised) as events:
+        for cluster in (here, there):
+            shop = here.grain(Shop, fleet.key_at(cluster, Shop))
+            for _ in range(5):
+                with pytest.raises(OutOfStockError):
+                    await shop.buy()
+                with pytest.raises(LateError):
+                    await shop.wait()
+        figures = shown(here)
+        counted = figures["inaho.rpc.client.exceptions"]
+        assert counted["Shop", f"{__name__}.OutOfStockError"] == 10
+        assert counted["Shop", f"{__name__}.LateError"] == 10
+        assert sum(counted.values()) == 20
+        assert sum(figures["inaho.rpc.client.failures"].values()) == 0
+        here._node.measures._look_due = 0.0
+        here._node.measures.tick(here._node.loop.time(), 0.0)
+        assert here._node.measures.alerts.active == ()
+        assert events.drain() == []
+
+
+async def test_expected_exceptions_can_be_made_to_count(fleet: Any):
+    cluster = await fleet.member(Shop, alerts=AlertsConfig(calls_min=5, count_registered=True))
+    with cluster.system.events.subscribe(AlertRaised) as events:
+        for _ in range(5):
+            with pytest.raises(OutOfStockError):
+                await cluster.grain(Shop, "k").buy()
+        raised = await asyncio.wait_for(anext(events), 10)
+    assert (raised.measure, raised.figure) == ("failure_ratio", 1.0)
 
 
 async def test_retry_warnings_are_held_back_and_their_number_is_told(fleet: Any, caplog: pytest.LogCaptureFixture):

@@ -21,6 +21,7 @@ from inaho.wire.exceptions import (
     as_seen_by_caller,
     decode_failure,
     encode_failure,
+    is_expected,
     register_exception,
 )
 
@@ -400,3 +401,17 @@ def test_a_random_body_is_refused_or_an_exception(body: bytes) -> None:
 def test_any_name_with_any_arguments_gives_an_exception(name: str, body: bytes, trace: str) -> None:
     got = decode_failure(failure(type_name=name, arguments=body, traceback=trace))
     assert isinstance(got, Exception) and not isinstance(got, StopIteration | StopAsyncIteration)
+
+
+@register_exception
+class ExpectedError(Exception):
+    """What a program expects."""
+
+
+def test_expected_is_what_the_program_has_registered():
+    assert is_expected(ExpectedError("x"))
+    assert is_expected(GrainError("x"))
+    assert not is_expected(ValueError("x"))
+    assert not is_expected(RemoteError(type_name="x.Y", message="z"))
+    assert is_expected(ExceptionGroup("both", [ExpectedError("x"), ExceptionGroup("one", [GrainError("y")])]))
+    assert not is_expected(ExceptionGroup("one is a mistake", [ExpectedError("x"), KeyError("y")]))
