@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -18,6 +18,9 @@ __all__ = [
     "TlsConfig",
     "TransportConfig",
 ]
+
+FRAME_BYTES_MIN: Final = 8 << 10
+"""The smallest bound of a frame: the longest key and the short values that are passed unencoded on one node fit."""
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -155,7 +158,8 @@ class TransportConfig(Group, frozen=True, kw_only=True):
     """Connections and frames.
 
     Attributes:
-        frame_bytes_max: largest frame either way; checked before anything is decoded. All nodes need the same.
+        frame_bytes_max: largest frame either way; checked before anything is decoded, and for calls within a node
+            too. At least 8 KiB. All nodes need the same.
         containers_max: lists, maps and Structs in the arguments of one call, its result, a batch of a stream, or a
             message; checked before they are made, since each takes a hundred bytes of memory for one on the wire.
         handshake_timeout_s: from accept to authenticated.
@@ -193,6 +197,10 @@ class TransportConfig(Group, frozen=True, kw_only=True):
     stall_timeout_s: float = 10.0
 
     def check(self) -> None:
+        if self.frame_bytes_max < FRAME_BYTES_MIN:
+            raise InvalidConfig(
+                f"TransportConfig.frame_bytes_max must be at least {FRAME_BYTES_MIN}, not {self.frame_bytes_max}"
+            )
         if self.write_low_bytes >= self.write_high_bytes:
             raise InvalidConfig(
                 f"TransportConfig.write_low_bytes ({self.write_low_bytes}) must be below "

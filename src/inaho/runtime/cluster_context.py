@@ -274,7 +274,7 @@ class ClusterContext:
         grain = host.activations.get(key)
         if grain is None:
             grain = host.activate(key)
-        return await self._here(grain, method, method.copy_arguments(arguments, key), scope, deadline)
+        return await self._here(grain, method, method.copy_arguments(arguments, key, host), scope, deadline)
 
     def _at_once(self, host: KindHost, key: str, *, again: bool) -> tuple[bool, Outgoing | None]:
         """Whether it is known at once where to send, and the connection; None for this node. Raises as `owner`."""

@@ -10,13 +10,12 @@ from msgspec import Struct
 from inaho.errors import InahoError
 from inaho.wire.codec import decoder
 from inaho.wire.frames import Definition
-from inaho.wire.limits import bounded
 
 if TYPE_CHECKING:
     from inaho.runtime.kind import KindHost
     from inaho.runtime.method import GrainMethod
 
-__all__ = ["Defined", "arguments_decoder", "decode_definition", "decode_key"]
+__all__ = ["Defined", "decode_definition", "decode_key"]
 
 Decode = Callable[[bytes | memoryview], Any]
 
@@ -51,9 +50,3 @@ def decode_key(body: bytes | memoryview) -> str:
     """The key of a call whose arguments are not what the method takes. Raises one of `DECODE_ERRORS`."""
     keyed: _Keyed = _decode_keyed(body)
     return keyed.key
-
-
-def arguments_decoder(method: GrainMethod, arity: int, containers_max: int) -> Decode:
-    """The decoder of `(key, argument, …)`. Raises `SchemaMismatch` when the method does not take so many."""
-    decode = method.arguments_decoder(arity)
-    return bounded(decode, containers_max) if method.takes_many(arity) else decode

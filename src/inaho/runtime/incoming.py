@@ -12,9 +12,9 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.turns import TurnQueue
-from inaho.errors import FrameTooLarge, InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
+from inaho.errors import InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
 from inaho.runtime.connection import FLUSH_PARTS, Connection
-from inaho.runtime.defined import Defined, arguments_decoder, decode_definition, decode_key
+from inaho.runtime.defined import Defined, decode_definition, decode_key
 from inaho.runtime.streams import ConnectionSink, StreamProducer
 from inaho.runtime.turn import Turn
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
@@ -208,7 +208,7 @@ class Incoming(Connection):
             return
         try:
             method = host.kind.find(name, stream=defined.definition.streams)
-            defined.decode = arguments_decoder(method, defined.definition.arity, self._config.containers_max)
+            defined.decode = method.bounded_arguments_decoder(defined.definition.arity, self._config.containers_max)
         except InahoError as error:
             defined.error = error
             return
@@ -250,12 +250,7 @@ class Incoming(Connection):
         if length > self._frame_max:
             self.reply_error(
                 turn,
-                FrameTooLarge(
-                    f"the result of {turn.method.name} takes {length} bytes, the most is {self._frame_max} "
-                    "(transport.frame_bytes_max)",
-                    identity=str(turn.grain.identity),
-                    maybe_executed=True,
-                ),
+                turn.method.too_large("the result", length, self._frame_max, turn.grain._inaho_key, executed=True),
             )
             return
         if self._crowded and self._has_no_room(len(body)):
@@ -296,19 +291,17 @@ class Incoming(Connection):
         """Sends a failure, whatever it is."""
         if self.closed or turn.cancelled == "caller":
             return
-        body = encode_failure(error, identity=str(turn.grain.identity), authority=self._node.authority, executed=True)
+        body = encode_failure(
+            error,
+            identity=str(turn.grain.identity),
+            authority=self._node.authority,
+            executed=True,
+            bytes_max=self._frame_max - HEADER_REST,
+            method=turn.method.name,
+        )
         if self._crowded and self._has_no_room(len(body)):
             error = self._unread_answer(turn)
             body = encode_failure(error, identity=error.identity, authority=error.authority, executed=True)
-        if HEADER_REST + len(body) > self._frame_max:
-            too_large = FrameTooLarge(
-                f"the {type(error).__name__} of {turn.method.name} takes {len(body)} bytes, the most is "
-                f"{self._frame_max} (transport.frame_bytes_max)",
-                maybe_executed=True,
-            )
-            body = encode_failure(
-                too_large, identity=str(turn.grain.identity), authority=self._node.authority, executed=True
-            )
         self._send_error(turn.correlation, body)
 
     def _send_error(self, correlation: int, body: bytes) -> None:

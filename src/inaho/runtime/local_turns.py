@@ -18,6 +18,7 @@ from inaho.errors import Timeout
 from inaho.runtime.failure_policy import turn_failed
 from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_answer
 from inaho.runtime.worker import Worker
+from inaho.wire.frames import HEADER_REST
 
 __all__ = ["SUSPENDED", "first_step", "run_here", "see_through"]
 
@@ -91,7 +92,13 @@ def _failed(turn: Turn, error: BaseException) -> BaseException:
     host.node.runner.release(turn)
     if isinstance(error, SIGNALS):
         return error
-    return as_answer(error, turn.method.name, identity=f"{host.name}/{turn.grain._inaho_key}", authority=host.authority)
+    return as_answer(
+        error,
+        turn.method.name,
+        identity=f"{host.name}/{turn.grain._inaho_key}",
+        authority=host.authority,
+        bytes_max=host.node.config.transport.frame_bytes_max - HEADER_REST,
+    )
 
 
 async def see_through(turn: Turn) -> Any:
@@ -137,4 +144,4 @@ async def run_here(turn: Turn) -> Any:
         return await see_through(turn)
     if result.__class__ in turn.method.plain_results:
         return result
-    return turn.method.copy_result(result, turn.grain._inaho_key)
+    return turn.method.copy_result(result, turn.grain._inaho_key, turn.grain._inaho_host)

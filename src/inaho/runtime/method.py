@@ -11,13 +11,17 @@ import inspect
 import typing
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from inaho.errors import InahoError, InvalidArguments, InvalidGrain, SchemaMismatch, SerializationFailed
+from inaho.errors import FrameTooLarge, InahoError, InvalidArguments, InvalidGrain, SchemaMismatch, SerializationFailed
 from inaho.runtime.method_options import MethodOptions
-from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode, plain_types
-from inaho.wire.frames import SIGNATURE_CHARS_MAX, Definition
-from inaho.wire.limits import repeats
+from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode
+from inaho.wire.frames import HEADER_REST, SIGNATURE_CHARS_MAX, Definition
+from inaho.wire.limits import bounded, repeats
+from inaho.wire.plain import chars_max, check_of, classes_of, expression, leaves
+
+if TYPE_CHECKING:
+    from inaho.runtime.kind import KindHost
 
 __all__ = ["STREAMS", "GrainMethod"]
 
@@ -53,8 +57,7 @@ class GrainMethod:
         signature: text, for diagnosis.
         arity: number of parameters.
         required: parameters without a default, counted from the first.
-        plain: per parameter, classes whose exact instances need no copy within a process.
-        plain_results: the same for the result.
+        plain_results: classes whose exact instances need no copy within a process when they are results.
         decode_result: bytes to result.
     """
 
@@ -84,13 +87,13 @@ class GrainMethod:
         self.arity = len(self.parameters)
         self.required = sum(map(_is_required, self.parameters))
         self._types = [self._type_of(parameter, hints) for parameter in self.parameters]
-        self.plain = [plain_types(kind) for kind in self._types]
         self.result = self._result_type(function, hints)
         if self.stream and self.attempt_timeout_s is not None:
             raise InvalidGrain(
                 f"{kind}.{name} is a stream, which has no attempt_timeout: its items cannot be taken back"
             )
-        self.plain_results = plain_types(self.result)
+        self.plain_results = classes_of(self.result)
+        self._is_plain_result = check_of(self.result)
         self.decode_result = decoder(list[self.result] if self.stream else self.result)  # type: ignore[name-defined]
         self._decoders: dict[int, Callable[[bytes | memoryview], Any]] = {}
         self._repeats: list[bool] = []
@@ -208,27 +211,63 @@ class GrainMethod:
         starred: dict[Any, Any] = {inspect.Parameter.VAR_POSITIONAL: (), inspect.Parameter.VAR_KEYWORD: {}}
         return (*arguments, *(starred.get(parameter.kind, parameter.default) for parameter in rest))
 
-    def copy_arguments(self, arguments: tuple[Any, ...], key: str) -> tuple[Any, ...]:
-        """Arguments as a callee on another node would get them: validated, and shared with nobody.
+    def bounded_arguments_decoder(self, arity: int, containers_max: int) -> Callable[[bytes | memoryview], Any]:
+        """As `arguments_decoder`, within `transport.containers_max`."""
+        decode = self.arguments_decoder(arity)
+        return bounded(decode, containers_max) if self.takes_many(arity) else decode
+
+    def bounded_result_decoder(self, containers_max: int) -> Callable[[bytes | memoryview], Any]:
+        """`decode_result` within `transport.containers_max`."""
+        return bounded(self.decode_result, containers_max) if self.gives_many else self.decode_result
+
+    def copy_arguments(self, arguments: tuple[Any, ...], key: str, host: KindHost) -> tuple[Any, ...]:
+        """Arguments as a callee on another node would get them: validated, within bounds, and shared with nobody.
+
+        Args:
+            arguments: in the order of the parameters.
+            key: of the grain.
+            host: the kind on this node, where the grain is.
 
         Raises:
-            InvalidArguments, SerializationFailed: as for a remote call.
+            InvalidArguments, SerializationFailed, FrameTooLarge: as for a remote call.
         """
+        limits = host.node.config.transport
         body = self.encode_arguments(key, arguments)
+        length = HEADER_REST + len(body)
+        if length > limits.frame_bytes_max:
+            raise self.too_large("the arguments", length, limits.frame_bytes_max, key)
         try:
-            copied: tuple[Any, ...] = self.arguments_decoder(self.arity)(body)
+            copied: tuple[Any, ...] = self.bounded_arguments_decoder(self.arity, limits.containers_max)(body)
         except DECODE_ERRORS as error:
-            raise self.invalid_arguments(error, key) from error
+            failure = self.invalid_arguments(error, key)
+            failure.authority = host.authority
+            raise failure from error
         return copied[1:]
 
-    def copy_result(self, result: Any, key: str) -> Any:
-        """The result as a caller on another node would get it."""
+    def copy_result(self, result: Any, key: str, host: KindHost) -> Any:
+        """The result as a caller on another node would get it; raises what that caller would get.
+
+        Args:
+            result: what the method returned.
+            key: of the grain.
+            host: the kind on this node, where the grain is.
+        """
+        if self._is_plain_result is not None and self._is_plain_result(result):
+            return result
+        limits = host.node.config.transport
         try:
             body = encode(result)
         except ENCODE_ERRORS as error:
-            raise self.unserializable("result", error, key, executed=True) from error
+            failure = self.unserializable("the result", error, key, executed=True)
+            failure.authority = host.authority
+            raise failure from error
+        length = HEADER_REST + len(body)
+        if length > limits.frame_bytes_max:
+            failure = self.too_large("the result", length, limits.frame_bytes_max, key, executed=True)
+            failure.authority = host.authority
+            raise failure
         try:
-            return self.decode_result(body)
+            return self.bounded_result_decoder(limits.containers_max)(body)
         except DECODE_ERRORS as error:
             raise self.invalid_result(error, key) from error
 
@@ -264,7 +303,7 @@ class GrainMethod:
         """The error for a result that is not what the method's annotation promises."""
         return SchemaMismatch(
             f"the result of {self.name}{self.signature} does not fit its annotation: {error}",
-            identity=f"{self.kind}/{key}",
+            identity=f"{self.kind}/{key}" if key else "",
             maybe_executed=True,
         )
 
@@ -272,6 +311,23 @@ class GrainMethod:
         """The error for a value that has no encoding."""
         return SerializationFailed(
             f"{what} of {self.name} cannot be serialized: {error}",
+            identity=f"{self.kind}/{key}",
+            maybe_executed=executed,
+        )
+
+    def too_large(self, what: str, length: int, bytes_max: int, key: str, *, executed: bool = False) -> InahoError:
+        """The error for arguments or a result that fit in no frame.
+
+        Args:
+            what: `the arguments` or `the result`.
+            length: bytes of the frame.
+            bytes_max: `transport.frame_bytes_max`.
+            key: of the grain.
+            executed: whether the method has run.
+        """
+        verb = "takes" if executed else "take"
+        return FrameTooLarge(
+            f"{what} of {self.name} {verb} {length} bytes, the most is {bytes_max} (transport.frame_bytes_max)",
             identity=f"{self.kind}/{key}",
             maybe_executed=executed,
         )
@@ -297,7 +353,8 @@ class GrainMethod:
         It is compiled from a text of two lines because `inspect.Signature.bind` in every call would cost more than
         the call; nothing from outside the class's own signature enters the text.
         """
-        scope: dict[str, Any] = {"_inaho_invoke": invoke, "_inaho_method": self, "_inaho_type": type}
+        scope: dict[str, Any] = {"_inaho_invoke": invoke, "_inaho_method": self}
+        longest = chars_max(sum(map(leaves, self._types)))
         written: list[str] = ["_inaho_self"]
         checks: list[str] = []
         star_seen = False
@@ -317,8 +374,7 @@ class GrainMethod:
             written.append(text)
             if positional_only and parameter is positional_only[-1]:
                 written.append("/")
-            scope[f"_inaho_plain{index}"] = self.plain[index]
-            checks.append(f"_inaho_type({parameter.name}) in _inaho_plain{index}" if self.plain[index] else "False")
+            checks.append(expression(self._types[index], parameter.name, scope, longest) or "False")
         names = "".join(f"{parameter.name}, " for parameter in self.parameters)
         source = (
             f"def {self.name}({', '.join(written)}):\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.config import CALL_TIMEOUT_MAX_S
 from inaho.core.rpc.deadlines import COUNT_MASK, SLOT_BITS, SLOT_MASK, SLOTS_PER_S, PendingWheel
-from inaho.errors import FrameTooLarge, InahoError, Overloaded, ProtocolViolation, ShuttingDown, Timeout, Unreachable
+from inaho.errors import InahoError, Overloaded, ProtocolViolation, ShuttingDown, Timeout, Unreachable
 from inaho.runtime.connection import FLUSH_PARTS, Connection
 from inaho.runtime.method import METHODS
 from inaho.runtime.streams import StreamReceiver
@@ -39,7 +39,6 @@ from inaho.wire.frames import (
     TopologyPush,
     frame,
 )
-from inaho.wire.limits import bounded
 
 if TYPE_CHECKING:
     from inaho.config import RpcConfig, TransportConfig
@@ -131,7 +130,7 @@ class Outgoing(Connection):
             raise method.unserializable_argument(arguments, error, key) from error
         length = HEADER_REST + len(fields) + len(body)
         if length > self._frame_max:
-            raise self._too_large(method, key, length)
+            raise method.too_large("the arguments", length, self._frame_max, key)
         number = method.number
         if number not in self._defined:
             self._define(method)
@@ -153,13 +152,6 @@ class Outgoing(Connection):
             self.flush()
         return correlation
 
-    def _too_large(self, method: GrainMethod, key: str, length: int) -> FrameTooLarge:
-        return FrameTooLarge(
-            f"the arguments of {method.name} take {length} bytes, the most is {self._frame_max} "
-            "(transport.frame_bytes_max)",
-            identity=f"{method.kind}/{key}",
-        )
-
     def _define(self, method: GrainMethod) -> None:
         if self.ending:  # calls of known methods come here too, see `_end`
             raise Unreachable("the connection is closing", authority=self.peer.authority, maybe_executed=False)
@@ -173,8 +165,7 @@ class Outgoing(Connection):
             timeout_s = STREAM_TIMEOUT_S if method.stream else self._rpc.timeout_s
         definition = frame(DEFINE, encode(method.definition(timeout_s)), method=method.number)
         self._defined.add(method.number)
-        decode = method.decode_result
-        self._results[method.number] = bounded(decode, self._config.containers_max) if method.gives_many else decode
+        self._results[method.number] = method.bounded_result_decoder(self._config.containers_max)
         self.send(definition, b"")
 
     def open_stream(

@@ -111,7 +111,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
             result = await node.context.request(reference, method, arguments, scope)
         else:
             if not plain:
-                arguments = method.copy_arguments(arguments, key)
+                arguments = method.copy_arguments(arguments, key, host)
             now = node.loop.time()  # `node.now` may be as old as the last stall of the process
             deadline = now + (reference._inaho_timeout_s or method.timeout_s or node.timeout_s)
             if scope is not None and scope.deadline < deadline:
@@ -127,7 +127,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
             if result is SUSPENDED:
                 result = await see_through(turn)
             elif result.__class__ not in method.plain_results:
-                result = method.copy_result(result, key)
+                result = method.copy_result(result, key, host)
         if not calls & FAIRNESS_MASK:  # after the call: before it, later ones would overtake it
             await asyncio.sleep(0)
     except BaseException as error:

@@ -73,10 +73,12 @@ class StreamCalls:
             grain = host.activations.get(key)
             if grain is None:
                 grain = host.activate(key)
-        turn = Turn(method, grain, method.copy_arguments(arguments, key), None, 0, deadline)
+        turn = Turn(method, grain, method.copy_arguments(arguments, key, host), None, 0, deadline)
         if scope is not None and scope.turn is not None:
             self._node.runner.chains.extend(turn, scope.turn)
-        sink = LocalSink(receiver, turn)
+        transport = self._node.config.transport
+        receiver.decode = method.bounded_result_decoder(transport.containers_max)
+        sink = LocalSink(receiver, turn, transport.frame_bytes_max)
         producer = StreamProducer(turn, sink, self._node.config.rpc, self._node.loop)
         receiver.attach(producer.consumed, lambda: turn.cancel("caller"))
         limit = self._node.loop.call_at(deadline, sink.expire)

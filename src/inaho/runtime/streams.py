@@ -350,9 +350,8 @@ class StreamReceiver:
 class LocalSink:
     """A stream's way to a receiver on the same node: still encoded, so that nothing is shared."""
 
-    frame_body_max = 1 << 30
-
-    def __init__(self, receiver: StreamReceiver, turn: Turn) -> None:
+    def __init__(self, receiver: StreamReceiver, turn: Turn, frame_bytes_max: int) -> None:
+        self.frame_body_max = frame_bytes_max - HEADER_REST
         self._receiver = receiver
         self._turn = turn
 
@@ -364,7 +363,13 @@ class LocalSink:
 
     def send_failure(self, error: BaseException) -> None:
         host = self._turn.grain._inaho_host
-        seen = as_seen_by_caller(error, identity=str(self._turn.grain.identity), authority=host.authority)
+        seen = as_seen_by_caller(
+            error,
+            identity=str(self._turn.grain.identity),
+            authority=host.authority,
+            bytes_max=self.frame_body_max,
+            method=self._turn.method.name,
+        )
         self._receiver.fail(seen)
 
     def expire(self) -> None:

@@ -159,11 +159,13 @@ def as_raised(error: BaseException, method: str) -> BaseException:
     return error
 
 
-def as_answer(error: BaseException, method: str, *, identity: str, authority: str) -> BaseException:
+def as_answer(error: BaseException, method: str, *, identity: str, authority: str, bytes_max: int = 0) -> BaseException:
     """`as_raised`, as a caller on this node sees it."""
     if isinstance(error, SIGNALS):
         return error
-    return as_seen_by_caller(as_raised(error, method), identity=identity, authority=authority)
+    return as_seen_by_caller(
+        as_raised(error, method), identity=identity, authority=authority, bytes_max=bytes_max, method=method
+    )
 
 
 @types.coroutine

@@ -27,6 +27,7 @@ from inaho.runtime.failure_policy import turn_failed
 from inaho.runtime.turn import ANSWER_LATE_S, CURRENT, CUT_OFF, Turn, as_raised, until_cut_off
 from inaho.runtime.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller
+from inaho.wire.frames import HEADER_REST
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
@@ -302,7 +303,7 @@ class TurnRunner:
         method = turn.method
         if result.__class__ not in method.plain_results:
             try:
-                result = method.copy_result(result, turn.grain._inaho_key)
+                result = method.copy_result(result, turn.grain._inaho_key, turn.grain._inaho_host)
             except InahoError as error:
                 self.answer_error(turn, error)
                 return
@@ -366,7 +367,13 @@ class TurnRunner:
             turn.connection.reply_error(turn, error)
         elif turn.future is not None and not turn.future.done():
             host = turn.grain._inaho_host
-            error = as_seen_by_caller(error, identity=str(turn.grain.identity), authority=host.authority)
+            error = as_seen_by_caller(
+                error,
+                identity=str(turn.grain.identity),
+                authority=host.authority,
+                bytes_max=host.node.config.transport.frame_bytes_max - HEADER_REST,
+                method=turn.method.name,
+            )
             turn.future.set_exception(error)
 
     def _cancellation(self, turn: Turn, error: asyncio.CancelledError) -> BaseException:

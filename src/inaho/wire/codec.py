@@ -4,8 +4,7 @@ Decoders are made per type, once; decoding validates. Dataclasses, enums, dates,
 msgspec's own; pydantic models are recognised by their methods, so that pydantic is needed only by those who use it.
 Why not pickle: it executes what it reads.
 
-`check_type` refuses, when a grain class is made, a type that could not be decoded at the first call. `plain_types`
-tells which values may be passed within a process as they are, because nobody can change them.
+`check_type` refuses, when a grain class is made, a type that could not be decoded at the first call.
 
 Encoding and decoding run the user's code: `__post_init__`, validators, `_missing_` of an enum, `model_dump`. It may
 raise whatever it likes, and all that follows is that this value has no encoding, or these bytes no value. So
@@ -14,8 +13,6 @@ raise whatever it likes, and all that follows is that this value has no encoding
 
 from __future__ import annotations
 
-import enum
-import types
 import typing
 from collections.abc import Callable
 from typing import Any, Final
@@ -25,7 +22,7 @@ from msgspec import inspect
 
 from inaho.errors import InvalidGrain
 
-__all__ = ["DECODE_ERRORS", "ENCODE_ERRORS", "check_type", "decoder", "encode", "plain_types"]
+__all__ = ["DECODE_ERRORS", "ENCODE_ERRORS", "check_type", "decoder", "encode"]
 
 
 def _to_plain(value: Any) -> Any:
@@ -146,58 +143,3 @@ def _is_hashable(described: Any) -> bool:
         return getattr(described.cls, "__hash__", None) is not None
     unhashable = inspect.ListType | inspect.SetType | inspect.DictType | inspect.TypedDictType | inspect.ByteArrayType
     return not isinstance(described, unhashable)
-
-
-_SCALARS: Final = (str, int, float, bool, bytes, type(None))
-
-
-def plain_types(kind: Any) -> frozenset[type]:
-    """Classes whose exact instances satisfy `kind` and cannot be changed: these need no copy within a process.
-
-    Empty where nothing is certain; then a value takes the way through the codec, which copies and validates it. A
-    frozen Struct is taken at its annotations: msgspec does not check what a constructor is given.
-    """
-    if kind is Any:
-        return frozenset(_SCALARS)
-    if kind is None:
-        return frozenset({type(None)})
-    if _is_union(kind):
-        return frozenset[type]().union(*map(plain_types, typing.get_args(kind)))
-    if isinstance(kind, type) and (_is_scalar(kind) or (issubclass(kind, msgspec.Struct) and _is_frozen(kind, ()))):
-        return frozenset({kind})
-    return frozenset()
-
-
-def _is_union(kind: Any) -> bool:
-    return isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union
-
-
-def _is_scalar(kind: Any) -> bool:
-    """Immutable without a look inside. Members of an enum are the same objects everywhere in a process."""
-    return kind is None or kind in _SCALARS or (isinstance(kind, type) and issubclass(kind, enum.Enum))
-
-
-def _is_frozen(kind: type[msgspec.Struct], outer: tuple[type, ...]) -> bool:
-    """Whether every instance is deeply immutable. Recursive types are taken as mutable.
-
-    So are Structs with a `__dict__`, and those with a field of another Struct type, unless that one is `@final`: an
-    instance of a subclass may stand there, with fields that can be changed.
-    """
-    config = kind.__struct_config__
-    if not config.frozen or config.dict or kind in outer:
-        return False
-    inner = (*outer, kind)
-    for field in msgspec.structs.fields(kind):
-        parts = typing.get_args(field.type) if _is_union(field.type) else (field.type,)
-        if not all(_is_scalar(part) or _is_final_frozen(part, inner) for part in parts):
-            return False
-    return True
-
-
-def _is_final_frozen(kind: Any, outer: tuple[type, ...]) -> bool:
-    return (
-        isinstance(kind, type)
-        and issubclass(kind, msgspec.Struct)
-        and "__final__" in vars(kind)
-        and _is_frozen(kind, outer)
-    )

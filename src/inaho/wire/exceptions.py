@@ -3,24 +3,43 @@
 inaho's own errors travel by code. A user's exception travels by the name under which its class is registered, with its
 arguments and attributes, and is raised as itself on the other side. One that is not registered, or whose arguments have
 no encoding, arrives as `RemoteError` with type name, message and remote traceback: the caller is told all that can be
-told safely. Only registered classes are ever constructed, so a peer cannot choose what runs here. Never registered are
-what ends a process or a generator (`SystemExit`, `StopIteration` and their kin): raised at a caller they would not be
-errors but commands.
+told safely. What was raised `from` goes along, and so do notes and the members of an `ExceptionGroup`, within bounds.
+
+A caller on the same node gets the same. An exception that holds nothing but short scalars is passed on as it is, any
+other goes through the codec.
+
+Only registered classes are ever constructed, so a peer cannot choose what runs here. Never registered are what ends a
+process or a generator (`SystemExit`, `StopIteration` and their kin): raised at a caller they would not be errors but
+commands.
 """
 
 from __future__ import annotations
 
 import builtins
-import inspect
-import traceback
 import types
-from collections.abc import Callable
-from typing import Annotated, Any, Final, Self, TypeVar
+import typing
+from typing import Any, Final, Self, TypeVar
 
-import msgspec
-
-from inaho.errors import InahoError, InvalidConfig, RemoteError, error_from_code
+from inaho.errors import FrameTooLarge, InahoError, InvalidConfig, RemoteError, error_from_code
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
+from inaho.wire.exception_parts import (
+    ARGUMENTS_BYTES_MAX,
+    MADE_WITH,
+    MESSAGE_CHARS_MAX,
+    NAME_CHARS_MAX,
+    NOTES_MAX,
+    TRACEBACK_CHARS_MAX,
+    Failure,
+    Made,
+    attributes_of,
+    held_by,
+    is_short,
+    notes_of,
+    sendable,
+    text_of,
+    traceback_of,
+)
+from inaho.wire.limits import bounded
 
 __all__ = [
     "Failure",
@@ -36,39 +55,32 @@ __all__ = [
 
 ExceptionType = TypeVar("ExceptionType", bound=type[Exception])
 
-TRACEBACK_CHARS_MAX: Final = 16_384
-MESSAGE_CHARS_MAX: Final = 4_096
-NAME_CHARS_MAX: Final = 1_024
-ARGUMENTS_BYTES_MAX: Final = 64 << 10
-"""Larger arguments stay at home, and the exception arrives as `RemoteError`: what failed must still fit in a frame."""
+CAUSES_MAX: Final = 4
+"""How far a chain of causes is followed."""
+
+MEMBERS_MAX: Final = 64
+GROUP_DEPTH_MAX: Final = 8
+"""Exceptions in a group, over all its levels, and levels. What is larger or deeper arrives as `RemoteError`."""
+
+NESTED_CHARS_MAX: Final = 512
+"""Text of a cause or member."""
+
+_FAILURES_MAX: Final = 4_096
+"""Containers in the body of a failure, looked at before it is decoded."""
+
+_MANY: Final = 16
 
 _NEVER: Final = (StopIteration, StopAsyncIteration)
 """Python gives these a meaning in coroutines and generators; a future does not even take the first."""
 
-_MADE_WITH: Final = "_inaho_made_with"
-"""Attribute with the constructor's arguments. It is not sent: the constructor at the caller makes it again."""
-
-_SCALARS: Final = (str, int, float, bool, bytes, type(None))
-
 _by_name: dict[str, type[Exception]] = {}
 _names: dict[type[BaseException], str] = {}
+_groups: set[type[BaseException]] = set()
+"""Registered classes that are made of a message and members."""
 
 
-class Failure(msgspec.Struct, frozen=True, array_like=True):
-    """Body of an `ERROR` frame: one of inaho's errors (`code`), or a user's exception (`type_name`)."""
-
-    code: str
-    reason: str
-    identity: str
-    authority: str
-    maybe_executed: bool
-    type_name: str = ""
-    traceback: str = ""
-    arguments: Annotated[bytes, msgspec.Meta(max_length=ARGUMENTS_BYTES_MAX)] = b""
-
-
-_decode = decoder(Failure)
-_decode_arguments = decoder(tuple[list[Any], dict[str, Any]])
+_decode = bounded(decoder(Failure), _FAILURES_MAX)
+_decode_made = bounded(decoder(Made), _FAILURES_MAX)
 
 
 def register_exception(kind: ExceptionType, name: str = "") -> ExceptionType:
@@ -93,6 +105,8 @@ def register_exception(kind: ExceptionType, name: str = "") -> ExceptionType:
         raise InvalidConfig(f"exception name {name!r} is already registered for {known!r}")
     _by_name[name] = kind
     _names[kind] = name
+    if issubclass(kind, BaseExceptionGroup):
+        _groups.add(kind)
     return kind
 
 
@@ -106,7 +120,7 @@ class GrainError(Exception):
     def __new__(cls, *arguments: Any, **named: Any) -> Self:
         error = super().__new__(cls, *arguments, **named)
         if isinstance(cls.__init__, types.FunctionType):
-            vars(error)[_MADE_WITH] = (arguments, named)
+            vars(error)[MADE_WITH] = (arguments, named)
         return error
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -116,16 +130,11 @@ class GrainError(Exception):
 
 for _kind in vars(builtins).values():
     if isinstance(_kind, type) and issubclass(_kind, Exception):
-        if not issubclass(_kind, (Warning, ExceptionGroup, *_NEVER)):
+        if not issubclass(_kind, (Warning, *_NEVER)):
             register_exception(_kind, _kind.__name__)  # `IOError` is but another name of `OSError`
 _PYTHONS_OWN: Final = frozenset(_names)
 """Registered by this module, so they say nothing about what a program expects."""
 register_exception(GrainError)
-
-
-def is_registered(error: BaseException) -> bool:
-    """Whether `error` can arrive as its own type."""
-    return type(error) in _names or isinstance(error, InahoError)
 
 
 def is_expected(error: BaseException) -> bool:
@@ -135,11 +144,13 @@ def is_expected(error: BaseException) -> bool:
     is expected when all in it are.
     """
     if isinstance(error, BaseExceptionGroup):
-        return all(map(is_expected, error.exceptions))
+        return all(map(is_expected, typing.cast(Any, error).exceptions))
     return type(error) in _names and type(error) not in _PYTHONS_OWN
 
 
-def encode_failure(error: BaseException, *, identity: str, authority: str, executed: bool) -> bytes:
+def encode_failure(
+    error: BaseException, *, identity: str, authority: str, executed: bool, bytes_max: int = 0, method: str = ""
+) -> bytes:
     """The body of an `ERROR` frame for whatever was raised. Never raises.
 
     Args:
@@ -147,26 +158,105 @@ def encode_failure(error: BaseException, *, identity: str, authority: str, execu
         identity: the grain.
         authority: this node.
         executed: whether user code had begun; sent with a user's exception, while an error of ours knows itself.
+        bytes_max: a longer body is replaced by that of a `FrameTooLarge`; 0 for no bound.
+        method: that failed, for the text of that error.
     """
-    if isinstance(error, InahoError):
-        identity, authority, executed = error.identity or identity, error.authority or authority, error.maybe_executed
-    if isinstance(error, RemoteError):  # passed on from further away: keep what it says
-        code, reason, type_name, trace = "", error.message or error.reason, error.type_name, error.remote_traceback
-    elif isinstance(error, InahoError):
-        code, reason, type_name, trace = error.code, error.reason, "", ""
-    else:
-        code, reason, type_name, trace = "", text_of(error), exception_name(type(error)), _traceback_of(error)
-    failure = Failure(
-        code=_sendable(code, NAME_CHARS_MAX),
-        reason=_sendable(reason, MESSAGE_CHARS_MAX),
-        identity=_sendable(identity, NAME_CHARS_MAX),
-        authority=_sendable(authority, NAME_CHARS_MAX),
-        maybe_executed=bool(executed),
-        type_name=_sendable(type_name, NAME_CHARS_MAX),
-        traceback=_sendable(trace[-TRACEBACK_CHARS_MAX:], TRACEBACK_CHARS_MAX),
-        arguments=_arguments_of(error) if type(error) in _names else b"",
-    )
-    return encode(failure)
+    body = _encode(error, identity, authority, executed, with_traceback=True)
+    if bytes_max and len(body) > bytes_max:
+        too_large = FrameTooLarge(
+            f"the {type(error).__name__} of {method} takes {len(body)} bytes, the most is {bytes_max} "
+            "(transport.frame_bytes_max)",
+            maybe_executed=True,
+        )
+        body = _encode(too_large, identity, authority, executed=True, with_traceback=False)
+    return body
+
+
+def _encode(error: BaseException, identity: str, authority: str, executed: bool, *, with_traceback: bool) -> bytes:
+    try:
+        return encode(_Encoding(identity, authority, executed).failure(error, with_traceback=with_traceback))
+    except RecursionError:  # raised far down in the user's recursion, where nothing can be called any more
+        name = sendable(exception_name(type(error)), NAME_CHARS_MAX)
+        return encode(Failure("", "too deep to be told of", identity, authority, executed, name))
+
+
+class _Encoding:
+    """One exception with all that goes along: what it has used of the bounds so far."""
+
+    def __init__(self, identity: str, authority: str, executed: bool) -> None:
+        self.identity = identity
+        self.authority = authority
+        self.executed = executed
+        self.arguments_bytes = 0
+        self.members = 0
+
+    def failure(
+        self, error: BaseException, *, with_traceback: bool = False, causes: int = 0, levels: int = 0
+    ) -> Failure:
+        """`causes`, `levels`: how far down the chain of causes, and within groups, it is."""
+        identity, authority, executed = self.identity, self.authority, self.executed
+        outermost = not causes and not levels
+        if isinstance(error, InahoError):
+            executed = error.maybe_executed
+            identity, authority = error.identity or identity, error.authority or authority
+        if isinstance(error, RemoteError):  # passed on from further away: keep what it says
+            code, reason, type_name, trace = "", error.message or error.reason, error.type_name, error.remote_traceback
+        elif isinstance(error, InahoError):
+            code, reason, type_name, trace = error.code, error.reason, "", ""
+        else:
+            code, reason, type_name = "", text_of(error), exception_name(type(error))
+            trace = traceback_of(error) if with_traceback else ""
+        members, arguments = self._group(error, causes, levels)
+        if members is None:
+            members, arguments = (), b""
+        elif not members and type(error) in _names:
+            arguments = self._arguments(error)
+        cause = error.__cause__
+        return Failure(
+            code=sendable(code, NAME_CHARS_MAX),
+            reason=sendable(reason, MESSAGE_CHARS_MAX if outermost else NESTED_CHARS_MAX),
+            identity=sendable(identity, NAME_CHARS_MAX),
+            authority=sendable(authority, NAME_CHARS_MAX),
+            maybe_executed=bool(executed),
+            type_name=sendable(type_name, NAME_CHARS_MAX),
+            traceback=sendable(trace[-TRACEBACK_CHARS_MAX:], TRACEBACK_CHARS_MAX) if outermost else "",
+            arguments=arguments,
+            notes=notes_of(error) if outermost else (),
+            cause=None
+            if cause is None or causes >= CAUSES_MAX
+            else self.failure(cause, causes=causes + 1, levels=levels),
+            members=members,
+        )
+
+    def _group(self, error: BaseException, causes: int, levels: int) -> tuple[tuple[Failure, ...] | None, bytes]:
+        """Members and message of a group; None for members where it is one that cannot be sent."""
+        group = typing.cast(Any, error)
+        if not isinstance(error, BaseExceptionGroup):
+            return (), b""
+        members: tuple[BaseException, ...] = group.exceptions
+        self.members += len(members)
+        if type(group) not in _names or levels >= GROUP_DEPTH_MAX or self.members > MEMBERS_MAX:
+            return None, b""
+        failures = tuple(self.failure(member, causes=causes, levels=levels + 1) for member in members)
+        if self.members > MEMBERS_MAX:
+            return None, b""
+        return failures, self._made(([group.message], attributes_of(group), {}))
+
+    def _arguments(self, error: BaseException) -> bytes:
+        """Arguments and attributes of a registered exception; empty when they have no encoding or a very long one."""
+        attributes = attributes_of(error)
+        positional, named = vars(error).get(MADE_WITH, (error.args, {}))
+        return self._made((list(positional), attributes, named)) or self._made((list(error.args), attributes, {}))
+
+    def _made(self, made: tuple[list[Any], dict[str, Any], dict[str, Any]]) -> bytes:
+        try:
+            body = encode(made)
+        except ENCODE_ERRORS:
+            return b""  # told by type, message and traceback instead
+        if self.arguments_bytes + len(body) > ARGUMENTS_BYTES_MAX:
+            return b""
+        self.arguments_bytes += len(body)
+        return body
 
 
 def decode_failure(body: bytes | memoryview) -> Exception:
@@ -175,53 +265,81 @@ def decode_failure(body: bytes | memoryview) -> Exception:
     Raises:
         msgspec.MsgspecError, ValueError, RecursionError: the body is not a `Failure`.
     """
-    failure = _decode(body)
+    failure: Failure = _decode(body)
+    error = _raised(failure)
+    if failure.traceback and not isinstance(error, InahoError):
+        BaseException.add_note(error, f"raised by {failure.identity} at {failure.authority}:\n{failure.traceback}")
+    return error
+
+
+def as_seen_by_caller(
+    error: BaseException, *, identity: str, authority: str, bytes_max: int = 0, method: str = ""
+) -> Exception:
+    """What a caller on the same node gets: the same as one on another node would.
+
+    The exception itself where nothing could tell the difference, else one that went through the codec: it shares no
+    list with the grain, and what cannot be sent is a `RemoteError` here too. It keeps the traceback.
+
+    The arguments are those of `encode_failure`.
+    """
+    if isinstance(error, InahoError) and _is_plain_error_of_ours(error):
+        error.identity = error.identity or identity
+        error.authority = error.authority or authority
+        return error
+    if isinstance(error, Exception) and _is_plain(error):
+        return error
+    body = _encode(error, identity, authority, executed=True, with_traceback=False)
+    if not bytes_max or len(body) + TRACEBACK_CHARS_MAX <= bytes_max:
+        seen = _raised(_decode(body))
+        if not isinstance(seen, RemoteError):
+            return seen.with_traceback(error.__traceback__)
+    body = encode_failure(
+        error, identity=identity, authority=authority, executed=True, bytes_max=bytes_max, method=method
+    )
+    return _raised(_decode(body)).with_traceback(error.__traceback__)
+
+
+def _raised(failure: Failure) -> Exception:
+    """The exception that a failure tells of, without the traceback."""
+    error: Exception
     if failure.code:
-        return error_from_code(
+        error = error_from_code(
             failure.code,
             failure.reason,
             identity=failure.identity,
             authority=failure.authority,
             maybe_executed=failure.maybe_executed,
         )
-    kind = _by_name.get(failure.type_name)
-    if kind is not None and failure.arguments:
-        error = _rebuild(kind, failure)
-        if error is not None:
-            return error
-    return RemoteError(
-        identity=failure.identity,
-        authority=failure.authority,
-        maybe_executed=failure.maybe_executed,
-        type_name=failure.type_name,
-        message=failure.reason,
-        remote_traceback=failure.traceback,
-    )
+    else:
+        kind = _by_name.get(failure.type_name)
+        made = None if kind is None or not failure.arguments else _rebuild(kind, failure)
+        error = made or RemoteError(
+            identity=failure.identity,
+            authority=failure.authority,
+            maybe_executed=failure.maybe_executed,
+            type_name=failure.type_name,
+            message=failure.reason,
+            remote_traceback=failure.traceback,
+        )
+    for note in failure.notes[:NOTES_MAX]:
+        BaseException.add_note(error, note)
+    if failure.cause is not None:
+        error.__cause__ = _raised(failure.cause)
+    return error
 
 
-def as_seen_by_caller(error: BaseException, *, identity: str, authority: str) -> Exception:
-    """What a caller on the same node gets: the same as one on another node would, with the cause attached.
-
-    The exception itself where nothing could tell the difference, else one that went through the codec: it shares no
-    list with the grain, and what cannot be sent is a `RemoteError` here too.
-    """
-    if isinstance(error, InahoError) or (isinstance(error, Exception) and _is_plain(error)):
-        return error
-    seen = decode_failure(encode_failure(error, identity=identity, authority=authority, executed=True))
-    seen.__cause__ = error
-    return seen
-
-
-def _rebuild(kind: Callable[..., Any], failure: Failure) -> Exception | None:
+def _rebuild(kind: Any, failure: Failure) -> Exception | None:
     """An instance of a registered class; None when its arguments do not fit its constructor here."""
     try:
-        arguments, attributes = _decode_arguments(failure.arguments)
-        error = kind(*arguments)
+        made: Made = _decode_made(failure.arguments)
+        error: Any
+        if kind in _groups:
+            error = kind(*made.arguments, [_raised(member) for member in failure.members])
+        else:
+            error = kind(*made.arguments, **made.named)
         if not isinstance(error, Exception):
             return None
-        _set_attributes(error, attributes)
-        if failure.traceback:
-            BaseException.add_note(error, f"raised by {failure.identity} at {failure.authority}:\n{failure.traceback}")
+        _set_attributes(error, made.attributes)
     except DECODE_ERRORS:  # the constructor is the user's, the arguments are a peer's
         return None
     return error
@@ -229,74 +347,39 @@ def _rebuild(kind: Callable[..., Any], failure: Failure) -> Exception | None:
 
 def _set_attributes(error: Exception, attributes: dict[str, Any]) -> None:
     """Sets what the exception carried, except what belongs to Python: a peer shall not replace `with_traceback`."""
-    vars(error).update({name: value for name, value in attributes.items() if not hasattr(BaseException, name)})
+    held = held_by(error)
+    for name, value in attributes.items():
+        if name in held:
+            setattr(error, name, value)
+        elif not hasattr(BaseException, name):
+            vars(error)[name] = value
     vars(error).pop("__notes__", None)
 
 
 def _is_plain(error: Exception) -> bool:
     """Whether a registered exception holds nothing that can be changed, and would be rebuilt as it is."""
-    if type(error) not in _names:
+    kind: Any = type(error)
+    if kind not in _names or isinstance(error, BaseExceptionGroup) or isinstance(kind.__init__, types.FunctionType):
         return False
-    if isinstance(type(error).__init__, types.FunctionType) and _MADE_WITH not in vars(error):
+    if isinstance(kind.__new__, types.FunctionType) and not issubclass(kind, GrainError):
         return False
-    return all(type(value) in _SCALARS for value in (*error.args, *_attributes_of(error).values()))
+    if error.__cause__ is not None or getattr(error, "obj", None) is not None:
+        return False
+    values = [*error.args, *vars(error).values(), *(getattr(error, name) for name in held_by(error))]
+    return len(values) <= _MANY and "__notes__" not in vars(error) and all(map(is_short, values))
 
 
-def _attributes_of(error: BaseException) -> dict[str, Any]:
-    return {name: value for name, value in vars(error).items() if name not in ("__notes__", _MADE_WITH)}
+def _is_plain_error_of_ours(error: InahoError) -> bool:
+    """Whether an error of ours is told in full by its code and its text."""
+    if error.__cause__ is not None or error_from_code(error.code, "").__class__ is not type(error):
+        return False
+    short = len(error.reason) <= MESSAGE_CHARS_MAX and error.reason.isascii()
+    return short and not isinstance(error, RemoteError) and vars(error).keys() <= _OURS
 
 
-def _arguments_of(error: BaseException) -> bytes:
-    """Arguments and attributes of a registered exception; empty when they have no encoding or a very long one."""
-    for arguments_of in (_constructor_arguments, _kept_arguments):
-        try:
-            arguments = encode((arguments_of(error), _attributes_of(error)))
-        except ENCODE_ERRORS:
-            continue  # told by type, message and traceback instead
-        return arguments if len(arguments) <= ARGUMENTS_BYTES_MAX else b""
-    return b""
-
-
-def _kept_arguments(error: BaseException) -> tuple[Any, ...]:
-    return error.args
-
-
-def _constructor_arguments(error: BaseException) -> tuple[Any, ...]:
-    """What the constructor was given, by position. Raises `ValueError` where that cannot be said by position."""
-    made_with = vars(error).get(_MADE_WITH)
-    if made_with is None:
-        return error.args
-    arguments, named = made_with
-    if not named:
-        return tuple(arguments)
-    bound = inspect.signature(type(error)).bind(*arguments, **named)
-    if bound.kwargs:
-        raise ValueError("the constructor has parameters that are given by keyword only")
-    return bound.args
+_OURS: Final = vars(InahoError("")).keys()
 
 
 def exception_name(kind: type[BaseException]) -> str:
     """The name on the wire, for one that is not registered its module and qualified name."""
     return _names.get(kind) or f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _sendable(text: str, chars_max: int) -> str:
-    """Text that has an encoding and an end. Names of files, for one, may contain what UTF-8 does not."""
-    text = str(text)[:chars_max]
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-def text_of(error: BaseException) -> str:
-    """The text of an exception, cut to a bound, whatever its `__str__` does."""
-    try:
-        return str(error)[:MESSAGE_CHARS_MAX]
-    except Exception as broken:  # a user's __str__ may do anything; the call still gets its answer
-        return f"<the text of this exception could not be had: {type(broken).__name__}>"
-
-
-def _traceback_of(error: BaseException) -> str:
-    try:
-        lines = traceback.format_exception(error)
-    except Exception as broken:  # as above
-        return f"<no traceback: {type(broken).__name__}>"
-    return "".join(lines)[-TRACEBACK_CHARS_MAX:]

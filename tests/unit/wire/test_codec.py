@@ -16,12 +16,12 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, Optional, Typed
 import msgspec
 import pydantic
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 import inaho
 from inaho.errors import InvalidGrain
-from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode, plain_types
+from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode
 from inaho.wire.exceptions import encode_failure
 from inaho.wire.frames import ChainLink, pack_fields
 
@@ -420,120 +420,3 @@ def test_random_bytes_decode_or_are_refused(kind: Any, body: bytes) -> None:
 
 class Nested(msgspec.Struct, frozen=True):
     point: Point
-
-
-@typing.final
-class Leaf(msgspec.Struct, frozen=True):
-    name: str
-    colour: Colour | None = None
-
-
-class Branch(msgspec.Struct, frozen=True):
-    leaf: Leaf | None
-    level: Level = Level.LOW
-
-
-class WithDict(msgspec.Struct, frozen=True, dict=True):
-    x: int
-
-
-class WithList(msgspec.Struct, frozen=True):
-    x: list[int]
-
-
-class WithAny(msgspec.Struct, frozen=True):
-    x: Any
-
-
-class WithTuple(msgspec.Struct, frozen=True):
-    x: tuple[list[int], ...]
-
-
-class FrozenTree(msgspec.Struct, frozen=True):
-    again: FrozenTree | None = None
-
-
-class Thawed(Point):
-    z: list[int] = []
-
-
-class FrozenModel(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True)
-    x: list[int]
-
-
-SCALARS = {str, int, float, bool, bytes, type(None)}
-
-
-@pytest.mark.parametrize(
-    ("kind", "claimed"),
-    [
-        (int, {int}), (None, {type(None)}), (type(None), {type(None)}), (str | None, {str, type(None)}),
-        (Optional[bytes], {bytes, type(None)}), (Union[int, float], {int, float}), (Any, SCALARS),  # noqa: UP007, UP045
-        (Colour, {Colour}), (Level | Point, {Level, Point}), (Point, {Point}), (Leaf, {Leaf}), (Branch, {Branch}),
-        (int | list[int], {int}), (Basket | None, {type(None)}), (str | Point | WithList, {str, Point}),
-    ],
-    ids=lambda value: "" if isinstance(value, set) else repr(value),  # the order in which a set is shown varies
-)  # fmt: skip
-def test_what_cannot_be_changed_is_claimed(kind: Any, claimed: set[type]) -> None:
-    assert plain_types(kind) == claimed
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        list, list[int], dict, dict[str, int], set, set[int], frozenset, frozenset[int], tuple, tuple[int, ...],
-        tuple[list[int], int], bytearray, memoryview, object, Basket, Tree, Order, FrozenOrder, Pair, Settings,
-        Customer, FrozenModel, WithList, WithAny, WithTuple, WithDict, FrozenTree, Nested, Box[int], Thawed,
-        typing.Sequence[int], Annotated[list[int], "x"], Literal["a"],
-    ],
-    ids=repr,
-)  # fmt: skip
-def test_what_can_be_changed_or_is_not_sure_is_not_claimed(kind: Any) -> None:
-    assert plain_types(kind) == frozenset()
-
-
-def is_deeply_immutable(value: Any) -> bool:
-    """The plainest definition: no part of it has a way to be another."""
-    if isinstance(value, enum.Enum):
-        return isinstance(value.value, str | int)
-    if isinstance(value, msgspec.Struct):
-        parts = [getattr(value, name) for name in value.__struct_fields__]
-        return (
-            value.__struct_config__.frozen and not hasattr(value, "__dict__") and all(map(is_deeply_immutable, parts))
-        )
-    return type(value) in SCALARS
-
-
-@given(st.sampled_from(sorted(ROUND_TRIPS)), st.data())
-@example("Any", None)
-def test_whatever_is_claimed_is_deeply_immutable(name: str, data: st.DataObject | None) -> None:
-    kind, values = ROUND_TRIPS[name]
-    value = "text" if data is None else data.draw(values)
-    if type(value) in plain_types(kind):
-        assert is_deeply_immutable(value)
-
-
-def test_a_subclass_that_stands_for_its_base_is_not_shared() -> None:
-    shared = Nested(Thawed(1, z=[1]))
-    assert type(shared) not in plain_types(Nested)
-    assert type(shared.point) not in plain_types(Point)
-
-
-scalar_types = st.sampled_from([int, str, bytes, bool, float, None, Colour, Level, Point, Leaf])
-mutable_types = st.sampled_from(
-    [list[int], dict[str, int], set[int], bytearray, Basket, Order, FrozenModel, WithDict, Any]
-)
-
-
-@given(st.lists(scalar_types, min_size=1, max_size=4), mutable_types, st.integers(0, 4), st.booleans())
-def test_one_mutable_field_is_enough(kinds: list[Any], mutable: Any, position: int, optional: bool) -> None:
-    final_kinds = [kind for kind in kinds if kind is not Point]
-    fields = [(f"f{number}", kind) for number, kind in enumerate(final_kinds)]
-    immutable = msgspec.defstruct("Immutable", fields, frozen=True)
-    assert plain_types(immutable) == {immutable}
-    fields.insert(
-        min(position, len(fields)), ("spoiler", mutable | None if optional and mutable is not Any else mutable)
-    )
-    assert plain_types(msgspec.defstruct("Spoilt", fields, frozen=True)) == frozenset()
-    assert plain_types(msgspec.defstruct("Thawed", fields[:1], frozen=False)) == frozenset()

@@ -38,7 +38,7 @@ plain = st.recursive(
 )
 INAHO_ERRORS = [getattr(errors, name) for name in errors.__all__ if name not in ("error_from_code", "RemoteError")]
 SIGNALS = [
-    "BaseException", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "BaseExceptionGroup", "ExceptionGroup",
+    "BaseException", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "BaseExceptionGroup",
     "StopIteration", "StopAsyncIteration", "asyncio.CancelledError", "asyncio.exceptions.CancelledError",
 ]  # fmt: skip
 NOT_EXCEPTIONS = [
@@ -264,9 +264,20 @@ def test_a_caller_on_the_same_node_gets_what_one_elsewhere_would() -> None:
 
     ours, users, stranger = errors.Pending("p"), OutOfStockError("apple"), LocalError("l")
     assert as_seen_by_caller(ours, identity="i", authority="a") is ours
-    assert as_seen_by_caller(users, identity="i", authority="a") is users
+    assert (ours.identity, ours.authority) == ("i", "a")
+    plain = ValueError("short", 5)
+    assert as_seen_by_caller(plain, identity="i", authority="a") is plain
+    made = as_seen_by_caller(users, identity="i", authority="a")
+    assert isinstance(made, OutOfStockError)
+    assert (made.args, made.sku, made.left) == (users.args, "apple", 0)
     seen = as_seen_by_caller(stranger, identity="i", authority="a")
-    assert isinstance(seen, RemoteError) and seen.__cause__ is stranger and seen.message == "l"
+    assert isinstance(seen, RemoteError) and seen.__cause__ is None and seen.message == "l"
+
+
+@pytest.mark.parametrize("values", [(), (1,), ("message",), ("message", [1])], ids=repr)
+def test_a_group_without_members_is_none(values: tuple[Any, ...]) -> None:
+    got = decode_failure(failure(type_name="ExceptionGroup", arguments=arguments(*values)))
+    assert type(got) is RemoteError and got.type_name == "ExceptionGroup"
 
 
 # Registration.
@@ -333,7 +344,7 @@ def test_a_peer_constructs_only_what_is_registered(name: str, values: tuple[Any,
 def test_no_signal_is_among_what_a_peer_can_construct() -> None:
     for kind in exceptions._by_name.values():
         assert issubclass(kind, Exception)
-        assert not issubclass(kind, StopIteration | StopAsyncIteration | BaseExceptionGroup | Warning)
+        assert not issubclass(kind, StopIteration | StopAsyncIteration | Warning)
     reachable = {kind for kind in exceptions._names if kind.__module__ == builtins.__name__}
     assert SystemExit not in reachable and ValueError in reachable
 
