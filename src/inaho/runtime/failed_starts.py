@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import ActivationFailed, Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
@@ -57,7 +58,7 @@ def not_run(error: InahoError, cause: BaseException | None) -> InahoError:
 def initialise(host: KindHost, grain: Grain[Any]) -> None:
     """Runs the constructor of the user's class. Raises `ActivationFailed`, the lease given up, when that raises."""
     try:
-        type(grain).__init__(grain)
+        Context().run(type(grain).__init__, grain)  # it sees no variables of whoever calls first
     except BaseException as error:
         host.node.leases.ended(grain._inaho_lease)
         if isinstance(error, SIGNALS):

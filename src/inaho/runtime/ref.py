@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.errors import InahoError, Timeout
@@ -78,7 +79,8 @@ def make_class(kind: GrainKind, call: Callable[..., Any], stream: Callable[..., 
     """A class of references to grains of that kind; `call` and `stream` get what `invoke` gets."""
     members: dict[str, Any] = {"__slots__": (), "__module__": kind.cls.__module__, "__doc__": kind.cls.__doc__}
     for name, method in kind.methods.items():
-        members[name] = method.make_caller(stream if method.stream else call)
+        way = stream if method.stream else _named_invoke(method) if call is invoke else call
+        members[name] = method.make_caller(way)
     return type(f"{kind.cls.__name__}Reference", (Reference,), members)
 
 
@@ -92,6 +94,20 @@ def invoke(
     if reference._inaho_key in reference._inaho_host.activations:
         return _call_here(reference, method, arguments, plain)
     return _call_there(reference, method, arguments)
+
+
+def _named_invoke(method: GrainMethod) -> Callable[..., Any]:
+    """`invoke` with coroutines that have the name of the user's method.
+
+    Python warns of one that was never awaited by this name. A name given to each coroutine would cost every call
+    something; a function of its own per method costs nothing.
+    """
+    here, there = (
+        FunctionType(way.__code__.replace(), way.__globals__, method.name) for way in (_call_here, _call_there)
+    )
+    here.__qualname__ = there.__qualname__ = f"{method.kind}.{method.name}"
+    scope = {"_call_here": here, "_call_there": there}
+    return FunctionType(invoke.__code__.replace(), scope, invoke.__name__)
 
 
 async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], plain: bool) -> Any:

@@ -1,12 +1,13 @@
 """What a grain class offers to its callers: generic methods keep their types, streams may be plain functions, and a
 public method that nobody could call is refused when the class is made."""
 
-# ruff: noqa: RUF012  Structs copy mutable defaults
+# ruff: noqa: PT031, RUF012  what was never awaited is told when it is collected; Structs copy mutable defaults
 from __future__ import annotations
 
 import abc
 import dataclasses
 import functools
+import gc
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
@@ -444,3 +445,13 @@ def test_a_state_with_required_fields(state):
     with pytest.raises(InvalidGrain, match=r"state of Bad.*without arguments.*default"):
 
         class Bad(Grain[state]): ...
+
+
+async def test_a_forgotten_await_is_told_by_the_name_of_the_method(caller):
+    cluster = await caller(Uses)
+    grain = cluster.grain(Uses, "a")
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning, match=r"coroutine 'Uses\.use' was never awaited"):
+            grain.use()
+            gc.collect()
+        await grain.use()
