@@ -115,6 +115,8 @@ class Driver:
             case Joined():
                 if effect.founded:
                     node.freshness.founded()
+                else:
+                    node.freshness.joined()
                 if not self.joined.done():
                     self.joined.set_result(None)
             case JoinFailed():

@@ -87,6 +87,8 @@ class Freshness:
         self._marked_at = 0.0
         self._founded = False
         """This node has founded a cluster, and its marker is not written yet."""
+        self._inheriting: asyncio.Task[None] | None = None
+        """Asks the others whom they doubt; None when it is known."""
         self._found_there = Markers()
         """What was there when this node wrote its marker last."""
         self._said_at = -SAYS_AGAIN_S
@@ -116,12 +118,15 @@ class Freshness:
         elif isinstance(event, SelfRemoved | NodePaused):
             self.was_away("this node was removed" if isinstance(event, SelfRemoved) else "this process was paused")
         elif isinstance(event, MemberEvent) and self.doubts:
+            for doubt in self.doubts.open():
+                if doubt.authority == event.member.authority and doubt.node_id != event.member.node_id:
+                    self.is_harmless(doubt.node_id, "replaced")
             self.reconciliation.begin()
 
     def _doubt(self, member: Member, incarnation: int, reason: str) -> None:
         if not self.applies or self._node.closing:
             return
-        if self.doubts.begin(self._node.loop.time(), member.node_id, member.authority, incarnation):
+        if self.doubts.begin(self._node.boot_time(), member.node_id, member.authority, incarnation):
             self._node.publish(DoubtBegan(authority=member.authority, node_id=member.node_id, reason=reason))
             self._watch_now()
 
@@ -138,7 +143,7 @@ class Freshness:
     def is_harmless(self, node_id: str, why: str) -> None:
         """A member has left in order, was replaced, or has confirmed that it let go of what it took over."""
         doubt = self.doubts.get(node_id)
-        now = self._node.loop.time()
+        now = self._node.boot_time()
         if self.doubts.end(now, node_id, why) and doubt is not None:
             event = DoubtEnded(authority=doubt.authority, node_id=node_id, outcome=why, lasted_s=now - doubt.since)
             self._node.publish(event)
@@ -150,9 +155,21 @@ class Freshness:
             self._founded = True
             self._node.runner.spawn(self._found(), name="inaho-founded")
 
+    def joined(self) -> None:
+        """This node was admitted: whom the others doubt it doubts too, before it activates anything."""
+        if self.applies:
+            self._inheriting = self._node.runner.spawn(self._inherit(), name="inaho-inherit-doubts")
+
+    async def _inherit(self) -> None:
+        for node_id, authority in await self.reconciliation.doubted_by_others():
+            if self.doubts.begin(self._node.boot_time(), node_id, authority):
+                reason = "members doubted it when this node joined"
+                self._node.publish(DoubtBegan(authority=authority, node_id=node_id, reason=reason))
+                self._watch_now()
+
     async def _found(self) -> None:
         node = self._node
-        began = node.loop.time()
+        began = node.boot_time()
         try:
             await self.before_activation()
         except InahoError as error:
@@ -189,6 +206,9 @@ class Freshness:
         Raises:
             StorageFailed: it could not be written. Nothing was activated.
         """
+        if self._inheriting is not None:
+            await asyncio.wait((self._inheriting,))
+            self._inheriting = None
         while self._founded or (self.doubts and self._marked != self.doubts.episode):
             if not self.applies:
                 return
@@ -229,7 +249,7 @@ class Freshness:
             else:
                 self.writes += 1
                 self._found_there = markers
-                self._marked, self._marked_at = (episode if self.doubts else self._marked), node.loop.time()
+                self._marked, self._marked_at = (episode if self.doubts else self._marked), node.boot_time()
                 self._founded = self._founded and not founded
                 return
         raise StorageFailed("the markers are replaced all the time", identity=str(MARKERS), maybe_executed=False)
@@ -279,7 +299,7 @@ class Freshness:
         node = self._node
         period_s = node.config.activation.freshness_s
         while self.doubts and not node.closing:
-            began = node.loop.time()
+            began = node.boot_time()
             for doubt in self.doubts.expire(began):
                 lasted_s = began - doubt.since
                 node.publish(
@@ -298,7 +318,7 @@ class Freshness:
             else:
                 self._judge(began, markers)
             self.reconciliation.begin()
-            left_s = began + period_s - node.loop.time()
+            left_s = began + period_s - node.boot_time()
             if left_s > 0 and self.doubts:
                 await asyncio.wait((self._wake,), timeout=left_s)
         if not self.doubts:
@@ -322,7 +342,7 @@ class Freshness:
 
     def unknown(self, error: BaseException) -> None:
         """The storage does not answer, so nobody knows how old the answers of this node are."""
-        node, now = self._node, self._node.loop.time()
+        node, now = self._node, self._node.boot_time()
         reason = error.reason if isinstance(error, InahoError) else repr(error)
         node.publish(FreshnessUnknown(authority=node.authority, reason=reason))
         if now - self._said_at >= SAYS_AGAIN_S:

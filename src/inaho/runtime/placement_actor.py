@@ -125,6 +125,11 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
         """
         return self._inaho_host.node.freshness.reconciliation.asked(node_id, incarnation)
 
+    @method(idempotent=True)
+    async def doubted(self) -> list[tuple[str, str]]:
+        """Node ids and authorities of the members that this node doubts: a node that joins doubts them too."""
+        return self._inaho_host.node.freshness.reconciliation.doubted()
+
     # Placed kinds (`directory`, `holdings`). Asked of the owner:
 
     @method(idempotent=True, timeout=LONG_S)

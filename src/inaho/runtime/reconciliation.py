@@ -30,6 +30,9 @@ __all__ = ["Reconciliation"]
 ASK_AGAIN_S: Final = 0.25
 """Pause before a member that did not confirm is asked again; a new topology cuts it short."""
 
+ASKED_TO_INHERIT: Final = 3
+"""Members of which a node that joins asks one after another whom they doubt, until one answers."""
+
 ASKED_AT_ONCE: Final = 16
 """Members asked at the same time."""
 
@@ -99,7 +102,39 @@ class Reconciliation:
             return False
         return through
 
+    async def doubted_by_others(self) -> list[tuple[str, str]]:
+        """Node ids and authorities that some other members doubt. Those that do not answer are asked for a while."""
+        node = self._node
+        method = PlacementActor.inaho_kind.methods["doubted"]
+        deadline = node.loop.time() + node.config.rpc.timeout_s
+        while not node.closing and node.loop.time() < deadline:
+            topology = node.topology
+            others = (
+                []
+                if topology is None
+                else [
+                    member
+                    for member in topology.members
+                    if member.node_id != node.node_id and member.status not in SILENT
+                ]
+            )
+            for member in others[:ASKED_TO_INHERIT]:
+                try:
+                    found: list[tuple[str, str]] = await ask_system_actor(
+                        node, member.authority, member.node_id, method, PLACEMENT_KEY, (), timeout_s=ASK_AGAIN_S * 4
+                    )
+                except InahoError as error:
+                    node.log.debug("%s did not say whom it doubts: %s", member.authority, error)
+                    continue
+                return found
+            await node.wait_for_topology(ASK_AGAIN_S)
+        return []
+
     # This node is asked.
+
+    def doubted(self) -> list[tuple[str, str]]:
+        """See `PlacementActor.doubted`."""
+        return [(doubt.node_id, doubt.authority) for doubt in self._freshness.doubts.open()]
 
     def asked(self, node_id: str, incarnation: int) -> bool:
         """See `PlacementActor.reconcile`."""
