@@ -58,6 +58,7 @@ class RpcConfig(Group, frozen=True, kw_only=True):
         stream_window_bytes: encoded bytes it may be ahead.
         turns_max: calls of one connection that may run or wait on this node.
         streams_max: streams of one connection that this node may serve.
+        sends_max: one-way calls (`Cluster.send`) of this node that may be under way.
         pending_max: asks between actors that may wait on one connection, on either side.
         retry_warnings_max: retries of one kind that are logged within `retry_warnings_period_s`; of further ones only
             the number is told.
@@ -74,6 +75,7 @@ class RpcConfig(Group, frozen=True, kw_only=True):
     stream_window_bytes: int = 1 << 20
     turns_max: int = 100_000
     streams_max: int = 10_000
+    sends_max: int = 100_000
     pending_max: int = 1_000_000
     retry_warnings_max: int = 5
     retry_warnings_period_s: float = 10.0

@@ -174,7 +174,7 @@ class CallCycle(InahoError):
     """The call would wait for a turn that is waiting for this very call. `reason` names the cycle."""
 
     code = "call_cycle"
-    advice = "break the cycle, make the kind reentrant, or send without waiting for the answer"
+    advice = "break the cycle, make the kind reentrant, or use cluster.send, which does not wait for the answer"
 
 
 class ActivationFailed(InahoError):

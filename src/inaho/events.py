@@ -232,7 +232,10 @@ class PidInvalidated(Event, frozen=True, kw_only=True):
 
 
 class CallFailed(IdentityEvent, frozen=True, kw_only=True):
-    """A call failed for a reason that is not the user's exception."""
+    """A call failed for a reason that is not the user's exception, or a one-way call failed for any reason.
+
+    `code` is empty where the user's exception ended a one-way call; `reason` names it.
+    """
 
     method: str
     code: str

@@ -57,29 +57,51 @@ class CallChains:
             )
 
     def of(self, turn: Turn | None) -> tuple[ChainLink, ...]:
-        """All turns that wait for a call made by `turn`, itself included, outermost first."""
+        """All turns that wait for a call made by `turn`, itself included, outermost first.
+
+        For a hook (`on_activate`, `on_deactivate`) these are the turns that wait for its activation to change, and
+        those that wait for them; as many as a chain may have.
+        """
         links: list[ChainLink] = []
         node_id = self._node_id()
         while turn is not None:
             grain = turn.grain
             links.append(ChainLink(grain._inaho_host.name, grain._inaho_key, node_id, self._number(turn)))
             if turn.caller is None:
-                return (*turn.chain, *reversed(links))
+                outer = self._of_waiting(turn) if turn.hook else turn.chain
+                return (*outer, *reversed(links))
             turn = turn.caller
         return ()
 
+    def _of_waiting(self, hook: Turn) -> tuple[ChainLink, ...]:
+        found: dict[ChainLink, None] = {}
+        for waiting in _waiting_for(hook):
+            links = waiting.chain if waiting.caller is None else self.of(waiting.caller)
+            if len(found) + len(links) >= self.depth_max - 1:
+                break
+            found.update(dict.fromkeys(links))
+        return tuple(found)
+
     def waits(self, queue: TurnQueue[Turn], turn: Turn) -> bool:
         """Whether a turn that runs in `queue` waits, directly or through others, for `turn`."""
-        outer: Turn | None = turn
-        while outer is not None:
-            caller = outer.caller
-            if caller is not None and any(caller is running for running in queue.running):
-                return True
-            if caller is None and outer.chain:
+        running = queue.running if queue.hook is None else [*queue.running, queue.hook]
+        outer: list[Turn] = [turn]
+        hooks: list[Turn] = []
+        while outer:
+            following = outer.pop()
+            caller = following.caller
+            if caller is None:
                 node_id = self._node_id()
-                numbers = [running.id for running in queue.running if running.id]
-                return any(link.node_id == node_id and link.turn in numbers for link in outer.chain)
-            outer = caller
+                numbers = [each.id for each in running if each.id]
+                if any(link.node_id == node_id and link.turn in numbers for link in following.chain):
+                    return True
+            elif any(caller is each for each in running):
+                return True
+            elif not caller.hook:
+                outer.append(caller)
+            elif not any(caller is hook for hook in hooks):
+                hooks.append(caller)
+                outer.extend(_waiting_for(caller))
         return False
 
     def describe(self, turn: Turn) -> str:
@@ -95,3 +117,9 @@ class CallChains:
             self._numbers += 1
             turn.id = self._numbers
         return turn.id
+
+
+def _waiting_for(hook: Turn) -> list[Turn]:
+    """The turns that wait until the activation of a hook is up, or gone."""
+    queue = hook.grain._inaho_turn
+    return list(queue.waiting) if isinstance(queue, TurnQueue) else []

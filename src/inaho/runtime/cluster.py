@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from inaho.actor import ActorRef, ActorSystem, Subscription
 from inaho.actor.uninterrupted import uninterrupted
@@ -18,6 +18,7 @@ from inaho.runtime.grain import Grain, GrainKind
 from inaho.runtime.method import GrainMethod
 from inaho.runtime.operations import Operations
 from inaho.runtime.ref import make_reference
+from inaho.runtime.sends import Sends
 from inaho.types import Member, Pid
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cluster"]
 
+P = ParamSpec("P")
 G = TypeVar("G", bound=Grain[Any])
 E = TypeVar("E", bound=Event)
 
@@ -46,6 +48,7 @@ class Cluster(Operations):
     def __init__(self, node: Node, system: ActorSystem) -> None:
         self._node = node
         self._system = system
+        self._sends = Sends(node)
         node.cluster = self
 
     _closing: asyncio.Task[None] | None = None
@@ -123,6 +126,31 @@ class Cluster(Operations):
             host = self._node.add_kind(described, hosted=False)
         reference: G = make_reference(host, key, timeout_s=timeout, retry=retry)
         return reference
+
+    def send(self, method: Callable[P, Awaitable[Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Calls a method of a grain without waiting for it: `cluster.send(cart.add, "apple", n=2)`. Costs no await.
+
+        From within a grain it may be a method of the grain itself, which then runs behind the turns that run or wait;
+        a call that is waited for would be refused as a cycle. Nothing is inherited: the call has its own deadline, that
+        of the reference, the method or `rpc.timeout_s`, and no call chain. Arguments are copied now.
+
+        **Delivery** is at most once: the call runs once, or not at all where the process ends, the node leaves, or no
+        owner takes it before the deadline; what was certainly refused is tried again until then, as for any call. An
+        `idempotent` method may run more than once. Sends of one process to one grain keep their order while the grain
+        stays on one node. A failure has no caller: it is a line in the log, the event `CallFailed`, and counted.
+
+        Args:
+            method: a method of a reference, not a stream.
+            args, kwargs: its arguments.
+
+        Raises:
+            TypeError: the arguments do not fit the method.
+            InvalidArguments: no method of a reference, a stream, or arguments of wrong types.
+            SerializationFailed, FrameTooLarge: an argument has no encoding, or they are too large.
+            Overloaded: `rpc.sends_max` one-way calls of this node are under way.
+            ShuttingDown: this node has left.
+        """
+        self._sends.send(method, args, kwargs)
 
     async def call(
         self,

@@ -244,7 +244,7 @@ class Grain(Generic[S]):
             RuntimeError: outside a call, as in a Task that outlives its turn.
         """
         scope = CURRENT.get()
-        if scope is None or scope.over or scope.turn is None or scope.turn.grain is not self:
+        if scope is None or scope.over or scope.turn is None or scope.turn.hook or scope.turn.grain is not self:
             raise RuntimeError(f"no call is running at {self.identity}")
         return CallContext(scope.turn)
 

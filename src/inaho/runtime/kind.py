@@ -19,6 +19,7 @@ from inaho.runtime.failed_starts import initialise, not_run, start_failure
 from inaho.runtime.failure_policy import reset_failed, reset_state
 from inaho.runtime.gates import Change, Changes, Gates
 from inaho.runtime.grain_state import load_handed
+from inaho.runtime.hooks import run_hook
 from inaho.runtime.passivation import Passivation
 from inaho.runtime.placement_actor import ActivationRecord
 from inaho.runtime.stateless import WorkerPool
@@ -212,7 +213,7 @@ class KindHost:
                 grain._inaho_record = await load_handed(self, grain, handed)
             if not self.kind.plain_start:
                 self.node.leases.check_kept(self, grain)
-                await grain.on_activate()
+                await run_hook(grain, queue, "on_activate", grain.on_activate())
             await self.node.leases.confirm(grain)
         except BaseException as error:
             self.node.runner.report(error, self.start_failed, grain, queue, error)
@@ -350,7 +351,7 @@ class KindHost:
         try:
             try:
                 await self.streams.end(grain, reason)
-                await grain.on_deactivate(reason)
+                await run_hook(grain, queue, "on_deactivate", grain.on_deactivate(reason))
             finally:
                 if record is not None and record.busy:  # the next activation must find what is being saved
                     async with record.writing():

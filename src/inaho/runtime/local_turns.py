@@ -10,13 +10,11 @@ worker, and the caller waits for a future.
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Callable
 from typing import Any, Final
 
 from inaho.errors import Timeout
 from inaho.runtime.failure_policy import turn_failed
-from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_answer
+from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_answer, current_task
 from inaho.runtime.worker import Worker
 from inaho.wire.frames import HEADER_REST
 
@@ -25,11 +23,6 @@ __all__ = ["SUSPENDED", "first_step", "run_here", "see_through"]
 SUSPENDED: Final = object()
 """What `first_step` gives for a turn that has not ended."""
 
-# Before Python 3.12 the function is written in Python; what it looks into is not.
-_TASKS: Final = getattr(asyncio.tasks, "_current_tasks", None)
-_current_task: Final[Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None]] = (
-    asyncio.current_task if sys.version_info >= (3, 12) or _TASKS is None else _TASKS.get
-)
 _enter_task = asyncio.tasks._enter_task
 _leave_task = asyncio.tasks._leave_task
 
@@ -49,7 +42,7 @@ def first_step(turn: Turn) -> Any:
     worker = idle.pop() if idle else Worker(runner)
     task = worker.task
     context = worker.context.copy()
-    caller = _current_task(loop)
+    caller = current_task(loop)
     if caller is not None:
         _leave_task(loop, caller)
     _enter_task(loop, task)

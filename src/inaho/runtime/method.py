@@ -273,6 +273,15 @@ class GrainMethod:
 
     # Caller.
 
+    def bind(self, reference: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        """Arguments in the order of the parameters, with defaults. Raises `TypeError` where they do not fit."""
+        bound: tuple[Any, ...] = self._binder(reference, *arguments, **named)
+        return bound
+
+    @cached_property
+    def _binder(self) -> Callable[..., Any]:
+        return self.make_caller(_given)
+
     def encode_arguments(self, key: str, arguments: tuple[Any, ...]) -> bytes:
         """The body of a call. Raises `SerializationFailed` naming the argument that has no encoding."""
         try:
@@ -386,3 +395,8 @@ class GrainMethod:
         caller.__doc__ = self.function.__doc__
         caller.__module__ = self.function.__module__
         return caller
+
+
+def _given(_reference: Any, _method: GrainMethod, arguments: tuple[Any, ...], _plain: bool) -> tuple[Any, ...]:
+    """In the place of `ref.invoke`: what it would be given."""
+    return arguments

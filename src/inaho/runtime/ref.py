@@ -18,6 +18,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.errors import InahoError, Timeout
+from inaho.runtime.inherited import inherited
 from inaho.runtime.local_turns import SUSPENDED, first_step, see_through
 from inaho.runtime.turn import CURRENT, Turn
 
@@ -116,8 +117,8 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
     key = reference._inaho_key
     node = host.node
     scope = CURRENT.get()
-    if scope is not None and scope.over:
-        scope = None
+    if scope is not None:
+        scope = inherited(scope)
     clock_ns = node.clock_ns
     started = clock_ns()
     host.calls = calls = host.calls + 1
@@ -135,8 +136,10 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
                 if deadline <= now:
                     raise passed(host, key)
             turn = Turn(method, grain, arguments, None, 0, deadline)
-            if scope is not None and scope.turn is not None:
-                node.runner.chains.extend(turn, scope.turn)
+            if scope is not None:
+                outer = scope if isinstance(scope, Turn) else scope.turn  # see `inherited`
+                if outer is not None:
+                    node.runner.chains.extend(turn, outer)
             grain._inaho_turn = turn
             grain._inaho_touched = node.now
             result = first_step(turn)
@@ -162,8 +165,8 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
     node = host.node
     context = node.context
     scope = CURRENT.get()
-    if scope is not None and scope.over:
-        scope = None
+    if scope is not None:
+        scope = inherited(scope)
     clock_ns = node.clock_ns
     started = clock_ns()
     host.calls += 1
@@ -222,8 +225,8 @@ async def invoke_stream(
     host = reference._inaho_host
     host.calls += 1
     scope = CURRENT.get()
-    if scope is not None and scope.over:
-        scope = None
+    if scope is not None:
+        scope = inherited(scope)
     context = host.node.context
     try:
         receiver, chunk = await context.streams.open(reference, method, arguments, scope)

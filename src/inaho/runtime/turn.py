@@ -6,6 +6,7 @@ A `Turn` is made per call, so it is a Struct: three times as fast to make as an 
 from __future__ import annotations
 
 import asyncio
+import sys
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ __all__ = [
     "Turn",
     "as_answer",
     "as_raised",
+    "current_task",
     "deadline",
     "resume",
     "until_cut_off",
@@ -45,6 +47,13 @@ ANSWER_LATE_S: Final = 0.1
 
 CUT_OFF: Final = "inaho: cut off"
 """Message of the last cancellation of user code that catches all others: it is closed where it waits."""
+
+
+# Before Python 3.12 the function is written in Python; what it looks into is not.
+_TASKS: Final = getattr(asyncio.tasks, "_current_tasks", None)
+current_task: Final[Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None]] = (
+    asyncio.current_task if sys.version_info >= (3, 12) or _TASKS is None else _TASKS.get
+)
 
 
 class Scope(msgspec.Struct, eq=False):
@@ -82,6 +91,8 @@ class Turn(msgspec.Struct, eq=False):
         task: the Task that runs it, once it has suspended.
         cancelled: nobody waits any more; "" until then, else why.
         id: number of the turn on this node; 0 until somebody asks.
+        awaiting: what it awaits since its first step, until its worker has begun to wait for that.
+        hook: it is no call but `on_activate` or `on_deactivate`, for which the turns in the queue wait.
         over: it has ended. A Task that it started may live on, and inherits neither deadline nor chain from then on.
     """
 
@@ -101,6 +112,8 @@ class Turn(msgspec.Struct, eq=False):
     cancelled: str = ""
     id: int = 0
     over: bool = False
+    hook: bool = False
+    awaiting: Any = None
 
     @property
     def turn(self) -> Turn:
@@ -136,9 +149,11 @@ def deadline(seconds: float) -> Generator[None, None, None]:
         Timeout: by calls that are not answered in time.
     """
     now = asyncio.get_running_loop().time()
+    from inaho.runtime.inherited import inherited
+
     outer = CURRENT.get()
-    if outer is not None and outer.over:
-        outer = None
+    if outer is not None:
+        outer = inherited(outer)
     until = now + max(seconds, 0.0)
     scope = Scope(until, None) if outer is None else Scope(min(until, outer.deadline), outer.turn)
     token = CURRENT.set(scope)

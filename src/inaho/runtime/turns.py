@@ -157,9 +157,9 @@ class TurnRunner:
     def suspend(
         self, turn: Turn, worker: Worker, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any
     ) -> None:
-        """The first step has not ended the turn: its worker sees it through."""
+        """Has its worker see a turn through that did not end in its first step."""
         self.suspended += 1
-        turn.task = worker.task
+        turn.task, turn.awaiting = worker.task, awaited
         if turn.connection is not None:
             turn.connection.running[turn.correlation] = turn
         worker.adopt(turn, coroutine, context, awaited)
@@ -213,12 +213,12 @@ class TurnRunner:
             if busy is not None:
                 queue.running.append(busy)
             grain._inaho_turn = queue
-        ahead = bool(queue.running) and self.chains.waits(queue, turn)
+        ahead = (bool(queue.running) or queue.hook is not None) and self.chains.waits(queue, turn)
         held = queue.held
         if ahead:
             queue.held = False  # it ends after its running turns, and one of those waits for this one
         try:
-            if ahead and not queue.compatible(turn):
+            if ahead and (queue.hook is not None or not queue.compatible(turn)):
                 reason = self.chains.describe(turn)
                 raise CallCycle(reason, identity=str(grain.identity), authority=grain._inaho_host.authority)
             admission, dropped = queue.offer(turn, ahead=ahead)
@@ -252,8 +252,6 @@ class TurnRunner:
             identity=str(grain.identity),
             authority=grain._inaho_host.authority,
         )
-
-    # Turns end.
 
     def abandon(self, turn: Turn, why: str) -> bool:
         """Nobody waits for the turn any more: it is interrupted, or leaves the queue. Tells whether it had begun."""

@@ -62,6 +62,7 @@ class Worker:
                 return
             turn, coroutine, context, awaited = self._adopted
             cancelled, self._adopted, self._cancelled = self._cancelled, None, None
+            turn.awaiting = None
             try:
                 result = await resume(coroutine, context, awaited, cancelled)
             except BaseException as error:

@@ -48,6 +48,7 @@ class TurnQueue(Generic[TurnType]):
         "_reentrant",
         "ending",
         "held",
+        "hook",
         "resetting",
         "running",
         "starting",
@@ -63,6 +64,8 @@ class TurnQueue(Generic[TurnType]):
         self.waiting: deque[TurnType] = deque()
         self.held = False
         """Nothing starts: the activation is coming up or going down."""
+        self.hook: TurnType | None = None
+        """What runs while nothing else may: `on_activate` or `on_deactivate`."""
         self.starting = False
         """What it is held for has begun: coming up, a reset, or the end."""
         self.ending = ""

@@ -1,0 +1,236 @@
+"""One-way calls, and Tasks that a turn starts and does not wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import inaho
+from inaho import CallCycle, Grain, InvalidArguments, Overloaded, SerializationFailed
+from inaho.events import CallFailed
+
+LOG: list[Any] = []
+GATES: dict[str, asyncio.Event] = {}
+TASKS: list[asyncio.Task[Any]] = []
+
+
+@pytest.fixture(autouse=True)
+def clean():
+    LOG.clear()
+    GATES.clear()
+    TASKS.clear()
+
+
+class Noted(Grain):
+    async def note(self, value: int, twice: bool = False) -> None:
+        LOG.append(value * 2 if twice else value)
+
+    async def note_list(self, values: list[int]) -> None:
+        LOG.append(values)
+
+    async def fails(self) -> None:
+        raise ValueError("broken")
+
+    async def waits(self, gate: str) -> None:
+        await GATES[gate].wait()
+
+    async def sends_to_itself(self, suspend: bool) -> None:
+        me = self.cluster.grain(Noted, self.key)
+        for value in (2, 3):
+            self.cluster.send(me.note, value)
+        if suspend:
+            await asyncio.sleep(0.01)
+        LOG.append(1)
+
+    async def starts_a_task(self, suspend: bool) -> None:
+        async def background() -> None:
+            await self.cluster.grain(Noted, self.key).note(2)
+
+        TASKS.append(asyncio.create_task(background()))
+        TASKS[-1].add_done_callback(LOG.count)
+        if suspend:
+            await asyncio.sleep(0.01)
+        LOG.append(1)
+
+    async def waits_for_itself(self, how: str) -> None:
+        call = self.cluster.grain(Noted, self.key).note(9)
+        if how == "await":
+            await call
+        elif how == "task":
+            await asyncio.create_task(call)
+        elif how == "gather":
+            await asyncio.gather(call)
+        elif how == "wait":
+            (task,), _ = await asyncio.wait([asyncio.ensure_future(call)])
+            task.result()
+        elif how == "wait_for":
+            await asyncio.wait_for(call, 60.0)
+        elif how == "shield":
+            await asyncio.shield(call)
+        else:
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(call)
+                task.add_done_callback(TASKS.append)
+
+    async def leaves_a_task(self, gate: str) -> None:
+        async def background() -> None:
+            await GATES[gate].wait()
+            LOG.append("inherits nothing")
+            await self.cluster.grain(Noted, self.key).note(7)
+
+        TASKS.append(asyncio.create_task(background()))
+
+
+async def test_a_send_runs_and_copies_its_arguments_at_once(caller: Any, eventually: Any):
+    cluster = await caller(Noted)
+    reference = cluster.grain(Noted, "a")
+    values = [1, 2]
+    assert cluster.send(reference.note_list, values) is None
+    values.append(3)
+    for value in range(5):
+        cluster.send(reference.note, value, twice=True)
+    await eventually(lambda: len(LOG) == 6)
+    assert LOG[0] == [1, 2] and sorted(LOG[1:]) == [0, 2, 4, 6, 8]
+    await eventually(lambda: cluster._sends.under_way == 0)
+    assert (cluster._sends.sent, cluster._sends.failed) == (6, 0)
+
+
+async def test_sends_keep_their_order_at_an_activation(caller: Any, eventually: Any):
+    cluster = await caller(Noted)
+    reference = cluster.grain(Noted, "a")
+    await reference.note(-1)
+    for value in range(50):
+        cluster.send(reference.note, value)
+    await eventually(lambda: len(LOG) == 51)
+    assert list(range(-1, 50)) == LOG
+
+
+@pytest.mark.parametrize("suspend", [False, True])
+async def test_a_send_to_itself_runs_behind_the_turn(caller: Any, eventually: Any, suspend: bool):
+    cluster = await caller(Noted)
+    await cluster.grain(Noted, "a").sends_to_itself(suspend)
+    await eventually(lambda: LOG == [1, 2, 3])
+
+
+async def test_a_send_that_cannot_be_made_raises_at_once(caller: Any):
+    cluster = await caller(Noted, rpc={"sends_max": 1})
+    reference: Any = cluster.grain(Noted, "a")
+    GATES["a"] = asyncio.Event()
+    with pytest.raises(TypeError):
+        cluster.send(reference.note)
+    with pytest.raises(InvalidArguments):
+        cluster.send(reference.note, "text")
+    with pytest.raises(SerializationFailed):
+        cluster.send(reference.note, object())
+    with pytest.raises(InvalidArguments):
+        cluster.send(print, "x")  # type: ignore[arg-type]
+    cluster.send(reference.waits, "a")
+    with pytest.raises(Overloaded, match=r"rpc\.sends_max"):
+        cluster.send(reference.waits, "a")
+    GATES["a"].set()
+    await reference.note(1)
+
+
+async def test_the_failure_of_a_send_is_an_event_a_count_and_a_line(
+    caller: Any, eventually: Any, caplog: pytest.LogCaptureFixture
+):
+    cluster = await caller(Noted)
+    events = cluster.events(CallFailed)
+    cluster.send(cluster.grain(Noted, "a").fails)
+    event = await anext(events)
+    assert (event.identity.key, event.method, event.code) == ("a", "fails", "")
+    assert "broken" in event.reason and "fails of Noted/a failed" in caplog.text
+    assert cluster._sends.failed == 1
+
+
+@pytest.mark.parametrize("suspend", [False, True])
+async def test_a_task_that_nobody_waits_for_calls_its_grain_behind_the_turn(
+    caller: Any, eventually: Any, suspend: bool
+):
+    cluster = await caller(Noted)
+    await cluster.grain(Noted, "a").starts_a_task(suspend)
+    await eventually(lambda: LOG == [1, 2])
+    await asyncio.gather(*TASKS)
+
+
+@pytest.mark.parametrize("how", ["await", "task", "gather", "wait", "wait_for", "shield", "group"])
+async def test_a_self_call_that_the_turn_waits_for_is_a_cycle(caller: Any, how: str):
+    cluster = await caller(Noted)
+    reference = cluster.grain(Noted, "a")
+    await reference.note(1)
+    async with asyncio.timeout(2.0):  # at once, and not at the deadline
+        with pytest.raises(Exception, match="would wait for itself" if how != "group" else "TaskGroup") as caught:
+            await reference.waits_for_itself(how)
+        assert how == "group" or isinstance(caught.value, CallCycle)
+    if how == "group":
+        assert isinstance(TASKS[0].exception(), CallCycle)
+
+
+async def test_a_task_that_outlives_its_turn_has_no_deadline_of_it(caller: Any, eventually: Any):
+    cluster = await caller(Noted)
+    GATES["a"] = asyncio.Event()
+    await cluster.grain(Noted, "a", timeout=0.2).leaves_a_task("a")
+    await asyncio.sleep(0.25)  # the deadline of the turn passes
+    GATES["a"].set()
+    await asyncio.gather(*TASKS)
+    assert LOG == ["inherits nothing", 7]
+
+
+class Boss(Grain):
+    async def go(self, key: str) -> str:
+        return await self.cluster.grain(Hired, key).hi()
+
+    async def name(self) -> str:
+        return self.key
+
+
+class Hired(Grain):
+    async def on_activate(self) -> None:
+        kind, _, key = self.key.partition("-")
+        if kind == "boss":
+            self.boss = await self.cluster.grain(Boss, key).name()
+        elif kind == "itself":
+            await self.cluster.grain(Hired, self.key).hi()
+        with pytest.raises(RuntimeError):
+            _ = self.context
+
+    async def hi(self) -> str:
+        return "hi"
+
+    async def end(self) -> None:
+        self.deactivate()
+
+    async def on_deactivate(self, reason: str) -> None:
+        kind, _, key = self.key.partition("-")
+        try:
+            if kind == "late":
+                LOG.append(await self.cluster.grain(Boss, key).name())
+            elif kind == "endless":
+                await self.cluster.grain(Hired, self.key).hi()
+        except CallCycle as error:
+            LOG.append(error.code)
+
+
+async def test_cycles_through_on_activate_are_told_at_once(caller: Any):
+    cluster = await caller(Boss, Hired)
+    async with asyncio.timeout(4.0):
+        with pytest.raises(inaho.InahoError, match="would wait for itself: Boss/a -> Hired/boss-a -> Boss/a"):
+            await cluster.grain(Boss, "a").go("boss-a")
+        with pytest.raises(inaho.InahoError, match="would wait for itself"):
+            await cluster.grain(Hired, "itself").hi()
+        assert await cluster.grain(Hired, "boss-b").hi() == "hi"  # no cycle: nobody waits for it
+
+
+async def test_a_call_to_itself_from_on_deactivate_is_a_cycle(caller: Any, eventually: Any):
+    cluster = await caller(Boss, Hired)
+    async with asyncio.timeout(4.0):
+        await cluster.grain(Hired, "endless").end()
+        await eventually(lambda: LOG == ["call_cycle"])
+
+
+async def test_a_hook_that_calls_whom_nobody_waits_for_is_no_cycle(caller: Any, eventually: Any):
+    cluster = await caller(Boss, Hired)
+    await cluster.grain(Hired, "late-a").end()
+    await eventually(lambda: LOG == ["a"])
