@@ -16,7 +16,7 @@ from inaho import Grain
 from inaho.config import RpcConfig, TransportConfig
 from inaho.core.messages import ControlMessage
 from inaho.errors import InahoError, ProtocolViolation, RemoteError, SchemaMismatch, SerializationFailed
-from inaho.runtime.defined import arguments_decoder, decode_definition, decode_key
+from inaho.runtime.defined import decode_definition, decode_key
 from inaho.runtime.inbox import Inbox
 from inaho.runtime.method import METHODS, GrainMethod
 from inaho.runtime.outgoing import Outgoing
@@ -111,7 +111,7 @@ def peak_of(function: Callable[[], Any], *expected: type[BaseException]) -> int:
 @each_bomb
 @pytest.mark.parametrize("taker", ["anything", "untyped", "rows", "tree", "number", "stream"])
 def test_as_arguments(name: str, taker: str) -> None:
-    decode = arguments_decoder(method(taker), 1, CONTAINERS_MAX)
+    decode = method(taker).bounded_arguments_decoder(1, CONTAINERS_MAX)
     body = b"\x92\xa1k" + BOMBS[name]
     assert peak_of(lambda: decode(body), ValueError, msgspec.MsgspecError, RecursionError) < MEMORY_MAX
     assert peak_of(lambda: decode_key(body), ValueError, msgspec.MsgspecError, RecursionError) < MEMORY_MAX
