@@ -17,7 +17,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from inaho.testing.freshness_episodes import EPISODES
-from inaho.testing.freshness_swarm import STORAGES, FreshnessSwarm
+from inaho.testing.freshness_storage import STORAGES
+from inaho.testing.freshness_swarm import FreshnessSwarm
 
 CHUNK = 4
 """Seeds that a process takes at once."""

@@ -10,16 +10,12 @@ import os
 import pytest
 
 from inaho.testing.freshness_episodes import EPISODES
-from inaho.testing.freshness_swarm import STORAGES, FreshnessSwarm
-
-ENFORCED = False
-"""Whether the runtime keeps the rule in doubt. Without a fault it always has."""
+from inaho.testing.freshness_storage import STORAGES
+from inaho.testing.freshness_swarm import FreshnessSwarm
 
 FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("INAHO_TEST_SEEDS", "60")))
 CALM_SEEDS = range(FIRST, FIRST + max(4, len(SEEDS) // 10))
-
-enforced = pytest.mark.skipif(not ENFORCED, reason="the runtime does not keep the freshness rule in doubt yet")
 
 
 def run(seed: int, **options: str) -> dict[str, int]:
@@ -33,7 +29,6 @@ def run(seed: int, **options: str) -> dict[str, int]:
 
 
 @pytest.mark.simulation
-@enforced
 @pytest.mark.parametrize("seed", SEEDS)
 def test_answers_are_fresh_whatever_happens(seed: int):
     run(seed)
@@ -47,7 +42,6 @@ def test_answers_are_fresh_where_nodes_leave_in_order(seed: int):
     assert not judged["doubted"]
 
 
-@enforced
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("episode", [name for name in EPISODES if name != "calm"])
 def test_each_episode_with_each_storage(episode: str, storage: str):

@@ -4,8 +4,8 @@ The rule has three parts. Which of them holds for a call depends on what the sim
 never on what a node believes about its own freshness:
 
     calm       nobody doubts anybody: no state older than any save acknowledged before the call began
-    doubted    the node that answered has found a member unreachable for at least `freshness_s` and one read, and it
-               has not seen that member again: no older than any save acknowledged `freshness_s` and one read earlier
+    doubted    the node that answered found a member unreachable at least one read ago and has not seen it again, or it
+               was paused: no older than any save of that member acknowledged `freshness_s` and one read earlier
     disturbed  everything else, such as a fault that this node has not noticed yet: the same, and the longest time that
                a node takes to notice (`detection_s`) earlier
 
@@ -27,13 +27,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from inaho.config import ClusterConfig
-from inaho.testing.freshness_history import Acknowledged, Doubted, Fault, Observed, StorageFault, Stored
+from inaho.testing.freshness_history import EVERYBODY, Acknowledged, Doubted, Fault, Observed, StorageFault, Stored
 from inaho.testing.grain_checkers import Agreement, PromiseBroken, Views
 from inaho.testing.grain_history import Died, Record
 
@@ -84,9 +84,10 @@ def detection_bound_s(config: ClusterConfig, nodes: int) -> float:
 class Contents:
     """Which versions had which content, by cell; saves that were acknowledged, with the time of that."""
 
-    def __init__(self, history: Iterable[Record]) -> None:
+    def __init__(self, history: Sequence[Record]) -> None:
         self._commits: dict[tuple[str, str], tuple[list[float], list[int]]] = {}
-        self._acknowledged: dict[str, tuple[list[float], list[int]]] = {}
+        self._acknowledged: dict[str, dict[str, tuple[list[float], list[int]]]] = {}
+        savers = {(each.cell, each.version): each.saver for each in history if isinstance(each, Stored)}
         for record in history:
             if isinstance(record, Stored):
                 times, versions = self._commits.setdefault((record.cell, record.value), ([], []))
@@ -94,7 +95,8 @@ class Contents:
                 versions.append(record.version)
             elif isinstance(record, Acknowledged):
                 version = self._first(record.cell, record.value, record.since)
-                times, newest = self._acknowledged.setdefault(record.cell, ([], []))
+                by_saver = self._acknowledged.setdefault(record.cell, {})
+                times, newest = by_saver.setdefault(savers.get((record.cell, version), ""), ([], []))
                 times.append(record.at)
                 newest.append(max(version, newest[-1] if newest else 0))
 
@@ -112,11 +114,20 @@ class Contents:
             return versions[index - 1]
         return None if value else 0
 
-    def required(self, cell: str, before: float) -> int:
-        """The newest version that was acknowledged earlier than `before`; 0 if none was."""
-        times, newest = self._acknowledged.get(cell, ([], []))
-        index = bisect_left(times, before)
-        return newest[index - 1] if index else 0
+    def required(self, cell: str, before: float, savers: Container[str] | None = None) -> int:
+        """The newest version that was acknowledged earlier than `before`; 0 if none was.
+
+        Args:
+            cell: kind and key.
+            before: seconds.
+            savers: authorities whose saves count; None for all.
+        """
+        found = 0
+        for saver, (times, newest) in self._acknowledged.get(cell, {}).items():
+            index = bisect_left(times, before)
+            if index and (savers is None or saver in savers or EVERYBODY in savers):
+                found = max(found, newest[index - 1])
+        return found
 
 
 class Disturbances:
@@ -128,18 +139,18 @@ class Disturbances:
     """
 
     def __init__(self, history: Sequence[Record], settle_s: float) -> None:
-        self._doubting: dict[str, tuple[list[float], list[float]]] = {}
+        self._doubts: dict[str, dict[str, list[tuple[float, bool]]]] = {}
         self._begins: list[float] = []
         self._ends: list[float] = []
         agreement = Views(history).agreement()
         active: set[tuple[str, str]] = set()
-        doubted: dict[str, set[str]] = {}
         for record in history:
             if isinstance(record, Fault):
                 self._switch(active, ("", record.what), record.active, record.at)
             elif isinstance(record, Doubted):
                 self._switch(active, (record.node, record.member), record.active, record.at)
-                self._doubts(doubted.setdefault(record.node, set()), record)
+                by_member = self._doubts.setdefault(record.node, {})
+                by_member.setdefault(record.member, []).append((record.at, record.active))
             elif isinstance(record, Died):
                 for pair in [pair for pair in active if pair[0] == record.node]:
                     self._switch(active, pair, False, record.at)
@@ -158,28 +169,20 @@ class Disturbances:
         elif before and not active:
             self._ends.append(at)
 
-    def _doubts(self, doubted: set[str], record: Doubted) -> None:
-        """Since when a node has doubted somebody without a break: infinite while it doubts nobody."""
-        before = bool(doubted)
-        if record.active:
-            doubted.add(record.member)
-        else:
-            doubted.discard(record.member)
-        if before is not bool(doubted):
-            times, since = self._doubting.setdefault(record.node, ([], []))
-            times.append(record.at)
-            since.append(record.at if doubted else INFINITE)
-
     def disturbed(self, at: float) -> bool:
         """Whether the strict rule is suspended at that time."""
         index = bisect_right(self._begins, at)
         return any(at <= end for end in self._ends[:index])
 
-    def doubts_since(self, node: str, at: float) -> float:
-        """Since when, as of `at`, this node has doubted somebody; infinite if it does not."""
-        times, since = self._doubting.get(node, ([], []))
-        index = bisect_right(times, at)
-        return since[index - 1] if index else INFINITE
+    def doubted(self, node: str, since: float, until: float) -> list[str]:
+        """The members that this node doubted all the time from `since` to `until`."""
+        found: list[str] = []
+        for member, changes in self._doubts.get(node, {}).items():
+            index = bisect_right(changes, (until, True))
+            at, active = changes[index - 1]
+            if index and active and at <= since:
+                found.append(member)
+        return found
 
 
 def _settled(end: float, agreement: Agreement) -> float:
@@ -209,38 +212,47 @@ def fresh_answers(history: Sequence[Record], bounds: Bounds) -> Counter[str]:
     for record in history:
         if not isinstance(record, Observed):
             continue
-        part, before = _rule_for(record, bounds, disturbances, failures)
-        required = contents.required(record.cell, before)
         found = contents.newest(record.cell, record.value, record.at)
         if found is None:
             found = contents.newest(record.cell, record.before, record.at)
         if found is None:
             raise PromiseBroken("fresh_answers", f"{record} has content that nobody saved")
-        if found < required:
-            raise PromiseBroken(
-                "fresh_answers",
-                f"{record} is version {found}, and version {required} was acknowledged {record.began - before:.3f} s "
-                f"or more before ({part})",
-            )
-        if required:
-            judged[part] += 1
-            judged[f"{part} {record.way}"] += 1
-            if record.local:
-                judged[f"{part} local"] += 1
+        for part, before, savers in _rules_for(record, bounds, disturbances, failures):
+            required = contents.required(record.cell, before, savers)
+            if found < required:
+                age_s = record.began - before
+                raise PromiseBroken(
+                    "fresh_answers",
+                    f"{record} is version {found}; version {required} was acknowledged {age_s:.3f} s before or earlier "
+                    f"({part})",
+                )
+            if required:
+                judged[part] += 1
+                judged[f"{part} {record.way}"] += 1
+                if record.local:
+                    judged[f"{part} local"] += 1
     return judged
 
 
-def _rule_for(
+def _rules_for(
     record: Observed, bounds: Bounds, disturbances: Disturbances, failures: Sequence[float]
-) -> tuple[str, float]:
-    """The part of the rule for an answer, and the time before which acknowledged saves must be in it."""
-    if not disturbances.disturbed(record.began):
-        return "calm", record.began
+) -> list[tuple[str, float, list[str] | None]]:
+    """The parts of the rule for an answer, each with the time before which acknowledged saves must be in it, and whose.
+
+    None in place of savers: everybody's.
+    """
+    began = record.began
+    if not disturbances.disturbed(began):
+        return [("calm", began, None)]
     age_s = bounds.freshness_s + bounds.read_s
     doubted = _extended(record, age_s, bounds, failures)
-    if disturbances.doubts_since(record.node, record.began) <= doubted:
-        return "doubted", doubted
-    return "disturbed", _extended(record, age_s + bounds.detection_s, bounds, failures)
+    # The first read begins with the doubt. What was acknowledged before that, it finds, unless it fails.
+    first_read = began - bounds.read_s if doubted == began - age_s else doubted
+    savers = disturbances.doubted(record.node, first_read, began)
+    return [
+        ("doubted", doubted, savers),
+        ("disturbed", _extended(record, age_s + bounds.detection_s, bounds, failures), None),
+    ]
 
 
 def _extended(record: Observed, age_s: float, bounds: Bounds, failures: Sequence[float]) -> float:

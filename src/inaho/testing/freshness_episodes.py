@@ -110,12 +110,19 @@ async def pause(swarm: FreshnessSwarm) -> None:
     else:
         await swarm.wait(0.5, 4.0)
     await swarm.call_all([saver], "put", 0.8)
-    if swarm.chance.random() < 0.4:
+    ending = swarm.chance.choice(["crash", "leave at once", "leave", ""])
+    if ending == "crash":
         swarm.crash(saver, silent=swarm.chance.random() < 0.5)
     swarm.resume(paused)
-    for _ in range(3):
+    if ending == "leave at once":
+        swarm.leave(saver)
+    for _ in range(4):
         await swarm.call_all([paused], "read", 0.5)
         await swarm.wait(0.0, 0.3)
+    if ending == "leave":
+        await swarm.sim.until(swarm.sim.converged, 60.0)
+        await swarm.wait(0.0, 0.2)
+        swarm.leave(saver)
     await swarm.wait(0.0, 3.0)
 
 

@@ -10,9 +10,14 @@ returned yet. So each value comes with the one that was saved before it (`before
 
 from __future__ import annotations
 
+from typing import Final
+
 from inaho.testing.grain_history import Record
 
-__all__ = ["Acknowledged", "Doubted", "Fault", "Observed", "StorageFault", "Stored"]
+__all__ = ["EVERYBODY", "Acknowledged", "Doubted", "Fault", "Observed", "StorageFault", "Stored"]
+
+
+EVERYBODY: Final = "everybody"
 
 
 class Stored(Record, frozen=True, tag=True, kw_only=True):
@@ -22,12 +27,14 @@ class Stored(Record, frozen=True, tag=True, kw_only=True):
         cell: kind and key.
         version, epoch: of the commit.
         value: the content; empty for a tombstone.
+        saver: authority of the node that saved.
     """
 
     cell: str
     version: int
     epoch: int
     value: str
+    saver: str = ""
 
 
 class StorageFault(Record, frozen=True, tag=True, kw_only=True):
@@ -88,7 +95,7 @@ class Doubted(Record, frozen=True, tag=True, kw_only=True):
 
     Attributes:
         node: node id of who doubts.
-        member: authority of who is doubted.
+        member: authority of who is doubted; `EVERYBODY` after a pause.
         active: whether the doubt begins.
     """
 

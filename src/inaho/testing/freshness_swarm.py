@@ -23,26 +23,28 @@ from collections.abc import Iterable
 from typing import Final
 
 from inaho.config import ActivationConfig, ClusterConfig
-from inaho.events import ActivationStarted, MemberReachable, MemberUnreachable, MemberUp, SelfRemoved, TopologyChanged
+from inaho.events import (
+    ActivationStarted,
+    MemberReachable,
+    MemberUnreachable,
+    MemberUp,
+    NodePaused,
+    SelfRemoved,
+    TopologyChanged,
+)
 from inaho.testing.freshness_checker import Bounds, current_answers, detection_bound_s, fresh_answers
 from inaho.testing.freshness_episodes import EPISODES
 from inaho.testing.freshness_faults import FaultyCourse
-from inaho.testing.freshness_history import Doubted, Observed
-from inaho.testing.freshness_workload import BUSY_KEY, PLACEMENTS, ROLE, CellCaller, CellStorage, cell_kinds, content_of
+from inaho.testing.freshness_history import EVERYBODY, Doubted, Observed
+from inaho.testing.freshness_storage import STORAGES, CellStorage
+from inaho.testing.freshness_workload import BUSY_KEY, PLACEMENTS, ROLE, CellCaller, cell_kinds, content_of
 from inaho.testing.grain_history import Journal, Record, Viewed
 from inaho.testing.grain_workload import view_of
 from inaho.testing.sim_cluster import SimCluster
 from inaho.testing.storage_faults import StorageFaults
 from inaho.types import ClusterIdentity
 
-__all__ = ["STORAGES", "FreshnessSwarm"]
-
-STORAGES: Final = {
-    "memory": StorageFaults(slow=1.0, slow_s=0.01),
-    "slow": StorageFaults(slow=1.0, slow_s=0.2),
-    "faulty": StorageFaults(refuse=0.02, lose_request=0.02, lose_answer=0.03, repeat=0.03, slow=0.5, slow_s=0.05),
-}
-"""What happens on the way to the storage, by name."""
+__all__ = ["FreshnessSwarm"]
 
 LOAD: Final = {
     "read": 8.0,
@@ -67,6 +69,10 @@ SETTLE_S: Final = 5.0
 FINISH_S: Final = 60.0
 """Within which a healed cluster agrees."""
 
+PAUSE_S: Final = 3.0
+"""How long a node that was paused is held to doubt everybody. It may have been confirmed to it sooner that nobody took
+anything over; then nothing that it has is old."""
+
 EPSILON_S: Final = 0.005
 """For what takes time beside the storage: callbacks of one instant of virtual time."""
 
@@ -87,7 +93,7 @@ class FreshnessSwarm(FaultyCourse):
     Args:
         seed: of everything.
         episode: its name, one of `freshness_episodes.EPISODES`; empty lets the seed choose.
-        storage: a name of `STORAGES`; empty lets the seed choose.
+        storage: a name of `freshness_storage.STORAGES`; empty lets the seed choose.
         keys: cells of each kind.
 
     Attributes:
@@ -114,7 +120,7 @@ class FreshnessSwarm(FaultyCourse):
         nodes = chance.choice([3, 4])
         config = ClusterConfig(activation=ActivationConfig(partitions=64, reminder_shards=2))
         storage_faults = STORAGES[self.storage_name]
-        self.storage = CellStorage(self.journal, storage_faults, seed)
+        self.storage = CellStorage(self.journal, self.storage_name, seed)
         sim = _RoleCluster(nodes, seed, self.kinds, config, storage=self.storage)
         sim.without_role = frozenset(chance.sample(range(nodes), 1))
         super().__init__(sim, chance, self.journal, nodes)
@@ -132,8 +138,11 @@ class FreshnessSwarm(FaultyCourse):
 
     def run(self) -> None:
         """Lets it all happen, heals everything, and asks every node for every cell in the end."""
-        self.sim.run(self._course())
-        self.sim.check()
+        try:
+            self.sim.run(self._course())
+            self.sim.check()
+        finally:
+            self.storage.discard()
 
     async def _course(self) -> None:
         sim = self.sim
@@ -216,13 +225,18 @@ class FreshnessSwarm(FaultyCourse):
             if isinstance(event, TopologyChanged):
                 records.append(Viewed(at=at, node=node, view=view_of(event.snapshot)))
             elif isinstance(event, MemberUnreachable):
-                doubted.setdefault(node, set()).add(event.authority)
+                if event.authority in (known := doubted.setdefault(node, set())):
+                    continue
+                known.add(event.authority)
                 records.append(Doubted(at=at, node=node, member=event.authority, active=True))
             elif isinstance(event, MemberReachable | MemberUp | SelfRemoved):
                 known = doubted.get(node, set())
                 over = sorted(known) if isinstance(event, SelfRemoved) else sorted(known & {event.authority})
                 known.difference_update(over)
                 records += [Doubted(at=at, node=node, member=member, active=False) for member in over]
+            elif isinstance(event, NodePaused):
+                records.append(Doubted(at=at, node=node, member=EVERYBODY, active=True))
+                records.append(Doubted(at=at + PAUSE_S, node=node, member=EVERYBODY, active=False))
         records.sort(key=lambda record: record.at)
         return records
 

@@ -1,4 +1,4 @@
-"""Cells, their storage and their callers: what writes the history that `freshness_checker` judges.
+"""Cells and their callers: what writes the history that `freshness_checker` judges.
 
 A cell holds one value, and each save brings one that no other save has. It is read in every way in which a grain can be
 read: by read-only and ordinary methods, timers, reminders and streams. There is one kind for each placement, and each
@@ -17,12 +17,10 @@ import msgspec
 
 from inaho.errors import InahoError
 from inaho.runtime.grain import Grain, method
-from inaho.storage import MemoryStorage
 from inaho.testing.freshness_checker import UNSAVED
-from inaho.testing.freshness_history import Acknowledged, Observed, StorageFault, Stored
+from inaho.testing.freshness_history import Acknowledged, Observed
 from inaho.testing.grain_history import Journal
-from inaho.testing.storage_faults import FaultyStorage, StorageFaults
-from inaho.types import ClusterIdentity, Struct
+from inaho.types import Struct
 from inaho.wire.exceptions import GrainError
 from inaho.wire.stored import unpack_state
 
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from inaho.core.activation.reminders import Reminder
     from inaho.runtime.cluster import Cluster
 
-__all__ = ["BUSY_KEY", "PLACEMENTS", "ROLE", "Cell", "CellCaller", "CellStorage", "cell_kinds", "content_of"]
+__all__ = ["BUSY_KEY", "PLACEMENTS", "ROLE", "Cell", "CellCaller", "cell_kinds", "content_of"]
 
 ROLE: Final = "cells"
 
@@ -172,40 +170,6 @@ def cell_kinds(
 def content_of(data: bytes | None) -> str:
     """The value in a stored state; empty for none."""
     return "" if data is None else msgspec.msgpack.decode(unpack_state(data), type=CellState).value
-
-
-class _RecordedMemory(MemoryStorage):
-    """Memory that tells of each commit of a cell."""
-
-    def __init__(self, journal: Journal) -> None:
-        super().__init__()
-        self.journal = journal
-
-    async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
-        version = await super()._write(identity, data, expected_version=expected_version, epoch=epoch)
-        if identity.kind in PLACEMENTS:
-            value = content_of(data)
-            now = self.journal.now()
-            self.journal.write(Stored(at=now, cell=str(identity), version=version, epoch=epoch, value=value))
-        return version
-
-
-class CellStorage(FaultyStorage):
-    """A storage behind faults that tells of commits, and of operations that failed.
-
-    Args:
-        journal: is told.
-        faults: see `StorageFaults`.
-        seed: of the faults.
-    """
-
-    def __init__(self, journal: Journal, faults: StorageFaults, seed: int) -> None:
-        super().__init__(_RecordedMemory(journal), faults, seed, observe=self._noticed)
-        self._journal = journal
-
-    def _noticed(self, fault: str, identity: object) -> None:
-        if fault not in ("slow", "repeat"):
-            self._journal.write(StorageFault(at=self._journal.now(), cell=str(identity)))
 
 
 class CellCaller:

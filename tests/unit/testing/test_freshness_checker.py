@@ -6,7 +6,7 @@ import pytest
 
 from inaho.config import ClusterConfig
 from inaho.testing.freshness_checker import Bounds, current_answers, detection_bound_s, fresh_answers
-from inaho.testing.freshness_history import Acknowledged, Doubted, Fault, Observed, StorageFault, Stored
+from inaho.testing.freshness_history import EVERYBODY, Acknowledged, Doubted, Fault, Observed, StorageFault, Stored
 from inaho.testing.grain_checkers import PromiseBroken
 from inaho.testing.grain_history import Died, Record, Viewed
 
@@ -15,7 +15,7 @@ AGREED: list[Record] = [Viewed(at=0.0, node=node, view="v") for node in "ab"]
 
 
 def stored(at: float, version: int, value: str) -> Stored:
-    return Stored(at=at, cell="k", version=version, epoch=version, value=value)
+    return Stored(at=at, cell="k", version=version, epoch=version, value=value, saver="x")
 
 
 def acknowledged(at: float, value: str, since: float = 0.0) -> Acknowledged:
@@ -30,8 +30,8 @@ def fault(at: float, active: bool, what: str = "split") -> Fault:
     return Fault(at=at, what=what, active=active)
 
 
-def doubted(at: float, active: bool, node: str = "a") -> Doubted:
-    return Doubted(at=at, node=node, member="x", active=active)
+def doubted(at: float, active: bool, node: str = "a", member: str = "x") -> Doubted:
+    return Doubted(at=at, node=node, member=member, active=active)
 
 
 SAVES: list[Record] = [
@@ -58,7 +58,7 @@ def too_old(*records: Record, bounds: Bounds = BOUNDS) -> str:
 
 def test_a_call_that_began_after_an_acknowledgement_sees_that_save():
     assert judged(seen(20.2, "two")) == {"calm": 1, "calm read": 1}
-    assert "is version 1, and version 2" in too_old(seen(20.2, "one"))
+    assert "is version 1; version 2" in too_old(seen(20.2, "one"))
 
 
 @pytest.mark.parametrize("way", ["read", "look", "tick", "reminder", "item"])
@@ -81,7 +81,7 @@ def test_an_empty_answer_after_a_save_is_too_old():
 def test_a_cleared_cell_answers_with_nothing():
     wipe = [stored(30.0, 3, ""), acknowledged(30.1, "", since=29.9)]
     assert judged(*wipe, seen(30.2, "")) == {"calm": 1, "calm read": 1}
-    assert "version 2, and version 3" in too_old(*wipe, seen(30.2, "two"))
+    assert "version 2; version 3" in too_old(*wipe, seen(30.2, "two"))
 
 
 def test_the_acknowledged_clear_is_not_an_earlier_one():
@@ -117,9 +117,19 @@ def test_who_doubts_answers_with_nothing_older_than_freshness_and_one_read():
     judged(doubt, seen(21.7, "one", node="b"))
 
 
-def test_who_has_just_begun_to_doubt_is_not_held_to_it_yet():
-    judged(fault(15.0, True), doubted(21.0, True), seen(22.4, "one"))
-    too_old(fault(15.0, True), doubted(19.0, True), seen(22.4, "one"))
+def test_who_has_just_begun_to_doubt_has_one_read_to_find_out():
+    judged(fault(15.0, True), doubted(22.0, True), seen(22.4, "one"))
+    too_old(fault(15.0, True), doubted(21.8, True), seen(22.4, "one"))
+
+
+def test_a_save_of_a_member_that_is_not_doubted_yet_is_excused_until_it_can_have_been_noticed():
+    judged(doubted(15.0, True, member="y"), seen(21.7, "one"))
+    judged(doubted(15.0, True, member="y"), seen(31.5, "one"))
+    assert "(disturbed)" in too_old(doubted(15.0, True, member="y"), seen(31.7, "one"))
+
+
+def test_who_was_paused_doubts_everybody():
+    too_old(doubted(21.0, True, member=EVERYBODY), seen(21.7, "one"))
 
 
 def test_a_doubt_that_is_over_no_longer_counts():

@@ -1,0 +1,155 @@
+"""The checker of fresh answers catches what it is for: nodes with one decision broken fail, the others pass that seed.
+
+Each mutant names the episodes in which its mistake matters. The histories are those of `test_sim_freshness.py`, up to
+the first seed that is caught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from inaho.core.activation.doubt import Markers
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import InahoError
+from inaho.runtime import proofs
+from inaho.runtime.freshness import Freshness
+from inaho.runtime.proofs import Proofs
+from inaho.runtime.reconciliation import Reconciliation
+from inaho.runtime.reminder_calls import REMIND
+from inaho.runtime.timers import Timer
+from inaho.runtime.turn import Turn
+from inaho.testing.freshness_swarm import FreshnessSwarm
+from inaho.testing.grain_checkers import PromiseBroken
+
+SEEDS = range(200)
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+# Markers.
+
+
+def no_marker_is_written(patch: pytest.MonkeyPatch) -> None:
+    async def nothing(self: Freshness) -> None: ...
+
+    patch.setattr(Freshness, "before_activation", nothing)
+
+
+def markers_are_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    right = Freshness._judge
+    patch.setattr(Freshness, "_judge", lambda self, began, read: right(self, began, Markers()))
+
+
+def founder_writes_no_marker(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Freshness, "founded", lambda self: None)
+
+
+# Doubts.
+
+
+def nobody_is_doubted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Freshness, "_doubt", lambda self, member, incarnation, reason: None)
+
+
+def who_was_away_doubts_nobody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Freshness, "was_away", lambda self, reason: None)
+
+
+def doubt_is_over_when_a_member_is_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reconciliation, "asked", lambda self, node_id, incarnation: True)
+
+
+# Proofs.
+
+
+def proofs_are_not_repeated(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Proofs, "_again_at", lambda self, since, grains: None)
+
+
+def newer_versions_are_taken_for_equal(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(proofs, "is_same", lambda version, epoch, stored: True)
+
+
+def _unproved_turns_run(patch: pytest.MonkeyPatch, which: Callable[[Turn], bool]) -> None:
+    right = TurnQueue.compatible
+
+    def compatible(self: TurnQueue[Any], turn: Any) -> bool:
+        if not (self.held and self.unproved) or self.starting or self.ending or self.resetting or not which(turn):
+            return right(self, turn)
+        self.held = False
+        try:
+            return right(self, turn)
+        finally:
+            self.held = True
+
+    patch.setattr(TurnQueue, "compatible", compatible)
+
+
+def _is_tick(turn: Turn) -> bool:
+    return bool(turn.arguments) and isinstance(turn.arguments[0], Timer)
+
+
+def read_only_calls_need_no_proof(patch: pytest.MonkeyPatch) -> None:
+    _unproved_turns_run(patch, lambda turn: turn.read_only)
+
+
+def calls_on_the_same_node_need_no_proof(patch: pytest.MonkeyPatch) -> None:
+    _unproved_turns_run(patch, lambda turn: turn.connection is None and not _is_tick(turn))
+
+
+def ticks_need_no_proof(patch: pytest.MonkeyPatch) -> None:
+    _unproved_turns_run(patch, _is_tick)
+
+
+def reminders_need_no_proof(patch: pytest.MonkeyPatch) -> None:
+    _unproved_turns_run(patch, lambda turn: turn.method.name == REMIND)
+
+
+SPLIT = ("split",)
+
+MUTANTS: list[tuple[Patch, tuple[str, ...]]] = [
+    (no_marker_is_written, SPLIT),
+    (markers_are_not_looked_at, SPLIT),
+    (founder_writes_no_marker, ("second_cluster",)),
+    (nobody_is_doubted, SPLIT),
+    (who_was_away_doubts_nobody, ("slow", "pause")),
+    (doubt_is_over_when_a_member_is_back, ("slow", "after_heal")),
+    (proofs_are_not_repeated, SPLIT),
+    (newer_versions_are_taken_for_equal, SPLIT),
+    (read_only_calls_need_no_proof, SPLIT),
+    (calls_on_the_same_node_need_no_proof, SPLIT),
+    (ticks_need_no_proof, SPLIT),
+    (reminders_need_no_proof, SPLIT),
+]
+
+
+def broken_by(seed: int, episode: str) -> str:
+    """The promise that the history of that seed breaks; empty if none."""
+    swarm = FreshnessSwarm(seed, episode=episode)
+    with swarm.sim:
+        try:
+            swarm.run()
+        except InahoError:  # inaho has noticed by itself
+            return ""
+        try:
+            swarm.check()
+        except PromiseBroken as broken:
+            return broken.promise
+    return ""
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("mutant", "episodes"), MUTANTS, ids=[mutant.__name__ for mutant, _ in MUTANTS])
+def test_a_mutant_answers_too_old(mutant: Patch, episodes: tuple[str, ...]) -> None:
+    for seed in SEEDS:
+        episode = episodes[seed % len(episodes)]
+        with pytest.MonkeyPatch.context() as patch:
+            mutant(patch)
+            found = broken_by(seed, episode)
+        if found:
+            assert not broken_by(seed, episode), "the original keeps it"
+            return
+    pytest.fail(f"no seed below {SEEDS.stop} catches {mutant.__name__}")
