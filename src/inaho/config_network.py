@@ -65,6 +65,9 @@ class MembershipConfig(Group, frozen=True, kw_only=True):
         found_after_s: how long the first seed looks for a cluster before it founds one. Longer is safer against two
             clusters, shorter starts sooner.
         tombstones_max: removed incarnations remembered at once; beyond it the oldest is forgotten early.
+        log_lines_max: lines that the log (`inaho.membership`) gets within `log_period_s` of one kind of change of one
+            member; of further changes it gets the number.
+        log_period_s: see there.
     """
 
     join_timeout_s: float = 15.0
@@ -76,6 +79,8 @@ class MembershipConfig(Group, frozen=True, kw_only=True):
     incarnation_jump_max: int = 1000
     found_after_s: float = 0.5
     tombstones_max: int = 16_384
+    log_lines_max: int = 5
+    log_period_s: float = 60.0
 
 
 class GossipConfig(Group, frozen=True, kw_only=True):

@@ -214,7 +214,7 @@ class RemoteError(InahoError):
         message: str = "",
         remote_traceback: str = "",
     ) -> None:
-        text = reason or (f"{type_name}: {message}" if type_name else message)
+        text = reason or ": ".join(part for part in (type_name, message) if part)
         super().__init__(text, identity=identity, authority=authority, maybe_executed=maybe_executed)
         self.type_name = type_name
         if type_name:

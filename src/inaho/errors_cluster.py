@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 __all__ = [
     "AuthenticationFailed",
@@ -19,7 +19,12 @@ __all__ = [
     "VersionMismatch",
     "WrongCluster",
     "WrongIncarnation",
+    "describe",
+    "text_of",
 ]
+
+TEXT_CHARS_MAX: Final = 4_096
+"""Characters of the text of an exception that are kept."""
 
 
 class InahoError(Exception):
@@ -52,13 +57,35 @@ class InahoError(Exception):
 
     def __str__(self) -> str:
         where = " at ".join(part for part in (self.identity, self.authority) if part)
-        text = f"{where}: {self.reason}" if where else self.reason
+        reason = self.reason or type(self).__name__
+        text = f"{where}: {reason}" if where else reason
         if self.maybe_executed:
             text += " (the call may have run)"
         return f"{text}; {self.advice}" if self.advice else text
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def text_of(error: BaseException) -> str:
+    """The text of an exception, cut to a bound, whatever its `__str__` does."""
+    try:
+        return str(error)[:TEXT_CHARS_MAX]
+    except Exception as broken:  # a user's __str__ may do anything; the call still gets its answer
+        return f"<the text of this exception could not be had: {type(broken).__name__}>"
+
+
+def describe(error: BaseException) -> str:
+    """What an exception says, for logs and reasons: its class and its text, which may be empty.
+
+    Some of Python's own say nothing: the `TimeoutError` of `asyncio.timeout`, `CancelledError`, `ConnectionResetError`.
+    """
+    name, text = type(error).__name__, text_of(error).strip()
+    if text:
+        return f"{name}: {text}"
+    if isinstance(error, TimeoutError):
+        return f"{name}: no answer in time"
+    return name
 
 
 def _rebuild(kind: type[InahoError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> InahoError:

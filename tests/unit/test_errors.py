@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import copy
 import re
+from pathlib import Path
 
 import pytest
 
+import inaho
 from inaho import errors
 from inaho.errors import InahoError, RemoteError, Timeout, error_from_code
+from inaho.errors_cluster import describe
+
+LEVELS = ("debug", "info", "warning", "error", "critical", "log")
 
 
 def tree(kind: type[InahoError] = InahoError) -> list[type[InahoError]]:
@@ -95,3 +102,27 @@ def test_a_remote_error_shows_what_was_raised_and_where() -> None:
     assert "inaho.register_exception" in str(error) and "inaho.GrainError" in error.advice
     assert RemoteError(message="only this").reason == "only this"
     assert RemoteError("unknown error code").advice == ""
+
+
+def test_a_description_of_an_error_is_never_empty() -> None:
+    assert describe(TimeoutError()) == "TimeoutError: no answer in time"
+    assert describe(asyncio.CancelledError()) == "CancelledError"
+    assert describe(ConnectionResetError(104, "reset by peer")) == "ConnectionResetError: [Errno 104] reset by peer"
+    assert describe(Timeout("late", authority="a:1")).startswith("Timeout: a:1: late (the call may have run)")
+    assert describe(errors.Pending()).startswith("Pending: Pending; retry")
+    assert RemoteError(type_name="shop.Empty").reason == "shop.Empty"
+
+
+def test_no_log_line_has_the_bare_text_of_an_error_which_may_be_empty() -> None:
+    """`%s` of a `TimeoutError` is nothing: logs take `describe(error)`, or `exc_info=error` for the traceback."""
+    bare: list[str] = []
+    for path in sorted(Path(inaho.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.ExceptHandler) or node.name is None:
+                continue
+            for call in ast.walk(node):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in LEVELS:
+                    arguments = [given.id for given in call.args[1:] if isinstance(given, ast.Name)]
+                    if node.name in arguments and "%r" not in ast.unparse(call.args[0]):
+                        bare.append(f"{path.name}:{call.lineno}")
+    assert bare == []

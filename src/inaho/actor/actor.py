@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from inaho.actor.dead_letters import DeadLetterReason
 from inaho.actor.messages import StopReason
 from inaho.errors import ActorFailed, InahoError
+from inaho.errors_cluster import describe
 
 if TYPE_CHECKING:
     from inaho.actor.cell import Cell
@@ -128,7 +129,7 @@ class ActorContext:
             self.reply(error)
             return
         if not isinstance(error, InahoError):
-            error, cause = ActorFailed(f"{type(error).__name__}: {error}", identity=self._cell.path), error
+            error, cause = ActorFailed(describe(error), identity=self._cell.path), error
             error.__cause__ = cause
         pending.fail(error)
 

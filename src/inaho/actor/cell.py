@@ -22,6 +22,7 @@ from inaho.actor.messages import PoisonPill, StopReason, Terminated
 from inaho.actor.ref import ActorRef, Watcher
 from inaho.actor.watchers import Watchers
 from inaho.errors import ActorFailed, ActorStopped, InahoError, MailboxFull, ShuttingDown
+from inaho.errors_cluster import describe
 
 if TYPE_CHECKING:
     from inaho.actor.ask import PendingAsk
@@ -144,7 +145,7 @@ class Cell:
     def fail_ask(self, pending: PendingAsk, error: Exception) -> None:
         """Ends an ask that this cell holds because the actor raised `error`."""
         if pending.holder is self:
-            failure = ActorFailed(f"{type(error).__name__}: {error}", identity=self.path)
+            failure = ActorFailed(describe(error), identity=self.path)
             failure.__cause__ = error
             pending.fail(failure)
 

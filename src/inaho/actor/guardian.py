@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from inaho.actor.cell import Cell, spawn_child
 from inaho.actor.children import Children
 from inaho.actor.messages import StopReason
+from inaho.errors_cluster import describe
 from inaho.events import ActorFailed
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Guardian:
 
     def child_escalated(self, child: Cell, error: Exception) -> None:
         """Stops the topmost actor whose subtree could not deal with `error`, and says so loudly."""
-        text = f"{type(error).__name__}: {error}"
+        text = describe(error)
         _logger.error("%s is stopped: a failure was escalated to the root: %s", child.path, text, exc_info=error)
         child.request_stop(StopReason.ESCALATED)
         self._system.events.publish(ActorFailed(path=child.path, reason=text, directive="stop", at_root=True))

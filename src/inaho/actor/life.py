@@ -24,6 +24,7 @@ from inaho.actor.messages import PoisonPill, StopReason, Terminated
 from inaho.actor.props import is_behaviour
 from inaho.actor.supervision import Directive, Escalate, Restart, RestartLedger, Resume, Stop, decide
 from inaho.errors import ActorFailed, InvalidConfig
+from inaho.errors_cluster import describe
 from inaho.events import ActorFailed as ActorFailedEvent
 
 if TYPE_CHECKING:
@@ -279,4 +280,4 @@ class Life:
 
 
 def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    return describe(error)

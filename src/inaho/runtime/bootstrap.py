@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inaho.errors import InahoError, InvalidConfig, InvalidGrain, StatusStore
+from inaho.errors_cluster import describe
 from inaho.events import ConnectionRefused
 from inaho.runtime.bootstrap_status import BootstrapState, BootstrapStatus, BootstrapStatusStore, MemoryStatusStore
 from inaho.runtime.clock import Entropy, SystemEntropy
@@ -190,7 +191,7 @@ class ClusterExtension:
 
 
 def _reason_of(error: Exception) -> str:
-    return f"{error.code}: {error}" if isinstance(error, InahoError) else f"{type(error).__name__}: {error}"
+    return f"{error.code}: {error}" if isinstance(error, InahoError) else describe(error)
 
 
 def _kind_of(cls: Any) -> GrainKind:

@@ -14,9 +14,9 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import ActivationFailed, Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
+from inaho.errors_cluster import describe
 from inaho.events import ActivationFailed as ActivationFailedEvent
 from inaho.runtime.turn import SIGNALS
-from inaho.wire.exceptions import text_of
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
@@ -35,7 +35,7 @@ def start_failure(host: KindHost, grain: Grain[Any], error: BaseException) -> In
         error = ShuttingDown(reason, identity=str(grain.identity), authority=host.authority)
     if isinstance(error, REFUSALS):
         return not_run(error, error)
-    reason = f"{type(error).__name__}: {text_of(error)}"
+    reason = describe(error)
     identity = grain.identity
     host.node.activation_warnings.failed(identity, error)
     host.node.note(grain._inaho_lease, "failed", reason)

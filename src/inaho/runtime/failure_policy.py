@@ -23,10 +23,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.turns import TurnQueue
+from inaho.errors_cluster import describe
 from inaho.events import StateReset
 from inaho.runtime.grain_state import reload_state
 from inaho.runtime.turn import SIGNALS, Turn
-from inaho.wire.exceptions import text_of
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
@@ -53,7 +53,7 @@ def turn_failed(turn: Turn, error: BaseException) -> None:
         return
     queue = host.hold(grain)
     if queue.resetting is None:
-        queue.resetting = (turn.method.name, f"{type(error).__name__}: {text_of(error)}")
+        queue.resetting = (turn.method.name, describe(error))
     if not queue.running:  # it was a stream
         host.settle(grain, queue)
 

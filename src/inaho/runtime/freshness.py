@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.activation.doubt import DOUBT, FOUNDED, Doubts, Marker, Markers, add_marker
 from inaho.errors import InahoError, StateConflict, StorageFailed
+from inaho.errors_cluster import describe
 from inaho.events import (
     DoubtBegan,
     DoubtEnded,
@@ -173,7 +174,9 @@ class Freshness:
         try:
             await self.before_activation()
         except InahoError as error:
-            node.log.warning("the marker of a new cluster is not written yet, which is tried again: %s", error)
+            node.log.warning(
+                "the marker of a new cluster is not written yet, which is tried again: %s", describe(error)
+            )
             return
         markers = self._found_there
         others = self.doubts.foreign(markers.markers, self._live_ids(), self._live_authorities())
@@ -194,7 +197,9 @@ class Freshness:
         except TimeoutError:
             return True
         except InahoError as error:  # refused, or another process lives there
-            self._node.log.debug("%s, which founded a cluster once, does not run: %s", marker.authority, error)
+            self._node.log.debug(
+                "%s, which founded a cluster once, does not run: %s", marker.authority, describe(error)
+            )
             return False
         return True
 
@@ -343,7 +348,7 @@ class Freshness:
     def unknown(self, error: BaseException) -> None:
         """The storage does not answer, so nobody knows how old the answers of this node are."""
         node, now = self._node, self._node.boot_time()
-        reason = error.reason if isinstance(error, InahoError) else repr(error)
+        reason = describe(error)
         node.publish(FreshnessUnknown(authority=node.authority, reason=reason))
         if now - self._said_at >= SAYS_AGAIN_S:
             self._said_at = now

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from inaho.core.activation.lease import LeaseState
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, NoSuchKind, OwnershipChanged, Pending
+from inaho.errors_cluster import describe
 from inaho.runtime.placement_actor import ActivationRecord, ActivationRequest, ActivationResponse, PlacementActor
 from inaho.runtime.survey import RETRY_S, ask_placement
 
@@ -188,7 +189,7 @@ class Holdings:
         except OwnershipChanged as error:  # what it owns by its own view we cannot know: it is told of everything
             agreed = False
             self._overtaken = (node.lookup.hash or 0, node.loop.time() + PATIENCE * node.config.gossip.convergence_s)
-            node.log.info("told %s all that is held of %s: %s", asker, kind, error.reason)
+            node.log.info("told %s all that is held of %s: %s", asker, kind, describe(error))
         member = node.leases.member(asker)
         told = self._told.setdefault(kind, {})
         page: dict[str, int] = {}
@@ -277,7 +278,9 @@ class Holdings:
                     await self._tell(owner, kind, page, self._node.lookup.hash or 0)
                     break
                 except InahoError as error:
-                    self._node.log.info("%s was not told what is held of %s: %s", owner.authority, kind, error)
+                    self._node.log.info(
+                        "%s was not told what is held of %s: %s", owner.authority, kind, describe(error)
+                    )
                     await self._node.wait_for_topology(RETRY_S)
 
     async def _tell(self, owner: Member, kind: str, page: dict[str, int], topology_hash: int) -> None:
@@ -304,7 +307,7 @@ class Holdings:
             for page in pages(ends):
                 await ask_placement(node, owner, PlacementActor.terminated, kind, page, node.node_id)
         except InahoError as error:  # the next caller is refused here, and has it looked into
-            node.log.info("%s was not told that %d of %s ended: %s", owner.authority, len(ends), kind, error)
+            node.log.info("%s was not told that %d of %s ended: %s", owner.authority, len(ends), kind, describe(error))
 
     # This node is the owner, and is told.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from inaho.actor.dead_letters import DeadLetterReason
 from inaho.core.delivery.delay_queue import Parcel
 from inaho.errors import ActorFailed, InahoError
+from inaho.errors_cluster import describe
 from inaho.wire.frames import HEADER_BYTES
 
 if TYPE_CHECKING:
@@ -57,6 +58,6 @@ def as_failure(error: Exception, identity: str) -> InahoError:
     """What an ask fails with when the other node answers with `error`: an error of ours, or `ActorFailed` for it."""
     if isinstance(error, InahoError):
         return error
-    failure = ActorFailed(f"{type(error).__name__}: {error}", identity=identity)
+    failure = ActorFailed(describe(error), identity=identity)
     failure.__cause__ = error
     return failure

@@ -20,6 +20,7 @@ from inaho.core.identity.pid_cache import PidCache
 from inaho.core.inputs import Start
 from inaho.core.node import ControlNode
 from inaho.errors import InvalidConfig, ShuttingDown, StorageFailed
+from inaho.errors_cluster import describe
 from inaho.events import Event, SerializationFailure, TopologyChanged
 from inaho.runtime.acceptor import Acceptor
 from inaho.runtime.activation_warnings import ActivationWarnings
@@ -40,6 +41,7 @@ from inaho.runtime.kind import KindHost
 from inaho.runtime.known_kinds import KnownKinds
 from inaho.runtime.leases import Leases
 from inaho.runtime.measures import NodeMeasures
+from inaho.runtime.membership_log import MembershipLog
 from inaho.runtime.operator_actor import OPERATOR_KEY, OperatorActor
 from inaho.runtime.partition_bridge import PartitionBridge
 from inaho.runtime.peers import Peers
@@ -95,7 +97,7 @@ class Node:
         runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
             directory, holdings, history, ownership, blocking, terminations, saved_versions, activation_warnings,
             fencing, proofs, freshness, evidence, join_watch, measures, ticker, program_end: see their classes.
-        driver: of a member's control plane; None before the start, and for a client.
+        driver: of a member's control plane; None before the start, and for a client. So is `membership_log`.
         home: of a client; None before the start, and for a member.
         shutting_down, closing: no new activations, no new connections.
         storage_is_private: no other node sees it, and it ends with the process.
@@ -175,6 +177,7 @@ class Node:
         self.program_end = ProgramEnd(self)
         self._topology_waiters: list[asyncio.Future[None]] = []
         self.measures = NodeMeasures(self)
+        self.membership_log: MembershipLog | None = None
         self._add_kinds(kinds)
 
     def _add_kinds(self, kinds: Iterable[GrainKind]) -> None:
@@ -227,6 +230,7 @@ class Node:
             weight=self.config.weight,
             roles=tuple(sorted(self.config.roles)),
         )
+        self.membership_log = MembershipLog(self)
         self.driver = Driver(self, ControlNode(self.config, member, self.entropy.random))
         self.ticker.start()
         self.driver.feed(Start(self.config.seeds))
@@ -271,6 +275,8 @@ class Node:
     async def _stop(self, rounds: int) -> None:
         self.shutting_down = self.closing = True
         self.measures.close()
+        if self.membership_log is not None:
+            self.membership_log.close()
         self.blocking.close()
         if self.driver is not None:
             self.driver.stop()
@@ -307,7 +313,8 @@ class Node:
         try:
             await self.open_storage()
         except StorageFailed as error:
-            self.log.warning("the storage cannot be opened, which is tried again when a grain needs it: %s", error)
+            reason = describe(error)
+            self.log.warning("the storage cannot be opened, which is tried again when a grain needs it: %s", reason)
 
     # Connections.
 

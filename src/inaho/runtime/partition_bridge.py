@@ -16,6 +16,7 @@ import msgspec
 
 from inaho.core.activation.handoff import HandOff, LastOwner
 from inaho.errors import InahoError
+from inaho.errors_cluster import describe
 from inaho.runtime.leases import SILENT
 from inaho.runtime.placement_actor import PLACEMENT_KEY, ActivationRecord, PlacementActor
 from inaho.runtime.system_calls import ask_system_actor
@@ -171,7 +172,7 @@ class PartitionBridge:
                 if self._is_blocked(last) and (askers is not None or node.leases.owns(kind, key)):
                     self._give_up(last, error)
                     continue
-                node.log.info("%s did not release %s/%s yet: %s", last.authority, kind, key, error)
+                node.log.info("%s did not release %s/%s yet: %s", last.authority, kind, key, describe(error))
                 await node.wait_for_topology(RELEASE_RETRY_S)
                 continue
             asking.append(last.node_id)
@@ -189,7 +190,7 @@ class PartitionBridge:
         Its leases are revoked, and what it saves once a successor is up is refused by the storage (`Fencing`).
         """
         node = self._node
-        node.log.warning("%s is blocked and did not release what it had: %r", last.authority, error)
+        node.log.warning("%s is blocked and did not release what it had: %s", last.authority, describe(error))
         members = () if node.topology is None else node.topology.members
         self._wait_only_for([member.node_id for member in members if member.node_id != last.node_id])
         self.tell_drained()
@@ -242,7 +243,7 @@ class PartitionBridge:
             try:
                 told: list[int] = left and await self._ask(last, PlacementActor.through, kind, left, version)
             except InahoError as error:
-                node.log.info("%s did not tell what it is through with: %s", last.authority, error)
+                node.log.info("%s did not tell what it is through with: %s", last.authority, describe(error))
                 told = []
             self._drained(kind, back + told, last.node_id, version)
 
@@ -323,7 +324,9 @@ class PartitionBridge:
         try:
             await self._ask(owner, PlacementActor.drained, kind, partitions, self._node.node_id, self._version)
         except InahoError as error:  # it goes on asking for each identity, which is slower and no less right
-            self._node.log.info("%s was not told of %d drained partitions: %s", owner.authority, len(partitions), error)
+            self._node.log.info(
+                "%s was not told of %d drained partitions: %s", owner.authority, len(partitions), describe(error)
+            )
 
     async def _ask(self, owner: LastOwner, function: Any, *arguments: Any) -> Any:
         """Calls the placement actor of that very node."""

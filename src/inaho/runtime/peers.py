@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import InahoError, ProtocolViolation, Quarantined, ShuttingDown, Unreachable, WrongIncarnation
+from inaho.errors_cluster import describe
 from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
 from inaho.runtime.handshake_protocol import dial_authenticated
 from inaho.runtime.outgoing import Outgoing
@@ -183,7 +184,7 @@ class Peers:
             self._node.log.error("dialling %s failed", authority, exc_info=error)
             self._node.evidence.dial_failed(authority, "other", repr(error))
             return
-        self._node.log.debug("dialling %s failed: %s", authority, error)
+        self._node.log.debug("dialling %s failed: %s", authority, describe(error))
         if not self._node.closing:
             self._node.associations.failed(authority, error)
         if isinstance(error, DialFailed):

@@ -15,6 +15,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from inaho.errors import InahoError
+from inaho.errors_cluster import describe
 from inaho.runtime.leases import SILENT
 from inaho.runtime.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.system_calls import ask_system_actor
@@ -98,7 +99,7 @@ class Reconciliation:
                 node, member.authority, member.node_id, method, PLACEMENT_KEY, (node.node_id, doubt.incarnation)
             )
         except InahoError as error:
-            node.log.debug("%s did not confirm that it is through: %s", member.authority, error)
+            node.log.debug("%s did not confirm that it is through: %s", member.authority, describe(error))
             return False
         return through
 
@@ -124,7 +125,7 @@ class Reconciliation:
                         node, member.authority, member.node_id, method, PLACEMENT_KEY, (), timeout_s=ASK_AGAIN_S * 4
                     )
                 except InahoError as error:
-                    node.log.debug("%s did not say whom it doubts: %s", member.authority, error)
+                    node.log.debug("%s did not say whom it doubts: %s", member.authority, describe(error))
                     continue
                 return found
             await node.wait_for_topology(ASK_AGAIN_S)

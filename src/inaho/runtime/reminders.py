@@ -26,6 +26,7 @@ from inaho.core.activation.reminders import Delivery, Reminder, ReminderRecord, 
 from inaho.core.identity.identity import identity
 from inaho.core.rpc.retry import RetryPolicy
 from inaho.errors import InahoError, InvalidArguments, InvalidConfig, RemoteError, TopologyUnavailable, Unreachable
+from inaho.errors_cluster import describe, text_of
 from inaho.events import ReminderFailed, ReminderMissed
 from inaho.runtime.grain import Grain, GrainKind, method
 from inaho.runtime.ref import invoke, make_reference
@@ -33,7 +34,6 @@ from inaho.runtime.reminder_calls import ANSWER_S, OnReminderError, delivery_met
 from inaho.runtime.turn import SIGNALS
 from inaho.types import ClusterIdentity, Struct
 from inaho.wire.codec import decoder
-from inaho.wire.exceptions import text_of
 from inaho.wire.features import FEATURES, REMINDERS
 from inaho.wire.stored import future_format
 
@@ -66,6 +66,9 @@ FINISH_S: Final = 1.0
 
 WATCH_S: Final = 2.0
 """A member looks after the keepers that it owns at least so often."""
+
+TOLD_AGAIN_S: Final = 60.0
+"""Keepers that cannot be started are told in the log at most so often."""
 
 
 class ReminderShard(Struct):
@@ -145,7 +148,9 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         try:
             await self._save()
         except InahoError as error:
-            self._node.log.warning("%s could not save at its end; deliveries may repeat: %s", self.identity, error)
+            self._node.log.warning(
+                "%s could not save at its end; deliveries may repeat: %s", self.identity, describe(error)
+            )
 
     # What grains ask.
 
@@ -249,7 +254,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         try:
             await self._save()
         except InahoError as error:
-            self._node.log.warning("%s could not be saved, and is tried again: %s", self.identity, error)
+            self._node.log.warning("%s could not be saved, and is tried again: %s", self.identity, describe(error))
 
     # The clock.
 
@@ -329,9 +334,10 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
             self._changes += 1
             self._save_soon(LINGER_S)
         owner = ClusterIdentity(record.kind, record.key)
-        reason = error.reason if isinstance(error, InahoError) else text_of(error)
-        if not isinstance(error, InahoError | OnReminderError):
-            reason = f"{type(error).__name__}: {reason}"
+        if isinstance(error, InahoError | OnReminderError):
+            reason = error.reason if isinstance(error, InahoError) else text_of(error)
+        else:
+            reason = describe(error)
         what = "was given up" if given_up else "will be tried again"
         node.log.warning("reminder %r of %s failed (attempt %d) and %s: %s", record.name, owner, attempt, what, reason)
         node.publish(
@@ -352,6 +358,7 @@ class ReminderWatch:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._keys = [str(number) for number in range(node.config.activation.reminder_shards)]
+        self._tell_at = 0.0
 
     async def run(self) -> None:
         """Goes on until the node leaves. After a change of topology keepers that stayed look twice whether another has
@@ -363,18 +370,38 @@ class ReminderWatch:
             if node.topology is not seen:
                 seen, looks = node.topology, 2
             owned = [key for key in self._keys if node.leases.owns(KEEPER, key)]
-            await asyncio.gather(*(wake_keeper(node, key) for key in owned if looks or key not in host.activations))
+            asleep = [key for key in owned if looks or key not in host.activations]
+            self._tell(asleep, await asyncio.gather(*(wake_keeper(node, key) for key in asleep)))
             looks = max(0, looks - 1)
             if node.topology is seen:
                 await node.wait_for_topology(WATCH_S)
 
+    def _tell(self, keys: list[str], outcomes: list[Exception | None]) -> None:
+        """Logs which keepers could not be started: once, and again after a while."""
+        node = self._node
+        failed = {key: error for key, error in zip(keys, outcomes, strict=True) if error is not None}
+        now = node.loop.time()
+        if not failed or node.shutting_down or now < self._tell_at:
+            return
+        self._tell_at = now + TOLD_AGAIN_S
+        node.log.warning(
+            "the keepers of %d reminder shards (such as %s) cannot be started, which is tried again: %s",
+            len(failed), next(iter(failed)), describe(next(iter(failed.values()))),
+        )  # fmt: skip
 
-async def wake_keeper(node: Node, key: str) -> None:
-    """Sees to it that there is a keeper of that shard, and that it knows what was saved."""
+
+async def wake_keeper(node: Node, key: str) -> Exception | None:
+    """Sees to it that there is a keeper of that shard, and that it knows what was saved.
+
+    Returns:
+        Why that failed; None where it did not.
+    """
     try:
         await node.cluster.grain(ReminderKeeper, key).verify()
     except Exception as error:
-        node.log.warning("nobody watches the reminders of shard %s now: %s", key, error)
+        node.log.debug("the keeper of reminder shard %s could not be started: %s", key, describe(error))
+        return error  # `ReminderWatch` tries again, and tells
+    return None
 
 
 async def _call_grain(node: Node, record: ReminderRecord, reminder: Reminder) -> None:

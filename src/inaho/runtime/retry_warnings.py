@@ -1,4 +1,8 @@
-"""Retries of calls: counted by kind, and told in the log with measure (SPEC VA-4.1, VA-4.4)."""
+"""Retries of calls: counted by kind, and told in the log with measure (SPEC VA-4.1, VA-4.4).
+
+inaho calls grains of its own, too, such as the keepers of reminders. While members start or leave some of these calls
+are refused and tried again, as they should. So their first retries are for the log level DEBUG.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["RPC_LOGGER", "RetryWarnings"]
 
 RPC_LOGGER: Final = "inaho.rpc"
+
+OWN_ATTEMPTS: Final = 10
+"""A call of one of inaho's own kinds that has failed so often is told as any other is."""
 
 
 class RetryWarnings:
@@ -38,7 +45,12 @@ class RetryWarnings:
     def retrying(self, kind: str, key: str, method: str, error: InahoError, attempt: int, pause_s: float) -> None:
         """A call is about to be tried again, after `attempt` attempts that failed."""
         self.retries.add(kind)
-        if self._throttle.admit(kind, self._node.loop.time()):
+        if kind.startswith("inaho.") and attempt < OWN_ATTEMPTS:
+            self._log.debug(
+                "%s/%s.%s failed at attempt %d and is tried again: %s: %s",
+                kind, key, method, attempt, error.code, error.reason,
+            )  # fmt: skip
+        elif self._throttle.admit(kind, self._node.loop.time()):
             self._log.warning(
                 "%s/%s.%s failed at attempt %d and is tried again in %.3f s: %s: %s",
                 kind, key, method, attempt, pause_s, error.code, error.reason,

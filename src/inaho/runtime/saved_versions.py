@@ -17,6 +17,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import InahoError
+from inaho.errors_cluster import describe
 from inaho.runtime.holdings import pages
 from inaho.runtime.placement_actor import PLACEMENT_KEY, ActivationRecord, PlacementActor
 from inaho.runtime.system_calls import ask_system_actor
@@ -103,7 +104,7 @@ class SavedVersions:
             for page in pages(versions):
                 await ask_system_actor(node, authority, node_id, method, PLACEMENT_KEY, (kind, page, node.authority))
         except InahoError as error:
-            node.log.info("%s was not told what was saved here: %s", authority, error)
+            node.log.info("%s was not told what was saved here: %s", authority, describe(error))
             for key, version in versions.items():
                 self._remember(kind, key, version)
             if self._say_again is None and not node.closing:

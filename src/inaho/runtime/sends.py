@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inaho.errors import InahoError, InvalidArguments, Overloaded, ShuttingDown
+from inaho.errors_cluster import describe
 from inaho.events import CallFailed
 from inaho.runtime.ref import Reference
 from inaho.types import ClusterIdentity
-from inaho.wire.exceptions import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ class Sends:
             self.failed += 1
             node.context.count_failure(reference, method, error)
             identity = ClusterIdentity(host.name, reference._inaho_key)
-            reason = f"{type(error).__name__}: {text_of(error)}"
+            reason = describe(error)
             node.log.warning("the one-way call %s of %s failed: %s", method.name, identity, reason)
             if not isinstance(error, InahoError) and node.events_wanted(CallFailed):  # the others are told by `request`
                 node.publish(CallFailed(identity=identity, method=method.name, code="", reason=reason))

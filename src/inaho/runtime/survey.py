@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.errors import InahoError, Overloaded
+from inaho.errors_cluster import describe
 from inaho.runtime.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.system_calls import ask_system_actor
 
@@ -143,7 +144,7 @@ class Survey:
                     node, member, PlacementActor.held, kind, node.node_id, node.lookup.hash or 0
                 )
             except InahoError as error:
-                node.log.info("%s did not tell what it holds of %s yet: %s", member.authority, kind, error)
+                node.log.info("%s did not tell what it holds of %s yet: %s", member.authority, kind, describe(error))
                 await node.wait_for_topology(RETRY_S)
                 continue
             losers = self.adopt(kind, held, member.node_id)
@@ -188,7 +189,7 @@ class Survey:
             try:
                 ledger.adopt(kind, key, node_id, epoch, node.now)
             except Overloaded as error:  # whoever calls it is told the same
-                node.log.warning("%s is not known here: %s", f"{kind}/{key}", error)
+                node.log.warning("%s is not known here: %s", f"{kind}/{key}", describe(error))
                 continue
             self.adopted += 1
         return losers

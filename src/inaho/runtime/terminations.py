@@ -20,6 +20,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import InahoError
+from inaho.errors_cluster import describe
 from inaho.events import ActivationTerminated, TerminationsMissed
 from inaho.runtime.grain import Grain
 from inaho.runtime.system_calls import stream_system_actor
@@ -201,7 +202,7 @@ class Terminations:
                     self._take(member, batch)
                     await asyncio.sleep(0)  # ten thousand ends must not keep calls waiting
         except InahoError as error:
-            node.log.info("%s does not tell what ends there: %s", member.authority, error)
+            node.log.info("%s does not tell what ends there: %s", member.authority, describe(error))
         known = {} if node.topology is None else {other.node_id: None for other in node.topology.members}
         self._retry_at = {node_id: at for node_id, at in self._retry_at.items() if node_id in known}
         self._retry_at[member.node_id] = node.loop.time() + RETRY_S

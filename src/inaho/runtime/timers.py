@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, InvalidArguments, Overloaded
+from inaho.errors_cluster import describe
 from inaho.events import TimerFailed
 from inaho.runtime.method_options import OPTIONS
 from inaho.runtime.turn import SIGNALS, Turn
-from inaho.wire.exceptions import text_of
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
@@ -215,9 +215,7 @@ class Timer:
             return  # the node stops
         self.failures += 1
         grain = table.grain
-        reason = (
-            f"interrupted after {self._timeout_s:g} s" if cancelled else f"{type(error).__name__}: {text_of(error)}"
-        )
+        reason = f"interrupted after {self._timeout_s:g} s" if cancelled else describe(error)
         node = grain._inaho_host.node
         node.log.warning("timer %s of %s failed: %s", self.name, grain.identity, reason, exc_info=error)
         node.publish(TimerFailed(identity=grain.identity, timer=self.name, reason=reason))

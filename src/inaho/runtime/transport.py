@@ -23,6 +23,7 @@ from typing import Final, Literal, cast
 from inaho.authority import Authority, is_loopback_address, parse_authority
 from inaho.config import TlsConfig, TransportConfig
 from inaho.errors import AuthorityInUse, InahoError, InvalidConfig, ShuttingDown, Unreachable
+from inaho.errors_cluster import describe
 from inaho.runtime.accept_loop import TcpServer
 from inaho.runtime.tls import TlsServer, dialer_context, tls_error
 
@@ -182,7 +183,7 @@ class TcpTransport(Transport):
             raise DialFailed("nobody listens there", authority=authority, cause_kind="refused") from error
         except OSError as error:
             kind: CauseKind = "local" if error.errno in _LOCAL else "other"
-            raise DialFailed(f"cannot connect: {error}", authority=authority, cause_kind=kind) from error
+            raise DialFailed(f"cannot connect: {describe(error)}", authority=authority, cause_kind=kind) from error
 
     def close(self) -> None:
         self._closed = True
@@ -287,4 +288,4 @@ def _bound_socket(family: int, address: tuple[str, int], asked: Authority) -> so
 
 
 def _log_rejected(address: str, error: InahoError) -> None:
-    _logger.warning("connection from %s rejected: %s", address, error)
+    _logger.warning("connection from %s rejected: %s", address, describe(error))

@@ -13,6 +13,7 @@ import msgspec
 
 from inaho.config import StorageConfig
 from inaho.errors import InahoError, InvalidConfig, StorageFailed
+from inaho.errors_cluster import describe
 from inaho.storage.base import StoredState, StoredVersion, conflict_of
 from inaho.storage.instances import Mark, new_instance
 from inaho.storage.postgres_statements import CREATE, MARK, MARK_NAME, SELECT, SELECT_NUMBERS, WRITE
@@ -297,7 +298,7 @@ class Session:
         elif isinstance(error, InahoError):
             what = error.reason
         else:
-            what = f"{type(error).__name__}: {error}"
+            what = describe(error)
         failure = StorageFailed(f"{self._name}: {what}", identity=identity, maybe_executed=unknown)
         failure.__cause__ = error
         return failure

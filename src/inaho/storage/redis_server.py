@@ -16,6 +16,7 @@ import msgspec
 
 from inaho.config import StorageConfig
 from inaho.errors import StorageFailed
+from inaho.errors_cluster import describe
 from inaho.storage.instances import Mark, new_instance
 from inaho.storage.lanes import Lanes
 from inaho.storage.urls import missing_package
@@ -318,7 +319,7 @@ class RedisServer:
         if isinstance(error, TimeoutError | exceptions.TimeoutError):
             what = f"no answer within {self._timeout_s:g} s (storage.operation_timeout_s)"
         else:
-            what = f"{type(error).__name__}: {error}"
+            what = describe(error)
         unknown = command.writes and sent and not refused
         failure = StorageFailed(f"{self._name}: {what}", identity=command.identity, maybe_executed=unknown)
         failure.__cause__ = error

@@ -12,13 +12,15 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-__all__ = ["Failure", "Made", "attributes_of", "held_by", "is_short", "notes_of", "sendable", "text_of", "traceback_of"]
+from inaho.errors_cluster import TEXT_CHARS_MAX
+
+__all__ = ["Failure", "Made", "attributes_of", "held_by", "is_short", "notes_of", "sendable", "traceback_of"]
 
 MADE_WITH: Final = "_inaho_made_with"
 """Attribute with the constructor's arguments. It is not sent: the constructor at the caller makes it again."""
 
 TRACEBACK_CHARS_MAX: Final = 16_384
-MESSAGE_CHARS_MAX: Final = 4_096
+MESSAGE_CHARS_MAX: Final = TEXT_CHARS_MAX
 NAME_CHARS_MAX: Final = 1_024
 NOTES_MAX: Final = 16
 NOTE_CHARS_MAX: Final = 1_024
@@ -100,14 +102,6 @@ def sendable(text: str, chars_max: int) -> str:
     """Text that has an encoding and an end. Names of files, for one, may contain what UTF-8 does not."""
     text = str(text)[:chars_max]
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-def text_of(error: BaseException) -> str:
-    """The text of an exception, cut to a bound, whatever its `__str__` does."""
-    try:
-        return str(error)[:MESSAGE_CHARS_MAX]
-    except Exception as broken:  # a user's __str__ may do anything; the call still gets its answer
-        return f"<the text of this exception could not be had: {type(broken).__name__}>"
 
 
 def traceback_of(error: BaseException) -> str:

@@ -21,6 +21,7 @@ import typing
 from typing import Any, Final, Self, TypeVar
 
 from inaho.errors import FrameTooLarge, InahoError, InvalidConfig, RemoteError, error_from_code
+from inaho.errors_cluster import text_of
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
 from inaho.wire.exception_parts import (
     ARGUMENTS_BYTES_MAX,
@@ -36,7 +37,6 @@ from inaho.wire.exception_parts import (
     is_short,
     notes_of,
     sendable,
-    text_of,
     traceback_of,
 )
 from inaho.wire.limits import bounded
@@ -50,7 +50,6 @@ __all__ = [
     "exception_name",
     "is_expected",
     "register_exception",
-    "text_of",
 ]
 
 ExceptionType = TypeVar("ExceptionType", bound=type[Exception])
