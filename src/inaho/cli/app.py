@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,10 +19,12 @@ from inaho.cli.settings import (
     SecretOption,
     SeedsOption,
     load_settings,
-    require,
     split_list,
 )
 from inaho.cli.storage_app import storage_app
+
+if TYPE_CHECKING:
+    from inaho.config import ClusterConfig
 
 __all__ = ["app"]
 
@@ -70,7 +72,8 @@ def up(
         str | None,
         typer.Option(
             "--authority",
-            help="host:port at which others reach it, and to bind; port 0 takes a free one (INAHO_AUTHORITY).",
+            help="host:port at which others reach it, and to bind; port 0 takes a free one (INAHO_AUTHORITY). Else "
+            "127.0.0.1:7700, or a free port of 127.0.0.1 where the seeds are on this machine.",
             show_default=False,
         ),
     ] = None,
@@ -116,22 +119,22 @@ def up(
     output = Output(as_json=as_json)
 
     async def command() -> int:
-        from inaho.cli.loading import load_grains
         from inaho.cli.serving import serve
+        from inaho.cli.starting import prepare
 
-        start_logging(log_level)
-        settings = load_settings(
-            config=config,
-            secret=secret,
-            secret_file=secret_file,
-            authority=authority,
-            bind=bind,
-            seeds=split_list(seeds),
-            name=name,
-            data_dir=None if data_dir is None else str(data_dir),
-        )
-        require(settings, "authority")
-        grains = load_grains(targets)
+        def given() -> ClusterConfig:
+            return load_settings(
+                config=config,
+                secret=secret,
+                secret_file=secret_file,
+                authority=authority,
+                bind=bind,
+                seeds=split_list(seeds),
+                name=name,
+                data_dir=None if data_dir is None else str(data_dir),
+            )
+
+        settings, grains = prepare(targets, given, storage, lambda: start_logging(log_level))
         return await serve(output, settings, grains, storage=storage, ready_file=ready_file, stop_on_eof=stop_on_eof)
 
     run_command(output, command)

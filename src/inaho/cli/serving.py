@@ -46,7 +46,7 @@ async def serve(
 
     Args:
         output: gets a line when the node is ready, when another member changes, and when it has left.
-        settings: of the node; the authority is required.
+        settings: of the node, with its authority (`inaho.cli.starting.with_authority`).
         grains: what it hosts.
         storage: as for `join`.
         ready_file: written, in one piece, when the node is up; removed when it has left.

@@ -18,6 +18,8 @@ from inaho.cli.app import app
 from inaho.cli.client import parse_argument
 from inaho.cli.loading import load_grains
 from inaho.cli.settings import load_settings, split_list
+from inaho.cli.starting import with_authority
+from inaho.config import ClusterConfig
 from inaho.errors import InvalidConfig, InvalidGrain
 
 PLAIN = st.recursive(
@@ -188,7 +190,10 @@ def test_a_class_that_cannot_be_served_keeps_its_own_error(tmp_path: Path, monke
     [
         (["members"], "seeds missing: give --seeds host:port,…, or INAHO_SEEDS"),
         (["call", "Kind", "key", "method"], "seeds missing"),
-        (["up", "inaho.cli.sample"], "authority missing: give --authority host:port, or INAHO_AUTHORITY"),
+        (["up", "inaho.cli.sample", "--seeds", "10.0.0.9:7700"], "give --authority host:port, or INAHO_AUTHORITY"),
+        (["up", "inaho.cli.sample", "--bind", "0.0.0.0:7700"], "authority missing: bind says where to listen"),
+        (["up", "no_such_module:Cart"], "there is no module 'no_such_module'"),
+        (["up", "inaho.cli.sample", "--storage", "mongo://db"], "storage 'mongo://db' is none of"),
         (["members", "--seeds", ""], "seeds missing"),
         (["members", "--seeds", "nonsense"], "has no port"),
         (["quickstart", "--authority", "", "--seeds", "", "--port", ""], "authority missing"),
@@ -202,6 +207,31 @@ def test_what_is_missing_or_wrong_is_named_before_anything_starts(arguments: lis
     assert error["code"] == "invalid_config"
     assert named in error["reason"]
     assert named in done.stderr
+
+
+def test_a_member_that_cannot_start_is_told_all_that_is_wrong_and_the_module_first():
+    arguments = ["no_such_module:Cart", "inaho.cli.sample:Shp", "--seeds", "10.0.0.9:7700"]
+    arguments += ["--storage", "mongo://db", "--log-level", "loud"]
+    done = CliRunner().invoke(app, ["up", *arguments, "--json"])
+    assert done.exit_code == 2
+    error = json.decode(done.stdout)["error"]
+    assert error["code"] == "invalid_config"
+    assert error["reason"].startswith("5 problems: (1) no_such_module:Cart: there is no module 'no_such_module'")
+    for number, text in enumerate(("inaho.cli.sample:Shp", "authority missing", "storage", "log level"), 2):
+        assert f"({number}) {text}" in error["reason"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "authority"),
+    [
+        ((), "127.0.0.1:7700"),
+        (("127.0.0.1:7700",), "127.0.0.1:0"),
+        (("localhost:7700", "[::1]:7701"), "127.0.0.1:0"),
+    ],
+)
+def test_a_member_without_an_authority_is_one_of_this_machine(seeds: tuple[str, ...], authority: str):
+    assert with_authority(ClusterConfig(seeds=seeds)).authority == authority
+    assert with_authority(ClusterConfig(authority="127.0.0.1:9", seeds=seeds)).authority == "127.0.0.1:9"
 
 
 @pytest.mark.parametrize(

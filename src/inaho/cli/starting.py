@@ -1,0 +1,99 @@
+"""What `inaho up` checks before it starts anything: all problems are told together, the classes to host first.
+
+Whoever corrects one mistake and is told of the next one, run by run, learns slowly; and a class that cannot be found is
+the mistake that matters most. So nothing here stops at the first problem.
+
+Without an authority a member is for this machine. The first one takes `DEFAULT_AUTHORITY`, so that others can name it
+as a seed; those that join through seeds of this machine take a free port. Where seeds are elsewhere, only the user
+knows the address under which others reach this machine, so it must be given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from inaho.authority import is_loopback_address, parse_authority
+from inaho.cli.loading import load_grains
+from inaho.cli.settings import where_to_give
+from inaho.config import ClusterConfig
+from inaho.errors import InahoError, InvalidConfig
+from inaho.runtime.grain import Grain
+from inaho.storage.urls import storage_from_url
+
+__all__ = ["DEFAULT_AUTHORITY", "check_together", "prepare", "with_authority"]
+
+DEFAULT_AUTHORITY: Final = "127.0.0.1:7700"
+
+FREE_PORT: Final = "127.0.0.1:0"
+
+T = TypeVar("T")
+
+
+def prepare(
+    targets: Sequence[str], settings: Callable[[], ClusterConfig], storage: str | None, *others: Callable[[], object]
+) -> tuple[ClusterConfig, tuple[type[Grain[Any]], ...]]:
+    """The settings and classes of a member that is about to start.
+
+    Args:
+        targets: what to host, as `load_grains` takes it.
+        settings: reads the settings.
+        storage: the storage by its URL; None for the default.
+        others: further checks, which raise.
+
+    Raises:
+        InvalidConfig, InvalidGrain: what is wrong; several problems are one `InvalidConfig` that numbers them.
+    """
+    found: list[tuple[type[Grain[Any]], ...]] = []
+    loaded: list[ClusterConfig] = []
+    check_together(
+        *(lambda target=target: found.append(load_grains([target])) for target in targets),
+        lambda: loaded.append(with_authority(settings())),
+        lambda: None if storage is None else storage_from_url(storage),
+        *others,
+    )
+    return loaded[0], tuple(dict.fromkeys(cls for classes in found for cls in classes))
+
+
+def check_together(*checks: Callable[[], object]) -> None:
+    """Runs all checks.
+
+    Raises:
+        InahoError: the one that was raised, or an `InvalidConfig` with all of them.
+    """
+    problems: list[InahoError] = []
+    for check in checks:
+        try:
+            check()
+        except InahoError as error:
+            problems.append(error)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        listed = " ".join(f"({number}) {problem.reason}" for number, problem in enumerate(problems, 1))
+        raise InvalidConfig(f"{len(problems)} problems: {listed}")
+
+
+def with_authority(settings: ClusterConfig) -> ClusterConfig:
+    """The settings with an authority: the one that is given, or one on this machine.
+
+    Raises:
+        InvalidConfig: none is given, and one on this machine would not do, because `bind` or the seeds say that others
+            are to reach this node from elsewhere.
+    """
+    if settings.authority:
+        return settings
+    if settings.bind:
+        raise InvalidConfig(f"authority missing: bind says where to listen, not where others reach this node; {_GIVE}")
+    if not settings.seeds:
+        return settings.replace(authority=DEFAULT_AUTHORITY)
+    if all(_is_here(parse_authority(seed).host) for seed in settings.seeds):
+        return settings.replace(authority=FREE_PORT)
+    raise InvalidConfig(f"authority missing: the seeds are on other machines, which must reach this one; {_GIVE}")
+
+
+_GIVE: Final = where_to_give("authority")
+
+
+def _is_here(host: str) -> bool:
+    return host == "localhost" or is_loopback_address(host)
