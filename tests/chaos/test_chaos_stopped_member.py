@@ -76,3 +76,37 @@ async def test_a_stopped_member_is_replaced_and_comes_back_harmless(chaos: Chaos
     for member in members:
         assert member.removed() <= {stopped.node_id}
         member.check_unharmed()
+
+
+KEYS = 15
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(120)
+async def test_a_member_that_wakes_alone_answers_what_the_dead_saved(chaos: ChaosProcesses, tmp_path: Path) -> None:
+    """Those who replaced it have saved and were killed: it hears of nobody, and must look into the storage."""
+    members = await started(chaos, f"sqlite:{tmp_path / 'state.sqlite'}")
+    stopped, second, third = members
+    keys = [key for key in map(str, range(200)) if await second.call("Tally", key, "where") == stopped.authority][:KEYS]
+    assert len(keys) == KEYS
+    for key in keys:
+        assert await second.call("Tally", key, "add", 1) == 1
+    since = {member: len(member.lines) for member in members}
+    stopped.pause()
+    for other in (second, third):
+        await other.told_of("MemberRemoved", stopped, since[other])
+    for key in keys:
+        assert await second.call("Tally", key, "add", 1, timeout_s=20.0) == 2
+    for other in (second, third):
+        other.kill()
+    calls = [asyncio.create_task(stopped.call("Tally", key, "value", timeout_s=20.0)) for key in keys]
+    await asyncio.sleep(0)  # the commands wait in the pipe of the stopped process
+    stopped.resume()
+    async with asyncio.timeout(60.0):
+        for key, answer in zip(keys, await asyncio.gather(*calls, return_exceptions=True), strict=True):
+            while isinstance(answer, Refused):  # alone it may lose its place, and found anew
+                try:
+                    answer = await stopped.call("Tally", key, "value", timeout_s=20.0)
+                except Refused as error:
+                    answer = error
+            assert answer == 2

@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from inaho.core.activation.doubt import DOUBT, FOUNDED, Doubts, Marker, Markers, add_marker
-from inaho.errors import InahoError, StateConflict, StorageFailed
+from inaho.core.activation.doubt import DOUBT, FOUNDED, MARKERS_FORMAT, Doubts, Marker, Markers, add_marker
+from inaho.errors import InahoError, StateConflict, StorageFailed, Unreachable, WrongIncarnation
 from inaho.errors_cluster import describe
 from inaho.events import (
     DoubtBegan,
@@ -194,13 +194,13 @@ class Freshness:
         try:
             async with asyncio.timeout(self._node.config.transport.handshake_timeout_s):
                 await self._node.peers.connect(marker.authority, marker.node_id)
-        except TimeoutError:
-            return True
-        except InahoError as error:  # refused, or another process lives there
+        except (Unreachable, WrongIncarnation) as error:  # nobody listens, or another process lives there
             self._node.log.debug(
                 "%s, which founded a cluster once, does not run: %s", marker.authority, describe(error)
             )
             return False
+        except (TimeoutError, InahoError):  # one of another cluster refuses us, and runs
+            return True
         return True
 
     # Before an activation.
@@ -272,6 +272,13 @@ class Freshness:
             raise StorageFailed(
                 f"the record of the markers cannot be read: {error}", identity=str(MARKERS), maybe_executed=False
             ) from error
+        if markers.format > MARKERS_FORMAT:
+            raise StorageFailed(
+                f"the record of the markers is in format {markers.format}, written by a later release; this one reads "
+                f"format {MARKERS_FORMAT}: run the later release on all nodes",
+                identity=str(MARKERS),
+                maybe_executed=False,
+            )
         return markers, stored.version
 
     def begins(self, kind: str, key: str, grain: Grain[Any]) -> None:

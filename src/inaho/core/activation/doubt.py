@@ -23,11 +23,14 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["DOUBT", "FOUNDED", "Doubt", "Doubts", "Marker", "Markers", "add_marker"]
+__all__ = ["DOUBT", "FOUNDED", "MARKERS_FORMAT", "Doubt", "Doubts", "Marker", "Markers", "add_marker"]
 
 DOUBT: Final = "doubt"
 FOUNDED: Final = "founded"
 """Why a marker was written."""
+
+MARKERS_FORMAT: Final = 1
+"""Version of the record of the markers."""
 
 
 class Marker(msgspec.Struct, frozen=True, array_like=True):
@@ -56,7 +59,7 @@ class Markers(msgspec.Struct, frozen=True, array_like=True):
         markers: at most one per node, oldest first.
     """
 
-    format: int = 1
+    format: int = MARKERS_FORMAT
     markers: tuple[Marker, ...] = ()
 
 
