@@ -14,7 +14,7 @@ import pytest
 from inaho.core.activation.doubt import Markers
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError
-from inaho.runtime import proofs
+from inaho.runtime import proofs, streams
 from inaho.runtime.freshness import Freshness
 from inaho.runtime.proofs import Proofs
 from inaho.runtime.reconciliation import Reconciliation
@@ -65,6 +65,21 @@ def doubt_is_over_when_a_member_is_back(patch: pytest.MonkeyPatch) -> None:
 # Proofs.
 
 
+def no_proof_at_the_end_of_doubt(patch: pytest.MonkeyPatch) -> None:
+    right = Freshness._judge
+
+    def judge(self: Freshness, began: float, read: Markers) -> None:
+        foreign = self.doubts.foreign(read.markers, self._live_ids(), self._live_authorities())
+        if any(self.doubts.get(marker.node_id) is not None for marker in foreign):
+            right(self, began, read)
+            return
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(self._proofs, "require_all", lambda: None)
+            right(self, began, read)
+
+    patch.setattr(Freshness, "_judge", judge)
+
+
 def proofs_are_not_repeated(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Proofs, "_again_at", lambda self, since, grains: None)
 
@@ -108,6 +123,10 @@ def reminders_need_no_proof(patch: pytest.MonkeyPatch) -> None:
     _unproved_turns_run(patch, lambda turn: turn.method.name == REMIND)
 
 
+def stream_items_need_no_proof(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(streams, "is_unproved", lambda grain: False)
+
+
 SPLIT = ("split",)
 
 MUTANTS: list[tuple[Patch, tuple[str, ...]]] = [
@@ -117,12 +136,14 @@ MUTANTS: list[tuple[Patch, tuple[str, ...]]] = [
     (nobody_is_doubted, SPLIT),
     (who_was_away_doubts_nobody, ("slow", "pause")),
     (doubt_is_over_when_a_member_is_back, ("slow", "after_heal")),
+    (no_proof_at_the_end_of_doubt, ("replaced",)),
     (proofs_are_not_repeated, SPLIT),
     (newer_versions_are_taken_for_equal, SPLIT),
     (read_only_calls_need_no_proof, SPLIT),
     (calls_on_the_same_node_need_no_proof, SPLIT),
     (ticks_need_no_proof, SPLIT),
     (reminders_need_no_proof, SPLIT),
+    (stream_items_need_no_proof, ("streams",)),
 ]
 
 

@@ -5,6 +5,7 @@ They end anywhere, with faults active and nodes dead: the swarm heals everything
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -168,6 +169,50 @@ async def second_cluster(swarm: FreshnessSwarm) -> None:
     await swarm.wait(0.0, 4.0)
 
 
+async def streams(swarm: FreshnessSwarm) -> None:
+    """One side of a split follows cells by streams while the other saves them. Nothing else calls them meanwhile."""
+    side, others = _sides(swarm)
+    swarm.split(side)
+    await swarm.noticed(side, others)
+    await swarm.noticed(others, side)
+    followers, savers = (side, others) if swarm.chance.random() < 0.5 else (others, side)
+    swarm.loaded = False
+    following = asyncio.create_task(swarm.call_all(followers, "follow_long"))
+    await swarm.wait(0.5, 1.5)
+    await swarm.call_all(savers, "put", 0.8)
+    await swarm.wait(2.0, 4.0)
+    swarm.heal()
+    await swarm.wait(0.0, 1.0)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    swarm.loaded = True
+
+
+async def replaced(swarm: FreshnessSwarm) -> None:
+    """A saver dies in a split right after its save, and its successor is there before the others have looked again.
+
+    Nothing but the episode calls the cells: what is called is proved, and would hide what happens to the others.
+    """
+    side, others = _sides(swarm)
+    swarm.split(side)
+    await swarm.noticed(side, others)
+    await swarm.noticed(others, side)
+    swarm.loaded = False
+    await swarm.call_all(others, "read", 0.7)
+    await swarm.call_all(side, "put", 0.8)
+    await swarm.wait(0.0, 0.2)
+    for index in side:
+        swarm.crash(index)
+    swarm.heal()
+    await swarm.wait(0.0, 0.3)
+    for index in side:
+        swarm.restart(index)
+    await swarm.sim.until(lambda: all(map(swarm.sim.is_member, side)), 40.0)
+    await swarm.wait(0.0, 0.05)
+    await swarm.call_all(side, "look")
+    swarm.loaded = True
+
+
 async def rolling(swarm: FreshnessSwarm) -> None:
     """Nodes are restarted one after the other while one of them is cut off."""
     lone, *others = swarm.chance.sample(swarm.everybody, swarm.nodes)
@@ -266,6 +311,19 @@ Episode = Callable[["FreshnessSwarm"], Awaitable[None]]
 
 EPISODES: Final[Mapping[str, Episode]] = {
     episode.__name__: episode
-    for episode in (calm, split, after_heal, slow, pause, one_way, second_cluster, rolling, outage, chaos)
+    for episode in (
+        calm,
+        split,
+        after_heal,
+        slow,
+        pause,
+        one_way,
+        second_cluster,
+        streams,
+        replaced,
+        rolling,
+        outage,
+        chaos,
+    )
 }
 """By name."""

@@ -103,6 +103,7 @@ class FreshnessSwarm(FaultyCourse):
         storage: of all nodes.
         kinds: classes of cells.
         cells: all cells, as pairs of class and key.
+        loaded: whether the load calls cells; an episode may stop it for a while.
     """
 
     def __init__(self, seed: int, *, episode: str = "", storage: str = "", keys: int = 3) -> None:
@@ -125,6 +126,7 @@ class FreshnessSwarm(FaultyCourse):
         sim.without_role = frozenset(chance.sample(range(nodes), 1))
         super().__init__(sim, chance, self.journal, nodes)
         self.callers = [CellCaller(self.journal, f"c{number}") for number in range(4)]
+        self.loaded = True
         self.answers: dict[str, list[Observed]] = {}
         self.stored: dict[str, str] = {}
         self.bounds = Bounds(
@@ -168,7 +170,7 @@ class FreshnessSwarm(FaultyCourse):
         while True:
             await asyncio.sleep(chance.uniform(0.05, 0.3))
             able = self.able()
-            if not able:
+            if not able or not self.loaded:
                 continue
             kind, key = chance.choice(self.cells)
             what = chance.choices(list(LOAD), list(LOAD.values()))[0]

@@ -48,6 +48,10 @@ BUSY_KEY: Final = "key-0"
 an old activation what it is, and ends it, so cells that are saved all the time hide the fault that is looked for."""
 
 
+STREAMS: Final[Mapping[str, tuple[int, float]]] = {"follow": (6, 0.4), "follow_long": (30, 0.3)}
+"""How many items a stream has, and the seconds between two of them."""
+
+
 class CellState(Struct):
     """What a cell saves; see `freshness_history` for the two."""
 
@@ -198,12 +202,15 @@ class CellCaller:
         Args:
             cluster: through which it goes.
             kind, key: whom it concerns.
-            what: name of the method.
+            what: name of the method; `follow_long` is a longer `follow`.
             hold_s: of `put`.
             within_s: time-out of the call, seconds.
         """
         journal = self._journal
         cell, began = f"{kind.__name__}/{key}", journal.now()
+        if what in STREAMS:
+            count, interval_s = STREAMS[what]
+            within_s += count * interval_s
         target = cluster.grain(kind, key, timeout=within_s)
         value = f"{self._name}-{next(self._numbers)}"
         try:
@@ -216,8 +223,8 @@ class CellCaller:
             elif what == "wipe":
                 await target.wipe()
                 journal.write(Acknowledged(at=journal.now(), cell=cell, value="", since=began))
-            elif what == "follow":
-                async for node, seen, before, made in target.follow(6, 0.4):
+            elif what in STREAMS:
+                async for node, seen, before, made in target.follow(*STREAMS[what]):
                     self._saw(cell, "item", made, node, seen, before, cluster)
             else:
                 await getattr(target, what)()
