@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from inaho.runtime.cluster import Cluster
     from inaho.runtime.grain import CallContext, Grain, method
     from inaho.runtime.joining import connect, join
+    from inaho.runtime.resuming import resuming
     from inaho.runtime.stateless import stateless
     from inaho.runtime.timers import Timer
     from inaho.runtime.turn import deadline
@@ -127,6 +128,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "inaho.runtime.bootstrap": ("ClusterExtension",),
     "inaho.runtime.cluster": ("Cluster",),
     "inaho.runtime.joining": ("connect", "join"),
+    "inaho.runtime.resuming": ("resuming",),
     "inaho.runtime.stateless": ("stateless",),
     "inaho.runtime.timers": ("Timer",),
     "inaho.runtime.turn": ("deadline",),
@@ -225,5 +227,6 @@ __all__ = [
     "method",
     "register_exception",
     "register_message",
+    "resuming",
     "stateless",
 ]

@@ -107,7 +107,7 @@ class OwnershipChanged(InahoError):
     """The node that was asked does not own the identity (any more)."""
 
     code = "ownership_changed"
-    advice = "refresh the topology and retry"
+    advice = "call again; the owner is looked up anew"
 
 
 class NoSuchKind(InahoError):

@@ -15,7 +15,7 @@ from inaho.core.rpc.deadlines import COUNT_MASK, SLOT_BITS, SLOT_MASK, SLOTS_PER
 from inaho.errors import InahoError, Overloaded, ProtocolViolation, ShuttingDown, Timeout, Unreachable
 from inaho.runtime.connection import FLUSH_PARTS, Connection
 from inaho.runtime.method import METHODS
-from inaho.runtime.streams import StreamReceiver
+from inaho.runtime.streams import AGAIN, StreamReceiver
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
 from inaho.wire.exceptions import decode_failure
 from inaho.wire.frames import (
@@ -329,13 +329,11 @@ class Outgoing(Connection):
     def on_closed(self, error: InahoError) -> None:
         self._end()
         for entry in self.wheel.drain():
-            lost = Unreachable(
-                f"the connection ended before an answer came: {error.reason}",
-                authority=self.peer.authority,
-                maybe_executed=True,
-            )
+            authority = self.peer.authority
             if isinstance(entry, StreamReceiver):
-                entry.fail(lost)
+                reason = f"the connection ended during the stream: {error.reason}; {AGAIN}"
+                entry.fail(Unreachable(reason, authority=authority, maybe_executed=True))
             elif not entry.done():
-                entry.set_exception(lost)
+                reason = f"the connection ended before an answer came: {error.reason}"
+                entry.set_exception(Unreachable(reason, authority=authority, maybe_executed=True))
         self._closed_callback(self, error)

@@ -33,6 +33,9 @@ __all__ = ["ConnectionSink", "LocalSink", "StreamProducer", "StreamReceiver", "S
 
 _log: Final = logging.getLogger("inaho.node")
 
+AGAIN: Final = "inaho.resuming opens such a stream again"
+"""What a consumer may do about a stream that ended with its activation, or with a node."""
+
 BATCH_ITEMS: Final = 256
 BATCHES_AHEAD: Final = 4
 """Batches that make a window of bytes, where items are of one size."""
@@ -188,13 +191,15 @@ class StreamProducer:
 
     def _stopped(self) -> ShuttingDown:
         return ShuttingDown(
-            "the node has stopped during the stream", identity=str(self.turn.grain.identity), maybe_executed=True
+            f"the node has stopped during the stream; {AGAIN}",
+            identity=str(self.turn.grain.identity),
+            maybe_executed=True,
         )
 
     def _ended(self, reason: str) -> OwnershipChanged:
         grain = self.turn.grain
         return OwnershipChanged(
-            f"the activation has ended during the stream: {reason}",
+            f"the activation has ended during the stream ({reason}); {AGAIN}",
             identity=str(grain.identity),
             authority=grain._inaho_host.authority,
             maybe_executed=True,
