@@ -284,3 +284,43 @@ def test_one_that_paused_and_was_stood_in_for_begins_again(seed: int):
         assert sim.run(grain.add()) == 2
         sim.run_for(8.0)
         assert sim.run(sim.node(0).grain(Counter, key, timeout=20.0).look()) == 2
+
+
+class Unsaved(Grain[Count]):
+    """Changes its state and saves nothing."""
+
+    async def add(self) -> int:
+        self.state.value += 1
+        return self.state.value
+
+    async def look(self) -> int:
+        return self.state.value
+
+
+class SavedAtTheEnd(Unsaved):
+    async def on_deactivate(self, reason: str) -> None:
+        await self.save()
+
+
+@pytest.mark.parametrize("how", ["join", "leave"])
+def test_what_on_deactivate_saves_survives_a_move_and_what_nobody_saves_does_not(how: str):
+    with SimCluster(nodes=3, seed=11, grains=[Unsaved, SavedAtTheEnd]) as sim:
+        keys = [str(number) for number in range(40)]
+
+        async def ask(kind: type[Unsaved], method: str) -> list[int]:
+            return [await getattr(sim.node(0).grain(kind, key), method)() for key in keys]
+
+        sim.run(ask(Unsaved, "add"))
+        sim.run(ask(SavedAtTheEnd, "add"))
+        here = [sim.node(2)._node.leases.owns("Unsaved", key) for key in keys]
+        if how == "join":
+            sim.add()
+            sim.wait_converged()
+            moved = [sim.node(3)._node.leases.owns("Unsaved", key) for key in keys]
+        else:
+            sim.leave(2)
+            moved = here
+        sim.run_for(3.0)
+        assert 3 <= sum(moved) <= 37
+        assert sim.run(ask(SavedAtTheEnd, "look")) == [1] * 40
+        assert sim.run(ask(Unsaved, "look")) == [0 if gone else 1 for gone in moved]
