@@ -167,7 +167,7 @@ async def goes_on_in_vain(sim: SimCluster, kind: type[Counter], key: str) -> Non
     sim.resume(3)
     await asyncio.sleep(1.0)
     stored = await sim.storage.load(ClusterIdentity(kind.__name__, key))
-    assert stored is not None
+    assert stored is not None and stored.data is not None
     assert msgspec.msgpack.decode(stored.data) == {"value": 1}
     assert await grain.look() == 1
     assert await grain.add() == 2

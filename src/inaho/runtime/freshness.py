@@ -183,9 +183,10 @@ class Freshness:
         for marker in others:
             if await self._answers(marker):
                 node.log.warning(
-                    "%s has founded a cluster named %r, but another one (%s, named %r) uses the same storage: both "
-                    "save the same grains; name a seed so that one joins the other, or give each a storage of its own",
-                    node.authority, node.config.name, marker.authority, marker.cluster,
+                    "%s has founded a cluster named %r, but %s has founded another one (%r) over the same storage, so "
+                    "both save the same grains. A process without seeds founds a cluster of its own: give this one "
+                    "the seed %s to join the other, or another storage or data_dir",
+                    node.authority, node.config.name, marker.authority, marker.cluster, marker.authority,
                 )  # fmt: skip
         self._judge(began, markers)
 
