@@ -14,7 +14,7 @@ import pytest
 from inaho.core.activation.doubt import Markers
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError
-from inaho.runtime import proofs, streams
+from inaho.runtime import grain_state, proofs, streams
 from inaho.runtime.freshness import Freshness
 from inaho.runtime.proofs import Proofs
 from inaho.runtime.reconciliation import Reconciliation
@@ -127,6 +127,13 @@ def stream_items_need_no_proof(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(streams, "is_unproved", lambda grain: False)
 
 
+def handed_snapshots_are_not_proved(patch: pytest.MonkeyPatch) -> None:
+    async def proved(*arguments: Any) -> bool:
+        return True
+
+    patch.setattr(grain_state, "_is_proved", proved)
+
+
 SPLIT = ("split",)
 
 MUTANTS: list[tuple[Patch, tuple[str, ...]]] = [
@@ -144,6 +151,7 @@ MUTANTS: list[tuple[Patch, tuple[str, ...]]] = [
     (ticks_need_no_proof, SPLIT),
     (reminders_need_no_proof, SPLIT),
     (stream_items_need_no_proof, ("streams",)),
+    (handed_snapshots_are_not_proved, ("replaced",)),
 ]
 
 

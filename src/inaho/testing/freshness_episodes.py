@@ -199,6 +199,7 @@ async def replaced(swarm: FreshnessSwarm) -> None:
     await swarm.noticed(others, side)
     swarm.loaded = False
     await swarm.call_all(others, "read", 0.7)
+    lingering = asyncio.create_task(swarm.call_all(others, "linger", swarm.chance.choice([0.0, 0.9])))
     await swarm.call_all(side, "put", 0.8)
     await swarm.wait(0.0, 0.2)
     for index in side:
@@ -210,6 +211,7 @@ async def replaced(swarm: FreshnessSwarm) -> None:
     await swarm.sim.until(lambda: all(map(swarm.sim.is_member, side)), 40.0)
     await swarm.wait(0.0, 0.05)
     await swarm.call_all(side, "look")
+    await lingering
     swarm.loaded = True
 
 

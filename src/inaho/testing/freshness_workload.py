@@ -52,6 +52,10 @@ STREAMS: Final[Mapping[str, tuple[int, float]]] = {"follow": (6, 0.4), "follow_l
 """How many items a stream has, and the seconds between two of them."""
 
 
+LINGER_S: Final = 1.8
+"""Of `Cell.linger`, seconds."""
+
+
 class CellState(Struct):
     """What a cell saves; see `freshness_history` for the two."""
 
@@ -110,6 +114,11 @@ class Cell(Grain[CellState]):
     async def read(self) -> tuple[str, str, str]:
         """As `look`, beside other readers."""
         return self.cluster.self.node_id, self.state.value, self.state.before
+
+    @method(read_only=True)
+    async def linger(self) -> None:
+        """Is a turn that takes its time, so that a move has to wait for it."""
+        await asyncio.sleep(LINGER_S)
 
     async def follow(self, count: int, interval_s: float) -> AsyncIterator[tuple[str, str, str, float]]:
         """As `look`, again and again, each with the time at which it was made."""
