@@ -89,8 +89,15 @@ class MembershipLog:
         if line is None or not self._log.isEnabledFor(line[0]):
             return
         about = f"{type(event).__name__} of {getattr(event, 'authority', '') or self._node.authority}"
-        if self._throttle.admit(about, self._node.loop.time()):
-            self._log.log(line[0], "%s: %s", self._node.authority, line[1])
+        if not self._throttle.admit(about, self._node.loop.time()):
+            return
+        if isinstance(event, DoubtBegan):  # it is published before the event that it follows from
+            self._node.loop.call_soon(self._tell, line)
+        else:
+            self._tell(line)
+
+    def _tell(self, line: Line) -> None:
+        self._log.log(line[0], "%s: %s", self._node.authority, line[1])
 
     def tick(self, now: float) -> None:
         """Tells how many lines were held back, once their period is over."""
@@ -110,7 +117,9 @@ class MembershipLog:
             did = "founded" if event.reason == "founded" else "joined"
             return logging.INFO, f"this node (node {event.member.node_id}) {did} cluster {self._node.config.name!r}"
         kinds = ", ".join(kind for kind in event.member.kinds if not kind.startswith("inaho.")) or "nothing"
-        return logging.INFO, f"{event.authority} (node {event.member.node_id}) joined; it hosts {kinds}"
+        driver = self._node.driver
+        did = "joined" if driver is not None and driver.joined.done() else "is a member"
+        return logging.INFO, f"{event.authority} (node {event.member.node_id}) {did}; it hosts {kinds}"
 
     def _leaving(self, event: MemberLeaving) -> Line:
         who = "this node" if self._is_self(event) else event.authority
@@ -153,12 +162,12 @@ class MembershipLog:
 
     def _doubt_began(self, event: DoubtBegan) -> Line | None:
         node = self._node
-        if len(node.freshness.doubts) > 1:  # told for the first one
+        if len(node.freshness.doubts.open()) > 1:  # told for the first one
             return None
         return (
             logging.INFO,
-            f"{event.authority} may have taken over grains that are active here ({event.reason}); until that is "
-            f"settled, answers are compared with the storage every {node.config.activation.freshness_s:g} s",
+            f"{event.authority} may have taken over grains that are active here ({event.reason}): until that is "
+            f"settled, answers may be {node.config.activation.freshness_s:g} s old (activation.freshness_s)",
         )
 
     def _doubt_ended(self, event: DoubtEnded) -> Line | None:
@@ -168,7 +177,7 @@ class MembershipLog:
                 f"{event.authority} has not been heard of for {event.lasted_s:.0f} s and is taken for dead "
                 "(membership.tombstone_s); if it still runs and saves, answers here may be old",
             )
-        if self._node.freshness.in_doubt:
+        if self._node.freshness.doubts.open():
             return None
         return logging.INFO, f"no member is doubted any more ({event.authority}: {event.outcome})"
 

@@ -71,7 +71,7 @@ async def test_joins_and_leaves_are_logged_in_plain_words(fleet: Any, eventually
     assert ("INFO", f"this node (node {first.self.node_id}) founded cluster 'inaho'") in said_by(lines, first.authority)
     seen = said_by(lines, second.authority)
     assert ("INFO", f"this node (node {second.self.node_id}) joined cluster 'inaho'") in seen
-    assert ("INFO", f"{first.authority} (node {first.self.node_id}) joined; it hosts Cart") in seen
+    assert ("INFO", f"{first.authority} (node {first.self.node_id}) is a member; it hosts Cart") in seen
     await second.leave()
     await eventually(lambda: ("INFO", f"{second.authority} left") in said_by(lines, first.authority))
     assert ("INFO", f"{second.authority} leaves: others take over its grains") in said_by(lines, first.authority)
@@ -109,6 +109,21 @@ async def test_what_goes_wrong_is_a_warning_with_authority_and_reason(fleet: Any
     assert "removed this node: the view of the other members holds; its activations end" in said[4][1]
     assert "did not run for 3.2 s" in said[5][1]
     assert "numbers are equal" in said[10][1] and "inaho settle" in said[10][1]
+
+
+async def test_a_doubt_is_told_when_it_begins_and_when_the_last_one_ends(fleet: Any, eventually: Any, lines: Any):
+    one = inaho.Member("10.0.0.6:7700", "ab" * 8, 1, inaho.MemberStatus.UNREACHABLE)
+    other = inaho.Member("10.0.0.7:7700", "cd" * 8, 1, inaho.MemberStatus.UNREACHABLE)
+    cluster = await fleet.member(Reminded)
+    freshness = cluster._node.freshness
+    for member in (one, other):
+        freshness.notice(MemberUnreachable(member=member, reason="dead"))
+    await eventually(lambda: any("10.0.0.6:7700 may have taken over" in text for _, _, text in lines))
+    freshness.is_harmless(one.node_id, "left")
+    freshness.is_harmless(other.node_id, "replaced")
+    said = [text for _, text in said_by(lines, cluster.authority)]
+    assert said[-1] == "no member is doubted any more (10.0.0.7:7700: replaced)"
+    assert sum("may have taken over" in text or "doubted" in text for text in said) == 2
 
 
 async def test_what_repeats_is_counted_and_told_once(fleet: Any, lines: Any):
