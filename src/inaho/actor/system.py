@@ -301,10 +301,10 @@ class ActorSystem:
             try:
                 async with asyncio.timeout(timeout_s):
                     await extension.stop()
-            except asyncio.CancelledError as error:
+            except asyncio.CancelledError:
                 if task is not None and task.cancelling() > before:
                     raise
-                errors.append(IllegalTransition(f"extension {name} let a CancelledError out of stop: {error}"))
+                errors.append(IllegalTransition(f"extension {name} let a CancelledError out of stop"))
             except Exception as error:
                 error.add_note(f"extension {name}")
                 errors.append(error)

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from inaho.errors import InahoError, InvalidConfig
+from inaho.errors_cluster import describe
 from inaho.runtime.grain import Grain, GrainKind
 
 __all__ = ["load_grains"]
@@ -76,9 +77,7 @@ def _import(target: str, module_name: str) -> ModuleType:
             ) from error
         raise InvalidConfig(f"{target}: {module_name} needs the module {missing!r}, which is not installed") from error
     except Exception as error:  # the user's module may raise anything while it is imported
-        raise InvalidConfig(
-            f"{target}: importing {module_name} failed{_place(error)}: {type(error).__name__}: {error}"
-        ) from error
+        raise InvalidConfig(f"{target}: importing {module_name} failed{_place(error)}: {describe(error)}") from error
 
 
 def _place(error: Exception) -> str:

@@ -118,6 +118,8 @@ class Output:
         Returns:
             The exit code to end with.
         """
+        if isinstance(error, RemoteError):
+            error.advice = ""  # how a program gets the class of an exception does not help at the command line
         self.note(f"error [{error.code}]: {error}")
         if self.as_json:
             self.document({**known, "error": describe_error(error)})

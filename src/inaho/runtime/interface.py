@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic
 
 from inaho.errors import InvalidGrain
+from inaho.errors_cluster import describe
 from inaho.runtime.method import STREAMS
 from inaho.runtime.method_options import OPTIONS
 
@@ -227,5 +228,5 @@ def make_state(kind_of_state: Any, kind: str) -> Any:
         raise InvalidGrain(
             f"the state of {kind} ({kind_of_state!r}) must be constructible without arguments, because an identity "
             f"that was never saved begins with it: give every field a default, for instance `field: T | None = None` "
-            f"({type(error).__name__}: {error})"
+            f"({describe(error)})"
         ) from error

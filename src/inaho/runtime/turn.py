@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from inaho.errors import InahoError
+from inaho.errors_cluster import describe
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import ChainLink
 
@@ -167,10 +168,8 @@ def as_raised(error: BaseException, method: str) -> BaseException:
     """What the user's code raised, as an answer: it has run, and nothing of it is a signal to the caller's Task."""
     if isinstance(error, InahoError):
         error.maybe_executed = True  # a refusal that the method met; its own call was not refused
-    elif isinstance(error, asyncio.CancelledError):
-        return RuntimeError(f"{method} raised CancelledError by itself: {error}")
-    elif isinstance(error, GeneratorExit):
-        return RuntimeError(f"{method} raised GeneratorExit by itself: {error}")
+    elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return RuntimeError(f"{method} raised by itself: {describe(error)}")
     return error
 
 
@@ -224,7 +223,7 @@ def resume(
         except StopIteration as stop:
             return stop.value
         except GeneratorExit as error:  # nobody closes the coroutine here
-            raise RuntimeError(f"the user's code raised GeneratorExit by itself: {error}") from error
+            raise RuntimeError(f"the user's code raised by itself: {describe(error)}") from error
 
 
 def is_cut_off(error: BaseException) -> bool:

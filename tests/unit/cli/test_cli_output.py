@@ -105,3 +105,12 @@ def test_tables_and_text_are_for_people(capsys: pytest.CaptureFixture[str]):
         output.text("done")
         written = capsys.readouterr().out
         assert ("[red]brick[/red]" in written and "x" * 100 in written and "done" in written) is not as_json
+
+
+def test_an_exception_of_a_grain_is_told_without_advice_for_programs(capsys: pytest.CaptureFixture[str]):
+    error = RemoteError(identity="Shop/a", type_name="shop.OutOfStock", message="no rice")
+    assert "register_exception" in str(error)
+    assert Output(as_json=True).failure(error) == 1
+    said = capsys.readouterr()
+    assert "shop.OutOfStock: no rice" in said.err
+    assert "register_exception" not in said.err + said.out
