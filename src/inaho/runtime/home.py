@@ -9,6 +9,7 @@ A client judges nobody: the members do, and the new home tells the topology in w
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -16,6 +17,7 @@ from inaho.config_shared import adopt_settings
 from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.membership.join import FINAL
 from inaho.errors import InahoError, TopologyUnavailable
+from inaho.runtime.membership_log import MEMBERSHIP_LOGGER
 from inaho.wire.frames import WATCH, frame
 
 if TYPE_CHECKING:
@@ -38,6 +40,18 @@ ASKED_MIN: Final = 3
 """Questions without an answer, at the least: when it is our own loop that stood still, there was only one."""
 
 
+LOST_S: Final = 1.0
+"""Without an answer for so long, the log says so: a home that leaves is mostly replaced sooner."""
+
+NAMED_MAX: Final = 5
+"""Members that such a line names."""
+
+LOST_AGAIN_S: Final = 60.0
+"""And says it again so often."""
+
+_log: Final = logging.getLogger(MEMBERSHIP_LOGGER)
+
+
 class _Heard(NamedTuple):
     """What a connection had brought, since when it has brought no more, when it was last asked and how often."""
 
@@ -55,6 +69,8 @@ class Home:
         self._heard: dict[Outgoing, _Heard] = {}
         self._refusals: dict[str, InahoError | None] = {}
         """What came of the last question to each seed; None for one that has not answered."""
+        self._lost_at: float | None = None
+        self._told_at: float | None = None
 
     async def find(self) -> None:
         """Returns when a member has told the topology.
@@ -70,6 +86,7 @@ class Home:
         while True:
             await self._ask_all(deadline)
             if node.topology is not None:
+                _log.info("client of cluster %r: connected, members: %d", node.config.name, len(node.topology.members))
                 return
             errors = list(self._refusals.values())
             if errors[0] is not None and all(error is not None and error.code in FINAL_CODES for error in errors):
@@ -165,9 +182,27 @@ class Home:
                 known = known._replace(asked_at=now, asked=known.asked + 1)
             self._heard[connection] = known
             alive = alive or known.asked < ASKED_MIN or now - known.at < node.config.detection.lag_wedged_s
+        self._tell(now, alive=alive)
         if not alive:
             for authority in self._candidates():
                 node.peers.dial_in_background(authority)
+
+    def _tell(self, now: float, *, alive: bool) -> None:
+        """Logs that no member answers any more, and when one does again."""
+        name = self._node.config.name
+        if alive:
+            if self._told_at is not None and self._lost_at is not None:
+                _log.info("client of cluster %r: a member answers again after %.1f s", name, now - self._lost_at)
+            self._lost_at = self._told_at = None
+            return
+        if self._lost_at is None:
+            self._lost_at = now
+        if now - self._lost_at >= LOST_S and (self._told_at is None or now - self._told_at >= LOST_AGAIN_S):
+            self._told_at = now
+            _log.warning(
+                "client of cluster %r: no member has answered for %.1f s, so calls wait or fail; tried again: %s",
+                name, now - self._lost_at, ", ".join(self._candidates()[:NAMED_MAX]),
+            )  # fmt: skip
 
     def _candidates(self) -> tuple[str, ...]:
         topology = self._node.topology

@@ -126,6 +126,23 @@ async def test_a_doubt_is_told_when_it_begins_and_when_the_last_one_ends(fleet: 
     assert sum("may have taken over" in text or "doubted" in text for text in said) == 2
 
 
+async def test_a_client_says_that_it_has_lost_the_cluster_and_has_found_it_again(fleet: Any, lines: Any):
+    await fleet.member(Cart)
+    client = await fleet.client()
+    home = client._node.home
+    assert lines[-1] == ("inaho.membership", "INFO", "client of cluster 'inaho': connected, members: 1")
+    before = len(lines)
+    for now, alive in ((10.0, False), (10.5, False), (11.0, True), (20.0, False), (21.0, False), (22.0, False)):
+        home._tell(now, alive=alive)
+    home._tell(82.0, alive=False)
+    home._tell(82.5, alive=True)
+    told = [(level, text) for _, level, text in lines[before:]]
+    assert [level for level, _ in told] == ["WARNING", "WARNING", "INFO"]
+    assert told[0][1].startswith("client of cluster 'inaho': no member has answered for 1.0 s")
+    assert told[0][1].endswith("127.0.0.1:7700")
+    assert told[2][1] == "client of cluster 'inaho': a member answers again after 62.5 s"
+
+
 async def test_what_repeats_is_counted_and_told_once(fleet: Any, lines: Any):
     cluster = await fleet.member(Cart, membership={"log_lines_max": 2, "log_period_s": 5.0})
     node = cluster._node
