@@ -49,6 +49,11 @@ def test_each_episode_with_each_storage(episode: str, storage: str):
     assert judged["current"] > 0
 
 
+def test_all_are_proved_again_where_a_proof_is_the_first_read_after_an_outage():
+    """In this history the storage answers a proof before the markers are read; one activation waited for those."""
+    run(5017)
+
+
 def test_the_load_meets_what_it_is_to_meet():
     """A swarm in which nothing was judged would pass, so a few histories together have every way to see a value."""
     judged: dict[str, int] = {}

@@ -142,7 +142,9 @@ class Proofs:
                     error = failure
                     self._not_read(wanted, failure)
                 else:
-                    self.blind = False
+                    if self.blind:  # those that were not proved again meanwhile are due
+                        self.blind = False
+                        self.require_all()
                     for (grain, version), stored in zip(asked, found, strict=True):
                         self._judge(grain, version, stored)
                 if self.repeat:
