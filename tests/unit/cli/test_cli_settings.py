@@ -18,7 +18,7 @@ from inaho.cli.app import app
 from inaho.cli.client import parse_argument
 from inaho.cli.loading import load_grains
 from inaho.cli.settings import load_settings, split_list
-from inaho.cli.starting import with_authority
+from inaho.cli.starting import prepare, with_authority
 from inaho.config import ClusterConfig
 from inaho.errors import InvalidConfig, InvalidGrain
 
@@ -254,3 +254,19 @@ def test_help_and_version_answer():
 @pytest.mark.parametrize("command", ["quickstart", "up", "members", "call", "bench"])
 def test_every_command_takes_json(command: str):
     assert "--json" in CliRunner().invoke(app, [command, "--help"]).stdout
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.ja.md"])
+def test_the_commands_of_the_readme_start_its_example(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    text = (Path(__file__).resolve().parents[3] / page).read_text("utf-8")
+    example = text.split("```python\n", 1)[1].split("```", 1)[0]
+    commands = [line.split("#")[0].split() for line in text.splitlines() if line.startswith("$ inaho up")]
+    assert len(commands) == 2
+    (tmp_path / "inaho_cli_test_shop.py").write_text(example)
+    monkeypatch.chdir(tmp_path)
+    for command, authority in zip(commands, ("127.0.0.1:7700", "127.0.0.1:0"), strict=True):
+        assert command[3] == "shop:ShoppingCart"
+        seeds = tuple(command[5:6])
+        settings, grains = prepare(["inaho_cli_test_shop:ShoppingCart"], ClusterConfig(seeds=seeds).replace, None)
+        assert settings.authority == authority
+        assert [cls.__name__ for cls in grains] == ["ShoppingCart"]
