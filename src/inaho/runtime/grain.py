@@ -147,10 +147,14 @@ class GrainKind:
             raise SchemaMismatch(f"{self.name}.{name} is a stream on one side only", identity=self.name)
         return found
 
+    def uncallable(self) -> list[str]:
+        """Public names of the class that a reference does not have."""
+        return [name for name in dir(self.cls) if not name.startswith("_") and name not in self.methods]
+
     def explain_missing(self, name: str) -> str:
-        """Why a reference has no attribute of that name, for an `AttributeError`."""
+        """Why a reference has no attribute of that name of the class, for an `AttributeError`."""
         methods = ", ".join(self.methods)
-        if hasattr(self.cls, name) and not hasattr(Grain, name):
+        if not hasattr(Grain, name):
             return f"{name!r} of {self.name} is not called from outside: that are public async def methods, {methods}"
         return f"{self.name} has no {name!r} that can be called from outside; it has: {methods}"
 

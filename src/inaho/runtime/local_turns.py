@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from inaho.errors import Timeout
 from inaho.runtime.failure_policy import turn_failed
-from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_answer, current_task
+from inaho.runtime.turn import CURRENT, CURRENT_TASKS, SIGNALS, Turn, as_answer
 from inaho.runtime.worker import Worker
 from inaho.wire.frames import HEADER_REST
 
@@ -22,9 +22,6 @@ __all__ = ["SUSPENDED", "first_step", "run_here", "see_through"]
 
 SUSPENDED: Final = object()
 """What `first_step` gives for a turn that has not ended."""
-
-_enter_task = asyncio.tasks._enter_task
-_leave_task = asyncio.tasks._leave_task
 
 
 def first_step(turn: Turn) -> Any:
@@ -42,18 +39,17 @@ def first_step(turn: Turn) -> Any:
     worker = idle.pop() if idle else Worker(runner)
     task = worker.task
     context = worker.context.copy()
-    caller = current_task(loop)
-    if caller is not None:
-        _leave_task(loop, caller)
-    _enter_task(loop, task)
+    caller = CURRENT_TASKS.get(loop)
+    CURRENT_TASKS[loop] = task
     try:
         context.run(CURRENT.set, turn)
         coroutine = method.function(grain, *turn.arguments) if method.simple else method.call(grain, turn.arguments)
         awaited = context.run(coroutine.send, None)
     except StopIteration as stop:
-        _leave_task(loop, task)
-        if caller is not None:
-            _enter_task(loop, caller)
+        if caller is None:
+            del CURRENT_TASKS[loop]
+        else:
+            CURRENT_TASKS[loop] = caller
         if not task.cancelling():  # else the user's code has cancelled its own Task and did not wait for it
             idle.append(worker)
         turn.over = True
@@ -63,19 +59,23 @@ def first_step(turn: Turn) -> Any:
             runner.release(turn)
         return stop.value
     except BaseException as error:
-        _leave_task(loop, task)
-        if caller is not None:
-            _enter_task(loop, caller)
+        _restore(loop, caller)
         if not task.cancelling():
             idle.append(worker)
         seen = _failed(turn, error)
         raise seen from seen.__cause__
-    _leave_task(loop, task)
-    if caller is not None:
-        _enter_task(loop, caller)
+    _restore(loop, caller)
     turn.future = loop.create_future()
     runner.suspend(turn, worker, coroutine, context, awaited)
     return SUSPENDED
+
+
+def _restore(loop: asyncio.AbstractEventLoop, caller: asyncio.Task[Any] | None) -> None:
+    """The caller's Task is the current one again."""
+    if caller is None:
+        del CURRENT_TASKS[loop]
+    else:
+        CURRENT_TASKS[loop] = caller
 
 
 def _failed(turn: Turn, error: BaseException) -> BaseException:
@@ -135,6 +135,6 @@ async def run_here(turn: Turn) -> Any:
     result = first_step(turn)
     if result is SUSPENDED:
         return await see_through(turn)
-    if result.__class__ in turn.method.plain_results:
+    if result.__class__ in turn.method.plain_results or turn.method.is_plain_result(result):
         return result
     return turn.method.copy_result(result, turn.grain._inaho_key, turn.grain._inaho_host)

@@ -41,6 +41,10 @@ def _is_required(parameter: inspect.Parameter) -> bool:
     return parameter.default is parameter.empty and not starred
 
 
+def _never(result: Any) -> bool:
+    return False
+
+
 class GrainMethod:
     """One method of one kind.
 
@@ -58,6 +62,7 @@ class GrainMethod:
         arity: number of parameters.
         required: parameters without a default, counted from the first.
         plain_results: classes whose exact instances need no copy within a process when they are results.
+        is_plain_result: whether a result of another class needs none either.
         decode_result: bytes to result.
     """
 
@@ -93,7 +98,7 @@ class GrainMethod:
                 f"{kind}.{name} is a stream, which has no attempt_timeout: its items cannot be taken back"
             )
         self.plain_results = classes_of(self.result)
-        self._is_plain_result = check_of(self.result)
+        self.is_plain_result = check_of(self.result) or _never
         self.decode_result = decoder(list[self.result] if self.stream else self.result)  # type: ignore[name-defined]
         self._decoders: dict[int, Callable[[bytes | memoryview], Any]] = {}
         self._repeats: list[bool] = []
@@ -248,12 +253,10 @@ class GrainMethod:
         """The result as a caller on another node would get it; raises what that caller would get.
 
         Args:
-            result: what the method returned.
+            result: what the method returned; not one of those that `is_plain_result` lets pass as they are.
             key: of the grain.
             host: the kind on this node, where the grain is.
         """
-        if self._is_plain_result is not None and self._is_plain_result(result):
-            return result
         limits = host.node.config.transport
         try:
             body = encode(result)

@@ -35,6 +35,22 @@ FAIRNESS_MASK: Final = 0x3FF
 """After so many calls on this node that did not suspend, the loop gets a turn: probes must be answered."""
 
 
+class _Missing:
+    """In place of a name that the grain's class has and that cannot be called from outside: says why.
+
+    Why not `__getattr__`: a class that has one takes twice as long to give any attribute, in every call.
+    """
+
+    __slots__ = ("_kind", "_name")
+
+    def __init__(self, kind: GrainKind, name: str) -> None:
+        self._kind = kind
+        self._name = name
+
+    def __get__(self, reference: object, cls: type | None = None) -> Any:
+        raise AttributeError(self._kind.explain_missing(self._name))
+
+
 class Reference:
     """Base of reference classes, one of which is made per kind."""
 
@@ -44,11 +60,6 @@ class Reference:
     _inaho_key: str
     _inaho_timeout_s: float | None
     _inaho_retry: bool
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise AttributeError(self._inaho_host.kind.explain_missing(name))
 
     def __repr__(self) -> str:
         return f"<reference to {self._inaho_host.name}/{self._inaho_key}>"
@@ -79,6 +90,8 @@ def make_reference(host: KindHost, key: str, *, timeout_s: float | None, retry: 
 def make_class(kind: GrainKind, call: Callable[..., Any], stream: Callable[..., Any]) -> type[Reference]:
     """A class of references to grains of that kind; `call` and `stream` get what `invoke` gets."""
     members: dict[str, Any] = {"__slots__": (), "__module__": kind.cls.__module__, "__doc__": kind.cls.__doc__}
+    for name in kind.uncallable():
+        members[name] = _Missing(kind, name)
     for name, method in kind.methods.items():
         way = stream if method.stream else _named_invoke(method) if call is invoke else call
         members[name] = method.make_caller(way)
@@ -145,7 +158,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
             result = first_step(turn)
             if result is SUSPENDED:
                 result = await see_through(turn)
-            elif result.__class__ not in method.plain_results:
+            elif result.__class__ not in method.plain_results and not method.is_plain_result(result):
                 result = method.copy_result(result, key, host)
         if not calls & FAIRNESS_MASK:  # after the call: before it, later ones would overtake it
             await asyncio.sleep(0)

@@ -299,7 +299,7 @@ class TurnRunner:
     def _give(self, turn: Turn, future: asyncio.Future[Any], result: Any) -> None:
         """The result for a caller on this node, copied now: the next turn may change it before the caller runs."""
         method = turn.method
-        if result.__class__ not in method.plain_results:
+        if result.__class__ not in method.plain_results and not method.is_plain_result(result):
             try:
                 result = method.copy_result(result, turn.grain._inaho_key, turn.grain._inaho_host)
             except InahoError as error:

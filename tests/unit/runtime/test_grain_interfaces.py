@@ -371,7 +371,9 @@ async def test_a_reference_says_why_it_lacks_a_name(caller):
     grain = (await caller(Uses)).grain(Uses, "a")
     with pytest.raises(AttributeError, match=r"'log' of Uses is not called.*async def.*use"):
         _ = grain.log
-    with pytest.raises(AttributeError, match=r"Uses has no 'nothing'.*use"):
+    with pytest.raises(AttributeError, match=r"Uses has no 'save'.*use"):
+        _ = grain.save
+    with pytest.raises(AttributeError, match=r"'UsesReference' object has no attribute 'nothing'"):
         _ = grain.nothing
 
 
