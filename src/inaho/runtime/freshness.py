@@ -29,7 +29,7 @@ from inaho.events import (
     SelfRemoved,
 )
 from inaho.runtime.leases import SILENT
-from inaho.runtime.proofs import Proofs, is_proved_kind
+from inaho.runtime.proofs import Proofs, is_proved_kind, time_limit
 from inaho.runtime.reconciliation import Reconciliation
 from inaho.types import ClusterIdentity
 from inaho.wire.codec import DECODE_ERRORS, decoder, encode
@@ -320,10 +320,11 @@ class Freshness:
                 )
             self._wake = node.loop.create_future()
             try:
-                markers, _ = await self._read()
+                async with time_limit(node):
+                    markers, _ = await self._read()
                 if self._marked == self.doubts.episode and began > self._marked_at + node.config.membership.tombstone_s:
                     await self._mark()  # before others drop it as one of a process that is gone
-            except (InahoError, OSError) as error:
+            except InahoError as error:
                 self.unknown(error)
                 if node.config.activation.when_unproved == "refuse" and not self._proofs.repeat:
                     self._proofs.repeat = True
@@ -345,9 +346,8 @@ class Freshness:
             if not doubts.knows(marker.node_id):
                 doubts.begin(began, marker.node_id, marker.authority)  # a process that this node has never met
         goes_on = any(doubts.get(marker.node_id) is not None for marker in foreign)
-        if (goes_on and (proofs.blind or not proofs.repeat)) or (not goes_on and (foreign or proofs.repeat)):
+        if (goes_on and not proofs.repeat) or (not goes_on and (foreign or proofs.repeat)):
             proofs.require_all()  # from now on, or for the last time
-        proofs.blind = False
         proofs.repeat = goes_on
         doubts.settle(began)
         if doubts and self._watching is None:

@@ -123,6 +123,7 @@ async def _is_proved(host: KindHost, grain: Grain[Any], handed: ActivationRecord
         node.freshness.unknown(error)
         if node.config.activation.when_unproved == "refuse":
             raise
+        node.proofs.not_answered()
         return True
     if is_same(handed.version, handed.stored_epoch, stored):
         return True

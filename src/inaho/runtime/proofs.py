@@ -16,11 +16,15 @@ Why not a check before every turn: it would cost every call, and almost none nee
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.turns import TurnQueue
-from inaho.errors import InahoError, StateMissing, StorageFailed
+from inaho.errors import InahoError, StorageFailed
+from inaho.errors_cluster import describe
 from inaho.runtime.grain_state import is_same
+from inaho.types import ClusterIdentity
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from inaho.runtime.node import Node
     from inaho.storage.base import StoredVersion
 
-__all__ = ["Proofs", "is_proved_kind", "is_unproved"]
+__all__ = ["Proofs", "is_proved_kind", "is_unproved", "time_limit"]
 
 HOLD_SLICE: Final = 2_000
 """Activations held in one turn of the loop: about two milliseconds."""
@@ -38,6 +42,11 @@ HOLD_SLICE: Final = 2_000
 READ_ATTEMPTS: Final = 4
 READ_PAUSE_S: Final = 0.05
 """How often, and how far apart, a proof is tried before the storage counts as one that does not answer."""
+
+PROBE: Final = ClusterIdentity("inaho.markers", "all")
+"""What is asked for to see whether the storage answers: the record of the markers."""
+
+_NEVER: Final = (-1.0, None)
 
 
 class Proofs:
@@ -50,7 +59,8 @@ class Proofs:
         repeat: activations are to be proved again when a proof is older than `activation.freshness_s`.
         proved, changed, missing: outcomes, counted.
         reads: reads of the storage, counted.
-        blind: the storage did not answer the last read. Until it does, nothing is held that would be answered anyway.
+        blind: the storage did not answer a read. Until it does, nothing is held that would be answered anyway; then
+            everything is to be proved, in doubt or not: what was answered meanwhile may be old.
     """
 
     def __init__(self, node: Node) -> None:
@@ -64,6 +74,9 @@ class Proofs:
         self._wanted: dict[int, Grain[Any]] = {}
         self._to_hold: list[Grain[Any]] = []
         self._proving = False
+        self._looking = False
+        self._due: dict[int, tuple[float, Grain[Any]]] = {}
+        """When activations are to be proved again, by `id`; the latest time counts."""
         self._round: asyncio.Future[InahoError | None] | None = None
 
     def require_all(self) -> None:
@@ -95,9 +108,12 @@ class Proofs:
             self.want(grain)
 
     def started(self, grain: Grain[Any], loaded_at: float) -> None:
-        """An activation is up, and has what was stored at `loaded_at`; it is proved again in time."""
+        """An activation is up, and has what was stored at `loaded_at`; it is proved again in time, or now."""
         if self.repeat and is_proved_kind(grain._inaho_host):
             self._again_at(loaded_at, [grain])
+            due = loaded_at + self._node.config.activation.freshness_s
+            if due <= self._node.loop.time():  # `on_activate` took its time
+                self._again(due, [grain])
 
     def want(self, grain: Grain[Any]) -> None:
         """Somebody waits for the proof of this activation."""
@@ -123,7 +139,7 @@ class Proofs:
             now = self._round
             await asyncio.wait((now,))
             error = now.result()
-            if error is not None and is_unproved(grain):
+            if error is not None and is_unproved(grain) and self._refuses(error):
                 raise error
 
     async def _prove(self) -> None:
@@ -131,22 +147,24 @@ class Proofs:
         node = self._node
         try:
             while self._wanted:
-                wanted, self._wanted = list(self._wanted.values()), {}
+                # One that comes up is asked about when it is up.
+                wanted = [grain for grain in self._wanted.values() if grain._inaho_record is not None]
+                self._wanted = {}
                 began = node.loop.time()
-                asked = [(grain, _version(grain)) for grain in wanted]
+                asked = [(grain, *_stored_as(grain)) for grain in wanted]
                 self._round = self._round or node.loop.create_future()
                 error: InahoError | None = None
                 try:
-                    found = await self._read(wanted)
-                except (StorageFailed, StateMissing) as failure:
+                    found = await self._read([grain.identity for grain in wanted])
+                except InahoError as failure:
                     error = failure
                     self._not_read(wanted, failure)
                 else:
-                    if self.blind:  # those that were not proved again meanwhile are due
+                    if self.blind and wanted:  # those that were not proved again meanwhile are due
                         self.blind = False
                         self.require_all()
-                    for (grain, version), stored in zip(asked, found, strict=True):
-                        self._judge(grain, version, stored)
+                    for (grain, version, epoch), stored in zip(asked, found, strict=True):
+                        self._judge(grain, version, epoch, stored)
                 if self.repeat:
                     self._again_at(began, wanted)
                 done, self._round = self._round, None
@@ -156,46 +174,49 @@ class Proofs:
             if self._round is not None and not self._round.done():
                 self._round.cancel()
 
-    async def _read(self, grains: list[Grain[Any]]) -> list[StoredVersion | None]:
-        """What is stored of them. A read that fails is repeated, as long as an answer may take."""
-        node = self._node
-        wait_s = node.config.activation.freshness_s
-        identities = [grain.identity for grain in grains]
-        attempt = 1
-        try:
-            async with asyncio.timeout(wait_s if node.config.activation.when_unproved == "answer" else None):
-                while True:
-                    self.reads += 1
-                    try:
-                        return await (await node.open_storage()).versions(identities)
-                    except StorageFailed:
-                        if attempt == READ_ATTEMPTS:
-                            raise
-                    attempt += 1
-                    await asyncio.sleep(READ_PAUSE_S)
-        except TimeoutError as error:
-            raise StorageFailed(
-                f"the storage did not answer within activation.freshness_s ({wait_s} s)",
-                authority=node.authority,
-                maybe_executed=False,
-            ) from error
+    async def _read(self, identities: list[ClusterIdentity]) -> list[StoredVersion | None]:
+        """What is stored of them. A read that fails is repeated, as long as an answer may take.
 
-    def _judge(self, grain: Grain[Any], version: int, stored: StoredVersion | None) -> None:
+        Raises:
+            StorageFailed: it did not answer.
+            StorageLost: it has lost data.
+        """
+        answers = self._node.config.activation.when_unproved == "answer"
+        if not identities:
+            return []
+        attempt = 1
+        async with time_limit(self._node, waits=not answers):
+            while True:
+                self.reads += 1
+                try:
+                    return await (await self._node.open_storage()).versions(identities)
+                except StorageFailed:
+                    if attempt == READ_ATTEMPTS:
+                        raise
+                attempt += 1
+                await asyncio.sleep(READ_PAUSE_S)
+
+    def _judge(self, grain: Grain[Any], version: int, epoch: int, stored: StoredVersion | None) -> None:
+        """Draws the consequences of what is stored. The activation had `version` under `epoch` when that was asked.
+
+        A save of its own since then was acknowledged because nobody else had saved, so all versions up to it are its
+        own. Else who saves all the time could never be proved.
+        """
         host, record = grain._inaho_host, grain._inaho_record
         if not host.lives(grain) or not is_unproved(grain) or record is None:
-            return  # one that comes up is asked about when it is up
+            return
         if record.busy:  # a stream or a Task of the user is saving
-            self._node.runner.spawn(self._want_when_written(grain, record), name="inaho-prove-later")
+            self._node.runner.spawn(
+                self._judge_when_written(grain, record, version, epoch, stored), name="inaho-prove-later"
+            )
             return
-        if record.version != version:  # one has saved meanwhile
-            self.want(grain)
-            return
-        if is_same(record.version, record.stored_epoch, stored):
+        own = stored is not None and version < stored.version <= record.version
+        if own or is_same(version, epoch, stored):
             self.proved += 1
             self._release(host, grain)
             return
         stored_version = 0 if stored is None else stored.version
-        if stored_version < record.version:
+        if stored_version < version:
             self.missing += 1
             self._node.saved_versions.expect_version(host.name, grain._inaho_key, record.version)
             self._node.log.error(
@@ -210,10 +231,12 @@ class Proofs:
             )  # fmt: skip
         host.deactivate_soon(grain, "stale")
 
-    async def _want_when_written(self, grain: Grain[Any], record: StateRecord) -> None:
+    async def _judge_when_written(
+        self, grain: Grain[Any], record: StateRecord, version: int, epoch: int, stored: StoredVersion | None
+    ) -> None:
         async with record.writing():
             pass
-        self.want(grain)
+        self._judge(grain, version, epoch, stored)
 
     def _release(self, host: KindHost, grain: Grain[Any]) -> None:
         queue = grain._inaho_turn
@@ -225,12 +248,17 @@ class Proofs:
         host.gates.open(grain._inaho_key, None)
         self._node.runner.advance(grain, queue)
 
+    def _refuses(self, error: InahoError) -> bool:
+        """Whether nothing is answered unproved because of `error`: by setting, or since it shows that data was lost."""
+        return self._node.config.activation.when_unproved == "refuse" or not isinstance(error, StorageFailed)
+
     def _not_read(self, grains: list[Grain[Any]], error: InahoError) -> None:
         """The storage does not answer: without a bound on their age, answers are given or refused, by setting."""
         node = self._node
         node.freshness.unknown(error)
-        self.blind = True
-        refuse = node.config.activation.when_unproved == "refuse" or isinstance(error, StateMissing)
+        refuse = self._refuses(error)
+        if not refuse:
+            self.not_answered()
         for grain in grains:
             queue = grain._inaho_turn
             if not grain._inaho_host.lives(grain) or not isinstance(queue, TurnQueue) or not queue.unproved:
@@ -242,16 +270,65 @@ class Proofs:
                 error.maybe_executed = False
                 node.runner.answer_error(queue.waiting.popleft(), error)
 
-    def _again_at(self, since: float, grains: list[Grain[Any]]) -> None:
-        self._node.loop.call_at(since + self._node.config.activation.freshness_s, self._again, grains)
+    def not_answered(self) -> None:
+        """The storage did not answer, and something is answered unproved because of that."""
+        self.blind = True
+        if not self._looking and not self._node.closing:
+            self._looking = True
+            self._node.runner.spawn(self._look_again(), name="inaho-look-again")
 
-    def _again(self, grains: list[Grain[Any]]) -> None:
-        if not self.repeat or self._node.closing:
-            return
-        if self.blind and self._node.config.activation.when_unproved == "answer":
-            return  # all are required when the storage answers again
+    async def _look_again(self) -> None:
+        """Everything is to be proved when the storage answers again."""
+        node = self._node
+        try:
+            while self.blind and not node.closing:
+                await asyncio.sleep(node.config.activation.freshness_s)
+                try:
+                    async with time_limit(node):
+                        await (await node.open_storage()).versions([PROBE])
+                except InahoError as error:
+                    node.freshness.unknown(error)
+                else:
+                    self.blind = False
+                    self.require_all()
+        finally:
+            self._looking = False
+
+    def _again_at(self, since: float, grains: list[Grain[Any]]) -> None:
+        """Has what was proved at `since` proved again in time."""
+        due = since + self._node.config.activation.freshness_s
         for grain in grains:
-            self.require(grain)
+            self._due[id(grain)] = due, grain
+        self._node.loop.call_at(due, self._again, due, grains)
+
+    def _again(self, due: float, grains: list[Grain[Any]]) -> None:
+        skip = not self.repeat or self._node.closing
+        if self.blind and self._node.config.activation.when_unproved == "answer":
+            skip = True  # all are required when the storage answers again
+        for grain in grains:
+            if self._due.get(id(grain), _NEVER)[0] != due:
+                continue  # it was proved since
+            del self._due[id(grain)]
+            if not skip:
+                self.require(grain)
+
+
+@asynccontextmanager
+async def time_limit(node: Node, *, waits: bool = False) -> AsyncGenerator[None]:
+    """The storage counts as one that does not answer after the time that an operation may take; never with `waits`.
+
+    Raises:
+        StorageFailed: it did not answer in time, or failed in a way of its own.
+    """
+    limit_s = max(node.config.activation.freshness_s, node.config.storage.operation_timeout_s)
+    try:
+        async with asyncio.timeout(None if waits else limit_s):
+            yield
+    except InahoError:
+        raise
+    except Exception as error:  # a storage of the user's may raise anything
+        reason = f"it did not answer within {limit_s} s" if isinstance(error, TimeoutError) else describe(error)
+        raise StorageFailed(f"the storage: {reason}", authority=node.authority, maybe_executed=False) from error
 
 
 def is_proved_kind(host: KindHost) -> bool:
@@ -265,5 +342,8 @@ def is_unproved(grain: Grain[Any]) -> bool:
     return isinstance(busy, TurnQueue) and busy.unproved
 
 
-def _version(grain: Grain[Any]) -> int:
-    return 0 if grain._inaho_record is None else grain._inaho_record.version
+def _stored_as(grain: Grain[Any]) -> tuple[int, int]:
+    """Version and epoch of the state of an activation that is up."""
+    record = grain._inaho_record
+    assert record is not None
+    return record.version, record.stored_epoch
