@@ -21,7 +21,6 @@ from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.activation.placement import LEAST_LOADED, LoadBook, choose, hosts_of
 from inaho.core.identity.identity import validate_key
 from inaho.errors import InahoError, NoSuchKind, Pending, Timeout, error_from_code
-from inaho.errors_cluster import describe
 from inaho.events import ActivationFailed
 from inaho.runtime.placement_actor import (
     ActivationRecord,
@@ -268,7 +267,7 @@ class Directory:
                     node, holder, PlacementActor.recall, lease.kind, lease.key, lease.epoch
                 )
             except InahoError as error:
-                node.log.info("%s did not end %s/%s yet: %s", holder.authority, lease.kind, lease.key, describe(error))
+                node.waiting_log.tell(holder.authority, f"did not end {lease.kind}/{lease.key} yet", error)
                 await node.wait_for_topology(RETRY_S)
                 continue
             self.recalled += 1

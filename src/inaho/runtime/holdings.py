@@ -278,9 +278,7 @@ class Holdings:
                     await self._tell(owner, kind, page, self._node.lookup.hash or 0)
                     break
                 except InahoError as error:
-                    self._node.log.info(
-                        "%s was not told what is held of %s: %s", owner.authority, kind, describe(error)
-                    )
+                    self._node.waiting_log.tell(owner.authority, f"was not told what is held of {kind} yet", error)
                     await self._node.wait_for_topology(RETRY_S)
 
     async def _tell(self, owner: Member, kind: str, page: dict[str, int], topology_hash: int) -> None:

@@ -104,6 +104,7 @@ class NodeMeasures:
         self.lag_s, self._lag_before_s = max(self._lag_before_s, lag_s), self.lag_s
         self.node.context.warnings.tick(now)
         self.node.activation_warnings.tick(now)
+        self.node.waiting_log.tick(now)
         if self.node.membership_log is not None:
             self.node.membership_log.tick(now)
         if self.events is not None:

@@ -56,6 +56,7 @@ from inaho.runtime.storage_access import StorageAccess
 from inaho.runtime.terminations import TERMINATIONS_KEY, TerminationActor, Terminations
 from inaho.runtime.ticker import Ticker
 from inaho.runtime.turns import STOP_ROUNDS, TurnRunner
+from inaho.runtime.waiting_log import WaitingLog
 from inaho.types import ClusterIdentity, Member, MemberStatus, TopologySnapshot
 from inaho.wire.handshake import NONCE_BYTES, Handshake, HandshakeConfig, Role
 
@@ -96,7 +97,8 @@ class Node:
         hosts: kinds by name.
         runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
             directory, holdings, history, ownership, blocking, terminations, saved_versions, activation_warnings,
-            fencing, proofs, freshness, evidence, join_watch, measures, ticker, program_end: see their classes.
+            waiting_log, fencing, proofs, freshness, evidence, join_watch, measures, ticker, program_end: see their
+            classes.
         driver: of a member's control plane; None before the start, and for a client. So is `membership_log`.
         home: of a client; None before the start, and for a member.
         shutting_down, closing: no new activations, no new connections.
@@ -153,6 +155,7 @@ class Node:
         self.shutdown = Shutdown(self)
         self.saved_versions = SavedVersions(self)
         self.activation_warnings = ActivationWarnings(self)
+        self.waiting_log = WaitingLog(self)
         self.fencing = Fencing(self)
         self.proofs = Proofs(self)
         self.freshness = Freshness(self, self.proofs)

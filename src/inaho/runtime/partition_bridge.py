@@ -172,7 +172,7 @@ class PartitionBridge:
                 if self._is_blocked(last) and (askers is not None or node.leases.owns(kind, key)):
                     self._give_up(last, error)
                     continue
-                node.log.info("%s did not release %s/%s yet: %s", last.authority, kind, key, describe(error))
+                node.waiting_log.tell(last.authority, f"did not release {kind}/{key} yet", error)
                 await node.wait_for_topology(RELEASE_RETRY_S)
                 continue
             asking.append(last.node_id)
@@ -243,7 +243,7 @@ class PartitionBridge:
             try:
                 told: list[int] = left and await self._ask(last, PlacementActor.through, kind, left, version)
             except InahoError as error:
-                node.log.info("%s did not tell what it is through with: %s", last.authority, describe(error))
+                node.waiting_log.tell(last.authority, "did not tell what it is through with", error)
                 told = []
             self._drained(kind, back + told, last.node_id, version)
 

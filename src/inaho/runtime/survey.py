@@ -144,7 +144,7 @@ class Survey:
                     node, member, PlacementActor.held, kind, node.node_id, node.lookup.hash or 0
                 )
             except InahoError as error:
-                node.log.info("%s did not tell what it holds of %s yet: %s", member.authority, kind, describe(error))
+                node.waiting_log.tell(member.authority, f"did not tell what it holds of {kind} yet", error)
                 await node.wait_for_topology(RETRY_S)
                 continue
             losers = self.adopt(kind, held, member.node_id)

@@ -156,6 +156,22 @@ async def test_what_repeats_is_counted_and_told_once(fleet: Any, lines: Any):
     node.membership_log.check()
 
 
+async def test_waiting_for_a_member_is_told_a_few_times_and_then_counted(fleet: Any, lines: Any):
+    cluster = await fleet.member(Cart, membership={"log_lines_max": 2, "log_period_s": 5.0})
+    node = cluster._node
+    for number in range(10):
+        node.waiting_log.tell("10.0.0.6:7700", f"did not release Cart/{number} yet", TimeoutError())
+    node.waiting_log.tell("10.0.0.7:7700", "did not release Cart/7 yet", inaho.Unreachable("no route"))
+    node.waiting_log.check()
+    node.waiting_log.tick(node.loop.time() + 6.0)
+    assert [text for name, _, text in lines if name == "inaho.node"] == [
+        "10.0.0.6:7700 did not release Cart/0 yet: TimeoutError: no answer in time",
+        "10.0.0.6:7700 did not release Cart/1 yet: TimeoutError: no answer in time",
+        "10.0.0.7:7700 did not release Cart/7 yet: Unreachable: no route; retry when the membership has settled",
+        "8 further lines about waiting for 10.0.0.6:7700 within 5 s were not logged",
+    ]
+
+
 async def test_retries_of_inahos_own_calls_are_told_when_they_go_on(fleet: Any, lines: Any):
     cluster = await fleet.member(Cart)
     for attempt in range(1, 11):
