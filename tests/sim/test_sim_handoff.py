@@ -11,6 +11,7 @@ import pytest
 from inaho import ClusterIdentity, Grain, StateConflict, Struct, Unreachable
 from inaho.core.identity.hashing import node_digest, rendezvous_score
 from inaho.testing import SimCluster
+from inaho.wire.stored import unpack_state
 
 
 class Count(Struct):
@@ -168,7 +169,7 @@ async def goes_on_in_vain(sim: SimCluster, kind: type[Counter], key: str) -> Non
     await asyncio.sleep(1.0)
     stored = await sim.storage.load(ClusterIdentity(kind.__name__, key))
     assert stored is not None and stored.data is not None
-    assert msgspec.msgpack.decode(stored.data) == {"value": 1}
+    assert msgspec.msgpack.decode(unpack_state(stored.data)) == {"value": 1}
     assert await grain.look() == 1
     assert await grain.add() == 2
 
