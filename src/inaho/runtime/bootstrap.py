@@ -152,7 +152,11 @@ class ClusterExtension:
             else:
                 await node.start_member()
         except BaseException:
-            await node.stop()
+            try:
+                if node.driver is not None and node.driver.is_member:  # cancelled when it was up already
+                    await node.leave()
+            finally:
+                await node.stop()
             raise
         if config.metrics.enabled:
             node.measures.export()
