@@ -5,6 +5,10 @@ every other seed refuses the connection or nobody has admitted it for `found_aft
 cluster to appear. So two seeds that start together end as one cluster: the second never founds. Where the seed lists
 disagree and two found, gossip between seeds merges the two, since neither has removed anyone of the other.
 
+A first seed that was a member and lost its place waits for `join_timeout_s`, unless in one round of the search every
+contact, its former fellows included, has refused the connection: then nobody is left to wait for. A contact that only
+does not answer may be alive.
+
 A contact that refuses the handshake refuses for itself: it may be of another cluster, or have another secret, while the
 others are right. The search goes on with them and ends at once when nobody is left who might admit us. But who was
 refused by a node of this cluster's name founds nothing: most likely that *is* the cluster, and we are what is wrong.
@@ -95,7 +99,8 @@ class Joiner:
         Args:
             seeds: as configured; their order decides who founds.
             others: further contacts, asked before the seeds: former fellow members.
-            again: this node has been a member. It never gives up, and founds only after `join_timeout_s`.
+            again: this node has been a member. It never gives up, and founds only after `join_timeout_s`, or as soon as
+                every contact has refused the connection in one round.
         """
         self._become(SEEKING)
         self._contacts = tuple(
@@ -124,6 +129,8 @@ class Joiner:
             return Found()
         if not self._contacts or now < self._next_at:
             return None
+        if self._turn == 0 and self._again:
+            self._dial_refused.clear()  # only what all say at one time tells that nobody is there
         authority = self._contacts[self._turn]
         self._turn = (self._turn + 1) % len(self._contacts)
         self._next_at = now + self._pause_s
@@ -165,7 +172,7 @@ class Joiner:
             return False
         if now >= self._may_found_at:
             return True
-        return not self._again and len(self._dial_refused) == len(self._contacts)
+        return len(self._dial_refused) == len(self._contacts)
 
     def dial_failed(self, now: float, authority: str, reason: str, code: str = "", detail: str = "") -> None:
         """A contact could not be dialled: the next one is asked at once, a round of failures backs off as usual.
@@ -180,6 +187,7 @@ class Joiner:
         self._final.pop(authority, None)
         if code in FINAL:
             self._final[authority] = Fail(code, f"{authority}: {self._told[authority]}")
+        self._dial_refused.pop(authority, None)
         if reason == "refused":
             self._dial_refused[authority] = None
         if self._turn != 0:

@@ -208,3 +208,62 @@ def test_who_has_lost_its_place_founds_nothing_while_its_cluster_refuses_it() ->
         assert not isinstance(joiner.poll(float(second)), Found | Fail)
     joiner.dial_failed(60.0, "b:1", "refused")
     assert isinstance(joiner.poll(60.0), Found)
+
+
+def lost_place(*others: str) -> Joiner:
+    joiner = Joiner("a:1", CONFIG)
+    joiner.start(0.0, ("a:1", "b:1"), others, again=True)
+    return joiner
+
+
+def ask_round(joiner: Joiner, now: float, **failures: str) -> float:
+    """One round of the search in which dials fail as told by contact, or are not answered. When it was over."""
+    for _ in range(3):
+        now = max(now, joiner.next_deadline() or now)
+        act = joiner.poll(now)
+        assert isinstance(act, Ask)
+        if reason := failures.get(act.authority[0]):
+            joiner.dial_failed(now, act.authority, reason)
+        joiner.check()
+    return now
+
+
+def test_a_first_seed_that_lost_its_place_founds_again_once_all_refuse() -> None:
+    joiner = lost_place("c:1", "d:1")
+    now = ask_round(joiner, 0.0, b="refused", c="refused", d="refused")
+    assert now < CONFIG.found_after_s
+    assert isinstance(joiner.poll(now), Found)
+
+
+@pytest.mark.parametrize("reason", ["timeout", "other", "handshake", ""])
+def test_who_lost_its_place_does_not_found_again_while_one_may_be_alive(reason: str) -> None:
+    joiner = lost_place("c:1", "d:1")
+    now = 0.0
+    while (now := ask_round(joiner, now, b="refused", c="refused", d=reason)) < CONFIG.join_timeout_s - 2.0:
+        assert not isinstance(joiner.poll(now), Found)
+    assert isinstance(joiner.poll(CONFIG.join_timeout_s), Found)
+
+
+def test_who_lost_its_place_counts_no_refusal_of_an_earlier_round() -> None:
+    """One after the other was restarted: each has refused once, and they are a cluster."""
+    joiner = lost_place("c:1", "d:1")
+    now = ask_round(joiner, 0.0, b="refused", c="refused")
+    now = ask_round(joiner, now, d="refused")
+    assert not isinstance(joiner.poll(now), Found)
+
+
+def test_a_later_time_out_takes_a_refusal_back() -> None:
+    joiner = joiner_at("a:1", "a:1", "b:1", "c:1")
+    joiner.poll(0.0)
+    joiner.dial_failed(0.0, "b:1", "refused")
+    joiner.dial_failed(0.0, "b:1", "timeout")
+    joiner.poll(0.0)
+    joiner.dial_failed(0.0, "c:1", "refused")
+    assert not isinstance(joiner.poll(0.0), Found)
+
+
+def test_who_is_not_the_first_seed_never_founds_again() -> None:
+    joiner = Joiner("b:1", CONFIG)
+    joiner.start(0.0, ("a:1", "b:1"), ("c:1", "d:1"), again=True)
+    now = ask_round(joiner, 0.0, a="refused", c="refused", d="refused")
+    assert not isinstance(joiner.poll(now), Found)
