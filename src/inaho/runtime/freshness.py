@@ -344,7 +344,9 @@ class Freshness:
         foreign = doubts.foreign(read.markers, self._live_ids(), self._live_authorities())
         for marker in foreign:
             if not doubts.knows(marker.node_id):
-                doubts.begin(began, marker.node_id, marker.authority)  # a process that this node has never met
+                doubts.begin(began, marker.node_id, marker.authority)
+                reason = "a process that this node has never met has activated grains"
+                self._node.publish(DoubtBegan(authority=marker.authority, node_id=marker.node_id, reason=reason))
         goes_on = any(doubts.get(marker.node_id) is not None for marker in foreign)
         if (goes_on and not proofs.repeat) or (not goes_on and (foreign or proofs.repeat)):
             proofs.require_all()  # from now on, or for the last time
