@@ -124,7 +124,16 @@ def test_without_doubt_nothing_is_read_and_in_doubt_one_record_per_second(sim: S
     assert not any(sim.node(index).runtime.freshness.in_doubt for index in range(2))
 
 
-def test_proofs_are_batched_and_repeated_once_a_second_at_most(sim: SimCluster):
+@pytest.fixture
+def slow_sim(simulation_seed: int) -> Any:
+    """A read takes longer than calls are apart from each other on their way."""
+    slow = StorageFaults(slow=1.0, slow_s=0.05)
+    with SimCluster(nodes=3, seed=simulation_seed, grains=[Cell], storage_faults=slow) as cluster:
+        yield cluster
+
+
+def test_proofs_are_batched_and_repeated_once_a_second_at_most(slow_sim: SimCluster):
+    sim = slow_sim
     keys = [
         k for k in map(str, range(200)) if sim.node(0).runtime.lookup.owner("Cell", k).authority == sim.authority(1)
     ]

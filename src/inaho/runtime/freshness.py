@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from inaho.core.activation.doubt import DOUBT, FOUNDED, MARKERS_FORMAT, Doubts, Marker, Markers, add_marker
-from inaho.errors import InahoError, StateConflict, StorageFailed, Unreachable, WrongIncarnation
+from inaho.core.activation.doubt import DOUBT, FOUNDED, Doubts, Marker, Markers
+from inaho.errors import InahoError, StorageFailed, Unreachable, WrongIncarnation
 from inaho.errors_cluster import describe
 from inaho.events import (
     DoubtBegan,
@@ -29,35 +29,21 @@ from inaho.events import (
     SelfRemoved,
 )
 from inaho.runtime.leases import SILENT
+from inaho.runtime.marker_record import MarkerRecord
 from inaho.runtime.proofs import Proofs, is_proved_kind, time_limit
 from inaho.runtime.reconciliation import Reconciliation
-from inaho.types import ClusterIdentity
-from inaho.wire.codec import DECODE_ERRORS, decoder, encode
 
 if TYPE_CHECKING:
+    from inaho.core.activation.doubt import Doubt
     from inaho.events import Event
     from inaho.runtime.grain import Grain
     from inaho.runtime.node import Node
     from inaho.types import Member
 
-__all__ = ["MARKERS", "Freshness"]
-
-MARKERS: Final = ClusterIdentity("inaho.markers", "all")
-"""Where the markers are. One record for all clusters that use the storage: their grains share it too."""
-
-MARKER_EPOCH: Final = 1
-"""All writers of the markers have one epoch: the version alone decides who was first."""
-
-WRITE_ATTEMPTS: Final = 50
-"""Attempts to replace the record of the markers, which others replace at the same time."""
-
-WRITE_PAUSE_S: Final = 0.01
-"""Longest random pause before the next attempt; it grows with the number of attempts."""
+__all__ = ["Freshness"]
 
 SAYS_AGAIN_S: Final = 60.0
 """How often the log repeats that freshness is unknown."""
-
-_decode: Final = decoder(Markers)
 
 
 class Freshness:
@@ -68,17 +54,15 @@ class Freshness:
 
     Attributes:
         doubts: whom it doubts.
-        reads, writes: of the markers, counted.
         begun: activations of placed kinds that were begun in doubt, by kind and key.
     """
 
     def __init__(self, node: Node, proofs: Proofs) -> None:
         self.doubts = Doubts(node.node_id, node.config.membership.tombstone_s, node.config.membership.members_max)
-        self.reads = 0
-        self.writes = 0
         self.begun: dict[tuple[str, str], Grain[Any]] = {}
         self.reconciliation = Reconciliation(node, self)
         self._node = node
+        self._record = MarkerRecord(node)
         self._proofs = proofs
         self._watching: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -90,14 +74,22 @@ class Freshness:
         """This node has founded a cluster, and its marker is not written yet."""
         self._inheriting: asyncio.Task[None] | None = None
         """Asks the others whom they doubt; None when it is known."""
+        self._known: set[str] = set()
+        """Node ids of the members that lived when the present time of doubt began."""
+        self._over_at = 0.0
         self._found_there = Markers()
         """What was there when this node wrote its marker last."""
         self._said_at = -SAYS_AGAIN_S
 
     @property
+    def reads(self) -> int:
+        """Of the markers, counted."""
+        return self._record.reads
+
+    @property
     def in_doubt(self) -> bool:
-        """Whether this node doubts anybody."""
-        return bool(self.doubts)
+        """Whether this node doubts anybody, and has activations for which that matters."""
+        return bool(self.doubts) and self.applies
 
     @property
     def applies(self) -> bool:
@@ -125,10 +117,19 @@ class Freshness:
             self.reconciliation.begin()
 
     def _doubt(self, member: Member, incarnation: int, reason: str) -> None:
-        if not self.applies or self._node.closing:
-            return
-        if self.doubts.begin(self._node.boot_time(), member.node_id, member.authority, incarnation):
-            self._node.publish(DoubtBegan(authority=member.authority, node_id=member.node_id, reason=reason))
+        """Also where nothing here depends on it: a node that joins asks this one."""
+        if not self._node.client and not self._node.closing:
+            self._begin(member.node_id, member.authority, incarnation, reason)
+
+    def _begin(self, node_id: str, authority: str, incarnation: int, reason: str) -> None:
+        now = self._node.boot_time()
+        if not self.doubts:
+            self._known = self._live_ids()
+            if now > self._over_at + self._node.config.membership.tombstone_s:
+                self.begun.clear()
+        if self.doubts.begin(now, node_id, authority, incarnation):
+            if self.applies:
+                self._node.publish(DoubtBegan(authority=authority, node_id=node_id, reason=reason))
             self._watch_now()
 
     def was_away(self, reason: str) -> None:
@@ -137,18 +138,24 @@ class Freshness:
         for member in () if topology is None else topology.members:
             if member.node_id != self._node.node_id:
                 self._doubt(member, -1, reason)
-        if self.doubts:
+        if self.in_doubt:
             self._proofs.require_all()
-            self.reconciliation.begin()
+        self.reconciliation.begin()
 
     def is_harmless(self, node_id: str, why: str) -> None:
         """A member has left in order, was replaced, or has confirmed that it let go of what it took over."""
         doubt = self.doubts.get(node_id)
         now = self._node.boot_time()
         if self.doubts.end(now, node_id, why) and doubt is not None:
-            event = DoubtEnded(authority=doubt.authority, node_id=node_id, outcome=why, lasted_s=now - doubt.since)
-            self._node.publish(event)
+            self._tell_end(doubt, why, now)
             self._watch_now()
+
+    def _tell_end(self, doubt: Doubt, why: str, now: float) -> None:
+        if self.applies:
+            lasted_s = now - doubt.since
+            self._node.publish(
+                DoubtEnded(authority=doubt.authority, node_id=doubt.node_id, outcome=why, lasted_s=lasted_s)
+            )
 
     def founded(self) -> None:
         """This node has founded a cluster: says so in the storage, and looks who else has."""
@@ -158,28 +165,37 @@ class Freshness:
 
     def joined(self) -> None:
         """This node was admitted: whom the others doubt it doubts too, before it activates anything."""
-        if self.applies:
+        if not self._node.client:
             self._inheriting = self._node.runner.spawn(self._inherit(), name="inaho-inherit-doubts")
 
     async def _inherit(self) -> None:
         for node_id, authority in await self.reconciliation.doubted_by_others():
-            if self.doubts.begin(self._node.boot_time(), node_id, authority):
-                reason = "members doubted it when this node joined"
-                self._node.publish(DoubtBegan(authority=authority, node_id=node_id, reason=reason))
-                self._watch_now()
+            if node_id != self._node.node_id:
+                self._begin(node_id, authority, -1, "members doubted it when this node joined")
+
+    @property
+    def inherits(self) -> bool:
+        """Whether this node still asks the others whom they doubt."""
+        return self._inheriting is not None and not self._inheriting.done()
 
     async def _found(self) -> None:
-        node = self._node
-        began = node.boot_time()
-        try:
-            await self.before_activation()
-        except InahoError as error:
-            node.log.warning(
-                "the marker of a new cluster is not written yet, which is tried again: %s", describe(error)
-            )
-            return
+        node, told = self._node, False
+        while True:
+            began = node.boot_time()
+            try:
+                await self.before_activation()
+                break
+            except InahoError as error:
+                if node.closing:
+                    return
+                if not told:
+                    node.log.warning(
+                        "the marker of a new cluster is not written yet, which is tried again: %s", describe(error)
+                    )
+                told = True
+            await asyncio.sleep(node.config.activation.freshness_s)
         markers = self._found_there
-        others = self.doubts.foreign(markers.markers, self._live_ids(), self._live_authorities())
+        others = self.doubts.foreign(markers.markers, self._live_ids())
         for marker in others:
             if await self._answers(marker):
                 node.log.warning(
@@ -218,14 +234,17 @@ class Freshness:
         while self._founded or (self.doubts and self._marked != self.doubts.episode):
             if not self.applies:
                 return
-            if self._marking is None:
-                self._marking = self._node.runner.spawn(self._mark(), name="inaho-marker")
-                self._marking.add_done_callback(self._mark_ended)
-            marking = self._marking
+            marking = self._begin_mark()
             await asyncio.wait((marking,))
             if marking.cancelled():
                 raise StorageFailed("the node stops", authority=self._node.authority, maybe_executed=False)
             marking.result()
+
+    def _begin_mark(self) -> asyncio.Task[None]:
+        if self._marking is None:
+            self._marking = self._node.runner.spawn(self._mark(), name="inaho-marker")
+            self._marking.add_done_callback(self._mark_ended)
+        return self._marking
 
     def _mark_ended(self, task: asyncio.Task[None]) -> None:
         self._marking = None
@@ -237,50 +256,10 @@ class Freshness:
         node = self._node
         episode, founded = self.doubts.episode, self._founded
         marker = Marker(node.node_id, node.authority, FOUNDED if founded else DOUBT, node.unix_time(), node.config.name)
-        storage = await node.open_storage()
-        for attempt in range(WRITE_ATTEMPTS):
-            markers, version = await self._read()
-            data = encode(
-                add_marker(
-                    markers,
-                    marker,
-                    keep_s=2 * node.config.membership.tombstone_s,
-                    markers_max=node.config.membership.members_max,
-                )
-            )
-            try:
-                await storage.save(MARKERS, data, expected_version=version, epoch=MARKER_EPOCH)
-            except StateConflict:  # another node has written its own
-                await asyncio.sleep(node.entropy.random.uniform(0.0, WRITE_PAUSE_S * (attempt + 1)))
-            else:
-                self.writes += 1
-                self._found_there = markers
-                self._marked, self._marked_at = (episode if self.doubts else self._marked), node.boot_time()
-                self._founded = self._founded and not founded
-                return
-        raise StorageFailed("the markers are replaced all the time", identity=str(MARKERS), maybe_executed=False)
-
-    async def _read(self) -> tuple[Markers, int]:
-        """The markers, and the version of their record."""
-        storage = await self._node.open_storage()
-        self.reads += 1
-        stored = await storage.load(MARKERS)
-        if stored is None or stored.data is None:
-            return Markers(), 0 if stored is None else stored.version
-        try:
-            markers: Markers = _decode(stored.data)
-        except DECODE_ERRORS as error:
-            raise StorageFailed(
-                f"the record of the markers cannot be read: {error}", identity=str(MARKERS), maybe_executed=False
-            ) from error
-        if markers.format > MARKERS_FORMAT:
-            raise StorageFailed(
-                f"the record of the markers is in format {markers.format}, written by a later release; this one reads "
-                f"format {MARKERS_FORMAT}: run the later release on all nodes",
-                identity=str(MARKERS),
-                maybe_executed=False,
-            )
-        return markers, stored.version
+        markers = await self._record.add(marker)
+        self._found_there = markers
+        self._marked, self._marked_at = (episode if self.doubts else self._marked), node.boot_time()
+        self._founded = self._founded and not founded
 
     def begins(self, kind: str, key: str, grain: Grain[Any]) -> None:
         """An activation of a placed kind begins in doubt. It ends before the members that are doubted may go on."""
@@ -314,38 +293,53 @@ class Freshness:
         while self.doubts and not node.closing:
             began = node.boot_time()
             for doubt in self.doubts.expire(began):
-                lasted_s = began - doubt.since
-                node.publish(
-                    DoubtEnded(authority=doubt.authority, node_id=doubt.node_id, outcome="expired", lasted_s=lasted_s)
-                )
+                self._tell_end(doubt, "expired", began)
             self._wake = node.loop.create_future()
-            try:
-                async with time_limit(node):
-                    markers, _ = await self._read()
-                if self._marked == self.doubts.episode and began > self._marked_at + node.config.membership.tombstone_s:
-                    await self._mark()  # before others drop it as one of a process that is gone
-            except InahoError as error:
-                self.unknown(error)
-                if node.config.activation.when_unproved == "refuse" and not self._proofs.repeat:
-                    self._proofs.repeat = True
-                    self._proofs.require_all()
+            if self.applies:
+                await self._look(began)
             else:
-                self._judge(began, markers)
+                self.doubts.settle(began)
             self.reconciliation.begin()
             left_s = began + period_s - node.boot_time()
             if left_s > 0 and self.doubts:
                 await asyncio.wait((self._wake,), timeout=left_s)
-        if not self.doubts:
-            self.begun.clear()
+        self._over_at = node.boot_time()  # what was begun may be asked about yet
+
+    async def _look(self, began: float) -> None:
+        """Reads the markers, and writes this node's own where it has activations: one that began just now may save,
+        and whoever found this node unreachable before that does not know of it."""
+        node = self._node
+        if self._marked != self.doubts.episode and any(
+            host.activations for host in node.hosts.values() if is_proved_kind(host)
+        ):
+            self._begin_mark()
+        try:
+            async with time_limit(node):
+                markers, _ = await self._record.read()
+                if self._marked == self.doubts.episode and began > self._marked_at + node.config.membership.tombstone_s:
+                    await self._mark()  # before others drop it as one of a process that is gone
+        except InahoError as error:
+            self.unknown(error)
+            if node.config.activation.when_unproved == "refuse" and not self._proofs.repeat:
+                self._proofs.repeat = True
+                self._proofs.require_all()
+        else:
+            self._judge(began, markers)
 
     def _judge(self, began: float, read: Markers) -> None:
         """Draws the consequences of a read of the markers that began then."""
-        proofs, doubts = self._proofs, self.doubts
-        foreign = doubts.foreign(read.markers, self._live_ids(), self._live_authorities())
+        proofs, doubts, live = self._proofs, self.doubts, {member.authority: member.node_id for member in self._live()}
+        if not doubts:
+            self._known = self._live_ids()
+        # Who became a member in this time of doubt may have been on another side before.
+        foreign = doubts.foreign(read.markers, self._known & set(live.values()))
         for marker in foreign:
             if not doubts.knows(marker.node_id):
                 doubts.begin(began, marker.node_id, marker.authority)
-                reason = "a process that this node has never met has activated grains"
+                if live.get(marker.authority, marker.node_id) != marker.node_id:  # it has ended since
+                    doubts.end(began, marker.node_id, "replaced")
+                    continue
+                reason = "a process that this node has never met, or not before the doubt, has activated grains"
                 self._node.publish(DoubtBegan(authority=marker.authority, node_id=marker.node_id, reason=reason))
         goes_on = any(doubts.get(marker.node_id) is not None for marker in foreign)
         if (goes_on and not proofs.repeat) or (not goes_on and (foreign or proofs.repeat)):
@@ -374,9 +368,6 @@ class Freshness:
 
     def _live_ids(self) -> set[str]:
         return {member.node_id for member in self._live()}
-
-    def _live_authorities(self) -> set[str]:
-        return {member.authority for member in self._live()}
 
     def check(self) -> None:
         """Asserts the invariants."""

@@ -24,7 +24,7 @@ from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, StorageFailed
 from inaho.errors_cluster import describe
 from inaho.runtime.grain_state import is_same
-from inaho.types import ClusterIdentity
+from inaho.runtime.marker_record import MARKERS
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from inaho.runtime.kind import KindHost
     from inaho.runtime.node import Node
     from inaho.storage.base import StoredVersion
+    from inaho.types import ClusterIdentity
 
 __all__ = ["Proofs", "is_proved_kind", "is_unproved", "time_limit"]
 
@@ -42,9 +43,6 @@ HOLD_SLICE: Final = 2_000
 READ_ATTEMPTS: Final = 4
 READ_PAUSE_S: Final = 0.05
 """How often, and how far apart, a proof is tried before the storage counts as one that does not answer."""
-
-PROBE: Final = ClusterIdentity("inaho.markers", "all")
-"""What is asked for to see whether the storage answers: the record of the markers."""
 
 _NEVER: Final = (-1.0, None)
 
@@ -285,7 +283,7 @@ class Proofs:
                 await asyncio.sleep(node.config.activation.freshness_s)
                 try:
                     async with time_limit(node):
-                        await (await node.open_storage()).versions([PROBE])
+                        await (await node.open_storage()).versions([MARKERS])
                 except InahoError as error:
                     node.freshness.unknown(error)
                 else:

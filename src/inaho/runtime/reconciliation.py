@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from inaho.errors import InahoError
+from inaho.errors import InahoError, Pending
 from inaho.errors_cluster import describe
 from inaho.runtime.leases import SILENT
 from inaho.runtime.placement_actor import PLACEMENT_KEY, PlacementActor
@@ -32,7 +32,7 @@ ASK_AGAIN_S: Final = 0.25
 """Pause before a member that did not confirm is asked again; a new topology cuts it short."""
 
 ASKED_TO_INHERIT: Final = 3
-"""Members of which a node that joins asks one after another whom they doubt, until one answers."""
+"""Members that a node that joins asks whom they doubt; the answer of one is enough."""
 
 ASKED_AT_ONCE: Final = 16
 """Members asked at the same time."""
@@ -106,7 +106,6 @@ class Reconciliation:
     async def doubted_by_others(self) -> list[tuple[str, str]]:
         """Node ids and authorities that some other members doubt. Those that do not answer are asked for a while."""
         node = self._node
-        method = PlacementActor.inaho_kind.methods["doubted"]
         deadline = node.loop.time() + node.config.rpc.timeout_s
         while not node.closing and node.loop.time() < deadline:
             topology = node.topology
@@ -119,22 +118,32 @@ class Reconciliation:
                     if member.node_id != node.node_id and member.status not in SILENT
                 ]
             )
-            for member in others[:ASKED_TO_INHERIT]:
-                try:
-                    found: list[tuple[str, str]] = await ask_system_actor(
-                        node, member.authority, member.node_id, method, PLACEMENT_KEY, (), timeout_s=ASK_AGAIN_S * 4
-                    )
-                except InahoError as error:
-                    node.log.debug("%s did not say whom it doubts: %s", member.authority, describe(error))
-                    continue
-                return found
+            asked = (self._ask_whom(member) for member in others[:ASKED_TO_INHERIT])
+            answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
+            if answers:  # one of them may have met somebody whom another has not
+                return sorted({(node_id, authority) for answer in answers for node_id, authority in answer})
             await node.wait_for_topology(ASK_AGAIN_S)
         return []
+
+    async def _ask_whom(self, member: Member) -> list[tuple[str, str]] | None:
+        """Whom that member doubts; None where it does not say."""
+        node = self._node
+        method = PlacementActor.inaho_kind.methods["doubted"]
+        try:
+            found: list[tuple[str, str]] = await ask_system_actor(
+                node, member.authority, member.node_id, method, PLACEMENT_KEY, (), timeout_s=ASK_AGAIN_S * 4
+            )
+        except InahoError as error:
+            node.log.debug("%s did not say whom it doubts: %s", member.authority, describe(error))
+            return None
+        return found
 
     # This node is asked.
 
     def doubted(self) -> list[tuple[str, str]]:
-        """See `PlacementActor.doubted`."""
+        """See `PlacementActor.doubted`. Raises `Pending` while this node has just joined and asks others itself."""
+        if self._freshness.inherits:
+            raise Pending("this node has just joined and does not know yet", authority=self._node.authority)
         return [(doubt.node_id, doubt.authority) for doubt in self._freshness.doubts.open()]
 
     def asked(self, node_id: str, incarnation: int) -> bool:

@@ -186,28 +186,21 @@ class Doubts:
             self.end(now, doubt.node_id, "expired")
         return late
 
-    def foreign(
-        self, markers: Iterable[Marker], trusted: Collection[str], authorities: Collection[str]
-    ) -> list[Marker]:
+    def foreign(self, markers: Iterable[Marker], trusted: Collection[str]) -> list[Marker]:
         """The markers of whoever may have activated what is active here.
 
         Args:
             markers: that were read.
-            trusted: node ids of the live members.
-            authorities: of the live members; another process at one of them is known to have ended.
+            trusted: node ids of the live members that were members before the doubt.
 
         Returns:
-            Those of doubted members, of such whose doubt is over since the last read, and of unknown processes.
+            Those of doubted members, of such whose doubt is over since the last read, and of unknown processes. A
+            process that has ended is one of these, too: nobody knows when it saved last.
         """
         found: list[Marker] = []
         for marker in markers:
-            if marker.node_id == self._node_id:
-                continue
-            if marker.node_id in self._doubts:
-                found.append(marker)
-            elif marker.node_id in trusted or marker.node_id in self._harmless or marker.authority in authorities:
-                continue
-            else:
+            known = marker.node_id in trusted or marker.node_id in self._harmless
+            if marker.node_id != self._node_id and (marker.node_id in self._doubts or not known):
                 found.append(marker)
         return found
 

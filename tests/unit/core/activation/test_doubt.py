@@ -21,15 +21,15 @@ def doubts(doubt_s: float = 100.0, most: int = 8) -> Doubts:
 def test_without_doubt_nothing_is_open_and_unknown_writers_are_foreign():
     machine = doubts()
     assert not machine
-    assert machine.foreign([marker(X), marker(ME)], (), ()) == [marker(X)]
-    assert machine.foreign([marker(X)], (X,), ()) == []
+    assert machine.foreign([marker(X), marker(ME)], ()) == [marker(X)]
+    assert machine.foreign([marker(X)], (X,)) == []
 
 
 def test_a_doubted_member_is_foreign_though_it_is_live():
     machine = doubts()
     assert machine.begin(1.0, X, "x:1")
     assert not machine.begin(2.0, X, "x:1", incarnation=4)
-    assert machine.foreign([marker(X), marker(Y)], (X, Y), ()) == [marker(X)]
+    assert machine.foreign([marker(X), marker(Y)], (X, Y)) == [marker(X)]
     doubt = machine.get(X)
     assert doubt is not None
     assert (doubt.since, doubt.incarnation) == (1.0, 4)
@@ -47,17 +47,22 @@ def test_a_doubt_that_is_over_counts_until_a_read_began_after_it():
     assert machine.end(5.0, X, "confirmed")
     assert machine
     assert not machine.open()
-    assert machine.foreign([marker(X)], (X,), ()) == [marker(X)]
+    assert machine.foreign([marker(X)], (X,)) == [marker(X)]
     assert machine.settle(4.9) == []
     assert [doubt.node_id for doubt in machine.settle(5.0)] == [X]
     assert not machine
-    assert machine.foreign([marker(X)], (), ()) == []
+    assert machine.foreign([marker(X)], ()) == []
     machine.check()
 
 
-def test_a_process_that_was_replaced_at_its_authority_is_harmless():
+def test_a_process_that_has_ended_is_foreign_until_it_is_known_to_be_harmless():
     machine = doubts()
-    assert machine.foreign([marker("old", authority="x:1")], (X,), ("x:1",)) == []
+    old = marker("old", authority="x:1")
+    assert machine.foreign([old], (X,)) == [old]
+    machine.begin(1.0, "old", "x:1")
+    machine.end(1.0, "old", "replaced")
+    machine.settle(1.0)
+    assert machine.foreign([old], (X,)) == []
 
 
 def test_a_doubt_that_begins_again_is_open_again():

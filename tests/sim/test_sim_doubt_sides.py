@@ -1,0 +1,144 @@
+"""Who must be doubted, and whose marker must be there, where sides form and meet again (docs/decisions/0030)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from inaho import ActivationConfig, ClusterConfig, Grain, Struct, method
+from inaho.testing import FaultyStorage, SimCluster, StorageFaults
+
+CONFIG = ClusterConfig(activation=ActivationConfig(reminder_shards=1))
+"""So that few nodes have something of the runtime to activate, for which they would write a marker anyway."""
+
+
+class Text(Struct):
+    value: str = ""
+
+
+class Note(Grain[Text]):
+    async def put(self, value: str) -> None:
+        self.state.value = value
+        await self.save()
+
+    @method(read_only=True)
+    async def get(self) -> str:
+        return self.state.value
+
+
+class WorkerNote(Note, role="worker"):
+    pass
+
+
+class RoleCluster(SimCluster):
+    workers: frozenset[int] = frozenset()
+
+    def _node_config(self, index: int) -> ClusterConfig:
+        config = super()._node_config(index)
+        return config.replace(roles=("worker",)) if index in self.workers else config
+
+
+def owned(sim: SimCluster, by: int, seen_by: int, keys: Iterable[Any] = range(1000)) -> list[str]:
+    lookup = sim.node(seen_by).runtime.lookup
+    return [key for key in map(str, keys) if lookup.owner("Note", key).authority == sim.authority(by)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_side_that_notices_a_split_late_writes_its_marker_for_what_it_activated_before(seed: int):
+    """Node 2 does not doubt anybody yet when it takes an activation that the other side has taken over already."""
+    with SimCluster(3, seed, [Note], CONFIG) as sim:
+        key = owned(sim, by=2, seen_by=2)[0]
+        sim.partition({2}, {0, 1})
+        doubts = sim.node(2).runtime.freshness
+        lookup = sim.node(0).runtime.lookup
+        sim.wait_until(lambda: lookup.owner("Note", key).authority != sim.authority(2), 20.0)
+        sim.run(sim.node(0).grain(Note, key).put("first"))
+        if doubts.in_doubt:
+            pytest.skip("in this history both sides notice it at once")
+        sim.run(sim.node(2).grain(Note, key).put("second"))
+        sim.wait_until(lambda: doubts.in_doubt, 10.0)
+        sim.run_for(1.5)
+        assert sim.run(sim.node(0).grain(Note, key).get()) == "second"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_node_that_joins_learns_whom_to_doubt_from_members_without_grains_with_state(seed: int):
+    sim = RoleCluster(4, seed, [WorkerNote], CONFIG)
+    sim.workers = frozenset({1, 2, 4})
+    with sim:
+        sim.run(sim.node(0).grain(WorkerNote, "key").put("old"))
+        sim.partition({0, 3}, {1, 2})
+        sim.run_for(15.0)
+        new = sim.add()
+        sim.partition({0, 3, new}, {1, 2})
+        sim.run_for(5.0)
+        assert len(sim.node(new).runtime.freshness.doubts.open()) == 2
+        sim.run(sim.node(new).grain(WorkerNote, "key").put("new"))
+        for index in (0, 3, new):
+            sim.crash(index)
+        sim.heal()
+        sim.run_for(1.5)
+        assert sim.run(sim.node(2).grain(WorkerNote, "key").get()) == "new"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_process_saved_that_nobody_here_has_met_counts_though_its_successor_is_there(seed: int):
+    """Node 2 begins anew on the other side, saves, dies, and has a successor before the markers are read again."""
+    with SimCluster(4, seed, [Note], CONFIG, storage_faults=StorageFaults()) as sim:
+        before = owned(sim, by=3, seen_by=3)
+        sim.partition({1, 2}, {0, 3})
+        sim.run_for(15.0)
+        sim.crash(2)
+        sim.restart(2)
+        sim.run_for(3.0)
+        key = next(key for key in owned(sim, by=2, seen_by=2, keys=before) if key in owned(sim, by=3, seen_by=3))
+        sim.run(sim.node(3).grain(Note, key).put("old"))
+        freshness = sim.node(3).runtime.freshness
+        reads = freshness.reads
+        sim.wait_until(lambda: freshness.reads != reads, 5.0)
+        sim.run(sim.node(2).grain(Note, key).put("new"))
+        assert isinstance(sim.storage, FaultyStorage)
+        sim.storage.faults = StorageFaults(slow=1.0, slow_s=0.4)
+        for index in (1, 2):
+            sim.crash(index)
+        sim.heal()
+        for index in (2, 1):
+            sim.restart(index)
+        sim.run_for(3.0)
+        assert sim.run(sim.node(0).grain(Note, key).get()) == "new"
+
+
+def test_who_founds_a_cluster_while_the_storage_is_away_looks_for_others_when_it_is_back(simulation_seed: int):
+    with SimCluster(3, simulation_seed, [Note], storage_faults=StorageFaults()) as sim:
+        key = owned(sim, by=1, seen_by=1)[0]
+        sim.partition({0}, {1, 2})
+        sim.run_for(15.0)
+        sim.crash(0)
+        assert isinstance(sim.storage, FaultyStorage)
+        sim.storage.faults = StorageFaults(refuse=1.0)
+        sim.restart(0)
+        sim.run_for(1.0)
+        sim.storage.faults = StorageFaults()
+        sim.run(sim.node(0).grain(Note, key, timeout=20.0).put("first"))
+        sim.run_for(2.0)
+        sim.run(sim.node(1).grain(Note, key).put("second"))
+        sim.run_for(1.5)
+        assert sim.run(sim.node(0).grain(Note, key).get()) == "second"
+
+
+def test_a_crash_alone_has_no_proofs_though_all_have_written_their_markers(simulation_seed: int):
+    with SimCluster(3, simulation_seed, [Note]) as sim:
+
+        async def touch() -> None:
+            for number in range(100):
+                await sim.node(0).grain(Note, str(number)).put("x")
+
+        sim.run(touch())
+        sim.crash(2)
+        sim.run_for(20.0)
+        sim.run(touch())
+        sim.run_for(5.0)
+        assert all(sim.node(index).runtime.freshness.in_doubt for index in range(2))
+        assert not any(sim.node(index).runtime.proofs.reads for index in range(2))
