@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from itertools import islice
 
 import msgspec
 import pytest
 
-from inaho import ClusterIdentity, Grain, StateConflict, Struct, Unreachable
+from inaho import CallCycle, ClusterIdentity, Grain, StateConflict, Struct, Unreachable
 from inaho.core.identity.hashing import node_digest, rendezvous_score
 from inaho.testing import SimCluster
 from inaho.wire.stored import unpack_state
@@ -46,6 +47,25 @@ class Stubborn(Grain):
 
     async def stop(self) -> None:
         self.deactivate()
+
+
+class Ring(Grain):
+    async def call_itself(self, after_s: float) -> str:
+        await asyncio.sleep(after_s)
+        return await self.cluster.grain(type(self), self.key).where()
+
+    async def call_through(self, other: str, after_s: float) -> str:
+        await asyncio.sleep(after_s)
+        return await self.cluster.grain(type(self), other).call_back(self.key)
+
+    async def call_back(self, caller: str) -> str:
+        return await self.cluster.grain(type(self), caller).where()
+
+    async def where(self) -> str:
+        return self.cluster.authority
+
+
+class ReentrantRing(Ring, reentrant=True): ...
 
 
 class Brief(Grain, idle_ttl_s=2.0):
@@ -325,3 +345,69 @@ def test_what_on_deactivate_saves_survives_a_move_and_what_nobody_saves_does_not
         assert 3 <= sum(moved) <= 37
         assert sim.run(ask(SavedAtTheEnd, "look")) == [1] * 40
         assert sim.run(ask(Unsaved, "look")) == [0 if gone else 1 for gone in moved]
+
+
+@pytest.mark.parametrize("kind", [Ring, ReentrantRing])
+@pytest.mark.parametrize("way", ["itself", "through another"])
+@pytest.mark.parametrize("moves", ["leave", "join"])
+def test_a_cycle_through_an_identity_that_moves_ends_at_once(
+    kind: type[Ring], way: str, moves: str, simulation_seed: int
+) -> None:
+    """The turn still runs on the previous owner, and waits for a call that waits for the end of the turn."""
+    with SimCluster(nodes=3, seed=simulation_seed, grains=[Ring, ReentrantRing]) as sim:
+
+        def keys_at(number: int, count: int) -> list[str]:
+            owner, authority = sim.node(number).runtime.lookup.owner, sim.authority(number)
+            names = (f"k{each}" for each in range(1000))
+            return list(islice((key for key in names if owner(kind.__name__, key).authority == authority), count))
+
+        async def scenario() -> tuple[set[type], float]:
+            keys, other = keys_at(1, 40), keys_at(2, 1)[0]
+            refs = [sim.node(0).grain(kind, key, timeout=25.0) for key in keys]
+            calls = [ref.call_itself(5.0) if way == "itself" else ref.call_through(other, 5.0) for ref in refs]
+            running = [asyncio.ensure_future(call) for call in calls]
+            await asyncio.sleep(1.0)
+            began = sim.time
+            if moves == "leave":
+                sim.leave(1)
+            else:
+                sim.add()
+            ends = await asyncio.gather(*running, return_exceptions=True)
+            return set(map(type, ends)), sim.time - began
+
+        ends, took_s = sim.run(scenario())
+        if kind is Ring:
+            assert ends == {CallCycle}
+        elif way == "itself":
+            assert ends == {str}  # the turn finds its own activation where it runs, though that is to end
+        elif moves == "leave":
+            assert ends == {CallCycle}
+        else:
+            assert ends == {CallCycle, str}  # what stays may call itself
+        assert took_s < 6.0
+
+
+@pytest.mark.parametrize("moves", ["leave", "join"])
+@pytest.mark.parametrize("idle_first", [True, False])
+def test_a_kind_that_has_nothing_to_hand_over_does_not_speak_for_another(
+    idle_first: bool, moves: str, simulation_seed: int
+) -> None:
+    """The new owner of a busy identity waits, though the previous one has no activation of the kind before it."""
+    kinds = [Ring, Counter] if idle_first else [Counter, Ring]
+    with SimCluster(nodes=3, seed=simulation_seed, grains=kinds) as sim:
+
+        async def scenario() -> list[int]:
+            owner, authority = sim.node(1).runtime.lookup.owner, sim.authority(1)
+            keys = [key for key in (f"k{n}" for n in range(200)) if owner("Counter", key).authority == authority]
+            running = [asyncio.ensure_future(sim.node(0).grain(Counter, key).add(5.0)) for key in keys]
+            await asyncio.sleep(1.0)
+            if moves == "leave":
+                sim.leave(1)
+            else:
+                sim.add()
+            await asyncio.sleep(1.0)
+            behind = [asyncio.ensure_future(sim.node(2).grain(Counter, key).add()) for key in keys]
+            await asyncio.gather(*running)
+            return await asyncio.gather(*behind)
+
+        assert set(sim.run(scenario())) == {2}

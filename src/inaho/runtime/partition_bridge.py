@@ -58,6 +58,8 @@ class PartitionBridge:
         self._limits: dict[tuple[str, str], asyncio.Timeout] = {}
         self._waiting: set[tuple[str, str]] = set()
         """Identities whose activation here waits for a previous owner."""
+        self._looking = False
+        """Owners have just changed, and not all kinds know yet what of theirs is to end."""
 
     # A topology has come.
 
@@ -94,9 +96,13 @@ class PartitionBridge:
                 # Its next owner may be the very one that it waits for.
                 limit.reschedule(node.loop.time())
         node.saved_versions.owners_changed()
-        for host in node.hosts.values():
-            if host.hosted and not host.system:
-                host.draining.begin()
+        self._looking = True  # a kind that has nothing to end must not speak for those that were not looked at yet
+        try:
+            for host in node.hosts.values():
+                if host.hosted and not host.system:
+                    host.draining.begin()
+        finally:
+            self._looking = False
         self.tell_drained()
         if self.handoff and not self._asking_again:
             self._asking_again = True
@@ -287,6 +293,8 @@ class PartitionBridge:
 
     def tell_drained(self) -> None:
         """Tells new owners of the partitions that this node lost and runs nothing of any more."""
+        if self._looking:
+            return
         for kind, lost in list(self._lost.items()):
             draining = self._node.hosts[kind].draining
             if draining.walking:
