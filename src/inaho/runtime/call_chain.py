@@ -104,9 +104,19 @@ class CallChains:
                 outer.extend(_waiting_for(caller))
         return False
 
+    def waits_elsewhere(self, turn: Turn) -> bool:
+        """Whether a turn of the same identity on another node waits for `turn`: the identity is on its way here."""
+        kind, key, node_id = turn.grain._inaho_host.name, turn.grain._inaho_key, self._node_id()
+        return any(
+            link.key == key and link.kind == kind and link.node_id != node_id for link in self._waiting_links(turn)
+        )
+
+    def _waiting_links(self, turn: Turn) -> tuple[ChainLink, ...]:
+        return self.of(turn.caller) if turn.caller is not None else turn.chain
+
     def describe(self, turn: Turn) -> str:
         """Names the cycle that `turn` would close."""
-        links = self.of(turn.caller) if turn.caller is not None else turn.chain
+        links = self._waiting_links(turn)
         names = [f"{link.kind}/{link.key}" for link in links]
         names.append(f"{turn.grain._inaho_host.name}/{turn.grain._inaho_key}")
         start = names.index(names[-1]) if names[-1] in names[:-1] else 0
