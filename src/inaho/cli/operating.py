@@ -110,5 +110,8 @@ async def settle_conflict(output: Output, settings: ClusterConfig, at: str, auth
     if settled:
         output.text(f"{member.authority} {'keeps its view against' if keep else 'gives way to'} {wanted}")
     else:
-        output.note(f"{member.authority} has no conflict with {wanted}: it is a member, or was never heard of")
+        why = "it is a member, or was never heard of"
+        if not keep:
+            why += ", or has not said lately that it has another view: it cannot be joined while a split lasts"
+        output.note(f"{member.authority} has no conflict with {wanted}: {why}")
     return EXIT_OK if settled else EXIT_FAILED

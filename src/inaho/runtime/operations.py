@@ -242,7 +242,8 @@ class Operations:
             keep: that the member's view holds, and the other side joins it. Else the member gives way and joins theirs.
 
         Returns:
-            Whether there can be a conflict: False when that authority is a member, or was never heard of.
+            Whether there can be a conflict: False when that authority is a member, or was never heard of, or, with
+            `keep=False`, has not said lately that it has another view, as during a split.
 
         Raises:
             Unreachable: the member cannot be reached.

@@ -116,7 +116,8 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
                 this node does so, and joins theirs.
 
         Returns:
-            Whether there can be one: False when that authority is a member, or was never heard of.
+            Whether there can be one: False when that authority is a member, or was never heard of, or, for a node that
+            is to give way, has not said lately that it has another view. During a split it cannot be joined.
         """
         node = self._inaho_host.node
         assert node.driver is not None  # only members host this kind

@@ -513,6 +513,62 @@ def test_an_operator_may_also_give_a_view_up() -> None:
     assert simulation.effects(SelfRemoved, left) and not simulation.effects(SelfRemoved, right)
 
 
+@pytest.mark.parametrize("later_s", [0.0, 40.0, 200.0])
+def test_what_an_operator_decides_during_a_split_holds_when_it_is_over(later_s: float) -> None:
+    """Nobody on the other side can be told yet, and an operator is not asked twice."""
+    simulation = cluster(5)
+    founder, *others = (simulation.authority(index) for index in range(5))
+    left, right = others[:2], others[2:]
+    simulation.crash(founder)
+    assert simulation.run_until(simulation.converged, 15.0)
+    simulation.partition(left, right)
+    simulation.run(20.0)
+    simulation.give(right[0], ResolveConflict(left[0], keep=True))
+    simulation.run(later_s)
+    simulation.heal()
+    assert simulation.run_until(simulation.converged, 60.0)
+    assert not any(simulation.effects(SelfRemoved, authority) for authority in right)
+
+
+def test_a_view_is_not_given_up_for_one_that_cannot_be_joined() -> None:
+    """During the split its own side would take it back, and the order would be lost."""
+    simulation = cluster(5)
+    founder, *others = (simulation.authority(index) for index in range(5))
+    left, right = others[:2], others[2:]
+    simulation.crash(founder)
+    assert simulation.run_until(simulation.converged, 15.0)
+    simulation.partition(left, right)
+    simulation.run(20.0)
+    with pytest.raises(IllegalTransition, match="no conflict"):
+        simulation.give(left[0], ResolveConflict(right[0], keep=False))
+    simulation.heal()
+    assert simulation.run_until(lambda: bool(simulation.effects(ViewConflict, left[0])), 30.0)
+    against = simulation.effects(ViewConflict, left[0])[-1][2].event.authority  # type: ignore[union-attr]
+    simulation.give(left[0], ResolveConflict(against, keep=False))
+    assert simulation.run_until(simulation.converged, 60.0)
+    assert simulation.effects(SelfRemoved, left[0])
+    assert not any(simulation.effects(SelfRemoved, authority) for authority in right)
+
+
+def test_an_operators_word_ends_with_its_conflict() -> None:
+    simulation = cluster(5)
+    founder, *others = (simulation.authority(index) for index in range(5))
+    left, right = others[:2], others[2:]
+    simulation.crash(founder)
+    assert simulation.run_until(simulation.converged, 15.0)
+    simulation.partition(left, right)
+    simulation.run(20.0)
+    simulation.give(right[0], ResolveConflict(left[0], keep=True))
+    simulation.heal()
+    assert simulation.run_until(simulation.converged, 60.0)
+    simulation.run(60.0)
+    simulation.partition(left, right)
+    simulation.run(20.0)
+    simulation.heal()
+    simulation.run(30.0)
+    assert not simulation.converged()  # another conflict, of which nobody has decided
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_an_operator_is_told_when_there_is_no_conflict(kept: bool) -> None:
     simulation = cluster(3)

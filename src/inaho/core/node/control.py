@@ -385,8 +385,8 @@ class ControlNode:
         self._view.loads.set_own(now, min(max(0, changed.load), LOAD_MAX))
 
     def _on_resolve_conflict(self, now: float, resolve: ResolveConflict) -> None:
-        member = self._view.table.get(resolve.authority)
-        if self.stage is not MEMBER or member is None or member.status < MemberStatus.UNREACHABLE:
+        member = self._talk.in_conflict(now, resolve.authority, resolve.keep)
+        if self.stage is not MEMBER or member is None:
             raise IllegalTransition("there is no conflict with that authority", authority=resolve.authority)
         if resolve.keep:
             self._talk.tell_verdict(now, member, rule="operator")

@@ -14,7 +14,7 @@ from inaho.core.gossip.digest import answer_digest, answer_wants
 from inaho.core.inputs import Received
 from inaho.core.membership.bounds import jump
 from inaho.core.membership.incarnation import generation_of
-from inaho.core.membership.member import with_status
+from inaho.core.membership.member import is_live, with_status
 from inaho.core.messages import (
     BlockNotice,
     Digest,
@@ -58,8 +58,10 @@ class Conversation:
         # When others of a view were last asked whether they share it, and whose turn it is.
         self._asked_at = float("-inf")
         self._asked_turn = 0
-        # Until when an operator's word stands that ours is the view to keep.
+        # An operator's word that ours is the view to keep, against that authority: it stands until then at least, and
+        # for as long as that one has no place here. A split may last, and nobody can be told before it is over.
         self._kept_until = 0.0
+        self._kept_against = ""
         # When each authority was last told that it is removed, to say it once per round and not per message.
         self._told_at: dict[str, float] = {}
 
@@ -100,10 +102,33 @@ class Conversation:
         self._told_at[member.authority] = now
         if rule:
             self._kept_until = now + VERDICT_ROUNDS * config.gossip.anti_entropy_s
-        elif now < self._kept_until:
+            self._kept_against = member.authority
+        elif now < self._kept_until or self._is_away(self._kept_against):
             rule = "operator"
         ours = self.our_view()
         self._view.outbox.send(member.authority, ViewVerdict(self._view.mark(), member, ours.members, ours.seeds, rule))
+
+    def _is_away(self, authority: str) -> bool:
+        """Whether that authority is out of reach or was removed, otherwise than by leaving."""
+        entry = self._view.table.entry(authority)
+        return entry is not None and entry.member.status >= MemberStatus.UNREACHABLE and entry.reason != "left"
+
+    def begin_anew(self) -> None:
+        """This node has lost its place: what was said of its view, by others or an operator, is over with it."""
+        self.verdicts.clear()
+        self._kept_until, self._kept_against = 0.0, ""
+
+    def in_conflict(self, now: float, authority: str, keep: bool) -> Member | None:
+        """The record of that authority, where an operator can settle whose view holds; None where not.
+
+        Our view can be kept against whoever has no place in it. Where others share it, it can be given up only for one
+        that told us lately that we have none: during a split our own side would take us back, and the order be lost.
+        """
+        member = self._view.table.get(authority)
+        if member is None or member.status < MemberStatus.UNREACHABLE:
+            return None
+        joinable = not self._view.peers() or member.node_id in self.verdicts.speakers(now)
+        return member if keep or joinable else None
 
     def our_view(self) -> View:
         """Our side of a conflict."""
@@ -125,6 +150,12 @@ class Conversation:
                     )
         else:
             # An unreachable one too: where two have called each other so, nobody else may tell them that it is over.
+            if (
+                received.authority == self._kept_against
+                and is_live(member)
+                and member.status < MemberStatus.UNREACHABLE
+            ):
+                self._kept_against = ""  # the views are one again
             view.engine.heard(now, received.authority, same)
 
     def _outdone(self, received: Received, mark: Mark) -> bool:

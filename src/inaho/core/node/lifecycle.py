@@ -226,7 +226,7 @@ class Lifecycle:
         least = next_generation(max(self._view.me.incarnation, record.incarnation))
         view.me = with_status(self._view.me, MemberStatus.JOINING, least)
         view.reset(now)
-        self._talk.verdicts.clear()
+        self._talk.begin_anew()
         self.ballot.stop()
         self._doubtful_until = 0.0
         self._anti_entropy.stop()
