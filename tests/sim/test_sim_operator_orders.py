@@ -122,3 +122,27 @@ def test_a_member_without_a_place_repeats_the_order_it_was_given_meanwhile(simul
         sim.wait_converged()
         sim.run_for(3)
         assert blocks(sim, 0, 1, 2) == {(target,)}
+
+
+def test_a_drain_and_the_end_of_a_quarantine_on_the_side_that_gives_way_stay_done(simulation_seed: int) -> None:
+    with SimCluster(nodes=5, seed=simulation_seed, grains=[Plain]) as sim:
+
+        async def scenario() -> None:
+            one, other, far = sim.node(0), sim.authority(1), sim.authority(4)
+            one.runtime.associations.discredited(far, "a test says so")
+            sim.partition({0, 1}, {2, 3, 4})
+            await asyncio.sleep(12)
+            mine = {member.authority: member for member in one.members()}
+            assert [record.authority for record in await one.quarantine_at(mine[one.authority])] == [far]
+            assert await one.release_at(mine[one.authority], far)
+            report = await one.drain_at(mine[other])
+            assert report.authority == other
+            sim.heal()
+
+        sim.run(scenario())
+        sim.wait_converged(60.0, among=[0, 2, 3, 4])
+        sim.run_for(30)
+        for index in (0, 2, 3, 4):
+            assert sim.members_seen_by(index).keys() == {0, 2, 3, 4}
+        one = sim.node(0)
+        assert one.runtime.associations.quarantined() == ()
