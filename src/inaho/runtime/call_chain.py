@@ -104,12 +104,18 @@ class CallChains:
                 outer.extend(_waiting_for(caller))
         return False
 
-    def waits_elsewhere(self, turn: Turn) -> bool:
-        """Whether a turn of the same identity on another node waits for `turn`: the identity is on its way here."""
-        kind, key, node_id = turn.grain._inaho_host.name, turn.grain._inaho_key, self._node_id()
-        return any(
-            link.key == key and link.kind == kind and link.node_id != node_id for link in self._waiting_links(turn)
-        )
+    def check_arriving(self, turn: Turn) -> None:
+        """The activation comes up. Where its previous owner has to release it first, `turn` may wait for itself.
+
+        Raises:
+            CallCycle: a turn of the identity still runs over there, and it waits for this one.
+        """
+        host, key, node_id = turn.grain._inaho_host, turn.grain._inaho_key, self._node_id()
+        links = self._waiting_links(turn)
+        elsewhere = any(link.key == key and link.kind == host.name and link.node_id != node_id for link in links)
+        if elsewhere and host.node.bridge.last_owner(host.name, key) is not None:
+            reason = f"{self.describe(turn)}; the first of these turns still runs on the previous owner"
+            raise CallCycle(reason, identity=str(turn.grain.identity), authority=host.authority)
 
     def _waiting_links(self, turn: Turn) -> tuple[ChainLink, ...]:
         return self.of(turn.caller) if turn.caller is not None else turn.chain

@@ -195,18 +195,6 @@ class TurnRunner:
         if worker in self.idle:
             self.idle.remove(worker)
 
-    def _check_arriving(self, turn: Turn) -> None:
-        """An activation comes up. Where its previous owner has to release it first, `turn` may wait for itself.
-
-        Raises:
-            CallCycle: a turn of the identity still runs over there, and it waits for this one.
-        """
-        grain = turn.grain
-        host = grain._inaho_host
-        if self.chains.waits_elsewhere(turn) and host.node.bridge.last_owner(host.name, grain._inaho_key) is not None:
-            reason = f"{self.chains.describe(turn)}; the first of these turns still runs on the previous owner"
-            raise CallCycle(reason, identity=str(grain.identity), authority=host.authority)
-
     def enqueue(self, turn: Turn) -> bool:
         """Takes a turn for a grain that is busy. True: it may run now, and is marked as running.
 
@@ -227,7 +215,7 @@ class TurnRunner:
             grain._inaho_turn = queue
         ahead = (bool(queue.running) or queue.hook is not None) and self.chains.waits(queue, turn)
         if queue.starting and turn.depth and not ahead:
-            self._check_arriving(turn)
+            self.chains.check_arriving(turn)
         held = queue.held
         if ahead:
             queue.held = False  # it ends after its running turns, and one of those waits for this one
