@@ -154,8 +154,10 @@ class SimulatedProcess:
 
     def bury(self) -> None:
         """Ends what is left of its coroutines, in silence; for the end of a simulation, when nobody looks any more."""
+        inside = contextvars.Context()
+        inside.run(OWNER.set, self)
         for task in self._remains:
-            close_quietly(task)
+            inside.run(close_quietly, task)
         self._remains.clear()
 
     def __repr__(self) -> str:

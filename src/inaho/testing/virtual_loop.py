@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from time import monotonic as real_monotonic
 from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple
 
+from inaho.errors import Unreachable
 from inaho.testing.simulated_process import DEAD, OWNER, RUNNING, SimulatedProcess
 from inaho.testing.simulation_errors import Deadlock, Livelock, OutOfTime, describe_wait
 
@@ -253,6 +254,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
             owner = own
         elif owner is not None:
             context.run(OWNER.set, owner)
+        if owner is not None and owner.state is DEAD:  # the clean-up of its last coroutines: it would never run
+            coro.close()
+            raise Unreachable(f"{owner.name} is dead, and starts no Task")
         task: _Task[T] = _Task(coro, number=self._number(), loop=self, name=name, context=context, **options)
         if owner is not None:
             owner.tasks.add(task)
