@@ -246,6 +246,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: contextvars.Context | None = None,
         **options: Any,
     ) -> asyncio.Task[T]:
+        if self.is_closed():
+            coro.close()  # it will never run
         self._check_closed()
         owner = OWNER.get()
         if context is None:
