@@ -142,3 +142,35 @@ def test_a_crash_alone_has_no_proofs_though_all_have_written_their_markers(simul
         sim.run_for(5.0)
         assert all(sim.node(index).runtime.freshness.in_doubt for index in range(2))
         assert not any(sim.node(index).runtime.proofs.reads for index in range(2))
+
+
+def test_a_node_that_joins_does_not_doubt_who_was_replaced_since_the_others_told(
+    simulation_seed: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Nothing would end that doubt before `tombstone_s`: the process is gone, and no event of its successor is due."""
+    with SimCluster(3, simulation_seed, [Note], CONFIG) as sim:
+        freshness = sim.node(2).runtime.freshness
+
+        async def told() -> list[tuple[str, str]]:
+            return [("0123456789abcdef", sim.authority(0)), ("fedcba9876543210", "elsewhere:1")]
+
+        monkeypatch.setattr(freshness.reconciliation, "doubted_by_others", told)
+        sim.run(freshness._inherit())
+        assert [doubt.authority for doubt in freshness.doubts.open()] == ["elsewhere:1"]
+
+
+def test_a_process_is_not_taken_for_ended_by_what_is_heard_of_the_one_before_it(simulation_seed: int):
+    """Node 0 lives on the other side as a new process, while its first process is not yet known to be gone here."""
+    with SimCluster(3, simulation_seed, [Note], CONFIG) as sim:
+        freshness = sim.node(2).runtime.freshness
+        first = sim.node(0).runtime.node_id
+
+        async def meet() -> None:
+            freshness._begin("fedcba9876543210", "elsewhere:1", -1, "test")
+            freshness._begin("0123456789abcdef", sim.authority(0), -1, "test")
+
+        sim.run(meet())
+        freshness._replaced({sim.authority(0): first})
+        assert freshness.doubts.get("0123456789abcdef") is not None
+        freshness._replaced({sim.authority(0): "0000000000000000"})
+        assert freshness.doubts.get("0123456789abcdef") is None

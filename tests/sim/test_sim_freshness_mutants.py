@@ -69,7 +69,7 @@ def no_proof_at_the_end_of_doubt(patch: pytest.MonkeyPatch) -> None:
     right = Freshness._judge
 
     def judge(self: Freshness, began: float, read: Markers) -> None:
-        foreign = self.doubts.foreign(read.markers, self._live_ids())
+        foreign = self.doubts.foreign(read.markers, set(self._live().values()))
         if any(self.doubts.get(marker.node_id) is not None for marker in foreign):
             right(self, began, read)
             return

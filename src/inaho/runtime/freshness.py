@@ -76,6 +76,8 @@ class Freshness:
         """Asks the others whom they doubt; None when it is known."""
         self._known: set[str] = set()
         """Node ids of the members that lived when the present time of doubt began."""
+        self._ended: set[str] = set()
+        """Node ids of processes that have ended, as far as is known, and whose markers have been seen."""
         self._over_at = 0.0
         self._found_there = Markers()
         """What was there when this node wrote its marker last."""
@@ -111,10 +113,15 @@ class Freshness:
         elif isinstance(event, SelfRemoved | NodePaused):
             self.was_away("this node was removed" if isinstance(event, SelfRemoved) else "this process was paused")
         elif isinstance(event, MemberEvent) and self.doubts:
-            for doubt in self.doubts.open():
-                if doubt.authority == event.member.authority and doubt.node_id != event.member.node_id:
-                    self.is_harmless(doubt.node_id, "replaced")
+            self._replaced({event.member.authority: event.member.node_id})
             self.reconciliation.begin()
+
+    def _replaced(self, live: dict[str, str]) -> None:
+        """Node ids by authority: who is doubted at one of these has ended if the other came in this time of doubt."""
+        for doubt in self.doubts.open():
+            node_id = live.get(doubt.authority, doubt.node_id)
+            if node_id != doubt.node_id and node_id not in self._known:
+                self.is_harmless(doubt.node_id, "replaced")
 
     def _doubt(self, member: Member, incarnation: int, reason: str) -> None:
         """Also where nothing here depends on it: a node that joins asks this one."""
@@ -124,7 +131,7 @@ class Freshness:
     def _begin(self, node_id: str, authority: str, incarnation: int, reason: str) -> None:
         now = self._node.boot_time()
         if not self.doubts:
-            self._known = self._live_ids()
+            self._known = set(self._live().values())
             if now > self._over_at + self._node.config.membership.tombstone_s:
                 self.begun.clear()
         if self.doubts.begin(now, node_id, authority, incarnation):
@@ -170,7 +177,8 @@ class Freshness:
 
     async def _inherit(self) -> None:
         for node_id, authority in await self.reconciliation.doubted_by_others():
-            if node_id != self._node.node_id:
+            live = self._live().get(authority, node_id)  # another process may have joined there since
+            if node_id != self._node.node_id and live == node_id:
                 self._begin(node_id, authority, -1, "members doubted it when this node joined")
 
     @property
@@ -195,7 +203,7 @@ class Freshness:
                 told = True
             await asyncio.sleep(node.config.activation.freshness_s)
         markers = self._found_there
-        others = self.doubts.foreign(markers.markers, self._live_ids())
+        others = self.doubts.foreign(markers.markers, set(self._live().values()))
         for marker in others:
             if await self._answers(marker):
                 node.log.warning(
@@ -294,6 +302,7 @@ class Freshness:
             began = node.boot_time()
             for doubt in self.doubts.expire(began):
                 self._tell_end(doubt, "expired", began)
+            self._replaced(self._live())
             self._wake = node.loop.create_future()
             if self.applies:
                 await self._look(began)
@@ -328,19 +337,23 @@ class Freshness:
 
     def _judge(self, began: float, read: Markers) -> None:
         """Draws the consequences of a read of the markers that began then."""
-        proofs, doubts, live = self._proofs, self.doubts, {member.authority: member.node_id for member in self._live()}
+        proofs, doubts, live = self._proofs, self.doubts, self._live()
         if not doubts:
-            self._known = self._live_ids()
+            self._known = set(live.values())
         # Who became a member in this time of doubt may have been on another side before.
         foreign = doubts.foreign(read.markers, self._known & set(live.values()))
+        ended: set[str] = set()
         for marker in foreign:
-            if not doubts.knows(marker.node_id):
-                doubts.begin(began, marker.node_id, marker.authority)
-                if live.get(marker.authority, marker.node_id) != marker.node_id:  # it has ended since
-                    doubts.end(began, marker.node_id, "replaced")
-                    continue
-                reason = "a process that this node has never met, or not before the doubt, has activated grains"
-                self._node.publish(DoubtBegan(authority=marker.authority, node_id=marker.node_id, reason=reason))
+            if doubts.knows(marker.node_id):
+                continue
+            if live.get(marker.authority, marker.node_id) != marker.node_id:  # nobody knows when it saved last
+                ended.add(marker.node_id)
+                continue
+            doubts.begin(began, marker.node_id, marker.authority)
+            reason = "a process that this node has never met, or not before the doubt, has activated grains"
+            self._node.publish(DoubtBegan(authority=marker.authority, node_id=marker.node_id, reason=reason))
+        foreign = [marker for marker in foreign if marker.node_id not in self._ended]
+        self._ended = ended
         goes_on = any(doubts.get(marker.node_id) is not None for marker in foreign)
         if (goes_on and not proofs.repeat) or (not goes_on and (foreign or proofs.repeat)):
             proofs.require_all()  # from now on, or for the last time
@@ -362,12 +375,11 @@ class Freshness:
                 len(self.doubts), node.config.activation.when_unproved, reason,
             )  # fmt: skip
 
-    def _live(self) -> list[Member]:
+    def _live(self) -> dict[str, str]:
+        """Node ids of the live members by authority."""
         topology = self._node.topology
-        return [] if topology is None else [member for member in topology.members if member.status not in SILENT]
-
-    def _live_ids(self) -> set[str]:
-        return {member.node_id for member in self._live()}
+        members = () if topology is None else topology.members
+        return {member.authority: member.node_id for member in members if member.status not in SILENT}
 
     def check(self) -> None:
         """Asserts the invariants."""
