@@ -65,7 +65,8 @@ class _CurrentTasks:
 
 
 _swap: Final[Any] = getattr(asyncio.tasks, "_swap_current_task", None)  # from Python 3.12 on
-CURRENT_TASKS: Final[Any] = asyncio.tasks._current_tasks if sys.version_info < (3, 14) else _CurrentTasks()  # type: ignore[attr-defined]
+_found: Final[Any] = getattr(asyncio.tasks, "_current_tasks", None)
+CURRENT_TASKS: Final[Any] = _found if sys.version_info < (3, 14) else _CurrentTasks()
 """The current Task of each loop. To replace one here costs a third of `_leave_task` and `_enter_task`."""
 current_task: Final[Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None]] = CURRENT_TASKS.get
 
