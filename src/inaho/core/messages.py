@@ -157,12 +157,7 @@ class News(msgspec.Struct, frozen=True, array_like=True):
 
 
 class JoinRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Asks a member for admission, or takes that back.
-
-    Attributes:
-        member: the joiner. Its incarnation is the least that it can accept. Its status is `JOINING`, or `REMOVED` when
-            it gives up: a member that has admitted it removes it again, and no answer comes.
-    """
+    """Asks a member for admission. `member.incarnation` is the least that the joiner can accept."""
 
     member: Member
 

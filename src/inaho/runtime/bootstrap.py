@@ -152,11 +152,7 @@ class ClusterExtension:
             else:
                 await node.start_member()
         except BaseException:
-            try:
-                if node.driver is not None and node.driver.is_member:  # cancelled when it was up already
-                    await node.leave()
-            finally:
-                await node.stop()
+            await node.stop()
             raise
         if config.metrics.enabled:
             node.measures.export()

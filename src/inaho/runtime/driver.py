@@ -22,10 +22,9 @@ from inaho.core.effects import (
     Send,
     StopActivations,
 )
-from inaho.core.inputs import Input, LeaveRequested, Tick
+from inaho.core.inputs import Input, Tick
 from inaho.core.messages import ControlMessage
 from inaho.core.node import ControlNode
-from inaho.core.node.lifecycle import MEMBER, SEEKING
 from inaho.errors import JoinRefused, ProtocolViolation, RemoteError, error_from_code
 from inaho.wire.codec import DECODE_ERRORS, decoder, encode
 
@@ -134,15 +133,8 @@ class Driver:
             case CloseConnection():
                 node.evidence.close_connection(effect.authority, effect.reason)
 
-    @property
-    def is_member(self) -> bool:
-        """Whether others count this node as one that is up, so that it has to leave."""
-        return self.control.stage == MEMBER
-
     def stop(self) -> None:
-        """No more steps. A node that still looks for its cluster tells those it asked that it gives up."""
-        if self.control.stage == SEEKING:
-            self.feed(LeaveRequested(0.0))
+        """No more steps."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()

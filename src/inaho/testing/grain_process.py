@@ -121,10 +121,10 @@ class GrainProcess:
                 raise AssertionError(f"{self.authority} did not say {event}, but {self.lines[since:][-5:]}")
             await asyncio.sleep(0.005)
 
-    async def restart(self, number: signal.Signals = signal.SIGTERM) -> float:
-        """Ends it, by default so that it leaves, and starts it again. Returns the seconds that the end took."""
+    async def restart(self) -> float:
+        """Lets it leave (SIGTERM) and starts it again. Returns the seconds that leaving took."""
         began = time.monotonic()
-        self._running.send_signal(number)
+        self._running.send_signal(signal.SIGTERM)
         await self._end(LEFT_S)
         left_s = time.monotonic() - began
         await self.start()
@@ -294,7 +294,6 @@ async def _member(settings: Settings) -> int:
     loop.add_reader(0, read)
     journal = Journal(time.monotonic, settings.journal)
     kind = register_with(journal)
-    began = time.monotonic()
     try:
         cluster = await join(config=settings.config, grains=[kind], storage=settings.storage)
     except InahoError as error:
@@ -302,8 +301,7 @@ async def _member(settings: Settings) -> int:
         return 3
     telling = loop.create_task(_tell(cluster, journal))
     await asyncio.sleep(0)
-    join_s = time.monotonic() - began
-    say("ready", authority=cluster.authority, node_id=cluster.self.node_id, join_s=join_s)
+    say("ready", authority=cluster.authority, node_id=cluster.self.node_id)
     await stop.wait()
     loop.remove_reader(0)
     await cluster.close()

@@ -22,7 +22,6 @@ from inaho.core.inputs import (
     UnblockNode,
 )
 from inaho.core.membership.incarnation import first_of
-from inaho.core.membership.member import with_status
 from inaho.core.messages import (
     Accusation,
     ControlMessage,
@@ -192,58 +191,6 @@ def test_a_quiet_cluster_only_probes() -> None:
     assert simulation.messages - before < 5 * 60 * (2 / 0.5) * 1.1
     assert len(simulation.effects(ApplyTopology)) == topologies
     assert {node.gossip_phase for node in simulation.nodes.values()} == {"confirmed"}
-
-
-# Giving up a join.
-
-
-@pytest.mark.parametrize("told_s", [0.05, 0.5, 2.0])
-@pytest.mark.parametrize("count", [1, 2, 3, 6])
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_joiner_that_gives_up_leaves_no_record(seed: int, count: int, told_s: float) -> None:
-    """It was admitted and has not heard of it yet: the next node at its authority does not wait for it."""
-    simulation = cluster(count, seed)
-    simulation.run(1.0)
-    contact, joiner = simulation.authority(0), simulation.authority(count)
-    simulation.cut(contact, joiner)
-    simulation.start(joiner, [contact])
-    simulation.run(told_s)
-    assert simulation.status(contact, joiner) is MemberStatus.JOINING
-    simulation.leave(joiner)
-    simulation.run(0.2)
-    simulation.heal()
-    assert simulation.status(contact, joiner) is MemberStatus.REMOVED
-    simulation.crash(joiner)
-    simulation.start(joiner, [contact])
-    assert simulation.run_until(lambda: simulation.nodes[joiner].stage == "member", 0.5)
-    assert simulation.run_until(simulation.converged, 2.0)
-    assert not simulation.effects(AuthorityCollision)
-    assert not simulation.effects(MemberSuspected)
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 6])
-@pytest.mark.parametrize("seed", SEEDS)
-def test_all_members_forget_a_joiner_that_gave_up(seed: int, count: int) -> None:
-    simulation = cluster(count, seed)
-    contact, joiner = simulation.authority(0), simulation.authority(count)
-    simulation.cut(contact, joiner)
-    simulation.start(joiner, [contact])
-    simulation.run(2.0)
-    assert simulation.status(simulation.authority(count - 1), joiner) is MemberStatus.JOINING
-    simulation.leave(joiner)
-    simulation.nodes.pop(joiner)
-    assert simulation.run_until(simulation.converged, 1.0)
-    assert not simulation.effects(MemberSuspected)
-
-
-def test_only_the_joiner_itself_takes_its_request_back() -> None:
-    simulation = cluster(2)
-    contact, other = simulation.authority(0), simulation.nodes[simulation.authority(1)].member
-    given_up = JoinRequest(with_status(other, MemberStatus.REMOVED))
-    simulation.give(contact, Received("10.0.0.9:1", "9" * 16, given_up))
-    later = with_status(other, MemberStatus.REMOVED, first_of(9))
-    simulation.give(contact, Received(other.authority, other.node_id, JoinRequest(later)))
-    assert simulation.status(contact, other.authority) is MemberStatus.UP
 
 
 # Failure.

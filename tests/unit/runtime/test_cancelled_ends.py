@@ -11,8 +11,6 @@ import pytest
 import inaho
 from inaho import ActorSystem, ClusterExtension, Grain
 from inaho.errors import InahoError
-from inaho.events import AuthorityCollision, MemberRemoved, MemberSuspected
-from inaho.types import MemberStatus
 
 
 class Slow(Grain):
@@ -131,40 +129,6 @@ async def test_a_cancelled_join_frees_its_address(
         else:
             await cluster.close()
         await eventually(lambda: is_free(mine))
-
-
-@pytest.mark.parametrize("status", [MemberStatus.JOINING, MemberStatus.UP])
-async def test_a_join_that_is_cancelled_when_it_was_admitted_does_not_keep_its_authority(
-    fleet: Any, status: MemberStatus
-) -> None:
-    """Its contact is told, so the next node there is admitted without the proof that the first one is dead."""
-    fleet.over = "tcp"
-    first = await fleet.member(Slow)
-    told: list[Any] = []
-    first.system.events.subscribe_callback((AuthorityCollision, MemberSuspected, MemberRemoved), told.append)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        mine = f"127.0.0.1:{probe.getsockname()[1]}"
-
-    async def joined() -> Any:
-        return await inaho.join(mine, seeds=[first.authority], grains=[Slow], config=fleet.config(), storage="memory")
-
-    def seen() -> MemberStatus | None:
-        record = first.runtime.driver.control.table.get(mine)
-        return None if record is None else record.status
-
-    async with asyncio.timeout(20):
-        joining = asyncio.ensure_future(joined())
-        while seen() is not status and not joining.done():
-            await asyncio.sleep(0)
-        joining.cancel()
-        await asyncio.wait((joining,))
-        if not joining.cancelled():
-            await joining.result().close()
-        cluster = await joined()
-        await cluster.close()
-    assert {type(event) for event in told} == {MemberRemoved}
-    assert {event.reason for event in told} == {"left"}
 
 
 async def test_a_cancelled_connect_leaves_no_connection(fleet: Any, eventually: Any) -> None:

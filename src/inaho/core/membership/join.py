@@ -203,10 +203,6 @@ class Joiner:
         if not refusal.retriable and not self._again:
             self._failure = Fail(refusal.code, refusal.reason)
 
-    def asked(self) -> tuple[str, ...]:
-        """Contacts that were asked in this search, and may have admitted us: they do not know if we give up."""
-        return tuple(self._asked)
-
     def awaits(self, authority: str) -> bool:
         """Whether an acceptance by that contact would be one that we asked for."""
         return self.phase is SEEKING and authority in self._asked

@@ -89,7 +89,6 @@ class Lifecycle:
             if isinstance(act, Ask):
                 self._outbox.send(act.authority, JoinRequest(self._view.me))
             elif isinstance(act, Fail):
-                self._withdraw()
                 self._become(FAILED)
                 self._outbox.add(JoinFailed(act.code, act.reason, self._outbox.cause))
             else:
@@ -239,8 +238,6 @@ class Lifecycle:
 
     def leave(self, now: float, hold_s: float) -> None:
         """Begins to leave; work may drain for `hold_s` seconds."""
-        if self.stage is SEEKING:
-            self._withdraw()
         if self.stage in (NEW, SEEKING):
             self._finish_leave()
         elif self.stage is MEMBER:
@@ -249,11 +246,6 @@ class Lifecycle:
             self._view.say(now, with_status(self._current(), MemberStatus.LEAVING), "left")
             self._view.own_changes.clear()
             self.leaver.start(now, hold_s)
-
-    def _withdraw(self) -> None:
-        """Takes the join requests back: who admitted us would keep our authority until we are proved to be dead."""
-        for authority in self.joiner.asked():
-            self._outbox.send(authority, JoinRequest(with_status(self._view.me, MemberStatus.REMOVED)))
 
     def _current(self) -> Member:
         """This node under an incarnation that no word of others outdoes."""

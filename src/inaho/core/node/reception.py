@@ -6,14 +6,12 @@ from inaho.config import ClusterConfig
 from inaho.core.effects import Outbox
 from inaho.core.inputs import Received
 from inaho.core.membership.admission import Admit, Collisions, Welcome, examine
-from inaho.core.membership.incarnation import generation_of
-from inaho.core.membership.member import is_live, with_status
 from inaho.core.messages import JoinAccepted, JoinRefused
-from inaho.core.node.lifecycle import LEAVING, MEMBER, Stage
+from inaho.core.node.lifecycle import MEMBER, Stage
 from inaho.core.node.view import ClusterView
 from inaho.errors import IllegalTransition
 from inaho.events import AuthorityCollision
-from inaho.types import Member, MemberStatus
+from inaho.types import Member
 
 __all__ = ["Reception"]
 
@@ -35,9 +33,6 @@ class Reception:
 
     def receive(self, now: float, received: Received, joiner: Member, stage: Stage) -> None:
         """Answers a join request; `stage` is where this node itself stands."""
-        if joiner.status is MemberStatus.REMOVED:
-            self._withdrawn(now, received, joiner, stage)
-            return
         answer = self._judge(now, received, joiner, stage)
         if isinstance(answer, JoinRefused):
             self._outbox.send(received.authority, answer)
@@ -52,17 +47,6 @@ class Reception:
             self.collisions.settled(joiner.authority)
         accepted = JoinAccepted(answer.member, self._view.table.snapshot(now))
         self._outbox.send(received.authority, accepted)
-
-    def _withdrawn(self, now: float, received: Received, joiner: Member, stage: Stage) -> None:
-        """A joiner gives up: removes it, if it was admitted, so that its authority is free for the next node there."""
-        if stage not in (MEMBER, LEAVING) or joiner.authority == self._view.me.authority:
-            return
-        record = self._view.table.get(joiner.authority)
-        own = (joiner.authority, joiner.node_id) == (received.authority, received.node_id)
-        if not own or record is None or record.node_id != joiner.node_id or not is_live(record):
-            return
-        if generation_of(record.incarnation) >= generation_of(joiner.incarnation):
-            self._view.say(now, with_status(record, MemberStatus.REMOVED), "left")
 
     def _judge(self, now: float, received: Received, joiner: Member, stage: Stage) -> Admit | Welcome | JoinRefused:
         if (joiner.authority, joiner.node_id) != (received.authority, received.node_id):

@@ -70,10 +70,6 @@ class Witness:
         after = entry.member
         if teller == before.node_id == after.node_id and (entry.origin == teller or after.status <= MemberStatus.UP):
             return True  # it says so itself
-        admitted = self._view.table.entry(before.authority)
-        if before.status is MemberStatus.JOINING and admitted is not None and after.node_id == before.node_id:
-            if teller == entry.origin == admitted.origin:
-                return True  # who admitted it takes that back; it was never up, as far as this node knows
         # Of ourselves we hear even strangers: another part of the cluster may have found us unreachable.
         known = before.node_id == self._node_id or self._view.table.find(teller) is not None
         if teller != before.node_id and known:
