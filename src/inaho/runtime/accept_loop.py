@@ -76,7 +76,11 @@ class AcceptLoop:
         pause_s, batch = PAUSE_MIN_S, 0
         while True:
             try:
-                sock, address = await loop.sock_accept(self._sock)
+                # Not `loop.sock_accept`: what it has accepted when its caller is cancelled would stay open.
+                sock, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError):
+                await self._connection(loop)
+                continue
             except ConnectionAbortedError:  # the peer has gone already
                 continue
             except OSError as error:
@@ -91,6 +95,20 @@ class AcceptLoop:
             self._accepted(sock, address)
             if batch % BATCH == 0:  # an accept that need not wait does not let others run
                 await asyncio.sleep(0)
+
+    async def _connection(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Returns when a connection waits to be accepted."""
+        waiting = loop.create_future()
+
+        def ready() -> None:
+            if not waiting.done():
+                waiting.set_result(None)
+
+        loop.add_reader(self._sock.fileno(), ready)
+        try:
+            await waiting
+        finally:
+            loop.remove_reader(self._sock.fileno())
 
     def _failed(self, error: OSError, now: float) -> None:
         self._failures += 1

@@ -351,6 +351,11 @@ class Node:
         self.remoting.apply_topology(snapshot)
         self.known_kinds.apply_topology(before, snapshot)
         owners_changed = self.lookup.update_topology(snapshot)
+        there = {member.node_id for member in snapshot.members}
+        for member in () if before is None else before.members:
+            if member.node_id not in there:  # whether it still owned anything or not (SPEC VA-3.5)
+                for event in self.pid_cache.invalidate_authority(member.authority, "the member is gone"):
+                    self.publish(event)
         self.directory.survey.topology_changed(before, snapshot, owners_changed)
         if owners_changed:
             for event in self.pid_cache.retain(

@@ -61,6 +61,9 @@ class Reference:
     _inaho_timeout_s: float | None
     _inaho_retry: bool
 
+    def __dir__(self) -> list[str]:
+        return [name for name in object.__dir__(self) if name.startswith("_")] + list(self._inaho_host.kind.methods)
+
     def __repr__(self) -> str:
         return f"<reference to {self._inaho_host.name}/{self._inaho_key}>"
 
