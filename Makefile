@@ -10,8 +10,8 @@ FUZZER := atheris; sys_platform == "linux" and platform_machine == "x86_64" and 
 
 # Passed on to what the target runs, e.g. `make test ARGS="tests/unit -k codec"`.
 ARGS ?=
-# Processes that run the tests.
-WORKERS ?= 2
+# Processes that run the tests: one more than the two cores of the machine, as many tests wait for real time.
+WORKERS ?= 3
 # Budgets of `make fuzz` (examples per property; seconds of all coverage-guided targets) and `make soak` (seconds).
 EXAMPLES ?= 2000
 FUZZ_SECONDS ?= 180

@@ -1,7 +1,8 @@
 """The checker of fresh answers catches what it is for: nodes with one decision broken fail, the others pass that seed.
 
 Each mutant names the episodes in which its mistake matters. The histories are those of `test_sim_freshness.py`, up to
-the first seed that is caught.
+the first seed that is caught. The search begins with the seed that was the first when the mutant was written down, and
+goes through all 200.
 """
 
 from __future__ import annotations
@@ -136,22 +137,22 @@ def handed_snapshots_are_not_proved(patch: pytest.MonkeyPatch) -> None:
 
 SPLIT = ("split",)
 
-MUTANTS: list[tuple[Patch, tuple[str, ...]]] = [
-    (no_marker_is_written, SPLIT),
-    (markers_are_not_looked_at, SPLIT),
-    (founder_writes_no_marker, ("second_cluster",)),
-    (nobody_is_doubted, SPLIT),
-    (who_was_away_doubts_nobody, ("slow", "pause")),
-    (doubt_is_over_when_a_member_is_back, ("slow", "after_heal")),
-    (no_proof_at_the_end_of_doubt, ("replaced",)),
-    (proofs_are_not_repeated, SPLIT),
-    (newer_versions_are_taken_for_equal, SPLIT),
-    (read_only_calls_need_no_proof, SPLIT),
-    (calls_on_the_same_node_need_no_proof, SPLIT),
-    (ticks_need_no_proof, SPLIT),
-    (reminders_need_no_proof, SPLIT),
-    (stream_items_need_no_proof, ("streams",)),
-    (handed_snapshots_are_not_proved, ("replaced",)),
+MUTANTS: list[tuple[Patch, tuple[str, ...], int]] = [
+    (no_marker_is_written, SPLIT, 38),
+    (markers_are_not_looked_at, SPLIT, 0),
+    (founder_writes_no_marker, ("second_cluster",), 0),
+    (nobody_is_doubted, SPLIT, 0),
+    (who_was_away_doubts_nobody, ("slow", "pause"), 8),
+    (doubt_is_over_when_a_member_is_back, ("slow", "after_heal"), 8),
+    (no_proof_at_the_end_of_doubt, ("replaced",), 2),
+    (proofs_are_not_repeated, SPLIT, 0),
+    (newer_versions_are_taken_for_equal, SPLIT, 0),
+    (read_only_calls_need_no_proof, SPLIT, 8),
+    (calls_on_the_same_node_need_no_proof, SPLIT, 2),
+    (ticks_need_no_proof, SPLIT, 0),
+    (reminders_need_no_proof, SPLIT, 2),
+    (stream_items_need_no_proof, ("streams",), 1),
+    (handed_snapshots_are_not_proved, ("replaced",), 4),
 ]
 
 
@@ -171,9 +172,9 @@ def broken_by(seed: int, episode: str) -> str:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("mutant", "episodes"), MUTANTS, ids=[mutant.__name__ for mutant, _ in MUTANTS])
-def test_a_mutant_answers_too_old(mutant: Patch, episodes: tuple[str, ...]) -> None:
-    for seed in SEEDS:
+@pytest.mark.parametrize(("mutant", "episodes", "first"), MUTANTS, ids=[mutant.__name__ for mutant, *_ in MUTANTS])
+def test_a_mutant_answers_too_old(mutant: Patch, episodes: tuple[str, ...], first: int) -> None:
+    for seed in (*SEEDS[first:], *SEEDS[:first]):
         episode = episodes[seed % len(episodes)]
         with pytest.MonkeyPatch.context() as patch:
             mutant(patch)

@@ -1,7 +1,8 @@
 """The checkers of grains catch what they are for: nodes with one rule broken fail, the others pass the same seeds.
 
 Each mutant names the promise that it breaks. The histories are those of `test_sim_swarm.py`, up to the first seed that
-is caught.
+is caught. The search begins with the seed that was the first when the mutant was written down, and goes through all
+200.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ def hand_off_without_waiting(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(PartitionBridge, "take_over", at_once)
 
 
-MUTANTS: list[tuple[Patch, str, dict[str, Any]]] = [
-    (no_check_in_the_storage, "fenced_commits", {}),
-    (acknowledged_before_saved, "nothing_lost", {}),
-    (hand_off_without_waiting, "one_activation", {"orderly": True}),
+MUTANTS: list[tuple[Patch, str, dict[str, Any], int]] = [
+    (no_check_in_the_storage, "fenced_commits", {}, 4),
+    (acknowledged_before_saved, "nothing_lost", {}, 4),
+    (hand_off_without_waiting, "one_activation", {"orderly": True}, 0),
 ]
 
 
@@ -76,9 +77,11 @@ def broken_by(seed: int, options: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("mutant", "promise", "options"), MUTANTS, ids=[mutant.__name__ for mutant, _, _ in MUTANTS])
-def test_a_mutant_breaks_its_promise(mutant: Patch, promise: str, options: dict[str, Any]) -> None:
-    for seed in SEEDS:
+@pytest.mark.parametrize(
+    ("mutant", "promise", "options", "first"), MUTANTS, ids=[mutant.__name__ for mutant, *_ in MUTANTS]
+)
+def test_a_mutant_breaks_its_promise(mutant: Patch, promise: str, options: dict[str, Any], first: int) -> None:
+    for seed in (*SEEDS[first:], *SEEDS[:first]):
         with pytest.MonkeyPatch.context() as patch:
             mutant(patch)
             found = broken_by(seed, options)

@@ -231,16 +231,16 @@ class IdentityLookup:
         if now is None:
             return []
         before = self._previous.table(kind)
-        if before is not None:
-            partitions: Iterable[int] = now.moved(before)
-        else:
+        if before is None:
             others = [member for member in now.members if member.node_id != node_id]
             if not others:
                 return []
             before = PartitionTable(others, self._config.partitions)
-            partitions = range(self._config.partitions)
-        pairs = ((partition, before.owner(partition), now.owner(partition)) for partition in partitions)
-        return [(p, was, is_) for p, was, is_ in pairs if was is not is_ and node_id in (was.node_id, is_.node_id)]
+        return [
+            (partition, was, owner)
+            for partition, was, owner in now.changes(before)
+            if node_id in (was.node_id, owner.node_id)
+        ]
 
     def build(self, scores_max: int) -> int:
         """Decides partitions ahead of need, in a slice; for idle moments after a change of topology.

@@ -201,7 +201,11 @@ class PartitionTable:
         return PartitionTable(members, self.partitions, self)
 
     def moved(self, previous: PartitionTable) -> tuple[int, ...]:
-        """Partitions whose owner, or its boot, is another than in `previous`, in order.
+        """Partitions whose owner, or its boot, is another than in `previous`, in order. See `changes`."""
+        return tuple([partition for partition, _, _ in self.changes(previous)])
+
+    def changes(self, previous: PartitionTable) -> list[tuple[int, Member, Member]]:
+        """Partitions whose owner, or its boot, is another than in `previous`, in order: number, owner there, owner.
 
         Completes both tables: call `build` in slices first where that would take too long.
 
@@ -212,13 +216,11 @@ class PartitionTable:
             raise ValueError(f"cannot compare {self.partitions} partitions with {previous.partitions}")
         self.build()
         previous.build()
-        return tuple(
-            [
-                partition
-                for partition, (now, before) in enumerate(zip(self.slots, previous.slots, strict=True))
-                if now is not before and not _same_boot(now, before)
-            ]
-        )
+        return [
+            (partition, before, now)
+            for partition, (before, now) in enumerate(zip(previous.slots, self.slots, strict=True))
+            if now is not before and before and now and not _same_boot(now, before)
+        ]
 
     def check(self) -> None:
         """Asserts that decided slots agree with their winners, and that no member of today beats a winner."""
@@ -238,7 +240,5 @@ class PartitionTable:
                 assert not self._beats(first, score, winner, self._scores[partition]), f"partition {partition}"
 
 
-def _same_boot(one: Member | None, other: Member | None) -> bool:
-    if one is None or other is None:
-        return False
+def _same_boot(one: Member, other: Member) -> bool:
     return one.node_id == other.node_id and one.authority == other.authority

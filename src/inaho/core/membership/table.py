@@ -361,20 +361,25 @@ class MembershipTable:
 
     def check(self) -> None:
         """Asserts the invariants."""
-        assert self._covered_sum == sum(self._covered.values())
-        assert self._hash == sum(_hash_of(member) for member in self._live.values()) & _MASK
-        assert sum(len(kept) for kept in self._by_origin.values()) == len(self._entries)
-        assert len(self._live) <= self._config.members_max
-        assert self._order == sorted(self._live)
-        assert self._unreachable == sum(m.status is MemberStatus.UNREACHABLE for m in self._live.values())
+        live, by_origin, covered = self._live, self._by_origin, self._covered
+        assert self._covered_sum == sum(covered.values())
+        assert sum(map(len, by_origin.values())) == len(self._entries)
+        assert len(live) <= self._config.members_max
+        assert self._order == sorted(live)
+        content = unreachable = 0
+        for member in live.values():
+            content += _hash_of(member)
+            unreachable += member.status is MemberStatus.UNREACHABLE
+        assert self._hash == content & _MASK
+        assert self._unreachable == unreachable
         for origin, told in self._told.items():
-            kept = self._by_origin.get(origin, {})
-            assert told.to_version == self.covered(origin)
-            assert told.entries == tuple(sorted(kept.values(), key=_version_of))
+            assert told.to_version == covered.get(origin, 0)
+            assert told.entries == tuple(sorted(by_origin.get(origin, {}).values(), key=_version_of))
         for authority, entry in self._entries.items():
-            assert entry.member.authority == authority
-            assert self._by_origin[entry.origin][authority] is entry
-            assert (authority in self._live) == is_live(entry.member)
+            member = entry.member
+            assert member.authority == authority
+            assert by_origin[entry.origin][authority] is entry
+            assert (authority in live) == is_live(member)
         for node_id, authority in self._authority_of.items():
             assert self._live[authority].node_id == node_id
         self.tombstones.check()
