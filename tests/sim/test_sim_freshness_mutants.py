@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from inaho.core.activation.doubt import Markers
+from inaho.core.activation.doubt import Marker, Markers
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError
 from inaho.runtime import grain_state, proofs, streams
 from inaho.runtime.freshness import Freshness
+from inaho.runtime.marker_record import MarkerRecord
 from inaho.runtime.proofs import Proofs
 from inaho.runtime.reconciliation import Reconciliation
 from inaho.runtime.reminder_calls import REMIND
@@ -34,6 +35,13 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 def no_marker_is_written(patch: pytest.MonkeyPatch) -> None:
+    async def only_read(self: MarkerRecord, marker: Marker) -> Markers:
+        return (await self.read())[0]
+
+    patch.setattr(MarkerRecord, "add", only_read)
+
+
+def activations_do_not_wait_for_the_marker(patch: pytest.MonkeyPatch) -> None:
     async def nothing(self: Freshness) -> None: ...
 
     patch.setattr(Freshness, "before_activation", nothing)
@@ -138,7 +146,8 @@ def handed_snapshots_are_not_proved(patch: pytest.MonkeyPatch) -> None:
 SPLIT = ("split",)
 
 MUTANTS: list[tuple[Patch, tuple[str, ...], int]] = [
-    (no_marker_is_written, SPLIT, 38),
+    (no_marker_is_written, SPLIT, 0),
+    (activations_do_not_wait_for_the_marker, SPLIT, 38),
     (markers_are_not_looked_at, SPLIT, 0),
     (founder_writes_no_marker, ("second_cluster",), 0),
     (nobody_is_doubted, SPLIT, 0),
