@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,6 +16,11 @@ from inaho.testing import Deadlock, NotConverged, OutOfTime, SimCluster, Simulat
 class Sleeper(Grain):
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def count(self, after_s: float) -> AsyncIterator[int]:
+        await asyncio.sleep(after_s)
+        yield 1
+        await asyncio.sleep(100.0)
 
     async def drop(self) -> None:
         asyncio.get_running_loop().call_soon(self._fail)
@@ -106,15 +112,22 @@ def test_faults_that_make_no_sense_are_refused():
         SimCluster(nodes=0)
 
 
-def test_an_end_in_the_middle_of_everything_leaves_nothing_behind():
-    calls: list[asyncio.Future[None]] = []
+@pytest.mark.parametrize("after_s", [0.0, 0.001, 1.0])
+def test_an_end_in_the_middle_of_everything_leaves_nothing_behind(after_s: float):
+    calls: list[asyncio.Future[object]] = []
+
+    async def consume(items: AsyncIterator[int]) -> None:
+        async for _ in items:
+            pass
+
     with SimCluster(nodes=3, grains=[Sleeper]) as sim:
 
         async def many() -> None:
             for number in range(30):
                 sleeper = sim.node(number % 3).grain(Sleeper, f"k{number % 4}")
                 calls.append(asyncio.ensure_future(sleeper.sleep(100.0)))
-            await asyncio.sleep(1.0)
+                calls.append(asyncio.ensure_future(consume(sleeper.count(0.0 if number % 2 else 100.0))))
+            await asyncio.sleep(after_s)
 
         sim.run(many())
     calls.clear()

@@ -346,10 +346,10 @@ class StreamReceiver:
             self._consumed(count)
 
     def close(self) -> None:
-        """The consumer wants no more."""
-        if self._close is not None:
-            self._close()
-            self._close = None
+        """The consumer wants no more. Where its loop is closed the producer is gone too, and nothing can be sent."""
+        close, self._close = self._close, None
+        if close is not None and not self._loop.is_closed():
+            close()
 
 
 class LocalSink:

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import inspect
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
@@ -237,8 +238,15 @@ def _copy(answer: asyncio.Future[T], done: asyncio.Task[T]) -> None:
 
 
 def close_quietly(task: asyncio.Task[Any]) -> None:
-    """Throws `GeneratorExit` into what a task was doing; whatever its clean-up raises concerns nobody any more."""
+    """Throws `GeneratorExit` into what a task was doing; whatever its clean-up raises concerns nobody any more.
+
+    A task that has not begun has not taken its arguments yet: a coroutine among them is closed too.
+    """
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     coroutine: Any = task.get_coro()
+    if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+        for argument in inspect.getcoroutinelocals(coroutine).values():
+            if inspect.iscoroutine(argument):
+                argument.close()
     with contextlib.suppress(Exception, asyncio.CancelledError):
         coroutine.close()
