@@ -18,6 +18,9 @@ FUZZ_SECONDS ?= 180
 SECONDS ?= 1800
 SEEDS ?=
 
+# The tests start hundreds of processes, which would each compile the package and its tests anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test lint types bench fuzz soak clean distclean
 
