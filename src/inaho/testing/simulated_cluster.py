@@ -9,15 +9,17 @@ node's own `Cluster`. What is no coroutine is done at once, by the test.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from inaho.runtime.cluster import Cluster
 from inaho.runtime.grain import Grain
 from inaho.runtime.ref import Reference, invoke, invoke_stream, make_class
+from inaho.testing.simulated_process import OWNER
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import GrainKind
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SimulatedCluster"]
 
+P = ParamSpec("P")
 G = TypeVar("G", bound=Grain[Any])
 T = TypeVar("T")
 
@@ -41,6 +44,7 @@ class SimulatedCluster(Cluster):
     def __init__(self, cluster: Cluster, process: SimulatedProcess, starting: asyncio.Future[None]) -> None:
         self._node = cluster._node  # without `super().__init__`: grains keep the node's own
         self._system = cluster._system
+        self._sends = cluster._sends
         self._process = process
         self._starting = starting
         self._classes: dict[GrainKind, type[Reference]] = {}
@@ -85,6 +89,17 @@ class SimulatedCluster(Cluster):
             setattr(reference, name, getattr(own, name))
         entering: G = reference
         return entering
+
+    def send(self, method: Callable[P, Awaitable[Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """As `Cluster.send`; what it starts is the process's.
+
+        Raises:
+            Unreachable: the process is dead.
+        """
+        self._process.check_alive()
+        inside = contextvars.copy_context()
+        inside.run(OWNER.set, self._process)
+        inside.run(super().send, method, *args, **kwargs)
 
     def stream(
         self, kind: str, key: str, method: str, *arguments: Any, timeout: float | None = None

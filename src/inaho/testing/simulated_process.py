@@ -86,8 +86,7 @@ class SimulatedProcess:
         """
         if OWNER.get() is self:
             return await start()
-        if self.state is DEAD:
-            raise Unreachable(f"{self.name} has {self._end}; nothing can be done through it")
+        self.check_alive()
         task = self.loop.create_task(start())
         answer: asyncio.Future[T] = self._loop.create_future()
         self._awaited[answer] = None
@@ -119,6 +118,11 @@ class SimulatedProcess:
                 if self.state is not DEAD:
                     await self.enter(items.aclose)
                 raise
+
+    def check_alive(self) -> None:
+        """Raises `Unreachable` when it is dead."""
+        if self.state is DEAD:
+            raise Unreachable(f"{self.name} has {self._end}; nothing can be done through it")
 
     # Its life.
 
@@ -198,9 +202,11 @@ class ProcessLoop:
         context: contextvars.Context | None = None,
         **options: Any,
     ) -> asyncio.Task[T]:
-        if self._process.state is DEAD:
+        try:
+            self._process.check_alive()
+        except Unreachable:
             coro.close()
-            raise Unreachable(f"{self._process.name} has {self._process._end}; nothing can be done through it")
+            raise
         return self._loop.create_task(coro, name=name, context=self._own(context), **options)
 
     def _own(self, context: contextvars.Context | None) -> contextvars.Context:
