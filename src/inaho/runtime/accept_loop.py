@@ -2,14 +2,16 @@
 
 `loop.create_server` tries again at once, a hundred times per turn of the loop, and logs each time: with descriptors
 exhausted that was 100,000 lines in half a minute, and no processor time left for what is connected. Here a failed
-accept is followed by a pause that doubles. One line tells of all failures of ten seconds, and another one when it is
-over.
+accept is followed by a pause that doubles. One line tells of all failures of ten seconds. Another one says that it is
+over, when nothing has failed for ten seconds: where descriptors come back one by one, each success is followed by the
+next failure.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 from collections.abc import Callable
 from typing import Any, Final
@@ -25,7 +27,7 @@ PAUSE_MAX_S: Final = 1.0
 """After a failed accept; doubles until one succeeds."""
 
 TELL_S: Final = 10.0
-"""Failures of this time are one line in the log."""
+"""Failures of this time are one line in the log. Without a failure for so long, it is said to be over."""
 
 BATCH: Final = 32
 """Connections accepted in one turn of the loop; the others that are ready wait for the next."""
@@ -39,7 +41,8 @@ class AcceptLoop:
     Args:
         sock: bound and non-blocking; closed by `close`.
         backlog: connections that the kernel keeps for us.
-        accepted: given each connection, non-blocking, and the address of the peer. Owns it from then on.
+        accepted: given each connection, non-blocking, and the address of the peer. Owns it from then on, unless it
+            raises `OSError`, which counts as a failed accept.
         rejected: told when connections cannot be accepted, with measure.
         name: of the Task.
     """
@@ -57,11 +60,13 @@ class AcceptLoop:
         self._rejected = rejected
         self._failures = 0
         self._untold = 0
-        self._tell_at = 0.0
+        self._tell_at = -math.inf
+        self._quiet: asyncio.TimerHandle | None = None
         sock.listen(backlog)
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=name)
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), name=name)
         # Not in the coroutine: a task that is cancelled before its first step never enters it.
-        self._task.add_done_callback(lambda _: sock.close())
+        self._task.add_done_callback(self._ended)
 
     def close(self) -> None:
         """Accepts no more."""
@@ -72,48 +77,62 @@ class AcceptLoop:
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         pause_s, batch = PAUSE_MIN_S, 0
         while True:
             try:
                 # Not `loop.sock_accept`: what it has accepted when its caller is cancelled would stay open.
                 sock, address = self._sock.accept()
             except (BlockingIOError, InterruptedError):
-                await self._connection(loop)
+                await self._connection()
                 continue
             except ConnectionAbortedError:  # the peer has gone already
                 continue
             except OSError as error:
-                self._failed(error, loop.time())
+                failure: OSError | None = error
+            else:
+                failure = self._hand_over(sock, address)
+            if failure is not None:
+                self._failed(failure)
+                failure = None  # its traceback has this frame
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)
                 continue
-            if self._failures:
-                self._recovered()
             pause_s, batch = PAUSE_MIN_S, batch + 1
-            sock.setblocking(False)
-            self._accepted(sock, address)
             if batch % BATCH == 0:  # an accept that need not wait does not let others run
                 await asyncio.sleep(0)
 
-    async def _connection(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _hand_over(self, sock: socket.socket, address: Any) -> OSError | None:
+        """Gives a connection to whom it is for; closes it and returns the error when that one lacks descriptors."""
+        sock.setblocking(False)
+        try:
+            self._accepted(sock, address)
+        except OSError as error:
+            sock.close()
+            return error
+        return None
+
+    async def _connection(self) -> None:
         """Returns when a connection waits to be accepted."""
-        waiting = loop.create_future()
+        waiting = self._loop.create_future()
 
         def ready() -> None:
             if not waiting.done():
                 waiting.set_result(None)
 
-        loop.add_reader(self._sock.fileno(), ready)
+        self._loop.add_reader(self._sock.fileno(), ready)
         try:
             await waiting
         finally:
-            loop.remove_reader(self._sock.fileno())
+            self._loop.remove_reader(self._sock.fileno())
 
-    def _failed(self, error: OSError, now: float) -> None:
+    def _failed(self, error: OSError) -> None:
         self._failures += 1
         self._untold += 1
-        if self._failures > 1 and now < self._tell_at:
+        if self._quiet is not None:
+            self._quiet.cancel()
+        self._quiet = self._loop.call_later(TELL_S, self._recovered)
+        now = self._loop.time()
+        if now < self._tell_at:
             return
         reason = f"cannot accept connections ({self._untold} attempts): {error.strerror or error}"
         _logger.warning("%s; end what holds descriptors, or raise the limit of open files (ulimit -n)", reason)
@@ -123,6 +142,11 @@ class AcceptLoop:
     def _recovered(self) -> None:
         _logger.warning("connections are accepted again; %d attempts had failed", self._failures)
         self._failures = self._untold = 0
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        self._sock.close()
+        if self._quiet is not None:
+            self._quiet.cancel()
 
 
 class TcpServer:

@@ -121,9 +121,14 @@ class TlsServer:
     def _accepted(self, sock: socket.socket, address: Any) -> None:
         loop = asyncio.get_running_loop()
         peer = str(address)
-        task = loop.create_task(self._secure(sock, peer), name=f"tls-handshake {peer}")
+        # asyncio closes its socket when a handshake fails; the duplicate keeps the connection for a last word. It takes
+        # a second descriptor; when there is none, the accept loop waits as it does when it has none for the first.
+        spare = sock.dup()
+        task = loop.create_task(self._secure(sock, spare, peer), name=f"tls-handshake {peer}")
         self._securing[task] = sock
         task.add_done_callback(self._forget)
+        # Not in the coroutine: a task that is cancelled before its first step never enters it.
+        task.add_done_callback(lambda _: spare.close())
         victim = self._pool.enter(task, source_of(str(address[0])), loop.time())
         if victim is not None:
             self._rejected(
@@ -138,10 +143,8 @@ class TlsServer:
         if sock is not None:
             sock.close()
 
-    async def _secure(self, sock: socket.socket, peer: str) -> None:
+    async def _secure(self, sock: socket.socket, spare: socket.socket, peer: str) -> None:
         """Runs the TLS handshake of one connection; every failure ends in `rejected`."""
-        # asyncio closes its socket when a handshake fails; the duplicate keeps the connection for a last word.
-        spare = sock.dup()
         try:
             async with asyncio.timeout(self._config.handshake_timeout_s):
                 await self._start_tls(sock, spare)
@@ -159,8 +162,6 @@ class TlsServer:
             if not isinstance(error, Unreachable):
                 told = AuthenticationFailed("the acceptor requires TLS and the dialer was given none")
                 await _say_and_close(spare, PREFACE + encode_refusal(told))
-        finally:
-            spare.close()
 
     async def _start_tls(self, sock: socket.socket, spare: socket.socket) -> None:
         head = await _first_bytes(spare)

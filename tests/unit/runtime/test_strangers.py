@@ -16,8 +16,8 @@ import pytest
 
 import inaho
 from inaho import ClusterConfig, Grain, TransportConfig
-from inaho.runtime import acceptor
-from inaho.runtime.accept_loop import TcpServer
+from inaho.runtime import accept_loop, acceptor
+from inaho.runtime.accept_loop import AcceptLoop, TcpServer
 from inaho.runtime.transport import DialFailed, TcpTransport
 from inaho.wire.handshake import Handshake, HandshakeConfig
 
@@ -139,8 +139,6 @@ async def test_without_descriptors_it_waits_says_so_once_and_goes_on(caplog: pyt
         async with asyncio.timeout(10.0):
             while len(made) < 12:
                 await asyncio.sleep(0.01)
-    assert len(caplog.messages) == 2
-    assert "connections are accepted again" in caplog.messages[1]
     server.close()
     await server.wait_closed()
     for transport in made:
@@ -148,6 +146,65 @@ async def test_without_descriptors_it_waits_says_so_once_and_goes_on(caplog: pyt
     for client in clients:
         client.close()
     await asyncio.sleep(0)
+
+
+class Scarce(socket.socket):
+    """A listening socket of a machine that gets its descriptors back one by one: each accept fails once."""
+
+    failed = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.failed = not self.failed
+        if self.failed:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+@pytest.mark.parametrize("lacking", ["accepting", "handing over"])
+async def test_descriptors_that_come_back_one_by_one_are_one_line(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    monkeypatch.setattr(accept_loop, "PAUSE_MIN_S", 0.001)
+    monkeypatch.setattr(accept_loop, "TELL_S", 60.0)
+    made: list[socket.socket] = []
+    rejected: list[str] = []
+    failures = 0
+
+    def accepted(connection: socket.socket, _: Any) -> None:
+        nonlocal failures
+        if lacking == "handing over" and failures <= len(made):
+            failures += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        made.append(connection)
+
+    sock = (Scarce if lacking == "accepting" else socket.socket)()
+    sock.bind(("127.0.0.1", 0))
+    sock.setblocking(False)
+    accepting = AcceptLoop(sock, 64, accepted, lambda _, error: rejected.append(error.reason), "accept")
+    clients: list[socket.socket] = []
+
+    async def serve(count: int) -> None:
+        """Comes until so many are served. Who is closed meanwhile comes again."""
+        async with asyncio.timeout(20.0):
+            while len(made) < count:
+                clients.append(socket.create_connection(sock.getsockname()))
+                await asyncio.sleep(0.002)
+
+    with caplog.at_level(logging.WARNING, "inaho.transport"):
+        await serve(20)
+        assert len(caplog.messages) == len(rejected) == 1
+        assert accepting._failures >= 20
+        monkeypatch.setattr(accept_loop, "TELL_S", 0.05)
+        await serve(len(made) + 1)
+        async with asyncio.timeout(20.0):
+            while len(caplog.messages) < 2:
+                await asyncio.sleep(0.01)
+    assert "connections are accepted again" in caplog.messages[1]
+    assert len(rejected) == 1
+    accepting.close()
+    await accepting.wait_closed()
+    for each in made + clients:
+        each.close()
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])

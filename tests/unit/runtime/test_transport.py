@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import errno
+import gc
 import itertools
 import secrets
 import socket
@@ -680,6 +682,34 @@ def test_closing_breaks_off_tls_handshakes(loop_name: str, ours: TlsConfig) -> N
         waiting.transport.abort()
 
     run(scenario(), loop_name)
+
+
+@both_loops
+def test_tls_without_descriptors_says_so_once_and_goes_on(
+    loop_name: str, ours: TlsConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_duplicate(_: socket.socket) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def scenario() -> None:
+        rejected: list[InahoError] = []
+        async with Node(tcp(ours, rejected=rejected)) as node:
+            host, port = node.authority.split(":")
+            ends = [Talk() for _ in range(6)]
+            with monkeypatch.context() as scarce:
+                scarce.setattr(socket.socket, "dup", no_duplicate)
+                for talk in ends:
+                    await asyncio.get_running_loop().create_connection(lambda talk=talk: talk, host, int(port))
+                await until(lambda: all(talk.lost != "connected" for talk in ends))
+                gc.collect()
+            assert [type(error) for error in rejected] == [Overloaded]
+            assert "cannot accept connections (1 attempts): Too many open files" in str(rejected[0])
+            talk = await dial(tcp(ours), node.authority)
+            talk.transport.close()
+
+    with caplog.at_level("WARNING"):
+        run(scenario(), loop_name)
+    assert [record.name for record in caplog.records] == ["inaho.transport"]
 
 
 def test_a_reset_in_the_tls_handshake_is_told(ours: TlsConfig) -> None:
