@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import ClassVar
 
-from inaho import ActivationConfig, ClusterConfig, Grain, InahoError, stateless
+import pytest
+
+from inaho import ActivationConfig, ClusterConfig, Grain, InahoError, method, stateless
 from inaho.testing import SimCluster
 
 
 @stateless(max=4)
 class Worker(Grain):
+    async def where(self) -> str:
+        return self.cluster.authority
+
+    @method(idempotent=True, attempt_timeout=1.0)
+    async def attempted(self) -> str:
+        return self.cluster.authority
+
+    async def streamed(self) -> AsyncIterator[str]:
+        yield self.cluster.authority
+
+
+@stateless(max=4)
+class Other(Grain):
     async def where(self) -> str:
         return self.cluster.authority
 
@@ -34,6 +50,47 @@ def test_stateless_calls_of_a_client_are_spread_over_the_members(simulation_seed
         assert sim.run(sim.node(0).block(sim.authority(1)))
         sim.run_for(1)
         assert set(sim.run(places(100))) == {sim.authority(0), sim.authority(2)}
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 4])
+def test_each_way_to_call_a_stateless_kind_reaches_all_members_in_turn(simulation_seed: int, nodes: int) -> None:
+    with SimCluster(nodes=nodes, seed=simulation_seed, grains=[Worker, Other]) as sim:
+        client = sim.client()
+        worker, patient, other = (
+            client.grain(Worker, "key"),
+            client.grain(Worker, "key", timeout=5.0),
+            client.grain(Other, "key"),
+        )
+
+        async def streamed(reference: Worker) -> str:
+            (place,) = [place async for place in reference.streamed()]
+            return place
+
+        ways: dict[str, Callable[[], Awaitable[str]]] = {
+            "call": worker.where,
+            "with a time-out": patient.where,
+            "with a time-out per attempt": worker.attempted,
+            "stream": lambda: streamed(worker),
+            "stream with a time-out": lambda: streamed(patient),
+            "of another kind": other.where,
+        }
+
+        async def scenario() -> None:
+            for _ in range(2 * nodes):  # members are dialled
+                await worker.where()
+            await asyncio.sleep(2.0)
+            evenly = dict.fromkeys((sim.authority(index) for index in range(nodes)), 4)
+            for name, way in ways.items():
+                assert Counter([await way() for _ in range(4 * nodes)]) == evenly, name
+                assert Counter(await asyncio.gather(*(way() for _ in range(4 * nodes)))) == evenly, name
+            for together in (("call", "of another kind"), ("call", "stream"), ("call", "with a time-out per attempt")):
+                found: dict[str, list[str]] = {name: [] for name in together}
+                for _ in range(4 * nodes):
+                    for name in together:
+                        found[name].append(await ways[name]())
+                assert all(Counter(places) == evenly for places in found.values()), found
+
+        sim.run(scenario())
 
 
 PENDING_S = 3.0

@@ -162,6 +162,9 @@ class Cluster(Operations):
     ) -> Any:
         """Calls a method by names, for tools that do not have the class. Arguments are positional and plain data.
 
+        Where the class is not known, that the kind is stateless is not known either: all calls of a key go to the owner
+        of the key.
+
         Raises:
             NoSuchKind, NoSuchMethod, SchemaMismatch: as told by the node that hosts it.
             InahoError: as any call.

@@ -58,7 +58,6 @@ class ClusterContext:
         self.streams = StreamCalls(node, self)
         self.order = CallOrder(node)
         self._node = node
-        self._turns = 0
         self._pids = node.pid_cache
         self._connections = node.peers.connections
         rpc = node.config.rpc
@@ -80,19 +79,23 @@ class ClusterContext:
             return None
         return connection
 
-    def next_connection(self, host: KindHost) -> Outgoing | None:
+    def next_connection(self, host: KindHost, method: GrainMethod) -> Outgoing | None:
         """The open connection to a member that hosts a stateless kind, the next one with each call; None without one.
 
-        Members without a connection are dialled in the background, and have their turn when there is one.
+        Each method has its own turn: with one for all, of two methods that are called alternately each would always
+        meet the same members. Members without a connection are dialled in the background, and have their turn when
+        there is one.
         """
         members = self._node.lookup.hosts(host.name)
+        turn = host.turns.get(method.name, len(host.turns))
         for _ in members:
-            self._turns += 1
-            member = members[self._turns % len(members)]
+            turn += 1
+            member = members[turn % len(members)]
             connection = self._connections.get(member.authority)
             if connection is None:
                 self._node.peers.dial_in_background(member.authority)
             elif connection.peer.node_id == member.node_id and not connection.paused:
+                host.turns[method.name] = turn
                 return connection
         return None
 
@@ -205,7 +208,7 @@ class ClusterContext:
                 before, former = former, None
                 try:
                     in_line = ordered and (again or key in host.lines)
-                    ready, connection = (False, None) if in_line else self._at_once(host, key, again=again)
+                    ready, connection = (False, None) if in_line else self._at_once(host, key, method, again=again)
                     if not ready and ordered:
                         waiting = waiting or Waiting()
                         waiting.pause_s = pause_s
@@ -276,12 +279,12 @@ class ClusterContext:
             grain = host.activate(key)
         return await self._here(grain, method, method.copy_arguments(arguments, key, host), scope, deadline)
 
-    def _at_once(self, host: KindHost, key: str, *, again: bool) -> tuple[bool, Outgoing | None]:
+    def _at_once(self, host: KindHost, key: str, method: GrainMethod, *, again: bool) -> tuple[bool, Outgoing | None]:
         """Whether it is known at once where to send, and the connection; None for this node. Raises as `owner`."""
         if key in host.activations:
             return True, None
         node = self._node
-        connection = self.next_connection(host) if host.spread else self.connection_for(host.name, key)
+        connection = self.next_connection(host, method) if host.spread else self.connection_for(host.name, key)
         if connection is None:
             if host.pool is not None and node.leases.open:
                 return True, None
@@ -311,7 +314,7 @@ class ClusterContext:
         """
         if key in host.activations:
             return None
-        connection = self.next_connection(host) if host.spread else self.connection_for(host.name, key)
+        connection = self.connection_for(host.name, key)
         if connection is None:
             clock = self._node.loop.time
             began = clock()

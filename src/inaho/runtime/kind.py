@@ -58,6 +58,7 @@ class KindHost:
         lines, first_calls: by key, calls of this node that wait or are on their way (`call_order`); mostly empty.
         pool: the further activations of a stateless kind; None for all others.
         spread: it is stateless and this a client: calls go to the members that host it in turn.
+        turns: by method of such a kind, how far the turn of members has come.
         system: it belongs to the runtime: it is not placed, not counted, and stays until the end.
     """
 
@@ -80,6 +81,7 @@ class KindHost:
         self.draining = Draining(self)
         self.pool = WorkerPool(self) if hosted and kind.stateless_max else None
         self.spread = bool(kind.stateless_max) and node.client
+        self.turns: dict[str, int] = {}
         ttl_s = node.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
         self.passivation = Passivation(self, ttl_s) if ttl_s else None
         self.changes = Changes(node, kind.name)

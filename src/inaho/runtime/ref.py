@@ -187,7 +187,12 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
     started = clock_ns()
     host.calls += 1
     try:
-        connection = context.next_connection(host) if host.spread else context.connection_for(host.name, key)
+        if not host.spread:
+            connection = context.connection_for(host.name, key)
+        elif scope is None and not reference._inaho_timeout_s and not method.attempt_timeout_s:
+            connection = context.next_connection(host, method)
+        else:  # `request` takes the next member, and each call takes one only
+            connection = None
         known = connection is not None
         if connection is None:
             connection = context.connection_to_owner(host, key)

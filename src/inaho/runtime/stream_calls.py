@@ -65,7 +65,9 @@ class StreamCalls:
         host, key = reference._inaho_host, reference._inaho_key
         grain = host.activations.get(key)
         if grain is None:
-            connection = await self._context.within(deadline, self._context.reach(host, key, again=again))
+            connection = self._context.next_connection(host, method) if host.spread else None
+            if connection is None:
+                connection = await self._context.within(deadline, self._context.reach(host, key, again=again))
             if connection is not None:
                 flags, fields = self._context.fields(scope, deadline, self._node.loop.time(), method)
                 connection.open_stream(method, key, arguments, receiver, deadline, flags, fields)
