@@ -16,8 +16,10 @@ Why not numbers on calls, to be sorted by the callee: it would have to wait for 
 The order ends where: a connection breaks with calls on their way (what became of them is unknown); an operator blocks
 the node where calls wait (it may be wedged, so nobody waits for its refusals); a node does not answer for `PASSED_S`;
 an entry of a full PidCache gives way while its calls are on their way; a call is made by a turn that was itself called
-by a turn (it may be what others in the line wait for). Stateless kinds and streams have none, and turns that an
-activation runs together (read-only, reentrant) begin in order and go on as they like.
+by a turn (it may be what others in the line wait for; a send before it does wait in line); a turn that runs at the
+callee waits for a call, which may go ahead of the queue there. Stateless kinds and streams have none, and turns that an
+activation runs together (read-only, reentrant) begin in order and go on as they like. A one-way call (`sends`) has its
+place among the calls of its sender.
 """
 
 from __future__ import annotations

@@ -136,8 +136,14 @@ class Cluster(Operations):
 
         **Delivery** is at most once: the call runs once, or not at all where the process ends, the node leaves, or no
         owner takes it before the deadline; what was certainly refused is tried again until then, as for any call. An
-        `idempotent` method may run more than once. Sends of one process to one grain keep their order while the grain
-        stays on one node. A failure has no caller: it is a line in the log, the event `CallFailed`, and counted.
+        `idempotent` method may run more than once. A failure has no caller: it is a line in the log, the event
+        `CallFailed`, and counted.
+
+        **Order** is that of any call: what one process sends to one grain and calls there begins in the order in which
+        it was made, through moves too. `cluster.send(cart.add, 1)` comes before an `await cart.total()` that follows.
+        It ends where that of calls ends: a broken connection, stateless kinds, streams. In a method that another grain
+        has called, a call may overtake a send while it is not known where the grain is. No code of the grain runs
+        before `send` returns.
 
         Args:
             method: a method of a reference, not a stream.

@@ -20,7 +20,7 @@ from inaho.runtime.outgoing import STREAM_TIMEOUT_S, Outgoing
 from inaho.runtime.ref import Reference, passed
 from inaho.runtime.retry_warnings import RetryWarnings
 from inaho.runtime.stream_calls import StreamCalls
-from inaho.runtime.turn import Scope, Turn
+from inaho.runtime.turn import ONE_WAY, Scope, Turn
 from inaho.types import ClusterIdentity, Member, Pid
 from inaho.wire.exceptions import exception_name, is_expected
 from inaho.wire.frames import pack_fields
@@ -417,6 +417,10 @@ class ClusterContext:
         runner = self._node.runner
         pool = grain._inaho_host.pool
         turn = Turn(method, grain, arguments, None, 0, deadline)
+        if scope is ONE_WAY:
+            turn.future = self._node.loop.create_future()
+            runner.submit_soon(turn)
+            return await see_through(turn)
         if scope is not None and scope.turn is not None:
             self._node.runner.chains.extend(turn, scope.turn)
         if pool is not None and grain._inaho_turn is not None:
@@ -425,6 +429,8 @@ class ClusterContext:
             grain._inaho_turn = turn
             return await run_here(turn)
         if runner.enqueue(turn):
-            return await run_here(turn)
+            if not runner.has_ready:
+                return await run_here(turn)
+            runner.run_soon(turn)
         turn.future = self._node.loop.create_future()
         return await see_through(turn)

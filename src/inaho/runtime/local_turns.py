@@ -10,15 +10,20 @@ worker, and the caller waits for a future.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import Timeout
 from inaho.runtime.failure_policy import turn_failed
-from inaho.runtime.turn import CURRENT, CURRENT_TASKS, SIGNALS, Turn, as_answer
+from inaho.runtime.turn import CURRENT, CURRENT_TASKS, SIGNALS, Turn, as_answer, resume
 from inaho.runtime.worker import Worker
 from inaho.wire.frames import HEADER_REST
 
-__all__ = ["SUSPENDED", "first_step", "run_here", "see_through"]
+if TYPE_CHECKING:
+    from inaho.runtime.turns import TurnRunner
+
+__all__ = ["SUSPENDED", "first_step", "run_here", "see_through", "spawn_begun"]
 
 SUSPENDED: Final = object()
 """What `first_step` gives for a turn that has not ended."""
@@ -76,6 +81,48 @@ def _restore(loop: asyncio.AbstractEventLoop, caller: asyncio.Task[Any] | None) 
         del CURRENT_TASKS[loop]
     else:
         CURRENT_TASKS[loop] = caller
+
+
+def spawn_begun(runner: TurnRunner, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+    """Starts a Task as `TurnRunner.spawn` does, and takes its first step now, inside the caller's Task.
+
+    Args:
+        runner: of the node.
+        coroutine: code of ours; it raises nothing.
+        name: of the Task.
+    """
+    loop, context = runner.loop, Context()
+    begun = over = False
+    awaited: Any = None
+
+    def step() -> None:
+        nonlocal awaited, over
+        over = True
+        try:
+            awaited = inner.run(coroutine.send, None)
+        except StopIteration:
+            return
+        over = False
+
+    async def go_on() -> None:
+        if not begun:  # a loop may take the first step of a Task while it is made
+            await asyncio.sleep(0)
+        while not over and awaited is not None and awaited.done():  # who waits since then must not go on before
+            step()
+        if not over:
+            await resume(coroutine, inner, awaited)
+
+    task = runner.spawn(go_on(), name=name, drives=True, context=context)
+    task.add_done_callback(lambda _: coroutine.close())  # one that was cancelled before it went on
+    inner = context.copy()
+    caller = CURRENT_TASKS.get(loop)
+    CURRENT_TASKS[loop] = task
+    try:
+        step()
+    finally:
+        begun = True
+        _restore(loop, caller)
+    return task
 
 
 def _failed(turn: Turn, error: BaseException) -> BaseException:

@@ -5,16 +5,23 @@ have to keep a Task for it. A send is a call that nobody waits for: it inherits 
 it can close no cycle, and one at a busy grain gets into its queue like any call. What becomes of it is told to the
 log and to `CallFailed`, because there is nobody else to tell. Why not a frame of its own on the wire: with the
 answer of the call the sender's node knows what was refused and may be tried again, and what has failed.
+
+Its first attempt is made in the step of `send`: it is on its way, has its place in the queue of the activation, or
+waits in the line of its identity (`call_order`), before anything that the sender calls next. What fails in that step
+fails as a send does. No code of the callee runs in it: a chain of grains that send to each other has no end.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from inaho.errors import InahoError, InvalidArguments, Overloaded, ShuttingDown
 from inaho.errors_cluster import describe
 from inaho.events import CallFailed
+from inaho.runtime.local_turns import spawn_begun
 from inaho.runtime.ref import Reference
+from inaho.runtime.turn import ONE_WAY
 from inaho.types import ClusterIdentity
 
 if TYPE_CHECKING:
@@ -62,7 +69,12 @@ class Sends:
             raise Overloaded(f"{self.under_way} one-way calls are under way (rpc.sends_max)", identity=identity)
         self.sent += 1
         self.under_way += 1
-        task = node.runner.spawn(self._call(reference, method, given), name=f"inaho-send-{host.name}")
+        name = f"inaho-send-{host.name}"
+        call = self._call(reference, method, given)
+        if asyncio._get_running_loop() is None:  # no Task that calls anything next
+            task = node.runner.spawn(call, name=name)
+        else:
+            task = spawn_begun(node.runner, call, name=name)
         task.add_done_callback(self._ended)
 
     def _ended(self, _: object) -> None:
@@ -72,7 +84,7 @@ class Sends:
         host, node = reference._inaho_host, self._node
         host.calls += 1
         try:
-            await node.context.request(reference, method, arguments, None)
+            await node.context.request(reference, method, arguments, ONE_WAY)
         except Exception as error:
             self.failed += 1
             node.context.count_failure(reference, method, error)

@@ -6,6 +6,7 @@ A `Turn` is made per call, so it is a Struct: three times as fast to make as an 
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import types
 from collections.abc import Callable, Coroutine, Generator
@@ -30,6 +31,7 @@ __all__ = [
     "CURRENT",
     "CURRENT_TASKS",
     "CUT_OFF",
+    "ONE_WAY",
     "SIGNALS",
     "Scope",
     "Turn",
@@ -86,6 +88,10 @@ class Scope(msgspec.Struct, eq=False):
     def over(self) -> bool:
         """See `Turn.over`."""
         return self.turn is not None and self.turn.over
+
+
+ONE_WAY: Final = Scope(math.inf, None)
+"""The scope of one-way calls. They inherit nothing, and take no step of the callee inside the step of their sender."""
 
 
 class Turn(msgspec.Struct, eq=False):

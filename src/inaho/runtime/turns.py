@@ -87,12 +87,17 @@ class TurnRunner:
             grain._inaho_turn = turn
             self.run(turn)
         elif self._admit(turn):
-            self.run(turn)
+            if not self._ready:
+                self.run(turn)
+                return
+            if turn.connection is not None:
+                turn.connection.running[turn.correlation] = turn
+            self.run_soon(turn)
 
     def submit_soon(self, turn: Turn) -> None:
         """As `submit`, from anywhere: the turn takes its place now, and its first step when the loop turns."""
         if self._admit(turn):
-            self._run_soon(turn)
+            self.run_soon(turn)
 
     def _admit(self, turn: Turn) -> bool:
         """Whether the turn may run now, and is marked as running; else it waits, or was refused."""
@@ -332,13 +337,18 @@ class TurnRunner:
                     turn.connection.running.pop(turn.correlation, None)
                 queue.finish(turn)
                 continue
-            self._run_soon(turn)
+            self.run_soon(turn)
         if queue.idle:
             grain._inaho_turn = None
         elif not queue.running:
             grain._inaho_host.settle(grain, queue)
 
-    def _run_soon(self, turn: Turn) -> None:
+    @property
+    def has_ready(self) -> bool:
+        """Whether turns that were let go wait for their first step. A turn that is let go now begins behind them."""
+        return bool(self._ready)
+
+    def run_soon(self, turn: Turn) -> None:
         """Has the first step of a turn that is marked as running taken outside the present Task."""
         if not self._ready:
             self.loop.call_soon(self._run_ready)

@@ -178,6 +178,105 @@ async def test_a_task_that_outlives_its_turn_has_no_deadline_of_it(caller: Any, 
     assert LOG == ["inherits nothing", 7]
 
 
+class Together(Noted, reentrant=True):
+    pass
+
+
+class Placed(Noted, placement="prefer_local"):
+    pass
+
+
+class Slow(Noted):
+    async def on_activate(self) -> None:
+        await asyncio.sleep(0)
+
+
+class Sender(Grain):
+    async def go(self, kind: str, known: bool) -> None:
+        reference = self.cluster.grain(KINDS[kind], self.key)
+        await in_order(self.cluster, reference, known)
+
+    async def nested(self, kind: str, known: bool) -> None:
+        await self.cluster.grain(Sender, f"{self.key}-inner").go(kind, known)
+
+
+KINDS: dict[str, type[Noted]] = {kind.__name__: kind for kind in (Noted, Together, Placed, Slow)}
+
+
+async def in_order(cluster: Any, reference: Any, known: bool) -> None:
+    """Sends and calls in turn; the log must have the numbers in order."""
+    if known:
+        await reference.note(-1)
+    LOG.clear()
+    for value in range(0, 6, 3):
+        cluster.send(reference.note, value)
+        cluster.send(reference.note, value + 1)
+        assert value not in LOG  # no code of the callee runs in the step of its sender
+        await reference.note(value + 2)
+    assert list(range(6)) == LOG
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_later_call_does_not_overtake_a_send(caller: Any, kind: str, known: bool):
+    cluster = await caller(*KINDS.values())
+    for key in "abcde":
+        await in_order(cluster, cluster.grain(KINDS[kind], key), known)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_later_call_of_a_grain_does_not_overtake_its_send(fleet: Any, kind: str, known: bool):
+    member = await fleet.member(*KINDS.values(), Sender)
+    await fleet.member(*KINDS.values(), Sender)
+    for number in range(12):  # some of them on the other member
+        await member.grain(Sender, f"g{number}").go(kind, known)
+        if known:
+            await member.grain(Sender, f"n{number}").nested(kind, known)
+
+
+async def test_a_call_that_follows_a_turn_runs_behind_what_that_has_sent_to_itself(caller: Any):
+    cluster = await caller(Noted)
+    reference = cluster.grain(Noted, "a")
+    await reference.sends_to_itself(False)
+    await reference.note(4)
+    assert LOG == [1, 2, 3, 4]
+
+
+class Chained(Grain):
+    async def go(self, left: int) -> None:
+        LOG.append(left)
+        if left:
+            self.cluster.send(self.cluster.grain(Chained, f"{left}").go, left - 1)
+
+
+async def test_a_chain_of_sends_has_no_end(caller: Any, eventually: Any):
+    cluster = await caller(Chained)
+    cluster.send(cluster.grain(Chained, "first").go, 1500)
+    await eventually(lambda: len(LOG) == 1501)
+
+
+class Unmade(Grain):
+    def __init__(self) -> None:
+        raise ValueError("no such thing")
+
+    async def note(self, value: int) -> None: ...
+
+
+async def test_what_fails_in_the_first_step_fails_as_a_send_does(caller: Any, eventually: Any):
+    cluster = await caller(Unmade, Noted, activation={"queue_depth": 1})
+    cluster.send(cluster.grain(Unmade, "a").note, 1)
+    await eventually(lambda: cluster._sends.failed == 1 and cluster._sends.under_way == 0)
+    GATES["a"] = asyncio.Event()
+    reference = cluster.grain(Noted, "a", retry=False)
+    for method in (reference.waits, reference.waits, reference.waits):
+        cluster.send(method, "a")
+    await eventually(lambda: cluster._sends.failed == 2)
+    GATES["a"].set()
+    await eventually(lambda: cluster._sends.under_way == 0)
+    assert cluster._sends.sent == 4
+
+
 class Boss(Grain):
     async def go(self, key: str) -> str:
         return await self.cluster.grain(Hired, key).hi()
