@@ -14,15 +14,38 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
+
 import inaho
 from inaho import Grain, Reminder
 from inaho.actor import Actor, Props
+from inaho.events import SerializationFailure
 
 LONG_S = 500.0
 
 
+class Fatal(msgspec.Struct):
+    """Cannot be made from bytes without ending the program."""
+
+    armed: bool
+
+    def __post_init__(self) -> None:
+        if self.armed:
+            sys.exit(7)
+
+    @classmethod
+    def made(cls) -> Fatal:
+        fatal = cls(armed=False)
+        fatal.armed = True
+        return fatal
+
+
 class Ending(Grain):
     """Does what holds a program up, and what ends one."""
+
+    def __init__(self) -> None:
+        if self.key == "exit_constructor":
+            sys.exit(7)
 
     async def on_activate(self) -> None:
         if self.key == "exit_activate":
@@ -62,6 +85,15 @@ class Ending(Grain):
     async def exit_later(self) -> None:
         await asyncio.sleep(0.01)
         sys.exit(7)
+
+    async def take(self, fatal: Fatal) -> None:
+        """Never begins."""
+
+    async def give(self) -> Fatal:
+        return Fatal.made()
+
+    async def give_unfit(self) -> int:
+        return object()  # type: ignore[return-value]
 
     async def exit_by_timer(self) -> None:
         self.timer(self.exit_now, None, first_s=0.01)
@@ -111,6 +143,30 @@ async def drink(cluster: inaho.Cluster) -> None:
         pass
 
 
+async def end_from_far(cluster: inaho.Cluster, scenario: str) -> None:
+    """Has code that runs below a connection end the program."""
+    async with inaho.connect([cluster.authority]) as client:
+        grain = client.grain(Ending, "k")
+        await grain.hello()  # it is up, so the next turn begins where its call arrives
+        if scenario == "far_turn":
+            await grain.exit_now()
+        if scenario == "far_send":
+            client.send(grain.exit_now)
+        if scenario == "far_stream":
+            async for _ in grain.exit_stream():
+                pass
+        if scenario == "far_constructor":
+            await client.grain(Ending, "exit_constructor").hello()
+        if scenario == "far_argument":
+            await grain.take(Fatal.made())
+        if scenario == "far_event":
+            cluster.system.events.subscribe_callback(SerializationFailure, lambda _: sys.exit(7))
+            await grain.give_unfit()
+        if scenario == "far_result":
+            await grain.give()
+        await asyncio.sleep(LONG_S)
+
+
 async def end(cluster: inaho.Cluster, scenario: str) -> None:
     """Ends the program, or waits for its end."""
     grain = cluster.grain(Ending, "k")
@@ -147,6 +203,8 @@ async def end(cluster: inaho.Cluster, scenario: str) -> None:
         await drink(cluster)
     if scenario == "exit_actor":
         cluster.system.spawn(Props(Exiting)).tell("end")
+    if scenario.startswith("far_"):
+        await end_from_far(cluster, scenario)
     if scenario == "sigint":
         os.kill(os.getpid(), signal.SIGINT)
     await asyncio.sleep(LONG_S)

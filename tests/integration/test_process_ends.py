@@ -103,6 +103,18 @@ def test_sys_exit_in_user_code_ends_the_process(tmp_path: Path, where: str, mann
     quiet(errors)
 
 
+FAR = ("turn", "send", "stream", "constructor", "argument", "result", "event")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("where", FAR)
+def test_sys_exit_below_a_connection_ends_the_process(tmp_path: Path, where: str, loop: str) -> None:
+    with program(f"careless-far_{where}", loop, tmp_path) as child:
+        code, _, errors = ended(child)
+    assert code == 7, errors
+    quiet(errors)
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("busy", ["tick", "call", "stubborn"])
 def test_the_second_ctrl_c_ends_at_once(tmp_path: Path, busy: str, loop: str) -> None:

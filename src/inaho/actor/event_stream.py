@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast, overload
 
 import msgspec
 
+from inaho.actor.raise_soon import raise_soon
 from inaho.errors import IllegalTransition, InvalidConfig, Overloaded
 from inaho.events import Event
 
@@ -132,8 +133,8 @@ class _Callback(Generic[E_contra]):
     def offer(self, event: E_contra) -> None:
         try:
             self._call(event)
-        except (KeyboardInterrupt, SystemExit):
-            raise
+        except (KeyboardInterrupt, SystemExit) as error:
+            raise_soon(error)
         except BaseException:
             # A subscriber's mistake must reach neither the publisher nor the other subscribers.
             self._stream.callback_errors += 1

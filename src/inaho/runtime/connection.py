@@ -15,7 +15,9 @@ import abc
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from inaho.actor.raise_soon import raise_soon
 from inaho.errors import InahoError, ProtocolViolation, Unreachable, error_from_code
+from inaho.runtime.turn import SIGNALS
 from inaho.wire.codec import DECODE_ERRORS, decoder, encode
 from inaho.wire.frames import GOODBYE, HEADER, HEADER_BYTES, HEADER_REST, Goodbye, frame
 
@@ -102,6 +104,7 @@ class Connection(asyncio.Protocol, abc.ABC):
         if self._rest and not (data := self._gathered(data)):
             return
         view, position, size = memoryview(data), 0, len(data)
+        end = 0
         stop = size if size < SLICE_BYTES else SLICE_BYTES  # a frame that begins before it is handled whole
         unpack, on_frame, length_max = HEADER.unpack_from, self.on_frame, self._frame_max
         try:
@@ -117,6 +120,9 @@ class Connection(asyncio.Protocol, abc.ABC):
         except ProtocolViolation as error:
             self._violated(error)
             return
+        except SIGNALS as error:  # of a constructor or a check of values: the frame is spent, the program ends
+            raise_soon(error)
+            position = max(position, end)
         if position < size:
             self._keep(view, position)
         self.on_batch()

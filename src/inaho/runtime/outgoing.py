@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from inaho.actor.raise_soon import raise_soon
 from inaho.config import CALL_TIMEOUT_MAX_S
 from inaho.core.rpc.deadlines import COUNT_MASK, SLOT_BITS, SLOT_MASK, SLOTS_PER_S, PendingWheel
 from inaho.errors import InahoError, Overloaded, ProtocolViolation, ShuttingDown, Timeout, Unreachable
 from inaho.runtime.connection import FLUSH_PARTS, Connection
 from inaho.runtime.method import METHODS
 from inaho.runtime.streams import AGAIN, StreamReceiver
+from inaho.runtime.turn import SIGNALS
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
 from inaho.wire.exceptions import decode_failure
 from inaho.wire.frames import (
@@ -225,6 +227,7 @@ class Outgoing(Connection):
         if self._rest and not (data := self._gathered(data)):
             return
         view, position, size = memoryview(data), 0, len(data)
+        end = 0
         unpack, length_max, far = HEADER.unpack_from, self._frame_max, self.wheel.far
         slots, results = self._slots, self._results
         length: int
@@ -260,6 +263,9 @@ class Outgoing(Connection):
         except ProtocolViolation as error:
             self._violated(error)
             return
+        except SIGNALS as error:  # of what makes a result or an error: the frame is spent, the program ends
+            raise_soon(error)
+            position = max(position, end)
         if position < size:
             self._keep(view, position)
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
+from inaho.actor.raise_soon import raise_soon
 from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, TurnQueue
 from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeout
 from inaho.runtime.call_chain import CallChains
@@ -154,7 +155,7 @@ class TurnRunner:
                 idle.append(worker)
             self.fail(turn, error)
             if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
+                raise_soon(error)
         else:
             _leave_task(self.loop, task)
             self.suspend(turn, worker, coroutine, context, awaited)

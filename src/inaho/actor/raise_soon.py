@@ -1,0 +1,24 @@
+"""How what user code raises for the process, as by `sys.exit`, leaves the loop from wherever that code runs.
+
+User code may run below a protocol, when a call or message arrives. uvloop closes a connection whose protocol raises,
+whatever it raises, and goes on. A callback of the loop has no such guard, there or in asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+__all__ = ["raise_soon"]
+
+
+def raise_soon(error: BaseException) -> None:
+    """Raises `error` out of the running loop when the loop turns; at once where no loop runs."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise error from None
+    loop.call_soon(_raise, error)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
