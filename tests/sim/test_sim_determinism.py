@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import subprocess
 import sys
 import threading
+import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +107,35 @@ def test_the_history_does_not_depend_on_the_process():
         for hash_seed in ("0", "1", "4711")
     ]
     assert set(histories) == {history(3)}
+
+
+class Namer(Grain):
+    async def new(self) -> str:
+        name = str(uuid.uuid4())
+        await self.cluster.grain(Register, name).enter(f"{random.random()} {time.time()} {os.urandom(4).hex()}")
+        return name
+
+
+def drawn(seed: int) -> str:
+    """A history in which the code of grains draws names, so that chance decides where what is."""
+    with SimCluster(nodes=3, seed=seed, grains=[Namer, Register]) as sim:
+        names = [sim.run(sim.node(0).grain(Namer, "k").new()) for _ in range(3)]
+        return f"{names} {sim.trace_hash()}"
+
+
+def test_what_grains_draw_does_not_depend_on_how_many_simulations_ran_before():
+    """The first one of a process imports modules, such as those of the metrics, and some of them draw numbers."""
+    program = f"import importlib.util, sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
+    program += f"import {Path(__file__).stem} as it; print(it.drawn(7)); print(it.drawn(7))"
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    ).stdout.splitlines()
+    assert told == [drawn(7)] * 2
 
 
 class Patient(Grain):

@@ -7,6 +7,9 @@ functions of `random` are those of the simulation. They look at whose code runs:
 the test runner, see the machine's, and between two runs nothing is replaced. Names that a module got by
 `from time import monotonic` are replaced too.
 
+A module that is first imported inside of a run is imported as if that had been done before: everything is put back
+meanwhile. So it draws nothing from the seed, and keeps nothing that is of one simulation only.
+
 `time.sleep` would stop all nodes at once. In a function that `asyncio.to_thread` runs it takes virtual time. Elsewhere
 it is refused, with what to do.
 
@@ -40,13 +43,35 @@ __all__ = ["VirtualClocks"]
 OURS: Final = frozenset({"inaho", "pytest", "_pytest", "pluggy", "hypothesis", "coverage", "pytest_timeout", "xdist"})
 """Packages whose own names are left alone, beside the standard library: they time the run, and not what runs in it."""
 
-_REAL: Final[Any] = SimpleNamespace(**vars(time), urandom=os.urandom)
+_importlib: Final[Any] = sys.modules["_frozen_importlib"]
+_methods: Final[dict[str, Any]] = gc.get_referents(datetime.datetime.__dict__)[0]
+
+_REAL: Final[Any] = SimpleNamespace(
+    **vars(time),
+    urandom=os.urandom,
+    load=_importlib._find_and_load,
+    datetime_now=_methods["now"],
+    datetime_utcnow=_methods["utcnow"],
+)
 """The functions of the machine, as they were before any simulation ran."""
+
+COUNTING: Final = frozenset(
+    number
+    for name in ("CLOCK_MONOTONIC", "CLOCK_MONOTONIC_RAW", "CLOCK_BOOTTIME", "CLOCK_UPTIME_RAW")
+    if (number := getattr(time, name, None)) is not None
+)
+"""The clocks of `time.clock_gettime` that are virtual, beside `CLOCK_REALTIME`."""
 
 _running: Final = threading.Lock()
 """Held while a simulation runs: the replaced functions belong to the whole process."""
 
 _get_running_loop: Final = asyncio._get_running_loop
+
+NOBODY: Final = object()
+"""What is no loop: not even None, which is that of code without one."""
+
+_active: Final[Any] = SimpleNamespace(loop=NOBODY, clocks=NOBODY)
+"""The loop and the clocks of the simulation that runs now; nobody's while it imports a module."""
 
 
 class VirtualClocks:
@@ -59,14 +84,17 @@ class VirtualClocks:
     """
 
     def __init__(self, loop: VirtualLoop, unix_time: Callable[[], float], seed: int) -> None:
-        self._loop = loop
+        self.loop = loop
         self._unix_time = unix_time
         self._bytes = random.Random(f"{seed}/urandom")
         self._chance: Any = random.Random(f"{seed}/random").getstate()
-        """State of the functions of `random` between two runs."""
-        self._replaced = self._replacements()
+        """State of the functions of `random` while none of its code runs."""
+        self._outer_chance: Any = None
+        """That of everybody else, while code of the simulation runs."""
         self._names: list[tuple[dict[str, Any], str, Any, Any]] = []
-        self._modules = 0
+        """Where the functions are known by name: namespace, name, the real one, the virtual one."""
+        self._modules: dict[str, Any] = {}
+        """Those whose names are known."""
 
     @contextmanager
     def installed(self) -> Generator[None]:
@@ -77,146 +105,181 @@ class VirtualClocks:
         """
         if not _running.acquire(blocking=False):
             raise SimulationFailed("another simulation runs in this process; run one at a time, or one per process")
-        chance = random.getstate()
-        done: list[tuple[dict[str, Any], str, Any]] = []
         try:
-            random.setstate(self._chance)
-            for namespace, name, real, virtual in self._bindings():
-                if namespace.get(name) is real:
-                    namespace[name] = virtual
-                    done.append((namespace, name, real))
-            with self._datetimes():
+            self._replace()
+            try:
                 yield
+            finally:
+                self._put_back()
         finally:
-            for namespace, name, real in done:
-                namespace[name] = real
-            self._chance = random.getstate()
-            random.setstate(chance)
             _running.release()
 
-    def _bindings(self) -> list[tuple[dict[str, Any], str, Any, Any]]:
-        """Where the functions are known by name: namespace, name, the real one, the virtual one."""
-        if self._modules != len(sys.modules):
-            self._modules = len(sys.modules)
-            self._names = [
-                (namespace, name, *self._replaced[id(value)])
-                for module, namespace in _namespaces()
-                for name, value in list(namespace.items())
-                if id(value) in self._replaced and (module in ("time", "os", "random") or not _is_left_alone(module))
-            ]
-        return self._names
-
-    def _now(self) -> float:
+    def now(self) -> float:
         """Virtual monotonic seconds, as the running code sees them."""
-        return self._loop.time() + self._loop.slept_s
+        return self.loop.time() + self.loop.slept_s
 
-    def _wall(self) -> float:
-        return self._unix_time() + self._loop.slept_s
+    def wall(self) -> float:
+        """Virtual Unix seconds, as the running code sees them."""
+        return self._unix_time() + self.loop.slept_s
 
-    # The functions.
+    def sleep(self, seconds: float) -> None:
+        """As `time.sleep`, in virtual time; see `VirtualLoop.sleep`."""
+        self.loop.sleep(seconds)
 
-    def _replacements(self) -> dict[int, tuple[Any, Any]]:
-        """The real function and the virtual one, by the id of the real one."""
-        here, now, wall = self._here, self._now, self._wall
-        pairs: list[tuple[Any, Any]] = [
-            *((real, here(real, now)) for real in (_REAL.monotonic, _REAL.perf_counter)),
-            *((real, here(real, lambda: _ns(now()))) for real in (_REAL.monotonic_ns, _REAL.perf_counter_ns)),
-            (_REAL.time, here(_REAL.time, wall)),
-            (_REAL.time_ns, here(_REAL.time_ns, lambda: _ns(wall()))),
-            (_REAL.sleep, here(_REAL.sleep, self._loop.sleep)),
-            (_REAL.urandom, here(_REAL.urandom, self._bytes.randbytes)),
-        ]
-        for given in (_REAL.gmtime, _REAL.localtime, _REAL.ctime):
-            pairs.append((given, here(given, _with_default(given, wall))))
-        localtime, strftime, asctime = _REAL.localtime, _REAL.strftime, _REAL.asctime
+    def urandom(self, size: int) -> bytes:
+        """As `os.urandom`, from the seed."""
+        return self._bytes.randbytes(size)
 
-        def formatted(form: str, when: Any = None) -> str:
-            text: str = strftime(form, localtime(wall()) if when is None else when)
-            return text
+    # Putting in and taking out.
 
-        pairs.append((strftime, here(strftime, formatted)))
+    def _replace(self) -> None:
+        _active.clocks, _active.loop = self, self.loop
+        self._outer_chance = random.getstate()
+        random.setstate(self._chance)
+        self._look_for_names()
+        for namespace, name, real, virtual in self._names:
+            if namespace.get(name) is real:
+                namespace[name] = virtual
+        _set_methods(now=classmethod(_datetime_now), utcnow=classmethod(_datetime_utcnow))
+        _importlib._find_and_load = self._load
 
-        def plain(when: Any = None) -> str:
-            text: str = asctime(localtime(wall()) if when is None else when)
-            return text
+    def _put_back(self) -> None:
+        _importlib._find_and_load = _REAL.load
+        _set_methods(now=_REAL.datetime_now, utcnow=_REAL.datetime_utcnow)
+        for namespace, name, real, virtual in self._names:
+            if namespace.get(name) is virtual:  # and not what a test has put there
+                namespace[name] = real
+        self._chance = random.getstate()
+        random.setstate(self._outer_chance)
+        _active.clocks = _active.loop = NOBODY
 
-        pairs.append((asctime, here(asctime, plain)))
-        if sys.platform != "win32":
-            read = _REAL.clock_gettime
+    def _load(self, name: str, import_: Any) -> Any:
+        """What Python calls to import a module that is not there yet: it is imported as outside of a simulation.
 
-            def clock(number: int) -> float:
-                if number == _REAL.CLOCK_REALTIME:
-                    return wall()
-                counts = (_REAL.CLOCK_MONOTONIC, getattr(_REAL, "CLOCK_BOOTTIME", None))
-                return now() if number in counts else read(number)
-
-            pairs.append((read, here(read, clock)))
-
-            def clock_ns(number: int) -> int:
-                return _ns(clock(number))
-
-            pairs.append((_REAL.clock_gettime_ns, here(_REAL.clock_gettime_ns, clock_ns)))
-        return {id(real): (real, virtual) for real, virtual in pairs}
-
-    def _here(self, real: Any, virtual: Callable[..., Any]) -> Callable[..., Any]:
-        """`virtual` for code of this simulation, `real` for all other."""
-        loop = self._loop
-
-        def chosen(*arguments: Any, **named: Any) -> Any:
-            function = virtual if _get_running_loop() is loop else real
-            return function(*arguments, **named)
-
-        chosen.__name__ = chosen.__qualname__ = real.__name__
-        return chosen
-
-    @contextmanager
-    def _datetimes(self) -> Generator[None]:
-        """`datetime.now` and `utcnow`, which read the clock of the machine without `time`."""
-        loop, wall = self._loop, self._wall
-        table: dict[str, Any] = gc.get_referents(datetime.datetime.__dict__)[0]
-        real_now, real_utcnow = table["now"], table["utcnow"]
-
-        def now(cls: type[datetime.datetime], tz: datetime.tzinfo | None = None) -> datetime.datetime:
-            if _get_running_loop() is not loop:
-                answer: datetime.datetime = real_now.__get__(None, cls)(tz)
-                return answer
-            return cls.fromtimestamp(wall(), tz)
-
-        def utcnow(cls: type[datetime.datetime]) -> datetime.datetime:
-            if _get_running_loop() is not loop:
-                answer: datetime.datetime = real_utcnow.__get__(None, cls)()
-                return answer
-            return cls.fromtimestamp(wall(), datetime.UTC).replace(tzinfo=None)
-
+        Else the first simulation of a process, in which modules are imported, would draw other numbers than the next.
+        """
+        if name in sys.modules or _get_running_loop() is not self.loop:
+            return _REAL.load(name, import_)
+        self._put_back()
         try:
-            _set_methods(table, now=classmethod(now), utcnow=classmethod(utcnow))
-            yield
+            return _REAL.load(name, import_)
         finally:
-            _set_methods(table, now=real_now, utcnow=real_utcnow)
+            self._modules.pop(name, None)  # it may be there again, and be another one
+            self._replace()
+
+    def _look_for_names(self) -> None:
+        """Adds what modules have that were imported since."""
+        if len(self._modules) == len(sys.modules):
+            return
+        modules: list[tuple[str, Any]] = list(sys.modules.items())
+        for module, found in modules:
+            if self._modules.get(module) is found:
+                continue
+            self._modules[module] = found
+            namespace: dict[str, Any] | None = getattr(found, "__dict__", None)
+            if type(namespace) is not dict or _is_left_alone(module):
+                continue
+            for name, value in list(namespace.items()):
+                if id(value) in _REPLACED:
+                    self._names.append((namespace, name, *_REPLACED[id(value)]))
 
 
-def _set_methods(table: dict[str, Any], **methods: Any) -> None:
-    table.update(methods)
-    ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))  # forget what was looked up before
+# The functions: one set for all simulations of the process, since code may keep one for longer than a simulation.
 
 
-def _with_default(real: Callable[..., Any], wall: Callable[[], float]) -> Callable[..., Any]:
-    def given(seconds: float | None = None) -> Any:
-        return real(wall() if seconds is None else seconds)
+def _here(real: Any, virtual: Callable[..., Any]) -> tuple[Any, Any]:
+    """The function of the machine, and the one in its place: `virtual` for code of the simulation that runs.
+
+    Args:
+        real: the function.
+        virtual: what it is in a simulation, given its clocks and the arguments.
+    """
+
+    def chosen(*arguments: Any, **named: Any) -> Any:
+        if _get_running_loop() is _active.loop:
+            return virtual(_active.clocks, *arguments, **named)
+        return real(*arguments, **named)
+
+    chosen.__name__ = chosen.__qualname__ = real.__name__
+    return real, chosen
+
+
+def _replacements() -> dict[int, tuple[Any, Any]]:
+    """The real function and the virtual one, by the id of the real one."""
+    now, wall = VirtualClocks.now, VirtualClocks.wall
+    pairs: list[tuple[Any, Any]] = [
+        *(_here(real, now) for real in (_REAL.monotonic, _REAL.perf_counter)),
+        *(_here(real, _in_ns(now)) for real in (_REAL.monotonic_ns, _REAL.perf_counter_ns)),
+        _here(_REAL.time, wall),
+        _here(_REAL.time_ns, _in_ns(wall)),
+        _here(_REAL.sleep, VirtualClocks.sleep),
+        _here(_REAL.urandom, VirtualClocks.urandom),
+        _here(_REAL.strftime, _strftime),
+        _here(_REAL.asctime, _asctime),
+        *(_here(real, _with_default(real)) for real in (_REAL.gmtime, _REAL.localtime, _REAL.ctime)),
+    ]
+    if sys.platform != "win32":
+        pairs.append(_here(_REAL.clock_gettime, _clock_gettime))
+        pairs.append(_here(_REAL.clock_gettime_ns, _in_ns(_clock_gettime)))
+    return {id(real): (real, virtual) for real, virtual in pairs}
+
+
+def _in_ns(read: Callable[..., float]) -> Callable[..., int]:
+    def in_ns(clocks: VirtualClocks, *which: int) -> int:
+        return round(read(clocks, *which) * 1e9)
+
+    return in_ns
+
+
+def _with_default(real: Callable[..., Any]) -> Callable[..., Any]:
+    def given(clocks: VirtualClocks, seconds: float | None = None) -> Any:
+        return real(clocks.wall() if seconds is None else seconds)
 
     return given
 
 
-def _ns(seconds: float) -> int:
-    return round(seconds * 1e9)
+def _strftime(clocks: VirtualClocks, form: str, when: Any = None) -> str:
+    text: str = _REAL.strftime(form, _REAL.localtime(clocks.wall()) if when is None else when)
+    return text
 
 
-def _namespaces() -> list[tuple[str, dict[str, Any]]]:
-    """Every module that was imported, with its names."""
-    modules: list[tuple[str, Any]] = list(sys.modules.items())
-    return [(name, module.__dict__) for name, module in modules if type(getattr(module, "__dict__", None)) is dict]
+def _asctime(clocks: VirtualClocks, when: Any = None) -> str:
+    text: str = _REAL.asctime(_REAL.localtime(clocks.wall()) if when is None else when)
+    return text
+
+
+def _clock_gettime(clocks: VirtualClocks, number: int) -> float:
+    if number == _REAL.CLOCK_REALTIME:
+        return clocks.wall()
+    seconds: float = clocks.now() if number in COUNTING else _REAL.clock_gettime(number)
+    return seconds
+
+
+def _datetime_now(cls: type[datetime.datetime], tz: datetime.tzinfo | None = None) -> datetime.datetime:
+    """`datetime.now`, which reads the clock of the machine without `time`."""
+    if _get_running_loop() is _active.loop:
+        return cls.fromtimestamp(_active.clocks.wall(), tz)
+    real: datetime.datetime = _REAL.datetime_now.__get__(None, cls)(tz)
+    return real
+
+
+def _datetime_utcnow(cls: type[datetime.datetime]) -> datetime.datetime:
+    if _get_running_loop() is _active.loop:
+        return cls.fromtimestamp(_active.clocks.wall(), datetime.UTC).replace(tzinfo=None)
+    real: datetime.datetime = _REAL.datetime_utcnow.__get__(None, cls)()
+    return real
+
+
+def _set_methods(**methods: Any) -> None:
+    _methods.update(methods)
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))  # forget what was looked up before
 
 
 def _is_left_alone(module: str) -> bool:
     package = module.partition(".")[0]
+    if module in ("time", "os", "random"):
+        return False
     return package != "__main__" and (package in OURS or package in sys.stdlib_module_names)
+
+
+_REPLACED: Final = _replacements()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import datetime as datetimes
+import importlib
 import os
 import random
 import secrets
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
+from pathlib import Path
 from time import monotonic
 from time import time as wall_time
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -34,6 +38,9 @@ CLOCKS: dict[str, Callable[[], float]] = {
     "from time import monotonic": lambda: monotonic(),
     "from time import time": lambda: wall_time(),
     "clock_gettime": lambda: time.clock_gettime(time.CLOCK_MONOTONIC),
+    "clock_gettime_ns": lambda: time.clock_gettime_ns(time.CLOCK_MONOTONIC) / 1e9,
+    "clock_gettime raw": lambda: time.clock_gettime(time.CLOCK_MONOTONIC_RAW),
+    "clock_gettime wall": lambda: time.clock_gettime(time.CLOCK_REALTIME),
     "datetime.now": lambda: datetime.now(UTC).timestamp(),
     "datetime.now without zone": lambda: datetime.now().timestamp(),
     "datetime.utcnow": lambda: datetime.utcnow().replace(tzinfo=UTC).timestamp(),
@@ -44,7 +51,12 @@ CLOCKS: dict[str, Callable[[], float]] = {
 }
 
 WALL = [
-    name for name in CLOCKS if "monotonic" not in name and name not in ("clock_gettime", "loop") and "perf" not in name
+    name
+    for name in CLOCKS
+    if "monotonic" not in name
+    and "perf" not in name
+    and (not name.startswith("clock_gettime") or name.endswith("wall"))
+    and name != "loop"
 ]
 
 CHANCE: dict[str, Callable[[], object]] = {
@@ -224,3 +236,108 @@ def test_a_history_that_depends_on_clocks_and_chance_can_be_replayed() -> None:
             return stamps, sim.trace_hash()
 
     assert story() == story()
+
+
+LATE = """
+import random
+import time
+import uuid
+from os import urandom
+from random import random as chance
+from time import monotonic, time as wall
+from datetime import datetime
+
+DRAWN = (random.random(), uuid.uuid4(), urandom(8))
+BEGAN = wall()
+TODAY = datetime.now().timestamp()
+
+def default(clock=monotonic):
+    return clock()
+"""
+
+
+@pytest.fixture
+def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a module that nobody has imported yet; it reads clocks and draws numbers when it is."""
+    (tmp_path / "inaho_late_module.py").write_text(LATE)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    yield "inaho_late_module"
+    sys.modules.pop("inaho_late_module", None)
+
+
+async def use_late(name: str) -> tuple[Any, ...]:
+    module: Any = importlib.import_module(name)
+    began = module.monotonic(), module.wall()
+    await asyncio.sleep(MINUTE_S)
+    lasted = [round(end - begin, 6) for begin, end in zip(began, (module.monotonic(), module.wall()), strict=True)]
+    assert lasted == [MINUTE_S, MINUTE_S]
+    assert module.wall() == time.time() == datetime.now().timestamp()
+    return began, module.chance(), module.urandom(8), str(uuid.uuid4()), os.urandom(4), random.random()
+
+
+def test_a_module_that_is_imported_inside_is_as_one_that_was_imported_before(late: str) -> None:
+    real_before = time.time()
+    stories: list[tuple[Any, ...]] = []
+    modules: list[Any] = []
+    for run in range(4):
+        if run == 3:  # again, in another simulation
+            del sys.modules[late]
+        with SimCluster(nodes=1, seed=5) as sim:
+            stories.append(sim.run(use_late(late)))
+        modules.append(sys.modules[late])
+    assert stories == [stories[0]] * 4
+    assert modules[0] is modules[2] is not modules[3]
+    for module in modules:
+        assert (module.monotonic, module.wall, module.urandom) == (time.monotonic, time.time, os.urandom)
+        assert abs(module.BEGAN - real_before) < 60 and abs(module.TODAY - real_before) < 60
+        assert abs(module.default() - time.monotonic()) < 60
+    assert modules[0].DRAWN != modules[3].DRAWN
+
+
+def test_a_module_that_is_taken_out_and_imported_again_sees_virtual_time(late: str) -> None:
+    async def again() -> None:
+        for _ in range(2):
+            await use_late(late)
+            del sys.modules[late]
+        await use_late(late)
+
+    with SimCluster(nodes=1, seed=5) as sim:
+        sim.run(again())
+
+
+def test_an_import_that_fails_changes_nothing(sim: SimCluster) -> None:
+    async def inside() -> None:
+        before = time.time(), random.getstate(), time.time
+        with pytest.raises(ImportError):
+            importlib.import_module("inaho_no_such_module")
+        assert before == (time.time(), random.getstate(), time.time)
+
+    sim.run(inside())
+
+
+def test_what_a_test_puts_in_place_of_a_clock_stays_through_an_import(sim: SimCluster, late: str) -> None:
+    async def inside() -> None:
+        with mock.patch("time.time", return_value=7.0):
+            importlib.import_module(late)
+            assert time.time() == 7.0
+        assert time.time() == pytest.approx(sim.unix_time())
+
+    real = time.time
+    sim.run(inside())
+    assert time.time is real
+
+
+def test_a_function_that_is_kept_for_longer_than_a_simulation_is_of_the_one_that_runs() -> None:
+    kept: list[Callable[[], Any]] = []
+    for seed in range(3):
+        with SimCluster(nodes=1, seed=seed) as sim:
+
+            async def inside(sim: SimCluster) -> None:
+                kept.extend((time.monotonic, time.time, datetime.now))
+                await asyncio.sleep(MINUTE_S)
+                for clock, wall, now in zip(*[iter(kept)] * 3, strict=True):
+                    assert clock() == asyncio.get_running_loop().time()
+                    assert wall() == now().timestamp() == sim.unix_time()
+
+            sim.run(inside(sim))
+        assert abs(kept[0]() - time.monotonic()) < 60 and abs(kept[1]() - time.time()) < 60
