@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 import inaho
-from inaho import AuthenticationFailed, ClusterConfig, MembershipConfig, TopologyUnavailable, WrongCluster
+from inaho import (
+    AuthenticationFailed,
+    ClusterConfig,
+    InvalidConfig,
+    MembershipConfig,
+    TopologyUnavailable,
+    WrongCluster,
+)
 from inaho.runtime import join_watch
 
 QUICK = ClusterConfig(membership=MembershipConfig(join_timeout_s=1.0))
@@ -60,6 +67,18 @@ async def test_when_all_seeds_refuse_the_join_fails_at_once() -> None:
                 with pytest.raises(kind) as raised:
                     await asyncio.wait_for(entered(enter(seed.authority)), 10.0)
                 assert seed.authority in str(raised.value)
+
+
+async def test_a_seed_that_is_the_node_itself_is_said_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    with pytest.raises(InvalidConfig) as raised:
+        await asyncio.wait_for(
+            entered(inaho.join(f"127.0.0.1:{port}", seeds=[f"localhost:{port}"], storage="memory")), 10.0
+        )
+    assert f"seed localhost:{port}: that is this node; its authority is 127.0.0.1:{port}" in str(raised.value)
+    assert not any("second process" in line for line in caplog.messages)
 
 
 async def test_giving_up_names_each_seed_and_who_may_found(dead_seed: str) -> None:

@@ -12,6 +12,9 @@ does not answer may be alive.
 A contact that refuses the handshake refuses for itself: it may be of another cluster, or have another secret, while the
 others are right. The search goes on with them and ends at once when nobody is left who might admit us. But who was
 refused by a node of this cluster's name founds nothing: most likely that *is* the cluster, and we are what is wrong.
+
+A seed can be this node under another name. That is said, and ends the search when there is no other contact; but it
+makes nobody a founder: behind a name that stands for several nodes each could meet itself first, and each would found.
 """
 
 from __future__ import annotations
@@ -90,6 +93,7 @@ class Joiner:
         # The last word of each contact, for people; and those that refuse us for good.
         self._told: dict[str, str] = {}
         self._final: dict[str, Fail] = {}
+        self._own_names: dict[str, None] = {}
         self._founder = ""
         self._again = False
 
@@ -115,6 +119,7 @@ class Joiner:
         self._gives_up_at = None if again else now + self._config.join_timeout_s
         self._next_at, self._pause_s, self._turn = now, self._config.join_retry_s, 0
         self._asked, self._dial_refused, self._failure, self._told, self._final = {}, {}, None, {}, {}
+        self._own_names = {name: None for name in self._own_names if name in self._contacts}
         self._again = again
 
     def poll(self, now: float) -> Ask | Found | Fail | None:
@@ -143,6 +148,8 @@ class Joiner:
         """Why there is no sense in going on; None where there is."""
         if self._failure is not None or self._again:
             return self._failure
+        if self._may_found_at is None and len(self._own_names) == len(self._contacts):
+            return Fail("invalid_config", "; ".join(f"seed {name}: {self._self_told()}" for name in self._contacts))
         refusals = [self._final[authority] for authority in self._contacts if authority in self._final]
         if refusals and len(refusals) == len(self._contacts):
             return Fail(refusals[0].code, "; ".join(refusal.reason for refusal in refusals))
@@ -153,7 +160,7 @@ class Joiner:
         if self._may_found_at is not None and blocking is not None:
             return Fail(blocking.code, f"{blocking.reason}; nor did another seed admit this node ({said})")
         hint = ""
-        if self._founder not in (self._authority, *self._final):
+        if self._founder not in (self._authority, *self._final, *self._own_names):
             hint = (
                 f"; only the first of the seeds, {self._founder}, founds a cluster where there is none: start it or, "
                 "if it is gone for good, put another authority first in `seeds` on all nodes"
@@ -165,14 +172,27 @@ class Joiner:
 
     def told(self) -> dict[str, str]:
         """By contact, in the order in which they are asked: what each said last, or why it could not be asked."""
-        return {authority: self._told.get(authority, "no answer yet") for authority in self._contacts}
+        return {
+            name: self._self_told() if name in self._own_names else self._told.get(name, "no answer yet")
+            for name in self._contacts
+        }
+
+    def _self_told(self) -> str:
+        return f"that is this node; its authority is {self._authority}, and in `seeds` it must be called so"
 
     def _may_found(self, now: float) -> bool:
         if self._may_found_at is None or any(refusal.code in _OURS for refusal in self._final.values()):
             return False
         if now >= self._may_found_at:
             return True
-        return len(self._dial_refused) == len(self._contacts)
+        return len({*self._dial_refused, *self._own_names}) == len(self._contacts)
+
+    def answered(self, authority: str, by_us: bool) -> None:
+        """A contact was reached; `by_us`: it is this node, under another name than its authority."""
+        if by_us and authority in self._contacts:
+            self._own_names[authority] = None
+        else:
+            self._own_names.pop(authority, None)
 
     def dial_failed(self, now: float, authority: str, reason: str, code: str = "", detail: str = "") -> None:
         """A contact could not be dialled: the next one is asked at once, a round of failures backs off as usual.
@@ -236,4 +256,4 @@ class Joiner:
         assert self._authority not in self._contacts
         assert self._pause_s <= BACKOFF_MAX * self._config.join_retry_s
         assert not self._contacts or 0 <= self._turn < len(self._contacts)
-        assert all(authority in self._contacts for authority in (*self._told, *self._final))
+        assert all(authority in self._contacts for authority in (*self._told, *self._final, *self._own_names))

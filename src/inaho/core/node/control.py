@@ -365,11 +365,11 @@ class ControlNode:
             self._view.detector.dial_failed(now, failed.authority, failed.reason)
 
     def _on_authority_answered(self, now: float, answered: AuthorityAnswered) -> None:
+        self._life.joiner.answered(answered.authority, answered.node_id == self.member.node_id)
         member = self._view.table.get(answered.authority)
         if self.stage is not MEMBER or member is None or not is_live(member):
             return
-        evidence = self._view.detector.evidence
-        if evidence.answered(answered.authority, answered.node_id, member.node_id):
+        if self._view.detector.evidence.answered(answered.authority, answered.node_id, member.node_id):
             # Two nodes cannot hold one port: proof, not a voice.
             voices = (self.member.node_id,)
             self._view.say(now, with_status(member, MemberStatus.REMOVED), "replaced", voices)

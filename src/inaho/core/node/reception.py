@@ -33,6 +33,8 @@ class Reception:
 
     def receive(self, now: float, received: Received, joiner: Member, stage: Stage) -> None:
         """Answers a join request; `stage` is where this node itself stands."""
+        if received.node_id == self._view.me.node_id:  # a seed is this node under another name; `Joiner` says so
+            return
         answer = self._judge(now, received, joiner, stage)
         if isinstance(answer, JoinRefused):
             self._outbox.send(received.authority, answer)

@@ -44,6 +44,39 @@ def test_seeds_are_asked_in_turn_with_back_off() -> None:
     assert max(pauses) == 0.8
 
 
+def test_a_seed_that_is_this_node_under_another_name() -> None:
+    alone = joiner_at("10.0.0.1:7", "node-a:7")
+    assert alone.poll(0.0) == Ask("node-a:7")
+    alone.answered("node-a:7", by_us=True)
+    failure = alone.poll(0.01)
+    alone.check()
+    assert isinstance(failure, Fail)
+    assert failure.code == "invalid_config"
+    assert "seed node-a:7: that is this node; its authority is 10.0.0.1:7" in failure.reason
+
+    # Who is the first of its seeds, by its own name, has nobody left to wait for.
+    first = joiner_at("10.0.0.1:7", "10.0.0.1:7", "node-a:7")
+    first.poll(0.0)
+    first.answered("node-a:7", by_us=True)
+    assert isinstance(first.poll(0.01), Found)
+
+    # With others to ask it goes on, founds nothing, and says so.
+    one = joiner_at("10.0.0.1:7", "node-a:7", "node-b:7")
+    one.poll(0.0)
+    one.answered("node-a:7", by_us=True)
+    assert one.told()["node-a:7"].startswith("that is this node; its authority is 10.0.0.1:7")
+    while not isinstance(act := one.poll(one.next_deadline() or 0.0), Fail):
+        assert not isinstance(act, Found)
+        one.check()
+    assert act.code == "topology_unavailable"
+    assert "node-a:7: that is this node" in act.reason
+    assert "start it" not in act.reason
+
+    # A name may stand for another node the next time.
+    one.answered("node-a:7", by_us=False)
+    assert one.told()["node-a:7"] == "no answer yet"
+
+
 def test_who_founds_and_when() -> None:
     assert isinstance(joiner_at("a:1").poll(0.0), Found)
     assert isinstance(joiner_at("a:1", "a:1").poll(0.0), Found)
