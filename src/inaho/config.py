@@ -60,8 +60,8 @@ class RpcConfig(Group, frozen=True, kw_only=True):
         streams_max: streams of one connection that this node may serve.
         sends_max: one-way calls (`Cluster.send`) of this node that may be under way.
         pending_max: asks between actors that may wait on one connection, on either side.
-        retry_warnings_max: retries of one kind that are logged within `retry_warnings_period_s`; of further ones only
-            the number is told.
+        retry_warnings_max: retries of one kind that are logged at one level within `retry_warnings_period_s`; of
+            further ones only the number is told.
         retry_warnings_period_s: see `retry_warnings_max`.
     """
 

@@ -179,8 +179,27 @@ async def test_retries_of_inahos_own_calls_are_told_when_they_go_on(fleet: Any, 
         cluster._node.context.warnings.retrying("inaho.reminders", "36", "verify", error, attempt, 0.01)
     told = [text for name, _, text in lines if name == "inaho.rpc"]
     assert [text.split(" and ")[0] for text in told] == ["inaho.reminders/36.verify failed at attempt 10"]
-    cluster._node.context.warnings.retrying("Cart", "k", "add", inaho.OwnershipChanged("elsewhere"), 1, 0.01)
+    cluster._node.context.warnings.retrying("Cart", "k", "add", inaho.Unreachable("no route"), 1, 0.01)
+    assert lines[-1][1:2] == ("WARNING",)
     assert "Cart/k.add failed at attempt 1" in lines[-1][2]
+
+
+async def test_retries_of_calls_whose_identity_moves_are_warnings_when_they_go_on(fleet: Any, lines: Any):
+    cluster = await fleet.member(Cart, rpc={"retry_warnings_max": 2, "retry_warnings_period_s": 5.0})
+    warnings = cluster._node.context.warnings
+    for error in (inaho.OwnershipChanged("elsewhere"), inaho.ShuttingDown("it leaves"), inaho.TopologyUnavailable("")):
+        for attempt in range(1, 4):
+            warnings.retrying("Cart", "k", "add", error, attempt, 0.01)
+    warnings.tick(cluster._node.loop.time() + 6.0)
+    told = [(level, text.split(" and ")[0]) for name, level, text in lines if name == "inaho.rpc"]
+    assert told == [
+        ("INFO", "Cart/k.add failed at attempt 1"),
+        ("INFO", "Cart/k.add failed at attempt 2"),
+        ("WARNING", "Cart/k.add failed at attempt 3"),
+        ("WARNING", "Cart/k.add failed at attempt 3"),
+        ("INFO", "4 further retries of Cart within 5 s were not logged"),
+        ("WARNING", "1 further retries of Cart within 5 s were not logged"),
+    ]
 
 
 async def test_an_ordinary_start_warns_of_nothing(fleet: Any, eventually: Any, lines: Any):
