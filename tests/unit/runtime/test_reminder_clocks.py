@@ -177,6 +177,22 @@ def test_a_stored_time_is_one_of_the_keeper_that_wrote_it():
     assert len(waits("x", began)) == 1
 
 
+def test_a_delay_is_a_time_of_day_for_the_next_keeper():
+    """Said in the documents: it follows that one's clock when that is set."""
+    clocks = Clocks(nodes=2)
+    clocks.sim.run_for(5.0)
+    key, _, keeper = clocks.key_apart()
+    clocks.set(key, "x", 60.0)
+    began = clocks.sim.time
+    clocks.sim.leave(keeper)
+    clocks.sim.run_for(10.0)
+    clocks.ahead_s[1 - keeper] = -600.0
+    clocks.sim.run_for(600.0)
+    assert waits("x", began) == []
+    clocks.sim.run_for(90.0)
+    assert len(waits("x", began)) == 1
+
+
 @pytest.mark.parametrize("wrong", [-1.0, float("nan"), float("inf")])
 def test_a_delay_that_is_none_is_refused_by_grain_and_keeper(wrong: float):
     clocks = Clocks(nodes=1)

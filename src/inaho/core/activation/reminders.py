@@ -272,7 +272,10 @@ class ReminderSchedule:
         return [entry.record for entries in self._grains.values() for entry in entries.values()]
 
     def restore(self, records: Iterable[ReminderRecord]) -> None:
-        """Takes over what was stored, whatever the bounds are now: what was accepted is kept."""
+        """Takes over what was stored, whatever the bounds are now: what was accepted is kept.
+
+        A stored time is a time of day, also where it was set as a delay: `shift` does not move it.
+        """
         for record in records:
             self.forget(record.kind, record.key, record.name)
             entry = _Entry(record)
