@@ -51,8 +51,15 @@ class Sends:
         self.under_way = 0
         self._node = node
 
-    def send(self, function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """See `Cluster.send`."""
+    def send(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any], *, begun: bool = True
+    ) -> None:
+        """See `Cluster.send`.
+
+        Args:
+            function, arguments, named: method of a reference, and what it is given.
+            begun: the first attempt is made in this step, where a loop runs; else in a step of its own.
+        """
         reference = getattr(function, "__self__", None)
         if not isinstance(reference, Reference):
             raise InvalidArguments(f"send takes a method of a reference, as cluster.grain(…).add, not {function!r}")
@@ -71,7 +78,7 @@ class Sends:
         self.under_way += 1
         name = f"inaho-send-{host.name}"
         call = self._call(reference, method, given)
-        if asyncio._get_running_loop() is None:  # no Task that calls anything next
+        if not begun or asyncio._get_running_loop() is None:  # no Task that calls anything next
             task = node.runner.spawn(call, name=name)
         else:
             task = spawn_begun(node.runner, call, name=name)

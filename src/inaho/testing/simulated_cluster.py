@@ -9,7 +9,6 @@ node's own `Cluster`. What is no coroutine is done at once, by the test.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
@@ -91,15 +90,13 @@ class SimulatedCluster(Cluster):
         return entering
 
     def send(self, method: Callable[P, Awaitable[Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """As `Cluster.send`; what it starts is the process's.
+        """As `Cluster.send`; from outside it is begun by a Task of the process, as calls are, and in order with them.
 
         Raises:
             Unreachable: the process is dead.
         """
         self._process.check_alive()
-        inside = contextvars.copy_context()
-        inside.run(OWNER.set, self._process)
-        inside.run(super().send, method, *args, **kwargs)
+        self._sends.send(method, args, kwargs, begun=OWNER.get() is self._process)
 
     def stream(
         self, kind: str, key: str, method: str, *arguments: Any, timeout: float | None = None

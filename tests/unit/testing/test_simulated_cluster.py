@@ -45,6 +45,10 @@ class Local(Grain[Count], placement="prefer_local"):
         self.state.n += n
         await self.save()
 
+    async def twice_and(self, n: int) -> None:
+        self.state.n = 2 * self.state.n + n
+        await self.save()
+
     async def owner(self) -> str:
         return self.cluster.authority
 
@@ -313,6 +317,42 @@ def test_a_send_is_held_and_dies_with_the_process(inside: bool):
             tell(0.0)
         sim.run_for(20.0)
         assert sim.run(sim.node(0).grain(Local, "k").get()) == 1, "no dead process saves"
+
+
+def test_a_paused_process_sends_nothing():
+    with SimCluster(nodes=3, seed=1, grains=[Local]) as sim:
+        far = sim.run(sim.node(0).grain(Local, "k").owner())
+        sim.run(sim.node(1).grain(Local, "k").get())
+
+        async def scenario() -> None:
+            sim.pause(1)
+            sim.node(1).send(sim.node(1).grain(Local, "k").add, 1)
+            await asyncio.sleep(0.5)
+            assert await sim.node(0).grain(Local, "k").get() == 0
+            sim.resume(1)
+            await asyncio.sleep(0.5)
+            assert await sim.node(0).grain(Local, "k").get() == 1
+
+        assert far == sim.authority(0)
+        sim.run(scenario())
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_send_keeps_its_order_with_calls_that_the_test_began_before_and_after(at: int):
+    with SimCluster(nodes=2, seed=1, grains=[Local]) as sim:
+        sim.run(sim.node(at).grain(Local, "k").get())
+        cluster = sim.node(1)
+        grain = cluster.grain(Local, "k")
+
+        async def scenario() -> None:
+            before = asyncio.ensure_future(grain.twice_and(1))
+            await asyncio.sleep(0)
+            cluster.send(grain.twice_and, 2)
+            await grain.twice_and(4)
+            await before
+            assert await grain.get() == 2 * (2 * 1 + 2) + 4
+
+        sim.run(scenario())
 
 
 OTHER = "node-0:7700"
