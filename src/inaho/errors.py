@@ -202,6 +202,10 @@ class RemoteError(InahoError):
         "to catch it as its own class, pass the class to inaho.register_exception, or derive it from inaho.GrainError, "
         "in both processes; its arguments must be serializable and build it anew"
     )
+    unregistrable: Final = (
+        "its class cannot be registered, as it does not derive from Exception, or derives from StopIteration or "
+        "StopAsyncIteration; raise another one where the caller is to catch it"
+    )
 
     def __init__(
         self,

@@ -31,7 +31,10 @@ ARGUMENTS_BYTES_MAX: Final = 64 << 10
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
-    """Body of an `ERROR` frame: one of inaho's errors (`code`), or a user's exception (`type_name`)."""
+    """Body of an `ERROR` frame: one of inaho's errors (`code`), or a user's exception (`type_name`).
+
+    A user's exception whose class cannot be registered has the code of `RemoteError`.
+    """
 
     code: str
     reason: str

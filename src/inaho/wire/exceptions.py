@@ -96,7 +96,7 @@ def register_exception(kind: ExceptionType, name: str = "") -> ExceptionType:
         InvalidConfig: the name belongs to another class, or the class is no error but a signal to Python: not derived
             from `Exception`, or from `StopIteration` or `StopAsyncIteration`.
     """
-    if not issubclass(kind, Exception) or issubclass(kind, _NEVER):
+    if not _may_be_registered(kind):
         raise InvalidConfig(f"{kind!r} cannot cross the wire: raised at a caller it would not be taken for an error")
     name = name or f"{kind.__module__}.{kind.__qualname__}"
     known = _by_name.get(name)
@@ -107,6 +107,10 @@ def register_exception(kind: ExceptionType, name: str = "") -> ExceptionType:
     if issubclass(kind, BaseExceptionGroup):
         _groups.add(kind)
     return kind
+
+
+def _may_be_registered(kind: type[BaseException]) -> bool:
+    return issubclass(kind, Exception) and not issubclass(kind, _NEVER)
 
 
 class GrainError(Exception):
@@ -129,7 +133,7 @@ class GrainError(Exception):
 
 for _kind in vars(builtins).values():
     if isinstance(_kind, type) and issubclass(_kind, Exception):
-        if not issubclass(_kind, (Warning, *_NEVER)):
+        if not issubclass(_kind, Warning) and _may_be_registered(_kind):
             register_exception(_kind, _kind.__name__)  # `IOError` is but another name of `OSError`
 _PYTHONS_OWN: Final = frozenset(_names)
 """Registered by this module, so they say nothing about what a program expects."""
@@ -199,11 +203,13 @@ class _Encoding:
             executed = error.maybe_executed
             identity, authority = error.identity or identity, error.authority or authority
         if isinstance(error, RemoteError):  # passed on from further away: keep what it says
-            code, reason, type_name, trace = "", error.message or error.reason, error.type_name, error.remote_traceback
+            code = RemoteError.code if error.advice == RemoteError.unregistrable else ""
+            reason, type_name, trace = error.message or error.reason, error.type_name, error.remote_traceback
         elif isinstance(error, InahoError):
             code, reason, type_name, trace = error.code, error.reason, "", ""
         else:
-            code, reason, type_name = "", text_of(error), exception_name(type(error))
+            code = "" if _may_be_registered(type(error)) else RemoteError.code
+            reason, type_name = text_of(error), exception_name(type(error))
             trace = traceback_of(error) if with_traceback else ""
         members, arguments = self._group(error, causes, levels)
         if members is None:
@@ -301,7 +307,7 @@ def as_seen_by_caller(
 def _raised(failure: Failure) -> Exception:
     """The exception that a failure tells of, without the traceback."""
     error: Exception
-    if failure.code:
+    if failure.code and failure.code != RemoteError.code:
         error = error_from_code(
             failure.code,
             failure.reason,
@@ -320,6 +326,8 @@ def _raised(failure: Failure) -> Exception:
             message=failure.reason,
             remote_traceback=failure.traceback,
         )
+        if failure.code and isinstance(error, RemoteError):  # what cannot be registered is not to be advised
+            error.advice = RemoteError.unregistrable
     for note in failure.notes[:NOTES_MAX]:
         BaseException.add_note(error, note)
     if failure.cause is not None:

@@ -242,6 +242,22 @@ def test_what_ends_a_process_arrives_as_a_remote_error(signal: BaseException) ->
     assert isinstance(got, RemoteError) and got.type_name.rpartition(".")[2] == type(signal).__name__
 
 
+class Signal(BaseException):
+    """No error to Python: it cannot be registered."""
+
+
+def test_only_what_can_be_registered_is_advised_to_be() -> None:
+    for got in (cross(raised(UnspeakableError())), cross(cross(raised(UnspeakableError())))):
+        assert isinstance(got, RemoteError) and "register_exception" in str(got)
+    for error in (Signal("b"), BaseExceptionGroup("g", [Signal("b")]), SystemExit(3)):
+        got = cross(raised(error))
+        for passed_on in (got, cross(got)):
+            assert isinstance(passed_on, RemoteError) and "register_exception" not in str(passed_on)
+            assert "its class cannot be registered" in str(passed_on)
+            assert passed_on.type_name.rpartition(".")[2] == type(error).__name__
+            assert passed_on.message and "in raised" in passed_on.remote_traceback
+
+
 @pytest.mark.parametrize(
     "error",
     [
