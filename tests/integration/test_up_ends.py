@@ -34,6 +34,34 @@ class Slow(inaho.Grain):
     async def block(self, seconds: float) -> None:
         print("begun", flush=True)
         time.sleep(seconds)
+
+    async def task(self, seconds: float) -> None:
+        self.beside = asyncio.create_task(self.stubborn(), name="stubborn")
+        await asyncio.sleep(0.01)
+        print("begun", flush=True)
+
+    async def generator(self, seconds: float) -> None:
+        self.numbers = self.closed_late()
+        await anext(self.numbers)
+        print("begun", flush=True)
+
+    async def exit_beside_a_thread(self, seconds: float) -> None:
+        asyncio.get_running_loop().run_in_executor(None, time.sleep, seconds)
+        print("begun", flush=True)
+        raise SystemExit(7)
+
+    async def stubborn(self) -> None:
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                pass
+
+    async def closed_late(self):
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(3600)
 """
 
 
@@ -75,18 +103,26 @@ def ended(member: subprocess.Popen[str]) -> tuple[int, float, str]:
     return member.returncode, time.monotonic() - begun, errors
 
 
-@pytest.mark.parametrize("method", ["thread", "thread_beside"])
-def test_a_thread_that_sleeps_does_not_keep_the_process(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("method", ["thread", "thread_beside", "task", "generator"])
+def test_what_does_not_end_does_not_keep_the_process(tmp_path: Path, method: str) -> None:
     with busy_member(tmp_path, method, drain_s=0.5) as member:
         member.send_signal(signal.SIGTERM)
         code, took_s, errors = ended(member)
     assert code == 0, errors
-    assert "did not end within" in errors and "ends without them" in errors, errors
+    assert "did not end in time" in errors and "ends without them" in errors, errors
+    assert method != "task" or "Task stubborn" in errors, errors
     assert took_s < 20.0, errors
 
 
+def test_sys_exit_does_not_wait_for_a_thread(tmp_path: Path) -> None:
+    with busy_member(tmp_path, "exit_beside_a_thread") as member:
+        code, _, errors = ended(member)
+    assert code == 7, errors
+    assert "ends without them: thread" in errors, errors
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("method", ["nap", "block"])
+@pytest.mark.parametrize("method", ["nap", "thread", "block"])
 def test_the_second_signal_ends_at_once(tmp_path: Path, method: str, number: signal.Signals) -> None:
     with busy_member(tmp_path, method) as member:
         member.send_signal(number)
@@ -96,4 +132,5 @@ def test_the_second_signal_ends_at_once(tmp_path: Path, method: str, number: sig
         code, took_s, errors = ended(member)
     assert code == 130, errors
     assert took_s < 8.0, errors
+    assert method != "thread" or "did not end in time" in errors, errors
     assert method != "block" or "the event loop is blocked" in errors, errors

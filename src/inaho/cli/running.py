@@ -1,30 +1,36 @@
 """Running a command's coroutine: uvloop where it is installed, one rule for errors, for being interrupted, and for
-threads that user code has started and that do not end."""
+Tasks and threads that user code has started and that do not end."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import typer
 
 from inaho.cli.output import EXIT_INTERRUPTED, Output
 from inaho.errors import InahoError, InvalidConfig
 
-__all__ = ["LOG_LEVELS", "run_command", "run_loop", "start_logging"]
+__all__ = ["LOG_LEVELS", "run_command", "start_logging"]
 
-THREADS_S: Final = 5.0
-"""How long a command waits at its end for threads that code of the user has started."""
+ENDS_S: Final = 5.0
+"""How long a command waits at its end for Tasks, and then for threads, that code of the user has started."""
 
-THREADS_NAMED_MAX: Final = 5
+INTERRUPTED_S: Final = 1.5
+"""How long one that was interrupted waits for Tasks: a node that stops at once gives its turns a second."""
+
+NAMED_MAX: Final = 5
+"""Of what is left behind, so much is named."""
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
@@ -32,57 +38,111 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 def run_command(output: Output, command: Callable[[], Coroutine[Any, Any, int]]) -> None:
     """Runs a command to its end and leaves with its exit code.
 
+    Tasks and threads that code of the user has left behind get `ENDS_S` each; then the process ends without them. One
+    that was interrupted waits `INTERRUPTED_S` for Tasks, so that its connections are closed, and for no thread.
+
     Args:
         output: where failures are told.
         command: makes the coroutine; it returns the exit code.
 
     Raises:
-        typer.Exit: always.
+        typer.Exit: when the command has ended.
+        BaseException: what it has raised besides an `InahoError`.
     """
     before = threading.enumerate()
+    runner = asyncio.Runner(loop_factory=_loop_factory())
+    interrupted = False
+    failure: BaseException | None = None
     try:
-        code = run_loop(command)
+        code = _run_loop(runner, command)
     except InahoError as error:
         code = output.failure(error)
     except (KeyboardInterrupt, asyncio.CancelledError):
         output.note("interrupted")
+        code, interrupted = EXIT_INTERRUPTED, True
+    except BaseException as error:  # `sys.exit` in a grain, or a fault of the command
+        failure, code = error, _exit_code(error)
+    try:
+        left = _end_tasks(runner, INTERRUPTED_S if interrupted else ENDS_S)
+        if not left:
+            runner.close()
+            left = _end_threads(before, 0.0 if interrupted else ENDS_S)
+    except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
-    _end_with_threads(output, code, before)
+        left = [*_tasks_left(runner), *_threads_left(before)]
+    if left:
+        _end_without(output, left, code, failure)
+    if failure is not None:
+        raise failure
     raise typer.Exit(code)
 
 
-def run_loop(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Runs the coroutine on uvloop, or on asyncio's own loop where uvloop is not installed.
-
-    SIGTERM ends it as Ctrl-C does, through cancellation, so that what it started is cleaned up.
-    """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        loop = runner.get_loop()
-        executor = ThreadPoolExecutor(thread_name_prefix="inaho-thread")
-        loop.set_default_executor(executor)
-        try:
-            return runner.run(_with_signals(command))
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
-            loop.set_default_executor(ThreadPoolExecutor(1))  # the runner would wait for the threads of the other one
-
-
-def _end_with_threads(output: Output, code: int, before: list[threading.Thread]) -> None:
-    """Waits for threads that would keep the process alive, for `THREADS_S`; then ends it without them."""
-    left: list[threading.Thread] = []
-    deadline = time.monotonic() + THREADS_S
+def _run_loop(runner: asyncio.Runner, command: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Runs the coroutine. SIGTERM ends it as Ctrl-C does, through cancellation: what it started is cleaned up."""
+    loop = runner.get_loop()
+    executor = ThreadPoolExecutor(thread_name_prefix="inaho-thread")
+    loop.set_default_executor(executor)
     try:
-        while (left := _threads_since(before)) and time.monotonic() < deadline:
-            left[0].join(min(0.1, THREADS_S))
-    except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
-    if left:
-        names = ", ".join(thread.name for thread in left[:THREADS_NAMED_MAX])
-        output.note(f"{len(left)} threads did not end within {THREADS_S:g} s; the process ends without them: {names}")
-        sys.stdout.flush()
-        sys.stderr.flush()
-        logging.shutdown()
-        os._exit(code)
+        return runner.run(_with_signals(command))
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+        loop.set_default_executor(ThreadPoolExecutor(1))  # the runner would wait for the threads of the other one
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        return error.code or 0
+    return 1
+
+
+def _end_tasks(runner: asyncio.Runner, limit_s: float) -> list[str]:
+    """Cancels what still runs in the loop; gives what goes on after `limit_s`. The runner would wait for ever."""
+    with contextlib.suppress(SystemExit):  # of a Task that meets its end; what the process ends with is known already
+        runner.get_loop().run_until_complete(_cancelled(limit_s))
+    return _tasks_left(runner)
+
+
+async def _cancelled(limit_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + limit_s
+    if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=limit_s)
+    closing = loop.create_task(loop.shutdown_asyncgens(), name="end of async generators")
+    await asyncio.wait([closing], timeout=max(deadline - loop.time(), 0.1))
+
+
+def _tasks_left(runner: asyncio.Runner) -> list[str]:
+    loop = runner.get_loop()
+    return [] if loop.is_closed() else [f"Task {task.get_name()}" for task in asyncio.all_tasks(loop)]
+
+
+def _end_threads(before: list[threading.Thread], limit_s: float) -> list[str]:
+    """Waits for threads that would keep the process alive; gives those that go on after `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while (left := _threads_since(before)) and time.monotonic() < deadline:
+        left[0].join(min(0.1, limit_s))
+    return _threads_left(before)
+
+
+def _threads_left(before: list[threading.Thread]) -> list[str]:
+    return [f"thread {thread.name}" for thread in _threads_since(before)]
+
+
+def _end_without(output: Output, left: list[str], code: int, failure: BaseException | None) -> NoReturn:
+    """Ends the process though something of the user's code goes on."""
+    if isinstance(failure, SystemExit):
+        if isinstance(failure.code, str):
+            output.note(failure.code)
+    elif failure is not None:
+        traceback.print_exception(failure)
+    names = ", ".join(left[:NAMED_MAX])
+    output.note(f"{len(left)} Tasks or threads of grains did not end in time; the process ends without them: {names}")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    logging.shutdown()
+    os._exit(code)
 
 
 def _threads_since(before: list[threading.Thread]) -> list[threading.Thread]:
