@@ -121,6 +121,27 @@ def test_sys_exit_does_not_wait_for_a_thread(tmp_path: Path) -> None:
     assert "ends without them: thread" in errors, errors
 
 
+def test_a_signal_while_grains_are_imported_is_not_lost(tmp_path: Path) -> None:
+    module = """
+import pathlib, time, inaho
+print("importing", flush=True)
+while not pathlib.Path("signalled").exists():
+    time.sleep(0.01)
+class Late(inaho.Grain):
+    pass
+"""
+    (tmp_path / "slow_import.py").write_text(module)
+    up = [sys.executable, "-m", "inaho.cli", "up", "slow_import", "--authority", "127.0.0.1:0"]
+    with subprocess.Popen(up, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as member:
+        assert member.stdout is not None
+        assert member.stdout.readline() == "importing\n"
+        member.send_signal(signal.SIGTERM)
+        (tmp_path / "signalled").touch()
+        code, _, errors = ended(member)
+    assert code == 130, errors
+    assert "interrupted" in errors, errors
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("method", ["nap", "thread", "block"])
 def test_the_second_signal_ends_at_once(tmp_path: Path, method: str, number: signal.Signals) -> None:

@@ -151,10 +151,19 @@ def _threads_since(before: list[threading.Thread]) -> list[threading.Thread]:
 
 
 async def _with_signals(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    task = asyncio.current_task()
-    if task is not None and sys.platform != "win32":
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await command()
+    """Python's own handler and not one of the loop: the loop forgets a signal that comes while a module is imported,
+    when `inaho up` sets its own handler right after that."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+    def asked(_number: int, _frame: object) -> None:
+        if task is not None:
+            loop.call_soon_threadsafe(task.cancel)
+
+    before = signal.signal(signal.SIGTERM, asked)
+    try:
+        return await command()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -202,8 +202,6 @@ async def _stopped_by(stop: asyncio.Event, stop_on_eof: bool) -> AsyncGenerator[
 
     remove: list[Callable[[], object]] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        if sys.platform != "win32":
-            loop.remove_signal_handler(number)  # of `run_command`: the first signal is no cancellation here
         remove.append(partial(signal.signal, number, signal.signal(number, asked)))
     if stop_on_eof:
         loop.add_reader(standard_input, read)
