@@ -33,6 +33,11 @@ class ProgramEnd:
         self._closed: asyncio.Future[None] = node.loop.create_future()
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether all Tasks of the loop have been cancelled."""
+        return self._task is not None and self._task.cancelling() > 0
+
     def watch(self) -> None:
         """Begins; call it when the node is up."""
         if self._task is None and not self._closed.done():

@@ -210,13 +210,14 @@ class Timer:
         turn, table = self._turn, self._table
         if isinstance(error, SIGNALS) or turn is None:
             return
-        cancelled = isinstance(error, asyncio.CancelledError)
-        if cancelled and not turn.cancelled:
-            return  # the node stops
-        self.failures += 1
         grain = table.grain
-        reason = f"interrupted after {self._timeout_s:g} s" if cancelled else describe(error)
         node = grain._inaho_host.node
+        cancelled = isinstance(error, asyncio.CancelledError)
+        if cancelled and not turn.cancelled and (node.closing or node.runner.leaving or node.program_end.begun):
+            return
+        self.failures += 1
+        late = cancelled and turn.cancelled
+        reason = f"interrupted after {self._timeout_s:g} s" if late else describe(error)
         node.log.warning("timer %s of %s failed: %s", self.name, grain.identity, reason, exc_info=error)
         node.publish(TimerFailed(identity=grain.identity, timer=self.name, reason=reason))
 

@@ -185,6 +185,44 @@ def test_a_tick_that_raises_is_logged_and_an_event_and_the_timer_goes_on(
     assert len(told) == 3 and all(record.exc_info for record in told)
 
 
+class Cancelled(Grain):
+    """Its ticks wait for a Task that is cancelled, in their first step or later."""
+
+    async def begin(self, pause_s: float | None) -> None:
+        self.timer(self.wait, 1.0, pause_s)
+
+    async def wait(self, pause_s: float | None) -> None:
+        if pause_s is None:
+            raise asyncio.CancelledError
+        task = asyncio.ensure_future(asyncio.sleep(60.0))
+        await asyncio.sleep(pause_s)
+        task.cancel()
+        await task
+
+
+@pytest.mark.parametrize("pause_s", [None, 0.0, 0.1])
+def test_a_tick_whose_cancellation_is_its_own_is_told(
+    start: Start, caplog: pytest.LogCaptureFixture, pause_s: float | None
+):
+    sim = start(Cancelled)
+    with caplog.at_level(logging.WARNING, "inaho.node"):
+        sim.run(sim.node(0).grain(Cancelled, "a").begin(pause_s))
+        sim.run_for(1.5)
+    assert [(each.timer, each.reason) for each in events(sim, TimerFailed)] == [("wait", "CancelledError")]
+    assert sum("timer wait" in record.message for record in caplog.records) == 1
+
+
+def test_a_tick_that_the_end_of_its_node_interrupts_is_not_told(start: Start, caplog: pytest.LogCaptureFixture):
+    sim = start(Ticker)
+    with caplog.at_level(logging.WARNING, "inaho.node"):
+        sim.run(sim.node(0).grain(Ticker, "a").begin_slow(1.0, 600.0, timeout_s=900.0))
+        sim.run_for(1.5)
+        assert LOG == [("begin", 1.0)]
+        sim.leave(0)
+    assert not events(sim, TimerFailed)
+    assert not any("timer slowly" in record.message for record in caplog.records)
+
+
 def test_a_tick_that_raises_meets_the_failure_policy(start: Start):
     sim = start(Failing)
     sim.run(sim.node(0).grain(Failing, "a").begin())
