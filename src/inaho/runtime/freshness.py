@@ -16,13 +16,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.activation.doubt import DOUBT, FOUNDED, Doubts, Marker, Markers
-from inaho.errors import InahoError, StorageFailed, Unreachable, WrongIncarnation
+from inaho.errors import InahoError, StorageFailed
 from inaho.errors_cluster import describe
 from inaho.events import (
     DoubtBegan,
     DoubtEnded,
     FreshnessUnknown,
     MemberEvent,
+    MemberLeaving,
     MemberRemoved,
     MemberUnreachable,
     NodePaused,
@@ -30,6 +31,7 @@ from inaho.events import (
 )
 from inaho.runtime.leases import SILENT
 from inaho.runtime.marker_record import MarkerRecord
+from inaho.runtime.other_clusters import OtherClusters
 from inaho.runtime.proofs import Proofs, is_proved_kind, time_limit
 from inaho.runtime.reconciliation import Reconciliation
 
@@ -54,6 +56,7 @@ class Freshness:
 
     Attributes:
         doubts: whom it doubts.
+        others: clusters over the same storage.
         begun: activations of placed kinds that were begun in doubt, by kind and key.
     """
 
@@ -63,6 +66,7 @@ class Freshness:
         self.reconciliation = Reconciliation(node, self)
         self._node = node
         self._record = MarkerRecord(node)
+        self.others = OtherClusters(node, self, self._record)
         self._proofs = proofs
         self._watching: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -103,6 +107,8 @@ class Freshness:
 
     def notice(self, event: Event) -> None:
         """Takes note of an event of the control plane, before anything follows from it."""
+        if isinstance(event, MemberLeaving | MemberRemoved) and event.member.node_id != self._node.node_id:
+            self.others.member_goes(event.member.node_id)
         if isinstance(event, MemberUnreachable):
             self._doubt(event.member, event.member.incarnation, "unreachable")
         elif isinstance(event, MemberRemoved):
@@ -180,6 +186,7 @@ class Freshness:
             live = self._live().get(authority, node_id)  # another process may have joined there since
             if node_id != self._node.node_id and live == node_id:
                 self._begin(node_id, authority, -1, "members doubted it when this node joined")
+        self.others.look()
 
     @property
     def inherits(self) -> bool:
@@ -203,30 +210,12 @@ class Freshness:
                 told = True
             await asyncio.sleep(node.config.activation.freshness_s)
         markers = self._found_there
-        others = self.doubts.foreign(markers.markers, set(self._live().values()))
-        for marker in others:
-            if await self._answers(marker):
-                node.log.warning(
-                    "%s has founded a cluster named %r, but %s has founded another one (%r) over the same storage, so "
-                    "both save the same grains. A process without seeds founds a cluster of its own: give this one "
-                    "the seed %s to join the other, or another storage or data_dir",
-                    node.authority, node.config.name, marker.authority, marker.cluster, marker.authority,
-                )  # fmt: skip
+        await self.others.warn(markers, founded=True)
         self._judge(began, markers)
 
-    async def _answers(self, marker: Marker) -> bool:
-        """Whether the process that wrote a marker still runs, or may."""
-        try:
-            async with asyncio.timeout(self._node.config.transport.handshake_timeout_s):
-                await self._node.peers.connect(marker.authority, marker.node_id)
-        except (Unreachable, WrongIncarnation) as error:  # nobody listens, or another process lives there
-            self._node.log.debug(
-                "%s, which founded a cluster once, does not run: %s", marker.authority, describe(error)
-            )
-            return False
-        except (TimeoutError, InahoError):  # one of another cluster refuses us, and runs
-            return True
-        return True
+    def foreign(self, read: Markers) -> list[Marker]:
+        """The markers of processes that are no live members, nor left in order."""
+        return self.doubts.foreign(read.markers, set(self._live().values()))
 
     # Before an activation.
 

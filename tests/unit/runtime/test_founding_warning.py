@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import inaho
-from inaho import Grain, Struct
+from inaho import Cluster, Grain, Struct
 from inaho.runtime.joining import Joining
 
 
@@ -23,6 +25,21 @@ class Counter(Grain[Count]):
         return self.state.n
 
 
+def start(directory: Path, *seeds: str, grains: Any = (Counter,)) -> Joining:
+    return inaho.join("127.0.0.1:0", grains=list(grains), data_dir=directory, seeds=list(seeds))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    end = asyncio.get_running_loop().time() + 20.0
+    while not condition():
+        assert asyncio.get_running_loop().time() < end, "the condition did not come true"
+        await asyncio.sleep(0.01)
+
+
+async def has_written(cluster: Cluster) -> None:
+    await until(lambda: cluster._node.freshness.others._record.writes)
+
+
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
@@ -30,16 +47,11 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_a_second_cluster_over_the_same_storage_is_told_with_what_to_do(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    def start() -> Joining:
-        return inaho.join("127.0.0.1:0", grains=[Counter], data_dir=tmp_path)
-
-    async with start() as first:
+    async with start(tmp_path) as first:
+        await has_written(first)
         assert warnings(caplog) == []
-        async with start() as second:
-            end = asyncio.get_running_loop().time() + 20.0
-            while not warnings(caplog):
-                assert asyncio.get_running_loop().time() < end, "nothing is told"
-                await asyncio.sleep(0.01)
+        async with start(tmp_path) as second:
+            await until(lambda: warnings(caplog))
             (told,) = warnings(caplog)
             assert told.startswith(f"{second.authority} has founded a cluster named 'inaho', but {first.authority} has")
             assert f"give this one the seed {first.authority} to join the other" in told
@@ -57,3 +69,57 @@ async def test_a_cluster_that_starts_again_or_is_joined_is_told_nothing(
         assert await other.grain(Counter, "k").add() == 2
         again._node.freshness.check()
     assert warnings(caplog) == []
+
+
+class Stateless(Grain):
+    async def hi(self) -> str:
+        return "hi"
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+async def test_a_cluster_whose_founder_has_left_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture, gone: int):
+    """One leaves, or it and its heir at the same time."""
+    first = await start(tmp_path)
+    await has_written(first)
+    members = sorted([await start(tmp_path, first.authority) for _ in range(2)], key=lambda each: each.authority)
+    await asyncio.gather(first.close(), *(member.close() for member in members[: gone - 1]))
+    await has_written(members[gone - 1])
+    async with start(tmp_path) as second:
+        await until(lambda: warnings(caplog))
+        (told,) = warnings(caplog)
+        assert told.startswith(
+            f"{second.authority} has founded a cluster named 'inaho', but {members[gone - 1].authority}"
+        )
+    for member in members:
+        await member.close()
+
+
+async def test_a_cluster_whose_founder_has_no_grains_with_state_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    async with start(tmp_path, grains=[Stateless]) as first, start(tmp_path, first.authority) as member:
+        await has_written(member)
+        async with start(tmp_path) as second:
+            await until(lambda: warnings(caplog))
+            (told,) = warnings(caplog)
+            assert told.startswith(f"{second.authority} has founded a cluster named 'inaho', but {member.authority}")
+
+
+async def test_who_writes_the_marker_of_one_that_left_tells_of_who_founded_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    first = await start(tmp_path)
+    async with start(tmp_path, first.authority) as member:
+        others = member._node.freshness.others
+        with monkeypatch.context() as patch:
+            patch.setattr(others, "look", lambda: None)
+            await first.close()
+            await until(lambda: len(member.members()) == 1)
+        async with start(tmp_path) as second:
+            await has_written(second)
+            assert warnings(caplog) == []
+            others.look()
+            await until(lambda: warnings(caplog))
+            (told,) = warnings(caplog)
+            assert told.startswith(f"{member.authority} is a member of a cluster named 'inaho', but {second.authority}")
+            assert f"give that one the seed {member.authority} to join the other" in told
