@@ -178,7 +178,10 @@ class CallCycle(InahoError):
 
 
 class ActivationFailed(InahoError):
-    """The grain could not be activated: its state did not load or `on_activate` raised."""
+    """The grain could not be activated: its state did not load or `on_activate` raised.
+
+    It counts as a failure, also where the exception that `on_activate` raised is registered.
+    """
 
     code = "activation_failed"
     advice = "see the cause; the next call tries again"

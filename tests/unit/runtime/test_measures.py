@@ -13,7 +13,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 import inaho
 from inaho import Grain, method
 from inaho.config import CALL_TIMEOUT_MAX_S, AlertsConfig, ClusterConfig, MetricsConfig
-from inaho.errors import MetricsOff, Pending
+from inaho.errors import ActivationFailed, MetricsOff, Pending
 from inaho.events import AlertCleared, AlertRaised, MemberUp, RetryThrottled
 from inaho.observe.metrics import INSTRUMENTS
 
@@ -337,6 +337,22 @@ async def test_expected_exceptions_can_be_made_to_count(fleet: Any):
                 await cluster.grain(Shop, "k").buy()
         raised = await asyncio.wait_for(anext(events), 10)
     assert (raised.measure, raised.figure) == ("failure_ratio", 1.0)
+
+
+class Closed(Grain):
+    async def on_activate(self) -> None:
+        raise OutOfStockError("no such shop")
+
+    async def x(self) -> None: ...
+
+
+async def test_an_expected_exception_that_leaves_on_activate_is_a_failure(fleet: Any):
+    cluster = await fleet.member(Closed)
+    with pytest.raises(ActivationFailed):
+        await cluster.grain(Closed, "k").x()
+    figures = shown(cluster)
+    assert figures["inaho.rpc.client.failures"]["Closed", "activation_failed"] == 1
+    assert sum(figures["inaho.rpc.client.exceptions"].values()) == 0
 
 
 async def test_retry_warnings_are_held_back_and_their_number_is_told(fleet: Any, caplog: pytest.LogCaptureFixture):
