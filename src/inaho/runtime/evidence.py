@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inaho.core.inputs import AuthorityAnswered, Connected, DialFailed, Disconnected, Received
-from inaho.errors import InahoError, ProtocolViolation
+from inaho.errors import InahoError, ProtocolViolation, Unreachable
 from inaho.runtime.driver import decode_control
 
 if TYPE_CHECKING:
@@ -30,6 +30,14 @@ class Evidence:
         if self._node.driver is not None:
             self._node.driver.feed(AuthorityAnswered(authority, node_id))
             self._node.driver.feed(Connected(authority, node_id))
+        if node_id == self._node.node_id:
+            self._node.loop.call_soon(self._leave_own, authority)
+
+    def _leave_own(self, authority: str) -> None:
+        """A seed is this node under another name. The name may stand for others too, so it is dialled anew."""
+        connection = self._node.peers.connections.get(authority)
+        if connection is not None:
+            connection.close(Unreachable("that is this node itself", authority=authority))
 
     def outgoing_closed(self, authority: str, connection: Outgoing, error: InahoError) -> None:
         """A dialled connection is gone."""

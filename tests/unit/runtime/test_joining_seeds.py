@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 import inaho
-from inaho import (
-    AuthenticationFailed,
-    ClusterConfig,
-    InvalidConfig,
-    MembershipConfig,
-    TopologyUnavailable,
-    WrongCluster,
-)
+from inaho import AuthenticationFailed, ClusterConfig, MembershipConfig, TopologyUnavailable, WrongCluster
 from inaho.runtime import join_watch
+from inaho.runtime.transport import TcpTransport
+
+
+class Named(inaho.Grain):
+    async def say(self, text: str) -> str:
+        return text
+
 
 QUICK = ClusterConfig(membership=MembershipConfig(join_timeout_s=1.0))
 
@@ -69,15 +69,13 @@ async def test_when_all_seeds_refuse_the_join_fails_at_once() -> None:
                 assert seed.authority in str(raised.value)
 
 
-async def test_a_seed_that_is_the_node_itself_is_said_at_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_seed_that_is_the_node_itself_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    with pytest.raises(InvalidConfig) as raised:
-        await asyncio.wait_for(
-            entered(inaho.join(f"127.0.0.1:{port}", seeds=[f"localhost:{port}"], storage="memory")), 10.0
-        )
-    assert f"seed localhost:{port}: that is this node; its authority is 127.0.0.1:{port}" in str(raised.value)
+    with pytest.raises(TopologyUnavailable) as raised:
+        await entered(inaho.join(f"127.0.0.1:{port}", seeds=[f"localhost:{port}"], storage="memory", config=QUICK))
+    assert f"localhost:{port}: that is this node; its authority is 127.0.0.1:{port}" in str(raised.value)
     assert not any("second process" in line for line in caplog.messages)
 
 
@@ -100,3 +98,33 @@ async def test_a_search_that_takes_long_is_told_and_told_again(
     told = [line for line in caplog.messages if line.startswith("no seed has let this node into the cluster 'shop'")]
     assert 2 <= len(told) <= 4
     assert f"{dead_seed}: nobody listens there" in told[0]
+
+
+async def test_a_name_that_stands_for_several_nodes_is_dialled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a load balancer: the first dial leads to the node itself, a later one to a member."""
+    async with inaho.join("127.0.0.1:0", storage="memory") as seed:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            own = f"127.0.0.1:{sock.getsockname()[1]}"
+        dialled: list[str] = []
+        right = TcpTransport.dial
+
+        async def dial(self: TcpTransport, authority: str, protocol: Any) -> Any:
+            if authority == "localhost:1":
+                authority = seed.authority if dialled else own
+                dialled.append(authority)
+            return await right(self, authority, protocol)
+
+        monkeypatch.setattr(TcpTransport, "dial", dial)
+        async with inaho.join(own, seeds=["localhost:1"], storage="memory") as joined:
+            assert dialled[:2] == [own, seed.authority]
+            assert len(joined.members()) == 2
+
+
+async def test_a_seed_may_be_named_otherwise_than_it_names_itself() -> None:
+    async with inaho.join("127.0.0.1:0", grains=[Named], storage="memory") as seed:
+        name = f"localhost:{seed.authority.rpartition(':')[2]}"
+        async with inaho.join("127.0.0.1:0", seeds=[name], storage="memory") as joined, inaho.connect([name]) as client:
+            assert len(joined.members()) == 2
+            for cluster in (joined, client):
+                assert await cluster.grain(Named, "a").say("hello") == "hello"

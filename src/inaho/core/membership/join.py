@@ -13,8 +13,8 @@ A contact that refuses the handshake refuses for itself: it may be of another cl
 others are right. The search goes on with them and ends at once when nobody is left who might admit us. But who was
 refused by a node of this cluster's name founds nothing: most likely that *is* the cluster, and we are what is wrong.
 
-A seed can be this node under another name. That is said, and ends the search when there is no other contact; but it
-makes nobody a founder: behind a name that stands for several nodes each could meet itself first, and each would found.
+A seed can be this node under another name. That is said when the search has failed. It neither ends the search nor
+makes a founder: a name may stand for several nodes, of which each can meet itself first and another one the next time.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ class Joiner:
         self._told: dict[str, str] = {}
         self._final: dict[str, Fail] = {}
         self._own_names: dict[str, None] = {}
+        # By contact the node that was reached there: a name may lead to another authority.
+        self._reached: dict[str, str] = {}
         self._founder = ""
         self._again = False
 
@@ -120,6 +122,7 @@ class Joiner:
         self._next_at, self._pause_s, self._turn = now, self._config.join_retry_s, 0
         self._asked, self._dial_refused, self._failure, self._told, self._final = {}, {}, None, {}, {}
         self._own_names = {name: None for name in self._own_names if name in self._contacts}
+        self._reached = {name: node_id for name, node_id in self._reached.items() if name in self._contacts}
         self._again = again
 
     def poll(self, now: float) -> Ask | Found | Fail | None:
@@ -148,8 +151,6 @@ class Joiner:
         """Why there is no sense in going on; None where there is."""
         if self._failure is not None or self._again:
             return self._failure
-        if self._may_found_at is None and len(self._own_names) == len(self._contacts):
-            return Fail("invalid_config", "; ".join(f"seed {name}: {self._self_told()}" for name in self._contacts))
         refusals = [self._final[authority] for authority in self._contacts if authority in self._final]
         if refusals and len(refusals) == len(self._contacts):
             return Fail(refusals[0].code, "; ".join(refusal.reason for refusal in refusals))
@@ -187,12 +188,13 @@ class Joiner:
             return True
         return len({*self._dial_refused, *self._own_names}) == len(self._contacts)
 
-    def answered(self, authority: str, by_us: bool) -> None:
-        """A contact was reached; `by_us`: it is this node, under another name than its authority."""
-        if by_us and authority in self._contacts:
-            self._own_names[authority] = None
-        else:
-            self._own_names.pop(authority, None)
+    def answered(self, contact: str, node_id: str, *, by_us: bool) -> None:
+        """A contact was reached, and that node is there; `by_us`: it is this one, under another name."""
+        self._own_names.pop(contact, None)
+        if contact in self._contacts:
+            self._reached[contact] = node_id
+            if by_us:
+                self._own_names[contact] = None
 
     def dial_failed(self, now: float, authority: str, reason: str, code: str = "", detail: str = "") -> None:
         """A contact could not be dialled: the next one is asked at once, a round of failures backs off as usual.
@@ -213,19 +215,28 @@ class Joiner:
         if self._turn != 0:
             self._next_at = now
 
-    def refused(self, now: float, authority: str, refusal: JoinRefused) -> None:
+    def refused(self, now: float, authority: str, node_id: str, refusal: JoinRefused) -> None:
         """A contact refused; unless it said that trying again is useless, the search goes on."""
-        if self.phase is not SEEKING or authority not in self._asked:
+        contact = self._contact(authority, node_id)
+        if contact is None:
             return
-        self._told[authority] = refusal.reason
-        self._dial_refused.pop(authority, None)
-        self._final.pop(authority, None)
+        self._told[contact] = refusal.reason
+        self._dial_refused.pop(contact, None)
+        self._final.pop(contact, None)
         if not refusal.retriable and not self._again:
             self._failure = Fail(refusal.code, refusal.reason)
 
-    def awaits(self, authority: str) -> bool:
-        """Whether an acceptance by that contact would be one that we asked for."""
-        return self.phase is SEEKING and authority in self._asked
+    def awaits(self, authority: str, node_id: str) -> bool:
+        """Whether an acceptance by that node would be one that we asked for."""
+        return self._contact(authority, node_id) is not None
+
+    def _contact(self, authority: str, node_id: str) -> str | None:
+        """The contact that was asked and is that node, by its authority or by a name that led there."""
+        if self.phase is not SEEKING:
+            return None
+        if authority in self._asked:
+            return authority
+        return next((name for name in self._asked if self._reached.get(name) == node_id), None)
 
     def done(self) -> None:
         """Admitted, founded, or called off.
@@ -256,4 +267,6 @@ class Joiner:
         assert self._authority not in self._contacts
         assert self._pause_s <= BACKOFF_MAX * self._config.join_retry_s
         assert not self._contacts or 0 <= self._turn < len(self._contacts)
-        assert all(authority in self._contacts for authority in (*self._told, *self._final, *self._own_names))
+        assert all(
+            authority in self._contacts for authority in (*self._told, *self._final, *self._own_names, *self._reached)
+        )

@@ -315,7 +315,7 @@ class ControlNode:
         self._life.accepted(now, received, accepted)
 
     def _on_join_refused(self, now: float, received: Received, refused: JoinRefused) -> None:
-        self._life.joiner.refused(now, received.authority, refused)
+        self._life.joiner.refused(now, received.authority, received.node_id, refused)
 
     def _on_verdict(self, now: float, received: Received, verdict: ViewVerdict) -> None:
         self._life.judged(now, received, verdict)
@@ -365,7 +365,8 @@ class ControlNode:
             self._view.detector.dial_failed(now, failed.authority, failed.reason)
 
     def _on_authority_answered(self, now: float, answered: AuthorityAnswered) -> None:
-        self._life.joiner.answered(answered.authority, answered.node_id == self.member.node_id)
+        by_us = answered.node_id == self.member.node_id
+        self._life.joiner.answered(answered.authority, answered.node_id, by_us=by_us)
         member = self._view.table.get(answered.authority)
         if self.stage is not MEMBER or member is None or not is_live(member):
             return

@@ -110,7 +110,7 @@ class Lifecycle:
     def accepted(self, now: float, received: Received, accepted: JoinAccepted) -> None:
         """A contact admitted us: take its table, and be up."""
         mine = accepted.member.node_id == self._view.me.node_id and accepted.member.authority == self._view.me.authority
-        if not mine or not self.joiner.awaits(received.authority):
+        if not mine or not self.joiner.awaits(received.authority, received.node_id):
             return
         self._view.adopt(now, accepted.table)
         record = self._view.table.get(self._view.me.authority)
