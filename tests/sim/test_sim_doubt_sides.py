@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from inaho import ActivationConfig, ClusterConfig, Grain, Struct, method
+from inaho.events import BlockListChanged, Event, MemberRemoved
+from inaho.runtime.freshness import Freshness
 from inaho.testing import FaultyStorage, SimCluster, StorageFaults
+from inaho.types import MemberStatus
 
 CONFIG = ClusterConfig(activation=ActivationConfig(reminder_shards=1))
 """So that few nodes have something of the runtime to activate, for which they would write a marker anyway."""
@@ -29,6 +33,10 @@ class Note(Grain[Text]):
 
 
 class WorkerNote(Note, role="worker"):
+    pass
+
+
+class LocalNote(Note, placement="prefer_local"):
     pass
 
 
@@ -174,3 +182,107 @@ def test_a_process_is_not_taken_for_ended_by_what_is_heard_of_the_one_before_it(
         assert freshness.doubts.get("0123456789abcdef") is not None
         freshness._replaced({sim.authority(0): "0000000000000000"})
         assert freshness.doubts.get("0123456789abcdef") is None
+
+
+def test_what_members_saved_that_were_replaced_before_this_node_noticed_anything_counts(simulation_seed: int):
+    """Node 0 is cut off and does not know it when the others, which took over and saved, have new processes already."""
+    with SimCluster(3, simulation_seed, [Note], CONFIG) as sim:
+        keys = owned(sim, by=0, seen_by=0)[:20]
+        for key in keys:
+            sim.run(sim.node(0).grain(Note, key).put("old"))
+        sim.partition({0}, {1, 2})
+        sim.wait_until(lambda: sim.members_seen_by(1)[0] is not MemberStatus.UP, 20.0)
+        lookup = sim.node(1).runtime.lookup
+        key = next(key for key in keys if lookup.owner("Note", key).authority == sim.authority(1))
+        sim.run(sim.node(1).grain(Note, key).put("new"))
+        freshness = sim.node(0).runtime.freshness
+        assert not freshness.in_doubt
+        for index in (1, 2):
+            sim.crash(index, silent=True)
+        sim.heal()
+        for index in (1, 2):
+            sim.restart(index)
+        sim.wait_converged(within_s=60.0)
+        sim.run_for(1.5)
+        assert sim.run(sim.node(1).grain(Note, key).get()) == "new"
+        assert not freshness.in_doubt
+
+
+def test_a_member_that_is_replaced_costs_one_read_and_no_marker(simulation_seed: int):
+    with SimCluster(3, simulation_seed, [Note], CONFIG) as sim:
+        for key in owned(sim, by=2, seen_by=2)[:20]:
+            sim.run(sim.node(0).grain(Note, key).put("old"))
+        freshness = sim.node(2).runtime.freshness
+        reads, writes = freshness.reads, freshness._record.writes
+        member = next(member for member in sim.node(0).members() if member.authority == sim.authority(1))
+        sim.run(_tell(freshness, MemberRemoved(member=member, reason="replaced")))
+        sim.run_for(5.0)
+        assert (freshness.reads, freshness._record.writes) == (reads + 1, writes)
+        assert not freshness.in_doubt
+        freshness.check()
+
+
+async def _tell(freshness: Freshness, event: Event) -> None:
+    freshness.notice(event)
+
+
+@pytest.mark.parametrize("kind", [Note, LocalNote])
+@pytest.mark.parametrize("way", ["cut", "pause"])
+def test_a_block_that_its_member_hears_of_when_it_is_over_ends_what_was_taken_over(way: str, kind: type[Note]):
+    """Nobody is unreachable at any time, and who took over leaves in order before anything else happens."""
+    with SimCluster(3, 0, [Note, LocalNote], CONFIG) as sim:
+        keys = owned(sim, by=0, seen_by=0)[:10]
+        for key in keys:
+            sim.run(sim.node(0).grain(kind, key).put("old"))
+        if way == "cut":
+            sim.partition({0}, {1, 2})
+        else:
+            sim.pause(0)
+        sim.run(sim.node(1).block(sim.authority(0)))
+        sim.run(put_all(sim, kind, keys))
+        sim.run(sim.node(1).unblock(sim.authority(0)))
+        if way == "cut":
+            sim.heal()
+        else:
+            sim.resume(0)
+        sim.leave(1)
+        sim.run_for(5.0)
+        assert [sim.run(sim.node(2).grain(kind, key).get()) for key in keys] == ["new"] * len(keys)
+        sim.run_for(30.0)
+        assert not sim.node(0).runtime.freshness.in_doubt
+
+
+async def put_all(sim: SimCluster, kind: type[Note], keys: list[str]) -> None:
+    await asyncio.gather(*(sim.node(1).grain(kind, key, timeout=1.6).put("new") for key in keys))
+
+
+def test_nothing_is_activated_after_a_block_before_the_marker_is_there(simulation_seed: int):
+    with SimCluster(2, simulation_seed, [Note], CONFIG, storage_faults=StorageFaults(slow=1.0, slow_s=0.2)) as sim:
+        freshness = sim.node(1).runtime.freshness
+
+        async def order() -> list[int]:
+            freshness.notice(BlockListChanged(authority=sim.authority(0), blocked=True))
+            first = asyncio.create_task(freshness.before_activation())
+            await asyncio.sleep(0.1)
+            writes: list[int] = []
+            for waiting in (asyncio.create_task(freshness.before_activation()), first):
+                await waiting
+                writes.append(freshness._record.writes)
+            return writes
+
+        before = freshness._record.writes
+        assert sim.run(order()) == [before + 1] * 2
+
+
+def test_nobody_confirms_to_a_member_that_is_blocked_here_that_it_is_through(simulation_seed: int):
+    """It may take over from that member yet. A member that is blocked has nothing active, and needs no confirmation."""
+    with SimCluster(3, simulation_seed, [Note], CONFIG) as sim:
+        sim.run(sim.node(1).block(sim.authority(0)))
+        sim.run_for(3.0)
+        blocked, other = sim.node(0).runtime, sim.node(1).runtime
+        assert not other.freshness.reconciliation.asked(blocked.node_id, -1)
+        assert not blocked.freshness.in_doubt
+        sim.run(sim.node(1).unblock(sim.authority(0)))
+        sim.run_for(3.0)
+        assert other.freshness.reconciliation.asked(blocked.node_id, -1)
+        assert not blocked.freshness.in_doubt

@@ -19,6 +19,7 @@ from inaho.core.activation.doubt import DOUBT, FOUNDED, Doubts, Marker, Markers
 from inaho.errors import InahoError, StorageFailed
 from inaho.errors_cluster import describe
 from inaho.events import (
+    BlockListChanged,
     DoubtBegan,
     DoubtEnded,
     FreshnessUnknown,
@@ -76,6 +77,8 @@ class Freshness:
         self._marked_at = 0.0
         self._founded = False
         """This node has founded a cluster, and its marker is not written yet."""
+        self._took_over = False
+        """A member was blocked and may not know it; what this node takes over from it waits for a marker."""
         self._inheriting: asyncio.Task[None] | None = None
         """Asks the others whom they doubt; None when it is known."""
         self._known: set[str] = set()
@@ -112,12 +115,21 @@ class Freshness:
         if isinstance(event, MemberUnreachable):
             self._doubt(event.member, event.member.incarnation, "unreachable")
         elif isinstance(event, MemberRemoved):
+            if event.reason == "replaced" and self.doubts.get(event.member.node_id) is None:
+                # It may have doubted this node, taken over from it and saved, and have told nobody: one read.
+                self._doubt(event.member, -1, "")
+                self.doubts.end(self._node.boot_time(), event.member.node_id, event.reason)
             if event.reason in ("left", "replaced"):
                 self.is_harmless(event.member.node_id, event.reason)
             else:
                 self._doubt(event.member, event.member.incarnation, "removed")
         elif isinstance(event, SelfRemoved | NodePaused):
             self.was_away("this node was removed" if isinstance(event, SelfRemoved) else "this process was paused")
+        elif isinstance(event, BlockListChanged):
+            if event.authority == self._node.authority:
+                self.was_away("an operator has blocked this node, or had")
+            elif event.blocked:
+                self._took_over = True
         elif isinstance(event, MemberEvent) and self.doubts:
             self._replaced({event.member.authority: event.member.node_id})
             self.reconciliation.begin()
@@ -141,7 +153,7 @@ class Freshness:
             if now > self._over_at + self._node.config.membership.tombstone_s:
                 self.begun.clear()
         if self.doubts.begin(now, node_id, authority, incarnation):
-            if self.applies:
+            if reason and self.applies:
                 self._node.publish(DoubtBegan(authority=authority, node_id=node_id, reason=reason))
             self._watch_now()
 
@@ -228,7 +240,7 @@ class Freshness:
         if self._inheriting is not None:
             await asyncio.wait((self._inheriting,))
             self._inheriting = None
-        while self._founded or (self.doubts and self._marked != self.doubts.episode):
+        while self._founded or self._took_over or (self.doubts and self._marked != self.doubts.episode):
             if not self.applies:
                 return
             marking = self._begin_mark()
@@ -256,7 +268,7 @@ class Freshness:
         markers = await self._record.add(marker)
         self._found_there = markers
         self._marked, self._marked_at = (episode if self.doubts else self._marked), node.boot_time()
-        self._founded = self._founded and not founded
+        self._founded, self._took_over = self._founded and not founded, False
 
     def begins(self, kind: str, key: str, grain: Grain[Any]) -> None:
         """An activation of a placed kind begins in doubt. It ends before the members that are doubted may go on."""
@@ -307,9 +319,8 @@ class Freshness:
         """Reads the markers, and writes this node's own where it has activations: one that began just now may save,
         and whoever found this node unreachable before that does not know of it."""
         node = self._node
-        if self._marked != self.doubts.episode and any(
-            host.activations for host in node.hosts.values() if is_proved_kind(host)
-        ):
+        unmarked = self._marked != self.doubts.episode and self.doubts.open()
+        if unmarked and any(host.activations for host in node.hosts.values() if is_proved_kind(host)):
             self._begin_mark()
         try:
             async with time_limit(node):

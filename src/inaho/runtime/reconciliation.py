@@ -101,7 +101,7 @@ class Reconciliation:
         except InahoError as error:
             node.log.debug("%s did not confirm that it is through: %s", member.authority, describe(error))
             return False
-        return through
+        return through or self._is_blocked(node.authority)  # then nothing stays active here; an end of that is told
 
     async def doubted_by_others(self) -> list[tuple[str, str]]:
         """Node ids and authorities that some other members doubt. Those that do not answer are asked for a while."""
@@ -151,9 +151,14 @@ class Reconciliation:
         if incarnation > self._found_unreachable:
             self._found_unreachable = incarnation
             self._freshness.was_away("another member found this node unreachable")
-        if self._member(node_id) is None:
+        member = self._member(node_id)
+        if member is None or self._is_blocked(member.authority):  # this node may take over from it yet
             return False
         return self._has_let_go()
+
+    def _is_blocked(self, authority: str) -> bool:
+        topology = self._node.topology
+        return topology is not None and authority in topology.blocked
 
     def _has_let_go(self) -> bool:
         """Whether nothing is active here that this node does not own, or that it began in doubt for a placed kind."""
