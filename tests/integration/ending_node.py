@@ -79,6 +79,25 @@ class Ending(Grain):
         yield 1
         await asyncio.sleep(LONG_S)
 
+    async def stubborn_numbers(self) -> AsyncIterator[int]:
+        """Catches every cancellation."""
+        try:
+            yield 1
+            await self.stubborn()
+        finally:
+            say("generator closed")
+
+    async def numbers_that_end_late(self) -> AsyncIterator[int]:
+        """Catches every cancellation in its clean-up."""
+        try:
+            yield 1
+            await asyncio.sleep(LONG_S)
+        finally:
+            try:
+                await self.stubborn()
+            finally:
+                say("generator closed")
+
     async def exit_now(self) -> None:
         sys.exit(7)
 
@@ -129,6 +148,10 @@ async def keep_busy(cluster: inaho.Cluster, how: str, kept: list[asyncio.Task[An
         kept.append(asyncio.ensure_future(grain.nap()))
     elif how == "stubborn":
         kept.append(asyncio.ensure_future(grain.stubborn()))
+    elif how in ("stubborn_numbers", "numbers_that_end_late"):
+        stream = getattr(grain, how)()
+        await anext(stream)
+        kept.append(asyncio.ensure_future(anext(stream)))
     elif how == "stream":
         async for _ in grain.numbers():
             break

@@ -73,6 +73,19 @@ def test_main_returns_without_closing(tmp_path: Path, busy: str, loop: str) -> N
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("busy", ["stubborn_numbers", "numbers_that_end_late"])
+@pytest.mark.parametrize("scenario", ["returns", "exits"])
+def test_a_generator_that_catches_its_cancellation_is_closed(
+    tmp_path: Path, busy: str, scenario: str, loop: str
+) -> None:
+    with program(f"careless-{scenario}", loop, tmp_path, busy) as child:
+        code, out, errors = ended(child)
+    assert code == (0 if scenario == "returns" else 5), errors
+    assert "generator closed" in out, errors
+    quiet(errors)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize(
     ("scenario", "codes"),
     [

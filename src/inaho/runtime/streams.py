@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDown, Timeout
+from inaho.runtime.closed_generators import closed_where_it_waits, items_of
 from inaho.runtime.failure_policy import turn_failed
 from inaho.runtime.proofs import is_unproved
 from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_raised
@@ -105,7 +106,7 @@ class StreamProducer:
         iterator: Any = None
         try:
             iterator = turn.method.call(turn.grain, turn.arguments)  # a plain function may raise here
-            async for item in iterator:
+            async for item in items_of(iterator):
                 if is_unproved(turn.grain):  # what the item says may be older than what others have saved
                     await turn.grain._inaho_host.node.proofs.passed(turn.grain)
                 if turn.cancelled:  # the generator has caught it and goes on, but nobody takes its items
@@ -143,7 +144,7 @@ class StreamProducer:
             return
         turn = self.turn
         try:
-            await close()
+            await closed_where_it_waits(close())
         except (asyncio.CancelledError, *SIGNALS):
             raise
         except BaseException as error:
