@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeGuard, TypeVar
 
 __all__ = [
     "AuthenticationFailed",
@@ -19,9 +19,14 @@ __all__ = [
     "VersionMismatch",
     "WrongCluster",
     "WrongIncarnation",
+    "add_note",
     "describe",
+    "fields_of",
+    "is_a",
     "text_of",
 ]
+
+Error = TypeVar("Error", bound=BaseException)
 
 TEXT_CHARS_MAX: Final = 4_096
 """Characters of the text of an exception that are kept."""
@@ -40,6 +45,10 @@ class InahoError(Exception):
     code: ClassVar[str] = "error"
     advice: str = ""
     maybe_executed_default: ClassVar[bool] = False
+    reason: str = ""  # for a subclass of the user's whose constructor does not call this one
+    identity: str = ""
+    authority: str = ""
+    maybe_executed: bool = False
 
     def __init__(
         self,
@@ -67,11 +76,34 @@ class InahoError(Exception):
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
+def is_a(error: BaseException, kind: type[Error] | tuple[type[Error], ...]) -> TypeGuard[Error]:
+    """As `isinstance`, which asks the class of the user's for `__class__` and raises what that raises."""
+    return issubclass(type(error), kind)
+
+
+_FIELDS: Final = vars(BaseException)["__dict__"]
+
+
+def fields_of(error: BaseException) -> dict[str, Any]:
+    """Its `__dict__`, to read and to change, whatever its class does with attributes: one may refuse to set any."""
+    fields: dict[str, Any] = _FIELDS.__get__(error)
+    return fields
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """As `BaseException.add_note`, which asks the class to set an attribute."""
+    fields = fields_of(error)
+    notes: Any = fields.get("__notes__")
+    fields["__notes__"] = [*notes, note] if isinstance(notes, list) else [note]
+
+
 def text_of(error: BaseException) -> str:
     """The text of an exception, cut to a bound, whatever its `__str__` does."""
     try:
-        return str(error)[:TEXT_CHARS_MAX]
-    except Exception as broken:  # a user's __str__ may do anything; the call still gets its answer
+        return str.__str__(str(error))[:TEXT_CHARS_MAX]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # a user's __str__ may do anything; the call still gets its answer
         return f"<the text of this exception could not be had: {type(broken).__name__}>"
 
 
@@ -83,7 +115,7 @@ def describe(error: BaseException) -> str:
     name, text = type(error).__name__, text_of(error).strip()
     if text:
         return f"{name}: {text}"
-    if isinstance(error, TimeoutError):
+    if is_a(error, TimeoutError):
         return f"{name}: no answer in time"
     return name
 

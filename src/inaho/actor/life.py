@@ -24,7 +24,7 @@ from inaho.actor.messages import PoisonPill, StopReason, Terminated
 from inaho.actor.props import is_behaviour
 from inaho.actor.supervision import Directive, Escalate, Restart, RestartLedger, Resume, Stop, decide
 from inaho.errors import ActorFailed, InvalidConfig
-from inaho.errors_cluster import describe
+from inaho.errors_cluster import describe, is_a
 from inaho.events import ActorFailed as ActorFailedEvent
 
 if TYPE_CHECKING:
@@ -244,10 +244,10 @@ class Life:
 
     def _failure_of(self, error: BaseException) -> Exception:
         """The failure that `error` is. Raises it again where it is none: the process ends, or this task does."""
-        if isinstance(error, KeyboardInterrupt | SystemExit) or not self._runs():
+        if is_a(error, (KeyboardInterrupt, SystemExit)) or not self._runs():
             raise error
         self._raise_if_killed(error)
-        if isinstance(error, Exception):
+        if is_a(error, Exception):
             return error
         failure = ActorFailed(f"{type(error).__name__} came out of the actor's own code", identity=self._cell.path)
         failure.__cause__ = error

@@ -25,6 +25,7 @@ from inaho.actor.messages import StopReason
 from inaho.actor.props import Props, check_name
 from inaho.actor.uninterrupted import uninterrupted
 from inaho.errors import IllegalTransition, InvalidConfig, NameInUse, Overloaded, ShuttingDown
+from inaho.errors_cluster import add_note
 
 if TYPE_CHECKING:
     from inaho.actor.cell import Cell
@@ -306,7 +307,7 @@ class ActorSystem:
                     raise
                 errors.append(IllegalTransition(f"extension {name} let a CancelledError out of stop"))
             except Exception as error:
-                error.add_note(f"extension {name}")
+                add_note(error, f"extension {name}")
                 errors.append(error)
             del self._installed[name]
         await self._stop_tree(self._system, timeout_s)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inaho.errors import InahoError, InvalidConfig, InvalidGrain, StatusStore
-from inaho.errors_cluster import describe
+from inaho.errors_cluster import add_note, describe
 from inaho.events import ConnectionRefused
 from inaho.runtime.bootstrap_status import BootstrapState, BootstrapStatus, BootstrapStatusStore, MemoryStatusStore
 from inaho.runtime.clock import Entropy, SystemEntropy
@@ -108,7 +108,7 @@ class ClusterExtension:
             try:
                 await self._write_status(BootstrapState.ERROR, system, _reason_of(error))
             except StatusStore as unwritten:
-                error.add_note(f"nor could that be kept: {unwritten}")
+                add_note(error, f"nor could that be kept: {unwritten}")
             self._cluster = self._node = None
             raise
         try:

@@ -14,9 +14,10 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import ActivationFailed, Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
-from inaho.errors_cluster import describe
+from inaho.errors_cluster import describe, fields_of, is_a
 from inaho.events import ActivationFailed as ActivationFailedEvent
 from inaho.runtime.turn import SIGNALS
+from inaho.wire.exception_parts import set_cause
 
 if TYPE_CHECKING:
     from inaho.runtime.grain import Grain
@@ -30,17 +31,17 @@ REFUSALS: Final = (OwnershipChanged, ShuttingDown, Blocked, Pending)
 
 def start_failure(host: KindHost, grain: Grain[Any], error: BaseException) -> InahoError:
     """Tells of an activation that did not come up, and gives why, for who wanted it."""
-    if isinstance(error, asyncio.CancelledError) and host.node.runner.leaving:
+    if is_a(error, asyncio.CancelledError) and host.node.runner.leaving:
         reason = "this node left while the activation came up"
         error = ShuttingDown(reason, identity=str(grain.identity), authority=host.authority)
-    if isinstance(error, REFUSALS):
+    if is_a(error, REFUSALS):
         return not_run(error, error)
     reason = describe(error)
     identity = grain.identity
     host.node.activation_warnings.failed(identity, error)
     host.node.note(grain._inaho_lease, "failed", reason)
     host.node.publish(ActivationFailedEvent(identity=identity, reason=reason))
-    if isinstance(error, InahoError):
+    if is_a(error, InahoError):
         return not_run(error, error)
     failure = ActivationFailed(reason, identity=str(identity), authority=host.authority)
     failure.__cause__ = error
@@ -49,9 +50,12 @@ def start_failure(host: KindHost, grain: Grain[Any], error: BaseException) -> In
 
 def not_run(error: InahoError, cause: BaseException | None) -> InahoError:
     """A copy of `error` for a call that has not run."""
-    refusal = copy.copy(error)
-    refusal.maybe_executed = False
-    refusal.__cause__ = cause
+    try:
+        refusal = copy.copy(error)
+    except Exception:  # a class of the user's that is made otherwise
+        refusal = InahoError(describe(error))
+    fields_of(refusal)["maybe_executed"] = False
+    set_cause(refusal, cause)
     return refusal
 
 
@@ -61,6 +65,6 @@ def initialise(host: KindHost, grain: Grain[Any]) -> None:
         Context().run(type(grain).__init__, grain)  # it sees no variables of whoever calls first
     except BaseException as error:
         host.node.leases.ended(grain._inaho_lease)
-        if isinstance(error, SIGNALS):
+        if is_a(error, SIGNALS):
             raise
         raise start_failure(host, grain, error) from error

@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.turns import TurnQueue
-from inaho.errors_cluster import describe
+from inaho.errors_cluster import describe, is_a
 from inaho.events import StateReset
 from inaho.runtime.grain_state import reload_state
 from inaho.runtime.turn import SIGNALS, Turn
@@ -42,7 +42,7 @@ def turn_failed(turn: Turn, error: BaseException) -> None:
     grain = turn.grain
     host = grain._inaho_host
     policy = host.kind.on_failure
-    if policy == "keep" or turn.method.read_only or host.node.closing or isinstance(error, SIGNALS):
+    if policy == "keep" or turn.method.read_only or host.node.closing or is_a(error, SIGNALS):
         return
     if not host.lives(grain):
         return
@@ -65,9 +65,9 @@ async def reset_state(host: KindHost, grain: Grain[Any], queue: TurnQueue[Turn],
     try:
         done = await reload_state(host, grain, record)
     except BaseException as error:
-        if isinstance(error, SIGNALS) or host.node.closing:
+        if is_a(error, SIGNALS) or host.node.closing:
             host.start_failed(grain, queue, error)
-            if isinstance(error, SIGNALS):
+            if is_a(error, SIGNALS):
                 raise
         elif not record.broken:
             host.node.log.warning("the state of %s could not be reset, so it ends", grain.identity, exc_info=error)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from inaho.errors import SerializationFailed, StateConflict, StateMissing, StorageFailed, StorageLost
+from inaho.errors_cluster import text_of
 from inaho.events import HandOffCompleted, HandOffFailed
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.stored import pack_state, unpack_state
@@ -196,7 +197,7 @@ def _decode(host: KindHost, grain: Grain[Any], data: bytes, what: str) -> Any:
         ) from error
     except DECODE_ERRORS as error:
         raise SerializationFailed(
-            f"{what} is not a {host.kind.state_type!r}: {error}",
+            f"{what} is not a {host.kind.state_type!r}: {text_of(error)}",
             identity=str(grain.identity),
             authority=host.authority,
         ) from error
@@ -206,7 +207,9 @@ def _encode(grain: Grain[Any], value: Any) -> bytes:
     try:
         return pack_state(encode(value))
     except ENCODE_ERRORS as error:
-        raise SerializationFailed(f"the state cannot be serialized: {error}", identity=str(grain.identity)) from error
+        raise SerializationFailed(
+            f"the state cannot be serialized: {text_of(error)}", identity=str(grain.identity)
+        ) from error
 
 
 async def save_state(host: KindHost, grain: Grain[Any], record: StateRecord) -> None:

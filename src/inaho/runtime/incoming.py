@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
+from inaho.errors_cluster import text_of
 from inaho.runtime.connection import FLUSH_PARTS, Connection
 from inaho.runtime.defined import Defined, decode_definition, decode_key
 from inaho.runtime.streams import ConnectionSink, StreamProducer
@@ -184,7 +185,7 @@ class Incoming(Connection):
             key = decode_key(body)
         except DECODE_ERRORS:
             key = "?"
-        self._node.serialization_failed(defined.host.name, key, defined.method.name, "in", str(error))
+        self._node.serialization_failed(defined.host.name, key, defined.method.name, "in", text_of(error))
         return defined.method.invalid_arguments(error, key, defined.definition.signature)
 
     def _define(self, number: int, body: memoryview) -> None:
@@ -241,7 +242,7 @@ class Incoming(Connection):
             body = encode(result)
         except ENCODE_ERRORS as error:
             host = turn.grain._inaho_host
-            self._node.serialization_failed(host.name, turn.grain._inaho_key, turn.method.name, "out", str(error))
+            self._node.serialization_failed(host.name, turn.grain._inaho_key, turn.method.name, "out", text_of(error))
             self.reply_error(
                 turn, turn.method.unserializable("the result", error, turn.grain._inaho_key, executed=True)
             )

@@ -13,6 +13,7 @@ from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.identity.identity import validate_key
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError
+from inaho.errors_cluster import is_a
 from inaho.events import ActivationStarted
 from inaho.runtime.draining import Draining
 from inaho.runtime.failed_starts import initialise, not_run, start_failure
@@ -219,7 +220,7 @@ class KindHost:
             await self.node.leases.confirm(grain)
         except BaseException as error:
             self.node.runner.report(error, self.start_failed, grain, queue, error)
-            if isinstance(error, KeyboardInterrupt | SystemExit):
+            if is_a(error, (KeyboardInterrupt, SystemExit)):
                 raise
             return
         if handed is not None:
@@ -360,7 +361,7 @@ class KindHost:
                         pass
         except BaseException as error:
             self.node.log.warning("on_deactivate of %s failed", grain.identity, exc_info=error)
-            if isinstance(error, KeyboardInterrupt | SystemExit):
+            if is_a(error, (KeyboardInterrupt, SystemExit)):
                 raise
         finally:
             self._ended(grain, queue, reason)

@@ -15,9 +15,11 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import Timeout
+from inaho.errors_cluster import is_a
 from inaho.runtime.failure_policy import turn_failed
-from inaho.runtime.turn import CURRENT, CURRENT_TASKS, SIGNALS, Turn, as_answer, resume
+from inaho.runtime.turn import CURRENT, CURRENT_TASKS, SIGNALS, Turn, as_raised, resume, untold
 from inaho.runtime.worker import Worker
+from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import HEADER_REST
 
 if TYPE_CHECKING:
@@ -68,11 +70,15 @@ def first_step(turn: Turn) -> Any:
         if not task.cancelling():
             idle.append(worker)
         seen = _failed(turn, error)
-        raise seen from seen.__cause__
-    _restore(loop, caller)
-    turn.future = loop.create_future()
-    runner.suspend(turn, worker, coroutine, context, awaited)
-    return SUSPENDED
+    else:
+        _restore(loop, caller)
+        turn.future = loop.create_future()
+        runner.suspend(turn, worker, coroutine, context, awaited)
+        return SUSPENDED
+    try:
+        raise seen  # here, where nothing is being handled that it would be said to have come from
+    finally:
+        del seen  # the traceback has this frame: leave no circle behind
 
 
 def _restore(loop: asyncio.AbstractEventLoop, caller: asyncio.Task[Any] | None) -> None:
@@ -127,17 +133,22 @@ def spawn_begun(runner: TurnRunner, coroutine: Coroutine[Any, Any, Any], *, name
 
 def _failed(turn: Turn, error: BaseException) -> BaseException:
     """Ends a turn whose first step has raised; gives what the caller gets for that."""
-    host = turn.grain._inaho_host
-    turn_failed(turn, error)
-    host.node.runner.release(turn)
-    if isinstance(error, SIGNALS):
-        return error
-    return as_answer(
-        error,
-        turn.method.name,
+    host, method = turn.grain._inaho_host, turn.method.name
+    try:
+        turn_failed(turn, error)
+        if is_a(error, SIGNALS):
+            return error
+        answer = as_raised(error, method)
+    except Exception as broken:
+        answer = untold(error, method, broken)
+    finally:
+        host.node.runner.release(turn)
+    return as_seen_by_caller(
+        answer,
         identity=f"{host.name}/{turn.grain._inaho_key}",
         authority=host.authority,
         bytes_max=host.node.config.transport.frame_bytes_max - HEADER_REST,
+        method=method,
     )
 
 

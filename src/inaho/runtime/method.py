@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import FrameTooLarge, InahoError, InvalidArguments, InvalidGrain, SchemaMismatch, SerializationFailed
+from inaho.errors_cluster import text_of
 from inaho.runtime.method_options import MethodOptions
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode
 from inaho.wire.frames import HEADER_REST, SIGNATURE_CHARS_MAX, Definition
@@ -304,17 +305,17 @@ class GrainMethod:
         """The error for arguments that do not decode: our caller's mistake, or a difference between releases."""
         if caller_signature and caller_signature != self.signature:
             return SchemaMismatch(
-                f"{self.name}: the caller knows {caller_signature}, here it is {self.signature}: {error}",
+                f"{self.name}: the caller knows {caller_signature}, here it is {self.signature}: {text_of(error)}",
                 identity=f"{self.kind}/{key}",
             )
         return InvalidArguments(
-            f"{self.name}{self.signature}: {self._named(str(error))}", identity=f"{self.kind}/{key}"
+            f"{self.name}{self.signature}: {self._named(text_of(error))}", identity=f"{self.kind}/{key}"
         )
 
     def invalid_result(self, error: Exception, key: str) -> InahoError:
         """The error for a result that is not what the method's annotation promises."""
         return SchemaMismatch(
-            f"the result of {self.name}{self.signature} does not fit its annotation: {error}",
+            f"the result of {self.name}{self.signature} does not fit its annotation: {text_of(error)}",
             identity=f"{self.kind}/{key}" if key else "",
             maybe_executed=True,
         )
@@ -322,7 +323,7 @@ class GrainMethod:
     def unserializable(self, what: str, error: Exception, key: str, *, executed: bool = False) -> InahoError:
         """The error for a value that has no encoding."""
         return SerializationFailed(
-            f"{what} of {self.name} cannot be serialized: {error}",
+            f"{what} of {self.name} cannot be serialized: {text_of(error)}",
             identity=f"{self.kind}/{key}",
             maybe_executed=executed,
         )

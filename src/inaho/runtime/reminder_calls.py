@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.core.activation.reminders import Reminder, ReminderRecord, validate_reminder
 from inaho.core.identity.hashing import identity_hash
 from inaho.errors import InahoError, InvalidArguments
+from inaho.errors_cluster import is_a
 from inaho.runtime.method import GrainMethod
 from inaho.runtime.method_options import MethodOptions
 from inaho.wire.exceptions import GrainError
@@ -56,9 +57,9 @@ async def _deliver(grain: Grain[Any], reminder: Reminder) -> None:
         async with limit:
             await grain.on_reminder(reminder)
     except Exception as error:
-        if isinstance(error, TimeoutError) and limit.expired():
+        if is_a(error, TimeoutError) and limit.expired():
             raise OnReminderError("the deadline passed while on_reminder ran") from error
-        if isinstance(error, InahoError):
+        if is_a(error, InahoError):
             raise OnReminderError(f"{type(error).__name__}: {error.reason}") from error
         raise
 

@@ -17,10 +17,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDown, Timeout
+from inaho.errors_cluster import describe, is_a, text_of
 from inaho.runtime.closed_generators import closed_where_it_waits, items_of
 from inaho.runtime.failure_policy import turn_failed
 from inaho.runtime.proofs import is_unproved
-from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_raised
+from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_raised, untold
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import END, HEADER, HEADER_REST, ITEMS
@@ -130,9 +131,13 @@ class StreamProducer:
             self._tell(self._interruption(error))
             raise
         except BaseException as error:
-            turn_failed(turn, error)
-            turn.grain._inaho_host.node.runner.report(error, self._tell, as_raised(error, turn.method.name))
-            if isinstance(error, KeyboardInterrupt | SystemExit):
+            try:
+                turn_failed(turn, error)
+                turn.grain._inaho_host.node.runner.report(error, self._tell, as_raised(error, turn.method.name))
+            except Exception as broken:
+                self._told = False
+                self._tell(untold(error, turn.method.name, broken))
+            if is_a(error, (KeyboardInterrupt, SystemExit)):
                 raise
         finally:
             await self._close(iterator)
@@ -148,15 +153,15 @@ class StreamProducer:
         except (asyncio.CancelledError, *SIGNALS):
             raise
         except BaseException as error:
-            ignored = isinstance(error, RuntimeError) and "ignored GeneratorExit" in str(error)
+            ignored = is_a(error, RuntimeError) and "ignored GeneratorExit" in text_of(error)
             _log.error(
-                "the generator %s of %s %s: %r",
+                "the generator %s of %s %s: %s",
                 turn.method.name,
                 turn.grain.identity,
                 "yields again when it is closed, so it is left as it is; a generator must not catch GeneratorExit"
                 if ignored
                 else "failed in its clean-up",
-                error,
+                describe(error),
                 exc_info=None if ignored else error,
             )
 

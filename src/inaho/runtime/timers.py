@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, InvalidArguments, Overloaded
-from inaho.errors_cluster import describe
+from inaho.errors_cluster import describe, is_a
 from inaho.events import TimerFailed
 from inaho.runtime.method_options import OPTIONS
 from inaho.runtime.turn import SIGNALS, Turn
@@ -208,11 +208,11 @@ class Timer:
     def _tell(self, error: BaseException) -> None:
         """A tick failed: there is no caller who would hear of it."""
         turn, table = self._turn, self._table
-        if isinstance(error, SIGNALS) or turn is None:
+        if is_a(error, SIGNALS) or turn is None:
             return
         grain = table.grain
         node = grain._inaho_host.node
-        cancelled = isinstance(error, asyncio.CancelledError)
+        cancelled = is_a(error, asyncio.CancelledError)
         if cancelled and not turn.cancelled and (node.closing or node.runner.leaving or node.program_end.begun):
             return
         self.failures += 1

@@ -10,15 +10,14 @@ import math
 import sys
 import types
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
-from contextvars import Context, ContextVar
+from contextlib import AbstractContextManager
+from contextvars import Context, ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from inaho.errors import InahoError
-from inaho.errors_cluster import describe
-from inaho.wire.exceptions import as_seen_by_caller
+from inaho.errors_cluster import describe, fields_of, is_a
 from inaho.wire.frames import ChainLink
 
 if TYPE_CHECKING:
@@ -35,12 +34,12 @@ __all__ = [
     "SIGNALS",
     "Scope",
     "Turn",
-    "as_answer",
     "as_raised",
     "current_task",
     "deadline",
     "resume",
     "until_cut_off",
+    "untold",
 ]
 
 SIGNALS: Final = (KeyboardInterrupt, SystemExit)
@@ -157,8 +156,30 @@ CURRENT: ContextVar[Scope | Turn | None] = ContextVar("inaho_scope", default=Non
 """The turn that runs, or a scope within it; None outside both."""
 
 
-@contextmanager
-def deadline(seconds: float) -> Generator[None, None, None]:
+class _Deadline:
+    """See `deadline`. `contextlib.contextmanager` sets the traceback of what is raised in its block, which the class of
+    a user's exception may refuse."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._tokens: list[Token[Scope | Turn | None]] = []
+
+    def __enter__(self) -> None:
+        now = asyncio.get_running_loop().time()
+        from inaho.runtime.inherited import inherited
+
+        outer = CURRENT.get()
+        if outer is not None:
+            outer = inherited(outer)
+        until = now + max(self._seconds, 0.0)
+        scope = Scope(until, None) if outer is None else Scope(min(until, outer.deadline), outer.turn)
+        self._tokens.append(CURRENT.set(scope))
+
+    def __exit__(self, *raised: object) -> None:
+        CURRENT.reset(self._tokens.pop())
+
+
+def deadline(seconds: float) -> AbstractContextManager[None]:
     """Bounds every call made in the block, and the calls that those make, by one deadline.
 
     Unlike `asyncio.timeout` it travels: the callee knows how long its caller waits.
@@ -169,37 +190,21 @@ def deadline(seconds: float) -> Generator[None, None, None]:
     Raises:
         Timeout: by calls that are not answered in time.
     """
-    now = asyncio.get_running_loop().time()
-    from inaho.runtime.inherited import inherited
-
-    outer = CURRENT.get()
-    if outer is not None:
-        outer = inherited(outer)
-    until = now + max(seconds, 0.0)
-    scope = Scope(until, None) if outer is None else Scope(min(until, outer.deadline), outer.turn)
-    token = CURRENT.set(scope)
-    try:
-        yield
-    finally:
-        CURRENT.reset(token)
+    return _Deadline(seconds)
 
 
 def as_raised(error: BaseException, method: str) -> BaseException:
     """What the user's code raised, as an answer: it has run, and nothing of it is a signal to the caller's Task."""
-    if isinstance(error, InahoError):
-        error.maybe_executed = True  # a refusal that the method met; its own call was not refused
-    elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+    if is_a(error, InahoError):
+        fields_of(error)["maybe_executed"] = True  # a refusal that the method met; its own call was not refused
+    elif is_a(error, (asyncio.CancelledError, GeneratorExit)):
         return RuntimeError(f"{method} raised by itself: {describe(error)}")
     return error
 
 
-def as_answer(error: BaseException, method: str, *, identity: str, authority: str, bytes_max: int = 0) -> BaseException:
-    """`as_raised`, as a caller on this node sees it."""
-    if isinstance(error, SIGNALS):
-        return error
-    return as_seen_by_caller(
-        as_raised(error, method), identity=identity, authority=authority, bytes_max=bytes_max, method=method
-    )
+def untold(error: BaseException, method: str, broken: Exception) -> RuntimeError:
+    """The answer in place of what the user's code raised, when its class raises `broken` at whoever looks at it."""
+    return RuntimeError(f"{method} raised {type(error).__name__}, which cannot be told: {describe(broken)}")
 
 
 @types.coroutine
@@ -248,7 +253,7 @@ def resume(
 
 def is_cut_off(error: BaseException) -> bool:
     """Whether user code has caught its cancellation too often and is to be closed."""
-    return isinstance(error, asyncio.CancelledError) and CUT_OFF in error.args
+    return is_a(error, asyncio.CancelledError) and CUT_OFF in error.args
 
 
 async def until_cut_off(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.actor.raise_soon import raise_soon
 from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, TurnQueue
 from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeout
+from inaho.errors_cluster import is_a
 from inaho.runtime.call_chain import CallChains
 from inaho.runtime.failure_policy import turn_failed
-from inaho.runtime.turn import ANSWER_LATE_S, CURRENT, CUT_OFF, Turn, as_raised, until_cut_off
+from inaho.runtime.turn import ANSWER_LATE_S, CURRENT, CUT_OFF, Turn, as_raised, until_cut_off, untold
 from inaho.runtime.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import HEADER_REST
@@ -154,7 +155,7 @@ class TurnRunner:
             if not task.cancelling():
                 idle.append(worker)
             self.fail(turn, error)
-            if isinstance(error, KeyboardInterrupt | SystemExit):
+            if is_a(error, (KeyboardInterrupt, SystemExit)):
                 raise_soon(error)
         else:
             _leave_task(self.loop, task)
@@ -275,11 +276,15 @@ class TurnRunner:
 
     def fail(self, turn: Turn, error: BaseException) -> None:
         """The user's code raised: answers, and starts what waited for the turn to end."""
-        if isinstance(error, asyncio.CancelledError):
+        if is_a(error, asyncio.CancelledError):
             error = self._cancellation(turn, error)
-        turn_failed(turn, error)
-        self.report(error, self.answer_error, turn, as_raised(error, turn.method.name))
-        self.release(turn)
+        try:
+            turn_failed(turn, error)
+            self.report(error, self.answer_error, turn, as_raised(error, turn.method.name))
+        except Exception as broken:
+            self.answer_error(turn, untold(error, turn.method.name, broken))
+        finally:
+            self.release(turn)
 
     def report(self, error: BaseException, report: Callable[..., object], *arguments: Any) -> None:
         """Calls `report` with the arguments, which tells those who wait that user code raised `error`.
@@ -287,7 +292,7 @@ class TurnRunner:
         Where that ends the program (`sys.exit`), it does so a moment later: the loop stops now, and its main Task, if
         it waits, must not end in the same round. uvloop would then stop what `asyncio.run` does at the end, too.
         """
-        if isinstance(error, KeyboardInterrupt | SystemExit):
+        if is_a(error, (KeyboardInterrupt, SystemExit)):
             self.loop.call_later(ANSWER_LATE_S, report, *arguments)
         else:
             report(*arguments)

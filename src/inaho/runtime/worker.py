@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from inaho.errors_cluster import is_a
 from inaho.runtime.turn import Turn, resume
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Worker:
                 result = await resume(coroutine, context, awaited, cancelled)
             except BaseException as error:
                 runner.fail(turn, error)
-                if isinstance(error, KeyboardInterrupt | SystemExit):
+                if is_a(error, (KeyboardInterrupt, SystemExit)):
                     raise
             else:
                 runner.finish(turn, result)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+from inaho.errors_cluster import add_note, fields_of
 from inaho.testing.replay import replay_command, replay_note
 from inaho.testing.simulated_process import SimulatedProcess, close_quietly
 from inaho.testing.simulation_errors import OutOfTime, SimulationFailed
@@ -110,13 +111,21 @@ class Simulation:
             raise TypeError(_no_coroutine(coroutine))
         with self._accepted(coroutine):
             task = self._loop.create_task(coroutine) if on is None else on.loop.create_task(coroutine)
+        raised: BaseException | None = None
         with self._clocks.installed(), self._loop.limit(self._within_s if within_s is None else within_s):
             try:
-                result: T = self._loop.run_until_complete(task)
+                self._loop.run_until_complete(task)
+            except BaseException as error:
+                raised = error  # raised below: such a block sets its traceback, which a class of the user's may refuse
             finally:
                 if not task.done():
                     self._abandoned.append(task)
-        return result
+        if raised is None:
+            return task.result()
+        try:
+            raise raised
+        finally:
+            del raised
 
     def run_for(self, seconds: float) -> None:
         """Lets `seconds` of virtual time pass."""
@@ -168,8 +177,8 @@ class Simulation:
         """Adds to `error`, once, the seed, the command that replays it and what happened last."""
         command = self.replay or replay_command(self.seed)
         note = replay_note(self.seed, command, self.trace_hash(), self.time, self._trace.lines, self._trace.hidden)
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
+        if note not in fields_of(error).get("__notes__", ()):
+            add_note(error, note)
 
     def _check_begun(self) -> None:
         if not self._begun:

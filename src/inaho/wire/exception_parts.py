@@ -1,7 +1,9 @@
 """What an exception consists of, apart from its class: texts, notes, and attributes, each within bounds; and its bytes.
 
 Builtin exceptions keep some of their attributes outside of `__dict__`, and may have an object of the user's among them
-(`AttributeError.obj`). A user's exception may do anything when it is asked for its text. Nothing here raises.
+(`AttributeError.obj`). A user's exception may do anything when it is asked for its text or another attribute, and may
+refuse to be changed, as a frozen dataclass does. So what Python itself keeps in every exception is read and set where
+Python keeps it, past the methods of the class. Only `attributes_of` runs code of the user, and may raise.
 """
 
 from __future__ import annotations
@@ -12,9 +14,31 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from inaho.errors_cluster import TEXT_CHARS_MAX
+from inaho.errors import InahoError, RemoteError, error_from_code
+from inaho.errors_cluster import TEXT_CHARS_MAX, fields_of, is_a
+from inaho.wire.codec import decoder
+from inaho.wire.limits import bounded
 
-__all__ = ["Failure", "Made", "attributes_of", "held_by", "is_short", "notes_of", "sendable", "traceback_of"]
+__all__ = [
+    "Failure",
+    "Made",
+    "arguments_of",
+    "attributes_of",
+    "cause_of",
+    "decode_body",
+    "decode_made",
+    "forget_context",
+    "group_of",
+    "held_by",
+    "is_plain_error_of_ours",
+    "is_short",
+    "notes_of",
+    "raised_at",
+    "sendable",
+    "set_attributes",
+    "set_cause",
+    "traceback_of",
+]
 
 MADE_WITH: Final = "_inaho_made_with"
 """Attribute with the constructor's arguments. It is not sent: the constructor at the caller makes it again."""
@@ -25,6 +49,9 @@ NAME_CHARS_MAX: Final = 1_024
 NOTES_MAX: Final = 16
 NOTE_CHARS_MAX: Final = 1_024
 _SHORT: Final = 256
+
+_CONTAINERS_MAX: Final = 4_096
+"""Containers in the body of a failure, looked at before it is decoded."""
 
 ARGUMENTS_BYTES_MAX: Final = 64 << 10
 """Larger arguments stay at home, and the exception arrives as `RemoteError`: what failed must still fit in a frame."""
@@ -57,6 +84,22 @@ class Made(msgspec.Struct, frozen=True, array_like=True):
     named: dict[str, Any] = {}
 
 
+_decode_body = bounded(decoder(Failure), _CONTAINERS_MAX)
+_decode_made = bounded(decoder(Made), _CONTAINERS_MAX)
+
+
+def decode_body(body: bytes | memoryview) -> Failure:
+    """What an `ERROR` frame says. Raises one of `DECODE_ERRORS`."""
+    failure: Failure = _decode_body(body)
+    return failure
+
+
+def decode_made(arguments: bytes) -> Made:
+    """What is in `Failure.arguments`. Raises one of `DECODE_ERRORS`."""
+    made: Made = _decode_made(arguments)
+    return made
+
+
 _HELD: Final[tuple[tuple[type[Exception], tuple[str, ...]], ...]] = (
     (OSError, ("filename", "filename2")),
     (ImportError, ("name", "path")),
@@ -68,12 +111,16 @@ _HELD: Final[tuple[tuple[type[Exception], tuple[str, ...]], ...]] = (
 
 def held_by(error: BaseException) -> tuple[str, ...]:
     """Names of the attributes that an exception of that class keeps outside of its `__dict__`."""
-    return next((names for kind, names in _HELD if isinstance(error, kind)), ())
+    return next((names for kind, names in _HELD if is_a(error, kind)), ())
 
 
 def attributes_of(error: BaseException) -> dict[str, Any]:
-    """What it has beside its arguments. File names that UTF-8 cannot write are escaped."""
-    attributes = {name: value for name, value in vars(error).items() if name not in ("__notes__", MADE_WITH)}
+    """What it has beside its arguments. File names that UTF-8 cannot write are escaped.
+
+    Raises:
+        Exception: what a property of its class, or the path that it holds, does.
+    """
+    attributes = {name: value for name, value in fields_of(error).items() if name not in ("__notes__", MADE_WITH)}
     for name in held_by(error):
         value = getattr(error, name)
         if value is not None:
@@ -82,9 +129,58 @@ def attributes_of(error: BaseException) -> dict[str, Any]:
     return attributes
 
 
+def set_attributes(error: BaseException, attributes: dict[str, Any]) -> None:
+    """Sets what the exception carried, except what belongs to Python: a peer shall not replace `with_traceback`."""
+    held, fields = held_by(error), fields_of(error)
+    for name, value in attributes.items():
+        if name in held:
+            BaseException.__setattr__(error, name, value)
+        elif not hasattr(BaseException, name):
+            fields[name] = value
+    fields.pop("__notes__", None)
+
+
+_PYTHONS: Final = vars(BaseException)
+
+
+def arguments_of(error: BaseException) -> tuple[Any, ...]:
+    """Its `args`."""
+    arguments: tuple[Any, ...] = _PYTHONS["args"].__get__(error)
+    return arguments
+
+
+def group_of(group: BaseException) -> tuple[str, tuple[BaseException, ...]]:
+    """Message and members of an `ExceptionGroup`."""
+    parts = vars(BaseExceptionGroup)
+    return parts["message"].__get__(group), parts["exceptions"].__get__(group)
+
+
+def cause_of(error: BaseException) -> BaseException | None:
+    """Its `__cause__`."""
+    cause: BaseException | None = _PYTHONS["__cause__"].__get__(error)
+    return cause
+
+
+def set_cause(error: BaseException, cause: BaseException | None) -> None:
+    """Sets its `__cause__`."""
+    _PYTHONS["__cause__"].__set__(error, cause)
+
+
+def forget_context(error: BaseException) -> None:
+    """Forgets what was being handled when it was raised, and a `from None`: neither is sent."""
+    _PYTHONS["__context__"].__set__(error, None)
+    _PYTHONS["__suppress_context__"].__set__(error, cause_of(error) is not None)
+
+
+def raised_at(error: Exception, other: BaseException) -> Exception:
+    """The first exception with the traceback of the other."""
+    _PYTHONS["__traceback__"].__set__(error, _PYTHONS["__traceback__"].__get__(other))
+    return error
+
+
 def notes_of(error: BaseException) -> tuple[str, ...]:
     """The notes that were added to it, the first `NOTES_MAX`."""
-    notes = getattr(error, "__notes__", ())
+    notes = fields_of(error).get("__notes__")
     if not isinstance(notes, list):
         return ()
     texts = typing.cast("list[object]", notes)[:NOTES_MAX]
@@ -101,6 +197,18 @@ def is_short(value: Any) -> bool:
     return len(value) <= _SHORT if kind is bytes else kind in (float, bool, type(None))
 
 
+def is_plain_error_of_ours(error: InahoError) -> bool:
+    """Whether an error of ours is told in full by its code and its text."""
+    kind = type(error)
+    if cause_of(error) is not None or type(error_from_code(str(kind.code), "")) is not kind:
+        return False
+    short = len(error.reason) <= MESSAGE_CHARS_MAX and error.reason.isascii()
+    return short and not is_a(error, RemoteError) and fields_of(error).keys() <= _OURS
+
+
+_OURS: Final = vars(InahoError("")).keys()
+
+
 def sendable(text: str, chars_max: int) -> str:
     """Text that has an encoding and an end. Names of files, for one, may contain what UTF-8 does not."""
     text = str(text)[:chars_max]
@@ -111,6 +219,8 @@ def traceback_of(error: BaseException) -> str:
     """The end of its traceback as text."""
     try:
         lines = traceback.format_exception(error)
-    except Exception as broken:  # as above
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # it asks the user's class for its text and its truth
         return f"<no traceback: {type(broken).__name__}>"
     return "".join(lines)[-TRACEBACK_CHARS_MAX:]

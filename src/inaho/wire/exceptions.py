@@ -4,6 +4,10 @@ inaho's own errors travel by code. A user's exception travels by the name under 
 arguments and attributes, and is raised as itself on the other side. One that is not registered, or whose arguments have
 no encoding, arrives as `RemoteError` with type name, message and remote traceback: the caller is told all that can be
 told safely. What was raised `from` goes along, and so do notes and the members of an `ExceptionGroup`, within bounds.
+What was being handled at the time (`__context__`) does not: the traceback tells of it.
+
+A class of the user's may raise whatever it is asked for. All that follows is that its exception arrives as
+`RemoteError`: what raised here instead would keep a grain busy for ever, or end a connection.
 
 A caller on the same node gets the same. An exception that holds nothing but short scalars is passed on as it is, any
 other goes through the codec.
@@ -21,8 +25,8 @@ import typing
 from typing import Any, Final, Self, TypeVar
 
 from inaho.errors import FrameTooLarge, InahoError, InvalidConfig, RemoteError, error_from_code
-from inaho.errors_cluster import text_of
-from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
+from inaho.errors_cluster import add_note, fields_of, is_a, text_of
+from inaho.wire.codec import ENCODE_ERRORS, encode
 from inaho.wire.exception_parts import (
     ARGUMENTS_BYTES_MAX,
     MADE_WITH,
@@ -31,15 +35,23 @@ from inaho.wire.exception_parts import (
     NOTES_MAX,
     TRACEBACK_CHARS_MAX,
     Failure,
-    Made,
+    arguments_of,
     attributes_of,
+    cause_of,
+    decode_body,
+    decode_made,
+    forget_context,
+    group_of,
     held_by,
+    is_plain_error_of_ours,
     is_short,
     notes_of,
+    raised_at,
     sendable,
+    set_attributes,
+    set_cause,
     traceback_of,
 )
-from inaho.wire.limits import bounded
 
 __all__ = [
     "Failure",
@@ -64,9 +76,6 @@ GROUP_DEPTH_MAX: Final = 8
 NESTED_CHARS_MAX: Final = 512
 """Text of a cause or member."""
 
-_FAILURES_MAX: Final = 4_096
-"""Containers in the body of a failure, looked at before it is decoded."""
-
 _MANY: Final = 16
 
 _NEVER: Final = (StopIteration, StopAsyncIteration)
@@ -76,10 +85,6 @@ _by_name: dict[str, type[Exception]] = {}
 _names: dict[type[BaseException], str] = {}
 _groups: set[type[BaseException]] = set()
 """Registered classes that are made of a message and members."""
-
-
-_decode = bounded(decoder(Failure), _FAILURES_MAX)
-_decode_made = bounded(decoder(Made), _FAILURES_MAX)
 
 
 def register_exception(kind: ExceptionType, name: str = "") -> ExceptionType:
@@ -123,7 +128,7 @@ class GrainError(Exception):
     def __new__(cls, *arguments: Any, **named: Any) -> Self:
         error = super().__new__(cls, *arguments, **named)
         if isinstance(cls.__init__, types.FunctionType):
-            vars(error)[MADE_WITH] = (arguments, named)
+            fields_of(error)[MADE_WITH] = (arguments, named)
         return error
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -146,8 +151,8 @@ def is_expected(error: BaseException) -> bool:
     Python's own exceptions are registered too, but not by the program, and are mostly mistakes. A group of exceptions
     is expected when all in it are.
     """
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(is_expected, typing.cast(Any, error).exceptions))
+    if is_a(error, BaseExceptionGroup):
+        return all(map(is_expected, group_of(error)[1]))
     return type(error) in _names and type(error) not in _PYTHONS_OWN
 
 
@@ -178,9 +183,15 @@ def encode_failure(
 def _encode(error: BaseException, identity: str, authority: str, executed: bool, *, with_traceback: bool) -> bytes:
     try:
         return encode(_Encoding(identity, authority, executed).failure(error, with_traceback=with_traceback))
-    except RecursionError:  # raised far down in the user's recursion, where nothing can be called any more
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:
+        deep = isinstance(broken, RecursionError)  # of the user's, far down, where nothing can be called any more
+        reason = "too deep to be told of" if deep else sendable(text_of(error), MESSAGE_CHARS_MAX)
+        trace = sendable(traceback_of(error), TRACEBACK_CHARS_MAX) if with_traceback and not deep else ""
         name = sendable(exception_name(type(error)), NAME_CHARS_MAX)
-        return encode(Failure("", "too deep to be told of", identity, authority, executed, name))
+        code = "" if _may_be_registered(type(error)) else RemoteError.code
+        return encode(Failure(code, reason, identity, authority, executed, name, trace))
 
 
 class _Encoding:
@@ -199,13 +210,13 @@ class _Encoding:
         """`causes`, `levels`: how far down the chain of causes, and within groups, it is."""
         identity, authority, executed = self.identity, self.authority, self.executed
         outermost = not causes and not levels
-        if isinstance(error, InahoError):
+        if is_a(error, InahoError):
             executed = error.maybe_executed
             identity, authority = error.identity or identity, error.authority or authority
-        if isinstance(error, RemoteError):  # passed on from further away: keep what it says
+        if is_a(error, RemoteError):  # passed on from further away: keep what it says
             code = RemoteError.code if error.advice == RemoteError.unregistrable else ""
             reason, type_name, trace = error.message or error.reason, error.type_name, error.remote_traceback
-        elif isinstance(error, InahoError):
+        elif is_a(error, InahoError):
             code, reason, type_name, trace = error.code, error.reason, "", ""
         else:
             code = "" if _may_be_registered(type(error)) else RemoteError.code
@@ -216,7 +227,7 @@ class _Encoding:
             members, arguments = (), b""
         elif not members and type(error) in _names:
             arguments = self._arguments(error)
-        cause = error.__cause__
+        cause = cause_of(error)
         return Failure(
             code=sendable(code, NAME_CHARS_MAX),
             reason=sendable(reason, MESSAGE_CHARS_MAX if outermost else NESTED_CHARS_MAX),
@@ -235,23 +246,29 @@ class _Encoding:
 
     def _group(self, error: BaseException, causes: int, levels: int) -> tuple[tuple[Failure, ...] | None, bytes]:
         """Members and message of a group; None for members where it is one that cannot be sent."""
-        group = typing.cast(Any, error)
-        if not isinstance(error, BaseExceptionGroup):
+        if not is_a(error, BaseExceptionGroup):
             return (), b""
-        members: tuple[BaseException, ...] = group.exceptions
+        kind: type[BaseException] = type(typing.cast(BaseException, error))
+        message, members = group_of(error)
         self.members += len(members)
-        if type(group) not in _names or levels >= GROUP_DEPTH_MAX or self.members > MEMBERS_MAX:
+        if kind not in _names or levels >= GROUP_DEPTH_MAX or self.members > MEMBERS_MAX:
             return None, b""
         failures = tuple(self.failure(member, causes=causes, levels=levels + 1) for member in members)
         if self.members > MEMBERS_MAX:
             return None, b""
-        return failures, self._made(([group.message], attributes_of(group), {}))
+        return failures, self._made(([message], attributes_of(error), {}))
 
     def _arguments(self, error: BaseException) -> bytes:
         """Arguments and attributes of a registered exception; empty when they have no encoding or a very long one."""
-        attributes = attributes_of(error)
-        positional, named = vars(error).get(MADE_WITH, (error.args, {}))
-        return self._made((list(positional), attributes, named)) or self._made((list(error.args), attributes, {}))
+        arguments = arguments_of(error)
+        try:
+            attributes = attributes_of(error)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # a property of the user's
+            return b""
+        positional, named = fields_of(error).get(MADE_WITH, (arguments, {}))
+        return self._made((list(positional), attributes, named)) or self._made((list(arguments), attributes, {}))
 
     def _made(self, made: tuple[list[Any], dict[str, Any], dict[str, Any]]) -> bytes:
         try:
@@ -270,43 +287,45 @@ def decode_failure(body: bytes | memoryview) -> Exception:
     Raises:
         msgspec.MsgspecError, ValueError, RecursionError: the body is not a `Failure`.
     """
-    failure: Failure = _decode(body)
+    failure = decode_body(body)
     error = _raised(failure)
-    if failure.traceback and not isinstance(error, InahoError):
-        BaseException.add_note(error, f"raised by {failure.identity} at {failure.authority}:\n{failure.traceback}")
+    if failure.traceback and not is_a(error, InahoError):
+        add_note(error, f"raised by {failure.identity} at {failure.authority}:\n{failure.traceback}")
     return error
 
 
 def as_seen_by_caller(
     error: BaseException, *, identity: str, authority: str, bytes_max: int = 0, method: str = ""
 ) -> Exception:
-    """What a caller on the same node gets: the same as one on another node would.
+    """What a caller on the same node gets: the same as one on another node would. Never raises.
 
     The exception itself where nothing could tell the difference, else one that went through the codec: it shares no
     list with the grain, and what cannot be sent is a `RemoteError` here too. It keeps the traceback.
 
     The arguments are those of `encode_failure`.
     """
-    if isinstance(error, InahoError) and _is_plain_error_of_ours(error):
+    if is_a(error, InahoError) and is_plain_error_of_ours(error):
         error.identity = error.identity or identity
         error.authority = error.authority or authority
+        forget_context(error)
         return error
-    if isinstance(error, Exception) and _is_plain(error):
+    if is_a(error, Exception) and _is_plain(error):
+        forget_context(error)
         return error
     body = _encode(error, identity, authority, executed=True, with_traceback=False)
     if not bytes_max or len(body) + TRACEBACK_CHARS_MAX <= bytes_max:
-        seen = _raised(_decode(body))
+        seen = _raised(decode_body(body))
         if not isinstance(seen, RemoteError):
-            return seen.with_traceback(error.__traceback__)
+            return raised_at(seen, error)
     body = encode_failure(
         error, identity=identity, authority=authority, executed=True, bytes_max=bytes_max, method=method
     )
-    return _raised(_decode(body)).with_traceback(error.__traceback__)
+    return raised_at(_raised(decode_body(body)), error)
 
 
 def _raised(failure: Failure) -> Exception:
     """The exception that a failure tells of, without the traceback."""
-    error: Exception
+    error: Exception | None
     if failure.code and failure.code != RemoteError.code:
         error = error_from_code(
             failure.code,
@@ -317,74 +336,61 @@ def _raised(failure: Failure) -> Exception:
         )
     else:
         kind = _by_name.get(failure.type_name)
-        made = None if kind is None or not failure.arguments else _rebuild(kind, failure)
-        error = made or RemoteError(
-            identity=failure.identity,
-            authority=failure.authority,
-            maybe_executed=failure.maybe_executed,
-            type_name=failure.type_name,
-            message=failure.reason,
-            remote_traceback=failure.traceback,
-        )
-        if failure.code and isinstance(error, RemoteError):  # what cannot be registered is not to be advised
-            error.advice = RemoteError.unregistrable
+        error = None if kind is None or not failure.arguments else _rebuild(kind, failure)
+        if error is None:
+            error = RemoteError(
+                identity=failure.identity,
+                authority=failure.authority,
+                maybe_executed=failure.maybe_executed,
+                type_name=failure.type_name,
+                message=failure.reason,
+                remote_traceback=failure.traceback,
+            )
+            if failure.code:  # what cannot be registered is not to be advised
+                error.advice = RemoteError.unregistrable
     for note in failure.notes[:NOTES_MAX]:
-        BaseException.add_note(error, note)
+        add_note(error, note)
     if failure.cause is not None:
-        error.__cause__ = _raised(failure.cause)
+        set_cause(error, _raised(failure.cause))
     return error
 
 
 def _rebuild(kind: Any, failure: Failure) -> Exception | None:
     """An instance of a registered class; None when its arguments do not fit its constructor here."""
     try:
-        made: Made = _decode_made(failure.arguments)
+        made = decode_made(failure.arguments)
         error: Any
         if kind in _groups:
             error = kind(*made.arguments, [_raised(member) for member in failure.members])
         else:
             error = kind(*made.arguments, **made.named)
-        if not isinstance(error, Exception):
+        if type(error) is not error.__class__ or not is_a(error, Exception):
             return None
-        _set_attributes(error, made.attributes)
-    except DECODE_ERRORS:  # the constructor is the user's, the arguments are a peer's
+        set_attributes(error, made.attributes)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # the constructor is the user's and may raise anything, the arguments are a peer's
         return None
     return error
-
-
-def _set_attributes(error: Exception, attributes: dict[str, Any]) -> None:
-    """Sets what the exception carried, except what belongs to Python: a peer shall not replace `with_traceback`."""
-    held = held_by(error)
-    for name, value in attributes.items():
-        if name in held:
-            setattr(error, name, value)
-        elif not hasattr(BaseException, name):
-            vars(error)[name] = value
-    vars(error).pop("__notes__", None)
 
 
 def _is_plain(error: Exception) -> bool:
     """Whether a registered exception holds nothing that can be changed, and would be rebuilt as it is."""
     kind: Any = type(error)
-    if kind not in _names or isinstance(error, BaseExceptionGroup) or isinstance(kind.__init__, types.FunctionType):
+    if kind not in _names or is_a(error, BaseExceptionGroup) or isinstance(kind.__init__, types.FunctionType):
         return False
     if isinstance(kind.__new__, types.FunctionType) and not issubclass(kind, GrainError):
         return False
-    if error.__cause__ is not None or getattr(error, "obj", None) is not None:
+    fields = fields_of(error)
+    try:
+        if error.__class__ is not kind or cause_of(error) is not None or getattr(error, "obj", None) is not None:
+            return False
+        values = [*arguments_of(error), *fields.values(), *(getattr(error, name) for name in held_by(error))]
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a property of the user's
         return False
-    values = [*error.args, *vars(error).values(), *(getattr(error, name) for name in held_by(error))]
-    return len(values) <= _MANY and "__notes__" not in vars(error) and all(map(is_short, values))
-
-
-def _is_plain_error_of_ours(error: InahoError) -> bool:
-    """Whether an error of ours is told in full by its code and its text."""
-    if error.__cause__ is not None or error_from_code(error.code, "").__class__ is not type(error):
-        return False
-    short = len(error.reason) <= MESSAGE_CHARS_MAX and error.reason.isascii()
-    return short and not isinstance(error, RemoteError) and vars(error).keys() <= _OURS
-
-
-_OURS: Final = vars(InahoError("")).keys()
+    return len(values) <= _MANY and "__notes__" not in fields and all(map(is_short, values))
 
 
 def exception_name(kind: type[BaseException]) -> str:

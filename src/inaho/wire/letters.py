@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from inaho.errors import InvalidConfig, InvalidGrain, SerializationFailed
+from inaho.errors_cluster import text_of
 from inaho.types import ClusterIdentity, Member, Pid
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode
 from inaho.wire.limits import check_containers, repeats
@@ -129,7 +130,7 @@ def decode_value(name: str, value: bytes | memoryview | msgspec.Raw, containers_
             check_containers(data, containers_max)
         return decode(value)
     except DECODE_ERRORS as error:
-        reason = str(error)[:_SHOWN_CHARS_MAX]
+        reason = text_of(error)[:_SHOWN_CHARS_MAX]
         raise SerializationFailed(f"a message of type {name or 'builtin'} does not decode: {reason}") from error
 
 
@@ -174,7 +175,7 @@ _ITEMS_MAX: Final = 1_000_000
 
 def _unserializable(message: Any, error: Exception) -> SerializationFailed:
     kind: type[Any] = message.__class__
-    reason = str(error)[:_SHOWN_CHARS_MAX]
+    reason = text_of(error)[:_SHOWN_CHARS_MAX]
     return SerializationFailed(f"a message of type {kind.__module__}.{kind.__qualname__} has no encoding: {reason}")
 
 

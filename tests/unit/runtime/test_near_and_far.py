@@ -7,6 +7,7 @@ and whether it may have run.
 # ruff: noqa: N818, RUF012  names of the tests' stories; Structs copy mutable defaults
 from __future__ import annotations
 
+import asyncio
 import collections
 import contextvars
 import dataclasses
@@ -15,10 +16,11 @@ import decimal
 import enum
 import json
 import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pydantic
 import pytest
@@ -77,6 +79,20 @@ class Address:
 class Order(pydantic.BaseModel):
     number: int
     lines: list[str] = []
+
+
+class Unwilling:
+    """Cannot be encoded, and what its method raises has no text."""
+
+    def __repr__(self) -> str:
+        return "unwilling"
+
+    @classmethod
+    def model_validate(cls, _value: Any) -> Any:
+        raise Mute("x")
+
+    def model_dump(self, **_options: Any) -> Any:
+        raise Mute("x")
 
 
 def nested(depth: int) -> Any:
@@ -160,6 +176,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "model": lambda: Order(number=1),
     "model, wrong": lambda: Order.model_construct(number="x"),
     "opaque": Opaque,
+    "unwilling": Unwilling,
     "class": lambda: Opaque,
     "function": lambda: len,
     "deque": lambda: collections.deque([1]),
@@ -202,6 +219,7 @@ TYPES: dict[str, Any] = {
     "basket": Basket,
     "address": Address,
     "order": Order,
+    "unwilling": Unwilling,
 }
 
 
@@ -276,24 +294,40 @@ async def outcome(call: Callable[[], Any]) -> str:
         return told(error)
 
 
+def python_has(error: BaseException, name: str) -> Any:
+    """What Python keeps in an exception, whatever its class says."""
+    return vars(BaseException)[name].__get__(error)
+
+
+def look(error: BaseException, name: str) -> Any:
+    """An attribute, or what its class raises instead."""
+    try:
+        return getattr(error, name, None)
+    except BaseException as raised:
+        return type(raised)
+
+
 def told(error: BaseException, depth: int = 0) -> str:
     """An exception with all that code may look at."""
-    parts = [type(error).__name__, ascii(error.args)[:200]]
-    if isinstance(error, inaho.InahoError):
+    parts = [type(error).__name__, ascii(python_has(error, "args"))[:200]]
+    fields, cause = python_has(error, "__dict__"), python_has(error, "__cause__")
+    if issubclass(type(error), inaho.InahoError):
         parts += [ascii(error.reason)[:300], error.identity, error.authority, str(error.maybe_executed)]
-    if isinstance(error, RemoteError):
+    if not issubclass(type(error), inaho.InahoError):
+        parts += [f"in {python_has(error, '__context__')!r}", f"suppressed={python_has(error, '__suppress_context__')}"]
+    if issubclass(type(error), RemoteError):
         parts += [error.type_name, ascii(error.message)[:100], str(len(error.message))]
         parts += ["traceback"] * ("Traceback" in error.remote_traceback)
     else:
         hidden = {"remote_traceback", "__notes__", "_inaho_made_with"}
-        parts += [ascii({k: v for k, v in sorted(vars(error).items()) if k not in hidden})[:300]]
+        parts += [ascii({k: v for k, v in sorted(fields.items()) if k not in hidden})[:300]]
     for name in ("errno", "strerror", "filename", "filename2", "name", "path", "obj", "start", "code"):
-        parts += [f"{name}={getattr(error, name, None)!r}"]
-    parts += [note for note in getattr(error, "__notes__", ()) if not note.startswith("raised by")]
-    if isinstance(error, BaseExceptionGroup):
+        parts += [f"{name}={look(error, name)!r}"]
+    parts += [note for note in fields.get("__notes__", ()) if not note.startswith("raised by")]
+    if issubclass(type(error), BaseExceptionGroup):
         parts += [told(member, depth + 1) for member in error.exceptions]
-    if error.__cause__ is not None and depth < 6 and not isinstance(error, inaho.InahoError):
-        parts += ["from", told(error.__cause__, depth + 1)]
+    if cause is not None and depth < 6 and not issubclass(type(error), inaho.InahoError):
+        parts += ["from", told(cause, depth + 1)]
     return " | ".join(parts)
 
 
@@ -392,6 +426,158 @@ class Many(ExceptionGroup):
     pass
 
 
+# Classes that resist: what arrives is the class itself where it can be had, else `RemoteError`.
+
+
+@dataclasses.dataclass(frozen=True)
+class OutOfStock(GrainError):
+    sku: str
+
+
+@register_exception
+@dataclasses.dataclass(frozen=True)
+class OutOfStock2(Exception):
+    sku: str
+
+
+@dataclasses.dataclass(frozen=True)
+class OurFrozen(inaho.InahoError):
+    sku: str
+
+
+class Unchangeable(GrainError):
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("read only")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("read only")
+
+
+class Empty(GrainError):
+    def __len__(self) -> int:
+        return 0
+
+
+class False_(GrainError):  # noqa: N801
+    def __bool__(self) -> bool:
+        return False
+
+
+def refuse(*_given: Any, **_named: Any) -> Any:
+    raise LookupError("refused")
+
+
+def interrupt(*_given: Any, **_named: Any) -> Any:
+    raise asyncio.CancelledError
+
+
+REFUSING = """
+__bool__ __len__ __eq__ __hash__ __str__ __repr__ __format__ __reduce__ __reduce_ex__ __copy__ __deepcopy__ __iter__
+__setattr__ __delattr__ __getattribute__ __getattr__ __dir__ __sizeof__ with_traceback add_note
+"""
+HIDDEN = """
+args __dict__ __cause__ __context__ __suppress_context__ __traceback__ __notes__ __doc__ __class__
+_inaho_made_with code reason identity authority maybe_executed obj filename name message exceptions type_name
+"""
+
+
+def resisting() -> dict[str, Any]:
+    """Registered classes with one method, or property, that raises."""
+    made: dict[str, Any] = {}
+    for name in REFUSING.split():
+        made[f"{name} refuses"] = type(f"Refuses{name}", (GrainError,), {name: refuse})
+        made[f"{name} interrupts"] = type(f"Interrupts{name}", (GrainError,), {name: interrupt})
+    for name in HIDDEN.split():
+        hidden = property(refuse)
+        made[f"{name} hidden"] = type(f"Hides{name}", (GrainError,), {name: hidden})
+        made[f"{name} of a file hidden"] = type(f"HidesFile{name}", (OSError,), {name: hidden})
+        parts = {"__init__": lambda *_: None, name: hidden}
+        made[f"{name} of ours hidden"] = type(f"HidesOur{name}", (inaho.InahoError,), parts)
+    for kind in made.values():
+        register_exception(kind)
+    return made
+
+
+@register_exception
+class Twice(Exception):
+    """What it holds is not what it is made of."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, "more")
+
+
+class Once(GrainError):
+    """Can be made by the grain only."""
+
+    how: ClassVar[Callable[..., Any] | None] = None
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        if self.how is not None:
+            self.how()
+
+
+class OnceRefused(Once):
+    pass
+
+
+class OnceInterrupted(Once):
+    pass
+
+
+class OnceExits(Once):
+    pass
+
+
+def once(how: Callable[..., Any], kind: Any) -> Exception:
+    """An exception whose constructor, the next time, does `how`."""
+    kind.how = None
+    error: Exception = kind("once")
+    kind.how = how
+    return error
+
+
+class NoPath:
+    def __repr__(self) -> str:
+        return "no path"
+
+    def __fspath__(self) -> str:
+        raise LookupError("refused")
+
+
+class BadText(str):
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> str:
+        raise LookupError("refused")
+
+    def __str__(self) -> str:
+        raise LookupError("refused")
+
+    isascii = encode = strip = refuse
+
+
+class Says(GrainError):
+    def __str__(self) -> str:
+        return BadText("text")
+
+
+def with_note(error: Exception, note: str) -> Exception:
+    vars(error).setdefault("__notes__", []).append(note)
+    return error
+
+
+def in_context() -> Exception:
+    """One that was raised while another was handled."""
+    try:
+        try:
+            raise KeyError("first")
+        except KeyError:
+            raise ValueError("second")  # noqa: B904
+    except ValueError as error:
+        return error
+
+
 def noted() -> Exception:
     error = ValueError("noted")
     error.add_note("first")
@@ -408,7 +594,7 @@ def attributed(value: Any) -> Exception:
 def caused(error: Exception, *causes: BaseException) -> Exception:
     outer: BaseException = error
     for cause in causes:
-        outer.__cause__ = cause
+        vars(BaseException)["__cause__"].__set__(outer, cause)
         outer = cause
     return error
 
@@ -478,14 +664,32 @@ EXCEPTIONS: dict[str, Callable[[], BaseException]] = {
     "ours, extended": Ours,
     "ours, remote": lambda: RemoteError("by hand"),
     "ours, timeout": lambda: Timeout("mine"),
+    "in a context": in_context,
+    "frozen": lambda: OutOfStock("x"),
+    "frozen, registered": lambda: OutOfStock2("x"),
+    "frozen, of ours": lambda: OurFrozen("x"),
+    "frozen, caused": lambda: caused(OutOfStock("x"), OutOfStock2("y"), ValueError("v")),
+    "frozen, noted": lambda: with_note(OutOfStock("x"), "note"),
+    "frozen, in a group": lambda: ExceptionGroup("g", [OutOfStock("x"), Unchangeable("y")]),
+    "unchangeable": lambda: Unchangeable("x"),
+    "unchangeable, caused": lambda: caused(with_note(Unchangeable("x"), "note"), Unchangeable("y")),
+    "empty": Empty,
+    "false": lambda: False_("x"),
+    "made of something else": lambda: Twice("x"),
+    "made once": lambda: once(refuse, OnceRefused),
+    "made once, interrupting": lambda: once(interrupt, OnceInterrupted),
+    "made once, exiting": lambda: once(sys.exit, OnceExits),
+    "hostile path": lambda: FileNotFoundError(2, "No such", NoPath()),
+    "hostile text": lambda: Says("x"),
+    "hostile note": lambda: with_note(ValueError("x"), BadText("note")),
+    "hostile arguments": lambda: Held2(BadText("x")),
 }
+EXCEPTIONS |= {name: (lambda kind=kind: kind("x")) for name, kind in resisting().items()}
 
 
 class Raising(Grain):
     async def fail(self, name: str, later: bool) -> None:
         if later:
-            import asyncio
-
             await asyncio.sleep(0)
         raise EXCEPTIONS[name]()
 
@@ -507,7 +711,7 @@ async def test_exceptions(places):
         if name != "stop":
             calls[f"stream {name}"] = lambda grain, name=name: first(grain.stream(name))
     assert await differing(near, far, calls) == {}
-    assert await near.fine() == 1
+    assert await near.fine() == await far.fine() == 1
 
 
 async def test_what_exceptions_keep(places):
@@ -538,6 +742,37 @@ async def test_what_exceptions_keep(places):
         with pytest.raises(ValueError, match="v") as caused_error:
             await grain.fail("caused", False)
         assert type(caused_error.value.__cause__) is KeyError
+        with pytest.raises(OutOfStock) as frozen:
+            await grain.fail("frozen, caused", False)
+        assert (frozen.value.sku, repr(frozen.value.__cause__)) == ("x", "OutOfStock2(sku='y')")
+        with pytest.raises(OutOfStock) as frozen:
+            await grain.fail("frozen, noted", True)
+        assert frozen.value.__notes__[0] == "note"
+        with pytest.raises(Unchangeable):
+            await first(grain.stream("unchangeable"))
+        with pytest.raises(Empty):
+            await grain.fail("empty", True)
+        with pytest.raises(inaho.InahoError):
+            await grain.fail("frozen, of ours", False)
+        for name in ("made once", "made once, exiting", "made of something else"):
+            with pytest.raises(RemoteError):
+                await grain.fail(name, False)
+
+
+async def test_a_frozen_exception_leaves_a_deadline(places):
+    for cluster in places:
+        with pytest.raises(OutOfStock), inaho.deadline(5):
+            await cluster.grain(Raising, "a").fail("frozen", False)
+
+
+async def test_a_caller_that_handles_an_error_is_the_context_of_the_next(places):
+    for cluster in places:
+        try:
+            raise KeyError("the caller's")
+        except KeyError as handled:
+            with pytest.raises(ValueError, match="second") as found:
+                await cluster.grain(Raising, "a").fail("in a context", False)
+            assert found.value.__context__ is handled
 
 
 # Context.

@@ -118,3 +118,27 @@ def test_depth_does_not_cost_the_stack():
         encode_letter("user/x", "", deep)
     with pytest.raises(SerializationFailed):
         decode_value("", b"\x91" * 100_000 + b"\xc0", MANY)
+
+
+class Unwilling:
+    """Neither encodes nor decodes, and what it raises has no text."""
+
+    @classmethod
+    def model_validate(cls, _value: Any) -> Any:
+        raise NoText
+
+    def model_dump(self, **_options: Any) -> Any:
+        raise NoText
+
+
+class NoText(Exception):  # noqa: N818  what a validator may raise
+    def __str__(self) -> str:
+        raise LookupError("refused")
+
+
+def test_a_failure_without_a_text_is_one_of_serialization():
+    register_message(Unwilling)
+    with pytest.raises(SerializationFailed, match="LookupError"):
+        encode_value(Unwilling())
+    with pytest.raises(SerializationFailed, match="LookupError"):
+        decode_value(f"{__name__}.Unwilling", msgspec.msgpack.encode(1), MANY)
