@@ -59,12 +59,22 @@ def decoder(kind: Any) -> Callable[[bytes | memoryview], Any]:
 
 
 _TAGGED: Final = "class Opened(inaho.Struct, tag=True): ..."
+_UNTAGGED: Final = (
+    ". The bytes must say which one it is, and a dataclass, a TypedDict, a NamedTuple or a dict carries no tag: "
+    f"write each as an inaho.Struct with one, `{_TAGGED}`"
+)
 _UNION_ADVICE: Final = (
     ("all Struct types must be tagged", f". The bytes must say which one it is: give each of them a tag, `{_TAGGED}`"),
+    ("must have unique `tag` values", f". Give each a tag of its own: `{_TAGGED}` takes the name of the class"),
+    ("must have the same `tag_field`", ". Give all of them the same `tag_field`, or none"),
+    ("more than one dict", _UNTAGGED),
+    ("more than one dataclass", _UNTAGGED),
+    ("more than one TypedDict", _UNTAGGED),
+    ("more than one NamedTuple", _UNTAGGED),
     (
-        "more than one dict-like type",
-        ". The bytes must say which one it is, and a dataclass, a TypedDict or a dict carries no tag: write each as an "
-        f"inaho.Struct with one, `{_TAGGED}`",
+        "more than one array-like",
+        ". The bytes are an array for each, and must say which one it is: take one type that covers all, or write each "
+        f"as an inaho.Struct with a tag and the array as a field, `{_TAGGED}`",
     ),
     (
         "custom type",

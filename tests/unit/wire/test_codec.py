@@ -420,3 +420,49 @@ def test_random_bytes_decode_or_are_refused(kind: Any, body: bytes) -> None:
 
 class Nested(msgspec.Struct, frozen=True):
     point: Point
+
+
+class OtherSettings(TypedDict):
+    number: int
+
+
+class OtherPair(NamedTuple):
+    number: int
+
+
+@dataclasses.dataclass
+class OtherOrder:
+    number: int
+
+
+class Clear(msgspec.Struct, tag="same"):
+    number: int
+
+
+class Clearer(msgspec.Struct, tag="same"):
+    number: int
+
+
+class Clearest(msgspec.Struct, tag="other", tag_field="kind"):
+    number: int
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        (Order | OtherOrder, "Struct, tag=True"),
+        (list[Order | OtherOrder], "Struct, tag=True"),
+        (Union[Settings, OtherSettings], "Struct, tag=True"),  # noqa: UP007  no `|` of such types in 3.11
+        (Union[Pair, OtherPair], "Struct, tag=True"),  # noqa: UP007
+        (Order | dict[str, int], "Struct, tag=True"),
+        (dict[str, int] | dict[int, int], "Struct, tag=True"),
+        (list[int] | tuple[int, str], "one type that covers all"),
+        (Union[Pair, list[int]], "with a tag and the array as a field"),  # noqa: UP007
+        (Clear | Clearer, "a tag of its own"),
+        (Clear | Clearest, "the same `tag_field`, or none"),
+    ],
+)
+def test_a_union_that_has_no_tag_says_how_to_give_it_one(kind: Any, advice: str) -> None:
+    with pytest.raises(InvalidGrain) as refused:
+        check_type(kind, "the argument x")
+    assert advice in refused.value.reason
