@@ -41,6 +41,20 @@ class LateNote(Note):
         await asyncio.sleep(4.0)
 
 
+class Stuck(MemoryStorage):
+    stuck = False
+
+    async def _load(self, identity: Any) -> Any:
+        if self.stuck:
+            await asyncio.sleep(1e6)
+        return await super()._load(identity)
+
+    async def _versions(self, identities: Any) -> Any:
+        if self.stuck:
+            await asyncio.sleep(1e6)
+        return await super()._versions(identities)
+
+
 @pytest.fixture
 def sim(simulation_seed: int) -> Any:
     with SimCluster(3, simulation_seed, [Note, LateNote], storage_faults=StorageFaults()) as cluster:
@@ -142,19 +156,6 @@ def test_a_slow_storage_is_waited_for(sim: SimCluster):
 
 
 def test_a_storage_that_never_answers_keeps_no_call_longer_than_an_operation_may_take(simulation_seed: int):
-    class Stuck(MemoryStorage):
-        stuck = False
-
-        async def _load(self, identity: Any) -> Any:
-            if self.stuck:
-                await asyncio.sleep(1e6)
-            return await super()._load(identity)
-
-        async def _versions(self, identities: Any) -> Any:
-            if self.stuck:
-                await asyncio.sleep(1e6)
-            return await super()._versions(identities)
-
     storage = Stuck()
     with SimCluster(3, simulation_seed, [Note], storage=storage) as sim:
         key = key_on(sim, 1)
@@ -221,3 +222,39 @@ def test_when_unproved_refuse_no_call_is_answered_and_none_hangs_until_the_stora
         set_faults(sim, StorageFaults())
         sim.run_for(1.5)
         assert sim.run(sim.node(2).grain(Note, key).get()) == "new"
+
+
+def test_when_unproved_refuse_one_read_that_hangs_refuses_no_longer_than_an_operation_may_take(simulation_seed: int):
+    config = ClusterConfig().replace(activation=ClusterConfig().activation.replace(when_unproved="refuse"))
+    storage = Stuck()
+    with SimCluster(3, simulation_seed, [Note], config=config, storage=storage) as sim:
+        key = key_on(sim, 1)
+        make_stale(sim, key)
+        sim.wait_until(lambda: sim.node(1).runtime.proofs.repeat, 5.0)
+
+        async def scenario() -> str:
+            storage.stuck = True
+            reading = asyncio.create_task(sim.node(2).grain(Note, key, timeout=20.0).get())
+            await asyncio.sleep(1.0)
+            storage.stuck = False  # but for the read that hangs already
+            return await reading
+
+        assert sim.run(scenario()) == "new"
+
+
+def test_a_marker_whose_write_hangs_keeps_no_activation_longer_than_an_operation_may_take(simulation_seed: int):
+    storage = Stuck()
+    with SimCluster(3, simulation_seed, [Note], storage=storage) as sim:
+        sim.crash(0)
+        sim.wait_until(lambda: sim.node(1).runtime.freshness.in_doubt, 20.0)
+        freshness = sim.node(1).runtime.freshness
+
+        async def scenario() -> None:
+            freshness._marked = 0
+            storage.stuck = True
+            with pytest.raises(inaho.StorageFailed):
+                await freshness.before_activation()
+            storage.stuck = False
+            await freshness.before_activation()
+
+        sim.run(scenario())

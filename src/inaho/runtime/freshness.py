@@ -265,7 +265,8 @@ class Freshness:
         node = self._node
         episode, founded = self.doubts.episode, self._founded
         marker = Marker(node.node_id, node.authority, FOUNDED if founded else DOUBT, node.unix_time(), node.config.name)
-        markers = await self._record.add(marker)
+        async with time_limit(node):  # all activations of this node wait for it
+            markers = await self._record.add(marker)
         self._found_there = markers
         self._marked, self._marked_at = (episode if self.doubts else self._marked), node.boot_time()
         self._founded, self._took_over = self._founded and not founded, False

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from inaho.core.activation.doubt import FOUNDED, Marker, Markers
 from inaho.errors import InahoError, Unreachable, WrongIncarnation
 from inaho.errors_cluster import describe
-from inaho.runtime.proofs import is_proved_kind
+from inaho.runtime.proofs import is_proved_kind, time_limit
 from inaho.types import MemberStatus
 
 if TYPE_CHECKING:
@@ -75,11 +75,12 @@ class OtherClusters:
         while not node.closing and self._is_first():
             warns, self._asked = self._asked, False
             try:
-                markers, _ = await self._record.read()
-                if not self._staying().intersection(marker.node_id for marker in markers.markers):
-                    now, name = node.unix_time(), node.config.name
-                    markers = await self._record.add(Marker(node.node_id, node.authority, FOUNDED, now, name))
-                    warns = True
+                async with time_limit(node):
+                    markers, _ = await self._record.read()
+                    if not self._staying().intersection(marker.node_id for marker in markers.markers):
+                        now, name = node.unix_time(), node.config.name
+                        markers = await self._record.add(Marker(node.node_id, node.authority, FOUNDED, now, name))
+                        warns = True
                 if warns:
                     await self.warn(markers, founded=False)
             except InahoError as error:

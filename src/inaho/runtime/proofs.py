@@ -179,11 +179,10 @@ class Proofs:
             StorageFailed: it did not answer.
             StorageLost: it has lost data.
         """
-        answers = self._node.config.activation.when_unproved == "answer"
         if not identities:
             return []
         attempt = 1
-        async with time_limit(self._node, waits=not answers):
+        async with time_limit(self._node):
             while True:
                 self.reads += 1
                 try:
@@ -251,10 +250,14 @@ class Proofs:
         return self._node.config.activation.when_unproved == "refuse" or not isinstance(error, StorageFailed)
 
     def _not_read(self, grains: list[Grain[Any]], error: InahoError) -> None:
-        """The storage does not answer: without a bound on their age, answers are given or refused, by setting."""
+        """The storage does not answer: without a bound on their age, answers are given or refused, by setting.
+
+        Where it has lost data they are refused.
+        """
         node = self._node
-        node.freshness.unknown(error)
         refuse = self._refuses(error)
+        if isinstance(error, StorageFailed):  # else it has answered: it has lost data
+            node.freshness.unknown(error)
         if not refuse:
             self.not_answered()
         for grain in grains:
@@ -312,15 +315,15 @@ class Proofs:
 
 
 @asynccontextmanager
-async def time_limit(node: Node, *, waits: bool = False) -> AsyncGenerator[None]:
-    """The storage counts as one that does not answer after the time that an operation may take; never with `waits`.
+async def time_limit(node: Node) -> AsyncGenerator[None]:
+    """The storage counts as one that does not answer after the time that an operation may take.
 
     Raises:
         StorageFailed: it did not answer in time, or failed in a way of its own.
     """
     limit_s = max(node.config.activation.freshness_s, node.config.storage.operation_timeout_s)
     try:
-        async with asyncio.timeout(None if waits else limit_s):
+        async with asyncio.timeout(limit_s):
             yield
     except InahoError:
         raise

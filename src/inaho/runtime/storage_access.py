@@ -105,3 +105,4 @@ class StorageAccess:
             reason,
         )
         node.publish(StorageDataLost(storage=repr(self._storage), reason=reason))
+        node.proofs.require_all()  # what is active may have what is lost; a proof is refused until an operator accepts

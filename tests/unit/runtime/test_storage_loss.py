@@ -38,6 +38,11 @@ class Basket(Grain[Items]):
     async def get(self) -> list[str]:
         return self.state.items
 
+    async def follow(self) -> AsyncIterator[list[str]]:
+        while True:
+            yield self.state.items
+            await asyncio.sleep(0.01)
+
     async def rest(self) -> None:
         self.deactivate()
 
@@ -76,6 +81,29 @@ async def test_what_was_lost_never_becomes_an_empty_state(
             await basket.get()
     with pytest.raises(StateMissing):
         await cluster.grain(Basket, "bob").get()
+
+
+async def test_what_is_active_is_refused_too_until_an_operator_accepts(
+    cluster: Cluster, storage: MemoryStorage
+) -> None:
+    """One activation meets the loss. The others still have what was lost in memory, and the node refuses them all."""
+    baskets = [cluster.grain(Basket, str(number)) for number in range(4)]
+    for basket in baskets:
+        await basket.add("a")
+    items = baskets[1].follow()
+    assert await anext(items) == ["a"]
+    storage.lose()
+    with pytest.raises(StorageLost):
+        await baskets[0].add("b")
+    for basket in baskets[1:]:
+        for _ in range(2):
+            with pytest.raises(StorageLost):
+                await basket.get()
+    with pytest.raises(StorageLost):
+        await anext(items)
+    await cluster.accept_storage()
+    assert [await basket.get() for basket in baskets] == [[]] * 4
+    assert await baskets[1].add("c") == ["c"]
 
 
 async def test_the_first_loss_is_an_event_and_a_line_and_acceptance_too(
