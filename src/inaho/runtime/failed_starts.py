@@ -30,7 +30,17 @@ REFUSALS: Final = (OwnershipChanged, ShuttingDown, Blocked, Pending)
 
 
 def start_failure(host: KindHost, grain: Grain[Any], error: BaseException) -> InahoError:
-    """Tells of an activation that did not come up, and gives why, for who wanted it."""
+    """Tells of an activation that did not come up, and gives why, for who wanted it. Never raises."""
+    try:
+        return _told(host, grain, error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # a class of the user's that raises at who looks at it; nobody shall wait for ever
+        reason = f"{type(error).__name__}, which cannot be told: {describe(broken)}"
+        return ActivationFailed(reason, identity=str(grain.identity), authority=host.authority)
+
+
+def _told(host: KindHost, grain: Grain[Any], error: BaseException) -> InahoError:
     if is_a(error, asyncio.CancelledError) and host.node.runner.leaving:
         reason = "this node left while the activation came up"
         error = ShuttingDown(reason, identity=str(grain.identity), authority=host.authority)

@@ -714,6 +714,24 @@ async def test_exceptions(places):
     assert await near.fine() == await far.fine() == 1
 
 
+class Starting(Grain):
+    async def on_activate(self) -> None:
+        raise EXCEPTIONS[self.identity.key]()
+
+    async def fine(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("name", ["frozen", "frozen, of ours", "__class__ hidden", "__bool__ interrupts", "mute"])
+async def test_an_activation_that_fails_with_any_of_them_keeps_nobody_waiting(fleet, name):
+    member = await fleet.member(Starting)
+    client = await fleet.client()
+    for cluster in (member, client):
+        with pytest.raises(inaho.InahoError) as found:
+            await cluster.grain(Starting, name, timeout=5).fine()
+        assert not isinstance(found.value, Timeout)
+
+
 async def test_what_exceptions_keep(places):
     for cluster in places:
         grain = cluster.grain(Raising, "a")
