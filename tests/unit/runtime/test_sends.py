@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from inaho.events import CallFailed
 
 LOG: list[Any] = []
 GATES: dict[str, asyncio.Event] = {}
-TASKS: list[asyncio.Task[Any]] = []
+TASKS: list[asyncio.Future[Any]] = []
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +22,70 @@ def clean():
     LOG.clear()
     GATES.clear()
     TASKS.clear()
+
+
+async def in_task(call: Coroutine[Any, Any, None]) -> None:
+    await asyncio.create_task(call)
+
+
+async def in_gather(call: Coroutine[Any, Any, None]) -> None:
+    await asyncio.gather(call)
+
+
+async def in_wait(call: Coroutine[Any, Any, None]) -> None:
+    (task,), _ = await asyncio.wait([asyncio.ensure_future(call)])
+    task.result()
+
+
+async def in_wait_for(call: Coroutine[Any, Any, None]) -> None:
+    await asyncio.wait_for(call, 60.0)
+
+
+async def in_shield(call: Coroutine[Any, Any, None]) -> None:
+    await asyncio.shield(call)
+
+
+async def in_as_completed(call: Coroutine[Any, Any, None]) -> None:
+    for each in asyncio.as_completed([call]):
+        await each
+
+
+async def in_group(call: Coroutine[Any, Any, None]) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(call)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+
+
+async def in_anyio_group(call: Coroutine[Any, Any, None]) -> None:
+    anyio = pytest.importorskip("anyio")
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: call)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+
+
+async def directly(call: Coroutine[Any, Any, None]) -> None:
+    await call
+
+
+WAYS = {
+    way.__name__: way
+    for way in (
+        directly,
+        in_task,
+        in_gather,
+        in_wait,
+        in_wait_for,
+        in_shield,
+        in_as_completed,
+        in_group,
+        in_anyio_group,
+    )
+}
+"""Ways to wait for a call."""
 
 
 class Noted(Grain):
@@ -54,25 +119,20 @@ class Noted(Grain):
             await asyncio.sleep(0.01)
         LOG.append(1)
 
-    async def waits_for_itself(self, how: str) -> None:
-        call = self.cluster.grain(Noted, self.key).note(9)
-        if how == "await":
-            await call
-        elif how == "task":
-            await asyncio.create_task(call)
-        elif how == "gather":
-            await asyncio.gather(call)
-        elif how == "wait":
-            (task,), _ = await asyncio.wait([asyncio.ensure_future(call)])
-            task.result()
-        elif how == "wait_for":
-            await asyncio.wait_for(call, 60.0)
-        elif how == "shield":
-            await asyncio.shield(call)
+    async def keeps(self, how: str, kept: str, suspend: bool) -> None:
+        waiting = WAYS[how](self.cluster.grain(Noted, self.key).note(2))
+        if kept == "task":
+            TASKS.append(asyncio.create_task(waiting))
+        elif kept == "shield":
+            TASKS.append(asyncio.shield(waiting))
         else:
-            async with asyncio.TaskGroup() as group:
-                task = group.create_task(call)
-                task.add_done_callback(TASKS.append)
+            TASKS.append(asyncio.gather(waiting))
+        if suspend:
+            await asyncio.sleep(0.01)
+        LOG.append(1)
+
+    async def waits_for_itself(self, how: str, through: str) -> None:
+        await WAYS[through](WAYS[how](self.cluster.grain(Noted, self.key).note(9)))
 
     async def leaves_a_task(self, gate: str) -> None:
         async def background() -> None:
@@ -155,17 +215,27 @@ async def test_a_task_that_nobody_waits_for_calls_its_grain_behind_the_turn(
     await asyncio.gather(*TASKS)
 
 
-@pytest.mark.parametrize("how", ["await", "task", "gather", "wait", "wait_for", "shield", "group"])
-async def test_a_self_call_that_the_turn_waits_for_is_a_cycle(caller: Any, how: str):
+@pytest.mark.parametrize("suspend", [False, True])
+@pytest.mark.parametrize("kept", ["task", "shield", "gather"])
+@pytest.mark.parametrize("how", WAYS)
+async def test_a_task_that_nobody_waits_for_may_wait_in_any_way(
+    caller: Any, eventually: Any, how: str, kept: str, suspend: bool
+):
+    cluster = await caller(Noted)
+    await cluster.grain(Noted, "a").keeps(how, kept, suspend)
+    await eventually(lambda: LOG == [1, 2])
+    await asyncio.gather(*TASKS)
+
+
+@pytest.mark.parametrize("through", ["directly", "in_task", "in_gather", "in_group"])
+@pytest.mark.parametrize("how", WAYS)
+async def test_a_self_call_that_the_turn_waits_for_is_a_cycle(caller: Any, how: str, through: str):
     cluster = await caller(Noted)
     reference = cluster.grain(Noted, "a")
     await reference.note(1)
     async with asyncio.timeout(2.0):  # at once, and not at the deadline
-        with pytest.raises(Exception, match="would wait for itself" if how != "group" else "TaskGroup") as caught:
-            await reference.waits_for_itself(how)
-        assert how == "group" or isinstance(caught.value, CallCycle)
-    if how == "group":
-        assert isinstance(TASKS[0].exception(), CallCycle)
+        with pytest.raises(CallCycle, match="would wait for itself"):
+            await reference.waits_for_itself(how, through)
 
 
 async def test_a_task_that_outlives_its_turn_has_no_deadline_of_it(caller: Any, eventually: Any):
