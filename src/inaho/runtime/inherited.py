@@ -20,6 +20,8 @@ from inaho.runtime.turn import Scope, Turn, current_task
 
 __all__ = ["inherited"]
 
+_TASK: Final[Any] = asyncio.Task
+
 _WAITING: Final = ("asyncio", "_asyncio", "anyio")
 """Packages whose callbacks at a Task mean that somebody waits for it."""
 
@@ -59,10 +61,9 @@ def _waits_for(turn: Turn, task: asyncio.Task[Any]) -> bool:
 
 def _waiters(callback: Any) -> list[asyncio.Future[Any]] | None:
     """Who waits by means of a callback: Tasks, and futures for which others wait. None: asyncio or anyio cannot say."""
-    owner = getattr(callback, "__self__", None)
-    if isinstance(owner, asyncio.Task):
-        waiter: asyncio.Task[Any] = owner
-        return [waiter]  # the step of another Task, which awaits this one
+    owner: Any = getattr(callback, "__self__", None)
+    if isinstance(owner, _TASK):
+        return [owner]  # the step of another Task, which awaits this one
     function = getattr(callback, "func", callback)  # of a `functools.partial`
     module = getattr(function, "__module__", None) or type(function).__module__
     if module.split(".")[0] not in _WAITING:
