@@ -136,6 +136,19 @@ def test_who_founds_a_cluster_while_the_storage_is_away_looks_for_others_when_it
         assert sim.run(sim.node(0).grain(Note, key).get()) == "second"
 
 
+def test_who_founds_a_cluster_again_does_not_look_for_its_former_process_at_its_own_authority(simulation_seed: int):
+    """It would reach itself, and take the end of that connection for one of a member."""
+    with SimCluster(1, simulation_seed, [Note]) as sim:
+        sim.run(sim.node(0).grain(Note, "key").put("x"))
+        sim.crash(0)
+        sim.restart(0)
+        sim.wait_until(lambda: sim.is_member(0), 30.0)
+        assert sim.run(sim.node(0).grain(Note, "key").get()) == "x"
+        sim.run_for(5.0)
+        assert sim.authority(0) not in sim.node(0).runtime.peers.connections
+        sim.check()
+
+
 def test_a_crash_alone_has_no_proofs_though_all_have_written_their_markers(simulation_seed: int):
     with SimCluster(3, simulation_seed, [Note]) as sim:
 
@@ -286,3 +299,29 @@ def test_nobody_confirms_to_a_member_that_is_blocked_here_that_it_is_through(sim
         sim.run_for(3.0)
         assert other.freshness.reconciliation.asked(blocked.node_id, -1)
         assert not blocked.freshness.in_doubt
+
+
+@pytest.mark.parametrize("within_s", [0.1, 0.2, 0.3])
+def test_what_comes_up_as_a_block_ends_does_not_live_on_beside_what_the_blocked_member_has(within_s: float):
+    slow = StorageFaults(slow=1.0, slow_s=0.2)
+    with SimCluster(3, 0, [LocalNote], CONFIG, storage_faults=slow) as sim:
+        lookup = sim.node(2).runtime.lookup
+        keys = [k for k in map(str, range(40)) if lookup.owner("LocalNote", k).authority == sim.authority(2)]
+        for key in keys:
+            sim.run(sim.node(2).grain(LocalNote, key).put("old"))
+
+        async def scenario() -> list[str]:
+            sim.partition({2}, {0, 1})
+            await sim.node(0).block(sim.authority(2))
+            reading = [asyncio.create_task(sim.node(0).grain(LocalNote, key).get()) for key in keys]
+            await asyncio.sleep(within_s)
+            await sim.node(0).unblock(sim.authority(2))
+            await asyncio.sleep(0.1)
+            sim.heal()
+            await asyncio.gather(*reading)
+            await asyncio.sleep(5.0)
+            for key in keys:
+                await sim.node(2).grain(LocalNote, key).put("new")
+            return [await sim.node(0).grain(LocalNote, key).get() for key in keys]
+
+        assert sim.run(scenario()) == ["new"] * len(keys)

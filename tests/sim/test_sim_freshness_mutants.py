@@ -15,6 +15,7 @@ import pytest
 from inaho.core.activation.doubt import Marker, Markers
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError
+from inaho.events import BlockListChanged, Event, MemberRemoved
 from inaho.runtime import grain_state, proofs, streams
 from inaho.runtime.freshness import Freshness
 from inaho.runtime.marker_record import MarkerRecord
@@ -65,6 +66,37 @@ def nobody_is_doubted(patch: pytest.MonkeyPatch) -> None:
 
 def who_was_away_doubts_nobody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Freshness, "was_away", lambda self, reason: None)
+
+
+def _unnoticed(patch: pytest.MonkeyPatch, skips: Callable[[Freshness, Event], bool]) -> None:
+    right = Freshness.notice
+
+    def notice(self: Freshness, event: Event) -> None:
+        if not skips(self, event):
+            right(self, event)
+
+    patch.setattr(Freshness, "notice", notice)
+
+
+def who_was_replaced_undoubted_is_not_looked_for(patch: pytest.MonkeyPatch) -> None:
+    _unnoticed(
+        patch,
+        lambda self, event: (
+            isinstance(event, MemberRemoved)
+            and event.reason == "replaced"
+            and self.doubts.get(event.member.node_id) is None
+        ),
+    )
+
+
+def who_was_blocked_doubts_nobody(patch: pytest.MonkeyPatch) -> None:
+    _unnoticed(
+        patch, lambda self, event: isinstance(event, BlockListChanged) and event.authority == self._node.authority
+    )
+
+
+def a_block_needs_no_marker(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Freshness, "_took_over", property(lambda self: False, lambda self, value: None), raising=False)
 
 
 def doubt_is_over_when_a_member_is_back(patch: pytest.MonkeyPatch) -> None:
@@ -152,6 +184,9 @@ MUTANTS: list[tuple[Patch, tuple[str, ...], int]] = [
     (founder_writes_no_marker, ("second_cluster",), 0),
     (nobody_is_doubted, SPLIT, 0),
     (who_was_away_doubts_nobody, ("slow", "pause"), 8),
+    (who_was_replaced_undoubted_is_not_looked_for, ("restarted",), 0),
+    (who_was_blocked_doubts_nobody, ("unheard_block",), 48),
+    (a_block_needs_no_marker, ("unheard_block",), 4),
     (doubt_is_over_when_a_member_is_back, ("slow", "after_heal"), 8),
     (no_proof_at_the_end_of_doubt, ("replaced",), 2),
     (proofs_are_not_repeated, SPLIT, 0),

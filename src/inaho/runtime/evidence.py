@@ -30,7 +30,7 @@ class Evidence:
         if self._node.driver is not None:
             self._node.driver.feed(AuthorityAnswered(authority, node_id))
             self._node.driver.feed(Connected(authority, node_id))
-        if node_id == self._node.node_id:
+        if node_id == self._node.node_id and authority != self._node.authority:
             self._node.loop.call_soon(self._leave_own, authority)
 
     def _leave_own(self, authority: str) -> None:

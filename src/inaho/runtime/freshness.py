@@ -13,6 +13,7 @@ after that save (`docs/decisions/0030-doubt.md` has the argument, and its limits
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.activation.doubt import DOUBT, FOUNDED, Doubts, Marker, Markers
@@ -58,7 +59,7 @@ class Freshness:
     Attributes:
         doubts: whom it doubts.
         others: clusters over the same storage.
-        begun: activations of placed kinds that were begun in doubt, by kind and key.
+        begun: activations of placed kinds that were begun in doubt or after a block, by kind and key.
     """
 
     def __init__(self, node: Node, proofs: Proofs) -> None:
@@ -77,6 +78,8 @@ class Freshness:
         self._marked_at = 0.0
         self._founded = False
         """This node has founded a cluster, and its marker is not written yet."""
+        self._blocked_at = -math.inf
+        """When a member was blocked last; until it has heard of that, or is doubted, it keeps what it had."""
         self._took_over = False
         """A member was blocked and may not know it; what this node takes over from it waits for a marker."""
         self._inheriting: asyncio.Task[None] | None = None
@@ -130,6 +133,7 @@ class Freshness:
                 self.was_away("an operator has blocked this node, or had")
             elif event.blocked:
                 self._took_over = True
+                self._blocked_at = self._over_at = self._node.boot_time()
         elif isinstance(event, MemberEvent) and self.doubts:
             self._replaced({event.member.authority: event.member.node_id})
             self.reconciliation.begin()
@@ -272,8 +276,8 @@ class Freshness:
         self._founded, self._took_over = self._founded and not founded, False
 
     def begins(self, kind: str, key: str, grain: Grain[Any]) -> None:
-        """An activation of a placed kind begins in doubt. It ends before the members that are doubted may go on."""
-        if self.doubts:
+        """An activation of a placed kind begins, in doubt or after a block: it ends before the others may go on."""
+        if self.doubts or self._node.boot_time() <= self._blocked_at + self._node.config.membership.tombstone_s:
             self.begun[kind, key] = grain
 
     # While there is a doubt.

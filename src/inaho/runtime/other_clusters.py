@@ -133,6 +133,8 @@ class OtherClusters:
 
     async def _answers(self, marker: Marker) -> bool:
         """Whether the process that wrote a marker still runs, or may."""
+        if marker.authority == self._node.authority:  # this process has its place
+            return False
         try:
             async with asyncio.timeout(self._node.config.transport.handshake_timeout_s):
                 await self._node.peers.connect(marker.authority, marker.node_id)

@@ -15,7 +15,7 @@ from inaho.testing.storage_faults import StorageFaults
 if TYPE_CHECKING:
     from inaho.testing.freshness_swarm import FreshnessSwarm
 
-__all__ = ["EPISODES"]
+__all__ = ["EPISODES", "LATER"]
 
 UNANSWERED: Final = StorageFaults(lose_answer=1.0)
 AWAY: Final = StorageFaults(refuse=1.0)
@@ -215,6 +215,68 @@ async def replaced(swarm: FreshnessSwarm) -> None:
     swarm.loaded = True
 
 
+async def restarted(swarm: FreshnessSwarm) -> None:
+    """Members take over from one that notices nothing; they save, die, and are there again before it has noticed."""
+    lone, saver, *others = swarm.chance.sample(swarm.everybody, swarm.nodes)
+    await _move_to(swarm, lone)
+    is_slow = swarm.chance.random() < 0.4
+    if is_slow:
+        swarm.slow(lone, 3.0)
+    else:
+        swarm.split([lone])
+    await swarm.noticed([saver], [lone])
+    calling = asyncio.create_task(swarm.call_all([saver], "put", 0.8))
+    await asyncio.wait((calling,), timeout=0.3)
+    for index in (saver, *others):
+        swarm.crash(index, silent=True)
+    if is_slow:
+        swarm.slow(lone, 0.0)
+    else:
+        swarm.heal()
+    for index in (saver, *others):
+        swarm.restart(index)
+    await calling
+    await swarm.wait(0.5, 3.0)
+
+
+async def unheard_block(swarm: FreshnessSwarm) -> None:
+    """A member is blocked and does not hear it, another takes over and saves, and the block ends before it is heard.
+
+    Or nobody at all hears it, because who took over is restarted where it reaches nobody.
+    """
+    lone, saver, *_ = swarm.chance.sample(swarm.everybody, swarm.nodes)
+    await _move_to(swarm, lone)
+    way = swarm.chance.choice(["cut off", "paused", "taker cut off"])
+    if way == "paused":
+        swarm.pause(lone)
+    else:
+        swarm.split([lone] if way == "cut off" else [saver])
+    authority = swarm.sim.authority(lone)
+    await swarm.cluster(saver).block(authority)
+    calling = asyncio.create_task(swarm.call_all([saver], "put", 0.8))
+    await asyncio.wait((calling,), timeout=swarm.chance.choice([0.1, 0.2, 0.5, 1.2]))
+    ending = swarm.chance.choice(["leave", "leave", "crash", "restart", "", ""])
+    if way == "taker cut off":
+        ending = "restart"
+    else:
+        await swarm.cluster(saver).unblock(authority)
+        await asyncio.sleep(swarm.chance.choice([0.0, 0.0, 0.1]))
+    if swarm.chance.random() < 0.7:
+        calling.cancel()
+    if ending in ("crash", "restart"):
+        swarm.crash(saver, silent=True)
+    swarm.heal()
+    swarm.resume(lone)
+    if ending == "leave":
+        swarm.leave(saver)
+    elif ending == "restart":
+        swarm.restart(saver)
+    await asyncio.gather(calling, return_exceptions=True)
+    await swarm.wait(1.0, 3.0)
+    if not ending:  # what both have must not live side by side
+        await swarm.call_all([lone], "put", 0.8)
+
+
 async def rolling(swarm: FreshnessSwarm) -> None:
     """Nodes are restarted one after the other while one of them is cut off."""
     lone, *others = swarm.chance.sample(swarm.everybody, swarm.nodes)
@@ -326,6 +388,11 @@ EPISODES: Final[Mapping[str, Episode]] = {
         rolling,
         outage,
         chaos,
+        restarted,
+        unheard_block,
     )
 }
 """By name."""
+
+LATER: Final = ("restarted", "unheard_block")
+"""Those that came later. Seeds that do not choose one of them choose what they chose before."""

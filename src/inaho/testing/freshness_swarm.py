@@ -33,7 +33,7 @@ from inaho.events import (
     TopologyChanged,
 )
 from inaho.testing.freshness_checker import Bounds, current_answers, detection_bound_s, fresh_answers
-from inaho.testing.freshness_episodes import EPISODES
+from inaho.testing.freshness_episodes import EPISODES, LATER
 from inaho.testing.freshness_faults import FaultyCourse
 from inaho.testing.freshness_history import EVERYBODY, Doubted, Observed
 from inaho.testing.freshness_storage import STORAGES, CellStorage
@@ -109,7 +109,10 @@ class FreshnessSwarm(FaultyCourse):
     def __init__(self, seed: int, *, episode: str = "", storage: str = "", keys: int = 3) -> None:
         chance = random.Random(f"{seed}/freshness")
         self.seed = seed
-        drawn = chance.choice(list(EPISODES)), chance.choice(list(STORAGES))
+        first = [name for name in EPISODES if name not in LATER]
+        drawn = chance.choice(first), chance.choice(list(STORAGES))
+        if (later := random.Random(f"{seed}/later")).random() < len(LATER) / len(EPISODES):
+            drawn = later.choice(LATER), drawn[1]
         self.episode, self.storage_name = episode or drawn[0], storage or drawn[1]
         self.journal = Journal(lambda: self.sim.time)
         names = chance.sample(list(PLACEMENTS), chance.choice([2, 3, 4]))
