@@ -365,8 +365,7 @@ class ControlNode:
             self._view.detector.dial_failed(now, failed.authority, failed.reason)
 
     def _on_authority_answered(self, now: float, answered: AuthorityAnswered) -> None:
-        by_us = answered.node_id == self.member.node_id
-        self._life.joiner.answered(answered.authority, answered.node_id, by_us=by_us)
+        self._life.joiner.answered(answered.authority, answered.node_id, by_us=answered.node_id == self.member.node_id)
         member = self._view.table.get(answered.authority)
         if self.stage is not MEMBER or member is None or not is_live(member):
             return
