@@ -37,7 +37,8 @@ async def run_hook(grain: Grain[Any], queue: TurnQueue[Turn], name: str, hook: C
     try:
         await hook
     finally:
-        CURRENT.reset(token)
+        if CURRENT.get() is turn:  # not where the collector closes this, in a context of its own
+            CURRENT.reset(token)
         turn.over = True
         if queue.hook is turn:
             queue.hook = None
