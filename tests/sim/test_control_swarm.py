@@ -1,8 +1,7 @@
 """Random trouble, then calm: the control plane keeps its promises by every seed.
 
 `INAHO_TEST_SEEDS` times 20 histories, from `INAHO_TEST_FIRST_SEED` on. A failure prints what was done, and the command
-that replays it. In one history of four the machines' own invariants are checked after every step, in the others after
-every seventh: the checks take as long as all else.
+that replays it.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from inaho.testing.control_simulation import ControlSimulation, Network
 
 HISTORIES_EACH = 20
 FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
-CHUNKS = [FIRST + HISTORIES_EACH * turn for turn in range(int(os.environ.get("INAHO_TEST_SEEDS", "30")))]
+CHUNKS = [FIRST + HISTORIES_EACH * turn for turn in range(int(os.environ.get("INAHO_TEST_SEEDS", "50")))]
 
 
 def replay(seed: int) -> str:
@@ -37,7 +36,7 @@ def replay(seed: int) -> str:
 @pytest.mark.parametrize("first", CHUNKS)
 def test_trouble_breaks_no_promise_and_calm_makes_one_cluster(first: int) -> None:
     for seed in range(first, first + HISTORIES_EACH):
-        scenario = Scenario(seed, checkers=all_checkers(invariants_every=1 if seed % 4 == 0 else 7))
+        scenario = Scenario(seed)
         try:
             scenario.run()
         except (CheckFailed, InahoError) as failure:

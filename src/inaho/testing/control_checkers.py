@@ -45,33 +45,17 @@ _SEVERITY: Final = {
 
 
 class Invariants(Checker):
-    """Every machine's own `check()` holds after every step, or after every few steps and at the end.
-
-    Args:
-        every: steps from one check to the next. A check takes two thirds of the time of a step. What breaks in between
-            is found a few steps late; the same seed with 1 tells the step.
-    """
+    """Every machine's own `check()` holds after every step."""
 
     name = "invariants"
-
-    def __init__(self, every: int = 1) -> None:
-        self._every = every
 
     def on_step(
         self, simulation: ControlSimulation, authority: str, node: ControlNode, happening: Input, effects: list[Effect]
     ) -> None:
-        if simulation.steps % self._every == 0:
-            self._check(authority, node, type(happening).__name__)
-
-    def at_end(self, simulation: ControlSimulation) -> None:
-        for authority, node in simulation.nodes.items():
-            self._check(authority, node, "the end")
-
-    def _check(self, authority: str, node: ControlNode, happened: str) -> None:
         try:
             node.check()
         except AssertionError as error:
-            raise self.fail(f"{authority} after {happened}: {error!r}") from error
+            raise self.fail(f"{authority} after {type(happening).__name__}: {error!r}") from error
 
 
 class MonotonicViews(Checker):
@@ -282,10 +266,10 @@ class BoundedConvergence(Checker):
             raise self.fail(f"not quiet: {restless or 'no longer converged'}")
 
 
-def all_checkers(*, invariants_every: int = 1) -> Sequence[Checker]:
-    """One of each, for one simulation; `invariants_every` as for `Invariants`."""
+def all_checkers() -> Sequence[Checker]:
+    """One of each, for one simulation."""
     return (
-        Invariants(invariants_every),
+        Invariants(),
         MonotonicViews(),
         NoReturn(),
         StopsBeforeReturn(),

@@ -298,7 +298,7 @@ def admitted(now: float, tombstone_s: float, members: int = 3) -> ControlNode:
     return node
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(now=moments, tombstone_s=st.floats(min_value=60.0, max_value=7200.0))
 def test_a_control_plane_moves_on_through_silence_removal_and_the_end_of_tombstones(
     now: float, tombstone_s: float
