@@ -134,4 +134,5 @@ class Evidence:
     def check(self) -> None:
         """Asserts the invariants."""
         assert len(self._links) <= self._size_max
-        assert all(not (link.connected and link.refused) for link in self._links.values())
+        for link in self._links.values():
+            assert not (link.connected and link.refused)

@@ -143,7 +143,8 @@ class Loads:
         """Asserts the invariants."""
         assert len(self._known) <= self._size_max
         assert self._node_id not in self._known
-        assert all(node_id in self._known or node_id == self._node_id for node_id in self._rumours)
+        for node_id in self._rumours:
+            assert node_id in self._known or node_id == self._node_id
 
 
 def _sent_of(item: tuple[str, int]) -> int:

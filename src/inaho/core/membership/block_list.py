@@ -68,6 +68,7 @@ class BlockList:
 
     def check(self) -> None:
         """Asserts the invariants."""
-        assert len(self._notices) <= self._size_max
-        assert self._sorted is None or dict.fromkeys(self._notices) == dict.fromkeys(n.authority for n in self._sorted)
-        assert self.version == sum(notice.counter for notice in self._notices.values())
+        notices = self._notices
+        assert len(notices) <= self._size_max
+        assert self._sorted is None or notices.keys() == {notice.authority for notice in self._sorted}
+        assert self.version == sum([notice.counter for notice in notices.values()])

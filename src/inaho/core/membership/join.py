@@ -267,6 +267,6 @@ class Joiner:
         assert self._authority not in self._contacts
         assert self._pause_s <= BACKOFF_MAX * self._config.join_retry_s
         assert not self._contacts or 0 <= self._turn < len(self._contacts)
-        assert all(
-            authority in self._contacts for authority in (*self._told, *self._final, *self._own_names, *self._reached)
-        )
+        for named in (self._told, self._final, self._own_names, self._reached):
+            for authority in named:
+                assert authority in self._contacts

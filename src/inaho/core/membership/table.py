@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
-from typing import Final
 
 import msgspec
 import xxhash
@@ -22,6 +21,7 @@ import xxhash
 from inaho.config import MembershipConfig
 from inaho.core.membership.block_list import BlockList
 from inaho.core.membership.bounds import impossible, jump
+from inaho.core.membership.contents import HASH_MASK, Contents, hash_of, version_of
 from inaho.core.membership.delta import Applied, Change, MissingRange, Refusal, to_digest
 from inaho.core.membership.incarnation import generation_of
 from inaho.core.membership.member import advance, is_live
@@ -34,7 +34,6 @@ from inaho.types import Member, MemberStatus
 __all__ = ["Credible", "MembershipTable"]
 
 _encode = msgspec.msgpack.Encoder().encode
-_MASK: Final = 2**64 - 1
 
 Credible = Callable[[Member | None, Entry], bool]
 """Whether a statement that would win over a record may be taken over now; else it is held back."""
@@ -80,6 +79,8 @@ class MembershipTable:
         self._sorted: tuple[Member, ...] | None = ()
         # All of what an origin said, as it was last told: rumours ask for it once per round.
         self._told: dict[str, MembershipDelta] = {}
+        # A copy of what `check` has found sound last.
+        self._sound: Contents | None = None
 
     # What it says.
 
@@ -155,7 +156,7 @@ class MembershipTable:
             return self._hash
         if notices is not self._blocks_hashed:
             self._blocks_hashed, self._blocks_hash = notices, xxhash.xxh3_64_intdigest(_encode(notices))
-        return (self._hash + self._blocks_hash) & _MASK
+        return (self._hash + self._blocks_hash) & HASH_MASK
 
     # What others are told.
 
@@ -165,7 +166,7 @@ class MembershipTable:
         if from_version == 0 and not stale:
             told = self._told.get(origin)
             if told is None:
-                entries = sorted(self._by_origin.get(origin, {}).values(), key=_version_of)
+                entries = sorted(self._by_origin.get(origin, {}).values(), key=version_of)
                 told = self._told[origin] = MembershipDelta(origin, 0, self.covered(origin), tuple(entries))
             return told
         kept = self._by_origin.get(origin, {})
@@ -175,7 +176,7 @@ class MembershipTable:
             if entry.version > from_version
             and not (entry.member.status is MemberStatus.REMOVED and entry.member.node_id in stale)
         ]
-        entries.sort(key=_version_of)
+        entries.sort(key=version_of)
         return MembershipDelta(origin, from_version, max(from_version, self.covered(origin)), tuple(entries))
 
     def snapshot(self, now: float) -> TableSnapshot:
@@ -220,7 +221,7 @@ class MembershipTable:
         if not self._knowable(delta.origin):
             return applied
         reach = delta.to_version
-        for entry in sorted(delta.entries, key=_version_of):
+        for entry in sorted(delta.entries, key=version_of):
             if entry.origin != delta.origin or not covered < entry.version <= delta.to_version:
                 continue
             if not self._merge(now, entry, applied, credible):
@@ -320,7 +321,7 @@ class MembershipTable:
             self._unreachable += member.status is MemberStatus.UNREACHABLE
             self._authority_of[member.node_id] = authority
             self._sorted = None
-            self._hash = (self._hash + _hash_of(member)) & _MASK
+            self._hash = (self._hash + hash_of(member)) & HASH_MASK
             self.tombstones.lift(member)
         else:
             self.tombstones.bury(now, member)
@@ -336,7 +337,7 @@ class MembershipTable:
         if self._live.pop(authority, None) is not None:
             del self._order[bisect_left(self._order, authority)]
             self._unreachable -= entry.member.status is MemberStatus.UNREACHABLE
-            self._hash = (self._hash - _hash_of(entry.member)) & _MASK
+            self._hash = (self._hash - hash_of(entry.member)) & HASH_MASK
             if self._authority_of.get(entry.member.node_id) == authority:
                 del self._authority_of[entry.member.node_id]
             self._sorted = None
@@ -360,35 +361,26 @@ class MembershipTable:
         return origin in self._covered or len(self._covered) < bound
 
     def check(self) -> None:
-        """Asserts the invariants."""
-        live, by_origin, covered = self._live, self._by_origin, self._covered
-        assert self._covered_sum == sum(covered.values())
-        assert sum(map(len, by_origin.values())) == len(self._entries)
-        assert len(live) <= self._config.members_max
-        assert self._order == sorted(live)
-        content = unreachable = 0
-        for member in live.values():
-            content += _hash_of(member)
-            unreachable += member.status is MemberStatus.UNREACHABLE
-        assert self._hash == content & _MASK
-        assert self._unreachable == unreachable
-        for origin, told in self._told.items():
-            assert told.to_version == covered.get(origin, 0)
-            assert told.entries == tuple(sorted(by_origin.get(origin, {}).values(), key=_version_of))
+        """Asserts the invariants. What the contents alone tell is not asked again while they are the same."""
+        by_origin = self._by_origin
+        kept = [entry for said in by_origin.values() for entry in said.values()]
+        assert len(kept) == len(self._entries)
         for authority, entry in self._entries.items():
-            member = entry.member
-            assert member.authority == authority
             assert by_origin[entry.origin][authority] is entry
-            assert (authority in live) == is_live(member)
-        for node_id, authority in self._authority_of.items():
-            assert self._live[authority].node_id == node_id
+        contents = Contents(
+            self._entries,
+            self._live,
+            self._covered,
+            self._told,
+            self._authority_of,
+            self._order,
+            kept,
+            self._covered_sum,
+            self._hash,
+            self._unreachable,
+        )
+        if contents != self._sound:
+            contents.check(self._config.members_max)
+            self._sound = contents.copy()
         self.tombstones.check()
         self.blocks.check()
-
-
-def _version_of(entry: Entry) -> int:
-    return entry.version
-
-
-def _hash_of(member: Member) -> int:
-    return xxhash.xxh3_64_intdigest(_encode(member))

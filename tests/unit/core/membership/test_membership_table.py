@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -24,6 +25,7 @@ from inaho.core.membership.incarnation import (
 from inaho.core.membership.member import FIRST, NEXT_GENERATION, REFUTATION, SAME_INCARNATION, advance
 from inaho.core.membership.precedence import join, precedence, stronger
 from inaho.core.membership.table import MembershipTable
+from inaho.core.membership.tombstones import Tombstone
 from inaho.core.membership.topology import TopologyPublisher, topology_hash
 from inaho.core.messages import BlockNotice, Entry, MembershipDelta
 from inaho.errors import IllegalTransition
@@ -279,6 +281,39 @@ def test_an_earlier_generation_of_a_node_that_is_back_is_removed() -> None:
     assert table.removed("x", first_of(1)) and not table.removed("x", first_of(2))
 
 
+BREAKS: dict[str, Callable[[MembershipTable], object]] = {
+    "a sum": lambda table: setattr(table, "_covered_sum", table._covered_sum + 1),
+    "the hash": lambda table: setattr(table, "_hash", table._hash + 1),
+    "the count of the unreachable": lambda table: setattr(table, "_unreachable", 1),
+    "the order": lambda table: table._order.reverse(),
+    "a live member": lambda table: table._live.pop("b:1"),
+    "a live record": lambda table: table._live.update({"b:1": up("b:1", incarnation=9)}),
+    "an origin": lambda table: table._covered.pop("n1"),
+    "what was told": lambda table: table._told.update({"n1": MembershipDelta("n1", 0, 2)}),
+    "a node id": lambda table: table._authority_of.update({"node-b:1": "a:1"}),
+    "an index": lambda table: table._by_origin["n1"].pop("b:1"),
+    "an entry of an index": lambda table: table._by_origin["n1"].update({"b:1": Entry("n1", 2, up("b:1"))}),
+    "an entry": lambda table: table._entries.pop("b:1"),
+    "the age of tombstones": lambda table: table.tombstones._stones.update({"old": Tombstone(-1.0, 0.0, 1.0, 1)}),
+    "the version of the block list": lambda table: setattr(table.blocks, "version", 7),
+}
+
+
+@pytest.mark.parametrize("part", BREAKS)
+def test_a_check_notices_what_broke_since_the_last_one(part: str) -> None:
+    table = MembershipTable("n1", CONFIG)
+    table.author(0.0, up("a:1"))
+    table.author(0.0, up("b:1"))
+    table.author(0.0, up("c:1"))
+    table.author(0.0, up("c:1", status=MemberStatus.REMOVED))
+    table.delta(0.0, "n1", 0)
+    table.check()
+    table.check()
+    BREAKS[part](table)
+    with pytest.raises((AssertionError, KeyError)):
+        table.check()
+
+
 def test_the_table_is_bounded() -> None:
     table = MembershipTable("n", CONFIG.replace(members_max=2))
     table.author(0.0, up("a:1"))
@@ -361,3 +396,6 @@ def test_a_period_makes_one_snapshot_and_no_change_makes_none() -> None:
     assert publisher.poll(2.05, 3, (up("a:1"),), ()) is None
     assert publisher.latest.version == 3
     publisher.check()
+    publisher.latest = msgspec.structs.replace(publisher.latest, members=(up("b:1"), up("a:1")))
+    with pytest.raises(AssertionError):
+        publisher.check()
