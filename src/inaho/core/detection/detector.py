@@ -213,8 +213,9 @@ class Detector:
             self._probe_authority(now, turn)
         due = self.suspicions.due(now)
         # All are weighed before any is settled: who is settled is no suspect any more, and would count as a witness.
-        for suspicion, needed in [(suspicion, self.voices_needed(suspicion.authority)) for suspicion in due]:
-            self._judge(suspicion, needed)
+        if due:
+            for suspicion, needed in [(suspicion, self.voices_needed(suspicion.authority)) for suspicion in due]:
+                self._judge(suspicion, needed)
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
@@ -321,8 +322,10 @@ class Detector:
 
     def next_deadline(self) -> float | None:
         """When `poll` has something to do."""
-        times = [at for at in (self.prober.next_deadline(), self.suspicions.next_deadline()) if at is not None]
-        return min(times) if times else None
+        probe_at, judge_at = self.prober.next_deadline(), self.suspicions.next_deadline()
+        if probe_at is None or judge_at is None:
+            return judge_at if probe_at is None else probe_at
+        return min(probe_at, judge_at)
 
     def check(self) -> None:
         """Asserts the invariants of all parts."""

@@ -90,6 +90,8 @@ class Prober:
 
     def take_urgent(self) -> list[str]:
         """Authorities to probe out of turn."""
+        if not self._urgent:
+            return []
         urgent = list(self._urgent)
         self._urgent.clear()
         return urgent
@@ -176,13 +178,16 @@ class Prober:
 
     def due(self, now: float) -> list[Outstanding]:
         """Probes whose present stage has ended."""
-        return [probe for probe in self._waiting.values() if probe.due <= now]
+        return [probe for probe in self._waiting.values() if probe.due <= now] if self._waiting else []
 
     def next_deadline(self) -> float | None:
         """When something is due."""
         if self._next_at is None:
             return None
-        return min([self._next_at, *(probe.due for probe in self._waiting.values())])
+        due = self._next_at
+        for probe in self._waiting.values():
+            due = min(due, probe.due)
+        return due
 
     def check(self) -> None:
         """Asserts the invariants."""

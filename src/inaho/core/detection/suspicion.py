@@ -164,11 +164,11 @@ class Suspicions:
 
     def due(self, now: float) -> list[Suspicion]:
         """Suspicions whose time is up; the caller forgets, carries or extends each."""
-        return [suspicion for suspicion in self._open.values() if suspicion.deadline <= now]
+        return [suspicion for suspicion in self._open.values() if suspicion.deadline <= now] if self._open else []
 
     def next_deadline(self) -> float | None:
         """When the next one is due."""
-        return min((suspicion.deadline for suspicion in self._open.values()), default=None)
+        return min([suspicion.deadline for suspicion in self._open.values()]) if self._open else None
 
     def check(self) -> None:
         """Asserts the invariants."""

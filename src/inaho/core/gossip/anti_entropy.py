@@ -30,6 +30,9 @@ class Calls(msgspec.Struct, frozen=True):
     lost: tuple[str, ...] = ()
 
 
+NOBODY: Final = Calls()
+
+
 class AntiEntropy:
     """Schedule of one node.
 
@@ -83,9 +86,10 @@ class AntiEntropy:
             for _ in range(min(self._config.fanout, len(lost))):
                 self._lost_turn = (self._lost_turn + 1) % len(lost)
                 called.append(lost[self._lost_turn])
-        return Calls(peer, tuple(called))
+        return Calls(peer, tuple(called)) if peer or called else NOBODY
 
     def next_deadline(self) -> float | None:
         """When the next call is due."""
-        times = [at for at in (self._peer_at, self._lost_at) if at is not None]
-        return min(times) if times else None
+        if self._peer_at is None or self._lost_at is None:
+            return self._lost_at if self._peer_at is None else self._peer_at
+        return min(self._peer_at, self._lost_at)

@@ -54,6 +54,8 @@ class RemovalClock:
 
     def due(self, now: float) -> list[str]:
         """Members that this node removes now."""
+        if not self._due:
+            return []
         ready = [authority for authority, at in self._due.items() if at <= now]
         for authority in ready:
             del self._due[authority]
@@ -61,4 +63,4 @@ class RemovalClock:
 
     def next_deadline(self) -> float | None:
         """When the next one is due."""
-        return min(self._due.values(), default=None)
+        return min(self._due.values()) if self._due else None

@@ -21,8 +21,6 @@ has two voices: this guards against members that err, not against whoever owns t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from inaho.core.membership.incarnation import generation_of
@@ -78,6 +76,9 @@ class Claims:
         self._keep_s = keep_s
         self._look_s = look_s
         self._claims: dict[str, dict[str, Claim]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._claims)
 
     def hear(self, now: float, teller: str, member: Member) -> bool:
         """That member tells us this record; True when it tells more than it did before."""
@@ -150,12 +151,12 @@ class Claims:
 
     def next_deadline(self) -> float | None:
         """When the next claim is looked at or dropped."""
-        times: Iterable[float] = (
+        times = [
             min(claim.look_at, claim.since + self._keep_s)
             for claims in self._claims.values()
             for claim in claims.values()
-        )
-        return min(times, default=None)
+        ]
+        return min(times) if times else None
 
     def check(self) -> None:
         """Asserts the invariants."""

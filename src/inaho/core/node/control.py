@@ -227,12 +227,10 @@ class ControlNode:
         return self._now
 
     def _earliest(self) -> float | None:
-        if self.stage in (LEFT, FAILED, NEW):
-            return None
-        if self.stage is SEEKING:
-            return self._life.next_deadline()
+        if not self._in():
+            return self._life.next_deadline() if self.stage is SEEKING else None
         view = self._view
-        times = (
+        deadlines = (
             view.table.next_deadline(),
             view.detector.next_deadline(),
             view.removal.next_deadline(),
@@ -242,7 +240,8 @@ class ControlNode:
             self._anti_entropy.next_deadline(),
             self._life.next_deadline(),
         )
-        return min((at for at in times if at is not None), default=None)
+        times = [at for at in deadlines if at is not None]
+        return min(times) if times else None
 
     def _run(self, now: float) -> None:
         """Gives every machine its turn. Deadlines that have not come cost a comparison each."""
@@ -263,7 +262,7 @@ class ControlNode:
                 self._view.table.expire(now)
 
     def _in(self) -> bool:
-        return self.stage in (MEMBER, LEAVING)
+        return self._life.stage in (MEMBER, LEAVING)
 
     # Handlers: our own life.
 

@@ -288,8 +288,10 @@ class Lifecycle:
         """When one of the parts has something to do."""
         if self.stage is SEEKING:
             return self.joiner.next_deadline()
-        times = [at for at in (self.ballot.next_deadline(), self.leaver.next_deadline()) if at is not None]
-        return min(times) if times else None
+        ask_at, go_at = self.ballot.next_deadline(), self.leaver.next_deadline()
+        if ask_at is None or go_at is None:
+            return go_at if ask_at is None else ask_at
+        return min(ask_at, go_at)
 
     def check(self) -> None:
         """Asserts the invariants."""

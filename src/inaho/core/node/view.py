@@ -162,6 +162,8 @@ class ClusterView:
 
     def drain_lost(self) -> list[str]:
         """Authorities that were removed otherwise than by leaving, since the last call."""
+        if not self.lost:
+            return []
         lost, self.lost = self.lost, []
         return lost
 

@@ -163,6 +163,8 @@ class Witness:
             Authorities of those who may be believed now and are to tell it again, and of those who hold on to a view
             that is known to be wrong: their subject has answered meanwhile.
         """
+        if not self._claims:
+            return [], []
         credible: dict[str, None] = {}
         stubborn: dict[str, None] = {}
         for teller, claim in self._claims.due(now):
@@ -197,6 +199,8 @@ class Witness:
 
     def refuse(self, now: float) -> list[str]:
         """Refuses what found no second voice in time; returns authorities of members that hold on to such a view."""
+        if not self._claims:
+            return []
         stubborn: dict[str, None] = {}
         for teller, claim in self._claims.expire(now):
             told, speaker = claim.member, self._view.table.find(teller)
@@ -217,8 +221,8 @@ class Witness:
         """Asserts the invariants."""
         self._claims.check()
         table = self._view.table
-        assert all(table.find(node_id) is not None for node_id in self._met)
-        assert all(
-            (member := table.get(authority)) is not None and member.status is MemberStatus.UNREACHABLE
-            for authority in self._voices
-        )
+        for node_id in self._met:
+            assert table.find(node_id) is not None
+        for authority in self._voices:
+            member = table.get(authority)
+            assert member is not None and member.status is MemberStatus.UNREACHABLE
