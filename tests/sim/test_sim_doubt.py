@@ -124,6 +124,37 @@ def test_without_doubt_nothing_is_read_and_in_doubt_one_record_per_second(sim: S
     assert not any(sim.node(index).runtime.freshness.in_doubt for index in range(2))
 
 
+def test_after_a_crash_what_the_others_take_over_is_proved_for_some_seconds_only(sim: SimCluster):
+    """The member that is lost might live, and not have noticed yet that others take over from it."""
+
+    def is_on_2(key: str, seen_by: int) -> bool:
+        return sim.node(seen_by).runtime.lookup.owner("Cell", key).authority == sim.authority(2)
+
+    keys = [key for key in map(str, range(100)) if is_on_2(key, 0)]
+
+    async def touch() -> None:
+        await asyncio.gather(*(sim.node(0).grain(Cell, key).put("x") for key in keys))
+
+    def reads() -> int:
+        return sum(sim.node(index).runtime.proofs.reads for index in range(2))
+
+    def touch_for(seconds: int) -> None:
+        for _ in range(4 * seconds):
+            sim.run(touch())
+            sim.run_for(0.25)
+
+    sim.run(touch())
+    sim.crash(2)
+    sim.wait_until(lambda: not (is_on_2(keys[0], 0) or is_on_2(keys[0], 1)), 20.0)
+    touch_for(10)
+    assert 5 <= reads() <= 2 * 11
+    touch_for(15)
+    before = reads()
+    touch_for(15)
+    assert sim.node(0).runtime.freshness.in_doubt
+    assert reads() == before
+
+
 @pytest.fixture
 def slow_sim(simulation_seed: int) -> Any:
     """A read takes longer than calls are apart from each other on their way."""

@@ -71,6 +71,23 @@ def test_a_side_that_notices_a_split_late_writes_its_marker_for_what_it_activate
         assert sim.run(sim.node(0).grain(Note, key).get()) == "second"
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_side_saves_before_it_notices_a_split_is_seen_in_time(seed: int):
+    """Node 2 has no marker, because it does not doubt anybody yet, and saves what the other side has taken over."""
+    with SimCluster(3, seed, [Note], CONFIG) as sim:
+        key = owned(sim, by=2, seen_by=2)[0]
+        sim.partition({2}, {0, 1})
+        doubts = sim.node(2).runtime.freshness
+        lookup = sim.node(0).runtime.lookup
+        sim.wait_until(lambda: lookup.owner("Note", key).authority != sim.authority(2), 20.0)
+        sim.run(sim.node(0).grain(Note, key).put("first"))
+        if doubts.in_doubt:
+            pytest.skip("in this history both sides notice it at once")
+        sim.run(sim.node(2).grain(Note, key).put("second"))
+        sim.run_for(1.01)
+        assert sim.run(sim.node(0).grain(Note, key).get()) == "second"
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_node_that_joins_learns_whom_to_doubt_from_members_without_grains_with_state(seed: int):
     sim = RoleCluster(4, seed, [WorkerNote], CONFIG)

@@ -57,6 +57,10 @@ def founder_writes_no_marker(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Freshness, "founded", lambda self: None)
 
 
+def what_began_before_the_others_noticed_is_not_proved(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Proofs, "member_lost", lambda self: None)
+
+
 # Doubts.
 
 
@@ -182,6 +186,7 @@ MUTANTS: list[tuple[Patch, tuple[str, ...], int]] = [
     (activations_do_not_wait_for_the_marker, SPLIT, 38),
     (markers_are_not_looked_at, SPLIT, 0),
     (founder_writes_no_marker, ("second_cluster",), 0),
+    (what_began_before_the_others_noticed_is_not_proved, ("unnoticed",), 46),
     (nobody_is_doubted, SPLIT, 0),
     (who_was_away_doubts_nobody, ("slow", "pause"), 8),
     (who_was_replaced_undoubted_is_not_looked_for, ("restarted",), 0),

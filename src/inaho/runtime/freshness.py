@@ -133,6 +133,7 @@ class Freshness:
                 self.was_away("an operator has blocked this node, or had")
             elif event.blocked:
                 self._took_over = True
+                self._proofs.member_lost()
                 self._blocked_at = self._over_at = self._node.boot_time()
         elif isinstance(event, MemberEvent) and self.doubts:
             self._replaced({event.member.authority: event.member.node_id})
@@ -157,6 +158,7 @@ class Freshness:
             if now > self._over_at + self._node.config.membership.tombstone_s:
                 self.begun.clear()
         if self.doubts.begin(now, node_id, authority, incarnation):
+            self._proofs.member_lost()
             if reason and self.applies:
                 self._node.publish(DoubtBegan(authority=authority, node_id=node_id, reason=reason))
             self._watch_now()

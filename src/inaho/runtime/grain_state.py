@@ -39,6 +39,7 @@ class StateRecord(msgspec.Struct, eq=False, gc=False):
         version_unknown: a save lost or was not answered, so another version than this may be stored.
         value_unfit: a turn failed, so the next owner must not go on from the value; what was saved is not concerned.
         broken: a turn failed half-way, and what was saved could not be loaded again. It is never saved.
+        contested: a member that has not noticed anything may have the same activation, so this one is proved in time.
         lock: held by who writes; made when somebody does.
     """
 
@@ -48,6 +49,7 @@ class StateRecord(msgspec.Struct, eq=False, gc=False):
     version_unknown: bool = False
     value_unfit: bool = False
     broken: bool = False
+    contested: bool = False
     lock: asyncio.Lock | None = None
 
     def writing(self) -> asyncio.Lock:

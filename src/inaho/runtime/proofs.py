@@ -16,10 +16,12 @@ Why not a check before every turn: it would cost every call, and almost none nee
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from inaho.core.detection.bound import detection_bound_s
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, StorageFailed
 from inaho.errors_cluster import describe
@@ -69,6 +71,8 @@ class Proofs:
         self.reads = 0
         self.blind = False
         self._node = node
+        self._unnoticed_until = -math.inf
+        """Until then a member that lost sight of this node may not have noticed, and so not have written a marker."""
         self._wanted: dict[int, Grain[Any]] = {}
         self._to_hold: list[Grain[Any]] = []
         self._proving = False
@@ -105,9 +109,24 @@ class Proofs:
         if queue.waiting:
             self.want(grain)
 
+    def member_lost(self) -> None:
+        """A member may act by its old view until it must have noticed. What begins here until then may be there, too.
+
+        That member writes its marker when it has noticed, so until then nothing tells of what it saves.
+        """
+        node = self._node
+        members = 1 if node.topology is None else len(node.topology.members)
+        unnoticed_s = detection_bound_s(node.config, members) + 2 * node.config.activation.freshness_s
+        until = node.loop.time() + min(unnoticed_s, node.config.membership.tombstone_s)
+        self._unnoticed_until = max(self._unnoticed_until, until)
+
     def started(self, grain: Grain[Any], loaded_at: float) -> None:
         """An activation is up, and has what was stored at `loaded_at`; it is proved again in time, or now."""
-        if self.repeat and is_proved_kind(grain._inaho_host):
+        record = grain._inaho_record
+        if record is None or not is_proved_kind(grain._inaho_host):
+            return
+        record.contested = loaded_at <= self._unnoticed_until
+        if self.repeat or record.contested:
             self._again_at(loaded_at, [grain])
             due = loaded_at + self._node.config.activation.freshness_s
             if due <= self._node.loop.time():  # `on_activate` took its time
@@ -163,8 +182,7 @@ class Proofs:
                         self.require_all()
                     for (grain, version, epoch), stored in zip(asked, found, strict=True):
                         self._judge(grain, version, epoch, stored)
-                if self.repeat:
-                    self._again_at(began, wanted)
+                self._again_at(began, [grain for grain in wanted if self._is_due_again(grain, began)])
                 done, self._round = self._round, None
                 done.set_result(error)
         finally:
@@ -295,6 +313,14 @@ class Proofs:
         finally:
             self._looking = False
 
+    def _is_due_again(self, grain: Grain[Any], asked_at: float) -> bool:
+        """Whether an activation is to be proved once more after a read that began then."""
+        record = grain._inaho_record
+        assert record is not None
+        if asked_at > self._unnoticed_until:
+            record.contested = False
+        return self.repeat or record.contested
+
     def _again_at(self, since: float, grains: list[Grain[Any]]) -> None:
         """Has what was proved at `since` proved again in time."""
         due = since + self._node.config.activation.freshness_s
@@ -303,14 +329,15 @@ class Proofs:
         self._node.loop.call_at(due, self._again, due, grains)
 
     def _again(self, due: float, grains: list[Grain[Any]]) -> None:
-        skip = not self.repeat or self._node.closing
+        skip = self._node.closing
         if self.blind and self._node.config.activation.when_unproved == "answer":
             skip = True  # all are required when the storage answers again
         for grain in grains:
             if self._due.get(id(grain), _NEVER)[0] != due:
                 continue  # it was proved since
             del self._due[id(grain)]
-            if not skip:
+            record = grain._inaho_record
+            if not skip and record is not None and (self.repeat or record.contested):
                 self.require(grain)
 
 

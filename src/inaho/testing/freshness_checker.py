@@ -24,7 +24,6 @@ Why content and not the version that the activation believes to have: a wrong be
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
@@ -32,12 +31,11 @@ from typing import Final
 
 import msgspec
 
-from inaho.config import ClusterConfig
 from inaho.testing.freshness_history import EVERYBODY, Acknowledged, Doubted, Fault, Observed, StorageFault, Stored
 from inaho.testing.grain_checkers import Agreement, PromiseBroken, Views
 from inaho.testing.grain_history import Died, Record
 
-__all__ = ["Bounds", "Contents", "Disturbances", "current_answers", "detection_bound_s", "fresh_answers"]
+__all__ = ["Bounds", "Contents", "Disturbances", "current_answers", "fresh_answers"]
 
 INFINITE: Final = float("inf")
 
@@ -54,7 +52,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         freshness_s: `activation.freshness_s`.
         read_s: the longest read of the storage.
-        detection_s: see `detection_bound_s`.
+        detection_s: see `core.detection.bound`.
         settle_s: from the end of all faults and of disagreement until the strict rule holds again.
     """
 
@@ -62,23 +60,6 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     read_s: float
     detection_s: float
     settle_s: float
-
-
-def detection_bound_s(config: ClusterConfig, nodes: int) -> float:
-    """The longest time, in seconds, from a fault to the moment at which a node finds the member unreachable.
-
-    A member is probed at least once in `2n - 1` intervals and has one more to answer. The suspicion then takes its
-    longest time, twice where a second voice is waited for; the news spreads and becomes a topology.
-
-    Args:
-        config: of the nodes.
-        nodes: how many, at least 1.
-    """
-    detection = config.detection
-    probing_s = 2 * nodes * detection.probe_interval_s
-    suspicion_s = detection.suspicion_factor * math.log10(nodes + 9) * detection.probe_interval_s
-    spreading_s = config.gossip.convergence_s + config.membership.update_period_s
-    return probing_s + 2 * suspicion_s * detection.suspicion_factor_max + spreading_s
 
 
 class Contents:

@@ -36,7 +36,7 @@ async def calm(swarm: FreshnessSwarm) -> None:
 
 async def split(swarm: FreshnessSwarm) -> None:
     """Both sides of a split save; then whoever saved last ends before the others have heard of it."""
-    side, others = _sides(swarm)
+    side, others = swarm.sides()
     swarm.split(side)
     await swarm.noticed(side, others)
     await swarm.noticed(others, side)
@@ -49,7 +49,7 @@ async def split(swarm: FreshnessSwarm) -> None:
     await swarm.wait(0.0, 2.5)
     ending = swarm.chance.choice(["heal", "crash", "crash", "crash", "pause", "leave"])
     if ending == "crash":
-        _crash_all(swarm, first)
+        swarm.crash_all(first)
     elif ending == "pause":
         for index in first:
             swarm.pause(index)
@@ -66,7 +66,7 @@ async def split(swarm: FreshnessSwarm) -> None:
 
 async def after_heal(swarm: FreshnessSwarm) -> None:
     """Views agree after a split, and at once one of those who saved leaves or crashes."""
-    side, others = _sides(swarm)
+    side, others = swarm.sides()
     swarm.split(side)
     await swarm.noticed(side, others)
     await swarm.noticed(others, side)
@@ -143,7 +143,7 @@ async def one_way(swarm: FreshnessSwarm) -> None:
     await swarm.call_all(second, "put", 0.3)
     await swarm.wait(0.0, 3.0)
     if swarm.chance.random() < 0.5:
-        _crash_all(swarm, first[:1])
+        swarm.crash_all(first[:1])
     swarm.heal()
     await swarm.wait(0.0, 3.0)
 
@@ -171,7 +171,7 @@ async def second_cluster(swarm: FreshnessSwarm) -> None:
 
 async def streams(swarm: FreshnessSwarm) -> None:
     """One side of a split follows cells by streams while the other saves them. Nothing else calls them meanwhile."""
-    side, others = _sides(swarm)
+    side, others = swarm.sides()
     swarm.split(side)
     await swarm.noticed(side, others)
     await swarm.noticed(others, side)
@@ -193,7 +193,7 @@ async def replaced(swarm: FreshnessSwarm) -> None:
 
     Nothing but the episode calls the cells: what is called is proved, and would hide what happens to the others.
     """
-    side, others = _sides(swarm)
+    side, others = swarm.sides()
     swarm.split(side)
     await swarm.noticed(side, others)
     await swarm.noticed(others, side)
@@ -277,6 +277,22 @@ async def unheard_block(swarm: FreshnessSwarm) -> None:
         await swarm.call_all([lone], "put", 0.8)
 
 
+async def unnoticed(swarm: FreshnessSwarm) -> None:
+    """Some take over from members that have noticed nothing yet; these activate the same again, save, and go on."""
+    side, others = swarm.sides()
+    swarm.split(side)
+    await swarm.noticed(others, side)
+    await swarm.call_all(others, "put", 0.6)
+    for _ in range(3):
+        await swarm.call_all(side, "put", 0.6)
+        await swarm.wait(0.0, 0.4)
+        await swarm.call_all(others, "read", 0.6)
+    if swarm.chance.random() < 0.5:
+        swarm.crash_all(side)
+    swarm.heal()
+    await swarm.wait(0.0, 3.0)
+
+
 async def rolling(swarm: FreshnessSwarm) -> None:
     """Nodes are restarted one after the other while one of them is cut off."""
     lone, *others = swarm.chance.sample(swarm.everybody, swarm.nodes)
@@ -298,7 +314,7 @@ async def rolling(swarm: FreshnessSwarm) -> None:
 
 async def outage(swarm: FreshnessSwarm) -> None:
     """The storage is away in the middle of a split: no bound holds until it is back."""
-    side, others = _sides(swarm)
+    side, others = swarm.sides()
     swarm.split(side)
     await swarm.noticed(others, side)
     await swarm.call_all(others, "put", 0.5)
@@ -308,7 +324,7 @@ async def outage(swarm: FreshnessSwarm) -> None:
     await swarm.call_all(side, "put", 0.5)
     await swarm.wait(1.0, 3.0)
     if swarm.chance.random() < 0.5:
-        _crash_all(swarm, side)
+        swarm.crash_all(side)
     swarm.heal()
     await swarm.wait(0.0, 2.0)
 
@@ -326,7 +342,7 @@ async def chaos(swarm: FreshnessSwarm) -> None:
         elif kind == "crash" and busy:
             swarm.crash(one, silent=chance.random() < 0.5)
         elif kind == "split":
-            swarm.split(_sides(swarm)[0])
+            swarm.split(swarm.sides()[0])
         elif kind == "cut":
             swarm.cut(one, [other])
         elif kind == "pause" and busy:
@@ -348,18 +364,6 @@ async def _move_to(swarm: FreshnessSwarm, index: int) -> None:
     await swarm.call_all([index], "put", 0.8)
 
 
-def _sides(swarm: FreshnessSwarm) -> tuple[list[int], list[int]]:
-    """Some nodes, fewer than half or as many, and the others."""
-    nodes = swarm.chance.sample(swarm.everybody, swarm.nodes)
-    size = swarm.chance.randint(1, swarm.nodes // 2)
-    return nodes[:size], nodes[size:]
-
-
-def _crash_all(swarm: FreshnessSwarm, nodes: list[int]) -> None:
-    for index in nodes:
-        swarm.crash(index, silent=swarm.chance.random() < 0.5)
-
-
 async def _disturb_turns(swarm: FreshnessSwarm, nodes: list[int]) -> None:
     """Turns that fail and saves without an answer, on those who have just saved."""
     chance = swarm.chance
@@ -373,26 +377,23 @@ async def _disturb_turns(swarm: FreshnessSwarm, nodes: list[int]) -> None:
 
 Episode = Callable[["FreshnessSwarm"], Awaitable[None]]
 
-EPISODES: Final[Mapping[str, Episode]] = {
-    episode.__name__: episode
-    for episode in (
-        calm,
-        split,
-        after_heal,
-        slow,
-        pause,
-        one_way,
-        second_cluster,
-        streams,
-        replaced,
-        rolling,
-        outage,
-        chaos,
-        restarted,
-        unheard_block,
-    )
-}
+_ALL: Final = (
+    calm,
+    split,
+    after_heal,
+    slow,
+    pause,
+    one_way,
+    second_cluster,
+    streams,
+    replaced,
+    rolling,
+    outage,
+    chaos,
+) + (restarted, unheard_block, unnoticed)
+
+EPISODES: Final[Mapping[str, Episode]] = {episode.__name__: episode for episode in _ALL}
 """By name."""
 
-LATER: Final = ("restarted", "unheard_block")
+LATER: Final = ("restarted", "unheard_block", "unnoticed")
 """Those that came later. Seeds that do not choose one of them choose what they chose before."""

@@ -68,6 +68,12 @@ class FaultyCourse:
         """The node's `Cluster`, for callers outside of its process."""
         return self.sim.node(index)
 
+    def sides(self) -> tuple[list[int], list[int]]:
+        """Some nodes, fewer than half or as many, and the others."""
+        nodes = self.chance.sample(self.everybody, self.nodes)
+        size = self.chance.randint(1, self.nodes // 2)
+        return nodes[:size], nodes[size:]
+
     def sees_up(self, index: int, other: int) -> bool:
         """Whether a node sees another one up; one that cannot be asked does."""
         if not self.runs(index):
@@ -139,6 +145,11 @@ class FaultyCourse:
         self._mark(Died, index)
         self._leaving.discard(index)
         self.sim.crash(index, silent=silent)
+
+    def crash_all(self, indexes: Collection[int]) -> None:
+        """Ends these processes, each with or without closing its connections."""
+        for index in indexes:
+            self.crash(index, silent=self.chance.random() < 0.5)
 
     def restart(self, index: int) -> None:
         """Starts a process anew that is dead; its crash is over when it is a member."""

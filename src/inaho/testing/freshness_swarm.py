@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from inaho.config import ActivationConfig, ClusterConfig
+from inaho.core.detection.bound import detection_bound_s
 from inaho.events import (
     ActivationStarted,
     MemberReachable,
@@ -32,7 +33,7 @@ from inaho.events import (
     SelfRemoved,
     TopologyChanged,
 )
-from inaho.testing.freshness_checker import Bounds, current_answers, detection_bound_s, fresh_answers
+from inaho.testing.freshness_checker import Bounds, current_answers, fresh_answers
 from inaho.testing.freshness_episodes import EPISODES, LATER
 from inaho.testing.freshness_faults import FaultyCourse
 from inaho.testing.freshness_history import EVERYBODY, Doubted, Observed

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from inaho.config import ClusterConfig
-from inaho.testing.freshness_checker import Bounds, current_answers, detection_bound_s, fresh_answers
+from inaho.core.detection.bound import detection_bound_s
+from inaho.testing.freshness_checker import Bounds, current_answers, fresh_answers
 from inaho.testing.freshness_history import EVERYBODY, Acknowledged, Doubted, Fault, Observed, StorageFault, Stored
 from inaho.testing.grain_checkers import PromiseBroken
 from inaho.testing.grain_history import Died, Record, Viewed
