@@ -377,7 +377,7 @@ async def _disturb_turns(swarm: FreshnessSwarm, nodes: list[int]) -> None:
 
 Episode = Callable[["FreshnessSwarm"], Awaitable[None]]
 
-_ALL: Final = (
+_FIRST: Final = (
     calm,
     split,
     after_heal,
@@ -390,10 +390,11 @@ _ALL: Final = (
     rolling,
     outage,
     chaos,
-) + (restarted, unheard_block, unnoticed)
+)
+_LATER: Final = (restarted, unheard_block, unnoticed)
 
-EPISODES: Final[Mapping[str, Episode]] = {episode.__name__: episode for episode in _ALL}
+EPISODES: Final[Mapping[str, Episode]] = {episode.__name__: episode for episode in (*_FIRST, *_LATER)}
 """By name."""
 
-LATER: Final = ("restarted", "unheard_block", "unnoticed")
+LATER: Final = tuple(episode.__name__ for episode in _LATER)
 """Those that came later. Seeds that do not choose one of them choose what they chose before."""
