@@ -242,6 +242,13 @@ class Values(Grain[Held]):
         self.state.value = VALUES[name]()
         await self.save()
 
+    async def note(self, value: Any) -> None:
+        self.noted = described(value)
+
+    async def take_note(self) -> str:
+        noted, self.noted = getattr(self, "noted", "nothing"), "nothing"
+        return noted
+
 
 def methods() -> dict[str, Any]:
     made: dict[str, Any] = {}
@@ -371,6 +378,24 @@ async def test_values_that_exceptions_and_states_hold(places):
         calls[f"exception {name}"] = lambda grain, name=name: grain.fail(name)
         calls[f"state {name}"] = lambda grain, name=name: grain.keep(name)
     assert await differing(near, far, calls) == {}
+
+
+async def test_arguments_of_calls_that_nobody_waits_for(places):
+    """They are refused when they are sent, or arrive as those of other calls do."""
+    sent: list[str] = []
+    for cluster in places:
+        grain = cluster.grain(TypedValues, "a")
+
+        async def send(make: Callable[[], Any], cluster: Any = cluster, grain: Any = grain) -> str:
+            cluster.send(grain.note, make())
+            return await grain.take_note()
+
+        sent.append(
+            "\n".join([f"{name}: {await outcome(lambda make=make: send(make))}" for name, make in VALUES.items()])
+        )
+    near, far = sent
+    assert near.replace(places[0].authority, "") == far  # whoever sends refuses, and a client has no authority
+    assert "nothing" not in near
 
 
 # Exceptions.
