@@ -168,21 +168,22 @@ class StopsBeforeReturn(Checker):
     ) -> None:
         me = node.member
         stopped = self._stopped.get(me.node_id, False)
+        joined = removed = stops = False
         for effect in effects:
             if isinstance(effect, StopActivations):
-                stopped = True
+                stopped = stops = True
             elif isinstance(effect, Joined):
                 if me.node_id in self._up and not stopped:
                     raise self.fail(f"{authority} joined again without stopping its activations")
-                stopped = False
-        if any(isinstance(effect, Publish) and isinstance(effect.event, SelfRemoved) for effect in effects):
-            if not any(isinstance(effect, StopActivations) for effect in effects):
-                raise self.fail(f"{authority} learnt that it was removed and did not stop its activations")
+                stopped, joined = False, True
+            elif isinstance(effect, Publish) and isinstance(effect.event, SelfRemoved):
+                removed = True
+        if removed and not stops:
+            raise self.fail(f"{authority} learnt that it was removed and did not stop its activations")
         self._stopped[me.node_id] = stopped
         if me.status is MemberStatus.UP:
             generation = me.incarnation >> _GENERATION_BITS
             before = self._up.setdefault(me.node_id, generation)
-            joined = any(isinstance(effect, Joined) for effect in effects)
             if generation != before and not joined:
                 raise self.fail(f"{authority} went from generation {before} to {generation} without joining")
             self._up[me.node_id] = generation

@@ -17,6 +17,7 @@ from inaho.types import Member, MemberStatus
 
 __all__ = ["NoFalseRemoval", "TwoVoices"]
 
+_WITH_NEWS: Final = (Gossip, Probe, ProbeAck)
 _DETECTED: Final = frozenset({"dead", "wedged", "busy", "silent"})
 
 
@@ -72,16 +73,16 @@ class TwoVoices(Checker):
 def _spoken_against(received: Received) -> list[str]:
     """Node ids of those whom the sender of a message itself calls unreachable or removed, or accuses."""
     message = received.message
-    entries: list[Entry] = []
-    subjects: list[str] = []
-    if isinstance(message, Gossip | Probe | ProbeAck):
-        entries.extend(entry for delta in message.news.deltas for entry in delta.entries)
-        subjects.extend(
-            accusation.node_id for accusation in message.news.accusations if accusation.accuser == received.node_id
-        )
+    if isinstance(message, _WITH_NEWS):
+        said = [delta.entries for delta in message.news.deltas]
+        accusations = message.news.accusations
     elif isinstance(message, FullTable):
-        entries.extend(message.table.entries)
-    subjects.extend(entry.member.node_id for entry in entries if entry.member.status >= MemberStatus.UNREACHABLE)
+        said, accusations = [message.table.entries], ()
+    else:
+        return []
+    subjects = [accusation.node_id for accusation in accusations if accusation.accuser == received.node_id]
+    for entries in said:
+        subjects += [entry.member.node_id for entry in entries if entry.member.status >= MemberStatus.UNREACHABLE]
     return subjects
 
 

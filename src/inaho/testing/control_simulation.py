@@ -89,7 +89,7 @@ class ControlSimulation:
         self.resuming = False
         self.seed = seed
         self._check_every = check_every
-        self._observers = tuple(observers)
+        self._observe = tuple(observer.on_step for observer in observers)
         self._keep_history = keep_history
         self._measure_bytes = measure_bytes
         self._random = random.Random(seed)
@@ -216,8 +216,8 @@ class ControlSimulation:
             elif self._keep_history:
                 self.history.append((self.now, authority, effect))
         self._arm(authority, node)
-        for observer in self._observers:
-            observer.on_step(self, authority, node, happening, effects)
+        for observe in self._observe:
+            observe(self, authority, node, happening, effects)
         return effects
 
     # What to assert on.
