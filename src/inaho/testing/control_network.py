@@ -76,6 +76,11 @@ class Links:
         """Directions that are cut, oldest first."""
         return tuple(self._cuts)
 
+    @property
+    def any_cut(self) -> bool:
+        """Whether some direction is cut."""
+        return bool(self._cuts)
+
     def is_cut(self, source: str, target: str) -> bool:
         """Whether nothing passes in that direction."""
         return (source, target) in self._cuts

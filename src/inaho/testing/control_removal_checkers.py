@@ -115,7 +115,7 @@ class NoFalseRemoval(Checker):
         self, simulation: ControlSimulation, authority: str, node: ControlNode, happening: Input, effects: list[Effect]
     ) -> None:
         network = simulation.network
-        if simulation.links.cuts or simulation.paused or network.loss > 0.02 or network.delay_most_s > 0.1:
+        if simulation.links.any_cut or simulation.paused or network.loss > 0.02 or network.delay_most_s > 0.1:
             self._troubled_at = simulation.now
         me = node.member.node_id
         covered, before = node.table.covered(me), self._spoken.get(me, 0)

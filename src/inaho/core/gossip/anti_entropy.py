@@ -72,10 +72,13 @@ class AntiEntropy:
             peers: other members.
             lost: authorities that may be another part of the cluster.
         """
-        peer, called = "", list[str]()
         if lost and self._lost_at is None:
             # A seed that left in order: it may come back, and found a cluster of its own for want of anybody who calls.
             self.seek(now)
+        due = self.next_deadline()
+        if due is None or now < due:
+            return NOBODY
+        peer, called = "", list[str]()
         if self._peer_at is not None and now >= self._peer_at:
             self._peer_at = now + self._config.anti_entropy_s * (0.75 + 0.5 * self._random.random())
             peer = self._random.sample(peers, 1)[0] if peers else ""
@@ -86,7 +89,7 @@ class AntiEntropy:
             for _ in range(min(self._config.fanout, len(lost))):
                 self._lost_turn = (self._lost_turn + 1) % len(lost)
                 called.append(lost[self._lost_turn])
-        return Calls(peer, tuple(called)) if peer or called else NOBODY
+        return Calls(peer, tuple(called))
 
     def next_deadline(self) -> float | None:
         """When the next call is due."""

@@ -80,6 +80,8 @@ class RumourQueue:
 
     def accusations_of(self, node_id: str) -> tuple[Accusation, ...]:
         """What is being said against that node: it should be the first to hear."""
+        if not self._accusations:
+            return ()
         return tuple(accusation for accusation, _ in self._accusations.values() if accusation.node_id == node_id)
 
     def settle(self) -> None:

@@ -25,6 +25,8 @@ class BlockList:
         self._sorted: tuple[BlockNotice, ...] | None = ()
         # Sum of the counters: grows with every change, equal on equal lists.
         self.version = 0
+        # Copies of all that `check` has found sound last.
+        self._sound: tuple[object, ...] = ()
 
     @property
     def blocked(self) -> tuple[str, ...]:
@@ -69,6 +71,8 @@ class BlockList:
     def check(self) -> None:
         """Asserts the invariants."""
         notices = self._notices
-        assert len(notices) <= self._size_max
-        assert self._sorted is None or notices.keys() == {notice.authority for notice in self._sorted}
-        assert self.version == sum([notice.counter for notice in notices.values()])
+        if (self.version, self._sorted, notices) != self._sound:
+            assert len(notices) <= self._size_max
+            assert self._sorted is None or notices.keys() == {notice.authority for notice in self._sorted}
+            assert self.version == sum(notice.counter for notice in notices.values())
+            self._sound = (self.version, self._sorted, notices.copy())

@@ -50,6 +50,8 @@ class Tombstones:
         self._keep_s = keep_s
         self._size_max = size_max
         self._stones: dict[str, Tombstone] = {}
+        # The stones that `check` has found sound last, in their order.
+        self._sound: list[Tombstone] = []
 
     def __len__(self) -> int:
         return len(self._stones)
@@ -108,5 +110,8 @@ class Tombstones:
 
     def check(self) -> None:
         """Asserts the invariants."""
-        ages = [stone.since for stone in self._stones.values()]
-        assert ages == sorted(ages)
+        stones = [*self._stones.values()]
+        if stones != self._sound:
+            ages = [stone.since for stone in stones]
+            assert ages == sorted(ages)
+            self._sound = stones

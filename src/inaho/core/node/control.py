@@ -245,18 +245,19 @@ class ControlNode:
 
     def _run(self, now: float) -> None:
         """Gives every machine its turn. Deadlines that have not come cost a comparison each."""
-        if self.stage is SEEKING:
-            self._life.seek(now)
-        if self._in():
-            self._life.answer_for_self(now)
-        if self._in():
-            self._rounds.detect(now)
-            self._life.hold_ballot(now)
-        if self._in():
-            self._rounds.gossip(now)
-            self._life.progress_leave(now)
-        if self._in():
-            self._rounds.publish_topology(now)
+        life, rounds = self._life, self._rounds
+        if life.stage is SEEKING:
+            life.seek(now)
+        if life.stage in (MEMBER, LEAVING):
+            life.answer_for_self(now)
+        if life.stage in (MEMBER, LEAVING):
+            rounds.detect(now)
+            life.hold_ballot(now)
+        if life.stage in (MEMBER, LEAVING):
+            rounds.gossip(now)
+            life.progress_leave(now)
+        if life.stage in (MEMBER, LEAVING):
+            rounds.publish_topology(now)
             due = self._view.table.next_deadline()
             if due is not None and due <= now:
                 self._view.table.expire(now)

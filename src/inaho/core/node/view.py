@@ -152,6 +152,8 @@ class ClusterView:
         suspicion = None if against else self.detector.suspicions.get(self._authority(node_id))
         if suspicion is not None:
             against = suspicion.as_accusations()
+        if not against:
+            return news
         told = {(accusation.node_id, accusation.accuser) for accusation in news.accusations}
         missing = tuple(item for item in against if (item.node_id, item.accuser) not in told)
         return News(news.deltas, news.accusations + missing, news.blocks, news.loads) if missing else news
@@ -181,6 +183,8 @@ class ClusterView:
 
     def learn(self, now: float, news: News, teller: str) -> tuple[OriginVersion, ...]:
         """Takes over news that the node `teller` sent; returns what is missing before it, to be asked for."""
+        if news == NO_NEWS:
+            return ()
         wants: list[OriginVersion] = []
         covered, credible = self.table.covered, self.witness.judge(now, teller)
         for delta in news.deltas:
