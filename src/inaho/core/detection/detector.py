@@ -208,14 +208,17 @@ class Detector:
             self._time_out(now, probe)
         for authority in self.prober.take_urgent():
             self._probe_authority(now, authority)
-        turn = self.prober.turn(now, self.health.multiplier, self._around.others())
-        if turn:
-            self._probe_authority(now, turn)
+        if self.prober.is_turn(now):
+            turn = self.prober.turn(now, self.health.multiplier, self._around.others())
+            if turn:
+                self._probe_authority(now, turn)
         due = self.suspicions.due(now)
-        # All are weighed before any is settled: who is settled is no suspect any more, and would count as a witness.
         if due:
+            # All are weighed before any is settled: who is settled is no suspect any more, and would count as witness.
             for suspicion, needed in [(suspicion, self.voices_needed(suspicion.authority)) for suspicion in due]:
                 self._judge(suspicion, needed)
+        if not self._outcomes:
+            return []
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 

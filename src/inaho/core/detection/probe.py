@@ -96,6 +96,10 @@ class Prober:
         self._urgent.clear()
         return urgent
 
+    def is_turn(self, now: float) -> bool:
+        """Whether the time has come to ask whose `turn` it is."""
+        return self._next_at is not None and now >= self._next_at
+
     def turn(self, now: float, multiplier: int, others: Sequence[Member]) -> str:
         """The authority whose turn it is, empty when it is nobody's; `multiplier` stretches the interval."""
         if self._next_at is None or now < self._next_at:

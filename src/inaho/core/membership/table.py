@@ -363,23 +363,16 @@ class MembershipTable:
     def check(self) -> None:
         """Asserts the invariants. What the contents alone tell is not asked again while they are the same."""
         by_origin = self._by_origin
-        kept = [entry for said in by_origin.values() for entry in said.values()]
+        kept: list[Entry] = []
+        for said in by_origin.values():
+            kept += said.values()
         assert len(kept) == len(self._entries)
         for authority, entry in self._entries.items():
             assert by_origin[entry.origin][authority] is entry
-        contents = Contents(
-            self._entries,
-            self._live,
-            self._covered,
-            self._told,
-            self._authority_of,
-            self._order,
-            kept,
-            self._covered_sum,
-            self._hash,
-            self._unreachable,
-        )
-        if contents != self._sound:
+        maps = (self._entries, self._live, self._covered, self._told, self._authority_of)
+        held = (*maps, self._order, kept, self._covered_sum, self._hash, self._unreachable)
+        if held != self._sound:
+            contents = Contents(*held)
             contents.check(self._config.members_max)
             self._sound = contents.copy()
         self.tombstones.check()

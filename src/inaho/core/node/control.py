@@ -207,13 +207,13 @@ class ControlNode:
     # Time.
 
     def _advance_time(self, now: float) -> float:
-        at = max(self._now, now - self._skipped_s)
-        if self._deadline is not None and now >= self._deadline + self._skipped_s:
+        at, deadline = max(self._now, now - self._skipped_s), self._deadline
+        if deadline is not None and now >= deadline + self._skipped_s:
             # Lest rounding put a tick that comes exactly in time just before its deadline, for ever.
-            at = max(at, self._deadline)
+            at = max(at, deadline)
         allowed_s = self._config.detection.lag_busy_s
-        if self._deadline is not None and at - self._deadline > allowed_s:
-            gap_s = at - self._deadline - allowed_s
+        if deadline is not None and at - deadline > allowed_s:
+            gap_s = at - deadline - allowed_s
             self._skipped_s += gap_s
             at -= gap_s
             if gap_s >= self._config.detection.lag_wedged_s:
