@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDown, Timeout
 from inaho.errors_cluster import describe, is_a, text_of
-from inaho.runtime.closed_generators import closed_where_it_waits, items_of
+from inaho.runtime.closed_generators import closed_where_it_waits
 from inaho.runtime.failure_policy import turn_failed
 from inaho.runtime.proofs import is_unproved
 from inaho.runtime.turn import CURRENT, SIGNALS, Turn, as_raised, untold
@@ -107,26 +107,7 @@ class StreamProducer:
         iterator: Any = None
         try:
             iterator = turn.method.call(turn.grain, turn.arguments)  # a plain function may raise here
-            async for item in items_of(iterator):
-                if is_unproved(turn.grain):  # what the item says may be older than what others have saved
-                    await turn.grain._inaho_host.node.proofs.passed(turn.grain)
-                if turn.cancelled:  # the generator has caught it and goes on, but nobody takes its items
-                    return
-                self._batch.append(item)
-                self._items_ahead += 1
-                if len(self._batch) >= self._batch_items:
-                    self._flush()
-                elif not self._flush_scheduled:
-                    self._flush_scheduled = True
-                    self._loop.call_soon(self._flush_late)
-                if self._items_ahead >= self._items_max or self._bytes_ahead >= self._bytes_max:
-                    await self._wait_for_room()
-                if self._failed is not None:
-                    raise self._failed
-            self._flush()
-            if self._failed is not None:
-                raise self._failed
-            self._tell(None)
+            await closed_where_it_waits(self._produce(iterator))
         except asyncio.CancelledError as error:
             self._tell(self._interruption(error))
             raise
@@ -142,10 +123,36 @@ class StreamProducer:
         finally:
             await self._close(iterator)
 
+    async def _produce(self, iterator: Any) -> None:
+        """Sends what the generator yields, and tells that it has ended. No driver of ours is between two items."""
+        turn = self.turn
+        async for item in iterator:
+            if is_unproved(turn.grain):  # what the item says may be older than what others have saved
+                await turn.grain._inaho_host.node.proofs.passed(turn.grain)
+            if turn.cancelled:  # the generator has caught it and goes on, but nobody takes its items
+                return
+            self._batch.append(item)
+            self._items_ahead += 1
+            if len(self._batch) >= self._batch_items:
+                self._flush()
+            elif not self._flush_scheduled:
+                self._flush_scheduled = True
+                self._loop.call_soon(self._flush_late)
+            if self._items_ahead >= self._items_max or self._bytes_ahead >= self._bytes_max:
+                await self._wait_for_room()
+            if self._failed is not None:
+                raise self._failed
+        self._flush()
+        if self._failed is not None:
+            raise self._failed
+        self._tell(None)
+
     async def _close(self, iterator: Any) -> None:
         """Closes the user's generator. Nobody waits for what its clean-up raises, so that is told to the log."""
         close = getattr(iterator, "aclose", None)
         if close is None or getattr(iterator, "ag_running", False):  # this very coroutine is being closed from outside
+            return
+        if getattr(iterator, "ag_frame", iterator) is None:  # it has ended
             return
         turn = self.turn
         try:

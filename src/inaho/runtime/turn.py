@@ -18,6 +18,7 @@ import msgspec
 
 from inaho.errors import InahoError
 from inaho.errors_cluster import describe, fields_of, is_a
+from inaho.runtime.closed_generators import close, driven
 from inaho.wire.frames import ChainLink
 
 if TYPE_CHECKING:
@@ -233,11 +234,11 @@ def resume(
                 raise error
             value = yield awaited
         except GeneratorExit:
-            context.run(coroutine.close)
+            context.run(close, coroutine)
             raise
         except BaseException as error:
             if is_cut_off(error):
-                context.run(coroutine.close)
+                context.run(close, coroutine)
                 raise
             step: Callable[[Any], Any] = coroutine.throw
             value = error
@@ -259,7 +260,7 @@ def is_cut_off(error: BaseException) -> bool:
 async def until_cut_off(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Runs a coroutine in the current Task and context. Cancelled with `CUT_OFF` it is closed, whatever it catches."""
     try:
-        return await _until_cut_off(coroutine)
+        return await driven(coroutine, is_cut_off)
     except (KeyboardInterrupt, SystemExit):  # they leave the loop here, and nobody awaits this Task
         task = asyncio.current_task()
         assert task is not None
@@ -271,26 +272,3 @@ def _retrieve(task: asyncio.Task[Any]) -> None:
     """Marks what a Task ended with as seen."""
     if not task.cancelled():
         task.exception()
-
-
-@types.coroutine
-def _until_cut_off(coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    step: Callable[[Any], Any] = coroutine.send
-    value: Any = None
-    while True:
-        try:
-            awaited = step(value)
-        except StopIteration as stop:
-            return stop.value
-        try:
-            value = yield awaited
-        except GeneratorExit:
-            coroutine.close()
-            raise
-        except BaseException as error:
-            if is_cut_off(error):
-                coroutine.close()
-                raise
-            step, value = coroutine.throw, error
-        else:
-            step = coroutine.send
