@@ -76,7 +76,10 @@ class HandOff:
         """
         count = 0
         for partition in partitions:
-            waited = len(self.last_owners(kind, partition))
+            awaited = self._awaited.get(kind)
+            if awaited is None:
+                break
+            waited = len(awaited.get(partition, ()))
             if waited:
                 self._keep(kind, partition, lambda last, since: last.node_id != node_id or since > version)
                 count += waited - len(self.last_owners(kind, partition))

@@ -19,7 +19,7 @@ that rendezvous has by nature, and moves partitions between third parties when w
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import pairwise, repeat
 from math import inf
 from typing import Final
 
@@ -29,6 +29,9 @@ from inaho.core.identity.hashing import node_digest, rendezvous_score, weighted_
 from inaho.types import Member
 
 __all__ = ["PartitionTable"]
+
+_BLOCK: Final = 64
+"""Partitions that are decided together, so that their scores do not fill the memory where nodes are many."""
 
 
 class _Contender:
@@ -158,6 +161,8 @@ class PartitionTable:
                 break
             score = rendezvous_score(contender.digest, partition)
             self.scored += 1
+            if self._equal_weights and score < best_score:
+                continue  # the usual case, without a call
             if self._beats(contender, score, best, best_score):
                 best, best_score = contender, score
         return best, best_score
@@ -180,6 +185,9 @@ class PartitionTable:
         Returns:
             How many slots are left to look at; 0 when the table is complete.
         """
+        if scores_max is None and self._equal_weights:
+            self._complete()
+            return 0
         slots = self.slots
         limit = self.scored + (scores_max if scores_max is not None else self.partitions * (len(self.members) + 1))
         for partition in range(self._cursor, self.partitions):
@@ -189,6 +197,29 @@ class PartitionTable:
             if slots[partition] is None:
                 self.resolve(partition)
         return self.partitions - self._cursor
+
+    def _complete(self) -> None:
+        """Decides all undecided slots where weights are equal: as `resolve` does, at less than half the cost."""
+        slots, winners, owners = self.slots, self._winners, self._owners
+        for first in range(self._cursor, self.partitions, _BLOCK):
+            undecided = [p for p in range(first, min(first + _BLOCK, self.partitions)) if slots[p] is None]
+            anew: list[int] = []
+            for partition in undecided:
+                winner = winners[partition]
+                if winner is None or winner not in owners:
+                    anew.append(partition)
+                else:
+                    winners[partition], self._scores[partition] = self._challenge(partition, winner)
+            columns = [map(xxh3_64_intdigest, repeat(digest), anew) for digest in self._digests]
+            for partition, scores in zip(anew, zip(*columns, strict=True), strict=True):
+                score = max(scores)
+                winners[partition], self._scores[partition] = self._by_authority[scores.index(score)], score
+            self.scored += len(anew) * len(columns)
+            for partition in undecided:
+                winner = winners[partition]
+                assert winner is not None
+                self._decided[partition], slots[partition] = self._generation, owners[winner]
+        self._cursor = self.partitions
 
     def derive(self, members: Iterable[Member]) -> PartitionTable:
         """The table for another set of members, keeping every decision that still holds. This one stays as it is.

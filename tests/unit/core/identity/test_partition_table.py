@@ -104,6 +104,32 @@ def test_a_chain_of_changes_with_lazy_slots_equals_a_table_from_scratch(
     table.check()
 
 
+@given(
+    st.lists(
+        st.tuples(equal_sets | member_sets, st.sets(st.integers(0, 255), max_size=20), st.booleans()),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_a_table_that_is_built_at_once_is_the_one_that_is_built_slot_by_slot(
+    changes: list[tuple[list[Member], set[int], bool]],
+) -> None:
+    at_once: PartitionTable | None = None
+    by_slots: PartitionTable | None = None
+    for members, asked, complete in changes:
+        at_once = PartitionTable(members, 256, at_once)
+        by_slots = PartitionTable(members, 256, by_slots)
+        for partition in sorted(asked):
+            assert at_once.owner(partition) is by_slots.owner(partition)
+        if complete:
+            assert at_once.build() == 0
+            while by_slots.build(scores_max=1):
+                pass
+        assert at_once.slots == by_slots.slots
+        assert at_once.scored == by_slots.scored
+        at_once.check()
+
+
 def test_a_join_costs_one_score_per_partition() -> None:
     before = PartitionTable([member(number) for number in range(1, 101)], 4096)
     assert before.build() == 0
