@@ -235,8 +235,9 @@ class RedisNodes:
         self.settle()
 
     def settle(self) -> None:
-        """Waits until all are there and serve."""
-        self.wait(lambda: all("cluster_state:ok" in server.ask("CLUSTER", "INFO") for server in self.servers))
+        """Waits until all are there and serve, and know who has each slot: a server may be ok without knowing it."""
+        for said in ("cluster_state:ok", "cluster_slots_assigned:16384"):
+            self.wait(lambda said=said: all(said in server.ask("CLUSTER", "INFO") for server in self.servers))
         self.wait(lambda: not any("fail" in words[3] for server in self.servers for words in server.nodes()))
 
     def wait(self, condition: Callable[[], bool]) -> None:
