@@ -239,6 +239,18 @@ class RedisNodes:
         for said in ("cluster_state:ok", "cluster_slots_assigned:16384"):
             self.wait(lambda said=said: all(said in server.ask("CLUSTER", "INFO") for server in self.servers))
         self.wait(lambda: not any("fail" in words[3] for server in self.servers for words in server.nodes()))
+        self.wait(lambda: len({tuple(sorted(map(_slots, server.nodes()))) for server in self.servers}) == 1)
+
+    def move(self, slot: int, target: RedisNode) -> None:
+        """Gives an empty slot to another primary, as an operator does.
+
+        The target must import it first: else it has no newer epoch than who had the slot, and who comes first is right.
+        """
+        source = self.primary(slot)
+        target.ask("CLUSTER", "SETSLOT", str(slot), "IMPORTING", source.identifier)
+        source.ask("CLUSTER", "SETSLOT", str(slot), "MIGRATING", target.identifier)
+        for server in (target, source):
+            server.ask("CLUSTER", "SETSLOT", str(slot), "NODE", target.identifier)
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Until it holds."""
@@ -261,6 +273,11 @@ class RedisNodes:
         """Ends them all."""
         for server in self.servers:
             server.end()
+
+
+def _slots(words: list[str]) -> tuple[str, ...]:
+    """Port and slots of a node, from a line about it."""
+    return (words[0], *words[9:])
 
 
 class PostgresServer(Server):
