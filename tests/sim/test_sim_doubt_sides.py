@@ -12,6 +12,7 @@ from inaho import ActivationConfig, ClusterConfig, Grain, Struct, method
 from inaho.events import BlockListChanged, Event, MemberRemoved
 from inaho.runtime.freshness import Freshness
 from inaho.runtime.proofs import Proofs
+from inaho.storage import MemoryStorage
 from inaho.testing import FaultyStorage, SimCluster, StorageFaults
 from inaho.types import MemberStatus
 
@@ -342,3 +343,19 @@ def test_what_comes_up_as_a_block_ends_does_not_live_on_beside_what_the_blocked_
             return [await sim.node(0).grain(LocalNote, key).get() for key in keys]
 
         assert sim.run(scenario()) == ["new"] * len(keys)
+
+
+def test_where_no_storage_is_shared_nothing_is_proved_by_it_after_a_crash(simulation_seed: int):
+    """What was handed over is not in it."""
+    with SimCluster(3, simulation_seed, [Note], CONFIG) as sim:
+        keys = owned(sim, by=2, seen_by=0)[:20]
+        for index in range(3):
+            node = sim.node(index).runtime
+            node.storage_is_private, node._storage, node._storage_opening = True, MemoryStorage(), None
+        sim.crash(2)
+        sim.wait_until(lambda: not owned(sim, by=2, seen_by=0) and not owned(sim, by=2, seen_by=1), 20.0)
+        for _ in range(4):
+            for key in keys:
+                sim.run(sim.node(0).grain(Note, key).put("x"))
+            sim.run_for(1.0)
+        assert [sim.node(index).runtime.proofs.reads for index in range(2)] == [0, 0]

@@ -2,8 +2,9 @@
 
 `core.activation.doubt` knows whom this node doubts. This module reads and writes the markers, and tells `Proofs` when
 activations must prove that they have what is stored. While there is no doubt it does nothing. In doubt it reads one
-record of the storage every `activation.freshness_s`, whatever the number of activations; where a marker is foreign,
-activations that are called are proved as often, many in one read.
+record of the storage every `activation.freshness_s`, whatever the number of activations. Where a marker is foreign,
+activations that are called are proved as often, many in one read; so are those that begin in the first seconds of a
+doubt, when the member that was lost may not have noticed it yet.
 
 The order is what makes it safe. A node that doubts somebody writes its marker before it activates anything, so a save
 of such an activation comes after the marker. A node on another side therefore finds the marker at the latest one read

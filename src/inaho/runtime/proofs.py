@@ -125,7 +125,7 @@ class Proofs:
         record = grain._inaho_record
         if record is None or not is_proved_kind(grain._inaho_host):
             return
-        record.contested = loaded_at <= self._unnoticed_until
+        record.contested = loaded_at <= self._unnoticed_until and not self._node.storage_is_private
         if self.repeat or record.contested:
             self._again_at(loaded_at, [grain])
             due = loaded_at + self._node.config.activation.freshness_s
