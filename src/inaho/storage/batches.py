@@ -9,6 +9,7 @@ Requests beyond the bounds wait, first come first served, in the coroutine of th
 A queue that moves is worth waiting for, however slow the disk. Behind a batch of which nothing succeeded, as when
 another process keeps the file locked, the next would wait as long again, and so on through the whole queue. So there
 what has waited for `busy_timeout_s` is refused when its turn comes: it has waited as long as it would have alone.
+What came after the end of that batch is not refused for it, however late the thread takes it.
 
 Why not `asyncio.to_thread`: a pool has several threads and no order, hands over results one by one, and its queue
 has no bound.
@@ -81,7 +82,7 @@ class BatchWorker(Generic[Request, Result]):
         self._config = config
         self._queue: SimpleQueue[_Ticket[Request, Result] | None] = SimpleQueue()
         self._admission = Admission(config)
-        self._failing = False  # nothing of the last batch succeeded
+        self._late_until = 0.0  # what expires later has not waited behind a batch that failed
         self._in_flight: dict[Hashable, int] = {}
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
@@ -184,7 +185,7 @@ class BatchWorker(Generic[Request, Result]):
             begun: list[_Ticket[Request, Result]] = []
             now = time.monotonic()
             for ticket in tickets:  # the loop may abandon one at any moment: each is asked once
-                is_late = self._failing and ticket.expires_at <= now
+                is_late = ticket.expires_at <= min(now, self._late_until)
                 (abandoned if ticket.abandoned else late if is_late else begun).append(ticket)
             if abandoned:
                 alive = self._post(self._forget, abandoned)
@@ -192,7 +193,8 @@ class BatchWorker(Generic[Request, Result]):
                 alive = self._post(self._deliver, late, [self._refusal() for _ in late])
             if begun:
                 outcomes = self._outcomes(begun)
-                self._failing = all(isinstance(outcome, StorageFailed) for outcome in outcomes)
+                failed = all(isinstance(outcome, StorageFailed) for outcome in outcomes)
+                self._late_until = time.monotonic() + self._config.busy_timeout_s if failed else 0.0
                 alive = self._post(self._deliver, begun, outcomes)
         failure: Exception | None = None
         try:
