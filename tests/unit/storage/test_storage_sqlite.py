@@ -28,6 +28,8 @@ from inaho.testing.storage_loss import Damage
 from inaho.types import ClusterIdentity
 
 CART = ClusterIdentity("Cart", "alice")
+PATIENT = StorageConfig(busy_timeout_s=50.0)
+"""For saves that wait for a lock of the test."""
 
 
 def carts(count: int) -> list[ClusterIdentity]:
@@ -108,10 +110,19 @@ class TestSmallQueue(StorageConformance):
 
 
 async def test_saves_share_commits(tmp_path: Path) -> None:
-    async with SqliteStorage(tmp_path / "state.db") as storage:
-        await asyncio.gather(*(storage.save(name, b"x", expected_version=0, epoch=1) for name in carts(400)))
+    path = tmp_path / "state.db"
+    async with SqliteStorage(path, config=PATIENT) as storage:
+        taken = begun(storage)
+        with locked(path):
+            saves = [storage.save(name, b"x", expected_version=0, epoch=1) for name in carts(400)]
+            tasks = [asyncio.ensure_future(saves[0])]
+            assert await asyncio.to_thread(taken.wait, 50)
+            tasks += [asyncio.ensure_future(save) for save in saves[1:]]
+            await asyncio.sleep(0)
+            assert storage.queued == 400
+        await asyncio.gather(*tasks)
         assert storage.saves == 400
-        assert 1 <= storage.commits <= 40
+        assert storage.commits == 2, "the first one alone, and what gathered behind it"
         commits = storage.commits
         for version in range(1, 6):
             await storage.save(carts(1)[0], b"x", expected_version=version, epoch=1)
@@ -120,7 +131,7 @@ async def test_saves_share_commits(tmp_path: Path) -> None:
 
 async def test_conflict_fails_only_its_own_save(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    async with SqliteStorage(path) as storage:
+    async with SqliteStorage(path, config=PATIENT) as storage:
         await storage.save(CART, b"x", expected_version=0, epoch=1)
         commits = storage.commits
         with locked(path):  # so that what follows gathers behind the first
@@ -149,7 +160,7 @@ async def test_commit_of_conflicts_alone_is_not_counted(tmp_path: Path) -> None:
 
 async def test_loads_and_the_loop_go_on_while_another_process_holds_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    async with SqliteStorage(path) as storage:
+    async with SqliteStorage(path, config=PATIENT) as storage:
         await storage.save(CART, b"x", expected_version=0, epoch=1)
         other = ClusterIdentity("Cart", "bob")
         with locked(path):
@@ -162,11 +173,11 @@ async def test_loads_and_the_loop_go_on_while_another_process_holds_the_lock(tmp
 
 async def test_load_waits_for_an_abandoned_save_of_the_same_identity(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    async with SqliteStorage(path) as storage:
+    async with SqliteStorage(path, config=PATIENT) as storage:
         taken = begun(storage)
         with locked(path):
             first = asyncio.ensure_future(storage.save(CART, b"x", expected_version=0, epoch=1))
-            assert await asyncio.to_thread(taken.wait, 5)
+            assert await asyncio.to_thread(taken.wait, 50)
             first.cancel()
             await asyncio.wait([first])
             load = asyncio.ensure_future(storage.load(CART))
@@ -178,23 +189,25 @@ async def test_load_waits_for_an_abandoned_save_of_the_same_identity(tmp_path: P
 
 async def test_save_cancelled_before_its_turn_does_not_run(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    async with SqliteStorage(path) as storage:
+    async with SqliteStorage(path, config=PATIENT) as storage:
         taken = begun(storage)
         with locked(path):
             first = asyncio.ensure_future(storage.save(CART, b"x", expected_version=0, epoch=1))
-            assert await asyncio.to_thread(taken.wait, 5)
+            assert await asyncio.to_thread(taken.wait, 50)
             second = asyncio.ensure_future(storage.save(CART, b"y", expected_version=1, epoch=1))
             await asyncio.sleep(0)
             second.cancel()
-        assert await first == 1
-        await asyncio.wait([second])
+            await asyncio.wait([second])  # before the lock is free: a task is told of its cancellation one turn later
         assert second.cancelled()
+        assert await first == 1
         assert await storage.load(CART) == StoredState(b"x", 1, 1)
 
 
 async def test_queue_is_bounded_and_first_come_is_first_served(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    config = StorageConfig(data_bytes_max=100, queue_bytes_max=250, queue_requests_max=10, batch_requests_max=1)
+    config = StorageConfig(
+        data_bytes_max=100, queue_bytes_max=250, queue_requests_max=10, batch_requests_max=1, busy_timeout_s=50.0
+    )
     async with SqliteStorage(path, config=config) as storage:
         done: list[str] = []
 
@@ -218,11 +231,16 @@ async def test_a_lock_is_not_waited_for_by_each_batch_of_the_queue(tmp_path: Pat
     path = tmp_path / "state.db"
     config = StorageConfig(busy_timeout_s=0.3, batch_requests_max=2, queue_requests_max=20)
     async with SqliteStorage(path, config=config) as storage:
+        served: list[int] = []
+        gathered = threading.Event()
+        begun(storage, lambda: served.append(1) or gathered.wait(50))
         with locked(path):
-            begun_at = time.monotonic()
             saves = [storage.save(name, b"x", expected_version=0, epoch=1) for name in carts(30)]
-            outcomes = await asyncio.gather(*saves, return_exceptions=True)
-            assert time.monotonic() - begun_at < 2.5, "15 batches, with 0.3 s for each it would be 4.5"
+            tasks = [asyncio.ensure_future(save) for save in saves]
+            await asyncio.sleep(0)
+            gathered.set()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            assert len(served) <= 2, "15 batches, and each of them would wait for the lock"
             for outcome in outcomes:
                 assert isinstance(outcome, StorageFailed)
                 assert "busy_timeout_s" in outcome.reason
@@ -250,7 +268,7 @@ async def test_a_slow_disk_is_waited_for_however_long_the_queue(tmp_path: Path) 
 
 async def test_close_refuses_those_who_wait_for_room(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    storage = SqliteStorage(path, config=StorageConfig(queue_requests_max=3))
+    storage = SqliteStorage(path, config=StorageConfig(queue_requests_max=3, busy_timeout_s=50.0))
     await storage.open()
     with locked(path):
         tasks = [asyncio.ensure_future(storage.save(name, b"x", expected_version=0, epoch=1)) for name in carts(5)]
@@ -297,11 +315,11 @@ def test_loop_that_ends_without_close_ends_the_thread_too(tmp_path: Path) -> Non
             pass
 
     async def forget() -> None:
-        storage = SqliteStorage(path)
+        storage = SqliteStorage(path, config=PATIENT)
         await storage.open()
         taken = begun(storage)
         write = asyncio.ensure_future(storage.save(CART, b"x", expected_version=0, epoch=1))
-        assert await asyncio.to_thread(taken.wait, 5)
+        assert await asyncio.to_thread(taken.wait, 50)
         write.cancel()
 
     asyncio.run(make())
@@ -309,7 +327,7 @@ def test_loop_that_ends_without_close_ends_the_thread_too(tmp_path: Path) -> Non
         asyncio.run(forget())
     for thread in threading.enumerate():
         if thread.name == "inaho-save-forgotten.db":
-            thread.join(timeout=5)
+            thread.join(timeout=50)
             assert not thread.is_alive()
 
 
@@ -383,7 +401,7 @@ async def test_damaged_page_fails_its_records_and_not_the_others(tmp_path: Path)
 
 async def test_no_room_is_told_and_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    async with SqliteStorage(path) as storage:
+    async with SqliteStorage(path, config=PATIENT) as storage:
         await storage.save(CART, b"x", expected_version=0, epoch=1)
         # SQLite's own limit stands for the end of the disk. It belongs to the connection, hence to its thread.
         begun(storage, lambda: storage._write_server._execute("PRAGMA max_page_count = 8"))
@@ -488,26 +506,43 @@ async def test_lock_that_another_takes_before_the_second_attempts_is_waited_for_
     path = tmp_path / "state.db"
     async with SqliteStorage(path, config=StorageConfig(busy_timeout_s=0.3)) as storage:
         server = storage._write_server
-        begun(storage, lambda: server._execute("PRAGMA max_page_count = 8"))
+        transact, undo = server._transact, server._undo
+        taken, gathered = threading.Event(), threading.Event()
+        attempts: list[int] = []
+
+        def hold_up() -> None:
+            taken.set()
+            gathered.wait(50)
+            server._execute("PRAGMA max_page_count = 8")
+
+        def counted(batch: Sequence[Request]) -> list[Outcome]:
+            attempts.append(len(batch))
+            return transact(batch)
+
+        begun(storage, hold_up)
+        server._transact = counted  # type: ignore[method-assign]
         with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
-            undo = server._undo
 
             def undo_and_lock() -> None:
                 undo()
                 other.execute("BEGIN IMMEDIATE")
 
             server._undo = undo_and_lock  # type: ignore[method-assign]
-            with locked(path):
-                writes = [asyncio.ensure_future(storage.save(CART, bytes(100_000), expected_version=0, epoch=1))]
-                writes += [
-                    asyncio.ensure_future(storage.save(name, b"x", expected_version=0, epoch=1)) for name in carts(20)
-                ]
-                await asyncio.sleep(0)
-            begun_at = time.monotonic()
+            ahead = asyncio.ensure_future(
+                storage.save(ClusterIdentity("Cart", "bob"), b"x", expected_version=0, epoch=1)
+            )
+            assert await asyncio.to_thread(taken.wait, 50)
+            writes = [asyncio.ensure_future(storage.save(CART, bytes(100_000), expected_version=0, epoch=1))]
+            writes += [
+                asyncio.ensure_future(storage.save(name, b"x", expected_version=0, epoch=1)) for name in carts(20)
+            ]
+            await asyncio.sleep(0)
+            gathered.set()
+            assert await ahead == 1
             outcomes = await asyncio.gather(*writes, return_exceptions=True)
-            assert time.monotonic() - begun_at < 3.0, "with 0.3 s for each it would be 6"
+            assert attempts == [1, 21, 1], "after the batch one attempt has waited for the lock"
             other.execute("ROLLBACK")
-        for outcome in outcomes[1:]:
+        for outcome in outcomes:
             assert isinstance(outcome, StorageFailed)
             assert "busy_timeout_s" in outcome.reason
             assert not outcome.maybe_executed
