@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
@@ -51,9 +52,11 @@ async def test_killed_writer_loses_no_acknowledged_save(tmp_path: Path, acknowle
     async with asyncio.timeout(LIMIT_S):
         while len(lines) < acknowledged:
             lines.append(await process.stdout.readline())
+            assert lines[-1], "it ended by itself"
         process.kill()
         lines += (await process.stdout.read()).splitlines(keepends=True)
         await process.communicate()
+    assert process.returncode == -signal.SIGKILL
     versions: dict[str, int] = {}
     for line in lines:
         if line.endswith(b"\n"):  # the kill may have cut the last one short
