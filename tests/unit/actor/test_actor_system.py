@@ -273,6 +273,7 @@ async def test_an_actor_that_catches_its_cancellation_ends_nevertheless(times: i
 
 
 async def test_actors_that_do_not_finish_are_cancelled_children_first() -> None:
+    stopping: list[str] = []
     cleaned: list[str] = []
     ended: list[str] = []
 
@@ -287,6 +288,7 @@ async def test_actors_that_do_not_finish_are_cancelled_children_first() -> None:
         async def receive(self, message: Any) -> None: ...
 
         async def on_stop(self) -> None:
+            stopping.append(self.context.self_ref.name)
             try:
                 await asyncio.Event().wait()
             finally:
@@ -299,8 +301,11 @@ async def test_actors_that_do_not_finish_are_cancelled_children_first() -> None:
         await asyncio.sleep(0)
         refs = [ref, system.find("user/a/b"), system.find("user/a/b/c")]
         ends = [asyncio.create_task(note_end(one)) for one in refs if one is not None]
-        await asyncio.sleep(0)
+        ref.stop()
+        while not stopping:
+            await asyncio.sleep(0)
     await asyncio.gather(*ends)
+    assert stopping == ["c"]
     assert cleaned == ["c"]  # the others were still waiting for it
     assert ended == ["c killed", "b killed", "a killed"]
 

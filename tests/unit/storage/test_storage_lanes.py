@@ -125,12 +125,15 @@ async def test_cancelled_before_it_begins_it_does_not_begin_and_later_it_ends() 
     await bench.lanes.stop()
 
 
-async def test_a_request_that_finds_no_lane_in_time_fails_and_has_not_begun() -> None:
-    bench = Bench(lanes_max=1, config=StorageConfig(operation_timeout_s=0.01, queue_requests_max=3))
+async def test_a_request_that_finds_no_lane_in_time_fails_and_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    bench = Bench(lanes_max=1, config=StorageConfig(operation_timeout_s=1.0, queue_requests_max=3))
     requests = bench.send("slow", "x", "y", "z")
     late = bench.send("late")
-    loop = asyncio.get_running_loop()
-    loop.call_later(0.05, bench.way.set)  # all of them are older then than they may be
+    await turns()
+    now = 2.0  # all of them are older than they may be
+    bench.way.set()
     outcomes = await asyncio.gather(*requests, *late, return_exceptions=True)
     assert outcomes[:3] == ["slow", "x", "y"], "these had begun"
     for outcome in outcomes[3:]:
