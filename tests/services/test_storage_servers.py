@@ -120,6 +120,7 @@ class TestSmallQueue(StorageConformance):
             queue_requests_max=60,
             batch_requests_max=20,
             connections_max=1,
+            operation_timeout_s=30.0,
         )
         return lambda: storage_from_url(redis_server.url, config)
 
