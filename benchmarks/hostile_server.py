@@ -1,6 +1,6 @@
 """A member that `hostile.py` attacks: prints its authority when it is up, leaves when its standard input ends.
 
-python benchmarks/hostile_server.py SECRET [--seed HOST:PORT]
+python benchmarks/hostile_server.py SECRET [--seed HOST:PORT] [--patient]
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from measuring import until_input_ends
 
 import inaho
 from inaho import Actor, Grain, Props
+from inaho.config import ClusterConfig, DetectionConfig
 from inaho.events import AuthorityQuarantined, ConnectionRefused, Event, MemberRemoved, MemberUnreachable
 
 WORK_S = 0.001
 SAMPLE_S = 0.002
+PATIENT = ClusterConfig(detection=DetectionConfig(suspicion_factor=100.0))
+"""A member that does not answer has most of a minute before the others call it unreachable."""
 
 
 class Bulk(Grain):
@@ -74,10 +77,10 @@ class Gauge(Actor):
         self.events, self.pending_max, self.resident_max = {}, 0, 0
 
 
-async def serve(secret: str, seed: str | None) -> None:
+async def serve(secret: str, seed: str | None, config: ClusterConfig) -> None:
     seeds = None if seed is None else [seed]
     async with inaho.join(
-        "127.0.0.1:0", seeds=seeds, secret=secret, storage="memory", grains=[Echo, Bulk, Busy]
+        "127.0.0.1:0", seeds=seeds, secret=secret, storage="memory", grains=[Echo, Bulk, Busy], config=config
     ) as cluster:
         cluster.system.spawn(Props(lambda: Gauge(cluster)), "gauge")
         await asyncio.sleep(0)
@@ -89,8 +92,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The member that is attacked.")
     parser.add_argument("secret", help="of the cluster")
     parser.add_argument("--seed", help="authority of another one")
+    parser.add_argument(
+        "--patient", action="store_true", help="call a silent member unreachable after most of a minute"
+    )
     options = parser.parse_args()
-    uvloop.run(serve(options.secret, options.seed))
+    uvloop.run(serve(options.secret, options.seed, PATIENT if options.patient else ClusterConfig()))
 
 
 if __name__ == "__main__":

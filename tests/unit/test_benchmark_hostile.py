@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(*arguments: str) -> dict[str, Any]:
     """What it printed. Its exit code says whether bounds on time were kept, which nothing here depends on."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "hostile.py"), *arguments, "--quick", "--json"],
+        [sys.executable, str(ROOT / "benchmarks" / "hostile.py"), *arguments, "--quick", "--patient", "--json"],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
