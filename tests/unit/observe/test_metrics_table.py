@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from pathlib import Path
 
 from opentelemetry.sdk.metrics import MeterProvider
@@ -92,6 +94,19 @@ def test_a_source_that_was_dropped_without_an_end_is_forgotten_and_its_place_tak
     provider.shutdown()
 
 
-def test_without_a_configured_sdk_it_does_nothing():
-    source = Source("a:1")
-    export_metrics(source)()
+def test_without_a_configured_sdk_nobody_reads_a_source_and_nothing_keeps_it():
+    read: list[str] = []
+
+    class Watched(Source):
+        def samples(self, name: str) -> list[Sample]:
+            read.append(name)
+            return super().samples(name)
+
+    source = Watched("a:1")
+    stop = export_metrics(source)
+    known = weakref.ref(source)
+    del source
+    gc.collect()
+    assert known() is None
+    stop()
+    assert read == []
