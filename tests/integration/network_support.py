@@ -151,7 +151,12 @@ class MemberProcess:
         self._process.terminate()
 
     async def ended(self, limit_s: float = LIMIT_S) -> int:
-        await until(lambda: not self.alive, "the end of the process", limit_s)
+        """Its exit code, once it has ended and all that it has said is in `lines` and `errors`."""
+        await until(
+            lambda: not self.alive and not any(reader.is_alive() for reader in self._readers),
+            "the end of the process",
+            limit_s,
+        )
         code = self.returncode
         assert code is not None
         return code
