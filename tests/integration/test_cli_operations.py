@@ -22,10 +22,9 @@ OPTIONS = ("--secret", SECRET, "--name", NAME)
 KEYS = [f"k{number}" for number in range(12)]
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]]:
-    """Two members. The last test drains the second."""
-    folder = tmp_path_factory.mktemp("operations")
+@contextmanager
+def two_members(folder: Path) -> Iterator[tuple[Node, Node]]:
+    """A cluster of two, in which each sees both up."""
     with ExitStack() as stack:
         first = stack.enter_context(node(folder, *OPTIONS, "--storage", "memory"))
         seeds = ("--seeds", first.authority)
@@ -33,6 +32,20 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]
         for member in (first, second):  # else activations move while the tests look at them
             until_both_up(member)
         yield first, second
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]]:
+    """Two members for the tests that only look at them."""
+    with two_members(tmp_path_factory.mktemp("operations")) as members:
+        yield members
+
+
+@pytest.fixture
+def own_pair(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
+    """Two members for a test that changes them: tests run in any order."""
+    with two_members(tmp_path) as members:
+        yield members
 
 
 def until_both_up(member: Node) -> None:
@@ -129,22 +142,24 @@ def test_grains_are_counted_and_listed(pair: tuple[Node, Node]):
     assert all(len(told["activations"]) <= 1 for told in found["kinds"])
 
 
-def test_a_blocked_member_holds_nothing_until_it_is_unblocked(pair: tuple[Node, Node]):
-    first, second = pair
-    code, [told], _ = operate(pair, "block", second.authority)
+def test_a_blocked_member_holds_nothing_until_it_is_unblocked(own_pair: tuple[Node, Node]):
+    first, second = own_pair
+    call_all(own_pair)  # so that there is something to move
+    code, [told], _ = operate(own_pair, "block", second.authority)
     assert (code, told["changed"], told["all_blocked"]) == (0, True, [second.authority])
-    call_all(pair)
-    _, [found], _ = operate_until_all_answer(pair, "grains")
+    call_all(own_pair)
+    _, [found], _ = operate_until_all_answer(own_pair, "grains")
     counts = {told["authority"]: told["count"] for told in found["kinds"]}
     assert counts == {first.authority: len(KEYS), second.authority: 0}
-    code, [told], _ = operate(pair, "unblock", second.authority)
+    code, [told], _ = operate(own_pair, "unblock", second.authority)
     assert (code, told["changed"], told["all_blocked"]) == (0, True, [])
 
 
-def test_a_drained_member_ends_well_and_events_tell_of_it(pair: tuple[Node, Node]):
-    first, second = pair
+def test_a_drained_member_ends_well_and_events_tell_of_it(own_pair: tuple[Node, Node]):
+    first, second = own_pair
+    call_all(own_pair)  # so that there is something to hand over
     with following(first, "--type", "MemberEvent", "--at", first.authority) as events:
-        code, [told], _ = operate(pair, "drain", second.authority, "--timeout", "5")
+        code, [told], _ = operate(own_pair, "drain", second.authority, "--timeout", "5")
         assert (code, told["authority"], told["left"], told["timed_out_count"]) == (0, second.authority, True, 0)
         assert told["handed_over"] == told["activations"]
         seen = lines_until(events, "MemberRemoved")
@@ -153,9 +168,9 @@ def test_a_drained_member_ends_well_and_events_tell_of_it(pair: tuple[Node, Node
         assert events.wait(WAIT_S) == 130
     assert second.rest()[-1] == {"event": "left", "authority": second.authority}
     assert second.process.returncode == 0
-    code, _, complaint = operate(pair, "drain", second.authority)
+    code, _, complaint = operate(own_pair, "drain", second.authority)
     assert code == 1 and f"members are {first.authority}" in complaint
-    call_all(pair)
+    call_all(own_pair)
 
 
 def test_names_of_events_are_shown_and_wrong_ones_corrected(tmp_path: Path):
