@@ -73,6 +73,16 @@ class Probe(Grain):
         await asyncio.sleep(seconds)
         return self.cluster.authority
 
+    async def hold_until(self, path: str) -> str:
+        """As `hold`, until there is such a file."""
+        while not os.path.exists(path):  # noqa: ASYNC240  it takes a moment
+            await asyncio.sleep(0.05)
+        return self.cluster.authority
+
+    @method(read_only=True)
+    async def hold_safely_until(self, path: str) -> str:
+        return await self.hold_until(path)
+
     async def endless(self) -> AsyncIterator[int]:
         number = 0
         while True:

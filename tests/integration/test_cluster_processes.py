@@ -76,9 +76,11 @@ async def test_a_kill_under_load(processes: Processes, tmp_path: Path) -> None:
         at = dict(zip(probes, await asyncio.gather(*(_home(cluster, key) for key in probes.values())), strict=True))
         assert set(at.values()) == {member.authority for member in members}
         async with unharmed_tally(cluster, kept_key):
-            unsafe = {n: asyncio.create_task(cluster.grain(Probe, key).hold(3.0)) for n, key in probes.items()}
+            dead = tmp_path / "dead"  # until it exists, no held call ends
+            held = {n: cluster.grain(Probe, key, timeout=30.0) for n, key in probes.items()}
+            unsafe = {n: asyncio.create_task(probe.hold_until(str(dead))) for n, probe in held.items()}
             patient = [cluster.grain(Probe, f"s{key}", timeout=30.0) for key in probes.values()]
-            safe = [asyncio.create_task(probe.hold_safely(3.0)) for probe in patient]
+            safe = [asyncio.create_task(probe.hold_safely_until(str(dead))) for probe in patient]
             for _ in range(5):
                 await asyncio.sleep(0)
             # Every member answers, and without its disk: all of them have arrived there before, and still run.
@@ -87,6 +89,7 @@ async def test_a_kill_under_load(processes: Processes, tmp_path: Path) -> None:
             )
             before = [len(member.lines) for member in rest]
             killed.kill()
+            dead.touch()
             for member, since in zip(rest, before, strict=True):
                 for kind in ("MemberUnreachable", "MemberRemoved"):
                     await member.says(kind, since, member=lambda told: told["node_id"] == killed.node_id)
@@ -184,8 +187,12 @@ async def test_a_restart_on_the_same_port(processes: Processes, tmp_path: Path) 
         await all_agree([first, again])
         await until(lambda: up(cluster) == {first.node_id, again.node_id}, "the client knows the new one")
         assert await cluster.grain(Tally, key).add(1) == 8
-        for line in first.said("MemberUp", member=lambda told: told["node_id"] == again.node_id):
-            assert line["member"]["incarnation"] >= 1
+        was, now = [
+            (await first.says("MemberUp", member=lambda told, of=member: told["node_id"] == of.node_id))["member"]
+            for member in (second, again)
+        ]
+        assert was["authority"] == now["authority"] == second.authority
+        assert 1 <= was["incarnation"] < now["incarnation"]
     first.check_unharmed()
 
 
