@@ -54,7 +54,7 @@ async def stop_outside_a_commit(cluster: GrainCluster, member: GrainProcess) -> 
     """Stops it where it does not hold SQLite's lock, which would sleep with it: then nobody saves until it goes on."""
 
     def can_be_locked() -> bool:
-        with closing(sqlite3.connect(cluster.folder / "state.sqlite", timeout=2.0, isolation_level=None)) as database:
+        with closing(sqlite3.connect(cluster.folder / "state.sqlite", timeout=0.5, isolation_level=None)) as database:
             try:
                 database.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError:

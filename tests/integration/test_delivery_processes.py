@@ -108,7 +108,8 @@ async def test_a_killed_process_ends_watches_and_leaves_the_unanswered_in_doubt(
 
 async def test_a_stopped_process_costs_bounded_memory_and_holds_up_nobody_else(receiver: Any):
     process, authority = receiver
-    config = ClusterConfig(secret=SECRET)
+    patient = MembershipConfig(remove_unreachable_after_s=60.0)  # what is sent to a removed member waits no more
+    config = ClusterConfig(secret=SECRET, membership=patient)
     async with (
         inaho.join("127.0.0.1:0", seeds=[authority], config=config, storage="memory") as cluster,
         inaho.join("127.0.0.1:0", seeds=[cluster.authority], config=config, storage="memory") as third,
