@@ -58,6 +58,11 @@ class Attacker:
             raise
         return attacker
 
+    @property
+    def address(self) -> str:
+        """What the member knows it by."""
+        return ":".join(map(str, self._writer.get_extra_info("sockname")))
+
     def send(self, *parts: bytes) -> None:
         self._writer.write(b"".join(parts))
 

@@ -13,7 +13,7 @@ import pytest
 from network_attacker import Attacker
 from network_certificates import CertificateAuthority
 from network_node import Probe, Tally
-from network_support import SECRET, MemberProcess, Processes, client, free_port, settings, unharmed, until
+from network_support import SECRET, MemberProcess, Processes, client, free_port, settings, unharmed
 
 import inaho
 from inaho.errors import (
@@ -117,11 +117,14 @@ async def test_silence_in_the_handshake_ends_in_time(processes: Processes, said:
     before = len(victim.lines)
     async with unharmed(victim):
         attackers = [await Attacker.plain(victim.authority) for _ in range(20)]
+        addresses = [attacker.address for attacker in attackers]
         for attacker in attackers:
             attacker.send(said)
         for attacker in attackers:
             await attacker.closed()
-        await until(lambda: len(victim.said("ConnectionRefused", before, code="timeout")) == 20, "all are told of")
+        for address in addresses:
+            await victim.says("ConnectionRefused", before, code="timeout", authority=address)
+        assert len(victim.said("ConnectionRefused", before, authority=lambda told: told in addresses)) == 20
 
 
 async def test_a_reset_in_the_handshake(victim: MemberProcess) -> None:
