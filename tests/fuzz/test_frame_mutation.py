@@ -34,6 +34,7 @@ from inaho.wire.frames import (
     END,
     ERROR,
     GOODBYE,
+    HEADER_REST,
     ITEMS,
     REPLY,
     TOPOLOGY,
@@ -282,7 +283,9 @@ def test_noise_is_closed_with_a_reason(bench: Bench) -> None:
         connection = Incoming(MEMBER, CONFIG, bench.loop, bench.node)
         bench.node.acceptor.connections[connection] = None
         transport = feed(bench, Random(0), connection, data)
-        assert transport.closed or len(data) < 12 + int.from_bytes(data[:4], "little")
+        length = int.from_bytes(data[:4], "little")
+        assert transport.closed == (not HEADER_REST < length <= CONFIG.frame_bytes_max), "else more of it may come"
+        assert closed_cleanly(connection, transport, split_frames(transport.written))
         assert not connection._rest or not transport.closed, "nothing of a peer that is refused is kept"
         bench.call(connection.connection_lost, None)
     assert bench.serves()
