@@ -51,10 +51,12 @@ async def in_a_timeout() -> None:
 
 
 async def in_a_shield() -> None:
-    task = asyncio.create_task(asyncio.sleep(0.01))
+    interrupted = asyncio.Event()
+    task = asyncio.create_task(interrupted.wait())
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
+        interrupted.set()
         await task
         LOG.append("inner cancelled")
         raise
