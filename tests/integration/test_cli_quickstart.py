@@ -155,7 +155,8 @@ def test_a_quickstart_that_is_killed_leaves_no_node_behind(start: Start, tmp_pat
         return len(logs) == 2
 
     wait_until(started)
-    pids = [msgspec.json.decode(log.read_bytes().splitlines()[0])["pid"] for log in logs]
+    ready = [next(line for line in log.read_bytes().splitlines() if b'"ready"' in line) for log in logs]
+    pids = [msgspec.json.decode(line)["pid"] for line in ready]  # what a node says of errors is in its log too
     process.kill()
     process.communicate()
     wait_until(lambda: not any(is_alive(pid) for pid in pids))

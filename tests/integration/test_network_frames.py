@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from network_attacker import SHORTEST, Attacker, call, define, encode, header
 from network_node import Gauge
-from network_support import MemberProcess, client, unharmed, until
+from network_support import LIMIT_S, MemberProcess, client, unharmed, until
 
 from inaho.wire.frames import (
     ACKNOWLEDGE,
@@ -206,7 +206,7 @@ async def until_gauge(victim: MemberProcess, read: Callable[[Gauge], Awaitable[b
     """Asks the member about itself until it answers as wished."""
     async with client(victim) as cluster:
         gauge = cluster.grain(Gauge, "g")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             while not await read(gauge):
                 await asyncio.sleep(0.01)
 

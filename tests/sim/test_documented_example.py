@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,9 +64,9 @@ def test_the_page_shows_this_very_example_and_it_takes_a_moment(
     example = ModuleType("documented_example")
     monkeypatch.setitem(sys.modules, example.__name__, example)  # grains look up the types that they name
     exec(compile(shown, str(PAGE), "exec"), example.__dict__)
-    began = time.monotonic()
     example.test_a_seat_is_sold_once_even_through_a_partition(inaho_cluster)
-    assert time.monotonic() - began < 5.0
+    [sim] = inaho_cluster.started
+    assert sim.callbacks < 5_000  # a moment on any machine; it is about 1,900
 
 
 def test_the_page_is_right_about_a_crash_while_a_call_is_under_way_under_many_seeds():
