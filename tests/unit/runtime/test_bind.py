@@ -44,17 +44,14 @@ async def test_others_dial_the_authority_and_not_what_is_bound(bind: str) -> Non
         assert {await client.grain(Here, str(key)).at() for key in range(40)} == {one.authority, two.authority}
 
 
-async def test_the_port_of_the_authority_may_be_another_one() -> None:
+async def test_the_port_of_the_authority_may_be_another_one(kept_port: int) -> None:
     with socket.socket() as forwarded:  # what a container publishes
         forwarded.bind(("127.0.0.1", 0))
         authority = f"127.0.0.1:{forwarded.getsockname()[1]}"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        async with inaho.join(authority, bind=f"127.0.0.1:{port}", storage="memory") as cluster:
+        async with inaho.join(authority, bind=f"127.0.0.1:{kept_port}", storage="memory") as cluster:
             assert cluster.authority == authority
             assert cluster.self.authority == authority
-            with socket.create_connection(("127.0.0.1", port)):
+            with socket.create_connection(("127.0.0.1", kept_port)):
                 pass
 
 

@@ -102,13 +102,11 @@ async def test_the_time_limit_of_an_actor_system_closes_the_extension_neverthele
 
 @pytest.mark.parametrize("cancellations", [1, 2])
 async def test_a_cancelled_join_frees_its_address(
-    fleet: Any, eventually: Any, tmp_path: Any, cancellations: int
+    fleet: Any, eventually: Any, kept_port: int, cancellations: int
 ) -> None:
     fleet.over = "tcp"
     first = await fleet.member(Slow)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        mine = f"127.0.0.1:{probe.getsockname()[1]}"
+    mine = f"127.0.0.1:{kept_port}"
 
     async def joined() -> Any:
         return await inaho.join(mine, seeds=[first.authority], grains=[Slow], config=fleet.config(), storage="memory")

@@ -69,10 +69,8 @@ async def test_when_all_seeds_refuse_the_join_fails_at_once() -> None:
                 assert seed.authority in str(raised.value)
 
 
-async def test_a_seed_that_is_the_node_itself_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+async def test_a_seed_that_is_the_node_itself_is_said(caplog: pytest.LogCaptureFixture, kept_port: int) -> None:
+    port = kept_port
     with pytest.raises(TopologyUnavailable) as raised:
         await entered(inaho.join(f"127.0.0.1:{port}", seeds=[f"localhost:{port}"], storage="memory", config=QUICK))
     assert f"localhost:{port}: that is this node; its authority is 127.0.0.1:{port}" in str(raised.value)
@@ -100,12 +98,12 @@ async def test_a_search_that_takes_long_is_told_and_told_again(
     assert f"{dead_seed}: nobody listens there" in told[0]
 
 
-async def test_a_name_that_stands_for_several_nodes_is_dialled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_that_stands_for_several_nodes_is_dialled_anew(
+    monkeypatch: pytest.MonkeyPatch, kept_port: int
+) -> None:
     """As behind a load balancer: the first dial leads to the node itself, a later one to a member."""
     async with inaho.join("127.0.0.1:0", storage="memory") as seed:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            own = f"127.0.0.1:{sock.getsockname()[1]}"
+        own = f"127.0.0.1:{kept_port}"
         dialled: list[str] = []
         right = TcpTransport.dial
 

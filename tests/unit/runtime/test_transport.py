@@ -436,10 +436,10 @@ def test_a_cancelled_dial_leaves_no_connection() -> None:
 
 
 @both_loops
-def test_nobody_listens(loop_name: str) -> None:
+def test_nobody_listens(loop_name: str, kept_port: int) -> None:
     async def scenario() -> None:
         transport = tcp()
-        listener = await transport.listen("127.0.0.1:0", Talk)
+        listener = await transport.listen(f"127.0.0.1:{kept_port}", Talk)
         listener.close()
         await listener.wait_closed()
         await asyncio.sleep(0)
@@ -499,11 +499,11 @@ def test_a_full_backlog_is_a_timeout(loop_name: str) -> None:
 
 
 @both_loops
-def test_a_taken_port(loop_name: str) -> None:
+def test_a_taken_port(loop_name: str, kept_port: int) -> None:
     async def scenario() -> None:
         transport = tcp()
-        listener = await transport.listen("127.0.0.1:0", Talk)
-        assert not listener.authority.endswith(":0")
+        assert not (await transport.listen("127.0.0.1:0", Talk)).authority.endswith(":0")
+        listener = await transport.listen(f"127.0.0.1:{kept_port}", Talk)
         with pytest.raises(AuthorityInUse) as caught:
             await tcp().listen(listener.authority, Talk)
         assert caught.value.authority == listener.authority
