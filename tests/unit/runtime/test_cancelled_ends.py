@@ -12,11 +12,19 @@ import inaho
 from inaho import ActorSystem, ClusterExtension, Grain
 from inaho.errors import InahoError
 
+BEGUN: list[float] = []
+
+
+@pytest.fixture(autouse=True)
+def none_begun() -> None:
+    BEGUN.clear()
+
 
 class Slow(Grain):
     """Its turns outlast the patience of whoever closes."""
 
     async def nap(self, seconds: float) -> float:
+        BEGUN.append(seconds)
         await asyncio.sleep(seconds)
         return seconds
 
@@ -36,19 +44,19 @@ def is_free(authority: str) -> bool:
     return True
 
 
-async def busy_pair(fleet: Any, seconds: float) -> tuple[Any, asyncio.Task[Any]]:
-    """The second of two members over TCP, and a call that runs there for so long."""
+async def busy_pair(fleet: Any, eventually: Any) -> tuple[Any, asyncio.Task[Any]]:
+    """The second of two members over TCP, and a call that runs there for a second."""
     fleet.over = "tcp"
     first, second = await fleet.members(2, Slow)
-    call = asyncio.ensure_future(first.grain(Slow, fleet.key_at(second, Slow)).nap(seconds))
-    await asyncio.sleep(0.05)
+    call = asyncio.ensure_future(first.grain(Slow, fleet.key_at(second, Slow)).nap(1.0))
+    await eventually(lambda: BEGUN)
     return second, call
 
 
 async def test_a_cancelled_close_goes_on(fleet: Any, eventually: Any) -> None:
-    second, call = await busy_pair(fleet, 1.0)
+    second, call = await busy_pair(fleet, eventually)
     closing = asyncio.ensure_future(second.close())
-    await asyncio.sleep(0.05)
+    await eventually(lambda: second._node.shutting_down)
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
@@ -58,30 +66,30 @@ async def test_a_cancelled_close_goes_on(fleet: Any, eventually: Any) -> None:
     await second.close()  # harmless
 
 
-async def test_close_again_waits_for_the_one_that_was_cancelled(fleet: Any) -> None:
-    second, call = await busy_pair(fleet, 0.5)
+async def test_close_again_waits_for_the_one_that_was_cancelled(fleet: Any, eventually: Any) -> None:
+    second, call = await busy_pair(fleet, eventually)
     closing = asyncio.ensure_future(second.close())
-    await asyncio.sleep(0.05)
+    await eventually(lambda: second._node.shutting_down)
     closing.cancel()
     await second.close()
     assert is_free(second.authority)
-    assert await call == 0.5
+    assert await call == 1.0
 
 
-async def test_a_cancelled_leave_goes_on(fleet: Any) -> None:
-    second, call = await busy_pair(fleet, 0.5)
+async def test_a_cancelled_leave_goes_on(fleet: Any, eventually: Any) -> None:
+    second, call = await busy_pair(fleet, eventually)
     leaving = asyncio.ensure_future(second.leave())
-    await asyncio.sleep(0.05)
+    await eventually(lambda: second._node.shutting_down)
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving
     await second.leave()
-    assert call.done() and await call == 0.5
+    assert call.done() and await call == 1.0
     await second.close()
     assert is_free(second.authority)
 
 
-async def test_the_time_limit_of_an_actor_system_closes_the_extension_nevertheless(fleet: Any) -> None:
+async def test_the_time_limit_of_an_actor_system_closes_the_extension_nevertheless(fleet: Any, eventually: Any) -> None:
     """Its leave waits for a turn for longer than the actor system gives an extension."""
     fleet.over = "tcp"
     first = await fleet.member(Slow)
@@ -92,7 +100,7 @@ async def test_the_time_limit_of_an_actor_system_closes_the_extension_neverthele
     cluster = extension.cluster
     key = next(f"k{n}" for n in range(1000) if cluster.runtime.leases.owns("Slow", f"k{n}"))
     call = asyncio.ensure_future(cluster.grain(Slow, key).nap(5.0))
-    await asyncio.sleep(0.05)
+    await eventually(lambda: BEGUN)
     with pytest.raises(ExceptionGroup, match="failed to stop"):
         await system.stop()
     assert is_free(cluster.authority)
