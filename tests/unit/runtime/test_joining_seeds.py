@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,11 +92,26 @@ async def test_a_search_that_takes_long_is_told_and_told_again(
 ) -> None:
     monkeypatch.setattr(join_watch, "FIRST_S", 0.2)
     monkeypatch.setattr(join_watch, "AGAIN_S", 0.3)
-    with caplog.at_level(logging.WARNING, "inaho"), pytest.raises(TopologyUnavailable):
-        await enter(dead_seed, config=QUICK)
-    told = [line for line in caplog.messages if line.startswith("no seed has let this node into the cluster 'shop'")]
-    assert 2 <= len(told) <= 4
-    assert f"{dead_seed}: nobody listens there" in told[0]
+    start = "no seed has let this node into the cluster 'shop'"
+    told: list[logging.LogRecord] = []
+    began = time.time()
+    with caplog.at_level(logging.WARNING, "inaho"):
+        searching = asyncio.ensure_future(entered(enter(dead_seed)))
+        async with asyncio.timeout(10.0):
+            while len(told) < 2:
+                await asyncio.sleep(0.01)
+                told = [record for record in caplog.records if record.getMessage().startswith(start)]
+        searching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await searching
+    assert f"{dead_seed}: nobody listens there" in told[0].getMessage()
+    assert told[0].created - began > 0.19 and told[1].created - told[0].created > 0.29  # none comes before its time
+
+
+async def test_a_client_that_gives_up_names_each_seed(dead_seed: str) -> None:
+    with pytest.raises(TopologyUnavailable) as raised:
+        await client(dead_seed, config=QUICK)
+    assert f"within 1.0 s: {dead_seed}: nobody listens there" in str(raised.value)
 
 
 async def test_a_name_that_stands_for_several_nodes_is_dialled_anew(
