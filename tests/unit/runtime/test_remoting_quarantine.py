@@ -155,7 +155,7 @@ async def test_while_it_lasts_nothing_passes_either_way(fleet: Any, eventually: 
     began = loop.time()
     with pytest.raises(Quarantined):
         await one.grain(Greeter, key).greet()
-    assert loop.time() - began < 2.0  # not at the deadline of the call, 8 s
+    assert loop.time() - began < 6.0  # not at the deadline of the call, 8 s
     # And the other way round: the handshake is refused.
     with pytest.raises(Quarantined):
         await other._node.peers.connect(one.authority, "")

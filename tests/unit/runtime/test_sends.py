@@ -235,7 +235,7 @@ async def test_a_self_call_that_the_turn_waits_for_is_a_cycle(caller: Any, how: 
     cluster = await caller(Noted)
     reference = cluster.grain(Noted, "a")
     await reference.note(1)
-    async with asyncio.timeout(2.0):  # at once, and not at the deadline
+    async with asyncio.timeout(6.0):  # at once, and not at the deadline, 8 s
         with pytest.raises(CallCycle, match="would wait for itself"):
             await reference.waits_for_itself(how, through)
 
@@ -243,8 +243,10 @@ async def test_a_self_call_that_the_turn_waits_for_is_a_cycle(caller: Any, how: 
 async def test_a_task_that_outlives_its_turn_has_no_deadline_of_it(caller: Any, eventually: Any):
     cluster = await caller(Noted)
     GATES["a"] = asyncio.Event()
-    await cluster.grain(Noted, "a", timeout=0.2).leaves_a_task("a")
-    await asyncio.sleep(0.25)  # the deadline of the turn passes
+    await cluster.grain(Noted, "a").note(0)
+    LOG.clear()
+    await cluster.grain(Noted, "a", timeout=1.0).leaves_a_task("a")
+    await asyncio.sleep(1.05)  # the deadline of the turn passes
     GATES["a"].set()
     await asyncio.gather(*TASKS)
     assert LOG == ["inherits nothing", 7]
@@ -386,7 +388,7 @@ class Hired(Grain):
 
 async def test_cycles_through_on_activate_are_told_at_once(caller: Any):
     cluster = await caller(Boss, Hired)
-    async with asyncio.timeout(4.0):
+    async with asyncio.timeout(6.0):
         with pytest.raises(inaho.InahoError, match="would wait for itself: Boss/a -> Hired/boss-a -> Boss/a"):
             await cluster.grain(Boss, "a").go("boss-a")
         with pytest.raises(inaho.InahoError, match="would wait for itself"):
@@ -396,7 +398,7 @@ async def test_cycles_through_on_activate_are_told_at_once(caller: Any):
 
 async def test_a_call_to_itself_from_on_deactivate_is_a_cycle(caller: Any, eventually: Any):
     cluster = await caller(Boss, Hired)
-    async with asyncio.timeout(4.0):
+    async with asyncio.timeout(6.0):
         await cluster.grain(Hired, "endless").end()
         await eventually(lambda: LOG == ["call_cycle"])
 

@@ -505,14 +505,18 @@ async def test_a_node_that_stops_says_so(fleet, eventually):
 
 
 class Starter(Grain):
-    """Starts a Task that outlives its turn."""
+    """Starts a Task that outlives its turn, and its deadline."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    async def ready(self) -> None: ...
 
     async def begin(self) -> None:
         self.left = asyncio.create_task(self._later())
 
     async def _later(self) -> str:
-        for _ in range(3):  # the turn that started it ends meanwhile
-            await asyncio.sleep(0)
+        await self.gate.wait()
         try:
             _ = self.context
         except RuntimeError:
@@ -520,6 +524,7 @@ class Starter(Grain):
         return "the context of a turn that is over"
 
     async def outcome(self) -> str:
+        self.gate.set()
         return await self.left
 
 
@@ -531,6 +536,8 @@ class Echoing(Grain):
 async def test_a_task_that_outlives_its_turn_inherits_nothing_from_it(caller):
     cluster = await caller(Starter, Echoing)
     starter = cluster.grain(Starter, "a")
+    await starter.ready()
     with inaho.deadline(1.0):  # of the turn, which the Task must not be bound by
         await starter.begin()
+    await asyncio.sleep(1.05)
     assert await starter.outcome() == "still here"
