@@ -13,7 +13,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 import inaho
 from inaho import Grain, method
 from inaho.config import CALL_TIMEOUT_MAX_S, AlertsConfig, ClusterConfig, MetricsConfig
-from inaho.errors import ActivationFailed, MetricsOff, Pending
+from inaho.errors import ActivationFailed, MetricsOff, Pending, Timeout
 from inaho.events import AlertCleared, AlertRaised, MemberUp, RetryThrottled
 from inaho.observe.metrics import INSTRUMENTS
 
@@ -131,7 +131,7 @@ async def call_both(fleet: Any) -> tuple[inaho.Cluster, inaho.Cluster]:
     return here, there
 
 
-async def test_an_exporter_gets_what_was_called(fleet: Any, reader: InMemoryMetricReader):
+async def test_an_exporter_gets_what_was_called(fleet: Any, eventually: Any, reader: InMemoryMetricReader):
     here, there = await call_both(fleet)
     for cluster in (here, there):
         cluster.export_metrics(reader.provider)  # type: ignore[attr-defined]
@@ -154,12 +154,17 @@ async def test_an_exporter_gets_what_was_called(fleet: Any, reader: InMemoryMetr
     assert mine["inaho.connections"][("out",)] == 1
     assert mine["inaho.connections.opened"][("out",)] == 1
     sent, received = mine["inaho.network.io"][("transmit",)], theirs["inaho.network.io"][("receive",)]
-    assert 0 < received <= sent or 0 < sent <= received  # gossip goes on meanwhile
+    assert 0 < received <= sent  # what is under way is sent already
     assert mine["inaho.pid_cache.entries"] == {(): 4}  # of the grain that raised it has learnt nothing
     await here.grain(Wallet, fleet.key_at(there, Wallet, "there0-")).put(1)
     again = exported(reader)[here.authority]
     assert again["inaho.rpc.client.calls"] == {("Wallet",): 10}
     assert again["inaho.pid_cache.hits"][()] > mine["inaho.pid_cache.hits"][()]
+
+    def passed(cluster: inaho.Cluster, direction: str) -> float:
+        return shown(cluster)["inaho.network.io"][direction,]
+
+    await eventually(lambda: passed(there, "receive") == passed(here, "transmit") > sent)
 
 
 async def test_an_exporter_may_ask_on_its_own_thread(fleet: Any, reader: InMemoryMetricReader):
@@ -360,7 +365,7 @@ async def test_retry_warnings_are_held_back_and_their_number_is_told(fleet: Any,
     await fleet.member(Never)
     client = await fleet.client(rpc=rpc)
     with client.system.events.subscribe(RetryThrottled) as events, caplog.at_level("INFO", "inaho.rpc"):
-        with pytest.raises(Pending):
+        with pytest.raises((Pending, Timeout)) as caught:  # between two attempts, or in the last one
             await client.grain(Never, "k", timeout=0.6).x()
         throttled = await asyncio.wait_for(anext(events), 10)
     assert (throttled.kind, throttled.period_s) == ("Never", 0.8)
@@ -369,7 +374,7 @@ async def test_retry_warnings_are_held_back_and_their_number_is_told(fleet: Any,
     assert retries >= 2
     assert figures["inaho.rpc.client.retry_warnings.suppressed"] == {("Never",): retries - 1}
     assert throttled.suppressed == retries - 1
-    assert figures["inaho.rpc.client.failures"] == {("Never", "pending"): 1, ("Never", "_OTHER"): 0}
+    assert figures["inaho.rpc.client.failures"] == {("Never", caught.value.code): 1, ("Never", "_OTHER"): 0}
     lines = [record.getMessage() for record in caplog.records if record.name == "inaho.rpc"]
     assert len(lines) == 2
     assert "Never/k.x failed at attempt 1 and is tried again" in lines[0]
