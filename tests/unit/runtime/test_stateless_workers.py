@@ -205,20 +205,30 @@ async def test_the_first_one_takes_the_others_along(fleet: Any, eventually: Any)
     assert len(pool_of(cluster)) == 0 and cluster._node.activation_count == 1
 
 
-async def test_idle_workers_are_unloaded_but_not_beside_a_busy_one(fleet: Any, eventually: Any):
+@pytest.mark.parametrize("busy", [0, 1])
+async def test_idle_workers_are_unloaded_but_not_beside_a_busy_one(fleet: Any, eventually: Any, busy: int):
     cluster = await fleet.member(Worker, activation={"idle_ttl_s": 0.3})
     reference = cluster.grain(Worker, "w")
     host = cluster._node.hosts["Worker"]
+    gates = [Worker.gate, asyncio.Event()]
     first = asyncio.create_task(reference.work())
     await eventually(lambda: "w" in host.activations and host.activations["w"]._inaho_turn is not None)
+    Worker.gate = gates[1]  # each worker waits at its own
     second = asyncio.create_task(reference.work())
-    await eventually(lambda: len(host.pool) == 1)
-    assert host.pool.busy("w")
-    Worker.gate.set()
-    await asyncio.gather(first, second)
-    assert not host.pool.busy("w")
+    await eventually(lambda: [grain for grain in host.pool if grain._inaho_turn is not None])
+    calls = [first, second]
+    gates[1 - busy].set()
+    await calls[1 - busy]
+    assert sum(grain._inaho_turn is not None for grain in all_of(cluster)) == 1
+    Worker.gate = gates[1 - busy]
+    await cluster.grain(Worker, "later").work()
+    await eventually(lambda: "later" not in host.activations)  # and the other one has been idle for longer
+    assert Worker.ended == ["idle"]
+    assert len(host.pool) == 1 and cluster._node.activation_count == 2
+    gates[busy].set()
+    await calls[busy]
     await eventually(lambda: cluster._node.activation_count == 0)
-    assert Worker.ended == ["idle", "idle"]
+    assert Worker.ended == ["idle"] * 3
 
 
 async def test_leaving_ends_all_workers_after_their_turns(fleet: Any, eventually: Any):
