@@ -12,6 +12,7 @@ import pytest
 from inaho import Grain, Struct
 from inaho.runtime.call_order import CallOrder
 from inaho.testing import SimCluster
+from inaho.types import TopologySnapshot
 
 
 class State(Struct):
@@ -55,12 +56,24 @@ class Placed(Grain, placement="least_loaded"):
         self.deactivate()
 
 
+class Slow(Grain):
+    """Takes a moment to come up."""
+
+    ran: ClassVar[dict[str, list[int]]] = {}
+
+    async def on_activate(self) -> None:
+        await asyncio.sleep(0)
+
+    async def put(self, number: int) -> None:
+        self.ran.setdefault(self.key, []).append(number)
+
+
 KINDS = [Log, Kept, Placed]
 
 
 @pytest.fixture(autouse=True)
 def nothing_ran() -> None:
-    for kind in KINDS:
+    for kind in (*KINDS, Slow):
         kind.ran.clear()
 
 
@@ -100,6 +113,33 @@ def test_calls_in_flight_keep_their_order_through_a_move(what: str, kind: Any, s
         leaving: list[asyncio.Future[None]] = []
         sim.run(calls(sim, 0, kind, keys, 300, trouble))
         check(kind, keys, 300)
+
+
+def test_sends_that_a_move_refuses_in_the_same_moment_keep_their_order(simulation_seed: int) -> None:
+    """The loop has started the Task of the first one then, and not that of the second."""
+    with SimCluster(nodes=1, seed=simulation_seed, grains=[Slow]) as sim:
+        cluster = sim.node(0)
+        apply_topology = cluster._node.apply_topology
+        keys: list[str] = []
+
+        def send_and_apply(snapshot: TopologySnapshot) -> None:
+            if len(snapshot.members) > 1:
+                new = [f"{len(keys) + number}" for number in range(20)]
+                for key in new:
+                    for number in range(3):
+                        cluster.send(cluster.grain(Slow, key).put, number)
+                keys.extend(new)
+            apply_topology(snapshot)
+
+        cluster._node.apply_topology = send_and_apply  # type: ignore[method-assign]
+
+        async def scenario() -> None:
+            sim._add()
+            await sim.until(lambda: len(Slow.ran) == len(keys) > 0 and not cluster._sends.under_way)
+
+        sim.run(scenario())
+        assert cluster._node.context.retries >= 2
+        check(Slow, keys, 3)
 
 
 def test_a_client_keeps_the_order_too(simulation_seed: int) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.errors import Timeout
 from inaho.errors_cluster import is_a
 from inaho.runtime.failure_policy import turn_failed
-from inaho.runtime.turn import CURRENT, CURRENT_TASKS, SIGNALS, Turn, as_raised, resume, untold
+from inaho.runtime.turn import CURRENT, CURRENT_TASKS, SIGNALS, Turn, as_raised, resume, suspended_on, untold
 from inaho.runtime.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import HEADER_REST
@@ -92,42 +92,66 @@ def _restore(loop: asyncio.AbstractEventLoop, caller: asyncio.Task[Any] | None) 
 def spawn_begun(runner: TurnRunner, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
     """Starts a Task as `TurnRunner.spawn` does, and takes its first step now, inside the caller's Task.
 
+    From then on it waits as a Task does that has begun: of all who wait, those go on first whose futures were done
+    first. The loop starts the Task a moment later, and a future may be done by then. So until the Task waits for it
+    itself, the future's callback takes the next step.
+
     Args:
         runner: of the node.
         coroutine: code of ours; it raises nothing.
         name: of the Task.
     """
     loop, context = runner.loop, Context()
-    begun = over = False
+    begun = over = waits = False
     awaited: Any = None
 
-    def step() -> None:
+    def step(_: object = None) -> None:
         nonlocal awaited, over
+        if waits or over:
+            return
         over = True
+        caller = CURRENT_TASKS.get(loop)
+        CURRENT_TASKS[loop] = task
         try:
             awaited = inner.run(coroutine.send, None)
         except StopIteration:
             return
+        finally:
+            _restore(loop, caller)
         over = False
+        if awaited is not None:
+            suspended_on(awaited)
+            awaited.add_done_callback(step, context=context)
 
     async def go_on() -> None:
-        if not begun:  # a loop may take the first step of a Task while it is made
-            await asyncio.sleep(0)
-        while not over and awaited is not None and awaited.done():  # who waits since then must not go on before
-            step()
-        if not over:
-            await resume(coroutine, inner, awaited)
+        nonlocal waits
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            # Its turn comes with the callback. And a loop may take the first step of a Task while it is made.
+            while not begun or (not over and awaited is not None and awaited.done()):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        if over:
+            return
+        waits = True
+        if awaited is not None:
+            awaited.remove_done_callback(step)
+        try:
+            await resume(coroutine, inner, awaited, cancelled)
+        finally:
+            del cancelled  # its traceback has this frame: leave no circle behind
+
+    def end(_: object) -> None:
+        nonlocal over
+        over = True
+        coroutine.close()  # of a Task that was cancelled before it went on
 
     task = runner.spawn(go_on(), name=name, drives=True, context=context)
-    task.add_done_callback(lambda _: coroutine.close())  # one that was cancelled before it went on
+    task.add_done_callback(end)
     inner = context.copy()
-    caller = CURRENT_TASKS.get(loop)
-    CURRENT_TASKS[loop] = task
-    try:
-        step()
-    finally:
-        begun = True
-        _restore(loop, caller)
+    begun = True
+    step()
     return task
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "current_task",
     "deadline",
     "resume",
+    "suspended_on",
     "until_cut_off",
     "untold",
 ]
@@ -208,6 +209,16 @@ def untold(error: BaseException, method: str, broken: Exception) -> RuntimeError
     return RuntimeError(f"{method} raised {type(error).__name__}, which cannot be told: {describe(broken)}")
 
 
+def suspended_on(awaited: Any) -> None:
+    """A first step has suspended on `awaited`, and the Task that will wait for it has not begun to.
+
+    What a coroutine awaits is marked until its Task waits for it, and nobody else can await it meanwhile. A Task takes
+    the mark away at once. So does this, and `resume` puts it back for the Task: turns may await the same future.
+    """
+    if getattr(awaited, "_asyncio_future_blocking", None):
+        awaited._asyncio_future_blocking = False
+
+
 @types.coroutine
 def resume(
     coroutine: Coroutine[Any, Any, Any],
@@ -227,6 +238,8 @@ def resume(
     """
     if cancelled is not None and awaited is not None and awaited.cancel(*cancelled.args[:1]):
         cancelled = None
+    if awaited is not None and getattr(awaited, "_asyncio_future_blocking", None) is False:  # see `suspended_on`
+        awaited._asyncio_future_blocking = True
     while True:
         try:
             if cancelled is not None:

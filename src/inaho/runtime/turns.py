@@ -26,7 +26,16 @@ from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeou
 from inaho.errors_cluster import is_a
 from inaho.runtime.call_chain import CallChains
 from inaho.runtime.failure_policy import turn_failed
-from inaho.runtime.turn import ANSWER_LATE_S, CURRENT, CUT_OFF, Turn, as_raised, until_cut_off, untold
+from inaho.runtime.turn import (
+    ANSWER_LATE_S,
+    CURRENT,
+    CUT_OFF,
+    Turn,
+    as_raised,
+    suspended_on,
+    until_cut_off,
+    untold,
+)
 from inaho.runtime.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import HEADER_REST
@@ -166,6 +175,8 @@ class TurnRunner:
     ) -> None:
         """Has its worker see a turn through that did not end in its first step."""
         self.suspended += 1
+        if awaited is not None:
+            suspended_on(awaited)
         turn.task, turn.awaiting = worker.task, awaited
         if turn.connection is not None:
             turn.connection.running[turn.correlation] = turn

@@ -101,6 +101,41 @@ async def test_cancelling_a_turn_cancels_what_it_awaits_however_soon(
     assert not [task for task in asyncio.all_tasks() if "inner" in repr(task)]
 
 
+class Together(Grain, reentrant=True):
+    """Its turns await one and the same object."""
+
+    def __init__(self) -> None:
+        self.gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.shared: dict[str, asyncio.Future[Any]] = {
+            "future": self.gate,
+            "task": asyncio.create_task(self.gated()),
+            "gather": asyncio.gather(self.gated()),
+        }
+
+    async def gated(self) -> None:
+        await self.gate
+
+    async def waits(self, way: str, number: int) -> int:
+        LOG.append(number)
+        await self.shared[way]
+        return number
+
+    async def open(self) -> None:
+        self.gate.set_result(None)
+
+
+@pytest.mark.parametrize("way", ["future", "task", "gather"])
+@pytest.mark.parametrize("up", [False, True])
+async def test_turns_may_await_the_same_future(caller: Any, eventually: Any, way: str, up: bool):
+    reference = (await caller(Together)).grain(Together, "a")
+    calls: list[asyncio.Future[int]] = []
+    for numbers in (range(1), range(1, 5)) if up else (range(5),):
+        calls.extend(asyncio.ensure_future(reference.waits(way, number)) for number in numbers)
+        await eventually(lambda: list(range(len(calls))) == LOG)
+    await reference.open()
+    assert await asyncio.gather(*calls) == list(range(5))
+
+
 async def fail(after_s: float) -> None:
     await asyncio.sleep(after_s)
     raise ValueError("child")
