@@ -37,7 +37,8 @@ def mypy(tmp_path: Path) -> Complaints:
 
 def pyright(tmp_path: Path) -> Complaints:
     found: Complaints = {}
-    for complaint in json.loads(run("pyright", "--outputjson"))["generalDiagnostics"]:
+    output = run("pyright", "--outputjson", "--pythonpath", sys.executable)
+    for complaint in json.loads(output)["generalDiagnostics"]:
         found.setdefault(Path(complaint["file"]).name, set()).add(complaint["range"]["start"]["line"] + 1)
     return found
 

@@ -102,12 +102,13 @@ def spawn_begun(runner: TurnRunner, coroutine: Coroutine[Any, Any, Any], *, name
         name: of the Task.
     """
     loop, context = runner.loop, Context()
-    begun = over = waits = False
+    begun = False
+    over = False  # the coroutine has ended, or its Task takes the steps from now on
     awaited: Any = None
 
     def step(_: object = None) -> None:
         nonlocal awaited, over
-        if waits or over:
+        if over:
             return
         over = True
         caller = CURRENT_TASKS.get(loop)
@@ -124,7 +125,7 @@ def spawn_begun(runner: TurnRunner, coroutine: Coroutine[Any, Any, Any], *, name
             awaited.add_done_callback(step, context=context)
 
     async def go_on() -> None:
-        nonlocal waits
+        nonlocal over
         cancelled: asyncio.CancelledError | None = None
         try:
             # Its turn comes with the callback. And a loop may take the first step of a Task while it is made.
@@ -134,7 +135,7 @@ def spawn_begun(runner: TurnRunner, coroutine: Coroutine[Any, Any, Any], *, name
             cancelled = error
         if over:
             return
-        waits = True
+        over = True
         if awaited is not None:
             awaited.remove_done_callback(step)
         try:
