@@ -169,13 +169,19 @@ def up(cluster: Cluster) -> list[Any]:
     return [member for member in cluster.members() if member.status == inaho.MemberStatus.UP]
 
 
+def _is_free(grain: Any) -> bool:
+    """Nothing runs or waits. What has come up in doubt is held for a proof, which comes with its next call."""
+    busy = grain._inaho_turn
+    return busy is None or (isinstance(busy, TurnQueue) and busy.unproved and busy.unused)
+
+
 def _at_rest(node: Any) -> bool:
     if node.closing:
         return True
     workers = {task for task in node.runner.tasks if task.get_name() == "inaho-worker"}
     hosts = [host for host in node.hosts.values() if not host.system]
     return (
-        all(grain._inaho_turn is None for host in hosts for grain in (*host.activations.values(), *(host.pool or ())))
+        all(_is_free(grain) for host in hosts for grain in (*host.activations.values(), *(host.pool or ())))
         and not any(len(host.streams) or len(host.gates) for host in hosts)
         and not any(connection.running or connection.streams for connection in node.acceptor.connections)
         and not any(len(connection.wheel) for connection in node.peers.connections.values())
