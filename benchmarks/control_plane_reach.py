@@ -18,7 +18,7 @@ from typing import Final
 from inaho.core.effects import ApplyTopology
 from inaho.core.inputs import BlockNode
 from inaho.events import MemberRemoved, MemberUnreachable, SelfRemoved
-from inaho.testing.control_simulation import ControlSimulation, Network
+from inaho.testing.control_plane.simulation import ControlSimulation, Network
 from inaho.types import MemberStatus
 
 LONG_SHARE: Final = 5

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from inaho.testing.control_simulation import ControlSimulation, Network
+from inaho.testing.control_plane.simulation import ControlSimulation, Network
 from inaho.types import MemberStatus
 
 LOOK_S = 0.05

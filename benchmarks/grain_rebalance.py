@@ -19,9 +19,9 @@ from typing import Any
 from measuring import Figures, percentile, show
 
 import inaho
-from inaho.testing.grain_load import GrainLoad, until_up
-from inaho.testing.grain_process import GrainCluster
-from inaho.testing.grain_workload import Register
+from inaho.testing.histories.grain_load import GrainLoad, until_up
+from inaho.testing.histories.grain_process import GrainCluster
+from inaho.testing.histories.grain_workload import Register
 
 MEMBERS = 5
 WATCHED = 100

@@ -19,9 +19,9 @@ from pathlib import Path
 from measuring import Figures, percentile, show
 
 import inaho
-from inaho.testing.grain_checkers import epochs_in_order, growing_counts, nothing_lost, one_activation
-from inaho.testing.grain_load import GrainLoad, until_up
-from inaho.testing.grain_process import GrainCluster
+from inaho.testing.histories.grain_checkers import epochs_in_order, growing_counts, nothing_lost, one_activation
+from inaho.testing.histories.grain_load import GrainLoad, until_up
+from inaho.testing.histories.grain_process import GrainCluster
 
 MEMBERS = 5
 TARGET_MS = 250.0

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from fuzz.fuzz_bench import Bench, RecordingTransport
 from fuzz.mutation import chunks, mutated
 from fuzz.test_frame_mutation import CLIENT, CONFIG, MEMBER, good_calls
-from inaho.runtime.incoming import Incoming
+from inaho.runtime.connections.incoming import Incoming
 from inaho.wire.frames import ANSWER, ASK, STOP, TELL, UNWATCH, WATCH, frame
 from inaho.wire.letters import encode_letter
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from measuring import Figures, show
 
 import inaho
-from inaho.testing.grain_checkers import epochs_in_order, growing_counts, nothing_lost, one_activation
-from inaho.testing.grain_history import Refused
-from inaho.testing.grain_load import GrainLoad, incarnations_up, until_up
-from inaho.testing.grain_process import GrainCluster
-from inaho.testing.grain_workload import Caller, Register
+from inaho.testing.histories.grain_checkers import epochs_in_order, growing_counts, nothing_lost, one_activation
+from inaho.testing.histories.grain_history import Refused
+from inaho.testing.histories.grain_load import GrainLoad, incarnations_up, until_up
+from inaho.testing.histories.grain_process import GrainCluster
+from inaho.testing.histories.grain_workload import Caller, Register
 
 MEMBERS = 5
 LATE = 5

@@ -16,9 +16,9 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-from inaho.testing.freshness_episodes import EPISODES
-from inaho.testing.freshness_storage import STORAGES
-from inaho.testing.freshness_swarm import FreshnessSwarm
+from inaho.testing.histories.freshness_episodes import EPISODES
+from inaho.testing.histories.freshness_storage import STORAGES
+from inaho.testing.histories.freshness_swarm import FreshnessSwarm
 
 CHUNK = 4
 """Seeds that a process takes at once."""

@@ -61,14 +61,14 @@ if TYPE_CHECKING:
         VersionMismatch,
         WrongCluster,
     )
-    from inaho.runtime.bootstrap import ClusterExtension
-    from inaho.runtime.cluster import Cluster
-    from inaho.runtime.grain import CallContext, Grain, method
-    from inaho.runtime.joining import connect, join
-    from inaho.runtime.resuming import resuming
-    from inaho.runtime.stateless import stateless
-    from inaho.runtime.timers import Timer
-    from inaho.runtime.turn import deadline
+    from inaho.runtime.activation.timers import Timer
+    from inaho.runtime.calls.resuming import resuming
+    from inaho.runtime.cluster.cluster import Cluster
+    from inaho.runtime.cluster.extension import ClusterExtension
+    from inaho.runtime.cluster.join import connect, join
+    from inaho.runtime.grains.grain import CallContext, Grain, method
+    from inaho.runtime.grains.stateless import stateless
+    from inaho.runtime.turns.turn import deadline
     from inaho.storage import MemoryStorage, SqliteStorage, Storage
     from inaho.types import ClusterIdentity, Member, MemberStatus, Pid, Struct, TopologySnapshot
     from inaho.wire.exceptions import GrainError, register_exception
@@ -125,14 +125,14 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "VersionMismatch",
         "WrongCluster",
     ),
-    "inaho.runtime.bootstrap": ("ClusterExtension",),
-    "inaho.runtime.cluster": ("Cluster",),
-    "inaho.runtime.joining": ("connect", "join"),
-    "inaho.runtime.resuming": ("resuming",),
-    "inaho.runtime.stateless": ("stateless",),
-    "inaho.runtime.timers": ("Timer",),
-    "inaho.runtime.turn": ("deadline",),
-    "inaho.runtime.grain": ("CallContext", "Grain", "method"),
+    "inaho.runtime.cluster.extension": ("ClusterExtension",),
+    "inaho.runtime.cluster.cluster": ("Cluster",),
+    "inaho.runtime.cluster.join": ("connect", "join"),
+    "inaho.runtime.calls.resuming": ("resuming",),
+    "inaho.runtime.grains.stateless": ("stateless",),
+    "inaho.runtime.activation.timers": ("Timer",),
+    "inaho.runtime.turns.turn": ("deadline",),
+    "inaho.runtime.grains.grain": ("CallContext", "Grain", "method"),
     "inaho.storage": ("MemoryStorage", "SqliteStorage", "Storage"),
     "inaho.types": ("ClusterIdentity", "Member", "MemberStatus", "Pid", "Struct", "TopologySnapshot"),
     "inaho.wire.exceptions": ("GrainError", "register_exception"),

@@ -17,11 +17,11 @@ import pytest
 
 import inaho
 from inaho.config import ClusterConfig, RpcConfig, StorageConfig
-from inaho.testing.grain_checkers import epochs_in_order, growing_counts, nothing_lost, one_activation
-from inaho.testing.grain_history import Refused
-from inaho.testing.grain_load import GrainLoad, until_up
-from inaho.testing.grain_process import GrainCluster, GrainProcess
-from inaho.testing.grain_workload import Caller, Register
+from inaho.testing.histories.grain_checkers import epochs_in_order, growing_counts, nothing_lost, one_activation
+from inaho.testing.histories.grain_history import Refused
+from inaho.testing.histories.grain_load import GrainLoad, until_up
+from inaho.testing.histories.grain_process import GrainCluster, GrainProcess
+from inaho.testing.histories.grain_workload import Caller, Register
 
 KEYS = [f"key-{number}" for number in range(30)]
 SETTLE_S = 10.0
@@ -40,7 +40,7 @@ async def five(tmp_path: Path) -> AsyncIterator[GrainCluster]:
         yield cluster
 
 
-def client_of(cluster: GrainCluster) -> inaho.runtime.joining.Joining:
+def client_of(cluster: GrainCluster) -> inaho.runtime.cluster.join.Joining:
     return inaho.connect(config=cluster.config.replace(seeds=cluster.seeds))
 
 

@@ -27,8 +27,8 @@ with atheris.instrument_imports(include=["inaho.runtime", "inaho.wire", "inaho.c
         open_calls,
         outgoing,
     )
-    from inaho.runtime.connection import Connection
-    from inaho.runtime.incoming import Incoming
+    from inaho.runtime.connections.connection import Connection
+    from inaho.runtime.connections.incoming import Incoming
     from inaho.wire.frames import ANSWER, ASK, STOP, TELL, UNWATCH, WATCH, frame
     from inaho.wire.letters import encode_letter
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import inaho
 from inaho import Grain, GrainError, method
-from inaho.runtime.memory_transport import MemoryNetwork, MemoryTransport
-from inaho.runtime.node import Node
+from inaho.runtime.node.node import Node
+from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
 from inaho.wire.frames import HEADER, HEADER_BYTES, HEADER_REST
 
 

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from inaho.config import RpcConfig, TransportConfig
 from inaho.core.messages import Digest, Mark
 from inaho.errors import InahoError, NoSuchKind, ProtocolViolation
-from inaho.runtime.connection import Connection
-from inaho.runtime.incoming import Incoming
-from inaho.runtime.method import METHODS, GrainMethod
-from inaho.runtime.outgoing import Outgoing
-from inaho.runtime.streams import StreamReceiver
+from inaho.runtime.connections.connection import Connection
+from inaho.runtime.connections.incoming import Incoming
+from inaho.runtime.connections.outgoing import Outgoing
+from inaho.runtime.grains.method import METHODS, GrainMethod
+from inaho.runtime.turns.streams import StreamReceiver
 from inaho.wire.codec import encode
 from inaho.wire.exceptions import GrainError, encode_failure
 from inaho.wire.frames import (

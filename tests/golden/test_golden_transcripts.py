@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from inaho.testing.control_simulation import ControlSimulation, Network
-from inaho.testing.control_transcript import Transcript
+from inaho.testing.control_plane.simulation import ControlSimulation, Network
+from inaho.testing.control_plane.transcript import Transcript
 
 HERE = Path(__file__).parent
 REWRITE = os.environ.get("INAHO_TEST_REWRITE_GOLDEN", "") == "1"

@@ -26,7 +26,7 @@ from inaho.config import (
     StorageConfig,
     TransportConfig,
 )
-from inaho.testing.grain_process import free_ports
+from inaho.testing.histories.grain_process import free_ports
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parent.parent / "src"

@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 import inaho
-from inaho.testing.grain_process import free_ports
+from inaho.testing.histories.grain_process import free_ports
 
 COMMAND = [sys.executable, "-m", "inaho.cli"]
 SECRET = "of-the-tests"

@@ -126,7 +126,7 @@ async def test_a_member_that_talks_nonsense(name: str) -> None:
         assert impostor.calls == 1
 
 
-def _client_of(impostor: Impostor) -> inaho.runtime.cluster.Joining:
+def _client_of(impostor: Impostor) -> inaho.runtime.cluster.cluster.Joining:
     return inaho.connect([impostor.authority], config=settings(authority=""))
 
 

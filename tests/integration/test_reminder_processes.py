@@ -10,7 +10,7 @@ from typing import Any
 from network_support import MemberProcess, Processes, client, settings, until
 from reminder_node import Alarm
 
-from inaho.runtime.reminder_calls import shard_of
+from inaho.runtime.reminders.reminder_calls import shard_of
 
 SHARDS = 8
 PROGRAM = "reminder_node.py"

@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
-from inaho.testing.grain_process import free_ports
+from inaho.testing.histories.grain_process import free_ports
 
 START_S = 50.0
 POLL_S = 0.02

@@ -283,7 +283,7 @@ async def until_waiting(observer: Any, count: int) -> None:
 
 def have_the_server_give_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gives a statement up after a quarter of the time that is left, so that what it says is here long before."""
-    monkeypatch.setattr("inaho.storage.postgres_session._STATEMENT_SHARE", 0.25)
+    monkeypatch.setattr("inaho.storage.postgres.session._STATEMENT_SHARE", 0.25)
 
 
 def save_all(storage: Any, versions: dict[ClusterIdentity, int], data: bytes = b"new") -> list[asyncio.Task[int]]:

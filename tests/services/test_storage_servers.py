@@ -15,8 +15,8 @@ from inaho import Grain, Struct, join
 from inaho.config import ClusterConfig, StorageConfig
 from inaho.storage import Storage
 from inaho.storage.urls import storage_from_url
+from inaho.testing.storage.loss import Damage
 from inaho.testing.storage_conformance import StorageConformance
-from inaho.testing.storage_loss import Damage
 
 CONFIG = StorageConfig(data_bytes_max=1 << 20, operation_timeout_s=30.0)
 

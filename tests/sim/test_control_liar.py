@@ -13,9 +13,10 @@ import pytest
 from inaho.core.detection.detector import Detector
 from inaho.core.membership.table import Credible
 from inaho.core.messages import Accusation
-from inaho.core.node import conversation, witness
-from inaho.testing.control_checker import CheckFailed
-from inaho.testing.control_liar import LiarScenario, NobodyByALie
+from inaho.core.node import corroboration as witness
+from inaho.core.node import exchange as conversation
+from inaho.testing.control_plane.checker import CheckFailed
+from inaho.testing.control_plane.liar import LiarScenario, NobodyByALie
 
 HISTORIES_EACH = 5
 FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))

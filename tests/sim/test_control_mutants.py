@@ -18,7 +18,7 @@ from inaho.core.membership.table import Credible, MembershipTable
 from inaho.core.membership.tombstones import Tombstones
 from inaho.core.messages import Entry
 from inaho.core.node.lifecycle import Lifecycle
-from inaho.testing.control_checkers import (
+from inaho.testing.control_plane.checkers import (
     Checker,
     CheckFailed,
     MonotonicViews,
@@ -27,7 +27,7 @@ from inaho.testing.control_checkers import (
     StopsBeforeReturn,
     TwoVoices,
 )
-from inaho.testing.control_scenarios import Scenario
+from inaho.testing.control_plane.scenarios import Scenario
 from inaho.types import Member, MemberStatus
 
 SEEDS = range(200)

@@ -10,7 +10,7 @@ import pytest
 from inaho.core.effects import ApplyTopology
 from inaho.core.inputs import BlockNode
 from inaho.events import MemberRemoved, MemberUnreachable, SelfRemoved
-from inaho.testing.control_simulation import ControlSimulation, Network
+from inaho.testing.control_plane.simulation import ControlSimulation, Network
 from inaho.types import MemberStatus
 
 FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))

@@ -6,7 +6,7 @@ import pytest
 
 from inaho.core.effects import StopActivations
 from inaho.events import MemberUnreachable
-from inaho.testing.control_simulation import ControlSimulation, Network
+from inaho.testing.control_plane.simulation import ControlSimulation, Network
 from inaho.types import MemberStatus
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inaho.core.inputs import BlockNode
-from inaho.testing.control_simulation import ControlSimulation, Network
+from inaho.testing.control_plane.simulation import ControlSimulation, Network
 from inaho.types import MemberStatus
 
 COUNT = 120

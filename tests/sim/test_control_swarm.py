@@ -12,7 +12,7 @@ import pytest
 
 from inaho.core.inputs import BlockNode
 from inaho.errors import InahoError
-from inaho.testing.control_checkers import (
+from inaho.testing.control_plane.checkers import (
     BoundedConvergence,
     CheckFailed,
     Conservation,
@@ -20,8 +20,8 @@ from inaho.testing.control_checkers import (
     OneContent,
     all_checkers,
 )
-from inaho.testing.control_scenarios import Scenario, Swarm
-from inaho.testing.control_simulation import ControlSimulation, Network
+from inaho.testing.control_plane.scenarios import Scenario, Swarm
+from inaho.testing.control_plane.simulation import ControlSimulation, Network
 
 HISTORIES_EACH = 20
 FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))

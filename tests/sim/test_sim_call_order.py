@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from inaho import Grain, Struct
-from inaho.runtime.call_order import CallOrder
+from inaho.runtime.calls.call_order import CallOrder
 from inaho.testing import SimCluster
 from inaho.types import TopologySnapshot
 

@@ -10,8 +10,8 @@ import pytest
 
 from inaho import ActivationConfig, ClusterConfig, Grain, Struct, method
 from inaho.events import BlockListChanged, Event, MemberRemoved
-from inaho.runtime.freshness import Freshness
-from inaho.runtime.proofs import Proofs
+from inaho.runtime.freshness.doubts import Freshness
+from inaho.runtime.freshness.proofs import Proofs
 from inaho.storage import MemoryStorage
 from inaho.testing import FaultyStorage, SimCluster, StorageFaults
 from inaho.types import MemberStatus

@@ -9,9 +9,9 @@ import os
 
 import pytest
 
-from inaho.testing.freshness_episodes import EPISODES
-from inaho.testing.freshness_storage import STORAGES
-from inaho.testing.freshness_swarm import FreshnessSwarm
+from inaho.testing.histories.freshness_episodes import EPISODES
+from inaho.testing.histories.freshness_storage import STORAGES
+from inaho.testing.histories.freshness_swarm import FreshnessSwarm
 
 FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("INAHO_TEST_SEEDS", "60")))

@@ -16,16 +16,18 @@ from inaho.core.activation.doubt import Marker, Markers
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError
 from inaho.events import BlockListChanged, Event, MemberRemoved
-from inaho.runtime import grain_state, proofs, streams
-from inaho.runtime.freshness import Freshness
-from inaho.runtime.marker_record import MarkerRecord
-from inaho.runtime.proofs import Proofs
-from inaho.runtime.reconciliation import Reconciliation
-from inaho.runtime.reminder_calls import REMIND
-from inaho.runtime.timers import Timer
-from inaho.runtime.turn import Turn
-from inaho.testing.freshness_swarm import FreshnessSwarm
-from inaho.testing.grain_checkers import PromiseBroken
+from inaho.runtime.activation import state as grain_state
+from inaho.runtime.activation.timers import Timer
+from inaho.runtime.freshness import proofs
+from inaho.runtime.freshness.doubts import Freshness
+from inaho.runtime.freshness.marker_record import MarkerRecord
+from inaho.runtime.freshness.proofs import Proofs
+from inaho.runtime.freshness.reconciliation import Reconciliation
+from inaho.runtime.reminders.reminder_calls import REMIND
+from inaho.runtime.turns.runner import streams
+from inaho.runtime.turns.turn import Turn
+from inaho.testing.histories.freshness_swarm import FreshnessSwarm
+from inaho.testing.histories.grain_checkers import PromiseBroken
 
 SEEDS = range(200)
 

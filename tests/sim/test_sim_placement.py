@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from inaho.runtime.holdings import Holdings
-from inaho.runtime.survey import KnownKind, Survey
-from inaho.testing.grain_checkers import PromiseBroken
-from inaho.testing.grain_swarm import GrainSwarm
+from inaho.runtime.placement.placed_activations import Holdings
+from inaho.runtime.placement.survey import KnownKind, Survey
+from inaho.testing.histories.grain_checkers import PromiseBroken
+from inaho.testing.histories.grain_swarm import GrainSwarm
 
 FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("INAHO_TEST_SEEDS", "15")))

@@ -9,7 +9,7 @@ import pytest
 
 from inaho import Grain, Struct
 from inaho.testing import SimCluster
-from inaho.testing.simulated_process import DEAD
+from inaho.testing.simulation.simulated_process import DEAD
 
 KEYS = [f"key-{number}" for number in range(50)]
 GAP_S = 0.2

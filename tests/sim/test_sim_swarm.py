@@ -1,7 +1,7 @@
 """Everything at once, by chance: grains keep their promises, and a healed cluster comes to agree.
 
-What happens is in `inaho.testing.grain_swarm`, what must hold of it in `inaho.testing.grain_checkers`.
-`INAHO_TEST_SEEDS=1000` runs a thousand seeds.
+What happens is in `inaho.testing.histories.grain_swarm`, what must hold of it in
+`inaho.testing.histories.grain_checkers`. `INAHO_TEST_SEEDS=1000` runs a thousand seeds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 
 from inaho.events import MemberRemoved, MemberUp, SelfRemoved
 from inaho.testing import SimCluster
-from inaho.testing.grain_swarm import GrainSwarm
+from inaho.testing.histories.grain_swarm import GrainSwarm
 
 FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("INAHO_TEST_SEEDS", "100")))

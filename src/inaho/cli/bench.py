@@ -22,8 +22,8 @@ from inaho.cli.output import EXIT_OK, Output
 from inaho.cli.plan import make_plan
 from inaho.cli.processes import NodeProcess
 from inaho.cli.sample import Echo
-from inaho.runtime.cluster import Cluster
-from inaho.runtime.joining import connect
+from inaho.runtime.cluster.cluster import Cluster
+from inaho.runtime.cluster.join import connect
 
 __all__ = ["run_bench"]
 

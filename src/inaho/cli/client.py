@@ -12,7 +12,7 @@ from inaho.cli.output import EXIT_OK, Output
 from inaho.cli.serving import describe_member, own_kinds
 from inaho.config import ClusterConfig
 from inaho.errors import InahoError, RemoteError, SchemaMismatch
-from inaho.runtime.joining import connect
+from inaho.runtime.cluster.join import connect
 from inaho.types import Member
 
 __all__ = ["call_method", "member_rows", "parse_argument", "show_members"]

@@ -14,10 +14,10 @@ from inaho.cli.output import EXIT_OK, Output
 from inaho.config import ClusterConfig
 from inaho.errors import TopologyUnavailable
 from inaho.events import Event
-from inaho.runtime.cluster import Cluster
-from inaho.runtime.event_feed import EventRecord, event_types
-from inaho.runtime.explain import clock
-from inaho.runtime.joining import connect
+from inaho.runtime.cluster.cluster import Cluster
+from inaho.runtime.cluster.join import connect
+from inaho.runtime.operators.event_feed import EventRecord, event_types
+from inaho.runtime.operators.explain import clock
 from inaho.types import Member
 
 __all__ = ["describe_record", "follow_events", "show_types"]

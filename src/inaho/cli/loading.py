@@ -18,7 +18,7 @@ from typing import Any
 
 from inaho.errors import InahoError, InvalidConfig
 from inaho.errors_cluster import describe
-from inaho.runtime.grain import Grain, GrainKind
+from inaho.runtime.grains.grain import Grain, GrainKind
 
 __all__ = ["load_grains"]
 

@@ -10,8 +10,8 @@ import msgspec
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output
 from inaho.config import ClusterConfig
 from inaho.core.identity.identity import validate_key, validate_kind
-from inaho.runtime.explain import Explanation, Silent, clock
-from inaho.runtime.joining import connect
+from inaho.runtime.cluster.join import connect
+from inaho.runtime.operators.explain import Explanation, Silent, clock
 
 __all__ = ["describe_explanation", "note_silent", "show_grains", "show_where"]
 

@@ -10,8 +10,8 @@ from inaho.authority import parse_authority
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output
 from inaho.config import ClusterConfig
 from inaho.errors import Unreachable
-from inaho.runtime.cluster import Cluster
-from inaho.runtime.joining import connect
+from inaho.runtime.cluster.cluster import Cluster
+from inaho.runtime.cluster.join import connect
 from inaho.types import Member
 
 __all__ = ["drain_member", "find_member", "set_blocked", "settle_conflict"]

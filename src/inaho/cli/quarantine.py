@@ -16,8 +16,8 @@ from inaho.authority import parse_authority
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output, describe_error
 from inaho.config import ClusterConfig
 from inaho.errors import InahoError
-from inaho.runtime.joining import connect
-from inaho.runtime.operator_actor import QuarantineRecord
+from inaho.runtime.cluster.join import connect
+from inaho.runtime.operators.operator_actor import QuarantineRecord
 from inaho.types import Member
 
 __all__ = ["release_quarantined", "show_quarantined"]

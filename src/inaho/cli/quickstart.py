@@ -25,8 +25,8 @@ from inaho.cli.serving import describe_member
 from inaho.config import ClusterConfig
 from inaho.core.identity.pid import format_pid
 from inaho.errors import InahoError, RemoteError, Timeout
-from inaho.runtime.cluster import Cluster
-from inaho.runtime.joining import connect
+from inaho.runtime.cluster.cluster import Cluster
+from inaho.runtime.cluster.join import connect
 from inaho.types import ClusterIdentity, MemberStatus, Pid
 
 __all__ = ["run_quickstart"]

@@ -25,9 +25,9 @@ from inaho.cli.output import EXIT_INTERRUPTED, EXIT_OK, Output
 from inaho.config import ClusterConfig
 from inaho.errors import InvalidConfig
 from inaho.events import MemberEvent
-from inaho.runtime.cluster import Cluster
-from inaho.runtime.grain import Grain
-from inaho.runtime.joining import join
+from inaho.runtime.cluster.cluster import Cluster
+from inaho.runtime.cluster.join import join
+from inaho.runtime.grains.grain import Grain
 from inaho.types import Member
 
 __all__ = ["describe_member", "own_kinds", "serve"]

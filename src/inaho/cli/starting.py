@@ -18,7 +18,7 @@ from inaho.cli.loading import load_grains
 from inaho.cli.settings import where_to_give
 from inaho.config import ClusterConfig
 from inaho.errors import InahoError, InvalidConfig
-from inaho.runtime.grain import Grain
+from inaho.runtime.grains.grain import Grain
 from inaho.storage.urls import storage_from_url
 
 __all__ = ["DEFAULT_AUTHORITY", "check_together", "prepare", "with_authority"]

@@ -6,8 +6,8 @@ import msgspec
 
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output
 from inaho.config import ClusterConfig
-from inaho.runtime.joining import connect
-from inaho.runtime.operations import Storages
+from inaho.runtime.cluster.join import connect
+from inaho.runtime.operators.operations import Storages
 
 __all__ = ["accept_storage", "show_storages"]
 

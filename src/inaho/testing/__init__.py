@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from inaho.testing.cluster.sim_cluster import Faults, SimCluster, SimEvent
     from inaho.testing.plugin import ClusterFactory
-    from inaho.testing.sim_cluster import Faults, SimCluster, SimEvent
-    from inaho.testing.simulation_errors import Deadlock, Livelock, NotConverged, OutOfTime, SimulationFailed
-    from inaho.testing.storage_faults import FaultyStorage, StorageFaults
+    from inaho.testing.simulation.errors import Deadlock, Livelock, NotConverged, OutOfTime, SimulationFailed
+    from inaho.testing.storage.faults import FaultyStorage, StorageFaults
 
 __all__ = [
     "ClusterFactory",
@@ -31,16 +31,16 @@ __all__ = [
 
 _HOMES: Final[dict[str, str]] = {
     "ClusterFactory": "plugin",
-    "Deadlock": "simulation_errors",
-    "Faults": "sim_cluster",
-    "FaultyStorage": "storage_faults",
-    "Livelock": "simulation_errors",
-    "NotConverged": "simulation_errors",
-    "OutOfTime": "simulation_errors",
-    "SimCluster": "sim_cluster",
-    "SimEvent": "sim_cluster",
-    "SimulationFailed": "simulation_errors",
-    "StorageFaults": "storage_faults",
+    "Deadlock": "simulation.errors",
+    "Faults": "cluster.sim_cluster",
+    "FaultyStorage": "storage.faults",
+    "Livelock": "simulation.errors",
+    "NotConverged": "simulation.errors",
+    "OutOfTime": "simulation.errors",
+    "SimCluster": "cluster.sim_cluster",
+    "SimEvent": "cluster.sim_cluster",
+    "SimulationFailed": "simulation.errors",
+    "StorageFaults": "storage.faults",
 }
 
 

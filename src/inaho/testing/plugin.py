@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from inaho.testing.replay import RUNS, PytestRun, replay_of_test
+from inaho.testing.simulation.replay import RUNS, PytestRun, replay_of_test
 
 if TYPE_CHECKING:
     from inaho.config import ClusterConfig
-    from inaho.runtime.grain import Grain
+    from inaho.runtime.grains.grain import Grain
     from inaho.storage import Storage
-    from inaho.testing.sim_cluster import Faults, SimCluster
-    from inaho.testing.storage_faults import StorageFaults
+    from inaho.testing.cluster.sim_cluster import Faults, SimCluster
+    from inaho.testing.storage.faults import StorageFaults
 
 __all__ = ["ClusterFactory", "inaho_cluster", "inaho_seed"]
 
@@ -69,7 +69,7 @@ class ClusterFactory:
         show_system: bool = False,
     ) -> SimCluster:
         """Starts a cluster. Arguments are those of `SimCluster`; `seed` None is the command line's."""
-        from inaho.testing.sim_cluster import SimCluster
+        from inaho.testing.cluster.sim_cluster import SimCluster
 
         cluster = SimCluster(
             nodes,

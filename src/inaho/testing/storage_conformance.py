@@ -28,10 +28,10 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from inaho.errors import InvalidArguments, StateConflict, StateTooLarge, StorageFailed
 from inaho.storage import Storage, StoredState
-from inaho.testing.storage_fault_model import FaultyComparison
-from inaho.testing.storage_loss import LossConformance
-from inaho.testing.storage_model import StorageComparison
-from inaho.testing.storage_versions import VersionsConformance
+from inaho.testing.storage.fault_model import FaultyComparison
+from inaho.testing.storage.loss import LossConformance
+from inaho.testing.storage.model import StorageComparison
+from inaho.testing.storage.versions import VersionsConformance
 from inaho.types import ClusterIdentity
 
 __all__ = ["StorageConformance"]

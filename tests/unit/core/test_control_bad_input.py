@@ -27,7 +27,7 @@ from inaho.core.messages import (
 )
 from inaho.errors import IllegalTransition
 from inaho.events import MemberRemoved, MemberUnreachable, SelfRemoved, StatementRefused
-from inaho.testing.control_simulation import ControlSimulation
+from inaho.testing.control_plane.simulation import ControlSimulation
 from inaho.types import Member, MemberStatus
 
 

@@ -54,7 +54,7 @@ from inaho.events import (
     ViewConflict,
     ViewRefused,
 )
-from inaho.testing.control_simulation import ControlSimulation, Network
+from inaho.testing.control_plane.simulation import ControlSimulation, Network
 from inaho.types import Member, MemberStatus
 
 SEEDS = range(3)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from inaho.core.effects import Effect, StopActivations
 from inaho.core.inputs import Received
+from inaho.core.membership.claims import Claims, ends_life
 from inaho.core.membership.incarnation import first_of, next_generation
-from inaho.core.membership.testimony import Claims, ends_life
 from inaho.core.messages import (
     VOICES_MAX,
     Accusation,
@@ -26,7 +26,7 @@ from inaho.core.messages import (
     ViewVerdict,
 )
 from inaho.events import MemberRemoved, MemberUnreachable, SelfRemoved, StatementRefused
-from inaho.testing.control_simulation import ControlSimulation
+from inaho.testing.control_plane.simulation import ControlSimulation
 from inaho.types import Member, MemberStatus
 
 STATUSES = [MemberStatus.LEAVING, MemberStatus.UNREACHABLE, MemberStatus.REMOVED]

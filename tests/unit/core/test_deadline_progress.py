@@ -22,21 +22,21 @@ import inaho.core
 from inaho.config import ClusterConfig, DeliveryConfig, DetectionConfig, GossipConfig, MembershipConfig
 from inaho.core.activation.idle import IdleWheel
 from inaho.core.activation.reminders import ReminderRecord, ReminderSchedule
-from inaho.core.delivery.authority import Authorities
+from inaho.core.delivery.associations import Authorities
 from inaho.core.delivery.delay_queue import DelayQueue, Parcel
 from inaho.core.detection.probe import Prober
 from inaho.core.detection.suspicion import Suspicions
 from inaho.core.effects import Send
 from inaho.core.gossip.anti_entropy import AntiEntropy
-from inaho.core.gossip.consensus import SelfBallot
+from inaho.core.gossip.conflicts import SelfBallot
 from inaho.core.gossip.convergence import ConvergenceClock
 from inaho.core.gossip.engine import GossipEngine, Reconcile
 from inaho.core.inputs import LeaveRequested, Received, Start, Tick
+from inaho.core.membership.claims import Claims
 from inaho.core.membership.incarnation import first_of
 from inaho.core.membership.join import Joiner
 from inaho.core.membership.leave import Leaver
 from inaho.core.membership.removal import RemovalClock
-from inaho.core.membership.testimony import Claims
 from inaho.core.membership.tombstones import Tombstones
 from inaho.core.membership.topology import TopologyPublisher
 from inaho.core.messages import Accusation, JoinAccepted, JoinRequest

@@ -22,7 +22,7 @@ from inaho import (
     TransportConfig,
 )
 from inaho.core.rpc.turns import TurnQueue
-from inaho.runtime.memory_transport import MemoryNetwork, MemoryTransport
+from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
 
 POLL_LIMIT_S = 20.0
 

@@ -317,7 +317,7 @@ async def test_nothing_is_kept_of_placed_activations_that_did_not_come_up(fleet)
 
 
 async def test_saved_versions_that_do_not_fit_a_frame_are_told_in_pages(fleet, eventually, monkeypatch):
-    monkeypatch.setattr("inaho.runtime.holdings.PAGE_BYTES", 4096)
+    monkeypatch.setattr("inaho.runtime.placement.placed_activations.PAGE_BYTES", 4096)
     frames = {"frame_bytes_max": 16384}
     one = await fleet.member(Counter, transport=frames)
     keys = [f"{number:03}".ljust(400, "x") for number in range(100)]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from inaho.runtime.local_turns import spawn_begun
-from inaho.runtime.turns import TurnRunner
+from inaho.runtime.turns.inline import spawn_begun
+from inaho.runtime.turns.runner import TurnRunner
 
 ROUNDS = 3
 WAITERS = 3

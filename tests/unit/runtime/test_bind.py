@@ -10,7 +10,7 @@ import pytest
 import inaho
 from inaho import ClusterConfig, Grain, InvalidConfig, load_config
 from inaho.authority import own_addresses
-from inaho.runtime.bootstrap import ClusterExtension
+from inaho.runtime.cluster.extension import ClusterExtension
 
 
 class Here(Grain, name="bind.here"):

@@ -188,7 +188,7 @@ async def test_a_blocked_owner_that_does_not_answer_is_asked_once_and_briefly(
     fleet: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """It may be blocked because it is wedged: its turn never ends, and the new owner goes on without it."""
-    monkeypatch.setattr("inaho.runtime.partition_bridge.BLOCKED_RELEASE_S", 0.05)
+    monkeypatch.setattr("inaho.runtime.placement.partition_bridge.BLOCKED_RELEASE_S", 0.05)
     one, two = await active_everywhere(fleet)
     first, second = [key for key in KEYS if two._node.leases.owns("Counter", key)][:2]
     calls = [asyncio.ensure_future(one.grain(Counter, key, retry=False).save_at_gate()) for key in (first, second)]
@@ -214,7 +214,7 @@ async def test_impossible_blocks_are_refused(fleet: Any, monkeypatch: pytest.Mon
             await cluster.block("no authority")
     monkeypatch.setattr(one._node.driver.control._view.table.blocks, "_size_max", 0)
     monkeypatch.setattr(two._node.driver.control._view.table.blocks, "_size_max", 0)
-    monkeypatch.setattr("inaho.runtime.blocking.Blocking.seen", _not_seen)
+    monkeypatch.setattr("inaho.runtime.control.block_list.Blocking.seen", _not_seen)
     with pytest.raises(Overloaded, match="block list"):
         await one.block(two.authority)
 

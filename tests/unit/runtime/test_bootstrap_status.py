@@ -12,14 +12,14 @@ import pytest
 import inaho
 from inaho import ActorSystem, ClusterExtension, Grain, InvalidConfig, MemoryStorage
 from inaho.errors import StatusStore
-from inaho.runtime.bootstrap_status import (
+from inaho.runtime.cluster.bootstrap_status import (
     BootstrapState,
     BootstrapStatus,
     BootstrapStatusStore,
     FileStatusStore,
     MemoryStatusStore,
 )
-from inaho.runtime.memory_transport import MemoryNetwork, MemoryTransport
+from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
 
 NO_FILES = inaho.TlsConfig(certificate="no.crt", private_key="no.key", authority_certificates="no.ca")
 

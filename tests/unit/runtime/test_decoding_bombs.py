@@ -16,11 +16,11 @@ from inaho import Grain
 from inaho.config import RpcConfig, TransportConfig
 from inaho.core.messages import ControlMessage
 from inaho.errors import InahoError, ProtocolViolation, RemoteError, SchemaMismatch, SerializationFailed
-from inaho.runtime.defined import decode_definition, decode_key
-from inaho.runtime.inbox import Inbox
-from inaho.runtime.method import METHODS, GrainMethod
-from inaho.runtime.outgoing import Outgoing
-from inaho.runtime.streams import StreamReceiver
+from inaho.runtime.connections.definitions import decode_definition, decode_key
+from inaho.runtime.connections.outgoing import Outgoing
+from inaho.runtime.grains.method import METHODS, GrainMethod
+from inaho.runtime.messages.inbox import Inbox
+from inaho.runtime.turns.streams import StreamReceiver
 from inaho.wire.codec import decoder, encode
 from inaho.wire.exceptions import Failure, decode_failure
 from inaho.wire.frames import CALL, ITEMS, REPLY, WITH_CHAIN, Goodbye, TopologyPush, frame, unpack_fields

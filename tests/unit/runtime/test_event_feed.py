@@ -24,7 +24,7 @@ from inaho.events import (
     PidInvalidated,
     TopologyChanged,
 )
-from inaho.runtime.event_feed import DEPTH_MAX, ITEMS_MAX, LOST, TEXT_MAX, describe_event, event_types
+from inaho.runtime.operators.event_feed import DEPTH_MAX, ITEMS_MAX, LOST, TEXT_MAX, describe_event, event_types
 
 
 class Echo(Grain):
@@ -113,7 +113,7 @@ async def test_a_client_follows_one_member(fleet: Any, eventually: Any):
 
 
 async def test_who_reads_too_slowly_is_told_how_many_it_lost(fleet: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("inaho.runtime.event_feed.FEED_CAPACITY", 10)
+    monkeypatch.setattr("inaho.runtime.operators.event_feed.FEED_CAPACITY", 10)
     (one,) = await fleet.members(1, Echo)
     async with aclosing(one.events_at(one.self, "PidInvalidated")) as feed:
         first = asyncio.ensure_future(anext(feed))

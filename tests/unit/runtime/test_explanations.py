@@ -22,10 +22,10 @@ from inaho import (
 from inaho.cli import looking
 from inaho.cli.output import Output
 from inaho.errors import InvalidPid, Pending
-from inaho.runtime.explain import explain
-from inaho.runtime.history import ActivationHistory, HistoryEntry, OwnershipHistory, PartitionMove, why_moved
-from inaho.runtime.operations import ask_members
-from inaho.runtime.reports import ENTRIES_MAX, ActivationReport, IdentityReport
+from inaho.runtime.local.history import ActivationHistory, HistoryEntry, OwnershipHistory, PartitionMove, why_moved
+from inaho.runtime.operators.explain import explain
+from inaho.runtime.operators.operations import ask_members
+from inaho.runtime.operators.reports import ENTRIES_MAX, ActivationReport, IdentityReport
 from inaho.types import ClusterIdentity, Member
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import inaho
 from inaho import Cluster, Grain, Struct
-from inaho.runtime.joining import Joining
+from inaho.runtime.cluster.join import Joining
 
 
 class Count(Struct):

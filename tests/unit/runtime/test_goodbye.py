@@ -10,7 +10,7 @@ import pytest
 from inaho import Grain, Unreachable
 from inaho.config import RpcConfig, TransportConfig
 from inaho.errors import InahoError
-from inaho.runtime.outgoing import Outgoing
+from inaho.runtime.connections.outgoing import Outgoing
 from inaho.wire.codec import encode
 from inaho.wire.frames import GOODBYE, REPLY, Goodbye, frame
 from inaho.wire.handshake import PeerInfo

@@ -23,9 +23,9 @@ from inaho import (
 )
 from inaho.core.activation.lease import LeaseState
 from inaho.events import ActivationFailed as ActivationFailedEvent
-from inaho.runtime.placement_actor import ActivationRequest, PlacementActor
-from inaho.runtime.reminders import KEEPER
-from inaho.runtime.survey import ask_placement
+from inaho.runtime.placement.placement_actor import ActivationRequest, PlacementActor
+from inaho.runtime.placement.survey import ask_placement
+from inaho.runtime.reminders.keeper import KEEPER
 
 
 class Count(Struct):
@@ -552,9 +552,9 @@ async def test_an_owner_that_was_thought_dead_asks_again(fleet: Any, eventually:
 
 
 async def test_many_are_told_in_pages(fleet: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("inaho.runtime.holdings.PAGE_BYTES", 300)
-    monkeypatch.setattr("inaho.runtime.holdings.HELD_SLICE", 7)
-    monkeypatch.setattr("inaho.runtime.survey.FORGET_SLICE", 7)
+    monkeypatch.setattr("inaho.runtime.placement.placed_activations.PAGE_BYTES", 300)
+    monkeypatch.setattr("inaho.runtime.placement.placed_activations.HELD_SLICE", 7)
+    monkeypatch.setattr("inaho.runtime.placement.survey.FORGET_SLICE", 7)
     _, holder = await fleet.members(2, Near)
     keys = [f"page{number}" for number in range(60)]
     for key in keys:

@@ -11,7 +11,7 @@ import pytest
 
 from inaho import ActivationConfig, ClusterConfig, Grain, InvalidArguments, Overloaded, RpcConfig, Struct, method
 from inaho.events import ActivationPassivated, ActivationTerminated, TimerFailed
-from inaho.testing.sim_cluster import SimCluster
+from inaho.testing.cluster.sim_cluster import SimCluster
 
 LOG: list[Any] = []
 

@@ -19,7 +19,7 @@ from inaho.events import (
     Event,
     RetryThrottled,
 )
-from inaho.runtime.memory_transport import MemoryNetwork, MemoryTransport
+from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
 
 SIGNALS = (ActivationStarted, ActivationFailed, ActivationTerminated, BlockListApplied, RetryThrottled)
 

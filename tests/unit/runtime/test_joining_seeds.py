@@ -13,8 +13,8 @@ import pytest
 
 import inaho
 from inaho import AuthenticationFailed, ClusterConfig, MembershipConfig, TopologyUnavailable, WrongCluster
-from inaho.runtime import join_watch
-from inaho.runtime.transport import TcpTransport
+from inaho.runtime.control import join_watch
+from inaho.runtime.transport.transport import TcpTransport
 
 
 class Named(inaho.Grain):

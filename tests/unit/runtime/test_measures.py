@@ -179,7 +179,7 @@ async def test_a_loop_that_does_not_answer_costs_an_exporter_one_wait(
 ):
     cluster = await fleet.member(Wallet)
     cluster.export_metrics(reader.provider)  # type: ignore[attr-defined]
-    monkeypatch.setattr("inaho.runtime.measures.ANSWER_S", 0.05)
+    monkeypatch.setattr("inaho.runtime.telemetry.node_metrics.ANSWER_S", 0.05)
     from threading import Thread
 
     found: list[Any] = []

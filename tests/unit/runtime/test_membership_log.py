@@ -22,7 +22,7 @@ from inaho.events import (
     ViewConflict,
     ViewRefused,
 )
-from inaho.runtime.membership_log import MEMBERSHIP_LOGGER
+from inaho.runtime.control.membership_log import MEMBERSHIP_LOGGER
 
 
 class Cart(Grain):

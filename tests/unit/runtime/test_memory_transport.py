@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inaho.errors import AuthenticationFailed, AuthorityInUse, InahoError, InvalidConfig, ShuttingDown, WrongIncarnation
-from inaho.runtime.handshake_protocol import HandshakeGate, accept_factory, dial_authenticated
-from inaho.runtime.memory_transport import MemoryNetwork, MemoryTransport
-from inaho.runtime.transport import DialFailed
+from inaho.runtime.connections.handshake import HandshakeGate, accept_factory, dial_authenticated
+from inaho.runtime.transport.transport import DialFailed
+from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
 from inaho.wire.handshake import Handshake, HandshakeConfig, PeerInfo
 
 ResultT = TypeVar("ResultT")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inaho.runtime.pending_pool import SILENT_S, PendingPool, source_of
+from inaho.runtime.transport.pending_places import SILENT_S, PendingPool, source_of
 
 
 def test_there_is_always_a_place_and_the_oldest_silent_one_goes() -> None:

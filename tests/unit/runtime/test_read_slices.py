@@ -10,8 +10,8 @@ import pytest
 
 from inaho import Cluster, Grain
 from inaho.errors import Overloaded, ProtocolViolation
-from inaho.runtime.connection import SLICE_BYTES
-from inaho.runtime.incoming import Incoming
+from inaho.runtime.connections.connection import SLICE_BYTES
+from inaho.runtime.connections.incoming import Incoming
 from inaho.wire.codec import decoder, encode
 from inaho.wire.exceptions import decode_failure
 from inaho.wire.frames import CALL, DEFINE, ERROR, GOODBYE, HEADER, HEADER_BYTES, REPLY, Definition, Goodbye, frame

@@ -9,9 +9,9 @@ import pytest
 
 from inaho import ActivationConfig, ClusterConfig, Grain, InvalidArguments, MemoryStorage
 from inaho.core.activation.reminders import Reminder, ReminderRecord
-from inaho.runtime.reminder_calls import shard_of
-from inaho.runtime.reminders import KEEPER, LOOK_AGAIN_S, ReminderKeeper
-from inaho.testing.sim_cluster import SimCluster
+from inaho.runtime.reminders.keeper import KEEPER, LOOK_AGAIN_S, ReminderKeeper
+from inaho.runtime.reminders.reminder_calls import shard_of
+from inaho.testing.cluster.sim_cluster import SimCluster
 
 HOUR_S = 3600.0
 SHARDS = 8

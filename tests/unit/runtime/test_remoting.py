@@ -25,7 +25,7 @@ from inaho.errors import (
     Unreachable,
 )
 from inaho.events import DeadLetter, MessageInDoubt, QueueDrained, SerializationFailure
-from inaho.runtime.mail import Mail
+from inaho.runtime.messages.outbound import Mail
 from inaho.wire.codec import encode
 from inaho.wire.frames import TELL
 

@@ -11,7 +11,7 @@ import pytest
 import inaho
 import inaho.wire.codec
 from inaho import Actor, ActorRef, Cluster, DeliveryConfig, Grain, Props
-from inaho.core.delivery.authority import AuthorityState
+from inaho.core.delivery.associations import AuthorityState
 from inaho.errors import IllegalTransition, Quarantined, Unreachable
 from inaho.events import (
     AuthorityConnected,

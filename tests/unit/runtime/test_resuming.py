@@ -11,7 +11,7 @@ import pytest
 
 import inaho
 from inaho import Grain, InvalidConfig, OwnershipChanged, Timeout, Unreachable
-from inaho.testing.sim_cluster import SimCluster
+from inaho.testing.cluster.sim_cluster import SimCluster
 
 OPENED: list[str] = []
 

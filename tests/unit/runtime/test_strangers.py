@@ -16,9 +16,10 @@ import pytest
 
 import inaho
 from inaho import ClusterConfig, Grain, TransportConfig
-from inaho.runtime import accept_loop, acceptor
-from inaho.runtime.accept_loop import AcceptLoop, TcpServer
-from inaho.runtime.transport import DialFailed, TcpTransport
+from inaho.runtime.connections import acceptor
+from inaho.runtime.transport import accept_loop
+from inaho.runtime.transport.accept_loop import AcceptLoop, TcpServer
+from inaho.runtime.transport.transport import DialFailed, TcpTransport
 from inaho.wire.handshake import Handshake, HandshakeConfig
 
 PLACES = 16

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from inaho import Grain, MemoryStorage, OwnershipChanged, SerializationFailed, ShuttingDown, StorageFailed, Struct
-from inaho.runtime.turn import CURRENT
-from inaho.testing.sim_cluster import SimCluster
+from inaho.runtime.turns.turn import CURRENT
+from inaho.testing.cluster.sim_cluster import SimCluster
 
 LOG: list[str] = []
 

@@ -8,7 +8,7 @@ import pytest
 
 from inaho import Grain
 from inaho.events import NodePaused
-from inaho.runtime import clock
+from inaho.runtime.local import clock
 from inaho.testing import SimCluster
 
 

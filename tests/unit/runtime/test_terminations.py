@@ -7,7 +7,7 @@ from typing import Any
 
 from inaho import ClusterIdentity, Grain, Pid
 from inaho.events import ActivationTerminated, TerminationsMissed
-from inaho.runtime.terminations import BATCH_MAX, Listener, TerminationBatch
+from inaho.runtime.operators.terminations import BATCH_MAX, Listener, TerminationBatch
 
 
 class Brief(Grain):

@@ -38,8 +38,8 @@ from inaho.errors import (
     WrongCluster,
     WrongIncarnation,
 )
-from inaho.runtime.handshake_protocol import HandshakeGate, accept_factory, dial_authenticated
-from inaho.runtime.transport import DialFailed, Listener, TcpTransport
+from inaho.runtime.connections.handshake import HandshakeGate, accept_factory, dial_authenticated
+from inaho.runtime.transport.transport import DialFailed, Listener, TcpTransport
 from inaho.wire.features import FEATURES, RELEASE
 from inaho.wire.handshake import Handshake, HandshakeConfig, PeerInfo
 

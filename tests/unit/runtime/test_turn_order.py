@@ -241,7 +241,7 @@ async def test_calls_that_gave_up_take_no_room_in_the_queue(caller, eventually):
 def test_no_mixture_breaks_the_rule(calls, cancel_some):
     import inaho
     from inaho import MemoryStorage
-    from inaho.runtime.memory_transport import MemoryNetwork, MemoryTransport
+    from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
 
     async def run() -> None:
         async with inaho.join(

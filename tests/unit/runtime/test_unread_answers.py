@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from inaho import Cluster, Grain, InahoError, method
-from inaho.runtime.incoming import Incoming
+from inaho.runtime.connections.incoming import Incoming
 from inaho.wire.codec import encode
 from inaho.wire.exceptions import decode_failure
 from inaho.wire.frames import CALL, DEFINE, ERROR, HEADER, REPLY, Definition, frame

@@ -12,8 +12,8 @@ import pytest
 
 from inaho.config import StorageConfig
 from inaho.errors import InahoError, StorageFailed
-from inaho.storage import batches
-from inaho.storage.batches import BatchWorker
+from inaho.storage import thread_queue as batches
+from inaho.storage.thread_queue import BatchWorker
 
 
 class FailingServer:

@@ -9,7 +9,7 @@ import pytest
 
 from inaho.config import StorageConfig
 from inaho.errors import InahoError, StateConflict, StorageFailed
-from inaho.storage.lanes import Lanes
+from inaho.storage.server_queue import Lanes
 
 
 class EchoLane:

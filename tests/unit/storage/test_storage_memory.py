@@ -11,9 +11,9 @@ import pytest
 from inaho.config import StorageConfig
 from inaho.errors import StorageLost
 from inaho.storage import MemoryStorage, Storage, StoredState
+from inaho.testing.storage.faults import FaultyStorage, StorageFaults
+from inaho.testing.storage.loss import Damage
 from inaho.testing.storage_conformance import StorageConformance
-from inaho.testing.storage_faults import FaultyStorage, StorageFaults
-from inaho.testing.storage_loss import Damage
 from inaho.types import ClusterIdentity
 
 CART = ClusterIdentity("Cart", "alice")

@@ -22,9 +22,9 @@ import uvloop
 from inaho.config import StorageConfig
 from inaho.errors import InvalidConfig, StateConflict, StorageFailed, StorageLost
 from inaho.storage import SqliteStorage, Storage, StoredState
-from inaho.storage.sqlite_session import Outcome, Request
+from inaho.storage.sqlite.session import Outcome, Request
+from inaho.testing.storage.loss import Damage
 from inaho.testing.storage_conformance import StorageConformance
-from inaho.testing.storage_loss import Damage
 from inaho.types import ClusterIdentity
 
 CART = ClusterIdentity("Cart", "alice")

@@ -13,7 +13,7 @@ import pytest
 from inaho.config import ClusterConfig, StorageConfig
 from inaho.config_sources import load_config
 from inaho.errors import InvalidConfig, StorageFailed
-from inaho.runtime.bootstrap import storage_of
+from inaho.runtime.cluster.extension import storage_of
 from inaho.storage import MemoryStorage, SqliteStorage
 from inaho.storage.urls import shown, storage_from_url
 
@@ -122,15 +122,15 @@ def test_shown_hides_what_may_be_secret(url: str, expected: str) -> None:
 def test_missing_package_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, module: str, package: str, extra: str
 ) -> None:
-    monkeypatch.delitem(sys.modules, f"inaho.storage.{module}", raising=False)
-    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+    ours = f"inaho.storage.{module}"
+    for name in [n for n in sys.modules if n.split(".")[0] == package or n == ours or n.startswith(ours + ".")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     scheme = {"redis": "redis", "postgres": "postgresql"}[module]
     with pytest.raises(InvalidConfig, match=rf"inaho\[{extra}\]"):
         storage_from_url(f"{scheme}://host")
     with pytest.raises(InvalidConfig, match=package):
-        importlib.import_module(f"inaho.storage.{module}")
+        importlib.import_module(ours)
 
 
 def test_optional_packages_are_not_imported_by_others() -> None:

@@ -6,10 +6,18 @@ import pytest
 
 from inaho.config import ClusterConfig
 from inaho.core.detection.bound import detection_bound_s
-from inaho.testing.freshness_checker import Bounds, current_answers, fresh_answers
-from inaho.testing.freshness_history import EVERYBODY, Acknowledged, Doubted, Fault, Observed, StorageFault, Stored
-from inaho.testing.grain_checkers import PromiseBroken
-from inaho.testing.grain_history import Died, Record, Viewed
+from inaho.testing.histories.freshness_checker import Bounds, current_answers, fresh_answers
+from inaho.testing.histories.freshness_history import (
+    EVERYBODY,
+    Acknowledged,
+    Doubted,
+    Fault,
+    Observed,
+    StorageFault,
+    Stored,
+)
+from inaho.testing.histories.grain_checkers import PromiseBroken
+from inaho.testing.histories.grain_history import Died, Record, Viewed
 
 BOUNDS = Bounds(freshness_s=1.0, read_s=0.5, detection_s=10.0, settle_s=5.0)
 AGREED: list[Record] = [Viewed(at=0.0, node=node, view="v") for node in "ab"]

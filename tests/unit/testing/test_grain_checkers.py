@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from inaho.testing import grain_checkers as promises
-from inaho.testing.grain_checkers import PromiseBroken
-from inaho.testing.grain_history import (
+from inaho.testing.histories import grain_checkers as promises
+from inaho.testing.histories.grain_checkers import PromiseBroken
+from inaho.testing.histories.grain_history import (
     Answered,
     Began,
     Called,

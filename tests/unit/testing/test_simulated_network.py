@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inaho.errors import InvalidConfig
-from inaho.runtime.connection import Connection
-from inaho.runtime.memory_transport import MemoryTransport
-from inaho.testing.simulated_network import Faults, SimulatedNetwork
-from inaho.testing.simulation_trace import Trace
-from inaho.testing.virtual_loop import VirtualLoop
+from inaho.runtime.connections.connection import Connection
+from inaho.testing.simulation.memory_transport import MemoryTransport
+from inaho.testing.simulation.simulated_network import Faults, SimulatedNetwork
+from inaho.testing.simulation.trace import Trace
+from inaho.testing.simulation.virtual_loop import VirtualLoop
 from inaho.wire.frames import CALL, CONTROL, frame
 
 A, B = "a:1", "b:1"

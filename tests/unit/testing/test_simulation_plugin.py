@@ -197,14 +197,14 @@ def test_a_number_of_seeds_below_zero_is_refused(tmp_path: Path):
 
 @pytest.mark.skipif(REGISTERED, reason="the entry point imports the plugin in every run")
 def test_the_plugin_leaves_the_runtime_of_the_simulator_alone_until_it_is_used(tmp_path: Path):
-    program = "import sys\ndef test_it():\n    assert 'inaho.testing.sim_cluster' not in sys.modules\n"
+    program = "import sys\ndef test_it():\n    assert 'inaho.testing.cluster.sim_cluster' not in sys.modules\n"
     done = run_pytest(tmp_path, program=program)
     assert "1 passed" in done.stdout, done.stdout
 
 
 def test_the_package_gives_its_names_when_asked_for_them():
     program = (
-        "import sys, inaho.testing as t; assert 'inaho.testing.sim_cluster' not in sys.modules; "
+        "import sys, inaho.testing as t; assert 'inaho.testing.cluster.sim_cluster' not in sys.modules; "
         "assert all(getattr(t, name) for name in t.__all__); assert not hasattr(t, 'nothing')"
     )
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")})

@@ -14,8 +14,8 @@ from inaho.config import StorageConfig
 from inaho.errors import InvalidConfig, StateConflict, StorageFailed
 from inaho.storage import MemoryStorage, Storage, StoredState
 from inaho.testing import FaultyStorage, StorageFaults
+from inaho.testing.storage.fault_model import FaultyComparison
 from inaho.testing.storage_conformance import StorageConformance
-from inaho.testing.storage_fault_model import FaultyComparison
 from inaho.types import ClusterIdentity
 
 CART = ClusterIdentity("Cart", "alice")

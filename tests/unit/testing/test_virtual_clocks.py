@@ -24,7 +24,7 @@ import pytest
 
 from inaho import Grain, Struct
 from inaho.testing import SimCluster, SimulationFailed
-from inaho.testing.simulation import UNIX_START_S
+from inaho.testing.simulation.simulation import UNIX_START_S
 
 MINUTE_S = 60.0
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inaho.errors import Unreachable
-from inaho.testing.simulated_process import SimulatedProcess
-from inaho.testing.simulation_errors import Deadlock, Livelock, OutOfTime
-from inaho.testing.virtual_loop import CANCELLED_MIN, VirtualLoop
+from inaho.testing.simulation.errors import Deadlock, Livelock, OutOfTime
+from inaho.testing.simulation.simulated_process import SimulatedProcess
+from inaho.testing.simulation.virtual_loop import CANCELLED_MIN, VirtualLoop
 
 
 @pytest.fixture

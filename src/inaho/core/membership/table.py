@@ -20,11 +20,11 @@ import xxhash
 
 from inaho.config import MembershipConfig
 from inaho.core.membership.block_list import BlockList
-from inaho.core.membership.bounds import impossible, jump
 from inaho.core.membership.contents import HASH_MASK, Contents, hash_of, version_of
 from inaho.core.membership.delta import Applied, Change, MissingRange, Refusal, to_digest
 from inaho.core.membership.incarnation import generation_of
 from inaho.core.membership.member import advance, is_live
+from inaho.core.membership.plausibility import impossible, jump
 from inaho.core.membership.precedence import stronger
 from inaho.core.membership.tombstones import Tombstones
 from inaho.core.messages import SEQUENCE_MAX, VERSION_MAX, BlockNotice, Entry, MembershipDelta, TableSnapshot

@@ -53,10 +53,10 @@ from inaho.core.messages import (
     ViewVerdict,
     within_bounds,
 )
-from inaho.core.node.conversation import Conversation
+from inaho.core.node.exchange import Conversation
+from inaho.core.node.join_requests import Reception
 from inaho.core.node.lifecycle import FAILED, LEAVING, LEFT, MEMBER, NEW, SEEKING, Lifecycle, Stage
-from inaho.core.node.reception import Reception
-from inaho.core.node.rounds import Rounds
+from inaho.core.node.periodic import Rounds
 from inaho.core.node.view import ClusterView
 from inaho.errors import IllegalTransition
 from inaho.events import NodePaused

@@ -12,14 +12,14 @@ from typing import Final
 from inaho.config import ClusterConfig
 from inaho.core.effects import Joined, JoinFailed, Left, Outbox, StopActivations
 from inaho.core.gossip.anti_entropy import AntiEntropy
-from inaho.core.gossip.consensus import SelfBallot
+from inaho.core.gossip.conflicts import SelfBallot
 from inaho.core.inputs import Received
 from inaho.core.membership.incarnation import GENERATION_MAX, first_of, generation_of, next_generation, refuting
 from inaho.core.membership.join import Ask, Fail, Joiner
 from inaho.core.membership.leave import Leaver
 from inaho.core.membership.member import with_status
 from inaho.core.messages import JoinAccepted, JoinRequest, ViewVerdict
-from inaho.core.node.conversation import Conversation
+from inaho.core.node.exchange import Conversation
 from inaho.core.node.view import ClusterView
 from inaho.errors import IllegalTransition
 from inaho.events import SelfRemoved

@@ -19,15 +19,15 @@ from inaho.core.gossip.engine import GossipEngine
 from inaho.core.gossip.loads import Loads
 from inaho.core.gossip.rumours import retransmit_limit
 from inaho.core.inputs import RandomSource
+from inaho.core.membership.claims import new_life
 from inaho.core.membership.delta import Applied, Change
 from inaho.core.membership.incarnation import generation_of
 from inaho.core.membership.member import is_live, with_status
 from inaho.core.membership.removal import RemovalClock
 from inaho.core.membership.table import MembershipTable
-from inaho.core.membership.testimony import new_life
 from inaho.core.membership.topology import TopologyPublisher
 from inaho.core.messages import Mark, MembershipDelta, News, OriginVersion, TableSnapshot
-from inaho.core.node.witness import Witness
+from inaho.core.node.corroboration import Witness
 from inaho.events import (
     BlockListChanged,
     MemberEvent,

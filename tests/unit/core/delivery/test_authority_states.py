@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from inaho.config import DeliveryConfig
-from inaho.core.delivery.authority import TRANSITIONS, Authorities, AuthorityState, Happening
+from inaho.core.delivery.associations import TRANSITIONS, Authorities, AuthorityState, Happening
 from inaho.errors import IllegalTransition, Quarantined
 from inaho.events import (
     AuthorityConnected,

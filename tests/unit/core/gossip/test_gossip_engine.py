@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from inaho.config import GossipConfig
 from inaho.core.gossip.anti_entropy import AntiEntropy, Calls
-from inaho.core.gossip.consensus import OURS, THEIRS, UNDECIDED, SelfBallot, Settlement, View, settle
+from inaho.core.gossip.conflicts import OURS, THEIRS, UNDECIDED, SelfBallot, Settlement, View, settle
 from inaho.core.gossip.engine import CONFIRMED, DIFFUSING, RECONCILING, GossipEngine, Push, Reconcile
 from inaho.core.gossip.rumours import RumourQueue, retransmit_limit
 from inaho.core.messages import (

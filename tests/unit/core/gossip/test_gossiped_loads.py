@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from inaho.core.gossip.loads import Loads
 from inaho.core.inputs import LoadChanged
 from inaho.core.messages import LOADS_MAX, LoadNotice
-from inaho.testing.control_simulation import ControlSimulation, Network
+from inaho.testing.control_plane.simulation import ControlSimulation, Network
 
 
 def loads_of(simulation: ControlSimulation, authority: str) -> dict[str, int]:

@@ -1,0 +1,165 @@
+"""What this node does by itself, round by round: it spreads news, calls the lost, and speaks of the unreachable."""
+
+from __future__ import annotations
+
+from inaho.core.detection.detector import Accused, Carried, Outcome
+from inaho.core.effects import ApplyTopology, Outbox
+from inaho.core.gossip.anti_entropy import AntiEntropy
+from inaho.core.gossip.engine import CONFIRMED, Push
+from inaho.core.membership.member import is_live, with_status
+from inaho.core.messages import Gossip
+from inaho.core.node.exchange import Conversation
+from inaho.core.node.view import ClusterView
+from inaho.events import (
+    BlockListApplied,
+    ConvergenceDelayed,
+    ConvergenceReached,
+    MemberSuspected,
+    SuspicionCleared,
+    TopologyChanged,
+)
+from inaho.types import MemberStatus
+
+__all__ = ["Rounds"]
+
+
+class Rounds:
+    """The periodic work of one member.
+
+    Args:
+        view: what it works on.
+        talk: digests and tables.
+        anti_entropy: when to call whom.
+        outbox: where effects go.
+        lost_max: bound of the authorities that are called in the hope that they are back.
+    """
+
+    def __init__(
+        self, view: ClusterView, talk: Conversation, anti_entropy: AntiEntropy, outbox: Outbox, lost_max: int
+    ) -> None:
+        self._view = view
+        self._talk = talk
+        self._anti_entropy = anti_entropy
+        self._outbox = outbox
+        self._lost_max = lost_max
+        # Authorities that were removed without leaving, oldest first: they may be the other side of a partition.
+        self._lost: dict[str, None] = {}
+        # Those of them and of the seeds that are no members, and the table version and seeds from which that follows.
+        self._calling: tuple[str, ...] = ()
+        self._calling_of: tuple[int, tuple[str, ...]] | None = None
+
+    def detect(self, now: float) -> None:
+        """Probes, and says what follows from silence."""
+        for outcome in self._view.detector.poll(now):
+            self._conclude(now, outcome)
+        for authority in self._view.removal.due(now):
+            self._remove(now, authority)
+        credible, stubborn = self._view.witness.look_again(now)
+        for authority in credible:
+            self._view.engine.differs(now, authority)
+        for authority in (*stubborn, *self._view.witness.refuse(now)):
+            # It has removed somebody whom we know to be well. Told so by two, it has lost its own place.
+            speaker = self._view.table.get(authority)
+            if speaker is not None:
+                self._talk.tell_verdict(now, speaker)
+
+    def publish_topology(self, now: float) -> None:
+        """Applies what a period has gathered."""
+        view = self._view
+        due = view.topology.next_deadline()
+        if due is None or now < due:
+            return
+        barred = view.topology.latest.blocked
+        snapshot = view.topology.poll(now, view.table.version, view.table.live, view.table.blocks.blocked)
+        if snapshot is not None:
+            self._outbox.add(ApplyTopology(snapshot, self._outbox.cause))
+            self._outbox.publish(TopologyChanged(snapshot=snapshot))
+            # After the topology: whoever applies it revokes leases first, and the event says that this is done.
+            for authority in snapshot.blocked:
+                if authority not in barred:
+                    self._outbox.publish(BlockListApplied(authority=authority, version=snapshot.version))
+
+    def gossip(self, now: float) -> None:
+        """Spreads news, settles differences, measures agreement."""
+        view = self._view
+        peers = view.peers()
+        before = view.engine.phase
+        for due in view.engine.poll(now, peers):
+            if isinstance(due, Push):
+                news = view.collect(len(due.targets), due.limit)
+                for target in due.targets:
+                    self._outbox.send(target, Gossip(view.mark(), news))
+            elif due.full:
+                self._talk.send_table(now, due.authority)
+            else:
+                self._talk.send_digest(now, due.authority)
+        if before != view.engine.phase == CONFIRMED:
+            elapsed_s = view.engine.clock.stop(now)
+            if elapsed_s is not None:
+                self._outbox.publish(ConvergenceReached(elapsed_s=elapsed_s, version=view.table.version))
+        late_s = view.engine.clock.late(now)
+        if late_s is not None:
+            self._outbox.publish(ConvergenceDelayed(elapsed_s=late_s, behind=view.engine.behind))
+        calls = self._anti_entropy.poll(now, peers, self._lost_authorities(now))
+        for authority in (calls.peer, *calls.lost):
+            if authority:
+                self._outbox.send(authority, Gossip(view.mark()))
+
+    def _conclude(self, now: float, outcome: Outcome) -> None:
+        view = self._view
+        if isinstance(outcome, Accused):
+            accusation = outcome.accusation
+            view.engine.accused(now, accusation)
+            member = view.table.get(accusation.authority)
+            if outcome.first and member is not None:
+                self._outbox.publish(MemberSuspected(member=member, reason=accusation.reason))
+            return
+        suspicion = outcome.suspicion
+        member = view.table.get(suspicion.authority)
+        if member is None or member.node_id != suspicion.node_id:
+            return
+        if isinstance(outcome, Carried):
+            if member.status < MemberStatus.UNREACHABLE and member.incarnation <= suspicion.incarnation:
+                voices = tuple(suspicion.voices)
+                view.say(now, with_status(member, MemberStatus.UNREACHABLE), suspicion.reason, voices)
+        else:
+            view.engine.rumours.forget_accused(suspicion.node_id)
+            self._outbox.publish(SuspicionCleared(member=member, reason="not confirmed"))
+
+    def _remove(self, now: float, authority: str) -> None:
+        view = self._view
+        entry = view.table.entry(authority)
+        if entry is not None and entry.member.status is MemberStatus.UNREACHABLE:
+            alone = entry.origin == view.me.node_id and len(entry.voices) < view.detector.voices_needed(authority)
+            if alone and not view.engine.acknowledged(view.peers()):
+                # There was no other voice when we said so, and there could be one now: it has not spoken yet.
+                view.removal.put_off(now, authority)
+                return
+            removed = with_status(entry.member, MemberStatus.REMOVED)
+            voices = entry.voices if entry.origin == view.me.node_id else view.witness.voices(authority)
+            view.say(now, removed, entry.reason, voices or (view.me.node_id,))
+
+    def _lost_authorities(self, now: float) -> tuple[str, ...]:
+        view = self._view
+        for authority in view.drain_lost():
+            self._calling_of = None
+            if len(self._lost) >= self._lost_max:
+                del self._lost[next(iter(self._lost))]
+            self._lost[authority] = None
+            self._anti_entropy.seek(now)
+        stand = (view.table.version, self._talk.seeds)
+        if stand == self._calling_of:
+            return self._calling
+        candidates = dict.fromkeys((*self._talk.seeds, *self._lost))
+        lost: list[str] = []
+        for authority in candidates:
+            record = view.table.get(authority)
+            if is_live(record):
+                self._lost.pop(authority, None)
+            elif record is None and authority not in self._talk.seeds:
+                # Its tombstone is forgotten, and so is the hope for it.
+                self._lost.pop(authority, None)
+            elif authority != view.me.authority:
+                lost.append(authority)
+        self._calling_of, self._calling = stand, tuple(lost)
+        return self._calling

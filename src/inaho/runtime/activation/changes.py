@@ -1,0 +1,116 @@
+"""What brings activations up and down, and waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from inaho.errors import InahoError
+    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.node.node import Node
+
+__all__ = ["Change", "Changes", "Gates"]
+
+
+class Gates:
+    """One gate per key that somebody waits for; nothing for all others."""
+
+    def __init__(self) -> None:
+        self._gates: dict[str, asyncio.Future[None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._gates)
+
+    async def wait(self, key: str) -> None:
+        """Returns when the activation has come up or is gone; raises why it did not come up."""
+        gate = self._gates.get(key)
+        if gate is None:
+            gate = self._gates[key] = asyncio.get_running_loop().create_future()
+            gate.add_done_callback(_retrieve)
+        await asyncio.wait((gate,))  # not a shield: its failure is lost on a waiter that is cancelled just then
+        gate.result()
+
+    def open(self, key: str, error: InahoError | None) -> None:
+        """Lets go who waits for `key`; with an error where it did not come up."""
+        gate = self._gates.pop(key, None)
+        if gate is None or gate.done():
+            return
+        if error is None:
+            gate.set_result(None)
+        else:
+            gate.set_exception(error)
+
+
+class Change(msgspec.Struct, eq=False, frozen=True):
+    """What brings one activation up, down, or back to its saved state.
+
+    Attributes:
+        grain: the activation.
+        what: `activate`, `deactivate` or `reset`.
+        task: that does it.
+        since: when it began, seconds of the node's clock.
+    """
+
+    grain: Grain[Any]
+    what: str
+    task: asyncio.Task[None]
+    since: float
+
+
+class Changes:
+    """The changes that are under way with activations of one kind, one at a time each.
+
+    Their own time counts, not that of the lease: it may have been revoked, be in no ledger, or stay active.
+    """
+
+    def __init__(self, node: Node, kind: str) -> None:
+        self._node = node
+        self._kind = kind
+        self._changes: dict[int, Change] = {}
+        """In the order in which they began, by `id` of the activation: a stateless kind has several of one key."""
+
+    def begin(self, grain: Grain[Any], what: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Runs it; for `what` see `Change`."""
+        task = self._node.runner.spawn(coroutine, name=f"inaho-{what}-{self._kind}")
+        change = Change(grain, what, task, self._node.now)
+        self._changes.pop(id(grain), None)
+        self._changes[id(grain)] = change
+        task.add_done_callback(lambda _: self._ended(change))
+
+    def late(self, limit_s: float) -> list[Change]:
+        """Takes out those that are under way for `limit_s` or longer, the oldest first.
+
+        Those that still wait for a previous owner, with calls behind them, begin their time anew instead.
+        """
+        node, found = self._node, list[Change]()
+        for change in self._changes.values():
+            if node.now - change.since < limit_s:
+                break
+            found.append(change)
+        for change in found:
+            self._ended(change)
+        waiting = [change for change in found if change.what == "activate" and node.leases.waits(change.grain)]
+        for change in waiting:
+            found.remove(change)
+            self._changes[id(change.grain)] = msgspec.structs.replace(change, since=node.now)
+        return found
+
+    def cancel(self, grain: Grain[Any]) -> None:
+        """Cancels what is under way with an activation, if anything is."""
+        change = self._changes.get(id(grain))
+        if change is not None:
+            change.task.cancel()
+
+    def _ended(self, change: Change) -> None:
+        if (current := self._changes.get(id(change.grain))) is not None and current.task is change.task:
+            del self._changes[id(change.grain)]
+
+
+def _retrieve(gate: asyncio.Future[None]) -> None:
+    """Whoever waited may have gone; the failure was published in any case."""
+    if not gate.cancelled():
+        gate.exception()

@@ -1,0 +1,96 @@
+"""Ending activations that a topology has given to others, or all, a slice at a time.
+
+The new owner asks for the identities that are called (`PartitionBridge`), so nobody waits for this walk. It frees the
+rest, and when it is through and the last of them has ended, the partitions are drained and the new owners are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.core.rpc.turns import TurnQueue
+from inaho.runtime.activation.passivation import STOP_SLICE
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.grain import Grain
+
+__all__ = ["Draining"]
+
+DRAIN_SLICE: Final = 500
+"""Activations looked at per turn of the loop: about a millisecond, of which a call waits for one at the most."""
+
+
+class Draining:
+    """The walk over the activations of one kind after a change of owners (SPEC VA-2.4).
+
+    Attributes:
+        moving: keys of activations that end because another node owns them.
+        walking: not all activations have been looked at since the last change.
+    """
+
+    def __init__(self, host: KindHost) -> None:
+        self.moving: set[str] = set()
+        self.walking = False
+        self._host = host
+        self._left: Iterator[str] = iter(())
+        self._doomed: list[tuple[Grain[Any], str]] = []
+
+    def begin(self) -> None:
+        """Owners have changed: looks at all activations, again if it was about to."""
+        self._left = iter(tuple(self._host.activations))
+        self._walk()
+
+    def end_all(self, reason: str) -> None:
+        """Ends all activations that there are now, whoever owns them."""
+        self._doomed = [(grain, reason) for grain in self._host.activations.values()]
+        self._walk()
+
+    def _walk(self) -> None:
+        if not self.walking:
+            self.walking = True
+            self._step()
+
+    def _step(self) -> None:
+        host = self._host
+        looked = stops = 0
+        while looked < DRAIN_SLICE and stops < STOP_SLICE:
+            looked += 1
+            if self._doomed:
+                grain, reason = self._doomed.pop()
+            else:
+                key = next(self._left, None)
+                if key is None:
+                    break
+                found = host.activations.get(key)
+                if found is None:
+                    continue
+                if host.node.leases.keeps(host, found):
+                    if host.kind.placed:
+                        host.node.holdings.look(host, found)
+                    continue
+                self.moving.add(key)
+                grain, reason = found, "moved"
+            host.deactivate_soon(grain, reason)
+            stops += not host.kind.plain_stop
+        else:
+            host.node.loop.call_soon(self._step)
+            return
+        self.walking = False
+        if not self.moving:
+            host.node.bridge.tell_drained()
+
+    def interrupt(self, grain: Grain[Any]) -> None:
+        """The node leaves and has waited long enough: cancels what runs of an activation, turns and hooks."""
+        busy = grain._inaho_turn
+        for turn in busy.running if isinstance(busy, TurnQueue) else () if busy is None else (busy,):
+            if turn.task is not None:
+                turn.task.cancel()
+        self._host.changes.cancel(grain)
+
+    def ended(self, grain: Any) -> None:
+        """An activation has ended, for whatever reason."""
+        self.moving.discard(grain._inaho_key)
+        if not self.moving and not self.walking:
+            self._host.node.bridge.tell_drained()

@@ -1,0 +1,93 @@
+"""What becomes of an activation's state when a turn fails (`on_failure` of the class).
+
+A turn that raises may have changed half of what it meant to. Nobody but the author of the kind knows whether that
+matters, so each kind says it:
+
+- `keep`: the state stays as the turn left it. Right where a method checks before it changes, and the default, because
+  it costs nothing and is what an object does.
+- `reset`: before the next turn the state is loaded again as it was saved last. Turns that run go on to their end; those
+  that come later wait for the load. Only the durable state is reset, not other attributes of the instance. If it cannot
+  be loaded the activation ends (`failed`), those that wait go to the next one, and `on_deactivate` can save nothing.
+- `stop`: the activation ends (`failed`) when its running turns have, and the next call makes a new one, with all its
+  attributes.
+
+What counts as a failure: whatever leaves the user's code, its own exceptions, those of calls that it made and did not
+catch (inaho's errors included: they too leave a turn in the middle), an interruption at the deadline or because the
+caller has gone; in a turn, a tick of a timer, a reminder, and a stream that raises. What does not: a call that was
+refused before it ran; a consumer that breaks off its stream, which is how streams end; a read-only method, which by its
+own promise has changed nothing, and beside which other readers go on undisturbed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors_cluster import describe, is_a
+from inaho.events import StateReset
+from inaho.runtime.activation.state import reload_state
+from inaho.runtime.turns.turn import SIGNALS, Turn
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.grain import Grain
+
+__all__ = ["POLICIES", "reset_failed", "reset_state", "turn_failed"]
+
+POLICIES: Final = ("keep", "reset", "stop")
+
+
+def turn_failed(turn: Turn, error: BaseException) -> None:
+    """Applies the policy of the kind. Call it before the turn is released, so that no other begins in between."""
+    grain = turn.grain
+    host = grain._inaho_host
+    policy = host.kind.on_failure
+    if policy == "keep" or turn.method.read_only or host.node.closing or is_a(error, SIGNALS):
+        return
+    if not host.lives(grain):
+        return
+    if grain._inaho_record is not None:
+        grain._inaho_record.value_unfit = True  # the next owner, if there is one, must not go on from here
+    if policy == "stop":
+        host.deactivate_soon(grain, "failed")
+        return
+    queue = host.hold(grain)
+    if queue.resetting is None:
+        queue.resetting = (turn.method.name, describe(error))
+    if not queue.running:  # it was a stream
+        host.settle(grain, queue)
+
+
+async def reset_state(host: KindHost, grain: Grain[Any], queue: TurnQueue[Turn], method: str, reason: str) -> None:
+    """Loads the state again while nothing runs. An activation for which that fails ends, and so does a stale one."""
+    record = grain._inaho_record
+    assert record is not None
+    try:
+        done = await reload_state(host, grain, record)
+    except BaseException as error:
+        if is_a(error, SIGNALS) or host.node.closing:
+            host.start_failed(grain, queue, error)
+            if is_a(error, SIGNALS):
+                raise
+        elif not record.broken:
+            host.node.log.warning("the state of %s could not be reset, so it ends", grain.identity, exc_info=error)
+            reset_failed(host, grain, queue)
+        return
+    if record.broken:  # it was given up, and ends already
+        return
+    if done:
+        host.node.log.info("%s failed at %s, and its state was reset: %s", method, grain.identity, reason)
+        if host.node.events_wanted(StateReset):
+            host.node.publish(StateReset(identity=grain.identity, method=method, reason=reason))
+    else:
+        host.deactivate_soon(grain, "stale")
+    host.opened(grain, queue)
+
+
+def reset_failed(host: KindHost, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
+    """What was saved cannot be had: the activation ends, and what the failed turn left of its state is not saved."""
+    record = grain._inaho_record
+    assert record is not None
+    record.broken = True
+    host.deactivate_soon(grain, "failed")
+    host.opened(grain, queue)

@@ -1,0 +1,104 @@
+"""Identities whose last owner may still run somewhere: it was not heard to let go, it was only not heard.
+
+A process that was stopped, cut off or stuck goes on in the middle of a turn when it wakes, and saves before it learns
+that others have replaced it. A storage refuses that once the successor has saved. So that it refuses before, too, a
+successor that took over from one who fell silent writes what it has loaded back under its own epoch, once per
+activation: whatever the last owner still holds names a version that is gone.
+
+Why only then: it is one more commit before the first answer. After a hand-off nobody is left who could save.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.errors import StateConflict
+from inaho.storage.base import StoredState
+
+if TYPE_CHECKING:
+    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.node.node import Node
+    from inaho.storage.base import Storage
+    from inaho.types import Member
+
+__all__ = ["Fencing"]
+
+
+ANY: Final = -1
+"""In place of a partition: all of a placed kind, whose activations may have been with any member."""
+
+CLAIMS_MAX: Final = 3
+"""Attempts of one activation."""
+
+
+class Fencing:
+    """Partitions of this node that it took over from members that fell silent (DESIGN, "Leases and fencing").
+
+    A partition is remembered for `membership.tombstone_s`, which is how long a removed member is, by the boot clock.
+
+    Args:
+        node: the node.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._until: dict[str, dict[int, float]] = {}
+
+    def took_over(self, kind: str, partition: int) -> None:
+        """The last owner of the partition, now this node's, is unreachable or removed and has not let go of it."""
+        until = self._node.boot_time() + self._node.config.membership.tombstone_s
+        self._until.setdefault(kind, {})[partition] = until
+
+    def fell_silent(self, member: Member) -> None:
+        """A member may hold any identity of a placed kind, and nobody can ask it any more."""
+        for kind in member.kinds:
+            host = self._node.hosts.get(kind)
+            if host is not None and host.hosted and host.kind.placed:
+                self.took_over(kind, ANY)
+
+    def is_doubtful(self, kind: str, key: str) -> bool:
+        """Whether the last owner of the identity may wake and save."""
+        partitions = self._until.get(kind)
+        if not partitions:
+            return False
+        now = self._node.boot_time()
+        for partition in (ANY, self._node.lookup.partition(kind, key)):
+            until = partitions.get(partition)
+            if until is None:
+                continue
+            if until >= now:
+                return True
+            del partitions[partition]
+        return False
+
+    async def claim(self, storage: Storage, grain: Grain[Any], stored: StoredState | None) -> StoredState:
+        """Writes what was loaded back under the activation's epoch, and gives what is stored now.
+
+        Raises:
+            StateConflict: others save all the time; this node is not the owner that it takes itself for.
+            StorageFailed: the storage did not answer.
+        """
+        identity, lease = grain.identity, grain._inaho_lease
+        left = CLAIMS_MAX
+        while True:
+            data, version = (None, 0) if stored is None else (stored.data, stored.version)
+            if stored is not None:
+                self._node.leases.ledger.raise_epoch(lease, stored.epoch)
+            try:
+                if data is None:
+                    await storage.delete(identity, expected_version=version, epoch=lease.epoch)
+                else:
+                    await storage.save(identity, data, expected_version=version, epoch=lease.epoch)
+            except StateConflict:  # the last owner was quicker; what it saved is what counts
+                left -= 1
+                if not left:
+                    raise
+                stored = await storage.load(identity)
+            else:
+                return StoredState(data, version + 1, lease.epoch)
+
+    def check(self) -> None:
+        """Asserts the bound: one entry per partition and kind, and one for all."""
+        assert all(
+            len(partitions) <= self._node.config.activation.partitions + 1 for partitions in self._until.values()
+        )

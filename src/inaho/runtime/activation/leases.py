@@ -1,0 +1,263 @@
+"""The right to activate on one node: its ledger, and what a topology, a block or a removal does to it.
+
+An activation holds a lease from its first moment to its last. Its owner's node grants it, which is the node of the
+activation itself unless the kind is placed elsewhere (`directory`). A lease that is revoked ends the activation's right
+at once, while its running turn may go on: what that turn saves is refused here already, and by the storage in any case,
+since the successor has the higher epoch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from inaho.core.activation.lease import Lease, LeaseState
+from inaho.core.activation.ledger import ActivationLedger
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
+from inaho.events import LeaseTimedOut
+from inaho.types import ClusterIdentity, MemberStatus
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.node.node import Node
+    from inaho.types import Member, TopologySnapshot
+
+__all__ = ["Leases"]
+
+SILENT = (MemberStatus.UNREACHABLE, MemberStatus.REMOVED)
+"""Members that keep no lease: others may take over what they held (SPEC CL-5.4)."""
+
+
+class Leases:
+    """The `ActivationLedger` of a node, and the questions that are asked before it (SPEC VA-1, VA-2, BS-2).
+
+    Attributes:
+        ledger: the machine.
+    """
+
+    def __init__(self, node: Node) -> None:
+        activation = node.config.activation
+        self.ledger = ActivationLedger(activation.activations_max, activation.lease_pending_s)
+        self._node = node
+
+    # Before an activation.
+
+    def owns(self, kind: str, key: str) -> bool:
+        """Whether this node owns the identity under its newest topology. False when nobody can own it now."""
+        try:
+            owner: Member = self._node.lookup.owner(kind, key)
+        except InahoError:
+            return False
+        return owner.node_id == self._node.node_id
+
+    def member(self, node_id: str) -> Member | None:
+        """The member of that id, if it may hold anything."""
+        topology = self._node.topology
+        for member in () if topology is None else topology.members:
+            if member.node_id == node_id:
+                assert topology is not None
+                return member if _may_hold(member, topology) else None
+        return None
+
+    def keeps(self, host: KindHost, grain: Grain[Any]) -> bool:
+        """Whether an activation of this node may stay after a change of owners."""
+        if host.pool is not None:
+            return self.open
+        if not host.kind.placed:
+            return self.owns(host.name, grain._inaho_key)
+        return grain._inaho_lease.holding and self.open
+
+    def check_kept(self, host: KindHost, grain: Grain[Any]) -> None:
+        """Raises `OwnershipChanged` where owners have changed while the activation came up: another may begin."""
+        if not self.keeps(host, grain):
+            raise OwnershipChanged(
+                "it has moved while it came up", identity=f"{host.name}/{grain._inaho_key}", authority=host.authority
+            )
+
+    def check_owner(self, kind: str, key: str) -> None:
+        """Raises why this node may not activate the identity: `ShuttingDown`, `Blocked` or `OwnershipChanged`."""
+        node = self._node
+        self.check_open(kind, key)
+        owner = node.lookup.owner(kind, key)
+        if owner.node_id != node.node_id:
+            version = 0 if node.topology is None else node.topology.version
+            raise OwnershipChanged(
+                f"{owner.authority} owns it by topology {version} ({node.lookup.hash or 0:016x}) of this node",
+                identity=f"{kind}/{key}",
+                authority=node.authority,
+            )
+
+    @property
+    def open(self) -> bool:
+        """Whether this node may activate anything."""
+        topology = self._node.topology
+        blocked = topology is not None and self._node.authority in topology.blocked
+        return not self._node.shutting_down and not blocked
+
+    def obtain(self, host: KindHost, key: str) -> Lease:
+        """The lease for an activation that a call makes, pending. Raises as `KindHost.activate`."""
+        if host.pool is not None:
+            self.check_open(host.name, key)
+            return host.pool.lease(key)
+        if host.kind.placed:
+            self.check_open(host.name, key)
+            raise OwnershipChanged(
+                "it is not active here; its owner knows where",
+                identity=f"{host.name}/{key}",
+                authority=self._node.authority,
+            )
+        self.check_owner(host.name, key)
+        return self.grant(host.name, key)
+
+    def check_open(self, kind: str, key: str) -> None:
+        """Raises why this node may activate nothing at all: `ShuttingDown` or `Blocked`."""
+        node = self._node
+        if node.shutting_down:
+            raise ShuttingDown("this node is leaving", identity=f"{kind}/{key}", authority=node.authority)
+        if node.topology is not None and node.topology.blocked and node.authority in node.topology.blocked:
+            raise Blocked("an operator has blocked this node", identity=f"{kind}/{key}", authority=node.authority)
+
+    def grant(self, kind: str, key: str) -> Lease:
+        """A pending lease of this node. Raises `Pending` while another holds the identity, or `Overloaded`."""
+        try:
+            return self.ledger.grant(kind, key, self._node.node_id, self._node.now)
+        except InahoError as error:
+            self._node.history.note(self._node.loop.time(), kind, key, "refused", error.reason, 0)
+            raise
+
+    # An activation's life.
+
+    def activated(self, lease: Lease) -> None:
+        """It is up. Raises `OwnershipChanged` when its lease was revoked while it came up."""
+        if lease.state is not LeaseState.PENDING:
+            raise self.lost(lease, executed=False)
+        if lease.epoch:
+            self.ledger.activate(lease, self._node.now)
+        else:  # of a stateless kind, in no ledger
+            lease.move(LeaseState.ACTIVE, self._node.now)
+
+    async def confirm(self, grain: Grain[Any]) -> None:
+        """As `activated`. Where the lease was lost while `on_activate` ran, `on_deactivate` ends what that began."""
+        try:
+            self.activated(grain._inaho_lease)
+        except OwnershipChanged:
+            try:
+                await grain.on_deactivate("moved")
+            except Exception as error:
+                self._node.log.warning("on_deactivate of %s failed", grain.identity, exc_info=error)
+            raise
+
+    def ending(self, lease: Lease) -> None:
+        """It will end after its running turns."""
+        if lease.state is not LeaseState.ACTIVE:
+            return
+        if lease.epoch:
+            self.ledger.begin_release(lease, self._node.now)
+        else:
+            lease.move(LeaseState.RELEASING, self._node.now)
+
+    def ended(self, lease: Lease) -> None:
+        """It is gone, whatever became of its lease before."""
+        self.ending(lease)
+        if not lease.holding:
+            return
+        if lease.epoch:
+            self.ledger.release(lease, self._node.now)
+        else:
+            lease.move(LeaseState.RELEASED, self._node.now)
+
+    def time_out(self, lease: Lease) -> None:
+        """It did not end while this node could wait: the identity is free, and that is told (SPEC BS-3.4)."""
+        if lease.holding:
+            now = self._node.now
+            held_s = now - lease.since
+            self.ending(lease)
+            if lease.epoch:
+                self.ledger.time_out(lease, now)
+            else:
+                lease.move(LeaseState.TIMED_OUT, now)
+            self._report(lease, held_s)
+
+    def lost(self, lease: Lease, *, executed: bool) -> OwnershipChanged:
+        """What code hears that acts for an activation whose lease has ended; `executed`: a turn has begun."""
+        return OwnershipChanged(
+            f"the lease of this activation is {lease.state.value} (epoch {lease.epoch:#x}); another may be active",
+            identity=f"{lease.kind}/{lease.key}",
+            authority=self._node.authority,
+            maybe_executed=executed,
+        )
+
+    # What the cluster says.
+
+    def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
+        """Revokes the leases of members that are blocked, unreachable or gone; first of all, before caches (VA-1.4)."""
+        self.ledger.note_topology(snapshot.version)
+        holding = {member.node_id for member in snapshot.members if _may_hold(member, snapshot)}
+        for member in () if before is None else before.members:
+            if member.node_id not in holding:
+                self.revoke(member.node_id, _why_revoked(member, snapshot))
+                if not _has_left(member, snapshot):
+                    self._node.fencing.fell_silent(member)
+
+    def waits(self, grain: Grain[Any]) -> bool:
+        """Whether an activation comes up, has not run any user code since its previous owner has not released it, and
+        calls wait for it. Its lease begins its time anew: those calls have deadlines of their own."""
+        lease, queue = grain._inaho_lease, grain._inaho_turn
+        if not isinstance(queue, TurnQueue) or not queue.waiting or not self._node.bridge.waits(lease.kind, lease.key):
+            return False
+        if lease.state is not LeaseState.PENDING:
+            return False
+        self.ledger.renew(lease, self._node.now)
+        return True
+
+    def gave_up(self, lease: Lease, why: str) -> BaseException:
+        """What callers are told of an activation that was given up because of `why`."""
+        if self._node.bridge.waits(lease.kind, lease.key):  # no user code has run; the next attempt asks again
+            return Pending(f"{why}: its previous owner has not released it", identity=f"{lease.kind}/{lease.key}")
+        return asyncio.CancelledError(why)
+
+    def revoke(self, node_id: str, reason: str) -> list[Lease]:
+        """Ends all leases of a node at once."""
+        lost = self.ledger.revoke(node_id, self._node.now)
+        for lease in lost:
+            self._node.note(lease, "revoked", reason)
+        return lost
+
+    def expire(self) -> None:
+        """Gives up what takes too long to come up or to end here; has leases of other nodes that do looked into.
+
+        A lease of another node stays: its activation may come up yet, and a second one must not come up beside it.
+        """
+        node = self._node
+        for host in node.hosts.values():
+            host.give_up_late()
+        for lease in self.ledger.expire(node.now, node.node_id):
+            self._report(lease, node.config.activation.lease_pending_s)
+        for lease in self.ledger.overdue(node.now, node.node_id):
+            self._report(lease, node.config.activation.lease_pending_s)
+            node.directory.look_into(lease)
+
+    def _report(self, lease: Lease, held_s: float) -> None:
+        identity = ClusterIdentity(lease.kind, lease.key)
+        self._node.note(lease, "timed_out", f"after {held_s:.1f} s")
+        self._node.log.warning("the lease of %s (epoch %#x) timed out after %.1f s", identity, lease.epoch, held_s)
+        self._node.publish(LeaseTimedOut(identity=identity, epoch=lease.epoch, holder=lease.holder, held_s=held_s))
+
+
+def _may_hold(member: Member, snapshot: TopologySnapshot) -> bool:
+    return member.status not in SILENT and member.authority not in snapshot.blocked
+
+
+def _has_left(member: Member, snapshot: TopologySnapshot) -> bool:
+    """Whether a member has gone after it had let go of what it had."""
+    gone = all(now.node_id != member.node_id for now in snapshot.members)
+    return gone and member.status is MemberStatus.LEAVING
+
+
+def _why_revoked(member: Member, snapshot: TopologySnapshot) -> str:
+    if member.authority in snapshot.blocked:
+        return f"an operator blocked {member.authority}"
+    status = next((now.status for now in snapshot.members if now.node_id == member.node_id), MemberStatus.REMOVED)
+    return f"{member.authority} is {status.name.lower()}"

@@ -1,0 +1,128 @@
+"""Unloading activations that nobody calls, and saying so when it happens too often.
+
+An activation that is unloaded and called again soon after costs a load and an activation each time, and the cure is a
+setting. So each kind counts how many of its activations had been unloaded a moment before; where that is most of them,
+an event names the setting (SPEC CL-5, "frequent passivation").
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from inaho.core.activation.idle import IdleWheel
+from inaho.core.rpc.turns import TurnQueue
+from inaho.events import ActivationPassivated, PassivationFrequent
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+
+__all__ = ["Passivation"]
+
+IDLE_SLICE: Final = 200
+"""Activations looked at in one turn of the loop: half a millisecond at most."""
+
+IDLE_PAUSE_S: Final = 0.005
+"""Between slices: to unload may take its time, while calls have the most of the processor."""
+
+STOP_SLICE: Final = 15
+"""Activations whose `on_deactivate` is begun in one turn of the loop. Each is a Task; a hundred at a time live long
+enough for Python's collector to take them for lasting, and to walk over all activations of the process every time."""
+
+REMEMBERED_MAX: Final = 1_024
+"""Keys unloaded last that are remembered, to notice those that come back."""
+
+FREQUENT_SHARE: Final = 0.5
+"""Share of the last `REMEMBERED_MAX // 8` unloaded activations that came back within their time to live."""
+
+
+class Passivation:
+    """The idle activations of one kind on one node (SPEC CL-5.3).
+
+    Args:
+        host: the kind.
+        ttl_s: see `activation.idle_ttl_s`; above 0.
+
+    Attributes:
+        passivated: activations unloaded, counted.
+        returned: of these, those that came back within the time to live.
+    """
+
+    def __init__(self, host: KindHost, ttl_s: float) -> None:
+        self.passivated = 0
+        self.returned = 0
+        self._host = host
+        self._ttl_s = ttl_s
+        self._wheel = IdleWheel(ttl_s)
+        self._left: OrderedDict[str, float] = OrderedDict()
+        self._window = (0, 0)
+        self._pausing = False
+
+    def add(self, key: str, now: float) -> bool:
+        """An activation has been made. Returns whether it is known to have been unloaded before."""
+        self._wheel.add(key, now)
+        left_at = self._left.pop(key, None) if self._left else None
+        if left_at is not None and now - left_at < self._ttl_s:
+            self.returned += 1
+        return left_at is not None
+
+    def step(self, now: float) -> None:
+        """Unloads activations that were not called for the time to live, a slice at a time."""
+        if not self._pausing and len(self._wheel):
+            self._slice(now)
+
+    def _go_on(self) -> None:
+        self._pausing = False
+        if not self._host.node.closing:
+            self._slice(self._host.node.now)
+
+    def _slice(self, now: float) -> None:
+        host = self._host
+
+        def touched_at(key: str) -> float | None:
+            grain = host.activations.get(key)
+            if grain is None:
+                return None
+            if host.pool is not None and host.pool.busy(key):
+                return now
+            if key in host.timers and grain not in host.streams:
+                return host.timers.used_at(key, now)
+            busy = grain._inaho_turn
+            used = busy is not None and not (isinstance(busy, TurnQueue) and busy.unused)
+            return now if used or grain in host.streams else grain._inaho_touched
+
+        for key in self._wheel.due(now, touched_at, IDLE_SLICE, None if host.kind.plain_stop else STOP_SLICE):
+            grain = host.activations.get(key)
+            if grain is None:  # the wheel knew it twice, from an activation before
+                continue
+            if host.node.events_wanted(ActivationPassivated):
+                idle_s = now - grain._inaho_touched
+                host.node.publish(ActivationPassivated(identity=grain.identity, idle_s=idle_s))
+            self.passivated += 1
+            self._left[key] = now
+            if len(self._left) > REMEMBERED_MAX:
+                self._left.popitem(last=False)
+            host.deactivate_soon(grain, "idle")
+        self._judge()
+        if self._wheel.behind(now):
+            self._pausing = True
+            host.node.loop.call_later(IDLE_PAUSE_S, self._go_on)
+
+    def _judge(self) -> None:
+        """Says once per window when most of what was unloaded in it came back soon."""
+        passivated, returned = self._window
+        unloaded, back = self.passivated - passivated, self.returned - returned
+        if unloaded < REMEMBERED_MAX // 8:
+            return
+        self._window = (self.passivated, self.returned)
+        if back < unloaded * FREQUENT_SHARE:
+            return
+        host = self._host
+        setting = "activation.idle_ttl_s" if host.kind.idle_ttl_s is None else f"idle_ttl_s of class {host.name}"
+        host.node.log.warning(
+            "%d of the last %d unloaded activations of %s came back within %.1f s: raise %s",
+            back, unloaded, host.name, self._ttl_s, setting,
+        )  # fmt: skip
+        host.node.publish(
+            PassivationFrequent(kind=host.name, unloaded=unloaded, returned=back, ttl_s=self._ttl_s, setting=setting)
+        )

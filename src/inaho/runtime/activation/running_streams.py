@@ -1,0 +1,125 @@
+"""Running streams beside the turns of their activations, which are not idle meanwhile.
+
+A stream ends with its activation: once another may be active, a generator that goes on yields what is no longer so, and
+what it changes is lost. It is interrupted when the last turn has ended, before `on_deactivate` begins, so that this
+finds the grain at rest; and not while it saves, after which nobody would know what is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import InahoError, Pending
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.turns.streams import StreamProducer
+    from inaho.runtime.turns.turn import Turn
+
+__all__ = ["StreamTurns"]
+
+CLOSE_S: Final = 5.0
+"""An activation that ends waits so long for its generators to clean up; then that is interrupted, too."""
+
+
+class StreamTurns:
+    """The streams of one kind on one node; `grain in streams` tells whether an activation has any."""
+
+    def __init__(self, host: KindHost) -> None:
+        self._host = host
+        self._running: dict[int, dict[StreamProducer, None]] = {}
+        """By `id` of the activation: users may define equality."""
+
+    def __contains__(self, grain: Grain[Any]) -> bool:
+        return id(grain) in self._running
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, producer: StreamProducer, done: Callable[[], object]) -> None:
+        """Runs a stream; `done` is called when it has ended."""
+        self._host.node.runner.spawn(self._run(producer, done), name=f"inaho-stream-{self._host.name}")
+
+    def interrupt(self, grain: Grain[Any], reason: str) -> list[asyncio.Task[Any]]:
+        """The activation ends, or is gone: consumers are told at once.
+
+        Args:
+            grain: the activation.
+            reason: as for `on_deactivate`.
+
+        Returns:
+            What closes the generators.
+        """
+        producers = list(self._running.get(id(grain), ()))
+        for producer in producers:
+            producer.end(reason)
+        return [producer.turn.task for producer in producers if producer.turn.task is not None]
+
+    async def end(self, grain: Grain[Any], reason: str) -> None:
+        """As `interrupt`; returns when the generators are closed, or after `CLOSE_S`."""
+        if grain not in self:
+            return
+        record = grain._inaho_record
+        if record is None:
+            tasks = self.interrupt(grain, reason)
+        else:
+            async with record.writing():  # what is being saved is saved before
+                tasks = self.interrupt(grain, reason)
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=CLOSE_S)
+        for task in late:
+            task.cancel()
+        if late:
+            self._host.node.log.warning("%d streams of %s did not end in %s s", len(late), grain.identity, CLOSE_S)
+
+    async def _run(self, producer: StreamProducer, done: Callable[[], object]) -> None:
+        turn = producer.turn
+        try:
+            turn.task = asyncio.current_task()
+            if turn.cancelled:  # before there was a Task that could be
+                return
+            await self._wait_until_up(turn)
+            self._running.setdefault(id(turn.grain), {})[producer] = None
+            await producer.run()
+        except InahoError as error:  # it did not come up; what the generator raises is told by the producer
+            producer.sink.send_failure(error)
+        finally:
+            turn.over = True  # a Task that the generator has started may live on
+            self._remove(producer)
+            done()
+
+    def _remove(self, producer: StreamProducer) -> None:
+        grain = producer.turn.grain
+        running = self._running.get(id(grain))
+        if running is not None and producer in running:
+            del running[producer]
+            if not running:
+                del self._running[id(grain)]
+                grain._inaho_touched = self._host.node.now
+
+    async def _wait_until_up(self, turn: Turn) -> None:
+        """Returns when the turn's activation, or its successor, takes calls. Raises why there is none."""
+        host = self._host
+        key = turn.grain._inaho_key
+        made = False
+        while True:
+            grain = host.activations.get(key)
+            if grain is None:
+                if made:  # `on_activate` may ask for it each time
+                    reason = "the activation ended as soon as it was up"
+                    raise Pending(reason, identity=f"{host.name}/{key}", authority=host.authority)
+                grain = host.activate(key)
+                made = True
+            turn.grain = grain
+            queue = grain._inaho_turn
+            if not isinstance(queue, TurnQueue) or not queue.held:
+                return
+            if queue.unproved and not queue.starting and not queue.ending:
+                await host.node.proofs.passed(grain)
+            else:
+                await host.gates.wait(key)

@@ -1,0 +1,80 @@
+"""What is told of an activation that did not come up, and what its callers get.
+
+Whatever it failed with, their calls have not run. An error of a call that `on_activate` made may say that *that* call
+may have run. Passed on as it is it would say so of a call that never began: its caller would not dare to try again, and
+a keeper of reminders would count it as an attempt. So callers get a copy that says no, each its own, since an error is
+changed where it leaves a turn (`as_raised`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.errors import ActivationFailed, Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
+from inaho.errors_cluster import describe, fields_of, is_a
+from inaho.events import ActivationFailed as ActivationFailedEvent
+from inaho.runtime.turns.turn import SIGNALS
+from inaho.wire.exception_parts import set_cause
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.grain import Grain
+
+__all__ = ["initialise", "not_run", "start_failure"]
+
+REFUSALS: Final = (OwnershipChanged, ShuttingDown, Blocked, Pending)
+"""Not failures of an activation: it belongs elsewhere, or to a moment later."""
+
+
+def start_failure(host: KindHost, grain: Grain[Any], error: BaseException) -> InahoError:
+    """Tells of an activation that did not come up, and gives why, for who wanted it. Never raises."""
+    try:
+        return _told(host, grain, error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # a class of the user's that raises at who looks at it; nobody shall wait for ever
+        reason = f"{type(error).__name__}, which cannot be told: {describe(broken)}"
+        return ActivationFailed(reason, identity=str(grain.identity), authority=host.authority)
+
+
+def _told(host: KindHost, grain: Grain[Any], error: BaseException) -> InahoError:
+    if is_a(error, asyncio.CancelledError) and host.node.runner.leaving:
+        reason = "this node left while the activation came up"
+        error = ShuttingDown(reason, identity=str(grain.identity), authority=host.authority)
+    if is_a(error, REFUSALS):
+        return not_run(error, error)
+    reason = describe(error)
+    identity = grain.identity
+    host.node.activation_warnings.failed(identity, error)
+    host.node.note(grain._inaho_lease, "failed", reason)
+    host.node.publish(ActivationFailedEvent(identity=identity, reason=reason))
+    if is_a(error, InahoError):
+        return not_run(error, error)
+    failure = ActivationFailed(reason, identity=str(identity), authority=host.authority)
+    failure.__cause__ = error
+    return failure
+
+
+def not_run(error: InahoError, cause: BaseException | None) -> InahoError:
+    """A copy of `error` for a call that has not run."""
+    try:
+        refusal = copy.copy(error)
+    except Exception:  # a class of the user's that is made otherwise
+        refusal = InahoError(describe(error))
+    fields_of(refusal)["maybe_executed"] = False
+    set_cause(refusal, cause)
+    return refusal
+
+
+def initialise(host: KindHost, grain: Grain[Any]) -> None:
+    """Runs the constructor of the user's class. Raises `ActivationFailed`, the lease given up, when that raises."""
+    try:
+        Context().run(type(grain).__init__, grain)  # it sees no variables of whoever calls first
+    except BaseException as error:
+        host.node.leases.ended(grain._inaho_lease)
+        if is_a(error, SIGNALS):
+            raise
+        raise start_failure(host, grain, error) from error

@@ -1,0 +1,383 @@
+"""Timers of an activation: calls that it makes of itself, and that end with it.
+
+A tick is a turn like any other: it waits behind the calls that came before it, others wait behind it, it has a context
+and a deadline, and what it raises meets the failure policy of the kind. Only its caller is missing, so a failure goes
+to the log and is an event.
+
+Ticks never pile up: the next one is counted from the end of the last, whether that ran, failed, or was given up because
+the activation had no room for it. A timer that waits is one entry in the loop's heap: no Task, no future, no turn.
+
+Why not `asyncio.create_task` with a loop that sleeps, which users would write: its body interleaves with turns, it has
+no context, it goes on when the activation has ended, and it costs a Task while it waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import InahoError, InvalidArguments, Overloaded
+from inaho.errors_cluster import describe, is_a
+from inaho.events import TimerFailed
+from inaho.runtime.grains.method_options import OPTIONS
+from inaho.runtime.turns.turn import SIGNALS, Turn
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.grain import Grain
+
+__all__ = ["ActivationTimers", "Timer"]
+
+
+class TickMethod:
+    """What a turn needs to know of its method, for a callback that is no method of the kind's interface.
+
+    Attributes:
+        kind: name of the kind.
+        name: of the timer.
+        read_only: the callback has `@method(read_only=True)`: its ticks may run beside other read-only turns.
+    """
+
+    __slots__ = ("kind", "name", "read_only")
+
+    simple = True
+    idempotent = False
+    stream = False
+    is_use = False
+    plain_results = frozenset({type(None)})
+
+    def __init__(self, kind: str, name: str, *, read_only: bool) -> None:
+        self.kind = kind
+        self.name = name
+        self.read_only = read_only
+
+    @staticmethod
+    async def function(grain: Grain[Any], timer: Timer) -> None:
+        """Runs the callback. What it raises is told here, while it has its traceback."""
+        timer._begin()
+        try:
+            result = timer._callback(*timer._arguments)
+            if inspect.isawaitable(result):
+                await result
+        except BaseException as error:
+            timer._tell(error)
+            raise
+
+
+class Timer:
+    """A timer of one activation; made by `Grain.timer`.
+
+    Attributes:
+        name: of the callback, for logs.
+        interval_s: seconds from the end of a tick to the next; None: one tick only.
+        ticks: that have begun.
+        failures: ticks that raised, or were interrupted at their deadline.
+        skipped: ticks that did not run because the activation's queue was full, or held them until their deadline.
+    """
+
+    __slots__ = (
+        "_arguments",
+        "_callback",
+        "_handle",
+        "_keep_alive",
+        "_method",
+        "_running",
+        "_table",
+        "_timeout_s",
+        "_turn",
+        "failures",
+        "interval_s",
+        "name",
+        "skipped",
+        "ticks",
+    )
+
+    def __init__(
+        self,
+        table: TimerTable,
+        callback: Callable[..., object],
+        arguments: tuple[Any, ...],
+        *,
+        name: str,
+        interval_s: float | None,
+        timeout_s: float,
+        keep_alive: bool,
+    ) -> None:
+        self.name = name
+        self.interval_s = interval_s
+        self.ticks = self.failures = self.skipped = 0
+        self._table = table
+        self._callback = callback
+        self._arguments = arguments
+        self._timeout_s = timeout_s
+        self._keep_alive = keep_alive
+        options = getattr(callback, OPTIONS, None)
+        read_only = options is not None and options.read_only
+        self._method: Any = TickMethod(table.grain._inaho_host.name, name, read_only=read_only)
+        self._handle: asyncio.TimerHandle | None = None
+        """Of the next tick, or of the deadline of the one that waits or runs."""
+        self._turn: Turn | None = None
+        self._running = False
+
+    @property
+    def active(self) -> bool:
+        """Whether it may tick again. One that ticks once is active until that tick has ended."""
+        return self in self._table.timers
+
+    def cancel(self) -> None:
+        """No more ticks. One that runs goes on to its end; one that waits does not begin. Harmless when repeated."""
+        if not self.active:
+            return
+        self._table.forget(self)
+        if self._running:
+            return
+        self._disarm()
+        if self._turn is not None:
+            turn, self._turn = self._turn, None
+            self._table.runner.abandon(turn, "timer cancelled")
+
+    def arm(self, delay_s: float) -> None:
+        """The next tick begins after so many seconds."""
+        loop = self._table.loop
+        self._handle = loop.call_at(loop.time() + delay_s, self._tick)
+
+    def _disarm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _tick(self) -> None:
+        """The time has come: the tick runs, or gets in line."""
+        table = self._table
+        grain, runner, loop = table.grain, table.runner, table.loop
+        if grain._inaho_host.node.closing:
+            table.forget(self)
+            return
+        now = loop.time()
+        turn = Turn(self._method, grain, (self,), None, 0, now + self._timeout_s)
+        turn.future = loop.create_future()
+        turn.future.add_done_callback(self._ended)
+        self._turn = turn
+        self._handle = loop.call_at(turn.deadline, self._expire, turn)
+        if grain._inaho_turn is None:
+            grain._inaho_turn = turn
+        else:
+            try:
+                if not runner.enqueue(turn):
+                    return
+            except InahoError as error:
+                turn.future.set_exception(error)
+                return
+        runner.run(turn)
+
+    def _begin(self) -> None:
+        self.ticks += 1
+        self._running = True
+
+    def _expire(self, turn: Turn) -> None:
+        """The tick's deadline has passed, in the queue or while it ran."""
+        self._handle = None
+        if turn is not self._turn:
+            return
+        self._table.runner.abandon(turn, "deadline")
+        if not self._running and turn.future is not None and not turn.future.done():
+            turn.future.set_result(None)
+
+    def _ended(self, future: asyncio.Future[Any]) -> None:
+        """The tick is over, however it went; the next one is counted from here."""
+        if not future.cancelled():
+            future.exception()  # it has been told, or the tick did not run
+        if self._turn is None or self._turn.future is not future:
+            return  # it was taken out of the queue
+        self._turn = None
+        self._disarm()
+        table = self._table
+        if self._running:
+            self._running = False
+        else:
+            self.skipped += 1
+        if self.active and self.interval_s is not None and not table.grain._inaho_host.node.closing:
+            self.arm(self.interval_s)
+        else:
+            table.forget(self)
+
+    def _tell(self, error: BaseException) -> None:
+        """A tick failed: there is no caller who would hear of it."""
+        turn, table = self._turn, self._table
+        if is_a(error, SIGNALS) or turn is None:
+            return
+        grain = table.grain
+        node = grain._inaho_host.node
+        cancelled = is_a(error, asyncio.CancelledError)
+        if cancelled and not turn.cancelled and (node.closing or node.runner.leaving or node.program_end.begun):
+            return
+        self.failures += 1
+        late = cancelled and turn.cancelled
+        reason = f"interrupted after {self._timeout_s:g} s" if late else describe(error)
+        node.log.warning("timer %s of %s failed: %s", self.name, grain.identity, reason, exc_info=error)
+        node.publish(TimerFailed(identity=grain.identity, timer=self.name, reason=reason))
+
+    def __repr__(self) -> str:
+        state = "active" if self.active else "over"
+        return f"<Timer {self.name} of {self._table.grain.identity}: {state}, {self.ticks} ticks>"
+
+
+class TimerTable:
+    """The timers of one activation; there is none while it has no timers.
+
+    Args:
+        grain: the activation.
+        ending: it ends, and nothing of it ticks any more.
+
+    Attributes:
+        timers: those that may tick again, in the order in which they were made.
+    """
+
+    __slots__ = ("ending", "grain", "runner", "timers")
+
+    def __init__(self, grain: Grain[Any], *, ending: bool) -> None:
+        self.grain = grain
+        self.ending = ending
+        self.timers: dict[Timer, None] = {}
+        self.runner = grain._inaho_host.node.runner
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The node's loop."""
+        return self.runner.loop
+
+    def add(self, timer: Timer, first_s: float) -> None:
+        """Starts a timer; one of an activation that ends never ticks.
+
+        Raises:
+            Overloaded: there are `activation.timers_max` already.
+        """
+        if self.ending:
+            return
+        if len(self.timers) >= self.grain._inaho_host.node.config.activation.timers_max:
+            raise Overloaded(
+                f"the activation has {len(self.timers)} timers (activation.timers_max)",
+                identity=str(self.grain.identity),
+            )
+        self.timers[timer] = None
+        timer.arm(first_s)
+
+    def forget(self, timer: Timer) -> None:
+        """A timer will not tick again."""
+        self.timers.pop(timer, None)
+
+    def end(self) -> None:
+        """The activation ends: ticks that run go on to their end, nothing else of a timer happens."""
+        self.ending = True
+        for timer in list(self.timers):
+            timer.cancel()
+
+    def used_at(self, now: float) -> float:
+        """When the activation was last of use to others, for unloading idle ones: ticks do not count."""
+        grain = self.grain
+        if any(timer._keep_alive for timer in self.timers):
+            return now
+        busy = grain._inaho_turn
+        if isinstance(busy, TurnQueue):
+            others = any(turn.method.is_use for turn in (*busy.running, *busy.waiting))
+        else:
+            others = busy is not None and busy.method.is_use
+        return now if others else grain._inaho_touched
+
+
+class ActivationTimers:
+    """The timers of all activations of one kind on one node. Activations without timers are not in it."""
+
+    def __init__(self, host: KindHost) -> None:
+        self._host = host
+        self._tables: dict[str | int, TimerTable] = {}
+        """By key; by `id` for the further activations of a stateless kind."""
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._tables
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    def used_at(self, key: str, now: float) -> float:
+        """When the activation of `key`, which has timers, was last of use to others."""
+        return self._tables[key].used_at(now)
+
+    def end(self, grain: Grain[Any]) -> None:
+        """The activation ends, and its timers with it."""
+        for slot in (grain._inaho_key, id(grain)):
+            table = self._tables.get(slot)
+            if table is not None and table.grain is grain:
+                del self._tables[slot]
+                table.end()
+
+    def start(
+        self,
+        grain: Grain[Any],
+        callback: Callable[..., object] | str,
+        interval_s: float | None,
+        arguments: tuple[Any, ...],
+        *,
+        first_s: float | None,
+        keep_alive: bool,
+        timeout_s: float | None,
+    ) -> Timer:
+        """See `Grain.timer`."""
+        name, function = _resolved(grain, callback)
+        first = interval_s if first_s is None else first_s
+        if first is None:
+            raise InvalidArguments("a timer without interval_s ticks once and needs first_s", identity=name)
+        _check_seconds("interval_s", interval_s, zero=False)
+        _check_seconds("first_s", first_s, zero=True)
+        _check_seconds("timeout_s", timeout_s, zero=False)
+        table = self._table(grain)
+        timer = Timer(
+            table,
+            function,
+            arguments,
+            name=name,
+            interval_s=interval_s,
+            timeout_s=self._host.node.timeout_s if timeout_s is None else timeout_s,
+            keep_alive=keep_alive,
+        )
+        table.add(timer, first)
+        if not table.ending:
+            self._tables[self._slot(grain)] = table
+        return timer
+
+    def _table(self, grain: Grain[Any]) -> TimerTable:
+        current = self._host.lives(grain)
+        if not current and grain._inaho_lease.holding:
+            raise RuntimeError(f"{grain.identity}: start timers in on_activate or later, not in the constructor")
+        table = self._tables.get(self._slot(grain))
+        if current and table is not None:
+            return table
+        queue = grain._inaho_turn
+        ending = isinstance(queue, TurnQueue) and bool(queue.ending)
+        return TimerTable(grain, ending=ending or not current)
+
+    def _slot(self, grain: Grain[Any]) -> str | int:
+        key = grain._inaho_key
+        return key if self._host.activations.get(key) is grain else id(grain)
+
+
+def _resolved(grain: Grain[Any], callback: Callable[..., object] | str) -> tuple[str, Callable[..., object]]:
+    """Name and function of a callback."""
+    if isinstance(callback, str):
+        name, found = callback, getattr(grain, callback, None)
+    else:
+        name, found = getattr(callback, "__name__", type(callback).__name__), callback
+    if not callable(found):
+        raise InvalidArguments(
+            f"a timer needs a callback or the name of a method, not {name!r}", identity=str(grain.identity)
+        )
+    return name, found
+
+
+def _check_seconds(what: str, value: float | None, *, zero: bool) -> None:
+    if value is not None and not (isfinite(value) and (value > 0 or (zero and value == 0))):
+        raise InvalidArguments(f"{what} of a timer must be {'0 or more' if zero else 'above 0'} seconds, not {value}")

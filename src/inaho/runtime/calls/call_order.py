@@ -1,0 +1,358 @@
+"""Keeps the order of the calls that one node makes of one identity, where they cannot be sent at once.
+
+Calls that leave on one connection arrive in their order, and an activation runs them in that order. It would be lost
+where calls are refused because the identity moves: each would pause and try again by itself, and a newer call would
+overtake. So the first call that cannot be sent opens a *line* of its identity. Calls that were refused come first in
+it, in the order of their refusals, which is that of their sending; calls made meanwhile come behind them. A Task of the
+line finds out where to send: it sends the first call alone, and when that is not refused on arrival, all others
+behind it. Where there is no line, a call is sent at once, and nothing here runs.
+
+Two times it must know that a refusal would have come by now: that all calls which are on their way to the former place
+have been refused, and that the first one was not refused at the new place. It asks that node something trivial on the
+same connection (`CallOrder._passed`). The answer comes behind those of all frames before it.
+
+Why not numbers on calls, to be sorted by the callee: it would have to wait for numbers that never come.
+
+The order ends where: a connection breaks with calls on their way (what became of them is unknown); an operator blocks
+the node where calls wait (it may be wedged, so nobody waits for its refusals); a node does not answer for `PASSED_S`;
+an entry of a full PidCache gives way while its calls are on their way; a call is made by a turn that was itself called
+by a turn (it may be what others in the line wait for; a send before it does wait in line); a turn that runs at the
+callee waits for a call, which may go ahead of the queue there. Stateless kinds and streams have none, and turns that an
+activation runs together (read-only, reentrant) begin in order and go on as they like. A one-way call (`sends`) has its
+place among the calls of its sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import InahoError, Timeout, error_from_code
+from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
+from inaho.types import MemberStatus
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.connections.outgoing import Outgoing
+    from inaho.runtime.node.node import Node
+    from inaho.runtime.turns.turn import Scope, Turn
+    from inaho.types import Pid
+
+__all__ = ["CallOrder", "FirstCalls", "Line", "Waiting"]
+
+PASSED_S: Final = 1.0
+"""How long a node may take to answer that frames before have arrived; then the line goes on without its answer."""
+
+ENDING_S: Final = 0.05
+"""How long refusals are waited for that are on their way from a node that has said goodbye and takes no question."""
+
+
+class Waiting:
+    """One call in a line.
+
+    Attributes:
+        place: given the connection on which to send, or None for this node; or why there is none.
+        number: among calls of this node that were sent and may come back, in the order of their sending; kept from the
+            first refusal on. 0 for one that was not sent.
+        pause_s: how long its line is to wait before it goes on.
+        sent: it has been sent elsewhere.
+    """
+
+    __slots__ = ("number", "pause_s", "place", "sent")
+
+    def __init__(self) -> None:
+        self.place: asyncio.Future[Outgoing | None]
+        self.number = 0
+        self.pause_s = 0.0
+        self.sent = False
+
+
+class FirstCalls:
+    """Calls of one identity that are on their way before any has been answered. Later ones go where they went.
+
+    Attributes:
+        connection: where.
+        count: how many; above 0.
+    """
+
+    __slots__ = ("connection", "count")
+
+    def __init__(self, connection: Outgoing) -> None:
+        self.connection = connection
+        self.count = 0
+
+
+class Line:
+    """The calls of one identity that wait to be sent.
+
+    Attributes:
+        returned: those that were refused, a heap by number; before all others.
+        joined: those that were made since.
+        former: connections on which calls of the identity may be on their way.
+        refusals: calls that came back, counted. What was known of the place is to be verified once there are any.
+    """
+
+    __slots__ = ("former", "joined", "refusals", "returned")
+
+    def __init__(self) -> None:
+        self.returned: list[tuple[int, Waiting]] = []
+        self.joined: deque[Waiting] = deque()
+        self.former: list[Outgoing] = []
+        self.refusals = 0
+
+    def __len__(self) -> int:
+        return len(self.returned) + len(self.joined)
+
+    def first(self) -> Waiting:
+        """The first of them, which stays; it may wait no more."""
+        return self.returned[0][1] if self.returned else self.joined[0]
+
+    def take(self) -> Waiting | None:
+        """The first that still waits; None when nobody does."""
+        while self.returned or self.joined:
+            waiting = heapq.heappop(self.returned)[1] if self.returned else self.joined.popleft()
+            if not waiting.place.done():
+                return waiting
+        return None
+
+
+class CallOrder:
+    """The lines of one node.
+
+    Args:
+        node: this node.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._numbers = 0
+
+    @staticmethod
+    def applies(host: KindHost, key: str, scope: Scope | Turn | None) -> bool:
+        """Whether a call keeps the order: not of a stateless kind, nor where a turn that waits for it may be ahead."""
+        if host.kind.stateless_max or host.system:
+            return False
+        turn = None if scope is None else scope.turn
+        if turn is None:
+            return True
+        return not turn.depth and not (turn.grain._inaho_host is host and turn.grain._inaho_key == key)
+
+    @staticmethod
+    def begin(host: KindHost, key: str, connection: Outgoing) -> None:
+        """A call has been sent of which the PidCache does not know the place."""
+        calls = host.first_calls.get(key)
+        if calls is None or calls.connection is not connection:
+            calls = host.first_calls[key] = FirstCalls(connection)
+        calls.count += 1
+
+    @staticmethod
+    def ended(host: KindHost, key: str) -> None:
+        """Such a call has been answered, or nobody waits for it any more."""
+        calls = host.first_calls.get(key)
+        if calls is not None:
+            calls.count -= 1
+            if not calls.count:
+                del host.first_calls[key]
+
+    def hold(self, host: KindHost, key: str, former: Outgoing | None = None) -> Line:
+        """The line of an identity, opened if there is none: from now on no call overtakes those that come back."""
+        line = host.lines.get(key)
+        if line is None:
+            line = host.lines[key] = Line()
+            self._node.runner.spawn(self._run(host, key, line), name=f"inaho-order-{host.name}")
+        if former is not None and former not in line.former:
+            line.former.append(former)
+        for event in self._node.pid_cache.invalidate(host.name, key, "calls wait in line"):
+            self._node.publish(event)
+        return line
+
+    async def place(
+        self, waiting: Waiting, host: KindHost, key: str, deadline: float, *, refused: bool, former: Outgoing | None
+    ) -> Outgoing | None:
+        """Waits in line.
+
+        Args:
+            waiting: the call, the same each time that it comes back.
+            host, key: the identity.
+            deadline: of the call, seconds of the loop's clock.
+            refused: the call was made before, and comes back.
+            former: the connection that the call was refused on.
+
+        Returns:
+            Where to send, in the same step of the loop: a connection, or None for this node.
+
+        Raises:
+            Timeout: the deadline passed. The call has not run.
+            InahoError: why there is no place. The call has not run.
+        """
+        line = self.hold(host, key, former)
+        waiting.place = self._node.loop.create_future()
+        waiting.sent = False
+        if refused:
+            line.refusals += 1
+            waiting.number = waiting.number or self._next_number()
+            heapq.heappush(line.returned, (waiting.number, waiting))
+        else:
+            line.joined.append(waiting)
+        limit = asyncio.timeout_at(deadline)
+        try:
+            async with limit:
+                return await waiting.place
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Timeout("no connection to the owner before the deadline", maybe_executed=False) from error
+
+    def refused_here(self, turn: Turn) -> None:
+        """A call that waited on this node is refused; none that is made before its caller hears of it overtakes it."""
+        if turn.future is not None:
+            self.hold(turn.grain._inaho_host, turn.grain._inaho_key)
+
+    def came_here(self, host: KindHost, key: str) -> None:
+        """An activation was made here. Calls may be on their way to where the identity was before, and come first."""
+        if host.system:
+            return
+        calls = host.first_calls.get(key)
+        pid = self._node.pid_cache.peek(host.name, key)
+        if calls is not None:
+            self.hold(host, key, calls.connection)
+        elif pid is not None and pid.node_id != self._node.node_id:
+            connection = self._node.peers.connections.get(pid.authority)
+            if connection is not None and connection.peer.node_id == pid.node_id and connection.used_lately:
+                self.hold(host, key, connection)
+
+    def still_there(self, keep: Callable[[Pid], bool]) -> Callable[[Pid], bool]:
+        """`keep`, and entries of the PidCache to whose nodes calls may be on their way: the next call goes there too.
+
+        It is refused there, behind those before it, and joins their line. A node that may not answer is not asked.
+        """
+        topology = self._node.topology
+        blocked = () if topology is None else topology.blocked
+        alive = {
+            member.node_id
+            for member in (() if topology is None else topology.members)
+            if member.status < MemberStatus.UNREACHABLE and member.authority not in blocked
+        }
+        busy = {
+            connection.peer.node_id
+            for connection in self._node.peers.connections.values()
+            if connection.peer.node_id in alive and connection.used_lately
+        }
+        for host in self._node.hosts.values():
+            for key, calls in [*host.first_calls.items()] if host.first_calls else ():
+                if calls.connection.peer.node_id not in alive:
+                    del host.first_calls[key]
+        return (lambda pid: pid.node_id in busy or keep(pid)) if busy else keep
+
+    # The Task of a line.
+
+    async def _run(self, host: KindHost, key: str, line: Line) -> None:
+        node = self._node
+        connection: Outgoing | None = None
+        try:
+            while True:
+                await asyncio.sleep(0)  # who was woken comes back, or has sent
+                while line.former:
+                    await self._passed(line.former.pop())
+                if not len(line):
+                    break
+                first = line.first()
+                pause_s, first.pause_s = first.pause_s, 0.0
+                if pause_s:
+                    await node.wait_for_topology(pause_s)
+                try:
+                    connection = await node.context.reach(host, key, again=line.refusals > 0)
+                    if connection is None:
+                        await self._up(host, key)
+                except InahoError as error:
+                    self._fail(line, error)
+                    continue
+                if not len(line.former):
+                    await self._send(line, connection)
+        finally:
+            if host.lines.get(key) is line:
+                del host.lines[key]
+            if connection is not None and not connection.ending:
+                node.context.learn(connection, host.name, key)
+            self._fail(line, error_from_code("shutting_down", "this node closes", authority=node.authority))
+
+    async def _up(self, host: KindHost, key: str) -> None:
+        """Returns when the activation on this node is up, by when its last owner has refused what waited there."""
+        grain = host.activations.get(key)
+        if grain is None:
+            grain = host.activate(key)
+        busy = grain._inaho_turn
+        if isinstance(busy, TurnQueue) and busy.starting and not busy.ending:
+            await host.gates.wait(key)
+
+    async def _send(self, line: Line, connection: Outgoing | None) -> None:
+        """Lets all go, in order; elsewhere the first one alone until it is known not to be refused on arrival."""
+        refusals = line.refusals
+        if connection is not None:
+            first = None
+            while first is None or not first.sent:
+                first = line.take()
+                if first is None:
+                    return
+                self._let_go(first, connection)
+                await asyncio.sleep(0)
+            await self._passed(connection)
+        while line.refusals == refusals and not line.former and (connection is None or not connection.ending):
+            waiting = line.take()
+            if waiting is None:
+                return
+            self._let_go(waiting, connection)
+            if connection is not None and connection.paused:
+                await connection.room()
+
+    def _let_go(self, waiting: Waiting, connection: Outgoing | None) -> None:
+        waiting.number = waiting.number or self._next_number()
+        waiting.place.set_result(connection)
+
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _fail(self, line: Line, error: InahoError) -> None:
+        """Tells all why there is no place now; who may try again comes back, in order."""
+        waiting = [*(one for _, one in sorted(line.returned)), *line.joined]
+        line.returned.clear()
+        line.joined.clear()
+        for one in waiting:
+            if not one.place.done():
+                one.place.set_exception(
+                    error_from_code(
+                        error.code,
+                        error.reason,
+                        identity=error.identity,
+                        authority=error.authority,
+                        maybe_executed=False,
+                    )
+                )
+
+    async def _passed(self, connection: Outgoing) -> None:
+        """Returns when that node has answered, or refused, all frames that it had to refuse on arrival."""
+        node = self._node
+        if connection.closed:
+            return
+        if connection.ending:
+            await node.wait_for_topology(ENDING_S)
+            return
+        method = PlacementActor.inaho_kind.methods["through"]
+        future: asyncio.Future[object] = node.loop.create_future()
+        now = node.loop.time()
+        try:
+            correlation = connection.call(method, PLACEMENT_KEY, ("", [], 0), future, now + PASSED_S, now)
+        except InahoError:
+            return
+        try:
+            await asyncio.wait((future,), timeout=PASSED_S)
+        finally:
+            if not future.done():
+                connection.cancel(correlation)
+            elif not future.cancelled():
+                future.exception()  # any answer tells what was asked

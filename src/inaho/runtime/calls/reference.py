@@ -1,0 +1,267 @@
+"""References: what `cluster.grain(Kind, key)` gives, and the way of one call.
+
+A reference has the methods of the grain's class, with their signatures, and nothing else: what is ours lies behind
+underscored slots. Each method goes straight into `invoke`, which takes one of three ways:
+
+- the activation is on this node and idle: its coroutine takes its first step at once, in the Task of a worker that is
+  entered in place of the caller's, with arguments that nobody can change or that were copied. Most turns end there: no
+  socket, no codec, no new Task, no queue. One that suspends has a future, like a call of another node.
+- the PidCache knows a node that we are connected to: one frame, one future.
+- anything else (unknown owner, no connection, contention, a refusal) goes through `ClusterContext.request`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from inaho.errors import InahoError, Timeout
+from inaho.runtime.turns.inherited import inherited
+from inaho.runtime.turns.inline import SUSPENDED, first_step, see_through
+from inaho.runtime.turns.turn import CURRENT, Turn
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.grain import GrainKind
+    from inaho.runtime.grains.method import GrainMethod
+
+__all__ = ["Reference", "invoke", "invoke_stream", "make_class", "make_reference"]
+
+GrainType = TypeVar("GrainType")
+
+FAIRNESS_MASK: Final = 0x3FF
+"""After so many calls on this node that did not suspend, the loop gets a turn: probes must be answered."""
+
+
+class _Missing:
+    """In place of a name that the grain's class has and that cannot be called from outside: says why.
+
+    Why not `__getattr__`: a class that has one takes twice as long to give any attribute, in every call.
+    """
+
+    __slots__ = ("_kind", "_name")
+
+    def __init__(self, kind: GrainKind, name: str) -> None:
+        self._kind = kind
+        self._name = name
+
+    def __get__(self, reference: object, cls: type | None = None) -> Any:
+        raise AttributeError(self._kind.explain_missing(self._name))
+
+
+class Reference:
+    """Base of reference classes, one of which is made per kind."""
+
+    __slots__ = ("_inaho_host", "_inaho_key", "_inaho_retry", "_inaho_timeout_s")
+
+    _inaho_host: KindHost
+    _inaho_key: str
+    _inaho_timeout_s: float | None
+    _inaho_retry: bool
+
+    def __dir__(self) -> list[str]:
+        return [name for name in object.__dir__(self) if name.startswith("_")] + list(self._inaho_host.kind.methods)
+
+    def __repr__(self) -> str:
+        return f"<reference to {self._inaho_host.name}/{self._inaho_key}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Reference):
+            return NotImplemented
+        return self._inaho_host is other._inaho_host and self._inaho_key == other._inaho_key
+
+    def __hash__(self) -> int:
+        return hash((self._inaho_host.name, self._inaho_key))
+
+
+def make_reference(host: KindHost, key: str, *, timeout_s: float | None, retry: bool) -> Any:
+    """A reference to one identity; its class is made with the first reference of the kind."""
+    kind = host.kind
+    cls = kind.proxy_class
+    if cls is None:
+        cls = kind.proxy_class = make_class(kind, invoke, invoke_stream)
+    reference = object.__new__(cls)
+    reference._inaho_host = host
+    reference._inaho_key = key
+    reference._inaho_timeout_s = timeout_s
+    reference._inaho_retry = retry
+    return reference
+
+
+def make_class(kind: GrainKind, call: Callable[..., Any], stream: Callable[..., Any]) -> type[Reference]:
+    """A class of references to grains of that kind; `call` and `stream` get what `invoke` gets."""
+    members: dict[str, Any] = {"__slots__": (), "__module__": kind.cls.__module__, "__doc__": kind.cls.__doc__}
+    for name in kind.uncallable():
+        members[name] = _Missing(kind, name)
+    for name, method in kind.methods.items():
+        way = stream if method.stream else _named_invoke(method) if call is invoke else call
+        members[name] = method.make_caller(way)
+    return type(f"{kind.cls.__name__}Reference", (Reference,), members)
+
+
+def invoke(
+    reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], plain: bool
+) -> Coroutine[Any, Any, Any]:
+    """One call. `plain`: every argument is of a class that nobody can change, so it needs no copy on this node.
+
+    Which way it takes is guessed now and made sure of when it is awaited: one coroutine per call, whichever it is.
+    """
+    if reference._inaho_key in reference._inaho_host.activations:
+        return _call_here(reference, method, arguments, plain)
+    return _call_there(reference, method, arguments)
+
+
+def _named_invoke(method: GrainMethod) -> Callable[..., Any]:
+    """`invoke` with coroutines that have the name of the user's method.
+
+    Python warns of one that was never awaited by this name. A name given to each coroutine would cost every call
+    something; a function of its own per method costs nothing.
+    """
+    here, there = (
+        FunctionType(way.__code__.replace(), way.__globals__, method.name) for way in (_call_here, _call_there)
+    )
+    here.__qualname__ = there.__qualname__ = f"{method.kind}.{method.name}"
+    scope = {"_call_here": here, "_call_there": there}
+    return FunctionType(invoke.__code__.replace(), scope, invoke.__name__)
+
+
+async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], plain: bool) -> Any:
+    """A call of an activation on this node, which runs here and now if it is idle."""
+    host = reference._inaho_host
+    key = reference._inaho_key
+    node = host.node
+    scope = CURRENT.get()
+    if scope is not None:
+        scope = inherited(scope)
+    clock_ns = node.clock_ns
+    started = clock_ns()
+    host.calls = calls = host.calls + 1
+    try:
+        grain = host.activations.get(key)
+        if grain is None or grain._inaho_turn is not None or method.attempt_timeout_s or host.lines:
+            result = await node.context.request(reference, method, arguments, scope)
+        else:
+            if not plain:
+                arguments = method.copy_arguments(arguments, key, host)
+            now = node.loop.time()  # `node.now` may be as old as the last stall of the process
+            deadline = now + (reference._inaho_timeout_s or method.timeout_s or node.timeout_s)
+            if scope is not None and scope.deadline < deadline:
+                deadline = scope.deadline
+                if deadline <= now:
+                    raise passed(host, key)
+            turn = Turn(method, grain, arguments, None, 0, deadline)
+            if scope is not None:
+                outer = scope if isinstance(scope, Turn) else scope.turn  # see `inherited`
+                if outer is not None:
+                    node.runner.chains.extend(turn, outer)
+            grain._inaho_turn = turn
+            grain._inaho_touched = node.now
+            result = first_step(turn)
+            if result is SUSPENDED:
+                result = await see_through(turn)
+            elif result.__class__ not in method.plain_results and not method.is_plain_result(result):
+                result = method.copy_result(result, key, host)
+        if not calls & FAIRNESS_MASK:  # after the call: before it, later ones would overtake it
+            await asyncio.sleep(0)
+    except BaseException as error:
+        node.context.count_failure(reference, method, error)
+        if not calls & FAIRNESS_MASK and isinstance(error, Exception):
+            await asyncio.sleep(0)
+        raise
+    host.latency[(clock_ns() - started >> 10).bit_length()] += 1
+    return result
+
+
+async def _call_there(reference: Reference, method: GrainMethod, arguments: tuple[Any, ...]) -> Any:
+    """A call of an activation elsewhere; one frame and one future if it is known where."""
+    host = reference._inaho_host
+    key = reference._inaho_key
+    node = host.node
+    context = node.context
+    scope = CURRENT.get()
+    if scope is not None:
+        scope = inherited(scope)
+    clock_ns = node.clock_ns
+    started = clock_ns()
+    host.calls += 1
+    try:
+        if not host.spread:
+            connection = context.connection_for(host.name, key)
+        elif scope is None and not reference._inaho_timeout_s and not method.attempt_timeout_s:
+            connection = context.next_connection(host, method)
+        else:  # `request` takes the next member, and each call takes one only
+            connection = None
+        known = connection is not None
+        if connection is None:
+            connection = context.connection_to_owner(host, key)
+        if (
+            connection is None
+            or scope is not None
+            or connection.paused
+            or reference._inaho_timeout_s
+            or method.attempt_timeout_s
+        ):
+            result = await context.request(reference, method, arguments, scope)
+        else:
+            now = node.loop.time()
+            deadline = now + (method.timeout_s or node.timeout_s)
+            future: asyncio.Future[Any] = node.loop.create_future()
+            correlation = connection.call(method, key, arguments, future, deadline, now)
+            if not known:
+                context.order.begin(host, key, connection)
+            try:
+                result = await future
+            except InahoError as error:
+                del future  # it has the error, and the error's traceback this frame: leave no circle behind
+                result = await context.retry(reference, method, arguments, scope, error, deadline, connection)
+            except BaseException as error:
+                del future
+                if isinstance(error, asyncio.CancelledError):
+                    connection.cancel(correlation)
+                raise
+            else:
+                if not known:
+                    context.learn(connection, host.name, key)
+            finally:
+                if not known:
+                    context.order.ended(host, key)
+    except BaseException as error:
+        node.context.count_failure(reference, method, error)
+        raise
+    host.latency[(clock_ns() - started >> 10).bit_length()] += 1
+    return result
+
+
+def passed(host: KindHost, key: str) -> Timeout:
+    """The error for a call whose inherited deadline has passed before it was made."""
+    return Timeout("the inherited deadline has passed already", identity=f"{host.name}/{key}", maybe_executed=False)
+
+
+async def invoke_stream(
+    reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], plain: bool
+) -> AsyncGenerator[Any]:
+    """One stream. Opening it is retried like a call as long as nothing has come."""
+    host = reference._inaho_host
+    host.calls += 1
+    scope = CURRENT.get()
+    if scope is not None:
+        scope = inherited(scope)
+    context = host.node.context
+    try:
+        receiver, chunk = await context.streams.open(reference, method, arguments, scope)
+    except BaseException as error:
+        context.count_failure(reference, method, error)
+        raise
+    try:
+        while chunk:
+            for item in chunk:
+                yield item
+            receiver.acknowledge(len(chunk))
+            chunk = await receiver.next_chunk()
+    except InahoError as error:
+        context.count_failure(reference, method, error)
+        raise
+    finally:
+        receiver.close()

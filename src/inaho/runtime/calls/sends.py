@@ -1,0 +1,102 @@
+"""One-way calls: `Cluster.send`.
+
+A grain that waits for a call of itself would wait for ever, and one that does not care for an answer should not
+have to keep a Task for it. A send is a call that nobody waits for: it inherits neither deadline nor call chain, so
+it can close no cycle, and one at a busy grain gets into its queue like any call. What becomes of it is told to the
+log and to `CallFailed`, because there is nobody else to tell. Why not a frame of its own on the wire: with the
+answer of the call the sender's node knows what was refused and may be tried again, and what has failed.
+
+Its first attempt is made in the step of `send`: it is on its way, has its place in the queue of the activation, or
+waits in the line of its identity (`call_order`), before anything that the sender calls next. What fails in that step
+fails as a send does. No code of the callee runs in it: a chain of grains that send to each other has no end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from inaho.errors import InahoError, InvalidArguments, Overloaded, ShuttingDown
+from inaho.errors_cluster import describe
+from inaho.events import CallFailed
+from inaho.runtime.calls.reference import Reference
+from inaho.runtime.turns.inline import spawn_begun
+from inaho.runtime.turns.turn import ONE_WAY
+from inaho.types import ClusterIdentity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inaho.runtime.grains.method import GrainMethod
+    from inaho.runtime.node.node import Node
+
+__all__ = ["Sends"]
+
+
+class Sends:
+    """The one-way calls of one node.
+
+    Args:
+        node: the node; `rpc.sends_max` bounds what is under way.
+
+    Attributes:
+        sent: one-way calls that were taken.
+        failed: of these, those that did not run, or raised.
+        under_way: those whose outcome is not known yet.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.sent = 0
+        self.failed = 0
+        self.under_way = 0
+        self._node = node
+
+    def send(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any], *, begun: bool = True
+    ) -> None:
+        """See `Cluster.send`.
+
+        Args:
+            function, arguments, named: method of a reference, and what it is given.
+            begun: the first attempt is made in this step, where a loop runs; else in a step of its own.
+        """
+        reference = getattr(function, "__self__", None)
+        if not isinstance(reference, Reference):
+            raise InvalidArguments(f"send takes a method of a reference, as cluster.grain(…).add, not {function!r}")
+        host, key = reference._inaho_host, reference._inaho_key
+        method = host.kind.methods[function.__name__]
+        identity = f"{host.name}/{key}"
+        if method.stream:
+            raise InvalidArguments(f"{method.name} is a stream, which cannot be sent one way", identity=identity)
+        node = self._node
+        if node.closing:
+            raise ShuttingDown("the node has left and sends nothing", identity=identity, authority=node.authority)
+        given = method.copy_arguments(method.bind(reference, arguments, named), key, host)
+        if self.under_way >= node.config.rpc.sends_max:
+            raise Overloaded(f"{self.under_way} one-way calls are under way (rpc.sends_max)", identity=identity)
+        self.sent += 1
+        self.under_way += 1
+        name = f"inaho-send-{host.name}"
+        call = self._call(reference, method, given)
+        if not begun or asyncio._get_running_loop() is None:  # no Task that calls anything next
+            task = node.runner.spawn(call, name=name)
+        else:
+            task = spawn_begun(node.runner, call, name=name)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, _: object) -> None:
+        self.under_way -= 1
+
+    async def _call(self, reference: Reference, method: GrainMethod, arguments: tuple[Any, ...]) -> None:
+        host, node = reference._inaho_host, self._node
+        host.calls += 1
+        try:
+            await node.context.request(reference, method, arguments, ONE_WAY)
+        except Exception as error:
+            self.failed += 1
+            node.context.count_failure(reference, method, error)
+            identity = ClusterIdentity(host.name, reference._inaho_key)
+            reason = describe(error)
+            node.log.warning("the one-way call %s of %s failed: %s", method.name, identity, reason)
+            if not isinstance(error, InahoError) and node.events_wanted(CallFailed):  # the others are told by `request`
+                node.publish(CallFailed(identity=identity, method=method.name, code="", reason=reason))

@@ -1,0 +1,329 @@
+"""`Cluster`, what a process sees of the cluster and does with it."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from inaho.actor import ActorRef, ActorSystem, Subscription
+from inaho.actor.uninterrupted import uninterrupted
+from inaho.config import CALL_TIMEOUT_MAX_S, ClusterConfig
+from inaho.core.identity.identity import validate_key, validate_kind
+from inaho.errors import InvalidArguments, InvalidConfig, InvalidGrain
+from inaho.events import Event
+from inaho.runtime.calls.reference import make_reference
+from inaho.runtime.calls.sends import Sends
+from inaho.runtime.grains.grain import Grain, GrainKind
+from inaho.runtime.grains.method import GrainMethod
+from inaho.runtime.operators.operations import Operations
+from inaho.types import Member, Pid
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+
+    from inaho.core.delivery.associations import Association
+    from inaho.runtime.calls.cluster_context import ClusterContext
+    from inaho.runtime.messages.remoting import DeliveryCounts
+    from inaho.runtime.node.node import Node
+    from inaho.runtime.placement.partition_bridge import PartitionBridge
+
+__all__ = ["Cluster"]
+
+P = ParamSpec("P")
+G = TypeVar("G", bound=Grain[Any])
+E = TypeVar("E", bound=Event)
+
+
+class Cluster(Operations):
+    """One process's place in the cluster. Made by `join`, `connect` or `ClusterExtension`.
+
+    Args:
+        node: the runtime.
+        system: the actor system that it is installed on.
+    """
+
+    def __init__(self, node: Node, system: ActorSystem) -> None:
+        self._node = node
+        self._system = system
+        self._sends = Sends(node)
+        node.cluster = self
+
+    _closing: asyncio.Task[None] | None = None
+    """What `close` does; one for all who call it."""
+
+    @property
+    def system(self) -> ActorSystem:
+        """The actor system, for local actors beside the grains."""
+        return self._system
+
+    @property
+    def runtime(self) -> Node:
+        """The node below, for tools that look inside (SPEC BS-1.3). What it has may change between releases."""
+        return self._node
+
+    @property
+    def context(self) -> ClusterContext:
+        """How calls are resolved and tried again, with its counts; as `runtime`."""
+        return self._node.context
+
+    @property
+    def partition_bridge(self) -> PartitionBridge:
+        """The hand-off of partitions between nodes; as `runtime`."""
+        return self._node.bridge
+
+    @property
+    def config(self) -> ClusterConfig:
+        """The settings in force."""
+        return self._node.config
+
+    @property
+    def authority(self) -> str:
+        """`host:port` of this node, with the real port; empty for a client."""
+        return self._node.authority
+
+    @property
+    def self(self) -> Member:
+        """This node as a member.
+
+        Raises:
+            InvalidConfig: this is a client.
+        """
+        driver = self._node.driver
+        if driver is None:
+            raise InvalidConfig("a client is no member of the cluster")
+        return driver.control.member
+
+    def grain(self, kind: type[G], key: str, *, timeout: float | None = None, retry: bool = True) -> G:
+        """A reference to the grain of that kind and key, wherever it is. Costs no message; the grain need not exist.
+
+        Args:
+            kind: its class. This process need not host it.
+            key: 1 to 1,024 bytes of text.
+            timeout: seconds for every call of this reference, above 0, at most 1,000,000; None takes the method's or
+                `rpc.timeout_s`.
+            retry: whether calls that were certainly not run are tried again until their deadline.
+
+        Returns:
+            A reference typed as the class: its methods run on the grain.
+
+        Raises:
+            InvalidGrain: `kind` is not a grain class.
+            InvalidPid: the key is no key.
+            InvalidArguments: the time-out is none.
+        """
+        described = getattr(kind, "inaho_kind", None)
+        if not isinstance(described, GrainKind):
+            raise InvalidGrain(f"{kind!r} is not a Grain class")
+        validate_key(key)
+        _check_timeout(timeout)
+        host = self._node.hosts.get(described.name)
+        if host is not None and host.kind.cls is Grain:
+            host.kind = described  # until now it was only called by name
+        if host is None or host.kind is not described:
+            host = self._node.add_kind(described, hosted=False)
+        reference: G = make_reference(host, key, timeout_s=timeout, retry=retry)
+        return reference
+
+    def send(self, method: Callable[P, Awaitable[Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Calls a method of a grain without waiting for it: `cluster.send(cart.add, "apple", n=2)`. Costs no await.
+
+        From within a grain it may be a method of the grain itself, which then runs behind the turns that run or wait;
+        a call that is waited for would be refused as a cycle. Nothing is inherited: the call has its own deadline, that
+        of the reference, the method or `rpc.timeout_s`, and no call chain. Arguments are copied now.
+
+        **Delivery** is at most once: the call runs once, or not at all where the process ends, the node leaves, or no
+        owner takes it before the deadline; what was certainly refused is tried again until then, as for any call. An
+        `idempotent` method may run more than once. A failure has no caller: it is a line in the log, the event
+        `CallFailed`, and counted.
+
+        **Order** is that of any call: what one process sends to one grain and calls there begins in the order in which
+        it was made, through moves too. `cluster.send(cart.add, 1)` comes before an `await cart.total()` that follows.
+        It ends where that of calls ends: a broken connection, stateless kinds, streams. In a method that another grain
+        has called, a call may overtake a send while it is not known where the grain is. No code of the grain runs
+        before `send` returns.
+
+        Args:
+            method: a method of a reference, not a stream.
+            args, kwargs: its arguments.
+
+        Raises:
+            TypeError: the arguments do not fit the method.
+            InvalidArguments: no method of a reference, a stream, or arguments of wrong types.
+            SerializationFailed, FrameTooLarge: an argument has no encoding, or they are too large.
+            Overloaded: `rpc.sends_max` one-way calls of this node are under way.
+            ShuttingDown: this node has left.
+        """
+        self._sends.send(method, args, kwargs)
+
+    async def call(
+        self,
+        kind: str,
+        key: str,
+        method: str,
+        *arguments: Any,
+        timeout: float | None = None,  # noqa: ASYNC109  it travels with the call, which asyncio.timeout does not
+    ) -> Any:
+        """Calls a method by names, for tools that do not have the class. Arguments are positional and plain data.
+
+        Where the class is not known, that the kind is stateless is not known either: all calls of a key go to the owner
+        of the key.
+
+        Raises:
+            NoSuchKind, NoSuchMethod, SchemaMismatch: as told by the node that hosts it.
+            InahoError: as any call.
+        """
+        reference, described, arguments = self._by_name(kind, key, method, arguments, timeout, stream=False)
+        from inaho.runtime.calls.reference import invoke
+
+        return await invoke(reference, described, arguments, plain=False)
+
+    def stream(
+        self, kind: str, key: str, method: str, *arguments: Any, timeout: float | None = None
+    ) -> AsyncIterator[Any]:
+        """As `call`, for a method that is a stream."""
+        reference, described, arguments = self._by_name(kind, key, method, arguments, timeout, stream=True)
+        from inaho.runtime.calls.reference import invoke_stream
+
+        return invoke_stream(reference, described, arguments, plain=False)
+
+    def _by_name(
+        self, kind: str, key: str, method: str, arguments: tuple[Any, ...], timeout: float | None, *, stream: bool
+    ) -> tuple[Any, GrainMethod, tuple[Any, ...]]:
+        """Reference, method and arguments. Where the class is hosted, the call may run here and is checked here."""
+        validate_kind(kind)
+        validate_key(key)
+        _check_timeout(timeout)
+        host = self._node.hosts.get(kind)
+        if host is None:
+            host = self._node.add_kind(GrainKind.unknown(kind), hosted=False)
+        reference = make_reference(host, key, timeout_s=timeout, retry=True)
+        if host.hosted:
+            known = host.kind.find(method, stream=stream)
+            return reference, known, known.complete(arguments)
+        declared = host.kind.methods.get(method)
+        if declared is not None and declared.arity == len(arguments) and declared.stream == stream:
+            return reference, declared, arguments  # the class is here: its own method knows the types
+        return reference, GrainMethod.untyped(kind, method, len(arguments), stream=stream), arguments
+
+    @overload
+    def events(self, *, capacity: int = ...) -> AsyncIterator[Event]: ...
+
+    @overload
+    def events(self, *types: type[E], capacity: int = ...) -> AsyncIterator[E]: ...
+
+    def events(self, *types: type[Any], capacity: int = 1024) -> AsyncIterator[Any]:
+        """Events of these classes (subclasses included), or all, from now on: also those before the first is awaited.
+
+        Args:
+            types: classes of `inaho.events`.
+            capacity: events that may wait; beyond it the oldest are dropped.
+        """
+        subscription = self._system.events.subscribe(*(types or (Event,)), capacity=capacity)
+        iterator = _events_of(subscription)
+        weakref.finalize(iterator, subscription.close).atexit = False  # one that nobody began has nothing to clean up
+        return iterator
+
+    def actor(self, where: Pid | str) -> ActorRef:
+        """A reference to an actor of an actor system of the cluster, for `tell`, `ask` and `watch` (SPEC CL-2).
+
+        Costs no message; the actor need not exist. Messages to it arrive in the order sent while its node is
+        connected, and wait in a bounded queue while it is not. They must be builtin values, or of classes that are
+        registered with `inaho.register_message` on both sides. Pass Pids in messages, not references.
+
+        Args:
+            where: its Pid, or its canonical path, `inaho://cluster@host:port/user/name`. Without `#node_id` behind it
+                the path means the process that lives there now.
+
+        Raises:
+            InvalidPid: it is malformed or names another cluster.
+            Unreachable: the node is no member, is unreachable, or was restarted since.
+            Quarantined: nothing is sent to the node.
+        """
+        return self._node.remoting.actor(where)
+
+    def pid(self, ref: ActorRef) -> Pid:
+        """The Pid by which other nodes reach that actor.
+
+        Raises:
+            InvalidPid: this is a client, which nobody can reach, or the actor's path is too long for a Pid.
+        """
+        return self._node.remoting.pid(ref)
+
+    async def room(self, ref: ActorRef) -> None:
+        """Waits until messages to that actor's node will not fill its queue, for senders that are faster than it.
+
+        Returns at once for an actor of this node, whose mailbox has its own policy.
+        """
+        await self._node.remoting.room(ref)
+
+    def delivery_counts(self) -> DeliveryCounts:
+        """What became of the messages that this node has sent and received."""
+        return self._node.remoting.counts()
+
+    def metrics(self) -> dict[str, list[tuple[dict[str, str], float]]]:
+        """The figures of this node now: by name of the metric, each with its labels (`docs/metrics.md`).
+
+        Needs no OpenTelemetry SDK. Counters count since the node was made.
+
+        Raises:
+            MetricsOff: `metrics.enabled` is off (SPEC CL-10.4).
+        """
+        return self._node.measures.snapshot()
+
+    def export_metrics(self, provider: MeterProvider) -> None:
+        """Exports the figures to a further meter provider until this node stops; the global one has them anyway.
+
+        Raises:
+            MetricsOff: as `metrics`.
+        """
+        self._node.measures.export(provider)
+
+    def quarantine(self) -> tuple[Association, ...]:
+        """The authorities to which nothing is sent and from which nothing is accepted, sorted, each with its reason."""
+        return self._node.associations.quarantined()
+
+    def release(self, authority: str) -> None:
+        """Ends a quarantine at once (SPEC CL-4.4).
+
+        Raises:
+            IllegalTransition: that authority is not quarantined.
+        """
+        self._node.associations.release(authority)
+
+    async def leave(self) -> None:
+        """Hands over what runs here and leaves the cluster; `close` is still needed. Harmless when repeated.
+
+        A caller that is cancelled stops waiting only: the leave goes on.
+        """
+        await self._node.leave()
+
+    async def close(self) -> None:
+        """Leaves and stops everything that `join` or `connect` started. Harmless when repeated.
+
+        It ends whatever happens: turns get `activation.drain_s`, then they are interrupted. A caller that is cancelled
+        stops waiting only: the rest goes on in the background, and the address is free when it is through.
+        """
+        if self._closing is None or self._closing.cancelled():  # with all Tasks of the loop
+            self._closing = self._node.loop.create_task(self._close(), name="inaho-close", context=Context())
+        await uninterrupted(self._closing, self._node.log)
+
+    async def _close(self) -> None:
+        await self._node.leave()
+        await self._system.stop()
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self._node.config.name!r} at {self._node.authority or 'client'}>"
+
+
+async def _events_of(subscription: Subscription[Any]) -> AsyncIterator[Any]:
+    with subscription:
+        async for event in subscription:
+            yield event
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None and not 0 < timeout <= CALL_TIMEOUT_MAX_S:
+        raise InvalidArguments(f"timeout must be above 0 and at most {CALL_TIMEOUT_MAX_S:.0f} seconds, not {timeout}")

@@ -1,0 +1,219 @@
+"""Installing the cluster on an actor system (SPEC BS-1.1).
+
+`ActorSystem("shop", extensions=[ClusterExtension(config, grains=[Cart])])` starts the cluster before the user's actors
+and ends it after them. `join` and `connect` do the same with a system of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inaho.errors import InahoError, InvalidConfig, InvalidGrain, StatusStore
+from inaho.errors_cluster import add_note, describe
+from inaho.events import ConnectionRefused
+from inaho.runtime.cluster.bootstrap_status import (
+    BootstrapState,
+    BootstrapStatus,
+    BootstrapStatusStore,
+    MemoryStatusStore,
+)
+from inaho.runtime.cluster.cluster import Cluster
+from inaho.runtime.grains.grain import Grain, GrainKind
+from inaho.runtime.local.clock import Entropy, SystemEntropy
+from inaho.runtime.node.node import Node
+from inaho.runtime.transport.transport import TcpTransport, Transport
+from inaho.storage import MemoryStorage, SqliteStorage, Storage
+from inaho.storage.urls import storage_from_url
+
+if TYPE_CHECKING:
+    from inaho.actor import ActorSystem
+    from inaho.config import ClusterConfig
+
+__all__ = ["ClusterExtension"]
+
+
+class ClusterExtension:
+    """The cluster as an extension of an actor system.
+
+    Args:
+        config: settings; `authority` is required unless `client`.
+        grains: classes that this node hosts.
+        storage: see `join`.
+        transport: TCP unless given.
+        entropy: the operating system's unless given.
+        client: call grains only.
+        enabled: False makes no runtime and leaves the actor system as it is (SPEC BS-1.4).
+        status_store: keeps how the start went (SPEC BS-1.5); in memory unless given.
+
+    Attributes:
+        status: what was written last; None before the first.
+        status_before: what the store had from the start before this one; None for nothing.
+
+    Raises:
+        InvalidGrain: something in `grains` is no grain class.
+        InvalidConfig: two kinds of one name.
+    """
+
+    name = "cluster"
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        *,
+        grains: Iterable[type[Grain[Any]]] = (),
+        storage: Storage | str | None = None,
+        transport: Transport | None = None,
+        entropy: Entropy | None = None,
+        client: bool = False,
+        enabled: bool = True,
+        status_store: BootstrapStatusStore | None = None,
+    ) -> None:
+        self.status: BootstrapStatus | None = None
+        self.status_before: BootstrapStatus | None = None
+        self._enabled = enabled
+        self._status_store = status_store or MemoryStatusStore()
+        self._config = config
+        self._kinds = [_kind_of(cls) for cls in grains]
+        self._storage = storage
+        self._transport = transport
+        self._entropy = entropy or SystemEntropy()
+        self._client = client
+        self._cluster: Cluster | None = None
+        self._node: Node | None = None
+
+    @property
+    def cluster(self) -> Cluster:
+        """The handle; there from the installation on, before the actor system runs (SPEC BS-1.1).
+
+        Raises:
+            InvalidConfig: the actor system has not started, or the extension is not enabled.
+        """
+        if not self._enabled:
+            raise InvalidConfig("the cluster is disabled: ClusterExtension(enabled=False)")
+        if self._cluster is None:
+            raise InvalidConfig("the cluster is there once the actor system has started")
+        return self._cluster
+
+    async def install(self, system: ActorSystem) -> None:
+        """Starts the node and joins; nothing is left behind when that fails.
+
+        Raises:
+            StatusStore: the status cannot be read, or written after the start.
+            InahoError: as `join`.
+        """
+        self.status_before = await self._read_status()
+        if not self._enabled:
+            await self._write_status(BootstrapState.DISABLED, system, "enabled=False")
+            return
+        try:
+            node = await self._start(system)
+        except Exception as error:
+            try:
+                await self._write_status(BootstrapState.ERROR, system, _reason_of(error))
+            except StatusStore as unwritten:
+                add_note(error, f"nor could that be kept: {unwritten}")
+            self._cluster = self._node = None
+            raise
+        try:
+            await self._write_status(BootstrapState.READY, system)
+        except BaseException:
+            try:
+                await node.leave()
+            finally:  # also when this is cancelled
+                await node.stop()
+                self._cluster = self._node = None
+            raise
+
+    async def _start(self, system: ActorSystem) -> Node:
+        config = self._config
+        transport = self._transport or TcpTransport(
+            config.transport,
+            config.tls,
+            authenticated=bool(config.secret),
+            insecure=config.insecure,
+            rejected=lambda address, error: system.events.publish(
+                ConnectionRefused(authority=address, code=error.code, reason=error.reason)
+            ),
+        )
+        storage = storage_of(self._storage, config)
+        node = Node(
+            config,
+            self._kinds,
+            events=system.events,
+            transport=transport,
+            storage=storage,
+            entropy=self._entropy,
+            client=self._client,
+            clock=system.clock,
+        )
+        node.storage_is_private = isinstance(storage, MemoryStorage) and storage is not self._storage
+        self._cluster = Cluster(node, system)
+        self._node = node
+        try:
+            if self._client:
+                await node.start_client()
+            else:
+                await node.start_member()
+        except BaseException:
+            await node.stop()
+            raise
+        if config.metrics.enabled:
+            node.measures.export()
+        return node
+
+    async def stop(self) -> None:
+        """Leaves the cluster and closes everything; complete when nothing is active, which is told (SPEC BS-3.5).
+
+        Cancelled while it leaves, as at the time limit of the actor system, it closes everything nevertheless.
+        """
+        if self._node is not None and self._cluster is not None:
+            try:
+                await self._node.leave()
+            finally:
+                await self._node.stop()
+            await self._write_status(BootstrapState.DISABLED, self._cluster.system, "the node has left")
+
+    async def _read_status(self) -> BootstrapStatus | None:
+        try:
+            return await self._status_store.read()
+        except StatusStore:
+            raise
+        except Exception as error:
+            raise StatusStore(f"the bootstrap status cannot be read: {_reason_of(error)}") from error
+
+    async def _write_status(self, state: BootstrapState, system: ActorSystem, reason: str = "") -> None:
+        authority = "" if self._node is None else self._node.authority
+        status = BootstrapStatus(state, reason, authority, system.clock())
+        try:
+            await self._status_store.write(status)
+        except StatusStore:
+            raise
+        except Exception as error:
+            raise StatusStore(f"the bootstrap status cannot be written: {_reason_of(error)}") from error
+        self.status = status
+
+
+def _reason_of(error: Exception) -> str:
+    return f"{error.code}: {error}" if isinstance(error, InahoError) else describe(error)
+
+
+def _kind_of(cls: Any) -> GrainKind:
+    kind = getattr(cls, "inaho_kind", None)
+    if not isinstance(kind, GrainKind):
+        raise InvalidGrain(f"{cls!r} in grains is not a Grain class")
+    return kind
+
+
+def storage_of(storage: Storage | str | None, config: ClusterConfig) -> Storage:
+    """The storage that a `storage=` argument means.
+
+    Raises:
+        InvalidConfig: a text that names none, or one whose package is not installed.
+    """
+    if isinstance(storage, Storage):
+        return storage
+    if storage is None:
+        return SqliteStorage(Path(config.data_dir) / "state.sqlite", config=config.storage)
+    return storage_from_url(storage, config.storage)

@@ -1,0 +1,166 @@
+"""Accepted connections: one listener, the handshakes under way, and what is open.
+
+Bounds are kept here: handshakes pending, connections open. What fails before a peer is known is an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from inaho.core.inputs import Connected
+from inaho.core.membership.join import FINAL
+from inaho.core.rpc.throttle import WarningThrottle
+from inaho.errors import InahoError, Overloaded, ShuttingDown
+from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
+from inaho.runtime.connections.handshake import HandshakeGate, accept_factory
+from inaho.runtime.connections.incoming import Incoming
+from inaho.types import TopologySnapshot
+from inaho.wire.handshake import PeerInfo
+
+if TYPE_CHECKING:
+    from inaho.runtime.node.node import Node
+    from inaho.runtime.transport.transport import Listener
+    from inaho.runtime.turns.turn import Turn
+
+__all__ = ["Acceptor"]
+
+TOLD: Final = (*FINAL, Overloaded.code)
+"""Refusals that are logged: somebody configured a node or client wrongly, or there are too many of them."""
+
+REFUSALS_MAX: Final = 5
+REFUSALS_PERIOD_S: Final = 10.0
+"""Of one code so many are logged in this time, and the number of the others after it. Each is an event."""
+
+
+class Acceptor:
+    """The incoming connections of one node.
+
+    Attributes:
+        connections: open ones, in the order in which they came.
+        turns_expired: turns whose deadline passed while they ran or waited.
+        orphans: turns that have suspended and whose connection is gone. They keep their deadline: one that waits for
+            ever would hold its activation for ever.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.connections: dict[Incoming, None] = {}
+        self.turns_expired = 0
+        self.orphans: dict[Turn, None] = {}
+        self._node = node
+        self._listener: Listener | None = None
+        self._empty: asyncio.Future[None] | None = None
+        self._throttle = WarningThrottle(REFUSALS_MAX, REFUSALS_PERIOD_S, len(TOLD))
+        self._gate = HandshakeGate(node.config.transport.handshakes_pending_max)
+
+    async def listen(self, authority: str, bind: str) -> str:
+        """Accepts at `bind` what is meant for `authority`, which it returns with the real port.
+
+        Raises as `Transport.listen`.
+        """
+        node = self._node
+        factory = accept_factory(
+            lambda: node.make_handshake("acceptor"),
+            timeout_s=node.config.transport.handshake_timeout_s,
+            gate=self._gate,
+            established=self._accepted,
+            failed=self._refused,
+        )
+        self._listener = await node.transport.listen(authority, factory, bind)
+        return self._listener.authority
+
+    def _refused(self, error: InahoError, address: str) -> None:
+        if error.code in TOLD and self._throttle.admit(error.code, self._node.loop.time()):
+            self._node.log.warning("a connection from %s was refused: %s: %s", address or "?", error.code, error.reason)
+        self._node.publish(
+            ConnectionRefused(authority=address or error.authority, code=error.code, reason=error.reason)
+        )
+
+    def _accepted(self, transport: asyncio.Transport, peer: PeerInfo) -> Incoming:
+        node = self._node
+        if node.closing or self._empty is not None:
+            raise ShuttingDown("the node is shutting down", authority=node.authority)
+        if len(self.connections) >= node.config.transport.connections_max:
+            raise Overloaded(
+                f"{len(self.connections)} connections are open (transport.connections_max)", authority=node.authority
+            )
+        node.associations.accepted(peer)
+        connection = Incoming(peer, node.config.transport, node.loop, node)
+        connection.mail = node.remoting.inbox(connection)
+        self.connections[connection] = None
+        node.publish(ConnectionOpened(authority=peer.authority, node_id=peer.node_id))
+        if peer.role == "client":
+            node.loop.call_soon(self._push_first, connection)
+        elif node.driver is not None:
+            node.loop.call_soon(node.driver.feed, Connected(peer.authority, peer.node_id))
+        return connection
+
+    def _push_first(self, connection: Incoming) -> None:
+        topology = self._node.topology
+        if topology is not None and not connection.closed:
+            connection.push_topology(topology)
+
+    def push_topology(self, snapshot: TopologySnapshot) -> None:
+        """Tells all clients a new topology."""
+        for connection in self.connections:
+            if connection.peer.role == "client" and not connection.closed:
+                connection.push_topology(snapshot)
+
+    def closed(self, connection: Incoming) -> None:
+        """A connection is gone."""
+        if self.connections.pop(connection, self) is not None:
+            return
+        if not self.connections and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
+        peer, reason = connection.peer, connection.closed
+        if connection.violation:
+            self._node.associations.violated(peer, connection.violation)
+        self._node.publish(ConnectionClosed(authority=peer.authority, node_id=peer.node_id, reason=reason))
+        if peer.role == "member":
+            self._node.evidence.peer_gone(peer.authority, peer.node_id, reason)
+
+    def expire(self, now: float) -> None:
+        """Interrupts what has passed its deadline, and tells how many refusals were not logged."""
+        for held in self._throttle.due(now):
+            self._node.log.warning(
+                "%d further connections that were refused (%s) within %g s were not logged",
+                held.count, held.kind, REFUSALS_PERIOD_S,
+            )  # fmt: skip
+        for connection in self.connections:
+            self.turns_expired += connection.expire(now)
+        for turn in [turn for turn in self.orphans if turn.over or turn.deadline <= now]:
+            del self.orphans[turn]
+            if not turn.over:
+                self.turns_expired += 1
+                self._node.runner.abandon(turn, "deadline")
+
+    def close_peer(self, authority: str, error: InahoError) -> None:
+        """Closes what that peer has opened."""
+        for connection in list(self.connections):
+            if connection.peer.authority == authority:
+                connection.close(error)
+
+    def stop_accepting(self) -> None:
+        """Closes the listener."""
+        if self._listener is not None:
+            self._listener.close()
+
+    async def farewell(self, error: InahoError, within_s: float) -> None:
+        """Asks all callers to go elsewhere, and answers what is on its way until they have closed."""
+        if not self.connections:
+            return
+        self._empty = self._node.loop.create_future()
+        for connection in self.connections:
+            connection.announce(error)
+        await asyncio.wait((self._empty,), timeout=within_s)
+
+    def close_connections(self, error: InahoError) -> None:
+        """Says goodbye to all peers, and closes who has not shown yet that it is one."""
+        self._gate.close(error)
+        for connection in list(self.connections):
+            connection.close(error)
+
+    async def wait_closed(self) -> None:
+        """Returns when the address is free again."""
+        if self._listener is not None:
+            await self._listener.wait_closed()

@@ -1,0 +1,293 @@
+"""Runs a handshake over any asyncio transport and hands the connection on.
+
+The machine in `wire.handshake` decides; this shell feeds it, writes its answers, watches the time and replaces itself
+by the protocol that follows. Nothing is read into that protocol, and none is made, before the peer is authenticated.
+
+Why the next protocol is made *before* the last bytes go out: whoever makes it may still refuse (draining, too many
+connections, quarantine), and the dialer then learns so instead of a connection that opens and closes at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from inaho.errors import InahoError, Overloaded, Timeout, Unreachable
+from inaho.runtime.transport.pending_places import PendingPool, source_of
+from inaho.runtime.transport.tls import tls_error
+from inaho.runtime.transport.transport import DialFailed, Transport
+from inaho.wire.handshake import Handshake, HandshakeState, PeerInfo
+
+__all__ = ["Established", "HandshakeGate", "HandshakeProtocol", "accept_factory", "dial_authenticated"]
+
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.Protocol)
+
+Established = Callable[[asyncio.Transport, PeerInfo], ProtocolT]
+"""Makes the protocol that follows. May raise an `InahoError`, which refuses the peer with its code and reason."""
+
+
+class HandshakeGate:
+    """Knows the unauthenticated incoming connections; beyond the bound one of them goes for each that comes.
+
+    Args:
+        pending_max: `transport.handshakes_pending_max`.
+
+    Attributes:
+        turned_away: how many had to go.
+    """
+
+    def __init__(self, pending_max: int) -> None:
+        self.turned_away = 0
+        self._pending_max = pending_max
+        self._pool: PendingPool[HandshakeProtocol] = PendingPool(pending_max)
+
+    @property
+    def pending(self) -> int:
+        """Connections that are in their handshake."""
+        return len(self._pool)
+
+    def enter(self, protocol: HandshakeProtocol, address: str, now: float) -> None:
+        """Takes a place, for which another connection may have to go (`PendingPool`)."""
+        victim = self._pool.enter(protocol, source_of(address), now)
+        if victim is not None:
+            self.turned_away += 1
+            victim.give_way(
+                Overloaded(f"transport.handshakes_pending_max ({self._pending_max}) handshakes are under way")
+            )
+
+    def spoke(self, protocol: HandshakeProtocol) -> None:
+        """It has said hello."""
+        self._pool.spoke(protocol)
+
+    def leave(self, protocol: HandshakeProtocol) -> None:
+        """Gives a place back."""
+        self._pool.leave(protocol)
+
+    def close(self, error: InahoError) -> None:
+        """Nobody is there any more to answer: closes all, so that their peers need not wait for a time-out."""
+        for protocol in self._pool.items():
+            protocol.close(error)
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        self._pool.check()
+
+
+class HandshakeProtocol(asyncio.Protocol):
+    """One connection until it is authenticated or closed.
+
+    Exactly one of `established` and `failed` is called, once. An `established` that raises is followed by `failed`.
+
+    Args:
+        handshake: not started.
+        timeout_s: from connection to authenticated.
+        established: makes the protocol that takes over.
+        failed: told why there will be none, and the address of the peer as far as there is one. The connection is
+            closed already, or closing.
+        gate: for an acceptor, where the connection takes its place.
+    """
+
+    def __init__(
+        self,
+        handshake: Handshake,
+        *,
+        timeout_s: float,
+        established: Established[asyncio.Protocol],
+        failed: Callable[[InahoError, str], None],
+        gate: HandshakeGate | None = None,
+    ) -> None:
+        self._handshake = handshake
+        self._timeout_s = timeout_s
+        self._established = established
+        self._failed = failed
+        self._gate = gate
+        self._received_bytes = 0
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended = False
+        self._address = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        name: tuple[Any, ...] | None = transport.get_extra_info("peername")  # once it is closed, nobody knows any more
+        self._address = ":".join(map(str, name[:2])) if name else ""
+        if self._gate is not None:
+            self._gate.enter(self, str(name[0]) if name else "", asyncio.get_running_loop().time())
+        self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._expire)
+        self._transport.write(self._handshake.start())
+
+    def data_received(self, data: bytes) -> None:
+        transport = self._transport
+        if self._ended or transport is None:
+            # A transport may deliver what it had read before it was closed.
+            return
+        self._received_bytes += len(data)
+        try:
+            answer, peer, leftover = self._handshake.receive(data)
+        except InahoError as error:
+            self._part(error, self._handshake.farewell)
+            return
+        if peer is None:
+            if answer and self._gate is not None:
+                self._gate.spoke(self)
+            transport.write(answer)
+            return
+        try:
+            successor = self._established(transport, peer)
+        except InahoError as error:
+            # An acceptor that is told no by its own side still owes its proof, and sends a refusal instead. A dialer
+            # owes nothing: its peer has ended the handshake and would take a refusal for a frame.
+            self._part(error, self._handshake.refuse(error) if self._handshake.role == "acceptor" else b"")
+            return
+        self._end()
+        transport.write(answer)
+        transport.set_protocol(successor)
+        successor.connection_made(transport)
+        if leftover and not transport.is_closing():
+            successor.data_received(leftover)
+
+    def eof_received(self) -> bool | None:
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._ended:
+            return
+        if isinstance(exc, ssl.SSLError):
+            error: InahoError = tls_error(exc)
+        elif exc is None and self._received_bytes:
+            error = Unreachable("the peer closed the connection in the middle of the handshake")
+        else:
+            how = "reset" if isinstance(exc, ConnectionResetError) else f"lost ({exc})" if exc else "closed"
+            error = Unreachable(f"the connection was {how} in the handshake; the peer may require TLS or be ending")
+        self._end()
+        self._failed(error, self._address)
+
+    def abort(self) -> None:
+        """Ends the connection without a word; neither callback is called."""
+        self._end()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self, error: InahoError) -> None:
+        """Ends the connection in the middle of the handshake."""
+        self._part(error, b"")
+
+    def give_way(self, error: InahoError) -> None:
+        """Ends the connection for a newer one; who has said hello is told."""
+        if self._handshake.state is HandshakeState.AWAIT_PROOF:
+            self._part(error, self._handshake.refuse(error))
+        else:
+            self._give_up(error)
+
+    def _expire(self) -> None:
+        got = f"{self._received_bytes} bytes came"
+        self._give_up(Timeout(f"no handshake within {self._timeout_s} s ({got})", maybe_executed=False))
+
+    def _give_up(self, error: InahoError) -> None:
+        self.abort()
+        self._failed(error, self._address)
+
+    def _part(self, error: InahoError, farewell: bytes) -> None:
+        """Ends with a last word, as far as the peer reads it."""
+        transport = cast(asyncio.Transport, self._transport)
+        self._end()
+        if farewell:
+            transport.write(farewell)
+        transport.close()
+        self._failed(error, self._address)
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._gate is not None:
+            self._gate.leave(self)
+            self._gate = None
+
+
+def accept_factory(
+    make_handshake: Callable[[], Handshake],
+    *,
+    timeout_s: float,
+    gate: HandshakeGate,
+    established: Established[asyncio.Protocol],
+    failed: Callable[[InahoError, str], None],
+) -> Callable[[], HandshakeProtocol]:
+    """The `protocol_factory` of a listener.
+
+    Args:
+        make_handshake: a fresh acceptor's handshake, with a fresh nonce, for each connection.
+        timeout_s: see `HandshakeProtocol`.
+        gate: shared by all connections that it makes protocols for.
+        established: see `HandshakeProtocol`.
+        failed: told of every connection that came to nothing, and from where, for events and metrics.
+    """
+
+    def make() -> HandshakeProtocol:
+        return HandshakeProtocol(
+            make_handshake(), timeout_s=timeout_s, established=established, failed=failed, gate=gate
+        )
+
+    return make
+
+
+async def dial_authenticated(
+    transport: Transport,
+    authority: str,
+    handshake: Handshake,
+    timeout_s: float,
+    established: Established[ProtocolT],
+) -> ProtocolT:
+    """Opens a connection and authenticates it.
+
+    Args:
+        transport: over which.
+        authority: whom to dial.
+        handshake: a dialer's, not started.
+        timeout_s: for the handshake; the transport limits the dialling itself.
+        established: makes the protocol that takes over.
+
+    Returns:
+        What `established` made, connected.
+
+    Raises:
+        DialFailed: no connection, or it broke or fell silent in the handshake; `cause_kind` tells which.
+        InahoError: the handshake failed on either side, see `Handshake.receive`; `authority` is filled in.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[ProtocolT] = loop.create_future()
+    # A dial that is cancelled while the handshake fails leaves an error that nobody else looks at.
+    outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def succeed(raw: asyncio.Transport, peer: PeerInfo) -> asyncio.Protocol:
+        successor = established(raw, peer)
+        if not outcome.done():
+            outcome.set_result(successor)
+        return successor
+
+    def fail(error: InahoError, _address: str) -> None:
+        if not outcome.done():
+            outcome.set_exception(_of_dial(error, authority))
+
+    def make() -> HandshakeProtocol:
+        return HandshakeProtocol(handshake, timeout_s=timeout_s, established=succeed, failed=fail)
+
+    raw = cast(asyncio.Transport, await transport.dial(authority, make))
+    try:
+        return await outcome
+    except asyncio.CancelledError:
+        # Nobody will own the connection. The protocol's own `connection_lost` tidies up.
+        raw.abort()
+        raise
+
+
+def _of_dial(error: InahoError, authority: str) -> InahoError:
+    if isinstance(error, Timeout):
+        return DialFailed(error.reason, authority=authority, cause_kind="timeout")
+    if type(error) is Unreachable:
+        return DialFailed(error.reason, authority=authority, cause_kind="other")
+    error.authority = error.authority or authority
+    return error

@@ -1,0 +1,394 @@
+"""The side of a connection that answers.
+
+A call is decoded, typed, into the arguments of its method and becomes a turn of its activation; all turns of one read
+are run as one batch, and their replies leave in one write. A call that cannot be served is answered with an error, and
+nothing else happens to the connection: only bytes that no correct peer sends close it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
+from inaho.errors_cluster import text_of
+from inaho.runtime.connections.connection import FLUSH_PARTS, Connection
+from inaho.runtime.connections.definitions import Defined, decode_definition, decode_key
+from inaho.runtime.turns.streams import ConnectionSink, StreamProducer
+from inaho.runtime.turns.turn import Turn
+from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
+from inaho.wire.exceptions import encode_failure
+from inaho.wire.frames import (
+    CALL,
+    CANCEL,
+    CONTROL,
+    CREDIT,
+    DEFINE,
+    ERROR,
+    GOODBYE,
+    HEADER,
+    HEADER_REST,
+    REPLY,
+    TELL,
+    TOPOLOGY,
+    TopologyPush,
+    frame,
+    unpack_fields,
+)
+
+if TYPE_CHECKING:
+    from inaho.config import TransportConfig
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.messages.inbox import Inbox
+    from inaho.runtime.node.node import Node
+    from inaho.types import TopologySnapshot
+    from inaho.wire.handshake import PeerInfo
+
+__all__ = ["Incoming"]
+
+SLICE_BYTES: Final = 32 << 10
+"""An answer of more bytes leaves at once, so that what a peer does not read is noticed in time."""
+
+SMALL_BYTES: Final = 1 << 10
+"""An answer of at most so many bytes is sent whatever waits: the error that would replace it is no smaller."""
+
+
+class Incoming(Connection):
+    """An accepted connection.
+
+    Args:
+        peer, config, loop: see `Connection`.
+        node: whose grains are called.
+    """
+
+    def __init__(self, peer: PeerInfo, config: TransportConfig, loop: asyncio.AbstractEventLoop, node: Node) -> None:
+        super().__init__(peer, config, loop)
+        self.running: dict[int, Turn] = {}
+        """Turns of this connection that have suspended or wait; deadlines and cancellation look here."""
+        self.streams: dict[int, StreamProducer] = {}
+        self.topology_due: TopologySnapshot | None = None
+        self.mail: Inbox | None = None
+        """Where messages between actors go."""
+        self._node = node
+        self._defined: dict[int, Defined] = {}
+        self._runner = node.runner
+        self._unread = 0
+        self._unread_since = 0.0
+        self._turns_max = node.config.rpc.turns_max
+        self._write_max = config.write_high_bytes
+        activation = node.config.activation
+        self._queue_depth = activation.queue_depth if activation.queue_policy == "reject_new" else sys.maxsize
+        self._full: tuple[KindHost | None, str, bytes] = (None, "", b"")
+        """The last activation whose queue was full, and the refusal that its callers get."""
+        self._stopped = False
+        """The batch being handled goes no further: the peer does not read its answers."""
+        self._crowded = False
+        """Perhaps more than `transport.write_high_bytes` wait for the peer; transports say so when the loop turns."""
+        self._now = node.now
+
+    def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
+        if kind == CALL:
+            defined = self._defined.get(method)
+            if defined is None:
+                raise ProtocolViolation(f"a call of method {method}, which was not defined on this connection")
+            try:
+                turn = self._turn(defined, flags, correlation, body)
+            except InahoError as error:
+                if isinstance(error, ProtocolViolation):
+                    raise
+                self._refuse(defined, correlation, error)
+                return
+            turn.number = method
+            grain = turn.grain
+            if turn.method.stream:
+                grain._inaho_touched = self._now
+                self.start_stream(turn)
+            elif grain._inaho_turn is None:  # one that is refused, as a cycle may be, is no use of the activation
+                grain._inaho_touched = self._now
+                grain._inaho_turn = turn
+                self._runner.run(turn)
+            elif self._is_full(grain._inaho_turn) and not turn.depth and grain._inaho_host.pool is None:
+                self._refuse_full(turn)
+            else:
+                self._runner.submit(turn)
+        elif kind >= TELL:
+            if self.mail is None:
+                raise ProtocolViolation(f"frame type {kind} on a connection that takes no messages")
+            self.mail.on_frame(kind, correlation, body)
+        elif kind == CONTROL:
+            self._node.evidence.control_received(self.peer, body)
+        elif kind == CANCEL:
+            self._cancel(correlation)
+        elif kind == CREDIT:
+            producer = self.streams.get(correlation)
+            if producer is not None:
+                producer.consumed(method)
+        elif kind == DEFINE:
+            self._define(method, body)
+        elif kind == GOODBYE:
+            self.on_goodbye(body)
+        else:
+            raise ProtocolViolation(f"frame type {kind} from the side that calls")
+
+    def data_received(self, data: bytes | memoryview) -> None:
+        self._now = self._loop.time()
+        if self._node.boot_time() > self._node.ticker.late_at:
+            self._node.ticker.woke()
+        self._corked = True
+        super().data_received(data)
+        if self._corked:  # it was only a part of a frame; answers of earlier calls must not wait for the rest
+            self._corked = False
+            self.flush()
+
+    def on_batch(self) -> None:
+        if self.mail is not None:
+            self.mail.batch_ended()
+        self._corked = False
+        self.flush()
+        if self._stopped:
+            self.paused = self._stopped = False  # goes on unless the transport has paused us by then
+
+    def _turn(self, defined: Defined, flags: int, correlation: int, body: memoryview) -> Turn:
+        deadline = self._now + defined.timeout_s
+        fields = None
+        if flags:
+            fields, body = unpack_fields(flags, body)
+            if fields.deadline_ms is not None:
+                deadline = self._now + fields.deadline_ms / 1000.0
+        if defined.error is not None:
+            raise defined.error.with_traceback(None)
+        if len(self.running) >= self._turns_max:
+            raise Overloaded(
+                f"{len(self.running)} calls of this connection run or wait here (rpc.turns_max)",
+                authority=self._node.authority,
+            )
+        try:
+            arguments = defined.decode(body)
+        except DECODE_ERRORS as error:
+            raise self._undecodable(defined, body, error) from error
+        key = arguments[0]
+        grain = defined.activations.get(key)
+        if grain is None:
+            grain = defined.host.activate(key)
+        turn = Turn(defined.method, grain, arguments[1:], self, correlation, deadline)
+        if fields is not None:
+            turn.chain = fields.chain
+            turn.depth = len(fields.chain)
+            turn.trace = fields.trace
+        return turn
+
+    def _undecodable(self, defined: Defined, body: memoryview, error: Exception) -> InahoError:
+        """The error for arguments that are not what the method takes."""
+        try:
+            key = decode_key(body)
+        except DECODE_ERRORS:
+            key = "?"
+        self._node.serialization_failed(defined.host.name, key, defined.method.name, "in", text_of(error))
+        return defined.method.invalid_arguments(error, key, defined.definition.signature)
+
+    def _define(self, number: int, body: memoryview) -> None:
+        """Learns what a method number means. A definition that cannot be served fails its calls, not the peer."""
+        if number in self._defined or len(self._defined) >= self._config.definitions_max:
+            raise ProtocolViolation(
+                f"method {number} is defined twice, or more than {self._config.definitions_max} methods are defined "
+                "(transport.definitions_max)"
+            )
+        try:
+            defined = Defined(decode_definition(body))
+        except DECODE_ERRORS as error:
+            raise ProtocolViolation(f"a definition that does not decode: {error}") from error
+        self._defined[number] = defined
+        kind, name = defined.definition.kind, defined.definition.method
+        host = self._node.hosts.get(kind)
+        if host is None or not host.hosted:
+            defined.error = NoSuchKind(
+                f"this node hosts no kind {kind!r}", identity=kind, authority=self._node.authority
+            )
+            return
+        try:
+            method = host.kind.find(name, stream=defined.definition.streams)
+            defined.decode = method.bounded_arguments_decoder(defined.definition.arity, self._config.containers_max)
+        except InahoError as error:
+            defined.error = error
+            return
+        defined.host, defined.method, defined.activations = host, method, host.activations
+
+    # Answers.
+
+    def _refuse(self, defined: Defined, correlation: int, error: InahoError) -> None:
+        body = encode_failure(error, identity=defined.definition.kind, authority=self._node.authority, executed=False)
+        self._send_error(correlation, body)
+
+    def _is_full(self, busy: Turn | TurnQueue[Turn]) -> bool:
+        """Whether a turn that nothing here waits for would be refused; `TurnRunner.enqueue` decides for the others."""
+        return isinstance(busy, TurnQueue) and len(busy.waiting) >= self._queue_depth
+
+    def _refuse_full(self, turn: Turn) -> None:
+        """Refuses at a third of the price: a flood is answered with one body, that of its first refusal."""
+        self._runner.refused += 1
+        grain = turn.grain
+        host, key, body = self._full
+        if host is not grain._inaho_host or key != grain._inaho_key:
+            host, key, error = grain._inaho_host, grain._inaho_key, self._runner.overloaded(grain)
+            body = encode_failure(error, identity=error.identity, authority=error.authority, executed=False)
+            self._full = (host, key, body)
+        self._send_error(turn.correlation, body)
+
+    def reply(self, turn: Turn, result: Any) -> None:
+        """Sends a result; one that cannot be sent becomes an error, and the connection stays."""
+        try:
+            body = encode(result)
+        except ENCODE_ERRORS as error:
+            host = turn.grain._inaho_host
+            self._node.serialization_failed(host.name, turn.grain._inaho_key, turn.method.name, "out", text_of(error))
+            self.reply_error(
+                turn, turn.method.unserializable("the result", error, turn.grain._inaho_key, executed=True)
+            )
+            return
+        length = HEADER_REST + len(body)
+        if length > self._frame_max:
+            self.reply_error(
+                turn,
+                turn.method.too_large("the result", length, self._frame_max, turn.grain._inaho_key, executed=True),
+            )
+            return
+        if self._crowded and self._has_no_room(len(body)):
+            self.reply_error(turn, self._unread_answer(turn))
+            return
+        out = self._out
+        if not out and not self._corked:
+            self._loop.call_soon(self.flush)
+        out.append(HEADER.pack(length, REPLY, 0, turn.number, turn.correlation))
+        out.append(body)
+        if len(out) >= FLUSH_PARTS or length > SLICE_BYTES:
+            self._flush_slice()
+
+    def _has_no_room(self, size: int) -> bool:
+        """Whether a large answer would be too much of what the peer leaves unread (`transport.write_bytes_max`)."""
+        return size > SMALL_BYTES and self.unsent_bytes + size > self._config.write_bytes_max
+
+    def _unread_answer(self, turn: Turn) -> Overloaded:
+        return Overloaded(
+            f"{self.unsent_bytes} bytes of answers wait for the caller to read them (transport.write_bytes_max)",
+            identity=str(turn.grain.identity),
+            authority=self._node.authority,
+            maybe_executed=True,
+        )
+
+    def _flush_slice(self) -> None:
+        """Writes what has been answered so far; a batch stops here when the peer does not read its answers.
+
+        A transport may say so only when the loop turns, which is after the whole batch: thousands of answers too late.
+        """
+        self.flush()
+        if not self.paused and not self.closed:
+            self._crowded = self._transport.get_write_buffer_size() > self._write_max
+            if self._crowded and self._corked:
+                self.paused = self._stopped = True
+
+    def reply_error(self, turn: Turn, error: BaseException) -> None:
+        """Sends a failure, whatever it is."""
+        if self.closed or turn.cancelled == "caller":
+            return
+        body = encode_failure(
+            error,
+            identity=str(turn.grain.identity),
+            authority=self._node.authority,
+            executed=True,
+            bytes_max=self._frame_max - HEADER_REST,
+            method=turn.method.name,
+        )
+        if self._crowded and self._has_no_room(len(body)):
+            error = self._unread_answer(turn)
+            body = encode_failure(error, identity=error.identity, authority=error.authority, executed=True)
+        self._send_error(turn.correlation, body)
+
+    def _send_error(self, correlation: int, body: bytes) -> None:
+        self.send(HEADER.pack(HEADER_REST + len(body), ERROR, 0, 0, correlation), body)
+        if len(self._out) >= FLUSH_PARTS:
+            self._flush_slice()
+
+    def push_topology(self, snapshot: TopologySnapshot) -> None:
+        """Tells a client the newest topology; one that does not read gets only the last, when it reads again."""
+        self.topology_due = snapshot if self.paused else None
+        if self.paused:
+            return
+        self.send(frame(TOPOLOGY, encode(TopologyPush(snapshot))), b"")
+
+    # Streams.
+
+    def start_stream(self, turn: Turn) -> None:
+        """Runs a streaming method until it ends or the caller wants no more."""
+        if turn.correlation in self.streams:
+            raise ProtocolViolation(f"a second stream for call {turn.correlation}, which is under way")
+        if len(self.streams) >= self._node.config.rpc.streams_max:
+            error = Overloaded(f"{len(self.streams)} streams of this connection are served here (rpc.streams_max)")
+            self.reply_error(turn, error)
+            return
+        producer = StreamProducer(turn, ConnectionSink(self, turn), self._node.config.rpc, self._loop)
+        self.streams[turn.correlation] = producer
+        turn.grain._inaho_host.streams.start(producer, done=lambda: self.streams.pop(turn.correlation, None))
+
+    # Cancellation and deadlines.
+
+    def _cancel(self, correlation: int) -> None:
+        turn = self.running.get(correlation)
+        if turn is not None:
+            self._runner.abandon(turn, "caller")
+        elif (producer := self.streams.get(correlation)) is not None:
+            producer.turn.cancel("caller")
+
+    def expire(self, now: float) -> int:
+        """Interrupts turns and streams whose deadline has passed; returns how many."""
+        self._watch_reader(now)
+        late = [turn for turn in self.running.values() if turn.deadline <= now and not turn.cancelled]
+        late += [p.turn for p in self.streams.values() if p.turn.deadline <= now and not p.turn.cancelled]
+        for turn in late:
+            if not self._runner.abandon(turn, "deadline"):
+                self.running.pop(turn.correlation, None)
+                self.reply_error(turn, Timeout("the deadline passed in the queue", maybe_executed=False))
+        return len(late)
+
+    # Flow control: who does not read its answers may not send more calls, nor keep them here for ever.
+
+    def _watch_reader(self, now: float) -> None:
+        """Cuts off a peer that reads nothing of what waits for it (`transport.stall_timeout_s`)."""
+        if not self.paused or self.closed:
+            self._unread = 0
+            return
+        unread = self._transport.get_write_buffer_size()
+        if not self._unread or unread < self._unread:
+            self._unread, self._unread_since = unread, now
+        elif now - self._unread_since >= self._config.stall_timeout_s:
+            self.abort(f"cut off: it read nothing for {self._config.stall_timeout_s} s")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._crowded, self._stopped = True, False
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._crowded = False
+        if not self.closed:
+            if self._behind:  # what came while the peer did not read
+                self._go_on_soon()
+            else:
+                self._transport.resume_reading()
+            if self.topology_due is not None:
+                self.push_topology(self.topology_due)
+
+    def on_closed(self, error: InahoError) -> None:
+        for producer in list(self.streams.values()):
+            producer.turn.cancel("caller")
+        for turn in list(self.running.values()):
+            if turn.task is None:  # it waits, nobody would get its answer
+                self._runner.abandon(turn, "caller")
+            else:  # it may finish its changes, in the time that it has
+                self._node.acceptor.orphans[turn] = None
+        self.running.clear()
+        if self.mail is not None:
+            self.mail.close()
+        self._node.acceptor.closed(self)

@@ -1,0 +1,345 @@
+"""The side of a connection that calls.
+
+Pending calls live in the timer wheel of the connection (`PendingWheel`); a reply finds its future by one dict pop. A
+method is defined once, before its first call, and is a small integer from then on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.actor.raise_soon import raise_soon
+from inaho.config import CALL_TIMEOUT_MAX_S
+from inaho.core.rpc.deadlines import COUNT_MASK, SLOT_BITS, SLOT_MASK, SLOTS_PER_S, PendingWheel
+from inaho.errors import InahoError, Overloaded, ProtocolViolation, ShuttingDown, Timeout, Unreachable
+from inaho.runtime.connections.connection import FLUSH_PARTS, Connection
+from inaho.runtime.grains.method import METHODS
+from inaho.runtime.turns.streams import AGAIN, StreamReceiver
+from inaho.runtime.turns.turn import SIGNALS
+from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
+from inaho.wire.exceptions import decode_failure
+from inaho.wire.frames import (
+    ACKNOWLEDGE,
+    ANSWER,
+    CALL,
+    CANCEL,
+    CONTROL,
+    CREDIT,
+    DEFINE,
+    END,
+    ERROR,
+    GOODBYE,
+    HEADER,
+    HEADER_BYTES,
+    HEADER_REST,
+    ITEMS,
+    REPLY,
+    TERMINATED,
+    TOPOLOGY,
+    TopologyPush,
+    frame,
+)
+
+if TYPE_CHECKING:
+    from inaho.config import RpcConfig, TransportConfig
+    from inaho.runtime.grains.method import GrainMethod
+    from inaho.runtime.messages.channel import Channel
+    from inaho.types import TopologySnapshot
+    from inaho.wire.handshake import PeerInfo
+
+__all__ = ["Outgoing"]
+
+STREAM_TIMEOUT_S: Final = CALL_TIMEOUT_MAX_S
+"""Streams last as long as somebody reads them, unless the method or the caller says otherwise."""
+
+_decode_topology = decoder(TopologyPush)
+
+
+class Outgoing(Connection):
+    """A dialled connection.
+
+    Args:
+        peer, config, loop: see `Connection`.
+        rpc: limits of calls.
+        ending_callback: told, once or twice, when the connection takes no more calls.
+        closed_callback: told when the connection is gone, with the reason.
+        topology_callback: given topologies that a member pushes to this client.
+
+    Attributes:
+        used_lately: calls wait for their answers, or were made since deadlines were last looked at.
+        ending: one side has said goodbye, or the connection is gone.
+    """
+
+    def __init__(
+        self,
+        peer: PeerInfo,
+        config: TransportConfig,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        rpc: RpcConfig,
+        ending_callback: Callable[[Outgoing], None],
+        closed_callback: Callable[[Outgoing, InahoError], None],
+        topology_callback: Callable[[TopologySnapshot], None],
+    ) -> None:
+        super().__init__(peer, config, loop)
+        self.wheel: PendingWheel[Any] = PendingWheel(loop.time())
+        self.late_replies = 0
+        self._slots: list[dict[int, Any]] = self.wheel.slots
+        self._defined: set[int] = set()
+        self._results: dict[int, Callable[[bytes | memoryview], Any]] = {}
+        """Decoders of what comes back, by number of the method."""
+        self._rpc = rpc
+        self.ending = False
+        self._count_seen = 0
+        self.delivery: Channel | None = None
+        """Whose messages between actors leave here."""
+        self._ending_callback = ending_callback
+        self._closed_callback = closed_callback
+        self._topology_callback = topology_callback
+
+    # Calls.
+
+    def call(
+        self,
+        method: GrainMethod,
+        key: str,
+        arguments: tuple[Any, ...],
+        entry: Any,
+        deadline: float,
+        now: float,
+        flags: int = 0,
+        fields: bytes = b"",
+    ) -> int:
+        """Sends a call. Its result, its exception, or `Timeout` at `deadline` go to `entry`.
+
+        Args:
+            entry: a future, or the receiver of a stream.
+            deadline, now: seconds of the loop's clock.
+            flags, fields: from `pack_fields`.
+
+        Returns:
+            The id under which it can be cancelled.
+
+        Raises:
+            SerializationFailed, FrameTooLarge: nothing was sent.
+            Unreachable: the connection is ending; nothing was sent.
+        """
+        try:
+            body = encode((key, *arguments))
+        except ENCODE_ERRORS as error:
+            raise method.unserializable_argument(arguments, error, key) from error
+        length = HEADER_REST + len(fields) + len(body)
+        if length > self._frame_max:
+            raise method.too_large("the arguments", length, self._frame_max, key)
+        number = method.number
+        if number not in self._defined:
+            self._define(method)
+        wheel = self.wheel
+        wheel.count = count = (wheel.count + 1) & COUNT_MASK
+        slot = (int(deadline * SLOTS_PER_S) + 1) & SLOT_MASK
+        correlation = count << SLOT_BITS | slot
+        usual = now <= deadline <= wheel.horizon
+        if not usual or self._slots[slot].setdefault(correlation, entry) is not entry:
+            correlation = wheel.add(entry, deadline, now)
+        out = self._out
+        if not out:
+            self._loop.call_soon(self.flush)
+        out.append(HEADER.pack(length, CALL, flags, number, correlation))
+        if fields:
+            out.append(fields)
+        out.append(body)
+        if len(out) >= FLUSH_PARTS:
+            self.flush()
+        return correlation
+
+    def _define(self, method: GrainMethod) -> None:
+        if self.ending:  # calls of known methods come here too, see `_end`
+            raise Unreachable("the connection is closing", authority=self.peer.authority, maybe_executed=False)
+        if len(self._defined) >= self._config.definitions_max:
+            raise Overloaded(
+                f"{len(self._defined)} methods are defined on this connection (transport.definitions_max)",
+                authority=self.peer.authority,
+            )
+        timeout_s = method.timeout_s
+        if timeout_s is None:
+            timeout_s = STREAM_TIMEOUT_S if method.stream else self._rpc.timeout_s
+        definition = frame(DEFINE, encode(method.definition(timeout_s)), method=method.number)
+        self._defined.add(method.number)
+        self._results[method.number] = method.bounded_result_decoder(self._config.containers_max)
+        self.send(definition, b"")
+
+    def open_stream(
+        self,
+        method: GrainMethod,
+        key: str,
+        arguments: tuple[Any, ...],
+        receiver: StreamReceiver,
+        deadline: float,
+        flags: int,
+        fields: bytes,
+    ) -> None:
+        """Starts a stream; its items go to `receiver`."""
+        correlation = self.call(method, key, arguments, receiver, deadline, self._loop.time(), flags, fields)
+
+        def consumed(count: int) -> None:
+            if not self.closed:
+                self.send(HEADER.pack(HEADER_REST, CREDIT, 0, count, correlation), b"")
+
+        receiver.decode = self._results[method.number]
+        receiver.attach(consumed, lambda: self.cancel(correlation))
+
+    def cancel(self, correlation: int) -> None:
+        """Nobody waits for the call any more: forgets it and tells the callee."""
+        if self.wheel.pop(correlation) is not None and not self.closed:
+            self.send(HEADER.pack(HEADER_REST, CANCEL, 0, 0, correlation), b"")
+
+    @property
+    def used_lately(self) -> bool:
+        return self._count_seen != self.wheel.count or any(self.wheel.slots)
+
+    def expire(self, now: float) -> int:
+        """Fails calls whose deadline has passed and tells the callee; returns how many."""
+        self._count_seen = self.wheel.count
+        expired = self.wheel.expire(now)
+        for correlation, entry in expired:
+            error = Timeout("no answer before the deadline", authority=self.peer.authority)
+            if isinstance(entry, StreamReceiver):
+                entry.fail(error)
+            elif not entry.done():
+                entry.set_exception(error)
+            if not self.closed:
+                self.send(HEADER.pack(HEADER_REST, CANCEL, 0, 0, correlation), b"")
+        if self.ending and not self.closed and not len(self.wheel):
+            self.close()  # the peer waits for it, see `Acceptor.farewell`
+        return len(expired)
+
+    def send_control(self, body: bytes) -> None:
+        """Sends one control message."""
+        self.send(HEADER.pack(HEADER_REST + len(body), CONTROL, 0, 0, 0), body)
+
+    # Answers.
+
+    def data_received(self, data: bytes | memoryview) -> None:
+        """`Connection.data_received` with replies, which are nearly all that comes, handled in the loop."""
+        self.bytes_received += len(data)
+        if self._rest and not (data := self._gathered(data)):
+            return
+        view, position, size = memoryview(data), 0, len(data)
+        end = 0
+        unpack, length_max, far = HEADER.unpack_from, self._frame_max, self.wheel.far
+        slots, results = self._slots, self._results
+        length: int
+        kind: int
+        flags: int
+        method: int
+        correlation: int
+        try:
+            while size - position >= HEADER_BYTES:
+                length, kind, flags, method, correlation = unpack(data, position)
+                if not HEADER_REST <= length <= length_max:
+                    raise self._bad_length(length)
+                end = position + 4 + length
+                if end > size:
+                    break
+                if kind == REPLY:
+                    entry = slots[correlation & SLOT_MASK].pop(correlation, None)
+                    if far:
+                        far.pop(correlation, None)
+                    if entry is None:
+                        self.late_replies += 1
+                    elif entry.__class__ is StreamReceiver or method not in results:
+                        slots[correlation & SLOT_MASK][correlation] = entry  # fails with the connection
+                        raise ProtocolViolation(f"a reply to call {correlation} that does not match it")
+                    elif not entry.done():
+                        try:
+                            entry.set_result(results[method](view[position + HEADER_BYTES : end]))
+                        except DECODE_ERRORS as error:
+                            entry.set_exception(METHODS[method].invalid_result(error, ""))
+                else:
+                    self.on_frame(kind, flags, method, correlation, view[position + HEADER_BYTES : end])
+                position = end
+        except ProtocolViolation as error:
+            self._violated(error)
+            return
+        except SIGNALS as error:  # of what makes a result or an error: the frame is spent, the program ends
+            raise_soon(error)
+            position = max(position, end)
+        if position < size:
+            self._keep(view, position)
+
+    def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
+        if kind == ITEMS:
+            receiver = self.wheel.get(correlation)
+            if isinstance(receiver, StreamReceiver):
+                receiver.take(body)
+            elif receiver is not None:
+                raise ProtocolViolation(f"stream items for call {correlation}, which is no stream")
+        elif kind == ERROR:
+            self._on_error(correlation, body)
+        elif kind == END:
+            receiver = self.wheel.get(correlation)
+            if isinstance(receiver, StreamReceiver):
+                self.wheel.pop(correlation)
+                receiver.end()
+            elif receiver is not None:
+                raise ProtocolViolation(f"the end of stream {correlation}, which is a call")
+        elif kind == TOPOLOGY:
+            try:
+                self._topology_callback(_decode_topology(body).snapshot)
+            except DECODE_ERRORS as error:
+                raise ProtocolViolation(f"a topology that does not decode: {error}") from error
+        elif kind == GOODBYE:
+            self.on_goodbye(body)
+        elif kind in (ACKNOWLEDGE, ANSWER, TERMINATED):
+            if self.delivery is not None:  # else what it is about has ended already
+                self.delivery.on_frame(kind, flags, correlation, body)
+        else:
+            raise ProtocolViolation(f"frame type {kind} from the side that answers")
+
+    def _on_error(self, correlation: int, body: memoryview) -> None:
+        entry = self.wheel.get(correlation)
+        if entry is None:
+            self.late_replies += 1
+            return
+        try:
+            error = decode_failure(body)
+        except DECODE_ERRORS as broken:  # the call is still pending, and fails with the connection
+            raise ProtocolViolation(f"an error that does not decode: {broken}") from broken
+        self.wheel.pop(correlation)
+        if isinstance(entry, StreamReceiver):
+            entry.fail(error)
+        elif not entry.done():
+            entry.set_exception(error)
+
+    # The end.
+
+    def close(self, error: InahoError | None = None) -> None:
+        super().close(error)
+        self._end()
+
+    def on_goodbye(self, body: memoryview) -> None:
+        super().on_goodbye(body)
+        self._end()
+        if self._goodbye is None or self._goodbye.code != ShuttingDown.code:
+            self._transport.close()  # nothing more will come, and a peer that says goodbye may not hang up
+        # A node that leaves still answers what it has got, and waits for us: `expire` closes when all is answered.
+
+    def _end(self) -> None:
+        """No more calls: nobody would read them, and whoever waited for their answers would do so for ever."""
+        self.ending = True
+        self._defined.clear()  # every call is now one of a new method and is refused there, at no cost to the others
+        self._ending_callback(self)
+
+    def on_closed(self, error: InahoError) -> None:
+        self._end()
+        for entry in self.wheel.drain():
+            authority = self.peer.authority
+            if isinstance(entry, StreamReceiver):
+                reason = f"the connection ended during the stream: {error.reason}; {AGAIN}"
+                entry.fail(Unreachable(reason, authority=authority, maybe_executed=True))
+            elif not entry.done():
+                reason = f"the connection ended before an answer came: {error.reason}"
+                entry.set_exception(Unreachable(reason, authority=authority, maybe_executed=True))
+        self._closed_callback(self, error)

@@ -1,0 +1,254 @@
+"""Dialled connections: one per peer, opened when first needed.
+
+Calls wait for the dial; control messages are kept, a few per peer, and leave when it is done or are dropped with it,
+since the next round says the same again. What a dial found (refused, answered by another process) is evidence and is
+told to the control plane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.errors import InahoError, ProtocolViolation, Quarantined, ShuttingDown, Unreachable, WrongIncarnation
+from inaho.errors_cluster import describe
+from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
+from inaho.runtime.connections.handshake import dial_authenticated
+from inaho.runtime.connections.outgoing import Outgoing
+from inaho.runtime.transport.transport import DialFailed
+from inaho.types import MemberStatus, TopologySnapshot
+from inaho.wire.frames import HEADER_REST
+from inaho.wire.handshake import PeerInfo
+
+if TYPE_CHECKING:
+    from inaho.runtime.node.node import Node
+
+__all__ = ["Peers"]
+
+CONTROL_WAITING_MAX: Final = 16
+
+
+class Peers:
+    """The outgoing connections of one node.
+
+    Attributes:
+        connections: open ones, by authority. The call path reads it directly.
+        control_dropped: control messages that found no connection.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.connections: dict[str, Outgoing] = {}
+        self.control_dropped = 0
+        self._node = node
+        self._dials: dict[str, asyncio.Task[Outgoing]] = {}
+        self._control: dict[str, list[bytes]] = {}
+        # Dials that wait for their pause to be over.
+        self._pausing: dict[str, asyncio.Future[None]] = {}
+        # Connections on which one side has said goodbye: no new calls, and the old ones still have their deadlines.
+        self._ending: dict[Outgoing, str] = {}
+
+    async def connect(self, authority: str, node_id: str) -> Outgoing:
+        """The connection to that node, dialled if need be.
+
+        Raises:
+            Unreachable: it cannot be reached, or another process lives there now.
+            Quarantined: nothing is sent to it.
+            ShuttingDown: this node is closing its connections.
+            InahoError: what the handshake said.
+        """
+        connection = self.connections.get(authority)
+        if connection is None:
+            self._node.associations.demand(authority)
+            connection = await asyncio.shield(self._dial(authority))
+        if node_id and connection.peer.node_id != node_id:
+            raise Unreachable(
+                f"node {connection.peer.node_id} answers there, not {node_id}: it was restarted", authority=authority
+            )
+        return connection
+
+    def send_control(self, authority: str, body: bytes) -> None:
+        """Sends a control message; dials in the background when there is no connection."""
+        if len(body) > self._node.config.transport.frame_bytes_max - HEADER_REST:
+            self.control_dropped += 1
+            self._node.log.error(
+                "a control message of %d bytes for %s exceeds transport.frame_bytes_max and was not sent",
+                len(body),
+                authority,
+            )
+            return
+        connection = self.connections.get(authority)
+        if connection is not None:
+            if connection.paused:  # the next round says it again, to a peer that reads
+                self.control_dropped += 1
+            else:
+                connection.send_control(body)
+            return
+        if self._node.associations.machine.refusal(authority) is not None:
+            self.control_dropped += 1
+            return
+        waiting = self._control.setdefault(authority, [])
+        if len(waiting) >= CONTROL_WAITING_MAX:
+            waiting.pop(0)
+            self.control_dropped += 1
+        waiting.append(body)
+        self.dial_in_background(authority)
+
+    def dial_in_background(self, authority: str) -> None:
+        """Dials, unless the authority is quarantined; what comes of it is told to the control plane."""
+        if self._node.closing or authority in self.connections:
+            return
+        if self._node.associations.machine.refusal(authority) is None:
+            self._dial(authority)
+
+    def _dial(self, authority: str) -> asyncio.Task[Outgoing]:
+        task = self._dials.get(authority)
+        if task is None:
+            task = self._node.loop.create_task(self._dial_once(authority), name=f"inaho-dial-{authority}")
+            self._dials[authority] = task
+            task.add_done_callback(lambda done: self._dialled(authority, done))
+        return task
+
+    def hurry(self) -> None:
+        """Dials now whoever has a clean record by now: it was heard, or another process lives there."""
+        for authority, pause in self._pausing.items():
+            if not pause.done() and self._node.associations.pause_s(authority) <= 0:
+                pause.set_result(None)
+
+    def _told(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
+        home = self._node.home
+        if home is None:
+            raise ProtocolViolation("a topology was pushed to a member")
+        home.told(peer, snapshot)
+
+    async def _dial_once(self, authority: str) -> Outgoing:
+        node = self._node
+        if node.closing:
+            raise ShuttingDown("this node closes its connections, or has done so", authority=node.authority)
+
+        def established(transport: asyncio.Transport, peer: PeerInfo) -> Outgoing:
+            node.associations.demand(authority, peer.node_id)
+            if node.home is not None:
+                node.home.adopt(peer.settings)
+            return Outgoing(
+                peer,
+                node.config.transport,
+                node.loop,
+                rpc=node.config.rpc,
+                ending_callback=self._ends,
+                closed_callback=self._closed,
+                topology_callback=lambda snapshot: self._told(peer, snapshot),
+            )
+
+        pause_s = node.associations.pause_s(authority)
+        if pause_s > 0:
+            pause = self._pausing[authority] = node.loop.create_future()
+            try:
+                await asyncio.wait((pause,), timeout=pause_s)
+            finally:
+                del self._pausing[authority]
+            node.associations.demand(authority)
+        connection = await dial_authenticated(
+            node.transport,
+            authority,
+            node.make_handshake("dialer"),
+            node.config.transport.handshake_timeout_s,
+            established,
+        )
+        if connection.ending:
+            raise DialFailed("the connection ended at once", authority=authority)
+        self.connections[authority] = connection
+        node.associations.connected(authority, connection.peer)
+        node.remoting.connected(authority, connection)
+        return connection
+
+    def _dialled(self, authority: str, task: asyncio.Task[Outgoing]) -> None:
+        self._dials.pop(authority, None)
+        waiting = self._control.pop(authority, [])
+        error: BaseException | None = (
+            ShuttingDown("cancelled", authority=authority) if task.cancelled() else task.exception()
+        )
+        if error is None:
+            connection = task.result()
+            if connection.ending:
+                if self.connections.get(authority) is connection:  # it was gone before it came in here
+                    del self.connections[authority]
+                return
+            self._node.publish(ConnectionOpened(authority=authority, node_id=connection.peer.node_id))
+            self._node.evidence.peer_connected(authority, connection.peer.node_id)
+            for body in waiting:
+                connection.send_control(body)
+            return
+        self.control_dropped += len(waiting)
+        if not isinstance(error, InahoError):
+            self._node.associations.failed(authority, Unreachable(repr(error), authority=authority))
+            self._node.log.error("dialling %s failed", authority, exc_info=error)
+            self._node.evidence.dial_failed(authority, "other", repr(error))
+            return
+        self._node.log.debug("dialling %s failed: %s", authority, describe(error))
+        if not self._node.closing:
+            self._node.associations.failed(authority, error)
+        if isinstance(error, DialFailed):
+            self._node.evidence.dial_failed(authority, error.cause_kind, error.reason)
+        elif isinstance(error, WrongIncarnation | ShuttingDown | Quarantined):
+            self._node.evidence.dial_failed(authority, "handshake", error.reason)
+        else:
+            self._node.publish(ConnectionRefused(authority=authority, code=error.code, reason=error.reason))
+            self._node.evidence.handshake_refused(authority, error)
+
+    def _ends(self, connection: Outgoing) -> None:
+        """One side has said goodbye: what is sent from now on would not be read."""
+        authority = self._authority_of(connection)
+        if authority is not None:
+            del self.connections[authority]
+            self._ending[connection] = authority
+            self._node.remoting.disconnected(connection)
+            self._node.associations.lost(authority, connection.closed or "closed by the peer")
+
+    def _closed(self, connection: Outgoing, error: InahoError) -> None:
+        self._ends(connection)
+        authority = self._ending.pop(connection, None)
+        if authority is not None:
+            if connection.violation:
+                self._node.associations.violated(connection.peer, connection.violation)
+            self._node.evidence.outgoing_closed(authority, connection, error)
+            self._node.publish(
+                ConnectionClosed(authority=authority, node_id=connection.peer.node_id, reason=connection.closed)
+            )
+
+    def _authority_of(self, connection: Outgoing) -> str | None:
+        """The authority that was dialled, which a member may spell differently from how it names itself."""
+        if self.connections.get(connection.peer.authority) is connection:
+            return connection.peer.authority
+        return next((name for name, other in self.connections.items() if other is connection), None)
+
+    def topology_changed(self, before: TopologySnapshot | None, now: TopologySnapshot) -> None:
+        """Cuts connections with members that died, so that what waits for them fails now and not at its deadline.
+
+        Dead is who was unreachable and is removed, or whose authority another process has. Who left has drained, and
+        may still be heard.
+        """
+        known = {} if before is None else {member.node_id: member for member in before.members}
+        holders = {member.authority: member.node_id for member in now.members}
+        alive = set(holders.values())
+        for connection in (*self.connections.values(), *self._ending):
+            member = known.get(connection.peer.node_id)
+            if member is None or member.node_id in alive:
+                continue
+            if member.status is MemberStatus.UNREACHABLE or member.authority in holders:
+                connection.abort("the member was removed")
+
+    def expire(self, now: float) -> int:
+        """Fails calls whose deadline has passed."""
+        expired = 0
+        for connection in (*self.connections.values(), *self._ending):
+            expired += connection.expire(now)
+        return expired
+
+    async def close(self, error: InahoError | None = None) -> None:
+        """Closes all connections, and ends what is being dialled."""
+        dials: list[asyncio.Task[Any]] = list(self._dials.values())
+        for task in dials:
+            task.cancel()
+        await asyncio.gather(*dials, return_exceptions=True)
+        for connection in (*self.connections.values(), *self._ending):
+            connection.close(error)

@@ -1,0 +1,143 @@
+"""The asyncio shell of the control plane: feeds `ControlNode`, does what it asks, owns its one timer.
+
+All decisions are in `core`; this page only carries them out (the shape is aioquic's). The machine is given the boot
+clock (`runtime.clock.boot_time`), which goes on while the computer is suspended, so a node that slept sees how long.
+Timers are the loop's, whose clock stands still meanwhile: they are set as a length, and the `Ticker` notices what is
+late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from inaho.core.effects import (
+    ApplyTopology,
+    CloseConnection,
+    Effect,
+    Joined,
+    JoinFailed,
+    Left,
+    Publish,
+    Send,
+    StopActivations,
+)
+from inaho.core.inputs import Input, Tick
+from inaho.core.messages import ControlMessage
+from inaho.core.node import ControlNode
+from inaho.errors import JoinRefused, ProtocolViolation, RemoteError, error_from_code
+from inaho.wire.codec import DECODE_ERRORS, decoder, encode
+
+if TYPE_CHECKING:
+    from inaho.runtime.node.node import Node
+
+__all__ = ["Driver", "decode_control"]
+
+EARLY_S: Final = 0.002
+"""A timer may fire so much before its time: event loops round to a millisecond."""
+
+_decode: Final = decoder(ControlMessage)
+
+
+def decode_control(body: memoryview) -> ControlMessage:
+    """A control message. Raises `ProtocolViolation` for anything else."""
+    try:
+        message: ControlMessage = _decode(body)
+    except DECODE_ERRORS as error:
+        raise ProtocolViolation(f"a control message that does not decode: {error}") from error
+    return message
+
+
+class Driver:
+    """Runs the control plane of one node.
+
+    Args:
+        node: whose effects these are.
+        control: the machine.
+
+    Attributes:
+        joined: done when the node is up; fails with what refused it.
+        left: done when a leave is complete.
+    """
+
+    def __init__(self, node: Node, control: ControlNode) -> None:
+        self.control = control
+        self.joined: asyncio.Future[None] = node.loop.create_future()
+        self.left: asyncio.Future[None] = node.loop.create_future()
+        self._node = node
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
+
+    def feed(self, given: Input) -> None:
+        """One step of the machine."""
+        self._step(self._node.boot_time(), given)
+
+    def _step(self, now: float, given: Input) -> None:
+        if self._stopped:
+            return
+        try:
+            for effect in self.control.step(now, given):
+                self._carry_out(effect)
+        finally:
+            self._arm()  # a step that failed must not be the last one
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self.control.next_deadline()
+        if deadline is not None and not self._stopped:
+            delay_s = max(0.0, deadline - self._node.boot_time())
+            self._timer = self._node.loop.call_later(delay_s, self._tick, deadline)
+
+    def _tick(self, deadline: float) -> None:
+        self._timer = None
+        self._step(self._on_time(deadline), Tick())
+
+    def _on_time(self, deadline: float) -> float:
+        """The time of a tick: that of its deadline where the timer fired a little early, by rounding or resolution.
+
+        Else the machine would have nothing to do yet, and would be asked again at once, in virtual time for ever.
+        """
+        now = self._node.boot_time()
+        return deadline if now < deadline <= now + EARLY_S else now
+
+    def _carry_out(self, effect: Effect) -> None:
+        node = self._node
+        match effect:
+            case Send():
+                node.peers.send_control(effect.authority, encode(effect.message))
+            case Publish():
+                node.freshness.notice(effect.event)
+                node.publish(effect.event)
+            case ApplyTopology():
+                node.apply_topology(effect.snapshot)
+            case Joined():
+                if effect.founded:
+                    node.freshness.founded()
+                else:
+                    node.freshness.joined()
+                if not self.joined.done():
+                    self.joined.set_result(None)
+            case JoinFailed():
+                if not self.joined.done():
+                    error = error_from_code(effect.code, effect.reason, authority=node.authority)
+                    if isinstance(error, RemoteError):  # a code of the control plane alone
+                        error = JoinRefused(effect.reason, authority=node.authority)
+                    self.joined.set_exception(error)
+            case Left():
+                if not self.left.done():
+                    self.left.set_result(None)
+            case StopActivations():
+                node.stop_activations(effect.reason)
+            case CloseConnection():
+                node.evidence.close_connection(effect.authority, effect.reason)
+
+    def stop(self) -> None:
+        """No more steps."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for future in (self.joined, self.left):
+            future.cancel()

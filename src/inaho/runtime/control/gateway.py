@@ -1,0 +1,210 @@
+"""A client's home: some member that tells it topologies.
+
+Any member will do. When no connection is left, all known members and the seeds are dialled, and whoever answers first
+is the new home; calls wait meanwhile as they wait for any dial. A connection that brings nothing is asked for a sign of
+life (`detection.probe_interval_s`); when none has given one for `detection.lag_wedged_s`, others are dialled too.
+A client judges nobody: the members do, and the new home tells the topology in which the wedged one is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from inaho.config_shared import adopt_settings
+from inaho.core.identity.lookup import IdentityLookup
+from inaho.core.membership.join import FINAL
+from inaho.errors import InahoError, TopologyUnavailable
+from inaho.runtime.control.membership_log import MEMBERSHIP_LOGGER
+from inaho.wire.frames import WATCH, frame
+
+if TYPE_CHECKING:
+    from inaho.runtime.connections.outgoing import Outgoing
+    from inaho.runtime.node.node import Node
+    from inaho.types import TopologySnapshot
+    from inaho.wire.handshake import PeerInfo
+
+__all__ = ["Home"]
+
+FINAL_CODES: Final = (*FINAL, "invalid_config")
+"""Why a seed refuses for good. The others may be right: only when all refuse so there is nothing to wait for."""
+
+
+_HEARTBEAT: Final = frame(WATCH, b"inaho/heartbeat")
+"""Asks after an actor that never is. The answer, whatever it says, shows that the member is not wedged."""
+
+
+ASKED_MIN: Final = 3
+"""Questions without an answer, at the least: when it is our own loop that stood still, there was only one."""
+
+
+LOST_S: Final = 1.0
+"""Without an answer for so long, the log says so: a home that leaves is mostly replaced sooner."""
+
+NAMED_MAX: Final = 5
+"""Members that such a line names."""
+
+LOST_AGAIN_S: Final = 60.0
+"""And says it again so often."""
+
+_log: Final = logging.getLogger(MEMBERSHIP_LOGGER)
+
+
+class _Heard(NamedTuple):
+    """What a connection had brought, since when it has brought no more, when it was last asked and how often."""
+
+    received: int
+    at: float
+    asked_at: float
+    asked: int = 0
+
+
+class Home:
+    """Finds and keeps a member for one client."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._heard: dict[Outgoing, _Heard] = {}
+        self._refusals: dict[str, InahoError | None] = {}
+        """What came of the last question to each seed; None for one that has not answered."""
+        self._lost_at: float | None = None
+        self._told_at: float | None = None
+
+    async def find(self) -> None:
+        """Returns when a member has told the topology.
+
+        Raises:
+            TopologyUnavailable: no seed did within `membership.join_timeout_s`; the reason has what each said.
+            InahoError: all seeds refused for good; this is what the first of them said.
+        """
+        node = self._node
+        config = node.config.membership
+        deadline = node.loop.time() + config.join_timeout_s
+        pause_s = config.join_retry_s
+        while True:
+            await self._ask_all(deadline)
+            if node.topology is not None:
+                _log.info("client of cluster %r: connected, members: %d", node.config.name, len(node.topology.members))
+                return
+            errors = list(self._refusals.values())
+            if errors[0] is not None and all(error is not None and error.code in FINAL_CODES for error in errors):
+                raise errors[0]
+            if node.loop.time() + pause_s >= deadline:
+                said = "; ".join(f"{authority}: {reason}" for authority, reason in self.told_by_seeds().items())
+                raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s} s: {said}")
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, config.join_retry_s * 8)
+
+    def told_by_seeds(self) -> dict[str, str]:
+        """By seed, why it has told no topology."""
+        return {
+            authority: "no answer yet" if error is None else error.reason for authority, error in self._refusals.items()
+        }
+
+    async def _ask_all(self, deadline: float) -> None:
+        """Asks all seeds at once, so that a silent one delays nobody, and notes what went wrong with each."""
+        loop = self._node.loop
+        asked = {loop.create_task(self._ask(authority)): authority for authority in self._candidates()}
+        self._refusals = {authority: self._refusals.get(authority) for authority in asked.values()}
+        try:
+            while asked and self._node.topology is None:
+                left_s = max(deadline - loop.time(), 0.0)
+                done, _ = await asyncio.wait(asked, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    break
+                for task in done:
+                    self._refusals[asked.pop(task)] = task.result()
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _ask(self, authority: str) -> InahoError:
+        """Asks one seed; why it told nothing."""
+        node = self._node
+        try:
+            await node.peers.connect(authority, "")
+        except InahoError as error:
+            return error
+        if node.topology is None:
+            await node.wait_for_topology(node.config.transport.handshake_timeout_s)
+        return TopologyUnavailable("it sent no topology", authority=authority)
+
+    def adopt(self, settings: Mapping[str, int]) -> None:
+        """Takes over what all members have alike. Raises `InvalidConfig` for values that none can have."""
+        node = self._node
+        config = adopt_settings(node.config, settings)
+        if config.activation.partitions != node.config.activation.partitions:
+            node.lookup = IdentityLookup(config.activation)
+            if node.topology is not None:
+                node.lookup.update_topology(node.topology)
+        node.config = config
+
+    def told(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
+        """A member tells the newest topology.
+
+        Versions count within one life of the cluster. A member that our topology does not know may live in the next
+        one, so it is believed whatever its version, unless somebody whom we know is still connected with us.
+        """
+        node = self._node
+        current = node.topology
+        if current is None or snapshot.version > current.version:
+            node.apply_topology(snapshot)
+        elif not self._knows_any(current, peer):
+            node.lookup = node.new_lookup()  # versions have begun again
+            node.apply_topology(snapshot)
+
+    def _knows_any(self, topology: TopologySnapshot, peer: PeerInfo) -> bool:
+        """Whether `peer`, or another one that is connected, belongs to `topology`."""
+        known = {member.node_id for member in topology.members}
+        return peer.node_id in known or any(
+            connection.peer.node_id in known for connection in self._node.peers.connections.values()
+        )
+
+    def keep(self) -> None:
+        """Looks for another home when no connection is left, or none on which anybody answers."""
+        node = self._node
+        if node.closing or node.topology is None:
+            return
+        now = node.loop.time()
+        heard = self._heard
+        self._heard = {}
+        alive = False
+        for connection in node.peers.connections.values():
+            known = heard.get(connection)
+            if known is None or known.received != connection.bytes_received:
+                known = _Heard(connection.bytes_received, now, now)
+            elif now - known.asked_at >= node.config.detection.probe_interval_s:
+                if not connection.paused:  # else it has enough to answer
+                    connection.send(_HEARTBEAT, b"")
+                known = known._replace(asked_at=now, asked=known.asked + 1)
+            self._heard[connection] = known
+            alive = alive or known.asked < ASKED_MIN or now - known.at < node.config.detection.lag_wedged_s
+        self._tell(now, alive=alive)
+        if not alive:
+            for authority in self._candidates():
+                node.peers.dial_in_background(authority)
+
+    def _tell(self, now: float, *, alive: bool) -> None:
+        """Logs that no member answers any more, and when one does again."""
+        name = self._node.config.name
+        if alive:
+            if self._told_at is not None and self._lost_at is not None:
+                _log.info("client of cluster %r: a member answers again after %.1f s", name, now - self._lost_at)
+            self._lost_at = self._told_at = None
+            return
+        if self._lost_at is None:
+            self._lost_at = now
+        if now - self._lost_at >= LOST_S and (self._told_at is None or now - self._told_at >= LOST_AGAIN_S):
+            self._told_at = now
+            _log.warning(
+                "client of cluster %r: no member has answered for %.1f s, so calls wait or fail; tried again: %s",
+                name, now - self._lost_at, ", ".join(self._candidates()[:NAMED_MAX]),
+            )  # fmt: skip
+
+    def _candidates(self) -> tuple[str, ...]:
+        topology = self._node.topology
+        members = () if topology is None else topology.members
+        return tuple(dict.fromkeys((*(member.authority for member in members), *self._node.config.seeds)))

@@ -1,0 +1,216 @@
+"""What a member logs of its cluster: who joined, left, became unreachable or was removed, and what this node lost.
+
+The lines are for people, in the logger `inaho.membership`: INFO for what is meant to happen, WARNING for what is not.
+Each begins with the authority of the node that says it, since a process may have several. Programs subscribe to the
+events instead (`Cluster.events`), which the lines are made from.
+
+A member whose network comes and goes would fill the log. So of one kind of event about one member only the first
+`membership.log_lines_max` within `membership.log_period_s` are logged, and then how many were not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.core.rpc.throttle import WarningThrottle
+from inaho.events import (
+    AuthorityCollision,
+    BlockListChanged,
+    DoubtBegan,
+    DoubtEnded,
+    Event,
+    MemberEvent,
+    MemberLeaving,
+    MemberReachable,
+    MemberRemoved,
+    MemberUnreachable,
+    MemberUp,
+    NodePaused,
+    SelfRemoved,
+    ViewConflict,
+    ViewRefused,
+)
+
+if TYPE_CHECKING:
+    from inaho.runtime.node.node import Node
+
+__all__ = ["MEMBERSHIP_LOGGER", "MembershipLog"]
+
+MEMBERSHIP_LOGGER: Final = "inaho.membership"
+
+_REASONS: Final = {
+    "dead": "its process has ended",
+    "wedged": "its connections are open, but it does not answer",
+    "busy": "its event loop is too busy to answer",
+    "silent": "it does not answer",
+    "view refused": "the view of the other members holds",
+    "isolated": "no other member heard this node",
+}
+"""Plain words for the reasons that events have."""
+
+Line = tuple[int, str]
+"""Level and text of a log line."""
+
+
+class MembershipLog:
+    """Logs the events of one member's cluster.
+
+    Args:
+        node: a member.
+    """
+
+    def __init__(self, node: Node) -> None:
+        config = node.config.membership
+        self._node = node
+        self._log = logging.getLogger(MEMBERSHIP_LOGGER)
+        self._lines: dict[type[Event], Callable[[Any], Line | None]] = {
+            AuthorityCollision: self._collision,
+            BlockListChanged: self._blocked,
+            DoubtBegan: self._doubt_began,
+            DoubtEnded: self._doubt_ended,
+            MemberLeaving: self._leaving,
+            MemberReachable: self._reachable,
+            MemberRemoved: self._removed,
+            MemberUnreachable: self._unreachable,
+            MemberUp: self._up,
+            NodePaused: self._paused,
+            SelfRemoved: self._self_removed,
+            ViewConflict: self._conflict,
+            ViewRefused: self._view_refused,
+        }
+        self._period_s = config.log_period_s
+        self._throttle = WarningThrottle(config.log_lines_max, config.log_period_s, config.members_max)
+        self.close = node.events.subscribe_callback(tuple(self._lines), self._notice)
+
+    def _notice(self, event: Event) -> None:
+        line = self._lines[type(event)](event)
+        if line is None or not self._log.isEnabledFor(line[0]):
+            return
+        about = f"{type(event).__name__} of {getattr(event, 'authority', '') or self._node.authority}"
+        if not self._throttle.admit(about, self._node.loop.time()):
+            return
+        if isinstance(event, DoubtBegan):  # it is published before the event that it follows from
+            self._node.loop.call_soon(self._tell, line)
+        else:
+            self._tell(line)
+
+    def _tell(self, line: Line) -> None:
+        self._log.log(line[0], "%s: %s", self._node.authority, line[1])
+
+    def tick(self, now: float) -> None:
+        """Tells how many lines were held back, once their period is over."""
+        for held in self._throttle.due(now):
+            self._log.warning(
+                "%s: %d further events (%s) within %g s were not logged",
+                self._node.authority, held.count, held.kind, self._period_s,
+            )  # fmt: skip
+
+    # Members.
+
+    def _is_self(self, event: MemberEvent) -> bool:
+        return event.member.node_id == self._node.node_id
+
+    def _up(self, event: MemberUp) -> Line:
+        if self._is_self(event):
+            did = "founded" if event.reason == "founded" else "joined"
+            return logging.INFO, f"this node (node {event.member.node_id}) {did} cluster {self._node.config.name!r}"
+        kinds = ", ".join(kind for kind in event.member.kinds if not kind.startswith("inaho.")) or "nothing"
+        driver = self._node.driver
+        did = "joined" if driver is not None and driver.joined.done() else "is a member"
+        return logging.INFO, f"{event.authority} (node {event.member.node_id}) {did}; it hosts {kinds}"
+
+    def _leaving(self, event: MemberLeaving) -> Line:
+        who = "this node" if self._is_self(event) else event.authority
+        return logging.INFO, f"{who} leaves: others take over its grains"
+
+    def _unreachable(self, event: MemberUnreachable) -> Line:
+        after_s = self._node.config.membership.remove_unreachable_after_s
+        return (
+            logging.WARNING,
+            f"{event.authority} is unreachable{_why(event.reason)}; others take over its grains, and it is removed "
+            f"unless it answers within {after_s:g} s",
+        )
+
+    def _reachable(self, event: MemberReachable) -> Line:
+        return logging.INFO, f"{event.authority} is reachable again{_why(event.reason)}"
+
+    def _removed(self, event: MemberRemoved) -> Line:
+        who = "this node" if self._is_self(event) else event.authority
+        if event.reason == "left":
+            return logging.INFO, f"{who} left"
+        if event.reason == "replaced":
+            text = f"{who} (node {event.member.node_id}) is gone: another process has its authority now"
+            return logging.WARNING, text
+        return logging.WARNING, f"{who} (node {event.member.node_id}) was removed{_why(event.reason)}"
+
+    # This node.
+
+    def _self_removed(self, event: SelfRemoved) -> Line:
+        return (
+            logging.WARNING,
+            f"the other members removed this node{_why(event.reason)}; its activations end, and it joins again",
+        )
+
+    def _paused(self, event: NodePaused) -> Line:
+        return (
+            logging.WARNING,
+            f"this process did not run for {event.gap_s:.1f} s (stopped, suspended, or its event loop was blocked); "
+            "others may have taken over its grains",
+        )
+
+    def _doubt_began(self, event: DoubtBegan) -> Line | None:
+        node = self._node
+        if len(node.freshness.doubts.open()) > 1:  # told for the first one
+            return None
+        return (
+            logging.INFO,
+            f"{event.authority} may have taken over grains that are active here ({event.reason}): until that is "
+            f"settled, answers may be {node.config.activation.freshness_s:g} s old (activation.freshness_s)",
+        )
+
+    def _doubt_ended(self, event: DoubtEnded) -> Line | None:
+        if event.outcome == "expired":
+            return (
+                logging.WARNING,
+                f"{event.authority} has not been heard of for {event.lasted_s:.0f} s and is taken for dead "
+                "(membership.tombstone_s); if it still runs and saves, answers here may be old",
+            )
+        if self._node.freshness.doubts.open():
+            return None
+        return logging.INFO, f"no member is doubted any more ({event.authority}: {event.outcome})"
+
+    # Views and orders.
+
+    def _collision(self, event: AuthorityCollision) -> Line:
+        return (
+            logging.WARNING,
+            f"a second process (node {event.claimed_by}) claims the authority {event.authority} of node "
+            f"{event.node_id} and was refused: give each process an authority of its own",
+        )
+
+    def _blocked(self, event: BlockListChanged) -> Line:
+        if event.blocked:
+            return logging.INFO, f"{event.authority} is blocked: it may hold no grains until it is unblocked"
+        return logging.INFO, f"{event.authority} is no longer blocked"
+
+    def _conflict(self, event: ViewConflict) -> Line:
+        return (
+            logging.WARNING,
+            f"this node and {event.authority} have different views of the cluster, and no rule settles which one holds "
+            f"({event.reason}): decide with inaho settle",
+        )
+
+    def _view_refused(self, event: ViewRefused) -> Line:
+        if event.refused == "ours":
+            return logging.WARNING, f"the view of {event.authority} holds instead of this node's (rule: {event.rule})"
+        return logging.INFO, f"the view of {event.authority} was refused, this node's holds (rule: {event.rule})"
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        self._throttle.check()
+
+
+def _why(reason: str) -> str:
+    return f": {_REASONS.get(reason, reason)}" if reason else ""

@@ -1,0 +1,220 @@
+"""Leaving without failing a call (SPEC VA-2.5, BS-3.4).
+
+The order is the protocol: the node takes nothing new, others are told that it leaves and own its partitions from then
+on, running turns end, what others wait for is handed over and acknowledged, what is left of leases is given up, the
+leave is agreed on, what was to be sent is sent, and only then are connections closed. Calls that arrive meanwhile are
+refused with `ShuttingDown`, which callers retry elsewhere by themselves.
+
+One time limit, `activation.drain_s`, holds for turns: what still runs then is interrupted. Each later step waits until
+the same moment for others, and at least for `STEP_S`, so a node always ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from inaho.core.inputs import Drained, LeaveRequested
+from inaho.errors import ShuttingDown
+from inaho.types import MemberStatus, Struct
+
+if TYPE_CHECKING:
+    from inaho.runtime.node.node import Node
+
+__all__ = ["DrainReport", "Shutdown"]
+
+FAREWELL_S: Final = 1.0
+"""How long a node that has left goes on answering callers that have not heard of it."""
+
+STEP_S: Final = 2.0
+"""Least time for a step that waits for others, where turns have taken all of `drain_s`; never more than `drain_s`."""
+
+INTERRUPTED_S: Final = 1.0
+"""How long turns that were interrupted may clean up before the leave goes on without them."""
+
+NAMED_MAX: Final = 100
+"""Identities that a report names; a count tells of the others."""
+
+
+class DrainReport(Struct, frozen=True):
+    """What became of what a leaving node had (SPEC BS-3.4).
+
+    Attributes:
+        authority: of the node.
+        activations: how many it had.
+        handed_over: those of them that ended, so that others may go on with them.
+        timed_out: identities whose activation did not end in time; at most 100 are named.
+        timed_out_count: how many there were.
+        acknowledged: the new owners have answered that they know.
+        took_s: seconds.
+    """
+
+    authority: str
+    activations: int
+    handed_over: int
+    timed_out: tuple[str, ...]
+    timed_out_count: int
+    acknowledged: bool
+    took_s: float
+
+
+class Shutdown:
+    """The graceful end of one node.
+
+    Attributes:
+        begun: the node is leaving.
+        drained: what was handed over; there as soon as it was, while the node can still answer.
+        parting: done when all is handed over, and only answers on their way are waited for. Streams end now.
+        left: done when it has left; for those who did not ask for it themselves (`inaho drain`).
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.begun = False
+        self.drained: asyncio.Future[DrainReport] = node.loop.create_future()
+        self.parting: asyncio.Future[None] = node.loop.create_future()
+        self.left: asyncio.Future[None] = node.loop.create_future()
+        self._node = node
+        self._empty: asyncio.Future[None] | None = None
+
+    async def drain(self, drain_s: float | None = None) -> DrainReport:
+        """Leaves, and returns as soon as everything is handed over: whoever asks from elsewhere is still answered.
+
+        Args:
+            drain_s: as for `leave`.
+
+        Raises:
+            ShuttingDown: the node was stopped before that.
+        """
+        self._begin(drain_s)
+        await asyncio.wait((self.drained,))
+        if self.drained.cancelled():
+            raise ShuttingDown("the node was stopped before it had left", authority=self._node.authority)
+        return self.drained.result()
+
+    async def leave(self, drain_s: float | None = None) -> None:
+        """Hands everything over and leaves. The second to ask waits for the first.
+
+        A caller that is cancelled stops waiting only: half a leave would leave a member that serves nobody.
+
+        Args:
+            drain_s: how long turns may run on; `activation.drain_s` unless given.
+        """
+        leaving = self._begin(drain_s)
+        if leaving is not None:
+            await asyncio.wait((leaving,))
+            if not leaving.cancelled():  # else the node was stopped at once
+                leaving.result()
+        await asyncio.shield(self.left)
+
+    def _begin(self, drain_s: float | None) -> asyncio.Task[None] | None:
+        """Starts the leave; None where it was begun before, or the node has been stopped."""
+        if self.begun:
+            return None
+        self.begun = True
+        if self._node.closing:
+            self.stopped()
+            return None
+        return self._node.runner.spawn(self._leave(drain_s), name="inaho-leave")
+
+    async def _leave(self, drain_s: float | None) -> None:
+        node = self._node
+        drain_s = node.config.activation.drain_s if drain_s is None else drain_s
+        node.shutting_down = True
+        joined = node.driver is not None and node.driver.joined.done()
+        started, had = node.loop.time(), node.activation_count
+        acknowledged = True
+        try:
+            if node.driver is not None and joined:
+                node.driver.feed(LeaveRequested(drain_s))
+            late = await self._end_activations(drain_s)
+            if node.driver is not None and joined:
+                await self._wait_disowned(self._left_s(started, drain_s))
+                await node.saved_versions.flush(self._left_s(started, drain_s))
+                acknowledged = await node.bridge.wait_handed_over(self._left_s(started, drain_s))
+                if unsent := await node.remoting.flush(self._left_s(started, drain_s)):  # while it is still a member
+                    node.log.warning("%d messages were not acknowledged in time", unsent)
+                node.driver.feed(Drained())
+            report = DrainReport(
+                authority=node.authority,
+                activations=had,
+                handed_over=max(0, had - len(late)),
+                timed_out=tuple(late[:NAMED_MAX]),
+                timed_out_count=len(late),
+                acknowledged=acknowledged,
+                took_s=node.loop.time() - started,
+            )
+            if not self.drained.done():
+                self.drained.set_result(report)
+            if node.driver is not None and joined:
+                await asyncio.wait((node.driver.left,), timeout=self._left_s(started, drain_s))
+                if not node.driver.left.done():
+                    node.log.warning("leaving was not acknowledged in time")
+            self._part()
+            await node.acceptor.farewell(
+                ShuttingDown("this node has left the cluster", authority=node.authority), FAREWELL_S
+            )
+        finally:
+            self.stopped()
+
+    def _left_s(self, started: float, drain_s: float) -> float:
+        """How long a step may wait for others."""
+        return max(started + drain_s - self._node.loop.time(), min(drain_s, STEP_S))
+
+    def stopped(self) -> None:
+        """The node has left, or will not any more: nobody waits for it longer."""
+        self.drained.cancel()
+        self._part()
+        if not self.left.done():
+            self.left.set_result(None)
+
+    def _part(self) -> None:
+        if not self.parting.done():
+            self.parting.set_result(None)
+
+    async def _wait_disowned(self, within_s: float) -> None:
+        """Returns when a topology has come by which others own what this node owned, or after `within_s`."""
+        node = self._node
+        deadline = node.loop.time() + within_s
+        while self._is_up() and (left_s := deadline - node.loop.time()) > 0:
+            await node.wait_for_topology(left_s)
+
+    def _is_up(self) -> bool:
+        topology, node_id = self._node.topology, self._node.node_id
+        return topology is not None and any(
+            member.node_id == node_id and member.status is MemberStatus.UP for member in topology.members
+        )
+
+    async def _end_activations(self, within_s: float) -> list[str]:
+        """Ends all activations after their turns; interrupts those that do not end in time, and says so.
+
+        Returns:
+            The identities of those that did not end.
+        """
+        node = self._node
+        for host in node.hosts.values():
+            host.drop_all("shutdown")
+        if node.activation_count:
+            self._empty = node.loop.create_future()
+            await asyncio.wait((self._empty,), timeout=within_s)
+        late: list[str] = []
+        if node.activation_count:
+            node.log.warning(
+                "%d activations did not end within %s s (activation.drain_s) and are interrupted",
+                node.activation_count,
+                within_s,
+            )
+            node.runner.leaving = True
+            for host in node.hosts.values():
+                if not host.system:
+                    for grain in (*host.activations.values(), *(host.pool or ())):
+                        late.append(f"{host.name}/{grain._inaho_key}")
+                        node.leases.time_out(grain._inaho_lease)
+                        host.draining.interrupt(grain)
+            assert self._empty is not None
+            await asyncio.wait((self._empty,), timeout=min(within_s, INTERRUPTED_S))
+        return late
+
+    def activation_ended(self) -> None:
+        """The node's last activation may have ended."""
+        if not self._node.activation_count and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)

@@ -1,0 +1,97 @@
+"""The record of all markers in the storage: one for all clusters that use it, since their grains share it too.
+
+It is replaced as a whole, by whoever has a marker to add. Its version alone decides who was first; the others read it
+again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from inaho.core.activation.doubt import MARKERS_FORMAT, Marker, Markers, add_marker
+from inaho.errors import StateConflict, StorageFailed
+from inaho.types import ClusterIdentity
+from inaho.wire.codec import DECODE_ERRORS, decoder, encode
+
+if TYPE_CHECKING:
+    from inaho.runtime.node.node import Node
+
+__all__ = ["MARKERS", "MarkerRecord"]
+
+MARKERS: Final = ClusterIdentity("inaho.markers", "all")
+"""Where the markers are."""
+
+MARKER_EPOCH: Final = 1
+"""All writers of the markers have one epoch."""
+
+WRITE_ATTEMPTS: Final = 50
+"""Attempts to replace the record, which others replace at the same time."""
+
+WRITE_PAUSE_S: Final = 0.01
+"""Longest random pause before the next attempt; it grows with the number of attempts."""
+
+_decode: Final = decoder(Markers)
+
+
+class MarkerRecord:
+    """Reads and writes the markers for one node.
+
+    Args:
+        node: the node.
+
+    Attributes:
+        reads, writes: counted.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.reads = 0
+        self.writes = 0
+        self._node = node
+
+    async def add(self, marker: Marker) -> Markers:
+        """Writes a marker of this node; returns what was there before.
+
+        Raises:
+            StorageFailed: it could not be written, or it is not known whether it was.
+        """
+        node = self._node
+        storage = await node.open_storage()
+        membership = node.config.membership
+        for attempt in range(WRITE_ATTEMPTS):
+            markers, version = await self.read()
+            record = add_marker(markers, marker, keep_s=2 * membership.tombstone_s, markers_max=membership.members_max)
+            try:
+                await storage.save(MARKERS, encode(record), expected_version=version, epoch=MARKER_EPOCH)
+            except StateConflict:  # another node has written its own
+                await asyncio.sleep(node.entropy.random.uniform(0.0, WRITE_PAUSE_S * (attempt + 1)))
+            else:
+                self.writes += 1
+                return markers
+        raise StorageFailed("the markers are replaced all the time", identity=str(MARKERS), maybe_executed=False)
+
+    async def read(self) -> tuple[Markers, int]:
+        """The markers, and the version of their record.
+
+        Raises:
+            StorageFailed: the storage does not answer, or the record cannot be read.
+        """
+        storage = await self._node.open_storage()
+        self.reads += 1
+        stored = await storage.load(MARKERS)
+        if stored is None or stored.data is None:
+            return Markers(), 0 if stored is None else stored.version
+        try:
+            markers: Markers = _decode(stored.data)
+        except DECODE_ERRORS as error:
+            raise StorageFailed(
+                f"the record of the markers cannot be read: {error}", identity=str(MARKERS), maybe_executed=False
+            ) from error
+        if markers.format > MARKERS_FORMAT:
+            raise StorageFailed(
+                f"the record of the markers is in format {markers.format}, written by a later release; this one reads "
+                f"format {MARKERS_FORMAT}: run the later release on all nodes",
+                identity=str(MARKERS),
+                maybe_executed=False,
+            )
+        return markers, stored.version

@@ -1,0 +1,154 @@
+"""Whether another cluster saves the same grains: one marker of a live member is in the storage at any time.
+
+A process without seeds founds a cluster of its own. It reads the markers then, and warns where one is of a process that
+runs. So a cluster must have one there for as long as it lives, whoever founded it. When a member goes, the first host
+of each kind with state looks whether the marker of a member that stays is there, and writes one of its own if not. The
+first is the one with the lowest authority. It goes by its own topology: two that take themselves for the first write
+two markers, which does no harm, and when the first one goes at the same time, its going makes the next one look. So
+does a node that joins and is the first: a founder that hosts no such kind has written nothing.
+
+The one that looks warns as a founder does: a process that founded a cluster just before has not seen its marker.
+
+Why not ask for the author of the marker instead: who joins would read the markers, each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from inaho.core.activation.doubt import FOUNDED, Marker, Markers
+from inaho.errors import InahoError, Unreachable, WrongIncarnation
+from inaho.errors_cluster import describe
+from inaho.runtime.freshness.proofs import is_proved_kind, time_limit
+from inaho.types import MemberStatus
+
+if TYPE_CHECKING:
+    from inaho.runtime.freshness.doubts import Freshness
+    from inaho.runtime.freshness.marker_record import MarkerRecord
+    from inaho.runtime.node.node import Node
+
+__all__ = ["OtherClusters"]
+
+
+class OtherClusters:
+    """Keeps a marker of this cluster in the storage, and warns of other clusters over it.
+
+    Args:
+        node: the node.
+        freshness: of that node.
+        record: of the markers.
+    """
+
+    def __init__(self, node: Node, freshness: Freshness, record: MarkerRecord) -> None:
+        self._node = node
+        self._freshness = freshness
+        self._record = record
+        self._settled: OrderedDict[str, None] = OrderedDict()
+        """Node ids that no warning is due for: of members that went, of processes that ended, and of those told."""
+        self._looking: asyncio.Task[None] | None = None
+        self._asked = False
+        """Somebody has gone since the last look began."""
+
+    def member_goes(self, node_id: str) -> None:
+        """A member leaves, or was removed."""
+        self._settle(node_id)
+        self._asked = True
+        self.look()
+
+    def look(self) -> None:
+        """Sees, in the background, whether a marker is to be written."""
+        if self._looking is None and self._freshness.applies and not self._node.closing:
+            self._looking = self._node.runner.spawn(self._look(), name="inaho-other-clusters")
+            self._looking.add_done_callback(self._looked)
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        self._looking = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._node.log.error("looking for other clusters failed", exc_info=error)
+        if self._asked:
+            self.look()
+
+    async def _look(self) -> None:
+        node = self._node
+        while not node.closing and self._is_first():
+            warns, self._asked = self._asked, False
+            try:
+                async with time_limit(node):
+                    markers, _ = await self._record.read()
+                    if not self._staying().intersection(marker.node_id for marker in markers.markers):
+                        now, name = node.unix_time(), node.config.name
+                        markers = await self._record.add(Marker(node.node_id, node.authority, FOUNDED, now, name))
+                        warns = True
+                if warns:
+                    await self.warn(markers, founded=False)
+            except InahoError as error:
+                node.log.debug("the markers cannot be read or written, which is tried again: %s", describe(error))
+                self._asked = self._asked or warns
+            else:
+                if not self._asked:
+                    return
+            await asyncio.sleep(node.config.activation.freshness_s)
+        self._asked = False
+
+    def _is_first(self) -> bool:
+        """Whether this node has the lowest authority of those that host a kind with state that it hosts."""
+        node = self._node
+        kinds = {host.name for host in node.hosts.values() if is_proved_kind(host)}
+        topology = node.topology
+        first: dict[str, str] = {}
+        for member in sorted(topology.members if topology is not None else (), key=lambda member: member.authority):
+            if member.status <= MemberStatus.UP:
+                for kind in kinds.intersection(member.kinds):
+                    first.setdefault(kind, member.node_id)
+        return node.node_id in first.values()
+
+    def _staying(self) -> set[str]:
+        topology = self._node.topology
+        members = () if topology is None else topology.members
+        return {member.node_id for member in members if member.status <= MemberStatus.UP}
+
+    async def warn(self, markers: Markers, *, founded: bool) -> None:
+        """Warns, once, of processes of other clusters that have written a marker and run; the first one is named.
+
+        Args:
+            markers: that were read.
+            founded: this node has founded its cluster just now.
+        """
+        node, told = self._node, False
+        for marker in self._freshness.foreign(markers):
+            settled = told or marker.node_id in self._settled or not await self._answers(marker)
+            self._settle(marker.node_id)
+            if settled:
+                continue
+            told = True
+            node.log.warning(
+                "%s %s a cluster named %r, but %s has founded another one (%r), or is a member of it, over the same "
+                "storage, so both save the same grains. A process without seeds founds a cluster of its own: give %s "
+                "one the seed %s to join the other, or another storage or data_dir",
+                node.authority, "has founded" if founded else "is a member of", node.config.name, marker.authority,
+                marker.cluster, "this" if founded else "that", marker.authority if founded else node.authority,
+            )  # fmt: skip
+
+    async def _answers(self, marker: Marker) -> bool:
+        """Whether the process that wrote a marker still runs, or may."""
+        if marker.authority == self._node.authority:  # this process has its place
+            return False
+        try:
+            async with asyncio.timeout(self._node.config.transport.handshake_timeout_s):
+                await self._node.peers.connect(marker.authority, marker.node_id)
+        except (Unreachable, WrongIncarnation) as error:  # nobody listens, or another process lives there
+            self._node.log.debug(
+                "%s, which was in another cluster once, does not run: %s", marker.authority, describe(error)
+            )
+            return False
+        except (TimeoutError, InahoError):  # one of another cluster refuses us, and runs
+            return True
+        return True
+
+    def _settle(self, node_id: str) -> None:
+        self._settled[node_id] = None
+        self._settled.move_to_end(node_id)
+        if len(self._settled) > self._node.config.membership.members_max:
+            self._settled.popitem(last=False)

@@ -1,0 +1,377 @@
+"""Proving that activations have what is stored, before they answer.
+
+An activation that must be proved is *held*, like one that comes up: its turns wait in its queue. The first turn that
+waits asks for the proof. What is asked for in one turn of the loop goes to the storage as one read
+(`Storage.versions`). Where version and epoch are equal the turns go on. Where another activation has saved, the
+activation ends and the turns go to its successor, which loads. Where the storage has less, its successor is refused
+with `StateMissing`.
+
+An activation that nobody calls stays held and costs no read. Calls of all kinds pass the queue of the activation, so
+none needs a check of its own: from other nodes, from this node, read-only ones, ticks, reminders. Items of streams are
+asked about one by one (`passed`), because a stream runs beside the queue.
+
+Why not a check before every turn: it would cost every call, and almost none needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.core.detection.bound import detection_bound_s
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import InahoError, StorageFailed
+from inaho.errors_cluster import describe
+from inaho.runtime.activation.state import is_same
+from inaho.runtime.freshness.marker_record import MARKERS
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.state import StateRecord
+    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.node.node import Node
+    from inaho.storage.base import StoredVersion
+    from inaho.types import ClusterIdentity
+
+__all__ = ["Proofs", "is_proved_kind", "is_unproved", "time_limit"]
+
+HOLD_SLICE: Final = 2_000
+"""Activations held in one turn of the loop: about two milliseconds."""
+
+
+READ_ATTEMPTS: Final = 4
+READ_PAUSE_S: Final = 0.05
+"""How often, and how far apart, a proof is tried before the storage counts as one that does not answer."""
+
+_NEVER: Final = (-1.0, None)
+
+
+class Proofs:
+    """The proofs of one node (SPEC CL-5.4; docs/decisions/0030).
+
+    Args:
+        node: the node.
+
+    Attributes:
+        repeat: activations are to be proved again when a proof is older than `activation.freshness_s`.
+        proved, changed, missing: outcomes, counted.
+        reads: reads of the storage, counted.
+        blind: the storage did not answer a read. Until it does, nothing is held that would be answered anyway; then
+            everything is to be proved, in doubt or not: what was answered meanwhile may be old.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.repeat = False
+        self.proved = 0
+        self.changed = 0
+        self.missing = 0
+        self.reads = 0
+        self.blind = False
+        self._node = node
+        self._unnoticed_until = -math.inf
+        """Until then a member that lost sight of this node may not have noticed, and so not have written a marker."""
+        self._wanted: dict[int, Grain[Any]] = {}
+        self._to_hold: list[Grain[Any]] = []
+        self._proving = False
+        self._looking = False
+        self._due: dict[int, tuple[float, Grain[Any]]] = {}
+        """When activations are to be proved again, by `id`; the latest time counts."""
+        self._round: asyncio.Future[InahoError | None] | None = None
+
+    def require_all(self) -> None:
+        """Every activation with state on this node is to be proved before its next turn."""
+        was_holding = bool(self._to_hold)
+        self._to_hold = [
+            grain for host in self._node.hosts.values() if is_proved_kind(host) for grain in host.activations.values()
+        ]
+        if self._to_hold and not was_holding:
+            self._hold_slice()
+
+    def _hold_slice(self) -> None:
+        for _ in range(min(HOLD_SLICE, len(self._to_hold))):
+            self.require(self._to_hold.pop())
+        if self._to_hold:
+            self._node.loop.call_soon(self._hold_slice)
+
+    def require(self, grain: Grain[Any]) -> None:
+        """The activation is to be proved before its next turn. What runs goes on."""
+        host = grain._inaho_host
+        if not host.lives(grain):
+            return
+        busy = grain._inaho_turn
+        if isinstance(busy, TurnQueue) and busy.ending:
+            return
+        queue = host.hold(grain)
+        queue.unproved = True
+        if queue.waiting:
+            self.want(grain)
+
+    def member_lost(self) -> None:
+        """A member may act by its old view until it must have noticed. What begins here until then may be there, too.
+
+        That member writes its marker when it has noticed, so until then nothing tells of what it saves.
+        """
+        node = self._node
+        members = 1 if node.topology is None else len(node.topology.members)
+        unnoticed_s = detection_bound_s(node.config, members) + 2 * node.config.activation.freshness_s
+        until = node.loop.time() + min(unnoticed_s, node.config.membership.tombstone_s)
+        self._unnoticed_until = max(self._unnoticed_until, until)
+
+    def started(self, grain: Grain[Any], loaded_at: float) -> None:
+        """An activation is up, and has what was stored at `loaded_at`; it is proved again in time, or now."""
+        record = grain._inaho_record
+        if record is None or not is_proved_kind(grain._inaho_host):
+            return
+        record.contested = loaded_at <= self._unnoticed_until and not self._node.storage_is_private
+        if self.repeat or record.contested:
+            self._again_at(loaded_at, [grain])
+            due = loaded_at + self._node.config.activation.freshness_s
+            if due <= self._node.loop.time():  # `on_activate` took its time
+                self._again(due, [grain])
+
+    def want(self, grain: Grain[Any]) -> None:
+        """Somebody waits for the proof of this activation."""
+        self._wanted[id(grain)] = grain
+        if not self._proving:
+            self._proving = True
+            self._node.runner.spawn(self._prove(), name="inaho-prove")
+
+    async def passed(self, grain: Grain[Any]) -> None:
+        """Returns when the activation is proved, or has ended.
+
+        Raises:
+            InahoError: the storage does not answer, and `activation.when_unproved` is `refuse`.
+        """
+        while grain._inaho_host.lives(grain) and is_unproved(grain):
+            record = grain._inaho_record
+            if record is not None and record.busy:
+                async with record.writing():
+                    pass
+            self.want(grain)
+            if self._round is None:
+                self._round = self._node.loop.create_future()
+            now = self._round
+            await asyncio.wait((now,))
+            error = now.result()
+            if error is not None and is_unproved(grain) and self._refuses(error):
+                raise error
+
+    async def _prove(self) -> None:
+        """Proves what is wanted, until nothing is."""
+        node = self._node
+        try:
+            while self._wanted:
+                # One that comes up is asked about when it is up.
+                wanted = [grain for grain in self._wanted.values() if grain._inaho_record is not None]
+                self._wanted = {}
+                began = node.loop.time()
+                asked = [(grain, *_stored_as(grain)) for grain in wanted]
+                self._round = self._round or node.loop.create_future()
+                error: InahoError | None = None
+                try:
+                    found = await self._read([grain.identity for grain in wanted])
+                except InahoError as failure:
+                    error = failure
+                    self._not_read(wanted, failure)
+                else:
+                    if self.blind and wanted:  # those that were not proved again meanwhile are due
+                        self.blind = False
+                        self.require_all()
+                    for (grain, version, epoch), stored in zip(asked, found, strict=True):
+                        self._judge(grain, version, epoch, stored)
+                self._again_at(began, [grain for grain in wanted if self._is_due_again(grain, began)])
+                done, self._round = self._round, None
+                done.set_result(error)
+        finally:
+            self._proving = False
+            if self._round is not None and not self._round.done():
+                self._round.cancel()
+
+    async def _read(self, identities: list[ClusterIdentity]) -> list[StoredVersion | None]:
+        """What is stored of them. A read that fails is repeated, as long as an answer may take.
+
+        Raises:
+            StorageFailed: it did not answer.
+            StorageLost: it has lost data.
+        """
+        if not identities:
+            return []
+        attempt = 1
+        async with time_limit(self._node):
+            while True:
+                self.reads += 1
+                try:
+                    return await (await self._node.open_storage()).versions(identities)
+                except StorageFailed:
+                    if attempt == READ_ATTEMPTS:
+                        raise
+                attempt += 1
+                await asyncio.sleep(READ_PAUSE_S)
+
+    def _judge(self, grain: Grain[Any], version: int, epoch: int, stored: StoredVersion | None) -> None:
+        """Draws the consequences of what is stored. The activation had `version` under `epoch` when that was asked.
+
+        A save of its own since then was acknowledged because nobody else had saved, so all versions up to it are its
+        own. Else who saves all the time could never be proved.
+        """
+        host, record = grain._inaho_host, grain._inaho_record
+        if not host.lives(grain) or not is_unproved(grain) or record is None:
+            return
+        if record.busy:  # a stream or a Task of the user is saving
+            self._node.runner.spawn(
+                self._judge_when_written(grain, record, version, epoch, stored), name="inaho-prove-later"
+            )
+            return
+        own = stored is not None and version < stored.version <= record.version
+        if own or is_same(version, epoch, stored):
+            self.proved += 1
+            self._release(host, grain)
+            return
+        stored_version = 0 if stored is None else stored.version
+        if stored_version < version:
+            self.missing += 1
+            self._node.saved_versions.expect_version(host.name, grain._inaho_key, record.version)
+            self._node.log.error(
+                "the storage has version %d of %s and had version %d before: saved state was lost",
+                stored_version, grain.identity, record.version,
+            )  # fmt: skip
+        else:
+            self.changed += 1
+            self._node.log.info(
+                "another activation of %s has saved version %d, so this one (version %d) ends",
+                grain.identity, stored_version, record.version,
+            )  # fmt: skip
+        host.deactivate_soon(grain, "stale")
+
+    async def _judge_when_written(
+        self, grain: Grain[Any], record: StateRecord, version: int, epoch: int, stored: StoredVersion | None
+    ) -> None:
+        async with record.writing():
+            pass
+        self._judge(grain, version, epoch, stored)
+
+    def _release(self, host: KindHost, grain: Grain[Any]) -> None:
+        queue = grain._inaho_turn
+        assert isinstance(queue, TurnQueue)
+        queue.unproved = False
+        if queue.starting or queue.ending or queue.resetting is not None:
+            return
+        queue.held = False
+        host.gates.open(grain._inaho_key, None)
+        self._node.runner.advance(grain, queue)
+
+    def _refuses(self, error: InahoError) -> bool:
+        """Whether nothing is answered unproved because of `error`: by setting, or since it shows that data was lost."""
+        return self._node.config.activation.when_unproved == "refuse" or not isinstance(error, StorageFailed)
+
+    def _not_read(self, grains: list[Grain[Any]], error: InahoError) -> None:
+        """The storage does not answer: without a bound on their age, answers are given or refused, by setting.
+
+        Where it has lost data they are refused.
+        """
+        node = self._node
+        refuse = self._refuses(error)
+        if isinstance(error, StorageFailed):  # else it has answered: it has lost data
+            node.freshness.unknown(error)
+        if not refuse:
+            self.not_answered()
+        for grain in grains:
+            queue = grain._inaho_turn
+            if not grain._inaho_host.lives(grain) or not isinstance(queue, TurnQueue) or not queue.unproved:
+                continue
+            if not refuse:
+                self._release(grain._inaho_host, grain)
+                continue
+            while queue.waiting:
+                error.maybe_executed = False
+                node.runner.answer_error(queue.waiting.popleft(), error)
+
+    def not_answered(self) -> None:
+        """The storage did not answer, and something is answered unproved because of that."""
+        self.blind = True
+        if not self._looking and not self._node.closing:
+            self._looking = True
+            self._node.runner.spawn(self._look_again(), name="inaho-look-again")
+
+    async def _look_again(self) -> None:
+        """Everything is to be proved when the storage answers again."""
+        node = self._node
+        try:
+            while self.blind and not node.closing:
+                await asyncio.sleep(node.config.activation.freshness_s)
+                try:
+                    async with time_limit(node):
+                        await (await node.open_storage()).versions([MARKERS])
+                except InahoError as error:
+                    node.freshness.unknown(error)
+                else:
+                    self.blind = False
+                    self.require_all()
+        finally:
+            self._looking = False
+
+    def _is_due_again(self, grain: Grain[Any], asked_at: float) -> bool:
+        """Whether an activation is to be proved once more after a read that began then."""
+        record = grain._inaho_record
+        assert record is not None
+        if asked_at > self._unnoticed_until:
+            record.contested = False
+        return self.repeat or record.contested
+
+    def _again_at(self, since: float, grains: list[Grain[Any]]) -> None:
+        """Has what was proved at `since` proved again in time."""
+        due = since + self._node.config.activation.freshness_s
+        for grain in grains:
+            self._due[id(grain)] = due, grain
+        self._node.loop.call_at(due, self._again, due, grains)
+
+    def _again(self, due: float, grains: list[Grain[Any]]) -> None:
+        skip = self._node.closing
+        if self.blind and self._node.config.activation.when_unproved == "answer":
+            skip = True  # all are required when the storage answers again
+        for grain in grains:
+            if self._due.get(id(grain), _NEVER)[0] != due:
+                continue  # it was proved since
+            del self._due[id(grain)]
+            record = grain._inaho_record
+            if not skip and record is not None and (self.repeat or record.contested):
+                self.require(grain)
+
+
+@asynccontextmanager
+async def time_limit(node: Node) -> AsyncGenerator[None]:
+    """The storage counts as one that does not answer after the time that an operation may take.
+
+    Raises:
+        StorageFailed: it did not answer in time, or failed in a way of its own.
+    """
+    limit_s = max(node.config.activation.freshness_s, node.config.storage.operation_timeout_s)
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except InahoError:
+        raise
+    except Exception as error:  # a storage of the user's may raise anything
+        reason = f"it did not answer within {limit_s} s" if isinstance(error, TimeoutError) else describe(error)
+        raise StorageFailed(f"the storage: {reason}", authority=node.authority, maybe_executed=False) from error
+
+
+def is_proved_kind(host: KindHost) -> bool:
+    """Whether activations of the kind have state that others may change. Stateless pools are exempt."""
+    return host.hosted and not host.system and host.pool is None and host.kind.state_type is not None
+
+
+def is_unproved(grain: Grain[Any]) -> bool:
+    """Whether the activation waits for its proof."""
+    busy = grain._inaho_turn
+    return isinstance(busy, TurnQueue) and busy.unproved
+
+
+def _stored_as(grain: Grain[Any]) -> tuple[int, int]:
+    """Version and epoch of the state of an activation that is up."""
+    record = grain._inaho_record
+    assert record is not None
+    return record.version, record.stored_epoch

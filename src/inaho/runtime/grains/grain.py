@@ -1,0 +1,371 @@
+"""`Grain`, the class that users write, and what is read from it.
+
+A grain's public `async def` methods (and async generators) are its interface. Everything about them is read when the
+class is made, so that a type that cannot cross the wire is an error in the importing module and not at the first call.
+An activation is the user's instance itself with six slots of ours: no wrapper, no queue, no lock, no Task while it is
+idle, because a node holds millions.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
+
+from inaho.core.activation.placement import OWNER, check_strategy
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import InvalidGrain, NoSuchMethod, SchemaMismatch
+from inaho.runtime.activation.failure_policy import POLICIES
+from inaho.runtime.activation.state import StateRecord, clear_state, save_state
+from inaho.runtime.grains.call_context import CallContext
+from inaho.runtime.grains.class_scope import names_around
+from inaho.runtime.grains.interface import HOOKS, bindings, complete, find_methods, hints_of, make_state, state_type
+from inaho.runtime.grains.method import GrainMethod
+from inaho.runtime.grains.method_options import OPTIONS, method
+from inaho.runtime.reminders.reminder_calls import REMIND, delivery_method, forget, listed, remind
+from inaho.runtime.turns.turn import CURRENT, Turn
+from inaho.types import ClusterIdentity
+from inaho.wire.codec import check_type, decoder
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    from inaho.core.activation.lease import Lease
+    from inaho.core.activation.reminders import Reminder
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.timers import Timer
+    from inaho.runtime.cluster.cluster import Cluster
+
+    # A bare `Grain` is a grain of any state, and `Grain[A]` and `Grain[B]` are both `Grain[object]`: so type checkers
+    # take a list of kinds. Only a grain itself sets its state, so nobody can misuse that.
+    S = TypeVar("S", default=Any, covariant=True)  # noqa: PLC0105
+else:
+    from typing import TypeVar
+
+    S = TypeVar("S")
+
+__all__ = ["CallContext", "Grain", "GrainKind", "method"]
+
+
+class GrainKind:
+    """What was read from one grain class.
+
+    Attributes:
+        cls: the class.
+        name: of the kind, in the whole cluster.
+        methods: by name.
+        reentrant: turns need not wait for each other.
+        idle_ttl_s: overrides `activation.idle_ttl_s`; None does not.
+        on_failure: see `failure_policy`.
+        placement: one of `core.activation.placement.STRATEGIES`.
+        placed: the owner of an identity is not simply its host.
+        role: that a node must have to host the kind; empty for any.
+        stateless_max: activations of one identity per node, see `stateless`; 0 for kinds that are active once.
+        hidden: methods that the runtime calls and references do not have.
+        hints: annotations of its methods as they were written, with type variables, for classes derived from it.
+        state_type: class of the durable state; None for a kind without.
+        decode_state: bytes to state.
+        plain_start, plain_stop: `on_activate`, `on_deactivate` are not overridden, so both ends cost nothing.
+        reminded: `on_reminder` is overridden: it may have reminders.
+    """
+
+    def __init__(
+        self,
+        cls: type[Grain[Any]],
+        name: str,
+        *,
+        reentrant: bool = False,
+        idle_ttl_s: float | None = None,
+        on_failure: str = "keep",
+        placement: str = OWNER,
+        role: str = "",
+    ) -> None:
+        self.cls = cls
+        self.name = name
+        self.reentrant = reentrant
+        self.idle_ttl_s = idle_ttl_s
+        self.on_failure = on_failure
+        self.placement = placement
+        self.placed = placement != OWNER
+        self.role = role
+        self.stateless_max = 0
+        self.methods: dict[str, GrainMethod] = {}
+        self.hidden: dict[str, GrainMethod] = {}
+        self.hints: dict[str, dict[str, Any]] = {}
+        self.state_type: Any = None
+        self.decode_state: Callable[[bytes | memoryview], Any] | None = None
+        self.plain_start = cls.on_activate is Grain.on_activate
+        self.plain_stop = cls.on_deactivate is Grain.on_deactivate
+        self.reminded = cls.on_reminder is not Grain.on_reminder
+        self.has_init = cls.__init__ is not object.__init__
+        self.proxy_class: type[Any] | None = None
+
+    @classmethod
+    def unknown(cls, name: str) -> GrainKind:
+        """A kind of which only the name is known, for calls by name."""
+        return cls(Grain, name)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether only the name is known."""
+        return self.cls is Grain
+
+    def read(self, local_names: dict[str, Any]) -> None:
+        """Reads state type and methods; `local_names` are those around the class statement."""
+        cls = self.cls
+        bound = bindings(cls, local_names)
+        self.state_type = state_type(cls, Grain, bound)
+        if self.state_type is not None:
+            check_type(self.state_type, f"the state of {self.name}")
+            make_state(self.state_type, self.name)
+            self.decode_state = decoder(self.state_type)
+        elif self.on_failure == "reset" and not getattr(cls, "__parameters__", ()):
+            raise InvalidGrain(f"{self.name} has no durable state to reset; give on_failure='stop' or none")
+        if self.reminded:
+            self.hidden[REMIND] = delivery_method(self.name)
+        for found in find_methods(cls, Grain, _RESERVED, local_names):
+            name, function = found.name, found.function
+            hints = self.hints[name] = hints_of(found, cls, local_names)
+            scope = vars(sys.modules[function.__module__])
+            known = bound.get(found.owner, {})
+            hints = {each: complete(hint, known, scope) for each, hint in hints.items()}
+            self.methods[name] = GrainMethod(self.name, name, function, getattr(function, OPTIONS, None), hints)
+
+    def find(self, name: str, *, stream: bool) -> GrainMethod:
+        """The method of that name.
+
+        Raises:
+            NoSuchMethod: there is none; the reason lists what there is.
+            SchemaMismatch: it is a stream and the caller does not expect one, or the other way round.
+        """
+        found = self.methods.get(name) or self.hidden.get(name)
+        if found is None:
+            known = ", ".join(self.methods)
+            raise NoSuchMethod(f"{self.name} has no method {name!r} here; it has: {known}", identity=self.name)
+        if found.stream != stream:
+            raise SchemaMismatch(f"{self.name}.{name} is a stream on one side only", identity=self.name)
+        return found
+
+    def uncallable(self) -> list[str]:
+        """Public names of the class that a reference does not have."""
+        return [name for name in dir(self.cls) if not name.startswith("_") and name not in self.methods]
+
+    def explain_missing(self, name: str) -> str:
+        """Why a reference has no attribute of that name of the class, for an `AttributeError`."""
+        methods = ", ".join(self.methods)
+        if not hasattr(Grain, name):
+            return f"{name!r} of {self.name} is not called from outside: that are public async def methods, {methods}"
+        return f"{self.name} has no {name!r} that can be called from outside; it has: {methods}"
+
+    def new_state(self) -> Any:
+        """State of an identity that was never saved."""
+        return make_state(self.state_type, self.name)
+
+
+class Grain(Generic[S]):
+    """Base of grains: `class Cart(Grain[CartState])`, or `class Echo(Grain)` without durable state.
+
+    Class arguments:
+        name: name of the kind in the cluster; the class's name unless given.
+        reentrant: turns of one activation may interleave at every await.
+        idle_ttl_s: seconds without a call after which an activation is unloaded; 0 keeps it.
+        on_failure: what becomes of the state when a turn raises or is interrupted: `keep` it as the turn left it (the
+            default); `reset` it to what was saved last, before the next turn; or `stop` the activation, and the next
+            call makes a new one. An exception of a call that the turn made and did not catch counts like its own.
+            Read-only methods have changed nothing, and cause neither.
+        placement: where an identity is activated: at its `owner` by hash (the default); on the node that calls it
+            first if that hosts the kind (`prefer_local`); or where there is less to do (`least_loaded`).
+        role: only nodes with this role (`ClusterConfig.roles`) host the kind; others that are given it call it.
+
+    Methods whose names do not begin with an underscore and that are `async def` can be called from anywhere, inherited
+    ones included; type variables of generic bases are what the class says. Turns of one activation run one after
+    another. Async generators, and a plain `def` annotated with `AsyncIterator`, are streams: they interleave with
+    turns, since a consumer may take its time, and should not rely on the state between two `yield`s.
+
+    Any other public plain `def` is refused. What only the grain itself uses has an underscore before its name, or is a
+    `@staticmethod`, `@classmethod` or property; plain methods of bases that are no grains are left alone. None of
+    these can be called through a reference.
+
+    Raises:
+        InvalidGrain: when the class is made, if it cannot be served.
+    """
+
+    __slots__ = ("_inaho_host", "_inaho_key", "_inaho_lease", "_inaho_record", "_inaho_touched", "_inaho_turn")
+
+    inaho_kind: ClassVar[GrainKind]
+
+    _inaho_host: KindHost
+    _inaho_key: str
+    _inaho_turn: Turn | TurnQueue[Turn] | None
+    _inaho_touched: float
+    _inaho_lease: Lease
+    _inaho_record: StateRecord | None
+
+    def __init_subclass__(
+        cls,
+        *,
+        name: str = "",
+        reentrant: bool = False,
+        idle_ttl_s: float | None = None,
+        on_failure: str = "keep",
+        placement: str = OWNER,
+        role: str = "",
+        **options: Any,
+    ) -> None:
+        super().__init_subclass__(**options)
+        if idle_ttl_s is not None and idle_ttl_s < 0:
+            raise InvalidGrain(f"{cls.__name__}: idle_ttl_s must be 0 or more, not {idle_ttl_s}")
+        if on_failure not in POLICIES:
+            raise InvalidGrain(f"{cls.__name__}: on_failure must be one of {', '.join(POLICIES)}, not {on_failure!r}")
+        name = name or cls.__name__
+        check_strategy(name, placement)
+        own = {"on_failure": on_failure, "placement": placement, "role": role}
+        kind = GrainKind(cls, name, reentrant=reentrant, idle_ttl_s=idle_ttl_s, **own)
+        kind.read(names_around(cls.__module__))
+        cls.inaho_kind = kind
+
+    @property
+    def key(self) -> str:
+        """Key of this identity within its kind."""
+        return self._inaho_key
+
+    @property
+    def identity(self) -> ClusterIdentity:
+        """Kind and key."""
+        return ClusterIdentity(self._inaho_host.name, self._inaho_key)
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster, for calling other grains: `self.cluster.grain(Other, key)`."""
+        return self._inaho_host.node.cluster
+
+    @property
+    def context(self) -> CallContext:
+        """The call that is running.
+
+        Raises:
+            RuntimeError: outside a call, as in a Task that outlives its turn.
+        """
+        scope = CURRENT.get()
+        if scope is None or scope.over or scope.turn is None or scope.turn.hook or scope.turn.grain is not self:
+            raise RuntimeError(f"no call is running at {self.identity}")
+        return CallContext(scope.turn)
+
+    @property
+    def state(self) -> S:
+        """Durable state, loaded before the first call. Changes last from the next `save`."""
+        return self._stateful().value  # type: ignore[no-any-return]
+
+    @state.setter
+    def state(self, value: S) -> None:  # type: ignore[misc]
+        self._stateful().value = value
+
+    async def save(self) -> None:
+        """Makes the state durable, fenced by version and epoch. When it returns, the state is committed.
+
+        Raises:
+            StateConflict: another activation has saved since; this one is stale and is stopped.
+            StorageFailed: the outcome is unknown.
+            SerializationFailed: the state has no encoding, or is not of its type. Nothing was stored.
+        """
+        await save_state(self._inaho_host, self, self._stateful())
+
+    async def clear(self) -> None:
+        """Deletes the saved state and begins with a new one. Raises as `save`."""
+        await clear_state(self._inaho_host, self, self._stateful())
+
+    def deactivate(self) -> None:
+        """Unloads this activation after its running turns, in `on_activate` its first; the next call makes another."""
+        self._inaho_host.deactivate_soon(self, "requested")
+
+    def timer(
+        self,
+        callback: Callable[..., object] | str,
+        interval_s: float | None,
+        *arguments: Any,
+        first_s: float | None = None,
+        keep_alive: bool = False,
+        timeout_s: float | None = None,
+    ) -> Timer:
+        """Calls this activation back, again and again, until it ends or the timer is cancelled.
+
+        Each tick is a turn: it runs alone, and `self.context` works. What it raises is logged, is the event
+        `TimerFailed`, and meets `on_failure`; the timer goes on. Call this in `on_activate` or later.
+
+        Args:
+            callback: a method, function or coroutine function, or the name of a method.
+            interval_s: seconds from the end of one tick to the next, above 0; None: it ticks once.
+            arguments: for the callback.
+            first_s: seconds until the first tick, 0 or more; `interval_s` unless given.
+            keep_alive: the activation is not unloaded as idle while the timer is active. Else ticks do not count.
+            timeout_s: a tick is interrupted after this time, and not begun if it waited so long; `rpc.timeout_s`
+                unless given.
+
+        Raises:
+            InvalidArguments: no such method, or seconds out of range.
+            Overloaded: the activation has `activation.timers_max` timers.
+        """
+        return self._inaho_host.timers.start(
+            self, callback, interval_s, arguments, first_s=first_s, keep_alive=keep_alive, timeout_s=timeout_s
+        )
+
+    async def remind(
+        self, name: str, due: float | datetime, period_s: float | None = None, *, catch_up: str = "once"
+    ) -> None:
+        """Has `on_reminder` called at a time, or from then on every `period_s` seconds, wherever the grain is then.
+
+        A reminder is durable: it outlives the activation, its node and a restart of the whole cluster. When this
+        returns it is saved; a reminder of the same name is replaced. It is delivered at least once, and again while
+        `on_reminder` raises or takes longer than `rpc.timeout_s`, up to 8 times with growing pauses.
+
+        Args:
+            name: of the reminder, unique for this grain, 1 to 200 bytes.
+            due: seconds from now, whatever clocks say; or a time with its time zone, by the clock of the keeper's node.
+            period_s: seconds between occurrences, at least 1; None: only one.
+            catch_up: what is made of occurrences that passed while nothing could deliver them: `once` delivers one
+                for all, the last; `skip` none that is over `activation.reminder_late_s` late; `all` each one, the
+                newest `activation.reminder_catch_up_max` of them.
+
+        Raises:
+            InvalidArguments: name, time, period or policy out of range, or the class has no `on_reminder`.
+            InvalidConfig: the node's storage is memory of its own and would lose it.
+            Overloaded: too many reminders (`activation.reminders_per_grain_max`, `activation.reminders_max`).
+            InahoError: it could not be saved; whether it was may be unknown (`maybe_executed`).
+        """
+        await remind(self, name, due, period_s, catch_up)
+
+    async def forget(self, name: str) -> bool:
+        """Takes a reminder back, durably; False when there is none. A delivery that is under way still comes."""
+        return await forget(self, name)
+
+    async def reminders(self) -> list[Reminder]:
+        """The reminders of this grain, sorted by name, with the time of their next occurrence."""
+        return await listed(self)
+
+    async def on_reminder(self, reminder: Reminder) -> None:
+        """A reminder is due. It may come twice for one occurrence (`reminder.due` is the same then)."""
+
+    async def on_activate(self) -> None:
+        """Runs once before the first call, with the state loaded. Raising fails the activation."""
+
+    async def on_deactivate(self, reason: str) -> None:
+        """Runs after the last turn, the last tick of a timer and the end of streams; not run on a crash.
+
+        Args:
+            reason: `idle`; `requested` by `deactivate`; `moved` to another owner; `shutdown` of the node; `failed` by
+                `on_failure`: the state is as a turn left it, and better not saved; it cannot be after a `reset`. With
+                `stale` (another has saved, or may) and any other text (why others removed this node) it cannot either.
+        """
+
+    def _stateful(self) -> StateRecord:
+        record = self._inaho_record
+        if record is None:
+            raise RuntimeError(f"{self._inaho_host.name} has no durable state: derive it from Grain[SomeStruct]")
+        return record
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {getattr(self, '_inaho_key', '(not activated)')!r}>"
+
+
+_RESERVED: Final = frozenset(name for name in vars(Grain) if not name.startswith("_")) - HOOKS

@@ -1,0 +1,180 @@
+"""Stateless workers: activations that a node makes for its own calls, and more of them while there is work.
+
+A stateless kind has nothing that two activations could disagree about, so there is no owner to ask and no lease to
+hold: whoever hosts the kind runs its own calls, other members call the owner by hash, as for any kind, and
+clients call the members that host it in turn: a member is one caller of many, a client may be the only one. The first
+activation of an identity is where all activations are, in `KindHost.activations`, so the way of a call that finds it
+idle is that of any call. The pool is asked when it is busy, and holds the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from inaho.core.activation.lease import Lease
+from inaho.core.activation.placement import OWNER
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import InvalidGrain, Overloaded
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.turns.turn import Turn
+
+__all__ = ["WorkerPool", "stateless"]
+
+GrainClass = TypeVar("GrainClass", bound="type[Grain[Any]]")
+
+
+def stateless(*, max: int) -> Callable[[GrainClass], GrainClass]:
+    """Class decorator: activations live on the node that calls, up to `max` per identity and node.
+
+    Each activation still runs one turn at a time, and no two calls need meet the same one. A process that hosts the
+    kind calls its own activations; a member that does not host it calls those of one
+    member, and a client those of all that host it: with each call of a method, those of the next member. A client that
+    has not the class and calls by name (`Cluster.call`) cannot tell that the kind is stateless: its calls of one key
+    all reach one member. A class derived from it is not stateless unless it is decorated too.
+
+    Args:
+        max: activations of one identity on one node, at least 1.
+
+    Raises:
+        InvalidGrain: the class has durable state, reminders or a placement, or `max` is below 1.
+    """
+
+    def decorate(cls: GrainClass) -> GrainClass:
+        kind = vars(cls).get("inaho_kind")
+        if kind is None:
+            raise InvalidGrain(f"{cls!r} is not a Grain class")
+        if max < 1:
+            raise InvalidGrain(f"{kind.name}: max must be at least 1, not {max}")
+        if kind.state_type is not None:
+            raise InvalidGrain(f"{kind.name} has durable state, which several activations would not agree on")
+        if kind.reminded:
+            raise InvalidGrain(f"{kind.name} has on_reminder, and a reminder belongs to one activation")
+        if kind.placement != OWNER:
+            raise InvalidGrain(f"{kind.name}: stateless workers run where they are called; give no placement")
+        kind.stateless_max = max
+        return cls
+
+    return decorate
+
+
+class WorkerPool:
+    """The further activations of a stateless kind on one node.
+
+    Args:
+        host: the kind.
+
+    Attributes:
+        ending: activations that end after their turns, and take no new ones, by `id`: users may define equality.
+    """
+
+    def __init__(self, host: KindHost) -> None:
+        self._host = host
+        self._extras: dict[str, list[Grain[Any]]] = {}
+        self.ending: dict[int, Grain[Any]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._extras.values())) + len(self.ending)
+
+    def __iter__(self) -> Iterator[Grain[Any]]:
+        """All of them, those that end included."""
+        for extras in self._extras.values():
+            yield from extras
+        yield from self.ending.values()
+
+    def __contains__(self, grain: Grain[Any]) -> bool:
+        return any(grain is extra for extra in self._extras.get(grain._inaho_key, ())) or id(grain) in self.ending
+
+    def lease(self, key: str) -> Lease:
+        """A lease of epoch 0, in no ledger: it keeps nobody out.
+
+        Raises:
+            Overloaded: the node has `activation.activations_max` activations.
+        """
+        node = self._host.node
+        if node.activation_count >= node.config.activation.activations_max:
+            raise Overloaded(
+                f"{node.activation_count} activations are here (activation.activations_max)",
+                identity=f"{self._host.name}/{key}",
+                authority=node.authority,
+            )
+        return Lease(self._host.name, key, node.node_id, 0, node.now)
+
+    def pick(self, primary: Grain[Any], turn: Turn | None) -> Grain[Any]:
+        """The activation for a call that finds the first one busy: an idle one, a new one, or that with least to do.
+
+        Args:
+            primary: the activation of `KindHost.activations`.
+            turn: the call, where it exists already: it does not wait for a turn that waits for it.
+
+        Raises:
+            ActivationFailed: the user's constructor raised.
+        """
+        host, key = self._host, primary._inaho_key
+        extras = self._extras.get(key, [])
+        for extra in extras:
+            if extra._inaho_turn is None:
+                extra._inaho_touched = primary._inaho_touched = host.node.now
+                return extra
+        busy = primary._inaho_turn
+        going = isinstance(busy, TurnQueue) and bool(busy.ending)
+        room = host.node.activation_count < host.node.config.activation.activations_max
+        if len(extras) + 1 < host.kind.stateless_max and room and not going and host.node.leases.open:
+            extra = host.make_worker(key)
+            self._extras.setdefault(key, []).append(extra)
+            host.start(extra, None, again=True)
+            return extra
+        able = [primary, *extras]
+        if turn is not None:
+            able = [grain for grain in able if not self._waits(grain, turn)] or able
+        return min(able, key=_length)
+
+    def _waits(self, grain: Grain[Any], turn: Turn) -> bool:
+        busy = grain._inaho_turn
+        if busy is None:
+            return False
+        queue: TurnQueue[Turn]
+        if isinstance(busy, TurnQueue):
+            queue = busy
+        else:
+            queue = TurnQueue(reentrant=False, depth=1, drop_oldest=False)
+            queue.running.append(busy)
+        return self._host.node.runner.chains.waits(queue, turn)
+
+    def busy(self, key: str) -> bool:
+        """Whether one of the further activations of that identity has something to do."""
+        return any(extra._inaho_turn is not None for extra in self._extras.get(key, ()))
+
+    def ends(self, grain: Grain[Any], reason: str) -> None:
+        """An activation begins to end: it takes no new turns, and the first one takes the others with it."""
+        key = grain._inaho_key
+        extras = self._extras.get(key, [])
+        left = [extra for extra in extras if extra is not grain]
+        if len(left) < len(extras):
+            self.ending[id(grain)] = grain
+            if left:
+                self._extras[key] = left
+            else:
+                del self._extras[key]
+        elif self._host.activations.get(key) is grain:
+            for extra in extras:
+                self._host.deactivate_soon(extra, reason)
+
+    def remove(self, grain: Grain[Any]) -> bool:
+        """A further activation is gone, however it ended; False when it was none."""
+        self.ends(grain, "")
+        return self.ending.pop(id(grain), None) is not None
+
+    def check(self) -> None:
+        """Asserts the bound, and that each stands beside a first one."""
+        for key, extras in self._extras.items():
+            assert 0 < len(extras) < self._host.kind.stateless_max, f"{len(extras)} extras of {key}"
+            assert key in self._host.activations, f"extras of {key} without a first one"
+
+
+def _length(grain: Grain[Any]) -> int:
+    busy = grain._inaho_turn
+    return len(busy.waiting) + len(busy.running) if isinstance(busy, TurnQueue) else int(busy is not None)

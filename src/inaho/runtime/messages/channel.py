@@ -1,0 +1,381 @@
+"""Messages to the actors of one other process: the queue, the connection when there is one, and what waits for answers.
+
+A message goes straight to the connection as long as nothing waits before it; that is the hot path and costs one append
+to the line of what is unacknowledged. Else it waits in the `DelayQueue`, which has the bounds and the accounts. A
+channel belongs to one process: when that is gone for good, so is the channel, and nothing meant for it ever reaches its
+successor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Raw
+
+from inaho.actor.ask import PendingAsk
+from inaho.actor.mailbox import Envelope
+from inaho.actor.messages import StopReason
+from inaho.core.delivery.delay_queue import DelayQueue
+from inaho.errors import IllegalTransition, InahoError, Overloaded, ProtocolViolation, Unreachable
+from inaho.events import MessageInDoubt, MessageRefused, QueueDrained
+from inaho.runtime.messages.outbound import Mail, RemoteAsk, as_failure
+from inaho.wire.codec import DECODE_ERRORS, decoder
+from inaho.wire.exceptions import decode_failure
+from inaho.wire.frames import (
+    ACKNOWLEDGE,
+    ANSWER,
+    FAILED,
+    HEADER,
+    HEADER_REST,
+    TERMINATED,
+    UNWATCH,
+    WATCH,
+    WITHDRAW,
+)
+from inaho.wire.letters import decode_value
+
+if TYPE_CHECKING:
+    from inaho.runtime.connections.outgoing import Outgoing
+    from inaho.runtime.messages.remoting import Remoting
+    from inaho.runtime.messages.target import RemoteTarget
+
+__all__ = ["Channel"]
+
+_U32: Final = 0xFFFFFFFF
+_decode_answer: Final = decoder(tuple[str, Raw])
+_decode_end: Final = decoder(tuple[StopReason, bool])
+
+
+class Channel:
+    """The way to one process.
+
+    Args:
+        remoting: of this node.
+        authority, node_id: the process.
+
+    Attributes:
+        queue: what waits and what is unacknowledged.
+        gone: why nothing will ever be sent again; empty while it may.
+        was_member: whether the membership has ever named the process.
+    """
+
+    def __init__(self, remoting: Remoting, authority: str, node_id: str) -> None:
+        self.authority = authority
+        self.node_id = node_id
+        self.queue: DelayQueue[Mail] = DelayQueue(remoting.node.config.delivery, authority)
+        self.gone = ""
+        self.was_member = False
+        self._remoting = remoting
+        self._node = remoting.node
+        self._line: Outgoing | None = None
+        self._connection: Outgoing | None = None
+        """The line is what may be written to: the connection, unless the member is unreachable."""
+        self._held = ""
+        self._acknowledged = 0
+        self._draining: int | None = None
+        self._asks: dict[int, RemoteAsk] = {}
+        self._watched: dict[int, RemoteTarget] = {}
+        self._watches_sent: dict[int, None] = {}
+        self._numbers = 0
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def may_finish(self) -> bool:
+        """Whether something is left that the peer may still get and acknowledge."""
+        return not self._held and bool(self.queue.waiting or self.queue.sent)
+
+    # Sending.
+
+    def post(self, mail: Mail) -> None:
+        """Sends a message, now or when it can be.
+
+        Raises:
+            Quarantined: nothing is sent to that node.
+            Overloaded: too much waits, and the policy is to refuse.
+        """
+        line = self._line
+        if line is not None and self.queue.pass_through(mail):
+            body = mail.body
+            correlation = 0
+            if mail.ask is not None:
+                correlation = self._written(mail.ask)
+            line.send(HEADER.pack(HEADER_REST + len(body), mail.kind, 0, 0, correlation), body)
+            mail.body = b""
+            return
+        self._delay(mail)
+
+    def ask(self, mail: Mail, pending: PendingAsk, envelope: Envelope) -> None:
+        """Sends a question. Raises as `post`, and `Unreachable` while the membership says so (SPEC CL-2.2)."""
+        if self._held or self.gone:
+            raise Unreachable(self._held or self.gone, identity=mail.recipient, authority=self.authority)
+        if len(self._asks) >= self._node.config.rpc.pending_max:
+            raise Overloaded(f"{len(self._asks)} asks wait (rpc.pending_max)", authority=self.authority)
+        ask = mail.ask = RemoteAsk(self, self._next_number(), mail, pending, envelope)
+        pending.held_by(ask, envelope)
+        self.post(mail)
+
+    def ask_over(self, ask: RemoteAsk) -> None:
+        """Nobody waits for that answer any more; the peer is told, if it has the question."""
+        if self._asks.pop(ask.correlation, None) is not None and self._line is not None:
+            self._line.send(HEADER.pack(HEADER_REST, WITHDRAW, 0, 0, ask.correlation), b"")
+
+    def _written(self, ask: RemoteAsk) -> int:
+        self._asks[ask.correlation] = ask
+        ask.pending.begin(ask.envelope)
+        return ask.correlation
+
+    def _delay(self, mail: Mail) -> None:
+        if self.gone:
+            self.bury(mail, "unreachable")
+            return
+        try:
+            dropped = self.queue.offer(mail, self._node.loop.time())
+        except InahoError as error:
+            self._refused(mail, error)
+            raise
+        for lost in dropped:
+            self._give_up(lost, "delay_queue_full", Overloaded("dropped for a newer message", authority=self.authority))
+        if self._line is None:
+            self._dial()
+
+    def _dial(self) -> None:
+        if not self._held and not self.gone and self._node.associations.may_dial(self.authority):
+            self._node.peers.dial_in_background(self.authority)
+
+    def _drain(self) -> None:
+        line = self._line
+        while line is not None and (taken := self.queue.take()):
+            for mail in taken:
+                ask = mail.ask
+                correlation = 0 if ask is None else self._written(ask)
+                line.send(HEADER.pack(HEADER_REST + len(mail.body), mail.kind, 0, 0, correlation), mail.body)
+                mail.body = b""
+            if self._draining is not None:
+                self._draining += len(taken)
+        if not self.queue.waiting:
+            self._drained()
+        self._wake()
+
+    def _drained(self) -> None:
+        """Tells once how many had waited for the connection (SPEC CL-3.5)."""
+        count, self._draining = self._draining, None
+        if count:
+            self._node.publish(QueueDrained(authority=self.authority, node_id=self.node_id, count=count))
+
+    async def room(self) -> None:
+        """Returns when half of the queue is free, or when nothing waits because nothing can be sent."""
+        while not self.queue.has_room:
+            waiter = self._node.loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:  # it was cancelled
+                    self._waiters.remove(waiter)
+
+    def _wake(self) -> None:
+        if self._waiters and self.queue.has_room:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    # Watching.
+
+    def watch(self, target: RemoteTarget) -> int:
+        """Asks for the end of an actor. Raises `Overloaded` beyond `delivery.watches_max`."""
+        if len(self._watched) >= self._node.config.delivery.watches_max:
+            raise Overloaded(
+                f"{len(self._watched)} actors there are watched (delivery.watches_max)", authority=self.authority
+            )
+        number = self._next_number()
+        self._watched[number] = target
+        if self._line is None:
+            self._dial()
+        else:
+            self._send_watch(self._line, number, target)
+        return number
+
+    def unwatch(self, number: int) -> None:
+        """Wants to hear of it no more."""
+        del self._watched[number]
+        if self._watches_sent.pop(number, self) is None and self._line is not None:
+            self._line.send(HEADER.pack(HEADER_REST, UNWATCH, 0, 0, number), b"")
+
+    def _send_watch(self, line: Outgoing, number: int, target: RemoteTarget) -> None:
+        self._watches_sent[number] = None
+        body = target.path.encode()
+        line.send(HEADER.pack(HEADER_REST + len(body), WATCH, 0, 0, number), body)
+
+    def _next_number(self) -> int:
+        number = self._numbers = (self._numbers + 1) & _U32
+        while number in self._asks or number in self._watched:
+            number = self._numbers = (self._numbers + 1) & _U32
+        return number
+
+    # What the peer sends.
+
+    def on_frame(self, kind: int, flags: int, correlation: int, body: memoryview) -> None:
+        """Handles a frame of the connection. Raises `ProtocolViolation`."""
+        if kind == ACKNOWLEDGE:
+            count = (correlation - self._acknowledged) & _U32
+            try:
+                self.queue.acknowledge(count)
+            except IllegalTransition as error:
+                raise ProtocolViolation(f"an acknowledgement of what was not sent: {error.reason}") from error
+            self._acknowledged = correlation
+            if self.queue.waiting:
+                self._drain()
+            elif not self.queue.sent:
+                self._remoting.progressed()
+        elif kind == ANSWER:
+            ask = self._asks.pop(correlation, None)
+            if ask is not None:
+                self._answer(ask, flags, body)
+        elif kind == TERMINATED:
+            try:
+                reason, exists = _decode_end(body)
+            except DECODE_ERRORS as error:
+                raise ProtocolViolation(f"an end of an actor that does not decode: {error}") from error
+            self._watches_sent.pop(correlation, None)
+            target = self._watched.pop(correlation, None)
+            if target is not None:
+                target.terminated(reason, exists=exists)
+        else:
+            raise ProtocolViolation(f"frame type {kind} from the side that receives messages")
+
+    def _answer(self, ask: RemoteAsk, flags: int, body: memoryview) -> None:
+        pending = ask.pending
+        try:
+            if flags & FAILED:
+                pending.fail(as_failure(decode_failure(body), ask.mail.recipient))
+                return
+            name, value = _decode_answer(body)
+        except DECODE_ERRORS as error:
+            raise ProtocolViolation(f"an answer that does not decode: {error}") from error
+        try:
+            message = decode_value(name, value, self._node.config.transport.containers_max)
+            pending.accept(Envelope(message, None))
+        except InahoError as error:
+            self._remoting.unserializable(ask.mail.recipient, name, "in", error)
+            error.maybe_executed = True
+            pending.fail(error)
+
+    # What happens to the connection and the peer.
+
+    def connected(self, connection: Outgoing) -> None:
+        """There is a connection to the process."""
+        self._connection = connection
+        connection.delivery = self
+        self._acknowledged = 0
+        self._watches_sent.clear()
+        if not self._held:
+            self._open(connection)
+
+    def _open(self, connection: Outgoing) -> None:
+        self._line = connection
+        for number, target in self._watched.items():
+            if number not in self._watches_sent:
+                self._send_watch(connection, number, target)
+        self._draining = 0
+        self._drain()
+
+    def disconnected(self, connection: Outgoing) -> None:
+        """The connection takes no more. What the peer had not acknowledged is in doubt."""
+        if self._connection is not connection:
+            return
+        self._connection = self._line = connection.delivery = None
+        self._remoting.progressed()
+        self._drained()
+        for mail in self.queue.connection_lost():
+            self._node.publish(
+                MessageInDoubt(
+                    recipient=mail.recipient, sender=mail.sender, authority=self.authority, message=mail.item
+                )
+            )
+        asks, self._asks = self._asks, {}
+        for ask in asks.values():
+            ask.pending.fail(
+                Unreachable(
+                    "the connection ended before the answer came",
+                    identity=ask.mail.recipient,
+                    authority=self.authority,
+                    maybe_executed=True,
+                )
+            )
+
+    def hold(self, reason: str) -> None:
+        """Sends nothing while the membership calls the node unreachable (SPEC CL-2.2); an empty reason ends it."""
+        self._remoting.progressed()
+        if reason and not self._held:
+            self._line = None
+        self._held, was_held = reason, self._held
+        if was_held and not reason and self._connection is not None:
+            self._open(self._connection)
+
+    def refuse(self, error: InahoError) -> None:
+        """Gives up what waits, tells the senders, and takes nothing more until `reopen` (SPEC CL-3.4)."""
+        for mail in self.queue.refuse(error):
+            self._give_up(mail, error.code, error)
+        self._remoting.progressed()
+        self._wake()
+
+    def reopen(self) -> None:
+        """Takes messages again."""
+        self.queue.reopen()
+
+    def end(self, reason: str) -> None:
+        """The process is gone for good: nothing waits for it any more, and whoever watches an actor of it is told."""
+        if self.gone:
+            return
+        self.gone = reason
+        if self._connection is not None:
+            self.disconnected(self._connection)
+        self.refuse(Unreachable(reason, authority=self.authority))
+        watched, self._watched = self._watched, {}
+        for target in watched.values():
+            target.terminated(StopReason.NODE_REMOVED, exists=True)
+
+    def tick(self, now: float) -> None:
+        """Gives up what has waited too long, and dials when there is a reason to."""
+        for mail in self.queue.expire(now):
+            error = Unreachable("it waited too long for a connection (delivery.queue_age_s)", authority=self.authority)
+            self._give_up(mail, "delayed_too_long", error)
+            self._remoting.progressed()
+        self._wake()
+        if self._connection is None and (self.queue.waiting or self._watched):
+            self._dial()
+
+    # Messages that are not sent.
+
+    def bury(self, mail: Mail, reason: str) -> None:
+        """Makes a dead letter of a message."""
+        self._remoting.bury(mail.item, mail.recipient, mail.sender, reason)
+
+    def _give_up(self, mail: Mail, reason: str, error: InahoError) -> None:
+        self.bury(mail, reason)
+        self._refused(mail, error)
+        if mail.ask is not None:
+            pending = mail.ask.pending
+            pending.unqueue(mail.ask.envelope)
+            pending.fail(type(error)(error.reason, identity=mail.recipient, authority=self.authority))
+
+    def _refused(self, mail: Mail, error: InahoError) -> None:
+        if self._node.events_wanted(MessageRefused):
+            self._node.publish(
+                MessageRefused(
+                    recipient=mail.recipient,
+                    sender=mail.sender,
+                    authority=self.authority,
+                    code=error.code,
+                    reason=error.reason,
+                )
+            )
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        self.queue.check()
+        assert self._line is None or self._line is self._connection
+        assert not (self._held and self._line)
+        assert not (self.gone and (self._connection or self._watched or self.queue.waiting))

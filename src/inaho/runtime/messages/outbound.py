@@ -1,0 +1,63 @@
+"""One message on its way to another node, and the ask that waits for its answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from inaho.actor.dead_letters import DeadLetterReason
+from inaho.core.delivery.delay_queue import Parcel
+from inaho.errors import ActorFailed, InahoError
+from inaho.errors_cluster import describe
+from inaho.wire.frames import HEADER_BYTES
+
+if TYPE_CHECKING:
+    from inaho.actor.ask import PendingAsk
+    from inaho.actor.mailbox import Envelope
+    from inaho.runtime.messages.channel import Channel
+
+__all__ = ["Mail", "RemoteAsk", "as_failure"]
+
+
+class Mail(Parcel[Any]):
+    """A message with its frame. `item` is the message; `body` is dropped once it is written."""
+
+    __slots__ = ("ask", "body", "kind", "recipient", "sender")
+
+    def __init__(self, kind: int, body: bytes, message: Any, recipient: str, sender: str) -> None:
+        super().__init__(message, HEADER_BYTES + len(body))
+        self.kind = kind
+        self.body = body
+        self.recipient = recipient
+        self.sender = sender
+        self.ask: RemoteAsk | None = None
+
+
+class RemoteAsk:
+    """An ask whose question goes to another node; holds it in place of the actor that is asked."""
+
+    __slots__ = ("channel", "correlation", "envelope", "mail", "pending")
+
+    def __init__(self, channel: Channel, correlation: int, mail: Mail, pending: PendingAsk, envelope: Envelope) -> None:
+        self.channel = channel
+        self.correlation = correlation
+        self.mail = mail
+        self.pending = pending
+        self.envelope = envelope
+
+    def release_ask(self, pending: PendingAsk) -> None:
+        """The ask is over, or another actor has it."""
+        self.channel.ask_over(self)
+
+    def withdraw(self, envelope: Envelope) -> None:
+        """Nobody waits for the answer, and the question has not left yet: it never will."""
+        self.mail.withdrawn = True
+        self.channel.bury(self.mail, DeadLetterReason.ASK_OVER)
+
+
+def as_failure(error: Exception, identity: str) -> InahoError:
+    """What an ask fails with when the other node answers with `error`: an error of ours, or `ActorFailed` for it."""
+    if isinstance(error, InahoError):
+        return error
+    failure = ActorFailed(describe(error), identity=identity)
+    failure.__cause__ = error
+    return failure

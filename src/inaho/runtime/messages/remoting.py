@@ -1,0 +1,381 @@
+"""Messages between actor systems: `tell`, `ask` and `watch` by Pid (SPEC CL-2, CL-3).
+
+A reference to a remote actor is an ordinary `ActorRef`; only what it leads to differs (`RemoteTarget`). There is one
+`Channel` per process to which messages go and one `Inbox` per connection on which they come. This module finds the
+right ones, keeps the membership's view of where actors can be reached, and adds up the accounts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from inaho.actor.messages import PoisonPill
+from inaho.actor.ref import ActorRef
+from inaho.core.delivery.identity_table import IdentityTable, Quarantine, Resolution
+from inaho.core.delivery.identity_table import Unreachable as Gone
+from inaho.core.identity.path import ActorPath, parse_path
+from inaho.core.identity.pid import format_pid, pid_of
+from inaho.errors import InahoError, InvalidPid, Overloaded, Quarantined, Unreachable
+from inaho.runtime.messages.channel import Channel
+from inaho.runtime.messages.inbox import Inbox
+from inaho.runtime.messages.target import Nobody, RemoteTarget
+from inaho.types import ClusterIdentity, MemberStatus, Pid
+from inaho.wire.letters import register_message
+
+if TYPE_CHECKING:
+    from inaho.actor import ActorSystem
+    from inaho.runtime.connections.incoming import Incoming
+    from inaho.runtime.connections.outgoing import Outgoing
+    from inaho.runtime.node.node import Node
+    from inaho.types import TopologySnapshot
+
+__all__ = ["DeliveryCounts", "Remoting"]
+
+register_message(PoisonPill, "inaho.PoisonPill")
+
+
+class DeliveryCounts(msgspec.Struct, frozen=True):
+    """Messages of this node so far, over all peers. `accepted` is the sum of the next five.
+
+    Attributes:
+        accepted: taken for sending.
+        delivered: acknowledged by the peer's node.
+        dead_lettered: given up unsent.
+        in_doubt: sent, and the connection broke before the acknowledgement.
+        waiting: in the delay queues now.
+        unacknowledged: sent, not yet acknowledged.
+        refused: not accepted, and the sender was told.
+        drained: had waited in a delay queue and were sent.
+        received: came from peers.
+        stale: came on a connection that a newer one had replaced, and were not delivered.
+        unserializable: could not be encoded or decoded.
+    """
+
+    accepted: int = 0
+    delivered: int = 0
+    dead_lettered: int = 0
+    in_doubt: int = 0
+    waiting: int = 0
+    unacknowledged: int = 0
+    refused: int = 0
+    drained: int = 0
+    received: int = 0
+    stale: int = 0
+    unserializable: int = 0
+
+
+_ENDED = ("accepted", "delivered", "dead_lettered", "in_doubt", "refused", "drained")
+
+
+class Remoting:
+    """Remote actors as one node sees them.
+
+    Attributes:
+        node: this node.
+        table: what Pids resolve to.
+        received, stale, unserializable_count: see `DeliveryCounts`.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.received = 0
+        self.stale = 0
+        self.unserializable_count = 0
+        self.table = IdentityTable(
+            lambda pid: format_pid(pid, node.config.name),
+            node.associations.machine.refusal,
+        )
+        self._channels: dict[str, Channel] = {}
+        self._references: WeakValueDictionary[str, ActorRef] = WeakValueDictionary()
+        self._newest: dict[str, Inbox] = {}
+        self._accepted = 0
+        self._progress: asyncio.Future[None] | None = None
+        """Done when a channel has nothing left, for those who wait in `flush`."""
+        self._past = dict.fromkeys(_ENDED, 0)
+
+    @property
+    def system(self) -> ActorSystem:
+        """The actor system of this node."""
+        return self.node.cluster.system
+
+    # References.
+
+    def resolve(self, pid: Pid) -> Resolution:
+        """What can be done with `pid` now. Raises `InvalidPid`."""
+        return self.table.resolve(pid)
+
+    def actor(self, where: Pid | str) -> ActorRef:
+        """The reference for a Pid or a canonical path; see `Cluster.actor`."""
+        pid = self._pid_at(where) if isinstance(where, str) else where
+        if pid.authority == self.node.authority and pid.node_id == self.node.node_id:
+            return self._here(pid)
+        resolution = self.resolve(pid)
+        if isinstance(resolution, Quarantine):
+            raise Quarantined(resolution.reason, identity=str(pid.identity), authority=pid.authority)
+        if isinstance(resolution, Gone):
+            raise Unreachable(resolution.reason, identity=str(pid.identity), authority=pid.authority)
+        return self._reference(pid, resolution.path)
+
+    def pid(self, ref: ActorRef) -> Pid:
+        """The Pid under which other nodes reach the actor; see `Cluster.pid`."""
+        if isinstance(ref.target, RemoteTarget):
+            return pid_of(parse_path(ref.path))
+        if not self.node.authority:
+            raise InvalidPid("nobody can reach the actors of a client")
+        pid = Pid(self.node.authority, self.node.node_id, _identity_of(self.name_of(ref)))
+        format_pid(pid, self.node.config.name)  # raises for what has no canonical path
+        return pid
+
+    async def room(self, ref: ActorRef) -> None:
+        """Returns when the way to a remote actor has room; at once for a local one."""
+        if isinstance(ref.target, RemoteTarget):
+            await ref.target.channel.room()
+
+    def name_of(self, ref: ActorRef) -> str:
+        """How a sender is signed: within its own system, in full when it is elsewhere; empty if none can answer it."""
+        if isinstance(ref.target, RemoteTarget):
+            return ref.path
+        return ref.path.split("/", 3)[3] if self.node.authority else ""
+
+    def sender_of(self, signed: str, authority: str, node_id: str) -> ActorRef | None:
+        """The reference for the signature of a peer. Raises `InvalidPid` when it is none."""
+        in_full = "://" in signed
+        pid = pid_of(self._parse(signed)) if in_full else Pid(authority, node_id, _identity_of(signed))
+        if not pid.authority:
+            return None
+        if pid.authority == self.node.authority and pid.node_id == self.node.node_id:
+            return self._here(pid)
+        return self._reference(pid, format_pid(pid, self.node.config.name))
+
+    def is_gone(self, ref: ActorRef) -> bool:
+        """Whether nothing will ever be sent to that remote actor again through this reference."""
+        return isinstance(ref.target, RemoteTarget) and bool(ref.target.channel.gone)
+
+    def forget(self, ref: ActorRef) -> None:
+        """The actor has ended; its path may soon name another."""
+        if self._references.get(ref.path) is ref:
+            del self._references[ref.path]
+
+    def _pid_at(self, path: str) -> Pid:
+        parsed = self._parse(path)
+        node_id = parsed.node_id
+        if not node_id:
+            member = self.table.member(parsed.authority)
+            if member is None:
+                raise Unreachable("no member has this authority", identity=path, authority=parsed.authority)
+            node_id = member.node_id
+        return Pid(parsed.authority, node_id, ClusterIdentity(parsed.kind, parsed.key))
+
+    def _parse(self, path: str) -> ActorPath:
+        parsed = parse_path(path)
+        if parsed.cluster != self.node.config.name:
+            raise InvalidPid(f"the path names cluster {parsed.cluster!r}, this is {self.node.config.name!r}")
+        return parsed
+
+    def _here(self, pid: Pid) -> ActorRef:
+        path = f"{pid.identity.kind}/{pid.identity.key}"
+        return self.system.find(path) or Nobody(self, f"inaho://{self.system.name}/{path}", self.system).ref
+
+    def _reference(self, pid: Pid, path: str) -> ActorRef:
+        known = self._references.get(path)
+        if known is not None and not self.is_gone(known):
+            return known
+        channel = self._channel(pid.authority, pid.node_id)
+        local = f"{pid.identity.kind}/{pid.identity.key}"
+        ref = RemoteTarget(self, channel, local, path, self.system).ref
+        self._references[path] = ref
+        return ref
+
+    def _channel(self, authority: str, node_id: str) -> Channel:
+        channel = self._channels.get(authority)
+        if channel is None or channel.node_id != node_id:
+            member = self.table.member(authority)
+            made = Channel(self, authority, node_id)
+            made.was_member = member is not None and member.node_id == node_id
+            if channel is not None:
+                if member is not None and member.node_id == channel.node_id:
+                    made.end(f"node {member.node_id} lives there, not {node_id}")
+                    return made
+                self._end(channel, f"node {node_id} lives there, not {channel.node_id}")
+            self._make_room()
+            self._channels[authority] = made
+            channel = made
+            refusal = self.node.associations.machine.refusal(authority, node_id)
+            if refusal is not None:
+                channel.refuse(refusal)
+            connection = self.node.peers.connections.get(authority)
+            if connection is not None and connection.peer.node_id == node_id:
+                channel.connected(connection)
+        return channel
+
+    def _make_room(self) -> None:
+        """Members are bounded by the membership; what peers sign with the names of non-members is bounded here."""
+        if len(self._channels) < self.node.config.delivery.authorities_max:
+            return
+        for channel in self._channels.values():
+            if not channel.was_member:
+                self._end(channel, "too many peers are known (delivery.authorities_max)")
+                return
+        raise Overloaded(f"{len(self._channels)} peers are known (delivery.authorities_max)")
+
+    # What happens to peers.
+
+    def apply_topology(self, snapshot: TopologySnapshot) -> None:
+        """A new membership: channels to processes that are no members end, those to unreachable ones hold."""
+        if not self.table.update(snapshot):  # the node believes it, so the cluster, or this node in it, began anew
+            self.table.forget()
+            self.table.update(snapshot)
+        for authority, channel in list(self._channels.items()):
+            member = self.table.member(authority)
+            if member is None:
+                if channel.was_member:
+                    self._end(channel, "its node was removed")
+            elif member.node_id != channel.node_id:
+                self._end(channel, f"node {member.node_id} lives there, not {channel.node_id}")
+            else:
+                channel.was_member = True
+                unreachable = member.status >= MemberStatus.UNREACHABLE
+                channel.hold("the member is unreachable" if unreachable else "")
+
+    def connected(self, authority: str, connection: Outgoing) -> None:
+        """A dialled connection is open."""
+        channel = self._channels.get(authority)
+        if channel is None:
+            return
+        if channel.node_id == connection.peer.node_id:
+            channel.connected(connection)
+        else:
+            self._end(channel, f"node {connection.peer.node_id} answers there, not {channel.node_id}")
+
+    def disconnected(self, connection: Outgoing) -> None:
+        """A dialled connection takes no more."""
+        if connection.delivery is not None:
+            connection.delivery.disconnected(connection)
+
+    def quarantined(self, authority: str, error: Quarantined) -> None:
+        """Nothing is sent to that authority: what waits is given up."""
+        channel = self._channels.get(authority)
+        if channel is not None:
+            channel.refuse(error)
+
+    def released(self, authority: str) -> None:
+        """Messages for that authority are taken again."""
+        channel = self._channels.get(authority)
+        if channel is not None:
+            channel.reopen()
+
+    def tick(self, now: float) -> None:
+        """Ages what waits."""
+        for channel in list(self._channels.values()):
+            channel.tick(now)
+
+    async def flush(self, within_s: float) -> int:
+        """Returns when peers have acknowledged all that was told, or after `within_s` (SPEC VA-2.5, BS-3.4).
+
+        What no peer will acknowledge is not waited for: messages for members that are unreachable or quarantined.
+
+        Args:
+            within_s: seconds, 0 or more.
+
+        Returns:
+            Messages that wait or are unacknowledged still.
+        """
+        loop = self.node.loop
+        until = loop.time() + within_s
+        while any(channel.may_finish for channel in self._channels.values()):
+            left_s = until - loop.time()
+            if left_s <= 0:
+                break
+            if self._progress is None or self._progress.done():
+                self._progress = loop.create_future()
+            await asyncio.wait((self._progress,), timeout=left_s)
+        return sum(channel.queue.waiting + channel.queue.sent for channel in self._channels.values())
+
+    def progressed(self) -> None:
+        """A channel has nothing left, or nothing that it could send."""
+        if self._progress is not None and not self._progress.done():
+            self._progress.set_result(None)
+
+    def close(self) -> None:
+        """This node stops: what waits is given up, and watchers hear that the nodes are gone."""
+        for channel in list(self._channels.values()):
+            self._end(channel, "this node has stopped")
+
+    def _end(self, channel: Channel, reason: str) -> None:
+        if self._channels.get(channel.authority) is channel:
+            del self._channels[channel.authority]
+        channel.end(reason)
+        self.progressed()
+        for name in _ENDED:
+            self._past[name] += getattr(channel.queue, name)
+
+    # What peers send.
+
+    def inbox(self, connection: Incoming) -> Inbox:
+        """The inbox of a connection that was just accepted."""
+        self._accepted += 1
+        return Inbox(connection, self._accepted, self)
+
+    def admit(self, inbox: Inbox, node_id: str) -> None:
+        """The first message on a connection: of all connections of a process, only the newest may bring more."""
+        known = self._newest.pop(node_id, None)
+        if known is not None and known.number > inbox.number:
+            inbox.stale = True
+            inbox = known
+        elif known is not None:
+            known.stale = True
+        while len(self._newest) >= self.node.config.delivery.authorities_max:
+            del self._newest[next(iter(self._newest))]
+        self._newest[node_id] = inbox
+
+    # Accounts.
+
+    def bury(self, message: Any, recipient: str, sender: str, reason: str) -> None:
+        """Records a message that reaches nobody."""
+        self.system.dead_letters.record(message, recipient=recipient, sender=sender, reason=reason)
+
+    def unserializable(self, path: str, type_name: str, direction: str, error: InahoError) -> None:
+        """A message could not be encoded or decoded (SPEC CL-3.3)."""
+        self.unserializable_count += 1
+        kind, _, key = path.partition("/")
+        self.node.serialization_failed(kind, key, type_name, direction, error.reason)
+
+    def counts(self) -> DeliveryCounts:
+        """All accounts, added up."""
+        totals = dict(self._past)
+        waiting = unacknowledged = 0
+        for channel in self._channels.values():
+            queue = channel.queue
+            waiting += queue.waiting
+            unacknowledged += queue.sent
+            for name in _ENDED:
+                totals[name] += getattr(queue, name)
+        return DeliveryCounts(
+            **totals,
+            waiting=waiting,
+            unacknowledged=unacknowledged,
+            received=self.received,
+            stale=self.stale,
+            unserializable=self.unserializable_count,
+        )
+
+    def check(self) -> None:
+        """Asserts the invariants, the conservation law over all channels among them."""
+        for authority, channel in self._channels.items():
+            assert channel.authority == authority
+            assert not channel.gone
+            channel.check()
+        counts = self.counts()
+        ended = counts.delivered + counts.dead_lettered + counts.in_doubt
+        assert counts.accepted == ended + counts.waiting + counts.unacknowledged
+        self.table.check()
+
+
+def _identity_of(path: str) -> ClusterIdentity:
+    """`user/parent/child` as kind `user` and key `parent/child`."""
+    kind, _, key = path.partition("/")
+    return ClusterIdentity(kind, key)

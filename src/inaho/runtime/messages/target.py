@@ -1,0 +1,143 @@
+"""What a reference to an actor on another node leads to, and what one to nobody does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inaho.actor.dead_letters import DeadLetterReason
+from inaho.actor.messages import StopReason, Terminated
+from inaho.actor.ref import ActorRef, Watcher
+from inaho.errors import ActorStopped, FrameTooLarge, SerializationFailed
+from inaho.runtime.messages.outbound import Mail
+from inaho.wire.frames import ASK, HEADER_REST, STOP, TELL
+from inaho.wire.letters import encode_letter
+
+if TYPE_CHECKING:
+    from inaho.actor.mailbox import Envelope
+    from inaho.actor.system import ActorSystem
+    from inaho.runtime.messages.channel import Channel
+    from inaho.runtime.messages.remoting import Remoting
+
+__all__ = ["Nobody", "RemoteTarget"]
+
+
+class RemoteTarget:
+    """An actor on another node. A `Target`.
+
+    Args:
+        remoting: of this node.
+        channel: to the process that it lives in.
+        path: within its system, `user/parent/child`.
+        full_path: canonical, for people and errors.
+        system: that the reference belongs to.
+
+    Attributes:
+        ref: the reference.
+    """
+
+    __slots__ = ("_ended", "_frame_max", "_number", "_remoting", "_watchers", "channel", "path", "ref")
+
+    def __init__(self, remoting: Remoting, channel: Channel, path: str, full_path: str, system: ActorSystem) -> None:
+        self.channel = channel
+        self.path = path
+        self.ref = ActorRef(full_path, self, system)
+        self._remoting = remoting
+        self._frame_max = remoting.node.config.transport.frame_bytes_max
+        self._watchers: dict[Watcher, None] = {}
+        self._number: int | None = None
+        self._ended: StopReason | None = None
+
+    @property
+    def task(self) -> None:
+        """It runs elsewhere."""
+        return
+
+    def accept(self, envelope: Envelope) -> None:
+        """Sends a message; see `ActorRef.tell`.
+
+        Raises:
+            SerializationFailed, FrameTooLarge: it cannot cross the wire; nothing was sent (SPEC CL-3.3).
+            Quarantined: nothing is sent to that node.
+            Overloaded: too many messages wait for it, and `delivery.queue_policy` is `reject_new`.
+        """
+        pending, sender, message = envelope.ask, envelope.sender, envelope.message
+        signed = "" if sender is None or pending is not None else self._remoting.name_of(sender)
+        try:
+            body = encode_letter(self.path, signed, message)
+            if HEADER_REST + len(body) > self._frame_max:
+                raise FrameTooLarge(
+                    f"a message takes {len(body)} bytes, the most is {self._frame_max} (transport.frame_bytes_max)"
+                )
+        except SerializationFailed as error:
+            error.identity = self.ref.path
+            self._remoting.unserializable(self.path, type(message).__name__, "out", error)
+            raise
+        mail = Mail(TELL if pending is None else ASK, body, message, self.ref.path, signed)
+        if pending is None:
+            self.channel.post(mail)
+        else:
+            self.channel.ask(mail, pending, envelope)
+
+    def request_stop(self, reason: StopReason) -> None:
+        """Ends the actor after what it was told before. Raises as `accept`."""
+        self.channel.post(Mail(STOP, self.path.encode(), reason, self.ref.path, ""))
+
+    def add_watcher(self, watcher: Watcher) -> None:
+        """Tells `watcher` once: when the actor ends, when its node is removed, or that it never was."""
+        if self._ended is None and self.channel.gone:
+            self._ended = StopReason.NODE_REMOVED
+        if self._ended is not None:
+            watcher.watched_terminated(Terminated(ref=self.ref, reason=self._ended, exists=False))
+            return
+        if self._number is None:
+            self._number = self.channel.watch(self)
+        self._watchers[watcher] = None
+
+    def remove_watcher(self, watcher: Watcher) -> None:
+        """Forgets `watcher`."""
+        self._watchers.pop(watcher, None)
+        if not self._watchers and self._number is not None:
+            self.channel.unwatch(self._number)
+            self._number = None
+
+    def terminated(self, reason: StopReason, *, exists: bool) -> None:
+        """The actor has ended. Whoever looks the path up again gets another reference: it may be another actor."""
+        if self._ended is not None:
+            return
+        self._ended, self._number = reason, None
+        self._remoting.forget(self.ref)
+        watchers, self._watchers = self._watchers, {}
+        for watcher in watchers:
+            watcher.watched_terminated(Terminated(ref=self.ref, reason=reason, exists=exists))
+
+
+class Nobody:
+    """The end of a reference to an actor of this node that does not exist. A `Target`."""
+
+    __slots__ = ("_remoting", "ref")
+
+    def __init__(self, remoting: Remoting, path: str, system: ActorSystem) -> None:
+        self.ref = ActorRef(path, self, system)
+        self._remoting = remoting
+
+    @property
+    def task(self) -> None:
+        """Nothing runs."""
+        return
+
+    def accept(self, envelope: Envelope) -> None:
+        """Makes a dead letter of it, and fails an ask."""
+        sender = "" if envelope.sender is None else envelope.sender.path
+        self._remoting.bury(envelope.message, self.ref.path, sender, DeadLetterReason.STOPPED)
+        if envelope.ask is not None:
+            envelope.ask.fail(ActorStopped("there is no such actor", identity=self.ref.path))
+
+    def request_stop(self, reason: StopReason) -> None:
+        """There is nothing to stop."""
+
+    def add_watcher(self, watcher: Watcher) -> None:
+        """Tells it at once."""
+        watcher.watched_terminated(Terminated(ref=self.ref, reason=StopReason.STOPPED, exists=False))
+
+    def remove_watcher(self, watcher: Watcher) -> None:
+        """There is nothing to forget."""

@@ -1,0 +1,147 @@
+"""Events of one node for somebody elsewhere: as plain data, since what an event holds need not be a class there.
+
+A feed is a subscription with a bounded buffer, as any other: who reads too slowly loses the oldest, and is told how
+many. It ends when the node leaves, so that nobody waits for a node that is gone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import inspect
+import reprlib
+from collections.abc import AsyncGenerator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
+
+import msgspec
+
+from inaho import events
+from inaho.errors import InvalidArguments
+from inaho.events import Event
+from inaho.types import ClusterIdentity, Struct
+
+if TYPE_CHECKING:
+    from inaho.runtime.node.node import Node
+
+__all__ = ["LOST", "EventRecord", "describe_event", "event_types", "feed"]
+
+FEED_CAPACITY: Final = 4096
+"""Events that may wait for one reader elsewhere."""
+
+TEXT_MAX: Final = 2000
+"""Characters of one text within an event that are told."""
+
+DEPTH_MAX: Final = 8
+"""Values nested deeper than that are told as text."""
+
+ITEMS_MAX: Final = 1000
+"""Elements of one list or dict that are told."""
+
+RECORD_BYTES_MAX: Final = 256 << 10
+"""Of an event that takes more than this, a quarter of a frame, only the beginnings of its fields are told."""
+
+_BRIEF: Final = reprlib.Repr()
+_BRIEF.maxother = _BRIEF.maxstring = TEXT_MAX
+
+LOST: Final = "EventsLost"
+"""Name of the record that tells how many events a slow reader has lost."""
+
+
+class EventRecord(Struct, frozen=True):
+    """One event as plain data.
+
+    Attributes:
+        name: of its class in `inaho.events`; or `EventsLost`, with `count` in its fields.
+        at: Unix seconds of the node that published it.
+        fields: the others; identities as `Kind/key`.
+    """
+
+    name: str
+    at: float
+    fields: dict[str, Any]
+
+
+def event_types(names: Sequence[str]) -> tuple[type[Event], ...]:
+    """Classes of `inaho.events` by name, `Event` where none is named. Bases count for all below them.
+
+    Raises:
+        InvalidArguments: there is none of that name; the reason names the nearest.
+    """
+    classes = {name: found for name, found in inspect.getmembers(events, inspect.isclass) if issubclass(found, Event)}
+    for name in names:
+        if name not in classes:
+            near = difflib.get_close_matches(name, classes, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InvalidArguments(f"there is no event {name[:TEXT_MAX]!r}{hint}")
+    return tuple(classes[name] for name in names) or (Event,)
+
+
+def describe_event(event: Event) -> EventRecord:
+    """The event as plain data that JSON can express, of bounded size."""
+    fields = {
+        field: _plain(getattr(event, field), 0)
+        for field in event.__struct_fields__
+        if field != "at" and not (field == "cause" and not event.cause)
+    }
+    if len(msgspec.json.encode(fields)) > RECORD_BYTES_MAX:
+        fields = {name: _text(value) for name, value in fields.items()}
+    return EventRecord(type(event).__name__, event.at, fields)
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if isinstance(value, ClusterIdentity):
+        return str(value)[:TEXT_MAX]
+    if isinstance(value, str):
+        return value[:TEXT_MAX]
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, enum.Enum):
+        return value.name.lower()
+    if isinstance(value, int):
+        return int(value) if abs(value) < 1 << 63 else hex(value)
+    if depth < DEPTH_MAX:
+        if isinstance(value, msgspec.Struct):
+            return {name: _plain(getattr(value, name), depth + 1) for name in value.__struct_fields__}
+        if _is_sequence(value):
+            return [_plain(item, depth + 1) for item in value[:ITEMS_MAX]]
+        if _is_mapping(value):
+            return {_text(name): _plain(item, depth + 1) for name, item in islice(value.items(), ITEMS_MAX)}
+    return _text(value)
+
+
+def _is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
+
+
+def _is_mapping(value: object) -> TypeGuard[dict[Any, Any]]:
+    return isinstance(value, dict)
+
+
+def _text(value: object) -> str:
+    """A few words about anything; what raises when it is asked is told by its class."""
+    return (value if isinstance(value, str) else _BRIEF.repr(value))[:TEXT_MAX]
+
+
+async def feed(node: Node, names: Sequence[str]) -> AsyncGenerator[EventRecord]:
+    """Events of that node from now on, until it leaves.
+
+    Raises:
+        InvalidArguments: as `event_types`.
+        Overloaded: the event stream has too many subscribers.
+    """
+    lost, parting = 0, node.shutdown.parting
+    with node.events.subscribe(*event_types(names), capacity=FEED_CAPACITY) as subscription:
+
+        def leaving(_: object) -> None:
+            subscription.close()
+
+        parting.add_done_callback(leaving)
+        try:
+            async for event in subscription:
+                if subscription.dropped > lost:
+                    yield EventRecord(LOST, node.unix_time(), {"count": subscription.dropped - lost})
+                    lost = subscription.dropped
+                yield describe_event(event)
+        finally:
+            parting.remove_done_callback(leaving)

@@ -1,0 +1,359 @@
+"""What an operator does with a cluster: ask where things are, have a member leave, bar one from holding activations.
+
+All of it goes through the `OperatorActor` of single members, so clients can do it as members can. A member that does
+not answer is named in the answer; what the others said is worth having.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from inaho.authority import parse_authority
+from inaho.core.identity.identity import validate_key, validate_kind
+from inaho.errors import InahoError, InvalidArguments, TopologyUnavailable
+from inaho.runtime.control.shutdown import DrainReport
+from inaho.runtime.local.storage_access import StorageReport
+from inaho.runtime.operators.event_feed import EventRecord
+from inaho.runtime.operators.explain import Explanation, Silent, explain
+from inaho.runtime.operators.operator_actor import DRAIN_S_MAX, OPERATOR_KEY, OperatorActor, QuarantineRecord
+from inaho.runtime.operators.reports import LISTED_MAX, KindReport
+from inaho.runtime.placement.system_calls import ask_system_actor, stream_system_actor
+from inaho.types import ClusterIdentity, Member, MemberStatus, Struct
+
+if TYPE_CHECKING:
+    from inaho.runtime.node.node import Node
+
+__all__ = ["Activations", "Operations", "Storages", "ask_members"]
+
+AnswerT = TypeVar("AnswerT")
+
+ASKED_AT_ONCE_MAX: Final = 32
+"""Members that are asked at the same time."""
+
+ASKED_S: Final = 2.0
+"""How long a member has to answer a question that all are asked; a wedged one must not keep the others waiting."""
+
+ACCEPTED_S: Final = 10.0
+"""How long a member has to accept its storage: that may have to be opened."""
+
+DRAIN_MARGIN_S: Final = 10.0
+"""What a drain may take beyond its two steps that wait: the way there and back, and the end of turns."""
+
+
+class Activations(Struct, frozen=True):
+    """What members have active (`inaho grains`).
+
+    Attributes:
+        kinds: one report per kind and member, sorted by kind and authority.
+        silent: members that did not answer.
+    """
+
+    kinds: tuple[KindReport, ...]
+    silent: tuple[Silent, ...]
+
+    @property
+    def count(self) -> int:
+        """All activations that were counted."""
+        return sum(report.count for report in self.kinds)
+
+
+class Storages(Struct, frozen=True):
+    """What members say of their storages (`inaho storage`).
+
+    Attributes:
+        reports: one for each member that answered, sorted by authority.
+        silent: members that did not answer.
+    """
+
+    reports: tuple[StorageReport, ...]
+    silent: tuple[Silent, ...]
+
+    @property
+    def lost(self) -> tuple[StorageReport, ...]:
+        """Of members that have found a loss."""
+        return tuple(report for report in self.reports if report.lost)
+
+
+async def ask_members(
+    members: Sequence[Member], ask: Callable[[Member], Awaitable[AnswerT]], within_s: float
+) -> tuple[list[tuple[Member, AnswerT]], list[Silent]]:
+    """Asks all members at once, within bounds.
+
+    Returns:
+        The answers, and who gave none; both in the order of the members.
+    """
+    places = asyncio.Semaphore(ASKED_AT_ONCE_MAX)
+
+    async def one(member: Member) -> tuple[Member, AnswerT] | Silent:
+        async with places:
+            try:
+                async with asyncio.timeout(within_s):
+                    return member, await ask(member)
+            except InahoError as error:
+                return Silent(member.authority, error.code, error.reason)
+            except TimeoutError:
+                return Silent(member.authority, "timeout", f"no answer within {within_s:g} s")
+
+    results = await asyncio.gather(*(one(member) for member in members))
+    answers = [result for result in results if not isinstance(result, Silent)]
+    return answers, [result for result in results if isinstance(result, Silent)]
+
+
+class Operations:
+    """The operator's part of `Cluster`."""
+
+    _node: Node
+
+    def members(self) -> tuple[Member, ...]:
+        """All members that are not removed, sorted by authority, as this node sees them now."""
+        topology = self._node.topology
+        return () if topology is None else topology.members
+
+    def blocked(self) -> tuple[str, ...]:
+        """Authorities that an operator has barred from holding activations, sorted."""
+        topology = self._node.topology
+        return () if topology is None else topology.blocked
+
+    @property
+    def ready(self) -> bool:
+        """Whether calls should be sent to this process, for a health check.
+
+        A member is ready once it is up, until it begins to leave, and while no operator has blocked it. A client is
+        ready while it is connected to a member.
+        """
+        node = self._node
+        if node.shutting_down or node.closing or node.topology is None:
+            return False
+        if node.driver is None:
+            return bool(node.peers.connections)
+        member = node.driver.control.member
+        return node.driver.joined.done() and member.status is MemberStatus.UP and not node.blocking.has(node.authority)
+
+    # Asking.
+
+    async def where(self, kind: str | type[Any], key: str) -> Explanation:
+        """Where an identity is, what it does, and why it is there. All members are asked what they know.
+
+        Args:
+            kind: its class, or the name of its kind.
+            key: within the kind.
+
+        Raises:
+            InvalidPid: kind or key cannot be one.
+            InvalidArguments: `kind` is a class that is no grain.
+        """
+        name = _name_of(kind)
+        validate_kind(name)
+        validate_key(key)
+        answers, silent = await ask_members(
+            self.members(), lambda member: self._ask_operator(member, OperatorActor.explain, name, key), ASKED_S
+        )
+        partition = self._node.lookup.partition(name, key)
+        return explain(ClusterIdentity(name, key), partition, [told for _, told in answers], silent)
+
+    async def grains(self, kind: str | type[Any] = "", *, limit: int = 20) -> Activations:
+        """What is active in the cluster: all activations are counted, and some are listed.
+
+        Args:
+            kind: its class, or the name of its kind; empty for all kinds.
+            limit: activations listed of each kind and member, 0 to 400.
+
+        Raises:
+            InvalidArguments: the limit is out of range.
+        """
+        if not 0 <= limit <= LISTED_MAX:
+            raise InvalidArguments(f"limit must be 0 to {LISTED_MAX}, not {limit}")
+        name = _name_of(kind)
+        answers, silent = await ask_members(
+            self.members(), lambda member: self._ask_operator(member, OperatorActor.activations, name, limit), ASKED_S
+        )
+        reports: list[KindReport] = [report for _, told in answers for report in told]
+        return Activations(tuple(sorted(reports, key=lambda told: (told.kind, told.authority))), tuple(silent))
+
+    async def events_at(self, member: Member, *names: str) -> AsyncIterator[EventRecord]:
+        """Events of that member as they happen, until it leaves or the iteration is closed.
+
+        Args:
+            member: whose.
+            names: classes of `inaho.events`; all when none is given.
+
+        Raises:
+            InvalidArguments: there is no such class.
+            InahoError: as any call; `Unreachable` when the member is lost.
+        """
+        method = OperatorActor.inaho_kind.methods[OperatorActor.events.__name__]
+        feed = stream_system_actor(self._node, member.authority, member.node_id, method, OPERATOR_KEY, (list(names),))
+        async with aclosing(feed):
+            async for record in feed:
+                yield record
+
+    async def quarantine_at(self, member: Member) -> tuple[QuarantineRecord, ...]:
+        """What that member has quarantined, sorted by authority: each member judges for itself. Clients may ask too.
+
+        Raises:
+            Unreachable: the member cannot be reached.
+            InahoError: as any call.
+        """
+        found: list[QuarantineRecord] = await self._ask_operator(member, OperatorActor.quarantined)
+        return tuple(found)
+
+    async def storages(self) -> Storages:
+        """What the members know of their storages, and whether they found that acknowledged data is gone."""
+        answers, silent = await ask_members(
+            self.members(), lambda member: self._ask_operator(member, OperatorActor.storage), ASKED_S
+        )
+        return Storages(tuple(told for _, told in answers), tuple(silent))
+
+    # Telling.
+
+    async def accept_storage(self) -> Storages:
+        """Has every member accept what the storage has now, after `StorageLost` (see `inaho.storage.instances`).
+
+        Activations with a state end without saving, and begin again from what is stored. Each member writes a line to
+        its audit log and publishes `StorageAccepted`. To repeat it is safe: do so when members were silent.
+
+        Returns:
+            The reports from before, of the members that have accepted; and who did not answer, or could not.
+        """
+        answers, silent = await ask_members(
+            self.members(), lambda member: self._ask_operator(member, OperatorActor.accept_storage), ACCEPTED_S
+        )
+        return Storages(tuple(told for _, told in answers), tuple(silent))
+
+    async def release_at(self, member: Member, authority: str) -> bool:
+        """Has that member end a quarantine at once (SPEC CL-4.4); whether it had one. Clients may ask too.
+
+        Raises:
+            Unreachable: the member cannot be reached.
+            InahoError: as any call.
+        """
+        released: bool = await self._ask_operator(member, OperatorActor.release, authority)
+        return released
+
+    async def resolve_conflict_at(self, member: Member, authority: str, *, keep: bool) -> bool:
+        """Settles what that member has told as `ViewConflict` and no rule could (SPEC CL-7.4).
+
+        Args:
+            member: whose view it is.
+            authority: with whom it is in conflict, as the event tells it.
+            keep: that the member's view holds, and the other side joins it. Else the member gives way and joins theirs.
+
+        Returns:
+            Whether there can be a conflict: False when that authority is a member, or was never heard of, or, with
+            `keep=False`, has not said lately that it has another view, as during a split.
+
+        Raises:
+            Unreachable: the member cannot be reached.
+            InahoError: as any call.
+        """
+        settled: bool = await self._ask_operator(member, OperatorActor.resolve_conflict, authority, keep)
+        return settled
+
+    async def drain_at(self, member: Member, *, drain_s: float | None = None) -> DrainReport:
+        """Has that member leave gracefully, as at SIGTERM, and returns when it has handed over what it had.
+
+        Its `inaho up` ends; a program that has joined by itself learns it from `wait_left`, and closes.
+
+        Args:
+            member: who is to leave.
+            drain_s: seconds that its activations get for what they are doing, above 0; None leaves it to the member's
+                `activation.drain_s`.
+
+        Raises:
+            InvalidArguments: `drain_s` is out of range.
+            Unreachable: the member cannot be reached.
+            InahoError: as any call.
+        """
+        if drain_s is not None and not 0 < drain_s <= DRAIN_S_MAX:
+            raise InvalidArguments(f"drain_s must be above 0 and at most {DRAIN_S_MAX:g}, not {drain_s}")
+        longest_s = self._node.config.activation.drain_s if drain_s is None else drain_s
+        report: DrainReport = await self._ask_operator(
+            member, OperatorActor.drain, drain_s, timeout_s=2 * longest_s + DRAIN_MARGIN_S
+        )
+        return report
+
+    async def block(self, authority: str) -> bool:
+        """Bars an authority from holding activations until `unblock`; it need not be a member now (SPEC VA-1.4).
+
+        Its leases end at once everywhere, and others take over what it had. It stays a member, and may call.
+
+        Returns:
+            Whether it was not blocked before; once the topology of this node, or of the member that was asked, has it.
+
+        Raises:
+            InvalidConfig: it is no authority.
+            Overloaded: the block list is full.
+            InahoError: as any call.
+        """
+        return await self._bar(authority, blocked=True)
+
+    async def unblock(self, authority: str) -> bool:
+        """Lifts `block`: the authority takes its share again. Raises as `block`.
+
+        Returns:
+            Whether it was blocked.
+        """
+        return await self._bar(authority, blocked=False)
+
+    async def _bar(self, authority: str, *, blocked: bool) -> bool:
+        canonical = str(parse_authority(authority, allow_port_zero=False))
+        blocking = self._node.blocking
+        if self._node.driver is not None:
+            return await blocking.bar(canonical, blocked=blocked)
+        failure: InahoError = TopologyUnavailable("no member is known")
+        # Who is to be blocked is asked last: it may be wedged.
+        for member in sorted(self.members(), key=lambda member: member.authority == canonical):
+            try:
+                changed: bool = await self._ask_operator(member, OperatorActor.bar, canonical, blocked)
+            except InahoError as error:
+                failure = error
+                continue
+            await blocking.seen(canonical, blocked=blocked)
+            return changed
+        raise failure
+
+    async def wait_gone(self, member: Member, within_s: float) -> bool:
+        """Waits until that process is no member any more, as this node sees it; whether it came to that.
+
+        A client that has lost its last member cannot know, and takes it as gone.
+        """
+        node = self._node
+        deadline = node.loop.time() + within_s
+        while any(other.node_id == member.node_id for other in self.members()):
+            left_s = deadline - node.loop.time()
+            if left_s <= 0:
+                return False
+            if node.driver is None and not node.peers.connections:
+                return True
+            await node.wait_for_topology(min(left_s, 0.1))
+        return True
+
+    # The end of this process's own part.
+
+    async def wait_left(self) -> None:
+        """Returns when this node has left, whoever asked for it (`leave`, `drain_at`, `inaho drain`), or was stopped.
+
+        Call `close` then, if the program does not end anyway.
+        """
+        await asyncio.shield(self._node.shutdown.left)
+
+    async def _ask_operator(
+        self, member: Member, function: Any, *arguments: Any, timeout_s: float | None = None
+    ) -> Any:
+        method = OperatorActor.inaho_kind.methods[function.__name__]
+        return await ask_system_actor(
+            self._node, member.authority, member.node_id, method, OPERATOR_KEY, arguments, timeout_s=timeout_s
+        )
+
+
+def _name_of(kind: str | type[Any]) -> str:
+    if isinstance(kind, str):
+        return kind
+    described = getattr(kind, "inaho_kind", None)
+    if described is None:
+        raise InvalidArguments(f"{kind!r} is neither a Grain class nor the name of one")
+    name: str = described.name
+    return name

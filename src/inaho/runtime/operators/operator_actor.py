@@ -1,0 +1,145 @@
+"""What an operator asks of one node: a system actor beside `PlacementActor`, called by clients that act for people.
+
+The authority machine of a node is its own: what one member has quarantined, another may be talking to. So an operator
+asks each member, and tells each member. Whoever proves the secret of the cluster may do so, as it may do anything else;
+the audit log has what was released, blocked and drained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Final
+
+from inaho.core.inputs import ResolveConflict
+from inaho.errors import IllegalTransition
+from inaho.observe.audit import audit_order
+from inaho.runtime.control.shutdown import DrainReport
+from inaho.runtime.grains.grain import Grain, method
+from inaho.runtime.local.storage_access import StorageReport
+from inaho.runtime.operators.event_feed import EventRecord, feed
+from inaho.runtime.operators.reports import IdentityReport, KindReport, report_identity, report_kinds
+from inaho.types import Struct
+
+__all__ = ["DRAIN_S_MAX", "OPERATOR_KEY", "OperatorActor", "QuarantineRecord"]
+
+OPERATOR_KEY: Final = "operator"
+
+DRAIN_S_MAX: Final = 24 * 3600.0
+"""The longest drain that can be asked for from elsewhere."""
+
+
+class QuarantineRecord(Struct, frozen=True):
+    """One authority that a member has quarantined (SPEC CL-4).
+
+    Attributes:
+        authority: `host:port`; nothing is sent to it and nothing accepted from it.
+        node_id: the process that is quarantined; empty when it never said who it is.
+        incarnation: of that process, as far as known.
+        reason: one sentence.
+        left_s: seconds until the quarantine ends by itself, not below 0.
+    """
+
+    authority: str
+    node_id: str
+    incarnation: int
+    reason: str
+    left_s: float
+
+
+class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
+    """Answers operators about this one node."""
+
+    @method(idempotent=True)
+    async def quarantined(self) -> list[QuarantineRecord]:
+        """What this node has quarantined, sorted by authority."""
+        node = self._inaho_host.node
+        now = node.loop.time()
+        return [
+            QuarantineRecord(
+                known.authority, known.node_id, known.incarnation, known.reason, max(0.0, known.until - now)
+            )
+            for known in node.associations.quarantined()
+        ]
+
+    @method(idempotent=True)
+    async def release(self, authority: str) -> bool:
+        """Ends a quarantine at once (SPEC CL-4.4).
+
+        Args:
+            authority: as `quarantined` tells it.
+
+        Returns:
+            Whether there was one. None is no error: the members need not have quarantined the same authorities, and
+            some quarantines end by themselves just before they are released.
+        """
+        associations = self._inaho_host.node.associations
+        if associations.machine.refusal(authority) is None:
+            return False
+        associations.release(authority)
+        return True
+
+    @method(idempotent=True)
+    async def explain(self, kind: str, key: str) -> IdentityReport:
+        """What this node knows of an identity, for `Cluster.where`."""
+        return report_identity(self._inaho_host.node, kind, key)
+
+    @method(idempotent=True)
+    async def activations(self, kind: str, limit: int) -> list[KindReport]:
+        """The activations of a kind, or of all when it is empty, with so many listed of each."""
+        return report_kinds(self._inaho_host.node, kind, limit)
+
+    @method(idempotent=True, timeout=DRAIN_S_MAX)
+    async def drain(self, drain_s: float | None) -> DrainReport:
+        """Has this node leave as at SIGTERM; answers when it has handed over everything.
+
+        Args:
+            drain_s: how long activations get; `activation.drain_s` for None.
+        """
+        return await self._inaho_host.node.shutdown.drain(drain_s)
+
+    @method(idempotent=True)
+    async def bar(self, authority: str, blocked: bool) -> bool:
+        """Puts an authority on the block list, or takes it off; whether that changed anything (SPEC VA-1.4).
+
+        Returns when the topology of this node has it.
+        """
+        return await self._inaho_host.node.blocking.bar(authority, blocked=blocked)
+
+    @method(idempotent=True)
+    async def resolve_conflict(self, authority: str, keep: bool) -> bool:
+        """Settles what this node has reported as `ViewConflict` (SPEC CL-7.4).
+
+        Args:
+            authority: with whom it is in conflict, as the event tells it.
+            keep: that the view of this node holds: those on the other side end their activations and join it. Else
+                this node does so, and joins theirs.
+
+        Returns:
+            Whether there can be one: False when that authority is a member, or was never heard of, or, for a node that
+            is to give way, has not said lately that it has another view. During a split it cannot be joined.
+        """
+        node = self._inaho_host.node
+        assert node.driver is not None  # only members host this kind
+        try:
+            node.driver.feed(ResolveConflict(authority, keep))
+        except IllegalTransition:
+            return False
+        audit_order("keep the view against" if keep else "give way to", authority, node.authority)
+        return True
+
+    @method(idempotent=True)
+    async def storage(self) -> StorageReport:
+        """What this node knows of its storage, for `Cluster.storages`."""
+        return self._inaho_host.node.storage_access.report()
+
+    @method(idempotent=True)
+    async def accept_storage(self) -> StorageReport:
+        """Accepts what the storage has now; the report is from before, see `StorageAccess.accept`."""
+        return await self._inaho_host.node.storage_access.accept()
+
+    async def events(self, names: list[str]) -> AsyncIterator[EventRecord]:
+        """Events of the named classes, or all, from now on until this node leaves."""
+        async with aclosing(feed(self._inaho_host.node, names)) as records:
+            async for record in records:
+                yield record

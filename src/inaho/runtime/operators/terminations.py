@@ -1,0 +1,221 @@
+"""Ends of activations, told across the cluster to whoever listens (SPEC VA-2.3, VA-4.2, BS-3.3).
+
+Interest is a stream: a node whose event stream wants `ActivationTerminated` opens one to every member, and closes it
+when nobody wants them any more. So a cluster in which nobody listens sends nothing and keeps nothing, a client listens
+as a member does, and a node that dies takes its interest with it.
+
+What ends between two ticks goes out together. A listener that reads too slowly loses the oldest, and the next batch
+tells it how many. Each is told at most once: what was on its way when a connection broke is not told again.
+
+Why not a message to all members at each end: a thousand activations that move would be a thousand messages to each of
+a hundred nodes, most of which have no use for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.errors import InahoError
+from inaho.errors_cluster import describe
+from inaho.events import ActivationTerminated, TerminationsMissed
+from inaho.runtime.grains.grain import Grain
+from inaho.runtime.placement.system_calls import stream_system_actor
+from inaho.types import ClusterIdentity, MemberStatus, Struct
+
+if TYPE_CHECKING:
+    from inaho.runtime.node.node import Node
+    from inaho.types import Member
+
+__all__ = ["TERMINATIONS_KEY", "Termination", "TerminationActor", "TerminationBatch", "Terminations"]
+
+TERMINATIONS_KEY: Final = "terminations"
+
+BATCH_MAX: Final = 256
+"""Terminations of one batch: with the longest keys a third of a frame."""
+
+RETRY_S: Final = 1.0
+"""Pause before a member that could not be listened to is asked again."""
+
+
+class Termination(Struct, frozen=True, array_like=True):
+    """The end of one activation.
+
+    Attributes:
+        kind, key: its identity.
+        reason: as in `ActivationTerminated`.
+        at: Unix seconds of the node where it ended.
+    """
+
+    kind: str
+    key: str
+    reason: str
+    at: float
+
+
+class TerminationBatch(Struct, frozen=True, array_like=True):
+    """What ended on one node since its last batch.
+
+    Attributes:
+        terminations: in their order.
+        missed: how many before them this listener was too slow for.
+    """
+
+    terminations: list[Termination]
+    missed: int = 0
+
+
+class TerminationActor(Grain, name="inaho.terminations", reentrant=True, idle_ttl_s=0):
+    """Tells other nodes what ends on this one; a system actor."""
+
+    async def watch(self) -> AsyncIterator[TerminationBatch]:
+        """Batches from now on, until this node leaves."""
+        terminations: Terminations = self._inaho_host.node.terminations
+        listener = terminations.admit()
+        try:
+            while batch := await listener.next_batch():
+                yield batch
+        finally:
+            terminations.dismiss(listener)
+
+
+class Listener:
+    """One other node that listens, as the node sees it where activations end.
+
+    Args:
+        waiting_max: terminations that may wait; `activation.terminations_max`.
+    """
+
+    def __init__(self, waiting_max: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.over = False
+        self._waiting: deque[Termination] = deque(maxlen=waiting_max)
+        self._missed = 0
+        self._loop = loop
+        self._wake: asyncio.Future[None] | None = None
+
+    def add(self, termination: Termination) -> None:
+        """One more; the oldest is given up for it when there are too many."""
+        if len(self._waiting) == self._waiting.maxlen:
+            self._missed += 1
+        self._waiting.append(termination)
+
+    def flush(self) -> None:
+        """Lets what waits go."""
+        if self._wake is not None and not self._wake.done() and (self._waiting or self._missed or self.over):
+            self._wake.set_result(None)
+
+    async def next_batch(self) -> TerminationBatch | None:
+        """The next, at a tick; None when there will be no more."""
+        while not (self._waiting or self._missed):
+            if self.over:
+                return None
+            self._wake = self._loop.create_future()
+            await self._wake
+            self._wake = None
+        missed, self._missed = self._missed, 0
+        count = min(BATCH_MAX, len(self._waiting))
+        return TerminationBatch([self._waiting.popleft() for _ in range(count)], missed)
+
+
+class Terminations:
+    """Both sides for one node.
+
+    Attributes:
+        missed: terminations elsewhere of which this node was not told, because it was too slow.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.missed = 0
+        self._node = node
+        self._listeners: dict[Listener, None] = {}
+        self._following: dict[str, asyncio.Task[Any]] = {}
+        self._retry_at: dict[str, float] = {}
+        node.shutdown.parting.add_done_callback(self._end)
+
+    # Here activations end.
+
+    def ended(self, kind: str, key: str, reason: str) -> None:
+        """An activation of this node has ended."""
+        node = self._node
+        if node.events_wanted(ActivationTerminated):
+            identity = ClusterIdentity(kind, key)
+            node.publish(ActivationTerminated(identity=identity, reason=reason, authority=node.authority))
+        if self._listeners:
+            told = Termination(kind, key, reason, node.unix_time())
+            for listener in self._listeners:
+                listener.add(told)
+
+    def admit(self) -> Listener:
+        """Another node begins to listen."""
+        listener = Listener(self._node.config.activation.terminations_max, self._node.loop)
+        listener.over = self._node.shutdown.parting.done()
+        self._listeners[listener] = None
+        return listener
+
+    def dismiss(self, listener: Listener) -> None:
+        """It listens no more."""
+        self._listeners.pop(listener, None)
+
+    def _end(self, _: object) -> None:
+        """The node leaves: listeners get what waits, and the end."""
+        for listener in self._listeners:
+            listener.over = True
+            listener.flush()
+
+    # They end elsewhere.
+
+    def tick(self, now: float) -> None:
+        """Sends what has ended, and listens to others as long as somebody here wants to know."""
+        for listener in self._listeners:
+            listener.flush()
+        node = self._node
+        if node.closing or not node.events_wanted(ActivationTerminated):
+            for task in self._following.values():
+                task.cancel()
+            self._retry_at.clear()
+            return
+        for member in () if node.topology is None else node.topology.members:
+            if (
+                member.node_id not in self._following
+                and member.node_id != node.node_id
+                and member.status in (MemberStatus.UP, MemberStatus.LEAVING)
+                and now >= self._retry_at.get(member.node_id, 0.0)
+            ):
+                self._follow(member)
+
+    def _follow(self, member: Member) -> None:
+        self._retry_at.pop(member.node_id, None)
+        task = self._node.runner.spawn(self._listen(member), name="inaho-terminations")
+        self._following[member.node_id] = task
+        task.add_done_callback(lambda _: self._following.pop(member.node_id, None))
+
+    async def _listen(self, member: Member) -> None:
+        node = self._node
+        watch = TerminationActor.inaho_kind.methods["watch"]
+        batches = stream_system_actor(node, member.authority, member.node_id, watch, TERMINATIONS_KEY, ())
+        try:
+            async with aclosing(batches):
+                async for batch in batches:
+                    self._take(member, batch)
+                    await asyncio.sleep(0)  # ten thousand ends must not keep calls waiting
+        except InahoError as error:
+            node.log.info("%s does not tell what ends there: %s", member.authority, describe(error))
+        known = {} if node.topology is None else {other.node_id: None for other in node.topology.members}
+        self._retry_at = {node_id: at for node_id, at in self._retry_at.items() if node_id in known}
+        self._retry_at[member.node_id] = node.loop.time() + RETRY_S
+
+    def _take(self, member: Member, batch: TerminationBatch) -> None:
+        node = self._node
+        if batch.missed:
+            self.missed += batch.missed
+            node.publish(TerminationsMissed(authority=member.authority, count=batch.missed))
+        for told in batch.terminations:
+            for event in node.pid_cache.invalidate_at(told.kind, told.key, member.node_id, "terminated"):
+                node.publish(event)
+            identity = ClusterIdentity(told.kind, told.key)
+            node.publish(
+                ActivationTerminated(identity=identity, reason=told.reason, authority=member.authority, at=told.at)
+            )

@@ -1,0 +1,66 @@
+"""Which kinds that nobody hosts now are known all the same, so that a call of one waits instead of failing for good.
+
+A kind may have one host, and that host may restart. A caller that has the class, or that has seen a host of the kind a
+while ago, can tell this from a kind that does not exist: the first may pass (`TopologyUnavailable`, retried until the
+deadline), the second does not (`NoSuchKind`).
+
+Why not wait for every kind: a name that is misspelt would cost its caller the whole deadline.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from inaho.runtime.operators.operator_actor import OperatorActor
+from inaho.runtime.operators.terminations import TerminationActor
+from inaho.runtime.placement.placement_actor import PlacementActor
+
+if TYPE_CHECKING:
+    from inaho.runtime.node.node import Node
+    from inaho.types import TopologySnapshot
+
+__all__ = ["KnownKinds"]
+
+_INSTALLED: Final = frozenset(actor.inaho_kind.name for actor in (OperatorActor, PlacementActor, TerminationActor))
+"""Kinds that every member has, which are called at a member and never by owner."""
+
+GONE_MAX: Final = 4_096
+"""Kinds without a host that are remembered; the one that has been without for longest is forgotten first."""
+
+
+class KnownKinds:
+    """The kinds that one node knows of.
+
+    Args:
+        node: this node.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._gone: dict[str, float] = {}
+        """Kinds that had a host in an earlier topology, and when the last one was gone: seconds of the node's clock."""
+
+    def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
+        """Takes note of kinds that have lost their last host, or have one again."""
+        hosted = {kind for member in snapshot.members for kind in member.kinds}
+        for member in () if before is None else before.members:
+            for kind in member.kinds:
+                if kind not in hosted:
+                    self._gone.setdefault(kind, self._node.now)
+        for kind in [kind for kind in self._gone if kind in hosted]:
+            del self._gone[kind]
+        while len(self._gone) > GONE_MAX:
+            del self._gone[next(iter(self._gone))]
+
+    def described(self, kind: str) -> str | None:
+        """What is known of a kind that nobody hosts, for the reason of a refusal; None when it is unknown here."""
+        if kind in _INSTALLED:  # on every member, and called by address
+            return None
+        host = self._node.hosts.get(kind)
+        if host is not None and not host.kind.is_unknown:
+            role = host.kind.role
+            return f"kind {kind}, only on members with the role {role!r}" if role else f"kind {kind}"
+        gone_at = self._gone.get(kind)
+        if gone_at is None or self._node.now - gone_at >= self._node.config.membership.tombstone_s:
+            return None
+        return f"kind {kind}, whose last host went {self._node.now - gone_at:.1f} s ago"

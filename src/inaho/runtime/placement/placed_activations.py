@@ -1,0 +1,349 @@
+"""What this node holds of placed kinds: activations that an owner, perhaps another node, has placed here.
+
+The lease of such an activation is in this node's own ledger too, under the epoch that the owner gave, so raising its
+epoch, ending it, revoking it and refusing its saves work as for any other. This module adds the conversation with the
+owner: it accepts, it tells when an activation has ended, and it tells a new owner what it holds.
+
+A request is accepted only if the one who grants has the same owners in mind as this node. So an owner of the past
+cannot place here what the present one was told is not here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from inaho.core.activation.lease import LeaseState
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import InahoError, NoSuchKind, OwnershipChanged, Pending
+from inaho.errors_cluster import describe
+from inaho.runtime.placement.placement_actor import (
+    ActivationRecord,
+    ActivationRequest,
+    ActivationResponse,
+    PlacementActor,
+)
+from inaho.runtime.placement.survey import RETRY_S, ask_placement
+
+if TYPE_CHECKING:
+    from inaho.core.activation.lease import Lease
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.node.node import Node
+    from inaho.types import Member
+
+__all__ = ["Holdings"]
+
+Told = TypeVar("Told")
+
+PATIENCE: Final = 3
+"""Times `gossip.convergence_s` that an owner waits for a host to see owners in the same way before it is told all."""
+
+RECALLED_MAX: Final = 10_000
+"""Identities taken back of which the epoch is remembered; beyond it the oldest is forgotten."""
+
+LAST_WORDS_MAX: Final = 2_000
+"""Revoked activations of which the saved version is remembered; beyond it the oldest is forgotten."""
+
+LAST_WORDS_S: Final = 60.0
+"""How long they are remembered."""
+
+PAGE_BYTES: Final = 128 << 10
+"""Keys told in one message, about."""
+
+HELD_SLICE: Final = 500
+"""Activations looked at per turn of the loop."""
+
+
+class Holdings:
+    """The placed activations of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._told: dict[str, dict[str, str]] = {}
+        """By kind and key, node id of the owner that knows of the activation."""
+        self._recalled: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._news: dict[str, tuple[Member, dict[str, dict[str, int]]]] = {}
+        """By node id of a new owner, what it is to be told that we hold."""
+        self._gone: dict[str, tuple[Member, dict[str, dict[str, tuple[int, int]]]]] = {}
+        """By node id of an owner, what it is to be told has ended: epochs and versions."""
+        self._last_words: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        """Of activations whose lease was revoked, which others may have too: saved version, and when it ended."""
+        self._overtaken = (0, 0.0)
+        """The hash by which owners were seen here when another, newer view was answered, and until when that counts."""
+
+    # An owner asks.
+
+    async def activate(self, request: ActivationRequest) -> ActivationResponse:
+        """See `PlacementActor.activate`."""
+        node = self._node
+        try:
+            host = self._host(request.kind)
+            while True:
+                await self._agree(request.topology_hash, 1)
+                if request.key not in host.activations:
+                    break
+                if await self.has(host, request.key):
+                    self._told.setdefault(host.name, {})[request.key] = request.granted_by
+                    return ActivationResponse(epoch=host.activations[request.key]._inaho_lease.epoch)
+            self._check(request)
+            stale = node.leases.ledger.get(request.kind, request.key)
+            if stale is not None and stale.holder != node.node_id:  # from when we were its owner
+                node.leases.ended(stale)
+            lease = node.leases.grant(request.kind, request.key)
+            lease.epoch = max(lease.epoch, request.epoch)
+            await self.begin(host, lease, request.granted_by, request.record)
+            return ActivationResponse(epoch=lease.epoch)
+        except InahoError as error:
+            return ActivationResponse(code=error.code, reason=error.reason)
+
+    def _host(self, kind: str) -> KindHost:
+        host = self._node.hosts.get(kind)
+        if host is None or not host.hosted or not host.kind.placed:
+            raise NoSuchKind(f"this node hosts no placed kind {kind!r}", identity=kind, authority=self._node.authority)
+        return host
+
+    def _check(self, request: ActivationRequest) -> None:
+        """Raises why this node does not take the activation, now that it has waited for what it waits for."""
+        node, identity = self._node, f"{request.kind}/{request.key}"
+        node.leases.check_open(request.kind, request.key)
+        self.check_current(request.kind, request.key)
+        if node.lookup.owner(request.kind, request.key).node_id != request.granted_by:
+            raise OwnershipChanged("who grants it does not own it", identity=identity, authority=node.authority)
+        if self._recalled.get((request.kind, request.key), -1) >= request.epoch:
+            raise OwnershipChanged("it was taken back before it came", identity=identity, authority=node.authority)
+
+    def check_current(self, kind: str, key: str) -> None:
+        """Raises `Pending` while this node knows that others see owners in another way, and have heard what is here."""
+        seen, until = self._overtaken
+        if seen == self._node.lookup.hash and self._node.loop.time() < until:
+            raise Pending("owners have changed and this node waits to hear how", identity=f"{kind}/{key}")
+
+    async def _agree(self, topology_hash: int, patience: int) -> None:
+        """Returns when owners here are those of that hash.
+
+        Raises:
+            OwnershipChanged: they are not after `patience` times `gossip.convergence_s`.
+        """
+        node = self._node
+        deadline = node.loop.time() + patience * node.config.gossip.convergence_s
+        while node.lookup.hash != topology_hash:
+            left_s = deadline - node.loop.time()
+            if left_s <= 0:
+                raise OwnershipChanged(
+                    f"owners are seen in another way here ({node.lookup.hash or 0:016x}) than there "
+                    f"({topology_hash:016x})",
+                    authority=node.authority,
+                )
+            await node.wait_for_topology(left_s)
+
+    async def begin(self, host: KindHost, lease: Lease, owner: str, handed: ActivationRecord | None) -> None:
+        """Makes the activation of a pending lease, and returns when it is up. Raises why it did not come up."""
+        grain = host.begin(lease, handed if handed is not None and handed.was_active else None)
+        self._told.setdefault(host.name, {})[lease.key] = owner
+        while host.activations.get(lease.key) is grain and _starting(grain):
+            await host.gates.wait(lease.key)
+        if not lease.holding:
+            raise self._node.leases.lost(lease, executed=False)
+
+    async def has(self, host: KindHost, key: str) -> bool:
+        """Whether the identity is active here and stays so; returns when what is coming up or ending has done so."""
+        while (grain := host.activations.get(key)) is not None:
+            busy = grain._inaho_turn
+            ending = isinstance(busy, TurnQueue) and bool(busy.ending)
+            if not grain._inaho_lease.holding and not ending:
+                host.deactivate_soon(grain, "stale")
+                continue
+            if not ending and not _starting(grain):
+                return True
+            try:
+                await host.gates.wait(key)
+            except InahoError:  # those who called it are told
+                continue
+        return False
+
+    async def clear(self, host: KindHost, key: str) -> None:
+        """Ends what is left here of an activation that has no lease any more."""
+        while (grain := host.activations.get(key)) is not None:
+            host.deactivate_soon(grain, "stale")
+            if host.activations.get(key) is grain:
+                try:
+                    await host.gates.wait(key)
+                except InahoError:  # it did not come up, and those who called it are told
+                    continue
+
+    async def holds(self, kind: str, key: str) -> bool:
+        """See `PlacementActor.holds`."""
+        return await self.has(self._host(kind), key)
+
+    async def recall(self, kind: str, key: str, epoch: int) -> ActivationRecord:
+        """See `PlacementActor.recall`."""
+        host = self._host(kind)
+        self._recalled[kind, key] = max(epoch, self._recalled.pop((kind, key), 0))
+        if len(self._recalled) > RECALLED_MAX:
+            self._recalled.popitem(last=False)
+        return await host.release(key)
+
+    async def held(self, kind: str, asker: str, topology_hash: int) -> dict[str, int]:
+        """See `PlacementActor.held`."""
+        node, host = self._node, self._host(kind)
+        agreed = True
+        try:
+            await self._agree(topology_hash, PATIENCE)
+        except OwnershipChanged as error:  # what it owns by its own view we cannot know: it is told of everything
+            agreed = False
+            self._overtaken = (node.lookup.hash or 0, node.loop.time() + PATIENCE * node.config.gossip.convergence_s)
+            node.log.info("told %s all that is held of %s: %s", asker, kind, describe(error))
+        member = node.leases.member(asker)
+        told = self._told.setdefault(kind, {})
+        page: dict[str, int] = {}
+        size = 0
+        for number, (key, grain) in enumerate(list(host.activations.items()), 1):
+            if not number % HELD_SLICE:
+                await asyncio.sleep(0)
+            if not host.lives(grain) or not grain._inaho_lease.holding:
+                continue
+            if agreed:
+                owner = self._owner(kind, key)
+                if owner is None or owner.node_id != asker:
+                    continue
+                told[key] = asker
+            if size > PAGE_BYTES and member is not None:
+                await self._tell(member, kind, page, topology_hash)
+                page, size = {}, 0
+            page[key] = grain._inaho_lease.epoch
+            size += 16 + 4 * len(key)
+        return page
+
+    # This node tells owners.
+
+    def look(self, host: KindHost, grain: Grain[Any]) -> None:
+        """Owners have changed: a new owner of a placed activation is told of it."""
+        key = grain._inaho_key
+        owner = self._owner(host.name, key)
+        told = self._told.setdefault(host.name, {})
+        if owner is None or told.get(key) == owner.node_id:
+            return
+        told[key] = owner.node_id
+        if owner.node_id != self._node.node_id:
+            if not self._news:
+                self._node.loop.call_soon(self._tell_news)
+            kinds = self._news.setdefault(owner.node_id, (owner, {}))[1]
+            kinds.setdefault(host.name, {})[key] = grain._inaho_lease.epoch
+
+    def ended(self, host: KindHost, grain: Grain[Any]) -> None:
+        """A placed activation is gone; its owner is told, so that it can free the lease.
+
+        Where the owner knows of another activation, that one is told what this one had saved.
+        """
+        key = grain._inaho_key
+        self._told.get(host.name, {}).pop(key, None)
+        owner = self._owner(host.name, key)
+        record = grain._inaho_record
+        version = 0 if record is None else record.version
+        if version and grain._inaho_lease.state is LeaseState.REVOKED:
+            self._last_words[host.name, key] = (version, self._node.loop.time())
+            if len(self._last_words) > LAST_WORDS_MAX:
+                self._last_words.popitem(last=False)
+        if owner is not None and (version or owner.node_id != self._node.node_id):
+            self._say_gone(owner, host.name, key, (grain._inaho_lease.epoch, version))
+
+    def owners_changed(self) -> None:
+        """What was saved under a view that was given up is told to the owners of the next ones.
+
+        To the same owner again, too: whoever has the identity may be one of whom it hears only now.
+        """
+        now = self._node.loop.time()
+        for (kind, key), (version, ended_at) in list(self._last_words.items()):
+            owner = self._owner(kind, key)
+            if now - ended_at > LAST_WORDS_S:
+                del self._last_words[kind, key]
+            elif owner is not None:
+                self._say_gone(owner, kind, key, (0, version))
+
+    def _say_gone(self, owner: Member, kind: str, key: str, end: tuple[int, int]) -> None:
+        if not self._gone:
+            self._node.loop.call_soon(self._tell_gone)
+        self._gone.setdefault(owner.node_id, (owner, {}))[1].setdefault(kind, {})[key] = end
+
+    def _tell_news(self) -> None:
+        news, self._news = self._news, {}
+        if self._node.closing:
+            return
+        for owner, kinds in news.values():
+            for kind, epochs in kinds.items():
+                self._node.runner.spawn(self._announce(owner, kind, epochs), name=f"inaho-announce-{kind}")
+
+    async def _announce(self, owner: Member, kind: str, epochs: dict[str, int]) -> None:
+        """Tells an owner what is held of its identities, until it has heard or is the owner no more."""
+        for page in pages(epochs):
+            while page := {key: epoch for key, epoch in page.items() if self._is_owner(owner, kind, key)}:
+                try:
+                    await self._tell(owner, kind, page, self._node.lookup.hash or 0)
+                    break
+                except InahoError as error:
+                    self._node.waiting_log.tell(owner.authority, f"was not told what is held of {kind} yet", error)
+                    await self._node.wait_for_topology(RETRY_S)
+
+    async def _tell(self, owner: Member, kind: str, page: dict[str, int], topology_hash: int) -> None:
+        node, host = self._node, self._host(kind)
+        losers: list[str] = await ask_placement(
+            node, owner, PlacementActor.announce, kind, page, node.node_id, topology_hash
+        )
+        for key in losers:
+            grain = host.activations.get(key)
+            if grain is not None and grain._inaho_lease.epoch == page.get(key):
+                host.deactivate_soon(grain, "moved")
+
+    def _tell_gone(self) -> None:
+        gone, self._gone = self._gone, {}
+        if self._node.closing:
+            return
+        for owner, kinds in gone.values():
+            for kind, ends in kinds.items():
+                self._node.runner.spawn(self._tell_ended(owner, kind, ends), name=f"inaho-ended-{kind}")
+
+    async def _tell_ended(self, owner: Member, kind: str, ends: dict[str, tuple[int, int]]) -> None:
+        node = self._node
+        try:
+            for page in pages(ends):
+                await ask_placement(node, owner, PlacementActor.terminated, kind, page, node.node_id)
+        except InahoError as error:  # the next caller is refused here, and has it looked into
+            node.log.info("%s was not told that %d of %s ended: %s", owner.authority, len(ends), kind, describe(error))
+
+    # This node is the owner, and is told.
+
+    async def announced(self, kind: str, epochs: dict[str, int], node_id: str, topology_hash: int) -> list[str]:
+        """See `PlacementActor.announce`."""
+        if not all(self._node.leases.owns(kind, key) for key in epochs):
+            await self._agree(topology_hash, 1)
+        return self._node.directory.survey.adopt(kind, epochs, node_id)
+
+    def _owner(self, kind: str, key: str) -> Member | None:
+        try:
+            return self._node.lookup.owner(kind, key)
+        except InahoError:
+            return None
+
+    def _is_owner(self, owner: Member, kind: str, key: str) -> bool:
+        now = self._owner(kind, key)
+        return now is not None and now.node_id == owner.node_id
+
+
+def _starting(grain: Grain[Any]) -> bool:
+    busy = grain._inaho_turn
+    return isinstance(busy, TurnQueue) and busy.starting
+
+
+def pages(told: dict[str, Told]) -> list[dict[str, Told]]:
+    """In parts that fit a frame."""
+    pages: list[dict[str, Told]] = [{}]
+    size = 0
+    for key, what in told.items():
+        if size > PAGE_BYTES:
+            pages.append({})
+            size = 0
+        pages[-1][key] = what
+        size += 16 + 4 * len(key)
+    return pages

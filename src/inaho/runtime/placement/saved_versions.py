@@ -1,0 +1,169 @@
+"""Which versions other nodes have saved: so that no owner answers from less, or from nothing, in silence.
+
+Two things can go wrong where an identity changes its owner, and both look like state that was never saved. After a
+split of the cluster the owner may have an activation from before it, older than what the other side has saved since.
+And where the members were not given one storage, the new owner finds nothing. So a node remembers the versions of the
+activations that ended here last, and tells them to whoever owns the identities by a later topology, until somebody has
+heard. The new owner begins again where it has less, and refuses where its storage has less. One that loses the identity
+before it was called passes on what it heard.
+
+Why not ask the storage at every call: it is a round trip per call, to be safe from what happens once a year.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.errors import InahoError
+from inaho.errors_cluster import describe
+from inaho.runtime.placement.placed_activations import pages
+from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, ActivationRecord, PlacementActor
+from inaho.runtime.placement.system_calls import ask_system_actor
+
+if TYPE_CHECKING:
+    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.node.node import Node
+    from inaho.types import Member
+
+__all__ = ["SavedVersions"]
+
+REMEMBERED_MAX: Final = 10_000
+"""Identities, each way; beyond it the oldest is forgotten."""
+
+SAY_AGAIN_S: Final = 1.0
+"""Pause before what was not heard is told again; a change of owners cuts it short."""
+
+
+class SavedVersions:
+    """Saved versions, told and heard (SPEC CL-5, "never an activation with silently empty state").
+
+    Args:
+        node: the node.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._ended: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._due: dict[tuple[str, str, str], dict[str, int]] = {}
+        self._heard: OrderedDict[tuple[str, str], ActivationRecord] = OrderedDict()
+        self._saying: set[asyncio.Task[None]] = set()
+        self._say_again: asyncio.TimerHandle | None = None
+
+    # What ended here.
+
+    def ended(self, kind: str, grain: Grain[Any], *, asked_for: bool) -> None:
+        """An activation has ended. `asked_for`: its next owner waits for it, and is told in any case."""
+        record = grain._inaho_record
+        if asked_for or record is None or not record.version:
+            return
+        if not self._tell(kind, grain._inaho_key, record.version):
+            self._remember(kind, grain._inaho_key, record.version)
+
+    def _remember(self, kind: str, key: str, version: int) -> None:
+        before = self._ended.pop((kind, key), 0)  # the newest is the last to be forgotten
+        self._ended[kind, key] = max(before, version)
+        if len(self._ended) > REMEMBERED_MAX:
+            self._ended.popitem(last=False)
+
+    def owners_changed(self) -> None:
+        """A topology has come: what ended here may be activated elsewhere from now on, or may be so already."""
+        self._ended = OrderedDict(
+            (identity, version) for identity, version in self._ended.items() if not self._tell(*identity, version)
+        )
+        for identity, record in list(self._heard.items()):
+            if self._tell(*identity, record.version):
+                del self._heard[identity]
+
+    def _tell(self, kind: str, key: str, version: int) -> bool:
+        """Has the owner told, with what else is due to it; False where that is this node, or nobody."""
+        node = self._node
+        try:
+            owner: Member = node.lookup.owner(kind, key)
+        except InahoError:
+            return False
+        if owner.node_id == node.node_id:
+            return False
+        if not self._due:
+            node.loop.call_soon(self._send)
+        self._due.setdefault((owner.authority, owner.node_id, kind), {})[key] = version
+        return True
+
+    def _send(self) -> None:
+        due, self._due = self._due, {}
+        for (authority, node_id, kind), versions in due.items():
+            saying = self._node.runner.spawn(self._say(authority, node_id, kind, versions), name="inaho-saved-versions")
+            self._saying.add(saying)
+            saying.add_done_callback(self._saying.discard)
+
+    async def _say(self, authority: str, node_id: str, kind: str, versions: dict[str, int]) -> None:
+        node = self._node
+        method = PlacementActor.inaho_kind.methods["superseded"]
+        try:
+            for page in pages(versions):
+                await ask_system_actor(node, authority, node_id, method, PLACEMENT_KEY, (kind, page, node.authority))
+        except InahoError as error:
+            node.log.info("%s was not told what was saved here: %s", authority, describe(error))
+            for key, version in versions.items():
+                self._remember(kind, key, version)
+            if self._say_again is None and not node.closing:
+                self._say_again = node.loop.call_later(SAY_AGAIN_S, self._go_on)
+
+    def _go_on(self) -> None:
+        self._say_again = None
+        if not self._node.closing:
+            self.owners_changed()
+
+    async def flush(self, within_s: float) -> None:
+        """Returns when others have heard what is due to them, or after `within_s`."""
+        if self._due:
+            await asyncio.sleep(0)
+        if self._saying:
+            await asyncio.wait(self._saying, timeout=within_s)
+
+    # What others tell.
+
+    def heard(self, kind: str, versions: dict[str, int], authority: str) -> None:
+        """See `PlacementActor.superseded`. An activation with less begins again, and the next one must find as much."""
+        host = self._node.hosts.get(kind)
+        if host is None:
+            return
+        for key, version in versions.items():
+            if not host.has_saved(key, version):
+                self.expect(kind, key, ActivationRecord(True, version, authority=authority))
+
+    def expect(self, kind: str, key: str, record: ActivationRecord) -> None:
+        """The next activation of the identity must find what `record` says."""
+        self._heard[kind, key] = ActivationRecord(True, record.version, authority=record.authority)
+        if len(self._heard) > REMEMBERED_MAX:
+            self._heard.popitem(last=False)
+
+    def expect_version(self, kind: str, key: str, version: int) -> None:
+        """The next activation of the identity must find that version, which this node has seen in the storage."""
+        self.expect(kind, key, ActivationRecord(True, version, authority=self._node.authority))
+
+    def expected(self, kind: str, key: str) -> ActivationRecord | None:
+        """What an activation must find; None in the usual case."""
+        return self._heard.get((kind, key)) if self._heard else None
+
+    def newer(self, kind: str, key: str, handed: ActivationRecord) -> ActivationRecord:
+        """What an activation must find that was handed a record: its last owner may be behind what others saved."""
+        expected = self.expected(kind, key)
+        return handed if expected is None or expected.version <= handed.version else expected
+
+    def found(self, kind: str, key: str) -> None:
+        """An activation has found it."""
+        if self._heard:
+            self._heard.pop((kind, key), None)
+
+    def forget(self) -> None:
+        """An operator has accepted a storage that lost data: nothing from before is expected any more."""
+        self._ended.clear()
+        self._due.clear()
+        self._heard.clear()
+
+    def check(self) -> None:
+        """Asserts the bounds."""
+        assert len(self._ended) <= REMEMBERED_MAX
+        assert len(self._heard) <= REMEMBERED_MAX

@@ -1,0 +1,200 @@
+"""Counters for figures that no part of a node keeps: bounded ones by label, events, and the traffic of connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.core.rpc.throttle import OTHER
+from inaho.events import (
+    AlertRaised,
+    AuthorityConnected,
+    AuthorityQuarantined,
+    AuthorityReleased,
+    ConnectionOpened,
+    ConnectionRefused,
+    ConvergenceDelayed,
+    ConvergenceReached,
+    Event,
+    HandOffFailed,
+    MemberEvent,
+    NodePaused,
+    SerializationFailure,
+    ViewConflict,
+    ViewRefused,
+)
+
+if TYPE_CHECKING:
+    from inaho.actor import EventStream
+    from inaho.observe.metrics import Sample
+    from inaho.runtime.connections.connection import Connection
+    from inaho.runtime.node.node import Node
+
+__all__ = ["EventCounts", "KindLabels", "Tally", "Traffic"]
+
+LABELS_MAX: Final = 4096
+"""Combinations of labels that one tally tells apart; what comes after them counts as `other`."""
+
+
+class Tally:
+    """Counts by the values of labels, so many of them that a label from outside cannot fill the memory."""
+
+    __slots__ = ("_counts", "_size_max")
+
+    def __init__(self, size_max: int = LABELS_MAX) -> None:
+        self._counts: dict[tuple[str, ...], int] = {}
+        self._size_max = size_max
+
+    def add(self, *labels: str) -> None:
+        """One more of these labels."""
+        counts = self._counts
+        if labels not in counts and len(counts) >= self._size_max:
+            labels = (OTHER,) * len(labels)
+        counts[labels] = counts.get(labels, 0) + 1
+
+    def get(self, *labels: str) -> int:
+        """How many of these labels."""
+        return self._counts.get(labels, 0)
+
+    @property
+    def samples(self) -> list[Sample]:
+        """All counts."""
+        return list(self._counts.items())
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        assert len(self._counts) <= self._size_max + 1
+        assert all(count > 0 for count in self._counts.values())
+
+
+class KindLabels:
+    """Which kinds have figures of their own: the first `kinds_max` that were met, for as long as the node lives."""
+
+    def __init__(self, kinds_max: int) -> None:
+        self._kinds_max = kinds_max
+        self._labels: dict[str, str] = {}
+
+    def of(self, kind: str) -> str:
+        """The label of a kind: its name, or `other`."""
+        label = self._labels.get(kind)
+        if label is not None:
+            return label
+        if len(self._labels) >= self._kinds_max:
+            return OTHER
+        self._labels[kind] = kind
+        return kind
+
+    def merged(self, samples: list[Sample]) -> list[Sample]:
+        """Samples whose first label is a kind, those of the kinds without a label of their own added up."""
+        merged: dict[tuple[str, ...], float] = {}
+        for labels, value in samples:
+            named = (self.of(labels[0]), *labels[1:])
+            merged[named] = merged.get(named, 0) + value
+        return list(merged.items())
+
+
+class Traffic:
+    """Connections that were opened, and the bytes of all, those that are closed included.
+
+    A connection counts its own bytes. It is remembered here until it is closed, and its sums then go to the others.
+
+    Attributes:
+        opened: connections so far, by direction.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.opened = {"in": 0, "out": 0}
+        self._node = node
+        self._known: dict[Connection, None] = {}
+        self._sent = 0
+        self._received = 0
+
+    def announced(self, authority: str) -> None:
+        """A connection has just been opened to or by `authority`: met now, since it may be closed at the next sweep."""
+        node = self._node
+        accepted = next(reversed(node.acceptor.connections), None)
+        if accepted is not None:
+            self._meet(accepted, "in")
+        dialled = node.peers.connections.get(authority)
+        if dialled is not None:
+            self._meet(dialled, "out")
+
+    def sweep(self) -> None:
+        """Lets go of what is closed."""
+        for connection in [known for known in self._known if known.closed]:
+            del self._known[connection]
+            self._sent += connection.bytes_sent
+            self._received += connection.bytes_received
+
+    def totals(self) -> tuple[int, int]:
+        """Bytes sent and received so far."""
+        known = self._known
+        return (
+            self._sent + sum(connection.bytes_sent for connection in known),
+            self._received + sum(connection.bytes_received for connection in known),
+        )
+
+    def _meet(self, connection: Connection, direction: str) -> None:
+        if connection not in self._known and not connection.closed:
+            self._known[connection] = None
+            self.opened[direction] += 1
+
+
+class EventCounts:
+    """What is counted from the event stream. None of it is on the path of a call.
+
+    Attributes:
+        convergence_s: as last measured; None before.
+    """
+
+    def __init__(self, events: EventStream, traffic: Traffic) -> None:
+        self.convergence_s: float | None = None
+        self._traffic = traffic
+        self._tallies: dict[str, Tally] = {}
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+            AlertRaised: lambda event: self._add("alerts", event.kind, event.measure),
+            AuthorityConnected: self._connected,
+            AuthorityQuarantined: lambda _: self._add("quarantines"),
+            AuthorityReleased: lambda _: self._add("released"),
+            ConnectionOpened: lambda event: self._traffic.announced(event.authority),
+            ConnectionRefused: lambda event: self._add("refused", event.code),
+            ConvergenceDelayed: lambda _: self._add("delayed"),
+            ConvergenceReached: self._converged,
+            HandOffFailed: lambda event: self._add("handoffs", event.identity.kind, "failed"),
+            NodePaused: lambda _: self._add("pauses"),
+            SerializationFailure: lambda event: self._add("serialization", event.direction),
+            ViewConflict: lambda _: self._add("conflicts"),
+            ViewRefused: lambda event: self._add("views", event.refused, event.rule),
+        }
+        self.close = events.subscribe_callback((MemberEvent, *self._handlers), self._count)
+
+    def samples(self, name: str) -> list[Sample]:
+        """The counts of one name, by their labels."""
+        tally = self._tallies.get(name)
+        return [] if tally is None else tally.samples
+
+    def total(self, name: str) -> int:
+        """The count of a name without labels."""
+        tally = self._tallies.get(name)
+        return 0 if tally is None else tally.get()
+
+    def _count(self, event: Event) -> None:
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event)
+        else:
+            self._add("members", type(event).__name__)
+
+    def _add(self, name: str, *labels: str) -> None:
+        tally = self._tallies.get(name)
+        if tally is None:
+            tally = self._tallies[name] = Tally()
+        tally.add(*labels)
+
+    def _connected(self, event: AuthorityConnected) -> None:
+        if event.reconnected:
+            self._add("reconnections")
+
+    def _converged(self, event: ConvergenceReached) -> None:
+        self.convergence_s = event.elapsed_s
+        self._add("convergences")

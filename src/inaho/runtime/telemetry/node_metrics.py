@@ -1,0 +1,209 @@
+"""What a node counts, read together when somebody asks (SPEC CL-6.5, CL-10, VA-4.3).
+
+The parts of a node count for themselves, in plain integers that cost the call path an addition. Here they are read:
+for OpenTelemetry (`observe.metrics`), for `Cluster.metrics`, and once a second for the alerts. What happens rarely and
+is an event anyway is counted from the event stream, so that those who publish it need not count too.
+
+An exporter usually asks on a thread of its own, instrument by instrument. A dictionary that the loop changes must not
+be walked there, and figures of one collection should be of one moment. So the loop is asked for all figures at once,
+and each instrument is answered from them once; the second question for the same instrument begins the next reading.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as NoAnswer
+from threading import get_ident
+from typing import TYPE_CHECKING, Final
+
+from inaho.errors import MetricsOff
+from inaho.events import AlertRaised
+from inaho.observe.alerts import Alerts, KindTotals
+from inaho.observe.metrics import INSTRUMENTS, Sample, export_metrics
+from inaho.runtime.telemetry.counts import EventCounts, KindLabels, Tally, Traffic
+from inaho.runtime.telemetry.readings import read_figures
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+
+    from inaho.runtime.node.node import Node
+
+__all__ = ["NodeMeasures"]
+
+LOOK_S: Final = 1.0
+"""Alerts, warnings that were held back and closed connections are looked at this often."""
+
+FRESH_S: Final = 1.0
+"""Figures older than this answer nobody."""
+
+ANSWER_S: Final = 1.0
+"""How long an exporter's thread waits for a busy loop; after that it gets no figures this time."""
+
+
+class NodeMeasures:
+    """The figures of one node; a `MetricSource`. Make it on the node's loop.
+
+    Args:
+        node: whose parts are read, when asked and no sooner.
+
+    Attributes:
+        labels: the kinds that have figures of their own.
+        alerts: what is too slow or fails too often.
+        lag_s: the greatest lag of the loop within the last second or two.
+        started, ended, failed, taken: activations by kind, the ended ones by reason too.
+        traffic: connections and their bytes.
+        events: what was counted from the event stream; None when metrics are off.
+    """
+
+    def __init__(self, node: Node) -> None:
+        config = node.config
+        self.node = node
+        self.labels = KindLabels(config.metrics.kinds_max)
+        self.alerts = Alerts(config.alerts)
+        self.lag_s = 0.0
+        self.started = Tally()
+        self.ended = Tally()
+        self.failed = Tally()
+        self.taken = Tally()
+        self.traffic = Traffic(node)
+        self.events = EventCounts(node.events, self.traffic) if config.metrics.enabled else None
+        self._log = logging.getLogger("inaho.alerts")
+        self._thread = get_ident()
+        self._look_due = 0.0
+        self._lag_before_s = 0.0
+        self._figures: dict[str, Sequence[Sample]] = {}
+        self._read_at = 0.0
+        self._stops: list[Callable[[], None]] = []
+
+    # Counting.
+
+    def noted(self, kind: str, what: str, reason: str) -> None:
+        """Something became of an activation; `what` as in `HistoryEntry`."""
+        if what == "ended":
+            self.ended.add(kind, reason)
+        elif what == "started":
+            self.started.add(kind)
+        elif what == "failed":
+            self.failed.add(kind)
+        elif what == "took_over":
+            self.taken.add(kind, "taken")
+
+    def tick(self, now: float, lag_s: float) -> None:
+        """Looks at what must be looked at once a second.
+
+        Args:
+            now: seconds of the loop's clock.
+            lag_s: how late this tick is.
+        """
+        self.lag_s = max(self.lag_s, lag_s)
+        if now < self._look_due:
+            return
+        self._look_due = now + LOOK_S
+        self.lag_s, self._lag_before_s = max(self._lag_before_s, lag_s), self.lag_s
+        self.node.context.warnings.tick(now)
+        self.node.activation_warnings.tick(now)
+        self.node.waiting_log.tick(now)
+        if self.node.membership_log is not None:
+            self.node.membership_log.tick(now)
+        if self.events is not None:
+            self.traffic.sweep()
+        for event in self.alerts.observe(now, self._totals()):
+            raised = isinstance(event, AlertRaised)
+            self._log.log(
+                logging.WARNING if raised else logging.INFO,
+                "%s of %s is %.4g within %g s, %s alerts.%s = %g",
+                event.measure,
+                event.kind,
+                event.figure,
+                event.window_s,
+                "above" if raised else "no longer above",
+                event.measure,
+                event.threshold,
+            )
+            self.node.publish(event)
+
+    def _totals(self) -> dict[str, KindTotals]:
+        """What the alerts are fed: of each kind that was called."""
+        totals: dict[str, KindTotals] = {}
+        for host in list(self.node.hosts.values()):
+            if host.system or not host.calls:
+                continue
+            label = self.labels.of(host.name)
+            found = KindTotals(tuple(host.latency), host.failures, host.exceptions)
+            totals[label] = totals[label] + found if label in totals else found
+        return totals
+
+    # Reading.
+
+    @property
+    def node_label(self) -> str:
+        """The authority; empty for a client."""
+        return self.node.authority
+
+    def samples(self, name: str) -> Sequence[Sample]:
+        """The figures of one instrument; see `MetricSource`. Any thread may ask."""
+        figures = self._figures.pop(name, None)
+        now = self.node.loop.time()
+        if figures is None or now - self._read_at > FRESH_S:
+            self._figures = read = self._ask()
+            self._read_at = now
+            figures = read.pop(name, ())
+        return figures
+
+    def _ask(self) -> dict[str, Sequence[Sample]]:
+        """All figures, read on the loop. None of any instrument when the loop does not answer."""
+        if get_ident() == self._thread:
+            return read_figures(self)
+        answer: Future[dict[str, Sequence[Sample]]] = Future()
+        try:
+            self.node.loop.call_soon_threadsafe(self._answer, answer)
+            return answer.result(ANSWER_S)
+        except (NoAnswer, CancelledError, RuntimeError):  # it is busy, or closed: the gap in the figures tells it
+            answer.cancel()
+            return {instrument.name: () for instrument in INSTRUMENTS}
+
+    def _answer(self, answer: Future[dict[str, Sequence[Sample]]]) -> None:
+        if not answer.set_running_or_notify_cancel():
+            return
+        try:
+            answer.set_result(read_figures(self))
+        except Exception as error:
+            answer.set_exception(error)
+
+    def snapshot(self) -> dict[str, list[tuple[dict[str, str], float]]]:
+        """See `Cluster.metrics`."""
+        self._demand()
+        figures = read_figures(self)
+        return {
+            instrument.name: [
+                (dict(zip(instrument.labels, labels, strict=True)), value) for labels, value in figures[instrument.name]
+            ]
+            for instrument in INSTRUMENTS
+        }
+
+    # Exporting.
+
+    def export(self, provider: MeterProvider | None = None) -> None:
+        """See `Cluster.export_metrics`."""
+        self._demand()
+        self._stops.append(export_metrics(self, provider))
+
+    def _demand(self) -> None:
+        if not self.node.config.metrics.enabled:
+            raise MetricsOff("this node keeps no figures (metrics.enabled)", authority=self.node.authority)
+
+    def close(self) -> None:
+        """Nothing is exported or counted from events any more."""
+        for stop in self._stops:
+            stop()
+        self._stops.clear()
+        if self.events is not None:
+            self.events.close()
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        self.alerts.check()
+        for tally in (self.started, self.ended, self.failed, self.taken):
+            tally.check()

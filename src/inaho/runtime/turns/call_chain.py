@@ -1,0 +1,141 @@
+"""Who waits for whom: call chains, and the cycles in them.
+
+A call carries the turns that wait for it, so that a grain that is asked by one of its own running turns is told so
+instead of waiting for ever. Turns are numbered on the node where they run, when a chain first names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from inaho.config import RpcConfig
+from inaho.core.rpc.turns import TurnQueue
+from inaho.errors import CallCycle
+from inaho.runtime.turns.turn import Turn
+from inaho.wire.frames import ChainLink
+
+__all__ = ["CallChains"]
+
+SHOWN: Final = 5
+"""Links of a chain that is too long that its error names."""
+
+
+class CallChains:
+    """The chains through one node.
+
+    Args:
+        node_id: gives the id under which links name this node.
+
+    Attributes:
+        depth_max: most turns that may wait for one; the node's `rpc.call_chain_max`.
+    """
+
+    def __init__(self, node_id: Callable[[], str]) -> None:
+        self.depth_max = RpcConfig().call_chain_max
+        self._node_id = node_id
+        self._numbers = 0
+
+    def extend(self, turn: Turn, caller: Turn) -> None:
+        """`turn` is called by `caller`, which waits for it. Raises as `check_depth`."""
+        if caller.depth >= self.depth_max:
+            self.check_depth(caller, f"{turn.method.kind}.{turn.method.name}")
+        turn.caller = caller
+        turn.depth = caller.depth + 1
+
+    def check_depth(self, caller: Turn, method: str) -> None:
+        """Refuses a call made by `caller` that would make its chain too long.
+
+        Raises:
+            CallCycle: grains call ever new grains and wait for them.
+        """
+        if caller.depth >= self.depth_max:
+            names = [f"{link.kind}/{link.key}" for link in self.of(caller)[-SHOWN:]]
+            raise CallCycle(
+                f"more than {self.depth_max} turns wait for each other (rpc.call_chain_max), the last of them "
+                f"{' -> '.join(names)} ({method})"
+            )
+
+    def of(self, turn: Turn | None) -> tuple[ChainLink, ...]:
+        """All turns that wait for a call made by `turn`, itself included, outermost first.
+
+        For a hook (`on_activate`, `on_deactivate`) these are the turns that wait for its activation to change, and
+        those that wait for them; as many as a chain may have.
+        """
+        links: list[ChainLink] = []
+        node_id = self._node_id()
+        while turn is not None:
+            grain = turn.grain
+            links.append(ChainLink(grain._inaho_host.name, grain._inaho_key, node_id, self._number(turn)))
+            if turn.caller is None:
+                outer = self._of_waiting(turn) if turn.hook else turn.chain
+                return (*outer, *reversed(links))
+            turn = turn.caller
+        return ()
+
+    def _of_waiting(self, hook: Turn) -> tuple[ChainLink, ...]:
+        found: dict[ChainLink, None] = {}
+        for waiting in _waiting_for(hook):
+            links = waiting.chain if waiting.caller is None else self.of(waiting.caller)
+            if len(found) + len(links) >= self.depth_max - 1:
+                break
+            found.update(dict.fromkeys(links))
+        return tuple(found)
+
+    def waits(self, queue: TurnQueue[Turn], turn: Turn) -> bool:
+        """Whether a turn that runs in `queue` waits, directly or through others, for `turn`."""
+        running = queue.running if queue.hook is None else [*queue.running, queue.hook]
+        outer: list[Turn] = [turn]
+        hooks: list[Turn] = []
+        while outer:
+            following = outer.pop()
+            caller = following.caller
+            if caller is None:
+                node_id = self._node_id()
+                numbers = [each.id for each in running if each.id]
+                if any(link.node_id == node_id and link.turn in numbers for link in following.chain):
+                    return True
+            elif any(caller is each for each in running):
+                return True
+            elif not caller.hook:
+                outer.append(caller)
+            elif not any(caller is hook for hook in hooks):
+                hooks.append(caller)
+                outer.extend(_waiting_for(caller))
+        return False
+
+    def check_arriving(self, turn: Turn) -> None:
+        """The activation comes up. Where its previous owner has to release it first, `turn` may wait for itself.
+
+        Raises:
+            CallCycle: a turn of the identity still runs over there, and it waits for this one.
+        """
+        host, key, node_id = turn.grain._inaho_host, turn.grain._inaho_key, self._node_id()
+        links = self._waiting_links(turn)
+        elsewhere = any(link.key == key and link.kind == host.name and link.node_id != node_id for link in links)
+        if elsewhere and host.node.bridge.last_owner(host.name, key) is not None:
+            reason = f"{self.describe(turn)}; the first of these turns still runs on the previous owner"
+            raise CallCycle(reason, identity=str(turn.grain.identity), authority=host.authority)
+
+    def _waiting_links(self, turn: Turn) -> tuple[ChainLink, ...]:
+        return self.of(turn.caller) if turn.caller is not None else turn.chain
+
+    def describe(self, turn: Turn) -> str:
+        """Names the cycle that `turn` would close."""
+        links = self._waiting_links(turn)
+        names = [f"{link.kind}/{link.key}" for link in links]
+        names.append(f"{turn.grain._inaho_host.name}/{turn.grain._inaho_key}")
+        start = names.index(names[-1]) if names[-1] in names[:-1] else 0
+        return f"the call would wait for itself: {' -> '.join(names[start:])} ({turn.method.name})"
+
+    def _number(self, turn: Turn) -> int:
+        if not turn.id:
+            self._numbers += 1
+            turn.id = self._numbers
+        return turn.id
+
+
+def _waiting_for(hook: Turn) -> list[Turn]:
+    """The turns that wait until the activation of a hook is up, or gone."""
+    queue = hook.grain._inaho_turn
+    return list(queue.waiting) if isinstance(queue, TurnQueue) else []

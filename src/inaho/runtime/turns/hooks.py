@@ -1,0 +1,44 @@
+"""`on_activate` and `on_deactivate` as members of call chains.
+
+Turns that arrive while a hook runs wait for it. So a call that the hook makes may close a cycle, through the turns that
+wait or through the hook itself, and is refused then like any call that would wait for itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from inaho.runtime.activation.timers import TickMethod
+from inaho.runtime.turns.turn import CURRENT, Turn
+
+if TYPE_CHECKING:
+    from inaho.core.rpc.turns import TurnQueue
+    from inaho.runtime.grains.grain import Grain
+
+__all__ = ["run_hook"]
+
+
+async def run_hook(grain: Grain[Any], queue: TurnQueue[Turn], name: str, hook: Coroutine[Any, Any, None]) -> None:
+    """Runs a hook of an activation whose queue is held; what it calls knows who waits for it.
+
+    Args:
+        grain: the activation.
+        queue: its queue.
+        name: of the hook.
+        hook: the user's code.
+    """
+    method: Any = TickMethod(grain._inaho_host.name, name, read_only=False)
+    depth = max((waiting.depth for waiting in queue.waiting), default=0)
+    turn = Turn(method, grain, (), None, 0, math.inf, depth=depth, hook=True)
+    queue.hook = turn
+    token = CURRENT.set(turn)
+    try:
+        await hook
+    finally:
+        if CURRENT.get() is turn:  # not where the collector closes this, in a context of its own
+            CURRENT.reset(token)
+        turn.over = True
+        if queue.hook is turn:
+            queue.hook = None

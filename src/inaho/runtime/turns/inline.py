@@ -1,0 +1,223 @@
+"""Turns for callers on the same node: the first step taken inside the caller's Task, as another Task.
+
+User code must behave the same wherever its caller is, so it does not run in its caller's Task: the caller's time-outs
+and scopes would reach into it, and its own `TaskGroup` would reach out. A new Task per call would be right too, and
+several times slower. So the first step is taken as for a call from another node (`turns`): the Task of an idle worker
+is entered as the current one, and the caller's Task is entered again afterwards. A turn that suspends stays with its
+worker, and the caller waits for a future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.errors import Timeout
+from inaho.errors_cluster import is_a
+from inaho.runtime.activation.failure_policy import turn_failed
+from inaho.runtime.turns.turn import CURRENT, CURRENT_TASKS, SIGNALS, Turn, as_raised, resume, suspended_on, untold
+from inaho.runtime.turns.worker import Worker
+from inaho.wire.exceptions import as_seen_by_caller
+from inaho.wire.frames import HEADER_REST
+
+if TYPE_CHECKING:
+    from inaho.runtime.turns.runner import TurnRunner
+
+__all__ = ["SUSPENDED", "first_step", "run_here", "see_through", "spawn_begun"]
+
+SUSPENDED: Final = object()
+"""What `first_step` gives for a turn that has not ended."""
+
+
+def first_step(turn: Turn) -> Any:
+    """Takes the first step of a turn for a caller on this node; it is marked as running at its activation already.
+
+    Returns:
+        The result, not copied; or `SUSPENDED`: `see_through` must follow.
+
+    Raises:
+        BaseException: what a call from another node would raise.
+    """
+    grain, method = turn.grain, turn.method
+    runner = grain._inaho_host.node.runner
+    loop, idle = runner.loop, runner.idle
+    worker = idle.pop() if idle else Worker(runner)
+    task = worker.task
+    context = worker.context.copy()
+    caller = CURRENT_TASKS.get(loop)
+    CURRENT_TASKS[loop] = task
+    try:
+        context.run(CURRENT.set, turn)
+        coroutine = method.function(grain, *turn.arguments) if method.simple else method.call(grain, turn.arguments)
+        awaited = context.run(coroutine.send, None)
+    except StopIteration as stop:
+        if caller is None:
+            del CURRENT_TASKS[loop]
+        else:
+            CURRENT_TASKS[loop] = caller
+        if not task.cancelling():  # else the user's code has cancelled its own Task and did not wait for it
+            idle.append(worker)
+        turn.over = True
+        if grain._inaho_turn is turn:
+            grain._inaho_turn = None
+        else:
+            runner.release(turn)
+        return stop.value
+    except BaseException as error:
+        _restore(loop, caller)
+        if not task.cancelling():
+            idle.append(worker)
+        seen = _failed(turn, error)
+    else:
+        _restore(loop, caller)
+        turn.future = loop.create_future()
+        runner.suspend(turn, worker, coroutine, context, awaited)
+        return SUSPENDED
+    try:
+        raise seen  # here, where nothing is being handled that it would be said to have come from
+    finally:
+        del seen  # the traceback has this frame: leave no circle behind
+
+
+def _restore(loop: asyncio.AbstractEventLoop, caller: asyncio.Task[Any] | None) -> None:
+    """The caller's Task is the current one again."""
+    if caller is None:
+        del CURRENT_TASKS[loop]
+    else:
+        CURRENT_TASKS[loop] = caller
+
+
+def spawn_begun(runner: TurnRunner, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+    """Starts a Task as `TurnRunner.spawn` does, and takes its first step now, inside the caller's Task.
+
+    From then on it waits as a Task does that has begun: of all who wait, those go on first whose futures were done
+    first. The loop starts the Task a moment later, and a future may be done by then. So until the Task waits for it
+    itself, the future's callback takes the next step.
+
+    Args:
+        runner: of the node.
+        coroutine: code of ours; it raises nothing.
+        name: of the Task.
+    """
+    loop, context = runner.loop, Context()
+    begun = False
+    over = False  # the coroutine has ended, or its Task takes the steps from now on
+    awaited: Any = None
+
+    def step(_: object = None) -> None:
+        nonlocal awaited, over
+        if over:
+            return
+        over = True
+        caller = CURRENT_TASKS.get(loop)
+        CURRENT_TASKS[loop] = task
+        try:
+            awaited = inner.run(coroutine.send, None)
+        except StopIteration:
+            return
+        finally:
+            _restore(loop, caller)
+        over = False
+        if awaited is not None:
+            suspended_on(awaited)
+            awaited.add_done_callback(step, context=context)
+
+    async def go_on() -> None:
+        nonlocal over
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            # Its turn comes with the callback. And a loop may take the first step of a Task while it is made.
+            while not begun or (not over and awaited is not None and awaited.done()):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        if over:
+            return
+        over = True
+        if awaited is not None:
+            awaited.remove_done_callback(step)
+        try:
+            await resume(coroutine, inner, awaited, cancelled)
+        finally:
+            del cancelled  # its traceback has this frame: leave no circle behind
+
+    def end(_: object) -> None:
+        nonlocal over
+        over = True
+        coroutine.close()  # of a Task that was cancelled before it went on
+
+    task = runner.spawn(go_on(), name=name, drives=True, context=context)
+    task.add_done_callback(end)
+    inner = context.copy()
+    begun = True
+    step()
+    return task
+
+
+def _failed(turn: Turn, error: BaseException) -> BaseException:
+    """Ends a turn whose first step has raised; gives what the caller gets for that."""
+    host, method = turn.grain._inaho_host, turn.method.name
+    try:
+        turn_failed(turn, error)
+        if is_a(error, SIGNALS):
+            return error
+        answer = as_raised(error, method)
+    except Exception as broken:
+        answer = untold(error, method, broken)
+    finally:
+        host.node.runner.release(turn)
+    return as_seen_by_caller(
+        answer,
+        identity=f"{host.name}/{turn.grain._inaho_key}",
+        authority=host.authority,
+        bytes_max=host.node.config.transport.frame_bytes_max - HEADER_REST,
+        method=method,
+    )
+
+
+async def see_through(turn: Turn) -> Any:
+    """Waits, within its deadline, for a turn on this node that has suspended or is in the queue.
+
+    A caller that is cancelled, or whose time is up, goes on at once, as one on another node does. The turn is
+    interrupted, and cleans up in its own time.
+
+    Returns:
+        The result, as the caller may have it.
+    """
+    runner = turn.grain._inaho_host.node.runner
+    assert turn.future is not None
+    limit = runner.loop.call_at(turn.deadline, _expire, turn)
+    try:
+        return await turn.future
+    except asyncio.CancelledError:
+        runner.abandon(turn, "caller")
+        raise
+    finally:
+        limit.cancel()
+        turn.future = None  # a failed one has the error, and the error's traceback this frame: leave no circle behind
+
+
+def _expire(turn: Turn) -> None:
+    """The deadline of a call on this node has passed."""
+    future = turn.future
+    if future is None or future.done():
+        return
+    host = turn.grain._inaho_host
+    started = host.node.runner.abandon(turn, "deadline")
+    where = "while the method ran" if started else "in the queue"
+    identity = f"{host.name}/{turn.grain._inaho_key}"
+    future.set_exception(
+        Timeout(f"the deadline passed {where}", identity=identity, authority=host.authority, maybe_executed=started)
+    )
+
+
+async def run_here(turn: Turn) -> Any:
+    """Runs a turn that is marked as running, from beginning to end, and gives its result as the caller may have it."""
+    result = first_step(turn)
+    if result is SUSPENDED:
+        return await see_through(turn)
+    if result.__class__ in turn.method.plain_results or turn.method.is_plain_result(result):
+        return result
+    return turn.method.copy_result(result, turn.grain._inaho_key, turn.grain._inaho_host)

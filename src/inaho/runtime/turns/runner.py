@@ -1,0 +1,435 @@
+"""Running turns: user code in a real Task, at the price of a function call when it does not suspend.
+
+A call at a grain is a `Turn`. Its coroutine's first step is taken at once, where the call arrived, while a *worker*, a
+Task that waits for work, is entered as the current one. Most turns end in that step and cost no Task, no future and no
+trip through the loop. One that suspends is adopted by its worker, which sees it through and then waits for the next.
+So user code always has one Task around it from beginning to end, and `asyncio.timeout`, `TaskGroup` and `current_task`
+work; and each turn has a context of its own.
+
+`asyncio._enter_task` and `_leave_task` are what the standard library documents for those who run Tasks by themselves
+("Extending asyncio"). Why not a Task per call: it is four times slower for methods that only compute. Why not eager
+Tasks: they exist from Python 3.12 on, and make a Task per call too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.actor.raise_soon import raise_soon
+from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, TurnQueue
+from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeout
+from inaho.errors_cluster import is_a
+from inaho.runtime.activation.failure_policy import turn_failed
+from inaho.runtime.turns.call_chain import CallChains
+from inaho.runtime.turns.turn import (
+    ANSWER_LATE_S,
+    CURRENT,
+    CUT_OFF,
+    Turn,
+    as_raised,
+    suspended_on,
+    until_cut_off,
+    untold,
+)
+from inaho.runtime.turns.worker import Worker
+from inaho.wire.exceptions import as_seen_by_caller
+from inaho.wire.frames import HEADER_REST
+
+if TYPE_CHECKING:
+    from inaho.runtime.grains.grain import Grain
+
+__all__ = ["TurnRunner"]
+
+_log: Final = logging.getLogger("inaho.node")
+
+_enter_task = asyncio.tasks._enter_task
+_leave_task = asyncio.tasks._leave_task
+
+WORKERS_IDLE_MAX: Final = 256
+"""Workers kept for the next turns that suspend; a kilobyte and a half each."""
+
+STOP_ROUNDS: Final = 5
+STOP_ROUND_S: Final = 1.0
+"""How often, and how far apart, what still runs at the end of a node is cancelled."""
+
+
+class TurnRunner:
+    """Runs the turns of one node.
+
+    Args:
+        loop: the node's loop.
+        depth: bound of each activation's queue.
+        drop_oldest: see `TurnQueue`.
+        node_id: callable giving the id under which chain links name this node.
+
+    Attributes:
+        tasks: every Task that runs for this node.
+        chains: who waits for whom.
+        idle: workers that wait for a turn.
+        started, suspended, refused: turns, counted.
+        leaving: the node leaves and turns have had their time: what is cancelled now is cancelled for that.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, depth: int, drop_oldest: bool, node_id: Callable[[], str]
+    ) -> None:
+        self.loop = loop
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.started = 0
+        self.suspended = 0
+        self.refused = 0
+        self.chains = CallChains(node_id)
+        self._ready: deque[Turn] = deque()
+        self.idle: list[Worker] = []
+        self._depth = depth
+        self._drop_oldest = drop_oldest
+        self.leaving = False
+        self._stopping = False
+
+    def submit(self, turn: Turn) -> None:
+        """Runs a turn that has come from elsewhere, or queues it. Call it outside Tasks."""
+        grain = turn.grain
+        if grain._inaho_turn is None and not turn.cancelled:
+            grain._inaho_turn = turn
+            self.run(turn)
+        elif self._admit(turn):
+            if not self._ready:
+                self.run(turn)
+                return
+            if turn.connection is not None:
+                turn.connection.running[turn.correlation] = turn
+            self.run_soon(turn)
+
+    def submit_soon(self, turn: Turn) -> None:
+        """As `submit`, from anywhere: the turn takes its place now, and its first step when the loop turns."""
+        if self._admit(turn):
+            self.run_soon(turn)
+
+    def _admit(self, turn: Turn) -> bool:
+        """Whether the turn may run now, and is marked as running; else it waits, or was refused."""
+        if turn.cancelled:
+            return False
+        grain = turn.grain
+        if grain._inaho_turn is None:
+            grain._inaho_turn = turn
+        else:
+            try:
+                pool = grain._inaho_host.pool
+                if pool is not None:
+                    grain = turn.grain = pool.pick(grain, turn)
+                if grain._inaho_turn is None:
+                    grain._inaho_turn = turn
+                elif not self.enqueue(turn):
+                    return False
+            except InahoError as error:
+                self.answer_error(turn, error)
+                return False
+        return True
+
+    def run(self, turn: Turn) -> None:
+        """Takes the first step of a turn that is marked as running. Call it outside Tasks."""
+        self.started += 1
+        idle = self.idle
+        worker = idle.pop() if idle else Worker(self)
+        task = worker.task
+        method = turn.method
+        context = worker.context.copy()
+        _enter_task(self.loop, task)
+        try:
+            context.run(CURRENT.set, turn)
+            grain, arguments = turn.grain, turn.arguments
+            coroutine = method.function(grain, *arguments) if method.simple else method.call(grain, arguments)
+            awaited = context.run(coroutine.send, None)
+        except StopIteration as stop:
+            _leave_task(self.loop, task)
+            if not task.cancelling():
+                idle.append(worker)
+            grain = turn.grain
+            if turn.connection is not None:
+                turn.connection.reply(turn, stop.value)
+            elif turn.future is not None and not turn.future.done():
+                self._give(turn, turn.future, stop.value)
+            turn.over = True
+            if grain._inaho_turn is turn:
+                grain._inaho_turn = None
+            else:
+                self.release(turn)
+        except BaseException as error:
+            _leave_task(self.loop, task)
+            if not task.cancelling():
+                idle.append(worker)
+            self.fail(turn, error)
+            if is_a(error, (KeyboardInterrupt, SystemExit)):
+                raise_soon(error)
+        else:
+            _leave_task(self.loop, task)
+            self.suspend(turn, worker, coroutine, context, awaited)
+
+    def suspend(
+        self, turn: Turn, worker: Worker, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any
+    ) -> None:
+        """Has its worker see a turn through that did not end in its first step."""
+        self.suspended += 1
+        if awaited is not None:
+            suspended_on(awaited)
+        turn.task, turn.awaiting = worker.task, awaited
+        if turn.connection is not None:
+            turn.connection.running[turn.correlation] = turn
+        worker.adopt(turn, coroutine, context, awaited)
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, Any], *, name: str, drives: bool = False, context: Context | None = None
+    ) -> asyncio.Task[Any]:
+        """Starts a Task that is remembered until it ends, so that it is neither collected nor left behind.
+
+        Args:
+            coroutine: its code; may be the user's.
+            name: of the Task.
+            drives: it uses `resume` for code of the user, and needs no `until_cut_off` around itself.
+            context: where it runs; an empty one unless given.
+        """
+        running = coroutine if drives else until_cut_off(coroutine)
+        task = self.loop.create_task(running, name=name, context=Context() if context is None else context)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        if not drives:
+            task.add_done_callback(lambda _: coroutine.close())  # one that was cancelled before its first step
+        return task
+
+    def keep(self, worker: Worker) -> bool:
+        """Whether a worker that is free again should wait for more."""
+        if self._stopping or len(self.idle) >= WORKERS_IDLE_MAX:
+            return False
+        self.idle.append(worker)
+        return True
+
+    def forget(self, worker: Worker) -> None:
+        """A worker has ended."""
+        if worker in self.idle:
+            self.idle.remove(worker)
+
+    def enqueue(self, turn: Turn) -> bool:
+        """Takes a turn for a grain that is busy. True: it may run now, and is marked as running.
+
+        Raises:
+            CallCycle: it would wait for a turn that waits for it.
+            Overloaded: the queue is full.
+        """
+        grain = turn.grain
+        busy = grain._inaho_turn
+        queue: TurnQueue[Turn]
+        if isinstance(busy, TurnQueue):
+            queue = busy
+        else:
+            reentrant = grain._inaho_host.kind.reentrant
+            queue = TurnQueue(reentrant=reentrant, depth=self._depth, drop_oldest=self._drop_oldest)
+            if busy is not None:
+                queue.running.append(busy)
+            grain._inaho_turn = queue
+        ahead = (bool(queue.running) or queue.hook is not None) and self.chains.waits(queue, turn)
+        if queue.starting and turn.depth and not ahead:
+            self.chains.check_arriving(turn)
+        held = queue.held
+        if ahead:
+            queue.held = False  # it ends after its running turns, and one of those waits for this one
+        try:
+            if ahead and (queue.hook is not None or not queue.compatible(turn)):
+                reason = self.chains.describe(turn)
+                raise CallCycle(reason, identity=str(grain.identity), authority=grain._inaho_host.authority)
+            admission, dropped = queue.offer(turn, ahead=ahead)
+        finally:
+            queue.held = held
+        if admission == REFUSED:
+            self.refused += 1
+            raise self.overloaded(grain)
+        if admission == DROPPED_OLDEST and dropped is not None:
+            self.refused += 1
+            self.answer_error(
+                dropped,
+                Overloaded(
+                    f"dropped as the oldest of {self._depth} waiting calls (activation.queue_policy)",
+                    identity=str(grain.identity),
+                    authority=grain._inaho_host.authority,
+                ),
+            )
+        if admission in (QUEUED, DROPPED_OLDEST):
+            if queue.unproved:
+                grain._inaho_host.node.proofs.want(grain)
+            if turn.connection is not None:
+                turn.connection.running[turn.correlation] = turn
+            return False
+        return True
+
+    def overloaded(self, grain: Grain[Any]) -> Overloaded:
+        """The refusal of a call at an activation whose queue is full."""
+        return Overloaded(
+            f"{self._depth} calls wait for this activation already (activation.queue_depth)",
+            identity=str(grain.identity),
+            authority=grain._inaho_host.authority,
+        )
+
+    def abandon(self, turn: Turn, why: str) -> bool:
+        """Nobody waits for the turn any more: it is interrupted, or leaves the queue. Tells whether it had begun."""
+        started = turn.task is not None
+        turn.cancel(why)
+        queue = turn.grain._inaho_turn
+        if not started and isinstance(queue, TurnQueue) and queue.withdraw(turn):
+            if turn.connection is not None:
+                turn.connection.running.pop(turn.correlation, None)
+            if not queue.held:  # readers may have waited behind this writer
+                self.advance(turn.grain, queue)
+        return started
+
+    def fail(self, turn: Turn, error: BaseException) -> None:
+        """The user's code raised: answers, and starts what waited for the turn to end."""
+        if is_a(error, asyncio.CancelledError):
+            error = self._cancellation(turn, error)
+        try:
+            turn_failed(turn, error)
+            self.report(error, self.answer_error, turn, as_raised(error, turn.method.name))
+        except Exception as broken:
+            self.answer_error(turn, untold(error, turn.method.name, broken))
+        finally:
+            self.release(turn)
+
+    def report(self, error: BaseException, report: Callable[..., object], *arguments: Any) -> None:
+        """Calls `report` with the arguments, which tells those who wait that user code raised `error`.
+
+        Where that ends the program (`sys.exit`), it does so a moment later: the loop stops now, and its main Task, if
+        it waits, must not end in the same round. uvloop would then stop what `asyncio.run` does at the end, too.
+        """
+        if is_a(error, (KeyboardInterrupt, SystemExit)):
+            self.loop.call_later(ANSWER_LATE_S, report, *arguments)
+        else:
+            report(*arguments)
+
+    def finish(self, turn: Turn, result: Any) -> None:
+        """Answers, and starts what waited for the turn to end."""
+        if turn.connection is not None:
+            connection = turn.connection
+            if turn.task is not None:
+                connection.running.pop(turn.correlation, None)
+            if not turn.cancelled:
+                connection.reply(turn, result)
+        elif turn.future is not None and not turn.future.done():
+            self._give(turn, turn.future, result)
+        self.release(turn)
+
+    def _give(self, turn: Turn, future: asyncio.Future[Any], result: Any) -> None:
+        """The result for a caller on this node, copied now: the next turn may change it before the caller runs."""
+        method = turn.method
+        if result.__class__ not in method.plain_results and not method.is_plain_result(result):
+            try:
+                result = method.copy_result(result, turn.grain._inaho_key, turn.grain._inaho_host)
+            except InahoError as error:
+                self.answer_error(turn, error)
+                return
+        future.set_result(result)
+
+    def release(self, turn: Turn) -> None:
+        """The activation is free of this turn; those that waited start in order."""
+        turn.over = True
+        turn.task = None
+        grain = turn.grain
+        if turn.method.is_use:  # it was not idle as long as the turn ran
+            grain._inaho_touched = grain._inaho_host.node.now
+        busy = grain._inaho_turn
+        if busy is turn:
+            grain._inaho_turn = None
+            return
+        if isinstance(busy, TurnQueue):
+            busy.finish(turn)
+            self.advance(grain, busy)
+
+    def advance(self, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
+        """Starts waiting turns that may run now, and forgets a queue that nobody needs."""
+        while (turn := queue.next()) is not None:
+            if turn.cancelled:
+                if turn.connection is not None:
+                    turn.connection.running.pop(turn.correlation, None)
+                queue.finish(turn)
+                continue
+            self.run_soon(turn)
+        if queue.idle:
+            grain._inaho_turn = None
+        elif not queue.running:
+            grain._inaho_host.settle(grain, queue)
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether turns that were let go wait for their first step. A turn that is let go now begins behind them."""
+        return bool(self._ready)
+
+    def run_soon(self, turn: Turn) -> None:
+        """Has the first step of a turn that is marked as running taken outside the present Task."""
+        if not self._ready:
+            self.loop.call_soon(self._run_ready)
+        self._ready.append(turn)
+
+    def _run_ready(self) -> None:
+        """Runs what `advance` let go, outside the Tasks in which it was called."""
+        now = self.loop.time()
+        for _ in range(len(self._ready)):
+            turn = self._ready.popleft()
+            if turn.method.is_use:
+                turn.grain._inaho_touched = now
+            if turn.connection is not None:  # until now it could be cancelled as one that waits
+                turn.connection.running.pop(turn.correlation, None)
+            if turn.cancelled:
+                self.release(turn)
+            else:
+                self.run(turn)
+        if self._ready:
+            self.loop.call_soon(self._run_ready)
+
+    def answer_error(self, turn: Turn, error: BaseException) -> None:
+        """Tells whoever waits how the turn failed."""
+        if turn.connection is not None:
+            turn.connection.running.pop(turn.correlation, None)
+            turn.connection.reply_error(turn, error)
+        elif turn.future is not None and not turn.future.done():
+            host = turn.grain._inaho_host
+            error = as_seen_by_caller(
+                error,
+                identity=str(turn.grain.identity),
+                authority=host.authority,
+                bytes_max=host.node.config.transport.frame_bytes_max - HEADER_REST,
+                method=turn.method.name,
+            )
+            turn.future.set_exception(error)
+
+    def _cancellation(self, turn: Turn, error: asyncio.CancelledError) -> BaseException:
+        if turn.cancelled == "deadline":
+            return Timeout("the deadline passed while the method ran", identity=str(turn.grain.identity))
+        if turn.cancelled:
+            return InahoError(f"cancelled: {turn.cancelled}", identity=str(turn.grain.identity))
+        if self._stopping or self.leaving:
+            return ShuttingDown("the node has stopped while the method ran", identity=str(turn.grain.identity))
+        return error
+
+    async def stop(self, rounds: int = STOP_ROUNDS) -> None:
+        """Ends workers and what still runs. User code that catches its cancellation is cut off in the end (`CUT_OFF`).
+
+        Args:
+            rounds: how often what still runs is cancelled before that, `STOP_ROUND_S` apart.
+        """
+        self._stopping = True
+        message: str | None = None
+        while tasks := [task for task in self.tasks if task is not asyncio.current_task()]:
+            for task in tasks:
+                task.cancel(message)
+            _, left = await asyncio.wait(tasks, timeout=STOP_ROUND_S)
+            await asyncio.sleep(0)  # what their ends have begun
+            if not left:
+                continue
+            if message is not None:
+                _log.error("%d turns, hooks or streams cannot be ended, and go on", len(left))
+                return
+            _log.warning("%d turns, hooks or streams go on after their cancellation", len(left))
+            rounds -= 1
+            message = None if rounds > 0 else CUT_OFF

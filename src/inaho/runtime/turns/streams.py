@@ -1,0 +1,400 @@
+"""Streams: an async generator on one node, `async for` on another.
+
+Items travel in batches. The producer's Task collects what the generator yields without suspending and sends it when
+the batch is full or, at the latest, when the loop turns. The consumer says how many items it has consumed; the producer
+is never more than a window of items, or of bytes, ahead, so a stalled consumer costs bounded memory on both sides.
+
+Streams interleave with turns: a consumer may take its time, and a grain that waited for it would answer nobody. They
+end with their activation at the latest (`stream_turns`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDown, Timeout
+from inaho.errors_cluster import describe, is_a, text_of
+from inaho.runtime.activation.failure_policy import turn_failed
+from inaho.runtime.freshness.proofs import is_unproved
+from inaho.runtime.local.closed_generators import closed_where_it_waits
+from inaho.runtime.turns.turn import CURRENT, SIGNALS, Turn, as_raised, untold
+from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
+from inaho.wire.exceptions import as_seen_by_caller
+from inaho.wire.frames import END, HEADER, HEADER_REST, ITEMS
+
+if TYPE_CHECKING:
+    from inaho.config import RpcConfig
+    from inaho.runtime.connections.incoming import Incoming
+    from inaho.runtime.grains.method import GrainMethod
+
+__all__ = ["ConnectionSink", "LocalSink", "StreamProducer", "StreamReceiver", "StreamSink"]
+
+_log: Final = logging.getLogger("inaho.node")
+
+AGAIN: Final = "inaho.resuming opens such a stream again"
+"""What a consumer may do about a stream that ended with its activation, or with a node."""
+
+BATCH_ITEMS: Final = 256
+BATCHES_AHEAD: Final = 4
+"""Batches that make a window of bytes, where items are of one size."""
+
+
+class StreamSink(Protocol):
+    """Where a producer's batches go: a connection, or a receiver on this node."""
+
+    frame_body_max: int
+
+    def send_items(self, body: bytes) -> None: ...
+
+    def send_end(self) -> None: ...
+
+    def send_failure(self, error: BaseException) -> None: ...
+
+
+class ConnectionSink:
+    """Batches as frames of a connection."""
+
+    def __init__(self, connection: Incoming, turn: Turn) -> None:
+        self.frame_body_max = connection._frame_max - HEADER_REST
+        self._connection = connection
+        self._turn = turn
+
+    def send_items(self, body: bytes) -> None:
+        self._connection.send(HEADER.pack(HEADER_REST + len(body), ITEMS, 0, 0, self._turn.correlation), body)
+
+    def send_end(self) -> None:
+        self._connection.send(HEADER.pack(HEADER_REST, END, 0, 0, self._turn.correlation), b"")
+
+    def send_failure(self, error: BaseException) -> None:
+        self._connection.reply_error(self._turn, error)
+
+
+class StreamProducer:
+    """Runs the user's generator and sends its items within the consumer's window.
+
+    Args:
+        turn: the call; its method is a stream.
+        sink: where batches go.
+        config: windows.
+    """
+
+    def __init__(self, turn: Turn, sink: StreamSink, config: RpcConfig, loop: asyncio.AbstractEventLoop) -> None:
+        self.turn = turn
+        self.sink = sink
+        self._loop = loop
+        self._items_max = config.stream_window_items
+        self._bytes_max = config.stream_window_bytes
+        self._batch: list[Any] = []
+        self._batch_items = 1
+        """Items that make a batch full, by the size of those before: nobody knows what one takes until it is sent."""
+        self._flush_scheduled = False
+        self._sent: deque[list[int]] = deque()
+        self._items_ahead = 0
+        self._bytes_ahead = 0
+        self._room: asyncio.Future[None] | None = None
+        self._failed: InahoError | None = None
+        self._told = False
+        """The consumer knows how the stream ended."""
+
+    async def run(self) -> None:
+        """Runs to the end of the generator, a failure or a cancellation; the consumer is told which."""
+        turn = self.turn
+        CURRENT.set(turn)
+        iterator: Any = None
+        try:
+            iterator = turn.method.call(turn.grain, turn.arguments)  # a plain function may raise here
+            await closed_where_it_waits(self._produce(iterator))
+        except asyncio.CancelledError as error:
+            self._tell(self._interruption(error))
+            raise
+        except BaseException as error:
+            try:
+                turn_failed(turn, error)
+                turn.grain._inaho_host.node.runner.report(error, self._tell, as_raised(error, turn.method.name))
+            except Exception as broken:
+                self._told = False
+                self._tell(untold(error, turn.method.name, broken))
+            if is_a(error, (KeyboardInterrupt, SystemExit)):
+                raise
+        finally:
+            await self._close(iterator)
+
+    async def _produce(self, iterator: Any) -> None:
+        """Sends what the generator yields, and tells that it has ended. No driver of ours is between two items."""
+        turn = self.turn
+        async for item in iterator:
+            if is_unproved(turn.grain):  # what the item says may be older than what others have saved
+                await turn.grain._inaho_host.node.proofs.passed(turn.grain)
+            if turn.cancelled:  # the generator has caught it and goes on, but nobody takes its items
+                return
+            self._batch.append(item)
+            self._items_ahead += 1
+            if len(self._batch) >= self._batch_items:
+                self._flush()
+            elif not self._flush_scheduled:
+                self._flush_scheduled = True
+                self._loop.call_soon(self._flush_late)
+            if self._items_ahead >= self._items_max or self._bytes_ahead >= self._bytes_max:
+                await self._wait_for_room()
+            if self._failed is not None:
+                raise self._failed
+        self._flush()
+        if self._failed is not None:
+            raise self._failed
+        self._tell(None)
+
+    async def _close(self, iterator: Any) -> None:
+        """Closes the user's generator. Nobody waits for what its clean-up raises, so that is told to the log."""
+        close = getattr(iterator, "aclose", None)
+        if close is None or getattr(iterator, "ag_running", False):  # this very coroutine is being closed from outside
+            return
+        if getattr(iterator, "ag_frame", iterator) is None:  # it has ended
+            return
+        turn = self.turn
+        try:
+            await closed_where_it_waits(close())
+        except (asyncio.CancelledError, *SIGNALS):
+            raise
+        except BaseException as error:
+            ignored = is_a(error, RuntimeError) and "ignored GeneratorExit" in text_of(error)
+            _log.error(
+                "the generator %s of %s %s: %s",
+                turn.method.name,
+                turn.grain.identity,
+                "yields again when it is closed, so it is left as it is; a generator must not catch GeneratorExit"
+                if ignored
+                else "failed in its clean-up",
+                describe(error),
+                exc_info=None if ignored else error,
+            )
+
+    def end(self, reason: str) -> None:
+        """Its activation ends: tells the consumer, after what was yielded so far, and has the generator closed.
+
+        Args:
+            reason: as for `on_deactivate`.
+        """
+        self._break_off(self._stopped() if reason == "shutdown" else self._ended(reason), "its activation ended")
+
+    def _break_off(self, error: InahoError, why: str) -> None:
+        """Ends the stream though its generator has not; one that cleans up is let be."""
+        if not self._told:
+            self._tell(error)
+            self.turn.cancel(why)
+
+    def _tell(self, error: BaseException | None) -> None:
+        """Tells the consumer how the stream ended, after what it has yielded; nothing to one that wants no more."""
+        if self._told or self.turn.cancelled:
+            return
+        self._flush()
+        self._told = True
+        if error is None:
+            self.sink.send_end()
+        else:
+            self.sink.send_failure(self._failed or error)
+
+    def _interruption(self, error: asyncio.CancelledError) -> BaseException:
+        """Why the generator was cancelled, when its consumer did not want it."""
+        turn = self.turn
+        return self._stopped() if turn.grain._inaho_host.node.closing else as_raised(error, turn.method.name)
+
+    def _stopped(self) -> ShuttingDown:
+        return ShuttingDown(
+            f"the node has stopped during the stream; {AGAIN}",
+            identity=str(self.turn.grain.identity),
+            maybe_executed=True,
+        )
+
+    def _ended(self, reason: str) -> OwnershipChanged:
+        grain = self.turn.grain
+        return OwnershipChanged(
+            f"the activation has ended during the stream ({reason}); {AGAIN}",
+            identity=str(grain.identity),
+            authority=grain._inaho_host.authority,
+            maybe_executed=True,
+        )
+
+    def consumed(self, count: int) -> None:
+        """The consumer has taken `count` items more."""
+        while count > 0 and self._sent:
+            chunk = self._sent[0]
+            taken = min(count, chunk[0])
+            count -= taken
+            chunk[0] -= taken
+            self._items_ahead -= taken
+            if chunk[0] == 0:
+                self._sent.popleft()
+                self._bytes_ahead -= chunk[1]
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    async def _wait_for_room(self) -> None:
+        self._flush()
+        while self._items_ahead >= self._items_max or self._bytes_ahead >= self._bytes_max:
+            if self._failed is not None:
+                return
+            self._room = self._loop.create_future()
+            await self._room
+        self._room = None
+
+    def _flush_late(self) -> None:
+        self._flush_scheduled = False
+        self._flush()
+        if self._failed is not None and not self._told:  # the generator may yield again in an hour, or never
+            turn_failed(self.turn, self._failed)
+            self._break_off(self._failed, "an item could not be sent")
+
+    def _flush(self) -> None:
+        batch, self._batch = self._batch, []
+        if batch and self._failed is None and not self.turn.cancelled:
+            self._send(batch)
+
+    def _send(self, batch: list[Any]) -> None:
+        """Sends a batch, halved while it is too large; what precedes an item that cannot be sent still goes."""
+        method = self.turn.method
+        try:
+            body = encode(batch)
+        except ENCODE_ERRORS as error:
+            if len(batch) == 1:
+                self._failed = method.unserializable("an item", error, self.turn.grain._inaho_key, executed=True)
+                return
+            body = b""
+        if body and len(body) <= self.sink.frame_body_max:
+            self._sent.append([len(batch), len(body)])
+            self._bytes_ahead += len(body)
+            self._batch_items = max(1, min(BATCH_ITEMS, self._bytes_max * len(batch) // (BATCHES_AHEAD * len(body))))
+            self.sink.send_items(body)
+        elif len(batch) == 1:
+            self._failed = FrameTooLarge(
+                f"an item of {method.name} takes {len(body)} bytes, the most is {self.sink.frame_body_max} "
+                "(transport.frame_bytes_max)",
+                identity=str(self.turn.grain.identity),
+                maybe_executed=True,
+            )
+        else:
+            half = len(batch) // 2
+            self._send(batch[:half])
+            if self._failed is None:
+                self._send(batch[half:])
+
+
+class StreamReceiver:
+    """The consumer's end: decoded batches, and how the stream ended.
+
+    Args:
+        method: the stream's method; decodes the items.
+        key: of the grain.
+
+    Attributes:
+        items_received: so far.
+        decode: bytes to a batch.
+    """
+
+    def __init__(self, method: GrainMethod, key: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.items_received = 0
+        self.decode = method.decode_result
+        self._method = method
+        self._key = key
+        self._loop = loop
+        self._chunks: deque[list[Any]] = deque()
+        self._error: BaseException | None = None
+        self._ended = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._consumed: Callable[[int], None] | None = None
+        self._close: Callable[[], None] | None = None
+
+    def attach(self, consumed: Callable[[int], None], close: Callable[[], None]) -> None:
+        """Connects it with its producer."""
+        self._consumed = consumed
+        self._close = close
+
+    # From the producer.
+
+    def take(self, body: bytes | memoryview) -> None:
+        """A batch has come."""
+        try:
+            chunk = self.decode(body)
+        except DECODE_ERRORS as error:
+            self.fail(self._method.invalid_result(error, self._key))
+            return
+        self.items_received += len(chunk)
+        self._chunks.append(chunk)
+        self._wake()
+
+    def end(self) -> None:
+        """No more items."""
+        self._ended = True
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """The stream broke; what came before is still given out."""
+        if not self._ended and self._error is None:
+            self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # To the consumer.
+
+    async def next_chunk(self) -> list[Any]:
+        """The next batch; empty at the end of the stream. Raises what the stream failed with."""
+        while not self._chunks:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return []
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return self._chunks.popleft()
+
+    def acknowledge(self, count: int) -> None:
+        """The consumer has used `count` items."""
+        if self._consumed is not None and not self._ended:
+            self._consumed(count)
+
+    def close(self) -> None:
+        """The consumer wants no more. Where its loop is closed the producer is gone too, and nothing can be sent."""
+        close, self._close = self._close, None
+        if close is not None and not self._loop.is_closed():
+            close()
+
+
+class LocalSink:
+    """A stream's way to a receiver on the same node: still encoded, so that nothing is shared."""
+
+    def __init__(self, receiver: StreamReceiver, turn: Turn, frame_bytes_max: int) -> None:
+        self.frame_body_max = frame_bytes_max - HEADER_REST
+        self._receiver = receiver
+        self._turn = turn
+
+    def send_items(self, body: bytes) -> None:
+        self._receiver.take(body)
+
+    def send_end(self) -> None:
+        self._receiver.end()
+
+    def send_failure(self, error: BaseException) -> None:
+        host = self._turn.grain._inaho_host
+        seen = as_seen_by_caller(
+            error,
+            identity=str(self._turn.grain.identity),
+            authority=host.authority,
+            bytes_max=self.frame_body_max,
+            method=self._turn.method.name,
+        )
+        self._receiver.fail(seen)
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        host = self._turn.grain._inaho_host
+        identity = str(self._turn.grain.identity)
+        self._receiver.fail(
+            Timeout("the deadline passed during the stream", identity=identity, authority=host.authority)
+        )
+        self._turn.cancel("deadline")

@@ -1,0 +1,88 @@
+"""Tasks that see turns through: see `turns` for why there are any."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from inaho.errors_cluster import is_a
+from inaho.runtime.turns.turn import Turn, resume
+
+if TYPE_CHECKING:
+    from inaho.runtime.turns.runner import TurnRunner
+
+__all__ = ["Worker"]
+
+
+class Worker:
+    """A Task that adopts one suspended turn after another.
+
+    Args:
+        runner: whose turns.
+
+    Attributes:
+        task: the Task.
+        context: where that runs; each turn gets a copy of it. It holds nothing, or what the loop has put there to know
+            whose Task this is (the simulator's loop does).
+    """
+
+    __slots__ = ("_adopted", "_cancelled", "_runner", "_wake", "context", "task")
+
+    def __init__(self, runner: TurnRunner) -> None:
+        self._runner = runner
+        self._wake: asyncio.Future[None] | None = None
+        self._adopted: tuple[Turn, Coroutine[Any, Any, Any], Context, Any] | None = None
+        self._cancelled: asyncio.CancelledError | None = None
+        self.context = Context()
+        self.task = runner.spawn(self._work(), name="inaho-worker", drives=True, context=self.context)
+        self.task.add_done_callback(self._ended)
+
+    def adopt(self, turn: Turn, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any) -> None:
+        """Takes over a turn whose first step, taken with this worker's Task as the current one, has suspended."""
+        self._adopted = (turn, coroutine, context, awaited)
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _work(self) -> None:
+        runner = self._runner
+        while True:
+            if self._adopted is None:
+                self._wake = runner.loop.create_future()
+                try:
+                    await self._wake
+                except asyncio.CancelledError as error:
+                    # By the turn that it is to adopt, or because the runner stops; else by a turn that is over.
+                    self._cancelled = error if self.task.cancelling() else None
+                self._wake = None
+            if self._adopted is None:
+                if self._cancelled is None:
+                    continue
+                runner.forget(self)
+                return
+            turn, coroutine, context, awaited = self._adopted
+            cancelled, self._adopted, self._cancelled = self._cancelled, None, None
+            turn.awaiting = None
+            try:
+                result = await resume(coroutine, context, awaited, cancelled)
+            except BaseException as error:
+                runner.fail(turn, error)
+                if is_a(error, (KeyboardInterrupt, SystemExit)):
+                    raise
+            else:
+                runner.finish(turn, result)
+            # Whoever cancelled the Task may have meant it and not the turn, as `asyncio.run` does at the end.
+            if self.task.cancelling() or not runner.keep(self):
+                return
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A Task that is cancelled before its first step does nothing: another sees to what it has adopted."""
+        if not task.cancelled():
+            task.exception()  # `sys.exit` of user code has left the loop, and nobody awaits this Task
+        if self._adopted is not None:
+            turn = self._adopted[0]
+            successor = Worker(self._runner)
+            successor._cancelled = asyncio.CancelledError()
+            successor.adopt(*self._adopted)
+            turn.task = successor.task

@@ -1,0 +1,270 @@
+"""What runs on the threads of `SqliteStorage`: loads, and writes in transactions.
+
+A batch of writes is one transaction, and each write in it is conditional in its own statement, so that a conflict
+fails that write alone and its neighbours commit. `BEGIN IMMEDIATE` takes the lock at the start: a transaction that
+reads first and asks for the lock later can find that another process has written in between, and has to start over.
+
+If a statement fails (a damaged page, no room for a large value) the batch is undone and its requests are tried one
+by one, so that what is wrong with one record does not stop the others. If the commit itself fails, nobody can know
+what reached the disk, and every write of the batch says so with `maybe_executed`.
+
+Before a commit, and before loads, the path must still lead to the file that was opened (see `sqlite_file`). Otherwise
+nothing is answered until it does so again or the storage is opened anew: to open by ourselves what is there instead,
+perhaps nothing, would let the grains begin again without anyone having said so.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from inaho.errors import InahoError
+from inaho.storage.base import StoredState, StoredVersion, conflict_of
+from inaho.storage.instances import Mark, new_instance
+from inaho.storage.sqlite.file import CREATE_MARK, SqliteFile, roll_back
+from inaho.types import ClusterIdentity
+
+__all__ = ["Loaded", "Numbers", "Reader", "Request", "Told", "Writer"]
+
+_INSERT: Final = """
+INSERT INTO grain_states (kind, key, version, epoch, data) VALUES (?, ?, 1, ?, ?) ON CONFLICT DO NOTHING
+"""
+_UPDATE: Final = """
+UPDATE grain_states SET version = version + 1, epoch = ?, data = ?
+WHERE kind = ? AND key = ? AND version = ? AND epoch <= ?
+"""
+_SELECT: Final = "SELECT data, version, epoch FROM grain_states WHERE kind = ? AND key = ?"
+_SELECT_NUMBERS: Final = "SELECT version, epoch FROM grain_states WHERE kind = ? AND key = ?"
+_SELECT_MARK: Final = "SELECT instance, commits FROM storage_mark"
+_INSERT_MARK: Final = "INSERT INTO storage_mark VALUES (1, ?, 0)"
+_COUNT_COMMIT: Final = "UPDATE storage_mark SET commits = commits + 1"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A write; a load when `loads`; or a read of the versions of `asked`, which has no `identity`."""
+
+    identity: ClusterIdentity | None = None
+    data: bytes | None = None
+    expected_version: int = 0
+    epoch: int = 0
+    loads: bool = False
+    asked: tuple[ClusterIdentity, ...] = ()
+    seen: Mark | None = None  # what the mark must not be behind
+
+    @property
+    def about(self) -> str:
+        """The identity, for errors; empty when there are several."""
+        return "" if self.identity is None else str(self.identity)
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """The answer to a load."""
+
+    state: StoredState | None
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """The answer to a read of versions, in the order asked."""
+
+    versions: list[StoredVersion | None]
+
+
+class Told(msgspec.Struct, frozen=True):
+    """An outcome, with the mark of the storage that gave it; no outcome where the mark refused a write."""
+
+    outcome: int | Loaded | Numbers | None
+    mark: Mark
+
+
+_Found = int | Loaded | Numbers | InahoError | None
+Outcome = Told | InahoError
+
+
+class _UndoneError(Exception):
+    """A statement failed and its transaction was rolled back."""
+
+    def __init__(self, error: sqlite3.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _NotBegunError(_UndoneError):
+    """The transaction could not begin: another one would wait for the lock as long again."""
+
+
+class _Session:
+    """Base of both servers: one connection, made and used on one thread."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+        self._connection: sqlite3.Connection | None = None
+        self._number: tuple[int, int] | None = None  # of the file that is open
+
+    def close(self) -> None:
+        """Closes the connection."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            connection.close()
+        except sqlite3.Error as error:
+            raise self._file.failure(error, maybe_executed=False) from error
+
+    def _connect(self, *, writes: bool) -> None:
+        self._connection = self._file.connect(writes=writes)
+        self._number = self._file.number()
+
+    def _is_lost(self) -> bool:
+        number = self._file.number()
+        return number is None or number != self._number
+
+    def _all_lost(self, batch: Sequence[Request]) -> list[Outcome]:
+        return [self._file.lost(each.about) for each in batch]
+
+    def _read(self, request: Request) -> Loaded | Numbers:
+        if request.identity is None:
+            return Numbers([self._numbers(each) for each in request.asked])
+        row = self._execute(_SELECT, request.identity.kind, request.identity.key).fetchone()
+        return Loaded(None if row is None else StoredState(*row))
+
+    def _mark(self) -> Mark:
+        try:
+            row = self._execute(_SELECT_MARK).fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            row = None
+        return Mark() if row is None else Mark(*row)
+
+    def _numbers(self, identity: ClusterIdentity) -> StoredVersion | None:
+        row = self._execute(_SELECT_NUMBERS, identity.kind, identity.key).fetchone()
+        return None if row is None else StoredVersion(*row)
+
+    def _execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        assert self._connection is not None
+        return self._connection.execute(statement, values)
+
+
+class Reader(_Session):
+    """Serves loads, each from the newest commit of any process."""
+
+    def open(self) -> None:
+        """Connects to the file that the writer has made."""
+        self._connect(writes=False)
+
+    def serve(self, batch: Sequence[Request]) -> list[Outcome]:
+        """The states, or what kept each from being read."""
+        if self._is_lost():
+            return self._all_lost(batch)
+        outcomes: list[Outcome] = []
+        for request in batch:
+            try:
+                outcomes.append(Told(self._read(request), self._mark()))
+            except sqlite3.Error as error:
+                outcomes.append(self._file.failure(error, maybe_executed=False, identity=request.about))
+        return outcomes
+
+
+class Writer(_Session):
+    """Serves writes, and the loads that must come after them, in transactions.
+
+    Attributes:
+        commits: transactions that changed something.
+    """
+
+    def __init__(self, file: SqliteFile) -> None:
+        super().__init__(file)
+        self.commits = 0
+
+    def open(self) -> None:
+        """Makes the folder, the file and the table where they are missing, and connects."""
+        self._connect(writes=True)
+
+    def serve(self, batch: Sequence[Request]) -> list[Outcome]:
+        """One commit for the batch; one for each request when a statement of the batch fails."""
+        try:
+            return self._transact(batch)
+        except _UndoneError as undone:
+            if len(batch) == 1 or isinstance(undone, _NotBegunError):
+                return self._all_failed(batch, undone.error)
+        outcomes: list[Outcome] = []
+        for number, request in enumerate(batch):
+            try:
+                outcomes += self._transact([request])
+            except _NotBegunError as undone:
+                return outcomes + self._all_failed(batch[number:], undone.error)
+            except _UndoneError as undone:
+                outcomes += self._all_failed([request], undone.error)
+        return outcomes
+
+    def _transact(self, batch: Sequence[Request]) -> list[Outcome]:
+        try:
+            self._execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise _NotBegunError(error) from error
+        try:
+            mark = self._mark()
+            outcomes = [self._serve_one(each, mark) for each in batch]
+            changed = any(isinstance(outcome, int) for outcome in outcomes)
+            if changed:
+                mark = self._count_commit(mark)
+        except sqlite3.Error as error:
+            self._undo()
+            raise _UndoneError(error) from error
+        except BaseException:
+            self._undo()
+            raise
+        if self._is_lost():
+            self._undo()
+            return self._all_lost(batch)
+        try:
+            self._execute("COMMIT")
+        except sqlite3.Error as error:
+            self._undo()
+            return [self._unknown(*each, error) for each in zip(batch, outcomes, strict=True)]
+        if changed:
+            self.commits += 1
+        return [outcome if isinstance(outcome, InahoError) else Told(outcome, mark) for outcome in outcomes]
+
+    def _serve_one(self, request: Request, mark: Mark) -> _Found:
+        if request.loads or request.asked:
+            return self._read(request)
+        return None if mark.contradicts(request.seen) else self._write(request)
+
+    def _count_commit(self, mark: Mark) -> Mark:
+        if not mark.instance:  # a new file, or one from before there were marks
+            mark = Mark(new_instance())
+            self._execute(CREATE_MARK)
+            self._execute(_INSERT_MARK, mark.instance)
+        self._execute(_COUNT_COMMIT)
+        return Mark(mark.instance, mark.commits + 1)
+
+    def _write(self, request: Request) -> _Found:
+        identity = request.identity
+        assert identity is not None
+        kind, key = identity.kind, identity.key
+        if request.expected_version == 0:
+            cursor = self._execute(_INSERT, kind, key, request.epoch, request.data)
+        else:
+            numbers = (request.expected_version, request.epoch)
+            cursor = self._execute(_UPDATE, request.epoch, request.data, kind, key, *numbers)
+        if cursor.rowcount == 1:
+            return request.expected_version + 1
+        stored = self._numbers(identity)
+        conflict = conflict_of(identity, stored, expected_version=request.expected_version, epoch=request.epoch)
+        assert conflict is not None, f"the statement refused what the rule allows: {request!r}, {stored!r}"
+        return conflict
+
+    def _unknown(self, request: Request, outcome: _Found, error: sqlite3.Error) -> Outcome:
+        """Of a failed commit: a write that had passed may be on the disk, a conflict or a load changed nothing."""
+        return self._file.failure(error, maybe_executed=isinstance(outcome, int), identity=request.about)
+
+    def _all_failed(self, batch: Sequence[Request], error: sqlite3.Error) -> list[Outcome]:
+        return [self._file.failure(error, maybe_executed=False, identity=each.about) for each in batch]
+
+    def _undo(self) -> None:
+        assert self._connection is not None
+        roll_back(self._connection)

@@ -1,0 +1,1 @@
+"""`SimCluster`: whole nodes on `testing.simulation`. It also imports `testing.storage` for faults."""

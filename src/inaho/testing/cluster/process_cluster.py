@@ -1,0 +1,136 @@
+"""What a test has of a simulated node: its `Cluster`, with all that is done through it done in the node's process.
+
+A test stands outside of the processes. If it called through the node's own `Cluster`, a call of an activation there
+would run in the test's Task, and neither a pause nor the death of the process would stop it. So every coroutine and
+every stream goes through `SimulatedProcess.enter`. Code of that process comes straight through, and grains have the
+node's own `Cluster`. What is no coroutine is done at once, by the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from inaho.runtime.calls.reference import Reference, invoke, invoke_stream, make_class
+from inaho.runtime.cluster.cluster import Cluster
+from inaho.runtime.grains.grain import Grain
+from inaho.testing.simulation.simulated_process import OWNER
+
+if TYPE_CHECKING:
+    from inaho.runtime.grains.grain import GrainKind
+    from inaho.testing.simulation.simulated_process import SimulatedProcess
+
+__all__ = ["SimulatedCluster"]
+
+P = ParamSpec("P")
+G = TypeVar("G", bound=Grain[Any])
+T = TypeVar("T")
+
+
+class SimulatedCluster(Cluster):
+    """The `Cluster` of a node for those outside of its process.
+
+    Args:
+        cluster: the node's own.
+        process: that the node runs in.
+        starting: done when the node has started: what is asked of it before waits for that.
+    """
+
+    def __init__(self, cluster: Cluster, process: SimulatedProcess, starting: asyncio.Future[None]) -> None:
+        self._node = cluster._node  # without `super().__init__`: grains keep the node's own
+        self._system = cluster._system
+        self._sends = cluster._sends
+        self._process = process
+        self._starting = starting
+        self._classes: dict[GrainKind, type[Reference]] = {}
+
+    def _enter(self, start: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+        """As `SimulatedProcess.enter`, once the node has started."""
+        if self._starting.done():
+            return self._process.enter(start)
+
+        async def once_started() -> T:
+            await asyncio.shield(self._starting)
+            return await start()
+
+        return self._process.enter(once_started)
+
+    def _enter_stream(self, start: Callable[[], AsyncGenerator[T]]) -> AsyncGenerator[T]:
+        """As `SimulatedProcess.enter_stream`, once the node has started."""
+        if self._starting.done():
+            return self._process.enter_stream(start)
+
+        async def once_started() -> AsyncGenerator[T]:
+            await asyncio.shield(self._starting)
+            async with aclosing(start()) as items:
+                async for item in items:
+                    yield item
+
+        return self._process.enter_stream(once_started)
+
+    def grain(self, kind: type[G], key: str, *, timeout: float | None = None, retry: bool = True) -> G:
+        """As `Cluster.grain`; its calls run in the process."""
+        own: Any = super().grain(kind, key, timeout=timeout, retry=retry)
+        described = kind.inaho_kind
+        cls = self._classes.get(described)
+        if cls is None:
+            cls = self._classes[described] = make_class(
+                described,
+                lambda *call: self._enter(functools.partial(invoke, *call)),
+                lambda *call: self._enter_stream(functools.partial(invoke_stream, *call)),
+            )
+        reference: Any = object.__new__(cls)
+        for name in Reference.__slots__:
+            setattr(reference, name, getattr(own, name))
+        entering: G = reference
+        return entering
+
+    def send(self, method: Callable[P, Awaitable[Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """As `Cluster.send`; from outside it is begun by a Task of the process, as calls are, and in order with them.
+
+        Raises:
+            Unreachable: the process is dead.
+        """
+        self._process.check_alive()
+        self._sends.send(method, args, kwargs, begun=OWNER.get() is self._process)
+
+    def stream(
+        self, kind: str, key: str, method: str, *arguments: Any, timeout: float | None = None
+    ) -> AsyncIterator[Any]:
+        """As `Cluster.stream`, in the process."""
+        items: Any = super().stream(kind, key, method, *arguments, timeout=timeout)
+        return self._enter_stream(lambda: items)
+
+    def events(self, *types: type[Any], capacity: int = 1024) -> AsyncIterator[Any]:
+        """As `Cluster.events`, in the process; `SimCluster.events` has those of all nodes, and outlives them."""
+        items: Any = super().events(*types, capacity=capacity)
+        return self._enter_stream(lambda: items)
+
+
+def _entering(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    async def enter(self: SimulatedCluster, *arguments: Any, **options: Any) -> Any:
+        return await self._enter(functools.partial(method, self, *arguments, **options))
+
+    return enter
+
+
+def _entering_stream(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def enter(self: SimulatedCluster, *arguments: Any, **options: Any) -> Any:
+        return self._enter_stream(functools.partial(method, self, *arguments, **options))
+
+    return enter
+
+
+for _name, _method in inspect.getmembers(Cluster, inspect.isfunction):
+    if _name.startswith("_"):
+        continue
+    if inspect.iscoroutinefunction(_method):
+        setattr(SimulatedCluster, _name, _entering(_method))
+    elif inspect.isasyncgenfunction(_method):
+        setattr(SimulatedCluster, _name, _entering_stream(_method))

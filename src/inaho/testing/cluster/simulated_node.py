@@ -1,0 +1,159 @@
+"""One node of a simulation, from boot to end: the real thing, given a process, a place on the network and a seed.
+
+Nothing of the node is replaced. It gets the same four things that a program may inject (transport, entropy, storage,
+the clock of its events) and the loop of its process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from inaho.actor import ActorSystem
+from inaho.errors import Unreachable
+from inaho.events import Event
+from inaho.runtime.cluster.extension import ClusterExtension
+from inaho.runtime.local.clock import SeededEntropy
+from inaho.runtime.transport.transport import Listener, ProtocolFactory
+from inaho.runtime.turns.streams import StreamReceiver
+from inaho.testing.cluster.process_cluster import SimulatedCluster
+from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
+from inaho.testing.simulation.simulated_process import DEAD, SimulatedProcess
+
+if TYPE_CHECKING:
+    from inaho.config import ClusterConfig
+    from inaho.runtime.cluster.cluster import Cluster
+    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.node.node import Node
+    from inaho.storage import Storage
+
+__all__ = ["SimulatedNode"]
+
+
+class SimulatedNode:
+    """A node or client in a process of its own.
+
+    Args:
+        process: that it runs in; new.
+        config: its settings; `authority` is empty for a client.
+        network: that it is on.
+        address: by which the network knows it.
+        grains: classes that it hosts.
+        storage: durable state, which outlives it.
+        seed: of its entropy.
+        clock: Unix seconds, for its events.
+        observe: called with each event that it publishes.
+
+    Attributes:
+        process: as given.
+        address: as given.
+        starting: done when it is a member, or failed.
+    """
+
+    def __init__(
+        self,
+        process: SimulatedProcess,
+        config: ClusterConfig,
+        network: MemoryNetwork,
+        address: str,
+        *,
+        grains: Iterable[type[Grain[Any]]],
+        storage: Storage,
+        seed: int,
+        clock: Callable[[], float],
+        observe: Callable[[Event], None],
+    ) -> None:
+        self.process = process
+        self.address = address
+        self._cluster: SimulatedCluster | None = None
+        self._extension = ClusterExtension(
+            config,
+            grains=grains,
+            storage=storage,
+            transport=_Transport(network, address, self._moved_in),
+            entropy=SeededEntropy(seed),
+            client=not config.authority,
+        )
+        self._system = ActorSystem("inaho", extensions=[self._extension], clock=clock, seed=seed)
+        self._stop_observing = self._system.events.subscribe_callback(Event, observe)
+        start = self._system.start()
+        self.starting: asyncio.Task[None] = process.loop.create_task(start, name=f"{process.name} starts")
+        # A start that fails is told to whoever asks for the node; nobody may ask.
+        self.starting.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _moved_in(self) -> None:
+        """Before anything else happens on it: the node's callbacks belong to its process, whoever causes them."""
+        node = self.node
+        node.loop = node.runner.loop = cast(asyncio.AbstractEventLoop, self.process.loop)
+        node.boot_time = self.process.loop.time
+        node.clock_ns = self._clock_ns  # what the machine takes is no part of the history
+
+    def _clock_ns(self) -> int:
+        return int(self.process.loop.time() * 1e9)
+
+    @property
+    def node(self) -> Node:
+        """The runtime; there is one as soon as the process has run its first step."""
+        node = self._extension._node
+        assert node is not None, f"{self.process.name} has not started to run"
+        return node
+
+    @property
+    def cluster(self) -> Cluster:
+        """What the process would have from `join` or `connect`, for those outside of it."""
+        if self._cluster is None:
+            self._cluster = SimulatedCluster(self._extension.cluster, self.process, self.starting)
+        return self._cluster
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it runs, or is paused, and has joined."""
+        return self.process.state is not DEAD and self.starting.done() and self.starting.exception() is None
+
+    async def stop(self) -> None:
+        """Leaves the cluster and ends, in its own process."""
+        await self.process.loop.create_task(self.cluster.close(), name=f"{self.process.name} leaves")
+        self._stop_observing()
+        self.process.kill("left")
+
+    def crash(self, network: MemoryNetwork, *, silent: bool) -> None:
+        """Ends the process without a word."""
+        self._stop_observing()
+        self.process.kill()
+        network.crash(self.address, silent=silent)
+        self._release_callers()
+
+    def _release_callers(self) -> None:
+        """Ends what code outside has begun with what grains gave it, such as references of the node's own."""
+        node = self._extension._node
+        if node is None:
+            return
+        node.closing = node.shutting_down = True
+        for host in node.hosts.values():
+            host.activations.clear()
+        for connection in node.peers.connections.values():
+            for entry in connection.wheel.drain():
+                lost = Unreachable("the node through which the call was made has crashed", authority=self.address)
+                if isinstance(entry, StreamReceiver):
+                    entry.fail(lost)
+                elif not entry.done():
+                    entry.set_exception(lost)
+                    entry.exception()  # whoever waits is told; where nobody does, nobody needs to know
+        node.peers.connections.clear()
+
+
+class _Transport(MemoryTransport):
+    """Tells its owner before it is used for the first time."""
+
+    def __init__(self, network: MemoryNetwork, authority: str, first_use: Callable[[], None]) -> None:
+        super().__init__(network, authority)
+        self._first_use = first_use
+
+    async def listen(self, authority: str, protocol_factory: ProtocolFactory, bind: str = "") -> Listener:
+        self._first_use()
+        return await super().listen(authority, protocol_factory, bind)
+
+    async def dial(self, authority: str, protocol_factory: ProtocolFactory) -> asyncio.BaseTransport:
+        self._first_use()
+        return await super().dial(authority, protocol_factory)
