@@ -24,7 +24,7 @@ from inaho.runtime.freshness.marker_record import MarkerRecord
 from inaho.runtime.freshness.proofs import Proofs
 from inaho.runtime.freshness.reconciliation import Reconciliation
 from inaho.runtime.reminders.reminder_calls import REMIND
-from inaho.runtime.turns.runner import streams
+from inaho.runtime.turns import streams
 from inaho.runtime.turns.turn import Turn
 from inaho.testing.histories.freshness_swarm import FreshnessSwarm
 from inaho.testing.histories.grain_checkers import PromiseBroken
