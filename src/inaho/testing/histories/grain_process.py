@@ -26,6 +26,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+import inaho
 from inaho.config import ClusterConfig
 from inaho.errors import InahoError
 from inaho.events import MemberEvent, NodePaused, TopologyChanged
@@ -36,8 +37,8 @@ from inaho.testing.histories.grain_workload import register_with, view_of
 
 __all__ = ["GrainCluster", "GrainProcess", "free_ports"]
 
-SOURCE: Final = Path(__file__).resolve().parents[2]
-"""So that a member runs the code of its parent."""
+SOURCE: Final = Path(inaho.__file__).resolve().parents[1]
+"""The folder that holds the package, so that a member runs the code of its parent."""
 
 READY_S: Final = 30.0
 LEFT_S: Final = 60.0
