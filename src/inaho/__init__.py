@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         TlsConfig,
         TransportConfig,
     )
-    from inaho.config_sources import load_config
+    from inaho.config.sources import load_config
     from inaho.core.activation.reminders import Reminder
     from inaho.errors import (
         ActivationFailed,
@@ -92,7 +92,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "TlsConfig",
         "TransportConfig",
     ),
-    "inaho.config_sources": ("load_config",),
+    "inaho.config.sources": ("load_config",),
     "inaho.core.activation.reminders": ("Reminder",),
     "inaho.errors": (
         "ActivationFailed",

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from inaho.config import ClusterConfig
-from inaho.config_sources import PROFILES, lan, load_config, local, wan
+from inaho.config.sources import PROFILES, lan, load_config, local, wan
 
 TIMED_GROUPS = ("membership", "gossip", "detection", "transport", "rpc", "activation")
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inaho.config import ClusterConfig, DetectionConfig, Group, RpcConfig
-from inaho.config_sources import load_config
+from inaho.config.sources import load_config
 from inaho.errors import InvalidConfig
 
 

@@ -13,7 +13,7 @@ import pytest
 import inaho
 from inaho import errors
 from inaho.errors import InahoError, RemoteError, Timeout, error_from_code
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 
 LEVELS = ("debug", "info", "warning", "error", "critical", "log")
 

@@ -18,7 +18,7 @@ def test_what_is_exported_is_an_event_and_every_event_is_exported() -> None:
     assert all(issubclass(kind, Event) for kind in EXPORTED)
     bases = {base for kind in EVENTS for base in kind.__bases__}
     assert {kind for kind in EVENTS if kind not in bases} <= set(EXPORTED)
-    assert list(events.__all__) == sorted(events.__all__)
+    assert len(events.__all__) == len(set(events.__all__)), "two modules export one name"
 
 
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)

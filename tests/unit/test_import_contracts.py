@@ -51,6 +51,8 @@ def test_the_contracts_hold():
         ("core/membership", "import inaho.observe", "imports go down only"),
         ("core/identity", "import inaho.wire", "imports go down only"),
         ("providers", "import inaho.storage", "imports go down only"),
+        ("config", "import inaho.authority", "imports go down only"),
+        ("observe", "import inaho.config.sources", "settings are read from files"),
         ("core/gossip", "import inaho.core.membership", "machines of the core meet only"),
         ("providers", "import httpx", "optional dependencies are imported only"),
         ("observe", "import redis", "optional dependencies are imported only"),
@@ -63,6 +65,23 @@ def test_a_planted_violation_is_found(copy: Path, module: str, statement: str, c
     [verdict] = [line for line in done.stdout.splitlines() if line.startswith(contract) and " BROKEN" in line]
     assert contract in verdict
     assert "planted" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "statement"),
+    [
+        ("errors/base", "from inaho.errors.calls import Timeout"),
+        ("events/base", "import inaho.events.storage"),
+        ("config/base", "from inaho.config import cluster"),
+    ],
+)
+def test_a_planted_circle_is_found_in_an_annotation_too(copy: Path, module: str, statement: str):
+    with (copy / "src/inaho" / f"{module}.py").open("a") as file:
+        file.write(f"\nfrom typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    {statement}\n")
+    done = lint_imports(copy)
+    assert done.returncode != 0
+    assert "no circles between the modules of a package, annotations included BROKEN" in done.stdout
+    assert f"No cycles are allowed in inaho.{module.partition('/')[0]}." in done.stdout
 
 
 def test_a_module_outside_the_layers_is_found(copy: Path):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from inaho.actor.dead_letters import DeadLetterReason
 from inaho.actor.messages import StopReason
 from inaho.errors import ActorFailed, InahoError
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 
 if TYPE_CHECKING:
     from inaho.actor.cell import Cell

@@ -22,7 +22,7 @@ from inaho.actor.messages import PoisonPill, StopReason, Terminated
 from inaho.actor.ref import ActorRef, Watcher
 from inaho.actor.watchers import Watchers
 from inaho.errors import ActorFailed, ActorStopped, InahoError, MailboxFull, ShuttingDown
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 
 if TYPE_CHECKING:
     from inaho.actor.ask import PendingAsk

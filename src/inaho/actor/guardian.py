@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from inaho.actor.cell import Cell, spawn_child
 from inaho.actor.children import Children
 from inaho.actor.messages import StopReason
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.events import ActorFailed
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from inaho.actor.messages import PoisonPill, StopReason, Terminated
 from inaho.actor.props import is_behaviour
 from inaho.actor.supervision import Directive, Escalate, Restart, RestartLedger, Resume, Stop, decide
 from inaho.errors import ActorFailed, InvalidConfig
-from inaho.errors_cluster import describe, is_a
+from inaho.errors.inspection import describe, is_a
 from inaho.events import ActorFailed as ActorFailedEvent
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from inaho.actor.messages import StopReason
 from inaho.actor.props import Props, check_name
 from inaho.actor.uninterrupted import uninterrupted
 from inaho.errors import IllegalTransition, InvalidConfig, NameInUse, Overloaded, ShuttingDown
-from inaho.errors_cluster import add_note
+from inaho.errors.inspection import add_note
 
 if TYPE_CHECKING:
     from inaho.actor.cell import Cell

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from inaho.errors import InahoError, InvalidConfig
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.runtime.grains.grain import Grain, GrainKind
 
 __all__ = ["load_grains"]

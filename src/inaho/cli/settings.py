@@ -1,6 +1,6 @@
 """From options to a `ClusterConfig`: the options of all commands, merged with file and environment.
 
-Options are the last of the sources of `inaho.config_sources.load_config`. An option that was not given is None and
+Options are the last of the sources of `inaho.config.sources.load_config`. An option that was not given is None and
 leaves the setting alone; one that was given empty (`--seeds ''`) takes the setting away, so that a script can say so.
 """
 
@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from inaho.config import ClusterConfig
-from inaho.config_sources import load_config
+from inaho.config.sources import load_config
 from inaho.errors import InvalidConfig
 
 __all__ = [

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from inaho.errors import InahoError, RemoteError, error_from_code
-from inaho.errors_cluster import TEXT_CHARS_MAX, fields_of, is_a
+from inaho.errors.inspection import TEXT_CHARS_MAX, fields_of, is_a
 from inaho.wire.codec import decoder
 from inaho.wire.limits import bounded
 

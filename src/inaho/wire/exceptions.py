@@ -25,7 +25,7 @@ import typing
 from typing import Any, Final, Self, TypeVar
 
 from inaho.errors import FrameTooLarge, InahoError, InvalidConfig, RemoteError, error_from_code
-from inaho.errors_cluster import add_note, fields_of, is_a, text_of
+from inaho.errors.inspection import add_note, fields_of, is_a, text_of
 from inaho.wire.codec import ENCODE_ERRORS, encode
 from inaho.wire.exception_parts import (
     ARGUMENTS_BYTES_MAX,

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from inaho.errors import InvalidConfig, InvalidGrain, SerializationFailed
-from inaho.errors_cluster import text_of
+from inaho.errors.inspection import text_of
 from inaho.types import ClusterIdentity, Member, Pid
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode
 from inaho.wire.limits import check_containers, repeats

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from inaho.cli.plan import Plan, make_plan, settings_as_toml
 from inaho.cli.ports import Reservation
 from inaho.config import ClusterConfig, RpcConfig, TlsConfig
-from inaho.config_profiles import PROFILES
-from inaho.config_sources import load_config
+from inaho.config.profiles import PROFILES
+from inaho.config.sources import load_config
 from inaho.errors import InvalidConfig
 
 Make = Callable[..., Plan]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from inaho.config import ClusterConfig, StorageConfig
-from inaho.config_sources import load_config
+from inaho.config.sources import load_config
 from inaho.errors import InvalidConfig, StorageFailed
 from inaho.runtime.cluster.extension import storage_of
 from inaho.storage import MemoryStorage, SqliteStorage

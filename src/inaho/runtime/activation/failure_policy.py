@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.turns import TurnQueue
-from inaho.errors_cluster import describe, is_a
+from inaho.errors.inspection import describe, is_a
 from inaho.events import StateReset
 from inaho.runtime.activation.state import reload_state
 from inaho.runtime.turns.turn import SIGNALS, Turn

@@ -13,7 +13,7 @@ from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.identity.identity import validate_key
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError
-from inaho.errors_cluster import is_a
+from inaho.errors.inspection import is_a
 from inaho.events import ActivationStarted
 from inaho.runtime.activation.changes import Change, Changes, Gates
 from inaho.runtime.activation.draining import Draining

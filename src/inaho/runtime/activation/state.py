@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from inaho.errors import SerializationFailed, StateConflict, StateMissing, StorageFailed, StorageLost
-from inaho.errors_cluster import text_of
+from inaho.errors.inspection import text_of
 from inaho.events import HandOffCompleted, HandOffFailed
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.stored import pack_state, unpack_state

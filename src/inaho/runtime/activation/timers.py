@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, InvalidArguments, Overloaded
-from inaho.errors_cluster import describe, is_a
+from inaho.errors.inspection import describe, is_a
 from inaho.events import TimerFailed
 from inaho.runtime.grains.method_options import OPTIONS
 from inaho.runtime.turns.turn import SIGNALS, Turn

@@ -17,7 +17,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from inaho.errors import InahoError, InvalidArguments, Overloaded, ShuttingDown
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.events import CallFailed
 from inaho.runtime.calls.reference import Reference
 from inaho.runtime.turns.inline import spawn_begun

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inaho.errors import InahoError, InvalidConfig, InvalidGrain, StatusStore
-from inaho.errors_cluster import add_note, describe
+from inaho.errors.inspection import add_note, describe
 from inaho.events import ConnectionRefused
 from inaho.runtime.cluster.bootstrap_status import (
     BootstrapState,

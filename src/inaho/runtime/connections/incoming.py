@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
-from inaho.errors_cluster import text_of
+from inaho.errors.inspection import text_of
 from inaho.runtime.connections.connection import FLUSH_PARTS, Connection
 from inaho.runtime.connections.definitions import Defined, decode_definition, decode_key
 from inaho.runtime.turns.streams import ConnectionSink, StreamProducer

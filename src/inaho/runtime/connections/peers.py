@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import InahoError, ProtocolViolation, Quarantined, ShuttingDown, Unreachable, WrongIncarnation
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
 from inaho.runtime.connections.handshake import dial_authenticated
 from inaho.runtime.connections.outgoing import Outgoing

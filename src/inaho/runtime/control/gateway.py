@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inaho.config_shared import adopt_settings
+from inaho.config.shared import adopt_settings
 from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.membership.join import FINAL
 from inaho.errors import InahoError, TopologyUnavailable

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.activation.doubt import DOUBT, FOUNDED, Doubts, Marker, Markers
 from inaho.errors import InahoError, StorageFailed
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.events import (
     BlockListChanged,
     DoubtBegan,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from inaho.core.activation.doubt import FOUNDED, Marker, Markers
 from inaho.errors import InahoError, Unreachable, WrongIncarnation
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.runtime.freshness.proofs import is_proved_kind, time_limit
 from inaho.types import MemberStatus
 

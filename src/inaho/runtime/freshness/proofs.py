@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.core.detection.bound import detection_bound_s
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, StorageFailed
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.runtime.activation.state import is_same
 from inaho.runtime.freshness.marker_record import MARKERS
 

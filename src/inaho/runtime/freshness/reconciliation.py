@@ -15,7 +15,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from inaho.errors import InahoError, Pending
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.runtime.activation.leases import SILENT
 from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.placement.system_calls import ask_system_actor

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic
 
 from inaho.errors import InvalidGrain
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.runtime.grains.method import STREAMS
 from inaho.runtime.grains.method_options import OPTIONS
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import FrameTooLarge, InahoError, InvalidArguments, InvalidGrain, SchemaMismatch, SerializationFailed
-from inaho.errors_cluster import text_of
+from inaho.errors.inspection import text_of
 from inaho.runtime.grains.method_options import MethodOptions
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode
 from inaho.wire.frames import HEADER_REST, SIGNATURE_CHARS_MAX, Definition

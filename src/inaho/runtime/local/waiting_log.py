@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inaho.core.rpc.throttle import WarningThrottle
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 
 if TYPE_CHECKING:
     from inaho.runtime.node.node import Node

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from inaho.actor.dead_letters import DeadLetterReason
 from inaho.core.delivery.delay_queue import Parcel
 from inaho.errors import ActorFailed, InahoError
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.wire.frames import HEADER_BYTES
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from inaho.actor.uninterrupted import uninterrupted
 from inaho.authority import own_addresses
-from inaho.config_shared import shared_settings
+from inaho.config.shared import shared_settings
 from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.identity.pid_cache import PidCache
 from inaho.core.inputs import Start
 from inaho.core.node import ControlNode
 from inaho.errors import InvalidConfig, ShuttingDown, StorageFailed
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.events import Event, SerializationFailure, TopologyChanged
 from inaho.runtime.activation.fencing import Fencing
 from inaho.runtime.activation.kind_host import KindHost

@@ -20,7 +20,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import InahoError
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.events import ActivationTerminated, TerminationsMissed
 from inaho.runtime.grains.grain import Grain
 from inaho.runtime.placement.system_calls import stream_system_actor

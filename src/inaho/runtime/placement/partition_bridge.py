@@ -16,7 +16,7 @@ import msgspec
 
 from inaho.core.activation.handoff import HandOff, LastOwner
 from inaho.errors import InahoError
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.runtime.activation.leases import SILENT
 from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, ActivationRecord, PlacementActor
 from inaho.runtime.placement.system_calls import ask_system_actor

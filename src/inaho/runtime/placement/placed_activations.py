@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from inaho.core.activation.lease import LeaseState
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, NoSuchKind, OwnershipChanged, Pending
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.runtime.placement.placement_actor import (
     ActivationRecord,
     ActivationRequest,

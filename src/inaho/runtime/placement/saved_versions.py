@@ -17,7 +17,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import InahoError
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.runtime.placement.placed_activations import pages
 from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, ActivationRecord, PlacementActor
 from inaho.runtime.placement.system_calls import ask_system_actor

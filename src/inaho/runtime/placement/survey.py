@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.errors import InahoError, Overloaded
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.placement.system_calls import ask_system_actor
 

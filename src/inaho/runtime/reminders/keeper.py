@@ -26,7 +26,7 @@ from inaho.core.activation.reminders import Delivery, Reminder, ReminderRecord, 
 from inaho.core.identity.identity import identity
 from inaho.core.rpc.retry import RetryPolicy
 from inaho.errors import InahoError, InvalidArguments, InvalidConfig, RemoteError, TopologyUnavailable, Unreachable
-from inaho.errors_cluster import describe, text_of
+from inaho.errors.inspection import describe, text_of
 from inaho.events import ReminderFailed, ReminderMissed
 from inaho.runtime.calls.reference import invoke, make_reference
 from inaho.runtime.grains.grain import Grain, GrainKind, method

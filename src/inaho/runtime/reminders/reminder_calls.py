@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.core.activation.reminders import Reminder, ReminderRecord, validate_reminder
 from inaho.core.identity.hashing import identity_hash
 from inaho.errors import InahoError, InvalidArguments
-from inaho.errors_cluster import is_a
+from inaho.errors.inspection import is_a
 from inaho.runtime.grains.method import GrainMethod
 from inaho.runtime.grains.method_options import MethodOptions
 from inaho.wire.exceptions import GrainError

@@ -23,7 +23,7 @@ from typing import Final, Literal, cast
 from inaho.authority import Authority, is_loopback_address, parse_authority
 from inaho.config import TlsConfig, TransportConfig
 from inaho.errors import AuthorityInUse, InahoError, InvalidConfig, ShuttingDown, Unreachable
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.runtime.transport.accept_loop import TcpServer
 from inaho.runtime.transport.tls import TlsServer, dialer_context, tls_error
 

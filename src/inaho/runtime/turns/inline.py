@@ -15,7 +15,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import Timeout
-from inaho.errors_cluster import is_a
+from inaho.errors.inspection import is_a
 from inaho.runtime.activation.failure_policy import turn_failed
 from inaho.runtime.turns.turn import CURRENT, CURRENT_TASKS, SIGNALS, Turn, as_raised, resume, suspended_on, untold
 from inaho.runtime.turns.worker import Worker

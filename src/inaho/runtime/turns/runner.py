@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.actor.raise_soon import raise_soon
 from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, TurnQueue
 from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeout
-from inaho.errors_cluster import is_a
+from inaho.errors.inspection import is_a
 from inaho.runtime.activation.failure_policy import turn_failed
 from inaho.runtime.turns.call_chain import CallChains
 from inaho.runtime.turns.turn import (

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDown, Timeout
-from inaho.errors_cluster import describe, is_a, text_of
+from inaho.errors.inspection import describe, is_a, text_of
 from inaho.runtime.activation.failure_policy import turn_failed
 from inaho.runtime.freshness.proofs import is_unproved
 from inaho.runtime.local.closed_generators import closed_where_it_waits

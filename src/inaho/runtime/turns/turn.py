@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from inaho.errors import InahoError
-from inaho.errors_cluster import describe, fields_of, is_a
+from inaho.errors.inspection import describe, fields_of, is_a
 from inaho.runtime.local.closed_generators import close, driven
 from inaho.wire.frames import ChainLink
 

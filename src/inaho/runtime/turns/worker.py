@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from inaho.errors_cluster import is_a
+from inaho.errors.inspection import is_a
 from inaho.runtime.turns.turn import Turn, resume
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import msgspec
 
 from inaho.config import StorageConfig
 from inaho.errors import InahoError, InvalidConfig, StorageFailed
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.storage.base import StoredState, StoredVersion, conflict_of
 from inaho.storage.instances import Mark, new_instance
 from inaho.storage.postgres.statements import CREATE, MARK, MARK_NAME, SELECT, SELECT_NUMBERS, WRITE

@@ -16,7 +16,7 @@ import msgspec
 
 from inaho.config import StorageConfig
 from inaho.errors import StorageFailed
-from inaho.errors_cluster import describe
+from inaho.errors.inspection import describe
 from inaho.storage.instances import Mark, new_instance
 from inaho.storage.server_queue import Lanes
 from inaho.storage.urls import missing_package

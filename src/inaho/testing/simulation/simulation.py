@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from inaho.errors_cluster import add_note, fields_of
+from inaho.errors.inspection import add_note, fields_of
 from inaho.testing.simulation.errors import OutOfTime, SimulationFailed
 from inaho.testing.simulation.replay import replay_command, replay_note
 from inaho.testing.simulation.simulated_process import SimulatedProcess, close_quietly

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from inaho.config import (
-    ActivationConfig,
-    ClusterConfig,
-    DetectionConfig,
-    GossipConfig,
-    MembershipConfig,
-    RpcConfig,
-    TransportConfig,
-)
+from inaho.config.activation import ActivationConfig
+from inaho.config.cluster import ClusterConfig
+from inaho.config.detection import DetectionConfig
+from inaho.config.gossip import GossipConfig
+from inaho.config.membership import MembershipConfig
+from inaho.config.rpc import RpcConfig
+from inaho.config.transport import TransportConfig
 
 __all__ = ["PROFILES", "lan", "local", "wan"]
 

@@ -31,8 +31,9 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from inaho.config import ClusterConfig, Group
-from inaho.config_profiles import PROFILES, lan, local, wan
+from inaho.config.base import Group
+from inaho.config.cluster import ClusterConfig
+from inaho.config.profiles import PROFILES, lan, local, wan
 from inaho.errors import InvalidConfig
 
 __all__ = ["PROFILES", "lan", "load_config", "local", "wan"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from inaho.config import ClusterConfig
+from inaho.config.cluster import ClusterConfig
 
 __all__ = ["SHARED", "adopt_settings", "shared_settings"]
 

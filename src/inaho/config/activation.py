@@ -1,0 +1,87 @@
+"""Settings of grains on one node."""
+
+from __future__ import annotations
+
+from inaho.config.base import Group
+from inaho.errors import InvalidConfig
+
+__all__ = ["ActivationConfig"]
+
+
+class ActivationConfig(Group, frozen=True, kw_only=True):
+    """Grains on this node.
+
+    Attributes:
+        idle_ttl_s: an activation without a call for this long is unloaded. 0 keeps it for ever.
+        queue_depth: calls that may wait for one activation.
+        queue_policy: what a full queue does: `reject_new`, or `drop_oldest`.
+        activations_max: activations on this node; beyond it new ones answer `Overloaded`.
+        partitions: slots of the ownership table; a power of two, equal on all nodes.
+        placement_tables_max: tables of owners that are kept, one per set of members that host the same kinds; about
+            0.25 MB each. Fewer than a node calls: the oldest is computed anew, slot by slot.
+        pid_cache_size: entries of the PidCache.
+        pid_cache_ttl_s: an entry older than this is resolved anew.
+        freshness_s: while members have lost sight of each other, an answer is not older than this and one read of the
+            storage. Each node then reads the storage this often. Shorter is fresher, and reads more.
+        when_unproved: what a node does in such a time while it cannot read the storage: `answer` with what it has,
+            however old that is, or `refuse`. An event tells of it in both cases.
+        drain_s: how long a leaving node waits for running turns.
+        lease_pending_s: an activation that takes longer to come up, its last owner's end included, or to run its
+            `on_deactivate`, is given up, and its identity is free again; one that takes longer to load its state again
+            after a failed turn ends. Longer than any of these should take.
+        snapshot_bytes_max: largest encoded state that a moved activation takes along; a larger one is loaded anew.
+        history_max: starts and ends of activations that a node remembers for `inaho where`.
+        terminations_max: ends of activations that wait to be told to one other node that listens; beyond it the oldest
+            are lost, and it is told how many. One takes about 0.2 KB.
+        failure_warnings_max: failed activations of one kind that are logged within `failure_warnings_period_s`; of
+            further ones only the number is told.
+        failure_warnings_period_s: see `failure_warnings_max`.
+        timers_max: timers of one activation.
+        reminder_shards: parts in which the reminders of the cluster are kept. Equal on all nodes, and fixed once there
+            are reminders. More spread the work finer, and each costs an activation and a load at a change of owner.
+        reminders_max: reminders of one shard, which is saved as a whole.
+        reminders_per_grain_max: reminders of one grain.
+        reminder_catch_up_max: most missed occurrences of a reminder that `catch_up="all"` delivers.
+        reminder_late_s: an occurrence that is later than this counts as missed for `catch_up="skip"`. Longer than a
+            fail-over takes, or one costs an occurrence.
+    """
+
+    idle_ttl_s: float = 300.0
+    queue_depth: int = 1024
+    queue_policy: str = "reject_new"
+    activations_max: int = 10_000_000
+    partitions: int = 4096
+    placement_tables_max: int = 64
+    pid_cache_size: int = 100_000
+    pid_cache_ttl_s: float = 600.0
+    freshness_s: float = 1.0
+    when_unproved: str = "answer"
+    drain_s: float = 10.0
+    lease_pending_s: float = 30.0
+    snapshot_bytes_max: int = 64 << 10
+    history_max: int = 4096
+    terminations_max: int = 16_384
+    failure_warnings_max: int = 5
+    failure_warnings_period_s: float = 10.0
+    timers_max: int = 64
+    reminder_shards: int = 64
+    reminders_max: int = 4096
+    reminders_per_grain_max: int = 64
+    reminder_catch_up_max: int = 100
+    reminder_late_s: float = 10.0
+
+    @classmethod
+    def may_be_zero(cls) -> frozenset[str]:
+        return frozenset({"idle_ttl_s"})
+
+    def check(self) -> None:
+        if self.partitions & (self.partitions - 1):
+            raise InvalidConfig(f"ActivationConfig.partitions ({self.partitions}) must be a power of two")
+        if self.queue_policy not in ("reject_new", "drop_oldest"):
+            raise InvalidConfig(
+                f"ActivationConfig.queue_policy must be 'reject_new' or 'drop_oldest', not {self.queue_policy!r}"
+            )
+        if self.when_unproved not in ("answer", "refuse"):
+            raise InvalidConfig(
+                f"ActivationConfig.when_unproved must be 'answer' or 'refuse', not {self.when_unproved!r}"
+            )

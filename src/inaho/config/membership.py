@@ -1,0 +1,41 @@
+"""Settings of joining, leaving and removal."""
+
+from __future__ import annotations
+
+from inaho.config.base import Group
+
+__all__ = ["MembershipConfig"]
+
+
+class MembershipConfig(Group, frozen=True, kw_only=True):
+    """Joining, leaving and removal.
+
+    Attributes:
+        join_timeout_s: how long `join` tries its seeds before it fails.
+        join_retry_s: pause between rounds over the seeds; doubles up to 8 times itself.
+        update_period_s: changes within one period make one topology update. Longer spares recomputation, shorter
+            reacts sooner.
+        remove_unreachable_after_s: an unreachable member that stays so is removed.
+        tombstone_s: how long a removed incarnation is remembered, so that late news cannot revive it. Must exceed
+            the longest partition that should heal without the other side looking new.
+        members_max: bound of the table, tombstones not counted.
+        incarnation_jump_max: the most by which a refutation may exceed what it refutes, and a new generation the last.
+        found_after_s: how long the first seed looks for a cluster before it founds one. Longer is safer against two
+            clusters, shorter starts sooner.
+        tombstones_max: removed incarnations remembered at once; beyond it the oldest is forgotten early.
+        log_lines_max: lines that the log (`inaho.membership`) gets within `log_period_s` of one kind of change of one
+            member; of further changes it gets the number.
+        log_period_s: see there.
+    """
+
+    join_timeout_s: float = 15.0
+    join_retry_s: float = 0.1
+    update_period_s: float = 0.05
+    remove_unreachable_after_s: float = 5.0
+    tombstone_s: float = 3600.0
+    members_max: int = 4096
+    incarnation_jump_max: int = 1000
+    found_after_s: float = 0.5
+    tombstones_max: int = 16_384
+    log_lines_max: int = 5
+    log_period_s: float = 60.0

@@ -1,0 +1,31 @@
+"""Events of the time in which members have lost sight of each other, so that an answer may be old."""
+
+from __future__ import annotations
+
+from inaho.events.base import Event
+
+__all__ = ["DoubtBegan", "DoubtEnded", "FreshnessUnknown"]
+
+
+class DoubtBegan(Event, frozen=True, kw_only=True):
+    """A member may have taken over what is active here: it is `unreachable` or `removed`, or this node was away."""
+
+    authority: str
+    node_id: str
+    reason: str
+
+
+class DoubtEnded(Event, frozen=True, kw_only=True):
+    """That member is harmless: it `left`, was `replaced`, or `confirmed` that it let go; or the doubt has `expired`."""
+
+    authority: str
+    node_id: str
+    outcome: str
+    lasted_s: float
+
+
+class FreshnessUnknown(Event, frozen=True, kw_only=True):
+    """This node doubts members and cannot read the storage: its answers may be old (`activation.when_unproved`)."""
+
+    authority: str
+    reason: str

@@ -1,0 +1,36 @@
+"""Events of how membership news spreads, and of views that differ (SPEC CL-7)."""
+
+from __future__ import annotations
+
+from inaho.events.base import Event
+
+__all__ = ["ConvergenceDelayed", "ConvergenceReached", "ViewConflict", "ViewRefused"]
+
+
+class ConvergenceReached(Event, frozen=True, kw_only=True):
+    """News has reached the peers that were asked: `elapsed_s` from the first change to agreement (SPEC CL-7.5)."""
+
+    elapsed_s: float
+    version: int
+
+
+class ConvergenceDelayed(Event, frozen=True, kw_only=True):
+    """News is not agreed on after `gossip.convergence_s`; `behind` are peers known to differ."""
+
+    elapsed_s: float
+    behind: tuple[str, ...]
+
+
+class ViewRefused(Event, frozen=True, kw_only=True):
+    """Two views were settled and one lost (SPEC CL-7.4): `refused` is `theirs` or `ours`, by `rule`."""
+
+    authority: str
+    refused: str
+    rule: str
+
+
+class ViewConflict(Event, frozen=True, kw_only=True):
+    """Two views exclude each other and no rule settles it: an operator must (`ResolveConflict`)."""
+
+    authority: str
+    reason: str
