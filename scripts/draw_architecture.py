@@ -1,8 +1,8 @@
 """Draws the parts of `docs/architecture.md` that follow from the code, so that the document cannot say anything else.
 
-Usage: `python scripts/draw_architecture.py` writes them. With `--check` it writes nothing, and ends with 1 where they are
-not as the code says. A part stands between the lines `<!-- drawn: NAME -->` and `<!-- end: NAME -->`; what draws it is in
-`PARTS`.
+Usage: `python scripts/draw_architecture.py` writes them. With `--check` it writes nothing, and ends with 1 where they
+differ from the code. A part stands between the lines `<!-- drawn: NAME -->` and `<!-- end: NAME -->`; what draws it is
+in `PARTS`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import enum
 import inspect
+import itertools
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -67,7 +68,7 @@ def _meanings(states: type[enum.Enum]) -> dict[ActivationState, str]:
     (definition,) = ast.parse(inspect.getsource(states)).body
     body = definition.body if isinstance(definition, ast.ClassDef) else []
     found: dict[ActivationState, str] = {}
-    for member, text in zip(body, body[1:], strict=False):
+    for member, text in itertools.pairwise(body):
         if isinstance(member, ast.Assign) and isinstance(text, ast.Expr):
             (name,) = member.targets
             found[ActivationState[ast.unparse(name)]] = ast.literal_eval(text.value)
