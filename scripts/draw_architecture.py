@@ -51,9 +51,10 @@ def _arrows(
     """The labels of what leads from one state to others; events that change nothing are left out."""
     arrows: dict[ActivationState, list[str]] = {}
     for event, targets in events.items():
+        *_, last = targets
         for target in targets:
             if target is not state:
-                condition = DUE[target] if target is not targets[-1] else "otherwise" if len(targets) > 1 else ""
+                condition = DUE[target] if target is not last else "otherwise" if len(targets) > 1 else ""
                 label = f"{event.value} [{condition}]" if condition else event.value
                 arrows.setdefault(target, []).append(label)
     return arrows
