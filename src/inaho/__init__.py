@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from inaho.runtime.cluster.join import connect, join
     from inaho.runtime.grains.grain import CallContext, Grain, method
     from inaho.runtime.grains.stateless import stateless
-    from inaho.runtime.turns.turn import deadline
+    from inaho.runtime.turns.inherited import deadline
     from inaho.storage import MemoryStorage, SqliteStorage, Storage
     from inaho.types import ClusterIdentity, Member, MemberStatus, Pid, Struct, TopologySnapshot
     from inaho.wire.exceptions import GrainError, register_exception
@@ -131,7 +131,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "inaho.runtime.calls.resuming": ("resuming",),
     "inaho.runtime.grains.stateless": ("stateless",),
     "inaho.runtime.activation.timers": ("Timer",),
-    "inaho.runtime.turns.turn": ("deadline",),
+    "inaho.runtime.turns.inherited": ("deadline",),
     "inaho.runtime.grains.grain": ("CallContext", "Grain", "method"),
     "inaho.storage": ("MemoryStorage", "SqliteStorage", "Storage"),
     "inaho.types": ("ClusterIdentity", "Member", "MemberStatus", "Pid", "Struct", "TopologySnapshot"),

@@ -23,9 +23,9 @@ from inaho.runtime.freshness.doubts import Freshness
 from inaho.runtime.freshness.marker_record import MarkerRecord
 from inaho.runtime.freshness.proofs import Proofs
 from inaho.runtime.freshness.reconciliation import Reconciliation
+from inaho.runtime.grains.turn import Turn
 from inaho.runtime.reminders.reminder_calls import REMIND
 from inaho.runtime.turns import streams
-from inaho.runtime.turns.turn import Turn
 from inaho.testing.histories.freshness_swarm import FreshnessSwarm
 from inaho.testing.histories.grain_checkers import PromiseBroken
 

@@ -13,7 +13,7 @@ import pytest
 
 from inaho import Grain
 from inaho.runtime.local.closed_generators import THROWS, close, closed_where_it_waits
-from inaho.runtime.turns.turn import CUT_OFF, resume, until_cut_off
+from inaho.runtime.turns.steps import CUT_OFF, resume, until_cut_off
 from inaho.testing.cluster.sim_cluster import SimCluster
 
 log: list[str] = []

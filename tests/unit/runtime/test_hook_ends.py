@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from inaho.core.rpc.turns import TurnQueue
+from inaho.runtime.grains.turn import CURRENT
 from inaho.runtime.turns.hooks import run_hook
-from inaho.runtime.turns.turn import CURRENT
 
 
 def test_a_hook_may_be_closed_in_another_context() -> None:

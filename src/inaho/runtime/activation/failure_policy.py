@@ -26,7 +26,8 @@ from inaho.core.rpc.turns import TurnQueue
 from inaho.errors.inspection import describe, is_a
 from inaho.events import StateReset
 from inaho.runtime.activation.state import reload_state
-from inaho.runtime.turns.turn import SIGNALS, Turn
+from inaho.runtime.grains.turn import Turn
+from inaho.runtime.turns.steps import SIGNALS
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost

@@ -24,9 +24,9 @@ from inaho.runtime.activation.start_failures import initialise, not_run, start_f
 from inaho.runtime.activation.state import load_handed
 from inaho.runtime.activation.timers import ActivationTimers
 from inaho.runtime.grains.stateless import WorkerPool
+from inaho.runtime.grains.turn import Turn
 from inaho.runtime.placement.placement_actor import ActivationRecord
 from inaho.runtime.turns.hooks import run_hook
-from inaho.runtime.turns.turn import Turn
 from inaho.types import Pid
 
 if TYPE_CHECKING:

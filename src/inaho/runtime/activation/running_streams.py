@@ -17,8 +17,8 @@ from inaho.errors import InahoError, Pending
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.turn import Turn
     from inaho.runtime.turns.streams import StreamProducer
-    from inaho.runtime.turns.turn import Turn
 
 __all__ = ["StreamTurns"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.errors import ActivationFailed, Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
 from inaho.errors.inspection import describe, fields_of, is_a
 from inaho.events import ActivationFailed as ActivationFailedEvent
-from inaho.runtime.turns.turn import SIGNALS
+from inaho.runtime.turns.steps import SIGNALS
 from inaho.wire.exception_parts import set_cause
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from inaho.errors import InahoError, InvalidArguments, Overloaded
 from inaho.errors.inspection import describe, is_a
 from inaho.events import TimerFailed
 from inaho.runtime.grains.method_options import OPTIONS
-from inaho.runtime.turns.turn import SIGNALS, Turn
+from inaho.runtime.grains.turn import Turn
+from inaho.runtime.turns.steps import SIGNALS
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost

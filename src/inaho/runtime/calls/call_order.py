@@ -38,8 +38,8 @@ from inaho.types import MemberStatus
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.connections.outgoing import Outgoing
+    from inaho.runtime.grains.turn import Scope, Turn
     from inaho.runtime.node.node import Node
-    from inaho.runtime.turns.turn import Scope, Turn
     from inaho.types import Pid
 
 __all__ = ["CallOrder", "FirstCalls", "Line", "Waiting"]

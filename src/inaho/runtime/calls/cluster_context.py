@@ -17,10 +17,10 @@ from inaho.runtime.calls.call_order import CallOrder, Waiting
 from inaho.runtime.calls.reference import Reference, passed
 from inaho.runtime.calls.stream_calls import StreamCalls
 from inaho.runtime.connections.outgoing import STREAM_TIMEOUT_S, Outgoing
+from inaho.runtime.grains.turn import ONE_WAY, Scope, Turn
 from inaho.runtime.local.retry_warnings import RetryWarnings
 from inaho.runtime.telemetry.counts import Tally
 from inaho.runtime.turns.inline import run_here, see_through
-from inaho.runtime.turns.turn import ONE_WAY, Scope, Turn
 from inaho.types import ClusterIdentity, Member, Pid
 from inaho.wire.exceptions import exception_name, is_expected
 from inaho.wire.frames import pack_fields

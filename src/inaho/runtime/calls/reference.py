@@ -18,9 +18,9 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.errors import InahoError, Timeout
+from inaho.runtime.grains.turn import CURRENT, Turn
 from inaho.runtime.turns.inherited import inherited
 from inaho.runtime.turns.inline import SUSPENDED, first_step, see_through
-from inaho.runtime.turns.turn import CURRENT, Turn
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost

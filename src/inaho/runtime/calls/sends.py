@@ -20,8 +20,8 @@ from inaho.errors import InahoError, InvalidArguments, Overloaded, ShuttingDown
 from inaho.errors.inspection import describe
 from inaho.events import CallFailed
 from inaho.runtime.calls.reference import Reference
+from inaho.runtime.grains.turn import ONE_WAY
 from inaho.runtime.turns.inline import spawn_begun
-from inaho.runtime.turns.turn import ONE_WAY
 from inaho.types import ClusterIdentity
 
 if TYPE_CHECKING:

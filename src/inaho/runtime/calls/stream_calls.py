@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from inaho.core.rpc.retry import Tries
 from inaho.errors import InahoError
+from inaho.runtime.grains.turn import Scope, Turn
 from inaho.runtime.turns.streams import LocalSink, StreamProducer, StreamReceiver
-from inaho.runtime.turns.turn import Scope, Turn
 
 if TYPE_CHECKING:
     from inaho.runtime.calls.cluster_context import ClusterContext

@@ -19,9 +19,9 @@ from inaho.types import TopologySnapshot
 from inaho.wire.handshake import PeerInfo
 
 if TYPE_CHECKING:
+    from inaho.runtime.grains.turn import Turn
     from inaho.runtime.node.node import Node
     from inaho.runtime.transport.transport import Listener
-    from inaho.runtime.turns.turn import Turn
 
 __all__ = ["Acceptor"]
 

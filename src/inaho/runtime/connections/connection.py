@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.actor.raise_soon import raise_soon
 from inaho.errors import InahoError, ProtocolViolation, Unreachable, error_from_code
-from inaho.runtime.turns.turn import SIGNALS
+from inaho.runtime.turns.steps import SIGNALS
 from inaho.wire.codec import DECODE_ERRORS, decoder, encode
 from inaho.wire.frames import GOODBYE, HEADER, HEADER_BYTES, HEADER_REST, Goodbye, frame
 

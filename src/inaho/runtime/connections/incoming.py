@@ -16,8 +16,9 @@ from inaho.errors import InahoError, NoSuchKind, Overloaded, ProtocolViolation, 
 from inaho.errors.inspection import text_of
 from inaho.runtime.connections.connection import FLUSH_PARTS, Connection
 from inaho.runtime.connections.definitions import Defined, decode_definition, decode_key
-from inaho.runtime.turns.streams import ConnectionSink, StreamProducer
-from inaho.runtime.turns.turn import Turn
+from inaho.runtime.connections.stream_sink import ConnectionSink
+from inaho.runtime.grains.turn import Turn
+from inaho.runtime.turns.streams import StreamProducer
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.exceptions import encode_failure
 from inaho.wire.frames import (

@@ -16,8 +16,8 @@ from inaho.core.rpc.deadlines import COUNT_MASK, SLOT_BITS, SLOT_MASK, SLOTS_PER
 from inaho.errors import InahoError, Overloaded, ProtocolViolation, ShuttingDown, Timeout, Unreachable
 from inaho.runtime.connections.connection import FLUSH_PARTS, Connection
 from inaho.runtime.grains.method import METHODS
+from inaho.runtime.turns.steps import SIGNALS
 from inaho.runtime.turns.streams import AGAIN, StreamReceiver
-from inaho.runtime.turns.turn import SIGNALS
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
 from inaho.wire.exceptions import decode_failure
 from inaho.wire.frames import (

@@ -23,8 +23,8 @@ from inaho.runtime.grains.class_scope import names_around
 from inaho.runtime.grains.interface import HOOKS, bindings, complete, find_methods, hints_of, make_state, state_type
 from inaho.runtime.grains.method import GrainMethod
 from inaho.runtime.grains.method_options import OPTIONS, method
+from inaho.runtime.grains.turn import CURRENT, Turn
 from inaho.runtime.reminders.reminder_calls import REMIND, delivery_method, forget, listed, remind
-from inaho.runtime.turns.turn import CURRENT, Turn
 from inaho.types import ClusterIdentity
 from inaho.wire.codec import check_type, decoder
 

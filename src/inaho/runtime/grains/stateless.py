@@ -20,7 +20,7 @@ from inaho.errors import InvalidGrain, Overloaded
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.grain import Grain
-    from inaho.runtime.turns.turn import Turn
+    from inaho.runtime.grains.turn import Turn
 
 __all__ = ["WorkerPool", "stateless"]
 

@@ -31,7 +31,7 @@ from inaho.events import ReminderFailed, ReminderMissed
 from inaho.runtime.calls.reference import invoke, make_reference
 from inaho.runtime.grains.grain import Grain, GrainKind, method
 from inaho.runtime.reminders.reminder_calls import ANSWER_S, OnReminderError, delivery_method, shard_of
-from inaho.runtime.turns.turn import SIGNALS
+from inaho.runtime.turns.steps import SIGNALS
 from inaho.types import ClusterIdentity, Struct
 from inaho.wire.codec import decoder
 from inaho.wire.features import FEATURES, REMINDERS

@@ -12,7 +12,7 @@ from typing import Final
 from inaho.config import RpcConfig
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import CallCycle
-from inaho.runtime.turns.turn import Turn
+from inaho.runtime.grains.turn import Turn
 from inaho.wire.frames import ChainLink
 
 __all__ = ["CallChains"]

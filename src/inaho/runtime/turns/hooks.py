@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from inaho.runtime.activation.timers import TickMethod
-from inaho.runtime.turns.turn import CURRENT, Turn
+from inaho.runtime.grains.turn import CURRENT, Turn
 
 if TYPE_CHECKING:
     from inaho.core.rpc.turns import TurnQueue

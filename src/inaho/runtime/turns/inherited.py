@@ -13,12 +13,14 @@ cannot be seen in time; a cycle through that Task ends at the deadline of its ca
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from contextvars import Token
 from typing import Any, Final
 
-from inaho.runtime.turns.turn import Scope, Turn, current_task
+from inaho.runtime.grains.turn import CURRENT, Scope, Turn
+from inaho.runtime.turns.steps import current_task
 
-__all__ = ["inherited"]
+__all__ = ["deadline", "inherited"]
 
 _TASK: Final[Any] = asyncio.Task
 
@@ -40,6 +42,41 @@ def inherited(scope: Scope | Turn) -> Scope | Turn | None:
     if task is turn.task or task is None or task is turn.awaiting or _waits_for(turn, task):
         return scope
     return None
+
+
+class _Deadline:
+    """See `deadline`. `contextlib.contextmanager` sets the traceback of what is raised in its block, which the class of
+    a user's exception may refuse."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._tokens: list[Token[Scope | Turn | None]] = []
+
+    def __enter__(self) -> None:
+        now = asyncio.get_running_loop().time()
+        outer = CURRENT.get()
+        if outer is not None:
+            outer = inherited(outer)
+        until = now + max(self._seconds, 0.0)
+        scope = Scope(until, None) if outer is None else Scope(min(until, outer.deadline), outer.turn)
+        self._tokens.append(CURRENT.set(scope))
+
+    def __exit__(self, *raised: object) -> None:
+        CURRENT.reset(self._tokens.pop())
+
+
+def deadline(seconds: float) -> AbstractContextManager[None]:
+    """Bounds every call made in the block, and the calls that those make, by one deadline.
+
+    Unlike `asyncio.timeout` it travels: the callee knows how long its caller waits.
+
+    Args:
+        seconds: from now; 0 or more.
+
+    Raises:
+        Timeout: by calls that are not answered in time.
+    """
+    return _Deadline(seconds)
 
 
 def _waits_for(turn: Turn, task: asyncio.Task[Any]) -> bool:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.errors import Timeout
 from inaho.errors.inspection import is_a
 from inaho.runtime.activation.failure_policy import turn_failed
-from inaho.runtime.turns.turn import CURRENT, CURRENT_TASKS, SIGNALS, Turn, as_raised, resume, suspended_on, untold
+from inaho.runtime.grains.turn import CURRENT, Turn
+from inaho.runtime.turns.steps import CURRENT_TASKS, SIGNALS, as_raised, resume, suspended_on, untold
 from inaho.runtime.turns.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import HEADER_REST

@@ -25,17 +25,9 @@ from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, TurnQueue
 from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeout
 from inaho.errors.inspection import is_a
 from inaho.runtime.activation.failure_policy import turn_failed
+from inaho.runtime.grains.turn import CURRENT, Turn
 from inaho.runtime.turns.call_chain import CallChains
-from inaho.runtime.turns.turn import (
-    ANSWER_LATE_S,
-    CURRENT,
-    CUT_OFF,
-    Turn,
-    as_raised,
-    suspended_on,
-    until_cut_off,
-    untold,
-)
+from inaho.runtime.turns.steps import ANSWER_LATE_S, CUT_OFF, as_raised, suspended_on, until_cut_off, untold
 from inaho.runtime.turns.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import HEADER_REST

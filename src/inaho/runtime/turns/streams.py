@@ -20,18 +20,18 @@ from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDo
 from inaho.errors.inspection import describe, is_a, text_of
 from inaho.runtime.activation.failure_policy import turn_failed
 from inaho.runtime.freshness.proofs import is_unproved
+from inaho.runtime.grains.turn import CURRENT, Turn
 from inaho.runtime.local.closed_generators import closed_where_it_waits
-from inaho.runtime.turns.turn import CURRENT, SIGNALS, Turn, as_raised, untold
+from inaho.runtime.turns.steps import SIGNALS, as_raised, untold
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.exceptions import as_seen_by_caller
-from inaho.wire.frames import END, HEADER, HEADER_REST, ITEMS
+from inaho.wire.frames import HEADER_REST
 
 if TYPE_CHECKING:
     from inaho.config import RpcConfig
-    from inaho.runtime.connections.incoming import Incoming
     from inaho.runtime.grains.method import GrainMethod
 
-__all__ = ["ConnectionSink", "LocalSink", "StreamProducer", "StreamReceiver", "StreamSink"]
+__all__ = ["LocalSink", "StreamProducer", "StreamReceiver", "StreamSink"]
 
 _log: Final = logging.getLogger("inaho.node")
 
@@ -53,24 +53,6 @@ class StreamSink(Protocol):
     def send_end(self) -> None: ...
 
     def send_failure(self, error: BaseException) -> None: ...
-
-
-class ConnectionSink:
-    """Batches as frames of a connection."""
-
-    def __init__(self, connection: Incoming, turn: Turn) -> None:
-        self.frame_body_max = connection._frame_max - HEADER_REST
-        self._connection = connection
-        self._turn = turn
-
-    def send_items(self, body: bytes) -> None:
-        self._connection.send(HEADER.pack(HEADER_REST + len(body), ITEMS, 0, 0, self._turn.correlation), body)
-
-    def send_end(self) -> None:
-        self._connection.send(HEADER.pack(HEADER_REST, END, 0, 0, self._turn.correlation), b"")
-
-    def send_failure(self, error: BaseException) -> None:
-        self._connection.reply_error(self._turn, error)
 
 
 class StreamProducer:

@@ -8,7 +8,8 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from inaho.errors.inspection import is_a
-from inaho.runtime.turns.turn import Turn, resume
+from inaho.runtime.grains.turn import Turn
+from inaho.runtime.turns.steps import resume
 
 if TYPE_CHECKING:
     from inaho.runtime.turns.runner import TurnRunner
