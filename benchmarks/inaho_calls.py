@@ -1,6 +1,7 @@
 """Calls of inaho grains in another process: latency, rates, activation and streams.
 
-    python benchmarks/inaho_calls.py [--seconds S] [--caller client|member] [--only NAME …] [--trace] [--json]
+    python benchmarks/inaho_calls.py [--seconds S] [--caller client|member] [--only NAME …] [--trace] [--processor]
+        [--json]
 
 The cluster has a secret, calls have their default deadlines, metrics are counted: what a user gets. The caller is a
 client, or another member that hosts nothing. Each grain is activated before its calls are measured, except where
@@ -36,6 +37,7 @@ class Options(argparse.Namespace):
     caller: str
     only: list[str]
     trace: bool
+    processor: bool
     json: bool
 
 
@@ -166,8 +168,19 @@ async def measure(authority: str, secret: str, options: Options) -> Figures:
         entry = inaho.connect([authority], secret=secret)
     async with entry as cluster:
         for name in options.only or MEASUREMENTS:
+            before = await spent(cluster) if options.processor else (0.0, 0)
             figures.update(await MEASUREMENTS[name](cluster, options))
+            if options.processor:
+                seconds, calls = await spent(cluster)
+                figures[f"{name}_processor_us"] = (seconds - before[0]) / (calls - before[1]) * 1e6
     return figures
+
+
+async def spent(cluster: Cluster) -> tuple[float, int]:
+    """Seconds of processor time of caller and server so far, and calls that the caller has made."""
+    server_s = await cluster.grain(Observer, "observer").processor_s()
+    calls = sum(count for _, count in cluster.metrics()["inaho.rpc.client.calls"])
+    return time.process_time() + server_s, int(calls)
 
 
 def main() -> None:
@@ -179,6 +192,7 @@ def main() -> None:
     parser.add_argument("--caller", choices=("client", "member"), default="client", help="what the caller is")
     parser.add_argument("--only", nargs="+", choices=tuple(MEASUREMENTS), default=[], help="measure these")
     parser.add_argument("--trace", action="store_true", help="trace the server's allocations; rates mean nothing then")
+    parser.add_argument("--processor", action="store_true", help="processor time of both processes per call, too")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     options = parser.parse_args(namespace=Options())
     secret = secrets.token_hex(16)

@@ -98,6 +98,9 @@ class Observer(Grain):
         gc.collect()
         return Memory(resident_bytes(), tracemalloc.get_traced_memory()[0])
 
+    async def processor_s(self) -> float:
+        return time.process_time()
+
 
 def resident_bytes() -> int:
     """Resident memory of this process."""

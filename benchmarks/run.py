@@ -19,7 +19,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,16 @@ class Failed(Exception):  # noqa: N818  what a subject's script said, to be repo
         self.status = status
 
 
-def run_script(script: str, *arguments: str, python: str = sys.executable) -> dict[str, Any]:
+def run_script(
+    script: str, *arguments: str, python: str = sys.executable, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The JSON that one of our scripts prints.
+
+    Args:
+        script: its name in this folder.
+        arguments: beside `--json`.
+        python: the interpreter.
+        environment: of the script; this process's unless given.
 
     Raises:
         Failed: it ended with an error, printed no JSON, or took longer than three minutes.
@@ -50,7 +58,12 @@ def run_script(script: str, *arguments: str, python: str = sys.executable) -> di
     command = [python, str(HERE / script), *arguments, "--json"]
     # In a session of its own, so that what it started ends with it.
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         try:
             out, err = process.communicate(timeout=SUBJECT_TIMEOUT_S)
@@ -132,19 +145,24 @@ class Run:
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
             "apart": KEEP_APART in os.environ,
-            "machine": {
-                "python": platform.python_version(),
-                "system": platform.platform(),
-                "processor": processor(),
-                "cores": os.cpu_count(),
-                "load_before": self.load_before,
-                "load_after": os.getloadavg(),
-            },
+            "machine": machine(self.load_before),
             "peers": self.peers,
             "rows": [result.as_json() for result in results],
             "rounds": self.rounds,
             "once": self.once,
         }
+
+
+def machine(load_before: tuple[float, float, float]) -> dict[str, Any]:
+    """What it is and how busy, for a report; `load_before`: `os.getloadavg()` when the run began."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "load_before": load_before,
+        "load_after": os.getloadavg(),
+    }
 
 
 def processor() -> str:

@@ -188,3 +188,66 @@ def test_a_script_that_fails_is_reported_with_its_last_words(load):
     with pytest.raises(run.Failed, match="unrecognized arguments") as raised:
         run.run_script("raw_limit.py", "--no-such-option")
     assert raised.value.status == 2
+
+
+def test_processor_time_per_call_is_that_of_both_processes():
+    figures = figures_of("inaho_calls.py", "--seconds", "0.05", "--only", "one", "--processor")
+    assert set(figures) == {"one_per_second", "one_processor_us"}
+    # Caller and server have a core each at the most, so no call can have taken more than twice its share of the time.
+    assert 0 < figures["one_processor_us"] < 1e6
+
+
+def test_the_median_lies_where_the_sign_test_says(load):
+    interval = load("compare").interval
+    values = [float(number) for number in range(1, 11)]
+    assert interval(values) == (2.0, 9.0)  # 97.9 %; from the third on it would be 89 %
+    assert interval(values[:6]) == (1.0, 6.0)
+    assert interval(values[:1]) == (1.0, 1.0)
+    assert interval([float(number) for number in range(1, 21)]) == (6.0, 15.0)
+
+
+def test_worse_is_less_of_a_rate_and_more_of_a_time(load):
+    compare = load("compare")
+    rate, time_ = compare.Figure("rate", "rate", True), compare.Figure("time", "time", False)
+    pairs = [({"rate": 100.0, "time": 100.0}, {"rate": after, "time": after}) for after in (88.0, 90.0, 93.0)]
+    slower, quicker = compare.compare(rate, pairs), compare.compare(time_, pairs)
+    assert slower.ratio == quicker.ratio == 0.9
+    assert slower.worse == pytest.approx(0.1)
+    assert quicker.worse == pytest.approx(-0.1)
+    assert [each.verdict(0.03) for each in (slower, quicker)] == ["NO", "yes"]
+    assert [slower.verdict(limit) for limit in (0.08, 0.11, 0.13)] == ["unlikely", "likely", "yes"]
+
+
+def test_trees_take_turns_in_who_is_measured_first(load, tmp_path, monkeypatch):
+    compare = load("compare")
+    seen: list[tuple[str, str]] = []
+
+    def measure(tree, measurement, *arguments: str) -> dict[str, float]:
+        seen.append((tree.source.parent.name, measurement.figures[0].name))
+        return {figure.name: 2.0 if tree.source.parent.name == "new" else 1.0 for figure in measurement.figures}
+
+    monkeypatch.setattr(compare.Tree, "measure", measure)
+    trees = [compare.Tree(tmp_path / name) for name in ("old", "new")]
+    pairs = compare.measure(*trees, 2, ())
+    count = len(compare.MEASUREMENTS)
+    assert [first for first, _ in seen[::2]] == ["old", "new"] * (count // 2) + ["new", "old"] * (count // 2)
+    assert all(seen[at][1] == seen[at + 1][1] and seen[at][0] != seen[at + 1][0] for at in range(0, len(seen), 2))
+    assert all(set(old.values()) == {1.0} and set(new.values()) == {2.0} for old, new in pairs)
+
+
+def test_a_tree_whose_package_is_not_imported_is_refused(load, tmp_path, capsys):
+    (tmp_path / "src").mkdir()
+    assert load("compare").main(["--before", str(tmp_path), "--rounds", "1"]) == 1
+    assert "is not what is imported" in capsys.readouterr().err
+
+
+def test_a_tree_is_compared_with_itself(load, capsys, tmp_path, monkeypatch):
+    compare = load("compare")
+    monkeypatch.setattr(compare, "MEASUREMENTS", compare.MEASUREMENTS[-2:])
+    arguments = ["--before", str(ROOT), "--rounds", "1", "--seconds", "0.05", "--activations", "500"]
+    assert compare.main([*arguments, "--json", str(tmp_path / "ratios.json")]) == 0
+    table, written = capsys.readouterr().out, json.loads((tmp_path / "ratios.json").read_text())
+    names = [figure.name for measurement in compare.MEASUREMENTS for figure in measurement.figures]
+    assert list(written["ratios"]) == names
+    assert written["before"] == written["after"]
+    assert "bytes per activation" in table
