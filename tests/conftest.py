@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,19 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("explore" if EXAMPLES else "fixed")
+
+
+@pytest.fixture
+def kept_port() -> Iterator[int]:
+    """A port of loopback that is free, and that nobody else is given while the test runs.
+
+    Whoever names it may listen at it: the socket that keeps it is bound and does not listen. Dials of it are refused
+    until then.
+    """
+    with socket.socket() as keeper:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", 0))
+        yield keeper.getsockname()[1]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from inaho import (
     Timeout,
     method,
 )
+from inaho.testing import SimCluster
 
 
 class Reading(Struct):
@@ -307,3 +309,23 @@ async def test_an_activation_stays_while_it_streams(caller, eventually):
     assert await first == 1
     assert [item async for item in stream] == []
     await eventually(lambda: caller.fleet.activation(Brief, "a") is None)
+
+
+callers: set[str] = set()
+
+
+class Numbers(Grain):
+    async def count_to(self, end: int) -> AsyncIterator[int]:
+        for number in range(end):
+            callers.add(sys._getframe(1).f_code.co_name)
+            yield number
+
+
+def test_nothing_of_python_is_between_a_stream_and_its_generator() -> None:
+    with SimCluster(nodes=1, grains=[Numbers]) as sim:
+
+        async def read_all() -> list[int]:
+            return [number async for number in sim.node(0).grain(Numbers, "a").count_to(10)]
+
+        assert sim.run(read_all()) == list(range(10))
+    assert callers == {"_produce"}

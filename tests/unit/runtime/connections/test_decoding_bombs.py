@@ -19,7 +19,6 @@ from inaho.errors import InahoError, ProtocolViolation, RemoteError, SchemaMisma
 from inaho.runtime.connections.definitions import decode_definition, decode_key
 from inaho.runtime.connections.outgoing import Outgoing
 from inaho.runtime.grains.method import METHODS, GrainMethod
-from inaho.runtime.messages.inbox import Inbox
 from inaho.runtime.turns.streams import StreamReceiver
 from inaho.wire.codec import decoder, encode
 from inaho.wire.exceptions import Failure, decode_failure
@@ -198,19 +197,6 @@ async def test_as_a_result_or_items(name: str) -> None:
     items = frame(ITEMS, BOMBS[name], correlation=max(key for slot in connection.wheel.slots for key in slot))
     assert peak_of(lambda: connection.data_received(items)) < MEMORY_MAX
     connection.connection_lost(None)
-
-
-async def test_the_caller_of_a_bomb_is_refused_and_others_are_not(fleet: Any) -> None:
-    cluster = await fleet.member(Eater)
-    client = await fleet.client()
-    many: list[Any] = [[] for _ in range(CONTAINERS_MAX + 1)]
-    with pytest.raises(InahoError, match="containers_max") as caught:
-        await client.grain(Eater, "k").anything(many)
-    assert not caught.value.maybe_executed
-    assert await client.grain(Eater, "k").anything(many[: CONTAINERS_MAX // 2]) == many[: CONTAINERS_MAX // 2]
-    await client.grain(Eater, "k").rows([Row() for _ in range(100)])
-    [connection] = [one for one in cluster._node.acceptor.connections if one.peer.role == "client"]
-    assert not connection.closed and isinstance(connection.mail, Inbox)
 
 
 def test_only_types_that_can_grow_are_looked_at() -> None:

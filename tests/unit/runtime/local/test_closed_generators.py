@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 
-from inaho import Grain
 from inaho.runtime.local.closed_generators import THROWS, close, closed_where_it_waits
 from inaho.runtime.turns.steps import CUT_OFF, resume, until_cut_off
-from inaho.testing.cluster.sim_cluster import SimCluster
 
 log: list[str] = []
 
@@ -190,23 +188,3 @@ async def test_what_a_clean_up_raises_reaches_the_reader_and_all_are_closed(runn
     with pytest.raises(KeyError):
         await task
     assert log == ["item", "numbers", "reader", "told"]
-
-
-callers: set[str] = set()
-
-
-class Numbers(Grain):
-    async def count_to(self, end: int) -> AsyncIterator[int]:
-        for number in range(end):
-            callers.add(sys._getframe(1).f_code.co_name)
-            yield number
-
-
-def test_nothing_of_python_is_between_a_stream_and_its_generator() -> None:
-    with SimCluster(nodes=1, grains=[Numbers]) as sim:
-
-        async def read_all() -> list[int]:
-            return [number async for number in sim.node(0).grain(Numbers, "a").count_to(10)]
-
-        assert sim.run(read_all()) == list(range(10))
-    assert callers == {"_produce"}

@@ -1,11 +1,10 @@
-"""What the tests of grains share: whole members and clients in one process, and a check of what they leave behind."""
+"""What the tests of nodes share: whole members and clients in one process, and a check of what they leave behind."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -42,19 +41,6 @@ async def poll(condition: Callable[[], object], limit_s: float = POLL_LIMIT_S) -
 def eventually() -> Eventually:
     """Waits until a condition holds."""
     return poll
-
-
-@pytest.fixture
-def kept_port() -> Iterator[int]:
-    """A port of loopback that is free, and that nobody else is given while the test runs.
-
-    Whoever names it may listen at it: the socket that keeps it is bound and does not listen. Dials of it are refused
-    until then.
-    """
-    with socket.socket() as keeper:
-        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        keeper.bind(("127.0.0.1", 0))
-        yield keeper.getsockname()[1]
 
 
 class Fleet:
