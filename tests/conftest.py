@@ -25,6 +25,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest.register_assert_rewrite("support")  # before it is imported: its assertions say what they saw
+
+from support.waiting import Eventually, until  # noqa: E402
+
 EXAMPLES = int(os.environ.get("INAHO_TEST_EXAMPLES", "0"))
 SEEDS = int(os.environ.get("INAHO_TEST_SEEDS", "3"))
 FIRST_SEED = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
@@ -58,6 +62,12 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("explore" if EXAMPLES else "fixed")
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    """`await eventually(condition)` waits until the condition holds, and fails when it does not in time."""
+    return until
 
 
 @pytest.fixture

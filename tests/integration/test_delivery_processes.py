@@ -19,6 +19,7 @@ from inaho import ClusterConfig, MembershipConfig
 from inaho.actor import StopReason
 from inaho.errors import Unreachable
 from inaho.events import MessageInDoubt
+from support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -28,12 +29,6 @@ LIMIT_S = 20.0
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(LIMIT_S):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 @pytest.fixture

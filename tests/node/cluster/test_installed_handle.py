@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -20,10 +20,9 @@ from inaho.events import (
     RetryThrottled,
 )
 from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
+from support.waiting import Eventually
 
 SIGNALS = (ActivationStarted, ActivationFailed, ActivationTerminated, BlockListApplied, RetryThrottled)
-
-Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 class Echo(Grain):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import inaho
 from inaho import Cluster, Grain, Struct
 from inaho.runtime.cluster.join import Joining
+from support.waiting import until
 
 
 class Count(Struct):
@@ -27,13 +27,6 @@ class Counter(Grain[Count]):
 
 def start(directory: Path, *seeds: str, grains: Any = (Counter,)) -> Joining:
     return inaho.join("127.0.0.1:0", grains=list(grains), data_dir=directory, seeds=list(seeds))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    end = asyncio.get_running_loop().time() + 20.0
-    while not condition():
-        assert asyncio.get_running_loop().time() < end, "the condition did not come true"
-        await asyncio.sleep(0.01)
 
 
 async def has_written(cluster: Cluster) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from inaho import Cluster, Grain, InvalidConfig, MemoryStorage, Storage, StorageFailed, Struct
-
-Eventually = Callable[[Callable[[], object]], Coroutine[Any, Any, None]]
+from support.waiting import Eventually
 
 
 class Count(Struct):

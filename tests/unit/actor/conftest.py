@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
 from inaho.actor import ActorSystem
-
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
-
-
-@pytest.fixture
-def eventually() -> Eventually:
-    """Waits until a condition holds, or fails after twenty seconds."""
-
-    async def poll(condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(20.0):
-            while not condition():
-                await asyncio.sleep(0)
-
-    return poll
 
 
 @pytest.fixture

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from inaho.actor import Actor, ActorContext, ActorRef, ActorSystem, MailboxConfig, PoisonPill, Props, Restart, Resume
 from inaho.errors import ActorFailed, ActorStopped, CallCycle, InvalidConfig, MailboxFull, Timeout
-
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
+from support.waiting import Eventually
 
 
 class Holder(Actor):

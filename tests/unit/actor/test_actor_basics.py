@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -12,8 +11,7 @@ import pytest
 from inaho.actor import Actor, ActorContext, ActorRef, ActorSystem, MailboxConfig, Props
 from inaho.errors import InvalidConfig, MailboxFull, NameInUse, Overloaded, ShuttingDown
 from inaho.events import DeadLetter
-
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
+from support.waiting import Eventually
 
 
 class Recorder(Actor):

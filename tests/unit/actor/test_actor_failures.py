@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -25,8 +24,8 @@ from inaho.actor import (
 )
 from inaho.errors import ActorFailed as ActorFailedError
 from inaho.events import ActorFailed
+from support.waiting import Eventually
 
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
 AT_ONCE = Restart(max_restarts=3, within_s=60.0, back_off_s=0.0)
 
 

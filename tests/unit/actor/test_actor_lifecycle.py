@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -25,8 +24,7 @@ from inaho.actor import (
 )
 from inaho.errors import MailboxFull
 from inaho.events import ActorFailed
-
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
+from support.waiting import Eventually
 
 
 class Watcher(Actor):

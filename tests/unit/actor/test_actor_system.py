@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -13,8 +12,7 @@ import pytest
 from inaho.actor import Actor, ActorContext, ActorRef, ActorSystem, Extension, Props, Restart, StopReason
 from inaho.errors import IllegalTransition, InvalidConfig, NameInUse, ShuttingDown
 from inaho.events import DeadLetter
-
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
+from support.waiting import Eventually
 
 
 class Recording:

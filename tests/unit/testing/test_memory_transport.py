@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from inaho.runtime.connections.handshake import HandshakeGate, accept_factory, d
 from inaho.runtime.transport.transport import DialFailed
 from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
 from inaho.wire.handshake import Handshake, HandshakeConfig, PeerInfo
+from support.waiting import until
 
 ResultT = TypeVar("ResultT")
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -37,13 +37,6 @@ def run(scenario: Coroutine[Any, Any, ResultT], loop_name: str = "asyncio") -> R
 
     with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
         return runner.run(limited())
-
-
-async def until(condition: Callable[[], object], limit_s: float = 20.0) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true"
-        await asyncio.sleep(0)
 
 
 async def settle(turns: int = 20) -> None:

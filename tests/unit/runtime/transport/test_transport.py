@@ -42,6 +42,7 @@ from inaho.runtime.connections.handshake import HandshakeGate, accept_factory, d
 from inaho.runtime.transport.transport import DialFailed, Listener, TcpTransport
 from inaho.wire.features import FEATURES, RELEASE
 from inaho.wire.handshake import Handshake, HandshakeConfig, PeerInfo
+from support.waiting import until
 
 ResultT = TypeVar("ResultT")
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -58,13 +59,6 @@ def run(scenario: Coroutine[Any, Any, ResultT], loop_name: str = "asyncio") -> R
 
     with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
         return runner.run(limited())
-
-
-async def until(condition: Callable[[], object], limit_s: float = 20.0) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true"
-        await asyncio.sleep(0)
 
 
 class Talk(asyncio.Protocol):
