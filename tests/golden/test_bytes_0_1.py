@@ -23,7 +23,7 @@ import pytest
 
 import inaho
 from inaho import Grain, Struct
-from inaho.actor.messages import StopReason
+from inaho.actor.ref import StopReason
 from inaho.core import messages
 from inaho.core.activation.reminders import Reminder, ReminderRecord
 from inaho.core.messages import ControlMessage

@@ -73,6 +73,7 @@ def test_a_planted_violation_is_found(copy: Path, module: str, statement: str, c
         ("errors/base", "from inaho.errors.calls import Timeout"),
         ("events/base", "import inaho.events.storage"),
         ("config/base", "from inaho.config import cluster"),
+        ("actor/ref", "from inaho.actor.system import ActorSystem"),
     ],
 )
 def test_a_planted_circle_is_found_in_an_annotation_too(copy: Path, module: str, statement: str):

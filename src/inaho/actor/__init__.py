@@ -8,13 +8,11 @@ from __future__ import annotations
 from inaho.actor.actor import Actor, ActorContext
 from inaho.actor.dead_letters import DeadLetterReason, DeadLetters
 from inaho.actor.event_stream import EventStream, Subscription
-from inaho.actor.extension import Extension
 from inaho.actor.mailbox import MailboxConfig
-from inaho.actor.messages import PoisonPill, StopReason, Terminated
 from inaho.actor.props import Props
-from inaho.actor.ref import ActorRef
+from inaho.actor.ref import ActorRef, PoisonPill, StopReason, Terminated
 from inaho.actor.supervision import Directive, Escalate, Restart, Resume, Stop, Supervisor
-from inaho.actor.system import ActorSystem
+from inaho.actor.system import ActorSystem, Extension
 
 __all__ = [
     "Actor",

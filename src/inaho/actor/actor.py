@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from inaho.actor.cell import Cell
 from inaho.actor.dead_letters import DeadLetterReason
-from inaho.actor.messages import StopReason
-from inaho.errors import ActorFailed, InahoError
+from inaho.actor.ref import ActorRef, StopReason
+from inaho.actor.system import ActorSystem, Recipe
+from inaho.errors import ActorFailed, InahoError, ShuttingDown
 from inaho.errors.inspection import describe
-
-if TYPE_CHECKING:
-    from inaho.actor.cell import Cell
-    from inaho.actor.props import Props
-    from inaho.actor.ref import ActorRef
-    from inaho.actor.system import ActorSystem
 
 __all__ = ["Actor", "ActorContext"]
 
@@ -55,10 +51,11 @@ class Actor(ABC):
 class ActorContext:
     """An actor's own view of itself and its surroundings. To be used by that actor only."""
 
-    __slots__ = ("_cell",)
+    __slots__ = ("_cell", "_system")
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, system: ActorSystem) -> None:
         self._cell = cell
+        self._system = system
 
     @property
     def self_ref(self) -> ActorRef:
@@ -83,17 +80,23 @@ class ActorContext:
     @property
     def system(self) -> ActorSystem:
         """The actor system."""
-        return self._cell.system
+        return self._system
 
-    def spawn(self, props: Props, name: str | None = None) -> ActorRef:
+    def spawn(self, props: Recipe, name: str | None = None) -> ActorRef:
         """Makes a child. It ends before this actor does, and when this actor restarts.
+
+        Args:
+            props: its recipe, see `Props`.
+            name: overrides `props.name`; None makes one up.
 
         Raises:
             NameInUse: a living child has that name.
             ShuttingDown: this actor is ending.
             Overloaded: the system has `actors_max` actors.
         """
-        return self._cell.spawn(props, name)
+        if self._cell.stopping is not None:
+            raise ShuttingDown("an actor that is ending makes no children", identity=self._cell.path)
+        return self._system.spawn_child(self._cell, props, name)
 
     def watch(self, ref: ActorRef) -> None:
         """Asks for one `Terminated` when `ref` ends; at once, if it has ended. Watching twice is watching once."""
@@ -111,7 +114,7 @@ class ActorContext:
         """Answers the current message. Without a sender the answer is a dead letter."""
         sender = self._cell.sender
         if sender is None:
-            self._cell.system.dead_letters.record(
+            self._system.dead_letters.record(
                 message, recipient="", sender=self._cell.path, reason=DeadLetterReason.NO_SENDER
             )
         else:
@@ -135,4 +138,4 @@ class ActorContext:
 
     def become(self, behaviour: Callable[[Any], Awaitable[None]] | None) -> None:
         """Works on the next messages with `behaviour` instead of `receive`; None goes back. A restart goes back too."""
-        self._cell.become(behaviour)
+        self._cell.behaviour = behaviour

@@ -11,30 +11,24 @@ deadline; and because it is known whether the holder had begun, so is `maybe_exe
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from inaho.actor.dead_letters import DeadLetterReason
-from inaho.actor.mailbox import Envelope
-from inaho.actor.messages import StopReason
-from inaho.actor.ref import ActorRef, Watcher
+from inaho.actor.dead_letters import DeadLetterReason, DeadLetters
+from inaho.actor.ref import ActorRef, Asker, AskHolder, Envelope, StopReason, Watcher
 from inaho.actor.watchers import Watchers
 from inaho.errors import CallCycle, InahoError, Timeout
 
-if TYPE_CHECKING:
-    from inaho.actor.system import ActorSystem
-
-__all__ = ["AskHolder", "PendingAsk", "ask"]
+__all__ = ["AskingSystem", "PendingAsk", "ask"]
 
 
-class AskHolder(Protocol):
-    """The actor that has to answer."""
+class AskingSystem(Asker, Protocol):
+    """What an ask needs of the actor system of its asker."""
 
-    def release_ask(self, pending: PendingAsk) -> None:
-        """The ask is over, or another actor holds it now."""
-        ...
+    @property
+    def dead_letters(self) -> DeadLetters: ...
 
-    def withdraw(self, envelope: Envelope) -> None:
-        """Nobody waits for the answer to this queued message: take it back."""
+    def temporary_path(self) -> str:
+        """A path for the temporary reference of one ask."""
         ...
 
 
@@ -50,7 +44,7 @@ class PendingAsk:
 
     __slots__ = ("_envelope", "_system", "_watchers", "asked", "begun", "future", "holder", "ref")
 
-    def __init__(self, system: ActorSystem, asked: ActorRef, path: str) -> None:
+    def __init__(self, system: AskingSystem, asked: ActorRef, path: str) -> None:
         self.ref = ActorRef(path, self, system, pending_ask=self)
         self.asked = asked
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -145,7 +139,7 @@ class PendingAsk:
         self._watchers.end(self.ref, StopReason.ANSWERED)
 
 
-async def ask(system: ActorSystem, asked: ActorRef, message: Any, patience_s: float) -> Any:
+async def ask(system: AskingSystem, asked: ActorRef, message: Any, patience_s: float) -> Any:
     """See `ActorRef.ask`."""
     task = asked.target.task
     if task is not None and task is asyncio.current_task():

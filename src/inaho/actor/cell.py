@@ -1,6 +1,6 @@
 """One actor from the system's side: mailbox, place in the tree, asks and watches, and its end.
 
-A cell is what a reference leads to. It outlives the instances of its actor; the loop that runs them is in `life`. All
+A cell is what a reference leads to. It outlives the instances of its actor; `run_loop` has the loop that runs them. All
 methods here are synchronous and run on the event loop, so each is one atomic step: nothing can come between closing a
 mailbox and sending its rest to the dead letters.
 """
@@ -11,31 +11,45 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from contextvars import Context
+from typing import Any, Protocol
 
-from inaho.actor.actor import ActorContext
-from inaho.actor.children import Children, Parent
-from inaho.actor.dead_letters import DeadLetterReason
-from inaho.actor.life import Life
-from inaho.actor.mailbox import Envelope, Mailbox
-from inaho.actor.messages import PoisonPill, StopReason, Terminated
-from inaho.actor.ref import ActorRef, Watcher
+from inaho.actor.children import Child, Children, Parent
+from inaho.actor.dead_letters import DeadLetterReason, DeadLetters
+from inaho.actor.mailbox import Mailbox, MailboxConfig
+from inaho.actor.ref import ActorRef, Asker, Envelope, OpenAsk, PoisonPill, StopReason, Terminated, Watcher
 from inaho.actor.watchers import Watchers
-from inaho.errors import ActorFailed, ActorStopped, InahoError, MailboxFull, ShuttingDown
+from inaho.errors import ActorFailed, ActorStopped, InahoError, MailboxFull
 from inaho.errors.inspection import describe
 
-if TYPE_CHECKING:
-    from inaho.actor.ask import PendingAsk
-    from inaho.actor.props import Props
-    from inaho.actor.system import ActorSystem
-
-__all__ = ["Cell", "spawn_child"]
+__all__ = ["Cell", "CellSystem"]
 
 _logger = logging.getLogger("inaho.actor")
 
 
+class CellSystem(Asker, Protocol):
+    """What a cell needs of its actor system."""
+
+    @property
+    def dead_letters(self) -> DeadLetters: ...
+
+    def task_context(self) -> Context:
+        """The context in which a new actor runs."""
+        ...
+
+    def remove_cell(self, cell: Cell) -> None:
+        """Forgets an actor that has ended."""
+        ...
+
+
 class Cell:
-    """One actor. Made by `spawn_child`.
+    """One actor. Made by `ActorSystem.spawn_child`.
+
+    Args:
+        system: the actor system, as far as a cell needs it.
+        parent: the cell or guardian above.
+        name: among its siblings.
+        mailbox: bound and policy of its mailbox.
 
     Attributes:
         path: see `ActorRef.path`.
@@ -45,32 +59,31 @@ class Cell:
         children: the cells below.
         mailbox: messages that wait.
         current: the message being worked on.
+        behaviour: what works on messages instead of `receive` (see `ActorContext.become`); None: `receive` does.
         watching: actors whose `Terminated` is still to come.
         escalations: children that failed and wait for a decision about this actor.
         suspended: whether this actor waits for a decision about its parent.
         stopping: why it is to end; None while it is not.
     """
 
-    def __init__(self, system: ActorSystem, parent: Parent, props: Props, name: str) -> None:
+    def __init__(self, system: CellSystem, parent: Parent, name: str, mailbox: MailboxConfig) -> None:
         self.path = f"{parent.path}/{name}"
         self.depth = parent.depth + 1
-        self.system = system
         self.parent = parent
-        self.props = props
         self.ref = ActorRef(self.path, self, system)
-        self.context = ActorContext(self)
         self.children = Children(self.path)
-        self.mailbox = Mailbox(props.mailbox, self.path)
+        self.mailbox = Mailbox(mailbox, self.path)
         self.current: Envelope | None = None
+        self.behaviour: Callable[[Any], Awaitable[None]] | None = None
         self.watching: dict[ActorRef, None] = {}
-        self.escalations: deque[tuple[Cell, Exception]] = deque()
+        self.escalations: deque[tuple[Child, Exception]] = deque()
         self.suspended = False
         self.stopping: StopReason | None = None
-        self._asks: dict[PendingAsk, None] = {}
+        self._system = system
+        self._asks: dict[OpenAsk, None] = {}
         self._watchers = Watchers()
         self._terminated = False
         self._waker: asyncio.Future[None] | None = None
-        self._life = Life(self)
         self._task: asyncio.Task[None] | None = None
 
     # The target of a reference.
@@ -122,7 +135,7 @@ class Cell:
 
     # The holder of asks.
 
-    def release_ask(self, pending: PendingAsk) -> None:
+    def release_ask(self, pending: OpenAsk) -> None:
         """The ask is over or has moved on."""
         self._asks.pop(pending, None)
 
@@ -132,7 +145,7 @@ class Cell:
             self.mailbox.withdraw(envelope)
             self._record(envelope, DeadLetterReason.ASK_OVER)
 
-    def skip(self, envelope: Envelope, pending: PendingAsk) -> None:
+    def skip(self, envelope: Envelope, pending: OpenAsk) -> None:
         """Drops a question just taken, whose asker was cancelled in this round of the loop and has not withdrawn it."""
         pending.unqueue(envelope)
         self._record(envelope, DeadLetterReason.ASK_OVER)
@@ -142,7 +155,7 @@ class Cell:
         for pending in [pending for pending in self._asks if pending.begun]:
             self.fail_ask(pending, error)
 
-    def fail_ask(self, pending: PendingAsk, error: Exception) -> None:
+    def fail_ask(self, pending: OpenAsk, error: Exception) -> None:
         """Ends an ask that this cell holds because the actor raised `error`."""
         if pending.holder is self:
             failure = ActorFailed(describe(error), identity=self.path)
@@ -151,18 +164,12 @@ class Cell:
 
     # The parent of cells, itself a child.
 
-    def spawn(self, props: Props, name: str | None) -> ActorRef:
-        """Makes a child; see `ActorContext.spawn`."""
-        if self.stopping is not None:
-            raise ShuttingDown("an actor that is ending makes no children", identity=self.path)
-        return spawn_child(self.system, self, props, name)
-
-    def child_terminated(self, child: Cell) -> None:
+    def child_terminated(self, child: Child) -> None:
         """A child has ended."""
         self.children.remove(child)
         self.wake()
 
-    def child_escalated(self, child: Cell, error: Exception) -> None:
+    def child_escalated(self, child: Child, error: Exception) -> None:
         """A child's failure becomes this actor's own, once it is between two messages."""
         self.escalations.append((child, error))
         self.wake()
@@ -193,14 +200,10 @@ class Cell:
 
     # The life of the cell.
 
-    def become(self, behaviour: Callable[[Any], Awaitable[None]] | None) -> None:
-        """See `ActorContext.become`."""
-        self._life.become(behaviour)
-
-    def start(self) -> None:
-        """Starts the task of the actor."""
+    def start(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Starts the task of the actor, which is `run`; when it has ended, so has the cell."""
         self._task = asyncio.get_running_loop().create_task(
-            self._run(), name=self.path, context=self.system.task_context()
+            self._run(run), name=self.path, context=self._system.task_context()
         )
         # A task that is cancelled before its first step never enters `_run`, so the end must not depend on it.
         self._task.add_done_callback(self._finished)
@@ -236,9 +239,9 @@ class Cell:
         if self._terminated:
             assert not self.mailbox.accepting and not self._asks and not self.watching
 
-    async def _run(self) -> None:
+    async def _run(self, run: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._life.run()
+            await run()
         finally:
             self._terminate()
 
@@ -259,13 +262,13 @@ class Cell:
         for ref in self.watching:
             ref.target.remove_watcher(self)
         self.watching.clear()
-        self._life.forget()
+        self.behaviour = None  # a reference to an ended actor keeps nothing of it alive
         # The name is free before anybody hears of the end, so that a watcher can spawn the successor.
-        self.system.remove_cell(self)
+        self._system.remove_cell(self)
         self.parent.child_terminated(self)
         self._watchers.end(self.ref, self.stopping or StopReason.KILLED)
 
-    def _bury(self, envelope: Envelope, reason: DeadLetterReason, error: Callable[[PendingAsk], InahoError]) -> None:
+    def _bury(self, envelope: Envelope, reason: DeadLetterReason, error: Callable[[OpenAsk], InahoError]) -> None:
         pending = envelope.ask
         if pending is not None:
             pending.unqueue(envelope)
@@ -276,26 +279,10 @@ class Cell:
     def _record(self, envelope: Envelope, reason: DeadLetterReason) -> None:
         if not envelope.control:
             sender = "" if envelope.sender is None else envelope.sender.path
-            self.system.dead_letters.record(envelope.message, recipient=self.path, sender=sender, reason=reason)
+            self._system.dead_letters.record(envelope.message, recipient=self.path, sender=sender, reason=reason)
 
-    def _stopped_error(self, pending: PendingAsk) -> InahoError:
+    def _stopped_error(self, pending: OpenAsk) -> InahoError:
         return ActorStopped(f"the actor ended ({self.stopping})", identity=self.path, maybe_executed=pending.begun)
 
-    def _dropped_error(self, pending: PendingAsk) -> InahoError:
+    def _dropped_error(self, pending: OpenAsk) -> InahoError:
         return MailboxFull("dropped for a newer message", identity=self.path, maybe_executed=pending.begun)
-
-
-def spawn_child(system: ActorSystem, parent: Parent, props: Props, name: str | None) -> ActorRef:
-    """Makes and starts a cell below `parent`.
-
-    Raises:
-        NameInUse: a living sibling has the name.
-        InvalidConfig: the name cannot be part of a path.
-        Overloaded: the system has `actors_max` actors.
-    """
-    chosen = parent.children.choose_name(props.name if name is None else name)
-    cell = Cell(system, parent, props, chosen)
-    system.add_cell(cell)
-    parent.children.add(chosen, cell)
-    cell.start()
-    return cell.ref

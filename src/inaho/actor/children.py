@@ -5,17 +5,31 @@ A name is free again when its actor has ended entirely, not when it was told to:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from inaho.actor.props import check_name
+from inaho.actor.names import check_name
+from inaho.actor.ref import ActorRef, StopReason
 from inaho.errors import NameInUse
 
-if TYPE_CHECKING:
-    from inaho.actor.cell import Cell
-    from inaho.actor.messages import StopReason
-    from inaho.actor.ref import ActorRef
+__all__ = ["Child", "Children", "Parent"]
 
-__all__ = ["Children", "Parent"]
+
+class Child(Protocol):
+    """What a parent needs of a cell below it."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def ref(self) -> ActorRef: ...
+
+    def request_stop(self, reason: StopReason) -> None:
+        """Ends it after its current message."""
+        ...
+
+    def resume(self) -> None:
+        """The parent has decided about a failure that the child escalated: go on."""
+        ...
 
 
 class Parent(Protocol):
@@ -33,11 +47,11 @@ class Parent(Protocol):
     @property
     def children(self) -> Children: ...
 
-    def child_terminated(self, child: Cell) -> None:
+    def child_terminated(self, child: Child) -> None:
         """The child has ended."""
         ...
 
-    def child_escalated(self, child: Cell, error: Exception) -> None:
+    def child_escalated(self, child: Child, error: Exception) -> None:
         """The child failed and waits for a decision from above."""
         ...
 
@@ -53,7 +67,7 @@ class Children:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._by_name: dict[str, Cell] = {}
+        self._by_name: dict[str, Child] = {}
         self._next_number = 1
 
     def __len__(self) -> int:
@@ -75,11 +89,11 @@ class Children:
             raise NameInUse("an actor of this name is alive", identity=f"{self._path}/{wanted}")
         return wanted
 
-    def add(self, name: str, child: Cell) -> None:
+    def add(self, name: str, child: Child) -> None:
         """Adds a child under a name that `choose_name` gave."""
         self._by_name[name] = child
 
-    def remove(self, child: Cell) -> None:
+    def remove(self, child: Child) -> None:
         """Forgets a child that has ended; nothing, if it is not there."""
         if self._by_name.get(child.ref.name) is child:
             del self._by_name[child.ref.name]

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from inaho.actor.event_stream import EventStream
 from inaho.errors import InvalidConfig
 from inaho.events import DeadLetter
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from inaho.actor.event_stream import EventStream
 
 __all__ = ["DeadLetterReason", "DeadLetters"]
 

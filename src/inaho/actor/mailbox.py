@@ -11,16 +11,12 @@ that nobody waits for any more.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
 
+from inaho.actor.ref import Envelope
 from inaho.config import Group
 from inaho.errors import IllegalTransition, InvalidConfig, MailboxFull
 
-if TYPE_CHECKING:
-    from inaho.actor.ask import PendingAsk
-    from inaho.actor.ref import ActorRef
-
-__all__ = ["Envelope", "Mailbox", "MailboxConfig"]
+__all__ = ["Mailbox", "MailboxConfig"]
 
 _WITHDRAWN_MIN = 16  # withdrawn envelopes that are kept before a sweep is worth its cost
 
@@ -43,26 +39,6 @@ class MailboxConfig(Group, frozen=True, kw_only=True):
     def check(self) -> None:
         if self.policy not in ("reject_new", "drop_oldest"):
             raise InvalidConfig(f"MailboxConfig.policy must be 'reject_new' or 'drop_oldest', not {self.policy!r}")
-
-
-class Envelope:
-    """A message on its way: who sent it, and the ask that waits for the answer, if one does."""
-
-    __slots__ = ("ask", "control", "message", "sender", "withdrawn")
-
-    def __init__(
-        self,
-        message: Any,
-        sender: ActorRef | None = None,
-        ask: PendingAsk | None = None,
-        *,
-        control: bool = False,
-    ) -> None:
-        self.message = message
-        self.sender = sender
-        self.ask = ask
-        self.control = control
-        self.withdrawn = False
 
 
 class Mailbox:

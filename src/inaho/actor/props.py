@@ -6,30 +6,25 @@ A recipe and not an instance, because a restart makes the actor anew; and becaus
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeGuard
+from functools import partial
+from typing import Any, TypeAlias, TypeGuard, cast
 
 import msgspec
 
+from inaho.actor.actor import Actor, ActorContext
+from inaho.actor.cell import Cell
 from inaho.actor.mailbox import MailboxConfig
+from inaho.actor.names import check_name
+from inaho.actor.run_loop import BoundBehaviour, Maker
 from inaho.actor.supervision import Restart, Supervisor
+from inaho.actor.system import ActorSystem
 from inaho.errors import InvalidConfig
 
-if TYPE_CHECKING:
-    from inaho.actor.actor import Actor, ActorContext
+__all__ = ["Behaviour", "Factory", "Props"]
 
-__all__ = ["Behaviour", "Factory", "Props", "check_name", "is_behaviour"]
-
-# What the path of an actor may hold without escaping (RFC 3986, unreserved, and a few sub-delimiters). A leading `$`
-# is left to names that the system makes up.
-_NAME = re.compile(r"[A-Za-z0-9_.~@:+,=-][A-Za-z0-9_.~@:+,=$-]{0,254}")
-
-if TYPE_CHECKING:
-    Behaviour = Callable[[ActorContext, Any], Awaitable[None]]
-    Factory = Callable[[], Actor]
-else:
-    Behaviour = Factory = Callable
+Behaviour: TypeAlias = Callable[[ActorContext, Any], Awaitable[None]]
+Factory: TypeAlias = Callable[[], Actor]
 
 
 class Props(msgspec.Struct, frozen=True):
@@ -54,18 +49,25 @@ class Props(msgspec.Struct, frozen=True):
         if self.name is not None:
             check_name(self.name)
 
+    def maker(self, cell: Cell, system: ActorSystem) -> Maker:
+        """The function that makes the actor's instances in `cell`; all of them share one context."""
+        context, factory = ActorContext(cell, system), self.factory
+        if _is_behaviour(factory):
+            bound = BoundBehaviour(partial(factory, context))
+            return lambda: bound
 
-def is_behaviour(factory: Factory | Behaviour) -> TypeGuard[Behaviour]:
+        def make() -> Actor:
+            made = cast("Callable[[], object]", factory)()
+            if not isinstance(made, Actor):
+                raise InvalidConfig(f"Props.factory made {made!r}, which is no Actor", identity=cell.path)
+            made.context = context
+            return made
+
+        return make
+
+
+def _is_behaviour(factory: Factory | Behaviour) -> TypeGuard[Behaviour]:
     """Whether `factory` is the behaviour itself: a coroutine function, or an object that is called like one."""
     if inspect.isclass(factory):
         return False
     return inspect.iscoroutinefunction(factory) or inspect.iscoroutinefunction(type(factory).__call__)
-
-
-def check_name(name: str) -> None:
-    """Raises `InvalidConfig` when `name` cannot be part of a path."""
-    if not _NAME.fullmatch(name):
-        raise InvalidConfig(
-            f"{name!r} is no name of an actor or system: 1 to 255 of letters, digits and _ . ~ @ : + , = - $, "
-            "and no $ at the start"
-        )

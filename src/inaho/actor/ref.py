@@ -6,22 +6,71 @@ and the two are not equal. Paths are for people; references are for sending.
 
 What a reference leads to is a `Target`, so that an extension can hand out references to actors that are not cells of
 this process. Nothing here is safe to call from another thread than the loop's.
+
+Watching and the envelope of a message are here, too, because they and the reference name each other: an envelope has
+the reference of its sender, and `Terminated` that of who has ended. Two messages only (`PoisonPill`, `Terminated`):
+everything else that happens between cells (watching, children ending, escalation) is a plain method call. All cells
+live on one event loop, so a queue of system messages would add delay and states without adding safety.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+import enum
+from typing import Any, Protocol
 
-from inaho.actor import messages
-from inaho.actor.mailbox import Envelope
-from inaho.actor.messages import StopReason, Terminated
+import msgspec
 
-if TYPE_CHECKING:
-    from inaho.actor.ask import PendingAsk
-    from inaho.actor.system import ActorSystem
+from inaho.errors import InahoError
 
-__all__ = ["ActorRef", "Target", "Watcher"]
+__all__ = [
+    "ActorRef",
+    "AskHolder",
+    "Asker",
+    "Envelope",
+    "OpenAsk",
+    "PoisonPill",
+    "StopReason",
+    "Target",
+    "Terminated",
+    "Watcher",
+]
+
+
+class StopReason(enum.StrEnum):
+    """Why an actor ended."""
+
+    STOPPED = "stopped"  # somebody called stop
+    POISON_PILL = "poison_pill"
+    FAILED = "failed"  # its supervisor said Stop
+    RESTART_LIMIT = "restart_limit"  # it failed more often than Restart allows
+    ESCALATED = "escalated"  # a failure in its subtree reached the root
+    PARENT = "parent"  # its parent stopped or was restarted
+    SHUTDOWN = "shutdown"  # the actor system stopped
+    NODE_REMOVED = "node_removed"  # it lived on another node, which is no member any more
+    KILLED = "killed"  # it did not stop in time and was cancelled
+    ANSWERED = "answered"  # of the temporary reference of an ask: the ask is over
+
+
+class PoisonPill(msgspec.Struct, frozen=True):
+    """Ends the actor when it comes to this message, so after everything queued before.
+
+    A pill is never refused by a full mailbox. What is told after the pill goes to the dead letters.
+    """
+
+
+class Terminated(msgspec.Struct, frozen=True):
+    """Tells a watcher, once for each watch, that an actor has ended.
+
+    Attributes:
+        ref: the actor that was watched.
+        reason: why it ended.
+        exists: whether it was alive when the watch began. False when it had ended before.
+    """
+
+    ref: ActorRef
+    reason: StopReason
+    exists: bool
 
 
 class Watcher(Protocol):
@@ -30,6 +79,77 @@ class Watcher(Protocol):
     def watched_terminated(self, terminated: Terminated) -> None:
         """Called once for each watch."""
         ...
+
+
+class AskHolder(Protocol):
+    """The actor that has to answer an ask."""
+
+    def release_ask(self, pending: OpenAsk) -> None:
+        """The ask is over, or another actor holds it now."""
+        ...
+
+    def withdraw(self, envelope: Envelope) -> None:
+        """Nobody waits for the answer to this queued message: take it back."""
+        ...
+
+
+class OpenAsk(Protocol):
+    """An ask, as seen by whoever has the question (see `ask.PendingAsk`)."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits for an answer."""
+        ...
+
+    @property
+    def begun(self) -> bool:
+        """Whether an actor has begun to work on the question."""
+        ...
+
+    @property
+    def holder(self) -> AskHolder | None:
+        """The actor that has it now."""
+        ...
+
+    def held_by(self, holder: AskHolder, envelope: Envelope) -> None:
+        """`holder` has queued the question as `envelope`; the duty to answer moves to it."""
+        ...
+
+    def begin(self, envelope: Envelope) -> None:
+        """An actor begins to work on the question."""
+        ...
+
+    def unqueue(self, envelope: Envelope) -> None:
+        """`envelope` has left the mailbox."""
+        ...
+
+    def accept(self, envelope: Envelope) -> None:
+        """Takes the answer."""
+        ...
+
+    def fail(self, error: InahoError) -> None:
+        """Ends the ask with `error`; nothing, if it is over."""
+        ...
+
+
+class Envelope:
+    """A message on its way: who sent it, and the ask that waits for the answer, if one does."""
+
+    __slots__ = ("ask", "control", "message", "sender", "withdrawn")
+
+    def __init__(
+        self,
+        message: Any,
+        sender: ActorRef | None = None,
+        ask: OpenAsk | None = None,
+        *,
+        control: bool = False,
+    ) -> None:
+        self.message = message
+        self.sender = sender
+        self.ask = ask
+        self.control = control
+        self.withdrawn = False
 
 
 class Target(Protocol):
@@ -57,6 +177,14 @@ class Target(Protocol):
         ...
 
 
+class Asker(Protocol):
+    """Puts a question to an actor and waits for the answer: what a reference needs of its actor system."""
+
+    async def ask(self, ref: ActorRef, message: Any, *, timeout_s: float | None = None) -> Any:
+        """See `ActorRef.ask`."""
+        ...
+
+
 class ActorRef:
     """Handle of one actor. Made by `spawn`, compared by identity.
 
@@ -66,9 +194,7 @@ class ActorRef:
 
     __slots__ = ("__weakref__", "_pending_ask", "_system", "path", "target")
 
-    def __init__(
-        self, path: str, target: Target, system: ActorSystem, *, pending_ask: PendingAsk | None = None
-    ) -> None:
+    def __init__(self, path: str, target: Target, system: Asker, *, pending_ask: OpenAsk | None = None) -> None:
         self.path = path
         self.target = target
         self._system = system
@@ -138,6 +264,3 @@ class _FutureWatcher:
     def watched_terminated(self, terminated: Terminated) -> None:
         if not self.future.done():
             self.future.set_result(terminated)
-
-
-messages.ActorRef = ActorRef  # type: ignore[attr-defined]  # whoever asks for the signature of `Terminated` needs it

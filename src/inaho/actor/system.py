@@ -14,30 +14,26 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import Any, Protocol, Self, TypeVar, overload
 
 from inaho.actor.ask import ask
+from inaho.actor.cell import Cell
+from inaho.actor.children import Parent
 from inaho.actor.dead_letters import DeadLetters
+from inaho.actor.ending import stop_extension, stop_tree
 from inaho.actor.event_stream import EventStream
 from inaho.actor.guardian import Guardian
-from inaho.actor.life import LEAVES_CANCELLATIONS
-from inaho.actor.messages import StopReason
-from inaho.actor.props import Props, check_name
+from inaho.actor.mailbox import MailboxConfig
+from inaho.actor.names import check_name
+from inaho.actor.ref import ActorRef, StopReason
+from inaho.actor.run_loop import LEAVES_CANCELLATIONS, Maker, RunLoop
+from inaho.actor.supervision import Supervisor
 from inaho.actor.uninterrupted import uninterrupted
 from inaho.errors import IllegalTransition, InvalidConfig, NameInUse, Overloaded, ShuttingDown
-from inaho.errors.inspection import add_note
 
-if TYPE_CHECKING:
-    from inaho.actor.cell import Cell
-    from inaho.actor.extension import Extension
-    from inaho.actor.ref import ActorRef
-
-__all__ = ["ActorSystem"]
+__all__ = ["ActorSystem", "Extension", "Recipe"]
 
 _logger = logging.getLogger("inaho.actor")
-
-_KILL_ROUNDS = 3  # times that an actor which catches its cancellation is cancelled before it is given up
-_KILL_GRACE_S = 0.5  # time for the clean-up of the user's code in each round
 
 T = TypeVar("T")
 
@@ -48,6 +44,49 @@ class _Status(enum.Enum):
     RUNNING = "running"
     STOPPING = "stopping"
     STOPPED = "stopped"
+
+
+class Extension(Protocol):
+    """Something with a life of its own that starts before the actors run and ends after them (SPEC BS-1)."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the system."""
+        ...
+
+    async def install(self, system: ActorSystem) -> None:
+        """Starts it. It may spawn actors and use the extensions before it in the order.
+
+        What it raises fails the start of the system; then its own `stop` is not called, so it must clean up first.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Ends it. The user's actors have ended by then, and so have the extensions after it in the order."""
+        ...
+
+
+class Recipe(Protocol):
+    """What the system needs to make an actor: `Props` has it."""
+
+    @property
+    def name(self) -> str | None:
+        """Of the actor among its siblings; None makes one up."""
+        ...
+
+    @property
+    def mailbox(self) -> MailboxConfig:
+        """Bound and policy of its mailbox."""
+        ...
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """Decides when the actor raises."""
+        ...
+
+    def maker(self, cell: Cell, system: ActorSystem) -> Maker:
+        """The function that makes the actor's instances in `cell`, now and after each restart."""
+        ...
 
 
 class ActorSystem:
@@ -107,8 +146,8 @@ class ActorSystem:
         self._wanted = tuple(extensions)
         self._installed: dict[str, Extension] = {}
         self._cells: dict[str, Cell] = {}
-        self._user = Guardian(self, "user")
-        self._system = Guardian(self, "system")
+        self._user = Guardian(name, "user", self.events)
+        self._system = Guardian(name, "system", self.events)
         self._status = _Status.NEW
         self._started_at: float | None = None
         self._stop_task: asyncio.Task[None] | None = None
@@ -198,11 +237,11 @@ class ActorSystem:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    def spawn(self, props: Props, name: str | None = None) -> ActorRef:
+    def spawn(self, props: Recipe, name: str | None = None) -> ActorRef:
         """Makes a topmost actor, `inaho://system/user/name`. It starts in a task of its own, after this returns.
 
         Args:
-            props: its recipe.
+            props: its recipe, see `Props`.
             name: overrides `props.name`; None makes one up.
 
         Raises:
@@ -213,7 +252,7 @@ class ActorSystem:
         """
         return self._spawn(self._user, props, name)
 
-    def spawn_system_actor(self, props: Props, name: str | None = None) -> ActorRef:
+    def spawn_system_actor(self, props: Recipe, name: str | None = None) -> ActorRef:
         """As `spawn`, for extensions: under `inaho://system/system`, ended after all extensions have stopped."""
         return self._spawn(self._system, props, name)
 
@@ -256,11 +295,24 @@ class ActorSystem:
         """The context in which a new actor runs: a copy of that of `start`."""
         return contextvars.Context() if self._context is None else self._context.copy()
 
-    def add_cell(self, cell: Cell) -> None:
-        """Registers a new actor. Raises `Overloaded` beyond `actors_max`."""
+    def spawn_child(self, parent: Parent, props: Recipe, name: str | None) -> ActorRef:
+        """Makes and starts an actor below `parent`.
+
+        Raises:
+            NameInUse: a living sibling has the name.
+            InvalidConfig: the name cannot be part of a path.
+            Overloaded: the system has `actors_max` actors.
+        """
+        chosen = parent.children.choose_name(props.name if name is None else name)
+        cell = Cell(self, parent, chosen, props.mailbox)
         if len(self._cells) >= self._actors_max:
             raise Overloaded(f"there are {len(self._cells)} actors (actors_max)", identity=cell.path)
+        make = props.maker(cell, self)
+        run_loop = RunLoop(cell, make, props.supervisor, props.mailbox.batch_max, self.random, self.events)
         self._cells[cell.path] = cell
+        parent.children.add(chosen, cell)
+        cell.start(run_loop.run)
+        return cell.ref
 
     def remove_cell(self, cell: Cell) -> None:
         """Forgets an actor that has ended."""
@@ -277,10 +329,10 @@ class ActorSystem:
     def __repr__(self) -> str:
         return f"ActorSystem({self.name!r}, {self._status.value}, {len(self._cells)} actors)"
 
-    def _spawn(self, guardian: Guardian, props: Props, name: str | None) -> ActorRef:
+    def _spawn(self, guardian: Guardian, props: Recipe, name: str | None) -> ActorRef:
         if self._status not in (_Status.STARTING, _Status.RUNNING):
             raise ShuttingDown(f"the actor system {self.name} is {self._status.value} and spawns nothing")
-        return guardian.spawn(props, name)
+        return self.spawn_child(guardian, props, name)
 
     async def _roll_back(self) -> None:
         self._status = _Status.STOPPING
@@ -295,22 +347,13 @@ class ActorSystem:
 
     async def _stop_all(self, timeout_s: float) -> list[Exception]:
         errors: list[Exception] = []
-        await self._stop_tree(self._user, timeout_s)
+        await stop_tree(self._cells, self._user, timeout_s)
         for name, extension in reversed(list(self._installed.items())):
-            task = asyncio.current_task()
-            before = 0 if task is None else task.cancelling()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await extension.stop()
-            except asyncio.CancelledError:
-                if task is not None and task.cancelling() > before:
-                    raise
-                errors.append(IllegalTransition(f"extension {name} let a CancelledError out of stop"))
-            except Exception as error:
-                add_note(error, f"extension {name}")
+            error = await stop_extension(extension, timeout_s)
+            if error is not None:
                 errors.append(error)
             del self._installed[name]
-        await self._stop_tree(self._system, timeout_s)
+        await stop_tree(self._cells, self._system, timeout_s)
         if self._sentry is not None:
             self._sentry.cancel()
             await asyncio.wait([self._sentry])
@@ -322,34 +365,10 @@ class ActorSystem:
     async def _await_end_of_loop(self) -> None:
         """Ends the actors when the program ends without `stop`: `asyncio.run` then cancels every task once.
 
-        An actor whose code catches that goes on, and cannot tell it from what a `TaskGroup` has left (see `life`).
+        An actor whose code catches that goes on, and cannot tell it from what a `TaskGroup` has left (see `run_loop`).
         """
         try:
             await asyncio.get_running_loop().create_future()
         finally:
             for cell in list(self._cells.values()):
                 cell.request_stop(StopReason.KILLED)
-
-    async def _stop_tree(self, guardian: Guardian, timeout_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        guardian.children.request_stop(StopReason.SHUTDOWN)
-        while (tasks := self._tasks_below(guardian)) and (left_s := deadline - loop.time()) > 0:
-            await asyncio.wait(tasks, timeout=left_s)
-        for _ in range(_KILL_ROUNDS):
-            cells = self._cells_below(guardian)
-            if not cells:
-                return
-            _logger.warning("%d actors did not stop in %g s and are cancelled", len(cells), timeout_s)
-            for cell in sorted(cells, key=lambda cell: -cell.depth):
-                cell.kill()
-            await asyncio.wait(self._tasks_below(guardian), timeout=_KILL_GRACE_S)
-        for cell in self._cells_below(guardian):
-            _logger.error("%s catches its cancellation and is given up; its task goes on", cell.path)
-            cell.abandon()
-
-    def _cells_below(self, guardian: Guardian) -> list[Cell]:
-        return [cell for path, cell in self._cells.items() if path.startswith(f"{guardian.path}/")]
-
-    def _tasks_below(self, guardian: Guardian) -> list[asyncio.Task[None]]:
-        return [cell.task for cell in self._cells_below(guardian) if cell.task is not None]

@@ -5,12 +5,7 @@ Each watcher is in the list once and leaves it when it is told, which is what ma
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from inaho.actor.messages import StopReason, Terminated
-
-if TYPE_CHECKING:
-    from inaho.actor.ref import ActorRef, Watcher
+from inaho.actor.ref import ActorRef, StopReason, Terminated, Watcher
 
 __all__ = ["Watchers"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inaho.actor import Actor, ActorContext, ActorSystem, Props
-from inaho.actor.messages import StopReason
+from inaho.actor.ref import StopReason
 from inaho.errors import ActorFailed
 
 

@@ -7,7 +7,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hypothesis.strategies import DataObject, data, integers, sampled_from
 
 from inaho.actor import MailboxConfig
-from inaho.actor.mailbox import Envelope, Mailbox
+from inaho.actor.mailbox import Mailbox
+from inaho.actor.ref import Envelope
 from inaho.errors import IllegalTransition, InvalidConfig, MailboxFull
 
 

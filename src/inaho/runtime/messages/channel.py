@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
-from inaho.actor.ask import PendingAsk
-from inaho.actor.mailbox import Envelope
-from inaho.actor.messages import StopReason
+from inaho.actor.ref import Envelope, OpenAsk, StopReason
 from inaho.core.delivery.delay_queue import DelayQueue
 from inaho.errors import IllegalTransition, InahoError, Overloaded, ProtocolViolation, Unreachable
 from inaho.events import MessageInDoubt, MessageRefused, QueueDrained
@@ -105,7 +103,7 @@ class Channel:
             return
         self._delay(mail)
 
-    def ask(self, mail: Mail, pending: PendingAsk, envelope: Envelope) -> None:
+    def ask(self, mail: Mail, pending: OpenAsk, envelope: Envelope) -> None:
         """Sends a question. Raises as `post`, and `Unreachable` while the membership says so (SPEC CL-2.2)."""
         if self._held or self.gone:
             raise Unreachable(self._held or self.gone, identity=mail.recipient, authority=self.authority)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.actor.ask import PendingAsk
 from inaho.actor.dead_letters import DeadLetterReason
-from inaho.actor.mailbox import Envelope
-from inaho.actor.messages import StopReason, Terminated
+from inaho.actor.ref import Envelope, StopReason, Terminated
 from inaho.errors import (
     ActorStopped,
     FrameTooLarge,

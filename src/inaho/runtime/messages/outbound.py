@@ -11,8 +11,7 @@ from inaho.errors.inspection import describe
 from inaho.wire.frames import HEADER_BYTES
 
 if TYPE_CHECKING:
-    from inaho.actor.ask import PendingAsk
-    from inaho.actor.mailbox import Envelope
+    from inaho.actor.ref import Envelope, OpenAsk
     from inaho.runtime.messages.channel import Channel
 
 __all__ = ["Mail", "RemoteAsk", "as_failure"]
@@ -37,14 +36,14 @@ class RemoteAsk:
 
     __slots__ = ("channel", "correlation", "envelope", "mail", "pending")
 
-    def __init__(self, channel: Channel, correlation: int, mail: Mail, pending: PendingAsk, envelope: Envelope) -> None:
+    def __init__(self, channel: Channel, correlation: int, mail: Mail, pending: OpenAsk, envelope: Envelope) -> None:
         self.channel = channel
         self.correlation = correlation
         self.mail = mail
         self.pending = pending
         self.envelope = envelope
 
-    def release_ask(self, pending: PendingAsk) -> None:
+    def release_ask(self, pending: OpenAsk) -> None:
         """The ask is over, or another actor has it."""
         self.channel.ask_over(self)
 

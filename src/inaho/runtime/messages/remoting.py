@@ -13,8 +13,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from inaho.actor.messages import PoisonPill
-from inaho.actor.ref import ActorRef
+from inaho.actor.ref import ActorRef, PoisonPill
 from inaho.core.delivery.identity_table import IdentityTable, Quarantine, Resolution
 from inaho.core.delivery.identity_table import Unreachable as Gone
 from inaho.core.identity.path import ActorPath, parse_path

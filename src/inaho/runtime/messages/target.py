@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inaho.actor.dead_letters import DeadLetterReason
-from inaho.actor.messages import StopReason, Terminated
-from inaho.actor.ref import ActorRef, Watcher
+from inaho.actor.ref import ActorRef, StopReason, Terminated, Watcher
 from inaho.errors import ActorStopped, FrameTooLarge, SerializationFailed
 from inaho.runtime.messages.outbound import Mail
 from inaho.wire.frames import ASK, HEADER_REST, STOP, TELL
 from inaho.wire.letters import encode_letter
 
 if TYPE_CHECKING:
-    from inaho.actor.mailbox import Envelope
+    from inaho.actor.ref import Envelope
     from inaho.actor.system import ActorSystem
     from inaho.runtime.messages.channel import Channel
     from inaho.runtime.messages.remoting import Remoting

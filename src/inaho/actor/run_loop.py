@@ -17,21 +17,28 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
-from inaho.actor.actor import Actor
-from inaho.actor.messages import PoisonPill, StopReason, Terminated
-from inaho.actor.props import is_behaviour
-from inaho.actor.supervision import Directive, Escalate, Restart, RestartLedger, Resume, Stop, decide
-from inaho.errors import ActorFailed, InvalidConfig
+from inaho.actor.cell import Cell
+from inaho.actor.children import Child
+from inaho.actor.event_stream import EventStream
+from inaho.actor.ref import Envelope, PoisonPill, StopReason, Terminated
+from inaho.actor.supervision import (
+    Directive,
+    Escalate,
+    RandomSource,
+    Restart,
+    RestartLedger,
+    Resume,
+    Stop,
+    Supervisor,
+    decide,
+)
+from inaho.errors import ActorFailed
 from inaho.errors.inspection import describe, is_a
 from inaho.events import ActorFailed as ActorFailedEvent
 
-if TYPE_CHECKING:
-    from inaho.actor.cell import Cell
-    from inaho.actor.mailbox import Envelope
-
-__all__ = ["LEAVES_CANCELLATIONS", "Life"]
+__all__ = ["LEAVES_CANCELLATIONS", "BoundBehaviour", "Instance", "Maker", "Receive", "RunLoop"]
 
 _logger = logging.getLogger("inaho.actor")
 
@@ -39,33 +46,83 @@ LEAVES_CANCELLATIONS: Final = sys.version_info < (3, 13)
 """Whether a `TaskGroup` that was handled may leave its task with a cancellation that nobody has asked for."""
 
 
+Receive: TypeAlias = Callable[[Any], Awaitable[None]]
+"""Works on one message."""
+
+
+class Instance(Protocol):
+    """An instance of an actor that is written as a class (see `Actor`)."""
+
+    async def receive(self, message: Any) -> None: ...
+
+    async def on_start(self) -> None: ...
+
+    async def on_stop(self) -> None: ...
+
+    async def on_restart(self, error: Exception) -> None: ...
+
+
+class BoundBehaviour(NamedTuple):
+    """What an actor without instances consists of: one function, bound to its context."""
+
+    receive: Receive
+
+
+Maker: TypeAlias = Callable[[], Instance | BoundBehaviour]
+"""Makes a new instance. It is code of the user's and may raise anything."""
+
+
 class _Failure(NamedTuple):
     """An error that the supervisor has to decide about, and the child that escalated it, if one did."""
 
     error: Exception
-    origin: Cell | None = None
+    origin: Child | None = None
 
 
-class Life:
-    """Runs the instances of one cell, one after the other."""
+class RunLoop:
+    """Runs the instances of one cell, one after the other.
 
-    __slots__ = ("_backing_off", "_become", "_cell", "_instance", "_ledger", "_receive")
+    Args:
+        cell: the place that they run in.
+        make: called for the first instance, and for a new one at each restart.
+        supervisor: decides about their failures.
+        batch_max: see `MailboxConfig`.
+        random: spreads restarts.
+        events: where failures are published.
+    """
 
-    def __init__(self, cell: Cell) -> None:
+    __slots__ = (
+        "_backing_off",
+        "_batch_max",
+        "_cell",
+        "_events",
+        "_instance",
+        "_ledger",
+        "_make",
+        "_random",
+        "_receive",
+        "_supervisor",
+    )
+
+    def __init__(
+        self,
+        cell: Cell,
+        make: Maker,
+        supervisor: Supervisor,
+        batch_max: int,
+        random: RandomSource,
+        events: EventStream,
+    ) -> None:
         self._cell = cell
-        self._instance: Actor | None = None
-        self._receive: Callable[[Any], Awaitable[None]] | None = None  # None until an instance has started
-        self._become: Callable[[Any], Awaitable[None]] | None = None
+        self._make = make
+        self._supervisor = supervisor
+        self._batch_max = batch_max
+        self._random = random
+        self._events = events
+        self._instance: Instance | None = None
+        self._receive: Receive | None = None  # None until an instance has started
         self._ledger = RestartLedger()
         self._backing_off = False
-
-    def become(self, behaviour: Callable[[Any], Awaitable[None]] | None) -> None:
-        """See `ActorContext.become`."""
-        self._become = behaviour
-
-    def forget(self) -> None:
-        """Lets go of the instance, so that a reference to an ended actor keeps nothing of it alive."""
-        self._instance = self._receive = self._become = None
 
     async def run(self) -> None:
         """From the first instance to the end of the last."""
@@ -81,7 +138,7 @@ class Life:
             elif (envelope := cell.mailbox.take()) is not None:
                 failure = await self._work(envelope)
                 worked += 1
-                if worked >= cell.props.mailbox.batch_max:
+                if worked >= self._batch_max:
                     worked = 0
                     await asyncio.sleep(0)
             else:
@@ -93,16 +150,12 @@ class Life:
             await self._hook("on_stop", instance.on_stop)
 
     async def _create(self) -> _Failure | None:
-        factory = self._cell.props.factory
-        self._receive = self._become = None
+        self._receive = self._cell.behaviour = None
         try:
-            if is_behaviour(factory):
-                self._receive = partial(factory, self._cell.context)
+            made = self._make()
+            if isinstance(made, BoundBehaviour):
+                self._receive = made.receive
                 return None
-            made = cast("Callable[[], object]", factory)()
-            if not isinstance(made, Actor):
-                raise InvalidConfig(f"Props.factory made {made!r}, which is no Actor", identity=self._cell.path)
-            made.context = self._cell.context
             self._instance = made
             await made.on_start()
         except BaseException as error:
@@ -126,7 +179,7 @@ class Life:
                 if message.ref not in cell.watching:
                     return None  # unwatched in the meantime
                 del cell.watching[message.ref]
-        receive = self._become or self._receive
+        receive = cell.behaviour or self._receive
         assert receive is not None  # an actor that has not started is never given a message
         cell.current = envelope
         try:
@@ -149,7 +202,7 @@ class Life:
         pause_s: float | None = None
         if isinstance(directive, Restart):
             now = asyncio.get_running_loop().time()
-            pause_s = self._ledger.admit(now, directive, self._cell.system.random)
+            pause_s = self._ledger.admit(now, directive, self._random)
             if pause_s is None:
                 self._report(
                     failure.error, "stop", f", after {directive.max_restarts} restarts in {directive.within_s:g} s"
@@ -170,7 +223,7 @@ class Life:
 
     def _decide(self, error: Exception) -> Directive:
         try:
-            return decide(self._cell.props.supervisor, error)
+            return decide(self._supervisor, error)
         except Exception:
             # A supervisor that cannot decide has failed itself; the one above it decides.
             _logger.exception("the supervisor of %s failed; the failure is escalated", self._cell.path)
@@ -238,8 +291,8 @@ class Life:
             self._raise_if_killed(None)
             return
         _logger.error("%s of %s failed", name, self._cell.path, exc_info=failure)
-        self._cell.system.events.publish(
-            ActorFailedEvent(path=self._cell.path, reason=f"{name}: {_describe(failure)}", directive="ignore")
+        self._events.publish(
+            ActorFailedEvent(path=self._cell.path, reason=f"{name}: {describe(failure)}", directive="ignore")
         )
 
     def _failure_of(self, error: BaseException) -> Exception:
@@ -273,11 +326,7 @@ class Life:
         raise asyncio.CancelledError from error
 
     def _report(self, error: Exception, directive: str, why: str = "") -> None:
-        path, text = self._cell.path, _describe(error)
+        path, text = self._cell.path, describe(error)
         level = logging.WARNING if directive in ("resume", "restart") else logging.ERROR
         _logger.log(level, "%s failed: %s (%s%s)", path, text, directive, why, exc_info=error)
-        self._cell.system.events.publish(ActorFailedEvent(path=path, reason=f"{text}{why}", directive=directive))
-
-
-def _describe(error: BaseException) -> str:
-    return describe(error)
+        self._events.publish(ActorFailedEvent(path=path, reason=f"{text}{why}", directive=directive))
