@@ -12,7 +12,8 @@ FUZZER := atheris; sys_platform == "linux" and platform_machine == "x86_64" and 
 ARGS ?=
 # Processes that run the tests: one more than the two cores of the machine, as many tests wait for real time.
 WORKERS ?= 3
-# Budgets of `make fuzz` (examples per property; seconds of all coverage-guided targets) and `make soak` (seconds).
+# Budgets of `make fuzz` (examples per property; seconds of all coverage-guided targets) and `make soak` (seconds);
+# `make acceptance` takes SECONDS and SEEDS where they are given, else four hours.
 EXAMPLES ?= 2000
 FUZZ_SECONDS ?= 180
 SECONDS ?= 1800
@@ -22,7 +23,7 @@ SEEDS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint types bench fuzz soak clean distclean
+.PHONY: help setup quickstart test lint types bench fuzz soak acceptance clean distclean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +65,11 @@ fuzz: setup ## Run the property tests with EXAMPLES examples each, new ones ever
 
 soak: setup ## Repeat properties, simulations and process tests with new seeds, for SECONDS or up to SEEDS.
 	$(BIN)/python scripts/soak.py --seconds $(SECONDS) $(if $(SEEDS),--until-seed $(SEEDS)) $(ARGS)
+
+acceptance: setup ## Long repetitions with a report in docs/acceptance; SECONDS=600, SEEDS, ARGS="--only NAME" for less.
+	@scripts/install_services.sh || true
+	$(BIN)/python scripts/acceptance.py $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS)) \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
 clean: ## Remove caches and builds.
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
