@@ -20,12 +20,12 @@ from measuring import Figures
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from fuzz.fuzz_bench import Bench, RecordingTransport
-from fuzz.mutation import chunks, mutated
-from fuzz.test_frame_mutation import CLIENT, CONFIG, MEMBER, good_calls
 from inaho.runtime.connections.incoming import Incoming
 from inaho.wire.frames import ANSWER, ASK, STOP, TELL, UNWATCH, WATCH, frame
 from inaho.wire.letters import encode_letter
+from support.fuzz_bench import Bench, RecordingTransport
+from support.good_frames import CLIENT, CONFIG, MEMBER, good_calls
+from support.mutation import chunks, mutated
 
 WARM_UP_SHARE = 0.1
 SLOW_S = 0.005

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))  # programs and helpers of both folders
-sys.path.insert(0, str(Path(__file__).parent))
-
-from chaos_namespaces import Islands, why_not
-from chaos_support import ChaosProcesses
+from support.chaos_processes import ChaosProcesses
+from support.network_namespaces import Islands, why_not
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from chaos_namespaces import Islands
-from chaos_support import ChaosProcess, ChaosProcesses, Refused, key_at
-from network_support import settings
 
 from inaho.config import GossipConfig
+from support.chaos_processes import ChaosProcess, ChaosProcesses, Refused, key_at
+from support.member_processes import settings
+from support.network_namespaces import Islands
 
 PORT = 7700
 

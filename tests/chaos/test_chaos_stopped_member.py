@@ -6,8 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from chaos_support import ChaosProcess, ChaosProcesses, Refused, key_at
-from network_support import settings
+
+from support.chaos_processes import ChaosProcess, ChaosProcesses, Refused, key_at
+from support.member_processes import settings
 
 BACK_S = 25.0
 """From SIGCONT until it is up again everywhere. It takes 5 s at most, which `sim/test_sim_members.py` asserts."""

@@ -15,7 +15,6 @@ with atheris.instrument_imports(include=["inaho.wire", "inaho.core.messages", "i
     import msgspec
 
     from fuzz.atheris_support import run
-    from fuzz.fuzz_bench import Basket
     from inaho.core.messages import ControlMessage, Digest, Gossip, Mark, OriginVersion, within_bounds
     from inaho.errors import InahoError, ProtocolViolation, SerializationFailed
     from inaho.wire.codec import decoder, encode
@@ -23,6 +22,7 @@ with atheris.instrument_imports(include=["inaho.wire", "inaho.core.messages", "i
     from inaho.wire.frames import ChainLink, Definition, Goodbye, TopologyPush, pack_fields, unpack_fields
     from inaho.wire.letters import decode_letter, decode_value, encode_letter
     from inaho.wire.limits import bounded, check_containers
+    from support.fuzz_bench import Basket
 
 CONTAINERS_MAX = 2048
 DECODED = (msgspec.MsgspecError, ValueError, RecursionError)

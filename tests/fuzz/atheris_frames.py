@@ -16,8 +16,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 with atheris.instrument_imports(include=["inaho.runtime", "inaho.wire", "inaho.core.delivery", "inaho.core.rpc"]):
     from fuzz.atheris_support import run
-    from fuzz.fuzz_bench import Bench, RecordingTransport, split_frames
-    from fuzz.test_frame_mutation import (
+    from inaho.runtime.connections.connection import Connection
+    from inaho.runtime.connections.incoming import Incoming
+    from inaho.wire.frames import ANSWER, ASK, STOP, TELL, UNWATCH, WATCH, frame
+    from inaho.wire.letters import encode_letter
+    from support.fuzz_bench import Bench, RecordingTransport, split_frames
+    from support.good_frames import (
         CLIENT,
         CONFIG,
         MEMBER,
@@ -27,10 +31,6 @@ with atheris.instrument_imports(include=["inaho.runtime", "inaho.wire", "inaho.c
         open_calls,
         outgoing,
     )
-    from inaho.runtime.connections.connection import Connection
-    from inaho.runtime.connections.incoming import Incoming
-    from inaho.wire.frames import ANSWER, ASK, STOP, TELL, UNWATCH, WATCH, frame
-    from inaho.wire.letters import encode_letter
 
 logging.disable(logging.CRITICAL)
 bench = Bench()

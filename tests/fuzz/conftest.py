@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .fuzz_bench import Bench
+from support.fuzz_bench import Bench
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from test_cli_cluster import COMMAND, SECRET, WAIT_S, Node, environment, node, run
 
 import inaho
+from support.cli_processes import COMMAND, SECRET, WAIT_S, Node, environment, node, run
 
 NAME = "operations"
 OPTIONS = ("--secret", SECRET, "--name", NAME)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from network_attacker import Attacker
-from test_cli_cluster import COMMAND, SECRET, WAIT_S, environment, node
+
+from support.attacker import Attacker
+from support.cli_processes import COMMAND, SECRET, WAIT_S, environment, node
 
 IMPOSTOR = "127.0.0.1:1"
 NAME = "quarantines"

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from network_attacker import Attacker, call, define, encode
-from network_node import Probe, Tally
-from network_support import MemberProcess, Processes, client, free_port, settings, unharmed, until
 
 import inaho
 from inaho.config import RpcConfig
@@ -19,6 +16,9 @@ from inaho.core.messages import Entry, Gossip, JoinRequest, Mark, MembershipDelt
 from inaho.errors import InahoError, Timeout, Unreachable
 from inaho.types import Member, MemberStatus
 from inaho.wire.frames import CONTROL, ERROR, GOODBYE, REPLY, frame
+from support.attacker import Attacker, call, define, encode
+from support.member_processes import MemberProcess, Processes, client, free_port, settings, unharmed, until
+from support.programs.network_node import Probe, Tally
 
 
 def up(cluster: inaho.Cluster) -> set[str]:

@@ -5,10 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from network_attacker import SHORTEST, encode, header
-from network_impostor import Impostor
-from network_node import Gauge, Probe, Tally
-from network_support import LIMIT_S, MemberProcess, Processes, client, free_port, settings, unharmed, until
 
 import inaho
 from inaho import Grain
@@ -27,6 +23,10 @@ from inaho.errors import (
 from inaho.events import ConnectionClosed
 from inaho.wire.exceptions import Failure
 from inaho.wire.frames import CALL, CONTROL, ERROR, GOODBYE, ITEMS, REPLY, TOPOLOGY, Goodbye, frame
+from support.attacker import SHORTEST, encode, header
+from support.impostor import Impostor
+from support.member_processes import LIMIT_S, MemberProcess, Processes, client, free_port, settings, unharmed, until
+from support.programs.network_node import Gauge, Probe, Tally
 
 MIB = 1 << 20
 

@@ -8,9 +8,6 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
-from network_attacker import SHORTEST, Attacker, call, define, encode, header
-from network_node import Gauge
-from network_support import LIMIT_S, MemberProcess, client, unharmed, until
 
 from inaho.wire.frames import (
     ACKNOWLEDGE,
@@ -33,6 +30,9 @@ from inaho.wire.frames import (
     WITH_TRACE,
     frame,
 )
+from support.attacker import SHORTEST, Attacker, call, define, encode, header
+from support.member_processes import LIMIT_S, MemberProcess, client, unharmed, until
+from support.programs.network_node import Gauge
 
 DEEP = b"\x91" * 20_000
 MIB = 1 << 20

@@ -10,10 +10,6 @@ import ssl
 from pathlib import Path
 
 import pytest
-from network_attacker import Attacker
-from network_certificates import CertificateAuthority
-from network_node import Probe, Tally
-from network_support import SECRET, MemberProcess, Processes, client, free_port, settings, unharmed
 
 import inaho
 from inaho.errors import (
@@ -31,6 +27,10 @@ from inaho.wire.handshake_messages import (
     encode_frame,
     error_of_refusal,
 )
+from support.attacker import Attacker
+from support.certificates import CertificateAuthority
+from support.member_processes import SECRET, MemberProcess, Processes, client, free_port, settings, unharmed
+from support.programs.network_node import Probe, Tally
 
 STRANGERS: dict[str, tuple[dict[str, str], type[InahoError]]] = {
     "wrong secret": ({"secret": "another secret"}, AuthenticationFailed),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+from support.programs import command
+
 LIMIT_S = 30.0
 """For a busy machine. What hangs, hangs for ever."""
 
@@ -25,7 +25,7 @@ BUSY = ("idle", "tick", "call", "stream", "stubborn")
 def program(scenario: str, loop: str, folder: Path, busy: str = "idle") -> Iterator[subprocess.Popen[str]]:
     """A child that has said its authority, or has ended; never left behind."""
     child = subprocess.Popen(
-        [sys.executable, str(HERE / "ending_node.py"), scenario, loop, str(folder), busy],
+        command("ending_node.py", scenario, loop, str(folder), busy),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from network_support import MemberProcess, Processes, client, settings, until
-from reminder_node import Alarm
-
 from inaho.runtime.reminders.reminder_calls import shard_of
+from support.member_processes import MemberProcess, Processes, client, settings, until
+from support.programs.reminder_node import Alarm
 
 SHARDS = 8
 PROGRAM = "reminder_node.py"

@@ -7,16 +7,12 @@ missing.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside the tests
-
-from service_servers import Missing, PostgresServer, RedisNodes, RedisServer, Server
+from support.service_servers import Missing, PostgresServer, RedisNodes, RedisServer, Server
 
 Running = TypeVar("Running", Server, RedisNodes)
 

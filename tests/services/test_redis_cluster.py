@@ -9,7 +9,6 @@ from itertools import count
 
 import pytest
 from redis.crc import key_slot
-from service_servers import RedisNodes
 
 from inaho.config import StorageConfig
 from inaho.errors import InvalidConfig, StorageFailed
@@ -17,6 +16,7 @@ from inaho.storage import Storage, StoredState, StoredVersion
 from inaho.storage.redis import RedisStorage
 from inaho.storage.urls import storage_from_url
 from inaho.types import ClusterIdentity
+from support.service_servers import RedisNodes
 
 pytestmark = pytest.mark.integration
 

@@ -8,13 +8,13 @@ from itertools import count
 from urllib.parse import urlsplit
 
 import pytest
-from service_servers import RedisServer
 
 from inaho.config import StorageConfig
 from inaho.errors import StorageFailed
 from inaho.storage import Storage, StoredState, StoredVersion
 from inaho.storage.urls import storage_from_url
 from inaho.types import ClusterIdentity
+from support.service_servers import RedisServer
 
 pytestmark = pytest.mark.integration
 

@@ -9,13 +9,13 @@ from itertools import count
 from typing import Any
 
 import pytest
-from service_servers import PostgresServer, RedisServer, Server
 
 from inaho.config import StorageConfig
 from inaho.errors import StateConflict, StorageFailed
 from inaho.storage import Storage, StoredState
 from inaho.storage.urls import storage_from_url
 from inaho.types import ClusterIdentity
+from support.service_servers import PostgresServer, RedisServer, Server
 
 pytestmark = pytest.mark.integration
 

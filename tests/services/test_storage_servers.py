@@ -9,7 +9,6 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 from redis.asyncio import Redis
-from service_servers import PASSWORD, RedisServer, Server
 
 from inaho import Grain, Struct, join
 from inaho.config import ClusterConfig, StorageConfig
@@ -17,6 +16,7 @@ from inaho.storage import Storage
 from inaho.storage.urls import storage_from_url
 from inaho.testing.storage.loss import Damage
 from inaho.testing.storage_conformance import StorageConformance
+from support.service_servers import PASSWORD, RedisServer, Server
 
 CONFIG = StorageConfig(data_bytes_max=1 << 20, operation_timeout_s=30.0)
 

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
 import pytest
 
-import inaho.storage
 from inaho.config import StorageConfig
 from inaho.storage import SqliteStorage, StoredState
 from inaho.types import ClusterIdentity
+from support.programs import command, environment
 
-PROGRAM = Path(__file__).with_name("sqlite_process.py")
-SOURCE = Path(inaho.storage.__file__).parents[2]
 LIMIT_S = 50
 
 
 async def start(mode: str, path: Path, number: int) -> Process:
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    arguments = (str(PROGRAM), mode, str(path), str(number))
-    return await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=PIPE, env=environment)
+    arguments = command("sqlite_process.py", mode, str(path), str(number))
+    return await asyncio.create_subprocess_exec(*arguments, stdout=PIPE, stderr=PIPE, env=environment())
 
 
 async def finish(process: Process) -> str:

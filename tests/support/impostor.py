@@ -7,12 +7,12 @@ import os
 from types import TracebackType
 
 import msgspec
-from network_support import NAME, SECRET
 
 from inaho.runtime.placement.placement_actor import PlacementActor
 from inaho.types import Member, MemberStatus, TopologySnapshot
 from inaho.wire.frames import CALL, HEADER, TOPOLOGY, TopologyPush, frame
 from inaho.wire.handshake import Handshake, HandshakeConfig
+from support.member_processes import NAME, SECRET
 
 QUESTION = PlacementActor.inaho_kind.methods["through"].number
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
-from network_support import LIMIT_S, SOURCE, MemberProcess
 
 from inaho.config import ClusterConfig
 from inaho.types import Member, MemberStatus
-
-HERE = Path(__file__).parent
-HELPERS = HERE.parent / "integration"
+from support.member_processes import LIMIT_S, MemberProcess
+from support.programs import command, environment
 
 
 class Refused(Exception):  # noqa: N818  what the process was told, not our error
@@ -46,11 +41,11 @@ class ChaosProcess(MemberProcess):
         self._commands = 0
         document = msgspec.json.encode({"config": config, "storage": storage}).decode()
         self._process = subprocess.Popen(
-            [*before, sys.executable, str(HERE / "chaos_node.py"), document],
+            [*before, *command("chaos_node.py", document)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join((str(SOURCE), str(HELPERS)))},
+            env=environment(),
         )
         self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read_lines, self._read_errors)]
         for reader in self._readers:

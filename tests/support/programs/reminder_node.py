@@ -11,9 +11,9 @@ import time
 
 import msgspec
 import uvloop
-from network_node import Settings, run, say
 
 from inaho import Grain, Reminder, method
+from support.programs.network_node import Settings, run, say
 
 
 class Alarm(Grain):

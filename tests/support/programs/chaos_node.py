@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 import uvloop
-from network_node import Settings, Tally, TallyState, say, say_event
 
 import inaho
 from inaho import Grain, method
 from inaho.errors import InahoError
 from inaho.events import ActivationTerminated, MemberEvent, NodePaused
+from support.programs.network_node import Settings, Tally, TallyState, say, say_event
 
 
 class Late(Grain[TallyState]):

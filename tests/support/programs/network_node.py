@@ -1,4 +1,4 @@
-"""A member in a process of its own, for the tests of this folder: `python network_node.py SETTINGS`.
+"""A member in a process of its own, `python network_node.py SETTINGS`.
 
 `SETTINGS` is a JSON document: `config` (a `ClusterConfig`) and `storage` (as for `join`). Every event that a test may
 ask for is one JSON line on standard output, `ready` the first of them. The end of standard input or SIGTERM makes the

@@ -9,10 +9,10 @@ import struct
 from typing import Any, Literal
 
 import msgspec
-from network_support import NAME, SECRET
 
 from inaho.wire.frames import CALL, DEFINE, GOODBYE, HEADER, HEADER_REST, Definition, Goodbye, frame
 from inaho.wire.handshake import Handshake, HandshakeConfig
+from support.member_processes import NAME, SECRET
 
 encode = msgspec.msgpack.encode
 LIMIT_S = 30.0

@@ -1,21 +1,17 @@
-"""Real processes for the tests of this folder: started on free ports, watched, and never left behind."""
+"""Members that are processes of their own: started on free ports, watched, and never left behind."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
-from network_node import Probe
 
 import inaho
 from inaho.config import (
@@ -27,9 +23,9 @@ from inaho.config import (
     TransportConfig,
 )
 from inaho.testing.histories.grain_process import free_ports
+from support.programs import command, environment
+from support.programs.network_node import Probe
 
-HERE = Path(__file__).parent
-SOURCE = HERE.parent.parent / "src"
 SECRET = "a secret of these tests"
 NAME = "integration"
 LIMIT_S = 30.0
@@ -78,11 +74,11 @@ class MemberProcess:
         self.config = config
         document = msgspec.json.encode({"config": config, "storage": storage}).decode()
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / program), document],
+            command(program, document),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            env=environment(),
         )
         self.lines: list[dict[str, Any]] = []
         self.errors: list[str] = []
