@@ -7,23 +7,45 @@ the second voice. A word that finds none in time is refused, and whoever holds o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from inaho.config import ClusterConfig
+from inaho.core.detection.detector import Detector
+from inaho.core.effects import Outbox
 from inaho.core.membership.claims import Claims, ends_life, new_life
 from inaho.core.membership.member import is_live
-from inaho.core.membership.table import Credible
+from inaho.core.membership.removal import RemovalClock
+from inaho.core.membership.table import Credible, MembershipTable
 from inaho.core.messages import VOICES_MAX, Accusation, Entry
 from inaho.events import StatementRefused
 from inaho.types import Member, MemberStatus
-
-if TYPE_CHECKING:
-    from inaho.core.node.view import ClusterView
 
 __all__ = ["Witness"]
 
 VOICES: Final = 2
 ACCUSING: Final = ("dead", "wedged", "busy", "silent")
+
+
+class FirstHand(Protocol):
+    """What this node has seen itself, and what it does about it: the part of its `ClusterView` that a witness needs.
+
+    Attributes:
+        contested: whether somebody tells that this node has no place, and it waits for a second voice.
+    """
+
+    contested: bool
+
+    @property
+    def table(self) -> MembershipTable: ...
+
+    @property
+    def detector(self) -> Detector: ...
+
+    @property
+    def removal(self) -> RemovalClock: ...
+
+    @property
+    def outbox(self) -> Outbox: ...
 
 
 class Witness:
@@ -35,9 +57,10 @@ class Witness:
         view: what it has seen itself.
     """
 
-    def __init__(self, config: ClusterConfig, node_id: str, view: ClusterView) -> None:
+    def __init__(self, config: ClusterConfig, node_id: str, view: FirstHand) -> None:
         membership = config.membership
         self._node_id = node_id
+        self._probe_timeout_s = config.detection.probe_timeout_s
         self._view = view
         look_s = min(config.gossip.convergence_s, membership.remove_unreachable_after_s / 4)
         self._concurs_after_s = max(0.0, membership.remove_unreachable_after_s - config.gossip.convergence_s)
@@ -195,7 +218,7 @@ class Witness:
         if member.node_id == told.node_id and new_life(member, told):
             return False  # the same process may go by the other generation now
         heard_at = self._view.detector.evidence.heard_at(member.authority, member.node_id)
-        return heard_at > since + self._view.config.detection.probe_timeout_s
+        return heard_at > since + self._probe_timeout_s
 
     def refuse(self, now: float) -> list[str]:
         """Refuses what found no second voice in time; returns authorities of members that hold on to such a view."""

@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from inaho.testing.histories.freshness_faults import LoadedCourse
 from inaho.testing.storage.faults import StorageFaults
-
-if TYPE_CHECKING:
-    from inaho.testing.histories.freshness_swarm import FreshnessSwarm
 
 __all__ = ["EPISODES", "LATER"]
 
@@ -21,7 +19,7 @@ UNANSWERED: Final = StorageFaults(lose_answer=1.0)
 AWAY: Final = StorageFaults(refuse=1.0)
 
 
-async def calm(swarm: FreshnessSwarm) -> None:
+async def calm(swarm: LoadedCourse) -> None:
     """Nodes leave in order and come back, and nothing else happens: the strict rule holds all the time."""
     for _ in range(swarm.chance.randint(1, 2)):
         index = swarm.chance.randrange(swarm.nodes)
@@ -34,7 +32,7 @@ async def calm(swarm: FreshnessSwarm) -> None:
         await swarm.wait(1.0, 3.0)
 
 
-async def split(swarm: FreshnessSwarm) -> None:
+async def split(swarm: LoadedCourse) -> None:
     """Both sides of a split save; then whoever saved last ends before the others have heard of it."""
     side, others = swarm.sides()
     swarm.split(side)
@@ -64,7 +62,7 @@ async def split(swarm: FreshnessSwarm) -> None:
         await swarm.wait(1.0, 3.0)
 
 
-async def after_heal(swarm: FreshnessSwarm) -> None:
+async def after_heal(swarm: LoadedCourse) -> None:
     """Views agree after a split, and at once one of those who saved leaves or crashes."""
     side, others = swarm.sides()
     swarm.split(side)
@@ -83,7 +81,7 @@ async def after_heal(swarm: FreshnessSwarm) -> None:
     await swarm.wait(1.0, 6.0)
 
 
-async def slow(swarm: FreshnessSwarm) -> None:
+async def slow(swarm: LoadedCourse) -> None:
     """A node is slow and is seen unreachable for a while; another saves, and leaves or crashes soon afterwards."""
     slow_one, saver, *_ = swarm.chance.sample(swarm.everybody, swarm.nodes)
     await _move_to(swarm, slow_one)
@@ -101,7 +99,7 @@ async def slow(swarm: FreshnessSwarm) -> None:
     await swarm.wait(1.0, 5.0)
 
 
-async def pause(swarm: FreshnessSwarm) -> None:
+async def pause(swarm: LoadedCourse) -> None:
     """A process stands still, others take over and save, and it goes on with what it had, under calls."""
     paused, saver, *others = swarm.chance.sample(swarm.everybody, swarm.nodes)
     await _move_to(swarm, paused)
@@ -127,7 +125,7 @@ async def pause(swarm: FreshnessSwarm) -> None:
     await swarm.wait(0.0, 3.0)
 
 
-async def one_way(swarm: FreshnessSwarm) -> None:
+async def one_way(swarm: LoadedCourse) -> None:
     """Nothing of a node reaches the others, or nothing of the others reaches it."""
     lone, *others = swarm.chance.sample(swarm.everybody, swarm.nodes)
     if swarm.chance.random() < 0.5:
@@ -148,7 +146,7 @@ async def one_way(swarm: FreshnessSwarm) -> None:
     await swarm.wait(0.0, 3.0)
 
 
-async def second_cluster(swarm: FreshnessSwarm) -> None:
+async def second_cluster(swarm: LoadedCourse) -> None:
     """The first seed crashes, comes back where it reaches nobody, and founds a cluster of its own."""
     swarm.crash(0, silent=swarm.chance.random() < 0.5)
     swarm.split([0])
@@ -169,7 +167,7 @@ async def second_cluster(swarm: FreshnessSwarm) -> None:
     await swarm.wait(0.0, 4.0)
 
 
-async def streams(swarm: FreshnessSwarm) -> None:
+async def streams(swarm: LoadedCourse) -> None:
     """One side of a split follows cells by streams while the other saves them. Nothing else calls them meanwhile."""
     side, others = swarm.sides()
     swarm.split(side)
@@ -188,7 +186,7 @@ async def streams(swarm: FreshnessSwarm) -> None:
     swarm.loaded = True
 
 
-async def replaced(swarm: FreshnessSwarm) -> None:
+async def replaced(swarm: LoadedCourse) -> None:
     """A saver dies in a split right after its save, and its successor is there before the others have looked again.
 
     Nothing but the episode calls the cells: what is called is proved, and would hide what happens to the others.
@@ -215,7 +213,7 @@ async def replaced(swarm: FreshnessSwarm) -> None:
     swarm.loaded = True
 
 
-async def restarted(swarm: FreshnessSwarm) -> None:
+async def restarted(swarm: LoadedCourse) -> None:
     """Members take over from one that notices nothing; they save, die, and are there again before it has noticed."""
     lone, saver, *others = swarm.chance.sample(swarm.everybody, swarm.nodes)
     await _move_to(swarm, lone)
@@ -239,7 +237,7 @@ async def restarted(swarm: FreshnessSwarm) -> None:
     await swarm.wait(0.5, 3.0)
 
 
-async def unheard_block(swarm: FreshnessSwarm) -> None:
+async def unheard_block(swarm: LoadedCourse) -> None:
     """A member is blocked and does not hear it, another takes over and saves, and the block ends before it is heard.
 
     Or nobody at all hears it, because who took over is restarted where it reaches nobody.
@@ -277,7 +275,7 @@ async def unheard_block(swarm: FreshnessSwarm) -> None:
         await swarm.call_all([lone], "put", 0.8)
 
 
-async def unnoticed(swarm: FreshnessSwarm) -> None:
+async def unnoticed(swarm: LoadedCourse) -> None:
     """Some take over from members that have noticed nothing yet; these activate the same again, save, and go on."""
     side, others = swarm.sides()
     swarm.split(side)
@@ -293,7 +291,7 @@ async def unnoticed(swarm: FreshnessSwarm) -> None:
     await swarm.wait(0.0, 3.0)
 
 
-async def rolling(swarm: FreshnessSwarm) -> None:
+async def rolling(swarm: LoadedCourse) -> None:
     """Nodes are restarted one after the other while one of them is cut off."""
     lone, *others = swarm.chance.sample(swarm.everybody, swarm.nodes)
     swarm.split([lone])
@@ -312,7 +310,7 @@ async def rolling(swarm: FreshnessSwarm) -> None:
     await swarm.wait(0.0, 3.0)
 
 
-async def outage(swarm: FreshnessSwarm) -> None:
+async def outage(swarm: LoadedCourse) -> None:
     """The storage is away in the middle of a split: no bound holds until it is back."""
     side, others = swarm.sides()
     swarm.split(side)
@@ -329,7 +327,7 @@ async def outage(swarm: FreshnessSwarm) -> None:
     await swarm.wait(0.0, 2.0)
 
 
-async def chaos(swarm: FreshnessSwarm) -> None:
+async def chaos(swarm: LoadedCourse) -> None:
     """Everything by chance."""
     chance = swarm.chance
     for _ in range(chance.randint(4, 7)):
@@ -357,14 +355,14 @@ async def chaos(swarm: FreshnessSwarm) -> None:
             swarm.restart(other)
 
 
-async def _move_to(swarm: FreshnessSwarm, index: int) -> None:
+async def _move_to(swarm: LoadedCourse, index: int) -> None:
     """Activates cells that are placed with their caller on this node, and saves them."""
     await swarm.call_all([index], "rest")
     await swarm.wait(0.0, 0.2)
     await swarm.call_all([index], "put", 0.8)
 
 
-async def _disturb_turns(swarm: FreshnessSwarm, nodes: list[int]) -> None:
+async def _disturb_turns(swarm: LoadedCourse, nodes: list[int]) -> None:
     """Turns that fail and saves without an answer, on those who have just saved."""
     chance = swarm.chance
     if chance.random() < 0.4:
@@ -375,7 +373,7 @@ async def _disturb_turns(swarm: FreshnessSwarm, nodes: list[int]) -> None:
         swarm.storage_faults(None)
 
 
-Episode = Callable[["FreshnessSwarm"], Awaitable[None]]
+Episode = Callable[[LoadedCourse], Awaitable[None]]
 
 _FIRST: Final = (
     calm,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from inaho.runtime.cluster.cluster import Cluster
@@ -21,7 +22,7 @@ from inaho.testing.simulation.simulated_process import DEAD, RUNNING
 from inaho.testing.storage.faults import FaultyStorage, StorageFaults
 from inaho.types import MemberStatus
 
-__all__ = ["FaultyCourse"]
+__all__ = ["FaultyCourse", "LoadedCourse"]
 
 BACK_S: Final = 60.0
 """Within which a process that was started is a member, or one that leaves has ended."""
@@ -238,3 +239,23 @@ class FaultyCourse:
             self._active.add(what)
         else:
             self._active.discard(what)
+
+
+class LoadedCourse(FaultyCourse, ABC):
+    """What an episode is given: the faults, and the calls beside them.
+
+    Attributes:
+        loaded: whether the load calls cells; an episode may stop it for a while.
+    """
+
+    loaded: bool
+
+    @abstractmethod
+    async def call_all(self, through: Iterable[int], what: str, share: float = 1.0) -> int:
+        """Calls cells at once, each through one of the nodes in `through` that can; how many were answered.
+
+        Args:
+            through: indexes of nodes.
+            what: a method of `Cell`.
+            share: part of the cells, drawn one by one.
+        """

@@ -36,7 +36,7 @@ from inaho.events import (
 from inaho.testing.cluster.sim_cluster import SimCluster
 from inaho.testing.histories.freshness_checker import Bounds, current_answers, fresh_answers
 from inaho.testing.histories.freshness_episodes import EPISODES, LATER
-from inaho.testing.histories.freshness_faults import FaultyCourse
+from inaho.testing.histories.freshness_faults import LoadedCourse
 from inaho.testing.histories.freshness_history import EVERYBODY, Doubted, Observed
 from inaho.testing.histories.freshness_storage import STORAGES, CellStorage
 from inaho.testing.histories.freshness_workload import BUSY_KEY, PLACEMENTS, ROLE, CellCaller, cell_kinds, content_of
@@ -88,7 +88,7 @@ class _RoleCluster(SimCluster):
         return config if index in self.without_role else config.replace(roles=(ROLE,))
 
 
-class FreshnessSwarm(FaultyCourse):
+class FreshnessSwarm(LoadedCourse):
     """One history: make it, `run` it, `check` it.
 
     Args:
@@ -184,13 +184,6 @@ class FreshnessSwarm(FaultyCourse):
             await caller.call(self.cluster(chance.choice(able)), kind, key, what, hold_s=hold_s)
 
     async def call_all(self, through: Iterable[int], what: str, share: float = 1.0) -> int:
-        """Calls cells at once, each through one of the nodes in `through` that can; how many were answered.
-
-        Args:
-            through: indexes of nodes.
-            what: a method of `Cell`.
-            share: part of the cells, drawn one by one.
-        """
         able = [index for index in through if index in self.able()]
         if not able:
             return 0

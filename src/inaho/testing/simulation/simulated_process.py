@@ -19,16 +19,14 @@ import contextvars
 import functools
 import inspect
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from inaho.errors import Unreachable
 
-if TYPE_CHECKING:
-    from inaho.testing.simulation.virtual_loop import VirtualLoop
-
-__all__ = ["OWNER", "ProcessLoop", "SimulatedProcess"]
+__all__ = ["OWNER", "ProcessHost", "ProcessLoop", "SimulatedProcess"]
 
 T = TypeVar("T")
 
@@ -42,6 +40,14 @@ OWNER: Final[contextvars.ContextVar[SimulatedProcess | None]] = contextvars.Cont
     "inaho_simulated_process", default=None
 )
 """The process that the running code belongs to; None: the test, the network, the simulator."""
+
+
+class ProcessHost(asyncio.BaseEventLoop, ABC):
+    """The loop that all simulated processes run on. It keeps back what is due of a process that is paused."""
+
+    @abstractmethod
+    def requeue(self, handles: list[Any]) -> None:
+        """Makes what was held back ready again, in its order."""
 
 
 class SimulatedProcess:
@@ -59,7 +65,7 @@ class SimulatedProcess:
         loop: the loop to give to the node.
     """
 
-    def __init__(self, loop: VirtualLoop, name: str) -> None:
+    def __init__(self, loop: ProcessHost, name: str) -> None:
         self.name = name
         self.state = RUNNING
         self.held: list[Any] = []
@@ -175,7 +181,7 @@ class ProcessLoop:
     It is equal to the loop itself and hashes alike, because asyncio looks up the current task by the loop.
     """
 
-    def __init__(self, loop: VirtualLoop, process: SimulatedProcess) -> None:
+    def __init__(self, loop: ProcessHost, process: SimulatedProcess) -> None:
         self._loop = loop
         self._process = process
         self.time = loop.time

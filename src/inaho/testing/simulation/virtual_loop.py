@@ -32,7 +32,7 @@ from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple
 
 from inaho.errors import Unreachable
 from inaho.testing.simulation.errors import Deadlock, Livelock, OutOfTime, describe_wait
-from inaho.testing.simulation.simulated_process import DEAD, OWNER, RUNNING, SimulatedProcess
+from inaho.testing.simulation.simulated_process import DEAD, OWNER, RUNNING, ProcessHost, SimulatedProcess
 
 __all__ = ["VirtualLoop"]
 
@@ -110,7 +110,7 @@ class _Future(asyncio.Future[T]):
         return self._number
 
 
-class VirtualLoop(asyncio.BaseEventLoop):
+class VirtualLoop(ProcessHost):
     """The loop.
 
     Args:
@@ -232,7 +232,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self.call_soon(callback, *args, context=context)
 
     def requeue(self, handles: list[Any]) -> None:
-        """Makes what was held back ready again, in its order."""
         self._queue.extend(handles)
 
     def create_future(self) -> asyncio.Future[Any]:
