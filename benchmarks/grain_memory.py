@@ -94,7 +94,7 @@ async def touch_all(cluster: inaho.Cluster, kind: type[Any], count: int) -> None
 
 
 def activations(cluster: inaho.Cluster) -> int:
-    return cluster._node.activation_count
+    return cluster._node.activations.count
 
 
 async def stall(cluster: inaho.Cluster, what: str, until: Callable[[], bool]) -> Figures:

@@ -97,7 +97,7 @@ def who_was_replaced_undoubted_is_not_looked_for(patch: pytest.MonkeyPatch) -> N
 
 def who_was_blocked_doubts_nobody(patch: pytest.MonkeyPatch) -> None:
     _unnoticed(
-        patch, lambda self, event: isinstance(event, BlockListChanged) and event.authority == self._node.authority
+        patch, lambda self, event: isinstance(event, BlockListChanged) and event.authority == self._node.local.authority
     )
 
 

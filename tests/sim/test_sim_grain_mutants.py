@@ -38,9 +38,9 @@ def acknowledged_before_saved(patch: pytest.MonkeyPatch) -> None:
             try:
                 await right(host, grain, record)
             except Exception:
-                host.node.log.debug("nobody hears of it", exc_info=True)
+                host.local.log.debug("nobody hears of it", exc_info=True)
 
-        host.node.runner.spawn(save(), name="mutant-save")
+        host.local.spawn(save(), name="mutant-save")
 
     patch.setattr(grain_module, "save_state", save_later)
 

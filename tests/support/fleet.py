@@ -141,9 +141,9 @@ def _is_free(grain: Any) -> bool:
 
 
 def _at_rest(node: Any) -> bool:
-    if node.closing:
+    if node.local.closing:
         return True
-    workers = {task for task in node.runner.tasks if task.get_name() == "inaho-worker"}
+    workers = {task for task in node.local.tasks.running if task.get_name() == "inaho-worker"}
     hosts = [host for host in node.hosts.values() if not host.system]
     return (
         all(_is_free(grain) for host in hosts for grain in (*host.activations.values(), *(host.pool or ())))
@@ -151,5 +151,5 @@ def _at_rest(node: Any) -> bool:
         and not any(connection.running or connection.streams for connection in node.acceptor.connections)
         and not any(len(connection.wheel) for connection in node.peers.connections.values())
         and workers == {worker.task for worker in node.runner.idle}
-        and node.activation_count == sum(len(host.activations) + len(host.pool or ()) for host in hosts)
+        and node.activations.count == sum(len(host.activations) + len(host.pool or ()) for host in hosts)
     )

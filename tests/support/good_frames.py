@@ -92,8 +92,8 @@ def good_answers(pending: list[tuple[int, GrainMethod]], bench: Bench) -> list[b
         "look": {"apple": 1},
     }
     found = [frame(GOODBYE, encode(Goodbye("shutting_down", "done")))]
-    if bench.node.topology is not None:
-        found.append(frame(TOPOLOGY, encode(TopologyPush(bench.node.topology))))
+    if bench.node.topology.snapshot is not None:
+        found.append(frame(TOPOLOGY, encode(TopologyPush(bench.node.topology.snapshot))))
     errors = [
         GrainError("x", 1),
         ValueError("v"),

@@ -213,7 +213,7 @@ async def test_events_of_an_activation(fleet, eventually):
             seen.append(event)
 
     watching = asyncio.ensure_future(watch())
-    await eventually(lambda: member._node.events_wanted(ActivationStarted))
+    await eventually(lambda: member._node.local.events_wanted(ActivationStarted))
     await member.grain(Brief, "a").add()
     await eventually(lambda: len(seen) == 3)
     watching.cancel()
@@ -333,7 +333,7 @@ async def test_events_of_the_cluster(fleet, eventually):
             seen.append(event.authority)
 
     watching = asyncio.ensure_future(watch())
-    await eventually(lambda: one._node.events_wanted(MemberUp))
+    await eventually(lambda: one._node.local.events_wanted(MemberUp))
     other = await fleet.member(Counter)
     await eventually(lambda: other.authority in seen)
     watching.cancel()
@@ -345,13 +345,13 @@ async def test_the_cache_of_places(fleet, eventually):
     client = await fleet.client()
     key = fleet.key_at(other, Counter)
     cache = client._node.pid_cache
-    assert cache.get("Counter", key, client._node.now) is None
+    assert cache.get("Counter", key, client._node.local.now) is None
     await client.grain(Counter, key).add()
-    assert cache.get("Counter", key, client._node.now).authority == other.authority
+    assert cache.get("Counter", key, client._node.local.now).authority == other.authority
     await other.close()
     fleet.clusters.remove(other)
     assert await client.grain(Counter, key).add() == 2
-    assert cache.get("Counter", key, client._node.now).authority == one.authority
+    assert cache.get("Counter", key, client._node.local.now).authority == one.authority
 
 
 async def test_leaving_hands_over_with_state_and_fails_no_call(fleet, eventually):

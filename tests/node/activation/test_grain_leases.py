@@ -196,7 +196,7 @@ async def test_a_node_that_was_removed_activates_nothing_by_the_topology_from_be
     other._node.stop_activations("others removed this node")
     with pytest.raises(TopologyUnavailable):
         await other.grain(Counter, key, timeout=1.0).add()
-    snapshot = other._node.topology
+    snapshot = other._node.topology.snapshot
     other._node.apply_topology(msgspec.structs.replace(snapshot, version=snapshot.version + 1))
     assert other._node.bridge.last_owner("Counter", key).node_id == one.self.node_id
     assert await other.grain(Counter, key).add() == 1

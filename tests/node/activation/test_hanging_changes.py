@@ -138,7 +138,7 @@ def test_calls_of_an_activation_that_hangs_and_was_revoked_are_refused():
         async def scenario() -> None:
             call = asyncio.ensure_future(sim.node(0).grain(Slow, "a", timeout=99.0, retry=False).ping())
             await until_logged("start hangs")
-            node.leases.revoke(node.node_id, "for the test")
+            node.leases.revoke(node.local.node_id, "for the test")
             with pytest.raises(OwnershipChanged, match="revoked") as caught:
                 await call
             assert not caught.value.maybe_executed
@@ -168,7 +168,7 @@ def test_stateless_workers_that_do_not_come_up_are_given_up():
         assert LOG == ["start hangs"] * 2 + ["start cancelled"] * 2
         assert sum(isinstance(each.event, LeaseTimedOut) for each in sim.events) == 2
         host = sim.node(0)._node.hosts["Worker"]
-        assert sim.node(0)._node.activation_count == len(host.activations) + len(host.pool)
+        assert sim.node(0)._node.activations.count == len(host.activations) + len(host.pool)
 
 
 @pytest.mark.parametrize("deaf", [False, True], ids=["heeds", "deaf"])

@@ -82,7 +82,7 @@ async def test_as_many_activations_as_are_allowed_and_no_more(fleet: Any, eventu
     calls = [asyncio.create_task(cluster.grain(Worker, "w").work()) for _ in range(9)]
     await eventually(lambda: len(pool_of(cluster)) == 2)
     await asyncio.sleep(0)
-    assert cluster._node.activation_count == 3
+    assert cluster._node.activations.count == 3
     assert cluster.metrics()["inaho.activations"] == [({"inaho.kind": "Worker"}, 3)]
     pool_of(cluster).check()
     Worker.gate.set()
@@ -148,7 +148,7 @@ async def test_each_worker_has_its_own_timers(fleet: Any, eventually: Any):
     await eventually(lambda: ticks[host.activations["t"].number] > before[host.activations["t"].number] + 1)
     assert ticks[extra.number] == before[extra.number]
     host.drop_all("test")
-    await eventually(lambda: cluster._node.activation_count == 0)
+    await eventually(lambda: cluster._node.activations.count == 0)
     assert len(host.timers) == 0
 
 
@@ -186,7 +186,7 @@ async def test_one_of_many_unloads_itself(fleet: Any, eventually: Any):
     assert Worker.ended == ["requested"]
     Worker.gate.set()
     assert (await first)[0] != extra
-    assert cluster._node.activation_count == 1
+    assert cluster._node.activations.count == 1
 
 
 async def test_the_first_one_takes_the_others_along(fleet: Any, eventually: Any):
@@ -202,7 +202,7 @@ async def test_the_first_one_takes_the_others_along(fleet: Any, eventually: Any)
     await late
     await eventually(lambda: len(Worker.ended) == 3)
     assert Worker.ended == ["idle"] * 3
-    assert len(pool_of(cluster)) == 0 and cluster._node.activation_count == 1
+    assert len(pool_of(cluster)) == 0 and cluster._node.activations.count == 1
 
 
 @pytest.mark.parametrize("busy", [0, 1])
@@ -224,10 +224,10 @@ async def test_idle_workers_are_unloaded_but_not_beside_a_busy_one(fleet: Any, e
     await cluster.grain(Worker, "later").work()
     await eventually(lambda: "later" not in host.activations)  # and the other one has been idle for longer
     assert Worker.ended == ["idle"]
-    assert len(host.pool) == 1 and cluster._node.activation_count == 2
+    assert len(host.pool) == 1 and cluster._node.activations.count == 2
     gates[busy].set()
     await calls[busy]
-    await eventually(lambda: cluster._node.activation_count == 0)
+    await eventually(lambda: cluster._node.activations.count == 0)
     assert Worker.ended == ["idle"] * 3
 
 
@@ -237,7 +237,7 @@ async def test_leaving_ends_all_workers_after_their_turns(fleet: Any, eventually
     calls = [asyncio.create_task(one.grain(Worker, "w").work()) for _ in range(3)]
     await eventually(lambda: len(pool_of(one)) == 2)
     leaving = asyncio.create_task(one.leave())
-    await eventually(lambda: one._node.shutting_down)
+    await eventually(lambda: one._node.local.shutting_down)
     Worker.gate.set()
     answers = await asyncio.gather(*calls)
     assert {authority for _, authority in answers} == {one.authority}
@@ -250,13 +250,13 @@ async def test_a_blocked_host_sends_its_calls_elsewhere(fleet: Any, eventually: 
     one, other = await fleet.members(2, Worker)
     Worker.gate.set()
     assert (await one.grain(Worker, "w").work())[1] == one.authority
-    topology = one._node.topology
+    topology = one._node.topology.snapshot
     blocked = inaho.TopologySnapshot(
         **{name: getattr(topology, name) for name in topology.__struct_fields__}
         | {"blocked": (one.authority,), "version": topology.version + 1, "hash": topology.hash + 1}
     )
     one._node.apply_topology(blocked)
-    await eventually(lambda: one._node.activation_count == 0)
+    await eventually(lambda: one._node.activations.count == 0)
     assert (await one.grain(Worker, "w").work())[1] == other.authority
 
 
@@ -275,7 +275,7 @@ async def test_a_worker_that_cannot_be_made_fails_its_call_only(fleet: Any, even
 
     cluster = await fleet.member(Fragile)
     first = asyncio.create_task(cluster.grain(Fragile, "f").work())
-    await eventually(lambda: cluster._node.activation_count == 1)
+    await eventually(lambda: cluster._node.activations.count == 1)
     with pytest.raises(ActivationFailed, match="only one"):
         await cluster.grain(Fragile, "f").work()
     client = await fleet.client()
@@ -283,15 +283,15 @@ async def test_a_worker_that_cannot_be_made_fails_its_call_only(fleet: Any, even
         await client.grain(Fragile, "f").work()
     Worker.gate.set()
     assert await first == 1
-    assert cluster._node.activation_count == 1
+    assert cluster._node.activations.count == 1
 
 
 async def test_a_node_that_leaves_makes_no_more(fleet: Any):
     cluster = await fleet.member(Worker)
-    cluster._node.shutting_down = True
+    cluster._node.local.shutting_down = True
     with pytest.raises(ShuttingDown):
         await cluster.grain(Worker, "w", timeout=0.2).work()
-    cluster._node.shutting_down = False
+    cluster._node.local.shutting_down = False
 
 
 async def test_each_end_is_an_event(fleet: Any, eventually: Any):

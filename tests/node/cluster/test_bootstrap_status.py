@@ -68,7 +68,7 @@ async def test_the_handle_is_there_before_the_system_runs_and_until_its_extensio
         cluster = installed.cluster
         assert system.extension(ClusterExtension).cluster is cluster
         assert await cluster.grain(Echo, "a").echo("hello") == "hello"
-        assert cluster.runtime.authority == cluster.authority
+        assert cluster.runtime.local.authority == cluster.authority
         assert cluster.context is cluster.runtime.context
         assert cluster.partition_bridge is cluster.runtime.bridge
         assert cluster.metrics()["inaho.activations"] == [({"inaho.kind": "Echo"}, 1)]
@@ -209,7 +209,7 @@ async def test_a_node_ends_in_order_with_nothing_active_and_then_says_so(monkeyp
             return recorded
 
         async def written(status: BootstrapStatus) -> None:
-            order.append(f"status with {node.activation_count} active")
+            order.append(f"status with {node.activations.count} active")
             await write(status)
 
         monkeypatch.setattr(store, "write", written)

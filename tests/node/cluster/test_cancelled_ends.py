@@ -56,7 +56,7 @@ async def busy_pair(fleet: Any, eventually: Any) -> tuple[Any, asyncio.Task[Any]
 async def test_a_cancelled_close_goes_on(fleet: Any, eventually: Any) -> None:
     second, call = await busy_pair(fleet, eventually)
     closing = asyncio.ensure_future(second.close())
-    await eventually(lambda: second._node.shutting_down)
+    await eventually(lambda: second._node.local.shutting_down)
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
@@ -69,7 +69,7 @@ async def test_a_cancelled_close_goes_on(fleet: Any, eventually: Any) -> None:
 async def test_close_again_waits_for_the_one_that_was_cancelled(fleet: Any, eventually: Any) -> None:
     second, call = await busy_pair(fleet, eventually)
     closing = asyncio.ensure_future(second.close())
-    await eventually(lambda: second._node.shutting_down)
+    await eventually(lambda: second._node.local.shutting_down)
     closing.cancel()
     await second.close()
     assert is_free(second.authority)
@@ -79,7 +79,7 @@ async def test_close_again_waits_for_the_one_that_was_cancelled(fleet: Any, even
 async def test_a_cancelled_leave_goes_on(fleet: Any, eventually: Any) -> None:
     second, call = await busy_pair(fleet, eventually)
     leaving = asyncio.ensure_future(second.leave())
-    await eventually(lambda: second._node.shutting_down)
+    await eventually(lambda: second._node.local.shutting_down)
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving

@@ -147,8 +147,8 @@ async def test_a_client_takes_the_settings_of_the_members() -> None:
         async with asyncio.timeout(10.0):
             while len(client.members()) < 2:
                 await asyncio.sleep(0.01)
-        lookup = client._node.lookup
-        assert client._node.config.transport.frame_bytes_max == 1 << 19
+        lookup = client._node.topology.lookup
+        assert client._node.local.config.transport.frame_bytes_max == 1 << 19
         for key in map(str, range(50)):
             at = await client.grain(Where, key).at()
             assert at == lookup.owner("formats.where", key).authority

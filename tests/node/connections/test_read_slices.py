@@ -46,7 +46,9 @@ class Peer(asyncio.Transport):
         self.pauses = 0
         self.gone = False
         node = cluster._node
-        self.connection = Incoming(PeerInfo("", "c" * 16, 1, "client", 1, 1), node.config.transport, node.loop, node)
+        self.connection = Incoming(
+            PeerInfo("", "c" * 16, 1, "client", 1, 1), node.local.config.transport, node.local.loop, node
+        )
         node.acceptor.connections[self.connection] = None
         self.connection.connection_made(self)
         for number, method in enumerate(("length", "wait")):

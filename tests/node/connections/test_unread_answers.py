@@ -98,10 +98,10 @@ class LateTransport(asyncio.Transport):
 
 def accepted(cluster: Cluster, *, write_bytes_max: int = 8 << 20) -> tuple[Incoming, LateTransport]:
     node = cluster._node
-    config = node.config.transport.replace(
+    config = node.local.config.transport.replace(
         write_high_bytes=HIGH, write_low_bytes=HIGH // 4, write_bytes_max=write_bytes_max
     )
-    connection = Incoming(PeerInfo("", "c" * 16, 1, "client", 1, 1), config, node.loop, node)
+    connection = Incoming(PeerInfo("", "c" * 16, 1, "client", 1, 1), config, node.local.loop, node)
     node.acceptor.connections[connection] = None
     transport = LateTransport()
     transport.protocol = connection

@@ -96,15 +96,15 @@ async def test_first_the_ledger_then_the_cache_then_the_event(fleet: Any, eventu
     order: list[str] = []
 
     def cached() -> int:
-        return sum(one._node.pid_cache.get("Counter", key, one._node.now) is not None for key in mine)
+        return sum(one._node.pid_cache.get("Counter", key, one._node.local.now) is not None for key in mine)
 
     def states() -> bool:
         return all(lease.state is LeaseState.REVOKED for lease in held)
 
     stops = [
-        node.events.subscribe_callback(BlockListApplied, lambda _: caches.append(("event at two", states(), 0))),
-        one._node.events.subscribe_callback(PidInvalidated, lambda _: order.append("cache")),
-        one._node.events.subscribe_callback(
+        node.local.events.subscribe_callback(BlockListApplied, lambda _: caches.append(("event at two", states(), 0))),
+        one._node.local.events.subscribe_callback(PidInvalidated, lambda _: order.append("cache")),
+        one._node.local.events.subscribe_callback(
             BlockListApplied, lambda _: order.append(f"event with {cached()} entries left")
         ),
     ]
@@ -131,13 +131,13 @@ async def test_the_event_alone_empties_the_cache_too(fleet: Any):
     cache = one._node.pid_cache
     assert len(cache) > 0
     with one.system.events.subscribe(PidInvalidated) as told:
-        one._node.publish(BlockListApplied(authority=two.authority, version=99))
+        one._node.local.publish(BlockListApplied(authority=two.authority, version=99))
         assert [(event.authority, event.reason) for event in told.drain()] == [(two.authority, "blocked")]
     assert len(cache) == 0
     before = len(cache)
     one._node.blocking.close()
     await one.grain(Counter, next(key for key in KEYS if two._node.leases.owns("Counter", key))).where()
-    one._node.publish(BlockListApplied(authority=two.authority, version=99))
+    one._node.local.publish(BlockListApplied(authority=two.authority, version=99))
     assert len(cache) == before + 1, "it listened by that subscription"
 
 
@@ -173,7 +173,7 @@ async def test_a_turn_on_a_blocked_node_cannot_save(fleet: Any, eventually: Any)
     with pytest.raises(OwnershipChanged, match="revoked") as caught:
         await saving
     assert caught.value.maybe_executed
-    await eventually(lambda: two._node.activation_count == 0)
+    await eventually(lambda: two._node.activations.count == 0)
     record = await fleet.storage.load(fleet_identity(key))
     assert msgspec.msgpack.decode(unpack_state(record.data))["value"] < 100
 

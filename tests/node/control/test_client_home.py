@@ -46,7 +46,7 @@ async def test_a_silent_home_is_replaced(fleet: Any, eventually: Any):
     fleet.network.cut(one.authority, name)  # it hears, and is not heard
     await eventually(lambda: other.authority in peers.connections)
     assert one.authority in peers.connections, "the members judge it, and not the client"
-    assert client._node.topology is not None
+    assert client._node.topology.snapshot is not None
     fleet.network.heal_all()
 
 

@@ -102,7 +102,7 @@ async def test_what_goes_wrong_is_a_warning_with_authority_and_reason(fleet: Any
         ViewRefused(authority=other.authority, refused="ours", rule="seeds"),
         ViewRefused(authority=other.authority, refused="theirs", rule="seeds"),
     ):
-        node.publish(event)
+        node.local.publish(event)
     said = said_by(lines, cluster.authority)[-13:]
     assert [level for level, _ in said] == [
         "WARNING", "INFO", "WARNING", "WARNING", "WARNING", "WARNING", "WARNING", "WARNING",
@@ -153,8 +153,8 @@ async def test_what_repeats_is_counted_and_told_once(fleet: Any, lines: Any):
     node = cluster._node
     other = inaho.Member("10.0.0.6:7700", "ab" * 8, 1, inaho.MemberStatus.UNREACHABLE)
     for _ in range(10):
-        node.publish(MemberUnreachable(member=other, reason="silent"))
-    node.membership_log.tick(node.loop.time() + 6.0)
+        node.local.publish(MemberUnreachable(member=other, reason="silent"))
+    node.membership_log.tick(node.local.loop.time() + 6.0)
     said = [text for _, text in said_by(lines, cluster.authority) if "10.0.0.6" in text]
     assert len(said) == 3
     assert said[2] == "8 further events (MemberUnreachable of 10.0.0.6:7700) within 5 s were not logged"
@@ -168,7 +168,7 @@ async def test_waiting_for_a_member_is_told_a_few_times_and_then_counted(fleet: 
         node.waiting_log.tell("10.0.0.6:7700", f"did not release Cart/{number} yet", TimeoutError())
     node.waiting_log.tell("10.0.0.7:7700", "did not release Cart/7 yet", inaho.Unreachable("no route"))
     node.waiting_log.check()
-    node.waiting_log.tick(node.loop.time() + 6.0)
+    node.waiting_log.tick(node.local.loop.time() + 6.0)
     assert [text for name, _, text in lines if name == "inaho.node"] == [
         "10.0.0.6:7700 did not release Cart/0 yet: TimeoutError: no answer in time",
         "10.0.0.6:7700 did not release Cart/1 yet: TimeoutError: no answer in time",
@@ -195,7 +195,7 @@ async def test_retries_of_calls_whose_identity_moves_are_warnings_when_they_go_o
     for error in (inaho.OwnershipChanged("elsewhere"), inaho.ShuttingDown("it leaves"), inaho.TopologyUnavailable("")):
         for attempt in range(1, 4):
             warnings.retrying("Cart", "k", "add", error, attempt, 0.01)
-    warnings.tick(cluster._node.loop.time() + 6.0)
+    warnings.tick(cluster._node.local.loop.time() + 6.0)
     told = [(level, text.split(" and ")[0]) for name, level, text in lines if name == "inaho.rpc"]
     assert told == [
         ("INFO", "Cart/k.add failed at attempt 1"),

@@ -20,8 +20,8 @@ class Counter(Grain):
 def suspended(sim: SimCluster, index: int, seconds: float) -> None:
     """From one instant to the next the boot clock of a node is ahead, and its loop's is not."""
     node = sim.node(index)._node
-    before = node.boot_time
-    node.boot_time = lambda: before() + seconds
+    before = node.local.boot_time
+    node.local.boot_time = lambda: before() + seconds
 
 
 def pauses(sim: SimCluster, index: int) -> list[tuple[float, float]]:
@@ -70,7 +70,7 @@ def test_fences_end_while_the_computer_sleeps() -> None:
     """Who fell silent is feared for as long as a tombstone lasts, by a clock that does not sleep with this node."""
     with SimCluster(nodes=1) as sim:
         node = sim.node(0)._node
-        node.fencing.took_over("Gone", node.lookup.partition("Gone", "a"))
+        node.fencing.took_over("Gone", node.topology.lookup.partition("Gone", "a"))
         sim.run_for(5.0)
         assert node.fencing.is_doubtful("Gone", "a")
         suspended(sim, 0, sim.node(0).config.membership.tombstone_s)

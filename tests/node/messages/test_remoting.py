@@ -613,7 +613,7 @@ async def test_what_waits_too_long_is_a_dead_letter_and_fails_asks(fleet: Any, e
 
 def as_seen(cluster: Cluster, other: Cluster, status: MemberStatus) -> inaho.TopologySnapshot:
     """The topology of `cluster`, with another status of `other`."""
-    topology = cluster._node.topology
+    topology = cluster._node.topology.snapshot
     assert topology is not None
     members = tuple(
         msgspec.structs.replace(member, status=status) if member.authority == other.authority else member

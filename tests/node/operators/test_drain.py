@@ -56,7 +56,7 @@ async def test_everything_is_handed_over_and_goes_on_elsewhere(fleet: Any, event
     keys = [f"k{number}" for number in range(30)]
     for key in keys:
         await client.grain(Counter, key).add()
-    had = two._node.activation_count
+    had = two._node.activations.count
     waiting = asyncio.ensure_future(two.wait_left())
     leaving = as_member(two, client)
     report = await client.drain_at(leaving)
@@ -101,7 +101,7 @@ async def test_a_node_that_is_stopped_meanwhile_says_so(fleet: Any, eventually: 
     call = asyncio.ensure_future(one.grain(Stubborn, fleet.key_at(two, Stubborn), retry=False).hold())
     await eventually(lambda: HELD)
     draining = asyncio.ensure_future(two.drain_at(two.self, drain_s=60.0))
-    await eventually(lambda: two._node.shutting_down)
+    await eventually(lambda: two._node.local.shutting_down)
     await two._node.stop()
     with pytest.raises(ShuttingDown, match="stopped before it had left"):
         await draining
@@ -127,7 +127,7 @@ async def test_streams_of_events_end_when_the_node_leaves(fleet: Any, eventually
             seen.append(record.name)
 
     following = asyncio.ensure_future(follow())
-    await eventually(lambda: two._node.events_wanted(ActivationStarted))
+    await eventually(lambda: two._node.local.events_wanted(ActivationStarted))
     key = fleet.key_at(two, Counter)
     await one.grain(Counter, key).add()
     await eventually(lambda: seen == ["ActivationStarted"])

@@ -100,14 +100,14 @@ async def test_a_client_follows_one_member(fleet: Any, eventually: Any):
     key = fleet.key_at(two, Echo)
     async with aclosing(client.events_at(target, "ActivationStarted")) as feed:
         first = asyncio.ensure_future(anext(feed))
-        await eventually(lambda: two._node.events_wanted(ActivationStarted))
-        assert not one._node.events_wanted(ActivationStarted)
+        await eventually(lambda: two._node.local.events_wanted(ActivationStarted))
+        assert not one._node.local.events_wanted(ActivationStarted)
         await client.grain(Echo, fleet.key_at(one, Echo)).echo()
         await client.grain(Echo, key).echo()
         record = await first
         assert (record.name, record.fields["identity"]) == ("ActivationStarted", f"Echo/{key}")
         assert record.at > 0
-    await eventually(lambda: not two._node.events_wanted(ActivationStarted))
+    await eventually(lambda: not two._node.local.events_wanted(ActivationStarted))
     with pytest.raises(InvalidArguments, match="no event 'Nothing'"):
         await anext(aiter(client.events_at(target, "Nothing")))
 
@@ -117,10 +117,10 @@ async def test_who_reads_too_slowly_is_told_how_many_it_lost(fleet: Any, monkeyp
     (one,) = await fleet.members(1, Echo)
     async with aclosing(one.events_at(one.self, "PidInvalidated")) as feed:
         first = asyncio.ensure_future(anext(feed))
-        while not one._node.events_wanted(PidInvalidated):
+        while not one._node.local.events_wanted(PidInvalidated):
             await asyncio.sleep(0)
         for number in range(1, 26):
-            one._node.publish(PidInvalidated(kind="", key="", authority="", reason="", count=number))
+            one._node.local.publish(PidInvalidated(kind="", key="", authority="", reason="", count=number))
         records = [await first] + [await anext(feed) for _ in range(10)]
         assert (records[0].name, records[0].fields) == (LOST, {"count": 15})
         assert [record.fields["count"] for record in records[1:]] == list(range(16, 26))
@@ -145,7 +145,7 @@ async def test_the_command_writes_them_until_it_has_enough_or_the_member_leaves(
         return await following.follow_events(output, settings, names, at=None, count=count)
 
     running = asyncio.ensure_future(follow(Output(as_json=True), 1))
-    await eventually(lambda: two._node.events_wanted(ActivationStarted))
+    await eventually(lambda: two._node.local.events_wanted(ActivationStarted))
     key = fleet.key_at(two, Echo)
     await client.grain(Echo, key).echo()
     assert await running == 0
@@ -154,7 +154,7 @@ async def test_the_command_writes_them_until_it_has_enough_or_the_member_leaves(
     assert shown.err == f"following {two.authority}\n"
 
     running = asyncio.ensure_future(follow(Output(as_json=False), None))
-    await eventually(lambda: two._node.events_wanted(ActivationStarted))
+    await eventually(lambda: two._node.local.events_wanted(ActivationStarted))
     await two.leave()
     assert await running == 0
     shown = capsys.readouterr()

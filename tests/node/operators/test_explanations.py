@@ -81,8 +81,8 @@ async def test_members_and_clients_are_told_the_same_of_an_active_grain(fleet: A
         assert (found.holder.authority, found.holder.node_id) == (other.authority, other.self.node_id)
         assert (found.lease, found.running, found.queue_length, found.state_version) == ("active", 0, 0, 2)
         assert found.epoch == fleet.activation(Counter, key)._inaho_lease.epoch
-        assert found.partition == one._node.lookup.partition("Counter", key)
-        assert (found.topology_hash, found.silent) == (other._node.lookup.hash, ())
+        assert found.partition == one._node.topology.lookup.partition("Counter", key)
+        assert (found.topology_hash, found.silent) == (other._node.topology.lookup.hash, ())
         assert whats(found) == [("started", other.authority)]
         assert abs(found.since - found.history[0].at) < 2
         assert found.idle_s < 5

@@ -61,7 +61,7 @@ async def test_the_system_kind_is_not_placed_counted_or_ended(fleet: Any):
     [one] = await fleet.members(1)
     client = await fleet.client()
     assert one.self.kinds == ()
-    assert one._node.activation_count == 0
+    assert one._node.activations.count == 0
     one._node.stop_activations("a test")
     assert await client.quarantine_at(as_member(one, client)) == ()
     with pytest.raises(NoSuchKind):

@@ -63,13 +63,13 @@ async def test_an_end_drops_the_entry_that_points_there_and_no_other(fleet: Any,
     with client.system.events.subscribe(ActivationTerminated) as told:
         await eventually(lambda: listeners(one) == listeners(two) == 1)
         elsewhere = Pid(one.authority, one.self.node_id, ClusterIdentity("Brief", keys[1]))
-        cache.put(elsewhere, client._node.now)  # it is active on another node by now
+        cache.put(elsewhere, client._node.local.now)  # it is active on another node by now
         for key in keys:
             two._node.hosts["Brief"].deactivate_soon(fleet.activation(Brief, key), "moved")
         for _ in keys:
             await asyncio.wait_for(anext(told), 5)
-        assert cache.get("Brief", keys[0], client._node.now) is None
-        assert cache.get("Brief", keys[1], client._node.now) == elsewhere
+        assert cache.get("Brief", keys[0], client._node.local.now) is None
+        assert cache.get("Brief", keys[1], client._node.local.now) == elsewhere
     await quiet(fleet, eventually)
 
 

@@ -162,7 +162,7 @@ async def test_prefer_local_lives_with_its_first_caller(fleet: Any):
             assert await cluster.grain(Near, key).where() == cluster.authority
             for other in clusters:
                 assert await other.grain(Near, key).where() == cluster.authority
-            assert lease_of(owner, key).holder == cluster._node.node_id
+            assert lease_of(owner, key).holder == cluster._node.local.node_id
             assert lease_of(owner, key).epoch == lease_of(cluster, key).epoch
 
 
@@ -189,8 +189,8 @@ async def test_least_loaded_spares_the_node_that_others_say_is_loaded(fleet: Any
     clusters = await fleet.members(3, Spread, Near)
     for number in range(150):
         await clusters[0].grain(Near, f"n{number}").where()
-    assert clusters[0]._node.activation_count == 150
-    node_id = clusters[0]._node.node_id
+    assert clusters[0]._node.activations.count == 150
+    node_id = clusters[0]._node.local.node_id
     for cluster in clusters[1:]:
         await eventually(lambda node=cluster._node: dict(node.driver.control.loads()).get(node_id, 0) >= 130)
     for number in range(60):
@@ -272,9 +272,9 @@ async def test_a_lost_word_of_an_end_is_found_out(fleet: Any, eventually: Any):
     owner._node.directory.terminated = lost
     await caller.grain(Near, key).leave()
     await eventually(lambda: lease_of(caller, key) is None)
-    assert lease_of(owner, key).holder == caller._node.node_id
+    assert lease_of(owner, key).holder == caller._node.local.node_id
     assert await third.grain(Near, key).add() == 2
-    assert lease_of(owner, key).holder == third._node.node_id
+    assert lease_of(owner, key).holder == third._node.local.node_id
 
 
 async def test_a_failed_activation_releases_the_lease_and_is_told(fleet: Any, eventually: Any):
@@ -298,7 +298,7 @@ async def test_a_failed_activation_releases_the_lease_and_is_told(fleet: Any, ev
 
 async def test_an_unknown_kind_is_answered_as_failed(fleet: Any):
     one, other = await fleet.members(2, Near)
-    request = ActivationRequest("Nobody", "a", 1, one._node.lookup.hash, one._node.node_id)
+    request = ActivationRequest("Nobody", "a", 1, one._node.topology.lookup.hash, one._node.local.node_id)
     response = await ask_placement(one._node, other.self, PlacementActor.activate, request)
     assert response.code == "no_such_kind"
 
@@ -306,22 +306,22 @@ async def test_an_unknown_kind_is_answered_as_failed(fleet: Any):
 async def test_a_request_of_an_owner_of_another_view_is_refused(fleet: Any):
     one, other = await fleet.members(2, Near, gossip={"interval_s": 0.02, "convergence_s": 0.2})
     mine, yours = key_at(one), key_at(other)
-    agreed = one._node.lookup.hash
+    agreed = one._node.topology.lookup.hash
     for key, view in ((mine, agreed + 1), (yours, agreed)):
-        request = ActivationRequest("Near", key, 1, view, one._node.node_id)
+        request = ActivationRequest("Near", key, 1, view, one._node.local.node_id)
         response = await ask_placement(one._node, other.self, PlacementActor.activate, request)
         assert response.code == "ownership_changed"
-    assert other._node.activation_count == 0
+    assert other._node.activations.count == 0
 
 
 async def test_a_request_is_the_same_again(fleet: Any):
     one, other = await fleet.members(2, Near)
     key = key_at(one)
-    request = ActivationRequest("Near", key, 1 << 40, one._node.lookup.hash, one._node.node_id)
+    request = ActivationRequest("Near", key, 1 << 40, one._node.topology.lookup.hash, one._node.local.node_id)
     first = await ask_placement(one._node, other.self, PlacementActor.activate, request)
     second = await ask_placement(one._node, other.self, PlacementActor.activate, request)
     assert first == second and first.code == "" and first.epoch >= 1 << 40
-    assert other._node.activation_count == 1
+    assert other._node.activations.count == 1
     record = await ask_placement(one._node, other.self, PlacementActor.recall, "Near", key, first.epoch)
     assert record.was_active
     late = await ask_placement(one._node, other.self, PlacementActor.activate, request)
@@ -350,10 +350,10 @@ async def test_an_answer_that_is_lost_has_the_activation_taken_back(fleet: Any):
 
 async def test_a_host_that_takes_nothing_leaves_it_to_the_owner(fleet: Any):
     owner, caller = await fleet.members(2, Near)
-    caller._node.shutting_down = True
+    caller._node.local.shutting_down = True
     key = key_at(owner)
     assert await caller.grain(Near, key).where() == owner.authority
-    caller._node.shutting_down = False
+    caller._node.local.shutting_down = False
 
 
 # Nodes come and go.
@@ -388,7 +388,7 @@ async def test_a_dead_owner_moves_nothing(fleet: Any, eventually: Any):
     for key in keys:
         now = third if third._node.leases.owns("Near", key) else holder
         await eventually(lambda now=now, key=key: lease_of(now, key) is not None)
-        assert lease_of(now, key).holder == holder._node.node_id
+        assert lease_of(now, key).holder == holder._node.local.node_id
 
 
 async def test_a_join_moves_nothing_and_the_new_owner_knows(fleet: Any, eventually: Any):
@@ -404,7 +404,7 @@ async def test_a_join_moves_nothing_and_the_new_owner_knows(fleet: Any, eventual
         assert await newcomer.grain(Near, key).bump() == 2
         assert await first.grain(Near, key).bump() == 3
     for key in owned:
-        assert lease_of(newcomer, key).holder == second._node.node_id
+        assert lease_of(newcomer, key).holder == second._node.local.node_id
     newcomer._node.directory.check()
 
 
@@ -443,14 +443,14 @@ async def test_a_blocked_holder_loses_what_it_holds(fleet: Any, eventually: Any)
     assert await holder.grain(Near, key).add() == 1
     grain = fleet.activation(Near, key)
     for cluster in (owner, holder, third):
-        topology = cluster._node.topology
+        topology = cluster._node.topology.snapshot
         fields = {name: getattr(topology, name) for name in topology.__struct_fields__}
         fields |= {"blocked": (holder.authority,), "version": topology.version + 10, "hash": 12345}
         cluster._node.apply_topology(inaho.TopologySnapshot(**fields))
     assert grain._inaho_lease.state is LeaseState.REVOKED
     with pytest.raises(OwnershipChanged):
         await grain.save()
-    await eventually(lambda: holder._node.activation_count == 0)
+    await eventually(lambda: holder._node.activations.count == 0)
     assert await third.grain(Near, key).add() == 2
     assert await third.grain(Near, key).where() == third.authority
 
@@ -460,7 +460,7 @@ async def test_a_holder_that_was_replaced_cannot_commit(fleet: Any, eventually: 
     key = key_at(owner)
     assert await holder.grain(Near, key).add() == 1
     zombie = holder._node.hosts["Near"].activations[key]
-    owner._node.leases.revoke(holder._node.node_id, "test")  # as when it was unreachable for the owner alone
+    owner._node.leases.revoke(holder._node.local.node_id, "test")  # as when it was unreachable for the owner alone
     assert await third.grain(Near, key).add() == 2
     assert third._node.hosts["Near"].activations[key]._inaho_lease.epoch > zombie._inaho_lease.epoch
     zombie.state.value = 100
@@ -474,7 +474,7 @@ async def test_two_holders_become_one_when_views_agree_again(fleet: Any, eventua
     owner, holder, third = await fleet.members(3, Near)
     key = key_at(owner)
     await holder.grain(Near, key).bump()
-    owner._node.leases.revoke(holder._node.node_id, "test")
+    owner._node.leases.revoke(holder._node.local.node_id, "test")
     assert await third.grain(Near, key).where() == third.authority
     host = holder._node.hosts["Near"]
     assert key in host.activations
@@ -491,7 +491,7 @@ async def test_one_that_lived_on_from_an_older_version_begins_again(fleet: Any, 
     owner, holder, third = await fleet.members(3, Near)
     key = key_at(owner)
     assert await holder.grain(Near, key).bump() == 1  # nothing is saved here
-    owner._node.leases.revoke(holder._node.node_id, "test")
+    owner._node.leases.revoke(holder._node.local.node_id, "test")
     assert await third.grain(Near, key).add() == 1
     assert await third.grain(Near, key).add() == 2
     host = holder._node.hosts["Near"]
@@ -513,9 +513,9 @@ async def test_an_owner_that_lost_its_lease_ends_what_is_left_and_begins_anew(fl
     cluster = await fleet.member(Near, Quick)
     for kind in (Quick, Near):
         before = await cluster.grain(kind, "a").epoch()
-        cluster._node.leases.revoke(cluster._node.node_id, "test")
+        cluster._node.leases.revoke(cluster._node.local.node_id, "test")
         pid = await cluster._node.directory.find(kind.inaho_kind.name, "a", verify=True)
-        assert pid.node_id == cluster._node.node_id
+        assert pid.node_id == cluster._node.local.node_id
         assert await cluster.grain(kind, "a").epoch() > before
     cluster._node.directory.check()
 
@@ -536,12 +536,12 @@ async def test_an_owner_that_was_thought_dead_asks_again(fleet: Any, eventually:
     owner, holder = await fleet.members(2, Near)
     key = key_at(owner)
     await holder.grain(Near, key).bump()
-    owner._node.leases.ledger.revoke(holder._node.node_id, 0.0)
+    owner._node.leases.ledger.revoke(holder._node.local.node_id, 0.0)
     owner._node.holdings.look = holder._node.holdings.look = lambda *arguments: None
-    topology = owner._node.topology
+    topology = owner._node.topology.snapshot
     fields = {name: getattr(topology, name) for name in topology.__struct_fields__}
     members = tuple(
-        msgspec.structs.replace(member, incarnation=member.incarnation + (member.node_id == owner._node.node_id))
+        msgspec.structs.replace(member, incarnation=member.incarnation + (member.node_id == owner._node.local.node_id))
         for member in topology.members
     )
     owner._node.apply_topology(

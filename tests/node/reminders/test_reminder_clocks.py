@@ -50,7 +50,7 @@ class Clocks:
             self.take_clock(index)
 
     def take_clock(self, index: int) -> None:
-        self.sim.node(index)._node.unix_time = lambda: self.sim.unix_time() + self.ahead_s[index]
+        self.sim.node(index)._node.local.unix_time = lambda: self.sim.unix_time() + self.ahead_s[index]
 
     def keeper_of(self, key: str) -> int:
         shard = shard_of("Clock", key, SHARDS)

@@ -329,7 +329,7 @@ async def test_expected_exceptions_are_counted_apart_and_raise_no_alert(fleet: A
         assert sum(counted.values()) == 20
         assert sum(figures["inaho.rpc.client.failures"].values()) == 0
         here._node.measures._look_due = 0.0
-        here._node.measures.tick(here._node.loop.time(), 0.0)
+        here._node.measures.tick(here._node.local.loop.time(), 0.0)
         assert here._node.measures.alerts.active == ()
         assert events.drain() == []
 

@@ -167,15 +167,15 @@ async def test_the_block_list_has_a_size(fleet: Any, eventually: Any):
 async def test_what_the_control_plane_tells_is_counted(fleet: Any):
     """Conflicts of views take long partitions to make; their counting takes their events."""
     cluster = await fleet.member()
-    cluster._node.publish(ViewRefused(authority="b:2", refused="theirs", rule="majority"))
-    cluster._node.publish(ViewConflict(authority="b:2", reason="both have a seed"))
-    cluster._node.publish(NodePaused(gap_s=3.0))
+    cluster._node.local.publish(ViewRefused(authority="b:2", refused="theirs", rule="majority"))
+    cluster._node.local.publish(ViewConflict(authority="b:2", reason="both have a seed"))
+    cluster._node.local.publish(NodePaused(gap_s=3.0))
     identity = ClusterIdentity("Purse", "k")
-    cluster._node.publish(HandOffFailed(identity=identity, from_authority="b:2", reason="it is not there"))
+    cluster._node.local.publish(HandOffFailed(identity=identity, from_authority="b:2", reason="it is not there"))
     assert shown(cluster)["inaho.views.refused"] == {("theirs", "majority"): 1}
     assert single(cluster, "inaho.views.conflicts") == 1
     assert single(cluster, "inaho.pauses") == 1
     assert shown(cluster)["inaho.handoffs"] == {("Purse", "failed"): 1}
     await cluster._node.stop()
-    cluster._node.publish(ViewConflict(authority="b:2", reason="after the end"))
+    cluster._node.local.publish(ViewConflict(authority="b:2", reason="after the end"))
     assert single(cluster, "inaho.views.conflicts") == 1

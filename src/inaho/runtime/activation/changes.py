@@ -69,14 +69,15 @@ class Changes:
 
     def __init__(self, node: Node, kind: str) -> None:
         self._node = node
+        self._local = node.local
         self._kind = kind
         self._changes: dict[int, Change] = {}
         """In the order in which they began, by `id` of the activation: a stateless kind has several of one key."""
 
     def begin(self, grain: Grain[Any], what: str, coroutine: Coroutine[Any, Any, None]) -> None:
         """Runs it; for `what` see `Change`."""
-        task = self._node.runner.spawn(coroutine, name=f"inaho-{what}-{self._kind}")
-        change = Change(grain, what, task, self._node.now)
+        task = self._local.spawn(coroutine, name=f"inaho-{what}-{self._kind}")
+        change = Change(grain, what, task, self._local.now)
         self._changes.pop(id(grain), None)
         self._changes[id(grain)] = change
         task.add_done_callback(lambda _: self._ended(change))
@@ -88,7 +89,7 @@ class Changes:
         """
         node, found = self._node, list[Change]()
         for change in self._changes.values():
-            if node.now - change.since < limit_s:
+            if self._local.now - change.since < limit_s:
                 break
             found.append(change)
         for change in found:
@@ -96,7 +97,7 @@ class Changes:
         waiting = [change for change in found if change.what == "activate" and node.leases.waits(change.grain)]
         for change in waiting:
             found.remove(change)
-            self._changes[id(change.grain)] = msgspec.structs.replace(change, since=node.now)
+            self._changes[id(change.grain)] = msgspec.structs.replace(change, since=self._local.now)
         return found
 
     def cancel(self, grain: Grain[Any]) -> None:

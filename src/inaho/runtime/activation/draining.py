@@ -75,7 +75,7 @@ class Draining:
             host.deactivate_soon(grain, reason)
             stops += not host.kind.plain_stop
         else:
-            host.node.loop.call_soon(self._step)
+            host.local.loop.call_soon(self._step)
             return
         self.walking = False
         if not self.moving:

@@ -43,7 +43,7 @@ def turn_failed(turn: Turn, error: BaseException) -> None:
     grain = turn.grain
     host = grain._inaho_host
     policy = host.kind.on_failure
-    if policy == "keep" or turn.method.read_only or host.node.closing or is_a(error, SIGNALS):
+    if policy == "keep" or turn.method.read_only or host.local.closing or is_a(error, SIGNALS):
         return
     if not host.lives(grain):
         return
@@ -66,20 +66,20 @@ async def reset_state(host: KindHost, grain: Grain[Any], queue: TurnQueue[Turn],
     try:
         done = await reload_state(host, grain, record)
     except BaseException as error:
-        if is_a(error, SIGNALS) or host.node.closing:
+        if is_a(error, SIGNALS) or host.local.closing:
             host.start_failed(grain, queue, error)
             if is_a(error, SIGNALS):
                 raise
         elif not record.broken:
-            host.node.log.warning("the state of %s could not be reset, so it ends", grain.identity, exc_info=error)
+            host.local.log.warning("the state of %s could not be reset, so it ends", grain.identity, exc_info=error)
             reset_failed(host, grain, queue)
         return
     if record.broken:  # it was given up, and ends already
         return
     if done:
-        host.node.log.info("%s failed at %s, and its state was reset: %s", method, grain.identity, reason)
-        if host.node.events_wanted(StateReset):
-            host.node.publish(StateReset(identity=grain.identity, method=method, reason=reason))
+        host.local.log.info("%s failed at %s, and its state was reset: %s", method, grain.identity, reason)
+        if host.local.events_wanted(StateReset):
+            host.local.publish(StateReset(identity=grain.identity, method=method, reason=reason))
     else:
         host.deactivate_soon(grain, "stale")
     host.opened(grain, queue)

@@ -42,11 +42,13 @@ class Fencing:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._until: dict[str, dict[int, float]] = {}
 
     def took_over(self, kind: str, partition: int) -> None:
         """The last owner of the partition, now this node's, is unreachable or removed and has not let go of it."""
-        until = self._node.boot_time() + self._node.config.membership.tombstone_s
+        until = self._local.boot_time() + self._local.config.membership.tombstone_s
         self._until.setdefault(kind, {})[partition] = until
 
     def fell_silent(self, member: Member) -> None:
@@ -61,8 +63,8 @@ class Fencing:
         partitions = self._until.get(kind)
         if not partitions:
             return False
-        now = self._node.boot_time()
-        for partition in (ANY, self._node.lookup.partition(kind, key)):
+        now = self._local.boot_time()
+        for partition in (ANY, self._topology.lookup.partition(kind, key)):
             until = partitions.get(partition)
             if until is None:
                 continue
@@ -100,5 +102,5 @@ class Fencing:
     def check(self) -> None:
         """Asserts the bound: one entry per partition and kind, and one for all."""
         assert all(
-            len(partitions) <= self._node.config.activation.partitions + 1 for partitions in self._until.values()
+            len(partitions) <= self._local.config.activation.partitions + 1 for partitions in self._until.values()
         )

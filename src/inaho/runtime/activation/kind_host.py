@@ -65,6 +65,7 @@ class KindHost:
 
     def __init__(self, node: Node, kind: GrainKind, *, hosted: bool) -> None:
         self.node = node
+        self.local = node.local
         self.kind = kind
         self.name = kind.name
         self.hosted = hosted
@@ -81,9 +82,9 @@ class KindHost:
         self.timers = ActivationTimers(self)
         self.draining = Draining(self)
         self.pool = WorkerPool(self) if hosted and kind.stateless_max else None
-        self.spread = bool(kind.stateless_max) and node.client
+        self.spread = bool(kind.stateless_max) and node.local.client
         self.turns: dict[str, int] = {}
-        ttl_s = node.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
+        ttl_s = node.local.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
         self.passivation = Passivation(self, ttl_s) if ttl_s else None
         self.changes = Changes(node, kind.name)
         self._asked_for: set[str] = set()
@@ -96,7 +97,7 @@ class KindHost:
     @property
     def authority(self) -> str:
         """Of this node."""
-        return self.node.authority
+        return self.local.authority
 
     # Coming up.
 
@@ -121,13 +122,13 @@ class KindHost:
         if self.kind.placed:
             self.node.freshness.begins(self.name, lease.key, grain)
         self.node.context.order.came_here(self, lease.key)
-        self.start(grain, handed, self.passivation is not None and self.passivation.add(lease.key, self.node.now))
+        self.start(grain, handed, self.passivation is not None and self.passivation.add(lease.key, self.local.now))
         return grain
 
     def start(self, grain: Grain[Any], handed: ActivationRecord | None, again: bool) -> None:
         """Brings up an activation that has been made."""
         node, kind, key = self.node, self.kind, grain._inaho_key
-        node.activation_count += 1
+        node.activations.count += 1
         origin = AGAIN if again else FIRST
         if kind.plain_start and kind.state_type is None and node.bridge.last_owner(self.name, key) is None:
             node.leases.activated(grain._inaho_lease)
@@ -147,7 +148,7 @@ class KindHost:
         grain._inaho_host = self
         grain._inaho_key = key
         grain._inaho_turn = None
-        grain._inaho_touched = self.node.now
+        grain._inaho_touched = self.local.now
         grain._inaho_lease = lease
         grain._inaho_record = None
         if self.kind.has_init:
@@ -157,11 +158,11 @@ class KindHost:
     def install(self, key: str) -> None:
         """Makes the one activation of a system kind. Its lease is in no ledger: nobody else may have it anyway."""
         self.system = True
-        self.activations[key] = self._make(key, Lease(self.name, key, self.node.node_id, 0, self.node.now))
+        self.activations[key] = self._make(key, Lease(self.name, key, self.local.node_id, 0, self.local.now))
 
     def give_up_late(self) -> None:
         """Gives up what is under way with an activation for longer than `activation.lease_pending_s`."""
-        for change in self.changes.late(self.node.config.activation.lease_pending_s):
+        for change in self.changes.late(self.local.config.activation.lease_pending_s):
             lease = change.grain._inaho_lease
             why = f"the lease of {lease.kind}/{lease.key} timed out"
             if self.lives(change.grain) and change.task.cancel(why):
@@ -171,7 +172,7 @@ class KindHost:
         """The activation is gone now, whatever its code makes of the cancellation; one that was reset ends."""
         grain, leases = change.grain, self.node.leases
         queue = self.hold(grain)
-        self.node.log.warning("gave up the attempt to %s %s: it took too long", change.what, grain.identity)
+        self.local.log.warning("gave up the attempt to %s %s: it took too long", change.what, grain.identity)
         if change.what == "reset":
             reset_failed(self, grain, queue)
             return
@@ -185,7 +186,7 @@ class KindHost:
 
     def hold(self, grain: Grain[Any]) -> TurnQueue[Turn]:
         """The activation's queue, held: turns wait. What runs goes on."""
-        config = self.node.config.activation
+        config = self.local.config.activation
         busy = grain._inaho_turn
         queue: TurnQueue[Turn]
         if isinstance(busy, TurnQueue):
@@ -209,10 +210,10 @@ class KindHost:
         try:
             if handed is None:
                 handed = await self._take_over(grain)
-            loaded_at = self.node.loop.time()
+            loaded_at = self.local.loop.time()
             if self.kind.state_type is not None:
                 await self.node.freshness.before_activation()
-                loaded_at = self.node.loop.time()
+                loaded_at = self.local.loop.time()
                 grain._inaho_record = await load_handed(self, grain, handed)
             if not self.kind.plain_start:
                 self.node.leases.check_kept(self, grain)
@@ -305,10 +306,10 @@ class KindHost:
         node = self.node
         lease = grain._inaho_lease
         node.note(lease, "started", origin)
-        if node.events_wanted(ActivationStarted):
+        if self.local.events_wanted(ActivationStarted):
             identity = grain.identity
-            pid = Pid(node.authority, node.node_id, identity)
-            node.publish(ActivationStarted(identity=identity, pid=pid, epoch=lease.epoch, origin=origin))
+            pid = Pid(self.local.authority, self.local.node_id, identity)
+            self.local.publish(ActivationStarted(identity=identity, pid=pid, epoch=lease.epoch, origin=origin))
 
     # Ending.
 
@@ -360,7 +361,7 @@ class KindHost:
                     async with record.writing():
                         pass
         except BaseException as error:
-            self.node.log.warning("on_deactivate of %s failed", grain.identity, exc_info=error)
+            self.local.log.warning("on_deactivate of %s failed", grain.identity, exc_info=error)
             if is_a(error, (KeyboardInterrupt, SystemExit)):
                 raise
         finally:
@@ -398,7 +399,7 @@ class KindHost:
             del self.activations[grain._inaho_key]
             self.timers.end(grain)
             self.node.leases.ended(grain._inaho_lease)
-            self.node.activation_ended()
+            self.node.activations.ended()
             if self.kind.placed:
                 self.node.holdings.ended(self, grain)
                 self.node.freshness.begun.pop((self.name, grain._inaho_key), None)
@@ -408,7 +409,7 @@ class KindHost:
         elif pool is not None and pool.remove(grain):
             self.timers.end(grain)
             self.node.leases.ended(grain._inaho_lease)
-            self.node.activation_ended()
+            self.node.activations.ended()
 
     def drop_all(self, reason: str) -> None:
         """Ends all activations, those of the runtime excepted."""

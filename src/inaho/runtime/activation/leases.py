@@ -38,23 +38,25 @@ class Leases:
     """
 
     def __init__(self, node: Node) -> None:
-        activation = node.config.activation
+        activation = node.local.config.activation
         self.ledger = ActivationLedger(activation.activations_max, activation.lease_pending_s)
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
 
     # Before an activation.
 
     def owns(self, kind: str, key: str) -> bool:
         """Whether this node owns the identity under its newest topology. False when nobody can own it now."""
         try:
-            owner: Member = self._node.lookup.owner(kind, key)
+            owner: Member = self._topology.lookup.owner(kind, key)
         except InahoError:
             return False
-        return owner.node_id == self._node.node_id
+        return owner.node_id == self._local.node_id
 
     def member(self, node_id: str) -> Member | None:
         """The member of that id, if it may hold anything."""
-        topology = self._node.topology
+        topology = self._topology.snapshot
         for member in () if topology is None else topology.members:
             if member.node_id == node_id:
                 assert topology is not None
@@ -78,23 +80,23 @@ class Leases:
 
     def check_owner(self, kind: str, key: str) -> None:
         """Raises why this node may not activate the identity: `ShuttingDown`, `Blocked` or `OwnershipChanged`."""
-        node = self._node
         self.check_open(kind, key)
-        owner = node.lookup.owner(kind, key)
-        if owner.node_id != node.node_id:
-            version = 0 if node.topology is None else node.topology.version
+        owner = self._topology.lookup.owner(kind, key)
+        if owner.node_id != self._local.node_id:
+            version = 0 if self._topology.snapshot is None else self._topology.snapshot.version
+            seen = f"{version} ({self._topology.lookup.hash or 0:016x})"
             raise OwnershipChanged(
-                f"{owner.authority} owns it by topology {version} ({node.lookup.hash or 0:016x}) of this node",
+                f"{owner.authority} owns it by topology {seen} of this node",
                 identity=f"{kind}/{key}",
-                authority=node.authority,
+                authority=self._local.authority,
             )
 
     @property
     def open(self) -> bool:
         """Whether this node may activate anything."""
-        topology = self._node.topology
-        blocked = topology is not None and self._node.authority in topology.blocked
-        return not self._node.shutting_down and not blocked
+        topology = self._topology.snapshot
+        blocked = topology is not None and self._local.authority in topology.blocked
+        return not self._local.shutting_down and not blocked
 
     def obtain(self, host: KindHost, key: str) -> Lease:
         """The lease for an activation that a call makes, pending. Raises as `KindHost.activate`."""
@@ -106,25 +108,30 @@ class Leases:
             raise OwnershipChanged(
                 "it is not active here; its owner knows where",
                 identity=f"{host.name}/{key}",
-                authority=self._node.authority,
+                authority=self._local.authority,
             )
         self.check_owner(host.name, key)
         return self.grant(host.name, key)
 
     def check_open(self, kind: str, key: str) -> None:
         """Raises why this node may activate nothing at all: `ShuttingDown` or `Blocked`."""
-        node = self._node
-        if node.shutting_down:
-            raise ShuttingDown("this node is leaving", identity=f"{kind}/{key}", authority=node.authority)
-        if node.topology is not None and node.topology.blocked and node.authority in node.topology.blocked:
-            raise Blocked("an operator has blocked this node", identity=f"{kind}/{key}", authority=node.authority)
+        if self._local.shutting_down:
+            raise ShuttingDown("this node is leaving", identity=f"{kind}/{key}", authority=self._local.authority)
+        if (
+            self._topology.snapshot is not None
+            and self._topology.snapshot.blocked
+            and self._local.authority in self._topology.snapshot.blocked
+        ):
+            raise Blocked(
+                "an operator has blocked this node", identity=f"{kind}/{key}", authority=self._local.authority
+            )
 
     def grant(self, kind: str, key: str) -> Lease:
         """A pending lease of this node. Raises `Pending` while another holds the identity, or `Overloaded`."""
         try:
-            return self.ledger.grant(kind, key, self._node.node_id, self._node.now)
+            return self.ledger.grant(kind, key, self._local.node_id, self._local.now)
         except InahoError as error:
-            self._node.history.note(self._node.loop.time(), kind, key, "refused", error.reason, 0)
+            self._node.history.note(self._local.loop.time(), kind, key, "refused", error.reason, 0)
             raise
 
     # An activation's life.
@@ -134,9 +141,9 @@ class Leases:
         if lease.state is not LeaseState.PENDING:
             raise self.lost(lease, executed=False)
         if lease.epoch:
-            self.ledger.activate(lease, self._node.now)
+            self.ledger.activate(lease, self._local.now)
         else:  # of a stateless kind, in no ledger
-            lease.move(LeaseState.ACTIVE, self._node.now)
+            lease.move(LeaseState.ACTIVE, self._local.now)
 
     async def confirm(self, grain: Grain[Any]) -> None:
         """As `activated`. Where the lease was lost while `on_activate` ran, `on_deactivate` ends what that began."""
@@ -146,7 +153,7 @@ class Leases:
             try:
                 await grain.on_deactivate("moved")
             except Exception as error:
-                self._node.log.warning("on_deactivate of %s failed", grain.identity, exc_info=error)
+                self._local.log.warning("on_deactivate of %s failed", grain.identity, exc_info=error)
             raise
 
     def ending(self, lease: Lease) -> None:
@@ -154,9 +161,9 @@ class Leases:
         if lease.state is not LeaseState.ACTIVE:
             return
         if lease.epoch:
-            self.ledger.begin_release(lease, self._node.now)
+            self.ledger.begin_release(lease, self._local.now)
         else:
-            lease.move(LeaseState.RELEASING, self._node.now)
+            lease.move(LeaseState.RELEASING, self._local.now)
 
     def ended(self, lease: Lease) -> None:
         """It is gone, whatever became of its lease before."""
@@ -164,14 +171,14 @@ class Leases:
         if not lease.holding:
             return
         if lease.epoch:
-            self.ledger.release(lease, self._node.now)
+            self.ledger.release(lease, self._local.now)
         else:
-            lease.move(LeaseState.RELEASED, self._node.now)
+            lease.move(LeaseState.RELEASED, self._local.now)
 
     def time_out(self, lease: Lease) -> None:
         """It did not end while this node could wait: the identity is free, and that is told (SPEC BS-3.4)."""
         if lease.holding:
-            now = self._node.now
+            now = self._local.now
             held_s = now - lease.since
             self.ending(lease)
             if lease.epoch:
@@ -185,7 +192,7 @@ class Leases:
         return OwnershipChanged(
             f"the lease of this activation is {lease.state.value} (epoch {lease.epoch:#x}); another may be active",
             identity=f"{lease.kind}/{lease.key}",
-            authority=self._node.authority,
+            authority=self._local.authority,
             maybe_executed=executed,
         )
 
@@ -209,7 +216,7 @@ class Leases:
             return False
         if lease.state is not LeaseState.PENDING:
             return False
-        self.ledger.renew(lease, self._node.now)
+        self.ledger.renew(lease, self._local.now)
         return True
 
     def gave_up(self, lease: Lease, why: str) -> BaseException:
@@ -220,7 +227,7 @@ class Leases:
 
     def revoke(self, node_id: str, reason: str) -> list[Lease]:
         """Ends all leases of a node at once."""
-        lost = self.ledger.revoke(node_id, self._node.now)
+        lost = self.ledger.revoke(node_id, self._local.now)
         for lease in lost:
             self._node.note(lease, "revoked", reason)
         return lost
@@ -233,17 +240,17 @@ class Leases:
         node = self._node
         for host in node.hosts.values():
             host.give_up_late()
-        for lease in self.ledger.expire(node.now, node.node_id):
-            self._report(lease, node.config.activation.lease_pending_s)
-        for lease in self.ledger.overdue(node.now, node.node_id):
-            self._report(lease, node.config.activation.lease_pending_s)
+        for lease in self.ledger.expire(self._local.now, self._local.node_id):
+            self._report(lease, self._local.config.activation.lease_pending_s)
+        for lease in self.ledger.overdue(self._local.now, self._local.node_id):
+            self._report(lease, self._local.config.activation.lease_pending_s)
             node.directory.look_into(lease)
 
     def _report(self, lease: Lease, held_s: float) -> None:
         identity = ClusterIdentity(lease.kind, lease.key)
         self._node.note(lease, "timed_out", f"after {held_s:.1f} s")
-        self._node.log.warning("the lease of %s (epoch %#x) timed out after %.1f s", identity, lease.epoch, held_s)
-        self._node.publish(LeaseTimedOut(identity=identity, epoch=lease.epoch, holder=lease.holder, held_s=held_s))
+        self._local.log.warning("the lease of %s (epoch %#x) timed out after %.1f s", identity, lease.epoch, held_s)
+        self._local.publish(LeaseTimedOut(identity=identity, epoch=lease.epoch, holder=lease.holder, held_s=held_s))
 
 
 def _may_hold(member: Member, snapshot: TopologySnapshot) -> bool:

@@ -73,8 +73,8 @@ class Passivation:
 
     def _go_on(self) -> None:
         self._pausing = False
-        if not self._host.node.closing:
-            self._slice(self._host.node.now)
+        if not self._host.local.closing:
+            self._slice(self._host.local.now)
 
     def _slice(self, now: float) -> None:
         host = self._host
@@ -95,9 +95,9 @@ class Passivation:
             grain = host.activations.get(key)
             if grain is None:  # the wheel knew it twice, from an activation before
                 continue
-            if host.node.events_wanted(ActivationPassivated):
+            if host.local.events_wanted(ActivationPassivated):
                 idle_s = now - grain._inaho_touched
-                host.node.publish(ActivationPassivated(identity=grain.identity, idle_s=idle_s))
+                host.local.publish(ActivationPassivated(identity=grain.identity, idle_s=idle_s))
             self.passivated += 1
             self._left[key] = now
             if len(self._left) > REMEMBERED_MAX:
@@ -106,7 +106,7 @@ class Passivation:
         self._judge()
         if self._wheel.behind(now):
             self._pausing = True
-            host.node.loop.call_later(IDLE_PAUSE_S, self._go_on)
+            host.local.loop.call_later(IDLE_PAUSE_S, self._go_on)
 
     def _judge(self) -> None:
         """Says once per window when most of what was unloaded in it came back soon."""
@@ -119,10 +119,10 @@ class Passivation:
             return
         host = self._host
         setting = "activation.idle_ttl_s" if host.kind.idle_ttl_s is None else f"idle_ttl_s of class {host.name}"
-        host.node.log.warning(
+        host.local.log.warning(
             "%d of the last %d unloaded activations of %s came back within %.1f s: raise %s",
             back, unloaded, host.name, self._ttl_s, setting,
         )  # fmt: skip
-        host.node.publish(
+        host.local.publish(
             PassivationFrequent(kind=host.name, unloaded=unloaded, returned=back, ttl_s=self._ttl_s, setting=setting)
         )

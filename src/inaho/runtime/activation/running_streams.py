@@ -42,7 +42,7 @@ class StreamTurns:
 
     def start(self, producer: StreamProducer, done: Callable[[], object]) -> None:
         """Runs a stream; `done` is called when it has ended."""
-        self._host.node.runner.spawn(self._run(producer, done), name=f"inaho-stream-{self._host.name}")
+        self._host.local.spawn(self._run(producer, done), name=f"inaho-stream-{self._host.name}")
 
     def interrupt(self, grain: Grain[Any], reason: str) -> list[asyncio.Task[Any]]:
         """The activation ends, or is gone: consumers are told at once.
@@ -75,7 +75,7 @@ class StreamTurns:
         for task in late:
             task.cancel()
         if late:
-            self._host.node.log.warning("%d streams of %s did not end in %s s", len(late), grain.identity, CLOSE_S)
+            self._host.local.log.warning("%d streams of %s did not end in %s s", len(late), grain.identity, CLOSE_S)
 
     async def _run(self, producer: StreamProducer, done: Callable[[], object]) -> None:
         turn = producer.turn
@@ -100,7 +100,7 @@ class StreamTurns:
             del running[producer]
             if not running:
                 del self._running[id(grain)]
-                grain._inaho_touched = self._host.node.now
+                grain._inaho_touched = self._host.local.now
 
     async def _wait_until_up(self, turn: Turn) -> None:
         """Returns when the turn's activation, or its successor, takes calls. Raises why there is none."""

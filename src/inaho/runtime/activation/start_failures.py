@@ -50,7 +50,7 @@ def _told(host: KindHost, grain: Grain[Any], error: BaseException) -> InahoError
     identity = grain.identity
     host.node.activation_warnings.failed(identity, error)
     host.node.note(grain._inaho_lease, "failed", reason)
-    host.node.publish(ActivationFailedEvent(identity=identity, reason=reason))
+    host.local.publish(ActivationFailedEvent(identity=identity, reason=reason))
     if is_a(error, InahoError):
         return not_run(error, error)
     failure = ActivationFailed(reason, identity=str(identity), authority=host.authority)

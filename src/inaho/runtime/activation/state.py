@@ -72,11 +72,11 @@ class StateRecord(msgspec.Struct, eq=False, gc=False):
             return self.version, None
         try:
             data = _encode(grain, self.value)
-            if len(data) > host.node.config.activation.snapshot_bytes_max:
+            if len(data) > host.local.config.activation.snapshot_bytes_max:
                 return self.version, None
             _decode(host, grain, data, "the state")
         except SerializationFailed as error:  # what was saved last could be loaded: the next owner begins with that
-            host.node.log.warning("%s moves without what it had not saved: %s", grain.identity, error.reason)
+            host.local.log.warning("%s moves without what it had not saved: %s", grain.identity, error.reason)
             return self.version, None
         return self.version, data
 
@@ -117,20 +117,20 @@ async def load_state(host: KindHost, grain: Grain[Any], handed: ActivationRecord
 async def _is_proved(host: KindHost, grain: Grain[Any], handed: ActivationRecord) -> bool:
     """Whether a snapshot that was handed over is of what is stored; else the state is loaded."""
     node = host.node
-    if node.storage_is_private:
+    if node.local.storage_is_private:
         return True
     try:
         storage = await node.open_storage()
         (stored,) = await storage.versions([grain.identity])
     except StorageFailed as error:
         node.freshness.unknown(error)
-        if node.config.activation.when_unproved == "refuse":
+        if node.local.config.activation.when_unproved == "refuse":
             raise
         node.proofs.not_answered()
         return True
     if is_same(handed.version, handed.stored_epoch, stored):
         return True
-    node.log.info(
+    node.local.log.info(
         "%s begins with what is stored: %s handed over version %d, another one is stored",
         grain.identity, handed.authority, handed.version,
     )  # fmt: skip
@@ -146,18 +146,18 @@ async def load_handed(host: KindHost, grain: Grain[Any], handed: ActivationRecor
         record = await load_state(host, grain, handed)
     except (StateMissing, SerializationFailed) as error:
         node.saved_versions.expect(identity.kind, identity.key, handed)  # the next attempt must find it too
-        node.publish(HandOffFailed(identity=identity, from_authority=handed.authority, reason=error.reason))
+        node.local.publish(HandOffFailed(identity=identity, from_authority=handed.authority, reason=error.reason))
         raise
     node.saved_versions.found(identity.kind, identity.key)
     node.note(grain._inaho_lease, "took_over", f"from {handed.authority}, version {handed.version}")
-    if node.events_wanted(HandOffCompleted):
+    if node.local.events_wanted(HandOffCompleted):
         event = HandOffCompleted(
             identity=identity,
             from_authority=handed.authority,
             version=handed.version,
             snapshot=handed.snapshot is not None,
         )
-        node.publish(event)
+        node.local.publish(event)
     return record
 
 

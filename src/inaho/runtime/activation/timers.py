@@ -155,7 +155,7 @@ class Timer:
         """The time has come: the tick runs, or gets in line."""
         table = self._table
         grain, runner, loop = table.grain, table.runner, table.loop
-        if grain._inaho_host.node.closing:
+        if grain._inaho_host.local.closing:
             table.forget(self)
             return
         now = loop.time()
@@ -201,7 +201,7 @@ class Timer:
             self._running = False
         else:
             self.skipped += 1
-        if self.active and self.interval_s is not None and not table.grain._inaho_host.node.closing:
+        if self.active and self.interval_s is not None and not table.grain._inaho_host.local.closing:
             self.arm(self.interval_s)
         else:
             table.forget(self)
@@ -214,13 +214,13 @@ class Timer:
         grain = table.grain
         node = grain._inaho_host.node
         cancelled = is_a(error, asyncio.CancelledError)
-        if cancelled and not turn.cancelled and (node.closing or node.runner.leaving or node.program_end.begun):
+        if cancelled and not turn.cancelled and (node.local.closing or node.runner.leaving or node.program_end.begun):
             return
         self.failures += 1
         late = cancelled and turn.cancelled
         reason = f"interrupted after {self._timeout_s:g} s" if late else describe(error)
-        node.log.warning("timer %s of %s failed: %s", self.name, grain.identity, reason, exc_info=error)
-        node.publish(TimerFailed(identity=grain.identity, timer=self.name, reason=reason))
+        node.local.log.warning("timer %s of %s failed: %s", self.name, grain.identity, reason, exc_info=error)
+        node.local.publish(TimerFailed(identity=grain.identity, timer=self.name, reason=reason))
 
     def __repr__(self) -> str:
         state = "active" if self.active else "over"
@@ -259,7 +259,7 @@ class TimerTable:
         """
         if self.ending:
             return
-        if len(self.timers) >= self.grain._inaho_host.node.config.activation.timers_max:
+        if len(self.timers) >= self.grain._inaho_host.local.config.activation.timers_max:
             raise Overloaded(
                 f"the activation has {len(self.timers)} timers (activation.timers_max)",
                 identity=str(self.grain.identity),
@@ -342,7 +342,7 @@ class ActivationTimers:
             arguments,
             name=name,
             interval_s=interval_s,
-            timeout_s=self._host.node.timeout_s if timeout_s is None else timeout_s,
+            timeout_s=self._host.local.timeout_s if timeout_s is None else timeout_s,
             keep_alive=keep_alive,
         )
         table.add(timer, first)

@@ -129,6 +129,8 @@ class CallOrder:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._numbers = 0
 
     @staticmethod
@@ -163,11 +165,11 @@ class CallOrder:
         line = host.lines.get(key)
         if line is None:
             line = host.lines[key] = Line()
-            self._node.runner.spawn(self._run(host, key, line), name=f"inaho-order-{host.name}")
+            self._local.spawn(self._run(host, key, line), name=f"inaho-order-{host.name}")
         if former is not None and former not in line.former:
             line.former.append(former)
         for event in self._node.pid_cache.invalidate(host.name, key, "calls wait in line"):
-            self._node.publish(event)
+            self._local.publish(event)
         return line
 
     async def place(
@@ -190,7 +192,7 @@ class CallOrder:
             InahoError: why there is no place. The call has not run.
         """
         line = self.hold(host, key, former)
-        waiting.place = self._node.loop.create_future()
+        waiting.place = self._local.loop.create_future()
         waiting.sent = False
         if refused:
             line.refusals += 1
@@ -220,7 +222,7 @@ class CallOrder:
         pid = self._node.pid_cache.peek(host.name, key)
         if calls is not None:
             self.hold(host, key, calls.connection)
-        elif pid is not None and pid.node_id != self._node.node_id:
+        elif pid is not None and pid.node_id != self._local.node_id:
             connection = self._node.peers.connections.get(pid.authority)
             if connection is not None and connection.peer.node_id == pid.node_id and connection.used_lately:
                 self.hold(host, key, connection)
@@ -230,7 +232,7 @@ class CallOrder:
 
         It is refused there, behind those before it, and joins their line. A node that may not answer is not asked.
         """
-        topology = self._node.topology
+        topology = self._topology.snapshot
         blocked = () if topology is None else topology.blocked
         alive = {
             member.node_id
@@ -263,7 +265,7 @@ class CallOrder:
                 first = line.first()
                 pause_s, first.pause_s = first.pause_s, 0.0
                 if pause_s:
-                    await node.wait_for_topology(pause_s)
+                    await self._topology.wait(pause_s)
                 try:
                     connection = await node.context.reach(host, key, again=line.refusals > 0)
                     if connection is None:
@@ -278,7 +280,7 @@ class CallOrder:
                 del host.lines[key]
             if connection is not None and not connection.ending:
                 node.context.learn(connection, host.name, key)
-            self._fail(line, error_from_code("shutting_down", "this node closes", authority=node.authority))
+            self._fail(line, error_from_code("shutting_down", "this node closes", authority=self._local.authority))
 
     async def _up(self, host: KindHost, key: str) -> None:
         """Returns when the activation on this node is up, by when its last owner has refused what waited there."""
@@ -336,15 +338,14 @@ class CallOrder:
 
     async def _passed(self, connection: Outgoing) -> None:
         """Returns when that node has answered, or refused, all frames that it had to refuse on arrival."""
-        node = self._node
         if connection.closed:
             return
         if connection.ending:
-            await node.wait_for_topology(ENDING_S)
+            await self._topology.wait(ENDING_S)
             return
         method = PlacementActor.inaho_kind.methods["through"]
-        future: asyncio.Future[object] = node.loop.create_future()
-        now = node.loop.time()
+        future: asyncio.Future[object] = self._local.loop.create_future()
+        now = self._local.loop.time()
         try:
             correlation = connection.call(method, PLACEMENT_KEY, ("", [], 0), future, now + PASSED_S, now)
         except InahoError:

@@ -58,9 +58,11 @@ class ClusterContext:
         self.streams = StreamCalls(node, self)
         self.order = CallOrder(node)
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._pids = node.pid_cache
         self._connections = node.peers.connections
-        rpc = node.config.rpc
+        rpc = node.local.config.rpc
         node.runner.chains.depth_max = rpc.call_chain_max
         self._policy = RetryPolicy(
             attempts=rpc.retry_attempts,
@@ -71,7 +73,7 @@ class ClusterContext:
 
     def connection_for(self, kind: str, key: str) -> Outgoing | None:
         """The open connection to where the identity was last reached; None when there is none."""
-        pid = self._pids.get(kind, key, self._node.now)
+        pid = self._pids.get(kind, key, self._local.now)
         if pid is None:
             return None
         connection = self._connections.get(pid.authority)
@@ -86,7 +88,7 @@ class ClusterContext:
         meet the same members. Members without a connection are dialled in the background, and have their turn when
         there is one.
         """
-        members = self._node.lookup.hosts(host.name)
+        members = self._topology.lookup.hosts(host.name)
         turn = host.turns.get(method.name, len(host.turns))
         for _ in members:
             turn += 1
@@ -109,7 +111,7 @@ class ClusterContext:
         if host.first_calls and (calls := host.first_calls.get(key)) is not None and not calls.connection.ending:
             return calls.connection
         try:
-            owner = self._node.lookup.owner(host.name, key)
+            owner = self._topology.lookup.owner(host.name, key)
         except InahoError:
             return None  # `request` meets it again, and says so
         connection = self._connections.get(owner.authority)
@@ -121,8 +123,8 @@ class ClusterContext:
         if host.spread or key in host.lines:
             return
         pid = Pid(connection.peer.authority, connection.peer.node_id, ClusterIdentity(kind, key))
-        for event in self._pids.put(pid, self._node.now):
-            self._node.publish(event)
+        for event in self._pids.put(pid, self._local.now):
+            self._local.publish(event)
 
     def deadline(self, reference: Reference, method: GrainMethod, scope: Scope | Turn | None) -> float:
         """When the call fails: its own time-out, or what it inherits if that is sooner.
@@ -130,11 +132,10 @@ class ClusterContext:
         Raises:
             Timeout: it inherits a deadline that has passed.
         """
-        node = self._node
         timeout_s = reference._inaho_timeout_s or method.timeout_s
         if timeout_s is None:
-            timeout_s = STREAM_TIMEOUT_S if method.stream else node.timeout_s
-        now = node.loop.time()
+            timeout_s = STREAM_TIMEOUT_S if method.stream else self._local.timeout_s
+        now = self._local.loop.time()
         if scope is None or scope.deadline >= now + timeout_s:
             return now + timeout_s
         if scope.deadline <= now:
@@ -203,7 +204,7 @@ class ClusterContext:
                     refusal, error = error, None
                     pause_s = self.judge(reference, method, refusal, tries, deadline)
                     if not ordered:
-                        await self._node.wait_for_topology(pause_s)
+                        await self._topology.wait(pause_s)
                 again = tries.failed > 0
                 before, former = former, None
                 try:
@@ -216,7 +217,7 @@ class ClusterContext:
                     elif not ready:
                         connection = await self.within(deadline, self.reach(host, key, again=again))
                 except InahoError as another:
-                    late = refusal is not None and self._node.loop.time() >= deadline
+                    late = refusal is not None and self._local.loop.time() >= deadline
                     error = refusal if late else another  # why it was refused says more than that time is up
                     continue
                 former = connection
@@ -231,29 +232,30 @@ class ClusterContext:
         self, reference: Reference, method: GrainMethod, error: InahoError, tries: Tries, deadline: float
     ) -> float:
         """Counts a failed attempt; gives the pause before the next one in seconds, or raises `error` for good."""
-        node = self._node
         tries.count(error)
         kind, key = reference._inaho_host.name, reference._inaho_key
         retriable = reference._inaho_retry and may_retry(error, method.idempotent)
         if isinstance(error, Quarantined):  # it lasts longer than a call, so its caller hears at once (SPEC CL-4.2)
             retriable = False
-        if node.closing:  # for good: there is no other way from here
+        if self._local.closing:  # for good: there is no other way from here
             retriable = False
         if retriable and error.maybe_executed and tries.in_doubt >= self._policy.attempts:
             retriable = False
-        now = node.loop.time()
-        pause_s = self._policy.delay_s(tries.failed, node.entropy.random.random(), error.code)
+        now = self._local.loop.time()
+        pause_s = self._policy.delay_s(tries.failed, self._local.entropy.random.random(), error.code)
         if not retriable or now + pause_s >= deadline:
             error.identity = error.identity or f"{kind}/{key}"
-            if node.events_wanted(CallFailed):
+            if self._local.events_wanted(CallFailed):
                 identity = ClusterIdentity(kind, key)
-                node.publish(CallFailed(identity=identity, method=method.name, code=error.code, reason=error.reason))
+                self._local.publish(
+                    CallFailed(identity=identity, method=method.name, code=error.code, reason=error.reason)
+                )
             try:
                 raise error
             finally:
                 del error  # its traceback has this frame
         for event in self._pids.invalidate(kind, key, error.code):
-            node.publish(event)
+            self._local.publish(event)
         self.retries += 1
         self.warnings.retrying(kind, key, method.name, error, tries.failed, pause_s)
         return pause_s
@@ -271,7 +273,7 @@ class ClusterContext:
         """One attempt, on that connection or on this node; it is sent, or has its place here, before it waits."""
         host, key = reference._inaho_host, reference._inaho_key
         if method.attempt_timeout_s is not None:
-            deadline = min(deadline, self._node.loop.time() + method.attempt_timeout_s)
+            deadline = min(deadline, self._local.loop.time() + method.attempt_timeout_s)
         if connection is not None:
             return await self._call(connection, waiting, method, key, arguments, scope, deadline)
         grain = host.activations.get(key)
@@ -294,11 +296,11 @@ class ClusterContext:
             if host.kind.placed or (again and host.kind.is_unknown):
                 return False, None
             try:
-                owner = node.lookup.owner(host.name, key)
+                owner = self._topology.lookup.owner(host.name, key)
             except InahoError:
                 self.unresolved += 1
                 raise
-            if owner.node_id == node.node_id:
+            if owner.node_id == self._local.node_id:
                 return True, None
             connection = self._connections.get(owner.authority)
             if connection is None or connection.peer.node_id != owner.node_id:
@@ -316,7 +318,7 @@ class ClusterContext:
             return None
         connection = self.connection_for(host.name, key)
         if connection is None:
-            clock = self._node.loop.time
+            clock = self._local.loop.time
             began = clock()
             connection = await self._resolve(host, key, again)
             took = int((clock() - began) * 1e9) >> 10
@@ -337,11 +339,11 @@ class ClusterContext:
             if host.kind.placed or (again and host.kind.is_unknown):
                 target = await node.directory.find(host.name, key, verify=again)
             else:
-                target = node.lookup.owner(host.name, key)
+                target = self._topology.lookup.owner(host.name, key)
         except InahoError:
             self.unresolved += 1
             raise
-        if target.node_id == node.node_id:
+        if target.node_id == self._local.node_id:
             return None
         connection = self._connections.get(target.authority)
         if connection is None or connection.peer.node_id != target.node_id:
@@ -369,9 +371,9 @@ class ClusterContext:
         scope: Scope | Turn | None,
         deadline: float,
     ) -> Any:
-        now = self._node.loop.time()
+        now = self._local.loop.time()
         flags, fields = self.fields(scope, deadline, now, method)
-        future = self._node.loop.create_future()
+        future = self._local.loop.create_future()
         correlation = connection.call(method, key, arguments, future, deadline, now, flags, fields)
         host = self._node.hosts[method.kind]
         first = waiting is None and self._pids.peek(host.name, key) is None
@@ -393,7 +395,7 @@ class ClusterContext:
 
     def fields(self, scope: Scope | Turn | None, deadline: float, now: float, method: GrainMethod) -> tuple[int, bytes]:
         """Optional fields: an inherited or explicit deadline, and who waits for this call."""
-        usual_s = method.timeout_s or (STREAM_TIMEOUT_S if method.stream else self._node.timeout_s)
+        usual_s = method.timeout_s or (STREAM_TIMEOUT_S if method.stream else self._local.timeout_s)
         left_s = deadline - now
         deadline_ms = None if abs(left_s - usual_s) < 0.001 else int(left_s * 1000)
         turn = None if scope is None else scope.turn
@@ -418,7 +420,7 @@ class ClusterContext:
         pool = grain._inaho_host.pool
         turn = Turn(method, grain, arguments, None, 0, deadline)
         if scope is ONE_WAY:
-            turn.future = self._node.loop.create_future()
+            turn.future = self._local.loop.create_future()
             runner.submit_soon(turn)
             return await see_through(turn)
         if scope is not None and scope.turn is not None:
@@ -432,5 +434,5 @@ class ClusterContext:
             if not runner.has_ready:
                 return await run_here(turn)
             runner.run_soon(turn)
-        turn.future = self._node.loop.create_future()
+        turn.future = self._local.loop.create_future()
         return await see_through(turn)

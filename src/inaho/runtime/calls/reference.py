@@ -131,11 +131,11 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
     """A call of an activation on this node, which runs here and now if it is idle."""
     host = reference._inaho_host
     key = reference._inaho_key
-    node = host.node
+    node, local = host.node, host.local
     scope = CURRENT.get()
     if scope is not None:
         scope = inherited(scope)
-    clock_ns = node.clock_ns
+    clock_ns = local.clock_ns
     started = clock_ns()
     host.calls = calls = host.calls + 1
     try:
@@ -145,8 +145,8 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
         else:
             if not plain:
                 arguments = method.copy_arguments(arguments, key, host)
-            now = node.loop.time()  # `node.now` may be as old as the last stall of the process
-            deadline = now + (reference._inaho_timeout_s or method.timeout_s or node.timeout_s)
+            now = local.loop.time()  # `local.now` may be as old as the last stall of the process
+            deadline = now + (reference._inaho_timeout_s or method.timeout_s or local.timeout_s)
             if scope is not None and scope.deadline < deadline:
                 deadline = scope.deadline
                 if deadline <= now:
@@ -157,7 +157,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
                 if outer is not None:
                     node.runner.chains.extend(turn, outer)
             grain._inaho_turn = turn
-            grain._inaho_touched = node.now
+            grain._inaho_touched = local.now
             result = first_step(turn)
             if result is SUSPENDED:
                 result = await see_through(turn)
@@ -178,12 +178,12 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
     """A call of an activation elsewhere; one frame and one future if it is known where."""
     host = reference._inaho_host
     key = reference._inaho_key
-    node = host.node
+    node, local = host.node, host.local
     context = node.context
     scope = CURRENT.get()
     if scope is not None:
         scope = inherited(scope)
-    clock_ns = node.clock_ns
+    clock_ns = local.clock_ns
     started = clock_ns()
     host.calls += 1
     try:
@@ -205,9 +205,9 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
         ):
             result = await context.request(reference, method, arguments, scope)
         else:
-            now = node.loop.time()
-            deadline = now + (method.timeout_s or node.timeout_s)
-            future: asyncio.Future[Any] = node.loop.create_future()
+            now = local.loop.time()
+            deadline = now + (method.timeout_s or local.timeout_s)
+            future: asyncio.Future[Any] = local.loop.create_future()
             correlation = connection.call(method, key, arguments, future, deadline, now)
             if not known:
                 context.order.begin(host, key, connection)

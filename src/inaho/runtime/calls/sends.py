@@ -50,6 +50,7 @@ class Sends:
         self.failed = 0
         self.under_way = 0
         self._node = node
+        self._local = node.local
 
     def send(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any], *, begun: bool = True
@@ -69,17 +70,19 @@ class Sends:
         if method.stream:
             raise InvalidArguments(f"{method.name} is a stream, which cannot be sent one way", identity=identity)
         node = self._node
-        if node.closing:
-            raise ShuttingDown("the node has left and sends nothing", identity=identity, authority=node.authority)
+        if self._local.closing:
+            raise ShuttingDown(
+                "the node has left and sends nothing", identity=identity, authority=self._local.authority
+            )
         given = method.copy_arguments(method.bind(reference, arguments, named), key, host)
-        if self.under_way >= node.config.rpc.sends_max:
+        if self.under_way >= self._local.config.rpc.sends_max:
             raise Overloaded(f"{self.under_way} one-way calls are under way (rpc.sends_max)", identity=identity)
         self.sent += 1
         self.under_way += 1
         name = f"inaho-send-{host.name}"
         call = self._call(reference, method, given)
         if not begun or asyncio._get_running_loop() is None:  # no Task that calls anything next
-            task = node.runner.spawn(call, name=name)
+            task = self._local.spawn(call, name=name)
         else:
             task = spawn_begun(node.runner, call, name=name)
         task.add_done_callback(self._ended)
@@ -97,6 +100,8 @@ class Sends:
             node.context.count_failure(reference, method, error)
             identity = ClusterIdentity(host.name, reference._inaho_key)
             reason = describe(error)
-            node.log.warning("the one-way call %s of %s failed: %s", method.name, identity, reason)
-            if not isinstance(error, InahoError) and node.events_wanted(CallFailed):  # the others are told by `request`
-                node.publish(CallFailed(identity=identity, method=method.name, code="", reason=reason))
+            self._local.log.warning("the one-way call %s of %s failed: %s", method.name, identity, reason)
+            if not isinstance(error, InahoError) and self._local.events_wanted(
+                CallFailed
+            ):  # the others are told by `request`
+                self._local.publish(CallFailed(identity=identity, method=method.name, code="", reason=reason))

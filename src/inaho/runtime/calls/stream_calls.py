@@ -31,6 +31,8 @@ class StreamCalls:
 
     def __init__(self, node: Node, context: ClusterContext) -> None:
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._context = context
 
     async def open(
@@ -40,13 +42,13 @@ class StreamCalls:
         deadline = self._context.deadline(reference, method, scope)
         tries = Tries()
         while True:
-            receiver = StreamReceiver(method, reference._inaho_key, self._node.loop)
+            receiver = StreamReceiver(method, reference._inaho_key, self._local.loop)
             try:
                 await self._open(receiver, reference, method, arguments, scope, deadline, again=tries.failed > 0)
                 return receiver, await receiver.next_chunk()
             except InahoError as error:
                 receiver.close()
-                await self._node.wait_for_topology(self._context.judge(reference, method, error, tries, deadline))
+                await self._topology.wait(self._context.judge(reference, method, error, tries, deadline))
             except BaseException:
                 receiver.close()
                 raise
@@ -69,7 +71,7 @@ class StreamCalls:
             if connection is None:
                 connection = await self._context.within(deadline, self._context.reach(host, key, again=again))
             if connection is not None:
-                flags, fields = self._context.fields(scope, deadline, self._node.loop.time(), method)
+                flags, fields = self._context.fields(scope, deadline, self._local.loop.time(), method)
                 connection.open_stream(method, key, arguments, receiver, deadline, flags, fields)
                 return
             grain = host.activations.get(key)
@@ -78,10 +80,10 @@ class StreamCalls:
         turn = Turn(method, grain, method.copy_arguments(arguments, key, host), None, 0, deadline)
         if scope is not None and scope.turn is not None:
             self._node.runner.chains.extend(turn, scope.turn)
-        transport = self._node.config.transport
+        transport = self._local.config.transport
         receiver.decode = method.bounded_result_decoder(transport.containers_max)
         sink = LocalSink(receiver, turn, transport.frame_bytes_max)
-        producer = StreamProducer(turn, sink, self._node.config.rpc, self._node.loop)
+        producer = StreamProducer(turn, sink, self._local.config.rpc, self._local.loop)
         receiver.attach(producer.consumed, lambda: turn.cancel("caller"))
-        limit = self._node.loop.call_at(deadline, sink.expire)
+        limit = self._local.loop.call_at(deadline, sink.expire)
         host.streams.start(producer, done=limit.cancel)

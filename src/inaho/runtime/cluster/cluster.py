@@ -77,12 +77,12 @@ class Cluster(Operations):
     @property
     def config(self) -> ClusterConfig:
         """The settings in force."""
-        return self._node.config
+        return self._node.local.config
 
     @property
     def authority(self) -> str:
         """`host:port` of this node, with the real port; empty for a client."""
-        return self._node.authority
+        return self._node.local.authority
 
     @property
     def self(self) -> Member:
@@ -307,15 +307,15 @@ class Cluster(Operations):
         stops waiting only: the rest goes on in the background, and the address is free when it is through.
         """
         if self._closing is None or self._closing.cancelled():  # with all Tasks of the loop
-            self._closing = self._node.loop.create_task(self._close(), name="inaho-close", context=Context())
-        await uninterrupted(self._closing, self._node.log)
+            self._closing = self._node.local.loop.create_task(self._close(), name="inaho-close", context=Context())
+        await uninterrupted(self._closing, self._node.local.log)
 
     async def _close(self) -> None:
         await self._node.leave()
         await self._system.stop()
 
     def __repr__(self) -> str:
-        return f"<Cluster {self._node.config.name!r} at {self._node.authority or 'client'}>"
+        return f"<Cluster {self._node.local.config.name!r} at {self._node.local.authority or 'client'}>"
 
 
 async def _events_of(subscription: Subscription[Any]) -> AsyncIterator[Any]:

@@ -6,6 +6,7 @@ and ends it after them. `join` and `connect` do the same with a system of their 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from inaho.runtime.cluster.bootstrap_status import (
 from inaho.runtime.cluster.cluster import Cluster
 from inaho.runtime.grains.grain import Grain, GrainKind
 from inaho.runtime.local.clock import Entropy, SystemEntropy
+from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.node.node import Node
 from inaho.runtime.transport.transport import TcpTransport, Transport
 from inaho.storage import MemoryStorage, SqliteStorage, Storage
@@ -138,17 +140,8 @@ class ClusterExtension:
             ),
         )
         storage = storage_of(self._storage, config)
-        node = Node(
-            config,
-            self._kinds,
-            events=system.events,
-            transport=transport,
-            storage=storage,
-            entropy=self._entropy,
-            client=self._client,
-            clock=system.clock,
-        )
-        node.storage_is_private = isinstance(storage, MemoryStorage) and storage is not self._storage
+        local = self._make_local(system, isinstance(storage, MemoryStorage) and storage is not self._storage)
+        node = Node(local, self._kinds, transport=transport, storage=storage)
         self._cluster = Cluster(node, system)
         self._node = node
         try:
@@ -162,6 +155,18 @@ class ClusterExtension:
         if config.metrics.enabled:
             node.measures.export()
         return node
+
+    def _make_local(self, system: ActorSystem, storage_is_private: bool) -> LocalNode:
+        """What the parts of the node share. A simulation gives its own loop and clocks."""
+        return LocalNode(
+            self._config,
+            events=system.events,
+            entropy=self._entropy,
+            loop=asyncio.get_running_loop(),
+            client=self._client,
+            storage_is_private=storage_is_private,
+            unix_time=system.clock,
+        )
 
     async def stop(self) -> None:
         """Leaves the cluster and closes everything; complete when nothing is active, which is told (SPEC BS-3.5).
@@ -184,7 +189,7 @@ class ClusterExtension:
             raise StatusStore(f"the bootstrap status cannot be read: {_reason_of(error)}") from error
 
     async def _write_status(self, state: BootstrapState, system: ActorSystem, reason: str = "") -> None:
-        authority = "" if self._node is None else self._node.authority
+        authority = "" if self._node is None else self._node.local.authority
         status = BootstrapStatus(state, reason, authority, system.clock())
         try:
             await self._status_store.write(status)

@@ -48,10 +48,12 @@ class Acceptor:
         self.turns_expired = 0
         self.orphans: dict[Turn, None] = {}
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._listener: Listener | None = None
         self._empty: asyncio.Future[None] | None = None
         self._throttle = WarningThrottle(REFUSALS_MAX, REFUSALS_PERIOD_S, len(TOLD))
-        self._gate = HandshakeGate(node.config.transport.handshakes_pending_max)
+        self._gate = HandshakeGate(node.local.config.transport.handshakes_pending_max)
 
     async def listen(self, authority: str, bind: str) -> str:
         """Accepts at `bind` what is meant for `authority`, which it returns with the real port.
@@ -61,7 +63,7 @@ class Acceptor:
         node = self._node
         factory = accept_factory(
             lambda: node.make_handshake("acceptor"),
-            timeout_s=node.config.transport.handshake_timeout_s,
+            timeout_s=self._local.config.transport.handshake_timeout_s,
             gate=self._gate,
             established=self._accepted,
             failed=self._refused,
@@ -70,33 +72,36 @@ class Acceptor:
         return self._listener.authority
 
     def _refused(self, error: InahoError, address: str) -> None:
-        if error.code in TOLD and self._throttle.admit(error.code, self._node.loop.time()):
-            self._node.log.warning("a connection from %s was refused: %s: %s", address or "?", error.code, error.reason)
-        self._node.publish(
+        if error.code in TOLD and self._throttle.admit(error.code, self._local.loop.time()):
+            self._local.log.warning(
+                "a connection from %s was refused: %s: %s", address or "?", error.code, error.reason
+            )
+        self._local.publish(
             ConnectionRefused(authority=address or error.authority, code=error.code, reason=error.reason)
         )
 
     def _accepted(self, transport: asyncio.Transport, peer: PeerInfo) -> Incoming:
         node = self._node
-        if node.closing or self._empty is not None:
-            raise ShuttingDown("the node is shutting down", authority=node.authority)
-        if len(self.connections) >= node.config.transport.connections_max:
+        if self._local.closing or self._empty is not None:
+            raise ShuttingDown("the node is shutting down", authority=self._local.authority)
+        if len(self.connections) >= self._local.config.transport.connections_max:
             raise Overloaded(
-                f"{len(self.connections)} connections are open (transport.connections_max)", authority=node.authority
+                f"{len(self.connections)} connections are open (transport.connections_max)",
+                authority=self._local.authority,
             )
         node.associations.accepted(peer)
-        connection = Incoming(peer, node.config.transport, node.loop, node)
+        connection = Incoming(peer, self._local.config.transport, self._local.loop, node)
         connection.mail = node.remoting.inbox(connection)
         self.connections[connection] = None
-        node.publish(ConnectionOpened(authority=peer.authority, node_id=peer.node_id))
+        self._local.publish(ConnectionOpened(authority=peer.authority, node_id=peer.node_id))
         if peer.role == "client":
-            node.loop.call_soon(self._push_first, connection)
+            self._local.loop.call_soon(self._push_first, connection)
         elif node.driver is not None:
-            node.loop.call_soon(node.driver.feed, Connected(peer.authority, peer.node_id))
+            self._local.loop.call_soon(node.driver.feed, Connected(peer.authority, peer.node_id))
         return connection
 
     def _push_first(self, connection: Incoming) -> None:
-        topology = self._node.topology
+        topology = self._topology.snapshot
         if topology is not None and not connection.closed:
             connection.push_topology(topology)
 
@@ -115,14 +120,14 @@ class Acceptor:
         peer, reason = connection.peer, connection.closed
         if connection.violation:
             self._node.associations.violated(peer, connection.violation)
-        self._node.publish(ConnectionClosed(authority=peer.authority, node_id=peer.node_id, reason=reason))
+        self._local.publish(ConnectionClosed(authority=peer.authority, node_id=peer.node_id, reason=reason))
         if peer.role == "member":
             self._node.evidence.peer_gone(peer.authority, peer.node_id, reason)
 
     def expire(self, now: float) -> None:
         """Interrupts what has passed its deadline, and tells how many refusals were not logged."""
         for held in self._throttle.due(now):
-            self._node.log.warning(
+            self._local.log.warning(
                 "%d further connections that were refused (%s) within %g s were not logged",
                 held.count, held.kind, REFUSALS_PERIOD_S,
             )  # fmt: skip
@@ -149,7 +154,7 @@ class Acceptor:
         """Asks all callers to go elsewhere, and answers what is on its way until they have closed."""
         if not self.connections:
             return
-        self._empty = self._node.loop.create_future()
+        self._empty = self._local.loop.create_future()
         for connection in self.connections:
             connection.announce(error)
         await asyncio.wait((self._empty,), timeout=within_s)

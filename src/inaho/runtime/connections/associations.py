@@ -49,14 +49,15 @@ class Associations:
     """
 
     def __init__(self, node: Node) -> None:
-        transport = node.config.transport
+        transport = node.local.config.transport
         self.machine = Authorities(
-            node.config.delivery,
-            node.entropy.random,
+            node.local.config.delivery,
+            node.local.entropy.random,
             redial_s=transport.redial_s,
             redial_max_s=transport.redial_max_s,
         )
         self._node = node
+        self._local = node.local
 
     # Questions.
 
@@ -68,11 +69,11 @@ class Associations:
 
     def pause_s(self, authority: str) -> float:
         """Seconds until that authority may be dialled again."""
-        return self.machine.pause_s(authority, self._node.loop.time())
+        return self.machine.pause_s(authority, self._local.loop.time())
 
     def may_dial(self, authority: str) -> bool:
         """Whether a dial would begin at once."""
-        return self.machine.may_dial(authority, self._node.loop.time())
+        return self.machine.may_dial(authority, self._local.loop.time())
 
     def quarantined(self) -> tuple[Association, ...]:
         """What is quarantined, sorted by authority."""
@@ -94,7 +95,7 @@ class Associations:
         """A dial of `authority` failed. Those of a member count towards quarantine, unless it answered."""
         if self.machine.state(authority) is AuthorityState.CONNECTED:
             return
-        now = self._node.loop.time()
+        now = self._local.loop.time()
         # Who is no member is dialled in the hope that it is back: to quarantine it would keep a healed split apart.
         is_member = self._node.remoting.table.member(authority) is not None
         if isinstance(error, _INVALID) and is_member:
@@ -118,7 +119,7 @@ class Associations:
         A process that only claims the authority of a member is closed out, and the member is not blamed for it.
         """
         authority = peer.authority
-        if peer.role != "member" or authority in ("", self._node.authority):
+        if peer.role != "member" or authority in ("", self._local.authority):
             return
         member = self._node.remoting.table.member(authority)
         known = self.machine.get(authority)
@@ -131,7 +132,7 @@ class Associations:
             self.machine.condemned(
                 authority,
                 reason,
-                self._node.loop.time(),
+                self._local.loop.time(),
                 node_id=peer.node_id,
                 incarnation=peer.incarnation,
             )
@@ -169,8 +170,8 @@ class Associations:
     def _publish(self, events: tuple[AuthorityEvent, ...]) -> None:
         node = self._node
         for event in events:
-            audit(event, node.authority or node.node_id)
-            node.publish(event)
+            audit(event, self._local.authority or self._local.node_id)
+            self._local.publish(event)
             if isinstance(event, AuthorityQuarantined):
                 self._cut_off(event)
             elif isinstance(event, AuthorityReleased):
@@ -186,4 +187,4 @@ class Associations:
             outgoing.close(error)
         node.acceptor.close_peer(authority, error)
         for invalidated in node.pid_cache.invalidate_authority(authority, "quarantined"):
-            node.publish(invalidated)
+            self._local.publish(invalidated)

@@ -73,13 +73,14 @@ class Incoming(Connection):
         self.mail: Inbox | None = None
         """Where messages between actors go."""
         self._node = node
+        self._local = node.local
         self._defined: dict[int, Defined] = {}
         self._runner = node.runner
         self._unread = 0
         self._unread_since = 0.0
-        self._turns_max = node.config.rpc.turns_max
+        self._turns_max = node.local.config.rpc.turns_max
         self._write_max = config.write_high_bytes
-        activation = node.config.activation
+        activation = node.local.config.activation
         self._queue_depth = activation.queue_depth if activation.queue_policy == "reject_new" else sys.maxsize
         self._full: tuple[KindHost | None, str, bytes] = (None, "", b"")
         """The last activation whose queue was full, and the refusal that its callers get."""
@@ -87,7 +88,7 @@ class Incoming(Connection):
         """The batch being handled goes no further: the peer does not read its answers."""
         self._crowded = False
         """Perhaps more than `transport.write_high_bytes` wait for the peer; transports say so when the loop turns."""
-        self._now = node.now
+        self._now = node.local.now
 
     def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
         if kind == CALL:
@@ -135,7 +136,7 @@ class Incoming(Connection):
 
     def data_received(self, data: bytes | memoryview) -> None:
         self._now = self._loop.time()
-        if self._node.boot_time() > self._node.ticker.late_at:
+        if self._local.boot_time() > self._node.ticker.late_at:
             self._node.ticker.woke()
         self._corked = True
         super().data_received(data)
@@ -163,7 +164,7 @@ class Incoming(Connection):
         if len(self.running) >= self._turns_max:
             raise Overloaded(
                 f"{len(self.running)} calls of this connection run or wait here (rpc.turns_max)",
-                authority=self._node.authority,
+                authority=self._local.authority,
             )
         try:
             arguments = defined.decode(body)
@@ -205,7 +206,7 @@ class Incoming(Connection):
         host = self._node.hosts.get(kind)
         if host is None or not host.hosted:
             defined.error = NoSuchKind(
-                f"this node hosts no kind {kind!r}", identity=kind, authority=self._node.authority
+                f"this node hosts no kind {kind!r}", identity=kind, authority=self._local.authority
             )
             return
         try:
@@ -219,7 +220,7 @@ class Incoming(Connection):
     # Answers.
 
     def _refuse(self, defined: Defined, correlation: int, error: InahoError) -> None:
-        body = encode_failure(error, identity=defined.definition.kind, authority=self._node.authority, executed=False)
+        body = encode_failure(error, identity=defined.definition.kind, authority=self._local.authority, executed=False)
         self._send_error(correlation, body)
 
     def _is_full(self, busy: Turn | TurnQueue[Turn]) -> bool:
@@ -274,7 +275,7 @@ class Incoming(Connection):
         return Overloaded(
             f"{self.unsent_bytes} bytes of answers wait for the caller to read them (transport.write_bytes_max)",
             identity=str(turn.grain.identity),
-            authority=self._node.authority,
+            authority=self._local.authority,
             maybe_executed=True,
         )
 
@@ -296,7 +297,7 @@ class Incoming(Connection):
         body = encode_failure(
             error,
             identity=str(turn.grain.identity),
-            authority=self._node.authority,
+            authority=self._local.authority,
             executed=True,
             bytes_max=self._frame_max - HEADER_REST,
             method=turn.method.name,
@@ -324,11 +325,11 @@ class Incoming(Connection):
         """Runs a streaming method until it ends or the caller wants no more."""
         if turn.correlation in self.streams:
             raise ProtocolViolation(f"a second stream for call {turn.correlation}, which is under way")
-        if len(self.streams) >= self._node.config.rpc.streams_max:
+        if len(self.streams) >= self._local.config.rpc.streams_max:
             error = Overloaded(f"{len(self.streams)} streams of this connection are served here (rpc.streams_max)")
             self.reply_error(turn, error)
             return
-        producer = StreamProducer(turn, ConnectionSink(self, turn), self._node.config.rpc, self._loop)
+        producer = StreamProducer(turn, ConnectionSink(self, turn), self._local.config.rpc, self._loop)
         self.streams[turn.correlation] = producer
         turn.grain._inaho_host.streams.start(producer, done=lambda: self.streams.pop(turn.correlation, None))
 

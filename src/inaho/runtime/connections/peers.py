@@ -40,6 +40,7 @@ class Peers:
         self.connections: dict[str, Outgoing] = {}
         self.control_dropped = 0
         self._node = node
+        self._local = node.local
         self._dials: dict[str, asyncio.Task[Outgoing]] = {}
         self._control: dict[str, list[bytes]] = {}
         # Dials that wait for their pause to be over.
@@ -68,9 +69,9 @@ class Peers:
 
     def send_control(self, authority: str, body: bytes) -> None:
         """Sends a control message; dials in the background when there is no connection."""
-        if len(body) > self._node.config.transport.frame_bytes_max - HEADER_REST:
+        if len(body) > self._local.config.transport.frame_bytes_max - HEADER_REST:
             self.control_dropped += 1
-            self._node.log.error(
+            self._local.log.error(
                 "a control message of %d bytes for %s exceeds transport.frame_bytes_max and was not sent",
                 len(body),
                 authority,
@@ -95,7 +96,7 @@ class Peers:
 
     def dial_in_background(self, authority: str) -> None:
         """Dials, unless the authority is quarantined; what comes of it is told to the control plane."""
-        if self._node.closing or authority in self.connections:
+        if self._local.closing or authority in self.connections:
             return
         if self._node.associations.machine.refusal(authority) is None:
             self._dial(authority)
@@ -103,7 +104,7 @@ class Peers:
     def _dial(self, authority: str) -> asyncio.Task[Outgoing]:
         task = self._dials.get(authority)
         if task is None:
-            task = self._node.loop.create_task(self._dial_once(authority), name=f"inaho-dial-{authority}")
+            task = self._local.loop.create_task(self._dial_once(authority), name=f"inaho-dial-{authority}")
             self._dials[authority] = task
             task.add_done_callback(lambda done: self._dialled(authority, done))
         return task
@@ -122,8 +123,8 @@ class Peers:
 
     async def _dial_once(self, authority: str) -> Outgoing:
         node = self._node
-        if node.closing:
-            raise ShuttingDown("this node closes its connections, or has done so", authority=node.authority)
+        if self._local.closing:
+            raise ShuttingDown("this node closes its connections, or has done so", authority=self._local.authority)
 
         def established(transport: asyncio.Transport, peer: PeerInfo) -> Outgoing:
             node.associations.demand(authority, peer.node_id)
@@ -131,9 +132,9 @@ class Peers:
                 node.home.adopt(peer.settings)
             return Outgoing(
                 peer,
-                node.config.transport,
-                node.loop,
-                rpc=node.config.rpc,
+                self._local.config.transport,
+                self._local.loop,
+                rpc=self._local.config.rpc,
                 ending_callback=self._ends,
                 closed_callback=self._closed,
                 topology_callback=lambda snapshot: self._told(peer, snapshot),
@@ -141,7 +142,7 @@ class Peers:
 
         pause_s = node.associations.pause_s(authority)
         if pause_s > 0:
-            pause = self._pausing[authority] = node.loop.create_future()
+            pause = self._pausing[authority] = self._local.loop.create_future()
             try:
                 await asyncio.wait((pause,), timeout=pause_s)
             finally:
@@ -151,7 +152,7 @@ class Peers:
             node.transport,
             authority,
             node.make_handshake("dialer"),
-            node.config.transport.handshake_timeout_s,
+            self._local.config.transport.handshake_timeout_s,
             established,
         )
         if connection.ending:
@@ -173,7 +174,7 @@ class Peers:
                 if self.connections.get(authority) is connection:  # it was gone before it came in here
                     del self.connections[authority]
                 return
-            self._node.publish(ConnectionOpened(authority=authority, node_id=connection.peer.node_id))
+            self._local.publish(ConnectionOpened(authority=authority, node_id=connection.peer.node_id))
             self._node.evidence.peer_connected(authority, connection.peer.node_id)
             for body in waiting:
                 connection.send_control(body)
@@ -181,18 +182,18 @@ class Peers:
         self.control_dropped += len(waiting)
         if not isinstance(error, InahoError):
             self._node.associations.failed(authority, Unreachable(repr(error), authority=authority))
-            self._node.log.error("dialling %s failed", authority, exc_info=error)
+            self._local.log.error("dialling %s failed", authority, exc_info=error)
             self._node.evidence.dial_failed(authority, "other", repr(error))
             return
-        self._node.log.debug("dialling %s failed: %s", authority, describe(error))
-        if not self._node.closing:
+        self._local.log.debug("dialling %s failed: %s", authority, describe(error))
+        if not self._local.closing:
             self._node.associations.failed(authority, error)
         if isinstance(error, DialFailed):
             self._node.evidence.dial_failed(authority, error.cause_kind, error.reason)
         elif isinstance(error, WrongIncarnation | ShuttingDown | Quarantined):
             self._node.evidence.dial_failed(authority, "handshake", error.reason)
         else:
-            self._node.publish(ConnectionRefused(authority=authority, code=error.code, reason=error.reason))
+            self._local.publish(ConnectionRefused(authority=authority, code=error.code, reason=error.reason))
             self._node.evidence.handshake_refused(authority, error)
 
     def _ends(self, connection: Outgoing) -> None:
@@ -211,7 +212,7 @@ class Peers:
             if connection.violation:
                 self._node.associations.violated(connection.peer, connection.violation)
             self._node.evidence.outgoing_closed(authority, connection, error)
-            self._node.publish(
+            self._local.publish(
                 ConnectionClosed(authority=authority, node_id=connection.peer.node_id, reason=connection.closed)
             )
 

@@ -28,19 +28,21 @@ class Blocking:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self.close = node.events.subscribe_callback(BlockListApplied, self._applied)
+        self._local = node.local
+        self._topology = node.topology
+        self.close = node.local.events.subscribe_callback(BlockListApplied, self._applied)
 
     def _applied(self, event: BlockListApplied) -> None:
         node = self._node
         for dropped in node.pid_cache.invalidate_authority(event.authority, "blocked"):
-            node.publish(dropped)
+            self._local.publish(dropped)
 
     def told(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
         """A client has learnt a topology; members publish this from the control plane."""
         known = () if before is None else before.blocked
         for authority in snapshot.blocked:
             if authority not in known:
-                self._node.publish(BlockListApplied(authority=authority, version=snapshot.version))
+                self._local.publish(BlockListApplied(authority=authority, version=snapshot.version))
 
     async def bar(self, authority: str, *, blocked: bool) -> bool:
         """Puts an authority on the list or takes it off, and waits until the topology of this node has it.
@@ -68,12 +70,12 @@ class Blocking:
             node.driver.feed(BlockNode(canonical) if blocked else UnblockNode(canonical))
             if (canonical in control.blocked) != blocked:
                 raise Overloaded("the block list takes no more (membership.members_max)", authority=canonical)
-            audit_order("block" if blocked else "unblock", canonical, node.authority)
+            audit_order("block" if blocked else "unblock", canonical, self._local.authority)
         if not await self.seen(canonical, blocked=blocked) and not await self._rejoined(canonical, blocked=blocked):
             raise Pending(
                 f"others have removed this node and it is joining again ({control.stage}); the order is kept and will "
                 "be told to them",
-                authority=node.authority,
+                authority=self._local.authority,
                 maybe_executed=True,
             )
         if changes:
@@ -82,30 +84,19 @@ class Blocking:
 
     async def _rejoined(self, authority: str, *, blocked: bool) -> bool:
         """Waits for a node that joins again, as long as a join may take; whether the topology has the order then."""
-        node = self._node
-        deadline = node.loop.time() + node.config.membership.join_timeout_s
-        while (left_s := deadline - node.loop.time()) > 0 and self.has(authority) != blocked:
-            await node.wait_for_topology(left_s)
-        return self.has(authority) == blocked
+        within_s = self._local.config.membership.join_timeout_s
+        return await self._topology.wait_until(lambda: self.has(authority) == blocked, within_s)
 
     async def _told(self, control: ControlNode) -> None:
         """Returns when another member has all that this one knows, or none can be reached in time."""
-        node = self._node
-        deadline = node.loop.time() + node.config.gossip.convergence_s
-        while not control.shared and (left_s := deadline - node.loop.time()) > 0:
-            await node.wait_for_topology(min(left_s, node.config.gossip.interval_s))
+        gossip = self._local.config.gossip
+        await self._topology.wait_until(lambda: control.shared, gossip.convergence_s, each_s=gossip.interval_s)
 
     def has(self, authority: str) -> bool:
         """Whether the newest topology bars the authority."""
-        return self._node.topology is not None and authority in self._node.topology.blocked
+        return self._topology.snapshot is not None and authority in self._topology.snapshot.blocked
 
     async def seen(self, authority: str, *, blocked: bool) -> bool:
         """Waits until the topology of this node says so, as long as views take to agree; whether it does."""
-        node = self._node
-        deadline = node.loop.time() + node.config.gossip.convergence_s + node.config.membership.update_period_s
-        while self.has(authority) != blocked:
-            left_s = deadline - node.loop.time()
-            if left_s <= 0:
-                return False
-            await node.wait_for_topology(left_s)
-        return True
+        within_s = self._local.config.gossip.convergence_s + self._local.config.membership.update_period_s
+        return await self._topology.wait_until(lambda: self.has(authority) == blocked, within_s)

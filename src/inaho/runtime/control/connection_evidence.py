@@ -24,14 +24,15 @@ class Evidence:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._local = node.local
 
     def peer_connected(self, authority: str, node_id: str) -> None:
         """A dial came through."""
         if self._node.driver is not None:
             self._node.driver.feed(AuthorityAnswered(authority, node_id))
             self._node.driver.feed(Connected(authority, node_id))
-        if node_id == self._node.node_id and authority != self._node.authority:
-            self._node.loop.call_soon(self._leave_own, authority)
+        if node_id == self._local.node_id and authority != self._local.authority:
+            self._local.loop.call_soon(self._leave_own, authority)
 
     def _leave_own(self, authority: str) -> None:
         """A seed is this node under another name. The name may stand for others too, so it is dialled anew."""
@@ -47,7 +48,7 @@ class Evidence:
 
     def peer_gone(self, authority: str, node_id: str, reason: str) -> None:
         """A connection with that node ended; it counts when it was the last."""
-        if self._node.driver is None or self._node.closing:
+        if self._node.driver is None or self._local.closing:
             return
         if authority not in self._node.peers.connections:
             self._node.driver.feed(Disconnected(authority, node_id, "reset" if reason == "reset" else "closed"))

@@ -62,15 +62,16 @@ class Driver:
 
     def __init__(self, node: Node, control: ControlNode) -> None:
         self.control = control
-        self.joined: asyncio.Future[None] = node.loop.create_future()
-        self.left: asyncio.Future[None] = node.loop.create_future()
+        self.joined: asyncio.Future[None] = node.local.loop.create_future()
+        self.left: asyncio.Future[None] = node.local.loop.create_future()
         self._node = node
+        self._local = node.local
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
     def feed(self, given: Input) -> None:
         """One step of the machine."""
-        self._step(self._node.boot_time(), given)
+        self._step(self._local.boot_time(), given)
 
     def _step(self, now: float, given: Input) -> None:
         if self._stopped:
@@ -87,8 +88,8 @@ class Driver:
             self._timer = None
         deadline = self.control.next_deadline()
         if deadline is not None and not self._stopped:
-            delay_s = max(0.0, deadline - self._node.boot_time())
-            self._timer = self._node.loop.call_later(delay_s, self._tick, deadline)
+            delay_s = max(0.0, deadline - self._local.boot_time())
+            self._timer = self._local.loop.call_later(delay_s, self._tick, deadline)
 
     def _tick(self, deadline: float) -> None:
         self._timer = None
@@ -99,7 +100,7 @@ class Driver:
 
         Else the machine would have nothing to do yet, and would be asked again at once, in virtual time for ever.
         """
-        now = self._node.boot_time()
+        now = self._local.boot_time()
         return deadline if now < deadline <= now + EARLY_S else now
 
     def _carry_out(self, effect: Effect) -> None:
@@ -109,7 +110,7 @@ class Driver:
                 node.peers.send_control(effect.authority, encode(effect.message))
             case Publish():
                 node.freshness.notice(effect.event)
-                node.publish(effect.event)
+                self._local.publish(effect.event)
             case ApplyTopology():
                 node.apply_topology(effect.snapshot)
             case Joined():
@@ -121,9 +122,9 @@ class Driver:
                     self.joined.set_result(None)
             case JoinFailed():
                 if not self.joined.done():
-                    error = error_from_code(effect.code, effect.reason, authority=node.authority)
+                    error = error_from_code(effect.code, effect.reason, authority=self._local.authority)
                     if isinstance(error, RemoteError):  # a code of the control plane alone
-                        error = JoinRefused(effect.reason, authority=node.authority)
+                        error = JoinRefused(effect.reason, authority=self._local.authority)
                     self.joined.set_exception(error)
             case Left():
                 if not self.left.done():

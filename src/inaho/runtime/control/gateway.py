@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inaho.config.shared import adopt_settings
-from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.membership.join import FINAL
 from inaho.errors import InahoError, TopologyUnavailable
 from inaho.runtime.control.membership_log import MEMBERSHIP_LOGGER
@@ -66,6 +65,8 @@ class Home:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._heard: dict[Outgoing, _Heard] = {}
         self._refusals: dict[str, InahoError | None] = {}
         """What came of the last question to each seed; None for one that has not answered."""
@@ -79,19 +80,22 @@ class Home:
             TopologyUnavailable: no seed did within `membership.join_timeout_s`; the reason has what each said.
             InahoError: all seeds refused for good; this is what the first of them said.
         """
-        node = self._node
-        config = node.config.membership
-        deadline = node.loop.time() + config.join_timeout_s
+        config = self._local.config.membership
+        deadline = self._local.loop.time() + config.join_timeout_s
         pause_s = config.join_retry_s
         while True:
             await self._ask_all(deadline)
-            if node.topology is not None:
-                _log.info("client of cluster %r: connected, members: %d", node.config.name, len(node.topology.members))
+            if self._topology.snapshot is not None:
+                _log.info(
+                    "client of cluster %r: connected, members: %d",
+                    self._local.config.name,
+                    len(self._topology.snapshot.members),
+                )
                 return
             errors = list(self._refusals.values())
             if errors[0] is not None and all(error is not None and error.code in FINAL_CODES for error in errors):
                 raise errors[0]
-            if node.loop.time() + pause_s >= deadline:
+            if self._local.loop.time() + pause_s >= deadline:
                 said = "; ".join(f"{authority}: {reason}" for authority, reason in self.told_by_seeds().items())
                 raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s} s: {said}")
             await asyncio.sleep(pause_s)
@@ -105,11 +109,11 @@ class Home:
 
     async def _ask_all(self, deadline: float) -> None:
         """Asks all seeds at once, so that a silent one delays nobody, and notes what went wrong with each."""
-        loop = self._node.loop
+        loop = self._local.loop
         asked = {loop.create_task(self._ask(authority)): authority for authority in self._candidates()}
         self._refusals = {authority: self._refusals.get(authority) for authority in asked.values()}
         try:
-            while asked and self._node.topology is None:
+            while asked and self._topology.snapshot is None:
                 left_s = max(deadline - loop.time(), 0.0)
                 done, _ = await asyncio.wait(asked, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
                 if not done:
@@ -128,19 +132,18 @@ class Home:
             await node.peers.connect(authority, "")
         except InahoError as error:
             return error
-        if node.topology is None:
-            await node.wait_for_topology(node.config.transport.handshake_timeout_s)
+        if self._topology.snapshot is None:
+            await self._topology.wait(self._local.config.transport.handshake_timeout_s)
         return TopologyUnavailable("it sent no topology", authority=authority)
 
     def adopt(self, settings: Mapping[str, int]) -> None:
         """Takes over what all members have alike. Raises `InvalidConfig` for values that none can have."""
-        node = self._node
-        config = adopt_settings(node.config, settings)
-        if config.activation.partitions != node.config.activation.partitions:
-            node.lookup = IdentityLookup(config.activation)
-            if node.topology is not None:
-                node.lookup.update_topology(node.topology)
-        node.config = config
+        before = self._local.config
+        self._local.config = config = adopt_settings(before, settings)
+        if config.activation.partitions != before.activation.partitions:
+            self._topology.forget_owners()
+            if self._topology.snapshot is not None:
+                self._topology.lookup.update_topology(self._topology.snapshot)
 
     def told(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
         """A member tells the newest topology.
@@ -149,11 +152,11 @@ class Home:
         one, so it is believed whatever its version, unless somebody whom we know is still connected with us.
         """
         node = self._node
-        current = node.topology
+        current = self._topology.snapshot
         if current is None or snapshot.version > current.version:
             node.apply_topology(snapshot)
         elif not self._knows_any(current, peer):
-            node.lookup = node.new_lookup()  # versions have begun again
+            self._topology.forget_owners()  # versions have begun again
             node.apply_topology(snapshot)
 
     def _knows_any(self, topology: TopologySnapshot, peer: PeerInfo) -> bool:
@@ -166,9 +169,9 @@ class Home:
     def keep(self) -> None:
         """Looks for another home when no connection is left, or none on which anybody answers."""
         node = self._node
-        if node.closing or node.topology is None:
+        if self._local.closing or self._topology.snapshot is None:
             return
-        now = node.loop.time()
+        now = self._local.loop.time()
         heard = self._heard
         self._heard = {}
         alive = False
@@ -176,12 +179,12 @@ class Home:
             known = heard.get(connection)
             if known is None or known.received != connection.bytes_received:
                 known = _Heard(connection.bytes_received, now, now)
-            elif now - known.asked_at >= node.config.detection.probe_interval_s:
+            elif now - known.asked_at >= self._local.config.detection.probe_interval_s:
                 if not connection.paused:  # else it has enough to answer
                     connection.send(_HEARTBEAT, b"")
                 known = known._replace(asked_at=now, asked=known.asked + 1)
             self._heard[connection] = known
-            alive = alive or known.asked < ASKED_MIN or now - known.at < node.config.detection.lag_wedged_s
+            alive = alive or known.asked < ASKED_MIN or now - known.at < self._local.config.detection.lag_wedged_s
         self._tell(now, alive=alive)
         if not alive:
             for authority in self._candidates():
@@ -189,7 +192,7 @@ class Home:
 
     def _tell(self, now: float, *, alive: bool) -> None:
         """Logs that no member answers any more, and when one does again."""
-        name = self._node.config.name
+        name = self._local.config.name
         if alive:
             if self._told_at is not None and self._lost_at is not None:
                 _log.info("client of cluster %r: a member answers again after %.1f s", name, now - self._lost_at)
@@ -205,6 +208,6 @@ class Home:
             )  # fmt: skip
 
     def _candidates(self) -> tuple[str, ...]:
-        topology = self._node.topology
+        topology = self._topology.snapshot
         members = () if topology is None else topology.members
-        return tuple(dict.fromkeys((*(member.authority for member in members), *self._node.config.seeds)))
+        return tuple(dict.fromkeys((*(member.authority for member in members), *self._local.config.seeds)))

@@ -32,6 +32,7 @@ class JoinWatch:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._local = node.local
         self._told: Callable[[], Mapping[str, str]] | None = None
         self._began = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -45,8 +46,8 @@ class JoinWatch:
             told: by seed, what it answered last or why it could not be asked.
         """
         self._told = told
-        self._began = self._node.loop.time()
-        self._timer = self._node.loop.call_later(FIRST_S, self._tell)
+        self._began = self._local.loop.time()
+        self._timer = self._local.loop.call_later(FIRST_S, self._tell)
         try:
             yield
         finally:
@@ -56,23 +57,22 @@ class JoinWatch:
 
     def refused(self, authority: str, error: InahoError) -> None:
         """A dial ended with a refusal, of which each is told once per seed."""
-        if self._told is None or error.code not in FINAL or authority not in self._node.config.seeds:
+        if self._told is None or error.code not in FINAL or authority not in self._local.config.seeds:
             return
         if self._refusals.get(authority) == error.code:
             return
         self._refusals[authority] = error.code
-        others = len(self._node.config.seeds) > 1
-        self._node.log.warning(
+        others = len(self._local.config.seeds) > 1
+        self._local.log.warning(
             "seed %s and this node refuse each other (%s): %s%s",
             authority, error.code, error.reason, "; the other seeds are tried" if others else "",
         )  # fmt: skip
 
     def _tell(self) -> None:
         assert self._told is not None
-        node = self._node
         said = "; ".join(f"{authority}: {text}" for authority, text in self._told().items())
-        node.log.warning(
+        self._local.log.warning(
             "no seed has let this node into the cluster %r for %.0f s, and they are tried again: %s",
-            node.config.name, node.loop.time() - self._began, said or "there are no other seeds",
+            self._local.config.name, self._local.loop.time() - self._began, said or "there are no other seeds",
         )  # fmt: skip
-        self._timer = node.loop.call_later(AGAIN_S, self._tell)
+        self._timer = self._local.loop.call_later(AGAIN_S, self._tell)

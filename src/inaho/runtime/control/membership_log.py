@@ -62,8 +62,9 @@ class MembershipLog:
     """
 
     def __init__(self, node: Node) -> None:
-        config = node.config.membership
+        config = node.local.config.membership
         self._node = node
+        self._local = node.local
         self._log = logging.getLogger(MEMBERSHIP_LOGGER)
         self._lines: dict[type[Event], Callable[[Any], Line | None]] = {
             AuthorityCollision: self._collision,
@@ -82,40 +83,43 @@ class MembershipLog:
         }
         self._period_s = config.log_period_s
         self._throttle = WarningThrottle(config.log_lines_max, config.log_period_s, config.members_max)
-        self.close = node.events.subscribe_callback(tuple(self._lines), self._notice)
+        self.close = node.local.events.subscribe_callback(tuple(self._lines), self._notice)
 
     def _notice(self, event: Event) -> None:
         line = self._lines[type(event)](event)
         if line is None or not self._log.isEnabledFor(line[0]):
             return
-        about = f"{type(event).__name__} of {getattr(event, 'authority', '') or self._node.authority}"
-        if not self._throttle.admit(about, self._node.loop.time()):
+        about = f"{type(event).__name__} of {getattr(event, 'authority', '') or self._local.authority}"
+        if not self._throttle.admit(about, self._local.loop.time()):
             return
         if isinstance(event, DoubtBegan):  # it is published before the event that it follows from
-            self._node.loop.call_soon(self._tell, line)
+            self._local.loop.call_soon(self._tell, line)
         else:
             self._tell(line)
 
     def _tell(self, line: Line) -> None:
-        self._log.log(line[0], "%s: %s", self._node.authority, line[1])
+        self._log.log(line[0], "%s: %s", self._local.authority, line[1])
 
     def tick(self, now: float) -> None:
         """Tells how many lines were held back, once their period is over."""
         for held in self._throttle.due(now):
             self._log.warning(
                 "%s: %d further events (%s) within %g s were not logged",
-                self._node.authority, held.count, held.kind, self._period_s,
+                self._local.authority, held.count, held.kind, self._period_s,
             )  # fmt: skip
 
     # Members.
 
     def _is_self(self, event: MemberEvent) -> bool:
-        return event.member.node_id == self._node.node_id
+        return event.member.node_id == self._local.node_id
 
     def _up(self, event: MemberUp) -> Line:
         if self._is_self(event):
             did = "founded" if event.reason == "founded" else "joined"
-            return logging.INFO, f"this node (node {event.member.node_id}) {did} cluster {self._node.config.name!r}"
+            return (
+                logging.INFO,
+                f"this node (node {event.member.node_id}) {did} cluster {self._local.config.name!r}",
+            )
         kinds = ", ".join(kind for kind in event.member.kinds if not kind.startswith("inaho.")) or "nothing"
         driver = self._node.driver
         did = "joined" if driver is not None and driver.joined.done() else "is a member"
@@ -126,7 +130,7 @@ class MembershipLog:
         return logging.INFO, f"{who} leaves: others take over its grains"
 
     def _unreachable(self, event: MemberUnreachable) -> Line:
-        after_s = self._node.config.membership.remove_unreachable_after_s
+        after_s = self._local.config.membership.remove_unreachable_after_s
         return (
             logging.WARNING,
             f"{event.authority} is unreachable{_why(event.reason)}; others take over its grains, and it is removed "
@@ -167,7 +171,7 @@ class MembershipLog:
         return (
             logging.INFO,
             f"{event.authority} may have taken over grains that are active here ({event.reason}): until that is "
-            f"settled, answers may be {node.config.activation.freshness_s:g} s old (activation.freshness_s)",
+            f"settled, answers may be {self._local.config.activation.freshness_s:g} s old (activation.freshness_s)",
         )
 
     def _doubt_ended(self, event: DoubtEnded) -> Line | None:

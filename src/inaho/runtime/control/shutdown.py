@@ -70,11 +70,12 @@ class Shutdown:
 
     def __init__(self, node: Node) -> None:
         self.begun = False
-        self.drained: asyncio.Future[DrainReport] = node.loop.create_future()
-        self.parting: asyncio.Future[None] = node.loop.create_future()
-        self.left: asyncio.Future[None] = node.loop.create_future()
+        self.drained: asyncio.Future[DrainReport] = node.local.loop.create_future()
+        self.parting: asyncio.Future[None] = node.local.loop.create_future()
+        self.left: asyncio.Future[None] = node.local.loop.create_future()
         self._node = node
-        self._empty: asyncio.Future[None] | None = None
+        self._local = node.local
+        self._topology = node.topology
 
     async def drain(self, drain_s: float | None = None) -> DrainReport:
         """Leaves, and returns as soon as everything is handed over: whoever asks from elsewhere is still answered.
@@ -88,7 +89,7 @@ class Shutdown:
         self._begin(drain_s)
         await asyncio.wait((self.drained,))
         if self.drained.cancelled():
-            raise ShuttingDown("the node was stopped before it had left", authority=self._node.authority)
+            raise ShuttingDown("the node was stopped before it had left", authority=self._local.authority)
         return self.drained.result()
 
     async def leave(self, drain_s: float | None = None) -> None:
@@ -111,17 +112,17 @@ class Shutdown:
         if self.begun:
             return None
         self.begun = True
-        if self._node.closing:
+        if self._local.closing:
             self.stopped()
             return None
-        return self._node.runner.spawn(self._leave(drain_s), name="inaho-leave")
+        return self._local.spawn(self._leave(drain_s), name="inaho-leave")
 
     async def _leave(self, drain_s: float | None) -> None:
         node = self._node
-        drain_s = node.config.activation.drain_s if drain_s is None else drain_s
-        node.shutting_down = True
+        drain_s = self._local.config.activation.drain_s if drain_s is None else drain_s
+        self._local.shutting_down = True
         joined = node.driver is not None and node.driver.joined.done()
-        started, had = node.loop.time(), node.activation_count
+        started, had = self._local.loop.time(), node.activations.count
         acknowledged = True
         try:
             if node.driver is not None and joined:
@@ -132,33 +133,33 @@ class Shutdown:
                 await node.saved_versions.flush(self._left_s(started, drain_s))
                 acknowledged = await node.bridge.wait_handed_over(self._left_s(started, drain_s))
                 if unsent := await node.remoting.flush(self._left_s(started, drain_s)):  # while it is still a member
-                    node.log.warning("%d messages were not acknowledged in time", unsent)
+                    self._local.log.warning("%d messages were not acknowledged in time", unsent)
                 node.driver.feed(Drained())
             report = DrainReport(
-                authority=node.authority,
+                authority=self._local.authority,
                 activations=had,
                 handed_over=max(0, had - len(late)),
                 timed_out=tuple(late[:NAMED_MAX]),
                 timed_out_count=len(late),
                 acknowledged=acknowledged,
-                took_s=node.loop.time() - started,
+                took_s=self._local.loop.time() - started,
             )
             if not self.drained.done():
                 self.drained.set_result(report)
             if node.driver is not None and joined:
                 await asyncio.wait((node.driver.left,), timeout=self._left_s(started, drain_s))
                 if not node.driver.left.done():
-                    node.log.warning("leaving was not acknowledged in time")
+                    self._local.log.warning("leaving was not acknowledged in time")
             self._part()
             await node.acceptor.farewell(
-                ShuttingDown("this node has left the cluster", authority=node.authority), FAREWELL_S
+                ShuttingDown("this node has left the cluster", authority=self._local.authority), FAREWELL_S
             )
         finally:
             self.stopped()
 
     def _left_s(self, started: float, drain_s: float) -> float:
         """How long a step may wait for others."""
-        return max(started + drain_s - self._node.loop.time(), min(drain_s, STEP_S))
+        return max(started + drain_s - self._local.loop.time(), min(drain_s, STEP_S))
 
     def stopped(self) -> None:
         """The node has left, or will not any more: nobody waits for it longer."""
@@ -173,16 +174,11 @@ class Shutdown:
 
     async def _wait_disowned(self, within_s: float) -> None:
         """Returns when a topology has come by which others own what this node owned, or after `within_s`."""
-        node = self._node
-        deadline = node.loop.time() + within_s
-        while self._is_up() and (left_s := deadline - node.loop.time()) > 0:
-            await node.wait_for_topology(left_s)
+        await self._topology.wait_until(lambda: not self._is_up(), within_s)
 
     def _is_up(self) -> bool:
-        topology, node_id = self._node.topology, self._node.node_id
-        return topology is not None and any(
-            member.node_id == node_id and member.status is MemberStatus.UP for member in topology.members
-        )
+        node_id = self._local.node_id
+        return any(member.node_id == node_id and member.status is MemberStatus.UP for member in self._topology.members)
 
     async def _end_activations(self, within_s: float) -> list[str]:
         """Ends all activations after their turns; interrupts those that do not end in time, and says so.
@@ -193,14 +189,11 @@ class Shutdown:
         node = self._node
         for host in node.hosts.values():
             host.drop_all("shutdown")
-        if node.activation_count:
-            self._empty = node.loop.create_future()
-            await asyncio.wait((self._empty,), timeout=within_s)
         late: list[str] = []
-        if node.activation_count:
-            node.log.warning(
+        if not await node.activations.wait_none(within_s):
+            self._local.log.warning(
                 "%d activations did not end within %s s (activation.drain_s) and are interrupted",
-                node.activation_count,
+                node.activations.count,
                 within_s,
             )
             node.runner.leaving = True
@@ -210,11 +203,5 @@ class Shutdown:
                         late.append(f"{host.name}/{grain._inaho_key}")
                         node.leases.time_out(grain._inaho_lease)
                         host.draining.interrupt(grain)
-            assert self._empty is not None
-            await asyncio.wait((self._empty,), timeout=min(within_s, INTERRUPTED_S))
+            await node.activations.wait_none(min(within_s, INTERRUPTED_S))
         return late
-
-    def activation_ended(self) -> None:
-        """The node's last activation may have ended."""
-        if not self._node.activation_count and self._empty is not None and not self._empty.done():
-            self._empty.set_result(None)

@@ -64,10 +64,14 @@ class Freshness:
     """
 
     def __init__(self, node: Node, proofs: Proofs) -> None:
-        self.doubts = Doubts(node.node_id, node.config.membership.tombstone_s, node.config.membership.members_max)
+        self.doubts = Doubts(
+            node.local.node_id, node.local.config.membership.tombstone_s, node.local.config.membership.members_max
+        )
         self.begun: dict[tuple[str, str], Grain[Any]] = {}
         self.reconciliation = Reconciliation(node, self)
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._record = MarkerRecord(node)
         self.others = OtherClusters(node, self, self._record)
         self._proofs = proofs
@@ -108,13 +112,17 @@ class Freshness:
     def applies(self) -> bool:
         """Whether this node has activations whose state others may change."""
         node = self._node
-        return not node.client and not node.storage_is_private and any(map(is_proved_kind, node.hosts.values()))
+        return (
+            not self._local.client
+            and not self._local.storage_is_private
+            and any(map(is_proved_kind, node.hosts.values()))
+        )
 
     # What happens to members.
 
     def notice(self, event: Event) -> None:
         """Takes note of an event of the control plane, before anything follows from it."""
-        if isinstance(event, MemberLeaving | MemberRemoved) and event.member.node_id != self._node.node_id:
+        if isinstance(event, MemberLeaving | MemberRemoved) and event.member.node_id != self._local.node_id:
             self.others.member_goes(event.member.node_id)
         if isinstance(event, MemberUnreachable):
             self._doubt(event.member, event.member.incarnation, "unreachable")
@@ -122,7 +130,7 @@ class Freshness:
             if event.reason == "replaced" and self.doubts.get(event.member.node_id) is None:
                 # It may have doubted this node, taken over from it and saved, and have told nobody: one read.
                 self._doubt(event.member, -1, "")
-                self.doubts.end(self._node.boot_time(), event.member.node_id, event.reason)
+                self.doubts.end(self._local.boot_time(), event.member.node_id, event.reason)
             if event.reason in ("left", "replaced"):
                 self.is_harmless(event.member.node_id, event.reason)
             else:
@@ -130,12 +138,12 @@ class Freshness:
         elif isinstance(event, SelfRemoved | NodePaused):
             self.was_away("this node was removed" if isinstance(event, SelfRemoved) else "this process was paused")
         elif isinstance(event, BlockListChanged):
-            if event.authority == self._node.authority:
+            if event.authority == self._local.authority:
                 self.was_away("an operator has blocked this node, or had")
             elif event.blocked:
                 self._took_over = True
                 self._proofs.member_lost()
-                self._blocked_at = self._over_at = self._node.boot_time()
+                self._blocked_at = self._over_at = self._local.boot_time()
         elif isinstance(event, MemberEvent) and self.doubts:
             self._replaced({event.member.authority: event.member.node_id})
             self.reconciliation.begin()
@@ -149,26 +157,26 @@ class Freshness:
 
     def _doubt(self, member: Member, incarnation: int, reason: str) -> None:
         """Also where nothing here depends on it: a node that joins asks this one."""
-        if not self._node.client and not self._node.closing:
+        if not self._local.client and not self._local.closing:
             self._begin(member.node_id, member.authority, incarnation, reason)
 
     def _begin(self, node_id: str, authority: str, incarnation: int, reason: str) -> None:
-        now = self._node.boot_time()
+        now = self._local.boot_time()
         if not self.doubts:
             self._known = set(self._live().values())
-            if now > self._over_at + self._node.config.membership.tombstone_s:
+            if now > self._over_at + self._local.config.membership.tombstone_s:
                 self.begun.clear()
         if self.doubts.begin(now, node_id, authority, incarnation):
             self._proofs.member_lost()
             if reason and self.applies:
-                self._node.publish(DoubtBegan(authority=authority, node_id=node_id, reason=reason))
+                self._local.publish(DoubtBegan(authority=authority, node_id=node_id, reason=reason))
             self._watch_now()
 
     def was_away(self, reason: str) -> None:
         """Others may have taken over what is active here: doubts all of them, and proves everything once."""
-        topology = self._node.topology
+        topology = self._topology.snapshot
         for member in () if topology is None else topology.members:
-            if member.node_id != self._node.node_id:
+            if member.node_id != self._local.node_id:
                 self._doubt(member, -1, reason)
         if self.in_doubt:
             self._proofs.require_all()
@@ -177,7 +185,7 @@ class Freshness:
     def is_harmless(self, node_id: str, why: str) -> None:
         """A member has left in order, was replaced, or has confirmed that it let go of what it took over."""
         doubt = self.doubts.get(node_id)
-        now = self._node.boot_time()
+        now = self._local.boot_time()
         if self.doubts.end(now, node_id, why) and doubt is not None:
             self._tell_end(doubt, why, now)
             self._watch_now()
@@ -185,7 +193,7 @@ class Freshness:
     def _tell_end(self, doubt: Doubt, why: str, now: float) -> None:
         if self.applies:
             lasted_s = now - doubt.since
-            self._node.publish(
+            self._local.publish(
                 DoubtEnded(authority=doubt.authority, node_id=doubt.node_id, outcome=why, lasted_s=lasted_s)
             )
 
@@ -193,17 +201,17 @@ class Freshness:
         """This node has founded a cluster: says so in the storage, and looks who else has."""
         if self.applies:
             self._founded = True
-            self._node.runner.spawn(self._found(), name="inaho-founded")
+            self._local.spawn(self._found(), name="inaho-founded")
 
     def joined(self) -> None:
         """This node was admitted: whom the others doubt it doubts too, before it activates anything."""
-        if not self._node.client:
-            self._inheriting = self._node.runner.spawn(self._inherit(), name="inaho-inherit-doubts")
+        if not self._local.client:
+            self._inheriting = self._local.spawn(self._inherit(), name="inaho-inherit-doubts")
 
     async def _inherit(self) -> None:
         for node_id, authority in await self.reconciliation.doubted_by_others():
             live = self._live().get(authority, node_id)  # another process may have joined there since
-            if node_id != self._node.node_id and live == node_id:
+            if node_id != self._local.node_id and live == node_id:
                 self._begin(node_id, authority, -1, "members doubted it when this node joined")
         self.others.look()
 
@@ -213,21 +221,21 @@ class Freshness:
         return self._inheriting is not None and not self._inheriting.done()
 
     async def _found(self) -> None:
-        node, told = self._node, False
+        told = False
         while True:
-            began = node.boot_time()
+            began = self._local.boot_time()
             try:
                 await self.before_activation()
                 break
             except InahoError as error:
-                if node.closing:
+                if self._local.closing:
                     return
                 if not told:
-                    node.log.warning(
+                    self._local.log.warning(
                         "the marker of a new cluster is not written yet, which is tried again: %s", describe(error)
                     )
                 told = True
-            await asyncio.sleep(node.config.activation.freshness_s)
+            await asyncio.sleep(self._local.config.activation.freshness_s)
         markers = self._found_there
         await self.others.warn(markers, founded=True)
         self._judge(began, markers)
@@ -253,12 +261,12 @@ class Freshness:
             marking = self._begin_mark()
             await asyncio.wait((marking,))
             if marking.cancelled():
-                raise StorageFailed("the node stops", authority=self._node.authority, maybe_executed=False)
+                raise StorageFailed("the node stops", authority=self._local.authority, maybe_executed=False)
             marking.result()
 
     def _begin_mark(self) -> asyncio.Task[None]:
         if self._marking is None:
-            self._marking = self._node.runner.spawn(self._mark(), name="inaho-marker")
+            self._marking = self._local.spawn(self._mark(), name="inaho-marker")
             self._marking.add_done_callback(self._mark_ended)
         return self._marking
 
@@ -271,16 +279,22 @@ class Freshness:
         """Writes this node's marker."""
         node = self._node
         episode, founded = self.doubts.episode, self._founded
-        marker = Marker(node.node_id, node.authority, FOUNDED if founded else DOUBT, node.unix_time(), node.config.name)
+        marker = Marker(
+            self._local.node_id,
+            self._local.authority,
+            FOUNDED if founded else DOUBT,
+            self._local.unix_time(),
+            self._local.config.name,
+        )
         async with time_limit(node):  # all activations of this node wait for it
             markers = await self._record.add(marker)
         self._found_there = markers
-        self._marked, self._marked_at = (episode if self.doubts else self._marked), node.boot_time()
+        self._marked, self._marked_at = (episode if self.doubts else self._marked), self._local.boot_time()
         self._founded, self._took_over = self._founded and not founded, False
 
     def begins(self, kind: str, key: str, grain: Grain[Any]) -> None:
         """An activation of a placed kind begins, in doubt or after a block: it ends before the others may go on."""
-        if self.doubts or self._node.boot_time() <= self._blocked_at + self._node.config.membership.tombstone_s:
+        if self.doubts or self._local.boot_time() <= self._blocked_at + self._local.config.membership.tombstone_s:
             self.begun[kind, key] = grain
 
     # While there is a doubt.
@@ -288,7 +302,7 @@ class Freshness:
     def _watch_now(self) -> None:
         """Reads the markers now, and goes on while there is a doubt."""
         if self._watching is None:
-            self._watching = self._node.runner.spawn(self._watch(), name="inaho-freshness")
+            self._watching = self._local.spawn(self._watch(), name="inaho-freshness")
             self._watching.add_done_callback(self._watch_ended)
         elif self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
@@ -296,32 +310,31 @@ class Freshness:
     def _watch_ended(self, task: asyncio.Task[None]) -> None:
         self._watching = None
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._node.log.error("reading the markers failed", exc_info=error)
-        if self.doubts and not self._node.closing:
-            self._node.loop.call_later(self._node.config.activation.freshness_s, self._watch_again)
+            self._local.log.error("reading the markers failed", exc_info=error)
+        if self.doubts and not self._local.closing:
+            self._local.loop.call_later(self._local.config.activation.freshness_s, self._watch_again)
 
     def _watch_again(self) -> None:
-        if self.doubts and not self._node.closing:
+        if self.doubts and not self._local.closing:
             self._watch_now()
 
     async def _watch(self) -> None:
-        node = self._node
-        period_s = node.config.activation.freshness_s
-        while self.doubts and not node.closing:
-            began = node.boot_time()
+        period_s = self._local.config.activation.freshness_s
+        while self.doubts and not self._local.closing:
+            began = self._local.boot_time()
             for doubt in self.doubts.expire(began):
                 self._tell_end(doubt, "expired", began)
             self._replaced(self._live())
-            self._wake = node.loop.create_future()
+            self._wake = self._local.loop.create_future()
             if self.applies:
                 await self._look(began)
             else:
                 self.doubts.settle(began)
             self.reconciliation.begin()
-            left_s = began + period_s - node.boot_time()
+            left_s = began + period_s - self._local.boot_time()
             if left_s > 0 and self.doubts:
                 await asyncio.wait((self._wake,), timeout=left_s)
-        self._over_at = node.boot_time()  # what was begun may be asked about yet
+        self._over_at = self._local.boot_time()  # what was begun may be asked about yet
 
     async def _look(self, began: float) -> None:
         """Reads the markers, and writes this node's own where it has activations: one that began just now may save,
@@ -333,11 +346,14 @@ class Freshness:
         try:
             async with time_limit(node):
                 markers, _ = await self._record.read()
-                if self._marked == self.doubts.episode and began > self._marked_at + node.config.membership.tombstone_s:
+                if (
+                    self._marked == self.doubts.episode
+                    and began > self._marked_at + self._local.config.membership.tombstone_s
+                ):
                     await self._mark()  # before others drop it as one of a process that is gone
         except InahoError as error:
             self.unknown(error)
-            if node.config.activation.when_unproved == "refuse" and not self._proofs.repeat:
+            if self._local.config.activation.when_unproved == "refuse" and not self._proofs.repeat:
                 self._proofs.repeat = True
                 self._proofs.require_all()
         else:
@@ -359,7 +375,7 @@ class Freshness:
                 continue
             doubts.begin(began, marker.node_id, marker.authority)
             reason = "a process that this node has never met, or not before the doubt, has activated grains"
-            self._node.publish(DoubtBegan(authority=marker.authority, node_id=marker.node_id, reason=reason))
+            self._local.publish(DoubtBegan(authority=marker.authority, node_id=marker.node_id, reason=reason))
         foreign = [marker for marker in foreign if marker.node_id not in self._ended]
         self._ended = ended
         goes_on = any(doubts.get(marker.node_id) is not None for marker in foreign)
@@ -372,20 +388,20 @@ class Freshness:
 
     def unknown(self, error: BaseException) -> None:
         """The storage does not answer, so nobody knows how old the answers of this node are."""
-        node, now = self._node, self._node.boot_time()
+        now = self._local.boot_time()
         reason = describe(error)
-        node.publish(FreshnessUnknown(authority=node.authority, reason=reason))
+        self._local.publish(FreshnessUnknown(authority=self._local.authority, reason=reason))
         if now - self._said_at >= SAYS_AGAIN_S:
             self._said_at = now
-            node.log.warning(
+            self._local.log.warning(
                 "this node doubts %d members and cannot read the storage, so its answers may be old "
                 "(activation.when_unproved is %r): %s",
-                len(self.doubts), node.config.activation.when_unproved, reason,
+                len(self.doubts), self._local.config.activation.when_unproved, reason,
             )  # fmt: skip
 
     def _live(self) -> dict[str, str]:
         """Node ids of the live members by authority."""
-        topology = self._node.topology
+        topology = self._topology.snapshot
         members = () if topology is None else topology.members
         return {member.authority: member.node_id for member in members if member.status not in SILENT}
 

@@ -48,6 +48,7 @@ class MarkerRecord:
         self.reads = 0
         self.writes = 0
         self._node = node
+        self._local = node.local
 
     async def add(self, marker: Marker) -> Markers:
         """Writes a marker of this node; returns what was there before.
@@ -57,14 +58,14 @@ class MarkerRecord:
         """
         node = self._node
         storage = await node.open_storage()
-        membership = node.config.membership
+        membership = self._local.config.membership
         for attempt in range(WRITE_ATTEMPTS):
             markers, version = await self.read()
             record = add_marker(markers, marker, keep_s=2 * membership.tombstone_s, markers_max=membership.members_max)
             try:
                 await storage.save(MARKERS, encode(record), expected_version=version, epoch=MARKER_EPOCH)
             except StateConflict:  # another node has written its own
-                await asyncio.sleep(node.entropy.random.uniform(0.0, WRITE_PAUSE_S * (attempt + 1)))
+                await asyncio.sleep(self._local.entropy.random.uniform(0.0, WRITE_PAUSE_S * (attempt + 1)))
             else:
                 self.writes += 1
                 return markers

@@ -43,6 +43,8 @@ class OtherClusters:
 
     def __init__(self, node: Node, freshness: Freshness, record: MarkerRecord) -> None:
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._freshness = freshness
         self._record = record
         self._settled: OrderedDict[str, None] = OrderedDict()
@@ -59,53 +61,57 @@ class OtherClusters:
 
     def look(self) -> None:
         """Sees, in the background, whether a marker is to be written."""
-        if self._looking is None and self._freshness.applies and not self._node.closing:
-            self._looking = self._node.runner.spawn(self._look(), name="inaho-other-clusters")
+        if self._looking is None and self._freshness.applies and not self._local.closing:
+            self._looking = self._local.spawn(self._look(), name="inaho-other-clusters")
             self._looking.add_done_callback(self._looked)
 
     def _looked(self, task: asyncio.Task[None]) -> None:
         self._looking = None
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._node.log.error("looking for other clusters failed", exc_info=error)
+            self._local.log.error("looking for other clusters failed", exc_info=error)
         if self._asked:
             self.look()
 
     async def _look(self) -> None:
         node = self._node
-        while not node.closing and self._is_first():
+        while not self._local.closing and self._is_first():
             warns, self._asked = self._asked, False
             try:
                 async with time_limit(node):
                     markers, _ = await self._record.read()
                     if not self._staying().intersection(marker.node_id for marker in markers.markers):
-                        now, name = node.unix_time(), node.config.name
-                        markers = await self._record.add(Marker(node.node_id, node.authority, FOUNDED, now, name))
+                        now, name = self._local.unix_time(), self._local.config.name
+                        markers = await self._record.add(
+                            Marker(self._local.node_id, self._local.authority, FOUNDED, now, name)
+                        )
                         warns = True
                 if warns:
                     await self.warn(markers, founded=False)
             except InahoError as error:
-                node.log.debug("the markers cannot be read or written, which is tried again: %s", describe(error))
+                self._local.log.debug(
+                    "the markers cannot be read or written, which is tried again: %s", describe(error)
+                )
                 self._asked = self._asked or warns
             else:
                 if not self._asked:
                     return
-            await asyncio.sleep(node.config.activation.freshness_s)
+            await asyncio.sleep(self._local.config.activation.freshness_s)
         self._asked = False
 
     def _is_first(self) -> bool:
         """Whether this node has the lowest authority of those that host a kind with state that it hosts."""
         node = self._node
         kinds = {host.name for host in node.hosts.values() if is_proved_kind(host)}
-        topology = node.topology
+        topology = self._topology.snapshot
         first: dict[str, str] = {}
         for member in sorted(topology.members if topology is not None else (), key=lambda member: member.authority):
             if member.status <= MemberStatus.UP:
                 for kind in kinds.intersection(member.kinds):
                     first.setdefault(kind, member.node_id)
-        return node.node_id in first.values()
+        return self._local.node_id in first.values()
 
     def _staying(self) -> set[str]:
-        topology = self._node.topology
+        topology = self._topology.snapshot
         members = () if topology is None else topology.members
         return {member.node_id for member in members if member.status <= MemberStatus.UP}
 
@@ -116,30 +122,31 @@ class OtherClusters:
             markers: that were read.
             founded: this node has founded its cluster just now.
         """
-        node, told = self._node, False
+        told = False
         for marker in self._freshness.foreign(markers):
             settled = told or marker.node_id in self._settled or not await self._answers(marker)
             self._settle(marker.node_id)
             if settled:
                 continue
             told = True
-            node.log.warning(
+            self._local.log.warning(
                 "%s %s a cluster named %r, but %s has founded another one (%r), or is a member of it, over the same "
                 "storage, so both save the same grains. A process without seeds founds a cluster of its own: give %s "
                 "one the seed %s to join the other, or another storage or data_dir",
-                node.authority, "has founded" if founded else "is a member of", node.config.name, marker.authority,
-                marker.cluster, "this" if founded else "that", marker.authority if founded else node.authority,
+                self._local.authority, "has founded" if founded else "is a member of", self._local.config.name,
+                marker.authority, marker.cluster, "this" if founded else "that",
+                marker.authority if founded else self._local.authority,
             )  # fmt: skip
 
     async def _answers(self, marker: Marker) -> bool:
         """Whether the process that wrote a marker still runs, or may."""
-        if marker.authority == self._node.authority:  # this process has its place
+        if marker.authority == self._local.authority:  # this process has its place
             return False
         try:
-            async with asyncio.timeout(self._node.config.transport.handshake_timeout_s):
+            async with asyncio.timeout(self._local.config.transport.handshake_timeout_s):
                 await self._node.peers.connect(marker.authority, marker.node_id)
         except (Unreachable, WrongIncarnation) as error:  # nobody listens, or another process lives there
-            self._node.log.debug(
+            self._local.log.debug(
                 "%s, which was in another cluster once, does not run: %s", marker.authority, describe(error)
             )
             return False
@@ -150,5 +157,5 @@ class OtherClusters:
     def _settle(self, node_id: str) -> None:
         self._settled[node_id] = None
         self._settled.move_to_end(node_id)
-        if len(self._settled) > self._node.config.membership.members_max:
+        if len(self._settled) > self._local.config.membership.members_max:
             self._settled.popitem(last=False)

@@ -71,6 +71,8 @@ class Proofs:
         self.reads = 0
         self.blind = False
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._unnoticed_until = -math.inf
         """Until then a member that lost sight of this node may not have noticed, and so not have written a marker."""
         self._wanted: dict[int, Grain[Any]] = {}
@@ -94,7 +96,7 @@ class Proofs:
         for _ in range(min(HOLD_SLICE, len(self._to_hold))):
             self.require(self._to_hold.pop())
         if self._to_hold:
-            self._node.loop.call_soon(self._hold_slice)
+            self._local.loop.call_soon(self._hold_slice)
 
     def require(self, grain: Grain[Any]) -> None:
         """The activation is to be proved before its next turn. What runs goes on."""
@@ -114,10 +116,9 @@ class Proofs:
 
         That member writes its marker when it has noticed, so until then nothing tells of what it saves.
         """
-        node = self._node
-        members = 1 if node.topology is None else len(node.topology.members)
-        unnoticed_s = detection_bound_s(node.config, members) + 2 * node.config.activation.freshness_s
-        until = node.loop.time() + min(unnoticed_s, node.config.membership.tombstone_s)
+        members = 1 if self._topology.snapshot is None else len(self._topology.snapshot.members)
+        unnoticed_s = detection_bound_s(self._local.config, members) + 2 * self._local.config.activation.freshness_s
+        until = self._local.loop.time() + min(unnoticed_s, self._local.config.membership.tombstone_s)
         self._unnoticed_until = max(self._unnoticed_until, until)
 
     def started(self, grain: Grain[Any], loaded_at: float) -> None:
@@ -125,11 +126,11 @@ class Proofs:
         record = grain._inaho_record
         if record is None or not is_proved_kind(grain._inaho_host):
             return
-        record.contested = loaded_at <= self._unnoticed_until and not self._node.storage_is_private
+        record.contested = loaded_at <= self._unnoticed_until and not self._local.storage_is_private
         if self.repeat or record.contested:
             self._again_at(loaded_at, [grain])
-            due = loaded_at + self._node.config.activation.freshness_s
-            if due <= self._node.loop.time():  # `on_activate` took its time
+            due = loaded_at + self._local.config.activation.freshness_s
+            if due <= self._local.loop.time():  # `on_activate` took its time
                 self._again(due, [grain])
 
     def want(self, grain: Grain[Any]) -> None:
@@ -137,7 +138,7 @@ class Proofs:
         self._wanted[id(grain)] = grain
         if not self._proving:
             self._proving = True
-            self._node.runner.spawn(self._prove(), name="inaho-prove")
+            self._local.spawn(self._prove(), name="inaho-prove")
 
     async def passed(self, grain: Grain[Any]) -> None:
         """Returns when the activation is proved, or has ended.
@@ -152,7 +153,7 @@ class Proofs:
                     pass
             self.want(grain)
             if self._round is None:
-                self._round = self._node.loop.create_future()
+                self._round = self._local.loop.create_future()
             now = self._round
             await asyncio.wait((now,))
             error = now.result()
@@ -161,15 +162,14 @@ class Proofs:
 
     async def _prove(self) -> None:
         """Proves what is wanted, until nothing is."""
-        node = self._node
         try:
             while self._wanted:
                 # One that comes up is asked about when it is up.
                 wanted = [grain for grain in self._wanted.values() if grain._inaho_record is not None]
                 self._wanted = {}
-                began = node.loop.time()
+                began = self._local.loop.time()
                 asked = [(grain, *_stored_as(grain)) for grain in wanted]
-                self._round = self._round or node.loop.create_future()
+                self._round = self._round or self._local.loop.create_future()
                 error: InahoError | None = None
                 try:
                     found = await self._read([grain.identity for grain in wanted])
@@ -221,9 +221,7 @@ class Proofs:
         if not host.lives(grain) or not is_unproved(grain) or record is None:
             return
         if record.busy:  # a stream or a Task of the user is saving
-            self._node.runner.spawn(
-                self._judge_when_written(grain, record, version, epoch, stored), name="inaho-prove-later"
-            )
+            self._local.spawn(self._judge_when_written(grain, record, version, epoch, stored), name="inaho-prove-later")
             return
         own = stored is not None and version < stored.version <= record.version
         if own or is_same(version, epoch, stored):
@@ -234,13 +232,13 @@ class Proofs:
         if stored_version < version:
             self.missing += 1
             self._node.saved_versions.expect_version(host.name, grain._inaho_key, record.version)
-            self._node.log.error(
+            self._local.log.error(
                 "the storage has version %d of %s and had version %d before: saved state was lost",
                 stored_version, grain.identity, record.version,
             )  # fmt: skip
         else:
             self.changed += 1
-            self._node.log.info(
+            self._local.log.info(
                 "another activation of %s has saved version %d, so this one (version %d) ends",
                 grain.identity, stored_version, record.version,
             )  # fmt: skip
@@ -265,7 +263,7 @@ class Proofs:
 
     def _refuses(self, error: InahoError) -> bool:
         """Whether nothing is answered unproved because of `error`: by setting, or since it shows that data was lost."""
-        return self._node.config.activation.when_unproved == "refuse" or not isinstance(error, StorageFailed)
+        return self._local.config.activation.when_unproved == "refuse" or not isinstance(error, StorageFailed)
 
     def _not_read(self, grains: list[Grain[Any]], error: InahoError) -> None:
         """The storage does not answer: without a bound on their age, answers are given or refused, by setting.
@@ -292,16 +290,16 @@ class Proofs:
     def not_answered(self) -> None:
         """The storage did not answer, and something is answered unproved because of that."""
         self.blind = True
-        if not self._looking and not self._node.closing:
+        if not self._looking and not self._local.closing:
             self._looking = True
-            self._node.runner.spawn(self._look_again(), name="inaho-look-again")
+            self._local.spawn(self._look_again(), name="inaho-look-again")
 
     async def _look_again(self) -> None:
         """Everything is to be proved when the storage answers again."""
         node = self._node
         try:
-            while self.blind and not node.closing:
-                await asyncio.sleep(node.config.activation.freshness_s)
+            while self.blind and not self._local.closing:
+                await asyncio.sleep(self._local.config.activation.freshness_s)
                 try:
                     async with time_limit(node):
                         await (await node.open_storage()).versions([MARKERS])
@@ -323,14 +321,14 @@ class Proofs:
 
     def _again_at(self, since: float, grains: list[Grain[Any]]) -> None:
         """Has what was proved at `since` proved again in time."""
-        due = since + self._node.config.activation.freshness_s
+        due = since + self._local.config.activation.freshness_s
         for grain in grains:
             self._due[id(grain)] = due, grain
-        self._node.loop.call_at(due, self._again, due, grains)
+        self._local.loop.call_at(due, self._again, due, grains)
 
     def _again(self, due: float, grains: list[Grain[Any]]) -> None:
-        skip = self._node.closing
-        if self.blind and self._node.config.activation.when_unproved == "answer":
+        skip = self._local.closing
+        if self.blind and self._local.config.activation.when_unproved == "answer":
             skip = True  # all are required when the storage answers again
         for grain in grains:
             if self._due.get(id(grain), _NEVER)[0] != due:
@@ -348,7 +346,7 @@ async def time_limit(node: Node) -> AsyncGenerator[None]:
     Raises:
         StorageFailed: it did not answer in time, or failed in a way of its own.
     """
-    limit_s = max(node.config.activation.freshness_s, node.config.storage.operation_timeout_s)
+    limit_s = max(node.local.config.activation.freshness_s, node.local.config.storage.operation_timeout_s)
     try:
         async with asyncio.timeout(limit_s):
             yield
@@ -356,7 +354,7 @@ async def time_limit(node: Node) -> AsyncGenerator[None]:
         raise
     except Exception as error:  # a storage of the user's may raise anything
         reason = f"it did not answer within {limit_s} s" if isinstance(error, TimeoutError) else describe(error)
-        raise StorageFailed(f"the storage: {reason}", authority=node.authority, maybe_executed=False) from error
+        raise StorageFailed(f"the storage: {reason}", authority=node.local.authority, maybe_executed=False) from error
 
 
 def is_proved_kind(host: KindHost) -> bool:

@@ -48,6 +48,8 @@ class Reconciliation:
 
     def __init__(self, node: Node, freshness: Freshness) -> None:
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._freshness = freshness
         self._asking: asyncio.Task[None] | None = None
         self._found_unreachable = -1
@@ -57,14 +59,14 @@ class Reconciliation:
 
     def begin(self) -> None:
         """Asks the doubted members that are back, until all have confirmed."""
-        if self._asking is None and not self._node.closing and self._back():
-            self._asking = self._node.runner.spawn(self._ask_all(), name="inaho-reconcile")
+        if self._asking is None and not self._local.closing and self._back():
+            self._asking = self._local.spawn(self._ask_all(), name="inaho-reconcile")
             self._asking.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._asking = None
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._node.log.error("asking members whether they are through failed", exc_info=error)
+            self._local.log.error("asking members whether they are through failed", exc_info=error)
 
     def _back(self) -> list[tuple[Doubt, Member]]:
         found: list[tuple[Doubt, Member]] = []
@@ -75,54 +77,55 @@ class Reconciliation:
         return found
 
     def _member(self, node_id: str) -> Member | None:
-        topology = self._node.topology
+        topology = self._topology.snapshot
         for member in () if topology is None else topology.members:
             if member.node_id == node_id:
                 return None if member.status in SILENT else member
         return None
 
     async def _ask_all(self) -> None:
-        while not self._node.closing and (back := self._back()):
+        while not self._local.closing and (back := self._back()):
             asked = back[:ASKED_AT_ONCE]
             confirmed = await asyncio.gather(*(self._ask(doubt, member) for doubt, member in asked))
             for (doubt, _), through in zip(asked, confirmed, strict=True):
                 if through and self._freshness.doubts.get(doubt.node_id) is doubt:
                     self._freshness.is_harmless(doubt.node_id, "confirmed")
             if not all(confirmed):
-                await self._node.wait_for_topology(ASK_AGAIN_S)
+                await self._topology.wait(ASK_AGAIN_S)
 
     async def _ask(self, doubt: Doubt, member: Member) -> bool:
         node = self._node
         method = PlacementActor.inaho_kind.methods["reconcile"]
         try:
             through: bool = await ask_system_actor(
-                node, member.authority, member.node_id, method, PLACEMENT_KEY, (node.node_id, doubt.incarnation)
+                node, member.authority, member.node_id, method, PLACEMENT_KEY, (self._local.node_id, doubt.incarnation)
             )
         except InahoError as error:
-            node.log.debug("%s did not confirm that it is through: %s", member.authority, describe(error))
+            self._local.log.debug("%s did not confirm that it is through: %s", member.authority, describe(error))
             return False
-        return through or self._is_blocked(node.authority)  # then nothing stays active here; an end of that is told
+        return through or self._is_blocked(
+            self._local.authority
+        )  # then nothing stays active here; an end of that is told
 
     async def doubted_by_others(self) -> list[tuple[str, str]]:
         """Node ids and authorities that some other members doubt. Those that do not answer are asked for a while."""
-        node = self._node
-        deadline = node.loop.time() + node.config.rpc.timeout_s
-        while not node.closing and node.loop.time() < deadline:
-            topology = node.topology
+        deadline = self._local.loop.time() + self._local.timeout_s
+        while not self._local.closing and self._local.loop.time() < deadline:
+            topology = self._topology.snapshot
             others = (
                 []
                 if topology is None
                 else [
                     member
                     for member in topology.members
-                    if member.node_id != node.node_id and member.status not in SILENT
+                    if member.node_id != self._local.node_id and member.status not in SILENT
                 ]
             )
             asked = (self._ask_whom(member) for member in others[:ASKED_TO_INHERIT])
             answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
             if answers:  # one of them may have met somebody whom another has not
                 return sorted({(node_id, authority) for answer in answers for node_id, authority in answer})
-            await node.wait_for_topology(ASK_AGAIN_S)
+            await self._topology.wait(ASK_AGAIN_S)
         return []
 
     async def _ask_whom(self, member: Member) -> list[tuple[str, str]] | None:
@@ -134,7 +137,7 @@ class Reconciliation:
                 node, member.authority, member.node_id, method, PLACEMENT_KEY, (), timeout_s=ASK_AGAIN_S * 4
             )
         except InahoError as error:
-            node.log.debug("%s did not say whom it doubts: %s", member.authority, describe(error))
+            self._local.log.debug("%s did not say whom it doubts: %s", member.authority, describe(error))
             return None
         return found
 
@@ -143,7 +146,7 @@ class Reconciliation:
     def doubted(self) -> list[tuple[str, str]]:
         """See `PlacementActor.doubted`. Raises `Pending` while this node has just joined and asks others itself."""
         if self._freshness.inherits:
-            raise Pending("this node has just joined and does not know yet", authority=self._node.authority)
+            raise Pending("this node has just joined and does not know yet", authority=self._local.authority)
         return [(doubt.node_id, doubt.authority) for doubt in self._freshness.doubts.open()]
 
     def asked(self, node_id: str, incarnation: int) -> bool:
@@ -157,7 +160,7 @@ class Reconciliation:
         return self._has_let_go()
 
     def _is_blocked(self, authority: str) -> bool:
-        topology = self._node.topology
+        topology = self._topology.snapshot
         return topology is not None and authority in topology.blocked
 
     def _has_let_go(self) -> bool:

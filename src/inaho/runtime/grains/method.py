@@ -237,7 +237,7 @@ class GrainMethod:
         Raises:
             InvalidArguments, SerializationFailed, FrameTooLarge: as for a remote call.
         """
-        limits = host.node.config.transport
+        limits = host.local.config.transport
         body = self.encode_arguments(key, arguments)
         length = HEADER_REST + len(body)
         if length > limits.frame_bytes_max:
@@ -258,7 +258,7 @@ class GrainMethod:
             key: of the grain.
             host: the kind on this node, where the grain is.
         """
-        limits = host.node.config.transport
+        limits = host.local.config.transport
         try:
             body = encode(result)
         except ENCODE_ERRORS as error:

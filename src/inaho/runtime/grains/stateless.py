@@ -95,13 +95,13 @@ class WorkerPool:
             Overloaded: the node has `activation.activations_max` activations.
         """
         node = self._host.node
-        if node.activation_count >= node.config.activation.activations_max:
+        if node.activations.count >= node.local.config.activation.activations_max:
             raise Overloaded(
-                f"{node.activation_count} activations are here (activation.activations_max)",
+                f"{node.activations.count} activations are here (activation.activations_max)",
                 identity=f"{self._host.name}/{key}",
-                authority=node.authority,
+                authority=node.local.authority,
             )
-        return Lease(self._host.name, key, node.node_id, 0, node.now)
+        return Lease(self._host.name, key, node.local.node_id, 0, node.local.now)
 
     def pick(self, primary: Grain[Any], turn: Turn | None) -> Grain[Any]:
         """The activation for a call that finds the first one busy: an idle one, a new one, or that with least to do.
@@ -117,11 +117,11 @@ class WorkerPool:
         extras = self._extras.get(key, [])
         for extra in extras:
             if extra._inaho_turn is None:
-                extra._inaho_touched = primary._inaho_touched = host.node.now
+                extra._inaho_touched = primary._inaho_touched = host.local.now
                 return extra
         busy = primary._inaho_turn
         going = isinstance(busy, TurnQueue) and bool(busy.ending)
-        room = host.node.activation_count < host.node.config.activation.activations_max
+        room = host.node.activations.count < host.local.config.activation.activations_max
         if len(extras) + 1 < host.kind.stateless_max and room and not going and host.node.leases.open:
             extra = host.make_worker(key)
             self._extras.setdefault(key, []).append(extra)

@@ -25,8 +25,9 @@ class ActivationWarnings:
     """
 
     def __init__(self, node: Node) -> None:
-        config = node.config
+        config = node.local.config
         self._node = node
+        self._local = node.local
         self._period_s = config.activation.failure_warnings_period_s
         self._throttle = WarningThrottle(
             config.activation.failure_warnings_max, self._period_s, config.metrics.kinds_max
@@ -34,13 +35,13 @@ class ActivationWarnings:
 
     def failed(self, identity: ClusterIdentity, error: BaseException) -> None:
         """An activation did not come up, because of `error`."""
-        if self._throttle.admit(identity.kind, self._node.loop.time()):
-            self._node.log.warning("activation of %s failed", identity, exc_info=error)
+        if self._throttle.admit(identity.kind, self._local.loop.time()):
+            self._local.log.warning("activation of %s failed", identity, exc_info=error)
 
     def tick(self, now: float) -> None:
         """Tells how many were held back, once their period is over."""
         for held in self._throttle.due(now):
-            self._node.log.warning(
+            self._local.log.warning(
                 "%d further activations of %s that failed within %g s were not logged",
                 held.count, held.kind, self._period_s,
             )  # fmt: skip

@@ -40,10 +40,11 @@ class RetryWarnings:
     """
 
     def __init__(self, node: Node) -> None:
-        config = node.config
+        config = node.local.config
         self.retries = Tally()
         self.suppressed = Tally()
         self._node = node
+        self._local = node.local
         self._log = logging.getLogger(RPC_LOGGER)
         self._period_s = config.rpc.retry_warnings_period_s
         self._throttles = {
@@ -61,7 +62,7 @@ class RetryWarnings:
             )  # fmt: skip
             return
         level = logging.INFO if error.code in MOVES and attempt < MOVE_ATTEMPTS else logging.WARNING
-        if self._throttles[level].admit(kind, self._node.loop.time()):
+        if self._throttles[level].admit(kind, self._local.loop.time()):
             self._log.log(
                 level,
                 "%s/%s.%s failed at attempt %d and is tried again in %.3f s: %s: %s",
@@ -77,4 +78,4 @@ class RetryWarnings:
                 self._log.log(
                     level, "%d further retries of %s within %g s were not logged", held.count, held.kind, self._period_s
                 )
-                self._node.publish(RetryThrottled(kind=held.kind, suppressed=held.count, period_s=self._period_s))
+                self._local.publish(RetryThrottled(kind=held.kind, suppressed=held.count, period_s=self._period_s))

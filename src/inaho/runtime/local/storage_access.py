@@ -50,6 +50,7 @@ class StorageAccess:
 
     def __init__(self, node: Node, storage: Storage) -> None:
         self._node = node
+        self._local = node.local
         self._storage = storage
         self._watching = False
 
@@ -69,7 +70,7 @@ class StorageAccess:
         """What this node knows of its storage."""
         instances = self._storage.instances
         marks = tuple(str(mark) for mark in instances.marks()[:MARKS_MAX])
-        return StorageReport(self._node.authority, repr(self._storage), instances.lost, marks)
+        return StorageReport(self._local.authority, repr(self._storage), instances.lost, marks)
 
     async def accept(self) -> StorageReport:
         """Accepts what the storage has now, and begins all activations with a state again.
@@ -84,8 +85,8 @@ class StorageAccess:
         storage = await node.open_storage()
         before = self.report()
         await storage.accept()
-        audit_order("accept the data of", before.storage, node.authority)
-        node.publish(StorageAccepted(storage=before.storage, reason=before.lost))
+        audit_order("accept the data of", before.storage, self._local.authority)
+        self._local.publish(StorageAccepted(storage=before.storage, reason=before.lost))
         node.saved_versions.forget()
         for host in node.hosts.values():
             for grain in list(host.activations.values()):
@@ -99,10 +100,10 @@ class StorageAccess:
 
     def _found_loss(self, reason: str) -> None:
         node = self._node
-        node.log.error(
+        self._local.log.error(
             "the storage has lost what it had acknowledged, and grains with a state are refused: %s; bring back the "
             "newest data, or accept what is there with `inaho storage accept`",
             reason,
         )
-        node.publish(StorageDataLost(storage=repr(self._storage), reason=reason))
+        self._local.publish(StorageDataLost(storage=repr(self._storage), reason=reason))
         node.proofs.require_all()  # what is active may have what is lost; a proof is refused until an operator accepts

@@ -32,6 +32,7 @@ class Ticker:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._local = node.local
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self.late_at = float("inf")
@@ -41,9 +42,9 @@ class Ticker:
 
     def start(self) -> None:
         """Begins, or goes on: the next tick comes after the pause."""
-        loop = self._node.loop
-        self._due = self._node.boot_time() + TICK_S
-        self.late_at = self._due + self._node.config.detection.lag_wedged_s
+        loop = self._local.loop
+        self._due = self._local.boot_time() + TICK_S
+        self.late_at = self._due + self._local.config.detection.lag_wedged_s
         self._timer = loop.call_later(TICK_S, self._tick)
 
     def stop(self) -> None:
@@ -57,7 +58,7 @@ class Ticker:
         Without it calls that have waited meanwhile would be answered until the next tick as if nothing had been.
         """
         node = self._node
-        lag_s = max(0.0, node.boot_time() - self._due)
+        lag_s = max(0.0, self._local.boot_time() - self._due)
         self.late_at = float("inf")  # until the next tick, which is due
         if node.driver is not None:
             self._lag_told_s = lag_s
@@ -65,15 +66,15 @@ class Ticker:
 
     def _tick(self) -> None:
         node = self._node
-        node.now = now = node.loop.time()
-        lag_s = max(0.0, node.boot_time() - self._due)
+        self._local.now = now = self._local.loop.time()
+        lag_s = max(0.0, self._local.boot_time() - self._due)
         self.start()  # first: whatever fails below, deadlines must go on
         if node.driver is not None:
             if abs(lag_s - self._lag_told_s) > LAG_STEP_S:
                 self._lag_told_s = lag_s
                 node.driver.feed(LoopLag(lag_s))
-            if node.activation_count != self._load_told:
-                self._load_told = node.activation_count
+            if node.activations.count != self._load_told:
+                self._load_told = node.activations.count
                 node.driver.feed(LoadChanged(self._load_told))
         node.associations.tick(now)
         node.remoting.tick(now)

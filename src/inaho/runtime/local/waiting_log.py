@@ -25,8 +25,9 @@ class WaitingLog:
     """
 
     def __init__(self, node: Node) -> None:
-        config = node.config.membership
+        config = node.local.config.membership
         self._node = node
+        self._local = node.local
         self._period_s = config.log_period_s
         self._throttle = WarningThrottle(config.log_lines_max, config.log_period_s, config.members_max)
 
@@ -38,13 +39,13 @@ class WaitingLog:
             what: what that member has not done yet, such as `did not release Cart/alice yet`.
             error: why.
         """
-        if self._throttle.admit(authority, self._node.loop.time()):
-            self._node.log.info("%s %s: %s", authority, what, describe(error))
+        if self._throttle.admit(authority, self._local.loop.time()):
+            self._local.log.info("%s %s: %s", authority, what, describe(error))
 
     def tick(self, now: float) -> None:
         """Tells how many lines were held back, once their period is over."""
         for held in self._throttle.due(now):
-            self._node.log.info(
+            self._local.log.info(
                 "%d further lines about waiting for %s within %g s were not logged",
                 held.count, held.kind, self._period_s,
             )  # fmt: skip

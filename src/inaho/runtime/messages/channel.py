@@ -61,11 +61,12 @@ class Channel:
     def __init__(self, remoting: Remoting, authority: str, node_id: str) -> None:
         self.authority = authority
         self.node_id = node_id
-        self.queue: DelayQueue[Mail] = DelayQueue(remoting.node.config.delivery, authority)
+        self.queue: DelayQueue[Mail] = DelayQueue(remoting.local.config.delivery, authority)
         self.gone = ""
         self.was_member = False
         self._remoting = remoting
         self._node = remoting.node
+        self._local = remoting.local
         self._line: Outgoing | None = None
         self._connection: Outgoing | None = None
         """The line is what may be written to: the connection, unless the member is unreachable."""
@@ -107,7 +108,7 @@ class Channel:
         """Sends a question. Raises as `post`, and `Unreachable` while the membership says so (SPEC CL-2.2)."""
         if self._held or self.gone:
             raise Unreachable(self._held or self.gone, identity=mail.recipient, authority=self.authority)
-        if len(self._asks) >= self._node.config.rpc.pending_max:
+        if len(self._asks) >= self._local.config.rpc.pending_max:
             raise Overloaded(f"{len(self._asks)} asks wait (rpc.pending_max)", authority=self.authority)
         ask = mail.ask = RemoteAsk(self, self._next_number(), mail, pending, envelope)
         pending.held_by(ask, envelope)
@@ -128,7 +129,7 @@ class Channel:
             self.bury(mail, "unreachable")
             return
         try:
-            dropped = self.queue.offer(mail, self._node.loop.time())
+            dropped = self.queue.offer(mail, self._local.loop.time())
         except InahoError as error:
             self._refused(mail, error)
             raise
@@ -159,12 +160,12 @@ class Channel:
         """Tells once how many had waited for the connection (SPEC CL-3.5)."""
         count, self._draining = self._draining, None
         if count:
-            self._node.publish(QueueDrained(authority=self.authority, node_id=self.node_id, count=count))
+            self._local.publish(QueueDrained(authority=self.authority, node_id=self.node_id, count=count))
 
     async def room(self) -> None:
         """Returns when half of the queue is free, or when nothing waits because nothing can be sent."""
         while not self.queue.has_room:
-            waiter = self._node.loop.create_future()
+            waiter = self._local.loop.create_future()
             self._waiters.append(waiter)
             try:
                 await waiter
@@ -183,7 +184,7 @@ class Channel:
 
     def watch(self, target: RemoteTarget) -> int:
         """Asks for the end of an actor. Raises `Overloaded` beyond `delivery.watches_max`."""
-        if len(self._watched) >= self._node.config.delivery.watches_max:
+        if len(self._watched) >= self._local.config.delivery.watches_max:
             raise Overloaded(
                 f"{len(self._watched)} actors there are watched (delivery.watches_max)", authority=self.authority
             )
@@ -253,7 +254,7 @@ class Channel:
         except DECODE_ERRORS as error:
             raise ProtocolViolation(f"an answer that does not decode: {error}") from error
         try:
-            message = decode_value(name, value, self._node.config.transport.containers_max)
+            message = decode_value(name, value, self._local.config.transport.containers_max)
             pending.accept(Envelope(message, None))
         except InahoError as error:
             self._remoting.unserializable(ask.mail.recipient, name, "in", error)
@@ -287,7 +288,7 @@ class Channel:
         self._remoting.progressed()
         self._drained()
         for mail in self.queue.connection_lost():
-            self._node.publish(
+            self._local.publish(
                 MessageInDoubt(
                     recipient=mail.recipient, sender=mail.sender, authority=self.authority, message=mail.item
                 )
@@ -360,8 +361,8 @@ class Channel:
             pending.fail(type(error)(error.reason, identity=mail.recipient, authority=self.authority))
 
     def _refused(self, mail: Mail, error: InahoError) -> None:
-        if self._node.events_wanted(MessageRefused):
-            self._node.publish(
+        if self._local.events_wanted(MessageRefused):
+            self._local.publish(
                 MessageRefused(
                     recipient=mail.recipient,
                     sender=mail.sender,

@@ -136,7 +136,7 @@ class Inbox:
         self._remoting.received += 1
         ref = self._system.find(recipient)
         try:
-            message = decode_value(name, value, self._remoting.node.config.transport.containers_max)
+            message = decode_value(name, value, self._remoting.local.config.transport.containers_max)
         except SerializationFailed as error:
             self._remoting.unserializable(recipient, name, "in", error)
             self._remoting.bury(bytes(value), recipient, signed, _UNREADABLE)
@@ -165,7 +165,7 @@ class Inbox:
         known = self._senders.get(signed)
         if known is not None and not self._remoting.is_gone(known):
             return known
-        if len(self._senders) >= self._remoting.node.config.delivery.references_max:
+        if len(self._senders) >= self._remoting.local.config.delivery.references_max:
             del self._senders[next(iter(self._senders))]
         peer = self._connection.peer
         try:
@@ -185,7 +185,7 @@ class Inbox:
     def _ask(self, ref: ActorRef, correlation: int, message: Any) -> None:
         if correlation in self._asks:
             raise ProtocolViolation(f"a second ask {correlation}, while the first waits for its answer")
-        if len(self._asks) >= self._remoting.node.config.rpc.pending_max:
+        if len(self._asks) >= self._remoting.local.config.rpc.pending_max:
             self._fail(correlation, Overloaded(f"{len(self._asks)} asks wait here (rpc.pending_max)"), ref.path)
             return
         pending = PendingAsk(self._system, ref, self._system.temporary_path())
@@ -211,7 +211,7 @@ class Inbox:
         answer = done.result()
         try:
             body = encode_value(answer)
-            if HEADER_REST + len(body) > self._remoting.node.config.transport.frame_bytes_max:
+            if HEADER_REST + len(body) > self._remoting.local.config.transport.frame_bytes_max:
                 raise FrameTooLarge(f"the answer takes {len(body)} bytes (transport.frame_bytes_max)", identity=path)
         except SerializationFailed as failure:
             failure.maybe_executed = True
@@ -221,13 +221,13 @@ class Inbox:
         self._connection.send(HEADER.pack(HEADER_REST + len(body), ANSWER, 0, 0, correlation), body)
 
     def _fail(self, correlation: int, error: BaseException, identity: str) -> None:
-        body = encode_failure(error, identity=identity, authority=self._remoting.node.authority, executed=True)
+        body = encode_failure(error, identity=identity, authority=self._remoting.local.authority, executed=True)
         self._connection.send(HEADER.pack(HEADER_REST + len(body), ANSWER, FAILED, 0, correlation), body)
 
     # Watching.
 
     def _watch(self, correlation: int, body: memoryview) -> None:
-        if correlation in self._watches or len(self._watches) >= self._remoting.node.config.delivery.watches_max:
+        if correlation in self._watches or len(self._watches) >= self._remoting.local.config.delivery.watches_max:
             raise ProtocolViolation(
                 f"watch {correlation} is there already, or more than {len(self._watches)} actors are watched "
                 "(delivery.watches_max)"

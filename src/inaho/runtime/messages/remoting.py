@@ -81,11 +81,12 @@ class Remoting:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.local = node.local
         self.received = 0
         self.stale = 0
         self.unserializable_count = 0
         self.table = IdentityTable(
-            lambda pid: format_pid(pid, node.config.name),
+            lambda pid: format_pid(pid, node.local.config.name),
             node.associations.machine.refusal,
         )
         self._channels: dict[str, Channel] = {}
@@ -110,7 +111,7 @@ class Remoting:
     def actor(self, where: Pid | str) -> ActorRef:
         """The reference for a Pid or a canonical path; see `Cluster.actor`."""
         pid = self._pid_at(where) if isinstance(where, str) else where
-        if pid.authority == self.node.authority and pid.node_id == self.node.node_id:
+        if pid.authority == self.local.authority and pid.node_id == self.local.node_id:
             return self._here(pid)
         resolution = self.resolve(pid)
         if isinstance(resolution, Quarantine):
@@ -123,10 +124,10 @@ class Remoting:
         """The Pid under which other nodes reach the actor; see `Cluster.pid`."""
         if isinstance(ref.target, RemoteTarget):
             return pid_of(parse_path(ref.path))
-        if not self.node.authority:
+        if not self.local.authority:
             raise InvalidPid("nobody can reach the actors of a client")
-        pid = Pid(self.node.authority, self.node.node_id, _identity_of(self.name_of(ref)))
-        format_pid(pid, self.node.config.name)  # raises for what has no canonical path
+        pid = Pid(self.local.authority, self.local.node_id, _identity_of(self.name_of(ref)))
+        format_pid(pid, self.local.config.name)  # raises for what has no canonical path
         return pid
 
     async def room(self, ref: ActorRef) -> None:
@@ -138,7 +139,7 @@ class Remoting:
         """How a sender is signed: within its own system, in full when it is elsewhere; empty if none can answer it."""
         if isinstance(ref.target, RemoteTarget):
             return ref.path
-        return ref.path.split("/", 3)[3] if self.node.authority else ""
+        return ref.path.split("/", 3)[3] if self.local.authority else ""
 
     def sender_of(self, signed: str, authority: str, node_id: str) -> ActorRef | None:
         """The reference for the signature of a peer. Raises `InvalidPid` when it is none."""
@@ -146,9 +147,9 @@ class Remoting:
         pid = pid_of(self._parse(signed)) if in_full else Pid(authority, node_id, _identity_of(signed))
         if not pid.authority:
             return None
-        if pid.authority == self.node.authority and pid.node_id == self.node.node_id:
+        if pid.authority == self.local.authority and pid.node_id == self.local.node_id:
             return self._here(pid)
-        return self._reference(pid, format_pid(pid, self.node.config.name))
+        return self._reference(pid, format_pid(pid, self.local.config.name))
 
     def is_gone(self, ref: ActorRef) -> bool:
         """Whether nothing will ever be sent to that remote actor again through this reference."""
@@ -171,8 +172,8 @@ class Remoting:
 
     def _parse(self, path: str) -> ActorPath:
         parsed = parse_path(path)
-        if parsed.cluster != self.node.config.name:
-            raise InvalidPid(f"the path names cluster {parsed.cluster!r}, this is {self.node.config.name!r}")
+        if parsed.cluster != self.local.config.name:
+            raise InvalidPid(f"the path names cluster {parsed.cluster!r}, this is {self.local.config.name!r}")
         return parsed
 
     def _here(self, pid: Pid) -> ActorRef:
@@ -213,7 +214,7 @@ class Remoting:
 
     def _make_room(self) -> None:
         """Members are bounded by the membership; what peers sign with the names of non-members is bounded here."""
-        if len(self._channels) < self.node.config.delivery.authorities_max:
+        if len(self._channels) < self.local.config.delivery.authorities_max:
             return
         for channel in self._channels.values():
             if not channel.was_member:
@@ -283,7 +284,7 @@ class Remoting:
         Returns:
             Messages that wait or are unacknowledged still.
         """
-        loop = self.node.loop
+        loop = self.local.loop
         until = loop.time() + within_s
         while any(channel.may_finish for channel in self._channels.values()):
             left_s = until - loop.time()
@@ -327,7 +328,7 @@ class Remoting:
             inbox = known
         elif known is not None:
             known.stale = True
-        while len(self._newest) >= self.node.config.delivery.authorities_max:
+        while len(self._newest) >= self.local.config.delivery.authorities_max:
             del self._newest[next(iter(self._newest))]
         self._newest[node_id] = inbox
 

@@ -41,7 +41,7 @@ class RemoteTarget:
         self.path = path
         self.ref = ActorRef(full_path, self, system)
         self._remoting = remoting
-        self._frame_max = remoting.node.config.transport.frame_bytes_max
+        self._frame_max = remoting.local.config.transport.frame_bytes_max
         self._watchers: dict[Watcher, None] = {}
         self._number: int | None = None
         self._ended: StopReason | None = None

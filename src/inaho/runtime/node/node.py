@@ -8,20 +8,19 @@ in their own modules.
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextvars import Context
 from typing import TYPE_CHECKING
 
 from inaho.actor.uninterrupted import uninterrupted
 from inaho.authority import own_addresses
 from inaho.config.shared import shared_settings
-from inaho.core.identity.lookup import IdentityLookup
 from inaho.core.identity.pid_cache import PidCache
 from inaho.core.inputs import Start
 from inaho.core.node import ControlNode
 from inaho.errors import InvalidConfig, ShuttingDown, StorageFailed
 from inaho.errors.inspection import describe
-from inaho.events import Event, SerializationFailure, TopologyChanged
+from inaho.events import SerializationFailure, TopologyChanged
+from inaho.runtime.activation.activation_count import ActivationCount
 from inaho.runtime.activation.fencing import Fencing
 from inaho.runtime.activation.kind_host import KindHost
 from inaho.runtime.activation.leases import Leases
@@ -39,10 +38,11 @@ from inaho.runtime.control.shutdown import Shutdown
 from inaho.runtime.freshness.doubts import Freshness
 from inaho.runtime.freshness.proofs import Proofs
 from inaho.runtime.local.activation_warnings import ActivationWarnings
-from inaho.runtime.local.clock import boot_time, clock_ns, unix_time
 from inaho.runtime.local.history import ActivationHistory, OwnershipHistory
+from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.local.storage_access import StorageAccess
 from inaho.runtime.local.ticker import Ticker
+from inaho.runtime.local.topology import Topology
 from inaho.runtime.local.waiting_log import WaitingLog
 from inaho.runtime.messages.remoting import Remoting
 from inaho.runtime.node.program_end import ProgramEnd
@@ -61,14 +61,11 @@ from inaho.types import ClusterIdentity, Member, MemberStatus, TopologySnapshot
 from inaho.wire.handshake import NONCE_BYTES, Handshake, HandshakeConfig, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from inaho.actor import EventStream
-    from inaho.config import ClusterConfig
     from inaho.core.activation.lease import Lease
     from inaho.runtime.cluster.cluster import Cluster
     from inaho.runtime.grains.grain import GrainKind
-    from inaho.runtime.local.clock import Entropy
     from inaho.runtime.transport.transport import Transport
     from inaho.storage import Storage
 
@@ -79,73 +76,46 @@ class Node:
     """The runtime of one member or client.
 
     Args:
-        config: settings.
+        local: settings, loop, clocks, events and what else all parts share.
         kinds: grain kinds that this node hosts.
-        events: where events are published.
         transport: how it reaches others.
         storage: durable state of its grains.
-        entropy: randomness.
-        client: host nothing and join nothing.
-        clock: Unix seconds, for reminders.
 
     Attributes:
-        authority: under which peers reach this node; empty for a client.
-        node_id: 16 hexadecimal digits, new at every start.
-        now: the loop's time, as of the last tick.
-        boot_time: seconds, monotonic, suspension of the machine included: for decisions; never mixed with the loop's.
-        clock_ns: nanoseconds, for how long calls take; a simulation puts its own in place.
+        local: see `LocalNode`.
+        topology: see `Topology`.
+        activations: of all kinds on this node, counted.
         hosts: kinds by name.
-        runner, peers, associations, remoting, acceptor, lookup, pid_cache, context, leases, shutdown, bridge,
+        runner, peers, associations, remoting, acceptor, pid_cache, context, leases, shutdown, bridge,
             directory, holdings, history, ownership, blocking, terminations, saved_versions, activation_warnings,
             waiting_log, fencing, proofs, freshness, evidence, join_watch, measures, ticker, program_end: see their
             classes.
         driver: of a member's control plane; None before the start, and for a client. So is `membership_log`.
         home: of a client; None before the start, and for a member.
-        shutting_down, closing: no new activations, no new connections.
-        storage_is_private: no other node sees it, and it ends with the process.
-        activation_count: of all kinds on this node.
     """
 
     def __init__(
         self,
-        config: ClusterConfig,
+        local: LocalNode,
         kinds: Iterable[GrainKind],
         *,
-        events: EventStream,
         transport: Transport,
         storage: Storage,
-        entropy: Entropy,
-        client: bool = False,
-        clock: Callable[[], float] = unix_time,
     ) -> None:
-        self.config = config
-        self.loop = asyncio.get_running_loop()
-        self.log = logging.getLogger("inaho.node")
-        self.events = events
+        config = local.config
+        self.local = local
         self.transport = transport
-        self.entropy = entropy
-        self.unix_time = clock
-        self.boot_time: Callable[[], float] = boot_time
-        self.clock_ns: Callable[[], int] = clock_ns
-        self.storage_is_private = False
-        self.client = client
-        self.node_id = entropy.token(8).hex()
-        self.authority = ""
-        self.now = self.loop.time()
-        self.timeout_s = config.rpc.timeout_s
-        self.activation_count = 0
-        self.shutting_down = False
-        self.closing = False
+        self.activations = ActivationCount(local.loop)
         self.cluster: Cluster
-        self.topology: TopologySnapshot | None = None
         self.known_kinds = KnownKinds(self)
-        self.lookup = self.new_lookup()
+        self.topology = Topology(local, self.known_kinds.described)
         self.pid_cache = PidCache(config.activation.pid_cache_size, config.activation.pid_cache_ttl_s)
         self.runner = TurnRunner(
-            self.loop,
+            local.loop,
+            local.tasks,
             depth=config.activation.queue_depth,
             drop_oldest=config.activation.queue_policy == "drop_oldest",
-            node_id=lambda: self.node_id,
+            node_id=lambda: local.node_id,
         )
         self.associations = Associations(self)
         self.remoting = Remoting(self)
@@ -178,7 +148,6 @@ class Node:
         self.home: Home | None = None
         self.ticker = Ticker(self)
         self.program_end = ProgramEnd(self)
-        self._topology_waiters: list[asyncio.Future[None]] = []
         self.measures = NodeMeasures(self)
         self.membership_log: MembershipLog | None = None
         self._add_kinds(kinds)
@@ -186,8 +155,8 @@ class Node:
     def _add_kinds(self, kinds: Iterable[GrainKind]) -> None:
         """The user's kinds, then those of the runtime."""
         for kind in kinds:
-            self.add_kind(kind, hosted=not kind.role or kind.role in self.config.roles)
-        if self.client:
+            self.add_kind(kind, hosted=not kind.role or kind.role in self.local.config.roles)
+        if self.local.client:
             return
         self.add_kind(PlacementActor.inaho_kind).install(PLACEMENT_KEY)
         self.add_kind(OperatorActor.inaho_kind).install(OPERATOR_KEY)
@@ -220,28 +189,30 @@ class Node:
         """
         if any(host.hosted and host.kind.state_type is not None for host in self.hosts.values()):
             await self._open_storage_early()
-        if not self.config.authority.endswith(":0"):
-            self.authority = self.config.authority  # a peer may dial before `listen` returns
-        self.authority = await self.acceptor.listen(*own_addresses(self.config.authority, self.config.bind))
+        if not self.local.config.authority.endswith(":0"):
+            self.local.authority = self.local.config.authority  # a peer may dial before `listen` returns
+        self.local.authority = await self.acceptor.listen(
+            *own_addresses(self.local.config.authority, self.local.config.bind)
+        )
         hosted = tuple(sorted(name for name, host in self.hosts.items() if host.hosted and not host.system))
         member = Member(
-            authority=self.authority,
-            node_id=self.node_id,
+            authority=self.local.authority,
+            node_id=self.local.node_id,
             incarnation=0,  # admission gives one
             status=MemberStatus.JOINING,
             kinds=hosted,
-            weight=self.config.weight,
-            roles=tuple(sorted(self.config.roles)),
+            weight=self.local.config.weight,
+            roles=tuple(sorted(self.local.config.roles)),
         )
         self.membership_log = MembershipLog(self)
-        self.driver = Driver(self, ControlNode(self.config, member, self.entropy.random))
+        self.driver = Driver(self, ControlNode(self.local.config, member, self.local.entropy.random))
         self.ticker.start()
-        self.driver.feed(Start(self.config.seeds))
+        self.driver.feed(Start(self.local.config.seeds))
         with self.join_watch.searching(self.driver.control.seeds_told):
             await self.driver.joined
         self.program_end.watch()
         if KEEPER in self.hosts:
-            self.runner.spawn(ReminderWatch(self).run(), name="inaho-reminder-watch")
+            self.local.spawn(ReminderWatch(self).run(), name="inaho-reminder-watch")
 
     async def start_client(self) -> None:
         """Connects to a member and returns when the topology is known. Raises as `Home.find`."""
@@ -255,11 +226,6 @@ class Node:
         """See `Shutdown`. Returns when it is over, whoever asked for it first."""
         await self.shutdown.leave()
 
-    def activation_ended(self) -> None:
-        """One activation less."""
-        self.activation_count -= 1
-        self.shutdown.activation_ended()
-
     async def stop(self) -> None:
         """Closes everything. Call `leave` before it for a graceful end.
 
@@ -267,8 +233,8 @@ class Node:
         `STOP_ROUNDS` seconds for turns that catch their cancellation.
         """
         if self._stopping is None or self._stopping.cancelled():  # with all Tasks of the loop
-            self._stopping = self.loop.create_task(self._stop(STOP_ROUNDS), name="inaho-stop", context=Context())
-        await uninterrupted(self._stopping, self.log)
+            self._stopping = self.local.loop.create_task(self._stop(STOP_ROUNDS), name="inaho-stop", context=Context())
+        await uninterrupted(self._stopping, self.local.log)
 
     async def stop_now(self) -> None:
         """As `stop`, in the caller's own Task and with less patience, for when the program ends: all others are
@@ -276,7 +242,7 @@ class Node:
         await self._stop(1)
 
     async def _stop(self, rounds: int) -> None:
-        self.shutting_down = self.closing = True
+        self.local.shutting_down = self.local.closing = True
         self.measures.close()
         if self.membership_log is not None:
             self.membership_log.close()
@@ -289,10 +255,9 @@ class Node:
         await self.runner.stop(rounds)
         await asyncio.sleep(0)  # replies of the last turns
         self.remoting.close()
-        self.acceptor.close_connections(ShuttingDown("the node is shutting down", authority=self.authority))
+        self.acceptor.close_connections(ShuttingDown("the node is shutting down", authority=self.local.authority))
         await self.peers.close()
-        for future in self._topology_waiters:
-            future.cancel()
+        self.topology.close()
         await self.acceptor.wait_closed()
         self.transport.close()
         self.storage_access.end()
@@ -307,7 +272,9 @@ class Node:
         opening = self._storage_opening
         if opening is None or _failed(opening):
             self.storage_access.begin()
-            opening = self._storage_opening = self.loop.create_task(self._storage.open(), name="inaho-open-storage")
+            opening = self._storage_opening = self.local.loop.create_task(
+                self._storage.open(), name="inaho-open-storage"
+            )
         await asyncio.shield(opening)
         return self._storage
 
@@ -317,7 +284,9 @@ class Node:
             await self.open_storage()
         except StorageFailed as error:
             reason = describe(error)
-            self.log.warning("the storage cannot be opened, which is tried again when a grain needs it: %s", reason)
+            self.local.log.warning(
+                "the storage cannot be opened, which is tried again when a grain needs it: %s", reason
+            )
 
     # Connections.
 
@@ -325,76 +294,59 @@ class Node:
         """A fresh handshake of this node."""
         incarnation = 0 if self.driver is None else self.driver.control.member.incarnation
         local = HandshakeConfig(
-            cluster=self.config.name,
-            node_id=self.node_id,
-            role="client" if self.client else "member",
-            authority=self.authority,
+            cluster=self.local.config.name,
+            node_id=self.local.node_id,
+            role="client" if self.local.client else "member",
+            authority=self.local.authority,
             incarnation=incarnation,
-            secret=self.config.secret,
-            settings={} if self.client else shared_settings(self.config),
-            bytes_max=self.config.transport.handshake_bytes_max,
+            secret=self.local.config.secret,
+            settings={} if self.local.client else shared_settings(self.local.config),
+            bytes_max=self.local.config.transport.handshake_bytes_max,
         )
-        return Handshake(role, local, self.entropy.token(NONCE_BYTES))
+        return Handshake(role, local, self.local.entropy.token(NONCE_BYTES))
 
     # Topology and ownership.
 
-    def new_lookup(self) -> IdentityLookup:
-        """Owners before the first topology."""
-        return IdentityLookup(self.config.activation, self.known_kinds.described)
-
     def apply_topology(self, snapshot: TopologySnapshot) -> None:
         """Ownership by a new topology: leases and lookup, then what it takes away, then clients and waiters."""
-        before, self.topology = self.topology, snapshot
+        before, self.topology.snapshot = self.topology.snapshot, snapshot
         self.leases.apply_topology(before, snapshot)
         self.peers.topology_changed(before, snapshot)
         self.associations.apply_topology(snapshot)
         self.remoting.apply_topology(snapshot)
         self.known_kinds.apply_topology(before, snapshot)
-        owners_changed = self.lookup.update_topology(snapshot)
+        owners_changed = self.topology.lookup.update_topology(snapshot)
         there = {member.node_id for member in snapshot.members}
         for member in () if before is None else before.members:
             if member.node_id not in there:  # whether it still owned anything or not (SPEC VA-3.5)
                 for event in self.pid_cache.invalidate_authority(member.authority, "the member is gone"):
-                    self.publish(event)
+                    self.local.publish(event)
         self.directory.survey.topology_changed(before, snapshot, owners_changed)
         if owners_changed:
             for event in self.pid_cache.retain(
                 self.context.order.still_there(self.directory.still_there), "ownership changed"
             ):
-                self.publish(event)
-            if not self.client:
-                self.ownership.topology_changed(self.unix_time(), before, snapshot)
+                self.local.publish(event)
+            if not self.local.client:
+                self.ownership.topology_changed(self.local.unix_time(), before, snapshot)
                 self.bridge.topology_changed(snapshot)
-        elif not self.client:
+        elif not self.local.client:
             # Owners stay, but a member that no longer owned anything may be gone, and nobody can ask it any more.
             self.bridge.members_changed(snapshot)
             self.bridge.tell_drained()
         self.acceptor.push_topology(snapshot)
-        waiters, self._topology_waiters = self._topology_waiters, []
-        for future in waiters:
-            if not future.done():
-                future.set_result(None)
-        if self.client:  # a member's control plane publishes it
-            self.publish(TopologyChanged(snapshot=snapshot))
+        self.topology.wake()
+        if self.local.client:  # a member's control plane publishes it
+            self.local.publish(TopologyChanged(snapshot=snapshot))
             self.blocking.told(before, snapshot)
-
-    async def wait_for_topology(self, within_s: float) -> None:
-        """Returns at the next topology, or after `within_s`."""
-        future = self.loop.create_future()
-        self._topology_waiters.append(future)
-        try:
-            await asyncio.wait((future,), timeout=within_s)
-        finally:
-            if future in self._topology_waiters:
-                self._topology_waiters.remove(future)
 
     def stop_activations(self, reason: str) -> None:
         """Others may run what runs here: all leases end at once, and all activations with their running turns.
 
         Owners are unknown until the next topology, by which this node has just joined, and asks others first.
         """
-        self.leases.revoke(self.node_id, reason)
-        self.lookup = self.new_lookup()
+        self.leases.revoke(self.local.node_id, reason)
+        self.topology.forget_owners()
         for host in self.hosts.values():
             host.drop_all(reason)
 
@@ -402,22 +354,16 @@ class Node:
 
     def note(self, lease: Lease, what: str, reason: str) -> None:
         """Remembers what became of an activation, for explanations."""
-        self.history.note(self.loop.time(), lease.kind, lease.key, what, reason, lease.epoch)
+        self.history.note(self.local.loop.time(), lease.kind, lease.key, what, reason, lease.epoch)
         self.measures.noted(lease.kind, what, reason)
-
-    def publish(self, event: Event) -> None:
-        """Puts an event on the stream."""
-        self.events.publish(event)
-
-    def events_wanted(self, kind: type[Event]) -> bool:
-        """Whether anybody subscribes to events of `kind`: those on the call path are made only then."""
-        return self.events.wants(kind)
 
     def serialization_failed(self, kind: str, key: str, method: str, direction: str, reason: str) -> None:
         """A message of one call could not be encoded or decoded (SPEC CL-6.4)."""
-        if self.events_wanted(SerializationFailure):
+        if self.local.events_wanted(SerializationFailure):
             identity = ClusterIdentity(kind, key)
-            self.publish(SerializationFailure(identity=identity, method=method, direction=direction, reason=reason))
+            self.local.publish(
+                SerializationFailure(identity=identity, method=method, direction=direction, reason=reason)
+            )
 
 
 def _failed(task: asyncio.Task[None]) -> bool:

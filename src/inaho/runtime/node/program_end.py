@@ -30,7 +30,8 @@ class ProgramEnd:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._closed: asyncio.Future[None] = node.loop.create_future()
+        self._local = node.local
+        self._closed: asyncio.Future[None] = node.local.loop.create_future()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -41,7 +42,7 @@ class ProgramEnd:
     def watch(self) -> None:
         """Begins; call it when the node is up."""
         if self._task is None and not self._closed.done():
-            self._task = self._node.loop.create_task(self._watch(), name="inaho-program-end", context=Context())
+            self._task = self._local.loop.create_task(self._watch(), name="inaho-program-end", context=Context())
 
     def closed(self) -> None:
         """The node has been closed: its program may end now."""
@@ -53,10 +54,10 @@ class ProgramEnd:
             await asyncio.wait((self._closed,))
         except asyncio.CancelledError:
             node = self._node
-            node.log.warning(
+            self._local.log.warning(
                 "the program ends before its cluster was closed: %s stops at once, what runs is interrupted, and other "
                 "members will find it dead. To leave in order use `async with`, or await `Cluster.close()`",
-                node.authority or "this client",
+                self._local.authority or "this client",
             )
             await node.stop_now()
             raise

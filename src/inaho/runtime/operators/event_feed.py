@@ -131,7 +131,7 @@ async def feed(node: Node, names: Sequence[str]) -> AsyncGenerator[EventRecord]:
         Overloaded: the event stream has too many subscribers.
     """
     lost, parting = 0, node.shutdown.parting
-    with node.events.subscribe(*event_types(names), capacity=FEED_CAPACITY) as subscription:
+    with node.local.events.subscribe(*event_types(names), capacity=FEED_CAPACITY) as subscription:
 
         def leaving(_: object) -> None:
             subscription.close()
@@ -140,7 +140,7 @@ async def feed(node: Node, names: Sequence[str]) -> AsyncGenerator[EventRecord]:
         try:
             async for event in subscription:
                 if subscription.dropped > lost:
-                    yield EventRecord(LOST, node.unix_time(), {"count": subscription.dropped - lost})
+                    yield EventRecord(LOST, node.local.unix_time(), {"count": subscription.dropped - lost})
                     lost = subscription.dropped
                 yield describe_event(event)
         finally:

@@ -109,12 +109,12 @@ class Operations:
 
     def members(self) -> tuple[Member, ...]:
         """All members that are not removed, sorted by authority, as this node sees them now."""
-        topology = self._node.topology
+        topology = self._node.topology.snapshot
         return () if topology is None else topology.members
 
     def blocked(self) -> tuple[str, ...]:
         """Authorities that an operator has barred from holding activations, sorted."""
-        topology = self._node.topology
+        topology = self._node.topology.snapshot
         return () if topology is None else topology.blocked
 
     @property
@@ -125,12 +125,16 @@ class Operations:
         ready while it is connected to a member.
         """
         node = self._node
-        if node.shutting_down or node.closing or node.topology is None:
+        if node.local.shutting_down or node.local.closing or node.topology.snapshot is None:
             return False
         if node.driver is None:
             return bool(node.peers.connections)
         member = node.driver.control.member
-        return node.driver.joined.done() and member.status is MemberStatus.UP and not node.blocking.has(node.authority)
+        return (
+            node.driver.joined.done()
+            and member.status is MemberStatus.UP
+            and not node.blocking.has(node.local.authority)
+        )
 
     # Asking.
 
@@ -151,7 +155,7 @@ class Operations:
         answers, silent = await ask_members(
             self.members(), lambda member: self._ask_operator(member, OperatorActor.explain, name, key), ASKED_S
         )
-        partition = self._node.lookup.partition(name, key)
+        partition = self._node.topology.lookup.partition(name, key)
         return explain(ClusterIdentity(name, key), partition, [told for _, told in answers], silent)
 
     async def grains(self, kind: str | type[Any] = "", *, limit: int = 20) -> Activations:
@@ -269,7 +273,7 @@ class Operations:
         """
         if drain_s is not None and not 0 < drain_s <= DRAIN_S_MAX:
             raise InvalidArguments(f"drain_s must be above 0 and at most {DRAIN_S_MAX:g}, not {drain_s}")
-        longest_s = self._node.config.activation.drain_s if drain_s is None else drain_s
+        longest_s = self._node.local.config.activation.drain_s if drain_s is None else drain_s
         report: DrainReport = await self._ask_operator(
             member, OperatorActor.drain, drain_s, timeout_s=2 * longest_s + DRAIN_MARGIN_S
         )
@@ -321,15 +325,12 @@ class Operations:
         A client that has lost its last member cannot know, and takes it as gone.
         """
         node = self._node
-        deadline = node.loop.time() + within_s
-        while any(other.node_id == member.node_id for other in self.members()):
-            left_s = deadline - node.loop.time()
-            if left_s <= 0:
-                return False
-            if node.driver is None and not node.peers.connections:
-                return True
-            await node.wait_for_topology(min(left_s, 0.1))
-        return True
+
+        def gone() -> bool:
+            alone = node.driver is None and not node.peers.connections
+            return alone or all(other.node_id != member.node_id for other in self.members())
+
+        return await node.topology.wait_until(gone, within_s, each_s=0.1)
 
     # The end of this process's own part.
 

@@ -54,7 +54,7 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
     async def quarantined(self) -> list[QuarantineRecord]:
         """What this node has quarantined, sorted by authority."""
         node = self._inaho_host.node
-        now = node.loop.time()
+        now = node.local.loop.time()
         return [
             QuarantineRecord(
                 known.authority, known.node_id, known.incarnation, known.reason, max(0.0, known.until - now)
@@ -125,7 +125,7 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
             node.driver.feed(ResolveConflict(authority, keep))
         except IllegalTransition:
             return False
-        audit_order("keep the view against" if keep else "give way to", authority, node.authority)
+        audit_order("keep the view against" if keep else "give way to", authority, node.local.authority)
         return True
 
     @method(idempotent=True)

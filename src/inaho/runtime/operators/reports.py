@@ -127,7 +127,7 @@ def report_activation(node: Node, grain: Grain[Any]) -> ActivationReport:
         lease=lease.state.value,
         epoch=lease.epoch,
         since=lease.since + _offset_s(node),
-        idle_s=0.0 if running else max(0.0, node.loop.time() - grain._inaho_touched),
+        idle_s=0.0 if running else max(0.0, node.local.loop.time() - grain._inaho_touched),
         running=running,
         queue_length=waiting,
         state_version=0 if record is None else record.version,
@@ -150,22 +150,22 @@ def report_kinds(node: Node, kind: str, limit: int) -> list[KindReport]:
         shown = islice(host.activations.values(), max(0, min(limit, left)))
         listed = tuple(report_activation(node, grain) for grain in shown)
         left -= len(listed)
-        reports.append(KindReport(name, node.authority, len(host.activations), listed))
+        reports.append(KindReport(name, node.local.authority, len(host.activations), listed))
     return reports
 
 
 def report_identity(node: Node, kind: str, key: str) -> IdentityReport:
     """Everything that this node knows of an identity."""
-    topology = node.topology
-    partition = node.lookup.partition(kind, key)
+    topology = node.topology.snapshot
+    partition = node.topology.lookup.partition(kind, key)
     known: dict[str, Any] = {}
     try:
-        owner = node.lookup.owner(kind, key)
+        owner = node.topology.lookup.owner(kind, key)
     except InahoError as error:
         known["unowned"] = error.reason[:TEXT_MAX]
     else:
         known |= {"owner": owner.authority, "owner_node_id": owner.node_id}
-        if owner.node_id == node.node_id:
+        if owner.node_id == node.local.node_id:
             known["move"] = node.ownership.of(kind, partition)
             known["awaited_from"] = tuple(last.authority for last in node.bridge.handoff.last_owners(kind, partition))
     host = node.hosts.get(kind)
@@ -176,15 +176,15 @@ def report_identity(node: Node, kind: str, key: str) -> IdentityReport:
     if lease is not None:
         since = lease.since + _offset_s(node)
         known |= {"lease_holder": lease.holder, "lease": lease.state.value, "epoch": lease.epoch, "since": since}
-    entries = node.history.of(kind, key, offset_s=_offset_s(node), authority=node.authority)
+    entries = node.history.of(kind, key, offset_s=_offset_s(node), authority=node.local.authority)
     known["entries"] = tuple(
         msgspec.structs.replace(entry, reason=entry.reason[:TEXT_MAX]) for entry in entries[-ENTRIES_MAX:]
     )
     return IdentityReport(
-        authority=node.authority,
-        node_id=node.node_id,
+        authority=node.local.authority,
+        node_id=node.local.node_id,
         topology_version=0 if topology is None else topology.version,
-        topology_hash=node.lookup.hash or 0,
+        topology_hash=node.topology.lookup.hash or 0,
         partition=partition,
         **known,
     )
@@ -192,4 +192,4 @@ def report_identity(node: Node, kind: str, key: str) -> IdentityReport:
 
 def _offset_s(node: Node) -> float:
     """Unix time less monotonic time of a node."""
-    return node.unix_time() - node.loop.time()
+    return node.local.unix_time() - node.local.loop.time()

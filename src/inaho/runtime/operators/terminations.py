@@ -130,6 +130,8 @@ class Terminations:
     def __init__(self, node: Node) -> None:
         self.missed = 0
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._listeners: dict[Listener, None] = {}
         self._following: dict[str, asyncio.Task[Any]] = {}
         self._retry_at: dict[str, float] = {}
@@ -139,18 +141,17 @@ class Terminations:
 
     def ended(self, kind: str, key: str, reason: str) -> None:
         """An activation of this node has ended."""
-        node = self._node
-        if node.events_wanted(ActivationTerminated):
+        if self._local.events_wanted(ActivationTerminated):
             identity = ClusterIdentity(kind, key)
-            node.publish(ActivationTerminated(identity=identity, reason=reason, authority=node.authority))
+            self._local.publish(ActivationTerminated(identity=identity, reason=reason, authority=self._local.authority))
         if self._listeners:
-            told = Termination(kind, key, reason, node.unix_time())
+            told = Termination(kind, key, reason, self._local.unix_time())
             for listener in self._listeners:
                 listener.add(told)
 
     def admit(self) -> Listener:
         """Another node begins to listen."""
-        listener = Listener(self._node.config.activation.terminations_max, self._node.loop)
+        listener = Listener(self._local.config.activation.terminations_max, self._local.loop)
         listener.over = self._node.shutdown.parting.done()
         self._listeners[listener] = None
         return listener
@@ -171,16 +172,15 @@ class Terminations:
         """Sends what has ended, and listens to others as long as somebody here wants to know."""
         for listener in self._listeners:
             listener.flush()
-        node = self._node
-        if node.closing or not node.events_wanted(ActivationTerminated):
+        if self._local.closing or not self._local.events_wanted(ActivationTerminated):
             for task in self._following.values():
                 task.cancel()
             self._retry_at.clear()
             return
-        for member in () if node.topology is None else node.topology.members:
+        for member in () if self._topology.snapshot is None else self._topology.snapshot.members:
             if (
                 member.node_id not in self._following
-                and member.node_id != node.node_id
+                and member.node_id != self._local.node_id
                 and member.status in (MemberStatus.UP, MemberStatus.LEAVING)
                 and now >= self._retry_at.get(member.node_id, 0.0)
             ):
@@ -188,7 +188,7 @@ class Terminations:
 
     def _follow(self, member: Member) -> None:
         self._retry_at.pop(member.node_id, None)
-        task = self._node.runner.spawn(self._listen(member), name="inaho-terminations")
+        task = self._local.spawn(self._listen(member), name="inaho-terminations")
         self._following[member.node_id] = task
         task.add_done_callback(lambda _: self._following.pop(member.node_id, None))
 
@@ -202,20 +202,24 @@ class Terminations:
                     self._take(member, batch)
                     await asyncio.sleep(0)  # ten thousand ends must not keep calls waiting
         except InahoError as error:
-            node.log.info("%s does not tell what ends there: %s", member.authority, describe(error))
-        known = {} if node.topology is None else {other.node_id: None for other in node.topology.members}
+            self._local.log.info("%s does not tell what ends there: %s", member.authority, describe(error))
+        known = (
+            {}
+            if self._topology.snapshot is None
+            else {other.node_id: None for other in self._topology.snapshot.members}
+        )
         self._retry_at = {node_id: at for node_id, at in self._retry_at.items() if node_id in known}
-        self._retry_at[member.node_id] = node.loop.time() + RETRY_S
+        self._retry_at[member.node_id] = self._local.loop.time() + RETRY_S
 
     def _take(self, member: Member, batch: TerminationBatch) -> None:
         node = self._node
         if batch.missed:
             self.missed += batch.missed
-            node.publish(TerminationsMissed(authority=member.authority, count=batch.missed))
+            self._local.publish(TerminationsMissed(authority=member.authority, count=batch.missed))
         for told in batch.terminations:
             for event in node.pid_cache.invalidate_at(told.kind, told.key, member.node_id, "terminated"):
-                node.publish(event)
+                self._local.publish(event)
             identity = ClusterIdentity(told.kind, told.key)
-            node.publish(
+            self._local.publish(
                 ActivationTerminated(identity=identity, reason=told.reason, authority=member.authority, at=told.at)
             )

@@ -62,6 +62,8 @@ class Directory:
         self.placed = 0
         self.recalled = 0
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self.survey = Survey(node, self)
         self._loads_at = -1.0
 
@@ -80,11 +82,11 @@ class Directory:
             InahoError: as the owner says, or because it does not answer.
         """
         node = self._node
-        owner = node.lookup.owner(kind, key)
+        owner = self._topology.lookup.owner(kind, key)
         try:
-            if owner.node_id == node.node_id:
-                return await self.locate(kind, key, node.node_id, verify=verify)
-            found: Pid = await ask_placement(node, owner, PlacementActor.locate, kind, key, node.node_id, verify)
+            if owner.node_id == self._local.node_id:
+                return await self.locate(kind, key, self._local.node_id, verify=verify)
+            found: Pid = await ask_placement(node, owner, PlacementActor.locate, kind, key, self._local.node_id, verify)
             return found
         except Timeout as error:
             raise Pending(
@@ -101,16 +103,16 @@ class Directory:
         node = self._node
         host = node.hosts.get(pid.identity.kind)
         if host is None or not host.kind.placed:
-            return node.lookup.owns(pid)
+            return self._topology.lookup.owns(pid)
         member = self._node.leases.member(pid.node_id)
         return member is not None and member.status is MemberStatus.UP
 
     def _hear_loads(self) -> None:
         """Takes note of the loads that others have told, once per tick at most."""
         node = self._node
-        if node.driver is not None and node.now != self._loads_at:
-            self._loads_at = node.now
-            self.loads.report({**dict(node.driver.control.loads()), node.node_id: node.activation_count})
+        if node.driver is not None and self._local.now != self._loads_at:
+            self._loads_at = self._local.now
+            self.loads.report({**dict(node.driver.control.loads()), self._local.node_id: node.activations.count})
 
     # This node is the owner.
 
@@ -119,11 +121,11 @@ class Directory:
         node = self._node
         host = node.hosts.get(kind)
         if host is None or not host.hosted:
-            raise NoSuchKind(f"this node hosts no kind {kind!r}", identity=kind, authority=node.authority)
+            raise NoSuchKind(f"this node hosts no kind {kind!r}", identity=kind, authority=self._local.authority)
         validate_key(key)
         if not host.kind.placed:
             node.leases.check_owner(kind, key)
-            return self._pid(kind, key, node.authority, node.node_id)
+            return self._pid(kind, key, self._local.authority, self._local.node_id)
         known = self.survey.known(host)
         while True:
             node.leases.check_owner(kind, key)
@@ -137,7 +139,7 @@ class Directory:
                 continue
             task = known.placing.get(key)
             if task is None:
-                task = node.runner.spawn(self._settle(known, key, asker, verify), name=f"inaho-place-{kind}")
+                task = self._local.spawn(self._settle(known, key, asker, verify), name=f"inaho-place-{kind}")
                 known.placing[key] = task
                 task.add_done_callback(lambda done: self._settled(known, key, done))
             await asyncio.wait((task,))  # not a shield: its failure is lost on a waiter that is cancelled just then
@@ -158,9 +160,9 @@ class Directory:
         ledger = node.leases.ledger
         handed: ActivationRecord | None = None
         lease = ledger.get(host.name, key)
-        if lease is not None and lease.holder == node.node_id:
+        if lease is not None and lease.holder == self._local.node_id:
             if await node.holdings.has(host, key):
-                return self._pid(host.name, key, node.authority, node.node_id)
+                return self._pid(host.name, key, self._local.authority, self._local.node_id)
         elif lease is not None:
             holder = self._node.leases.member(lease.holder)
             if holder is not None and holder.status is MemberStatus.UP:
@@ -171,21 +173,21 @@ class Directory:
             self.forget(lease)
         if known.changes != changes:
             raise _Changed
-        hosts = hosts_of(node.topology, host.name)
+        hosts = hosts_of(self._topology.snapshot, host.name)
         if host.kind.placement == LEAST_LOADED:
             self._hear_loads()
         chosen = choose(
             host.kind.placement, hosts,
-            asker=asker, owner=node.node_id, loads=self.loads, random=node.entropy.random,
+            asker=asker, owner=self._local.node_id, loads=self.loads, random=self._local.entropy.random,
         )  # fmt: skip
-        if chosen.node_id != node.node_id:
+        if chosen.node_id != self._local.node_id:
             there = await self._place_there(known, key, chosen, handed)
             if there is not None:
                 return there
             if known.changes != changes:
                 raise _Changed
         await self._place_here(known, key, handed, changes)
-        return self._pid(host.name, key, node.authority, node.node_id)
+        return self._pid(host.name, key, self._local.authority, self._local.node_id)
 
     async def _place_here(self, known: KnownKind, key: str, handed: ActivationRecord | None, changes: int) -> None:
         node, host = self._node, known.host
@@ -198,8 +200,8 @@ class Directory:
         lease = node.leases.grant(host.name, key)
         if handed is not None:
             node.leases.ledger.raise_epoch(lease, handed.epoch)
-        self.loads.granted(node.node_id)
-        await node.holdings.begin(host, lease, node.node_id, handed)
+        self.loads.granted(self._local.node_id)
+        await node.holdings.begin(host, lease, self._local.node_id, handed)
 
     async def _place_there(
         self, known: KnownKind, key: str, chosen: Member, handed: ActivationRecord | None
@@ -216,15 +218,15 @@ class Directory:
         await self._before_placing(known.host)
         if known.changes != changes:
             return None
-        lease = ledger.grant(kind, key, chosen.node_id, node.now)
+        lease = ledger.grant(kind, key, chosen.node_id, self._local.now)
         if handed is not None:
             ledger.raise_epoch(lease, handed.epoch)
         self.loads.granted(chosen.node_id)
-        hash_ = node.lookup.hash or 0
-        request = ActivationRequest(kind, key, lease.epoch, hash_, node.node_id, handed)
+        hash_ = self._topology.lookup.hash or 0
+        request = ActivationRequest(kind, key, lease.epoch, hash_, self._local.node_id, handed)
         try:
             response: ActivationResponse = await ask_placement(
-                node, chosen, PlacementActor.activate, request, timeout_s=node.config.activation.lease_pending_s
+                node, chosen, PlacementActor.activate, request, timeout_s=self._local.config.activation.lease_pending_s
             )
         except InahoError as error:
             self.loads.ended(chosen.node_id)
@@ -239,10 +241,10 @@ class Directory:
             return self._pid(kind, key, chosen.authority, chosen.node_id)
         if response.code:
             self.forget(lease)
-            node.log.info("%s did not activate %s/%s: %s", chosen.authority, kind, key, response.reason)
+            self._local.log.info("%s did not activate %s/%s: %s", chosen.authority, kind, key, response.reason)
             if response.code in REFUSED:
                 return None
-            node.publish(ActivationFailed(identity=ClusterIdentity(kind, key), reason=response.reason))
+            self._local.publish(ActivationFailed(identity=ClusterIdentity(kind, key), reason=response.reason))
             identity = f"{kind}/{key}"
             raise error_from_code(response.code, response.reason, identity=identity, authority=chosen.authority)
         if lease.state is not LeaseState.PENDING:
@@ -250,7 +252,7 @@ class Directory:
             raise node.leases.lost(lease, executed=False)
         self.placed += 1
         lease.epoch = response.epoch
-        ledger.activate(lease, node.now)
+        ledger.activate(lease, self._local.now)
         return self._pid(kind, key, chosen.authority, chosen.node_id)
 
     async def _before_placing(self, host: KindHost) -> None:
@@ -268,7 +270,7 @@ class Directory:
                 )
             except InahoError as error:
                 node.waiting_log.tell(holder.authority, f"did not end {lease.kind}/{lease.key} yet", error)
-                await node.wait_for_topology(RETRY_S)
+                await self._topology.wait(RETRY_S)
                 continue
             self.recalled += 1
             return record if record.was_active else None
@@ -282,7 +284,7 @@ class Directory:
         """
         known = self.survey.kinds.get(lease.kind)
         if known is None or lease.key not in known.placing:
-            self._node.runner.spawn(self._take_back(lease), name=f"inaho-recall-{lease.kind}")
+            self._local.spawn(self._take_back(lease), name=f"inaho-recall-{lease.kind}")
 
     async def _take_back(self, lease: Lease) -> None:
         holder = self._node.leases.member(lease.holder)
@@ -311,7 +313,7 @@ class Directory:
                 self.forget(lease)
                 self.loads.ended(node_id)
                 for event in node.pid_cache.invalidate(kind, key, "terminated"):
-                    node.publish(event)
+                    self._local.publish(event)
 
     async def _superseded(self, lease: Lease, version: int, node_id: str) -> None:
         node, other, holder = self._node, self._node.leases.member(node_id), self._node.leases.member(lease.holder)
@@ -332,5 +334,5 @@ class Directory:
         self.loads.check()
         for kind, known in self.survey.kinds.items():
             for lease in self._node.leases.ledger.of_kind(kind):
-                settled = lease.holder == self._node.node_id or lease.state is LeaseState.ACTIVE
+                settled = lease.holder == self._local.node_id or lease.state is LeaseState.ACTIVE
                 assert settled or lease.key in known.placing, f"{lease!r} is being placed by nobody"

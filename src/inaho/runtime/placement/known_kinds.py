@@ -37,6 +37,7 @@ class KnownKinds:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._local = node.local
         self._gone: dict[str, float] = {}
         """Kinds that had a host in an earlier topology, and when the last one was gone: seconds of the node's clock."""
 
@@ -46,7 +47,7 @@ class KnownKinds:
         for member in () if before is None else before.members:
             for kind in member.kinds:
                 if kind not in hosted:
-                    self._gone.setdefault(kind, self._node.now)
+                    self._gone.setdefault(kind, self._local.now)
         for kind in [kind for kind in self._gone if kind in hosted]:
             del self._gone[kind]
         while len(self._gone) > GONE_MAX:
@@ -61,6 +62,6 @@ class KnownKinds:
             role = host.kind.role
             return f"kind {kind}, only on members with the role {role!r}" if role else f"kind {kind}"
         gone_at = self._gone.get(kind)
-        if gone_at is None or self._node.now - gone_at >= self._node.config.membership.tombstone_s:
+        if gone_at is None or self._local.now - gone_at >= self._local.config.membership.tombstone_s:
             return None
-        return f"kind {kind}, whose last host went {self._node.now - gone_at:.1f} s ago"
+        return f"kind {kind}, whose last host went {self._local.now - gone_at:.1f} s ago"

@@ -47,10 +47,12 @@ class PartitionBridge:
     """
 
     def __init__(self, node: Node) -> None:
-        self.handoff = HandOff(node.config.activation.partitions)
+        self.handoff = HandOff(node.local.config.activation.partitions)
         self.asked = 0
         self.told = 0
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._asking_again = False
         self._lost: dict[str, dict[int, LastOwner]] = {}
         self._telling: set[asyncio.Task[None]] = set()
@@ -75,10 +77,10 @@ class PartitionBridge:
                 for member in snapshot.members
                 if member.status is MemberStatus.LEAVING and kind in member.kinds
             ]
-            for partition, before, now in node.lookup.moves(kind, node.node_id):
+            for partition, before, now in self._topology.lookup.moves(kind, self._local.node_id):
                 if before.node_id == now.node_id:
                     continue
-                if now.node_id == node.node_id:
+                if now.node_id == self._local.node_id:
                     node.ownership.gained(kind, partition, before, now)
                     self._lost.get(kind, {}).pop(partition, None)
                     if before.node_id in alive:
@@ -89,12 +91,12 @@ class PartitionBridge:
                         node.fencing.took_over(kind, partition)
                     for last in leaving:  # it may have had it by a topology that this node has not seen
                         self.handoff.gained(kind, partition, last, snapshot.version)
-                elif before.node_id == node.node_id:
+                elif before.node_id == self._local.node_id:
                     self._lost.setdefault(kind, {})[partition] = LastOwner(now.authority, now.node_id)
         for (kind, key), limit in self._limits.items():
             if not limit.expired() and not node.leases.owns(kind, key):
                 # Its next owner may be the very one that it waits for.
-                limit.reschedule(node.loop.time())
+                limit.reschedule(self._local.loop.time())
         node.saved_versions.owners_changed()
         self._looking = True  # a kind that has nothing to end must not speak for those that were not looked at yet
         try:
@@ -106,7 +108,7 @@ class PartitionBridge:
         self.tell_drained()
         if self.handoff and not self._asking_again:
             self._asking_again = True
-            node.runner.spawn(self._ask_again(), name="inaho-ask-again")
+            self._local.spawn(self._ask_again(), name="inaho-ask-again")
 
     def members_changed(self, snapshot: TopologySnapshot) -> list[str]:
         """Waits no longer for members that fell silent; returns the node ids of the others."""
@@ -127,7 +129,7 @@ class PartitionBridge:
     def last_owner(self, kind: str, key: str) -> LastOwner | None:
         """Whom to ask before the identity is activated here; None in the usual case."""
         handoff = self.handoff
-        return handoff.last_owner(kind, self._node.lookup.partition(kind, key)) if handoff else None
+        return handoff.last_owner(kind, self._topology.lookup.partition(kind, key)) if handoff else None
 
     async def take_over(self, kind: str, key: str, askers: list[str] | None = None) -> ActivationRecord:
         """Returns when all who may have it from before have ended its activation, or are members no more.
@@ -153,9 +155,9 @@ class PartitionBridge:
 
     async def _take_over(self, kind: str, key: str, askers: list[str] | None) -> ActivationRecord:
         node = self._node
-        asking = [*(askers or ()), node.node_id]
+        asking = [*(askers or ()), self._local.node_id]
         newest = ActivationRecord(False)
-        partition = node.lookup.partition(kind, key)
+        partition = self._topology.lookup.partition(kind, key)
         while True:
             if askers is None:
                 node.leases.check_owner(kind, key)
@@ -179,7 +181,7 @@ class PartitionBridge:
                     self._give_up(last, error)
                     continue
                 node.waiting_log.tell(last.authority, f"did not release {kind}/{key} yet", error)
-                await node.wait_for_topology(RELEASE_RETRY_S)
+                await self._topology.wait(RELEASE_RETRY_S)
                 continue
             asking.append(last.node_id)
             newest = max(newest, record, key=_age)
@@ -187,7 +189,7 @@ class PartitionBridge:
                 self._drained(kind, [partition], last.node_id, version)
 
     def _is_blocked(self, last: LastOwner) -> bool:
-        topology = self._node.topology
+        topology = self._topology.snapshot
         return topology is not None and last.authority in topology.blocked
 
     def _give_up(self, last: LastOwner, error: Exception) -> None:
@@ -195,9 +197,8 @@ class PartitionBridge:
 
         Its leases are revoked, and what it saves once a successor is up is refused by the storage (`Fencing`).
         """
-        node = self._node
-        node.log.warning("%s is blocked and did not release what it had: %s", last.authority, describe(error))
-        members = () if node.topology is None else node.topology.members
+        self._local.log.warning("%s is blocked and did not release what it had: %s", last.authority, describe(error))
+        members = () if self._topology.snapshot is None else self._topology.snapshot.members
         self._wait_only_for([member.node_id for member in members if member.node_id != last.node_id])
         self.tell_drained()
 
@@ -212,17 +213,12 @@ class PartitionBridge:
 
     async def _seen(self, version: int, *, while_: Callable[[], bool] = lambda: True) -> None:
         """Waits until this node has seen that topology, but no longer than views take to agree."""
-        node = self._node
-        deadline = node.loop.time() + node.config.gossip.convergence_s
-        while self._version < version and while_():
-            left_s = deadline - node.loop.time()
-            if left_s <= 0:
-                return  # the other one has seen more than we do, and goes by that
-            await node.wait_for_topology(left_s)
+        within_s = self._local.config.gossip.convergence_s  # then the other one has seen more, and goes by that
+        await self._topology.wait_until(lambda: self._version >= version or not while_(), within_s)
 
     @property
     def _version(self) -> int:
-        topology = self._node.topology
+        topology = self._topology.snapshot
         return 0 if topology is None else topology.version
 
     async def _ask_again(self) -> None:
@@ -242,7 +238,7 @@ class PartitionBridge:
         for (last, kind), (partitions, version) in self.handoff.awaited().items():
             back: list[int] = []  # it owns them again, and nothing need be asked of an owner
             for partition in partitions:
-                owner = node.lookup.owner_of(kind, partition)
+                owner = self._topology.lookup.owner_of(kind, partition)
                 if owner is not None and owner.node_id == last.node_id:
                     back.append(partition)
             left = partitions if not back else [partition for partition in partitions if partition not in set(back)]
@@ -282,12 +278,15 @@ class PartitionBridge:
             return partitions
         if host.draining.walking or self._version < version:
             return []
-        busy = {node.lookup.partition(kind, key) for key in host.draining.moving}
+        busy = {self._topology.lookup.partition(kind, key) for key in host.draining.moving}
         return [
             partition
             for partition in partitions
             if partition not in busy
-            and ((owner := node.lookup.owner_of(kind, partition)) is None or owner.node_id != node.node_id)
+            and (
+                (owner := self._topology.lookup.owner_of(kind, partition)) is None
+                or owner.node_id != self._local.node_id
+            )
             and not self.handoff.waits_since(kind, partition, version)
         ]
 
@@ -299,7 +298,7 @@ class PartitionBridge:
             draining = self._node.hosts[kind].draining
             if draining.walking:
                 continue
-            busy = {self._node.lookup.partition(kind, key) for key in draining.moving}
+            busy = {self._topology.lookup.partition(kind, key) for key in draining.moving}
             done: dict[LastOwner, list[int]] = {}
             for partition, owner in sorted(lost.items()):
                 if partition not in busy and self.handoff.last_owner(kind, partition) is None:
@@ -308,7 +307,7 @@ class PartitionBridge:
                 for partition in partitions:
                     del lost[partition]
                 self.told += len(partitions)
-                telling = self._node.runner.spawn(self._tell(owner, kind, partitions), name="inaho-drained")
+                telling = self._local.spawn(self._tell(owner, kind, partitions), name="inaho-drained")
                 self._telling.add(telling)
                 telling.add_done_callback(self._telling.discard)
             if not lost:
@@ -316,23 +315,22 @@ class PartitionBridge:
 
     async def wait_handed_over(self, within_s: float) -> bool:
         """Whether every new owner has acknowledged what this node lost to it; waits no longer than that."""
-        node = self._node
-        deadline = node.loop.time() + within_s
-        while (self._lost or self._telling) and node.loop.time() < deadline:
+        deadline = self._local.loop.time() + within_s
+        while (self._lost or self._telling) and self._local.loop.time() < deadline:
             if self._telling:
-                await asyncio.wait(self._telling, timeout=deadline - node.loop.time())
+                await asyncio.wait(self._telling, timeout=deadline - self._local.loop.time())
             else:  # an owner before us has not let go, or an activation has not ended
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(deadline):
                         await self._ask_all()
-                await node.wait_for_topology(min(RELEASE_RETRY_S, deadline - node.loop.time()))
+                await self._topology.wait(min(RELEASE_RETRY_S, deadline - self._local.loop.time()))
         return not (self._lost or self._telling)
 
     async def _tell(self, owner: LastOwner, kind: str, partitions: list[int]) -> None:
         try:
-            await self._ask(owner, PlacementActor.drained, kind, partitions, self._node.node_id, self._version)
+            await self._ask(owner, PlacementActor.drained, kind, partitions, self._local.node_id, self._version)
         except InahoError as error:  # it goes on asking for each identity, which is slower and no less right
-            self._node.log.info(
+            self._local.log.info(
                 "%s was not told of %d drained partitions: %s", owner.authority, len(partitions), describe(error)
             )
 

@@ -61,6 +61,8 @@ class Holdings:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._told: dict[str, dict[str, str]] = {}
         """By kind and key, node id of the owner that knows of the activation."""
         self._recalled: OrderedDict[tuple[str, str], int] = OrderedDict()
@@ -89,7 +91,7 @@ class Holdings:
                     return ActivationResponse(epoch=host.activations[request.key]._inaho_lease.epoch)
             self._check(request)
             stale = node.leases.ledger.get(request.kind, request.key)
-            if stale is not None and stale.holder != node.node_id:  # from when we were its owner
+            if stale is not None and stale.holder != self._local.node_id:  # from when we were its owner
                 node.leases.ended(stale)
             lease = node.leases.grant(request.kind, request.key)
             lease.epoch = max(lease.epoch, request.epoch)
@@ -101,7 +103,7 @@ class Holdings:
     def _host(self, kind: str) -> KindHost:
         host = self._node.hosts.get(kind)
         if host is None or not host.hosted or not host.kind.placed:
-            raise NoSuchKind(f"this node hosts no placed kind {kind!r}", identity=kind, authority=self._node.authority)
+            raise NoSuchKind(f"this node hosts no placed kind {kind!r}", identity=kind, authority=self._local.authority)
         return host
 
     def _check(self, request: ActivationRequest) -> None:
@@ -109,15 +111,17 @@ class Holdings:
         node, identity = self._node, f"{request.kind}/{request.key}"
         node.leases.check_open(request.kind, request.key)
         self.check_current(request.kind, request.key)
-        if node.lookup.owner(request.kind, request.key).node_id != request.granted_by:
-            raise OwnershipChanged("who grants it does not own it", identity=identity, authority=node.authority)
+        if self._topology.lookup.owner(request.kind, request.key).node_id != request.granted_by:
+            raise OwnershipChanged("who grants it does not own it", identity=identity, authority=self._local.authority)
         if self._recalled.get((request.kind, request.key), -1) >= request.epoch:
-            raise OwnershipChanged("it was taken back before it came", identity=identity, authority=node.authority)
+            raise OwnershipChanged(
+                "it was taken back before it came", identity=identity, authority=self._local.authority
+            )
 
     def check_current(self, kind: str, key: str) -> None:
         """Raises `Pending` while this node knows that others see owners in another way, and have heard what is here."""
         seen, until = self._overtaken
-        if seen == self._node.lookup.hash and self._node.loop.time() < until:
+        if seen == self._topology.lookup.hash and self._local.loop.time() < until:
             raise Pending("owners have changed and this node waits to hear how", identity=f"{kind}/{key}")
 
     async def _agree(self, topology_hash: int, patience: int) -> None:
@@ -126,17 +130,13 @@ class Holdings:
         Raises:
             OwnershipChanged: they are not after `patience` times `gossip.convergence_s`.
         """
-        node = self._node
-        deadline = node.loop.time() + patience * node.config.gossip.convergence_s
-        while node.lookup.hash != topology_hash:
-            left_s = deadline - node.loop.time()
-            if left_s <= 0:
-                raise OwnershipChanged(
-                    f"owners are seen in another way here ({node.lookup.hash or 0:016x}) than there "
-                    f"({topology_hash:016x})",
-                    authority=node.authority,
-                )
-            await node.wait_for_topology(left_s)
+        within_s = patience * self._local.config.gossip.convergence_s
+        if not await self._topology.wait_until(lambda: self._topology.lookup.hash == topology_hash, within_s):
+            raise OwnershipChanged(
+                f"owners are seen in another way here ({self._topology.lookup.hash or 0:016x}) than there "
+                f"({topology_hash:016x})",
+                authority=self._local.authority,
+            )
 
     async def begin(self, host: KindHost, lease: Lease, owner: str, handed: ActivationRecord | None) -> None:
         """Makes the activation of a pending lease, and returns when it is up. Raises why it did not come up."""
@@ -193,8 +193,11 @@ class Holdings:
             await self._agree(topology_hash, PATIENCE)
         except OwnershipChanged as error:  # what it owns by its own view we cannot know: it is told of everything
             agreed = False
-            self._overtaken = (node.lookup.hash or 0, node.loop.time() + PATIENCE * node.config.gossip.convergence_s)
-            node.log.info("told %s all that is held of %s: %s", asker, kind, describe(error))
+            self._overtaken = (
+                self._topology.lookup.hash or 0,
+                self._local.loop.time() + PATIENCE * self._local.config.gossip.convergence_s,
+            )
+            self._local.log.info("told %s all that is held of %s: %s", asker, kind, describe(error))
         member = node.leases.member(asker)
         told = self._told.setdefault(kind, {})
         page: dict[str, int] = {}
@@ -226,9 +229,9 @@ class Holdings:
         if owner is None or told.get(key) == owner.node_id:
             return
         told[key] = owner.node_id
-        if owner.node_id != self._node.node_id:
+        if owner.node_id != self._local.node_id:
             if not self._news:
-                self._node.loop.call_soon(self._tell_news)
+                self._local.loop.call_soon(self._tell_news)
             kinds = self._news.setdefault(owner.node_id, (owner, {}))[1]
             kinds.setdefault(host.name, {})[key] = grain._inaho_lease.epoch
 
@@ -243,10 +246,10 @@ class Holdings:
         record = grain._inaho_record
         version = 0 if record is None else record.version
         if version and grain._inaho_lease.state is LeaseState.REVOKED:
-            self._last_words[host.name, key] = (version, self._node.loop.time())
+            self._last_words[host.name, key] = (version, self._local.loop.time())
             if len(self._last_words) > LAST_WORDS_MAX:
                 self._last_words.popitem(last=False)
-        if owner is not None and (version or owner.node_id != self._node.node_id):
+        if owner is not None and (version or owner.node_id != self._local.node_id):
             self._say_gone(owner, host.name, key, (grain._inaho_lease.epoch, version))
 
     def owners_changed(self) -> None:
@@ -254,7 +257,7 @@ class Holdings:
 
         To the same owner again, too: whoever has the identity may be one of whom it hears only now.
         """
-        now = self._node.loop.time()
+        now = self._local.loop.time()
         for (kind, key), (version, ended_at) in list(self._last_words.items()):
             owner = self._owner(kind, key)
             if now - ended_at > LAST_WORDS_S:
@@ -264,32 +267,32 @@ class Holdings:
 
     def _say_gone(self, owner: Member, kind: str, key: str, end: tuple[int, int]) -> None:
         if not self._gone:
-            self._node.loop.call_soon(self._tell_gone)
+            self._local.loop.call_soon(self._tell_gone)
         self._gone.setdefault(owner.node_id, (owner, {}))[1].setdefault(kind, {})[key] = end
 
     def _tell_news(self) -> None:
         news, self._news = self._news, {}
-        if self._node.closing:
+        if self._local.closing:
             return
         for owner, kinds in news.values():
             for kind, epochs in kinds.items():
-                self._node.runner.spawn(self._announce(owner, kind, epochs), name=f"inaho-announce-{kind}")
+                self._local.spawn(self._announce(owner, kind, epochs), name=f"inaho-announce-{kind}")
 
     async def _announce(self, owner: Member, kind: str, epochs: dict[str, int]) -> None:
         """Tells an owner what is held of its identities, until it has heard or is the owner no more."""
         for page in pages(epochs):
             while page := {key: epoch for key, epoch in page.items() if self._is_owner(owner, kind, key)}:
                 try:
-                    await self._tell(owner, kind, page, self._node.lookup.hash or 0)
+                    await self._tell(owner, kind, page, self._topology.lookup.hash or 0)
                     break
                 except InahoError as error:
                     self._node.waiting_log.tell(owner.authority, f"was not told what is held of {kind} yet", error)
-                    await self._node.wait_for_topology(RETRY_S)
+                    await self._topology.wait(RETRY_S)
 
     async def _tell(self, owner: Member, kind: str, page: dict[str, int], topology_hash: int) -> None:
         node, host = self._node, self._host(kind)
         losers: list[str] = await ask_placement(
-            node, owner, PlacementActor.announce, kind, page, node.node_id, topology_hash
+            node, owner, PlacementActor.announce, kind, page, self._local.node_id, topology_hash
         )
         for key in losers:
             grain = host.activations.get(key)
@@ -298,19 +301,21 @@ class Holdings:
 
     def _tell_gone(self) -> None:
         gone, self._gone = self._gone, {}
-        if self._node.closing:
+        if self._local.closing:
             return
         for owner, kinds in gone.values():
             for kind, ends in kinds.items():
-                self._node.runner.spawn(self._tell_ended(owner, kind, ends), name=f"inaho-ended-{kind}")
+                self._local.spawn(self._tell_ended(owner, kind, ends), name=f"inaho-ended-{kind}")
 
     async def _tell_ended(self, owner: Member, kind: str, ends: dict[str, tuple[int, int]]) -> None:
         node = self._node
         try:
             for page in pages(ends):
-                await ask_placement(node, owner, PlacementActor.terminated, kind, page, node.node_id)
+                await ask_placement(node, owner, PlacementActor.terminated, kind, page, self._local.node_id)
         except InahoError as error:  # the next caller is refused here, and has it looked into
-            node.log.info("%s was not told that %d of %s ended: %s", owner.authority, len(ends), kind, describe(error))
+            self._local.log.info(
+                "%s was not told that %d of %s ended: %s", owner.authority, len(ends), kind, describe(error)
+            )
 
     # This node is the owner, and is told.
 
@@ -322,7 +327,7 @@ class Holdings:
 
     def _owner(self, kind: str, key: str) -> Member | None:
         try:
-            return self._node.lookup.owner(kind, key)
+            return self._topology.lookup.owner(kind, key)
         except InahoError:
             return None
 

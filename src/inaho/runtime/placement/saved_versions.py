@@ -45,6 +45,8 @@ class SavedVersions:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._ended: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._due: dict[tuple[str, str, str], dict[str, int]] = {}
         self._heard: OrderedDict[tuple[str, str], ActivationRecord] = OrderedDict()
@@ -78,22 +80,21 @@ class SavedVersions:
 
     def _tell(self, kind: str, key: str, version: int) -> bool:
         """Has the owner told, with what else is due to it; False where that is this node, or nobody."""
-        node = self._node
         try:
-            owner: Member = node.lookup.owner(kind, key)
+            owner: Member = self._topology.lookup.owner(kind, key)
         except InahoError:
             return False
-        if owner.node_id == node.node_id:
+        if owner.node_id == self._local.node_id:
             return False
         if not self._due:
-            node.loop.call_soon(self._send)
+            self._local.loop.call_soon(self._send)
         self._due.setdefault((owner.authority, owner.node_id, kind), {})[key] = version
         return True
 
     def _send(self) -> None:
         due, self._due = self._due, {}
         for (authority, node_id, kind), versions in due.items():
-            saying = self._node.runner.spawn(self._say(authority, node_id, kind, versions), name="inaho-saved-versions")
+            saying = self._local.spawn(self._say(authority, node_id, kind, versions), name="inaho-saved-versions")
             self._saying.add(saying)
             saying.add_done_callback(self._saying.discard)
 
@@ -102,17 +103,19 @@ class SavedVersions:
         method = PlacementActor.inaho_kind.methods["superseded"]
         try:
             for page in pages(versions):
-                await ask_system_actor(node, authority, node_id, method, PLACEMENT_KEY, (kind, page, node.authority))
+                await ask_system_actor(
+                    node, authority, node_id, method, PLACEMENT_KEY, (kind, page, self._local.authority)
+                )
         except InahoError as error:
-            node.log.info("%s was not told what was saved here: %s", authority, describe(error))
+            self._local.log.info("%s was not told what was saved here: %s", authority, describe(error))
             for key, version in versions.items():
                 self._remember(kind, key, version)
-            if self._say_again is None and not node.closing:
-                self._say_again = node.loop.call_later(SAY_AGAIN_S, self._go_on)
+            if self._say_again is None and not self._local.closing:
+                self._say_again = self._local.loop.call_later(SAY_AGAIN_S, self._go_on)
 
     def _go_on(self) -> None:
         self._say_again = None
-        if not self._node.closing:
+        if not self._local.closing:
             self.owners_changed()
 
     async def flush(self, within_s: float) -> None:
@@ -141,7 +144,7 @@ class SavedVersions:
 
     def expect_version(self, kind: str, key: str, version: int) -> None:
         """The next activation of the identity must find that version, which this node has seen in the storage."""
-        self.expect(kind, key, ActivationRecord(True, version, authority=self._node.authority))
+        self.expect(kind, key, ActivationRecord(True, version, authority=self._local.authority))
 
     def expected(self, kind: str, key: str) -> ActivationRecord | None:
         """What an activation must find; None in the usual case."""

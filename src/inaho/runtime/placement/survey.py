@@ -66,6 +66,8 @@ class Survey:
         self.kinds: dict[str, KnownKind] = {}
         self.adopted = 0
         self._node = node
+        self._local = node.local
+        self._topology = node.topology
         self._directory = directory
 
     def known(self, host: KindHost) -> KnownKind:
@@ -85,7 +87,7 @@ class Survey:
             return
         self._directory.loads.retain(member.node_id for member in snapshot.members)
         self._node.holdings.owners_changed()
-        if self._node.closing:
+        if self._local.closing:
             return
         for host in self._node.hosts.values():
             if not host.hosted or not host.kind.placed:
@@ -95,22 +97,22 @@ class Survey:
             known.synced = False
             if known.syncing is not None:
                 known.syncing.cancel()
-            known.syncing = self._node.runner.spawn(self._sync(known), name=f"inaho-sync-{host.name}")
+            known.syncing = self._local.spawn(self._sync(known), name=f"inaho-sync-{host.name}")
 
     def _incarnation(self, snapshot: TopologySnapshot | None) -> int:
         """This node's own; it grows when others have thought this node dead, and have had other owners meanwhile."""
         members = () if snapshot is None else snapshot.members
-        return next((member.incarnation for member in members if member.node_id == self._node.node_id), 0)
+        return next((member.incarnation for member in members if member.node_id == self._local.node_id), 0)
 
     async def made(self, known: KnownKind) -> None:
         """Returns when all hosts have told what they hold of the kind, by the newest topology."""
         while not known.synced:
             task = known.syncing
             if task is None:
-                task = self._node.runner.spawn(self._sync(known), name=f"inaho-sync-{known.host.name}")
+                task = self._local.spawn(self._sync(known), name=f"inaho-sync-{known.host.name}")
                 known.syncing = task
             await asyncio.wait((task,))
-            if self._node.closing:
+            if self._local.closing:
                 self._node.leases.check_open(known.host.name, "")
             if known.syncing is task:
                 known.syncing = None
@@ -121,14 +123,16 @@ class Survey:
         """Forgets what belongs to other owners now, and hears from all hosts."""
         node, kind, ledger = self._node, known.host.name, self._node.leases.ledger
         for number, lease in enumerate(list(ledger.of_kind(kind)), 1):
-            if lease.holding and lease.holder != node.node_id and lease.key not in known.placing:
+            if lease.holding and lease.holder != self._local.node_id and lease.key not in known.placing:
                 if not node.leases.owns(kind, lease.key):
                     self._directory.forget(lease)
             if not number % FORGET_SLICE:
                 await asyncio.sleep(0)
-        members = () if node.topology is None else node.topology.members
+        members = () if self._topology.snapshot is None else self._topology.snapshot.members
         others = [
-            m for m in members if kind in m.kinds and m.node_id != node.node_id and self._node.leases.member(m.node_id)
+            m
+            for m in members
+            if kind in m.kinds and m.node_id != self._local.node_id and self._node.leases.member(m.node_id)
         ]
         async with asyncio.TaskGroup() as group:
             for member in others:
@@ -141,16 +145,16 @@ class Survey:
         while self._node.leases.member(member.node_id) is not None:
             try:
                 held: dict[str, int] = await ask_placement(
-                    node, member, PlacementActor.held, kind, node.node_id, node.lookup.hash or 0
+                    node, member, PlacementActor.held, kind, self._local.node_id, self._topology.lookup.hash or 0
                 )
             except InahoError as error:
                 node.waiting_log.tell(member.authority, f"did not tell what it holds of {kind} yet", error)
-                await node.wait_for_topology(RETRY_S)
+                await self._topology.wait(RETRY_S)
                 continue
             losers = self.adopt(kind, held, member.node_id)
             for key in losers:
-                surplus = Lease(kind, key, member.node_id, held[key], node.now)
-                node.runner.spawn(self._directory.recall(member, surplus), name=f"inaho-recall-{kind}")
+                surplus = Lease(kind, key, member.node_id, held[key], self._local.now)
+                self._local.spawn(self._directory.recall(member, surplus), name=f"inaho-recall-{kind}")
             return
 
     def adopt(self, kind: str, held: dict[str, int], node_id: str) -> list[str]:
@@ -173,9 +177,9 @@ class Survey:
             if lease is not None and lease.holder == node_id:
                 if lease.state is LeaseState.PENDING:  # it is there already, whatever becomes of our request
                     lease.epoch = epoch
-                    ledger.activate(lease, node.now)
+                    ledger.activate(lease, self._local.now)
                 continue
-            if placing or (lease is not None and lease.holder == node.node_id):
+            if placing or (lease is not None and lease.holder == self._local.node_id):
                 losers.append(key)
                 continue
             if lease is not None:
@@ -185,11 +189,11 @@ class Survey:
                 other = self._node.leases.member(lease.holder)
                 self._directory.forget(lease)
                 if other is not None:
-                    node.runner.spawn(self._directory.recall(other, lease), name=f"inaho-recall-{kind}")
+                    self._local.spawn(self._directory.recall(other, lease), name=f"inaho-recall-{kind}")
             try:
-                ledger.adopt(kind, key, node_id, epoch, node.now)
+                ledger.adopt(kind, key, node_id, epoch, self._local.now)
             except Overloaded as error:  # whoever calls it is told the same
-                node.log.warning("%s is not known here: %s", f"{kind}/{key}", describe(error))
+                self._local.log.warning("%s is not known here: %s", f"{kind}/{key}", describe(error))
                 continue
             self.adopted += 1
         return losers

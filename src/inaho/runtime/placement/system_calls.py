@@ -50,12 +50,12 @@ async def ask_system_actor(
         Quarantined: nothing is sent to it.
         InahoError: as any call.
     """
-    if node_id == node.node_id:
+    if node_id == node.local.node_id:
         return await getattr(node.hosts[method.kind].activations[key], method.name)(*arguments)
     connection = await node.peers.connect(authority, node_id)
-    future: asyncio.Future[Any] = node.loop.create_future()
-    now = node.loop.time()
-    deadline = now + (timeout_s or node.timeout_s)
+    future: asyncio.Future[Any] = node.local.loop.create_future()
+    now = node.local.loop.time()
+    deadline = now + (timeout_s or node.local.timeout_s)
     correlation = connection.call(method, key, arguments, future, deadline, now)
     try:
         return await future
@@ -75,14 +75,14 @@ async def stream_system_actor(
     Raises:
         InahoError: as `ask_system_actor`, and when the node is gone.
     """
-    if node_id == node.node_id:
+    if node_id == node.local.node_id:
         async with aclosing(getattr(node.hosts[method.kind].activations[key], method.name)(*arguments)) as items:
             async for item in items:
                 yield item
         return
     connection = await node.peers.connect(authority, node_id)
-    receiver = StreamReceiver(method, key, node.loop)
-    connection.open_stream(method, key, arguments, receiver, node.loop.time() + STREAM_TIMEOUT_S, 0, b"")
+    receiver = StreamReceiver(method, key, node.local.loop)
+    connection.open_stream(method, key, arguments, receiver, node.local.loop.time() + STREAM_TIMEOUT_S, 0, b"")
     try:
         while chunk := await receiver.next_chunk():
             for item in chunk:

@@ -109,7 +109,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
 
     async def on_activate(self) -> None:
         self._node = node = self._inaho_host.node
-        activation = node.config.activation
+        activation = node.local.config.activation
         stored = self.state
         if stored.records and stored.shards != activation.reminder_shards:
             raise InvalidConfig(
@@ -130,7 +130,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         self._flush: asyncio.TimerHandle | None = None
         self._calls: dict[asyncio.Task[None], None] = {}
         self._over = False
-        self._wall_offset_s = self._node.unix_time() - self._node.boot_time()
+        self._wall_offset_s = self._node.local.unix_time() - self._node.local.boot_time()
         self._arm()
 
     async def on_deactivate(self, reason: str) -> None:
@@ -143,12 +143,12 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         for call in list(self._calls):
             call.cancel()
         if reason == "stale":
-            self._node.runner.spawn(wake_keeper(self._node, self.key), name="inaho-reminders-again")
+            self._node.local.spawn(wake_keeper(self._node, self.key), name="inaho-reminders-again")
             return
         try:
             await self._save()
         except InahoError as error:
-            self._node.log.warning(
+            self._node.local.log.warning(
                 "%s could not save at its end; deliveries may repeat: %s", self.identity, describe(error)
             )
 
@@ -201,20 +201,20 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         """Raises why a reminder cannot be kept here."""
         node = self._node
         name = str(identity(record.kind, record.key))
-        if node.storage_is_private:
+        if node.local.storage_is_private:
             raise InvalidConfig(
                 "reminders need a storage that outlives this process: the one given is 'memory', of this node alone",
                 identity=name,
-                authority=node.authority,
+                authority=node.local.authority,
             )
-        shards = node.config.activation.reminder_shards
+        shards = node.local.config.activation.reminder_shards
         if shard_of(record.kind, record.key, shards) != self.key:
             raise InvalidConfig(
                 f"activation.reminder_shards is {shards} here and another number where the reminder was set",
                 identity=name,
-                authority=node.authority,
+                authority=node.local.authority,
             )
-        topology = node.topology
+        topology = node.topology.snapshot
         if topology is None or not any(record.kind in member.kinds for member in topology.members):
             raise TopologyUnavailable("no member that this node has heard of hosts the kind", identity=name)
 
@@ -225,14 +225,14 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         change = self._changes
         while self._saved < change:
             if self._saving is None:
-                self._saving = self._node.runner.spawn(self._save_once(), name="inaho-reminders-save")
+                self._saving = self._node.local.spawn(self._save_once(), name="inaho-reminders-save")
             await asyncio.shield(self._saving)
 
     async def _save_once(self) -> None:
         changes = self._changes
         try:
             self.state = ReminderShard(
-                self._node.config.activation.reminder_shards, self._schedule.records(), FEATURES[REMINDERS]
+                self._node.local.config.activation.reminder_shards, self._schedule.records(), FEATURES[REMINDERS]
             )
             await self.save()
             self._saved = changes
@@ -244,17 +244,19 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
 
     def _save_soon(self, delay_s: float) -> None:
         if self._flush is None and not self._over:
-            self._flush = self._node.loop.call_later(delay_s, self._save_late)
+            self._flush = self._node.local.loop.call_later(delay_s, self._save_late)
 
     def _save_late(self) -> None:
         self._flush = None
-        self._node.runner.spawn(self._save_quietly(), name="inaho-reminders-flush")
+        self._node.local.spawn(self._save_quietly(), name="inaho-reminders-flush")
 
     async def _save_quietly(self) -> None:
         try:
             await self._save()
         except InahoError as error:
-            self._node.log.warning("%s could not be saved, and is tried again: %s", self.identity, describe(error))
+            self._node.local.log.warning(
+                "%s could not be saved, and is tried again: %s", self.identity, describe(error)
+            )
 
     # The clock.
 
@@ -265,16 +267,16 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         due = self._schedule.next_deadline()
         if due is not None and not self._over:
             delay_s = min(max(due - self._look_at_clock(), 0.001), LOOK_AGAIN_S)
-            self._alarm = self._node.loop.call_later(delay_s, self._look)
+            self._alarm = self._node.local.loop.call_later(delay_s, self._look)
 
     def _look_at_clock(self) -> float:
         """Unix seconds now. Where the wall clock was set meanwhile, reminders that were set as a delay move with it."""
         node = self._node
-        now = node.unix_time()
-        step_s = now - node.boot_time() - self._wall_offset_s
+        now = node.local.unix_time()
+        step_s = now - node.local.boot_time() - self._wall_offset_s
         if abs(step_s) > CLOCK_STEP_S:
             self._wall_offset_s += step_s
-            node.log.info(
+            node.local.log.info(
                 "the clock of this node was set by %+.1f s; reminders of shard %s that were set as a delay keep it",
                 step_s, self.key,
             )  # fmt: skip
@@ -290,12 +292,12 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         deliveries, dropped = self._schedule.due(self._look_at_clock())
         for each in dropped:
             owner = ClusterIdentity(each.record.kind, each.record.key)
-            node.log.info("%d occurrences of reminder %r of %s passed", each.count, each.record.name, owner)
-            node.publish(ReminderMissed(identity=owner, name=each.record.name, count=each.count))
+            node.local.log.info("%d occurrences of reminder %r of %s passed", each.count, each.record.name, owner)
+            node.local.publish(ReminderMissed(identity=owner, name=each.record.name, count=each.count))
             self._changes += 1
             self._save_soon(LINGER_S)
         for delivery in deliveries:
-            call = node.runner.spawn(self._deliver(delivery), name="inaho-remind")
+            call = node.local.spawn(self._deliver(delivery), name="inaho-remind")
             self._calls[call] = None
             call.add_done_callback(self._call_ended)
         self._arm()
@@ -325,7 +327,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         if isinstance(error, Unreachable) and error.maybe_executed:  # a node that dies of it must not for ever
             raised = True
         given_up = raised and attempt >= RETRY.attempts
-        pause_s = RETRY.delay_s(attempt if raised else delivery.refusals + 1, node.entropy.random.random())
+        pause_s = RETRY.delay_s(attempt if raised else delivery.refusals + 1, node.local.entropy.random.random())
         if not raised:
             self._schedule.postponed(delivery, now + pause_s)
         elif not given_up:
@@ -339,8 +341,10 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         else:
             reason = describe(error)
         what = "was given up" if given_up else "will be tried again"
-        node.log.warning("reminder %r of %s failed (attempt %d) and %s: %s", record.name, owner, attempt, what, reason)
-        node.publish(
+        node.local.log.warning(
+            "reminder %r of %s failed (attempt %d) and %s: %s", record.name, owner, attempt, what, reason
+        )
+        node.local.publish(
             ReminderFailed(identity=owner, name=record.name, attempt=attempt, reason=reason, given_up=given_up)
         )
 
@@ -357,7 +361,9 @@ class ReminderWatch:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._keys = [str(number) for number in range(node.config.activation.reminder_shards)]
+        self._local = node.local
+        self._topology = node.topology
+        self._keys = [str(number) for number in range(node.local.config.activation.reminder_shards)]
         self._tell_at = 0.0
 
     async def run(self) -> None:
@@ -366,25 +372,24 @@ class ReminderWatch:
         node = self._node
         host = node.hosts[KEEPER]
         seen, looks = None, 0
-        while not node.shutting_down:
-            if node.topology is not seen:
-                seen, looks = node.topology, 2
+        while not self._local.shutting_down:
+            if self._topology.snapshot is not seen:
+                seen, looks = self._topology.snapshot, 2
             owned = [key for key in self._keys if node.leases.owns(KEEPER, key)]
             asleep = [key for key in owned if looks or key not in host.activations]
             self._tell(asleep, await asyncio.gather(*(wake_keeper(node, key) for key in asleep)))
             looks = max(0, looks - 1)
-            if node.topology is seen:
-                await node.wait_for_topology(WATCH_S)
+            if self._topology.snapshot is seen:
+                await self._topology.wait(WATCH_S)
 
     def _tell(self, keys: list[str], outcomes: list[Exception | None]) -> None:
         """Logs which keepers could not be started: once, and again after a while."""
-        node = self._node
         failed = {key: error for key, error in zip(keys, outcomes, strict=True) if error is not None}
-        now = node.loop.time()
-        if not failed or node.shutting_down or now < self._tell_at:
+        now = self._local.loop.time()
+        if not failed or self._local.shutting_down or now < self._tell_at:
             return
         self._tell_at = now + TOLD_AGAIN_S
-        node.log.warning(
+        self._local.log.warning(
             "the keepers of %d reminder shards (such as %s) cannot be started, which is tried again: %s",
             len(failed), next(iter(failed)), describe(next(iter(failed.values()))),
         )  # fmt: skip
@@ -399,7 +404,7 @@ async def wake_keeper(node: Node, key: str) -> Exception | None:
     try:
         await node.cluster.grain(ReminderKeeper, key).verify()
     except Exception as error:
-        node.log.debug("the keeper of reminder shard %s could not be started: %s", key, describe(error))
+        node.local.log.debug("the keeper of reminder shard %s could not be started: %s", key, describe(error))
         return error  # `ReminderWatch` tries again, and tells
     return None
 
@@ -409,5 +414,5 @@ async def _call_grain(node: Node, record: ReminderRecord, reminder: Reminder) ->
     host = node.hosts.get(record.kind)
     if host is None:
         host = node.add_kind(GrainKind.unknown(record.kind), hosted=False)
-    reference = make_reference(host, record.key, timeout_s=node.timeout_s + ANSWER_S, retry=True)
+    reference = make_reference(host, record.key, timeout_s=node.local.timeout_s + ANSWER_S, retry=True)
     await invoke(reference, delivery_method(record.kind), (reminder,), plain=False)

@@ -97,7 +97,7 @@ def _keeper(grain: Grain[Any]) -> ReminderKeeper:
     from inaho.runtime.reminders.keeper import ReminderKeeper
 
     host = grain._inaho_host
-    shards = host.node.config.activation.reminder_shards
+    shards = host.local.config.activation.reminder_shards
     return host.node.cluster.grain(ReminderKeeper, shard_of(host.name, grain._inaho_key, shards))
 
 

@@ -58,8 +58,9 @@ class NodeMeasures:
     """
 
     def __init__(self, node: Node) -> None:
-        config = node.config
+        config = node.local.config
         self.node = node
+        self.local = node.local
         self.labels = KindLabels(config.metrics.kinds_max)
         self.alerts = Alerts(config.alerts)
         self.lag_s = 0.0
@@ -68,7 +69,7 @@ class NodeMeasures:
         self.failed = Tally()
         self.taken = Tally()
         self.traffic = Traffic(node)
-        self.events = EventCounts(node.events, self.traffic) if config.metrics.enabled else None
+        self.events = EventCounts(node.local.events, self.traffic) if config.metrics.enabled else None
         self._log = logging.getLogger("inaho.alerts")
         self._thread = get_ident()
         self._look_due = 0.0
@@ -122,7 +123,7 @@ class NodeMeasures:
                 event.measure,
                 event.threshold,
             )
-            self.node.publish(event)
+            self.local.publish(event)
 
     def _totals(self) -> dict[str, KindTotals]:
         """What the alerts are fed: of each kind that was called."""
@@ -140,12 +141,12 @@ class NodeMeasures:
     @property
     def node_label(self) -> str:
         """The authority; empty for a client."""
-        return self.node.authority
+        return self.local.authority
 
     def samples(self, name: str) -> Sequence[Sample]:
         """The figures of one instrument; see `MetricSource`. Any thread may ask."""
         figures = self._figures.pop(name, None)
-        now = self.node.loop.time()
+        now = self.local.loop.time()
         if figures is None or now - self._read_at > FRESH_S:
             self._figures = read = self._ask()
             self._read_at = now
@@ -158,7 +159,7 @@ class NodeMeasures:
             return read_figures(self)
         answer: Future[dict[str, Sequence[Sample]]] = Future()
         try:
-            self.node.loop.call_soon_threadsafe(self._answer, answer)
+            self.local.loop.call_soon_threadsafe(self._answer, answer)
             return answer.result(ANSWER_S)
         except (NoAnswer, CancelledError, RuntimeError):  # it is busy, or closed: the gap in the figures tells it
             answer.cancel()
@@ -191,8 +192,8 @@ class NodeMeasures:
         self._stops.append(export_metrics(self, provider))
 
     def _demand(self) -> None:
-        if not self.node.config.metrics.enabled:
-            raise MetricsOff("this node keeps no figures (metrics.enabled)", authority=self.node.authority)
+        if not self.local.config.metrics.enabled:
+            raise MetricsOff("this node keeps no figures (metrics.enabled)", authority=self.local.authority)
 
     def close(self) -> None:
         """Nothing is exported or counted from events any more."""

@@ -135,7 +135,7 @@ def _plain(node: Node) -> Figures:
         ("inaho.storage.conflicts", storage.conflicts),
         ("inaho.storage.failures", storage.failures),
         ("inaho.gossip.control.dropped", node.peers.control_dropped),
-        ("inaho.events.callback_failures", node.events.callback_errors),
+        ("inaho.events.callback_failures", node.local.events.callback_errors),
     ):
         yield name, _one(value)
 
@@ -161,7 +161,7 @@ def _peers(measures: NodeMeasures) -> Figures:
 
 
 def _membership(node: Node) -> Figures:
-    topology = node.topology
+    topology = node.topology.snapshot
     if topology is None:
         return
     by_status: dict[MemberStatus, int] = dict.fromkeys(_STATUSES, 0)

@@ -38,7 +38,7 @@ def inherited(scope: Scope | Turn) -> Scope | Turn | None:
     turn = scope if isinstance(scope, Turn) else scope.turn  # the property of a Turn costs more than this
     if turn is None or turn.task is None:
         return scope
-    task = current_task(turn.grain._inaho_host.node.loop)
+    task = current_task(turn.grain._inaho_host.local.loop)
     if task is turn.task or task is None or task is turn.awaiting or _waits_for(turn, task):
         return scope
     return None

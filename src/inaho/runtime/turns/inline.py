@@ -149,7 +149,7 @@ def spawn_begun(runner: TurnRunner, coroutine: Coroutine[Any, Any, Any], *, name
         over = True
         coroutine.close()  # of a Task that was cancelled before it went on
 
-    task = runner.spawn(go_on(), name=name, drives=True, context=context)
+    task = runner.tasks.spawn(go_on(), name=name, drives=True, context=context)
     task.add_done_callback(end)
     inner = context.copy()
     begun = True
@@ -173,7 +173,7 @@ def _failed(turn: Turn, error: BaseException) -> BaseException:
         answer,
         identity=f"{host.name}/{turn.grain._inaho_key}",
         authority=host.authority,
-        bytes_max=host.node.config.transport.frame_bytes_max - HEADER_REST,
+        bytes_max=host.local.config.transport.frame_bytes_max - HEADER_REST,
         method=method,
     )
 

@@ -26,8 +26,9 @@ from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeou
 from inaho.errors.inspection import is_a
 from inaho.runtime.activation.failure_policy import turn_failed
 from inaho.runtime.grains.turn import CURRENT, Turn
+from inaho.runtime.local.tasks import CUT_OFF, NodeTasks
 from inaho.runtime.turns.call_chain import CallChains
-from inaho.runtime.turns.steps import ANSWER_LATE_S, CUT_OFF, as_raised, suspended_on, until_cut_off, untold
+from inaho.runtime.turns.steps import ANSWER_LATE_S, as_raised, suspended_on, untold
 from inaho.runtime.turns.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import HEADER_REST
@@ -55,12 +56,12 @@ class TurnRunner:
 
     Args:
         loop: the node's loop.
+        tasks: of the node; what runs longer than a first step is one of them.
         depth: bound of each activation's queue.
         drop_oldest: see `TurnQueue`.
         node_id: callable giving the id under which chain links name this node.
 
     Attributes:
-        tasks: every Task that runs for this node.
         chains: who waits for whom.
         idle: workers that wait for a turn.
         started, suspended, refused: turns, counted.
@@ -68,10 +69,16 @@ class TurnRunner:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, *, depth: int, drop_oldest: bool, node_id: Callable[[], str]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tasks: NodeTasks,
+        *,
+        depth: int,
+        drop_oldest: bool,
+        node_id: Callable[[], str],
     ) -> None:
         self.loop = loop
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks = tasks
         self.started = 0
         self.suspended = 0
         self.refused = 0
@@ -173,25 +180,6 @@ class TurnRunner:
         if turn.connection is not None:
             turn.connection.running[turn.correlation] = turn
         worker.adopt(turn, coroutine, context, awaited)
-
-    def spawn(
-        self, coroutine: Coroutine[Any, Any, Any], *, name: str, drives: bool = False, context: Context | None = None
-    ) -> asyncio.Task[Any]:
-        """Starts a Task that is remembered until it ends, so that it is neither collected nor left behind.
-
-        Args:
-            coroutine: its code; may be the user's.
-            name: of the Task.
-            drives: it uses `resume` for code of the user, and needs no `until_cut_off` around itself.
-            context: where it runs; an empty one unless given.
-        """
-        running = coroutine if drives else until_cut_off(coroutine)
-        task = self.loop.create_task(running, name=name, context=Context() if context is None else context)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        if not drives:
-            task.add_done_callback(lambda _: coroutine.close())  # one that was cancelled before its first step
-        return task
 
     def keep(self, worker: Worker) -> bool:
         """Whether a worker that is free again should wait for more."""
@@ -329,7 +317,7 @@ class TurnRunner:
         turn.task = None
         grain = turn.grain
         if turn.method.is_use:  # it was not idle as long as the turn ran
-            grain._inaho_touched = grain._inaho_host.node.now
+            grain._inaho_touched = grain._inaho_host.local.now
         busy = grain._inaho_turn
         if busy is turn:
             grain._inaho_turn = None
@@ -390,7 +378,7 @@ class TurnRunner:
                 error,
                 identity=str(turn.grain.identity),
                 authority=host.authority,
-                bytes_max=host.node.config.transport.frame_bytes_max - HEADER_REST,
+                bytes_max=host.local.config.transport.frame_bytes_max - HEADER_REST,
                 method=turn.method.name,
             )
             turn.future.set_exception(error)
@@ -412,7 +400,7 @@ class TurnRunner:
         """
         self._stopping = True
         message: str | None = None
-        while tasks := [task for task in self.tasks if task is not asyncio.current_task()]:
+        while tasks := [task for task in self.tasks.running if task is not asyncio.current_task()]:
             for task in tasks:
                 task.cancel(message)
             _, left = await asyncio.wait(tasks, timeout=STOP_ROUND_S)

@@ -11,18 +11,17 @@ from typing import Any, Final
 
 from inaho.errors import InahoError
 from inaho.errors.inspection import describe, fields_of, is_a
-from inaho.runtime.local.closed_generators import close, driven
+from inaho.runtime.local.closed_generators import close
+from inaho.runtime.local.tasks import is_cut_off
 
 __all__ = [
     "ANSWER_LATE_S",
     "CURRENT_TASKS",
-    "CUT_OFF",
     "SIGNALS",
     "as_raised",
     "current_task",
     "resume",
     "suspended_on",
-    "until_cut_off",
     "untold",
 ]
 
@@ -31,9 +30,6 @@ SIGNALS: Final = (KeyboardInterrupt, SystemExit)
 
 ANSWER_LATE_S: Final = 0.1
 """A call whose method has ended the program (`sys.exit`) is answered so much later."""
-
-CUT_OFF: Final = "inaho: cut off"
-"""Message of the last cancellation of user code that catches all others: it is closed where it waits."""
 
 
 class _CurrentTasks:
@@ -124,25 +120,3 @@ def resume(
             return stop.value
         except GeneratorExit as error:  # nobody closes the coroutine here
             raise RuntimeError(f"the user's code raised by itself: {describe(error)}") from error
-
-
-def is_cut_off(error: BaseException) -> bool:
-    """Whether user code has caught its cancellation too often and is to be closed."""
-    return is_a(error, asyncio.CancelledError) and CUT_OFF in error.args
-
-
-async def until_cut_off(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Runs a coroutine in the current Task and context. Cancelled with `CUT_OFF` it is closed, whatever it catches."""
-    try:
-        return await driven(coroutine, is_cut_off)
-    except (KeyboardInterrupt, SystemExit):  # they leave the loop here, and nobody awaits this Task
-        task = asyncio.current_task()
-        assert task is not None
-        task.add_done_callback(_retrieve)
-        raise
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Marks what a Task ended with as seen."""
-    if not task.cancelled():
-        task.exception()

@@ -182,7 +182,7 @@ class StreamProducer:
     def _interruption(self, error: asyncio.CancelledError) -> BaseException:
         """Why the generator was cancelled, when its consumer did not want it."""
         turn = self.turn
-        return self._stopped() if turn.grain._inaho_host.node.closing else as_raised(error, turn.method.name)
+        return self._stopped() if turn.grain._inaho_host.local.closing else as_raised(error, turn.method.name)
 
     def _stopped(self) -> ShuttingDown:
         return ShuttingDown(

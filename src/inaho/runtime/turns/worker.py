@@ -37,7 +37,7 @@ class Worker:
         self._adopted: tuple[Turn, Coroutine[Any, Any, Any], Context, Any] | None = None
         self._cancelled: asyncio.CancelledError | None = None
         self.context = Context()
-        self.task = runner.spawn(self._work(), name="inaho-worker", drives=True, context=self.context)
+        self.task = runner.tasks.spawn(self._work(), name="inaho-worker", drives=True, context=self.context)
         self.task.add_done_callback(self._ended)
 
     def adopt(self, turn: Turn, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any) -> None:

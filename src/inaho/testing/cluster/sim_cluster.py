@@ -372,10 +372,10 @@ class SimCluster(LinkFaults):
         missing = [index for index in asked if index not in running or not self._nodes[index].is_member]
         if missing:
             return f"nodes {missing} are not running members"
-        wanted = {self.authority(index): self._nodes[index].node.node_id for index in asked}
+        wanted = {self.authority(index): self._nodes[index].node.local.node_id for index in asked}
         hashes: dict[int, list[int]] = {}
         for index in asked:
-            topology = self._nodes[index].node.topology
+            topology = self._nodes[index].node.topology.snapshot
             members = () if topology is None else topology.members
             up = {member.authority: member.node_id for member in members if member.status is MemberStatus.UP}
             if up != wanted or len(members) != len(wanted):

@@ -15,7 +15,7 @@ from inaho.errors import Unreachable
 from inaho.events import Event
 from inaho.runtime.cluster.extension import ClusterExtension
 from inaho.runtime.local.clock import SeededEntropy
-from inaho.runtime.transport.transport import Listener, ProtocolFactory
+from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.turns.streams import StreamReceiver
 from inaho.testing.cluster.process_cluster import SimulatedCluster
 from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
@@ -67,11 +67,12 @@ class SimulatedNode:
         self.process = process
         self.address = address
         self._cluster: SimulatedCluster | None = None
-        self._extension = ClusterExtension(
+        self._extension = _Extension(
+            process,
             config,
             grains=grains,
             storage=storage,
-            transport=_Transport(network, address, self._moved_in),
+            transport=MemoryTransport(network, address),
             entropy=SeededEntropy(seed),
             client=not config.authority,
         )
@@ -81,16 +82,6 @@ class SimulatedNode:
         self.starting: asyncio.Task[None] = process.loop.create_task(start, name=f"{process.name} starts")
         # A start that fails is told to whoever asks for the node; nobody may ask.
         self.starting.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-    def _moved_in(self) -> None:
-        """Before anything else happens on it: the node's callbacks belong to its process, whoever causes them."""
-        node = self.node
-        node.loop = node.runner.loop = cast(asyncio.AbstractEventLoop, self.process.loop)
-        node.boot_time = self.process.loop.time
-        node.clock_ns = self._clock_ns  # what the machine takes is no part of the history
-
-    def _clock_ns(self) -> int:
-        return int(self.process.loop.time() * 1e9)
 
     @property
     def node(self) -> Node:
@@ -129,7 +120,7 @@ class SimulatedNode:
         node = self._extension._node
         if node is None:
             return
-        node.closing = node.shutting_down = True
+        node.local.closing = node.local.shutting_down = True
         for host in node.hosts.values():
             host.activations.clear()
         for connection in node.peers.connections.values():
@@ -143,17 +134,23 @@ class SimulatedNode:
         node.peers.connections.clear()
 
 
-class _Transport(MemoryTransport):
-    """Tells its owner before it is used for the first time."""
+class _Extension(ClusterExtension):
+    """Gives its node the loop and the clocks of a simulated process: the node's callbacks belong to that process."""
 
-    def __init__(self, network: MemoryNetwork, authority: str, first_use: Callable[[], None]) -> None:
-        super().__init__(network, authority)
-        self._first_use = first_use
+    def __init__(self, process: SimulatedProcess, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._process = process
 
-    async def listen(self, authority: str, protocol_factory: ProtocolFactory, bind: str = "") -> Listener:
-        self._first_use()
-        return await super().listen(authority, protocol_factory, bind)
-
-    async def dial(self, authority: str, protocol_factory: ProtocolFactory) -> asyncio.BaseTransport:
-        self._first_use()
-        return await super().dial(authority, protocol_factory)
+    def _make_local(self, system: ActorSystem, storage_is_private: bool) -> LocalNode:
+        loop = self._process.loop
+        return LocalNode(
+            self._config,
+            events=system.events,
+            entropy=self._entropy,
+            loop=cast(asyncio.AbstractEventLoop, loop),
+            client=self._client,
+            storage_is_private=storage_is_private,
+            boot_time=loop.time,
+            unix_time=system.clock,
+            clock_ns=lambda: int(loop.time() * 1e9),  # what the machine takes is no part of the history
+        )

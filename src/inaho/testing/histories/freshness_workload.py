@@ -246,6 +246,6 @@ class CellCaller:
         return True
 
     def _saw(self, cell: str, way: str, began: float, node: str, value: str, before: str, cluster: Cluster) -> None:
-        now, local = self._journal.now(), cluster._node.node_id == node
+        now, local = self._journal.now(), cluster._node.local.node_id == node
         seen = Observed(at=now, cell=cell, way=way, began=began, node=node, value=value, before=before, local=local)
         self._journal.write(seen)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from inaho.runtime.local.closed_generators import THROWS, close, closed_where_it_waits
-from inaho.runtime.turns.steps import CUT_OFF, resume, until_cut_off
+from inaho.runtime.local.tasks import CUT_OFF, until_cut_off
+from inaho.runtime.turns.steps import resume
 
 log: list[str] = []
 

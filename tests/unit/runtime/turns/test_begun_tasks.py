@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from inaho.runtime.local.tasks import NodeTasks
 from inaho.runtime.turns.inline import spawn_begun
 from inaho.runtime.turns.runner import TurnRunner
 
@@ -16,7 +17,8 @@ WAITERS = 3
 
 
 def new_runner() -> TurnRunner:
-    return TurnRunner(asyncio.get_running_loop(), depth=8, drop_oldest=False, node_id=lambda: "0" * 16)
+    loop = asyncio.get_running_loop()
+    return TurnRunner(loop, NodeTasks(loop), depth=8, drop_oldest=False, node_id=lambda: "0" * 16)
 
 
 Futures = list[list[asyncio.Future[None]]]
@@ -52,7 +54,7 @@ async def test_who_waits_for_what_is_done_first_goes_on_first(begun: tuple[bool,
     await asyncio.gather(*tasks.values())
     for turn in range(ROUNDS):
         assert [number for which, number in log if which == turn] == list(range(WAITERS)), log
-    assert not runner.tasks
+    assert not runner.tasks.running
 
 
 @pytest.mark.parametrize("hops", range(4))
@@ -93,7 +95,7 @@ async def test_it_can_be_cancelled_at_any_moment(done: str, hops: int) -> None:
     assert log[-1] in (asyncio.CancelledError, GeneratorExit)  # the latter where the loop had not started it
     assert log[:-1] in ([], ["done"])
     assert not failed
-    assert not runner.tasks
+    assert not runner.tasks.running
 
 
 async def test_several_may_wait_for_the_same_future_before_the_loop_starts_them() -> None:

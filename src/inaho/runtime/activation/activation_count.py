@@ -1,0 +1,36 @@
+"""How many activations one node has, of all kinds that are not the runtime's own, and waiting until there are none."""
+
+from __future__ import annotations
+
+import asyncio
+
+__all__ = ["ActivationCount"]
+
+
+class ActivationCount:
+    """Counts the activations of one node.
+
+    Args:
+        loop: the node's.
+
+    Attributes:
+        count: activations of all kinds, those included that come up or end.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.count = 0
+        self._loop = loop
+        self._empty: asyncio.Future[None] | None = None
+
+    def ended(self) -> None:
+        """One activation less."""
+        self.count -= 1
+        if not self.count and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
+
+    async def wait_none(self, within_s: float) -> bool:
+        """Waits until no activation is left, at most `within_s` seconds; whether none is."""
+        if self.count:
+            self._empty = self._loop.create_future()
+            await asyncio.wait((self._empty,), timeout=within_s)
+        return not self.count

@@ -1,0 +1,91 @@
+"""What all parts of one node share: its settings, identity, loop, clocks, randomness, events and Tasks.
+
+Parts of a node get this object instead of the node. So a part that needs the time cannot reach another part by way of
+the node, and a test can build one part with a `LocalNode` and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any
+
+from inaho.actor import EventStream
+from inaho.config import ClusterConfig
+from inaho.events import Event
+from inaho.runtime.local.clock import Entropy, boot_time, clock_ns, unix_time
+from inaho.runtime.local.tasks import NodeTasks
+
+__all__ = ["LocalNode"]
+
+
+class LocalNode:
+    """The shared ground of one member or client.
+
+    Args:
+        config: settings.
+        events: where events are published.
+        entropy: randomness.
+        loop: the event loop on which the node runs.
+        client: it hosts nothing and joins nothing.
+        storage_is_private: no other node sees its storage, and it ends with the process.
+        boot_time: seconds, monotonic, suspension of the machine included: for decisions; never mixed with the loop's.
+        unix_time: seconds since 1970, for reminders and events.
+        clock_ns: nanoseconds, for how long calls take.
+
+    Attributes:
+        node_id: 16 hexadecimal digits, new at every start.
+        authority: under which peers reach this node, once it listens; empty for a client.
+        timeout_s: of a call that names none (`rpc.timeout_s`), in seconds.
+        now: the loop's time, as of the last tick.
+        tasks: what runs in the background.
+        shutting_down: no new activations.
+        closing: no new connections.
+    """
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        *,
+        events: EventStream,
+        entropy: Entropy,
+        loop: asyncio.AbstractEventLoop,
+        client: bool = False,
+        storage_is_private: bool = False,
+        boot_time: Callable[[], float] = boot_time,
+        unix_time: Callable[[], float] = unix_time,
+        clock_ns: Callable[[], int] = clock_ns,
+    ) -> None:
+        self.config = config
+        self.events = events
+        self.entropy = entropy
+        self.loop = loop
+        self.client = client
+        self.storage_is_private = storage_is_private
+        self.boot_time = boot_time
+        self.unix_time = unix_time
+        self.clock_ns = clock_ns
+        self.log = logging.getLogger("inaho.node")
+        self.tasks = NodeTasks(loop)
+        self.node_id = entropy.token(8).hex()
+        self.authority = ""
+        self.timeout_s = config.rpc.timeout_s
+        self.now = loop.time()
+        self.shutting_down = False
+        self.closing = False
+
+    def publish(self, event: Event) -> None:
+        """Puts an event on the stream."""
+        self.events.publish(event)
+
+    def events_wanted(self, kind: type[Event]) -> bool:
+        """Whether anybody subscribes to events of `kind`: those on the call path are made only then."""
+        return self.events.wants(kind)
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, Any], *, name: str, drives: bool = False, context: Context | None = None
+    ) -> asyncio.Task[Any]:
+        """Starts a Task that this node ends when it stops, see `NodeTasks.spawn`."""
+        return self.tasks.spawn(coroutine, name=name, drives=drives, context=context)

@@ -1,0 +1,91 @@
+"""The topology as one node knows it: the newest snapshot, the owners that follow from it, and waiting for the next.
+
+There is one way to wait for a topology: `wait_until` asks a condition again at each new one. A part that loops by
+itself forgets its deadline, or looks once too often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from inaho.core.identity.lookup import IdentityLookup
+from inaho.runtime.local.local_node import LocalNode
+from inaho.types import Member, TopologySnapshot
+
+__all__ = ["Topology"]
+
+
+class Topology:
+    """Members and owners, for all parts of one node.
+
+    Args:
+        local: the node.
+        described: what is known of a kind that no member hosts now, for the reason of a refusal; None when it is
+            unknown here.
+
+    Attributes:
+        snapshot: the newest; None before the first.
+        lookup: owners of identities by that snapshot. It is another object after `forget_owners`.
+    """
+
+    def __init__(self, local: LocalNode, described: Callable[[str], str | None]) -> None:
+        self.snapshot: TopologySnapshot | None = None
+        self._local = local
+        self._described = described
+        self._waiters: list[asyncio.Future[None]] = []
+        self.lookup = self._no_owners()
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Of the newest snapshot; empty before the first."""
+        return () if self.snapshot is None else self.snapshot.members
+
+    def forget_owners(self) -> None:
+        """Owners are unknown until the next snapshot: versions have begun again, or this node has lost its place."""
+        self.lookup = self._no_owners()
+
+    def _no_owners(self) -> IdentityLookup:
+        return IdentityLookup(self._local.config.activation, self._described)
+
+    def wake(self) -> None:
+        """Lets those go on who wait for a topology: a new one holds everywhere on this node."""
+        waiters, self._waiters = self._waiters, []
+        for future in waiters:
+            if not future.done():
+                future.set_result(None)
+
+    def close(self) -> None:
+        """No further topology comes: who waits for one is cancelled."""
+        for future in self._waiters:
+            future.cancel()
+
+    async def wait(self, within_s: float) -> None:
+        """Returns at the next topology, or after `within_s` seconds."""
+        future = self._local.loop.create_future()
+        self._waiters.append(future)
+        try:
+            await asyncio.wait((future,), timeout=within_s)
+        finally:
+            if future in self._waiters:
+                self._waiters.remove(future)
+
+    async def wait_until(self, condition: Callable[[], bool], within_s: float, *, each_s: float | None = None) -> bool:
+        """Waits until `condition()` holds, which is asked now and at each new topology.
+
+        Args:
+            condition: it has no effect.
+            within_s: seconds until this gives up.
+            each_s: ask also so often, in seconds, for what may come true without a new topology.
+
+        Returns:
+            Whether it holds.
+        """
+        loop = self._local.loop
+        deadline = loop.time() + within_s
+        while not condition():
+            left_s = deadline - loop.time()
+            if left_s <= 0:
+                return False
+            await self.wait(left_s if each_s is None else min(left_s, each_s))
+        return True
