@@ -65,7 +65,7 @@ class Door(Grain):
 
 
 def key_on(sim: SimCluster, index: int, kind: str = "Cell") -> str:
-    lookup = sim.node(0).runtime.lookup
+    lookup = sim.node(0).runtime.topology.lookup
     return next(k for k in map(str, range(10_000)) if lookup.owner(kind, k).authority == sim.authority(index))
 
 
@@ -128,7 +128,7 @@ def test_after_a_crash_what_the_others_take_over_is_proved_for_some_seconds_only
     """The member that is lost might live, and not have noticed yet that others take over from it."""
 
     def is_on_2(key: str, seen_by: int) -> bool:
-        return sim.node(seen_by).runtime.lookup.owner("Cell", key).authority == sim.authority(2)
+        return sim.node(seen_by).runtime.topology.lookup.owner("Cell", key).authority == sim.authority(2)
 
     keys = [key for key in map(str, range(100)) if is_on_2(key, 0)]
 
@@ -166,7 +166,9 @@ def slow_sim(simulation_seed: int) -> Any:
 def test_proofs_are_batched_and_repeated_once_a_second_at_most(slow_sim: SimCluster):
     sim = slow_sim
     keys = [
-        k for k in map(str, range(200)) if sim.node(0).runtime.lookup.owner("Cell", k).authority == sim.authority(1)
+        k
+        for k in map(str, range(200))
+        if sim.node(0).runtime.topology.lookup.owner("Cell", k).authority == sim.authority(1)
     ]
 
     async def read_all() -> list[str]:
@@ -193,7 +195,9 @@ def test_calls_of_the_same_node_ticks_and_stream_items_pass_the_same_gate(sim: S
     Cell.ticked.clear()
     key = key_on(sim, 1)
     door = next(
-        k for k in map(str, range(10_000)) if sim.node(0).runtime.lookup.owner("Door", k).authority == sim.authority(1)
+        k
+        for k in map(str, range(10_000))
+        if sim.node(0).runtime.topology.lookup.owner("Door", k).authority == sim.authority(1)
     )
     sim.run(sim.node(1).grain(Cell, key).start_ticking())
     seen: list[str] = []

@@ -51,7 +51,7 @@ class RoleCluster(SimCluster):
 
 
 def owned(sim: SimCluster, by: int, seen_by: int, keys: Iterable[Any] = range(1000)) -> list[str]:
-    lookup = sim.node(seen_by).runtime.lookup
+    lookup = sim.node(seen_by).runtime.topology.lookup
     return [key for key in map(str, keys) if lookup.owner("Note", key).authority == sim.authority(by)]
 
 
@@ -59,7 +59,7 @@ def save_on_both_sides(sim: SimCluster) -> str:
     """A key that node 0 has taken over and saved, and node 2 by its old view too; skips where that has noticed."""
     key = owned(sim, by=2, seen_by=2)[0]
     sim.partition({2}, {0, 1})
-    lookup = sim.node(0).runtime.lookup
+    lookup = sim.node(0).runtime.topology.lookup
     sim.wait_until(lambda: lookup.owner("Note", key).authority != sim.authority(2), 20.0)
     sim.run(sim.node(0).grain(Note, key).put("first"))
     if sim.node(2).runtime.freshness.in_doubt:
@@ -202,7 +202,7 @@ def test_a_process_is_not_taken_for_ended_by_what_is_heard_of_the_one_before_it(
     """Node 0 lives on the other side as a new process, while its first process is not yet known to be gone here."""
     with SimCluster(3, simulation_seed, [Note], CONFIG) as sim:
         freshness = sim.node(2).runtime.freshness
-        first = sim.node(0).runtime.node_id
+        first = sim.node(0).runtime.local.node_id
 
         async def meet() -> None:
             freshness._begin("fedcba9876543210", "elsewhere:1", -1, "test")
@@ -223,7 +223,7 @@ def test_what_members_saved_that_were_replaced_before_this_node_noticed_anything
             sim.run(sim.node(0).grain(Note, key).put("old"))
         sim.partition({0}, {1, 2})
         sim.wait_until(lambda: sim.members_seen_by(1)[0] is not MemberStatus.UP, 20.0)
-        lookup = sim.node(1).runtime.lookup
+        lookup = sim.node(1).runtime.topology.lookup
         key = next(key for key in keys if lookup.owner("Note", key).authority == sim.authority(1))
         sim.run(sim.node(1).grain(Note, key).put("new"))
         freshness = sim.node(0).runtime.freshness
@@ -323,7 +323,7 @@ def test_nobody_confirms_to_a_member_that_is_blocked_here_that_it_is_through(sim
 def test_what_comes_up_as_a_block_ends_does_not_live_on_beside_what_the_blocked_member_has(within_s: float):
     slow = StorageFaults(slow=1.0, slow_s=0.2)
     with SimCluster(3, 0, [LocalNote], CONFIG, storage_faults=slow) as sim:
-        lookup = sim.node(2).runtime.lookup
+        lookup = sim.node(2).runtime.topology.lookup
         keys = [k for k in map(str, range(40)) if lookup.owner("LocalNote", k).authority == sim.authority(2)]
         for key in keys:
             sim.run(sim.node(2).grain(LocalNote, key).put("old"))

@@ -62,7 +62,7 @@ def sim(simulation_seed: int) -> Any:
 
 
 def key_on(sim: SimCluster, index: int, kind: str = "Note", number: int = 0) -> str:
-    lookup = sim.node(0).runtime.lookup
+    lookup = sim.node(0).runtime.topology.lookup
     keys = [k for k in map(str, range(100)) if lookup.owner(kind, k).authority == sim.authority(index)]
     return keys[number]
 

@@ -78,7 +78,7 @@ def key_of(sim: SimCluster, kind: type[Counter], *owners: tuple[set[int], int], 
     """A key that each of these sets of nodes gives to the node that is named with it."""
 
     def owner(key: str, among: set[int]) -> int:
-        partition = sim.node(0).runtime.lookup.partition(kind.__name__, key)
+        partition = sim.node(0).runtime.topology.lookup.partition(kind.__name__, key)
         return max(among, key=lambda index: rendezvous_score(node_digest(sim.authority(index)), partition))
 
     keys = (f"{prefix}{number}" for number in range(10_000))
@@ -357,7 +357,7 @@ def test_a_cycle_through_an_identity_that_moves_ends_at_once(
     with SimCluster(nodes=3, seed=simulation_seed, grains=[Ring, ReentrantRing]) as sim:
 
         def keys_at(number: int, count: int) -> list[str]:
-            owner, authority = sim.node(number).runtime.lookup.owner, sim.authority(number)
+            owner, authority = sim.node(number).runtime.topology.lookup.owner, sim.authority(number)
             names = (f"k{each}" for each in range(1000))
             return list(islice((key for key in names if owner(kind.__name__, key).authority == authority), count))
 
@@ -397,7 +397,7 @@ def test_a_kind_that_has_nothing_to_hand_over_does_not_speak_for_another(
     with SimCluster(nodes=3, seed=simulation_seed, grains=kinds) as sim:
 
         async def scenario() -> list[int]:
-            owner, authority = sim.node(1).runtime.lookup.owner, sim.authority(1)
+            owner, authority = sim.node(1).runtime.topology.lookup.owner, sim.authority(1)
             keys = [key for key in (f"k{n}" for n in range(200)) if owner("Counter", key).authority == authority]
             running = [asyncio.ensure_future(sim.node(0).grain(Counter, key).add(5.0)) for key in keys]
             await asyncio.sleep(1.0)

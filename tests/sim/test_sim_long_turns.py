@@ -41,7 +41,7 @@ class SlowEnd(Grain):
 def key_at(sim: SimCluster, number: int, kind: str, prefix: str = "k") -> str:
     """A key whose owner is that node."""
     authority = sim.node(number).authority
-    lookup = sim.node(number).runtime.lookup
+    lookup = sim.node(number).runtime.topology.lookup
     return next(
         key for key in (f"{prefix}{n}" for n in range(10_000)) if lookup.owner(kind, key).authority == authority
     )
@@ -91,7 +91,7 @@ def test_a_call_behind_a_long_turn_that_moves_waits_until_its_own_deadline(seed:
         sim.add()
         sim.wait_converged()
         third = sim.node(2).authority
-        moved = [key for key in keys if sim.node(2).runtime.lookup.owner("Long", key).authority == third]
+        moved = [key for key in keys if sim.node(2).runtime.topology.lookup.owner("Long", key).authority == third]
         assert moved
 
         async def wait() -> list[Any]:

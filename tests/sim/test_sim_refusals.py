@@ -45,7 +45,7 @@ class WithOneGpu(SimCluster):
 
 
 def key_on(sim: SimCluster, index: int) -> str:
-    lookup = sim.node(0).runtime.lookup
+    lookup = sim.node(0).runtime.topology.lookup
     return next(k for k in map(str, range(10_000)) if lookup.owner("Slow", k).authority == sim.authority(index))
 
 
