@@ -311,11 +311,11 @@ def test_nobody_confirms_to_a_member_that_is_blocked_here_that_it_is_through(sim
         sim.run(sim.node(1).block(sim.authority(0)))
         sim.run_for(3.0)
         blocked, other = sim.node(0).runtime, sim.node(1).runtime
-        assert not other.freshness.reconciliation.asked(blocked.node_id, -1)
+        assert not other.freshness.reconciliation.asked(blocked.local.node_id, -1)
         assert not blocked.freshness.in_doubt
         sim.run(sim.node(1).unblock(sim.authority(0)))
         sim.run_for(3.0)
-        assert other.freshness.reconciliation.asked(blocked.node_id, -1)
+        assert other.freshness.reconciliation.asked(blocked.local.node_id, -1)
         assert not blocked.freshness.in_doubt
 
 
