@@ -1,7 +1,7 @@
 """Mutated frames into accepted connections of a running member, in this process and without a socket.
 
-The member, the good frames and the mutations are those of `tests/fuzz`; here they run by the million. Each stream has a
-number and is made from nothing else, so a slow or failing one can be made again.
+The member, the good frames and the mutations are those of `tests/support`, as in `tests/fuzz`; here they run by the
+million. Each stream has a number and is made from nothing else, so a slow or failing one can be made again.
 """
 
 from __future__ import annotations
