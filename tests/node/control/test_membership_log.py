@@ -165,10 +165,10 @@ async def test_waiting_for_a_member_is_told_a_few_times_and_then_counted(fleet: 
     cluster = await fleet.member(Cart, membership={"log_lines_max": 2, "log_period_s": 5.0})
     node = cluster._node
     for number in range(10):
-        node.waiting_log.tell("10.0.0.6:7700", f"did not release Cart/{number} yet", TimeoutError())
-    node.waiting_log.tell("10.0.0.7:7700", "did not release Cart/7 yet", inaho.Unreachable("no route"))
-    node.waiting_log.check()
-    node.waiting_log.tick(node.local.loop.time() + 6.0)
+        node.waiting_warnings.tell("10.0.0.6:7700", f"did not release Cart/{number} yet", TimeoutError())
+    node.waiting_warnings.tell("10.0.0.7:7700", "did not release Cart/7 yet", inaho.Unreachable("no route"))
+    node.waiting_warnings.check()
+    node.waiting_warnings.tick(node.local.loop.time() + 6.0)
     assert [text for name, _, text in lines if name == "inaho.node"] == [
         "10.0.0.6:7700 did not release Cart/0 yet: TimeoutError: no answer in time",
         "10.0.0.6:7700 did not release Cart/1 yet: TimeoutError: no answer in time",

@@ -416,11 +416,12 @@ def test_a_move_whose_cause_the_owner_does_not_remember():
 
 
 def test_a_repeated_refusal_is_remembered_once():
-    history = ActivationHistory(8)
-    for at in range(5):
-        history.note(float(at), "K", "a", "refused", "its lease is active", 0)
-    history.note(5.0, "K", "a", "started", "", 1)
-    history.note(6.0, "K", "a", "refused", "its lease is active", 0)
+    times = iter(range(7))
+    history = ActivationHistory(8, lambda: float(next(times)))
+    for _ in range(5):
+        history.note("K", "a", "refused", "its lease is active", 0)
+    history.note("K", "a", "started", "", 1)
+    history.note("K", "a", "refused", "its lease is active", 0)
     told = history.of("K", "a", offset_s=0.0, authority=A)
     assert [(entry.at, entry.what) for entry in told] == [(0.0, "refused"), (5.0, "started"), (6.0, "refused")]
 
@@ -428,7 +429,7 @@ def test_a_repeated_refusal_is_remembered_once():
 async def test_an_answer_is_bounded(fleet: Any):
     (one,) = await fleet.members(1, Counter)
     for number in range(2 * ENTRIES_MAX):
-        one._node.history.note(float(number), "Counter", "a", "failed", "x" * 5000, number)
+        one._node.history.note("Counter", "a", "failed", "x" * 5000, number)
     found = await one.where(Counter, "a")
     assert len(found.history) == ENTRIES_MAX
     assert found.history[-1].epoch == 2 * ENTRIES_MAX - 1

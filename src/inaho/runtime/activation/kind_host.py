@@ -305,7 +305,7 @@ class KindHost:
     def _started(self, grain: Grain[Any], origin: str) -> None:
         node = self.node
         lease = grain._inaho_lease
-        node.note(lease, "started", origin)
+        node.history.note_lease(lease, "started", origin)
         if self.local.events_wanted(ActivationStarted):
             identity = grain.identity
             pid = Pid(self.local.authority, self.local.node_id, identity)
@@ -375,7 +375,7 @@ class KindHost:
         self._remove(grain)
         waiting, node = list(queue.waiting), self.node
         queue.waiting.clear()
-        node.note(grain._inaho_lease, "ended", reason)
+        node.history.note_lease(grain._inaho_lease, "ended", reason)
         if not self.apart:
             node.saved_versions.ended(self.name, grain, asked_for=grain._inaho_key in self._asked_for)
         node.terminations.ended(self.name, grain._inaho_key, reason)

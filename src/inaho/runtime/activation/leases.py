@@ -131,7 +131,7 @@ class Leases:
         try:
             return self.ledger.grant(kind, key, self._local.node_id, self._local.now)
         except InahoError as error:
-            self._node.history.note(self._local.loop.time(), kind, key, "refused", error.reason, 0)
+            self._node.history.note(kind, key, "refused", error.reason, 0)
             raise
 
     # An activation's life.
@@ -229,7 +229,7 @@ class Leases:
         """Ends all leases of a node at once."""
         lost = self.ledger.revoke(node_id, self._local.now)
         for lease in lost:
-            self._node.note(lease, "revoked", reason)
+            self._node.history.note_lease(lease, "revoked", reason)
         return lost
 
     def expire(self) -> None:
@@ -248,7 +248,7 @@ class Leases:
 
     def _report(self, lease: Lease, held_s: float) -> None:
         identity = ClusterIdentity(lease.kind, lease.key)
-        self._node.note(lease, "timed_out", f"after {held_s:.1f} s")
+        self._node.history.note_lease(lease, "timed_out", f"after {held_s:.1f} s")
         self._local.log.warning("the lease of %s (epoch %#x) timed out after %.1f s", identity, lease.epoch, held_s)
         self._local.publish(LeaseTimedOut(identity=identity, epoch=lease.epoch, holder=lease.holder, held_s=held_s))
 

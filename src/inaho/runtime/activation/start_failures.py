@@ -49,7 +49,7 @@ def _told(host: KindHost, grain: Grain[Any], error: BaseException) -> InahoError
     reason = describe(error)
     identity = grain.identity
     host.node.activation_warnings.failed(identity, error)
-    host.node.note(grain._inaho_lease, "failed", reason)
+    host.node.history.note_lease(grain._inaho_lease, "failed", reason)
     host.local.publish(ActivationFailedEvent(identity=identity, reason=reason))
     if is_a(error, InahoError):
         return not_run(error, error)

@@ -149,7 +149,7 @@ async def load_handed(host: KindHost, grain: Grain[Any], handed: ActivationRecor
         node.local.publish(HandOffFailed(identity=identity, from_authority=handed.authority, reason=error.reason))
         raise
     node.saved_versions.found(identity.kind, identity.key)
-    node.note(grain._inaho_lease, "took_over", f"from {handed.authority}, version {handed.version}")
+    node.history.note_lease(grain._inaho_lease, "took_over", f"from {handed.authority}, version {handed.version}")
     if node.local.events_wanted(HandOffCompleted):
         event = HandOffCompleted(
             identity=identity,

@@ -18,8 +18,8 @@ from inaho.runtime.calls.reference import Reference, passed
 from inaho.runtime.calls.stream_calls import StreamCalls
 from inaho.runtime.connections.outgoing import STREAM_TIMEOUT_S, Outgoing
 from inaho.runtime.grains.turn import ONE_WAY, Scope, Turn
-from inaho.runtime.local.retry_warnings import RetryWarnings
-from inaho.runtime.telemetry.counts import Tally
+from inaho.runtime.local.tally import Tally
+from inaho.runtime.local.warnings import RetryWarnings
 from inaho.runtime.turns.inline import run_here, see_through
 from inaho.types import ClusterIdentity, Member, Pid
 from inaho.wire.exceptions import exception_name, is_expected
@@ -54,7 +54,7 @@ class ClusterContext:
         self.failure_codes: dict[tuple[str, str], int] = {}
         self.exceptions = Tally()
         self.resolve_latency = [0] * 42
-        self.warnings = RetryWarnings(node)
+        self.warnings = RetryWarnings(node.local)
         self.streams = StreamCalls(node, self)
         self.order = CallOrder(node)
         self._node = node

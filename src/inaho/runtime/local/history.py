@@ -6,8 +6,10 @@ Rings of short tuples, because they are written at every activation and read whe
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from inaho.core.activation.lease import Lease
 from inaho.types import Epoch, Member, MemberStatus, Struct
 
 if TYPE_CHECKING:
@@ -39,20 +41,33 @@ class ActivationHistory:
 
     Args:
         size: most entries, of all identities together; `activation.history_max`.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, clock: Callable[[], float]) -> None:
         self._entries: deque[tuple[float, str, str, str, str, Epoch]] = deque(maxlen=size)
+        self._clock = clock
+        self._observers: list[Callable[[str, str, str, str], None]] = []
 
-    def note(self, at: float, kind: str, key: str, what: str, reason: str, epoch: Epoch) -> None:
-        """Remembers an entry; the oldest is forgotten for it. `at`: monotonic seconds.
+    def observe(self, observer: Callable[[str, str, str, str], None]) -> None:
+        """Has `observer(kind, key, what, reason)` called at each entry, repeated ones included."""
+        self._observers.append(observer)
+
+    def note(self, kind: str, key: str, what: str, reason: str, epoch: Epoch) -> None:
+        """Remembers an entry; the oldest is forgotten for it.
 
         A refusal that only repeats the entry before it is not remembered: callers try again many times per second.
         """
-        entries = self._entries
+        for observer in self._observers:
+            observer(kind, key, what, reason)
+        at, entries = self._clock(), self._entries
         if what == "refused" and entries and entries[-1][1:] == (kind, key, what, reason, epoch):
             return
         entries.append((at, kind, key, what, reason, epoch))
+
+    def note_lease(self, lease: Lease, what: str, reason: str) -> None:
+        """As `note`, of the activation that has this lease."""
+        self.note(lease.kind, lease.key, what, reason, lease.epoch)
 
     def of(self, kind: str, key: str, *, offset_s: float, authority: str) -> list[HistoryEntry]:
         """What is remembered of one identity, oldest first.

@@ -37,13 +37,12 @@ from inaho.runtime.control.membership_log import MembershipLog
 from inaho.runtime.control.shutdown import Shutdown
 from inaho.runtime.freshness.doubts import Freshness
 from inaho.runtime.freshness.proofs import Proofs
-from inaho.runtime.local.activation_warnings import ActivationWarnings
 from inaho.runtime.local.history import ActivationHistory, OwnershipHistory
 from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.local.storage_access import StorageAccess
 from inaho.runtime.local.ticker import Ticker
 from inaho.runtime.local.topology import Topology
-from inaho.runtime.local.waiting_log import WaitingLog
+from inaho.runtime.local.warnings import ActivationWarnings, WaitingWarnings
 from inaho.runtime.messages.remoting import Remoting
 from inaho.runtime.node.program_end import ProgramEnd
 from inaho.runtime.operators.operator_actor import OPERATOR_KEY, OperatorActor
@@ -63,7 +62,6 @@ from inaho.wire.handshake import NONCE_BYTES, Handshake, HandshakeConfig, Role
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from inaho.core.activation.lease import Lease
     from inaho.runtime.cluster.cluster import Cluster
     from inaho.runtime.grains.grain import GrainKind
     from inaho.runtime.transport.transport import Transport
@@ -124,8 +122,8 @@ class Node:
         self.leases = Leases(self)
         self.shutdown = Shutdown(self)
         self.saved_versions = SavedVersions(self)
-        self.activation_warnings = ActivationWarnings(self)
-        self.waiting_log = WaitingLog(self)
+        self.activation_warnings = ActivationWarnings(local)
+        self.waiting_warnings = WaitingWarnings(local)
         self.fencing = Fencing(self)
         self.proofs = Proofs(self)
         self.freshness = Freshness(self, self.proofs)
@@ -134,7 +132,7 @@ class Node:
         self.holdings = Holdings(self)
         self.blocking = Blocking(self)
         self.terminations = Terminations(self)
-        self.history = ActivationHistory(config.activation.history_max)
+        self.history = ActivationHistory(config.activation.history_max, local.loop.time)
         self.ownership = OwnershipHistory(config.activation.partitions)
         self.hosts: dict[str, KindHost] = {}
         self.driver: Driver | None = None
@@ -149,6 +147,7 @@ class Node:
         self.ticker = Ticker(self)
         self.program_end = ProgramEnd(self)
         self.measures = NodeMeasures(self)
+        self.history.observe(self.measures.noted)
         self.membership_log: MembershipLog | None = None
         self._add_kinds(kinds)
 
@@ -351,11 +350,6 @@ class Node:
             host.drop_all(reason)
 
     # Events.
-
-    def note(self, lease: Lease, what: str, reason: str) -> None:
-        """Remembers what became of an activation, for explanations."""
-        self.history.note(self.local.loop.time(), lease.kind, lease.key, what, reason, lease.epoch)
-        self.measures.noted(lease.kind, what, reason)
 
     def serialization_failed(self, kind: str, key: str, method: str, direction: str, reason: str) -> None:
         """A message of one call could not be encoded or decoded (SPEC CL-6.4)."""

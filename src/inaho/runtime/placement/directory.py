@@ -269,7 +269,7 @@ class Directory:
                     node, holder, PlacementActor.recall, lease.kind, lease.key, lease.epoch
                 )
             except InahoError as error:
-                node.waiting_log.tell(holder.authority, f"did not end {lease.kind}/{lease.key} yet", error)
+                node.waiting_warnings.tell(holder.authority, f"did not end {lease.kind}/{lease.key} yet", error)
                 await self._topology.wait(RETRY_S)
                 continue
             self.recalled += 1

@@ -180,7 +180,7 @@ class PartitionBridge:
                 if self._is_blocked(last) and (askers is not None or node.leases.owns(kind, key)):
                     self._give_up(last, error)
                     continue
-                node.waiting_log.tell(last.authority, f"did not release {kind}/{key} yet", error)
+                node.waiting_warnings.tell(last.authority, f"did not release {kind}/{key} yet", error)
                 await self._topology.wait(RELEASE_RETRY_S)
                 continue
             asking.append(last.node_id)
@@ -245,7 +245,7 @@ class PartitionBridge:
             try:
                 told: list[int] = left and await self._ask(last, PlacementActor.through, kind, left, version)
             except InahoError as error:
-                node.waiting_log.tell(last.authority, "did not tell what it is through with", error)
+                node.waiting_warnings.tell(last.authority, "did not tell what it is through with", error)
                 told = []
             self._drained(kind, back + told, last.node_id, version)
 

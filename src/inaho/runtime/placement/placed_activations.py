@@ -286,7 +286,7 @@ class Holdings:
                     await self._tell(owner, kind, page, self._topology.lookup.hash or 0)
                     break
                 except InahoError as error:
-                    self._node.waiting_log.tell(owner.authority, f"was not told what is held of {kind} yet", error)
+                    self._node.waiting_warnings.tell(owner.authority, f"was not told what is held of {kind} yet", error)
                     await self._topology.wait(RETRY_S)
 
     async def _tell(self, owner: Member, kind: str, page: dict[str, int], topology_hash: int) -> None:

@@ -148,7 +148,7 @@ class Survey:
                     node, member, PlacementActor.held, kind, self._local.node_id, self._topology.lookup.hash or 0
                 )
             except InahoError as error:
-                node.waiting_log.tell(member.authority, f"did not tell what it holds of {kind} yet", error)
+                node.waiting_warnings.tell(member.authority, f"did not tell what it holds of {kind} yet", error)
                 await self._topology.wait(RETRY_S)
                 continue
             losers = self.adopt(kind, held, member.node_id)

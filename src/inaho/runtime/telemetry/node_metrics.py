@@ -22,7 +22,8 @@ from inaho.errors import MetricsOff
 from inaho.events import AlertRaised
 from inaho.observe.alerts import Alerts, KindTotals
 from inaho.observe.metrics import INSTRUMENTS, Sample, export_metrics
-from inaho.runtime.telemetry.counts import EventCounts, KindLabels, Tally, Traffic
+from inaho.runtime.local.tally import Tally
+from inaho.runtime.telemetry.counts import EventCounts, KindLabels, Traffic
 from inaho.runtime.telemetry.readings import read_figures
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class NodeMeasures:
 
     # Counting.
 
-    def noted(self, kind: str, what: str, reason: str) -> None:
+    def noted(self, kind: str, _key: str, what: str, reason: str) -> None:
         """Something became of an activation; `what` as in `HistoryEntry`."""
         if what == "ended":
             self.ended.add(kind, reason)
@@ -105,7 +106,7 @@ class NodeMeasures:
         self.lag_s, self._lag_before_s = max(self._lag_before_s, lag_s), self.lag_s
         self.node.context.warnings.tick(now)
         self.node.activation_warnings.tick(now)
-        self.node.waiting_log.tick(now)
+        self.node.waiting_warnings.tick(now)
         if self.node.membership_log is not None:
             self.node.membership_log.tick(now)
         if self.events is not None:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inaho.core.rpc.throttle import OTHER
-from inaho.runtime.telemetry.counts import KindLabels, Tally
+from inaho.runtime.local.tally import Tally
+from inaho.runtime.telemetry.counts import KindLabels
 
 names = st.lists(st.text(max_size=3), max_size=60)
 
