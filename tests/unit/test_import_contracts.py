@@ -54,6 +54,8 @@ def test_the_contracts_hold():
         ("config", "import inaho.authority", "imports go down only"),
         ("observe", "import inaho.config.sources", "settings are read from files"),
         ("core/gossip", "import inaho.core.membership", "machines of the core meet only"),
+        ("cli/quickstart", "import inaho.runtime.cluster.join", "the command line does what any program can do"),
+        ("cli/up", "import inaho.cli.commands.up", "parts of the command line know no command"),
         ("providers", "import httpx", "optional dependencies are imported only"),
         ("observe", "import redis", "optional dependencies are imported only"),
     ],

@@ -6,8 +6,9 @@ output and nothing else; what is only of interest to a person goes to standard e
 (the error's code and reason are told), 2 not started because what was asked is wrong or a setting is missing, 130
 interrupted.
 
-Why the commands live in `app` and not here: `inaho.cli.sample` is imported by every node that the quickstart starts,
-and those have no use for the modules that draw tables.
+`app` puts the commands of `commands/` together. What `inaho up` and `inaho quickstart` do is in packages of their own.
+Why `app` is not imported here: `inaho.cli.sample` is imported by every node that the quickstart starts, and those have
+no use for the modules that draw tables.
 """
 
 from __future__ import annotations

@@ -10,13 +10,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from inaho.errors import InahoError, InvalidConfig, InvalidGrain, InvalidPid, RemoteError, SerializationFailed
 
-__all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_OK", "EXIT_USAGE", "Output", "describe_error"]
+__all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_OK", "EXIT_USAGE", "Output", "describe_error", "time_of_day"]
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -46,6 +47,11 @@ def describe_error(error: InahoError) -> dict[str, Any]:
     if isinstance(error, RemoteError):
         described |= {"type_name": error.type_name, "remote_traceback": error.remote_traceback}
     return described
+
+
+def time_of_day(at: float) -> str:
+    """A time in seconds since the epoch as the time of day here, to the millisecond."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S.%f")[:-3]
 
 
 class Output:

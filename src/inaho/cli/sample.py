@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from inaho.runtime.grains.grain import Grain, method
-from inaho.types import Struct
+from inaho import Grain, Struct, method
 
 __all__ = ["Counter", "CounterState", "Echo", "Place", "Relayed"]
 

@@ -1,4 +1,4 @@
-"""From options to a `ClusterConfig`: the options of all commands, merged with file and environment.
+"""From the values of options to a `ClusterConfig`, merged with file and environment.
 
 Options are the last of the sources of `inaho.config.sources.load_config`. An option that was not given is None and
 leaves the setting alone; one that was given empty (`--seeds ''`) takes the setting away, so that a script can say so.
@@ -9,51 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from inaho.config import ClusterConfig
 from inaho.config.sources import load_config
 from inaho.errors import InvalidConfig
 
 __all__ = [
-    "ConfigOption",
-    "JsonOption",
-    "NameOption",
-    "SecretFileOption",
-    "SecretOption",
-    "SeedsOption",
     "load_settings",
     "require",
     "split_list",
-]
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="TOML file with settings (INAHO_CONFIG).", show_default=False)
-]
-NameOption = Annotated[str | None, typer.Option("--name", help="Name of the cluster (INAHO_NAME).", show_default=False)]
-SeedsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--seeds",
-        "--seed",
-        help="host:port of a member; several with commas or repeated (INAHO_SEEDS).",
-        show_default=False,
-    ),
-]
-SecretOption = Annotated[
-    str | None,
-    typer.Option(
-        "--secret",
-        help="Secret of the cluster (INAHO_SECRET). Other users of the machine can see it: prefer --secret-file.",
-        show_default=False,
-    ),
-]
-SecretFileOption = Annotated[
-    Path | None,
-    typer.Option("--secret-file", help="File with the secret (INAHO_SECRET_FILE).", show_default=False),
+    "where_to_give",
 ]
 
 

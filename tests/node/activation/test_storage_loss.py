@@ -13,8 +13,8 @@ import pytest
 
 import inaho
 from inaho import Cluster, Grain, MemoryStorage, SqliteStorage, Struct
+from inaho.cli.commands.storage import accept_storage, show_storages
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output
-from inaho.cli.storages import accept_storage, show_storages
 from inaho.config import ClusterConfig
 from inaho.errors import StateMissing, StorageLost
 from inaho.events import StorageAccepted, StorageDataLost

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from inaho import ClusterConfig, Grain, OwnershipChanged, Struct
-from inaho.cli import operating
+from inaho.cli.commands.block import set_blocked
 from inaho.cli.output import Output
 from inaho.core.activation.lease import LeaseState
 from inaho.errors import InvalidConfig, Overloaded
@@ -233,9 +233,9 @@ async def test_the_commands_say_what_they_did(
     async def connected(*, config: ClusterConfig) -> Any:
         yield client
 
-    monkeypatch.setattr(operating, "connect", connected)
+    monkeypatch.setattr("inaho.connect", connected)
     as_json, as_text = Output(as_json=True), Output(as_json=False)
-    assert await operating.set_blocked(as_json, client.config, two.authority, blocked=True) == 0
+    assert await set_blocked(as_json, client.config, two.authority, blocked=True) == 0
     told = msgspec.json.decode(capsys.readouterr().out)
     assert told == {
         "authority": two.authority,
@@ -244,10 +244,10 @@ async def test_the_commands_say_what_they_did(
         "member": True,
         "all_blocked": [two.authority],
     }
-    assert await operating.set_blocked(as_text, client.config, two.authority, blocked=True) == 0
+    assert await set_blocked(as_text, client.config, two.authority, blocked=True) == 0
     assert capsys.readouterr().out == f"{two.authority} is blocked, as it was before\n"
-    assert await operating.set_blocked(as_text, client.config, two.authority, blocked=False) == 0
+    assert await set_blocked(as_text, client.config, two.authority, blocked=False) == 0
     assert capsys.readouterr().out == f"{two.authority} is not blocked\n"
-    assert await operating.set_blocked(as_text, client.config, "127.0.0.1:1", blocked=True) == 0
+    assert await set_blocked(as_text, client.config, "127.0.0.1:1", blocked=True) == 0
     assert "it will be blocked if it joins" in capsys.readouterr().err
     assert one.blocked() or client.blocked()

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from inaho import ClusterConfig, Grain, InvalidArguments, ShuttingDown, Struct
-from inaho.cli import operating
+from inaho.cli.commands.drain import drain_member
 from inaho.cli.output import Output
 from inaho.errors import Unreachable
 from inaho.events import ActivationStarted
@@ -147,19 +147,19 @@ async def test_the_command_tells_what_happened(
     async def connected(*, config: ClusterConfig) -> Any:
         yield client
 
-    monkeypatch.setattr(operating, "connect", connected)
-    code = await operating.drain_member(Output(as_json=True), client.config, two.authority, None)
+    monkeypatch.setattr("inaho.connect", connected)
+    code = await drain_member(Output(as_json=True), client.config, two.authority, None)
     told = msgspec.json.decode(capsys.readouterr().out)
     assert code == 0, told
     assert (told["authority"], told["activations"], told["left"]) == (two.authority, 0, True)
     key = fleet.key_at(three, Stubborn)
     call = asyncio.ensure_future(one.grain(Stubborn, key, retry=False).hold())
     await eventually(lambda: HELD)
-    assert await operating.drain_member(Output(as_json=False), client.config, three.authority, 0.05) == 1
+    assert await drain_member(Output(as_json=False), client.config, three.authority, 0.05) == 1
     shown = capsys.readouterr()
     assert "handed over 0 of 1 activations" in shown.out and "has left" in shown.out
     assert f"1 leases timed out: Stubborn/{key}" in shown.err
     await three.close()
     await asyncio.gather(call, return_exceptions=True)
     with pytest.raises(Unreachable, match=f"members are {one.authority}"):
-        await operating.drain_member(Output(as_json=False), client.config, two.authority, None)
+        await drain_member(Output(as_json=False), client.config, two.authority, None)

@@ -12,7 +12,7 @@ import pytest
 
 from inaho import ClusterConfig, ClusterIdentity, Grain, InvalidArguments, Member, MemberStatus, TopologySnapshot
 from inaho import events as all_events
-from inaho.cli import following
+from inaho.cli.commands.events import follow_events
 from inaho.cli.output import Output
 from inaho.events import (
     ActivationStarted,
@@ -138,11 +138,11 @@ async def test_the_command_writes_them_until_it_has_enough_or_the_member_leaves(
     async def connected(*, config: ClusterConfig) -> Any:
         yield client
 
-    monkeypatch.setattr(following, "connect", connected)
+    monkeypatch.setattr("inaho.connect", connected)
 
     async def follow(output: Output, count: int | None) -> int:
         names = ["ActivationStarted", "MemberEvent"]
-        return await following.follow_events(output, settings, names, at=None, count=count)
+        return await follow_events(output, settings, names, at=None, count=count)
 
     running = asyncio.ensure_future(follow(Output(as_json=True), 1))
     await eventually(lambda: two._node.local.events_wanted(ActivationStarted))

@@ -19,7 +19,8 @@ from inaho import (
     Struct,
     TopologySnapshot,
 )
-from inaho.cli import looking
+from inaho.cli.commands.grains import show_grains
+from inaho.cli.commands.where import show_where
 from inaho.cli.output import Output
 from inaho.errors import InvalidPid, Pending
 from inaho.runtime.local.history import ActivationHistory, HistoryEntry, OwnershipHistory, PartitionMove, why_moved
@@ -273,31 +274,31 @@ async def test_the_commands_write_tables_and_documents(
     async def connected(*, config: ClusterConfig) -> Any:
         yield client
 
-    monkeypatch.setattr(looking, "connect", connected)
+    monkeypatch.setattr("inaho.connect", connected)
     key = fleet.key_at(one, Counter)
     await client.grain(Counter, key).add()
     as_json, as_text = Output(as_json=True), Output(as_json=False)
-    assert await looking.show_where(as_json, client.config, "Counter", key) == 0
+    assert await show_where(as_json, client.config, "Counter", key) == 0
     told = msgspec.json.decode(capsys.readouterr().out)
     assert told["identity"] == f"Counter/{key}"
     assert told["holder"] == {"authority": one.authority, "node_id": one.self.node_id}
     assert int(told["epoch"], 16) == fleet.activation(Counter, key)._inaho_lease.epoch
     assert [entry["what"] for entry in told["history"]] == ["started"]
-    assert await looking.show_where(as_text, client.config, "Counter", key) == 0
+    assert await show_where(as_text, client.config, "Counter", key) == 0
     shown = capsys.readouterr().out
     assert all(part in shown for part in (f"Counter/{key}", one.authority, "state version", "active since", "started"))
-    assert await looking.show_grains(as_json, client.config, "Counter", 5) == 0
+    assert await show_grains(as_json, client.config, "Counter", 5) == 0
     told = msgspec.json.decode(capsys.readouterr().out)
     assert (told["count"], [report["count"] for report in told["kinds"]]) == (1, [1, 0])
-    assert await looking.show_grains(as_text, client.config, "", 5) == 0
+    assert await show_grains(as_text, client.config, "", 5) == 0
     shown = capsys.readouterr().out
     assert "1 activations in" in shown and key in shown
     await other._node.stop()
-    assert await looking.show_where(as_text, client.config, "Counter", key) == 0
+    assert await show_where(as_text, client.config, "Counter", key) == 0
     assert f"{other.authority} did not answer [" in capsys.readouterr().err
-    assert await looking.show_grains(as_text, client.config, "", 5) == 1
+    assert await show_grains(as_text, client.config, "", 5) == 1
     assert f"{other.authority} did not answer [" in capsys.readouterr().err
-    assert await looking.show_where(as_text, client.config, "Nothing", key) == 1
+    assert await show_where(as_text, client.config, "Nothing", key) == 1
 
 
 # The sentence.

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from inaho import Cluster
-from inaho.cli import quarantine
+from inaho.cli.commands.quarantine import release_quarantined, show_quarantined
 from inaho.cli.output import Output
 from inaho.config import ClusterConfig
 from inaho.errors import NoSuchKind, Unreachable
@@ -92,16 +92,16 @@ async def test_the_command_writes_what_members_said_and_names_the_silent(
     async def connected(*, config: ClusterConfig) -> Any:
         yield client
 
-    monkeypatch.setattr(quarantine, "connect", connected)
+    monkeypatch.setattr("inaho.connect", connected)
     for cluster in (one, other):
         condemn(cluster)
-    assert await quarantine.show_quarantined(Output(as_json=False), client.config) == 0
+    assert await show_quarantined(Output(as_json=False), client.config) == 0
     shown = capsys.readouterr().out
     assert all(told in shown for told in (STRANGER, "a" * 16, one.authority, other.authority, "impossible"))
     await other._node.stop()
-    assert await quarantine.show_quarantined(Output(as_json=True), client.config) == 1
+    assert await show_quarantined(Output(as_json=True), client.config) == 1
     answer = msgspec.json.decode(capsys.readouterr().out)
     assert [entry["by"] for entry in answer["quarantined"]] == [one.authority]
     assert [entry["member"] for entry in answer["silent"]] == [other.authority]
-    assert await quarantine.release_quarantined(Output(as_json=True), client.config, STRANGER) == 1
+    assert await release_quarantined(Output(as_json=True), client.config, STRANGER) == 1
     assert msgspec.json.decode(capsys.readouterr().out)["released_by"] == [one.authority]

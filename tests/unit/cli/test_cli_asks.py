@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from inaho.cli.output import Output
-from inaho.cli.plan import Plan, make_plan
-from inaho.cli.quickstart import Quickstart, _poll
+from inaho.cli.quickstart.plan import Plan, make_plan
+from inaho.cli.quickstart.quickstart import Quickstart, _poll
 from inaho.errors import Timeout, Unreachable
 
 

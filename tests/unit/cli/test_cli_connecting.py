@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from inaho.cli.app import app
-from inaho.cli.connecting import connecting
+from inaho.cli.client_command import client_command
 from inaho.cli.output import Output
 from inaho.config import ClusterConfig
 from inaho.errors import Unreachable
@@ -41,7 +41,7 @@ def command_that(run: Any) -> typer.Typer:
     single = typer.Typer()
 
     @single.command()
-    @connecting
+    @client_command
     async def one(
         output: Output,
         settings: ClusterConfig,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from inaho import Member, MemberStatus
-from inaho.cli.client import member_rows
-from inaho.cli.serving import describe_member, own_kinds
+from inaho.cli.member_output import describe_member, member_rows, own_kinds
 
 
 def test_kinds_of_inaho_itself_are_not_shown():

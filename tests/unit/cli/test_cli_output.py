@@ -9,8 +9,8 @@ import msgspec
 import pytest
 import typer
 
+from inaho.cli.command_runner import run_command
 from inaho.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Output, describe_error
-from inaho.cli.running import run_command
 from inaho.errors import (
     InahoError,
     InvalidConfig,

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inaho.cli.plan import Plan, make_plan, settings_as_toml
-from inaho.cli.ports import Reservation
+from inaho.cli.quickstart.plan import Plan, make_plan, settings_as_toml
+from inaho.cli.quickstart.ports import Reservation
 from inaho.config import ClusterConfig, RpcConfig, TlsConfig
 from inaho.config.profiles import PROFILES
 from inaho.config.sources import load_config

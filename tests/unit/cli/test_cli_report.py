@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from inaho.cli.output import describe_error
-from inaho.cli.plan import Plan, make_plan
-from inaho.cli.record import CallRecord, NodeRecord, Record, Survival
-from inaho.cli.report import repeated_command, write_report
+from inaho.cli.quickstart.plan import Plan, make_plan
+from inaho.cli.quickstart.record import CallRecord, NodeRecord, Record, Survival
+from inaho.cli.quickstart.report import repeated_command, write_report
 from inaho.errors import Timeout
 
 SURVIVAL = Survival(

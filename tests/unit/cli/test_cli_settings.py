@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,10 @@ from typer.testing import CliRunner
 
 import inaho
 from inaho.cli.app import app
-from inaho.cli.client import parse_argument
-from inaho.cli.loading import load_grains
+from inaho.cli.commands.call import parse_argument
 from inaho.cli.settings import load_settings, split_list
-from inaho.cli.starting import prepare, with_authority
+from inaho.cli.up.checks import prepare, with_authority
+from inaho.cli.up.grain_classes import load_grains
 from inaho.config import ClusterConfig
 from inaho.errors import InvalidConfig, InvalidGrain
 
@@ -270,3 +271,12 @@ def test_the_commands_of_the_readme_start_its_example(page: str, tmp_path: Path,
         settings, grains = prepare(["inaho_cli_test_shop:ShoppingCart"], ClusterConfig(seeds=seeds).replace, None)
         assert settings.authority == authority
         assert [cls.__name__ for cls in grains] == ["ShoppingCart"]
+
+
+def test_help_is_there_before_anything_of_the_runtime_is_imported():
+    program = (
+        "import sys, inaho.cli.app;"
+        "print([name for name in sys.modules if name.split('.')[:2] in (['inaho', 'runtime'], ['inaho', 'storage'])])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"

@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from inaho.authority import Authority, parse_authority
-from inaho.cli.ports import Reservation
+from inaho.cli.quickstart.ports import Reservation
 from inaho.cli.settings import load_settings, where_to_give
 from inaho.config import ClusterConfig, Group
 from inaho.errors import InvalidConfig

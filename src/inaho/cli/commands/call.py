@@ -1,23 +1,46 @@
-"""`inaho members` and `inaho call`: clients of a running cluster."""
+"""`inaho call`: one call of a grain by names, or the items of one stream."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import msgspec
+import typer
 
+import inaho
+from inaho.cli.client_command import client_command
+from inaho.cli.options import KeyArgument, KindArgument
 from inaho.cli.output import EXIT_OK, Output
-from inaho.cli.serving import describe_member, own_kinds
 from inaho.config import ClusterConfig
 from inaho.errors import InahoError, RemoteError, SchemaMismatch
-from inaho.runtime.cluster.join import connect
-from inaho.types import Member
 
-__all__ = ["call_method", "member_rows", "parse_argument", "show_members"]
+__all__ = ["call", "call_method", "parse_argument"]
 
-MEMBER_COLUMNS = ("authority", "status", "node id", "incarnation", "weight", "kinds", "roles")
+
+@client_command
+async def call(
+    output: Output,
+    settings: ClusterConfig,
+    *,
+    kind: KindArgument,
+    key: KeyArgument,
+    method: Annotated[str, typer.Argument(help="Name of the method.")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(help="Positional arguments: JSON, or plain text. Put -- before a negative number."),
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="The method is a stream. Found out without this, by one more request.")
+    ] = False,
+    timeout: Annotated[  # noqa: ASYNC109  an option's name
+        float | None, typer.Option("--timeout", min=0.001, help="Seconds for the call.", show_default=False)
+    ] = None,
+) -> int:
+    """Call a method of a grain of a running cluster and print what it gives."""
+    values: list[Any] = [parse_argument(text) for text in arguments or ()]
+    return await call_method(output, settings, (kind, key), method, values, timeout_s=timeout, stream=stream)
 
 
 def parse_argument(text: str) -> Any:
@@ -29,40 +52,6 @@ def parse_argument(text: str) -> Any:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
         return text
-
-
-def member_rows(members: Sequence[Member], blocked: Container[str] = ()) -> list[tuple[str, ...]]:
-    """Members as rows under `MEMBER_COLUMNS`; `blocked`: what `Cluster.blocked` gives."""
-    return [
-        (
-            member.authority,
-            member.status.name.lower() + (", blocked" if member.authority in blocked else ""),
-            member.node_id,
-            str(member.incarnation),
-            f"{member.weight:g}",
-            ", ".join(own_kinds(member)),
-            ", ".join(member.roles),
-        )
-        for member in members
-    ]
-
-
-async def show_members(output: Output, settings: ClusterConfig) -> int:
-    """Writes the members as the seed that answers first sees them.
-
-    Raises:
-        InahoError: as `connect`.
-    """
-    async with connect(config=settings) as cluster:
-        members, blocked = cluster.members(), cluster.blocked()
-    if output.as_json:
-        described = [describe_member(member, blocked) for member in members]
-        output.document({"cluster": settings.name, "members": described, "blocked": list(blocked)})
-    output.table(f"{len(members)} members of {settings.name!r}", MEMBER_COLUMNS, member_rows(members, blocked))
-    absent = sorted(set(blocked) - {member.authority for member in members})
-    if absent:
-        output.note(f"blocked, and no members now: {', '.join(absent)}")
-    return EXIT_OK
 
 
 async def call_method(
@@ -100,7 +89,7 @@ async def call_method(
         async for item in cluster.stream(kind, key, method, *arguments, timeout=timeout_s):
             output.value(item, name="item")
 
-    async with connect(config=settings) as cluster:
+    async with inaho.connect(config=settings) as cluster:
         try:
             if stream:
                 await items()

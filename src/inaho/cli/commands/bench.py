@@ -13,23 +13,41 @@ import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from statistics import quantiles
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import typer
+
+import inaho
+from inaho.cli.command_runner import run_command
+from inaho.cli.options import JsonOption
 from inaho.cli.output import EXIT_OK, Output
-from inaho.cli.plan import make_plan
-from inaho.cli.processes import NodeProcess
-from inaho.cli.sample import Echo
-from inaho.runtime.cluster.cluster import Cluster
-from inaho.runtime.cluster.join import connect
 
-__all__ = ["run_bench"]
+if TYPE_CHECKING:
+    from inaho.cli.sample import Echo
+
+__all__ = ["bench", "run_bench"]
 
 START_TIMEOUT_S: Final = 20.0
 WARM_UP_CALLS: Final = 2000
 GRAINS: Final = 1000
+
+
+def bench(
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.05, max=600, help="How long each of the measurements takes.")
+    ] = 1.0,
+    in_flight: Annotated[int, typer.Option("--in-flight", min=1, max=10_000, help="Calls under way at once.")] = 64,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure this installation: calls from this process to grains in another one."""
+    output = Output(as_json=as_json)
+
+    async def command() -> int:
+        return await run_bench(output, seconds=seconds, in_flight=in_flight)
+
+    run_command(output, command)
 
 
 async def run_bench(output: Output, *, seconds: float, in_flight: int) -> int:
@@ -46,12 +64,15 @@ async def run_bench(output: Output, *, seconds: float, in_flight: int) -> int:
     Raises:
         InahoError: the node did not start, or a call failed.
     """
+    from inaho.cli.quickstart.plan import make_plan
+    from inaho.cli.quickstart.processes import NodeProcess
+
     with TemporaryDirectory(prefix="inaho-bench-") as folder, make_plan(nodes=1, directory=Path(folder)) as plan:
         command = [*plan.node_command(0, "inaho.cli.sample:Echo"), "--storage", "memory"]
         node = await NodeProcess.start("node", plan.authorities[0], command, plan.directory, plan.environ)
         try:
             await node.wait_ready(START_TIMEOUT_S)
-            async with connect(config=plan.settings.replace(seeds=(plan.authorities[0],))) as cluster:
+            async with inaho.connect(config=plan.settings.replace(seeds=(plan.authorities[0],))) as cluster:
                 figures = await _measure(cluster, seconds, in_flight)
         finally:
             await node.stop(plan.settings.activation.drain_s + 2.0)
@@ -67,7 +88,9 @@ async def run_bench(output: Output, *, seconds: float, in_flight: int) -> int:
     return EXIT_OK
 
 
-async def _measure(cluster: Cluster, seconds: float, in_flight: int) -> dict[str, Any]:
+async def _measure(cluster: inaho.Cluster, seconds: float, in_flight: int) -> dict[str, Any]:
+    from inaho.cli.sample import Echo
+
     one = cluster.grain(Echo, "one")
     many = [cluster.grain(Echo, f"grain-{index}") for index in range(GRAINS)]
     for index in range(WARM_UP_CALLS):
@@ -81,6 +104,8 @@ async def _measure(cluster: Cluster, seconds: float, in_flight: int) -> dict[str
 
 
 async def _sequential(grain: Echo, seconds: float) -> dict[str, float]:
+    from statistics import quantiles
+
     taken: list[float] = []
     now = perf_counter()
     until = now + seconds

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from inaho.authority import parse_authority
-from inaho.cli.plan import Plan
-from inaho.cli.record import Record
+from inaho.cli.quickstart.plan import Plan
+from inaho.cli.quickstart.record import Record
 
 __all__ = ["repeated_command", "write_report"]
 

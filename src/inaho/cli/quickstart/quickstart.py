@@ -14,19 +14,17 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, TypeVar
 
-from inaho.cli.client import MEMBER_COLUMNS, member_rows
+from inaho import Cluster, connect
+from inaho.cli.member_output import MEMBER_COLUMNS, describe_member, member_rows
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output, describe_error
-from inaho.cli.plan import Plan
-from inaho.cli.processes import NodeProcess, process_age_s
-from inaho.cli.record import CallRecord, NodeRecord, Record, Survival
-from inaho.cli.report import write_report
+from inaho.cli.quickstart.plan import Plan
+from inaho.cli.quickstart.processes import NodeProcess, process_age_s
+from inaho.cli.quickstart.record import CallRecord, NodeRecord, Record, Survival
+from inaho.cli.quickstart.report import write_report
 from inaho.cli.sample import Counter, Place
-from inaho.cli.serving import describe_member
 from inaho.config import ClusterConfig
 from inaho.core.identity.pid import format_pid
 from inaho.errors import InahoError, RemoteError, Timeout
-from inaho.runtime.cluster.cluster import Cluster
-from inaho.runtime.cluster.join import connect
 from inaho.types import ClusterIdentity, MemberStatus, Pid
 
 __all__ = ["run_quickstart"]

@@ -8,25 +8,53 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import msgspec
+import typer
 
-from inaho.authority import parse_authority
+import inaho
+from inaho.cli.client_command import client_command
+from inaho.cli.member_lookup import known_authority
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output, describe_error
 from inaho.config import ClusterConfig
 from inaho.errors import InahoError
-from inaho.runtime.cluster.join import connect
-from inaho.runtime.operators.operator_actor import QuarantineRecord
 from inaho.types import Member
 
-__all__ = ["release_quarantined", "show_quarantined"]
+if TYPE_CHECKING:
+    from inaho.runtime.operators.operator_actor import QuarantineRecord
+
+__all__ = ["quarantine_app", "release_quarantined", "show_quarantined"]
 
 AnswerT = TypeVar("AnswerT")
 
 QUARANTINE_COLUMNS: Final = ("authority", "node id", "quarantined by", "left s", "reason")
 ASKED_AT_ONCE_MAX: Final = 32
 """Members that are dialled at the same time."""
+
+
+quarantine_app = typer.Typer(
+    help="Authorities that members send nothing to and accept nothing from.", no_args_is_help=True
+)
+
+
+@quarantine_app.command("list")
+@client_command
+async def list_quarantined(output: Output, settings: ClusterConfig) -> int:
+    """Show what each member has quarantined, and why. Fails when a member does not answer."""
+    return await show_quarantined(output, settings)
+
+
+@quarantine_app.command()
+@client_command
+async def release(
+    output: Output,
+    settings: ClusterConfig,
+    *,
+    authority: Annotated[str, typer.Argument(help="host:port, as the list has it.")],
+) -> int:
+    """End a quarantine at once, at every member that has it. Fails when none has, or a member does not answer."""
+    return await release_quarantined(output, settings, authority)
 
 
 async def show_quarantined(output: Output, settings: ClusterConfig) -> int:
@@ -38,7 +66,7 @@ async def show_quarantined(output: Output, settings: ClusterConfig) -> int:
     Raises:
         InahoError: as `connect`.
     """
-    async with connect(config=settings) as cluster:
+    async with inaho.connect(config=settings) as cluster:
         answers, silent = await _ask_all(cluster.members(), cluster.quarantine_at)
     found = [(member, record) for member, records in answers for record in records]
     if output.as_json:
@@ -63,8 +91,8 @@ async def release_quarantined(output: Output, settings: ClusterConfig, authority
         InvalidConfig: it is no authority; nobody is asked.
         InahoError: as `connect`.
     """
-    authority = str(parse_authority(authority, allow_port_zero=False))
-    async with connect(config=settings) as cluster:
+    authority = known_authority(authority)
+    async with inaho.connect(config=settings) as cluster:
         answers, silent = await _ask_all(cluster.members(), lambda member: cluster.release_at(member, authority))
     released = [member.authority for member, had_one in answers if had_one]
     if output.as_json:

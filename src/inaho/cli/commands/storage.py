@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import TYPE_CHECKING
 
+import msgspec
+import typer
+
+import inaho
+from inaho.cli.client_command import client_command
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output
 from inaho.config import ClusterConfig
-from inaho.runtime.cluster.join import connect
-from inaho.runtime.operators.operations import Storages
 
-__all__ = ["accept_storage", "show_storages"]
+if TYPE_CHECKING:
+    from inaho.runtime.operators.operations import Storages
+
+__all__ = ["accept_storage", "show_storages", "storage_app"]
+
+storage_app = typer.Typer(help="Storages of members that lost what they had acknowledged.", no_args_is_help=True)
+
+
+@storage_app.command()
+@client_command
+async def show(output: Output, settings: ClusterConfig) -> int:
+    """Show what each member knows of its storage. Fails when one has found a loss, or does not answer."""
+    return await show_storages(output, settings)
+
+
+@storage_app.command()
+@client_command
+async def accept(output: Output, settings: ClusterConfig) -> int:
+    """Accept what the storage has now, at every member: what was lost stays so. Fails when a member does not answer."""
+    return await accept_storage(output, settings)
 
 
 async def show_storages(output: Output, settings: ClusterConfig) -> int:
@@ -21,7 +43,7 @@ async def show_storages(output: Output, settings: ClusterConfig) -> int:
     Raises:
         InahoError: as `connect`.
     """
-    async with connect(config=settings) as cluster:
+    async with inaho.connect(config=settings) as cluster:
         found = await cluster.storages()
     _document(output, found)
     for report in found.reports:
@@ -42,7 +64,7 @@ async def accept_storage(output: Output, settings: ClusterConfig) -> int:
     Raises:
         InahoError: as `connect`.
     """
-    async with connect(config=settings) as cluster:
+    async with inaho.connect(config=settings) as cluster:
         found = await cluster.accept_storage()
     _document(output, found)
     for report in found.reports:

@@ -4,28 +4,53 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import typer
 
-from inaho import events
-from inaho.authority import parse_authority
-from inaho.cli.operating import find_member
-from inaho.cli.output import EXIT_OK, Output
+import inaho
+import inaho.events
+from inaho.cli.client_command import client_command
+from inaho.cli.member_lookup import find_member, known_authority
+from inaho.cli.output import EXIT_OK, Output, time_of_day
 from inaho.config import ClusterConfig
 from inaho.errors import TopologyUnavailable
 from inaho.events import Event
-from inaho.runtime.cluster.cluster import Cluster
-from inaho.runtime.cluster.join import connect
-from inaho.runtime.operators.event_feed import EventRecord, event_types
-from inaho.runtime.operators.explain import clock
 from inaho.types import Member
 
-__all__ = ["describe_record", "follow_events", "show_types"]
+if TYPE_CHECKING:
+    from inaho.runtime.operators.event_feed import EventRecord
+
+__all__ = ["describe_record", "events", "follow_events", "show_types"]
+
+
+@client_command
+async def events(
+    output: Output,
+    settings: ClusterConfig,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", help="Write events as they happen, until Ctrl-C.")] = False,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Only events of this class, such as MemberEvent; may be repeated."),
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", help="host:port of the member that tells them; one of the seeds unless given.")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, help="End after so many events.", show_default=False)
+    ] = None,
+) -> int:
+    """Show what happens on one member as it happens; without --follow, the names for --type."""
+    if not follow:
+        return show_types(output)
+    return await follow_events(output, settings, types or [], at=at, count=count)
 
 
 def show_types(output: Output) -> int:
     """Writes the names of all events, and what each says."""
-    classes = [found for _, found in inspect.getmembers(events, inspect.isclass) if issubclass(found, Event)]
+    classes = [found for _, found in inspect.getmembers(inaho.events, inspect.isclass) if issubclass(found, Event)]
     told = [(found.__name__, (inspect.getdoc(found) or "").partition("\n")[0]) for found in classes]
     if output.as_json:
         output.document({"events": dict(told)})
@@ -49,8 +74,10 @@ async def follow_events(
         InvalidArguments: there is no such type.
         InahoError: as `connect`; `Unreachable` when the member is lost.
     """
+    from inaho.runtime.operators.event_feed import event_types
+
     event_types(types)  # a typing mistake is told before anything is dialled
-    async with connect(config=settings) as cluster:
+    async with inaho.connect(config=settings) as cluster:
         member = _member_to_follow(cluster, settings) if at is None else find_member(cluster, at)
         output.note(f"following {member.authority}")
         left = count
@@ -67,9 +94,9 @@ async def follow_events(
     return EXIT_OK
 
 
-def _member_to_follow(cluster: Cluster, settings: ClusterConfig) -> Member:
+def _member_to_follow(cluster: inaho.Cluster, settings: ClusterConfig) -> Member:
     members = {member.authority: member for member in cluster.members()}
-    seeds = [str(parse_authority(seed, allow_port_zero=False)) for seed in settings.seeds]
+    seeds = [known_authority(seed) for seed in settings.seeds]
     for authority in (*seeds, *members):
         if authority in members:
             return members[authority]
@@ -79,7 +106,7 @@ def _member_to_follow(cluster: Cluster, settings: ClusterConfig) -> Member:
 def describe_record(record: EventRecord) -> str:
     """An event on one line: time, name, and its fields as JSON."""
     fields = " ".join(f"{name}={_short(value)}" for name, value in record.fields.items())
-    return f"{clock(record.at)} {record.name} {fields}".rstrip()
+    return f"{time_of_day(record.at)} {record.name} {fields}".rstrip()
 
 
 def _short(value: object) -> str:

@@ -2,9 +2,8 @@
 
 The first SIGTERM or SIGINT (or, where asked for, the end of standard input) makes the node leave, as `inaho drain`
 does: it hands over what it runs, and the command ends with 0. A second signal does not wait for that, even where a
-grain blocks the event loop. The ready line
-carries the real authority, so that port 0 and a ready file are all that a script needs to start nodes without choosing
-ports.
+grain blocks the event loop. The ready line carries the real authority, so that port 0 and a ready file are all that a
+script needs to start nodes without choosing ports.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Container, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,16 +20,14 @@ from typing import Any
 
 import msgspec
 
+from inaho import Cluster, Grain, join
+from inaho.cli.member_output import describe_member, own_kinds
 from inaho.cli.output import EXIT_INTERRUPTED, EXIT_OK, Output
 from inaho.config import ClusterConfig
 from inaho.errors import InvalidConfig
 from inaho.events import MemberEvent
-from inaho.runtime.cluster.cluster import Cluster
-from inaho.runtime.cluster.join import join
-from inaho.runtime.grains.grain import Grain
-from inaho.types import Member
 
-__all__ = ["describe_member", "own_kinds", "serve"]
+__all__ = ["describe_ready", "serve"]
 
 
 async def serve(
@@ -46,7 +43,7 @@ async def serve(
 
     Args:
         output: gets a line when the node is ready, when another member changes, and when it has left.
-        settings: of the node, with its authority (`inaho.cli.starting.with_authority`).
+        settings: of the node, with its authority (`inaho.cli.up.checks.with_authority`).
         grains: what it hosts.
         storage: as for `join`.
         ready_file: written, in one piece, when the node is up; removed when it has left.
@@ -81,21 +78,6 @@ async def serve(
         output.document({"event": "left", "authority": ready["authority"]})
     output.text(f"left: {ready['authority']}")
     return EXIT_OK
-
-
-def describe_member(member: Member, blocked: Container[str] = ()) -> dict[str, Any]:
-    """A member as plain data, for JSON documents; `blocked`: what `Cluster.blocked` gives."""
-    return {
-        **msgspec.structs.asdict(member),
-        "status": member.status.name.lower(),
-        "blocked": member.authority in blocked,
-        "kinds": list(own_kinds(member)),
-    }
-
-
-def own_kinds(member: Member) -> tuple[str, ...]:
-    """The kinds that a member hosts, without those of inaho itself, such as the keepers of reminders."""
-    return tuple(kind for kind in member.kinds if not kind.startswith("inaho."))
 
 
 def describe_ready(cluster: Cluster) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
+from inaho import Grain
 from inaho.authority import is_loopback_address, parse_authority
-from inaho.cli.loading import load_grains
 from inaho.cli.settings import where_to_give
+from inaho.cli.up.grain_classes import load_grains
 from inaho.config import ClusterConfig
 from inaho.errors import InahoError, InvalidConfig
-from inaho.runtime.grains.grain import Grain
 from inaho.storage.urls import storage_from_url
 
 __all__ = ["DEFAULT_AUTHORITY", "check_together", "prepare", "with_authority"]

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
+from inaho import Grain
 from inaho.errors import InahoError, InvalidConfig
 from inaho.errors.inspection import describe
-from inaho.runtime.grains.grain import Grain, GrainKind
 
 __all__ = ["load_grains"]
 
@@ -58,7 +58,7 @@ def _load(target: str) -> Iterable[type[Grain[Any]]]:
     if not classes:
         raise InvalidConfig(f"{target}: the list is empty")
     for cls in classes:
-        if not isinstance(getattr(cls, "inaho_kind", None), GrainKind):
+        if not _is_grain(cls):
             raise InvalidConfig(f"{target}: {cls!r} is neither a Grain class nor a list or tuple of them")
     return classes
 
@@ -106,8 +106,8 @@ def _defined_in(module: ModuleType) -> list[type[Grain[Any]]]:
 
 def _grains(holder: object) -> list[type[Grain[Any]]]:
     """Grain classes among the public attributes, in the order of the source."""
-    return [
-        value
-        for name, value in vars(holder).items()
-        if not name.startswith("_") and isinstance(value, type) and isinstance(vars(value).get("inaho_kind"), GrainKind)
-    ]
+    return [value for name, value in vars(holder).items() if not name.startswith("_") and _is_grain(value)]
+
+
+def _is_grain(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Grain) and value is not Grain

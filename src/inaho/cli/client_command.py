@@ -1,7 +1,7 @@
 """The options of all commands that connect to a running cluster, in one place.
 
-A command names only its own options. `@connecting` adds those by which a client finds its cluster to the signature that
-typer reads, loads the settings from them, and hands these to the command.
+A command names only its own options. `@client_command` adds those by which a client finds its cluster to the signature
+that typer reads, loads the settings from them, and hands these to the command.
 """
 
 from __future__ import annotations
@@ -13,22 +13,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from inaho.cli.command_runner import run_command
+from inaho.cli.options import ConfigOption, JsonOption, NameOption, SecretFileOption, SecretOption, SeedsOption
 from inaho.cli.output import Output
-from inaho.cli.running import run_command
-from inaho.cli.settings import (
-    ConfigOption,
-    JsonOption,
-    NameOption,
-    SecretFileOption,
-    SecretOption,
-    SeedsOption,
-    load_settings,
-    require,
-    split_list,
-)
+from inaho.cli.settings import load_settings, require, split_list
 from inaho.config import ClusterConfig
 
-__all__ = ["CONNECT_TIMEOUT_S", "connecting"]
+__all__ = ["CONNECT_TIMEOUT_S", "client_command"]
 
 CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -66,7 +57,7 @@ def _options(
 _SHARED: Final = inspect.signature(_options, eval_str=True).parameters
 
 
-def connecting(command: Command) -> Callable[..., None]:
+def client_command(command: Command) -> Callable[..., None]:
     """Makes a command of a coroutine function `(output, settings, *, its own options) -> exit code`.
 
     The options of all clients are added behind its own; failures become messages and exit codes as everywhere. The
