@@ -26,16 +26,11 @@ import msgspec
 from inaho.config import MembershipConfig
 from inaho.core.messages import JoinRefused
 from inaho.errors import IllegalTransition
+from inaho.errors.refusals import FINAL_CODES, SAME_CLUSTER_CODES
 
 __all__ = ["Ask", "Fail", "Found", "JoinPhase", "Joiner"]
 
 BACKOFF_MAX: Final = 8
-
-_OURS: Final = ("authentication_failed", "settings_mismatch", "version_mismatch")
-"""Refusals of a handshake by a node of a cluster of our name."""
-
-FINAL: Final = (*_OURS, "wrong_cluster")
-"""Refusals of a handshake that will not change while both sides run."""
 
 JoinPhase = str
 IDLE: Final[JoinPhase] = "idle"
@@ -157,7 +152,7 @@ class Joiner:
         if self._gives_up_at is None or now < self._gives_up_at:
             return None
         said = "; ".join(f"{authority}: {text}" for authority, text in self.told().items())
-        blocking = next((refusal for refusal in refusals if refusal.code in _OURS), None)
+        blocking = next((refusal for refusal in refusals if refusal.code in SAME_CLUSTER_CODES), None)
         if self._may_found_at is not None and blocking is not None:
             return Fail(blocking.code, f"{blocking.reason}; nor did another seed admit this node ({said})")
         hint = ""
@@ -182,7 +177,7 @@ class Joiner:
         return f"that is this node; its authority is {self._authority}, and in `seeds` it must be called so"
 
     def _may_found(self, now: float) -> bool:
-        if self._may_found_at is None or any(refusal.code in _OURS for refusal in self._final.values()):
+        if self._may_found_at is None or any(refusal.code in SAME_CLUSTER_CODES for refusal in self._final.values()):
             return False
         if now >= self._may_found_at:
             return True
@@ -207,7 +202,7 @@ class Joiner:
             return
         self._told[authority] = detail or f"it could not be dialled ({reason})"
         self._final.pop(authority, None)
-        if code in FINAL:
+        if code in FINAL_CODES:
             self._final[authority] = Fail(code, f"{authority}: {self._told[authority]}")
         self._dial_refused.pop(authority, None)
         if reason == "refused":
@@ -251,7 +246,7 @@ class Joiner:
         if self.phase is not SEEKING:
             return None
         times = [self._next_at] if self._contacts else []
-        blocked = any(refusal.code in _OURS for refusal in self._final.values())
+        blocked = any(refusal.code in SAME_CLUSTER_CODES for refusal in self._final.values())
         may_found_at = None if blocked else self._may_found_at
         times.extend(at for at in (may_found_at, self._gives_up_at) if at is not None)
         return min(times) if times else None

@@ -9,9 +9,9 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from inaho.core.inputs import Connected
-from inaho.core.membership.join import FINAL
 from inaho.core.rpc.throttle import WarningThrottle
 from inaho.errors import InahoError, Overloaded, ShuttingDown
+from inaho.errors.refusals import FINAL_REFUSALS
 from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
 from inaho.runtime.connections.handshake import HandshakeGate, accept_factory
 from inaho.runtime.connections.incoming import Incoming
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Acceptor"]
 
-TOLD: Final = (*FINAL, Overloaded.code)
+LOGGED: Final = (*FINAL_REFUSALS, Overloaded)
 """Refusals that are logged: somebody configured a node or client wrongly, or there are too many of them."""
 
 REFUSALS_MAX: Final = 5
@@ -52,7 +52,7 @@ class Acceptor:
         self._topology = node.topology
         self._listener: Listener | None = None
         self._empty: asyncio.Future[None] | None = None
-        self._throttle = WarningThrottle(REFUSALS_MAX, REFUSALS_PERIOD_S, len(TOLD))
+        self._throttle = WarningThrottle(REFUSALS_MAX, REFUSALS_PERIOD_S, len(LOGGED))
         self._gate = HandshakeGate(node.local.config.transport.handshakes_pending_max)
 
     async def listen(self, authority: str, bind: str) -> str:
@@ -72,7 +72,7 @@ class Acceptor:
         return self._listener.authority
 
     def _refused(self, error: InahoError, address: str) -> None:
-        if error.code in TOLD and self._throttle.admit(error.code, self._local.loop.time()):
+        if isinstance(error, LOGGED) and self._throttle.admit(error.code, self._local.loop.time()):
             self._local.log.warning(
                 "a connection from %s was refused: %s: %s", address or "?", error.code, error.reason
             )
@@ -113,8 +113,9 @@ class Acceptor:
 
     def closed(self, connection: Incoming) -> None:
         """A connection is gone."""
-        if self.connections.pop(connection, self) is not None:
+        if connection not in self.connections:
             return
+        del self.connections[connection]
         if not self.connections and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
         peer, reason = connection.peer, connection.closed

@@ -116,10 +116,10 @@ class Peers:
                 pause.set_result(None)
 
     def _told(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
-        home = self._node.home
-        if home is None:
+        gateway = self._node.gateway
+        if gateway is None:
             raise ProtocolViolation("a topology was pushed to a member")
-        home.told(peer, snapshot)
+        gateway.told(peer, snapshot)
 
     async def _dial_once(self, authority: str) -> Outgoing:
         node = self._node
@@ -128,8 +128,8 @@ class Peers:
 
         def established(transport: asyncio.Transport, peer: PeerInfo) -> Outgoing:
             node.associations.demand(authority, peer.node_id)
-            if node.home is not None:
-                node.home.adopt(peer.settings)
+            if node.gateway is not None:
+                node.gateway.adopt(peer.settings)
             return Outgoing(
                 peer,
                 self._local.config.transport,

@@ -1,9 +1,9 @@
-"""A client's home: some member that tells it topologies.
+"""A client's gateway: some member that sends it topologies.
 
 Any member will do. When no connection is left, all known members and the seeds are dialled, and whoever answers first
-is the new home; calls wait meanwhile as they wait for any dial. A connection that brings nothing is asked for a sign of
-life (`detection.probe_interval_s`); when none has given one for `detection.lag_wedged_s`, others are dialled too.
-A client judges nobody: the members do, and the new home tells the topology in which the wedged one is gone.
+is the new gateway; calls wait meanwhile as they wait for any dial. A connection that brings nothing is asked for a sign
+of life (`detection.probe_interval_s`); when none has given one for `detection.lag_wedged_s`, others are dialled too.
+A client judges nobody: the members do, and the new gateway sends the topology in which the wedged one is gone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inaho.config.shared import adopt_settings
-from inaho.core.membership.join import FINAL
 from inaho.errors import InahoError, TopologyUnavailable
+from inaho.errors.refusals import FINAL_REFUSALS
 from inaho.runtime.control.membership_log import MEMBERSHIP_LOGGER
 from inaho.wire.frames import WATCH, frame
 
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
-__all__ = ["Home"]
-
-FINAL_CODES: Final = (*FINAL, "invalid_config")
-"""Why a seed refuses for good. The others may be right: only when all refuse so there is nothing to wait for."""
-
+__all__ = ["Gateway"]
 
 _HEARTBEAT: Final = frame(WATCH, b"inaho/heartbeat")
 """Asks after an actor that never is. The answer, whatever it says, shows that the member is not wedged."""
@@ -40,7 +36,7 @@ ASKED_MIN: Final = 3
 
 
 LOST_S: Final = 1.0
-"""Without an answer for so long, the log says so: a home that leaves is mostly replaced sooner."""
+"""Without an answer for so long, the log says so: a gateway that leaves is mostly replaced sooner."""
 
 NAMED_MAX: Final = 5
 """Members that such a line names."""
@@ -60,7 +56,7 @@ class _Heard(NamedTuple):
     asked: int = 0
 
 
-class Home:
+class Gateway:
     """Finds and keeps a member for one client."""
 
     def __init__(self, node: Node) -> None:
@@ -93,8 +89,8 @@ class Home:
                 )
                 return
             errors = list(self._refusals.values())
-            if errors[0] is not None and all(error is not None and error.code in FINAL_CODES for error in errors):
-                raise errors[0]
+            if errors[0] is not None and all(isinstance(error, FINAL_REFUSALS) for error in errors):
+                raise errors[0]  # while one seed may still answer, the others may be the wrong ones
             if self._local.loop.time() + pause_s >= deadline:
                 said = "; ".join(f"{authority}: {reason}" for authority, reason in self.told_by_seeds().items())
                 raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s} s: {said}")
@@ -167,7 +163,7 @@ class Home:
         )
 
     def keep(self) -> None:
-        """Looks for another home when no connection is left, or none on which anybody answers."""
+        """Looks for another gateway when no connection is left, or none on which anybody answers."""
         node = self._node
         if self._local.closing or self._topology.snapshot is None:
             return

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from inaho.core.membership.join import FINAL
+from inaho.errors.refusals import FINAL_REFUSALS
 
 if TYPE_CHECKING:
     from inaho.errors import InahoError
@@ -57,7 +57,7 @@ class JoinWatch:
 
     def refused(self, authority: str, error: InahoError) -> None:
         """A dial ended with a refusal, of which each is told once per seed."""
-        if self._told is None or error.code not in FINAL or authority not in self._local.config.seeds:
+        if self._told is None or not isinstance(error, FINAL_REFUSALS) or authority not in self._local.config.seeds:
             return
         if self._refusals.get(authority) == error.code:
             return

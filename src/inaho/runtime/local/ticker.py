@@ -86,5 +86,5 @@ class Ticker:
                 host.passivation.step(now)
         node.terminations.tick(now)
         node.measures.tick(now, lag_s)
-        if node.home is not None:
-            node.home.keep()
+        if node.gateway is not None:
+            node.gateway.keep()

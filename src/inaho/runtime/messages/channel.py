@@ -199,8 +199,10 @@ class Channel:
     def unwatch(self, number: int) -> None:
         """Wants to hear of it no more."""
         del self._watched[number]
-        if self._watches_sent.pop(number, self) is None and self._line is not None:
-            self._line.send(HEADER.pack(HEADER_REST, UNWATCH, 0, 0, number), b"")
+        if number in self._watches_sent:
+            del self._watches_sent[number]
+            if self._line is not None:
+                self._line.send(HEADER.pack(HEADER_REST, UNWATCH, 0, 0, number), b"")
 
     def _send_watch(self, line: Outgoing, number: int, target: RemoteTarget) -> None:
         self._watches_sent[number] = None

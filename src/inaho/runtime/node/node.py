@@ -31,7 +31,7 @@ from inaho.runtime.connections.peers import Peers
 from inaho.runtime.control.block_list import Blocking
 from inaho.runtime.control.connection_evidence import Evidence
 from inaho.runtime.control.driver import Driver
-from inaho.runtime.control.gateway import Home
+from inaho.runtime.control.gateway import Gateway
 from inaho.runtime.control.join_watch import JoinWatch
 from inaho.runtime.control.membership_log import MembershipLog
 from inaho.runtime.control.shutdown import Shutdown
@@ -89,7 +89,7 @@ class Node:
             waiting_log, fencing, proofs, freshness, evidence, join_watch, measures, ticker, program_end: see their
             classes.
         driver: of a member's control plane; None before the start, and for a client. So is `membership_log`.
-        home: of a client; None before the start, and for a member.
+        gateway: of a client; None before the start, and for a member.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Node:
         self.acceptor = Acceptor(self)
         self.evidence = Evidence(self)
         self.join_watch = JoinWatch(self)
-        self.home: Home | None = None
+        self.gateway: Gateway | None = None
         self.ticker = Ticker(self)
         self.program_end = ProgramEnd(self)
         self.measures = NodeMeasures(self)
@@ -214,11 +214,11 @@ class Node:
             self.local.spawn(ReminderWatch(self).run(), name="inaho-reminder-watch")
 
     async def start_client(self) -> None:
-        """Connects to a member and returns when the topology is known. Raises as `Home.find`."""
+        """Connects to a member and returns when the topology is known. Raises as `Gateway.find`."""
         self.ticker.start()
-        self.home = Home(self)
-        with self.join_watch.searching(self.home.told_by_seeds):
-            await self.home.find()
+        self.gateway = Gateway(self)
+        with self.join_watch.searching(self.gateway.told_by_seeds):
+            await self.gateway.find()
         self.program_end.watch()
 
     async def leave(self) -> None:

@@ -1,4 +1,4 @@
-"""A client finds another home when its own goes silent."""
+"""A client finds another gateway when its own goes silent."""
 
 from __future__ import annotations
 
