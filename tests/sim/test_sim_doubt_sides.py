@@ -351,7 +351,8 @@ def test_where_no_storage_is_shared_nothing_is_proved_by_it_after_a_crash(simula
         keys = owned(sim, by=2, seen_by=0)[:20]
         for index in range(3):
             node = sim.node(index).runtime
-            node.local.storage_is_private, node._storage, node._storage_opening = True, MemoryStorage(), None
+            node.local.storage_is_private = True
+            node.storage_access.storage, node.storage_access._opening = MemoryStorage(), None
         sim.crash(2)
         sim.wait_until(lambda: not owned(sim, by=2, seen_by=0) and not owned(sim, by=2, seen_by=1), 20.0)
         for _ in range(4):

@@ -281,7 +281,7 @@ async def test_what_was_unloaded_before_it_moved_must_be_found_too(fleet, eventu
         await other.grain(Counter, moved[0]).look()
     for key in moved:
         state = await fleet.storage.load(_identity(Counter, key))
-        await other._node._storage.save(_identity(Counter, key), state.data, expected_version=0, epoch=0)
+        await other._node.storage_access.storage.save(_identity(Counter, key), state.data, expected_version=0, epoch=0)
         assert (await other.grain(Counter, key).look()).value == 1
     assert not other._node.saved_versions._heard
     one._node.saved_versions.check()
@@ -338,7 +338,7 @@ async def test_after_a_save_with_an_unknown_outcome_the_activation_begins_again(
     grain = member.grain(Counter, "a")
     await grain.look()
     activation = fleet.activation(Counter, "a")
-    storage = member._node._storage
+    storage = member._node.storage_access.storage
     storage.faults = StorageFaults(**{fault: 1.0})
     with pytest.raises(StorageFailed) as caught:
         await grain.add()

@@ -146,7 +146,7 @@ async def test_signals_of_activations_reach_the_system_on_which_it_is_installed(
     with pytest.raises(inaho.ActivationFailed):
         await two.first.grain(Broken, two.key_at(two.first, Broken)).echo("text")
     assert kinds() == [ActivationStarted, ActivationFailed]
-    await eventually(lambda: len(two.second.runtime.terminations._listeners) == 1)
+    await eventually(lambda: len(two.second._terminations._listeners) == 1)
     await two.first.grain(Echo, there).stop()
     await eventually(lambda: kinds()[2:] == [ActivationTerminated])
     assert str(seen[2].identity) == f"Echo/{there}"  # type: ignore[attr-defined]

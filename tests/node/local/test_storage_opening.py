@@ -58,8 +58,8 @@ async def test_all_who_wait_share_an_attempt_and_the_one_after_it(fleet: Any):
 
     async def use() -> Storage:
         with pytest.raises(StorageFailed):
-            await cluster._node.open_storage()
-        used: Storage = await cluster._node.open_storage()  # at once, while others hear of the failure
+            await cluster._node.storage_access.opened()
+        used: Storage = await cluster._node.storage_access.opened()  # at once, while others hear of the failure
         return used
 
     uses = [asyncio.create_task(use()) for _ in range(3)]
@@ -73,7 +73,7 @@ async def test_a_failure_that_nobody_waited_for_concerns_no_later_need(fleet: An
     storage = Gated(failures=1)
     cluster = await fleet.member(storage=storage)
     await begun_and_forgotten(cluster, storage, eventually)
-    assert await cluster._node.open_storage() is storage
+    assert await cluster._node.storage_access.opened() is storage
 
 
 async def test_a_node_that_could_not_open_a_shared_storage_does_not_close_it_for_others(
@@ -82,7 +82,7 @@ async def test_a_node_that_could_not_open_a_shared_storage_does_not_close_it_for
     storage = Gated(failures=1)
     one, other = await fleet.member(storage=storage), await fleet.member(storage=storage)
     await begun_and_forgotten(one, storage, eventually)
-    await other._node.open_storage()
+    await other._node.storage_access.opened()
     await one.close()
     assert storage.closed == 0
     await other.close()
@@ -91,13 +91,13 @@ async def test_a_node_that_could_not_open_a_shared_storage_does_not_close_it_for
 
 async def begun_and_forgotten(cluster: Any, storage: Gated, eventually: Eventually) -> None:
     """An attempt that fails once who began it has been cancelled."""
-    use = asyncio.create_task(cluster._node.open_storage())
+    use = asyncio.create_task(cluster._node.storage_access.opened())
     await eventually(lambda: storage.begun)
     use.cancel()
     await asyncio.wait({use})
     storage.gate.set()
     await eventually(lambda: not storage.failures_left)
-    await eventually(cluster._node._storage_opening.done)
+    await eventually(cluster._node.storage_access._opening.done)
 
 
 # At the start.

@@ -19,11 +19,11 @@ class Brief(Grain):
 
 
 def follows(cluster: Any) -> set[str]:
-    return set(cluster._node.terminations._following)
+    return set(cluster._terminations._following)
 
 
 def listeners(cluster: Any) -> int:
-    return len(cluster._node.terminations._listeners)
+    return len(cluster._terminations._listeners)
 
 
 async def quiet(fleet: Any, eventually: Any) -> None:
@@ -89,15 +89,14 @@ async def test_newcomers_are_listened_to_and_who_leaves_tells_its_last(fleet: An
 
 async def test_ten_thousand_at_once_are_all_told_in_bounded_batches(fleet: Any, eventually: Any):
     one, two = await fleet.members(2, Brief)
-    node = two._node
     count = 10_000
     with one.system.events.subscribe(ActivationTerminated, TerminationsMissed, capacity=count + 1) as told:
         await eventually(lambda: listeners(two) == 1)
         for number in range(count):
-            node.terminations.ended("Brief", f"k{number}", "moved")
+            two._terminations.ended("Brief", f"k{number}", "moved")
         await eventually(lambda: len(told) == count)
         assert [event.identity.key for event in told.drain()] == [f"k{number}" for number in range(count)]
-        assert one._node.terminations.missed == 0
+        assert one._terminations.missed == 0
     await quiet(fleet, eventually)
 
 
@@ -108,13 +107,13 @@ async def test_who_reads_too_slowly_loses_the_oldest_and_is_told_how_many(fleet:
     with one.system.events.subscribe(ActivationTerminated, TerminationsMissed, capacity=count) as told:
         await eventually(lambda: listeners(two) == 1)
         for number in range(count):
-            two._node.terminations.ended("Brief", f"k{number}", "moved")
+            two._terminations.ended("Brief", f"k{number}", "moved")
         await eventually(lambda: len(told) == 101)
         missed, *rest = told.drain()
         assert isinstance(missed, TerminationsMissed)
         assert (missed.authority, missed.count) == (two.authority, count - 100)
         assert [event.identity.key for event in rest] == [f"k{number}" for number in range(count - 100, count)]
-        assert one._node.terminations.missed == count - 100
+        assert one._terminations.missed == count - 100
     await quiet(fleet, eventually)
 
 

@@ -638,7 +638,7 @@ def test_a_kind_without_on_reminder_has_none_and_its_cluster_no_keepers(start: S
     with pytest.raises(InvalidArguments, match="no on_reminder"):
         sim.run(sim.node(0).grain(Plain, "a").set())
     assert all(member.kinds == ("Plain",) for member in sim.node(0).members())
-    assert storage.loads == 0 and sim.node(0)._node._storage_opening is None
+    assert storage.loads == 0 and sim.node(0)._node.storage_access._opening is None
 
 
 def test_the_delivering_method_is_not_part_of_the_interface(start: Start):

@@ -328,9 +328,9 @@ async def test_expected_exceptions_are_counted_apart_and_raise_no_alert(fleet: A
         assert counted["Shop", f"{__name__}.LateError"] == 10
         assert sum(counted.values()) == 20
         assert sum(figures["inaho.rpc.client.failures"].values()) == 0
-        here._node.measures._look_due = 0.0
-        here._node.measures.tick(here._node.local.loop.time(), 0.0)
-        assert here._node.measures.alerts.active == ()
+        here._metrics._look_due = 0.0
+        here._metrics.tick(here._node.local.loop.time(), 0.0)
+        assert here._metrics.alerts.active == ()
         assert events.drain() == []
 
 

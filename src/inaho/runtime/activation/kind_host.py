@@ -49,6 +49,7 @@ class KindHost:
         node: the node.
         kind: what was read from the class.
         hosted: whether activations may live here.
+        parts: of the node, which the constructor of a class of the runtime is given.
 
     Attributes:
         name: of the kind.
@@ -63,12 +64,13 @@ class KindHost:
         system: it belongs to the runtime: it is not placed, not counted, and stays until the end.
     """
 
-    def __init__(self, node: Node, kind: GrainKind, *, hosted: bool) -> None:
+    def __init__(self, node: Node, kind: GrainKind, *, hosted: bool, parts: tuple[Any, ...] = ()) -> None:
         self.node = node
         self.local = node.local
         self.kind = kind
         self.name = kind.name
         self.hosted = hosted
+        self._parts = parts
         self.activations: dict[str, Grain[Any]] = {}
         self.calls = 0
         self.failures = 0
@@ -152,13 +154,22 @@ class KindHost:
         grain._inaho_lease = lease
         grain._inaho_record = None
         if self.kind.has_init:
-            initialise(self, grain)
+            initialise(self, grain, self._parts)
         return grain
 
     def install(self, key: str) -> None:
         """Makes the one activation of a system kind. Its lease is in no ledger: nobody else may have it anyway."""
         self.system = True
         self.activations[key] = self._make(key, Lease(self.name, key, self.local.node_id, 0, self.local.now))
+
+    def storage_accepted(self) -> None:
+        """An operator has accepted what the storage has: activations with a state begin again from it."""
+        for grain in list(self.activations.values()):
+            record = grain._inaho_record
+            if record is not None:
+                record.version = 0  # what it had is not expected of the storage any more
+                record.version_unknown = True
+                self.deactivate_soon(grain, "stale")
 
     def give_up_late(self) -> None:
         """Gives up what is under way with an activation for longer than `activation.lease_pending_s`."""
@@ -378,7 +389,6 @@ class KindHost:
         node.history.note_lease(grain._inaho_lease, "ended", reason)
         if not self.apart:
             node.saved_versions.ended(self.name, grain, asked_for=grain._inaho_key in self._asked_for)
-        node.terminations.ended(self.name, grain._inaho_key, reason)
         for turn in waiting:
             if turn.connection is not None:
                 turn.connection.running.pop(turn.correlation, None)

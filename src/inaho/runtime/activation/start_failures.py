@@ -69,10 +69,13 @@ def not_run(error: InahoError, cause: BaseException | None) -> InahoError:
     return refusal
 
 
-def initialise(host: KindHost, grain: Grain[Any]) -> None:
-    """Runs the constructor of the user's class. Raises `ActivationFailed`, the lease given up, when that raises."""
+def initialise(host: KindHost, grain: Grain[Any], parts: tuple[Any, ...]) -> None:
+    """Runs the constructor of the class; one of the runtime is given `parts` of the node.
+
+    Raises `ActivationFailed`, the lease given up, when the constructor raises.
+    """
     try:
-        Context().run(type(grain).__init__, grain)  # it sees no variables of whoever calls first
+        Context().run(type(grain).__init__, grain, *parts)  # it sees no variables of whoever calls first
     except BaseException as error:
         host.node.leases.ended(grain._inaho_lease)
         if is_a(error, SIGNALS):

@@ -94,7 +94,7 @@ async def load_state(host: KindHost, grain: Grain[Any], handed: ActivationRecord
     if handed is not None and handed.snapshot is not None and await _is_proved(host, grain, handed):
         value = _decode(host, grain, handed.snapshot, _saved(handed.version))
         return StateRecord(value, handed.version, handed.stored_epoch)
-    storage = await host.node.open_storage()
+    storage = await host.node.storage_access.opened()
     stored = await storage.load(grain.identity)
     version = 0 if stored is None else stored.version
     if handed is not None and version < handed.version:
@@ -120,7 +120,7 @@ async def _is_proved(host: KindHost, grain: Grain[Any], handed: ActivationRecord
     if node.local.storage_is_private:
         return True
     try:
-        storage = await node.open_storage()
+        storage = await node.storage_access.opened()
         (stored,) = await storage.versions([grain.identity])
     except StorageFailed as error:
         node.freshness.unknown(error)
@@ -166,7 +166,7 @@ async def reload_state(host: KindHost, grain: Grain[Any], record: StateRecord) -
 
     Unlike a load at the start it never raises the epoch: an activation that was replaced must not outbid its successor.
     """
-    storage = await host.node.open_storage()
+    storage = await host.node.storage_access.opened()
     async with record.writing():  # a stream may be saving
         stored = await storage.load(grain.identity)
         if record.version != (0 if stored is None else stored.version):
@@ -216,7 +216,7 @@ def _encode(grain: Grain[Any], value: Any) -> bytes:
 
 async def save_state(host: KindHost, grain: Grain[Any], record: StateRecord) -> None:
     """See `Grain.save`."""
-    storage = await host.node.open_storage()
+    storage = await host.node.storage_access.opened()
     async with record.writing():
         _check_may_save(host, grain, record)
         data = _encode(grain, record.value)
@@ -232,7 +232,7 @@ async def save_state(host: KindHost, grain: Grain[Any], record: StateRecord) -> 
 
 async def clear_state(host: KindHost, grain: Grain[Any], record: StateRecord) -> None:
     """See `Grain.clear`."""
-    storage = await host.node.open_storage()
+    storage = await host.node.storage_access.opened()
     async with record.writing():
         _check_may_save(host, grain, record)
         try:

@@ -19,6 +19,8 @@ from inaho.runtime.calls.sends import Sends
 from inaho.runtime.grains.grain import Grain, GrainKind
 from inaho.runtime.grains.method import GrainMethod
 from inaho.runtime.operators.operations import Operations
+from inaho.runtime.operators.terminations import Terminations
+from inaho.runtime.telemetry.node_metrics import NodeMetrics
 from inaho.types import Member, Pid
 
 if TYPE_CHECKING:
@@ -43,13 +45,16 @@ class Cluster(Operations):
     Args:
         node: the runtime.
         system: the actor system that it is installed on.
+        terminations: ends of activations, here and elsewhere.
+        metrics: figures of the node.
     """
 
-    def __init__(self, node: Node, system: ActorSystem) -> None:
+    def __init__(self, node: Node, system: ActorSystem, terminations: Terminations, metrics: NodeMetrics) -> None:
         self._node = node
         self._system = system
         self._sends = Sends(node)
-        node.cluster = self
+        self._terminations = terminations
+        self._metrics = metrics
 
     _closing: asyncio.Task[None] | None = None
     """What `close` does; one for all who call it."""
@@ -271,7 +276,7 @@ class Cluster(Operations):
         Raises:
             MetricsOff: `metrics.enabled` is off (SPEC CL-10.4).
         """
-        return self._node.measures.snapshot()
+        return self._metrics.snapshot()
 
     def export_metrics(self, provider: MeterProvider) -> None:
         """Exports the figures to a further meter provider until this node stops; the global one has them anyway.
@@ -279,7 +284,7 @@ class Cluster(Operations):
         Raises:
             MetricsOff: as `metrics`.
         """
-        self._node.measures.export(provider)
+        self._metrics.export(provider)
 
     def quarantine(self) -> tuple[Association, ...]:
         """The authorities to which nothing is sent and from which nothing is accepted, sorted, each with its reason."""

@@ -25,6 +25,8 @@ from inaho.runtime.grains.grain import Grain, GrainKind
 from inaho.runtime.local.clock import Entropy, SystemEntropy
 from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.node.node import Node
+from inaho.runtime.operators.attached import attach_operators
+from inaho.runtime.telemetry.node_metrics import NodeMetrics
 from inaho.runtime.transport.transport import TcpTransport, Transport
 from inaho.storage import MemoryStorage, SqliteStorage, Storage
 from inaho.storage.urls import storage_from_url
@@ -141,8 +143,13 @@ class ClusterExtension:
         )
         storage = storage_of(self._storage, config)
         local = self._make_local(system, isinstance(storage, MemoryStorage) and storage is not self._storage)
-        node = Node(local, self._kinds, transport=transport, storage=storage)
-        self._cluster = Cluster(node, system)
+        node = Node(
+            local, self._kinds, transport=transport, storage=storage, system=system, handle=lambda: self.cluster
+        )
+        metrics = NodeMetrics(node)
+        node.history.observe(metrics.noted)
+        node.attach(tick=metrics.tick, close=metrics.close)
+        self._cluster = Cluster(node, system, attach_operators(node), metrics)
         self._node = node
         try:
             if self._client:
@@ -153,7 +160,7 @@ class ClusterExtension:
             await node.stop()
             raise
         if config.metrics.enabled:
-            node.measures.export()
+            metrics.export()
         return node
 
     def _make_local(self, system: ActorSystem, storage_is_private: bool) -> LocalNode:

@@ -137,7 +137,7 @@ class Incoming(Connection):
     def data_received(self, data: bytes | memoryview) -> None:
         self._now = self._loop.time()
         if self._local.boot_time() > self._node.ticker.late_at:
-            self._node.ticker.woke()
+            self._node.ticker.wake()
         self._corked = True
         super().data_received(data)
         if self._corked:  # it was only a part of a frame; answers of earlier calls must not wait for the rest

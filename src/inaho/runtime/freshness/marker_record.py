@@ -57,7 +57,7 @@ class MarkerRecord:
             StorageFailed: it could not be written, or it is not known whether it was.
         """
         node = self._node
-        storage = await node.open_storage()
+        storage = await node.storage_access.opened()
         membership = self._local.config.membership
         for attempt in range(WRITE_ATTEMPTS):
             markers, version = await self.read()
@@ -77,7 +77,7 @@ class MarkerRecord:
         Raises:
             StorageFailed: the storage does not answer, or the record cannot be read.
         """
-        storage = await self._node.open_storage()
+        storage = await self._node.storage_access.opened()
         self.reads += 1
         stored = await storage.load(MARKERS)
         if stored is None or stored.data is None:

@@ -204,7 +204,7 @@ class Proofs:
             while True:
                 self.reads += 1
                 try:
-                    return await (await self._node.open_storage()).versions(identities)
+                    return await (await self._node.storage_access.opened()).versions(identities)
                 except StorageFailed:
                     if attempt == READ_ATTEMPTS:
                         raise
@@ -302,7 +302,7 @@ class Proofs:
                 await asyncio.sleep(self._local.config.activation.freshness_s)
                 try:
                     async with time_limit(node):
-                        await (await node.open_storage()).versions([MARKERS])
+                        await (await node.storage_access.opened()).versions([MARKERS])
                 except InahoError as error:
                     node.freshness.unknown(error)
                 else:

@@ -7,15 +7,17 @@ forgotten, and its activations end without saving and begin again from what is s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import asyncio
+from collections.abc import Callable
+from typing import Final
 
+from inaho.errors import StorageFailed
+from inaho.errors.inspection import describe
 from inaho.events import StorageAccepted, StorageDataLost
 from inaho.observe.audit import audit_order
+from inaho.runtime.local.local_node import LocalNode
+from inaho.storage import Storage
 from inaho.types import Struct
-
-if TYPE_CHECKING:
-    from inaho.runtime.node.node import Node
-    from inaho.storage import Storage
 
 __all__ = ["StorageAccess", "StorageReport"]
 
@@ -41,36 +43,63 @@ class StorageReport(Struct, frozen=True):
 
 
 class StorageAccess:
-    """Tells the operators of a node of losses, and does what they say about them.
+    """The storage of one node: opened when it is first needed, watched for losses, accepted on an operator's word.
 
     Args:
-        node: the node.
+        local: the node.
         storage: durable state of its grains.
+        lost: called when the storage turns out to have lost data: nothing that is active may be taken as proved.
+        accepted: called when an operator has accepted what the storage has: what this node knows of versions is void.
+
+    Attributes:
+        storage: as given; see `opened` for its use.
     """
 
-    def __init__(self, node: Node, storage: Storage) -> None:
-        self._node = node
-        self._local = node.local
-        self._storage = storage
+    def __init__(
+        self, local: LocalNode, storage: Storage, *, lost: Callable[[], None], accepted: Callable[[], None]
+    ) -> None:
+        self.storage = storage
+        self._local = local
+        self._lost = lost
+        self._accepted = accepted
+        self._opening: asyncio.Task[None] | None = None
         self._watching = False
 
-    def begin(self) -> None:
-        """The storage is about to be opened."""
-        if not self._watching:
-            self._watching = True
-            self._storage.instances.watch(self._found_loss)
+    async def opened(self) -> Storage:
+        """The storage, opened; after an attempt that failed this is the next one. Raises as `Storage.open`."""
+        opening = self._opening
+        if opening is None or _failed(opening):
+            if not self._watching:
+                self._watching = True
+                self.storage.instances.watch(self._found_loss)
+            opening = self._opening = self._local.loop.create_task(self.storage.open(), name="inaho-open-storage")
+        await asyncio.shield(opening)
+        return self.storage
 
-    def end(self) -> None:
-        """This node uses it no more."""
+    async def open_early(self) -> None:
+        """Finds out what is wrong with the storage before a call does. Raises `InvalidConfig`."""
+        try:
+            await self.opened()
+        except StorageFailed as error:
+            self._local.log.warning(
+                "the storage cannot be opened, which is tried again when a grain needs it: %s", describe(error)
+            )
+
+    async def close(self) -> None:
+        """This node uses the storage no more."""
         if self._watching:
             self._watching = False
-            self._storage.instances.unwatch(self._found_loss)
+            self.storage.instances.unwatch(self._found_loss)
+        if self._opening is not None:
+            await asyncio.gather(self._opening, return_exceptions=True)
+            if not _failed(self._opening):  # else it would end the use of another node
+                await self.storage.close()
 
     def report(self) -> StorageReport:
         """What this node knows of its storage."""
-        instances = self._storage.instances
+        instances = self.storage.instances
         marks = tuple(str(mark) for mark in instances.marks()[:MARKS_MAX])
-        return StorageReport(self._local.authority, repr(self._storage), instances.lost, marks)
+        return StorageReport(self._local.authority, repr(self.storage), instances.lost, marks)
 
     async def accept(self) -> StorageReport:
         """Accepts what the storage has now, and begins all activations with a state again.
@@ -81,29 +110,23 @@ class StorageAccess:
         Raises:
             StorageFailed: the storage cannot be opened or asked; nothing was accepted.
         """
-        node = self._node
-        storage = await node.open_storage()
+        storage = await self.opened()
         before = self.report()
         await storage.accept()
         audit_order("accept the data of", before.storage, self._local.authority)
         self._local.publish(StorageAccepted(storage=before.storage, reason=before.lost))
-        node.saved_versions.forget()
-        for host in node.hosts.values():
-            for grain in list(host.activations.values()):
-                record = grain._inaho_record
-                if record is None:
-                    continue
-                record.version = 0  # what it had is not expected of the storage any more
-                record.version_unknown = True
-                host.deactivate_soon(grain, "stale")
+        self._accepted()
         return before
 
     def _found_loss(self, reason: str) -> None:
-        node = self._node
         self._local.log.error(
             "the storage has lost what it had acknowledged, and grains with a state are refused: %s; bring back the "
             "newest data, or accept what is there with `inaho storage accept`",
             reason,
         )
-        self._local.publish(StorageDataLost(storage=repr(self._storage), reason=reason))
-        node.proofs.require_all()  # what is active may have what is lost; a proof is refused until an operator accepts
+        self._local.publish(StorageDataLost(storage=repr(self.storage), reason=reason))
+        self._lost()
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)

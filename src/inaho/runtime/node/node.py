@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inaho.actor.uninterrupted import uninterrupted
 from inaho.authority import own_addresses
 from inaho.config.shared import shared_settings
 from inaho.core.identity.pid_cache import PidCache
-from inaho.core.inputs import Start
+from inaho.core.inputs import Input, Start
 from inaho.core.node import ControlNode
-from inaho.errors import InvalidConfig, ShuttingDown, StorageFailed
-from inaho.errors.inspection import describe
+from inaho.errors import InvalidConfig, ShuttingDown
 from inaho.events import SerializationFailure, TopologyChanged
 from inaho.runtime.activation.activation_count import ActivationCount
 from inaho.runtime.activation.fencing import Fencing
@@ -33,6 +32,7 @@ from inaho.runtime.control.connection_evidence import Evidence
 from inaho.runtime.control.driver import Driver
 from inaho.runtime.control.gateway import Gateway
 from inaho.runtime.control.join_watch import JoinWatch
+from inaho.runtime.control.loop_reports import LoopReports
 from inaho.runtime.control.membership_log import MembershipLog
 from inaho.runtime.control.shutdown import Shutdown
 from inaho.runtime.freshness.doubts import Freshness
@@ -45,8 +45,6 @@ from inaho.runtime.local.topology import Topology
 from inaho.runtime.local.warnings import ActivationWarnings, WaitingWarnings
 from inaho.runtime.messages.remoting import Remoting
 from inaho.runtime.node.program_end import ProgramEnd
-from inaho.runtime.operators.operator_actor import OPERATOR_KEY, OperatorActor
-from inaho.runtime.operators.terminations import TERMINATIONS_KEY, TerminationActor, Terminations
 from inaho.runtime.placement.directory import Directory
 from inaho.runtime.placement.known_kinds import KnownKinds
 from inaho.runtime.placement.partition_bridge import PartitionBridge
@@ -54,14 +52,14 @@ from inaho.runtime.placement.placed_activations import Holdings
 from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.placement.saved_versions import SavedVersions
 from inaho.runtime.reminders.keeper import KEEPER, ReminderKeeper, ReminderWatch
-from inaho.runtime.telemetry.node_metrics import NodeMeasures
 from inaho.runtime.turns.runner import STOP_ROUNDS, TurnRunner
 from inaho.types import ClusterIdentity, Member, MemberStatus, TopologySnapshot
 from inaho.wire.handshake import NONCE_BYTES, Handshake, HandshakeConfig, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from inaho.actor import ActorSystem
     from inaho.runtime.cluster.cluster import Cluster
     from inaho.runtime.grains.grain import GrainKind
     from inaho.runtime.transport.transport import Transport
@@ -78,6 +76,8 @@ class Node:
         kinds: grain kinds that this node hosts.
         transport: how it reaches others.
         storage: durable state of its grains.
+        system: the actor system that it is installed on.
+        handle: what grains see as `self.cluster`; asked when a grain asks.
 
     Attributes:
         local: see `LocalNode`.
@@ -99,12 +99,15 @@ class Node:
         *,
         transport: Transport,
         storage: Storage,
+        system: ActorSystem,
+        handle: Callable[[], Cluster],
     ) -> None:
         config = local.config
         self.local = local
         self.transport = transport
         self.activations = ActivationCount(local.loop)
-        self.cluster: Cluster
+        self.system = system
+        self._handle = handle
         self.known_kinds = KnownKinds(self)
         self.topology = Topology(local, self.known_kinds.described)
         self.pid_cache = PidCache(config.activation.pid_cache_size, config.activation.pid_cache_ttl_s)
@@ -131,25 +134,29 @@ class Node:
         self.directory = Directory(self)
         self.holdings = Holdings(self)
         self.blocking = Blocking(self)
-        self.terminations = Terminations(self)
         self.history = ActivationHistory(config.activation.history_max, local.loop.time)
         self.ownership = OwnershipHistory(config.activation.partitions)
         self.hosts: dict[str, KindHost] = {}
         self.driver: Driver | None = None
-        self._storage = storage
-        self._storage_opening: asyncio.Task[None] | None = None
+        self._attached: list[Callable[[], None]] = []
         self._stopping: asyncio.Task[None] | None = None
-        self.storage_access = StorageAccess(self, storage)
+        self.storage_access = StorageAccess(
+            local, storage, lost=self.proofs.require_all, accepted=self._storage_accepted
+        )
         self.acceptor = Acceptor(self)
         self.evidence = Evidence(self)
         self.join_watch = JoinWatch(self)
         self.gateway: Gateway | None = None
-        self.ticker = Ticker(self)
+        self.reports = LoopReports(self._feed, self.activations)
+        self.ticker = self._make_ticker()
         self.program_end = ProgramEnd(self)
-        self.measures = NodeMeasures(self)
-        self.history.observe(self.measures.noted)
         self.membership_log: MembershipLog | None = None
         self._add_kinds(kinds)
+
+    @property
+    def cluster(self) -> Cluster:
+        """What grains and tools see of this node."""
+        return self._handle()
 
     def _add_kinds(self, kinds: Iterable[GrainKind]) -> None:
         """The user's kinds, then those of the runtime."""
@@ -158,22 +165,31 @@ class Node:
         if self.local.client:
             return
         self.add_kind(PlacementActor.inaho_kind).install(PLACEMENT_KEY)
-        self.add_kind(OperatorActor.inaho_kind).install(OPERATOR_KEY)
-        self.add_kind(TerminationActor.inaho_kind).install(TERMINATIONS_KEY)
         if any(host.hosted and host.kind.reminded for host in self.hosts.values()):
             self.add_kind(ReminderKeeper.inaho_kind)
 
-    def add_kind(self, kind: GrainKind, *, hosted: bool = True) -> KindHost:
+    def add_kind(self, kind: GrainKind, *, hosted: bool = True, parts: tuple[Any, ...] = ()) -> KindHost:
         """Makes a kind known here. Raises `InvalidConfig` when another class has its name."""
         host = self.hosts.get(kind.name)
         if host is None:
-            host = self.hosts[kind.name] = KindHost(self, kind, hosted=hosted)
+            host = self.hosts[kind.name] = KindHost(self, kind, hosted=hosted, parts=parts)
         elif host.kind is not kind:
             raise InvalidConfig(
                 f"two grain classes are named {kind.name!r}: {host.kind.cls!r} and {kind.cls!r}; "
                 "give one another name with class X(Grain, name='…')"
             )
         return host
+
+    def attach(self, *, tick: Callable[[float, float], None], close: Callable[[], None] | None = None) -> None:
+        """Adds a part from above, such as telemetry.
+
+        Args:
+            tick: called at each tick, see `Ticker.each`.
+            close: called first when the node stops.
+        """
+        self.ticker.each(tick)
+        if close is not None:
+            self._attached.append(close)
 
     # Life.
 
@@ -187,7 +203,7 @@ class Node:
             AuthenticationFailed, VersionMismatch, WrongCluster: all seeds refuse it for that reason.
         """
         if any(host.hosted and host.kind.state_type is not None for host in self.hosts.values()):
-            await self._open_storage_early()
+            await self.storage_access.open_early()
         if not self.local.config.authority.endswith(":0"):
             self.local.authority = self.local.config.authority  # a peer may dial before `listen` returns
         self.local.authority = await self.acceptor.listen(
@@ -242,7 +258,8 @@ class Node:
 
     async def _stop(self, rounds: int) -> None:
         self.local.shutting_down = self.local.closing = True
-        self.measures.close()
+        for close in self._attached:
+            close()
         if self.membership_log is not None:
             self.membership_log.close()
         self.blocking.close()
@@ -259,33 +276,42 @@ class Node:
         self.topology.close()
         await self.acceptor.wait_closed()
         self.transport.close()
-        self.storage_access.end()
-        if self._storage_opening is not None:
-            await asyncio.gather(self._storage_opening, return_exceptions=True)
-            if not _failed(self._storage_opening):  # else it would end the use of another node
-                await self._storage.close()
+        await self.storage_access.close()
         self.program_end.closed()
 
-    async def open_storage(self) -> Storage:
-        """The storage, opened; after an attempt that failed this is the next one."""
-        opening = self._storage_opening
-        if opening is None or _failed(opening):
-            self.storage_access.begin()
-            opening = self._storage_opening = self.local.loop.create_task(
-                self._storage.open(), name="inaho-open-storage"
-            )
-        await asyncio.shield(opening)
-        return self._storage
+    def _storage_accepted(self) -> None:
+        """An operator has accepted what the storage has: activations with a state begin again from it."""
+        self.saved_versions.forget()
+        for host in self.hosts.values():
+            host.storage_accepted()
 
-    async def _open_storage_early(self) -> None:
-        """Finds out what is wrong with the storage before a call does."""
-        try:
-            await self.open_storage()
-        except StorageFailed as error:
-            reason = describe(error)
-            self.local.log.warning(
-                "the storage cannot be opened, which is tried again when a grain needs it: %s", reason
-            )
+    def _make_ticker(self) -> Ticker:
+        ticker = Ticker(self.local, self.reports.woke)
+        ticker.each(self.reports.tick)
+        ticker.each(lambda now, _: self.associations.tick(now))
+        ticker.each(lambda now, _: self.remoting.tick(now))
+        ticker.each(lambda now, _: self.peers.expire(now))
+        ticker.each(lambda now, _: self.acceptor.expire(now))
+        ticker.each(lambda *_: self.leases.expire())
+        ticker.each(self._unload_idle)
+        ticker.each(self._tick_rest)
+        return ticker
+
+    def _unload_idle(self, now: float, _lag_s: float) -> None:
+        for host in self.hosts.values():
+            if host.passivation is not None:
+                host.passivation.step(now)
+
+    def _tick_rest(self, now: float, _lag_s: float) -> None:
+        for warnings in (self.context.warnings, self.activation_warnings, self.waiting_warnings, self.membership_log):
+            if warnings is not None:
+                warnings.tick(now)
+        if self.gateway is not None:
+            self.gateway.keep()
+
+    def _feed(self, given: Input) -> None:
+        if self.driver is not None:
+            self.driver.feed(given)
 
     # Connections.
 
@@ -358,7 +384,3 @@ class Node:
             self.local.publish(
                 SerializationFailure(identity=identity, method=method, direction=direction, reason=reason)
             )
-
-
-def _failed(task: asyncio.Task[None]) -> bool:
-    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -17,6 +17,7 @@ from inaho.observe.audit import audit_order
 from inaho.runtime.control.shutdown import DrainReport
 from inaho.runtime.grains.grain import Grain, method
 from inaho.runtime.local.storage_access import StorageReport
+from inaho.runtime.node.node import Node
 from inaho.runtime.operators.event_feed import EventRecord, feed
 from inaho.runtime.operators.reports import IdentityReport, KindReport, report_identity, report_kinds
 from inaho.types import Struct
@@ -50,10 +51,13 @@ class QuarantineRecord(Struct, frozen=True):
 class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
     """Answers operators about this one node."""
 
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
     @method(idempotent=True)
     async def quarantined(self) -> list[QuarantineRecord]:
         """What this node has quarantined, sorted by authority."""
-        node = self._inaho_host.node
+        node = self._node
         now = node.local.loop.time()
         return [
             QuarantineRecord(
@@ -73,7 +77,7 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
             Whether there was one. None is no error: the members need not have quarantined the same authorities, and
             some quarantines end by themselves just before they are released.
         """
-        associations = self._inaho_host.node.associations
+        associations = self._node.associations
         if associations.machine.refusal(authority) is None:
             return False
         associations.release(authority)
@@ -82,12 +86,12 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
     @method(idempotent=True)
     async def explain(self, kind: str, key: str) -> IdentityReport:
         """What this node knows of an identity, for `Cluster.where`."""
-        return report_identity(self._inaho_host.node, kind, key)
+        return report_identity(self._node, kind, key)
 
     @method(idempotent=True)
     async def activations(self, kind: str, limit: int) -> list[KindReport]:
         """The activations of a kind, or of all when it is empty, with so many listed of each."""
-        return report_kinds(self._inaho_host.node, kind, limit)
+        return report_kinds(self._node, kind, limit)
 
     @method(idempotent=True, timeout=DRAIN_S_MAX)
     async def drain(self, drain_s: float | None) -> DrainReport:
@@ -96,7 +100,7 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
         Args:
             drain_s: how long activations get; `activation.drain_s` for None.
         """
-        return await self._inaho_host.node.shutdown.drain(drain_s)
+        return await self._node.shutdown.drain(drain_s)
 
     @method(idempotent=True)
     async def bar(self, authority: str, blocked: bool) -> bool:
@@ -104,7 +108,7 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
 
         Returns when the topology of this node has it.
         """
-        return await self._inaho_host.node.blocking.bar(authority, blocked=blocked)
+        return await self._node.blocking.bar(authority, blocked=blocked)
 
     @method(idempotent=True)
     async def resolve_conflict(self, authority: str, keep: bool) -> bool:
@@ -119,7 +123,7 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
             Whether there can be one: False when that authority is a member, or was never heard of, or, for a node that
             is to give way, has not said lately that it has another view. During a split it cannot be joined.
         """
-        node = self._inaho_host.node
+        node = self._node
         assert node.driver is not None  # only members host this kind
         try:
             node.driver.feed(ResolveConflict(authority, keep))
@@ -131,15 +135,15 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
     @method(idempotent=True)
     async def storage(self) -> StorageReport:
         """What this node knows of its storage, for `Cluster.storages`."""
-        return self._inaho_host.node.storage_access.report()
+        return self._node.storage_access.report()
 
     @method(idempotent=True)
     async def accept_storage(self) -> StorageReport:
         """Accepts what the storage has now; the report is from before, see `StorageAccess.accept`."""
-        return await self._inaho_host.node.storage_access.accept()
+        return await self._node.storage_access.accept()
 
     async def events(self, names: list[str]) -> AsyncIterator[EventRecord]:
         """Events of the named classes, or all, from now on until this node leaves."""
-        async with aclosing(feed(self._inaho_host.node, names)) as records:
+        async with aclosing(feed(self._node, names)) as records:
             async for record in records:
                 yield record

@@ -71,9 +71,12 @@ class TerminationBatch(Struct, frozen=True, array_like=True):
 class TerminationActor(Grain, name="inaho.terminations", reentrant=True, idle_ttl_s=0):
     """Tells other nodes what ends on this one; a system actor."""
 
+    def __init__(self, terminations: Terminations) -> None:
+        self._terminations = terminations
+
     async def watch(self) -> AsyncIterator[TerminationBatch]:
         """Batches from now on, until this node leaves."""
-        terminations: Terminations = self._inaho_host.node.terminations
+        terminations = self._terminations
         listener = terminations.admit()
         try:
             while batch := await listener.next_batch():
@@ -139,6 +142,11 @@ class Terminations:
 
     # Here activations end.
 
+    def noted(self, kind: str, key: str, what: str, reason: str) -> None:
+        """Something became of an activation of this node; see `ActivationHistory.observe`."""
+        if what == "ended":
+            self.ended(kind, key, reason)
+
     def ended(self, kind: str, key: str, reason: str) -> None:
         """An activation of this node has ended."""
         if self._local.events_wanted(ActivationTerminated):
@@ -168,7 +176,7 @@ class Terminations:
 
     # They end elsewhere.
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float, _lag_s: float) -> None:
         """Sends what has ended, and listens to others as long as somebody here wants to know."""
         for listener in self._listeners:
             listener.flush()

@@ -11,18 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from inaho.runtime.operators.operator_actor import OperatorActor
-from inaho.runtime.operators.terminations import TerminationActor
-from inaho.runtime.placement.placement_actor import PlacementActor
-
 if TYPE_CHECKING:
     from inaho.runtime.node.node import Node
     from inaho.types import TopologySnapshot
 
 __all__ = ["KnownKinds"]
-
-_INSTALLED: Final = frozenset(actor.inaho_kind.name for actor in (OperatorActor, PlacementActor, TerminationActor))
-"""Kinds that every member has, which are called at a member and never by owner."""
 
 GONE_MAX: Final = 4_096
 """Kinds without a host that are remembered; the one that has been without for longest is forgotten first."""
@@ -55,9 +48,9 @@ class KnownKinds:
 
     def described(self, kind: str) -> str | None:
         """What is known of a kind that nobody hosts, for the reason of a refusal; None when it is unknown here."""
-        if kind in _INSTALLED:  # on every member, and called by address
-            return None
         host = self._node.hosts.get(kind)
+        if host is not None and host.system:  # every member has it, and it is called at a member, never by owner
+            return None
         if host is not None and not host.kind.is_unknown:
             role = host.kind.role
             return f"kind {kind}, only on members with the role {role!r}" if role else f"kind {kind}"

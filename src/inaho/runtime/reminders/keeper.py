@@ -192,7 +192,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
     async def verify(self) -> None:
         """Makes sure that there is a keeper, and that no other one has saved since it loaded, as on the far side of a
         split; else it begins again."""
-        storage = await self._node.open_storage()
+        storage = await self._node.storage_access.opened()
         stored = await storage.load(self.identity)
         if stored is not None and self._saving is None:  # a save that is under way finds out by itself
             self._inaho_host.has_saved(self.key, stored.version)

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from inaho.runtime.node.node import Node
 
-__all__ = ["NodeMeasures"]
+__all__ = ["NodeMetrics"]
 
 LOOK_S: Final = 1.0
-"""Alerts, warnings that were held back and closed connections are looked at this often."""
+"""Alerts and closed connections are looked at this often."""
 
 FRESH_S: Final = 1.0
 """Figures older than this answer nobody."""
@@ -43,7 +43,7 @@ ANSWER_S: Final = 1.0
 """How long an exporter's thread waits for a busy loop; after that it gets no figures this time."""
 
 
-class NodeMeasures:
+class NodeMetrics:
     """The figures of one node; a `MetricSource`. Make it on the node's loop.
 
     Args:
@@ -104,11 +104,6 @@ class NodeMeasures:
             return
         self._look_due = now + LOOK_S
         self.lag_s, self._lag_before_s = max(self._lag_before_s, lag_s), self.lag_s
-        self.node.context.warnings.tick(now)
-        self.node.activation_warnings.tick(now)
-        self.node.waiting_warnings.tick(now)
-        if self.node.membership_log is not None:
-            self.node.membership_log.tick(now)
         if self.events is not None:
             self.traffic.sweep()
         for event in self.alerts.observe(now, self._totals()):

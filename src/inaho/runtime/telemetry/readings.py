@@ -15,7 +15,7 @@ from inaho.types import MemberStatus
 if TYPE_CHECKING:
     from inaho.runtime.node.node import Node
     from inaho.runtime.telemetry.counts import EventCounts
-    from inaho.runtime.telemetry.node_metrics import NodeMeasures
+    from inaho.runtime.telemetry.node_metrics import NodeMetrics
 
 __all__ = ["read_figures"]
 
@@ -32,7 +32,7 @@ QUANTILES: Final = ((0.5, "0.5"), (0.99, "0.99"))
 _STATUSES: Final = tuple(status for status in MemberStatus if status is not MemberStatus.REMOVED)
 
 
-def read_figures(measures: NodeMeasures) -> dict[str, Sequence[Sample]]:
+def read_figures(measures: NodeMetrics) -> dict[str, Sequence[Sample]]:
     """The figures of all instruments, by name."""
     figures: dict[str, Sequence[Sample]] = {instrument.name: () for instrument in INSTRUMENTS}
     node = measures.node
@@ -62,7 +62,7 @@ def _buckets(labels: tuple[str, ...], latency: Sequence[int]) -> Iterator[Sample
     yield (*labels, "+Inf"), total + sum(latency[begin:])
 
 
-def _calls(measures: NodeMeasures) -> Figures:
+def _calls(measures: NodeMetrics) -> Figures:
     node, labels = measures.node, measures.labels
     context = node.context
     hosts = [host for host in node.hosts.values() if not host.system and host.calls]
@@ -98,7 +98,7 @@ def _calls(measures: NodeMeasures) -> Figures:
     yield "inaho.alerts.active", [(labels_, 1) for labels_ in measures.alerts.active]
 
 
-def _actors(measures: NodeMeasures) -> Figures:
+def _actors(measures: NodeMetrics) -> Figures:
     labels = measures.labels
     hosts = [host for host in measures.node.hosts.values() if host.hosted and not host.system]
     counts: list[Sample] = [((host.name,), len(host.activations) + len(host.pool or ())) for host in hosts]
@@ -118,7 +118,7 @@ def _actors(measures: NodeMeasures) -> Figures:
 
 def _plain(node: Node) -> Figures:
     """Single integers of single parts."""
-    runner, cache, storage = node.runner, node.pid_cache, node._storage
+    runner, cache, storage = node.runner, node.pid_cache, node.storage_access.storage
     for name, value in (
         ("inaho.rpc.server.turns", runner.started),
         ("inaho.rpc.server.turns.suspended", runner.suspended),
@@ -150,7 +150,7 @@ def _messages(node: Node) -> Figures:
     yield "inaho.dead_letters", [((reason,), count) for reason, count in dead.items()]
 
 
-def _peers(measures: NodeMeasures) -> Figures:
+def _peers(measures: NodeMetrics) -> Figures:
     node, traffic = measures.node, measures.traffic
     accepted, dialled = len(node.acceptor.connections), len(node.peers.connections)
     yield "inaho.connections", [(("in",), accepted), (("out",), dialled)]
