@@ -17,11 +17,12 @@ not hear dies. Why not remember the versions that others saved: they may die bef
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
+
+from inaho.core.bounded_map import BoundedMap
 
 __all__ = ["DOUBT", "FOUNDED", "MARKERS_FORMAT", "Doubt", "Doubts", "Marker", "Markers", "add_marker"]
 
@@ -117,10 +118,9 @@ class Doubts:
         self.episode = 0
         self._node_id = node_id
         self._doubt_s = doubt_s
-        self._doubts_max = doubts_max
-        self._doubts: OrderedDict[str, Doubt] = OrderedDict()
+        self._doubts: BoundedMap[str, Doubt] = BoundedMap(doubts_max)
         # Node ids of processes that have ended or have let go of what they took over.
-        self._harmless: OrderedDict[str, None] = OrderedDict()
+        self._harmless: BoundedMap[str, None] = BoundedMap(doubts_max)
 
     def __bool__(self) -> bool:
         return bool(self._doubts)
@@ -163,16 +163,11 @@ class Doubts:
         before = -1 if known is None or is_new else known.incarnation
         self._doubts[node_id] = Doubt(node_id, authority, since, max(before, incarnation))
         self._harmless.pop(node_id, None)
-        if len(self._doubts) > self._doubts_max:
-            self._doubts.popitem(last=False)
         return is_new
 
     def end(self, now: float, node_id: str, why: str) -> bool:
         """That member is harmless from now on. Returns whether it was doubted."""
-        self._harmless[node_id] = None
-        self._harmless.move_to_end(node_id)
-        if len(self._harmless) > self._doubts_max:
-            self._harmless.popitem(last=False)
+        self._harmless.renew(node_id, None)
         doubt = self.get(node_id)
         if doubt is None:
             return False
@@ -215,8 +210,8 @@ class Doubts:
 
     def check(self) -> None:
         """Asserts the bounds, and that nobody is both doubted and harmless."""
-        assert len(self._doubts) <= self._doubts_max
-        assert len(self._harmless) <= self._doubts_max
+        self._doubts.check()
+        self._harmless.check()
         for node_id, doubt in self._doubts.items():
             assert node_id == doubt.node_id != self._node_id
             assert (doubt.over_at is None) == (not doubt.why_over)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from inaho.config import DetectionConfig
+from inaho.core.bounded_map import BoundedMap
 
 __all__ = ["Evidence", "Link"]
 
@@ -46,8 +47,7 @@ class Evidence:
 
     def __init__(self, config: DetectionConfig, size_max: int) -> None:
         self._config = config
-        self._size_max = size_max
-        self._links: dict[str, Link] = {}
+        self._links: BoundedMap[str, Link] = BoundedMap(size_max)
 
     def connected(self, now: float, authority: str, node_id: str) -> None:
         """A connection to that node is open."""
@@ -126,13 +126,11 @@ class Evidence:
     def _link(self, authority: str, node_id: str) -> Link:
         link = self._links.get(authority)
         if link is None or link.node_id != node_id:
-            if link is None and len(self._links) >= self._size_max:
-                del self._links[next(iter(self._links))]
             link = self._links[authority] = Link(node_id)
         return link
 
     def check(self) -> None:
         """Asserts the invariants."""
-        assert len(self._links) <= self._size_max
+        self._links.check()
         for link in self._links.values():
             assert not (link.connected and link.refused)

@@ -17,6 +17,8 @@ from typing import Final
 
 import msgspec
 
+from inaho.core.bounded_map import BoundedMap
+
 __all__ = ["OURS", "THEIRS", "UNDECIDED", "SelfBallot", "Settlement", "Verdicts", "View", "settle"]
 
 OURS: Final = "ours"
@@ -68,20 +70,18 @@ class Verdicts:
 
     def __init__(self, keep_s: float, size_max: int) -> None:
         self._keep_s = keep_s
-        self._size_max = size_max
         # When each speaker last said so, and whether an operator stood behind it.
-        self._spoken: dict[str, tuple[float, bool]] = {}
+        self._spoken: BoundedMap[str, tuple[float, bool]] = BoundedMap(size_max)
 
     def hear(self, now: float, speaker: str, by_operator: bool) -> None:
         """That node says so."""
-        before = self._spoken.pop(speaker, None)
-        if len(self._spoken) >= self._size_max:
-            del self._spoken[next(iter(self._spoken))]
-        self._spoken[speaker] = (now, by_operator or (before is not None and before[1]))
+        before = self._spoken.get(speaker)
+        self._spoken.renew(speaker, (now, by_operator or (before is not None and before[1])))
 
     def speakers(self, now: float) -> tuple[str, ...]:
         """Node ids of those whose word counts, the latest last."""
-        self._spoken = {who: said for who, said in self._spoken.items() if now < said[0] + self._keep_s}
+        for who in [who for who, said in self._spoken.items() if now >= said[0] + self._keep_s]:
+            del self._spoken[who]
         return tuple(self._spoken)
 
     @property
@@ -95,7 +95,7 @@ class Verdicts:
 
     def check(self) -> None:
         """Asserts the invariants."""
-        assert len(self._spoken) <= self._size_max
+        self._spoken.check()
 
 
 class SelfBallot:

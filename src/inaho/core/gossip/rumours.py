@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from inaho.core.bounded_map import BoundedMap
 from inaho.core.messages import Accusation, BlockNotice, Entry, MembershipDelta, News
 
 __all__ = ["RumourQueue", "retransmit_limit"]
@@ -49,9 +50,8 @@ class RumourQueue:
     def __init__(self, budget_bytes: int, accusations_max: int) -> None:
         self.crowded = False
         self._budget_bytes = budget_bytes
-        self._accusations_max = accusations_max
         self._origins: dict[str, OriginRumour] = {}
-        self._accusations: dict[tuple[str, str], tuple[Accusation, int]] = {}
+        self._accusations: BoundedMap[tuple[str, str], tuple[Accusation, int]] = BoundedMap(accusations_max)
         self._blocks: dict[str, tuple[BlockNotice, int]] = {}
 
     def __bool__(self) -> bool:
@@ -65,8 +65,6 @@ class RumourQueue:
 
     def accusation(self, accusation: Accusation) -> None:
         """Somebody is accused."""
-        if len(self._accusations) >= self._accusations_max:
-            del self._accusations[next(iter(self._accusations))]
         self._accusations[accusation.node_id, accusation.accuser] = (accusation, 0)
 
     def block(self, notice: BlockNotice) -> None:
@@ -154,7 +152,7 @@ class RumourQueue:
 
     def check(self) -> None:
         """Asserts the invariants."""
-        assert len(self._accusations) <= self._accusations_max
+        self._accusations.check()
 
 
 def clip(delta: MembershipDelta, room: int) -> tuple[MembershipDelta, int]:

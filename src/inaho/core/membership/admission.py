@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from inaho.core.bounded_map import BoundedMap
 from inaho.core.membership.incarnation import first_of, generation_of, next_generation
 from inaho.core.membership.member import is_live, with_status
 from inaho.core.membership.table import MembershipTable
@@ -86,17 +87,13 @@ class Collisions:
 
     def __init__(self, keep_s: float, size_max: int) -> None:
         self._keep_s = keep_s
-        self._size_max = size_max
-        self._open: dict[str, Collision] = {}
+        self._open: BoundedMap[str, Collision] = BoundedMap(size_max)
 
     def claim(self, now: float, authority: str, claimant: str) -> tuple[bool, bool]:
         """Notes a claim. Returns whether it is new, and whether the holder has proved to be alive."""
         collision = self._open.get(authority)
         if collision is None or collision.claimant != claimant or now > collision.since + self._keep_s:
-            self._open.pop(authority, None)
-            if len(self._open) >= self._size_max:
-                del self._open[next(iter(self._open))]
-            self._open[authority] = Collision(claimant, now)
+            self._open.renew(authority, Collision(claimant, now))
             return True, False
         return False, collision.alive
 
@@ -112,4 +109,4 @@ class Collisions:
 
     def check(self) -> None:
         """Asserts the invariants."""
-        assert len(self._open) <= self._size_max
+        self._open.check()

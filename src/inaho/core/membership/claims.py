@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import msgspec
 
+from inaho.core.bounded_map import BoundedMap
 from inaho.core.membership.incarnation import generation_of
 from inaho.core.membership.member import is_live
 from inaho.core.membership.precedence import stronger
@@ -72,10 +73,9 @@ class Claims:
     """
 
     def __init__(self, size_max: int, keep_s: float, look_s: float) -> None:
-        self._size_max = size_max
         self._keep_s = keep_s
         self._look_s = look_s
-        self._claims: dict[str, dict[str, Claim]] = {}
+        self._claims: BoundedMap[str, dict[str, Claim]] = BoundedMap(size_max)
 
     def __bool__(self) -> bool:
         return bool(self._claims)
@@ -84,8 +84,6 @@ class Claims:
         """That member tells us this record; True when it tells more than it did before."""
         claims = self._claims.get(member.authority)
         if claims is None:
-            if len(self._claims) >= self._size_max:
-                del self._claims[next(iter(self._claims))]
             claims = self._claims[member.authority] = {}
         claim = claims.get(teller)
         if claim is not None:
@@ -160,7 +158,7 @@ class Claims:
 
     def check(self) -> None:
         """Asserts the invariants."""
-        assert len(self._claims) <= self._size_max
+        self._claims.check()
         for authority, claims in self._claims.items():
             assert 0 < len(claims) <= VOICES_MAX
             assert all(claim.member.authority == authority for claim in claims.values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from inaho.core.bounded_map import BoundedMap
 from inaho.core.gossip.conflicts import OURS, THEIRS, UNDECIDED, Settlement, Verdicts, View, settle
 from inaho.core.gossip.digest import answer_digest, answer_wants
 from inaho.core.inputs import Received
@@ -63,7 +64,7 @@ class Conversation:
         self._kept_until = 0.0
         self._kept_against = ""
         # When each authority was last told that it is removed, to say it once per round and not per message.
-        self._told_at: dict[str, float] = {}
+        self._told_at: BoundedMap[str, float] = BoundedMap(view.config.membership.members_max)
 
     def admits(self, now: float, received: Received, mark: Mark) -> bool:
         """Whether the sender may talk to us; a removed one is answered with a verdict."""
@@ -97,8 +98,6 @@ class Conversation:
         last = self._told_at.get(member.authority)
         if not rule and last is not None and now < last + config.gossip.interval_s:
             return
-        if len(self._told_at) >= config.membership.members_max:
-            del self._told_at[next(iter(self._told_at))]
         self._told_at[member.authority] = now
         if rule:
             self._kept_until = now + VERDICT_ROUNDS * config.gossip.anti_entropy_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inaho.core.bounded_map import BoundedMap
 from inaho.core.detection.detector import Accused, Carried, Outcome
 from inaho.core.effects import ApplyTopology, Outbox
 from inaho.core.gossip.anti_entropy import AntiEntropy
@@ -41,9 +42,8 @@ class Rounds:
         self._talk = talk
         self._anti_entropy = anti_entropy
         self._outbox = outbox
-        self._lost_max = lost_max
         # Authorities that were removed without leaving, oldest first: they may be the other side of a partition.
-        self._lost: dict[str, None] = {}
+        self._lost: BoundedMap[str, None] = BoundedMap(lost_max)
         # Those of them and of the seeds that are no members, and the table version and seeds from which that follows.
         self._calling: tuple[str, ...] = ()
         self._calling_of: tuple[int, tuple[str, ...]] | None = None
@@ -143,8 +143,6 @@ class Rounds:
         view = self._view
         for authority in view.drain_lost():
             self._calling_of = None
-            if len(self._lost) >= self._lost_max:
-                del self._lost[next(iter(self._lost))]
             self._lost[authority] = None
             self._anti_entropy.seek(now)
         stand = (view.table.version, self._talk.seeds)

@@ -7,10 +7,10 @@ an event names the setting (SPEC CL-5, "frequent passivation").
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from inaho.core.activation.idle import IdleWheel
+from inaho.core.bounded_map import BoundedMap
 from inaho.core.rpc.turns import TurnQueue
 from inaho.events import ActivationPassivated, PassivationFrequent
 
@@ -54,7 +54,7 @@ class Passivation:
         self._host = host
         self._ttl_s = ttl_s
         self._wheel = IdleWheel(ttl_s)
-        self._left: OrderedDict[str, float] = OrderedDict()
+        self._left: BoundedMap[str, float] = BoundedMap(REMEMBERED_MAX)
         self._window = (0, 0)
         self._pausing = False
 
@@ -100,8 +100,6 @@ class Passivation:
                 host.local.publish(ActivationPassivated(identity=grain.identity, idle_s=idle_s))
             self.passivated += 1
             self._left[key] = now
-            if len(self._left) > REMEMBERED_MAX:
-                self._left.popitem(last=False)
             host.deactivate_soon(grain, "idle")
         self._judge()
         if self._wheel.behind(now):

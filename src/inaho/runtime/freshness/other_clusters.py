@@ -15,10 +15,10 @@ Why not ask for the author of the marker instead: who joins would read the marke
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from inaho.core.activation.doubt import FOUNDED, Marker, Markers
+from inaho.core.bounded_map import BoundedMap
 from inaho.errors import InahoError, Unreachable, WrongIncarnation
 from inaho.errors.inspection import describe
 from inaho.runtime.freshness.proofs import is_proved_kind, time_limit
@@ -47,7 +47,7 @@ class OtherClusters:
         self._topology = node.topology
         self._freshness = freshness
         self._record = record
-        self._settled: OrderedDict[str, None] = OrderedDict()
+        self._settled: BoundedMap[str, None] = BoundedMap(node.local.config.membership.members_max)
         """Node ids that no warning is due for: of members that went, of processes that ended, and of those told."""
         self._looking: asyncio.Task[None] | None = None
         self._asked = False
@@ -55,7 +55,7 @@ class OtherClusters:
 
     def member_goes(self, node_id: str) -> None:
         """A member leaves, or was removed."""
-        self._settle(node_id)
+        self._settled.renew(node_id, None)
         self._asked = True
         self.look()
 
@@ -125,7 +125,7 @@ class OtherClusters:
         told = False
         for marker in self._freshness.foreign(markers):
             settled = told or marker.node_id in self._settled or not await self._answers(marker)
-            self._settle(marker.node_id)
+            self._settled.renew(marker.node_id, None)
             if settled:
                 continue
             told = True
@@ -153,9 +153,3 @@ class OtherClusters:
         except (TimeoutError, InahoError):  # one of another cluster refuses us, and runs
             return True
         return True
-
-    def _settle(self, node_id: str) -> None:
-        self._settled[node_id] = None
-        self._settled.move_to_end(node_id)
-        if len(self._settled) > self._local.config.membership.members_max:
-            self._settled.popitem(last=False)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from inaho.core.bounded_map import BoundedMap
+
 if TYPE_CHECKING:
     from inaho.runtime.node.node import Node
     from inaho.types import TopologySnapshot
@@ -31,7 +33,7 @@ class KnownKinds:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._local = node.local
-        self._gone: dict[str, float] = {}
+        self._gone: BoundedMap[str, float] = BoundedMap(GONE_MAX)
         """Kinds that had a host in an earlier topology, and when the last one was gone: seconds of the node's clock."""
 
     def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
@@ -43,8 +45,6 @@ class KnownKinds:
                     self._gone.setdefault(kind, self._local.now)
         for kind in [kind for kind in self._gone if kind in hosted]:
             del self._gone[kind]
-        while len(self._gone) > GONE_MAX:
-            del self._gone[next(iter(self._gone))]
 
     def described(self, kind: str) -> str | None:
         """What is known of a kind that nobody hosts, for the reason of a refusal; None when it is unknown here."""

@@ -11,10 +11,10 @@ cannot place here what the present one was told is not here.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.core.activation.lease import LeaseState
+from inaho.core.bounded_map import BoundedMap
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, NoSuchKind, OwnershipChanged, Pending
 from inaho.errors.inspection import describe
@@ -65,12 +65,12 @@ class Holdings:
         self._topology = node.topology
         self._told: dict[str, dict[str, str]] = {}
         """By kind and key, node id of the owner that knows of the activation."""
-        self._recalled: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._recalled: BoundedMap[tuple[str, str], int] = BoundedMap(RECALLED_MAX)
         self._news: dict[str, tuple[Member, dict[str, dict[str, int]]]] = {}
         """By node id of a new owner, what it is to be told that we hold."""
         self._gone: dict[str, tuple[Member, dict[str, dict[str, tuple[int, int]]]]] = {}
         """By node id of an owner, what it is to be told has ended: epochs and versions."""
-        self._last_words: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        self._last_words: BoundedMap[tuple[str, str], tuple[int, float]] = BoundedMap(LAST_WORDS_MAX)
         """Of activations whose lease was revoked, which others may have too: saved version, and when it ended."""
         self._overtaken = (0, 0.0)
         """The hash by which owners were seen here when another, newer view was answered, and until when that counts."""
@@ -180,9 +180,7 @@ class Holdings:
     async def recall(self, kind: str, key: str, epoch: int) -> ActivationRecord:
         """See `PlacementActor.recall`."""
         host = self._host(kind)
-        self._recalled[kind, key] = max(epoch, self._recalled.pop((kind, key), 0))
-        if len(self._recalled) > RECALLED_MAX:
-            self._recalled.popitem(last=False)
+        self._recalled.renew((kind, key), max(epoch, self._recalled.get((kind, key), 0)))
         return await host.release(key)
 
     async def held(self, kind: str, asker: str, topology_hash: int) -> dict[str, int]:
@@ -247,8 +245,6 @@ class Holdings:
         version = 0 if record is None else record.version
         if version and grain._inaho_lease.state is LeaseState.REVOKED:
             self._last_words[host.name, key] = (version, self._local.loop.time())
-            if len(self._last_words) > LAST_WORDS_MAX:
-                self._last_words.popitem(last=False)
         if owner is not None and (version or owner.node_id != self._local.node_id):
             self._say_gone(owner, host.name, key, (grain._inaho_lease.epoch, version))
 

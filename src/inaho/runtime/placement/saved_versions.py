@@ -13,9 +13,9 @@ Why not ask the storage at every call: it is a round trip per call, to be safe f
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
+from inaho.core.bounded_map import BoundedMap
 from inaho.errors import InahoError
 from inaho.errors.inspection import describe
 from inaho.runtime.placement.placed_activations import pages
@@ -47,9 +47,9 @@ class SavedVersions:
         self._node = node
         self._local = node.local
         self._topology = node.topology
-        self._ended: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._ended: BoundedMap[tuple[str, str], int] = BoundedMap(REMEMBERED_MAX)
         self._due: dict[tuple[str, str, str], dict[str, int]] = {}
-        self._heard: OrderedDict[tuple[str, str], ActivationRecord] = OrderedDict()
+        self._heard: BoundedMap[tuple[str, str], ActivationRecord] = BoundedMap(REMEMBERED_MAX)
         self._saying: set[asyncio.Task[None]] = set()
         self._say_again: asyncio.TimerHandle | None = None
 
@@ -64,16 +64,13 @@ class SavedVersions:
             self._remember(kind, grain._inaho_key, record.version)
 
     def _remember(self, kind: str, key: str, version: int) -> None:
-        before = self._ended.pop((kind, key), 0)  # the newest is the last to be forgotten
-        self._ended[kind, key] = max(before, version)
-        if len(self._ended) > REMEMBERED_MAX:
-            self._ended.popitem(last=False)
+        self._ended.renew((kind, key), max(self._ended.get((kind, key), 0), version))
 
     def owners_changed(self) -> None:
         """A topology has come: what ended here may be activated elsewhere from now on, or may be so already."""
-        self._ended = OrderedDict(
-            (identity, version) for identity, version in self._ended.items() if not self._tell(*identity, version)
-        )
+        for identity, version in list(self._ended.items()):
+            if self._tell(*identity, version):
+                del self._ended[identity]
         for identity, record in list(self._heard.items()):
             if self._tell(*identity, record.version):
                 del self._heard[identity]
@@ -139,8 +136,6 @@ class SavedVersions:
     def expect(self, kind: str, key: str, record: ActivationRecord) -> None:
         """The next activation of the identity must find what `record` says."""
         self._heard[kind, key] = ActivationRecord(True, record.version, authority=record.authority)
-        if len(self._heard) > REMEMBERED_MAX:
-            self._heard.popitem(last=False)
 
     def expect_version(self, kind: str, key: str, version: int) -> None:
         """The next activation of the identity must find that version, which this node has seen in the storage."""
@@ -168,5 +163,5 @@ class SavedVersions:
 
     def check(self) -> None:
         """Asserts the bounds."""
-        assert len(self._ended) <= REMEMBERED_MAX
-        assert len(self._heard) <= REMEMBERED_MAX
+        self._ended.check()
+        self._heard.check()
