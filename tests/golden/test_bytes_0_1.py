@@ -35,9 +35,10 @@ from inaho.errors import (
     VersionMismatch,
     WrongCluster,
 )
+from inaho.runtime.activation.records import ActivationRecord
 from inaho.runtime.control.driver import decode_control
 from inaho.runtime.operators.terminations import Termination
-from inaho.runtime.placement.placement_actor import ActivationRecord, ActivationRequest, ActivationResponse
+from inaho.runtime.placement.placement_actor import ActivationRequest, ActivationResponse
 from inaho.runtime.reminders.keeper import ReminderShard
 from inaho.types import ClusterIdentity, Member, MemberStatus, Pid, TopologySnapshot
 from inaho.wire import frames

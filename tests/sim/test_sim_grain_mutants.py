@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from inaho.errors import StateMissing
+from inaho.runtime.activation.records import ActivationRecord
 from inaho.runtime.grains import grain as grain_module
 from inaho.runtime.placement.partition_bridge import PartitionBridge
-from inaho.runtime.placement.placement_actor import ActivationRecord
 from inaho.storage import memory as memory_module
 from inaho.testing.histories.grain_checkers import PromiseBroken
 from inaho.testing.histories.grain_swarm import GrainSwarm

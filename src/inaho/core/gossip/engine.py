@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from inaho.config import GossipConfig
+from inaho.core.back_off import back_off_s
 from inaho.core.gossip.convergence import ConvergenceClock
 from inaho.core.gossip.rumours import RumourQueue, retransmit_limit
 from inaho.core.inputs import RandomSource
@@ -253,7 +254,7 @@ class GossipEngine:
         return rounds
 
     def _backoff_s(self, rounds: int) -> float:
-        return min(self._config.interval_s * 2.0 ** min(rounds, 32), self._config.anti_entropy_s)
+        return back_off_s(self._config.interval_s, self._config.anti_entropy_s, rounds + 1)
 
     def _all_agree(self, peers: Sequence[str]) -> bool:
         return len(self._agreeing) >= len(peers) and all(authority in self._agreeing for authority in peers)

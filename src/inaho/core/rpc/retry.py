@@ -21,12 +21,10 @@ from typing import Final
 
 import msgspec
 
+from inaho.core.back_off import back_off_s
 from inaho.errors import InahoError, InvalidConfig
 
 __all__ = ["MOVING", "RETRY_RULES", "RetryPolicy", "RetryRule", "Tries", "may_retry"]
-
-_DOUBLINGS_MAX: Final = 64
-"""2**64 times any base exceeds any cap; without a limit the power would overflow."""
 
 
 class RetryRule(enum.Enum):
@@ -125,8 +123,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         if not 0.0 <= random_unit <= 1.0:
             raise ValueError(f"random_unit must be from 0 to 1, not {random_unit}")
         longest_s = min(self.max_s, self.moving_max_s) if code in MOVING else self.max_s
-        whole = min(longest_s, self.base_s * 2.0 ** min(attempt - 1, _DOUBLINGS_MAX))
-        return whole * (0.5 + 0.5 * random_unit)
+        return back_off_s(self.base_s, longest_s, attempt) * (0.5 + 0.5 * random_unit)
 
 
 class Tries:

@@ -19,13 +19,13 @@ from inaho.runtime.activation.changes import Change, Changes, Gates
 from inaho.runtime.activation.draining import Draining
 from inaho.runtime.activation.failure_policy import reset_failed, reset_state
 from inaho.runtime.activation.passivation import Passivation
+from inaho.runtime.activation.records import ActivationRecord
 from inaho.runtime.activation.running_streams import StreamTurns
 from inaho.runtime.activation.start_failures import initialise, not_run, start_failure
 from inaho.runtime.activation.state import load_handed
 from inaho.runtime.activation.timers import ActivationTimers
 from inaho.runtime.grains.stateless import WorkerPool
 from inaho.runtime.grains.turn import Turn
-from inaho.runtime.placement.placement_actor import ActivationRecord
 from inaho.runtime.turns.hooks import run_hook
 from inaho.types import Pid
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import copy
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from inaho.errors import ActivationFailed, Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
+from inaho.core.rpc.retry import MOVING
+from inaho.errors import ActivationFailed, InahoError, ShuttingDown
 from inaho.errors.inspection import describe, fields_of, is_a
 from inaho.events import ActivationFailed as ActivationFailedEvent
 from inaho.runtime.turns.steps import SIGNALS
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from inaho.runtime.grains.grain import Grain
 
 __all__ = ["initialise", "not_run", "start_failure"]
-
-REFUSALS: Final = (OwnershipChanged, ShuttingDown, Blocked, Pending)
-"""Not failures of an activation: it belongs elsewhere, or to a moment later."""
 
 
 def start_failure(host: KindHost, grain: Grain[Any], error: BaseException) -> InahoError:
@@ -44,7 +42,7 @@ def _told(host: KindHost, grain: Grain[Any], error: BaseException) -> InahoError
     if is_a(error, asyncio.CancelledError) and host.node.runner.leaving:
         reason = "this node left while the activation came up"
         error = ShuttingDown(reason, identity=str(grain.identity), authority=host.authority)
-    if is_a(error, REFUSALS):
+    if is_a(error, InahoError) and error.code in MOVING:  # no failure: it belongs elsewhere, or to a moment later
         return not_run(error, error)
     reason = describe(error)
     identity = grain.identity

@@ -22,8 +22,8 @@ from inaho.wire.stored import pack_state, unpack_state
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.records import ActivationRecord
     from inaho.runtime.grains.grain import Grain
-    from inaho.runtime.placement.placement_actor import ActivationRecord
     from inaho.storage.base import StoredVersion
 
 __all__ = ["StateRecord", "clear_state", "is_same", "load_handed", "load_state", "reload_state", "save_state"]

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Final, TypeVar
 
+from inaho.core.back_off import back_off_s
 from inaho.errors import InahoError, InvalidConfig, OwnershipChanged, ShuttingDown, StateConflict, Unreachable
 
 __all__ = ["resuming"]
@@ -26,7 +27,6 @@ _ENDED: Final = (OwnershipChanged, ShuttingDown, StateConflict, Unreachable)
 
 _FIRST_PAUSE_S: Final = 0.05
 _PAUSE_MAX_S: Final = 2.0
-_DOUBLINGS_MAX: Final = 10
 
 
 async def resuming(
@@ -84,7 +84,7 @@ async def resuming(
             close = getattr(stream, "aclose", None)
             if close is not None:
                 await close()
-        await asyncio.sleep(min(_PAUSE_MAX_S, _FIRST_PAUSE_S * 2 ** min(failed - 1, _DOUBLINGS_MAX)))
+        await asyncio.sleep(back_off_s(_FIRST_PAUSE_S, _PAUSE_MAX_S, failed))
 
 
 def _has_ended(error: InahoError) -> bool:

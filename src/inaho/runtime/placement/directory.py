@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Final
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.activation.placement import LEAST_LOADED, LoadBook, choose, hosts_of
 from inaho.core.identity.identity import validate_key
+from inaho.core.rpc.retry import MOVING
 from inaho.errors import InahoError, NoSuchKind, Pending, Timeout, error_from_code
 from inaho.events import ActivationFailed
+from inaho.runtime.activation.records import ActivationRecord
 from inaho.runtime.placement.placement_actor import (
-    ActivationRecord,
     ActivationRequest,
     ActivationResponse,
     PlacementActor,
@@ -38,9 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Directory"]
 
-REFUSED: Final = frozenset(
-    {"blocked", "no_such_kind", "overloaded", "ownership_changed", "pending", "shutting_down", "unreachable"}
-)
+NOT_TAKEN: Final = frozenset((*MOVING, "no_such_kind", "overloaded", "unreachable"))
 """Codes with which a host takes no activation, which says nothing of the activation: the owner takes it itself."""
 
 
@@ -242,7 +241,7 @@ class Directory:
         if response.code:
             self.forget(lease)
             self._local.log.info("%s did not activate %s/%s: %s", chosen.authority, kind, key, response.reason)
-            if response.code in REFUSED:
+            if response.code in NOT_TAKEN:
                 return None
             self._local.publish(ActivationFailed(identity=ClusterIdentity(kind, key), reason=response.reason))
             identity = f"{kind}/{key}"

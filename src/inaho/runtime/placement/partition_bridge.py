@@ -18,7 +18,8 @@ from inaho.core.activation.handoff import HandOff, LastOwner
 from inaho.errors import InahoError
 from inaho.errors.inspection import describe
 from inaho.runtime.activation.leases import SILENT
-from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, ActivationRecord, PlacementActor
+from inaho.runtime.activation.records import ActivationRecord
+from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.placement.system_calls import ask_system_actor
 from inaho.types import MemberStatus
 

@@ -18,8 +18,8 @@ from inaho.core.bounded_map import BoundedMap
 from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, NoSuchKind, OwnershipChanged, Pending
 from inaho.errors.inspection import describe
+from inaho.runtime.activation.records import ActivationRecord
 from inaho.runtime.placement.placement_actor import (
-    ActivationRecord,
     ActivationRequest,
     ActivationResponse,
     PlacementActor,

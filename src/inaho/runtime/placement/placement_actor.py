@@ -8,37 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
+from inaho.runtime.activation.records import ActivationRecord
 from inaho.runtime.grains.grain import Grain, method
 from inaho.types import Pid, Struct
 
-__all__ = ["PLACEMENT_KEY", "ActivationRecord", "ActivationRequest", "ActivationResponse", "PlacementActor"]
+__all__ = ["PLACEMENT_KEY", "ActivationRequest", "ActivationResponse", "PlacementActor"]
 
 PLACEMENT_KEY: Final = "placement"
 
 LONG_S: Final = 600.0
 """For what may wait for an activation to come up or to end. Whoever asks has a shorter limit."""
-
-
-class ActivationRecord(Struct, frozen=True, array_like=True):
-    """What the last owner tells the next of an activation that it has ended.
-
-    Attributes:
-        was_active: whether there was one.
-        version: of the state that it had loaded or saved last; 0 for none.
-        epoch: its fencing token; the next one must exceed it.
-        snapshot: its state as it stood, saved or not; None where there is none, or it is too large to take along.
-        authority: of the node that ended it.
-        drained: that node has nothing else of the partition, and need not be asked again.
-        stored_epoch: under which `version` was stored; -1 where that node did not tell.
-    """
-
-    was_active: bool
-    version: int = 0
-    epoch: int = 0
-    snapshot: bytes | None = None
-    authority: str = ""
-    drained: bool = False
-    stored_epoch: int = -1
 
 
 class ActivationRequest(Struct, frozen=True, array_like=True):

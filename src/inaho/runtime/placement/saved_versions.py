@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.core.bounded_map import BoundedMap
 from inaho.errors import InahoError
 from inaho.errors.inspection import describe
+from inaho.runtime.activation.records import ActivationRecord
 from inaho.runtime.placement.placed_activations import pages
-from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, ActivationRecord, PlacementActor
+from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.placement.system_calls import ask_system_actor
 
 if TYPE_CHECKING:
