@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.inaho-setup
 TOOLS := mypy pyright ruff import-linter towncrier pytest-asyncio pytest-timeout pytest-xdist cryptography pydantic opentelemetry-sdk
 
-# The coverage-guided fuzzer has wheels for these only; elsewhere `make fuzz` does without and says so.
+# The coverage-guided fuzzer has wheels for these only; elsewhere `make fuzz` and `make acceptance` do without and say so.
 FUZZER := atheris; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"
+INSTALL_FUZZER = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '$(FUZZER)' || true
 
 # Passed on to what the target runs, e.g. `make test ARGS="tests/unit -k codec"`.
 ARGS ?=
@@ -60,6 +61,7 @@ bench: setup ## Run the benchmarks.
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 fuzz: setup ## Run the property tests with EXAMPLES examples each, new ones every time; then atheris for FUZZ_SECONDS.
+	@$(INSTALL_FUZZER)
 	INAHO_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m 'hypothesis or fuzz' --timeout 1800 $(ARGS)
 	$(BIN)/python tests/fuzz/run_atheris.py $(FUZZ_SECONDS)
 
@@ -68,6 +70,7 @@ soak: setup ## Repeat properties, simulations and process tests with new seeds, 
 
 acceptance: setup ## Long repetitions with a report in docs/acceptance; SECONDS=600, SEEDS, ARGS="--only NAME" for less.
 	@scripts/install_services.sh || true
+	@$(INSTALL_FUZZER)
 	$(BIN)/python scripts/acceptance.py $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 

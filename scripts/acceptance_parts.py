@@ -17,11 +17,19 @@ __all__ = ["PARTS", "Part", "Reading", "shares"]
 
 @dataclass(frozen=True)
 class Reading:
-    """What a part's output says: lines for the report, broken promises, and missed targets."""
+    """What a part's output says.
+
+    Attributes:
+        lines: for the report.
+        broken: promises that were not kept.
+        missed: targets that were missed.
+        absent: why nothing was shown, such as a tool that this machine does not have.
+    """
 
     lines: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
+    absent: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,14 +66,17 @@ def read_tests(output: str) -> Reading:
         for count, what in re.findall(r"(\d+) (\w+)", summary):
             counts[what] = counts.get(what, 0) + int(count)
     reasons = sorted(set(re.findall(r"^SKIPPED \[\d+\] \S+ (.+)$", output, re.MULTILINE)))
-    lines = [f"{runs} runs: " + ", ".join(f"{count:,} {what}" for what, count in counts.items())]
+    lines = [
+        f"{runs} run{'' if runs == 1 else 's'}: " + ", ".join(f"{count:,} {what}" for what, count in counts.items())
+    ]
     lines += [f"skipped: {reason}" for reason in reasons]
     return Reading(tuple(lines), () if counts.get("passed") else ("no test has passed",))
 
 
 def read_seeds(output: str) -> Reading:
     """The two lines with which `freshness_seeds.py` ends."""
-    return Reading(tuple(line for line in output.splitlines() if re.match(r"\d+ seeds,|judged: ", line)))
+    lines = tuple(line for line in output.splitlines() if re.match(r"\d+ seeds,|judged: ", line))
+    return Reading(lines, () if lines else ("no seed was judged",))
 
 
 def read_figures(output: str, *, none: Sequence[str] = (), at_most: dict[str, str | float] | None = None) -> Reading:
@@ -129,10 +140,15 @@ def read_bench(output: str) -> Reading:
 
 def read_fuzzing(output: str) -> Reading:
     """Inputs per target of the coverage-guided fuzzer."""
-    done = re.findall(r"^Done (\d+) runs in (\d+) second", output, re.MULTILINE)
-    lines = tuple(f"{int(count):,} inputs in {seconds} s" for count, seconds in done)
-    why = [line for line in output.splitlines() if "not fuzzed by coverage" in line]
-    return Reading((*lines, *why))
+    targets = re.findall(r"^fuzzing (\w+) for (\d+) s", output, re.MULTILINE)
+    counts = re.findall(r"^stat::number_of_executed_units: +(\d+)", output, re.MULTILINE)
+    lines = tuple(
+        f"{name}: {int(count):,} inputs in {seconds} s" for (name, seconds), count in zip(targets, counts, strict=False)
+    )
+    if "atheris is not installed" in output:
+        return Reading(absent="atheris is not installed: it has no wheel for every Python")
+    # A target that finds something ends before its statistics, and with a status that says so.
+    return Reading(lines, () if len(lines) == len(targets) > 0 else ("a target has tried no input to its end",))
 
 
 def _last_json(output: str) -> dict[str, Any] | None:

@@ -61,7 +61,7 @@ def feed(data: bytes) -> None:
 
 
 def give(connection: Connection, transport: RecordingTransport, data: bytes, how: int) -> None:
-    size = len(data) if how & 2 else max(1, how >> 2)
+    size = max(1, len(data) if how & 2 else how >> 2)
     for start in range(0, len(data), size):
         if transport.closed:
             break

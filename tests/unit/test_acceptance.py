@@ -68,6 +68,7 @@ def test_summaries_of_several_pytest_runs_are_added_up(load):
         "===== 1 failed, 9 passed in 70.10s (0:01:10) =====\n"
     )
     assert read(output).lines == ("2 runs: 90 passed, 206 skipped, 1 failed", "skipped: redis-server is not installed")
+    assert read("1 passed in 0.01s\n").lines == ("1 run: 1 passed",)
     assert read("no tests ran in 0.01s\n").broken == ("no test has passed",)
 
 
@@ -162,6 +163,19 @@ def test_what_a_part_started_ends_when_its_limit_is_reached(load):
     while Path(f"/proc/{output.strip()}/exe").exists():
         assert time.monotonic() < deadline, "the process of the part still runs"
         os.sched_yield()
+
+
+def test_what_could_not_be_tried_has_not_passed(load, run):
+    parts, verdicts = load("acceptance_parts"), load("acceptance_report").Verdict
+    output = "atheris is not installed (is there a wheel for 3.14 on linux?): not fuzzed by coverage"
+    outcome = run(part(load, "fuzz", program=f"print({output!r})", read=parts.read_fuzzing), 5.0, 0)
+    assert outcome.verdict is verdicts.NOT_RUN
+    assert "atheris is not installed" in outcome.why
+    begun = "fuzzing frames for 5 s\n"
+    assert parts.read_fuzzing(begun).broken == ("a target has tried no input to its end",)
+    reading = parts.read_fuzzing(f"{begun}stat::number_of_executed_units: 27683\n")
+    assert (reading.lines, reading.broken) == (("frames: 27,683 inputs in 5 s",), ())
+    assert parts.read_seeds("Traceback …\n").broken == ("no seed was judged",)
 
 
 def report(load, *outcomes, budget_s: float = 600.0):
