@@ -13,19 +13,20 @@ from typing import Any
 import pytest
 
 from inaho.core.activation.doubt import Marker, Markers
-from inaho.core.rpc.turns import TurnQueue
+from inaho.core.activation.life import ActivationState
 from inaho.errors import InahoError
 from inaho.events import BlockListChanged, Event, MemberRemoved
 from inaho.runtime.activation import state as grain_state
+from inaho.runtime.activation.kind_host import KindHost
 from inaho.runtime.activation.timers import Timer
 from inaho.runtime.freshness import proofs
 from inaho.runtime.freshness.doubts import Freshness
 from inaho.runtime.freshness.marker_record import MarkerRecord
 from inaho.runtime.freshness.proofs import Proofs
 from inaho.runtime.freshness.reconciliation import Reconciliation
+from inaho.runtime.grains.activation_turns import ActivationTurns
 from inaho.runtime.grains.turn import Turn
 from inaho.runtime.reminders.reminder_calls import REMIND
-from inaho.runtime.turns import streams
 from inaho.testing.histories.freshness_swarm import FreshnessSwarm
 from inaho.testing.histories.grain_checkers import PromiseBroken
 
@@ -136,18 +137,13 @@ def newer_versions_are_taken_for_equal(patch: pytest.MonkeyPatch) -> None:
 
 
 def _unproved_turns_run(patch: pytest.MonkeyPatch, which: Callable[[Turn], bool]) -> None:
-    right = TurnQueue.compatible
+    right = ActivationTurns.compatible
 
-    def compatible(self: TurnQueue[Any], turn: Any) -> bool:
-        if not (self.held and self.unproved) or self.starting or self.ending or self.resetting or not which(turn):
-            return right(self, turn)
-        self.held = False
-        try:
-            return right(self, turn)
-        finally:
-            self.held = True
+    def compatible(self: ActivationTurns, turn: Turn, *, ahead: bool = False) -> bool:
+        unproved = self.life is not None and self.life.state is ActivationState.UNPROVED
+        return right(self, turn, ahead=ahead or (unproved and which(turn)))
 
-    patch.setattr(TurnQueue, "compatible", compatible)
+    patch.setattr(ActivationTurns, "compatible", compatible)
 
 
 def _is_tick(turn: Turn) -> bool:
@@ -171,7 +167,7 @@ def reminders_need_no_proof(patch: pytest.MonkeyPatch) -> None:
 
 
 def stream_items_need_no_proof(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(streams, "is_unproved", lambda grain: False)
+    patch.setattr(KindHost, "is_unproved", lambda self, grain: False)
 
 
 def handed_snapshots_are_not_proved(patch: pytest.MonkeyPatch) -> None:

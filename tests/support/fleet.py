@@ -17,7 +17,7 @@ from inaho import (
     RpcConfig,
     TransportConfig,
 )
-from inaho.core.rpc.turns import TurnQueue
+from inaho.runtime.grains.activation_turns import ActivationTurns
 from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
 from support.waiting import until
 
@@ -114,7 +114,7 @@ class Fleet:
                 if host.pool is not None:
                     host.pool.check()
                 for grain in (*host.activations.values(), *(host.pool or ())):
-                    if isinstance(grain._inaho_turn, TurnQueue):
+                    if isinstance(grain._inaho_turn, ActivationTurns):
                         grain._inaho_turn.check()
             for connection in node.peers.connections.values():
                 connection.wheel.check()
@@ -136,8 +136,7 @@ def up(cluster: Cluster) -> list[Any]:
 
 def _is_free(grain: Any) -> bool:
     """Nothing runs or waits. What has come up in doubt is held for a proof, which comes with its next call."""
-    busy = grain._inaho_turn
-    return busy is None or (isinstance(busy, TurnQueue) and busy.unproved and busy.unused)
+    return not grain._inaho_host.lifecycle.is_in_use(grain)
 
 
 def _at_rest(node: Any) -> bool:

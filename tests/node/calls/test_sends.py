@@ -301,8 +301,7 @@ async def test_a_later_call_does_not_overtake_a_send(caller: Any, kind: str, kno
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("known", [False, True])
 async def test_a_later_call_of_a_grain_does_not_overtake_its_send(fleet: Any, kind: str, known: bool):
-    member = await fleet.member(*KINDS.values(), Sender)
-    await fleet.member(*KINDS.values(), Sender)
+    member, _ = await fleet.members(2, *KINDS.values(), Sender)
     for number in range(12):  # some of them on the other member
         await member.grain(Sender, f"g{number}").go(kind, known)
         if known:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from inaho import Grain, Overloaded, method
 from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, STARTED, TurnQueue
+from inaho.runtime.grains.activation_turns import ActivationTurns
 
 
 class Log(Grain):
@@ -104,7 +105,7 @@ async def test_readers_do_not_run_beside_a_writer(caller, eventually):
     held = start(grain.hold("w1"))
     await eventually(lambda: log.lines[-1] == "+w1")
     reading = start(*(grain.read(f"r{number}", 1) for number in range(3)))
-    await eventually(lambda: isinstance(log._inaho_turn, TurnQueue) and len(log._inaho_turn.waiting) == 3)
+    await eventually(lambda: isinstance(log._inaho_turn, ActivationTurns) and len(log._inaho_turn.waiting) == 3)
     assert log.lines[-1] == "+w1"
     log.gate.set()
     await asyncio.gather(*held, *reading)
@@ -120,7 +121,7 @@ async def test_a_writer_is_not_starved_by_readers(caller, eventually):
     held = start(grain.hold_reading("r1"))
     await eventually(lambda: log.lines[-1] == "+r1")
     writing = start(grain.write("w1"))
-    await eventually(lambda: isinstance(log._inaho_turn, TurnQueue) and len(log._inaho_turn.waiting) == 1)
+    await eventually(lambda: isinstance(log._inaho_turn, ActivationTurns) and len(log._inaho_turn.waiting) == 1)
     late = start(grain.read("r2"))
     await eventually(lambda: len(log._inaho_turn.waiting) == 2)
     assert log.lines[-1] == "+r1"
@@ -149,7 +150,7 @@ async def test_readers_behind_a_writer_that_gave_up_run(caller, eventually):
     held = start(grain.hold_reading("r1"))
     await eventually(lambda: log.lines[-1] == "+r1")
     (writing,) = start(grain.write("w1"))
-    await eventually(lambda: isinstance(log._inaho_turn, TurnQueue) and len(log._inaho_turn.waiting) == 1)
+    await eventually(lambda: isinstance(log._inaho_turn, ActivationTurns) and len(log._inaho_turn.waiting) == 1)
     (reading,) = start(grain.read("r2"))
     await eventually(lambda: len(log._inaho_turn.waiting) == 2)
     writing.cancel()
@@ -167,7 +168,7 @@ async def test_a_full_queue_refuses_at_once_and_harms_nobody(caller, eventually)
     held = start(grain.hold("h"))
     await eventually(lambda: log.lines[-1] == "+h")
     waiting = start(*(grain.write(str(number)) for number in range(5)))
-    await eventually(lambda: isinstance(log._inaho_turn, TurnQueue) and len(log._inaho_turn.waiting) == 5)
+    await eventually(lambda: isinstance(log._inaho_turn, ActivationTurns) and len(log._inaho_turn.waiting) == 5)
     for _ in range(3):
         with pytest.raises(Overloaded, match="queue_depth") as caught:
             await grain.write("more")
@@ -192,7 +193,7 @@ async def test_the_oldest_may_be_dropped_instead(caller, eventually):
         tasks += start(grain.write(str(number)))
         await eventually(
             lambda number=number: (
-                isinstance(log._inaho_turn, TurnQueue)
+                isinstance(log._inaho_turn, ActivationTurns)
                 and log._inaho_turn.waiting
                 and log._inaho_turn.waiting[-1].arguments[0] == str(number)
             )
@@ -216,7 +217,7 @@ async def test_calls_that_gave_up_take_no_room_in_the_queue(caller, eventually):
     await eventually(lambda: log.lines[-1] == "+h")
     for round_number in range(3):
         gone = start(*(grain.write(f"gone{round_number}") for _ in range(3)))
-        await eventually(lambda: isinstance(log._inaho_turn, TurnQueue) and len(log._inaho_turn.waiting) == 3)
+        await eventually(lambda: isinstance(log._inaho_turn, ActivationTurns) and len(log._inaho_turn.waiting) == 3)
         for task in gone:
             task.cancel()
         await asyncio.gather(*gone, return_exceptions=True)

@@ -42,19 +42,7 @@ class TurnQueue(Generic[TurnType]):
         drop_oldest: what a full queue does: drop the oldest waiting turn, else refuse the new one.
     """
 
-    __slots__ = (
-        "_depth",
-        "_drop_oldest",
-        "_reentrant",
-        "ending",
-        "held",
-        "hook",
-        "resetting",
-        "running",
-        "starting",
-        "unproved",
-        "waiting",
-    )
+    __slots__ = ("_depth", "_drop_oldest", "_reentrant", "held", "running", "waiting")
 
     def __init__(self, *, reentrant: bool, depth: int, drop_oldest: bool) -> None:
         self._reentrant = reentrant
@@ -63,21 +51,11 @@ class TurnQueue(Generic[TurnType]):
         self.running: list[TurnType] = []
         self.waiting: deque[TurnType] = deque()
         self.held = False
-        """Nothing starts: the activation is coming up or going down."""
-        self.hook: TurnType | None = None
-        """What runs while nothing else may: `on_activate` or `on_deactivate`."""
-        self.starting = False
-        """What it is held for has begun: coming up, a reset, or the end."""
-        self.ending = ""
-        """Why it goes down; empty while it does not."""
-        self.unproved = False
-        """It is held until the activation has proved that it has what is stored."""
-        self.resetting: tuple[str, str] | None = None
-        """Its state is to be loaded again when nothing runs: the method that failed, and how."""
+        """No turn starts, except one for which a running one waits: the activation is not active."""
 
-    def compatible(self, turn: TurnType) -> bool:
-        """Whether `turn` may run beside what is running now."""
-        if self.held:
+    def compatible(self, turn: TurnType, *, ahead: bool = False) -> bool:
+        """Whether `turn` may run beside what is running now; for `ahead` see `offer`."""
+        if self.held and not ahead:
             return False
         if not self.running or self._reentrant:
             return True
@@ -88,13 +66,14 @@ class TurnQueue(Generic[TurnType]):
 
         Args:
             turn: the turn.
-            ahead: it is called by a turn that runs here, and must not wait behind others.
+            ahead: it is called by a turn that runs here, and must not wait behind others, nor until the queue is not
+                held any more: that waits for the running turn.
 
         Returns:
             `STARTED` (it is now among `running`), `QUEUED`, `REFUSED` (the queue is full), or `DROPPED_OLDEST` with the
             turn that made room.
         """
-        if (ahead or not self.waiting) and self.compatible(turn):
+        if (ahead or not self.waiting) and self.compatible(turn, ahead=ahead):
             self.running.append(turn)
             return STARTED, None
         if len(self.waiting) < self._depth:
@@ -131,11 +110,6 @@ class TurnQueue(Generic[TurnType]):
             self.running.append(turn)
             return turn
         return None
-
-    @property
-    def unused(self) -> bool:
-        """Nothing runs, waits or has begun; it may be held for a proof that nobody has asked for."""
-        return not self.running and not self.waiting and not self.starting and not self.ending
 
     @property
     def idle(self) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from inaho.core.rpc.turns import TurnQueue
 from inaho.runtime.activation.passivation import STOP_SLICE
+from inaho.runtime.grains.activation_turns import running_turns
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
@@ -83,8 +83,7 @@ class Draining:
 
     def interrupt(self, grain: Grain[Any]) -> None:
         """The node leaves and has waited long enough: cancels what runs of an activation, turns and hooks."""
-        busy = grain._inaho_turn
-        for turn in busy.running if isinstance(busy, TurnQueue) else () if busy is None else (busy,):
+        for turn in running_turns(grain):
             if turn.task is not None:
                 turn.task.cancel()
         self._host.changes.cancel(grain)

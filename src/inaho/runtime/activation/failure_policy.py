@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from inaho.core.rpc.turns import TurnQueue
+from inaho.core.activation.life import ActivationState
 from inaho.errors.inspection import describe, is_a
 from inaho.events import StateReset
-from inaho.runtime.activation.state import reload_state
+from inaho.runtime.activation.state import StateRecord, reload_state
 from inaho.runtime.grains.turn import Turn
 from inaho.runtime.turns.steps import SIGNALS
 
@@ -33,16 +33,14 @@ if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.grain import Grain
 
-__all__ = ["POLICIES", "reset_failed", "reset_state", "turn_failed"]
+__all__ = ["POLICIES", "Resets", "turn_failed"]
 
 POLICIES: Final = ("keep", "reset", "stop")
 
 
-def turn_failed(turn: Turn, error: BaseException) -> None:
-    """Applies the policy of the kind. Call it before the turn is released, so that no other begins in between."""
-    grain = turn.grain
-    host = grain._inaho_host
-    policy = host.kind.on_failure
+def turn_failed(host: KindHost, turn: Turn, error: BaseException) -> None:
+    """Applies the policy of the kind. Call it while the turn still counts as running, so that no other begins first."""
+    grain, policy = turn.grain, host.kind.on_failure
     if policy == "keep" or turn.method.read_only or host.local.closing or is_a(error, SIGNALS):
         return
     if not host.lives(grain):
@@ -51,44 +49,61 @@ def turn_failed(turn: Turn, error: BaseException) -> None:
         grain._inaho_record.value_unfit = True  # the next owner, if there is one, must not go on from here
     if policy == "stop":
         host.deactivate_soon(grain, "failed")
-        return
-    queue = host.hold(grain)
-    if queue.resetting is None:
-        queue.resetting = (turn.method.name, describe(error))
-    if not queue.running:  # it was a stream
-        host.settle(grain, queue)
+    else:
+        host.lifecycle.turn_failed(grain, turn.method.name, describe(error))
 
 
-async def reset_state(host: KindHost, grain: Grain[Any], queue: TurnQueue[Turn], method: str, reason: str) -> None:
-    """Loads the state again while nothing runs. An activation for which that fails ends, and so does a stale one."""
-    record = grain._inaho_record
-    assert record is not None
-    try:
-        done = await reload_state(host, grain, record)
-    except BaseException as error:
-        if is_a(error, SIGNALS) or host.local.closing:
-            host.start_failed(grain, queue, error)
+class Resets:
+    """Loads the states of one kind's activations again as they were saved.
+
+    Args:
+        host: the kind.
+    """
+
+    def __init__(self, host: KindHost) -> None:
+        self._host = host
+
+    def begin(self, grain: Grain[Any], method: str, reason: str) -> None:
+        """Resets an activation where no turn runs, since `method` has failed for that reason."""
+        self._host.changes.begin(grain, "reset", self._run(grain, method, reason))
+
+    async def _run(self, grain: Grain[Any], method: str, reason: str) -> None:
+        """Loads the state again. An activation for which that fails ends, and so does a stale one."""
+        host = self._host
+        lifecycle = host.lifecycle
+        try:
+            done = await reload_state(host, grain, _record(grain))
+        except BaseException as error:
+            if lifecycle.state_of(grain) is ActivationState.RESETTING:  # else it was given up, and ends already
+                if is_a(error, SIGNALS) or host.local.closing:
+                    host.starting.failed(grain, error)
+                else:
+                    host.local.log.warning(
+                        "the state of %s could not be reset, so it ends", grain.identity, exc_info=error
+                    )
+                    _record(grain).broken = True
+                    lifecycle.reset_failed(grain)
             if is_a(error, SIGNALS):
                 raise
-        elif not record.broken:
-            host.local.log.warning("the state of %s could not be reset, so it ends", grain.identity, exc_info=error)
-            reset_failed(host, grain, queue)
-        return
-    if record.broken:  # it was given up, and ends already
-        return
-    if done:
-        host.local.log.info("%s failed at %s, and its state was reset: %s", method, grain.identity, reason)
-        if host.local.events_wanted(StateReset):
-            host.local.publish(StateReset(identity=grain.identity, method=method, reason=reason))
-    else:
-        host.deactivate_soon(grain, "stale")
-    host.opened(grain, queue)
+            return
+        if lifecycle.state_of(grain) is not ActivationState.RESETTING:
+            return
+        if done:
+            host.local.log.info("%s failed at %s, and its state was reset: %s", method, grain.identity, reason)
+            if host.local.events_wanted(StateReset):
+                host.local.publish(StateReset(identity=grain.identity, method=method, reason=reason))
+        else:
+            host.deactivate_soon(grain, "stale")
+        lifecycle.reset_done(grain)
+
+    def give_up(self, grain: Grain[Any]) -> None:
+        """A reset takes too long: the activation ends, and what the failed turn left of its state is not saved."""
+        _record(grain).broken = True
+        self._host.lifecycle.give_up(grain)
 
 
-def reset_failed(host: KindHost, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
-    """What was saved cannot be had: the activation ends, and what the failed turn left of its state is not saved."""
+def _record(grain: Grain[Any]) -> StateRecord:
+    """The durable state; a kind without it has no resets."""
     record = grain._inaho_record
     assert record is not None
-    record.broken = True
-    host.deactivate_soon(grain, "failed")
-    host.opened(grain, queue)
+    return record

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.activation.ledger import ActivationLedger
-from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
 from inaho.events import LeaseTimedOut
+from inaho.runtime.grains.activation_turns import waiting_turns
 from inaho.types import ClusterIdentity, MemberStatus
 
 if TYPE_CHECKING:
@@ -211,8 +211,8 @@ class Leases:
     def waits(self, grain: Grain[Any]) -> bool:
         """Whether an activation comes up, has not run any user code since its previous owner has not released it, and
         calls wait for it. Its lease begins its time anew: those calls have deadlines of their own."""
-        lease, queue = grain._inaho_lease, grain._inaho_turn
-        if not isinstance(queue, TurnQueue) or not queue.waiting or not self._node.bridge.waits(lease.kind, lease.key):
+        lease = grain._inaho_lease
+        if not waiting_turns(grain) or not self._node.bridge.waits(lease.kind, lease.key):
             return False
         if lease.state is not LeaseState.PENDING:
             return False
@@ -239,7 +239,7 @@ class Leases:
         """
         node = self._node
         for host in node.hosts.values():
-            host.give_up_late()
+            host.ending.give_up_late()
         for lease in self.ledger.expire(self._local.now, self._local.node_id):
             self._report(lease, self._local.config.activation.lease_pending_s)
         for lease in self.ledger.overdue(self._local.now, self._local.node_id):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from inaho.core.activation.idle import IdleWheel
 from inaho.core.bounded_map import BoundedMap
-from inaho.core.rpc.turns import TurnQueue
 from inaho.events import ActivationPassivated, PassivationFrequent
 
 if TYPE_CHECKING:
@@ -87,9 +86,8 @@ class Passivation:
                 return now
             if key in host.timers and grain not in host.streams:
                 return host.timers.used_at(key, now)
-            busy = grain._inaho_turn
-            used = busy is not None and not (isinstance(busy, TurnQueue) and busy.unused)
-            return now if used or grain in host.streams else grain._inaho_touched
+            used = host.lifecycle.is_in_use(grain) or grain in host.streams
+            return now if used else grain._inaho_touched
 
         for key in self._wheel.due(now, touched_at, IDLE_SLICE, None if host.kind.plain_stop else STOP_SLICE):
             grain = host.activations.get(key)

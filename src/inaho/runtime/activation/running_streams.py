@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from inaho.core.rpc.turns import TurnQueue
+from inaho.core.activation.life import ActivationState
 from inaho.errors import InahoError, Pending
 
 if TYPE_CHECKING:
@@ -116,10 +116,10 @@ class StreamTurns:
                 grain = host.activate(key)
                 made = True
             turn.grain = grain
-            queue = grain._inaho_turn
-            if not isinstance(queue, TurnQueue) or not queue.held:
+            state = host.lifecycle.state_of(grain)
+            if state is ActivationState.ACTIVE:
                 return
-            if queue.unproved and not queue.starting and not queue.ending:
-                await host.node.proofs.passed(grain)
+            if state is ActivationState.UNPROVED:
+                await host.until_proved(grain)
             else:
                 await host.gates.wait(key)

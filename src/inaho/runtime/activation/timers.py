@@ -19,10 +19,10 @@ from collections.abc import Callable
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, InvalidArguments, Overloaded
 from inaho.errors.inspection import describe, is_a
 from inaho.events import TimerFailed
+from inaho.runtime.grains.activation_turns import running_turns, waiting_turns
 from inaho.runtime.grains.method_options import OPTIONS
 from inaho.runtime.grains.turn import Turn
 from inaho.runtime.turns.steps import SIGNALS
@@ -282,11 +282,7 @@ class TimerTable:
         grain = self.grain
         if any(timer._keep_alive for timer in self.timers):
             return now
-        busy = grain._inaho_turn
-        if isinstance(busy, TurnQueue):
-            others = any(turn.method.is_use for turn in (*busy.running, *busy.waiting))
-        else:
-            others = busy is not None and busy.method.is_use
+        others = any(turn.method.is_use for turn in (*running_turns(grain), *waiting_turns(grain)))
         return now if others else grain._inaho_touched
 
 
@@ -357,9 +353,7 @@ class ActivationTimers:
         table = self._tables.get(self._slot(grain))
         if current and table is not None:
             return table
-        queue = grain._inaho_turn
-        ending = isinstance(queue, TurnQueue) and bool(queue.ending)
-        return TimerTable(grain, ending=ending or not current)
+        return TimerTable(grain, ending=bool(self._host.lifecycle.reason_of(grain)) or not current)
 
     def _slot(self, grain: Grain[Any]) -> str | int:
         key = grain._inaho_key

@@ -30,7 +30,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, Timeout, error_from_code
 from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.types import MemberStatus
@@ -287,8 +286,7 @@ class CallOrder:
         grain = host.activations.get(key)
         if grain is None:
             grain = host.activate(key)
-        busy = grain._inaho_turn
-        if isinstance(busy, TurnQueue) and busy.starting and not busy.ending:
+        if host.lifecycle.is_changing(grain) and not host.lifecycle.reason_of(grain):
             await host.gates.wait(key)
 
     async def _send(self, line: Line, connection: Outgoing | None) -> None:

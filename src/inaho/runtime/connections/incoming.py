@@ -11,12 +11,12 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
 from inaho.errors.inspection import text_of
 from inaho.runtime.connections.connection import FLUSH_PARTS, Connection
 from inaho.runtime.connections.definitions import Defined, decode_definition, decode_key
 from inaho.runtime.connections.stream_sink import ConnectionSink
+from inaho.runtime.grains.activation_turns import ActivationTurns
 from inaho.runtime.grains.turn import Turn
 from inaho.runtime.turns.streams import StreamProducer
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
@@ -223,9 +223,9 @@ class Incoming(Connection):
         body = encode_failure(error, identity=defined.definition.kind, authority=self._local.authority, executed=False)
         self._send_error(correlation, body)
 
-    def _is_full(self, busy: Turn | TurnQueue[Turn]) -> bool:
+    def _is_full(self, busy: Turn | ActivationTurns) -> bool:
         """Whether a turn that nothing here waits for would be refused; `TurnRunner.enqueue` decides for the others."""
-        return isinstance(busy, TurnQueue) and len(busy.waiting) >= self._queue_depth
+        return isinstance(busy, ActivationTurns) and len(busy.waiting) >= self._queue_depth
 
     def _refuse_full(self, turn: Turn) -> None:
         """Refuses at a third of the price: a flood is answered with one body, that of its first refusal."""

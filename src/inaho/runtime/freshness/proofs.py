@@ -22,7 +22,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.detection.bound import detection_bound_s
-from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, StorageFailed
 from inaho.errors.inspection import describe
 from inaho.runtime.activation.state import is_same
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from inaho.storage.base import StoredVersion
     from inaho.types import ClusterIdentity
 
-__all__ = ["Proofs", "is_proved_kind", "is_unproved", "time_limit"]
+__all__ = ["Proofs", "is_proved_kind", "time_limit"]
 
 HOLD_SLICE: Final = 2_000
 """Activations held in one turn of the loop: about two milliseconds."""
@@ -100,16 +99,7 @@ class Proofs:
 
     def require(self, grain: Grain[Any]) -> None:
         """The activation is to be proved before its next turn. What runs goes on."""
-        host = grain._inaho_host
-        if not host.lives(grain):
-            return
-        busy = grain._inaho_turn
-        if isinstance(busy, TurnQueue) and busy.ending:
-            return
-        queue = host.hold(grain)
-        queue.unproved = True
-        if queue.waiting:
-            self.want(grain)
+        grain._inaho_host.lifecycle.require_proof(grain)
 
     def member_lost(self) -> None:
         """A member may act by its old view until it must have noticed. What begins here until then may be there, too.
@@ -146,7 +136,7 @@ class Proofs:
         Raises:
             InahoError: the storage does not answer, and `activation.when_unproved` is `refuse`.
         """
-        while grain._inaho_host.lives(grain) and is_unproved(grain):
+        while grain._inaho_host.lives(grain) and grain._inaho_host.lifecycle.is_unproved(grain):
             record = grain._inaho_record
             if record is not None and record.busy:
                 async with record.writing():
@@ -157,7 +147,7 @@ class Proofs:
             now = self._round
             await asyncio.wait((now,))
             error = now.result()
-            if error is not None and is_unproved(grain) and self._refuses(error):
+            if error is not None and grain._inaho_host.lifecycle.is_unproved(grain) and self._refuses(error):
                 raise error
 
     async def _prove(self) -> None:
@@ -218,7 +208,7 @@ class Proofs:
         own. Else who saves all the time could never be proved.
         """
         host, record = grain._inaho_host, grain._inaho_record
-        if not host.lives(grain) or not is_unproved(grain) or record is None:
+        if not host.lives(grain) or not host.lifecycle.is_unproved(grain) or record is None:
             return
         if record.busy:  # a stream or a Task of the user is saving
             self._local.spawn(self._judge_when_written(grain, record, version, epoch, stored), name="inaho-prove-later")
@@ -226,7 +216,7 @@ class Proofs:
         own = stored is not None and version < stored.version <= record.version
         if own or is_same(version, epoch, stored):
             self.proved += 1
-            self._release(host, grain)
+            host.lifecycle.proved(grain)
             return
         stored_version = 0 if stored is None else stored.version
         if stored_version < version:
@@ -251,16 +241,6 @@ class Proofs:
             pass
         self._judge(grain, version, epoch, stored)
 
-    def _release(self, host: KindHost, grain: Grain[Any]) -> None:
-        queue = grain._inaho_turn
-        assert isinstance(queue, TurnQueue)
-        queue.unproved = False
-        if queue.starting or queue.ending or queue.resetting is not None:
-            return
-        queue.held = False
-        host.gates.open(grain._inaho_key, None)
-        self._node.runner.advance(grain, queue)
-
     def _refuses(self, error: InahoError) -> bool:
         """Whether nothing is answered unproved because of `error`: by setting, or since it shows that data was lost."""
         return self._local.config.activation.when_unproved == "refuse" or not isinstance(error, StorageFailed)
@@ -277,15 +257,13 @@ class Proofs:
         if not refuse:
             self.not_answered()
         for grain in grains:
-            queue = grain._inaho_turn
-            if not grain._inaho_host.lives(grain) or not isinstance(queue, TurnQueue) or not queue.unproved:
+            host = grain._inaho_host
+            if not host.lives(grain) or not host.lifecycle.is_unproved(grain):
                 continue
-            if not refuse:
-                self._release(grain._inaho_host, grain)
-                continue
-            while queue.waiting:
-                error.maybe_executed = False
-                node.runner.answer_error(queue.waiting.popleft(), error)
+            if refuse:
+                host.lifecycle.refuse_waiting(grain, error)
+            else:
+                host.lifecycle.proved(grain)
 
     def not_answered(self) -> None:
         """The storage did not answer, and something is answered unproved because of that."""
@@ -360,12 +338,6 @@ async def time_limit(node: Node) -> AsyncGenerator[None]:
 def is_proved_kind(host: KindHost) -> bool:
     """Whether activations of the kind have state that others may change. Stateless pools are exempt."""
     return host.hosted and not host.system and host.pool is None and host.kind.state_type is not None
-
-
-def is_unproved(grain: Grain[Any]) -> bool:
-    """Whether the activation waits for its proof."""
-    busy = grain._inaho_turn
-    return isinstance(busy, TurnQueue) and busy.unproved
 
 
 def _stored_as(grain: Grain[Any]) -> tuple[int, int]:

@@ -14,10 +14,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
 
 from inaho.core.activation.placement import OWNER, check_strategy
-from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InvalidGrain, NoSuchMethod, SchemaMismatch
 from inaho.runtime.activation.failure_policy import POLICIES
 from inaho.runtime.activation.state import StateRecord, clear_state, save_state
+from inaho.runtime.grains.activation_turns import ActivationTurns
 from inaho.runtime.grains.call_context import CallContext
 from inaho.runtime.grains.class_scope import names_around
 from inaho.runtime.grains.interface import HOOKS, bindings, complete, find_methods, hints_of, make_state, state_type
@@ -197,7 +197,7 @@ class Grain(Generic[S]):
 
     _inaho_host: KindHost
     _inaho_key: str
-    _inaho_turn: Turn | TurnQueue[Turn] | None
+    _inaho_turn: Turn | ActivationTurns | None
     _inaho_touched: float
     _inaho_lease: Lease
     _inaho_record: StateRecord | None

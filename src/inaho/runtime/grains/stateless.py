@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from inaho.core.activation.lease import Lease
 from inaho.core.activation.placement import OWNER
-from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InvalidGrain, Overloaded
+from inaho.runtime.grains.activation_turns import count_turns, running_turns
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
@@ -119,13 +119,12 @@ class WorkerPool:
             if extra._inaho_turn is None:
                 extra._inaho_touched = primary._inaho_touched = host.local.now
                 return extra
-        busy = primary._inaho_turn
-        going = isinstance(busy, TurnQueue) and bool(busy.ending)
+        going = bool(host.lifecycle.reason_of(primary))
         room = host.node.activations.count < host.local.config.activation.activations_max
         if len(extras) + 1 < host.kind.stateless_max and room and not going and host.node.leases.open:
             extra = host.make_worker(key)
             self._extras.setdefault(key, []).append(extra)
-            host.start(extra, None, again=True)
+            host.starting.begin(extra, None, again=True)
             return extra
         able = [primary, *extras]
         if turn is not None:
@@ -133,16 +132,8 @@ class WorkerPool:
         return min(able, key=_length)
 
     def _waits(self, grain: Grain[Any], turn: Turn) -> bool:
-        busy = grain._inaho_turn
-        if busy is None:
-            return False
-        queue: TurnQueue[Turn]
-        if isinstance(busy, TurnQueue):
-            queue = busy
-        else:
-            queue = TurnQueue(reentrant=False, depth=1, drop_oldest=False)
-            queue.running.append(busy)
-        return self._host.node.runner.chains.waits(queue, turn)
+        running = running_turns(grain)
+        return bool(running) and self._host.node.runner.chains.waits(running, turn)
 
     def busy(self, key: str) -> bool:
         """Whether one of the further activations of that identity has something to do."""
@@ -176,5 +167,4 @@ class WorkerPool:
 
 
 def _length(grain: Grain[Any]) -> int:
-    busy = grain._inaho_turn
-    return len(busy.waiting) + len(busy.running) if isinstance(busy, TurnQueue) else int(busy is not None)
+    return sum(count_turns(grain))

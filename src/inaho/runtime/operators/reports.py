@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError
+from inaho.runtime.grains.activation_turns import count_turns
 from inaho.runtime.local.history import HistoryEntry, PartitionMove
 from inaho.types import Epoch, Struct
 
@@ -117,11 +117,8 @@ class IdentityReport(Struct, frozen=True):
 
 def report_activation(node: Node, grain: Grain[Any]) -> ActivationReport:
     """What that activation is doing now."""
-    busy, record, lease = grain._inaho_turn, grain._inaho_record, grain._inaho_lease
-    if isinstance(busy, TurnQueue):
-        running, waiting = len(busy.running), len(busy.waiting)
-    else:
-        running, waiting = int(busy is not None), 0
+    record, lease = grain._inaho_record, grain._inaho_lease
+    running, waiting = count_turns(grain)
     return ActivationReport(
         key=grain._inaho_key,
         lease=lease.state.value,

@@ -259,7 +259,7 @@ class PartitionBridge:
         record = await self.take_over(kind, key, askers)  # we may wait for one before us ourselves
         host = node.hosts.get(kind)
         if host is not None and key in host.activations:
-            record = max(record, await host.release(key), key=_age)
+            record = max(record, await host.hand_over(key), key=_age)
         return msgspec.structs.replace(record, drained=self._holds_nothing(kind, key))
 
     def _holds_nothing(self, kind: str, key: str) -> bool:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.core.activation.lease import LeaseState
 from inaho.core.bounded_map import BoundedMap
-from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import InahoError, NoSuchKind, OwnershipChanged, Pending
 from inaho.errors.inspection import describe
 from inaho.runtime.activation.records import ActivationRecord
@@ -142,7 +141,7 @@ class Holdings:
         """Makes the activation of a pending lease, and returns when it is up. Raises why it did not come up."""
         grain = host.begin(lease, handed if handed is not None and handed.was_active else None)
         self._told.setdefault(host.name, {})[lease.key] = owner
-        while host.activations.get(lease.key) is grain and _starting(grain):
+        while host.activations.get(lease.key) is grain and host.lifecycle.is_changing(grain):
             await host.gates.wait(lease.key)
         if not lease.holding:
             raise self._node.leases.lost(lease, executed=False)
@@ -150,12 +149,11 @@ class Holdings:
     async def has(self, host: KindHost, key: str) -> bool:
         """Whether the identity is active here and stays so; returns when what is coming up or ending has done so."""
         while (grain := host.activations.get(key)) is not None:
-            busy = grain._inaho_turn
-            ending = isinstance(busy, TurnQueue) and bool(busy.ending)
+            ending = bool(host.lifecycle.reason_of(grain))
             if not grain._inaho_lease.holding and not ending:
                 host.deactivate_soon(grain, "stale")
                 continue
-            if not ending and not _starting(grain):
+            if not ending and not host.lifecycle.is_changing(grain):
                 return True
             try:
                 await host.gates.wait(key)
@@ -181,7 +179,7 @@ class Holdings:
         """See `PlacementActor.recall`."""
         host = self._host(kind)
         self._recalled.renew((kind, key), max(epoch, self._recalled.get((kind, key), 0)))
-        return await host.release(key)
+        return await host.hand_over(key)
 
     async def held(self, kind: str, asker: str, topology_hash: int) -> dict[str, int]:
         """See `PlacementActor.held`."""
@@ -330,11 +328,6 @@ class Holdings:
     def _is_owner(self, owner: Member, kind: str, key: str) -> bool:
         now = self._owner(kind, key)
         return now is not None and now.node_id == owner.node_id
-
-
-def _starting(grain: Grain[Any]) -> bool:
-    busy = grain._inaho_turn
-    return isinstance(busy, TurnQueue) and busy.starting
 
 
 def pages(told: dict[str, Told]) -> list[dict[str, Told]]:

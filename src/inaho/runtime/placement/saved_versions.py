@@ -131,7 +131,7 @@ class SavedVersions:
         if host is None:
             return
         for key, version in versions.items():
-            if not host.has_saved(key, version):
+            if not host.end_older(key, version):
                 self.expect(kind, key, ActivationRecord(True, version, authority=authority))
 
     def expect(self, kind: str, key: str, record: ActivationRecord) -> None:

@@ -195,7 +195,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         storage = await self._node.storage_access.opened()
         stored = await storage.load(self.identity)
         if stored is not None and self._saving is None:  # a save that is under way finds out by itself
-            self._inaho_host.has_saved(self.key, stored.version)
+            self._inaho_host.end_older(self.key, stored.version)
 
     def _check_place(self, record: ReminderRecord) -> None:
         """Raises why a reminder cannot be kept here."""

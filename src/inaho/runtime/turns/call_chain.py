@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Final
 
 from inaho.config import RpcConfig
-from inaho.core.rpc.turns import TurnQueue
 from inaho.errors import CallCycle
+from inaho.runtime.grains.activation_turns import waiting_turns
 from inaho.runtime.grains.turn import Turn
 from inaho.wire.frames import ChainLink
 
@@ -75,22 +75,23 @@ class CallChains:
 
     def _of_waiting(self, hook: Turn) -> tuple[ChainLink, ...]:
         found: dict[ChainLink, None] = {}
-        for waiting in _waiting_for(hook):
+        for waiting in waiting_turns(hook.grain):
             links = waiting.chain if waiting.caller is None else self.of(waiting.caller)
             if len(found) + len(links) >= self.depth_max - 1:
                 break
             found.update(dict.fromkeys(links))
         return tuple(found)
 
-    def waits(self, queue: TurnQueue[Turn], turn: Turn) -> bool:
-        """Whether a turn that runs in `queue` waits, directly or through others, for `turn`."""
-        running = queue.running if queue.hook is None else [*queue.running, queue.hook]
+    def waits(self, running: list[Turn], turn: Turn) -> bool:
+        """Whether one of the running turns waits, directly or through others, for `turn`."""
         outer: list[Turn] = [turn]
         hooks: list[Turn] = []
         while outer:
             following = outer.pop()
             caller = following.caller
             if caller is None:
+                if not following.chain:
+                    continue
                 node_id = self._node_id()
                 numbers = [each.id for each in running if each.id]
                 if any(link.node_id == node_id and link.turn in numbers for link in following.chain):
@@ -101,7 +102,7 @@ class CallChains:
                 outer.append(caller)
             elif not any(caller is hook for hook in hooks):
                 hooks.append(caller)
-                outer.extend(_waiting_for(caller))
+                outer.extend(waiting_turns(caller.grain))
         return False
 
     def check_arriving(self, turn: Turn) -> None:
@@ -113,7 +114,7 @@ class CallChains:
         host, key, node_id = turn.grain._inaho_host, turn.grain._inaho_key, self._node_id()
         links = self._waiting_links(turn)
         elsewhere = any(link.key == key and link.kind == host.name and link.node_id != node_id for link in links)
-        if elsewhere and host.node.bridge.last_owner(host.name, key) is not None:
+        if elsewhere and host.waits_for_previous_owner(turn.grain):
             reason = f"{self.describe(turn)}; the first of these turns still runs on the previous owner"
             raise CallCycle(reason, identity=str(turn.grain.identity), authority=host.authority)
 
@@ -133,9 +134,3 @@ class CallChains:
             self._numbers += 1
             turn.id = self._numbers
         return turn.id
-
-
-def _waiting_for(hook: Turn) -> list[Turn]:
-    """The turns that wait until the activation of a hook is up, or gone."""
-    queue = hook.grain._inaho_turn
-    return list(queue.waiting) if isinstance(queue, TurnQueue) else []

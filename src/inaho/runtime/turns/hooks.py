@@ -14,13 +14,13 @@ from inaho.runtime.activation.timers import TickMethod
 from inaho.runtime.grains.turn import CURRENT, Turn
 
 if TYPE_CHECKING:
-    from inaho.core.rpc.turns import TurnQueue
+    from inaho.runtime.grains.activation_turns import ActivationTurns
     from inaho.runtime.grains.grain import Grain
 
 __all__ = ["run_hook"]
 
 
-async def run_hook(grain: Grain[Any], queue: TurnQueue[Turn], name: str, hook: Coroutine[Any, Any, None]) -> None:
+async def run_hook(grain: Grain[Any], queue: ActivationTurns, name: str, hook: Coroutine[Any, Any, None]) -> None:
     """Runs a hook of an activation whose queue is held; what it calls knows who waits for it.
 
     Args:

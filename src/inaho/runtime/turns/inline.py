@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import Timeout
 from inaho.errors.inspection import is_a
-from inaho.runtime.activation.failure_policy import turn_failed
 from inaho.runtime.grains.turn import CURRENT, Turn
 from inaho.runtime.turns.steps import CURRENT_TASKS, SIGNALS, as_raised, resume, suspended_on, untold
 from inaho.runtime.turns.worker import Worker
@@ -161,7 +160,7 @@ def _failed(turn: Turn, error: BaseException) -> BaseException:
     """Ends a turn whose first step has raised; gives what the caller gets for that."""
     host, method = turn.grain._inaho_host, turn.method.name
     try:
-        turn_failed(turn, error)
+        host.turn_failed(turn, error)
         if is_a(error, SIGNALS):
             return error
         answer = as_raised(error, method)

@@ -21,10 +21,10 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.actor.raise_soon import raise_soon
-from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, TurnQueue
+from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED
 from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeout
 from inaho.errors.inspection import is_a
-from inaho.runtime.activation.failure_policy import turn_failed
+from inaho.runtime.grains.activation_turns import ActivationTurns
 from inaho.runtime.grains.turn import CURRENT, Turn
 from inaho.runtime.local.tasks import CUT_OFF, NodeTasks
 from inaho.runtime.turns.call_chain import CallChains
@@ -58,7 +58,7 @@ class TurnRunner:
         loop: the node's loop.
         tasks: of the node; what runs longer than a first step is one of them.
         depth: bound of each activation's queue.
-        drop_oldest: see `TurnQueue`.
+        drop_oldest: see `inaho.core.rpc.turns.TurnQueue`.
         node_id: callable giving the id under which chain links name this node.
 
     Attributes:
@@ -201,29 +201,17 @@ class TurnRunner:
             Overloaded: the queue is full.
         """
         grain = turn.grain
-        busy = grain._inaho_turn
-        queue: TurnQueue[Turn]
-        if isinstance(busy, TurnQueue):
-            queue = busy
-        else:
-            reentrant = grain._inaho_host.kind.reentrant
-            queue = TurnQueue(reentrant=reentrant, depth=self._depth, drop_oldest=self._drop_oldest)
-            if busy is not None:
-                queue.running.append(busy)
-            grain._inaho_turn = queue
-        ahead = (bool(queue.running) or queue.hook is not None) and self.chains.waits(queue, turn)
-        if queue.starting and turn.depth and not ahead:
-            self.chains.check_arriving(turn)
-        held = queue.held
+        queue = self.queue_of(grain)
+        running = queue.running if queue.hook is None else [*queue.running, queue.hook]
+        ahead = bool(running) and self.chains.waits(running, turn)
         if ahead:
-            queue.held = False  # it ends after its running turns, and one of those waits for this one
-        try:
-            if ahead and (queue.hook is not None or not queue.compatible(turn)):
-                reason = self.chains.describe(turn)
-                raise CallCycle(reason, identity=str(grain.identity), authority=grain._inaho_host.authority)
-            admission, dropped = queue.offer(turn, ahead=ahead)
-        finally:
-            queue.held = held
+            if queue.hook is not None or not queue.compatible(turn, ahead=True):
+                raise CallCycle(
+                    self.chains.describe(turn), identity=str(grain.identity), authority=grain._inaho_host.authority
+                )
+        elif queue.held and turn.depth:
+            self.chains.check_arriving(turn)
+        admission, dropped = queue.offer(turn, ahead=ahead)
         if admission == REFUSED:
             self.refused += 1
             raise self.overloaded(grain)
@@ -238,12 +226,25 @@ class TurnRunner:
                 ),
             )
         if admission in (QUEUED, DROPPED_OLDEST):
-            if queue.unproved:
-                grain._inaho_host.node.proofs.want(grain)
+            if queue.held:
+                grain._inaho_host.turn_waits(grain)
             if turn.connection is not None:
                 turn.connection.running[turn.correlation] = turn
             return False
         return True
+
+    def queue_of(self, grain: Grain[Any]) -> ActivationTurns:
+        """The queue of an activation, made where it has none; a turn that runs alone is in it."""
+        busy = grain._inaho_turn
+        if isinstance(busy, ActivationTurns):
+            return busy
+        queue = ActivationTurns(
+            reentrant=grain._inaho_host.kind.reentrant, depth=self._depth, drop_oldest=self._drop_oldest
+        )
+        if busy is not None:
+            queue.running.append(busy)
+        grain._inaho_turn = queue
+        return queue
 
     def overloaded(self, grain: Grain[Any]) -> Overloaded:
         """The refusal of a call at an activation whose queue is full."""
@@ -258,7 +259,7 @@ class TurnRunner:
         started = turn.task is not None
         turn.cancel(why)
         queue = turn.grain._inaho_turn
-        if not started and isinstance(queue, TurnQueue) and queue.withdraw(turn):
+        if not started and isinstance(queue, ActivationTurns) and queue.withdraw(turn):
             if turn.connection is not None:
                 turn.connection.running.pop(turn.correlation, None)
             if not queue.held:  # readers may have waited behind this writer
@@ -270,7 +271,7 @@ class TurnRunner:
         if is_a(error, asyncio.CancelledError):
             error = self._cancellation(turn, error)
         try:
-            turn_failed(turn, error)
+            turn.grain._inaho_host.turn_failed(turn, error)
             self.report(error, self.answer_error, turn, as_raised(error, turn.method.name))
         except Exception as broken:
             self.answer_error(turn, untold(error, turn.method.name, broken))
@@ -322,12 +323,20 @@ class TurnRunner:
         if busy is turn:
             grain._inaho_turn = None
             return
-        if isinstance(busy, TurnQueue):
+        if isinstance(busy, ActivationTurns):
             busy.finish(turn)
             self.advance(grain, busy)
 
-    def advance(self, grain: Grain[Any], queue: TurnQueue[Turn]) -> None:
+    def advance(self, grain: Grain[Any], queue: ActivationTurns) -> None:
         """Starts waiting turns that may run now, and forgets a queue that nobody needs."""
+        self.start_waiting(queue)
+        if queue.idle:
+            grain._inaho_turn = None
+        elif not queue.running:
+            grain._inaho_host.at_rest(grain)
+
+    def start_waiting(self, queue: ActivationTurns) -> None:
+        """Starts the waiting turns that may run now, in their order."""
         while (turn := queue.next()) is not None:
             if turn.cancelled:
                 if turn.connection is not None:
@@ -335,10 +344,6 @@ class TurnRunner:
                 queue.finish(turn)
                 continue
             self.run_soon(turn)
-        if queue.idle:
-            grain._inaho_turn = None
-        elif not queue.running:
-            grain._inaho_host.settle(grain, queue)
 
     @property
     def has_ready(self) -> bool:

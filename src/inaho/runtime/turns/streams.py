@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDown, Timeout
 from inaho.errors.inspection import describe, is_a, text_of
-from inaho.runtime.activation.failure_policy import turn_failed
-from inaho.runtime.freshness.proofs import is_unproved
 from inaho.runtime.grains.turn import CURRENT, Turn
 from inaho.runtime.local.closed_generators import closed_where_it_waits
 from inaho.runtime.turns.steps import SIGNALS, as_raised, untold
@@ -95,7 +93,7 @@ class StreamProducer:
             raise
         except BaseException as error:
             try:
-                turn_failed(turn, error)
+                turn.grain._inaho_host.turn_failed(turn, error)
                 turn.grain._inaho_host.node.runner.report(error, self._tell, as_raised(error, turn.method.name))
             except Exception as broken:
                 self._told = False
@@ -108,9 +106,10 @@ class StreamProducer:
     async def _produce(self, iterator: Any) -> None:
         """Sends what the generator yields, and tells that it has ended. No driver of ours is between two items."""
         turn = self.turn
+        host = turn.grain._inaho_host
         async for item in iterator:
-            if is_unproved(turn.grain):  # what the item says may be older than what others have saved
-                await turn.grain._inaho_host.node.proofs.passed(turn.grain)
+            if turn.grain._inaho_turn is not None and host.is_unproved(turn.grain):  # others may have saved newer state
+                await host.until_proved(turn.grain)
             if turn.cancelled:  # the generator has caught it and goes on, but nobody takes its items
                 return
             self._batch.append(item)
@@ -227,7 +226,7 @@ class StreamProducer:
         self._flush_scheduled = False
         self._flush()
         if self._failed is not None and not self._told:  # the generator may yield again in an hour, or never
-            turn_failed(self.turn, self._failed)
+            self.turn.grain._inaho_host.turn_failed(self.turn, self._failed)
             self._break_off(self._failed, "an item could not be sent")
 
     def _flush(self) -> None:

@@ -93,10 +93,18 @@ def test_nothing_starts_while_held() -> None:
     queue.held = True
     assert not queue.compatible(turn)
     assert queue.offer(turn)[0] == QUEUED
-    assert queue.offer(reader("b"), ahead=True)[0] == QUEUED
     assert queue.next() is None and not queue.idle
     queue.held = False
     assert queue.next() is turn
+
+
+def test_a_turn_that_a_running_one_waits_for_starts_while_held() -> None:
+    queue = queue_of()
+    queue.offer(reader("running"))
+    queue.held = True
+    assert queue.offer(reader("inner"), ahead=True)[0] == STARTED
+    assert queue.offer(writer("inner"), ahead=True)[0] == QUEUED, "its caller must refuse it as a cycle"
+    assert queue.offer(reader("other"))[0] == QUEUED
 
 
 def test_a_turn_that_waits_can_be_withdrawn_once() -> None:
@@ -131,16 +139,16 @@ class QueueMachine(RuleBasedStateMachine):
         self.reentrant, self.depth, self.drop_oldest = reentrant, depth, drop_oldest
         self.queue = queue_of(reentrant=reentrant, depth=depth, drop_oldest=drop_oldest)
 
-    def may_start(self, turn: Call) -> bool:
+    def may_start(self, turn: Call, ahead: bool = False) -> bool:
         beside_readers = turn.read_only and all(other.read_only for other in self.running)
-        return not self.queue.held and (not self.running or self.reentrant or beside_readers)
+        return (ahead or not self.queue.held) and (not self.running or self.reentrant or beside_readers)
 
     @rule(read_only=st.booleans(), ahead=st.booleans())
     def offer(self, read_only: bool, ahead: bool) -> None:
         self.made += 1
         turn = Call(str(self.made), read_only=read_only)
         outcome = self.queue.offer(turn, ahead=ahead)
-        if self.may_start(turn) and (ahead or not self.waiting):
+        if self.may_start(turn, ahead) and (ahead or not self.waiting):
             assert outcome == (STARTED, None)
             self.running.append(turn)
         elif len(self.waiting) < self.depth:

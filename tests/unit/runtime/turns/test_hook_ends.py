@@ -6,7 +6,7 @@ import contextvars
 from types import SimpleNamespace
 from typing import Any
 
-from inaho.core.rpc.turns import TurnQueue
+from inaho.runtime.grains.activation_turns import ActivationTurns
 from inaho.runtime.grains.turn import CURRENT
 from inaho.runtime.turns.hooks import run_hook
 
@@ -22,7 +22,7 @@ def test_a_hook_may_be_closed_in_another_context() -> None:
         await Forever()
 
     grain: Any = SimpleNamespace(_inaho_host=SimpleNamespace(name="Cart"))
-    queue: TurnQueue[Any] = TurnQueue(reentrant=False, depth=10, drop_oldest=False)
+    queue = ActivationTurns(reentrant=False, depth=10, drop_oldest=False)
     running = run_hook(grain, queue, "on_activate", hook())
     contextvars.copy_context().run(running.send, None)
     assert queue.hook is not None

@@ -1,0 +1,127 @@
+"""How activations of one kind come up: the previous owner releases them, state is loaded, `on_activate` runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from inaho.errors import InahoError
+from inaho.errors.inspection import is_a
+from inaho.events import ActivationStarted
+from inaho.runtime.activation.start_failures import not_run, start_failure
+from inaho.runtime.activation.state import load_handed
+from inaho.runtime.grains.activation_turns import ActivationTurns
+from inaho.runtime.turns.hooks import run_hook
+from inaho.types import Pid
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.records import ActivationRecord
+    from inaho.runtime.grains.grain import Grain
+
+__all__ = ["Starting"]
+
+FIRST: Final = "first"
+AGAIN: Final = "again"
+MOVED: Final = "moved"
+"""What an activation is (`ActivationStarted.origin`)."""
+
+
+class Starting:
+    """Brings up the activations of one kind on one node.
+
+    Args:
+        host: the kind.
+    """
+
+    def __init__(self, host: KindHost) -> None:
+        self._host = host
+
+    def begin(self, grain: Grain[Any], handed: ActivationRecord | None, again: bool) -> None:
+        """Brings up an activation that has been made. One that has nothing to wait for is up when this returns.
+
+        Args:
+            grain: the activation.
+            handed: what its previous owner had, where that is known already.
+            again: it was unloaded here before.
+        """
+        host = self._host
+        node, kind, key = host.node, host.kind, grain._inaho_key
+        node.activations.count += 1
+        origin = AGAIN if again else FIRST
+        if kind.plain_start and kind.state_type is None and node.bridge.last_owner(host.name, key) is None:
+            node.leases.activated(grain._inaho_lease)
+            self._note(grain, MOVED if handed is not None else origin)
+        else:
+            host.lifecycle.begin(grain)
+            host.changes.begin(grain, "activate", self._run(grain, origin, handed))
+
+    async def _run(self, grain: Grain[Any], origin: str, handed: ActivationRecord | None) -> None:
+        """Loads state and runs `on_activate`, then lets the waiting turns go; or fails them all."""
+        host = self._host
+        node = host.node
+        try:
+            if handed is None:
+                handed = await self._take_over(grain)
+            loaded_at = host.local.loop.time()
+            if host.kind.state_type is not None:
+                await node.freshness.before_activation()
+                loaded_at = host.local.loop.time()
+                grain._inaho_record = await load_handed(host, grain, handed)
+            if not host.kind.plain_start:
+                node.leases.check_kept(host, grain)
+                await run_hook(grain, node.runner.queue_of(grain), "on_activate", grain.on_activate())
+            await node.leases.confirm(grain)
+        except BaseException as error:
+            node.runner.report(error, self.failed, grain, error)
+            if is_a(error, (KeyboardInterrupt, SystemExit)):
+                raise
+            return
+        if handed is not None:
+            origin = MOVED
+        elif grain._inaho_record is not None and grain._inaho_record.version:
+            origin = AGAIN
+        self._note(grain, origin)
+        node.proofs.started(grain, loaded_at)
+        host.lifecycle.up(grain)
+
+    async def _take_over(self, grain: Grain[Any]) -> ActivationRecord | None:
+        """Has the previous owner of the partition, if there is one to ask, end its activation first."""
+        name, key, node = self._host.name, grain._inaho_key, self._host.node
+        if node.bridge.last_owner(name, key) is not None:
+            handed = await node.bridge.take_over(name, key)
+            node.leases.check_owner(name, key)  # it may have moved on meanwhile
+            node.leases.ledger.raise_epoch(grain._inaho_lease, handed.epoch)
+            if handed.was_active:
+                return node.saved_versions.newer(name, key, handed)
+        return node.saved_versions.expected(name, key)
+
+    def failed(self, grain: Grain[Any], error: BaseException) -> None:
+        """An activation did not come up, whatever it was: it is gone, and its turns are answered with the failure."""
+        if not self._host.lives(grain):  # it was given up (`give_up`)
+            return
+        failure = start_failure(self._host, grain, error)
+        self._host.lifecycle.failed(grain)
+        self._drop(grain, failure)
+
+    def give_up(self, grain: Grain[Any], error: BaseException) -> None:
+        """As `failed`, of an activation that takes too long to come up."""
+        failure = start_failure(self._host, grain, error)
+        self._host.lifecycle.give_up(grain)
+        self._drop(grain, failure)
+
+    def _drop(self, grain: Grain[Any], failure: InahoError) -> None:
+        host = self._host
+        host.streams.interrupt(grain, "failed")
+        host.remove(grain, failure)
+        turns = grain._inaho_turn
+        while isinstance(turns, ActivationTurns) and turns.waiting:
+            host.node.runner.answer_error(turns.waiting.popleft(), not_run(failure, failure.__cause__))
+
+    def _note(self, grain: Grain[Any], origin: str) -> None:
+        """Tells that an activation is up."""
+        local, lease = self._host.local, grain._inaho_lease
+        self._host.node.history.note_lease(lease, "started", origin)
+        if local.events_wanted(ActivationStarted):
+            identity = grain.identity
+            pid = Pid(local.authority, local.node_id, identity)
+            local.publish(ActivationStarted(identity=identity, pid=pid, epoch=lease.epoch, origin=origin))
