@@ -93,9 +93,7 @@ class Mill:
         random = Random(number)
         data = mutated(random, self._good)
         node = self._bench.node
-        connection = Incoming(CLIENT if number & 1 else MEMBER, CONFIG, self._bench.loop, node)
-        connection.mail = node.remoting.inbox(connection)
-        node.acceptor.connections[connection] = None
+        connection = node.acceptor.open(CLIENT if number & 1 else MEMBER, CONFIG)
         transport = RecordingTransport()
         connection.connection_made(transport)
         self._read(connection, transport, chunks(random, data), number, done)

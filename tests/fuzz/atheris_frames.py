@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 with atheris.instrument_imports(include=["inaho.runtime", "inaho.wire", "inaho.core.delivery", "inaho.core.rpc"]):
     from fuzz.atheris_support import run
     from inaho.runtime.connections.connection import Connection
-    from inaho.runtime.connections.incoming import Incoming
     from inaho.wire.frames import ANSWER, ASK, STOP, TELL, UNWATCH, WATCH, frame
     from inaho.wire.letters import encode_letter
     from support.fuzz_bench import Bench, RecordingTransport, split_frames
@@ -73,9 +72,7 @@ def give(connection: Connection, transport: RecordingTransport, data: bytes, how
 
 def answered(data: bytes, how: int) -> None:
     node = bench.node
-    connection = Incoming(MEMBER if how & 64 else CLIENT, CONFIG, bench.loop, node)
-    connection.mail = node.remoting.inbox(connection)
-    node.acceptor.connections[connection] = None
+    connection = node.acceptor.open(MEMBER if how & 64 else CLIENT, CONFIG)
     transport = RecordingTransport()
     bench.call(connection.connection_made, transport)
     bench.call(connection.data_received, DEFINITIONS)

@@ -16,20 +16,25 @@ from hypothesis import strategies as st
 
 from inaho.errors import InahoError
 from inaho.runtime.connections.connection import Connection
-from inaho.runtime.connections.incoming import Incoming
 from inaho.runtime.turns.streams import StreamReceiver
 from inaho.wire.frames import (
+    ACKNOWLEDGE,
+    ANSWER,
     END,
     ERROR,
     GOODBYE,
     HEADER_REST,
     ITEMS,
     REPLY,
+    TERMINATED,
     TOPOLOGY,
 )
 from support.fuzz_bench import Bench, RecordingTransport, split_frames
 from support.good_frames import CLIENT, CONFIG, MEMBER, closed_cleanly, good_answers, good_calls, open_calls, outgoing
 from support.mutation import chunks, mutated
+
+ANSWERS = {REPLY, ERROR, ITEMS, END, GOODBYE, TOPOLOGY, ACKNOWLEDGE, ANSWER, TERMINATED}
+"""Frames that the side that answers may send."""
 
 ROUNDS = 10
 """Streams per example: each gets a connection of its own."""
@@ -57,12 +62,11 @@ def feed(bench: Bench, random: Random, connection: Connection, data: bytes) -> R
 def test_the_side_that_answers_survives_any_bytes(bench: Bench, seed: int) -> None:
     random, good = Random(seed), good_calls()
     for _ in range(ROUNDS):
-        connection = Incoming(random.choice((MEMBER, CLIENT)), CONFIG, bench.loop, bench.node)
-        bench.node.acceptor.connections[connection] = None
+        connection = bench.node.acceptor.open(random.choice((MEMBER, CLIENT)), CONFIG)
         transport = feed(bench, random, connection, mutated(random, good))
         bench.turn()
         sent = split_frames(transport.written)
-        assert {kind for kind, *_ in sent} <= {REPLY, ERROR, ITEMS, END, GOODBYE, TOPOLOGY}
+        assert {kind for kind, *_ in sent} <= ANSWERS
         assert closed_cleanly(connection, transport, sent)
         bench.call(connection.connection_lost, None)
         bench.turn(8)
@@ -120,8 +124,7 @@ def test_the_side_that_calls_survives_any_bytes(bench: Bench, seed: int) -> None
 
 
 def test_the_good_calls_are_good(bench: Bench) -> None:
-    connection = Incoming(MEMBER, CONFIG, bench.loop, bench.node)
-    bench.node.acceptor.connections[connection] = None
+    connection = bench.node.acceptor.open(MEMBER, CONFIG)
     transport = RecordingTransport()
     bench.call(connection.connection_made, transport)
     for data in good_calls():
@@ -151,8 +154,7 @@ def test_the_good_answers_are_good(bench: Bench) -> None:
 
 def test_noise_is_closed_with_a_reason(bench: Bench) -> None:
     for data in (b"GET / HTTP/1.1\r\n\r\n", bytes(12), b"\xff" * 64, os.urandom(4) + b"\xff" * 8):
-        connection = Incoming(MEMBER, CONFIG, bench.loop, bench.node)
-        bench.node.acceptor.connections[connection] = None
+        connection = bench.node.acceptor.open(MEMBER, CONFIG)
         transport = feed(bench, Random(0), connection, data)
         length = int.from_bytes(data[:4], "little")
         assert transport.closed == (not HEADER_REST < length <= CONFIG.frame_bytes_max), "else more of it may come"

@@ -129,7 +129,7 @@ def test_a_drain_and_the_end_of_a_quarantine_on_the_side_that_gives_way_stay_don
 
         async def scenario() -> None:
             one, other, far = sim.node(0), sim.authority(1), sim.authority(4)
-            one.runtime.associations.discredited(far, "a test says so")
+            one.runtime.connections.quarantine(far, "a test says so")
             sim.partition({0, 1}, {2, 3, 4})
             await asyncio.sleep(12)
             mine = {member.authority: member for member in one.members()}

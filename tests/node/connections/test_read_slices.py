@@ -11,7 +11,6 @@ import pytest
 from inaho import Cluster, Grain
 from inaho.errors import Overloaded, ProtocolViolation
 from inaho.runtime.connections.connection import SLICE_BYTES
-from inaho.runtime.connections.incoming import Incoming
 from inaho.wire.codec import decoder, encode
 from inaho.wire.exceptions import decode_failure
 from inaho.wire.frames import CALL, DEFINE, ERROR, GOODBYE, HEADER, HEADER_BYTES, REPLY, Definition, Goodbye, frame
@@ -46,10 +45,7 @@ class Peer(asyncio.Transport):
         self.pauses = 0
         self.gone = False
         node = cluster._node
-        self.connection = Incoming(
-            PeerInfo("", "c" * 16, 1, "client", 1, 1), node.local.config.transport, node.local.loop, node
-        )
-        node.acceptor.connections[self.connection] = None
+        self.connection = node.acceptor.open(PeerInfo("", "c" * 16, 1, "client", 1, 1), node.local.config.transport)
         self.connection.connection_made(self)
         for number, method in enumerate(("length", "wait")):
             definition = Definition("Sorter", method, "", 1, 8000, False)

@@ -101,8 +101,7 @@ def accepted(cluster: Cluster, *, write_bytes_max: int = 8 << 20) -> tuple[Incom
     config = node.local.config.transport.replace(
         write_high_bytes=HIGH, write_low_bytes=HIGH // 4, write_bytes_max=write_bytes_max
     )
-    connection = Incoming(PeerInfo("", "c" * 16, 1, "client", 1, 1), config, node.local.loop, node)
-    node.acceptor.connections[connection] = None
+    connection = node.acceptor.open(PeerInfo("", "c" * 16, 1, "client", 1, 1), config)
     transport = LateTransport()
     transport.protocol = connection
     connection.connection_made(transport)

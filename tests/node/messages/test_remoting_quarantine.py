@@ -177,7 +177,7 @@ async def test_what_waits_is_given_up_and_the_senders_are_told(fleet: Any, event
         remote.tell("two")
         asking = asyncio.ensure_future(remote.ask("three"))
         await asyncio.sleep(0)
-        one._node.associations.discredited(other.authority, "it says the impossible")
+        one._node.connections.quarantine(other.authority, "it says the impossible")
         if not one.quarantine():  # no connection of it was open
             peer = PeerInfo(other.authority, other.self.node_id, 1, "member", 1, 1)
             one._node.associations.violated(peer, "it says the impossible")

@@ -9,14 +9,14 @@ Why not remember answers: one dict look-up of the member is the whole work, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from inaho.errors import Quarantined
 from inaho.types import Member, MemberStatus, Pid, TopologySnapshot
 
-__all__ = ["IdentityTable", "Quarantine", "Ready", "Resolution", "Unreachable"]
+__all__ = ["IdentityTable", "Quarantine", "Ready", "Resolution", "Unreachable", "holders"]
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -87,12 +87,7 @@ class IdentityTable:
         """Takes a membership; False, and nothing changes, when it is older than the present one (SPEC CL-2.5)."""
         if snapshot.version < self.version:
             return False
-        members: dict[str, Member] = {}
-        for member in snapshot.members:
-            other = members.get(member.authority)
-            if other is None or _later(member, other):
-                members[member.authority] = member
-        self._members, self.version = members, snapshot.version
+        self._members, self.version = holders(snapshot.members), snapshot.version
         return True
 
     def forget(self) -> None:
@@ -128,6 +123,16 @@ class IdentityTable:
         """Asserts the invariants."""
         assert self.version >= 0
         assert all(member.authority == authority for authority, member in self._members.items())
+
+
+def holders(members: Iterable[Member]) -> dict[str, Member]:
+    """By authority, the member that has it."""
+    found: dict[str, Member] = {}
+    for member in members:
+        other = found.get(member.authority)
+        if other is None or _later(member, other):
+            found[member.authority] = member
+    return found
 
 
 def _later(member: Member, other: Member) -> bool:

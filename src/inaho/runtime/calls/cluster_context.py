@@ -166,7 +166,7 @@ class ClusterContext:
             counted = (host.name, error.code)
             self.failure_codes[counted] = self.failure_codes.get(counted, 0) + 1
         if isinstance(error, SerializationFailed):  # the other side has told its own events (SPEC CL-6.4)
-            self._node.serialization_failed(host.name, reference._inaho_key, method.name, "call", error.reason)
+            self._local.serialization_failed(host.name, reference._inaho_key, method.name, "call", error.reason)
 
     async def retry(
         self,

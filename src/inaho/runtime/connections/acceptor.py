@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from inaho.core.inputs import Connected
 from inaho.core.rpc.throttle import WarningThrottle
 from inaho.errors import InahoError, Overloaded, ShuttingDown
 from inaho.errors.refusals import FINAL_REFUSALS
@@ -19,9 +18,14 @@ from inaho.types import TopologySnapshot
 from inaho.wire.handshake import PeerInfo
 
 if TYPE_CHECKING:
+    from inaho.config import TransportConfig
+    from inaho.runtime.connections.associations import Associations
+    from inaho.runtime.connections.own_handshake import OwnHandshake
+    from inaho.runtime.connections.serving import Serving
     from inaho.runtime.grains.turn import Turn
-    from inaho.runtime.node.node import Node
-    from inaho.runtime.transport.transport import Listener
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
+    from inaho.runtime.transport.transport import Listener, Transport
 
 __all__ = ["Acceptor"]
 
@@ -36,6 +40,14 @@ REFUSALS_PERIOD_S: Final = 10.0
 class Acceptor:
     """The incoming connections of one node.
 
+    Args:
+        local: the node.
+        topology: is pushed to clients.
+        transport: how peers reach this node.
+        handshake: how this node introduces itself.
+        associations: whether a peer may connect.
+        serving: what the connections share.
+
     Attributes:
         connections: open ones, in the order in which they came.
         turns_expired: turns whose deadline passed while they ran or waited.
@@ -43,32 +55,42 @@ class Acceptor:
             ever would hold its activation for ever.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self,
+        local: LocalNode,
+        topology: Topology,
+        transport: Transport,
+        handshake: OwnHandshake,
+        associations: Associations,
+        serving: Serving,
+    ) -> None:
         self.connections: dict[Incoming, None] = {}
         self.turns_expired = 0
         self.orphans: dict[Turn, None] = {}
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
+        self._local = local
+        self._topology = topology
+        self._transport = transport
+        self._handshake = handshake
+        self._associations = associations
+        self._serving = serving
         self._listener: Listener | None = None
         self._empty: asyncio.Future[None] | None = None
         self._throttle = WarningThrottle(REFUSALS_MAX, REFUSALS_PERIOD_S, len(LOGGED))
-        self._gate = HandshakeGate(node.local.config.transport.handshakes_pending_max)
+        self._gate = HandshakeGate(local.config.transport.handshakes_pending_max)
 
     async def listen(self, authority: str, bind: str) -> str:
         """Accepts at `bind` what is meant for `authority`, which it returns with the real port.
 
         Raises as `Transport.listen`.
         """
-        node = self._node
         factory = accept_factory(
-            lambda: node.make_handshake("acceptor"),
+            lambda: self._handshake.make("acceptor"),
             timeout_s=self._local.config.transport.handshake_timeout_s,
             gate=self._gate,
             established=self._accepted,
             failed=self._refused,
         )
-        self._listener = await node.transport.listen(authority, factory, bind)
+        self._listener = await self._transport.listen(authority, factory, bind)
         return self._listener.authority
 
     def _refused(self, error: InahoError, address: str) -> None:
@@ -81,7 +103,6 @@ class Acceptor:
         )
 
     def _accepted(self, transport: asyncio.Transport, peer: PeerInfo) -> Incoming:
-        node = self._node
         if self._local.closing or self._empty is not None:
             raise ShuttingDown("the node is shutting down", authority=self._local.authority)
         if len(self.connections) >= self._local.config.transport.connections_max:
@@ -89,15 +110,24 @@ class Acceptor:
                 f"{len(self.connections)} connections are open (transport.connections_max)",
                 authority=self._local.authority,
             )
-        node.associations.accepted(peer)
-        connection = Incoming(peer, self._local.config.transport, self._local.loop, node)
-        connection.mail = node.remoting.inbox(connection)
-        self.connections[connection] = None
+        self._associations.accepted(peer)
+        connection = self.open(peer, self._local.config.transport)
         self._local.publish(ConnectionOpened(authority=peer.authority, node_id=peer.node_id))
         if peer.role == "client":
             self._local.loop.call_soon(self._push_first, connection)
-        elif node.driver is not None:
-            self._local.loop.call_soon(node.driver.feed, Connected(peer.authority, peer.node_id))
+        else:
+            self._local.loop.call_soon(self._serving.events.accepted, peer)
+        return connection
+
+    def open(self, peer: PeerInfo, config: TransportConfig) -> Incoming:
+        """Makes the connection of a peer that has proven who it is, and keeps it until it is closed.
+
+        Args:
+            peer: as proven.
+            config: limits of this connection.
+        """
+        connection = Incoming(peer, config, self._serving, self._closed)
+        self.connections[connection] = None
         return connection
 
     def _push_first(self, connection: Incoming) -> None:
@@ -111,8 +141,8 @@ class Acceptor:
             if connection.peer.role == "client" and not connection.closed:
                 connection.push_topology(snapshot)
 
-    def closed(self, connection: Incoming) -> None:
-        """A connection is gone."""
+    def _closed(self, connection: Incoming, orphans: list[Turn]) -> None:
+        self.orphans.update(dict.fromkeys(orphans))
         if connection not in self.connections:
             return
         del self.connections[connection]
@@ -120,10 +150,10 @@ class Acceptor:
             self._empty.set_result(None)
         peer, reason = connection.peer, connection.closed
         if connection.violation:
-            self._node.associations.violated(peer, connection.violation)
+            self._associations.violated(peer, connection.violation)
         self._local.publish(ConnectionClosed(authority=peer.authority, node_id=peer.node_id, reason=reason))
         if peer.role == "member":
-            self._node.evidence.peer_gone(peer.authority, peer.node_id, reason)
+            self._serving.events.incoming_closed(peer, reason)
 
     def expire(self, now: float) -> None:
         """Interrupts what has passed its deadline, and tells how many refusals were not logged."""
@@ -138,7 +168,7 @@ class Acceptor:
             del self.orphans[turn]
             if not turn.over:
                 self.turns_expired += 1
-                self._node.runner.abandon(turn, "deadline")
+                self._serving.runner.abandon(turn, "deadline")
 
     def close_peer(self, authority: str, error: InahoError) -> None:
         """Closes what that peer has opened."""

@@ -1,8 +1,8 @@
 """The authority machine of a node, and what follows from its decisions.
 
-`core.delivery.authority` decides; here a quarantine closes connections, empties queues and caches, and is published and
-audited; a release opens them again. Everything that learns about a peer (dials, handshakes, connections, the control
-plane) reports here and asks here.
+`core.delivery.associations` decides. Here its decisions are published and audited, and `AssociationEffects` carries
+them out. Everything that learns about a peer (dials, handshakes, connections, the control plane) reports here and asks
+here.
 
 What an unauthenticated peer claims is never held against the authority that it names: only what a dialled authority
 itself does, or an authenticated peer, counts. Otherwise anybody could have members cut each other off.
@@ -28,7 +28,9 @@ from inaho.observe.audit import audit
 from inaho.runtime.transport.transport import DialFailed
 
 if TYPE_CHECKING:
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.connections.ports import AssociationEffects
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
     from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
@@ -44,20 +46,26 @@ _ANSWERED = (Overloaded, Quarantined, ShuttingDown)
 class Associations:
     """What one node thinks of its peers.
 
+    Args:
+        local: the node.
+        topology: says who is a member.
+        effects: does what follows.
+
     Attributes:
         machine: the states.
     """
 
-    def __init__(self, node: Node) -> None:
-        transport = node.local.config.transport
+    def __init__(self, local: LocalNode, topology: Topology, effects: AssociationEffects) -> None:
+        transport = local.config.transport
         self.machine = Authorities(
-            node.local.config.delivery,
-            node.local.entropy.random,
+            local.config.delivery,
+            local.entropy.random,
             redial_s=transport.redial_s,
             redial_max_s=transport.redial_max_s,
         )
-        self._node = node
-        self._local = node.local
+        self._local = local
+        self._topology = topology
+        self._effects = effects
 
     # Questions.
 
@@ -97,7 +105,7 @@ class Associations:
             return
         now = self._local.loop.time()
         # Who is no member is dialled in the hope that it is back: to quarantine it would keep a healed split apart.
-        is_member = self._node.remoting.table.member(authority) is not None
+        is_member = self._topology.member(authority) is not None
         if isinstance(error, _INVALID) and is_member:
             self._publish(self.machine.condemned(authority, f"{error.code}: {error.reason}", now))
             return
@@ -111,7 +119,7 @@ class Associations:
             return
         self.demand(peer.authority, peer.node_id)
         self._publish(self.machine.heard(peer.authority, peer.node_id, peer.incarnation))
-        self._node.peers.hurry()
+        self._effects.pauses_changed()
 
     def violated(self, peer: PeerInfo, reason: str) -> None:
         """An authenticated peer has done what no correct node does.
@@ -121,7 +129,7 @@ class Associations:
         authority = peer.authority
         if peer.role != "member" or authority in ("", self._local.authority):
             return
-        member = self._node.remoting.table.member(authority)
+        member = self._topology.member(authority)
         known = self.machine.get(authority)
         connected = known is not None and known.state is AuthorityState.CONNECTED
         if (member is not None and member.node_id != peer.node_id) or (
@@ -138,22 +146,11 @@ class Associations:
             )
         )
 
-    def discredited(self, authority: str, reason: str) -> None:
-        """The control plane has found a peer that says the impossible."""
-        peers = {connection.peer.node_id: connection.peer for connection in self._node.acceptor.connections}
-        peers = {node_id: peer for node_id, peer in peers.items() if peer.authority == authority}
-        outgoing = self._node.peers.connections.get(authority)
-        if outgoing is not None:
-            peers[outgoing.peer.node_id] = outgoing.peer
-        if len(peers) == 1:  # with two of them nobody knows which one it was
-            for peer in peers.values():
-                self.violated(peer, reason)
-
     def apply_topology(self, snapshot: TopologySnapshot) -> None:
         """The membership says which processes live where."""
         for member in snapshot.members:
             self._publish(self.machine.replaced(member.authority, member.node_id, member.incarnation))
-        self._node.peers.hurry()
+        self._effects.pauses_changed()
 
     def release(self, authority: str) -> None:
         """An operator ends a quarantine. Raises `IllegalTransition` when there is none."""
@@ -168,23 +165,10 @@ class Associations:
     # Consequences.
 
     def _publish(self, events: tuple[AuthorityEvent, ...]) -> None:
-        node = self._node
         for event in events:
             audit(event, self._local.authority or self._local.node_id)
             self._local.publish(event)
             if isinstance(event, AuthorityQuarantined):
-                self._cut_off(event)
+                self._effects.cut_off(event.authority, Quarantined(event.reason, authority=event.authority))
             elif isinstance(event, AuthorityReleased):
-                node.remoting.released(event.authority)
-
-    def _cut_off(self, event: AuthorityQuarantined) -> None:
-        """Nothing more passes: unsent messages are refused, connections closed, cached Pids dropped."""
-        node, authority = self._node, event.authority
-        node.remoting.quarantined(authority, Quarantined(event.reason, authority=authority))
-        error = Quarantined(event.reason, authority=authority)
-        outgoing = node.peers.connections.get(authority)
-        if outgoing is not None:
-            outgoing.close(error)
-        node.acceptor.close_peer(authority, error)
-        for invalidated in node.pid_cache.invalidate_authority(authority, "quarantined"):
-            self._local.publish(invalidated)
+                self._effects.released(event.authority)

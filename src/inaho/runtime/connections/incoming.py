@@ -7,8 +7,8 @@ nothing else happens to the connection: only bytes that no correct peer sends cl
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
@@ -42,8 +42,7 @@ from inaho.wire.frames import (
 if TYPE_CHECKING:
     from inaho.config import TransportConfig
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.messages.inbox import Inbox
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.connections.serving import Serving
     from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
@@ -60,27 +59,40 @@ class Incoming(Connection):
     """An accepted connection.
 
     Args:
-        peer, config, loop: see `Connection`.
-        node: whose grains are called.
+        peer, config: see `Connection`.
+        serving: what serves the calls.
+        closed_callback: told when the connection is gone, with the turns that have suspended and run on without it.
+
+    Attributes:
+        mail: where messages between actors go.
     """
 
-    def __init__(self, peer: PeerInfo, config: TransportConfig, loop: asyncio.AbstractEventLoop, node: Node) -> None:
-        super().__init__(peer, config, loop)
+    def __init__(
+        self,
+        peer: PeerInfo,
+        config: TransportConfig,
+        serving: Serving,
+        closed_callback: Callable[[Incoming, list[Turn]], None],
+    ) -> None:
+        local = serving.local
+        super().__init__(peer, config, local.loop)
         self.running: dict[int, Turn] = {}
         """Turns of this connection that have suspended or wait; deadlines and cancellation look here."""
         self.streams: dict[int, StreamProducer] = {}
         self.topology_due: TopologySnapshot | None = None
-        self.mail: Inbox | None = None
-        """Where messages between actors go."""
-        self._node = node
-        self._local = node.local
+        self.mail = serving.messages.inbox(self)
+        self._hosts = serving.hosts
+        self._events = serving.events
+        self._ticker = serving.ticker
+        self._closed_callback = closed_callback
+        self._local = local
         self._defined: dict[int, Defined] = {}
-        self._runner = node.runner
+        self._runner = serving.runner
         self._unread = 0
         self._unread_since = 0.0
-        self._turns_max = node.local.config.rpc.turns_max
+        self._turns_max = local.config.rpc.turns_max
         self._write_max = config.write_high_bytes
-        activation = node.local.config.activation
+        activation = local.config.activation
         self._queue_depth = activation.queue_depth if activation.queue_policy == "reject_new" else sys.maxsize
         self._full: tuple[KindHost | None, str, bytes] = (None, "", b"")
         """The last activation whose queue was full, and the refusal that its callers get."""
@@ -88,7 +100,7 @@ class Incoming(Connection):
         """The batch being handled goes no further: the peer does not read its answers."""
         self._crowded = False
         """Perhaps more than `transport.write_high_bytes` wait for the peer; transports say so when the loop turns."""
-        self._now = node.local.now
+        self._now = local.now
 
     def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
         if kind == CALL:
@@ -116,11 +128,9 @@ class Incoming(Connection):
             else:
                 self._runner.submit(turn)
         elif kind >= TELL:
-            if self.mail is None:
-                raise ProtocolViolation(f"frame type {kind} on a connection that takes no messages")
             self.mail.on_frame(kind, correlation, body)
         elif kind == CONTROL:
-            self._node.evidence.control_received(self.peer, body)
+            self._events.control_message(self.peer, body)
         elif kind == CANCEL:
             self._cancel(correlation)
         elif kind == CREDIT:
@@ -136,8 +146,8 @@ class Incoming(Connection):
 
     def data_received(self, data: bytes | memoryview) -> None:
         self._now = self._loop.time()
-        if self._local.boot_time() > self._node.ticker.late_at:
-            self._node.ticker.wake()
+        if self._local.boot_time() > self._ticker.late_at:
+            self._ticker.wake()
         self._corked = True
         super().data_received(data)
         if self._corked:  # it was only a part of a frame; answers of earlier calls must not wait for the rest
@@ -145,8 +155,7 @@ class Incoming(Connection):
             self.flush()
 
     def on_batch(self) -> None:
-        if self.mail is not None:
-            self.mail.batch_ended()
+        self.mail.batch_ended()
         self._corked = False
         self.flush()
         if self._stopped:
@@ -187,7 +196,7 @@ class Incoming(Connection):
             key = decode_key(body)
         except DECODE_ERRORS:
             key = "?"
-        self._node.serialization_failed(defined.host.name, key, defined.method.name, "in", text_of(error))
+        self._local.serialization_failed(defined.host.name, key, defined.method.name, "in", text_of(error))
         return defined.method.invalid_arguments(error, key, defined.definition.signature)
 
     def _define(self, number: int, body: memoryview) -> None:
@@ -203,7 +212,7 @@ class Incoming(Connection):
             raise ProtocolViolation(f"a definition that does not decode: {error}") from error
         self._defined[number] = defined
         kind, name = defined.definition.kind, defined.definition.method
-        host = self._node.hosts.get(kind)
+        host = self._hosts.get(kind)
         if host is None or not host.hosted:
             defined.error = NoSuchKind(
                 f"this node hosts no kind {kind!r}", identity=kind, authority=self._local.authority
@@ -244,7 +253,7 @@ class Incoming(Connection):
             body = encode(result)
         except ENCODE_ERRORS as error:
             host = turn.grain._inaho_host
-            self._node.serialization_failed(host.name, turn.grain._inaho_key, turn.method.name, "out", text_of(error))
+            self._local.serialization_failed(host.name, turn.grain._inaho_key, turn.method.name, "out", text_of(error))
             self.reply_error(
                 turn, turn.method.unserializable("the result", error, turn.grain._inaho_key, executed=True)
             )
@@ -385,12 +394,12 @@ class Incoming(Connection):
     def on_closed(self, error: InahoError) -> None:
         for producer in list(self.streams.values()):
             producer.turn.cancel("caller")
+        suspended: list[Turn] = []
         for turn in list(self.running.values()):
             if turn.task is None:  # it waits, nobody would get its answer
                 self._runner.abandon(turn, "caller")
             else:  # it may finish its changes, in the time that it has
-                self._node.acceptor.orphans[turn] = None
+                suspended.append(turn)
         self.running.clear()
-        if self.mail is not None:
-            self.mail.close()
-        self._node.acceptor.closed(self)
+        self.mail.close()
+        self._closed_callback(self, suspended)

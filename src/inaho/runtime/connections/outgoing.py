@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.actor.raise_soon import raise_soon
 from inaho.config import CALL_TIMEOUT_MAX_S
@@ -45,7 +45,6 @@ from inaho.wire.frames import (
 if TYPE_CHECKING:
     from inaho.config import RpcConfig, TransportConfig
     from inaho.runtime.grains.method import GrainMethod
-    from inaho.runtime.messages.channel import Channel
     from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
@@ -55,6 +54,18 @@ STREAM_TIMEOUT_S: Final = CALL_TIMEOUT_MAX_S
 """Streams last as long as somebody reads them, unless the method or the caller says otherwise."""
 
 _decode_topology = decoder(TopologyPush)
+
+
+class MessageSender(Protocol):
+    """Sends messages between actors on one connection."""
+
+    def on_frame(self, kind: int, flags: int, correlation: int, body: memoryview) -> None:
+        """Handles an acknowledgement or an answer. Raises `ProtocolViolation`."""
+        ...
+
+    def disconnected(self, connection: Outgoing) -> None:
+        """The connection takes no more."""
+        ...
 
 
 class Outgoing(Connection):
@@ -93,8 +104,8 @@ class Outgoing(Connection):
         self._rpc = rpc
         self.ending = False
         self._count_seen = 0
-        self.delivery: Channel | None = None
-        """Whose messages between actors leave here."""
+        self.sender: MessageSender | None = None
+        """Whose messages between actors leave here; see `attach`."""
         self._ending_callback = ending_callback
         self._closed_callback = closed_callback
         self._topology_callback = topology_callback
@@ -219,6 +230,10 @@ class Outgoing(Connection):
         """Sends one control message."""
         self.send(HEADER.pack(HEADER_REST + len(body), CONTROL, 0, 0, 0), body)
 
+    def attach(self, sender: MessageSender | None) -> None:
+        """Gives what the peer answers to messages to `sender` from now on; None for nobody."""
+        self.sender = sender
+
     # Answers.
 
     def data_received(self, data: bytes | memoryview) -> None:
@@ -293,8 +308,8 @@ class Outgoing(Connection):
         elif kind == GOODBYE:
             self.on_goodbye(body)
         elif kind in (ACKNOWLEDGE, ANSWER, TERMINATED):
-            if self.delivery is not None:  # else what it is about has ended already
-                self.delivery.on_frame(kind, flags, correlation, body)
+            if self.sender is not None:  # else what it is about has ended already
+                self.sender.on_frame(kind, flags, correlation, body)
         else:
             raise ProtocolViolation(f"frame type {kind} from the side that answers")
 

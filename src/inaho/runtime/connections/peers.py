@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from inaho.errors import InahoError, ProtocolViolation, Quarantined, ShuttingDown, Unreachable, WrongIncarnation
+from inaho.errors import InahoError, Quarantined, ShuttingDown, Unreachable, WrongIncarnation
 from inaho.errors.inspection import describe
 from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
 from inaho.runtime.connections.handshake import dial_authenticated
@@ -18,10 +18,14 @@ from inaho.runtime.connections.outgoing import Outgoing
 from inaho.runtime.transport.transport import DialFailed
 from inaho.types import MemberStatus, TopologySnapshot
 from inaho.wire.frames import HEADER_REST
-from inaho.wire.handshake import PeerInfo
 
 if TYPE_CHECKING:
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.connections.associations import Associations
+    from inaho.runtime.connections.own_handshake import OwnHandshake
+    from inaho.runtime.connections.ports import MessageParts, PeerEvents
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.transport.transport import Transport
+    from inaho.wire.handshake import PeerInfo
 
 __all__ = ["Peers"]
 
@@ -31,16 +35,37 @@ CONTROL_WAITING_MAX: Final = 16
 class Peers:
     """The outgoing connections of one node.
 
+    Args:
+        local: the node.
+        transport: how it reaches others.
+        handshake: how this node introduces itself.
+        associations: whether and when a peer may be dialled.
+        events: is told what dials and connections find out.
+        messages: sends messages between actors on the connections.
+
     Attributes:
         connections: open ones, by authority. The call path reads it directly.
         control_dropped: control messages that found no connection.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self,
+        local: LocalNode,
+        transport: Transport,
+        handshake: OwnHandshake,
+        associations: Associations,
+        *,
+        events: PeerEvents,
+        messages: MessageParts,
+    ) -> None:
         self.connections: dict[str, Outgoing] = {}
         self.control_dropped = 0
-        self._node = node
-        self._local = node.local
+        self._local = local
+        self._transport = transport
+        self._handshake = handshake
+        self._associations = associations
+        self._events = events
+        self._messages = messages
         self._dials: dict[str, asyncio.Task[Outgoing]] = {}
         self._control: dict[str, list[bytes]] = {}
         # Dials that wait for their pause to be over.
@@ -59,7 +84,7 @@ class Peers:
         """
         connection = self.connections.get(authority)
         if connection is None:
-            self._node.associations.demand(authority)
+            self._associations.demand(authority)
             connection = await asyncio.shield(self._dial(authority))
         if node_id and connection.peer.node_id != node_id:
             raise Unreachable(
@@ -84,7 +109,7 @@ class Peers:
             else:
                 connection.send_control(body)
             return
-        if self._node.associations.machine.refusal(authority) is not None:
+        if self._associations.machine.refusal(authority) is not None:
             self.control_dropped += 1
             return
         waiting = self._control.setdefault(authority, [])
@@ -98,7 +123,7 @@ class Peers:
         """Dials, unless the authority is quarantined; what comes of it is told to the control plane."""
         if self._local.closing or authority in self.connections:
             return
-        if self._node.associations.machine.refusal(authority) is None:
+        if self._associations.machine.refusal(authority) is None:
             self._dial(authority)
 
     def _dial(self, authority: str) -> asyncio.Task[Outgoing]:
@@ -112,24 +137,16 @@ class Peers:
     def hurry(self) -> None:
         """Dials now whoever has a clean record by now: it was heard, or another process lives there."""
         for authority, pause in self._pausing.items():
-            if not pause.done() and self._node.associations.pause_s(authority) <= 0:
+            if not pause.done() and self._associations.pause_s(authority) <= 0:
                 pause.set_result(None)
 
-    def _told(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
-        gateway = self._node.gateway
-        if gateway is None:
-            raise ProtocolViolation("a topology was pushed to a member")
-        gateway.told(peer, snapshot)
-
     async def _dial_once(self, authority: str) -> Outgoing:
-        node = self._node
         if self._local.closing:
             raise ShuttingDown("this node closes its connections, or has done so", authority=self._local.authority)
 
         def established(transport: asyncio.Transport, peer: PeerInfo) -> Outgoing:
-            node.associations.demand(authority, peer.node_id)
-            if node.gateway is not None:
-                node.gateway.adopt(peer.settings)
+            self._associations.demand(authority, peer.node_id)
+            self._events.authenticated(peer)
             return Outgoing(
                 peer,
                 self._local.config.transport,
@@ -137,29 +154,29 @@ class Peers:
                 rpc=self._local.config.rpc,
                 ending_callback=self._ends,
                 closed_callback=self._closed,
-                topology_callback=lambda snapshot: self._told(peer, snapshot),
+                topology_callback=lambda snapshot: self._events.topology_pushed(peer, snapshot),
             )
 
-        pause_s = node.associations.pause_s(authority)
+        pause_s = self._associations.pause_s(authority)
         if pause_s > 0:
             pause = self._pausing[authority] = self._local.loop.create_future()
             try:
                 await asyncio.wait((pause,), timeout=pause_s)
             finally:
                 del self._pausing[authority]
-            node.associations.demand(authority)
+            self._associations.demand(authority)
         connection = await dial_authenticated(
-            node.transport,
+            self._transport,
             authority,
-            node.make_handshake("dialer"),
+            self._handshake.make("dialer"),
             self._local.config.transport.handshake_timeout_s,
             established,
         )
         if connection.ending:
             raise DialFailed("the connection ended at once", authority=authority)
         self.connections[authority] = connection
-        node.associations.connected(authority, connection.peer)
-        node.remoting.connected(authority, connection)
+        self._associations.connected(authority, connection.peer)
+        self._messages.connected(authority, connection)
         return connection
 
     def _dialled(self, authority: str, task: asyncio.Task[Outgoing]) -> None:
@@ -175,26 +192,26 @@ class Peers:
                     del self.connections[authority]
                 return
             self._local.publish(ConnectionOpened(authority=authority, node_id=connection.peer.node_id))
-            self._node.evidence.peer_connected(authority, connection.peer.node_id)
+            self._events.connected(authority, connection.peer)
             for body in waiting:
                 connection.send_control(body)
             return
         self.control_dropped += len(waiting)
         if not isinstance(error, InahoError):
-            self._node.associations.failed(authority, Unreachable(repr(error), authority=authority))
+            self._associations.failed(authority, Unreachable(repr(error), authority=authority))
             self._local.log.error("dialling %s failed", authority, exc_info=error)
-            self._node.evidence.dial_failed(authority, "other", repr(error))
+            self._events.dial_failed(authority, "other", repr(error))
             return
         self._local.log.debug("dialling %s failed: %s", authority, describe(error))
         if not self._local.closing:
-            self._node.associations.failed(authority, error)
+            self._associations.failed(authority, error)
         if isinstance(error, DialFailed):
-            self._node.evidence.dial_failed(authority, error.cause_kind, error.reason)
+            self._events.dial_failed(authority, error.cause_kind, error.reason)
         elif isinstance(error, WrongIncarnation | ShuttingDown | Quarantined):
-            self._node.evidence.dial_failed(authority, "handshake", error.reason)
+            self._events.dial_failed(authority, "handshake", error.reason)
         else:
             self._local.publish(ConnectionRefused(authority=authority, code=error.code, reason=error.reason))
-            self._node.evidence.handshake_refused(authority, error)
+            self._events.refused(authority, error)
 
     def _ends(self, connection: Outgoing) -> None:
         """One side has said goodbye: what is sent from now on would not be read."""
@@ -202,16 +219,16 @@ class Peers:
         if authority is not None:
             del self.connections[authority]
             self._ending[connection] = authority
-            self._node.remoting.disconnected(connection)
-            self._node.associations.lost(authority, connection.closed or "closed by the peer")
+            self._messages.disconnected(connection)
+            self._associations.lost(authority, connection.closed or "closed by the peer")
 
     def _closed(self, connection: Outgoing, error: InahoError) -> None:
         self._ends(connection)
         authority = self._ending.pop(connection, None)
         if authority is not None:
             if connection.violation:
-                self._node.associations.violated(connection.peer, connection.violation)
-            self._node.evidence.outgoing_closed(authority, connection, error)
+                self._associations.violated(connection.peer, connection.violation)
+            self._events.outgoing_closed(authority, connection)
             self._local.publish(
                 ConnectionClosed(authority=authority, node_id=connection.peer.node_id, reason=connection.closed)
             )

@@ -14,6 +14,7 @@ from inaho.runtime.control.driver import decode_control
 if TYPE_CHECKING:
     from inaho.runtime.connections.outgoing import Outgoing
     from inaho.runtime.node.node import Node
+    from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
 __all__ = ["Evidence"]
@@ -26,12 +27,17 @@ class Evidence:
         self._node = node
         self._local = node.local
 
-    def peer_connected(self, authority: str, node_id: str) -> None:
+    def authenticated(self, peer: PeerInfo) -> None:
+        """A client takes over the settings that all members have alike."""
+        if self._node.gateway is not None:
+            self._node.gateway.adopt(peer.settings)
+
+    def connected(self, authority: str, peer: PeerInfo) -> None:
         """A dial came through."""
         if self._node.driver is not None:
-            self._node.driver.feed(AuthorityAnswered(authority, node_id))
-            self._node.driver.feed(Connected(authority, node_id))
-        if node_id == self._local.node_id and authority != self._local.authority:
+            self._node.driver.feed(AuthorityAnswered(authority, peer.node_id))
+            self._node.driver.feed(Connected(authority, peer.node_id))
+        if peer.node_id == self._local.node_id and authority != self._local.authority:
             self._local.loop.call_soon(self._leave_own, authority)
 
     def _leave_own(self, authority: str) -> None:
@@ -40,41 +46,53 @@ class Evidence:
         if connection is not None:
             connection.close(Unreachable("that is this node itself", authority=authority))
 
-    def outgoing_closed(self, authority: str, connection: Outgoing, error: InahoError) -> None:
+    def accepted(self, peer: PeerInfo) -> None:
+        """A member has connected to this node."""
+        if self._node.driver is not None:
+            self._node.driver.feed(Connected(peer.authority, peer.node_id))
+
+    def outgoing_closed(self, authority: str, connection: Outgoing) -> None:
         """A dialled connection is gone."""
-        self.peer_gone(authority, connection.peer.node_id, connection.closed)
+        self._closed(authority, connection.peer.node_id, connection.closed)
         if connection.closed == "reset":
             self._node.peers.dial_in_background(authority)  # refused now is evidence that the process is gone
 
-    def peer_gone(self, authority: str, node_id: str, reason: str) -> None:
-        """A connection with that node ended; it counts when it was the last."""
+    def incoming_closed(self, peer: PeerInfo, reason: str) -> None:
+        """A connection of a member is gone."""
+        self._closed(peer.authority, peer.node_id, reason)
+
+    def _closed(self, authority: str, node_id: str, reason: str) -> None:
+        """A connection with that node ended; the control plane is told when it was the last.
+
+        One that was reset counts even when an accepted connection is left. After the peer's machine has failed and
+        started again, that one stays open for long: nothing is sent on it that the peer would answer with a reset.
+        """
         if self._node.driver is None or self._local.closing:
             return
-        if authority not in self._node.peers.connections:
-            self._node.driver.feed(Disconnected(authority, node_id, "reset" if reason == "reset" else "closed"))
+        connections = self._node.connections
+        if connections.has_dialled(authority) or (reason != "reset" and connections.has_accepted(node_id)):
+            return
+        self._node.driver.feed(Disconnected(authority, node_id, "reset" if reason == "reset" else "closed"))
 
     def dial_failed(self, authority: str, reason: str, detail: str) -> None:
         """A dial failed: `refused`, `timeout`, `handshake` or `other`, and in words."""
         if self._node.driver is not None:
             self._node.driver.feed(DialFailed(authority, reason, detail=detail))
 
-    def handshake_refused(self, authority: str, error: InahoError) -> None:
-        """A peer that we dialled refuses us, or we refuse it."""
+    def refused(self, authority: str, error: InahoError) -> None:
+        """A peer that this node dialled refuses it, or is refused."""
         self._node.join_watch.refused(authority, error)
         if self._node.driver is not None:
             self._node.driver.feed(DialFailed(authority, "handshake", error.code, error.reason))
 
-    def close_connection(self, authority: str, reason: str) -> None:
-        """The control plane wants no connection with that peer."""
-        self._node.associations.discredited(authority, reason)
-        error = ProtocolViolation(reason, authority=authority)
-        outgoing = self._node.peers.connections.get(authority)
-        if outgoing is not None:
-            outgoing.close(error)
-        self._node.acceptor.close_peer(authority, error)
-
-    def control_received(self, peer: PeerInfo, body: memoryview) -> None:
+    def control_message(self, peer: PeerInfo, body: memoryview) -> None:
         """A control message has come; only members may send them."""
         if peer.role != "member" or self._node.driver is None:
             raise ProtocolViolation("a control message from a client", authority=peer.authority)
         self._node.driver.feed(Received(peer.authority, peer.node_id, decode_control(body)))
+
+    def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
+        """A member sends a topology; only clients take one so."""
+        if self._node.gateway is None:
+            raise ProtocolViolation("a topology was pushed to a member")
+        self._node.gateway.told(peer, snapshot)

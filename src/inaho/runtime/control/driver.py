@@ -132,7 +132,7 @@ class Driver:
             case StopActivations():
                 node.stop_activations(effect.reason)
             case CloseConnection():
-                node.evidence.close_connection(effect.authority, effect.reason)
+                node.connections.reject(effect.authority, effect.reason)
 
     def stop(self) -> None:
         """No more steps."""

@@ -14,9 +14,10 @@ from typing import Any
 
 from inaho.actor import EventStream
 from inaho.config import ClusterConfig
-from inaho.events import Event
+from inaho.events import Event, SerializationFailure
 from inaho.runtime.local.clock import Entropy, boot_time, clock_ns, unix_time
 from inaho.runtime.local.tasks import NodeTasks
+from inaho.types import ClusterIdentity
 
 __all__ = ["LocalNode"]
 
@@ -83,6 +84,15 @@ class LocalNode:
     def events_wanted(self, kind: type[Event]) -> bool:
         """Whether anybody subscribes to events of `kind`: those on the call path are made only then."""
         return self.events.wants(kind)
+
+    def serialization_failed(self, kind: str, key: str, method: str, direction: str, reason: str) -> None:
+        """A message of one call could not be encoded or decoded (SPEC CL-6.4)."""
+        if self.events_wanted(SerializationFailure):
+            self.publish(
+                SerializationFailure(
+                    identity=ClusterIdentity(kind, key), method=method, direction=direction, reason=reason
+                )
+            )
 
     def spawn(
         self, coroutine: Coroutine[Any, Any, Any], *, name: str, drives: bool = False, context: Context | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from inaho.core.delivery.identity_table import holders
 from inaho.core.identity.lookup import IdentityLookup
 from inaho.runtime.local.local_node import LocalNode
 from inaho.types import Member, TopologySnapshot
@@ -40,6 +41,10 @@ class Topology:
     def members(self) -> tuple[Member, ...]:
         """Of the newest snapshot; empty before the first."""
         return () if self.snapshot is None else self.snapshot.members
+
+    def member(self, authority: str) -> Member | None:
+        """The member that has that authority by the newest snapshot; None when there is none."""
+        return holders(member for member in self.members if member.authority == authority).get(authority)
 
     def forget_owners(self) -> None:
         """Owners are unknown until the next snapshot: versions have begun again, or this node has lost its place."""

@@ -268,7 +268,7 @@ class Channel:
     def connected(self, connection: Outgoing) -> None:
         """There is a connection to the process."""
         self._connection = connection
-        connection.delivery = self
+        connection.attach(self)
         self._acknowledged = 0
         self._watches_sent.clear()
         if not self._held:
@@ -286,7 +286,8 @@ class Channel:
         """The connection takes no more. What the peer had not acknowledged is in doubt."""
         if self._connection is not connection:
             return
-        self._connection = self._line = connection.delivery = None
+        self._connection = self._line = None
+        connection.attach(None)
         self._remoting.progressed()
         self._drained()
         for mail in self.queue.connection_lost():

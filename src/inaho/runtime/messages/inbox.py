@@ -44,7 +44,7 @@ from inaho.wire.letters import decode_letter, decode_value, encode_value
 if TYPE_CHECKING:
     from inaho.actor.ref import ActorRef
     from inaho.actor.system import ActorSystem
-    from inaho.runtime.connections.incoming import Incoming
+    from inaho.runtime.connections.connection import Connection
     from inaho.runtime.messages.remoting import Remoting
 
 __all__ = ["Inbox"]
@@ -80,7 +80,7 @@ class Inbox:
         "stale",
     )
 
-    def __init__(self, connection: Incoming, number: int, remoting: Remoting) -> None:
+    def __init__(self, connection: Connection, number: int, remoting: Remoting) -> None:
         self.number = number
         self.stale = False
         self._connection = connection

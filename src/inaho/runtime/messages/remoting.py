@@ -27,7 +27,7 @@ from inaho.wire.letters import register_message
 
 if TYPE_CHECKING:
     from inaho.actor import ActorSystem
-    from inaho.runtime.connections.incoming import Incoming
+    from inaho.runtime.connections.connection import Connection
     from inaho.runtime.connections.outgoing import Outgoing
     from inaho.runtime.node.node import Node
     from inaho.types import TopologySnapshot
@@ -253,8 +253,8 @@ class Remoting:
 
     def disconnected(self, connection: Outgoing) -> None:
         """A dialled connection takes no more."""
-        if connection.delivery is not None:
-            connection.delivery.disconnected(connection)
+        if connection.sender is not None:
+            connection.sender.disconnected(connection)
 
     def quarantined(self, authority: str, error: Quarantined) -> None:
         """Nothing is sent to that authority: what waits is given up."""
@@ -315,7 +315,7 @@ class Remoting:
 
     # What peers send.
 
-    def inbox(self, connection: Incoming) -> Inbox:
+    def inbox(self, connection: Connection) -> Inbox:
         """The inbox of a connection that was just accepted."""
         self._accepted += 1
         return Inbox(connection, self._accepted, self)
@@ -342,7 +342,7 @@ class Remoting:
         """A message could not be encoded or decoded (SPEC CL-3.3)."""
         self.unserializable_count += 1
         kind, _, key = path.partition("/")
-        self.node.serialization_failed(kind, key, type_name, direction, error.reason)
+        self.local.serialization_failed(kind, key, type_name, direction, error.reason)
 
     def counts(self) -> DeliveryCounts:
         """All accounts, added up."""

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from inaho.actor.uninterrupted import uninterrupted
 from inaho.authority import own_addresses
-from inaho.config.shared import shared_settings
 from inaho.core.identity.pid_cache import PidCache
 from inaho.core.inputs import Input, Start
 from inaho.core.node import ControlNode
 from inaho.errors import InvalidConfig, ShuttingDown
-from inaho.events import SerializationFailure, TopologyChanged
+from inaho.events import TopologyChanged
 from inaho.runtime.activation.activation_count import ActivationCount
 from inaho.runtime.activation.fencing import Fencing
 from inaho.runtime.activation.kind_host import KindHost
@@ -26,7 +25,10 @@ from inaho.runtime.activation.leases import Leases
 from inaho.runtime.calls.cluster_context import ClusterContext
 from inaho.runtime.connections.acceptor import Acceptor
 from inaho.runtime.connections.associations import Associations
+from inaho.runtime.connections.own_handshake import OwnHandshake
+from inaho.runtime.connections.peer_connections import PeerConnections
 from inaho.runtime.connections.peers import Peers
+from inaho.runtime.connections.serving import Serving
 from inaho.runtime.control.block_list import Blocking
 from inaho.runtime.control.connection_evidence import Evidence
 from inaho.runtime.control.driver import Driver
@@ -45,6 +47,7 @@ from inaho.runtime.local.topology import Topology
 from inaho.runtime.local.warnings import ActivationWarnings, WaitingWarnings
 from inaho.runtime.messages.remoting import Remoting
 from inaho.runtime.node.program_end import ProgramEnd
+from inaho.runtime.node.wiring import NodeAssociationEffects, NodeMessageParts, NodePeerEvents
 from inaho.runtime.placement.directory import Directory
 from inaho.runtime.placement.known_kinds import KnownKinds
 from inaho.runtime.placement.partition_bridge import PartitionBridge
@@ -53,8 +56,7 @@ from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActo
 from inaho.runtime.placement.saved_versions import SavedVersions
 from inaho.runtime.reminders.keeper import KEEPER, ReminderKeeper, ReminderWatch
 from inaho.runtime.turns.runner import STOP_ROUNDS, TurnRunner
-from inaho.types import ClusterIdentity, Member, MemberStatus, TopologySnapshot
-from inaho.wire.handshake import NONCE_BYTES, Handshake, HandshakeConfig, Role
+from inaho.types import Member, MemberStatus, TopologySnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -84,7 +86,7 @@ class Node:
         topology: see `Topology`.
         activations: of all kinds on this node, counted.
         hosts: kinds by name.
-        runner, peers, associations, remoting, acceptor, pid_cache, context, leases, shutdown, bridge,
+        runner, peers, acceptor, connections, associations, remoting, pid_cache, context, leases, shutdown, bridge,
             directory, holdings, history, ownership, blocking, terminations, saved_versions, activation_warnings,
             waiting_log, fencing, proofs, freshness, evidence, join_watch, measures, ticker, program_end: see their
             classes.
@@ -118,9 +120,17 @@ class Node:
             drop_oldest=config.activation.queue_policy == "drop_oldest",
             node_id=lambda: local.node_id,
         )
-        self.associations = Associations(self)
+        self.hosts: dict[str, KindHost] = {}
+        self.reports = LoopReports(self._feed, self.activations)
+        self.ticker = self._make_ticker()
+        events, messages = NodePeerEvents(self), NodeMessageParts(self)
+        handshake = OwnHandshake(local, self._incarnation)
+        serving = Serving(local, self.hosts, self.runner, self.ticker, events=events, messages=messages)
+        self.associations = Associations(local, self.topology, NodeAssociationEffects(self))
+        self.acceptor = Acceptor(local, self.topology, transport, handshake, self.associations, serving)
+        self.peers = Peers(local, transport, handshake, self.associations, events=events, messages=messages)
+        self.connections = PeerConnections(self.peers, self.acceptor, self.associations)
         self.remoting = Remoting(self)
-        self.peers = Peers(self)
         self.context = ClusterContext(self)
         self.leases = Leases(self)
         self.shutdown = Shutdown(self)
@@ -136,19 +146,15 @@ class Node:
         self.blocking = Blocking(self)
         self.history = ActivationHistory(config.activation.history_max, local.loop.time)
         self.ownership = OwnershipHistory(config.activation.partitions)
-        self.hosts: dict[str, KindHost] = {}
         self.driver: Driver | None = None
         self._attached: list[Callable[[], None]] = []
         self._stopping: asyncio.Task[None] | None = None
         self.storage_access = StorageAccess(
             local, storage, lost=self.proofs.require_all, accepted=self._storage_accepted
         )
-        self.acceptor = Acceptor(self)
         self.evidence = Evidence(self)
         self.join_watch = JoinWatch(self)
         self.gateway: Gateway | None = None
-        self.reports = LoopReports(self._feed, self.activations)
-        self.ticker = self._make_ticker()
         self.program_end = ProgramEnd(self)
         self.membership_log: MembershipLog | None = None
         self._add_kinds(kinds)
@@ -167,6 +173,9 @@ class Node:
         self.add_kind(PlacementActor.inaho_kind).install(PLACEMENT_KEY)
         if any(host.hosted and host.kind.reminded for host in self.hosts.values()):
             self.add_kind(ReminderKeeper.inaho_kind)
+
+    def _incarnation(self) -> int:
+        return 0 if self.driver is None else self.driver.control.member.incarnation
 
     def add_kind(self, kind: GrainKind, *, hosted: bool = True, parts: tuple[Any, ...] = ()) -> KindHost:
         """Makes a kind known here. Raises `InvalidConfig` when another class has its name."""
@@ -313,23 +322,6 @@ class Node:
         if self.driver is not None:
             self.driver.feed(given)
 
-    # Connections.
-
-    def make_handshake(self, role: Role) -> Handshake:
-        """A fresh handshake of this node."""
-        incarnation = 0 if self.driver is None else self.driver.control.member.incarnation
-        local = HandshakeConfig(
-            cluster=self.local.config.name,
-            node_id=self.local.node_id,
-            role="client" if self.local.client else "member",
-            authority=self.local.authority,
-            incarnation=incarnation,
-            secret=self.local.config.secret,
-            settings={} if self.local.client else shared_settings(self.local.config),
-            bytes_max=self.local.config.transport.handshake_bytes_max,
-        )
-        return Handshake(role, local, self.local.entropy.token(NONCE_BYTES))
-
     # Topology and ownership.
 
     def apply_topology(self, snapshot: TopologySnapshot) -> None:
@@ -374,13 +366,3 @@ class Node:
         self.topology.forget_owners()
         for host in self.hosts.values():
             host.drop_all(reason)
-
-    # Events.
-
-    def serialization_failed(self, kind: str, key: str, method: str, direction: str, reason: str) -> None:
-        """A message of one call could not be encoded or decoded (SPEC CL-6.4)."""
-        if self.local.events_wanted(SerializationFailure):
-            identity = ClusterIdentity(kind, key)
-            self.local.publish(
-                SerializationFailure(identity=identity, method=method, direction=direction, reason=reason)
-            )

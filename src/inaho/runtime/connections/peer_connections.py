@@ -1,0 +1,69 @@
+"""All open connections with one peer, whoever dialled them.
+
+A node has one connection per direction and peer, in two tables: `Peers` has those that it dialled, `Acceptor` those
+that it accepted. Who wants to part with a peer, or to know whether it is still connected, must look at both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inaho.errors import InahoError, ProtocolViolation
+
+if TYPE_CHECKING:
+    from inaho.runtime.connections.acceptor import Acceptor
+    from inaho.runtime.connections.associations import Associations
+    from inaho.runtime.connections.peers import Peers
+
+__all__ = ["PeerConnections"]
+
+
+class PeerConnections:
+    """Looks at and closes the connections of one node, by peer.
+
+    Args:
+        peers: dialled connections.
+        acceptor: accepted connections.
+        associations: what this node thinks of its peers.
+    """
+
+    def __init__(self, peers: Peers, acceptor: Acceptor, associations: Associations) -> None:
+        self._peers = peers
+        self._acceptor = acceptor
+        self._associations = associations
+
+    def has_dialled(self, authority: str) -> bool:
+        """Whether a dialled connection to that authority is open."""
+        return authority in self._peers.connections
+
+    def has_accepted(self, node_id: str) -> bool:
+        """Whether an accepted connection of that process is open."""
+        return any(
+            connection.peer.node_id == node_id and not connection.closed for connection in self._acceptor.connections
+        )
+
+    def close(self, authority: str, error: InahoError) -> None:
+        """Closes all connections with that authority; the peer is told why."""
+        outgoing = self._peers.connections.get(authority)
+        if outgoing is not None:
+            outgoing.close(error)
+        self._acceptor.close_peer(authority, error)
+
+    def reject(self, authority: str, reason: str) -> None:
+        """The control plane has found a peer that says the impossible: quarantines it and closes its connections."""
+        self.quarantine(authority, reason)
+        self.close(authority, ProtocolViolation(reason, authority=authority))
+
+    def quarantine(self, authority: str, reason: str) -> None:
+        """Quarantines the process that is connected under `authority`.
+
+        With two of them nobody knows which one it was, so none is quarantined.
+        """
+        peers = {connection.peer.node_id: connection.peer for connection in self._acceptor.connections}
+        peers = {node_id: peer for node_id, peer in peers.items() if peer.authority == authority}
+        outgoing = self._peers.connections.get(authority)
+        if outgoing is not None:
+            peers[outgoing.peer.node_id] = outgoing.peer
+        if len(peers) == 1:
+            for peer in peers.values():
+                self._associations.violated(peer, reason)

@@ -1,0 +1,103 @@
+"""What connections need of the rooms above them: who hears of peers, who handles messages, who acts on a quarantine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from inaho.errors import InahoError, Quarantined
+
+if TYPE_CHECKING:
+    from inaho.runtime.connections.connection import Connection
+    from inaho.runtime.connections.outgoing import Outgoing
+    from inaho.types import TopologySnapshot
+    from inaho.wire.handshake import PeerInfo
+
+__all__ = ["AssociationEffects", "MessageFrames", "MessageParts", "PeerEvents"]
+
+
+class PeerEvents(Protocol):
+    """Is told what connections learn about peers. A member and a client do different things with it."""
+
+    def authenticated(self, peer: PeerInfo) -> None:
+        """A dialled peer has proven who it is. Raises an `InahoError` when this node cannot work with it."""
+        ...
+
+    def connected(self, authority: str, peer: PeerInfo) -> None:
+        """A dial of `authority` came through."""
+        ...
+
+    def accepted(self, peer: PeerInfo) -> None:
+        """A peer has connected to this node."""
+        ...
+
+    def outgoing_closed(self, authority: str, connection: Outgoing) -> None:
+        """A dialled connection is gone."""
+        ...
+
+    def incoming_closed(self, peer: PeerInfo, reason: str) -> None:
+        """An accepted connection is gone."""
+        ...
+
+    def dial_failed(self, authority: str, reason: str, detail: str) -> None:
+        """A dial failed: `refused`, `timeout`, `handshake` or `other`, and in words."""
+        ...
+
+    def refused(self, authority: str, error: InahoError) -> None:
+        """A dialled peer refuses this node, or this node refuses it."""
+        ...
+
+    def control_message(self, peer: PeerInfo, body: memoryview) -> None:
+        """A control message has come. Raises `ProtocolViolation` for one that this peer must not send."""
+        ...
+
+    def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
+        """A dialled peer sends the newest topology. Raises `ProtocolViolation` when this node takes none."""
+        ...
+
+
+class MessageFrames(Protocol):
+    """Handles the frames of messages between actors that come on one accepted connection."""
+
+    def on_frame(self, kind: int, correlation: int, body: memoryview) -> None:
+        """Handles a frame. Raises `ProtocolViolation`."""
+        ...
+
+    def batch_ended(self) -> None:
+        """All frames of one read are handled."""
+        ...
+
+    def close(self) -> None:
+        """The connection is gone."""
+        ...
+
+
+class MessageParts(Protocol):
+    """The parts of a node that send and receive messages between actors."""
+
+    def inbox(self, connection: Connection) -> MessageFrames:
+        """Makes what handles the message frames of an accepted connection."""
+        ...
+
+    def connected(self, authority: str, connection: Outgoing) -> None:
+        """A dialled connection is open: messages can leave on it."""
+        ...
+
+    def disconnected(self, connection: Outgoing) -> None:
+        """A dialled connection takes no more."""
+        ...
+
+
+class AssociationEffects(Protocol):
+    """Does what follows from a change of an association."""
+
+    def cut_off(self, authority: str, error: Quarantined) -> None:
+        """The authority is quarantined: refuses unsent messages, closes connections, drops cached Pids."""
+        ...
+
+    def released(self, authority: str) -> None:
+        """A quarantine has ended: messages for that authority are taken again."""
+        ...
+
+    def pauses_changed(self) -> None:
+        """An authority may be dialled sooner than was known when its pause began."""
+        ...

@@ -1,0 +1,47 @@
+"""What all accepted connections of one node share: whose grains they call, who runs the turns, who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.connections.ports import MessageParts, PeerEvents
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.ticker import Ticker
+    from inaho.runtime.turns.runner import TurnRunner
+
+__all__ = ["Serving"]
+
+
+class Serving:
+    """The parts of a node that serve the calls of peers.
+
+    Args:
+        local: the node.
+        hosts: kinds by name.
+        runner: runs turns.
+        ticker: knows whether this process has just stood still.
+        events: takes control messages.
+        messages: takes messages between actors.
+    """
+
+    __slots__ = ("events", "hosts", "local", "messages", "runner", "ticker")
+
+    def __init__(
+        self,
+        local: LocalNode,
+        hosts: Mapping[str, KindHost],
+        runner: TurnRunner,
+        ticker: Ticker,
+        *,
+        events: PeerEvents,
+        messages: MessageParts,
+    ) -> None:
+        self.local = local
+        self.hosts = hosts
+        self.runner = runner
+        self.ticker = ticker
+        self.events = events
+        self.messages = messages
