@@ -213,7 +213,7 @@ async def test_a_queue_that_has_room_again_takes_calls(peers: tuple[Peer, Peer],
     peer, _ = peers
     await peer.give(b"".join(call(number, method=1) for number in range(1 + DEPTH + 1)))
     assert peer.order() == [1 + DEPTH]
-    [grain] = peer.connection._node.hosts["Sorter"].activations.values()
+    [grain] = peer.connection._hosts["Sorter"].activations.values()
     grain.gate.set()
     await eventually(lambda: len(peer.answers) == 2 + DEPTH)
     await peer.give(call(99, method=1))
