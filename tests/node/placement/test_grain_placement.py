@@ -23,8 +23,8 @@ from inaho import (
 )
 from inaho.core.activation.lease import LeaseState
 from inaho.events import ActivationFailed as ActivationFailedEvent
-from inaho.runtime.placement.placement_actor import ActivationRequest, PlacementActor
-from inaho.runtime.placement.survey import ask_placement
+from inaho.runtime.placement.activation_requests import ActivationRequest
+from inaho.runtime.placement.placement_actor import PlacementActor
 from inaho.runtime.reminders.keeper import KEEPER
 
 
@@ -299,7 +299,7 @@ async def test_a_failed_activation_releases_the_lease_and_is_told(fleet: Any, ev
 async def test_an_unknown_kind_is_answered_as_failed(fleet: Any):
     one, other = await fleet.members(2, Near)
     request = ActivationRequest("Nobody", "a", 1, one._node.topology.lookup.hash, one._node.local.node_id)
-    response = await ask_placement(one._node, other.self, PlacementActor.activate, request)
+    response = await one._node.placement_calls.ask(other.self, PlacementActor.activate, request)
     assert response.code == "no_such_kind"
 
 
@@ -309,7 +309,7 @@ async def test_a_request_of_an_owner_of_another_view_is_refused(fleet: Any):
     agreed = one._node.topology.lookup.hash
     for key, view in ((mine, agreed + 1), (yours, agreed)):
         request = ActivationRequest("Near", key, 1, view, one._node.local.node_id)
-        response = await ask_placement(one._node, other.self, PlacementActor.activate, request)
+        response = await one._node.placement_calls.ask(other.self, PlacementActor.activate, request)
         assert response.code == "ownership_changed"
     assert other._node.activations.count == 0
 
@@ -318,13 +318,13 @@ async def test_a_request_is_the_same_again(fleet: Any):
     one, other = await fleet.members(2, Near)
     key = key_at(one)
     request = ActivationRequest("Near", key, 1 << 40, one._node.topology.lookup.hash, one._node.local.node_id)
-    first = await ask_placement(one._node, other.self, PlacementActor.activate, request)
-    second = await ask_placement(one._node, other.self, PlacementActor.activate, request)
+    first = await one._node.placement_calls.ask(other.self, PlacementActor.activate, request)
+    second = await one._node.placement_calls.ask(other.self, PlacementActor.activate, request)
     assert first == second and first.code == "" and first.epoch >= 1 << 40
     assert other._node.activations.count == 1
-    record = await ask_placement(one._node, other.self, PlacementActor.recall, "Near", key, first.epoch)
+    record = await one._node.placement_calls.ask(other.self, PlacementActor.recall, "Near", key, first.epoch)
     assert record.was_active
-    late = await ask_placement(one._node, other.self, PlacementActor.activate, request)
+    late = await one._node.placement_calls.ask(other.self, PlacementActor.activate, request)
     assert late.code == "ownership_changed", "it was taken back before it came"
 
 
@@ -343,7 +343,7 @@ async def test_an_answer_that_is_lost_has_the_activation_taken_back(fleet: Any):
 
     holdings.activate = lost
     assert await caller.grain(Near, key).add() == 1
-    assert owner._node.directory.recalled == 1
+    assert owner._node.recalls.count == 1
     assert next(tries) == 2
     assert fleet.activation(Near, key).cluster.authority == caller.authority
 
@@ -514,7 +514,7 @@ async def test_an_owner_that_lost_its_lease_ends_what_is_left_and_begins_anew(fl
     for kind in (Quick, Near):
         before = await cluster.grain(kind, "a").epoch()
         cluster._node.leases.revoke(cluster._node.local.node_id, "test")
-        pid = await cluster._node.directory.find(kind.inaho_kind.name, "a", verify=True)
+        pid = await cluster._node.locator.find(kind.inaho_kind.name, "a", verify=True)
         assert pid.node_id == cluster._node.local.node_id
         assert await cluster.grain(kind, "a").epoch() > before
     cluster._node.directory.check()

@@ -244,7 +244,7 @@ class Leases:
             self._report(lease, self._local.config.activation.lease_pending_s)
         for lease in self.ledger.overdue(self._local.now, self._local.node_id):
             self._report(lease, self._local.config.activation.lease_pending_s)
-            node.directory.look_into(lease)
+            node.survey.look_into(lease)
 
     def _report(self, lease: Lease, held_s: float) -> None:
         identity = ClusterIdentity(lease.kind, lease.key)

@@ -31,7 +31,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from inaho.errors import InahoError, Timeout, error_from_code
-from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
+from inaho.runtime.placement.placement_actor import PlacementActor
 from inaho.types import MemberStatus
 
 if TYPE_CHECKING:
@@ -341,11 +341,9 @@ class CallOrder:
         if connection.ending:
             await self._topology.wait(ENDING_S)
             return
-        method = PlacementActor.inaho_kind.methods["through"]
-        future: asyncio.Future[object] = self._local.loop.create_future()
-        now = self._local.loop.time()
+        calls = self._node.placement_calls
         try:
-            correlation = connection.call(method, PLACEMENT_KEY, ("", [], 0), future, now + PASSED_S, now)
+            future, correlation = calls.send(connection, PlacementActor.through, "", [], 0, within_s=PASSED_S)
         except InahoError:
             return
         try:

@@ -337,7 +337,7 @@ class ClusterContext:
         target: Member | Pid
         try:
             if host.kind.placed or (again and host.kind.is_unknown):
-                target = await node.directory.find(host.name, key, verify=again)
+                target = await node.locator.find(host.name, key, verify=again)
             else:
                 target = self._topology.lookup.owner(host.name, key)
         except InahoError:

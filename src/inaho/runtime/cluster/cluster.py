@@ -19,7 +19,9 @@ from inaho.runtime.calls.sends import Sends
 from inaho.runtime.grains.grain import Grain, GrainKind
 from inaho.runtime.grains.method import GrainMethod
 from inaho.runtime.operators.operations import Operations
+from inaho.runtime.operators.operator_actor import OPERATOR_KEY, OperatorActor
 from inaho.runtime.operators.terminations import Terminations
+from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.runtime.telemetry.node_metrics import NodeMetrics
 from inaho.types import Member, Pid
 
@@ -55,6 +57,7 @@ class Cluster(Operations):
         self._sends = Sends(node)
         self._terminations = terminations
         self._metrics = metrics
+        self._operators = SystemCalls(node.local, node.peers, node.hosts, OperatorActor, OPERATOR_KEY)
 
     _closing: asyncio.Task[None] | None = None
     """What `close` does; one for all who call it."""

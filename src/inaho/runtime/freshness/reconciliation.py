@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Final
 from inaho.errors import InahoError, Pending
 from inaho.errors.inspection import describe
 from inaho.runtime.activation.leases import SILENT
-from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
-from inaho.runtime.placement.system_calls import ask_system_actor
+from inaho.runtime.placement.placement_actor import PlacementActor
 
 if TYPE_CHECKING:
     from inaho.core.activation.doubt import Doubt
@@ -94,11 +93,9 @@ class Reconciliation:
                 await self._topology.wait(ASK_AGAIN_S)
 
     async def _ask(self, doubt: Doubt, member: Member) -> bool:
-        node = self._node
-        method = PlacementActor.inaho_kind.methods["reconcile"]
         try:
-            through: bool = await ask_system_actor(
-                node, member.authority, member.node_id, method, PLACEMENT_KEY, (self._local.node_id, doubt.incarnation)
+            through = await self._node.placement_calls.ask(
+                member, PlacementActor.reconcile, self._local.node_id, doubt.incarnation
             )
         except InahoError as error:
             self._local.log.debug("%s did not confirm that it is through: %s", member.authority, describe(error))
@@ -130,12 +127,9 @@ class Reconciliation:
 
     async def _ask_whom(self, member: Member) -> list[tuple[str, str]] | None:
         """Whom that member doubts; None where it does not say."""
-        node = self._node
-        method = PlacementActor.inaho_kind.methods["doubted"]
+        calls = self._node.placement_calls
         try:
-            found: list[tuple[str, str]] = await ask_system_actor(
-                node, member.authority, member.node_id, method, PLACEMENT_KEY, (), timeout_s=ASK_AGAIN_S * 4
-            )
+            found = await calls.ask(member, PlacementActor.doubted, timeout_s=ASK_AGAIN_S * 4)
         except InahoError as error:
             self._local.log.debug("%s did not say whom it doubts: %s", member.authority, describe(error))
             return None

@@ -50,16 +50,22 @@ from inaho.runtime.node.program_end import ProgramEnd
 from inaho.runtime.node.wiring import NodeAssociationEffects, NodeMessageParts, NodePeerEvents
 from inaho.runtime.placement.directory import Directory
 from inaho.runtime.placement.known_kinds import KnownKinds
+from inaho.runtime.placement.loads import Loads
+from inaho.runtime.placement.locator import Locator
 from inaho.runtime.placement.partition_bridge import PartitionBridge
 from inaho.runtime.placement.placed_activations import Holdings
 from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
+from inaho.runtime.placement.placing import Placing
+from inaho.runtime.placement.recalls import Recalls
 from inaho.runtime.placement.saved_versions import SavedVersions
+from inaho.runtime.placement.survey import Survey
+from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.runtime.reminders.keeper import KEEPER, ReminderKeeper, ReminderWatch
 from inaho.runtime.turns.runner import STOP_ROUNDS, TurnRunner
 from inaho.types import Member, MemberStatus, TopologySnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from inaho.actor import ActorSystem
     from inaho.runtime.cluster.cluster import Cluster
@@ -110,7 +116,8 @@ class Node:
         self.activations = ActivationCount(local.loop)
         self.system = system
         self._handle = handle
-        self.known_kinds = KnownKinds(self)
+        self.hosts: dict[str, KindHost] = {}
+        self.known_kinds = KnownKinds(local, self.hosts)
         self.topology = Topology(local, self.known_kinds.described)
         self.pid_cache = PidCache(config.activation.pid_cache_size, config.activation.pid_cache_ttl_s)
         self.runner = TurnRunner(
@@ -120,7 +127,6 @@ class Node:
             drop_oldest=config.activation.queue_policy == "drop_oldest",
             node_id=lambda: local.node_id,
         )
-        self.hosts: dict[str, KindHost] = {}
         self.reports = LoopReports(self._feed, self.activations)
         self.ticker = self._make_ticker()
         events, messages = NodePeerEvents(self), NodeMessageParts(self)
@@ -134,15 +140,30 @@ class Node:
         self.context = ClusterContext(self)
         self.leases = Leases(self)
         self.shutdown = Shutdown(self)
-        self.saved_versions = SavedVersions(self)
+        self.placement_calls = SystemCalls(local, self.peers, self.hosts, PlacementActor, PLACEMENT_KEY)
+        self.saved_versions = SavedVersions(local, self.topology, self.hosts, self.placement_calls)
         self.activation_warnings = ActivationWarnings(local)
         self.waiting_warnings = WaitingWarnings(local)
         self.fencing = Fencing(self)
         self.proofs = Proofs(self)
         self.freshness = Freshness(self, self.proofs)
         self.bridge = PartitionBridge(self)
-        self.directory = Directory(self)
-        self.holdings = Holdings(self)
+        self.holdings = Holdings(
+            local, self.topology, self.hosts, self.leases, self.placement_calls, self.waiting_warnings
+        )
+        self.recalls = Recalls(self.topology, self.leases, self.placement_calls, self.waiting_warnings)
+        self.survey = Survey(
+            local, self.topology, self.hosts, self.leases, self.recalls, self.placement_calls, self.waiting_warnings
+        )
+        self.loads = Loads(local, self.activations, self._reported_loads)
+        placing = Placing(
+            local, self.topology, self.leases, self.loads, self.recalls, self.holdings, self.placement_calls,
+            self.freshness.before_activation,
+        )  # fmt: skip
+        self.directory = Directory(
+            local, self.hosts, self.leases, self.survey, placing, self.loads, self.pid_cache, self.placement_calls
+        )
+        self.locator = Locator(local, self.topology, self.hosts, self.leases, self.placement_calls, self.directory)
         self.blocking = Blocking(self)
         self.history = ActivationHistory(config.activation.history_max, local.loop.time)
         self.ownership = OwnershipHistory(config.activation.partitions)
@@ -170,7 +191,10 @@ class Node:
             self.add_kind(kind, hosted=not kind.role or kind.role in self.local.config.roles)
         if self.local.client:
             return
-        self.add_kind(PlacementActor.inaho_kind).install(PLACEMENT_KEY)
+        parts = (
+            self.bridge, self.saved_versions, self.freshness.reconciliation, self.directory, self.survey, self.holdings,
+        )  # fmt: skip
+        self.add_kind(PlacementActor.inaho_kind, parts=parts).install(PLACEMENT_KEY)
         if any(host.hosted and host.kind.reminded for host in self.hosts.values()):
             self.add_kind(ReminderKeeper.inaho_kind)
 
@@ -318,6 +342,9 @@ class Node:
         if self.gateway is not None:
             self.gateway.keep()
 
+    def _reported_loads(self) -> Mapping[str, float]:
+        return {} if self.driver is None else dict(self.driver.control.loads())
+
     def _feed(self, given: Input) -> None:
         if self.driver is not None:
             self.driver.feed(given)
@@ -338,10 +365,13 @@ class Node:
             if member.node_id not in there:  # whether it still owned anything or not (SPEC VA-3.5)
                 for event in self.pid_cache.invalidate_authority(member.authority, "the member is gone"):
                     self.local.publish(event)
-        self.directory.survey.topology_changed(before, snapshot, owners_changed)
+        if self.survey.is_outdated(before, snapshot, owners_changed):
+            self.loads.book.retain(member.node_id for member in snapshot.members)
+            self.holdings.owners_changed()
+            self.survey.begin_anew()
         if owners_changed:
             for event in self.pid_cache.retain(
-                self.context.order.still_there(self.directory.still_there), "ownership changed"
+                self.context.order.still_there(self.locator.still_there), "ownership changed"
             ):
                 self.local.publish(event)
             if not self.local.client:

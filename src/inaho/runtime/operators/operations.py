@@ -18,9 +18,9 @@ from inaho.runtime.control.shutdown import DrainReport
 from inaho.runtime.local.storage_access import StorageReport
 from inaho.runtime.operators.event_feed import EventRecord
 from inaho.runtime.operators.explain import Explanation, Silent, explain
-from inaho.runtime.operators.operator_actor import DRAIN_S_MAX, OPERATOR_KEY, OperatorActor, QuarantineRecord
+from inaho.runtime.operators.operator_actor import DRAIN_S_MAX, OperatorActor, QuarantineRecord
 from inaho.runtime.operators.reports import LISTED_MAX, KindReport
-from inaho.runtime.placement.system_calls import ask_system_actor, stream_system_actor
+from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.types import ClusterIdentity, Member, MemberStatus, Struct
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class Operations:
     """The operator's part of `Cluster`."""
 
     _node: Node
+    _operators: SystemCalls
 
     def members(self) -> tuple[Member, ...]:
         """All members that are not removed, sorted by authority, as this node sees them now."""
@@ -153,7 +154,7 @@ class Operations:
         validate_kind(name)
         validate_key(key)
         answers, silent = await ask_members(
-            self.members(), lambda member: self._ask_operator(member, OperatorActor.explain, name, key), ASKED_S
+            self.members(), lambda member: self._operators.ask(member, OperatorActor.explain, name, key), ASKED_S
         )
         partition = self._node.topology.lookup.partition(name, key)
         return explain(ClusterIdentity(name, key), partition, [told for _, told in answers], silent)
@@ -172,7 +173,7 @@ class Operations:
             raise InvalidArguments(f"limit must be 0 to {LISTED_MAX}, not {limit}")
         name = _name_of(kind)
         answers, silent = await ask_members(
-            self.members(), lambda member: self._ask_operator(member, OperatorActor.activations, name, limit), ASKED_S
+            self.members(), lambda member: self._operators.ask(member, OperatorActor.activations, name, limit), ASKED_S
         )
         reports: list[KindReport] = [report for _, told in answers for report in told]
         return Activations(tuple(sorted(reports, key=lambda told: (told.kind, told.authority))), tuple(silent))
@@ -188,9 +189,7 @@ class Operations:
             InvalidArguments: there is no such class.
             InahoError: as any call; `Unreachable` when the member is lost.
         """
-        method = OperatorActor.inaho_kind.methods[OperatorActor.events.__name__]
-        feed = stream_system_actor(self._node, member.authority, member.node_id, method, OPERATOR_KEY, (list(names),))
-        async with aclosing(feed):
+        async with aclosing(self._operators.stream(member, OperatorActor.events, list(names))) as feed:
             async for record in feed:
                 yield record
 
@@ -201,13 +200,13 @@ class Operations:
             Unreachable: the member cannot be reached.
             InahoError: as any call.
         """
-        found: list[QuarantineRecord] = await self._ask_operator(member, OperatorActor.quarantined)
+        found: list[QuarantineRecord] = await self._operators.ask(member, OperatorActor.quarantined)
         return tuple(found)
 
     async def storages(self) -> Storages:
         """What the members know of their storages, and whether they found that acknowledged data is gone."""
         answers, silent = await ask_members(
-            self.members(), lambda member: self._ask_operator(member, OperatorActor.storage), ASKED_S
+            self.members(), lambda member: self._operators.ask(member, OperatorActor.storage), ASKED_S
         )
         return Storages(tuple(told for _, told in answers), tuple(silent))
 
@@ -223,7 +222,7 @@ class Operations:
             The reports from before, of the members that have accepted; and who did not answer, or could not.
         """
         answers, silent = await ask_members(
-            self.members(), lambda member: self._ask_operator(member, OperatorActor.accept_storage), ACCEPTED_S
+            self.members(), lambda member: self._operators.ask(member, OperatorActor.accept_storage), ACCEPTED_S
         )
         return Storages(tuple(told for _, told in answers), tuple(silent))
 
@@ -234,7 +233,7 @@ class Operations:
             Unreachable: the member cannot be reached.
             InahoError: as any call.
         """
-        released: bool = await self._ask_operator(member, OperatorActor.release, authority)
+        released: bool = await self._operators.ask(member, OperatorActor.release, authority)
         return released
 
     async def resolve_conflict_at(self, member: Member, authority: str, *, keep: bool) -> bool:
@@ -253,7 +252,7 @@ class Operations:
             Unreachable: the member cannot be reached.
             InahoError: as any call.
         """
-        settled: bool = await self._ask_operator(member, OperatorActor.resolve_conflict, authority, keep)
+        settled: bool = await self._operators.ask(member, OperatorActor.resolve_conflict, authority, keep)
         return settled
 
     async def drain_at(self, member: Member, *, drain_s: float | None = None) -> DrainReport:
@@ -274,7 +273,7 @@ class Operations:
         if drain_s is not None and not 0 < drain_s <= DRAIN_S_MAX:
             raise InvalidArguments(f"drain_s must be above 0 and at most {DRAIN_S_MAX:g}, not {drain_s}")
         longest_s = self._node.local.config.activation.drain_s if drain_s is None else drain_s
-        report: DrainReport = await self._ask_operator(
+        report: DrainReport = await self._operators.ask(
             member, OperatorActor.drain, drain_s, timeout_s=2 * longest_s + DRAIN_MARGIN_S
         )
         return report
@@ -311,7 +310,7 @@ class Operations:
         # Who is to be blocked is asked last: it may be wedged.
         for member in sorted(self.members(), key=lambda member: member.authority == canonical):
             try:
-                changed: bool = await self._ask_operator(member, OperatorActor.bar, canonical, blocked)
+                changed: bool = await self._operators.ask(member, OperatorActor.bar, canonical, blocked)
             except InahoError as error:
                 failure = error
                 continue
@@ -340,14 +339,6 @@ class Operations:
         Call `close` then, if the program does not end anyway.
         """
         await asyncio.shield(self._node.shutdown.left)
-
-    async def _ask_operator(
-        self, member: Member, function: Any, *arguments: Any, timeout_s: float | None = None
-    ) -> Any:
-        method = OperatorActor.inaho_kind.methods[function.__name__]
-        return await ask_system_actor(
-            self._node, member.authority, member.node_id, method, OPERATOR_KEY, arguments, timeout_s=timeout_s
-        )
 
 
 def _name_of(kind: str | type[Any]) -> str:

@@ -23,7 +23,7 @@ from inaho.errors import InahoError
 from inaho.errors.inspection import describe
 from inaho.events import ActivationTerminated, TerminationsMissed
 from inaho.runtime.grains.grain import Grain
-from inaho.runtime.placement.system_calls import stream_system_actor
+from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.types import ClusterIdentity, MemberStatus, Struct
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ class Terminations:
         self._listeners: dict[Listener, None] = {}
         self._following: dict[str, asyncio.Task[Any]] = {}
         self._retry_at: dict[str, float] = {}
+        self._calls = SystemCalls(node.local, node.peers, node.hosts, TerminationActor, TERMINATIONS_KEY)
         node.shutdown.parting.add_done_callback(self._end)
 
     # Here activations end.
@@ -201,11 +202,8 @@ class Terminations:
         task.add_done_callback(lambda _: self._following.pop(member.node_id, None))
 
     async def _listen(self, member: Member) -> None:
-        node = self._node
-        watch = TerminationActor.inaho_kind.methods["watch"]
-        batches = stream_system_actor(node, member.authority, member.node_id, watch, TERMINATIONS_KEY, ())
         try:
-            async with aclosing(batches):
+            async with aclosing(self._calls.stream(member, TerminationActor.watch)) as batches:
                 async for batch in batches:
                     self._take(member, batch)
                     await asyncio.sleep(0)  # ten thousand ends must not keep calls waiting

@@ -9,12 +9,14 @@ Why not wait for every kind: a name that is misspelt would cost its caller the w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from inaho.core.bounded_map import BoundedMap
 
 if TYPE_CHECKING:
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.local.local_node import LocalNode
     from inaho.types import TopologySnapshot
 
 __all__ = ["KnownKinds"]
@@ -27,12 +29,13 @@ class KnownKinds:
     """The kinds that one node knows of.
 
     Args:
-        node: this node.
+        local: this node.
+        hosts: kinds of this node, by name.
     """
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._local = node.local
+    def __init__(self, local: LocalNode, hosts: Mapping[str, KindHost]) -> None:
+        self._local = local
+        self._hosts = hosts
         self._gone: BoundedMap[str, float] = BoundedMap(GONE_MAX)
         """Kinds that had a host in an earlier topology, and when the last one was gone: seconds of the node's clock."""
 
@@ -48,7 +51,7 @@ class KnownKinds:
 
     def described(self, kind: str) -> str | None:
         """What is known of a kind that nobody hosts, for the reason of a refusal; None when it is unknown here."""
-        host = self._node.hosts.get(kind)
+        host = self._hosts.get(kind)
         if host is not None and host.system:  # every member has it, and it is called at a member, never by owner
             return None
         if host is not None and not host.kind.is_unknown:

@@ -19,8 +19,7 @@ from inaho.errors import InahoError
 from inaho.errors.inspection import describe
 from inaho.runtime.activation.leases import SILENT
 from inaho.runtime.activation.records import ActivationRecord
-from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
-from inaho.runtime.placement.system_calls import ask_system_actor
+from inaho.runtime.placement.placement_actor import PlacementActor
 from inaho.types import MemberStatus
 
 if TYPE_CHECKING:
@@ -337,8 +336,7 @@ class PartitionBridge:
 
     async def _ask(self, owner: LastOwner, function: Any, *arguments: Any) -> Any:
         """Calls the placement actor of that very node."""
-        method = PlacementActor.inaho_kind.methods[function.__name__]
-        return await ask_system_actor(self._node, owner.authority, owner.node_id, method, PLACEMENT_KEY, arguments)
+        return await self._node.placement_calls.ask(owner, function, *arguments)
 
     def check(self) -> None:
         """Asserts that no partition is both lost and waited for by its present owner."""

@@ -11,6 +11,7 @@ cannot place here what the present one was told is not here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.core.activation.lease import LeaseState
@@ -18,18 +19,20 @@ from inaho.core.bounded_map import BoundedMap
 from inaho.errors import InahoError, NoSuchKind, OwnershipChanged, Pending
 from inaho.errors.inspection import describe
 from inaho.runtime.activation.records import ActivationRecord
-from inaho.runtime.placement.placement_actor import (
-    ActivationRequest,
-    ActivationResponse,
-    PlacementActor,
-)
-from inaho.runtime.placement.survey import RETRY_S, ask_placement
+from inaho.runtime.placement.activation_requests import ActivationRequest, ActivationResponse
+from inaho.runtime.placement.agreement import agree_on_owners
+from inaho.runtime.placement.placement_actor import PlacementActor
+from inaho.runtime.placement.recalls import RETRY_S
+from inaho.runtime.placement.system_calls import SystemCalls
 
 if TYPE_CHECKING:
     from inaho.core.activation.lease import Lease
     from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.leases import Leases
     from inaho.runtime.grains.grain import Grain
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
+    from inaho.runtime.local.warnings import WaitingWarnings
     from inaho.types import Member
 
 __all__ = ["Holdings"]
@@ -56,12 +59,32 @@ HELD_SLICE: Final = 500
 
 
 class Holdings:
-    """The placed activations of one node."""
+    """The placed activations of one node.
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
+    Args:
+        local: this node.
+        topology: of this node.
+        hosts: kinds of this node, by name.
+        leases: its ledger.
+        calls: of placement actors.
+        warnings: of nodes that this one waits for.
+    """
+
+    def __init__(
+        self,
+        local: LocalNode,
+        topology: Topology,
+        hosts: Mapping[str, KindHost],
+        leases: Leases,
+        calls: SystemCalls,
+        warnings: WaitingWarnings,
+    ) -> None:
+        self._local = local
+        self._topology = topology
+        self._hosts = hosts
+        self._leases = leases
+        self._calls = calls
+        self._warnings = warnings
         self._told: dict[str, dict[str, str]] = {}
         """By kind and key, node id of the owner that knows of the activation."""
         self._recalled: BoundedMap[tuple[str, str], int] = BoundedMap(RECALLED_MAX)
@@ -78,21 +101,20 @@ class Holdings:
 
     async def activate(self, request: ActivationRequest) -> ActivationResponse:
         """See `PlacementActor.activate`."""
-        node = self._node
         try:
             host = self._host(request.kind)
             while True:
-                await self._agree(request.topology_hash, 1)
+                await agree_on_owners(self._local, self._topology, request.topology_hash, 1)
                 if request.key not in host.activations:
                     break
                 if await self.has(host, request.key):
                     self._told.setdefault(host.name, {})[request.key] = request.granted_by
                     return ActivationResponse(epoch=host.activations[request.key]._inaho_lease.epoch)
             self._check(request)
-            stale = node.leases.ledger.get(request.kind, request.key)
+            stale = self._leases.ledger.get(request.kind, request.key)
             if stale is not None and stale.holder != self._local.node_id:  # from when we were its owner
-                node.leases.ended(stale)
-            lease = node.leases.grant(request.kind, request.key)
+                self._leases.ended(stale)
+            lease = self._leases.grant(request.kind, request.key)
             lease.epoch = max(lease.epoch, request.epoch)
             await self.begin(host, lease, request.granted_by, request.record)
             return ActivationResponse(epoch=lease.epoch)
@@ -100,15 +122,15 @@ class Holdings:
             return ActivationResponse(code=error.code, reason=error.reason)
 
     def _host(self, kind: str) -> KindHost:
-        host = self._node.hosts.get(kind)
+        host = self._hosts.get(kind)
         if host is None or not host.hosted or not host.kind.placed:
             raise NoSuchKind(f"this node hosts no placed kind {kind!r}", identity=kind, authority=self._local.authority)
         return host
 
     def _check(self, request: ActivationRequest) -> None:
         """Raises why this node does not take the activation, now that it has waited for what it waits for."""
-        node, identity = self._node, f"{request.kind}/{request.key}"
-        node.leases.check_open(request.kind, request.key)
+        identity = f"{request.kind}/{request.key}"
+        self._leases.check_open(request.kind, request.key)
         self.check_current(request.kind, request.key)
         if self._topology.lookup.owner(request.kind, request.key).node_id != request.granted_by:
             raise OwnershipChanged("who grants it does not own it", identity=identity, authority=self._local.authority)
@@ -123,20 +145,6 @@ class Holdings:
         if seen == self._topology.lookup.hash and self._local.loop.time() < until:
             raise Pending("owners have changed and this node waits to hear how", identity=f"{kind}/{key}")
 
-    async def _agree(self, topology_hash: int, patience: int) -> None:
-        """Returns when owners here are those of that hash.
-
-        Raises:
-            OwnershipChanged: they are not after `patience` times `gossip.convergence_s`.
-        """
-        within_s = patience * self._local.config.gossip.convergence_s
-        if not await self._topology.wait_until(lambda: self._topology.lookup.hash == topology_hash, within_s):
-            raise OwnershipChanged(
-                f"owners are seen in another way here ({self._topology.lookup.hash or 0:016x}) than there "
-                f"({topology_hash:016x})",
-                authority=self._local.authority,
-            )
-
     async def begin(self, host: KindHost, lease: Lease, owner: str, handed: ActivationRecord | None) -> None:
         """Makes the activation of a pending lease, and returns when it is up. Raises why it did not come up."""
         grain = host.begin(lease, handed if handed is not None and handed.was_active else None)
@@ -144,7 +152,7 @@ class Holdings:
         while host.activations.get(lease.key) is grain and host.lifecycle.is_changing(grain):
             await host.gates.wait(lease.key)
         if not lease.holding:
-            raise self._node.leases.lost(lease, executed=False)
+            raise self._leases.lost(lease, executed=False)
 
     async def has(self, host: KindHost, key: str) -> bool:
         """Whether the identity is active here and stays so; returns when what is coming up or ending has done so."""
@@ -183,10 +191,10 @@ class Holdings:
 
     async def held(self, kind: str, asker: str, topology_hash: int) -> dict[str, int]:
         """See `PlacementActor.held`."""
-        node, host = self._node, self._host(kind)
+        host = self._host(kind)
         agreed = True
         try:
-            await self._agree(topology_hash, PATIENCE)
+            await agree_on_owners(self._local, self._topology, topology_hash, PATIENCE)
         except OwnershipChanged as error:  # what it owns by its own view we cannot know: it is told of everything
             agreed = False
             self._overtaken = (
@@ -194,7 +202,7 @@ class Holdings:
                 self._local.loop.time() + PATIENCE * self._local.config.gossip.convergence_s,
             )
             self._local.log.info("told %s all that is held of %s: %s", asker, kind, describe(error))
-        member = node.leases.member(asker)
+        member = self._leases.member(asker)
         told = self._told.setdefault(kind, {})
         page: dict[str, int] = {}
         size = 0
@@ -280,14 +288,12 @@ class Holdings:
                     await self._tell(owner, kind, page, self._topology.lookup.hash or 0)
                     break
                 except InahoError as error:
-                    self._node.waiting_warnings.tell(owner.authority, f"was not told what is held of {kind} yet", error)
+                    self._warnings.tell(owner.authority, f"was not told what is held of {kind} yet", error)
                     await self._topology.wait(RETRY_S)
 
     async def _tell(self, owner: Member, kind: str, page: dict[str, int], topology_hash: int) -> None:
-        node, host = self._node, self._host(kind)
-        losers: list[str] = await ask_placement(
-            node, owner, PlacementActor.announce, kind, page, self._local.node_id, topology_hash
-        )
+        host = self._host(kind)
+        losers = await self._calls.ask(owner, PlacementActor.announce, kind, page, self._local.node_id, topology_hash)
         for key in losers:
             grain = host.activations.get(key)
             if grain is not None and grain._inaho_lease.epoch == page.get(key):
@@ -302,22 +308,13 @@ class Holdings:
                 self._local.spawn(self._tell_ended(owner, kind, ends), name=f"inaho-ended-{kind}")
 
     async def _tell_ended(self, owner: Member, kind: str, ends: dict[str, tuple[int, int]]) -> None:
-        node = self._node
         try:
             for page in pages(ends):
-                await ask_placement(node, owner, PlacementActor.terminated, kind, page, self._local.node_id)
+                await self._calls.ask(owner, PlacementActor.terminated, kind, page, self._local.node_id)
         except InahoError as error:  # the next caller is refused here, and has it looked into
             self._local.log.info(
                 "%s was not told that %d of %s ended: %s", owner.authority, len(ends), kind, describe(error)
             )
-
-    # This node is the owner, and is told.
-
-    async def announced(self, kind: str, epochs: dict[str, int], node_id: str, topology_hash: int) -> list[str]:
-        """See `PlacementActor.announce`."""
-        if not all(self._node.leases.owns(kind, key) for key in epochs):
-            await self._agree(topology_hash, 1)
-        return self._node.directory.survey.adopt(kind, epochs, node_id)
 
     def _owner(self, kind: str, key: str) -> Member | None:
         try:

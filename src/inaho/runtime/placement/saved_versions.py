@@ -13,6 +13,7 @@ Why not ask the storage at every call: it is a round trip per call, to be safe f
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.bounded_map import BoundedMap
@@ -20,12 +21,14 @@ from inaho.errors import InahoError
 from inaho.errors.inspection import describe
 from inaho.runtime.activation.records import ActivationRecord
 from inaho.runtime.placement.placed_activations import pages
-from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
-from inaho.runtime.placement.system_calls import ask_system_actor
+from inaho.runtime.placement.placement_actor import PlacementActor
+from inaho.runtime.placement.system_calls import SystemCalls
 
 if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.grain import Grain
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
     from inaho.types import Member
 
 __all__ = ["SavedVersions"]
@@ -41,15 +44,20 @@ class SavedVersions:
     """Saved versions, told and heard (SPEC CL-5, "never an activation with silently empty state").
 
     Args:
-        node: the node.
+        local: this node.
+        topology: of this node.
+        hosts: kinds of this node, by name.
+        calls: of placement actors.
     """
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
+    def __init__(self, local: LocalNode, topology: Topology, hosts: Mapping[str, KindHost], calls: SystemCalls) -> None:
+        self._local = local
+        self._topology = topology
+        self._hosts = hosts
+        self._calls = calls
         self._ended: BoundedMap[tuple[str, str], int] = BoundedMap(REMEMBERED_MAX)
-        self._due: dict[tuple[str, str, str], dict[str, int]] = {}
+        self._due: dict[tuple[str, str], tuple[Member, dict[str, int]]] = {}
+        """By node id of an owner and kind, what it is to be told."""
         self._heard: BoundedMap[tuple[str, str], ActivationRecord] = BoundedMap(REMEMBERED_MAX)
         self._saying: set[asyncio.Task[None]] = set()
         self._say_again: asyncio.TimerHandle | None = None
@@ -86,26 +94,22 @@ class SavedVersions:
             return False
         if not self._due:
             self._local.loop.call_soon(self._send)
-        self._due.setdefault((owner.authority, owner.node_id, kind), {})[key] = version
+        self._due.setdefault((owner.node_id, kind), (owner, {}))[1][key] = version
         return True
 
     def _send(self) -> None:
         due, self._due = self._due, {}
-        for (authority, node_id, kind), versions in due.items():
-            saying = self._local.spawn(self._say(authority, node_id, kind, versions), name="inaho-saved-versions")
+        for (_, kind), (owner, versions) in due.items():
+            saying = self._local.spawn(self._say(owner, kind, versions), name="inaho-saved-versions")
             self._saying.add(saying)
             saying.add_done_callback(self._saying.discard)
 
-    async def _say(self, authority: str, node_id: str, kind: str, versions: dict[str, int]) -> None:
-        node = self._node
-        method = PlacementActor.inaho_kind.methods["superseded"]
+    async def _say(self, owner: Member, kind: str, versions: dict[str, int]) -> None:
         try:
             for page in pages(versions):
-                await ask_system_actor(
-                    node, authority, node_id, method, PLACEMENT_KEY, (kind, page, self._local.authority)
-                )
+                await self._calls.ask(owner, PlacementActor.superseded, kind, page, self._local.authority)
         except InahoError as error:
-            self._local.log.info("%s was not told what was saved here: %s", authority, describe(error))
+            self._local.log.info("%s was not told what was saved here: %s", owner.authority, describe(error))
             for key, version in versions.items():
                 self._remember(kind, key, version)
             if self._say_again is None and not self._local.closing:
@@ -127,7 +131,7 @@ class SavedVersions:
 
     def heard(self, kind: str, versions: dict[str, int], authority: str) -> None:
         """See `PlacementActor.superseded`. An activation with less begins again, and the next one must find as much."""
-        host = self._node.hosts.get(kind)
+        host = self._hosts.get(kind)
         if host is None:
             return
         for key, version in versions.items():

@@ -10,24 +10,26 @@ must go, called or not.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.errors import InahoError, Overloaded
 from inaho.errors.inspection import describe
-from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
-from inaho.runtime.placement.system_calls import ask_system_actor
+from inaho.runtime.placement.agreement import agree_on_owners
+from inaho.runtime.placement.placement_actor import PlacementActor
+from inaho.runtime.placement.recalls import RETRY_S, Recalls
+from inaho.runtime.placement.system_calls import SystemCalls
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.node.node import Node
-    from inaho.runtime.placement.directory import Directory
+    from inaho.runtime.activation.leases import Leases
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
+    from inaho.runtime.local.warnings import WaitingWarnings
     from inaho.types import Member, Pid, TopologySnapshot
 
-__all__ = ["RETRY_S", "KnownKind", "Survey", "ask_placement"]
-
-RETRY_S: Final = 0.05
-"""Pause before a host is asked again; a new topology cuts it short."""
+__all__ = ["KnownKind", "Survey"]
 
 FORGET_SLICE: Final = 1_000
 """Leases looked at per turn of the loop."""
@@ -54,21 +56,38 @@ class Survey:
     """What an owner hears from hosts.
 
     Args:
-        node: this node.
-        directory: of this node.
+        local: this node.
+        topology: of this node.
+        hosts: kinds of this node, by name.
+        leases: its ledger.
+        recalls: end the surplus.
+        calls: of placement actors.
+        warnings: of nodes that this one waits for.
 
     Attributes:
         kinds: what is known, by kind.
         adopted: activations learned of from their holders.
     """
 
-    def __init__(self, node: Node, directory: Directory) -> None:
+    def __init__(
+        self,
+        local: LocalNode,
+        topology: Topology,
+        hosts: Mapping[str, KindHost],
+        leases: Leases,
+        recalls: Recalls,
+        calls: SystemCalls,
+        warnings: WaitingWarnings,
+    ) -> None:
         self.kinds: dict[str, KnownKind] = {}
         self.adopted = 0
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
-        self._directory = directory
+        self._local = local
+        self._topology = topology
+        self._hosts = hosts
+        self._leases = leases
+        self._recalls = recalls
+        self._calls = calls
+        self._warnings = warnings
 
     def known(self, host: KindHost) -> KnownKind:
         """What is known of a kind; nothing at first."""
@@ -77,19 +96,22 @@ class Survey:
             known = self.kinds[host.name] = KnownKind(host)
         return known
 
-    def topology_changed(self, before: TopologySnapshot | None, snapshot: TopologySnapshot, changed: bool) -> None:
+    def is_outdated(self, before: TopologySnapshot | None, snapshot: TopologySnapshot, owners_changed: bool) -> bool:
+        """Whether a new topology makes what was known worthless.
+
+        Where others have thought this node dead, its incarnation has grown, and they have had other owners meanwhile.
+        """
+        return owners_changed or self._incarnation(before) != self._incarnation(snapshot)
+
+    def begin_anew(self) -> None:
         """What others hold is asked anew before anything is placed.
 
         At once, and not when somebody calls: where a split of the cluster had two activations of one identity, the
         one that goes must go.
         """
-        if not changed and self._incarnation(before) == self._incarnation(snapshot):
-            return
-        self._directory.loads.retain(member.node_id for member in snapshot.members)
-        self._node.holdings.owners_changed()
         if self._local.closing:
             return
-        for host in self._node.hosts.values():
+        for host in self._hosts.values():
             if not host.hosted or not host.kind.placed:
                 continue
             known = self.known(host)
@@ -100,7 +122,7 @@ class Survey:
             known.syncing = self._local.spawn(self._sync(known), name=f"inaho-sync-{host.name}")
 
     def _incarnation(self, snapshot: TopologySnapshot | None) -> int:
-        """This node's own; it grows when others have thought this node dead, and have had other owners meanwhile."""
+        """This node's own."""
         members = () if snapshot is None else snapshot.members
         return next((member.incarnation for member in members if member.node_id == self._local.node_id), 0)
 
@@ -113,7 +135,7 @@ class Survey:
                 known.syncing = task
             await asyncio.wait((task,))
             if self._local.closing:
-                self._node.leases.check_open(known.host.name, "")
+                self._leases.check_open(known.host.name, "")
             if known.syncing is task:
                 known.syncing = None
                 if not task.cancelled():
@@ -121,18 +143,18 @@ class Survey:
 
     async def _sync(self, known: KnownKind) -> None:
         """Forgets what belongs to other owners now, and hears from all hosts."""
-        node, kind, ledger = self._node, known.host.name, self._node.leases.ledger
+        kind, ledger = known.host.name, self._leases.ledger
         for number, lease in enumerate(list(ledger.of_kind(kind)), 1):
             if lease.holding and lease.holder != self._local.node_id and lease.key not in known.placing:
-                if not node.leases.owns(kind, lease.key):
-                    self._directory.forget(lease)
+                if not self._leases.owns(kind, lease.key):
+                    self._leases.ended(lease)
             if not number % FORGET_SLICE:
                 await asyncio.sleep(0)
         members = () if self._topology.snapshot is None else self._topology.snapshot.members
         others = [
             m
             for m in members
-            if kind in m.kinds and m.node_id != self._local.node_id and self._node.leases.member(m.node_id)
+            if kind in m.kinds and m.node_id != self._local.node_id and self._leases.member(m.node_id)
         ]
         async with asyncio.TaskGroup() as group:
             for member in others:
@@ -141,21 +163,27 @@ class Survey:
 
     async def _hear(self, known: KnownKind, member: Member) -> None:
         """Returns when the member has told what it holds, or is none any more."""
-        node, kind = self._node, known.host.name
-        while self._node.leases.member(member.node_id) is not None:
+        kind = known.host.name
+        while self._leases.member(member.node_id) is not None:
             try:
-                held: dict[str, int] = await ask_placement(
-                    node, member, PlacementActor.held, kind, self._local.node_id, self._topology.lookup.hash or 0
+                held = await self._calls.ask(
+                    member, PlacementActor.held, kind, self._local.node_id, self._topology.lookup.hash or 0
                 )
             except InahoError as error:
-                node.waiting_warnings.tell(member.authority, f"did not tell what it holds of {kind} yet", error)
+                self._warnings.tell(member.authority, f"did not tell what it holds of {kind} yet", error)
                 await self._topology.wait(RETRY_S)
                 continue
             losers = self.adopt(kind, held, member.node_id)
             for key in losers:
                 surplus = Lease(kind, key, member.node_id, held[key], self._local.now)
-                self._local.spawn(self._directory.recall(member, surplus), name=f"inaho-recall-{kind}")
+                self._local.spawn(self._recalls.recall(member, surplus), name=f"inaho-recall-{kind}")
             return
+
+    async def announced(self, kind: str, epochs: dict[str, int], node_id: str, topology_hash: int) -> list[str]:
+        """See `PlacementActor.announce`."""
+        if not all(self._leases.owns(kind, key) for key in epochs):
+            await agree_on_owners(self._local, self._topology, topology_hash, 1)
+        return self.adopt(kind, epochs, node_id)
 
     def adopt(self, kind: str, held: dict[str, int], node_id: str) -> list[str]:
         """Takes note of what a node holds of this node's identities: key to epoch.
@@ -164,13 +192,13 @@ class Survey:
             Keys that the node is to give up, because another has them too. Of two the higher epoch stays, but one that
             is here, or is just being placed, stays in any case.
         """
-        node, ledger = self._node, self._node.leases.ledger
-        host, known = node.hosts.get(kind), self.kinds.get(kind)
+        ledger = self._leases.ledger
+        host, known = self._hosts.get(kind), self.kinds.get(kind)
         if host is None or not host.hosted:
             return []
         losers: list[str] = []
         for key, epoch in held.items():
-            if not node.leases.owns(kind, key):
+            if not self._leases.owns(kind, key):
                 continue
             lease = ledger.get(kind, key)
             placing = known is not None and key in known.placing
@@ -186,10 +214,10 @@ class Survey:
                 if (lease.epoch, lease.holder) > (epoch, node_id):
                     losers.append(key)
                     continue
-                other = self._node.leases.member(lease.holder)
-                self._directory.forget(lease)
+                other = self._leases.member(lease.holder)
+                self._leases.ended(lease)
                 if other is not None:
-                    self._local.spawn(self._directory.recall(other, lease), name=f"inaho-recall-{kind}")
+                    self._local.spawn(self._recalls.recall(other, lease), name=f"inaho-recall-{kind}")
             try:
                 ledger.adopt(kind, key, node_id, epoch, self._local.now)
             except Overloaded as error:  # whoever calls it is told the same
@@ -198,12 +226,21 @@ class Survey:
             self.adopted += 1
         return losers
 
+    # A lease of another node.
 
-async def ask_placement(
-    node: Node, member: Member, function: Any, *arguments: Any, timeout_s: float | None = None
-) -> Any:
-    """Calls the placement actor of that very member. Raises as `ask_system_actor`."""
-    method = PlacementActor.inaho_kind.methods[function.__name__]
-    return await ask_system_actor(
-        node, member.authority, member.node_id, method, PLACEMENT_KEY, arguments, timeout_s=timeout_s
-    )
+    def look_into(self, lease: Lease) -> None:
+        """A lease that this node granted to another is pending for too long.
+
+        Who places the identity sees to it. If nobody does any more, its holder is asked to end the activation before
+        the identity is free.
+        """
+        known = self.kinds.get(lease.kind)
+        if known is None or lease.key not in known.placing:
+            self._local.spawn(self._take_back(lease), name=f"inaho-recall-{lease.kind}")
+
+    async def _take_back(self, lease: Lease) -> None:
+        holder = self._leases.member(lease.holder)
+        if holder is not None:
+            await self._recalls.recall(holder, lease)
+        if lease.state is LeaseState.PENDING:
+            self._leases.ended(lease)

@@ -44,6 +44,8 @@ class SimulatedCluster(Cluster):
         self._node = cluster._node  # without `super().__init__`: grains keep the node's own
         self._system = cluster._system
         self._sends = cluster._sends
+        self._operators = cluster._operators
+        self._metrics = cluster._metrics
         self._process = process
         self._starting = starting
         self._classes: dict[GrainKind, type[Reference]] = {}

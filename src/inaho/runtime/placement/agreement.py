@@ -1,0 +1,29 @@
+"""Two nodes that talk about owners must mean the same owners."""
+
+from __future__ import annotations
+
+from inaho.errors import OwnershipChanged
+from inaho.runtime.local.local_node import LocalNode
+from inaho.runtime.local.topology import Topology
+
+__all__ = ["agree_on_owners"]
+
+
+async def agree_on_owners(local: LocalNode, topology: Topology, hash_: int, patience: int) -> None:
+    """Returns when the owners that this node sees are those of that hash.
+
+    Args:
+        local: this node.
+        topology: of this node.
+        hash_: of the owners that the other node sees.
+        patience: how long to wait, in times of `gossip.convergence_s`.
+
+    Raises:
+        OwnershipChanged: they are others after that time.
+    """
+    within_s = patience * local.config.gossip.convergence_s
+    if not await topology.wait_until(lambda: topology.lookup.hash == hash_, within_s):
+        raise OwnershipChanged(
+            f"owners are seen in another way here ({topology.lookup.hash or 0:016x}) than there ({hash_:016x})",
+            authority=local.authority,
+        )

@@ -1,0 +1,91 @@
+"""Who answers what the placement actor is asked. Each is a part of the node that the actor lives on.
+
+Protocols, because the parts themselves call placement actors of other nodes, and so import `placement_actor`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.records import ActivationRecord
+    from inaho.runtime.placement.activation_requests import ActivationRequest, ActivationResponse
+    from inaho.types import Pid
+
+__all__ = ["Bridge", "PlacementDirectory", "PlacementHost", "PlacementSurvey", "Reconciler", "SavedElsewhere"]
+
+
+class Bridge(Protocol):
+    """Moves partitions between nodes."""
+
+    async def release(self, kind: str, key: str, version: int, askers: list[str]) -> ActivationRecord:
+        """See `PlacementActor.release`."""
+        ...
+
+    async def drained(self, kind: str, partitions: list[int], node_id: str, version: int) -> None:
+        """See `PlacementActor.drained`."""
+        ...
+
+    async def through(self, kind: str, partitions: list[int], version: int) -> list[int]:
+        """See `PlacementActor.through`."""
+        ...
+
+
+class SavedElsewhere(Protocol):
+    """Hears what others have saved."""
+
+    def heard(self, kind: str, versions: dict[str, int], authority: str) -> None:
+        """See `PlacementActor.superseded`."""
+        ...
+
+
+class Reconciler(Protocol):
+    """Answers members that lost sight of this node; in the room `freshness`."""
+
+    def asked(self, node_id: str, incarnation: int) -> bool:
+        """See `PlacementActor.reconcile`."""
+        ...
+
+    def doubted(self) -> list[tuple[str, str]]:
+        """See `PlacementActor.doubted`."""
+        ...
+
+
+class PlacementDirectory(Protocol):
+    """Knows where the activations are of placed kinds that this node owns."""
+
+    async def locate(self, kind: str, key: str, asker: str, *, verify: bool) -> Pid:
+        """See `PlacementActor.locate`."""
+        ...
+
+    async def terminated(self, kind: str, ends: dict[str, tuple[int, int]], node_id: str) -> None:
+        """See `PlacementActor.terminated`."""
+        ...
+
+
+class PlacementSurvey(Protocol):
+    """Learns of activations from their holders."""
+
+    async def announced(self, kind: str, epochs: dict[str, int], node_id: str, topology_hash: int) -> list[str]:
+        """See `PlacementActor.announce`."""
+        ...
+
+
+class PlacementHost(Protocol):
+    """Hosts activations of placed kinds for their owners."""
+
+    async def activate(self, request: ActivationRequest) -> ActivationResponse:
+        """See `PlacementActor.activate`."""
+        ...
+
+    async def recall(self, kind: str, key: str, epoch: int) -> ActivationRecord:
+        """See `PlacementActor.recall`."""
+        ...
+
+    async def holds(self, kind: str, key: str) -> bool:
+        """See `PlacementActor.holds`."""
+        ...
+
+    async def held(self, kind: str, asker: str, topology_hash: int) -> dict[str, int]:
+        """See `PlacementActor.held`."""
+        ...

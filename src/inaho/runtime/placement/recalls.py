@@ -1,0 +1,62 @@
+"""Takes activations of placed kinds back from the nodes that hold them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from inaho.core.activation.lease import Lease
+from inaho.errors import InahoError
+from inaho.runtime.activation.leases import Leases
+from inaho.runtime.activation.records import ActivationRecord
+from inaho.runtime.local.topology import Topology
+from inaho.runtime.local.warnings import WaitingWarnings
+from inaho.runtime.placement.placement_actor import PlacementActor
+from inaho.runtime.placement.system_calls import SystemCalls
+from inaho.types import Member
+
+__all__ = ["RETRY_S", "Recalls"]
+
+RETRY_S: Final = 0.05
+"""Pause before a node is asked again; a new topology cuts it short."""
+
+
+class Recalls:
+    """Has other nodes end activations, until they have or are members no more.
+
+    Args:
+        topology: of this node.
+        leases: know who may hold anything.
+        calls: of placement actors.
+        warnings: of nodes that this one waits for.
+
+    Attributes:
+        count: activations that were taken back.
+    """
+
+    def __init__(self, topology: Topology, leases: Leases, calls: SystemCalls, warnings: WaitingWarnings) -> None:
+        self.count = 0
+        self._topology = topology
+        self._leases = leases
+        self._calls = calls
+        self._warnings = warnings
+
+    async def recall(self, holder: Member, lease: Lease) -> ActivationRecord | None:
+        """Returns when the holder has ended the activation.
+
+        Args:
+            holder: the node.
+            lease: of the activation.
+
+        Returns:
+            What the activation was; None when there was none, or the holder is no member any more.
+        """
+        while self._leases.member(holder.node_id) is not None:
+            try:
+                record = await self._calls.ask(holder, PlacementActor.recall, lease.kind, lease.key, lease.epoch)
+            except InahoError as error:
+                self._warnings.tell(holder.authority, f"did not end {lease.kind}/{lease.key} yet", error)
+                await self._topology.wait(RETRY_S)
+                continue
+            self.count += 1
+            return record if record.was_active else None
+        return None
