@@ -1,8 +1,8 @@
-"""Draws the parts of `docs/architecture.md` that follow from the code, so that the document cannot say anything else.
+"""Generates the parts of `docs/architecture.md` and `docs/modules.md` that follow from the code.
 
 Usage: `python scripts/draw_architecture.py` writes them. With `--check` it writes nothing, and ends with 1 where they
-differ from the code. A part stands between the lines `<!-- drawn: NAME -->` and `<!-- end: NAME -->`; what draws it is
-in `PARTS`.
+differ from the code. A part stands between the lines `<!-- drawn: NAME -->` and `<!-- end: NAME -->`; `PARTS` names the
+function that draws it. So these parts are never out of date: a test fails when they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from typing import Final
 
 from inaho.core.activation.life import REASONS, TRANSITIONS, ActivationEvent, ActivationState
 
-DOCUMENT: Final = Path(__file__).resolve().parents[1] / "docs" / "architecture.md"
+ROOT: Final = Path(__file__).resolve().parents[1]
+ARCHITECTURE: Final = ROOT / "docs" / "architecture.md"
+MODULES: Final = ROOT / "docs" / "modules.md"
+SOURCE: Final = ROOT / "src" / "inaho"
 
 DUE: Final = {
     ActivationState.RESET_DUE: "a reset is due",
@@ -76,36 +79,69 @@ def _meanings(states: type[enum.Enum]) -> dict[ActivationState, str]:
     return found
 
 
-PARTS: Final[dict[str, Callable[[], str]]] = {"life of an activation": draw_life}
-"""What draws each part."""
+def draw_modules() -> str:
+    """Each package with the first line of its docstring, and a table of its modules with the first line of theirs."""
+    lines: list[str] = []
+    for package in sorted(SOURCE.rglob("__init__.py"), key=lambda path: path.parent.parts):
+        folder = package.parent
+        name = folder.relative_to(SOURCE).as_posix()
+        modules = sorted(path for path in folder.glob("*.py") if not path.name.startswith("__"))
+        lines += [f"## {'inaho' if folder == SOURCE else name}", "", first_line(package), ""]
+        if modules:
+            lines += ["| Module | |", "|---|---|"]
+            lines += [f"| `{path.stem}` | {first_line(path).replace('|', chr(92) + '|')} |" for path in modules]
+            lines.append("")
+    return "\n".join(lines[:-1])
 
 
-def drawn(document: str) -> str:
-    """The document with all parts as the code has them.
+def first_line(path: Path) -> str:
+    """The first line of a module's docstring.
+
+    Raises:
+        ValueError: there is none, or it is not a sentence on one line.
+    """
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    line, _, rest = text.partition("\n")
+    if not line.endswith(".") or (rest and not rest.startswith("\n")):
+        raise ValueError(f"the docstring of {path.relative_to(SOURCE)} does not begin with one sentence on one line")
+    return line
+
+
+PARTS: Final[dict[Path, dict[str, Callable[[], str]]]] = {
+    ARCHITECTURE: {"life of an activation": draw_life},
+    MODULES: {"modules": draw_modules},
+}
+"""What draws each part of each document."""
+
+
+def drawn(path: Path, document: str) -> str:
+    """The document at `path` with all its parts as the code has them; `document` is its text.
 
     Raises:
         ValueError: a part has no place in the document.
     """
-    for name, draw in PARTS.items():
+    for name, draw in PARTS[path].items():
         begin, end = f"<!-- drawn: {name} -->\n", f"<!-- end: {name} -->\n"
         before, found, rest = document.partition(begin)
         _, ended, after = rest.partition(end)
         if not found or not ended:
-            raise ValueError(f"{DOCUMENT.name} has no place for the part {name!r}")
+            raise ValueError(f"{path.name} has no place for the part {name!r}")
         document = f"{before}{begin}\n{draw()}\n\n{end}{after}"
     return document
 
 
 def main(arguments: list[str]) -> int:
-    """Writes or checks the document."""
-    document = DOCUMENT.read_text()
-    expected = drawn(document)
-    if "--check" in arguments:
-        if document != expected:
-            print(f"{DOCUMENT.name} is not what the code says: run {Path(__file__).name}")
-        return int(document != expected)
-    DOCUMENT.write_text(expected)
-    return 0
+    """Writes or checks the documents."""
+    differ = 0
+    for path in PARTS:
+        document = path.read_text()
+        expected = drawn(path, document)
+        if "--check" not in arguments:
+            path.write_text(expected)
+        elif document != expected:
+            differ = 1
+            print(f"{path.name} differs from the code: run {Path(__file__).name}")
+    return differ
 
 
 if __name__ == "__main__":

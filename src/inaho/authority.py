@@ -1,4 +1,4 @@
-"""Authorities: `host:port`, the names under which nodes reach each other.
+"""Parses and normalises authorities: `host:port`, the addresses under which nodes reach each other.
 
 Membership, ownership and caches compare authorities as text, so every node must write one the same way. That is why
 parsing is strict and gives one spelling back (lower case, IPv6 compressed and in brackets) instead of accepting

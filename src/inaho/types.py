@@ -1,4 +1,4 @@
-"""What everyone may know: identities, members, topologies.
+"""The data types that every package may use: identities, members, topologies.
 
 All are frozen `msgspec.Struct`s: they cross the wire, enter tables and are compared by value. Nothing here decides
 anything; the machines in `core` do. Those that exist by the hundred thousand are kept from the garbage collector

@@ -1,4 +1,4 @@
-"""What a user of the actor system writes (`Actor`) and what it is given (`ActorContext`).
+"""`Actor`, the class that users write, and `ActorContext`, which each actor is given.
 
 The context belongs to the actor's place in the tree and survives restarts; the instance does not. So the context, not
 the instance, knows children, watches and the reference.

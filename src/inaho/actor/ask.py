@@ -1,4 +1,4 @@
-"""A question that waits for its answer.
+"""Asks: a message that waits for its answer, and when the ask fails instead.
 
 The asker gets a temporary reference of its own, and that reference is the sender of the message. So an answer is
 nothing but a `tell`, it can be given later or by another actor to whom the message was passed on, and an answer that

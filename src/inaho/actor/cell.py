@@ -1,4 +1,4 @@
-"""One actor from the system's side: mailbox, place in the tree, asks and watches, and its end.
+"""Runs one actor inside the system: its mailbox, its place in the tree, its asks and watches, its end.
 
 A cell is what a reference leads to. It outlives the instances of its actor; `run_loop` has the loop that runs them. All
 methods here are synchronous and run on the event loop, so each is one atomic step: nothing can come between closing a

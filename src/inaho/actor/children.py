@@ -1,4 +1,4 @@
-"""The children of one actor or guardian, by name.
+"""Holds the children of one actor or guardian, by name.
 
 A name is free again when its actor has ended entirely, not when it was told to: two lives of one name never overlap.
 """

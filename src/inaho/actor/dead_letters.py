@@ -1,4 +1,4 @@
-"""Where messages go that reach nobody: counted by reason, published, the latest kept.
+"""Counts, publishes and keeps messages that reached no actor.
 
 Losing a message is normal for an actor that ended; losing it silently is not. So every path on which a message ends
 without an actor having worked on it comes through here, and the counts add up: told = delivered + dead letters.

@@ -1,4 +1,4 @@
-"""The end of a tree of actors, and of an extension, within a time.
+"""Ends a tree of actors, or an extension, within a time limit.
 
 Both run code of the user's, which may take too long, and may catch its cancellation.
 """

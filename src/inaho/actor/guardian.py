@@ -1,4 +1,4 @@
-"""The root of a tree of actors: parent of the topmost, and the last to hear of a failure.
+"""The root of a tree of actors: the parent of the topmost actors, which handles failures that they escalate.
 
 No actor: it has no mailbox and no task, and it cannot fail.
 """

@@ -1,4 +1,4 @@
-"""The bounded queue of one actor.
+"""The bounded message queue of one actor, and what happens to messages when it is full.
 
 Intuition: a deque with a policy for the moment it is full. Control messages (`PoisonPill`, `Terminated`) travel in the
 same queue, so that they keep their place in the order, but take no room in it: there is at most one pill, and at most

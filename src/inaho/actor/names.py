@@ -1,4 +1,4 @@
-"""Names of actors and actor systems: what can be part of a path."""
+"""Checks the names of actors and actor systems: what can be part of a path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipe of an actor: how to make one, its mailbox, its supervisor.
+"""`Props`, the recipe of an actor: how to make an instance, its mailbox, its supervision strategy.
 
 A recipe and not an instance, because a restart makes the actor anew; and because one recipe spawns many.
 """

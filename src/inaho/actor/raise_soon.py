@@ -1,4 +1,4 @@
-"""How what user code raises for the process, as by `sys.exit`, leaves the loop from wherever that code runs.
+"""Raises an exception that ends the process, such as `SystemExit`, from the event loop and not from a protocol.
 
 User code may run below a protocol, when a call or message arrives. uvloop closes a connection whose protocol raises,
 whatever it raises, and goes on. A callback of the loop has no such guard, there or in asyncio.

@@ -1,4 +1,4 @@
-"""The handle by which everybody else knows an actor.
+"""`ActorRef`, by which all code refers to an actor, and what watching an actor reports.
 
 A reference outlives restarts of its actor and stays valid, though useless, after the end: what is told then goes to
 the dead letters. It belongs to one life of a name: an actor spawned later under the same name has another reference,

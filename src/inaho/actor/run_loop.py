@@ -1,4 +1,4 @@
-"""The run loop of one actor: instances, messages one at a time, and what follows a failure.
+"""The run loop of one actor: creates instances, handles messages one at a time, applies the decision on a failure.
 
 The loop is a plain coroutine in one task per actor. A failure is a value that the loop carries from the place where
 it happened to the supervisor, not an exception that unwinds it: so resume, restart and escalate are ordinary

@@ -1,4 +1,4 @@
-"""What to do with an actor that raised: strategies as data, and the count of restarts.
+"""Decides what happens to an actor that raised: resume, restart, stop or escalate, and how many restarts.
 
 A strategy says what becomes of the actor whose `Props` carry it. That is the model of the typed actors of Pekko, not
 of its classic ones, where the parent holds one strategy for all children: here the line that spawns an actor tells

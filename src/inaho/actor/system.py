@@ -1,4 +1,4 @@
-"""The actor system: starts the extensions, spawns topmost actors, and ends everything in order.
+"""`ActorSystem`: starts the extensions, spawns topmost actors, and ends everything in order.
 
 The order of the end is the reverse of the dependencies: the user's actors first, children before parents; then the
 extensions, the last installed first; then the extensions' own actors; then the event stream, so that all of it can

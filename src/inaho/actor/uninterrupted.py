@@ -1,4 +1,4 @@
-"""Waiting for what goes on when the waiter is cancelled.
+"""Waits for a Task that continues when the waiting caller is cancelled.
 
 An end that is cut short leaves a port bound, or a connection open, that nobody will close any more. So it runs in a
 Task of its own, and whoever is cancelled while it waits only stops waiting.

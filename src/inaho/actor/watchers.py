@@ -1,4 +1,4 @@
-"""Who is to be told of one end.
+"""Holds who is notified of the end of one actor.
 
 Each watcher is in the list once and leaves it when it is told, which is what makes `Terminated` come exactly once.
 """

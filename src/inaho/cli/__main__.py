@@ -1,4 +1,4 @@
-"""`python -m inaho.cli` is the same as `inaho`, and independent of where scripts are installed."""
+"""Makes `python -m inaho.cli` the same as `inaho`, independent of where scripts are installed."""
 
 from __future__ import annotations
 

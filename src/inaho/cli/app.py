@@ -1,4 +1,4 @@
-"""The application: all commands under one name, in the order in which `inaho --help` lists them."""
+"""Puts all commands under one name, in the order in which `inaho --help` lists them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of all commands that connect to a running cluster, in one place.
+"""Adds the options by which a client finds its cluster to each command that connects to one.
 
 A command names only its own options. `@client_command` adds those by which a client finds its cluster to the signature
 that typer reads, loads the settings from them, and hands these to the command.

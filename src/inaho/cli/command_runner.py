@@ -1,5 +1,7 @@
-"""Running a command's coroutine: uvloop where it is installed, one rule for errors, for being interrupted, and for
-Tasks and threads that user code has started and that do not end."""
+"""Runs a command's coroutine: on uvloop where installed, with one rule for errors and interrupts.
+
+It also ends the process when Tasks or threads of user code do not end by themselves.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding a member of a cluster by the authority that an operator has typed."""
+"""Finds a member of a cluster by the authority that an operator typed."""
 
 from __future__ import annotations
 

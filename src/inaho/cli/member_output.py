@@ -1,4 +1,4 @@
-"""How commands show members: as plain data for JSON, as rows of a table, and by name where they did not answer."""
+"""Formats members for commands: as JSON data, as table rows, and as a list of those that did not answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands write, in one place, so that every command means the same by `--json` and by its exit code.
+"""Writes the output of all commands: JSON or text, and the exit code.
 
 Standard output carries the answer: JSON documents, or text and tables for a person. Standard error carries everything
 else, failures included, so that a pipe never mixes the two.

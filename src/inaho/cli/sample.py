@@ -1,4 +1,4 @@
-"""The grains of the quickstart and of `inaho bench`: small enough to be read, and complete enough to be copied.
+"""The grains of `inaho quickstart` and `inaho bench`: short examples that users can copy.
 
 `Counter` keeps durable state, calls another grain and says where it lives, which is what the quickstart shows.
 `Echo` keeps nothing and does nothing: what a call of it costs is what the library costs.

@@ -1,4 +1,4 @@
-"""From the values of options to a `ClusterConfig`, merged with file and environment.
+"""Makes a `ClusterConfig` of the values of options, merged with file and environment.
 
 Options are the last of the sources of `inaho.config.sources.load_config`. An option that was not given is None and
 leaves the setting alone; one that was given empty (`--seeds ''`) takes the setting away, so that a script can say so.

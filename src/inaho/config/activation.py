@@ -1,4 +1,4 @@
-"""Settings of grains on one node."""
+"""Settings of activations: queues, idle time, leases, hand-off, reminders, freshness (`activation.*`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base of every group of settings: frozen, and checked when it is made.
+"""The base class of every group of settings: frozen, and checked when an instance is made.
 
 A running node never sees half of a change, and a node with an impossible configuration does not start.
 """

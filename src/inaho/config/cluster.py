@@ -1,4 +1,4 @@
-"""All settings of one node, in one object."""
+"""`ClusterConfig`: all settings of one node in one object."""
 
 from __future__ import annotations
 

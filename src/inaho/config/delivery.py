@@ -1,4 +1,4 @@
-"""Settings of messages to actors on other nodes."""
+"""Settings of messages to actors on other nodes (`delivery.*`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of failure detection."""
+"""Settings of failure detection (`detection.*`)."""
 
 from __future__ import annotations
 

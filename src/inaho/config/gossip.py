@@ -1,4 +1,4 @@
-"""Settings of how membership news spreads."""
+"""Settings of how membership statements spread (`gossip.*`)."""
 
 from __future__ import annotations
 

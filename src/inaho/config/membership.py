@@ -1,4 +1,4 @@
-"""Settings of joining, leaving and removal."""
+"""Settings of joining, leaving and removal (`membership.*`)."""
 
 from __future__ import annotations
 

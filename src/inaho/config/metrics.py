@@ -1,4 +1,4 @@
-"""Settings of metrics and alerts."""
+"""Settings of metrics and alerts (`metrics.*`, `alerts.*`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of calls."""
+"""Settings of calls (`rpc.*`)."""
 
 from __future__ import annotations
 

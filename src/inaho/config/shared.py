@@ -1,4 +1,4 @@
-"""Settings that must be equal on all members, and what a client does with them.
+"""Lists the settings that must be equal on all members, and takes the members' values on a client.
 
 Members say these in the handshake, and one whose values differ is refused with both. Some decide together (the number
 of partitions says who owns a name); the others are bounds that the receiving side enforces as violations of the

@@ -1,4 +1,4 @@
-"""Settings from files, the environment and arguments, merged into one checked `ClusterConfig`.
+"""Reads settings from files, the environment and arguments, and merges them into one checked `ClusterConfig`.
 
 Later sources win: the profile's defaults, a TOML file, `INAHO_*` variables, arguments. Every source is first turned
 into the same shape, a list of `Setting`s (path, value, where it came from), and only then checked and merged. So

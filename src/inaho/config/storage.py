@@ -1,4 +1,4 @@
-"""Settings of saved state."""
+"""Settings of saved state (`storage.*`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of connections, frames and TLS."""
+"""Settings of connections, frames and TLS (`transport.*`)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The control plane as pure state machines: given the time and an input, they return effects."""
+"""The control plane as pure state machines: they get the time and an input, and return effects."""

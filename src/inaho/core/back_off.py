@@ -1,4 +1,4 @@
-"""The length of a pause that doubles with every failure: one formula for calls, streams and gossip."""
+"""Computes a pause that doubles with every failure: one formula for calls, streams and gossip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dict that cannot grow without bound: beyond its size it forgets the oldest entry.
+"""A dict with a bound: beyond its size it forgets the oldest entry.
 
 Whatever a node remembers of others is bounded, since others decide how much there is to remember. The age of an entry
 is the time since its key came in. To set the key again does not change that; `renew` does.

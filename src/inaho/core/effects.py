@@ -1,4 +1,4 @@
-"""What a control plane asks its driver to do: one closed union, `Effect`, and the `Outbox` that gathers them.
+"""What a control plane asks its driver to do: the closed union `Effect`, and the `Outbox` that collects them.
 
 Every effect names the input that led to it (`cause`, such as `n17`), so that a log line can be followed back.
 """

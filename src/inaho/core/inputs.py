@@ -1,4 +1,4 @@
-"""What happens to a control plane: one closed union, `Input`.
+"""What a control plane is told: the closed union `Input`.
 
 Only `Start`, `Tick`, `Received` and `LeaveRequested` are needed for correctness. The rest is evidence that a driver
 has anyway (a connection was reset, a dial was refused) and that makes detection faster and reasons truer.

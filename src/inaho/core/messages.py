@@ -1,4 +1,4 @@
-"""What control planes say to each other: one closed union, `ControlMessage`.
+"""The messages between control planes: the closed union `ControlMessage`.
 
 The transport authenticates a connection and names the peer (authority and node id), so a message repeats its sender
 only where it is relayed. Every message that is part of a conversation starts with the sender's `Mark`: two integers

@@ -1,4 +1,4 @@
-"""The base class of every error.
+"""`InahoError`, the base class of every error.
 
 A retry policy, an alert and a person all ask the same three questions: what happened, may the call have run, and what
 to do about it. A class of our own answers them; a builtin exception does not.

@@ -1,4 +1,4 @@
-"""Reads exceptions of any class, without being stopped by what that class does.
+"""Reads exceptions of any class safely, whatever the methods of that class do.
 
 Grains raise exceptions of the user's, whose class may have a `__str__` that raises, a `__class__` that is computed or a
 `__setattr__` that refuses. The call still has to be answered, so these functions do not go through such methods, or

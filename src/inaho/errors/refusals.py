@@ -1,4 +1,4 @@
-"""Which refusals of a handshake are final: they stay as long as both nodes run with their settings.
+"""Lists which refusals of a handshake are final, so that dialling again cannot help.
 
 There is one list, because the search of a member, the search of a client and the log must agree about it. It is not
 part of the public surface.

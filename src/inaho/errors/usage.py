@@ -1,4 +1,4 @@
-"""Errors of a program that asks for what cannot be: a setting, a class, a name or a step that is not allowed."""
+"""Errors of wrong use: an invalid setting, class, name or step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of the time in which members have lost sight of each other, so that an answer may be old."""
+"""Events of freshness: an answer may be old, or it is fresh again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of how membership news spreads, and of views that differ (SPEC CL-7)."""
+"""Events of how membership statements spread, and of conflicting views (SPEC CL-7)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Metrics, tracing, alerts and the audit log."""
+"""Metrics, alerts and the audit log."""

@@ -1,4 +1,4 @@
-"""When the calls of a kind are too slow or fail too often (SPEC CL-6.5, CL-10.2).
+"""Decides when the calls of a kind are too slow or fail too often (SPEC CL-6.5, CL-10.2).
 
 A pure machine: it is given the time and the running totals of each kind, about once a second, and returns the alerts
 that are raised or over. The call path only counts; what the counts mean is worked out here.

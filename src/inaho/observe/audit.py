@@ -1,4 +1,4 @@
-"""The audit log: who was cut off, who came back, and why (SPEC CL-4.5).
+"""Writes the audit log: which authorities were quarantined and released, and why (SPEC CL-4.5).
 
 One logger, `inaho.audit`, with one line per decision. The text is for people; the fields (`extra=`) are for whatever
 collects logs: `audit_event`, `audit_authority`, `audit_node_id`, `audit_reason`, `audit_observer`, and with a

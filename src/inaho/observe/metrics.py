@@ -1,4 +1,4 @@
-"""Figures of a node as OpenTelemetry instruments, read when an exporter asks (DESIGN section 8).
+"""Exports the metrics of a node as OpenTelemetry instruments, read when an exporter asks (DESIGN section 8).
 
 The call path adds to plain integers. All instruments here are *observable*: the SDK calls back when it collects, and
 what stands in the integers then is what it gets. Nobody who does not collect pays more than the additions, and with

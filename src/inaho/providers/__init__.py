@@ -1,1 +1,1 @@
-"""Providers of topology: where the list of members comes from when it is not gossip alone."""
+"""Reserved: providers of topology, for a list of members that does not come from gossip alone."""

@@ -1,4 +1,4 @@
-"""Where the state of grains outlives its process: the interface, memory, and SQLite.
+"""Storages of the state of grains: the interface, memory, SQLite, Redis, PostgreSQL.
 
 `RedisStorage` is in `inaho.storage.redis` and `PostgresStorage` in `inaho.storage.postgres`: they need the extras of
 those names. `inaho.storage.urls` makes any of them from a text.

@@ -1,4 +1,4 @@
-"""Who may put a request into the queue of a storage: a bound of requests and bytes, first come first served.
+"""Decides which request may enter the queue of a storage: bounded by number and bytes, first come first served.
 
 Beyond the bound a caller waits in its own coroutine. So the queue never grows past what the configuration says, and
 nothing is dropped either.

@@ -1,4 +1,4 @@
-"""How a storage object notices that the storage has lost what it had acknowledged.
+"""Detects that a storage has lost data that it had acknowledged.
 
 A storage that comes back empty, or as an old backup had it, answers as if nothing were wrong: a grain whose state is
 gone would begin again from nothing. So the storage itself holds a mark: a random id, made once, and a number that rises

@@ -1,4 +1,4 @@
-"""State in a dictionary: for tests, the simulator and grains whose state may die with the process.
+"""`MemoryStorage`: state in a dictionary, for tests, the simulator and state that may end with the process.
 
 No thread, no await, no clock: an operation is done when it is called, in the order of the calls, so that one seed
 gives one history. The data belongs to the object and not to its being open: a simulated node that crashes and comes

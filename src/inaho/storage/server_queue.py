@@ -1,4 +1,4 @@
-"""Connections to a storage that is a server: whatever has gathered is served by the next one that is free.
+"""Queues requests to a storage server; the next free connection takes all that have gathered.
 
 A lane is one connection and what it is doing. Requests that arrive in one turn of the event loop leave together, in
 one write where the protocol allows it; while every lane waits for its server, the next requests gather. So an idle

@@ -1,4 +1,4 @@
-"""A thread that serves in batches whatever has gathered while it was busy.
+"""Queues requests for one thread, which takes all that have gathered as one batch.
 
 A commit costs one disk flush however many saves are in it. So while one batch is being committed the next one
 gathers, and it is taken whole: an idle storage answers a single save at once, a busy one shares each flush among

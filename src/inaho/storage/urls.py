@@ -1,4 +1,4 @@
-"""Storages named by a text, as in `join(storage="redis://localhost")`, `inaho up --storage` and `INAHO_STORAGE`.
+"""Makes a storage from a text, as in `join(storage="redis://localhost")` and `INAHO_STORAGE`.
 
     memory                                   with the process
     sqlite:path                              a file, for the nodes of one machine

@@ -1,4 +1,4 @@
-"""The suite that every storage passes, ours and yours.
+"""The conformance suite that every storage passes, ours and users'.
 
 Subclass it in a test module, say how a storage is made, and pytest runs all of it:
 

@@ -1,4 +1,4 @@
-"""Values to bytes and back: msgpack by msgspec, typed at both ends.
+"""Converts values to bytes and back: msgpack by msgspec, typed at both ends.
 
 Decoders are made per type, once; decoding validates. Dataclasses, enums, dates, UUIDs, decimals and Structs are
 msgspec's own; pydantic models are recognised by their methods, so that pydantic is needed only by those who use it.

@@ -1,4 +1,4 @@
-"""What an exception consists of, apart from its class: texts, notes, and attributes, each within bounds; and its bytes.
+"""Reads and sets the parts of an exception besides its class: texts, notes, attributes, each bounded.
 
 Builtin exceptions keep some of their attributes outside of `__dict__`, and may have an object of the user's among them
 (`AttributeError.obj`). A user's exception may do anything when it is asked for its text or another attribute, and may

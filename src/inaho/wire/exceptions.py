@@ -1,4 +1,4 @@
-"""Exceptions that cross the wire.
+"""Decides how an exception crosses the wire: by error code, by registered name, or as `RemoteError`.
 
 inaho's own errors travel by code. A user's exception travels by the name under which its class is registered, with its
 arguments and attributes, and is raised as itself on the other side. One that is not registered, or whose arguments have

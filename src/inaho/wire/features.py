@@ -1,4 +1,4 @@
-"""What this release speaks: versions of the protocol and of formats, and the additions that a peer may lack.
+"""The versions of the protocol and of formats that this release has, and the additions that a peer may lack.
 
 There are two ways to change what nodes say to each other. A change that no older release could bear is a new protocol
 version: the handshake refuses peers without one in common, by name. Everything else is an *addition*: a name in

@@ -1,4 +1,4 @@
-"""Frames: what travels on an authenticated connection.
+"""The frames of an authenticated connection: their types, fields and bytes.
 
 A frame is a fixed header of 12 bytes and a body. The header is the same for every type, so that the receiver reads a
 whole batch in one loop and looks at bodies only after their length was checked. Optional fields stand between header

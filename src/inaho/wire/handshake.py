@@ -1,4 +1,4 @@
-"""The handshake: two strangers become peers, or learn why not. Sans-I/O; bytes in, bytes out (SPEC CL-6.1, CL-4.1).
+"""The handshake as a machine on bytes: authenticates two nodes, or says why not (SPEC CL-6.1, CL-4.1).
 
     dialer                                  acceptor
     hello(nonce)              ->

@@ -1,4 +1,4 @@
-"""What two nodes say before they trust each other: three tiny frames, and the diagnosis of what is none of them.
+"""The three frames of the handshake, and the diagnosis of bytes that are none of them.
 
 Each direction begins with a preface of six bytes (`INAHO` and the layout of these frames), then frames of one byte
 kind, two bytes length (big endian) and a body. A proof is 32 raw bytes; hello and refusal are msgpack arrays decoded

@@ -1,4 +1,4 @@
-"""What each side of a handshake says of itself, and whether two such statements go together.
+"""What each side states in the handshake, and the decision whether two statements are compatible.
 
 Everything here is a judgement about values, without state: `Handshake` decides when it is asked. Both sides judge
 with the same function over the same two hellos, so that they cannot come to different versions.

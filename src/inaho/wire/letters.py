@@ -1,4 +1,4 @@
-"""Messages between actors as bytes: which classes may travel, under which name, and how.
+"""Messages between actors as bytes: which classes may be sent, under which name, and how they are encoded.
 
 A class travels under the name by which it is registered, and only registered classes are ever made from bytes, so a
 peer cannot choose what runs here. Builtin values travel without registration, and arrive as what they were: a list in

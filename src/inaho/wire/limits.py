@@ -1,4 +1,4 @@
-"""A bound on the shape of a value, checked on its bytes before anything is made of them.
+"""Bounds the lists, maps and Structs in a value, counted on its bytes before it is decoded.
 
 One byte of msgpack can be an empty list, map or Struct, which takes a hundred bytes of memory: a frame of 1 MiB would
 become 100 MB and keep the loop for a tenth of a second. Numbers and text are no such bombs: they take at most some 30

@@ -1,4 +1,4 @@
-"""Which values may be passed within a process as they are, found out at the price of a comparison.
+"""Decides which values may be passed within a process as they are, without the codec.
 
 A call of a grain on this node must end as one of a grain elsewhere would: the same value of the same type, or the same
 error. Encoding and decoding every value would make sure of that, and costs ten times the call. Most arguments and

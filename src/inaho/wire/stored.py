@@ -1,4 +1,4 @@
-"""The format of a state where it is kept or handed on: two bytes that say which, then msgpack.
+"""The format of stored state: two bytes with the version, then msgpack.
 
     0xC1 | format u8 | state
 

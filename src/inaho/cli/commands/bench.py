@@ -1,4 +1,4 @@
-"""`inaho bench`: what calls cost on this machine, with this installation, in a few seconds.
+"""`inaho bench`: measures in a few seconds what calls cost with this installation on this machine.
 
 One node in a process of its own, authenticated as in production, and this process as its client: latency of calls one
 after another, then calls per second with many in flight, to one grain and to a thousand. It is a check of an

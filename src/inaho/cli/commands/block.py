@@ -1,4 +1,4 @@
-"""`inaho block` and `inaho unblock`: whether a member may hold activations."""
+"""`inaho block` and `inaho unblock`: say whether a member may hold activations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`inaho call`: one call of a grain by names, or the items of one stream."""
+"""`inaho call`: calls one method of a grain by names, or reads one stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`inaho drain`: a member leaves gracefully because an operator says so."""
+"""`inaho drain`: makes a member leave gracefully."""
 
 from __future__ import annotations
 

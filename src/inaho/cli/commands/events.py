@@ -1,4 +1,4 @@
-"""`inaho events`: what happens on one member, as it happens."""
+"""`inaho events`: prints the events of one member as they happen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`inaho grains`: which activations members have."""
+"""`inaho grains`: lists the activations of the members."""
 
 from __future__ import annotations
 

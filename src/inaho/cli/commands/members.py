@@ -1,4 +1,4 @@
-"""`inaho members`: who is in the cluster."""
+"""`inaho members`: lists the members of the cluster."""
 
 from __future__ import annotations
 

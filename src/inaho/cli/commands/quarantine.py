@@ -1,4 +1,4 @@
-"""`inaho quarantine`: every member is asked what it has quarantined, or told to release it.
+"""`inaho quarantine`: lists what each member has quarantined, or ends a quarantine.
 
 Each member judges its peers for itself, so an answer is complete only when all have given theirs. A member that does
 not answer is named, and makes the command fail; what the others said is written all the same.

@@ -1,4 +1,4 @@
-"""`inaho settle`: which of two views of the cluster holds, where no rule could decide."""
+"""`inaho settle`: chooses which of two conflicting views of the cluster holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`inaho storage show` and `inaho storage accept`: storages that lost what they had acknowledged."""
+"""`inaho storage show` and `inaho storage accept`: for a storage that lost acknowledged data."""
 
 from __future__ import annotations
 

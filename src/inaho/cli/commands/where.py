@@ -1,4 +1,4 @@
-"""`inaho where`: on which member a grain is, and why."""
+"""`inaho where`: tells on which member a grain is, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a quickstart is going to start: settings, authorities and a fresh folder, decided before anything runs.
+"""Decides what a quickstart will start: settings, authorities and a new folder, before anything runs.
 
 Without any configuration the plan makes everything up: free ports on loopback, seeds that are the nodes themselves, a
 random secret. As soon as the user configures authority or seeds (file or environment), nothing is made up any more,

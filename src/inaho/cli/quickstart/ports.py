@@ -1,4 +1,4 @@
-"""Free ports that stay free until a node binds them.
+"""Reserves free ports, so that no other process takes them before a node binds them.
 
 A port that was only looked up may be taken by another run before the node binds it, so two quickstarts at once would
 collide now and then. A reservation holds a bound socket for each port instead, for as long as the run lasts.

@@ -1,4 +1,4 @@
-"""Node processes that this command started: one object each, which can end that process and no other.
+"""Starts and ends the node processes of a command: one object per process, which can end only that process.
 
 A node is told to leave by closing its standard input, which also happens when this process dies in whatever way: no
 quickstart, killed at any point, leaves nodes behind. Each is in a session of its own, so that Ctrl-C in the terminal

@@ -1,4 +1,4 @@
-"""`inaho quickstart`: a cluster of processes on this machine, shown to work (SPEC CL-8).
+"""`inaho quickstart`: runs a cluster of processes on this machine and shows that it works (SPEC CL-8).
 
 It does what a sceptical newcomer would do by hand: start nodes, look at the members from each of them, call grains
 across, kill a node with SIGKILL and ask again for what lived there. Every step is kept in a `Record`, which is the

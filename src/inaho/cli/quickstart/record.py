@@ -1,4 +1,4 @@
-"""What happened in a quickstart, as plain data: the JSON answer of the command and the source of its report."""
+"""Records the steps of a quickstart as plain data, for the JSON answer and for the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a quickstart: one file from which the run can be repeated by hand, step by step (SPEC CL-8.5).
+"""Writes the report of a quickstart: one file with which a person can repeat each step (SPEC CL-8.5).
 
 Every command in it is complete, interpreter and settings file included, and is the one that the run itself used. The
 secret is in a file beside it and never in the report, which people attach to messages.

@@ -1,4 +1,4 @@
-"""What `inaho up` checks before it starts anything: all problems are told together, the classes to host first.
+"""Checks the arguments of `inaho up` before it starts anything, and reports all problems together.
 
 Whoever corrects one mistake and is told of the next one, run by run, learns slowly; and a class that cannot be found is
 the mistake that matters most. So nothing here stops at the first problem.

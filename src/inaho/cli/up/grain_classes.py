@@ -1,4 +1,4 @@
-"""Finding grain classes by name: `module:Grain`, `module:list_of_grains`, or `module` for all classes in it.
+"""Finds grain classes by name: `module:Grain`, `module:list_of_grains`, or `module` for all classes in it.
 
 The working directory is searched first, as `python -m` does, so that a file beside the user is found without being
 installed. What goes wrong is told in one sentence with the place in the user's file; a traceback through an import

@@ -1,4 +1,4 @@
-"""`inaho up`: one member, from its start to its graceful leave.
+"""Runs one member for `inaho up`, from its start to its graceful leave.
 
 The first SIGTERM or SIGINT (or, where asked for, the end of standard input) makes the node leave, as `inaho drain`
 does: it hands over what it runs, and the command ends with 0. A second signal does not wait for that, even where a

@@ -1,1 +1,1 @@
-"""The right to keep one identity active: leases, the ledger, hand-off, placement and idleness."""
+"""Decisions about activations: leases, the ledger, hand-off, placement, idleness, doubt, reminders."""

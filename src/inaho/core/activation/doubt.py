@@ -1,4 +1,4 @@
-"""Whom this node doubts: members that may keep grains active without this node knowing it.
+"""Decides which members this node doubts: members that may run activations without this node knowing it.
 
 A member that fell silent is not known to be dead. It may live on the other side of a split, take over grains that are
 active here, and save. So an activation here may be older than what is stored, and no message can tell, because the

@@ -1,4 +1,4 @@
-"""Pulled hand-off: which partitions this node has gained and may not serve before their last owner has let go.
+"""Decides which partitions need a question to a previous owner before this node may activate in them.
 
 When a topology moves a partition, its last owner may still run activations of it. So the new owner asks before it
 activates an identity of that partition (the last owner ends the activation after its turn and answers), until the last

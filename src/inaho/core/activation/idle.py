@@ -1,4 +1,4 @@
-"""Which activations may be idle: a wheel of buckets, so that nobody ever walks over all of them.
+"""Finds activations that may be idle, in buckets by time, without a walk over all activations.
 
 An activation is put in the bucket of the time at which it would be idle if nobody called it. When that time comes it is
 looked at once: called since, it goes to the bucket of its new time; else it is due. A call itself touches nothing but

@@ -1,4 +1,4 @@
-"""The right to keep one identity active: a lease, its states, and the table of what may follow what.
+"""The states of a lease, the right to keep one identity active, and the table of its transitions.
 
 A lease is granted by the owner of the identity's partition to the node that is to host the activation, and carries the
 epoch under which that activation may commit. Its states are those of SPEC VA-2. Three of them are ends: a lease is

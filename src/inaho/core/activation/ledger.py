@@ -1,4 +1,4 @@
-"""Who holds which identity: the ledger of the leases that this node has granted.
+"""Records which node holds the lease of which identity, on the node that granted it, and assigns epochs.
 
 The owner of a partition keeps it for the identities of that partition, so that one place decides and a second request
 waits instead of starting a second activation (SPEC VA-1.2, VA-1.3). It holds only leases that keep others out: one that

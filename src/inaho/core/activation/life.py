@@ -1,4 +1,4 @@
-"""The life of one activation: its states, what moves it from one to the next, and why it ends.
+"""The states of one activation, the table of its transitions, and the reasons for which it ends.
 
 Only an activation that is `ACTIVE` runs new calls. In all other states its calls wait, in the order in which they came;
 calls that run already go on to their end. So whatever must happen between two calls has two states: one in which it

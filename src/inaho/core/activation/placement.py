@@ -1,4 +1,4 @@
-"""Which host gets an activation, for kinds that do not simply live where their identity is owned.
+"""Decides which host gets an activation of a kind with `prefer_local` or `least_loaded`.
 
 `prefer_local` takes the host that asks, since whoever asks first usually asks again. `least_loaded` draws two hosts and
 takes the one with less to do. Two and not the best of all: what a node knows of the others' load is some seconds old,

@@ -1,4 +1,4 @@
-"""What a reminder is: the record that is stored, what the grain is given, and what makes one valid.
+"""The stored record of a reminder, what the grain is given, and the check of a valid record.
 
 Times are Unix seconds by the clock of the keeper that wrote them. A keeper on a member whose clock differs by x
 delivers x too early or too late. Nothing can correct that: nobody knows which of the two clocks is right.

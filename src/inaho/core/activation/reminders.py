@@ -1,4 +1,4 @@
-"""Which reminders are due, which were missed, and what is made of those: the clock work of one shard, pure.
+"""Decides which reminders of one shard are due, which were missed, and what happens to missed ones.
 
 A reminder is a promise to call a grain at a time of the wall clock, once or every `period_s` seconds, whether or not
 anything runs at that time. So its times are Unix seconds and not the loop's, and the interesting case is the late one:

@@ -1,1 +1,1 @@
-"""The state of each remote authority, and the messages that wait for one that is away."""
+"""The state of each remote authority, and the queue of messages to it."""

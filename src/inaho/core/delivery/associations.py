@@ -1,4 +1,4 @@
-"""The state of each peer as seen from this node: `Connected`, `Disconnected` or `Quarantine`.
+"""Decides whether a peer is `Connected`, `Disconnected` or in `Quarantine`, and when to dial it again.
 
 The intuition: whether anything may be sent to an authority is one question with one answer, so it is asked in one
 place. The transport asks before it dials or accepts, the resolver before it hands out a Pid, the queue before it takes

@@ -1,4 +1,4 @@
-"""Messages for one peer, from the moment that they are accepted until their fate is known.
+"""Queues messages to one peer and counts each as delivered, dead letter or in doubt.
 
 Two stages. A message *waits* while there is no connection, or while too much is unacknowledged. It is *sent* once and
 then stands in the second stage until the peer acknowledges it. When the connection breaks, what is in the second stage

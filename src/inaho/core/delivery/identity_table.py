@@ -1,4 +1,4 @@
-"""From a Pid to what can be done with it now: `Ready`, `Unreachable` or `Quarantine` (SPEC CL-2).
+"""Decides whether a message to a Pid can be sent: ready, unreachable or in quarantine (SPEC CL-2).
 
 The intuition: a Pid names a process, not an address. So it is resolved against the newest membership, every time, and
 the answer carries the version of that membership: whoever keeps two answers can tell which is the later one. An older

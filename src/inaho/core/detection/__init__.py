@@ -1,1 +1,1 @@
-"""Who does not answer: probes, suspicions, evidence from connections, our own health."""
+"""Failure detection: probes, suspicions, evidence from connections, the health of this node."""

@@ -1,4 +1,4 @@
-"""How long a fault may go unnoticed.
+"""Computes the longest time for which a node may not notice a fault.
 
 A member that was cut off acts by its old view until it finds somebody unreachable. What the others do meanwhile must
 reckon with that for as long as this bound says.

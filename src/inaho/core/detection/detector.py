@@ -1,4 +1,4 @@
-"""Failure detection of one node: probes, suspicions, evidence and our own health, put together.
+"""Failure detection of one node: combines probes, suspicions, evidence from connections and local health.
 
 What it concludes it returns as outcomes (`Accused`, `Carried`, `Lapsed`); what becomes of the member is for the node
 to say. Unreachable members are probed on, so that one that is back learns what is said of it and refutes.

@@ -1,4 +1,4 @@
-"""What connections tell about a peer, and the name for what is wrong with it.
+"""Derives from the state of the connection why a peer does not answer: dead, stopped, or busy.
 
 A probe that is not answered says only that. The connection says more: ended and the port refuses, the process is dead;
 open and silent, it is wedged or stopped; late and with a large lag in its last message, it is busy. The words go into

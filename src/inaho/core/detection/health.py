@@ -1,4 +1,4 @@
-"""Our own health: how far a missing answer may be our fault (Lifeguard, "local health multiplier").
+"""Estimates how slow this node itself is, and stretches its time-outs (Lifeguard's local health multiplier).
 
 A slow node misses answers that have arrived and accuses those who sent them. So each sign that we are the slow one
 (probes that fail, helpers that do not even say no, accusations that we must refute, a lagging event loop) stretches

@@ -1,4 +1,4 @@
-"""Probing: one member per interval, in round robin, directly and then through others (SWIM).
+"""Decides which member to probe next, directly and then through other members (SWIM).
 
 A probe has its own life: `DIRECT` until the time-out, `INDIRECT` until as much again, then failed; an answer ends it
 at any time. So the interval may be shorter than a whole probe, and a lost packet costs one relay instead of an

@@ -1,4 +1,4 @@
-"""From "did not answer" to "unreachable": the time a suspect has to refute, and whose word it takes.
+"""Decides when a suspect is unreachable: how long it may refute, and how many sources must agree.
 
 The time starts long and shrinks with each independent voice that confirms (Lifeguard, "LHA-suspicion"):
 `max(min_s, max_s - (max_s - min_s) * log(c + 1) / log(k + 1))` after `c` of `k` expected confirmations. One voice may

@@ -1,1 +1,1 @@
-"""How tables come to agree: spreading news, settling differences, settling conflicts."""
+"""How the membership tables of all nodes become equal: rumours, digests, and the settling of conflicts."""

@@ -1,4 +1,4 @@
-"""The slow, steady part: a mark to one random peer now and then, and a call to those who are lost.
+"""Decides when to compare tables with a random peer, and when to contact members that were removed.
 
 While tables agree a mark is all that is exchanged; a difference leads to digests. Lost authorities (seeds that are no
 members, members that were removed without leaving) are called too, because after a partition nobody else would: each

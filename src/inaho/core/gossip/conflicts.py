@@ -1,4 +1,4 @@
-"""Settling what gossip alone cannot (SPEC CL-7.3, CL-7.4).
+"""Decides which side holds when two views exclude each other, and whether this node refutes (SPEC CL-7.3, CL-7.4).
 
 Two checks; nobody loses its place by one voice where two could speak. *Conflicting views*: two nodes have removed
 each other, so neither may merge the other's table; the view that holds is the one with the first seed, then the one of

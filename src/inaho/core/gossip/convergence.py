@@ -1,4 +1,4 @@
-"""How long agreement takes (SPEC CL-7.1, CL-7.5): from the first news to the acknowledgements, measured here."""
+"""Measures how long the tables take to become equal after a change (SPEC CL-7.1, CL-7.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answering a digest, a request for ranges, or a mark: what the other side lacks, within the budget.
+"""Answers a digest, a request for ranges, or a mark with the statements that the other node lacks.
 
 Pure functions over a table that is seen through a Protocol, so that gossip does not depend on membership.
 """

@@ -1,4 +1,4 @@
-"""When to say what to whom, until the tables agree, and then nothing.
+"""Decides when to send which gossip to which peer, until the tables are equal.
 
 Three phases (SPEC CL-7.2). *Diffusing*: there are rumours, each round pushes them to a few random peers; while there is
 more of them than a push holds, one of these is sent a digest instead, and answers with what is missing. *Reconciling*:

@@ -1,4 +1,4 @@
-"""How much each member has to do, as far as it is known here: for placement on the least loaded.
+"""Holds the load of each member as this node knows it, for placement on the least loaded host.
 
 A load is a hint, so it costs no message of its own and nothing waits for it. Every mark carries the sender's, which
 keeps a small cluster up to date by its probes alone. In a large one two members seldom meet; so a load that has changed

@@ -1,4 +1,4 @@
-"""What is still being passed on, and how often it has been.
+"""Decides which statements are still sent to others, and how often each has been sent.
 
 A rumour is not a statement but an origin of which there is news: what is sent is whatever still matters of that
 origin when it is sent, so an outdone statement costs nothing and ranges seldom leave gaps. Each rumour is sent

@@ -1,1 +1,1 @@
-"""Names of grains, the partitions that they hash to, and where an activation is reached."""
+"""Names of grains, the partitions that they hash to, their owners, and a cache of where they are active."""

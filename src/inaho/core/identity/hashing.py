@@ -1,4 +1,4 @@
-"""Portable hashes: which partition an identity falls in, and how strongly a node claims a partition.
+"""Portable hashes: the partition of an identity, and the score of a node for a partition.
 
 Every node must give the same answer whatever its platform, release of Python or `PYTHONHASHSEED`, because owners are
 computed on each node and never asked for. Everything here is XXH3 (64 bits), a published function with reference

@@ -1,4 +1,4 @@
-"""What a kind and a key may be.
+"""Checks which texts are a valid kind and a valid key.
 
 Both travel in paths, log lines, metrics labels and storage keys of several engines, so the rules are the strictest
 of what those take: bounded in bytes, no control characters, nothing that UTF-8 cannot write. A kind has no slash,

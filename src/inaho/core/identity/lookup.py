@@ -1,4 +1,4 @@
-"""From an identity to the member that owns it.
+"""Finds the member that owns an identity, and keeps the partition tables of each topology.
 
 The intuition: kinds that are hosted by the same members have the same owners, so there is one partition table per set
 of members, not per kind; and a topology whose hash has not changed has the same owners, so nothing is done at all

@@ -1,4 +1,4 @@
-"""Who owns each partition, for one set of nodes.
+"""Decides which member owns each partition, for one set of members.
 
 The table has a slot per partition. A slot is filled when it is first asked for, or by `build` in slices, and then
 answers from a list: O(1) whatever the number of nodes. When the set changes, `derive` makes the next table from this

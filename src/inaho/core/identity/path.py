@@ -1,4 +1,4 @@
-"""Actor paths: `inaho://cluster@host:port/kind/key`, and `#node_id` behind it when it is bound to one boot.
+"""Actor paths: `inaho://cluster@host:port/kind/key`, and `#node_id` after it when the path names one process.
 
 A path is what people copy from a log line into a command, so there is exactly one spelling of each: cluster, kind and
 key are percent-encoded as RFC 3986 wants (all but letters, digits and `-._~`, upper-case hexadecimal, UTF-8), and a

@@ -1,4 +1,4 @@
-"""Between Pids and paths.
+"""Converts between Pids and paths.
 
 A `Pid` is what travels and is compared by machines; an `ActorPath` is its canonical name for people, stores and logs.
 A Pid is bound to one boot of its node. Its full path keeps the boot as `#node_id`, so that nothing is lost either way;

@@ -1,4 +1,4 @@
-"""Where identities were last reached.
+"""Caches at which node each identity was last reached (`PidCache`).
 
 The first question of every call, so it must cost next to nothing: two dictionary look-ups and a flag (SPEC VA-3.1).
 

@@ -1,1 +1,1 @@
-"""Who is in the cluster: the merged table, joining, leaving, the topology that others see."""
+"""The members of the cluster: the merged table, joining, leaving, removal, and the topology snapshots."""

@@ -1,4 +1,4 @@
-"""What a member answers to a join request (SPEC CL-1.1, CL-1.4).
+"""Decides how a member answers a join request (SPEC CL-1.1, CL-1.4).
 
 Pure judgement over the table. A second node on an authority whose holder is not known to be dead is refused; the
 refusal is retriable as long as we are finding out, because the usual case is a process that was killed and restarted

@@ -1,4 +1,4 @@
-"""Which authorities an operator has barred, merged like the table: per authority the highest counter holds.
+"""Holds which authorities an operator has blocked; per authority the highest counter holds.
 
 Kept beside the members and not in them, because it outlives incarnations: a blocked node that restarts is blocked.
 """

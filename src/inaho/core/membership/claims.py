@@ -1,4 +1,4 @@
-"""Who has told this node that a life is over: the voices that it has heard itself.
+"""Counts which members have told this node directly that a member left, is unreachable or was removed.
 
 A statement travels through others, and nothing in it proves who made it: its origin and its `voices` are what the
 sender says they are. The one thing that is proved is who sends, because the transport authenticates connections. So a

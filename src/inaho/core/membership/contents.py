@@ -1,4 +1,4 @@
-"""What a table holds, side by side, and what must hold between its parts.
+"""A copy of the contents of a membership table, and the conditions that must hold between its parts.
 
 A copy tells whether anything is different since the last look, and costs less than the look: hashes of all members,
 and all that was told in order. So a table can be checked after every step of a long history.

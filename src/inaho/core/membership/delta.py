@@ -1,4 +1,4 @@
-"""What an application of someone else's statements did, and how digests compare.
+"""The result of applying a delta from another node, and the comparison of digests.
 
 A digest says per origin how far its statements are covered. The difference of two digests is, per origin, a range
 that one side lacks; a delta carries such a range. A delta that starts beyond what the receiver covers is a gap: it is

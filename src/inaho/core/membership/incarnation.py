@@ -1,4 +1,4 @@
-"""What an incarnation is made of: a generation, and how often the node has refuted within it.
+"""Builds an incarnation of a generation and the number of refutations within it.
 
 `incarnation = generation << 20 | refutations`. Admission gives a new generation, and nobody else does; a refutation by
 its subject raises the low bits. So "removed" can be final for a whole generation, whatever refutations are still on

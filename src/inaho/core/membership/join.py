@@ -1,4 +1,4 @@
-"""Finding the cluster: seeds in turn, with back-off, until one admits us or we may found it ourselves.
+"""Decides how a node finds its cluster: which seeds it asks, and when it may found a new cluster.
 
 Who founds: a node whose seeds name nobody else, at once; else only the node that is the FIRST of its own seeds, when
 every other seed refuses the connection or nobody has admitted it for `found_after_s`. All other nodes wait for a

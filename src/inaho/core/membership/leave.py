@@ -1,4 +1,4 @@
-"""Going away in order: say `LEAVING`, let work drain, say `REMOVED`, see that others heard it, be gone.
+"""Decides the steps of a graceful leave: announce `LEAVING`, drain, announce `REMOVED`, wait until others know.
 
 Each announcement waits until enough peers have acknowledged the table that holds it, or until a bounded time: a peer
 that does not answer must not keep a node from leaving, and whoever missed it detects the silence anyway.

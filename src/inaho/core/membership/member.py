@@ -1,4 +1,4 @@
-"""The life of a member: which status may follow which, as data.
+"""The status of a member and the tables of which status may follow which.
 
 Three tables: within an incarnation the status only gets more severe; a refutation, a higher incarnation of the same
 generation, takes back an accusation but never a removal; a new generation starts over. Authors are held to these

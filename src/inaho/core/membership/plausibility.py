@@ -1,4 +1,4 @@
-"""What no honest node can have said: statements that are out of bounds, whoever tells them."""
+"""Decides which statements are refused because no correct node can make them."""
 
 from __future__ import annotations
 

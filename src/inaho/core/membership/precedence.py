@@ -1,4 +1,4 @@
-"""The merge rule: of two records of one authority, which holds.
+"""Decides which of two records of one authority holds: the merge rule.
 
 A total order, so that the merge is a maximum: associative, commutative and idempotent, whatever the order, loss
 and repetition of messages. Higher generation first; within one `REMOVED` beats everything; then the higher

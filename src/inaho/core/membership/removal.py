@@ -1,4 +1,4 @@
-"""When an unreachable member is removed, and by whom.
+"""Decides when an unreachable member is removed, and which member announces it.
 
 Everybody sees the same unreachable member, and one statement is enough. So members take turns: the first by authority
 when the time is up, each further one an interval later, if it still stands. Why not one leader: it may be the one that

@@ -1,4 +1,4 @@
-"""What every node has said about the members, merged.
+"""The membership table: merges the statements of all nodes about the members.
 
 Each node numbers its own statements. Of all statements about an authority the table keeps the one that wins by
 `precedence`, and per origin how far its statements are covered (the digest). Two tables that cover the same are equal,

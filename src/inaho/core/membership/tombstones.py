@@ -1,4 +1,4 @@
-"""Which nodes are gone, for a bounded time.
+"""Remembers removed members for a bounded time.
 
 A removed generation must be remembered, or late news would revive it; and not for ever, or the table would grow with
 every restart. Two ages make forgetting safe: from half the time on a tombstone is no longer told (it fades), after all

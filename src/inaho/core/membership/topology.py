@@ -1,4 +1,4 @@
-"""From the table to what placement and routing see, gathered over one update period (SPEC CL-1).
+"""Makes topology snapshots from the membership table, at most one per update period (SPEC CL-1).
 
 The first change opens a period; at its end there is one snapshot for all that happened in it, and none if it undid
 itself. Why not at once: a start of seven nodes would rebuild ownership seven times on each of them.

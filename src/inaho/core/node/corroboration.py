@@ -1,4 +1,4 @@
-"""Whose word this node takes for the end of a life (`membership.testimony`), and what it does with a word alone.
+"""Decides which reports that a member left or died are accepted; a report from one source waits for a second.
 
 Two members must have told it themselves, or one, where this node has seen the same. What one alone tells is held back
 and looked into: the accused is probed and told of it, so that it refutes; when this node fails to reach it too, that is

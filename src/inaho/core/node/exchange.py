@@ -1,4 +1,4 @@
-"""Answering peers: gossip, digests, tables, and nodes that have no place in our view.
+"""Answers gossip, digests and tables of peers, and the messages of nodes that are not members in this view.
 
 Rules of the exchange: a push is acknowledged with a mark; whoever finds a gap asks for the range; a digest is answered
 with what each side lacks; equal digests over different contents mean a whole table. A node that we know to be removed

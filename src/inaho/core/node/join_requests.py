@@ -1,4 +1,4 @@
-"""Judging joiners (SPEC CL-1.1, CL-1.4): what `admission` decides, said and followed up."""
+"""Handles join requests: sends the answer of `admission` and announces the new member (SPEC CL-1.1, CL-1.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This node's own life: finding the cluster, answering what is said of it, losing its place, leaving.
+"""The life of this node: finding the cluster, refuting accusations, rejoining after a removal, leaving.
 
 One stage at a time, from a table. What others say about this node arrives as changes of its own record; the answer is
 a refutation when they are wrong, and a fresh start under a new generation when they are right. A node is up in one

@@ -1,4 +1,4 @@
-"""What this node does by itself, round by round: it spreads news, calls the lost, and speaks of the unreachable."""
+"""Periodic work: gossip, contact removed members, mark members unreachable or removed."""
 
 from __future__ import annotations
 

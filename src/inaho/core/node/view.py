@@ -1,4 +1,4 @@
-"""How one node sees the cluster: the table, and what follows from each change of it.
+"""The view of one node: applies each change of the table to gossip, detection, removal and topology.
 
 All statements, our own and others', go through `absorb`. So whatever changes a record also tells gossip, detection,
 removal, topology and the event stream, in that order, and no handler can forget one of them. Whether others' statements

@@ -1,1 +1,1 @@
-"""Topology from outside: descriptors, snapshots, provider health and fail-over."""
+"""Reserved: topology from outside, such as descriptors, snapshots, provider health and fail-over."""

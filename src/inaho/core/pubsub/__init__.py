@@ -1,1 +1,1 @@
-"""Topics, subscriptions and their delivery policies."""
+"""Reserved: topics, subscriptions and their delivery policies."""

@@ -1,1 +1,1 @@
-"""Rules of a call: schema agreement, retries, turns and deadlines."""
+"""Rules of a call: order of turns, deadlines, retries, limits of warnings."""

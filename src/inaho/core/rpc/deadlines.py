@@ -1,4 +1,4 @@
-"""Deadlines of pending calls: the table of pending calls is itself the timer wheel.
+"""Holds pending calls in a timer wheel and finds those whose deadline has passed.
 
 The low bits of a correlation id name the slot in which the call expires, so that adding a call, finding it by its reply
 and forgetting it are one dict operation each, and no timer object exists. A turn of the wheel looks only at the slots

@@ -1,4 +1,4 @@
-"""Which failures may be tried again, and after how long.
+"""Decides which failures may be tried again, and after which pause.
 
 The intuition: whether a call may be repeated depends on two things only. Did it certainly not run (the one who
 refused it says so in the error), or does it not matter if it runs twice (the method is `idempotent`)? And would it

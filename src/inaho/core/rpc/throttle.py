@@ -1,4 +1,4 @@
-"""Which of many equal warnings are told, and how many were not (SPEC VA-4.4).
+"""Decides which of many equal warnings are logged, and counts the others (SPEC VA-4.4).
 
 The intuition: the first retry of a kind is news, the thousandth says nothing that the first did not, and a log that
 takes a line for each is part of the outage. So per kind and period the first few pass, the others are counted, and the

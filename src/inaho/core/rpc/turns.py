@@ -1,4 +1,4 @@
-"""Which turns of one activation may run, and which wait.
+"""Decides which turns of one activation may run and which wait.
 
 A turn is one call at one activation. Turns run one after another, except that read-only turns may run together, and
 all turns of a reentrant kind. Waiting turns keep their order: a read-only turn that arrives behind a waiting writer

@@ -1,4 +1,4 @@
-"""One connection to PostgreSQL: its statements, what they answer, and what it means when they do not.
+"""One connection to PostgreSQL: runs statements, and turns answers and failures into results.
 
 What they promise is told in `postgres`.
 """

@@ -1,4 +1,4 @@
-"""The statements of `PostgresStorage`; `{table}` stands for the name of its table.
+"""The SQL statements of `PostgresStorage`; `{table}` stands for the name of its table.
 
 What they promise together is told in `postgres`.
 """

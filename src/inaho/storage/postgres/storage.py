@@ -1,4 +1,4 @@
-"""State in PostgreSQL: one row per grain, conditional writes in one statement, shared by what has gathered.
+"""`PostgresStorage`: one row per grain, conditional saves of a whole batch in one statement.
 
 A batch of saves is one `INSERT ... ON CONFLICT ... DO UPDATE ... WHERE` over all its rows, and so one round trip and
 one flush of the log. The condition is checked row by row under the lock of the row, so that a conflict fails that save

@@ -1,4 +1,4 @@
-"""Redis Cluster: which server has which key, and lanes of their own to each of them.
+"""Redis Cluster: finds the server of each key and keeps lanes to each server.
 
 The map of slots is asked of any server that answers. It may be wrong at any time, and whoever is asked by mistake
 says so: MOVED names the server that has the slot now, ASK the one that has this key while its slot is on the way, and

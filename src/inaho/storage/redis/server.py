@@ -1,4 +1,4 @@
-"""One Redis server: connections to it, what is sent on them, and what an answer or its absence means.
+"""One Redis server: its connections, the commands on them, and what a missing answer means.
 
 What has gathered travels in one write, and the answers come in its order. The library connects, authenticates and
 parses; what is sent again is ours, because only a plain refusal is certain not to have changed anything.

@@ -1,4 +1,4 @@
-"""State in Redis, alone, behind a fail-over, or as Redis Cluster: one hash per grain, one script per write.
+"""`RedisStorage`: one hash per grain, one Lua script per save, on one server or a Redis Cluster.
 
 A write is one Lua script, and Redis runs nothing else meanwhile: the comparison of version and epoch and the change
 are one step. Versions and epochs are compared as decimal texts, because numbers in Lua are doubles and lose their

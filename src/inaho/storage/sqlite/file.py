@@ -1,4 +1,4 @@
-"""The file of `SqliteStorage`: how it is made, recognised and opened, and what its errors mean to a person.
+"""Creates, checks and opens the file of `SqliteStorage`, and explains its errors.
 
 A file is checked before anything in it is changed: it carries our mark and schema version, or it is empty. A path
 that points at another application's database, or at no database at all, is refused as it is.

@@ -1,4 +1,4 @@
-"""What runs on the threads of `SqliteStorage`: loads, and writes in transactions.
+"""The SQLite statements that run on the threads of `SqliteStorage`: loads, and saves in transactions.
 
 A batch of writes is one transaction, and each write in it is conditional in its own statement, so that a conflict
 fails that write alone and its neighbours commit. `BEGIN IMMEDIATE` takes the lock at the start: a transaction that

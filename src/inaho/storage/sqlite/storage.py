@@ -1,4 +1,4 @@
-"""State in one SQLite file: durable without a server, shared by all nodes of one machine.
+"""`SqliteStorage`: durable state in one file, shared by all nodes of one machine.
 
 Each node process has one thread that writes and one that reads. The writer commits whatever saves have gathered
 while the last commit was on its way to the disk (`batches`), so that a thousand grains share one flush. The reader

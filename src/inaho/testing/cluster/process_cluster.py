@@ -1,4 +1,4 @@
-"""What a test has of a simulated node: its `Cluster`, with all that is done through it done in the node's process.
+"""The `Cluster` that a test gets of a simulated node: its calls run in the process of that node.
 
 A test stands outside of the processes. If it called through the node's own `Cluster`, a call of an activation there
 would run in the test's Task, and neither a pause nor the death of the process would stop it. So every coroutine and

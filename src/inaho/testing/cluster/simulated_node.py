@@ -1,4 +1,4 @@
-"""One node of a simulation, from boot to end: the real thing, given a process, a place on the network and a seed.
+"""One node of a simulation, from boot to end: a real node with a simulated process, network and seed.
 
 Nothing of the node is replaced. It gets the same four things that a program may inject (transport, entropy, storage,
 the clock of its events) and the loop of its process.

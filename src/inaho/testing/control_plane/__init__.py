@@ -1,1 +1,1 @@
-"""Control planes without runtime, simulated by hundreds, and the checkers of what must hold of them."""
+"""Simulates hundreds of control planes without the runtime, and checks what must hold of them."""

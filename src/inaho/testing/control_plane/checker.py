@@ -1,4 +1,4 @@
-"""What a checker of simulated control planes is, and how it fails."""
+"""The interface of a checker of simulated control planes, and its error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold of simulated control planes, checked from outside, step by step.
+"""Checks after every step what must hold of simulated control planes.
 
 Each checker has a name and one claim, and raises `CheckFailed` with both when the claim is broken. They share no code
 with what they check: the order of records is written down here once more, who was removed is remembered here, and

@@ -1,4 +1,4 @@
-"""One member lies: what it could send over its own connections to take another one's place away, drawn from a seed.
+"""A member that sends false statements over its own connections, drawn from a seed.
 
 The lies go in beside the member's real control plane, which stays what it is: the others talk with an honest node that
 also says these things. Whatever it tells, in whoever's name, nobody else may lose its place by it, and a member that

@@ -1,4 +1,4 @@
-"""The network between simulated control planes: delay, loss, repetition, cuts, and what connections would report.
+"""The network between simulated control planes: delay, loss, repetition, cuts, reports of connections.
 
 Messages are handed over as objects, without a codec. Every one is counted on its way in and on its way out, by what
 became of it, so that a checker can show that none was invented or forgotten.

@@ -1,4 +1,4 @@
-"""Whether those who were removed deserved it: the checkers of accusations.
+"""Checks that members were accused and removed only with enough evidence.
 
 Voices are counted from what was really sent, and health is known from the simulation, not from any node.
 """

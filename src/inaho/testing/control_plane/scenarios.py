@@ -1,4 +1,4 @@
-"""Random histories of a simulated control plane, drawn from a seed: trouble first, then calm, and both are checked.
+"""Draws histories of a simulated control plane from a seed: first faults, then none, checked in both phases.
 
 Swarm style: each seed first draws which kinds of trouble it has at all, and how often. Why not all kinds in each
 history: trouble masks trouble (a crash ends a flapping link), and what needs three pauses in a row happens only where

@@ -1,4 +1,4 @@
-"""The control planes of a whole cluster in one process, under virtual time and a seeded network.
+"""Runs the control planes of a whole cluster in one process, under virtual time and a seeded network.
 
 Each node is a real `ControlNode`; messages are handed over as objects, through the network of `control_network`. What
 the asyncio driver would report of connections (opened, reset, refused, answered by another node) is modelled too, and

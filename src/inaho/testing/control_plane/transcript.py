@@ -1,4 +1,4 @@
-"""The conversation of a small simulated cluster as a story that a person can read and review.
+"""Writes the messages of a small simulated cluster as text that a person can review.
 
 One line per thing that happens: who sends what to whom, what becomes of it, what a node concludes. What says nothing
 new (probes and their answers, marks that agree) is counted and not told. Nodes go by letters; `b'` is the second

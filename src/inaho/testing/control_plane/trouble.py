@@ -1,4 +1,4 @@
-"""What can happen to a simulated cluster: one method per kind of trouble, drawn by name from a seed.
+"""The faults of a simulated control plane: one method per kind of fault, drawn by name from a seed.
 
 Trouble that lasts (flapping links, a process that is stopped for a while) plans its own end; a scenario asks for what
 is due. Nothing here looks at what the control planes think, so that no kind of trouble spares them.

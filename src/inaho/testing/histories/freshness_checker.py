@@ -1,4 +1,4 @@
-"""The freshness rule, judged from outside: no answer is older than it may be.
+"""Checks a history against the freshness rule: no answer is older than the rule allows.
 
 The rule has three parts. Which of them holds for a call depends on what the simulator did and on what nodes published,
 never on what a node believes about its own freshness:

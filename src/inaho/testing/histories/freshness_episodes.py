@@ -1,4 +1,4 @@
-"""What goes wrong in a `freshness_swarm`: each episode is a kind of history in which an old answer was seen or feared.
+"""The fault scenarios of a `freshness_swarm`: each is a sequence in which an old answer was seen or feared.
 
 They end anywhere, with faults active and nodes dead: the swarm heals everything afterwards.
 """

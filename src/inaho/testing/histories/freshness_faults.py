@@ -1,4 +1,4 @@
-"""Faults of a `freshness_swarm`, each written down with its begin and its end, as the checker needs them.
+"""Injects the faults of a `freshness_swarm` and records when each begins and ends.
 
 Why not the methods of `SimCluster` itself: they say what is done and not how long it lasts. A crash, for example, is
 over when that node is a member again, a pause when the process runs.

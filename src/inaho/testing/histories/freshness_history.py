@@ -1,4 +1,4 @@
-"""What the freshness rule is judged by: which content was stored when, who knew that it was saved, and who saw what.
+"""The records that the freshness checker reads: which value was stored when, who knew it, who answered what.
 
 The records extend those of `grain_history`. A cell (`freshness_workload`) has one value, and every save brings a value
 that no other save has. So an answer names the save that it comes from, and the checker needs no version numbers of the

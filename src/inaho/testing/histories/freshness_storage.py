@@ -1,4 +1,4 @@
-"""The storage of a `freshness_swarm`: its faults come from the seed, and it tells of commits and of failures.
+"""The storage of a `freshness_swarm`: draws its faults from the seed and records commits and failures.
 
 In memory or in a SQLite file. The file is used with the statements of `SqliteStorage`, but in the thread of the
 simulation: when a thread of its own answers is not for a seed to decide.

@@ -1,4 +1,4 @@
-"""Whole nodes with cells under a load, an episode of faults that a seed decides, and the freshness rule over all of it.
+"""Runs whole nodes under load with one fault scenario from a seed, and checks the freshness rule.
 
     swarm = FreshnessSwarm(7)
     with swarm.sim:

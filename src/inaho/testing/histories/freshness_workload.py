@@ -1,4 +1,4 @@
-"""Cells and their callers: what writes the history that `freshness_checker` judges.
+"""The grains and callers that produce the history which `freshness_checker` checks.
 
 A cell holds one value, and each save brings one that no other save has. It is read in every way in which a grain can be
 read: by read-only and ordinary methods, timers, reminders and streams. There is one kind for each placement, and each

@@ -1,4 +1,4 @@
-"""What grains promise, as functions over a history: each returns, or raises `PromiseBroken` with what it found.
+"""Checks a history against the guarantees of grains; each check returns, or raises `PromiseBroken`.
 
 They are written from the promises alone (DESIGN section 3, "Leases and fencing") and know nothing about leases,
 hand-off or retries: a mistake there must not also excuse itself here.

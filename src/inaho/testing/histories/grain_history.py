@@ -1,4 +1,4 @@
-"""What happened to grains, as somebody beside them wrote it down: the input of `grain_checkers`.
+"""The records of what happened to grains, written by an observer: the input of `grain_checkers`.
 
 A history is a list of small records in the order of their times: activations begin and end, nodes change their views,
 pause and die, storages commit, callers call and are answered. It says nothing about how any of it came to be, so the

@@ -1,4 +1,4 @@
-"""Calls of many registers at once from a client, with the times of their answers: what users see of a restart.
+"""Calls many registers at once from a client and records when they answer, for restarts under load.
 
 Each key has a caller of its own, which calls again soon after each answer: one call in `ADD_EVERY` adds an element and
 is part of the history, the others ask where the register is. The longest time without an answer of a key is its gap.

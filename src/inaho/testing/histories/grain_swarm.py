@@ -1,4 +1,4 @@
-"""Whole nodes with grains under a load, and misfortunes that a seed decides: one seed, one history to judge.
+"""Runs whole nodes with grains under load and faults from a seed, and records one history to check.
 
 A seed first decides which kinds of misfortune there are at all (swarm testing, Groce and others, ISSTA 2012: leaving
 some out finds more than having all of them every time). Histories without deaths, cuts and pauses are *orderly*: in

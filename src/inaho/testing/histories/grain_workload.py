@@ -1,4 +1,4 @@
-"""A grain that writes down what it does, its storage that does too, and callers: what `grain_checkers` judge.
+"""A grain, a storage and callers that record what they do, for `grain_checkers`.
 
 `Register` is a set of unique elements and a counter in one: `add` puts an element in and answers how many there are,
 so a lost save, a save that happened twice and a stale read all show. Turns can be made to last, since a hand-off that

@@ -1,1 +1,1 @@
-"""One thread, virtual time, a seeded network: the ground of `SimCluster`. It knows nothing of nodes or grains."""
+"""One thread, virtual time, a seeded network: the base of `SimCluster`. It knows nothing of nodes or grains."""

@@ -1,4 +1,4 @@
-"""What ends a simulation that cannot go on, and the words for what it was waiting for.
+"""The errors that end a simulation which cannot continue, and the text of what it was waiting for.
 
 These are not `InahoError`s: no user code of a cluster should catch them by accident and go on.
 """

@@ -1,4 +1,4 @@
-"""What a test does to the links of a simulated cluster: cuts, partitions, flapping, slowness.
+"""Faults of the links of a simulated cluster: cuts, partitions, flapping, slowness.
 
 All of it is a pattern of one-way cuts (`MemoryNetwork.cut`), in words in which a test thinks.
 """

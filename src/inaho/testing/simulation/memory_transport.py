@@ -1,4 +1,4 @@
-"""A network in memory: the same protocols, without sockets, with faults on demand.
+"""A network in memory: the transport interface without sockets, with faults on demand.
 
 A `MemoryNetwork` is the cables and the kernels of all hosts; each node has a `MemoryTransport` on it. Nothing here is
 random and nothing reads a clock but the loop's, so one loop with one seed gives one history. Faults are those of

@@ -1,4 +1,4 @@
-"""How a failed simulation is told: its seed, the command that replays it, and what happened last."""
+"""Writes the report of a failed simulation: its seed, the command that replays it, the last events."""
 
 from __future__ import annotations
 

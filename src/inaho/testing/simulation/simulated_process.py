@@ -1,4 +1,4 @@
-"""A process of the simulation: whose callbacks these are, and whether they may run now.
+"""A simulated process: decides whether a callback that belongs to it may run now.
 
 A process runs, is paused (as by SIGSTOP: nothing of it runs, time passes, then everything that was due comes at once)
 or is dead (as by SIGKILL: nothing of it ever runs again, no clean-up either). The loop asks before every callback.

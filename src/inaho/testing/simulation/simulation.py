@@ -1,4 +1,4 @@
-"""The course of a simulation: its time, its processes, what ends it, and what is told when it fails.
+"""Runs a simulation: its time, its processes, when it ends, and the report of a failure.
 
 Nothing here knows about clusters; `sim_cluster` puts nodes into it.
 """

@@ -1,4 +1,4 @@
-"""The history of a simulation as one number, and its last lines as text.
+"""Hashes the history of a simulation into one number, and keeps its last lines as text.
 
 Everything that a seed decides goes in, in order, with its virtual time: bytes as they leave and arrive, events as nodes
 publish them, faults as they are made. Two runs with one hash were the same run; where two runs of one seed differ,

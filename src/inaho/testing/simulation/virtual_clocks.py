@@ -1,4 +1,4 @@
-"""Virtual time and seeded chance for code that does not ask the loop: `time.time()`, `datetime.now()`, `uuid4()`.
+"""Replaces `time`, `datetime` and `random` during a simulation with virtual time and seeded randomness.
 
 A grain that stamps what it saves with `time.time()` would see the machine's clock in a simulation: an hour of virtual
 time would be a millisecond, and no run would be like the one before. So while the loop of a simulation runs, the

@@ -1,4 +1,4 @@
-"""An asyncio loop in which time is a number: when nothing is ready it jumps to the next timer.
+"""An asyncio event loop in which time is a number: when nothing is ready it jumps to the next timer.
 
 Ten seconds of waiting cost no more than the callbacks in them, and nothing outside the process has a say in what
 comes next, so that one seed gives one history. Everything runs in the order in which it was asked for; timers of the

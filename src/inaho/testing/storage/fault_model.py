@@ -1,4 +1,4 @@
-"""A storage behind faults compared with what may be there, over histories that Hypothesis draws and shrinks.
+"""Compares a storage behind faults with what may be stored, over histories that Hypothesis draws.
 
 After a write whose outcome is unknown the model holds two states, the old and the new one, until a load tells which.
 What it insists on: an acknowledged write is there; a refused one is not; an unknown one is there wholly or not at

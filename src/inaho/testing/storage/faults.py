@@ -1,4 +1,4 @@
-"""A storage that fails as storages on a network do: the faults are drawn from a seed, the data is another storage's.
+"""`FaultyStorage`: fails as storages on a network do; a seed draws the faults, another storage has the data.
 
     storage = FaultyStorage(MemoryStorage(), StorageFaults(lose_answer=0.05, repeat=0.05), seed=7)
 

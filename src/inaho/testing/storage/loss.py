@@ -1,4 +1,4 @@
-"""The part of `StorageConformance` about storages that lose what they had acknowledged.
+"""The part of `StorageConformance` about storages that lose data which they had acknowledged.
 
 A storage need not notice that: override the fixture `damage` for one that does (see `Storage.instances`). Without it
 these tests are skipped, and a loss shows only in the versions of single records.

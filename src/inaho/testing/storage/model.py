@@ -1,4 +1,4 @@
-"""A storage compared with a model, step by step, over histories that Hypothesis draws and shrinks.
+"""Compares a storage with a model, step by step, over histories that Hypothesis draws.
 
 The model is a dictionary and two sentences: a write commits if the version is the stored one and the epoch is not
 below the stored one; it then adds 1 to the version. Versions and epochs are drawn close to the stored ones, because
