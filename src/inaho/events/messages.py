@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inaho.events.base import Event
 
-__all__ = ["MessageInDoubt", "MessageRefused"]
+__all__ = ["MessageInDoubt", "MessageRefused", "ResolutionOutOfOrder"]
 
 
 class MessageRefused(Event, frozen=True, kw_only=True):
@@ -24,3 +24,20 @@ class MessageInDoubt(Event, frozen=True, kw_only=True):
     sender: str
     authority: str
     message: object
+
+
+class ResolutionOutOfOrder(Event, frozen=True, kw_only=True):
+    """A membership older than the newest one arrived, by which Pids would have been resolved (SPEC CL-2.5).
+
+    Attributes:
+        authority: of the member that sent it, to a client; a member makes its own, and this is its own authority.
+        version: of the membership that arrived.
+        newest: of the newest one before it.
+        ignored: True: Pids are resolved by the newest one as before. False: the cluster, or this node in it, has begun
+            anew and counts its versions anew, so Pids are resolved by the one that arrived.
+    """
+
+    authority: str
+    version: int
+    newest: int
+    ignored: bool

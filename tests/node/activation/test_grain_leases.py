@@ -361,7 +361,18 @@ async def test_what_moves_is_drained_in_slices_and_told_at_the_end(fleet, eventu
     assert ledger_agrees(fleet)
 
 
-async def test_a_leave_gives_up_what_does_not_end_and_says_so(fleet, eventually):
+async def test_a_leave_logs_that_all_leases_are_released(fleet, caplog):
+    member = await fleet.member(Counter)
+    for key in ("a", "b"):
+        await member.grain(Counter, key).add()
+    with caplog.at_level("INFO", "inaho.node"):
+        await member.leave()
+    [line] = [record for record in caplog.records if "released the leases" in record.message]
+    assert (line.levelname, "(2 of 2, 0 timed out)" in line.message) == ("INFO", True)
+    assert len(member._node.leases.ledger) == 0
+
+
+async def test_a_leave_gives_up_what_does_not_end_and_says_so(fleet, eventually, caplog):
     fleet.settle = False
     member = await fleet.member(Waiting, activation={"drain_s": 0.05})
     await member.grain(Waiting, "a").ask()
@@ -371,6 +382,8 @@ async def test_a_leave_gives_up_what_does_not_end_and_says_so(fleet, eventually)
         told = await anext(aiter(subscription))
     assert told.identity.key == "a"
     assert len(member._node.leases.ledger) == 0
+    [line] = [record for record in caplog.records if "released the leases" in record.message]
+    assert (line.levelname, "(0 of 1, 1 timed out)" in line.message) == ("WARNING", True)
     GATES["stop"].open.set()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import inaho
 from inaho import ActorSystem, ClusterExtension, Grain, InvalidConfig, MemoryStorage
-from inaho.errors import StatusStore
+from inaho.errors import BridgeCreateFailed, ShuttingDown, StatusStore
 from inaho.runtime.cluster.bootstrap_status import (
     BootstrapState,
     BootstrapStatus,
@@ -19,7 +19,9 @@ from inaho.runtime.cluster.bootstrap_status import (
     FileStatusStore,
     MemoryStatusStore,
 )
+from inaho.runtime.placement.partition_bridge import PartitionBridge
 from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
+from inaho.types import TopologySnapshot
 
 NO_FILES = inaho.TlsConfig(certificate="no.crt", private_key="no.key", authority_certificates="no.ca")
 
@@ -174,6 +176,42 @@ async def test_a_store_that_fails_blocks_the_start_and_leaves_nothing(at: str, e
         assert system.running
 
 
+class OwnBridge(PartitionBridge):
+    """A bridge of the user's."""
+
+
+async def test_the_bridge_is_made_by_the_factory_that_was_given():
+    installed = extension(bridge=OwnBridge)
+    async with ActorSystem("shop", extensions=[installed]):
+        assert isinstance(installed.cluster.partition_bridge, OwnBridge)
+        assert await installed.cluster.grain(Echo, "a").echo("hello") == "hello"
+
+
+def broken(*_: Any) -> PartitionBridge:
+    raise OSError("no route")
+
+
+def nothing(*_: Any) -> Any:
+    return None
+
+
+@pytest.mark.parametrize(("factory", "reason"), [(broken, "no route"), (nothing, "None")])
+async def test_a_bridge_that_cannot_be_made_fails_the_start_and_enables_nothing(factory: Any, reason: str):
+    store = MemoryStatusStore()
+    network = MemoryNetwork()
+    tasks = asyncio.all_tasks()
+    failing = extension(network, status_store=store, bridge=factory)
+    with pytest.raises(BridgeCreateFailed, match=reason):
+        await ActorSystem("shop", extensions=[failing]).start()
+    assert asyncio.all_tasks() == tasks
+    with pytest.raises(InvalidConfig, match="once the actor system has started"):
+        _ = failing.cluster
+    assert store.status is not None
+    assert (store.status.state, store.status.reason[:22]) == (BootstrapState.ERROR, "bridge_create_failed: ")
+    async with ActorSystem("other", extensions=[extension(network)]) as system:
+        assert system.running
+
+
 async def test_the_error_of_the_start_is_told_when_the_store_fails_too():
     network = MemoryNetwork()
     async with ActorSystem("shop", extensions=[extension(network)]):
@@ -218,10 +256,18 @@ async def test_a_node_ends_in_order_with_nothing_active_and_then_says_so(monkeyp
         assert node.driver is not None
         monkeypatch.setattr(node.driver, "stop", told("gossip", node.driver.stop))
         monkeypatch.setattr(node.runner, "stop", told("turns", node.runner.stop))
+        monkeypatch.setattr(node.topology.lookup, "close", told("identity lookup", node.topology.lookup.close))
+        monkeypatch.setattr(node.topology, "close", told("member list", node.topology.close))
         monkeypatch.setattr(node.peers, "close", told("connections", node.peers.close))
         monkeypatch.setattr(node.transport, "close", told("transport", node.transport.close))
     assert order == [
-        "hand-over", "farewell", "gossip", "turns", "connections", "transport", "status with 0 active",
+        "hand-over", "farewell", "gossip", "turns", "identity lookup", "member list", "connections", "transport",
+        "status with 0 active",
     ]  # fmt: skip
     assert cluster.metrics()["inaho.activations"] in ([], [({"inaho.kind": "Echo"}, 0)])
     assert store.status is not None and store.status.state is BootstrapState.DISABLED
+    with pytest.raises(ShuttingDown, match="looks up no owners"):
+        node.topology.lookup.owner("Echo", "a")
+    members = cluster.members()
+    node.apply_topology(TopologySnapshot(version=99, hash=1, members=()))
+    assert cluster.members() == members != ()

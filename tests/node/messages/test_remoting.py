@@ -14,6 +14,8 @@ import pytest
 import inaho
 from inaho import Actor, ActorRef, Cluster, DeliveryConfig, MemberStatus, Pid, PoisonPill, Props, Terminated
 from inaho.actor import MailboxConfig, StopReason
+from inaho.core.delivery.identity_table import Ready
+from inaho.core.delivery.identity_table import Unreachable as Gone
 from inaho.errors import (
     ActorFailed,
     ActorStopped,
@@ -24,7 +26,7 @@ from inaho.errors import (
     Timeout,
     Unreachable,
 )
-from inaho.events import DeadLetter, MessageInDoubt, QueueDrained, SerializationFailure
+from inaho.events import DeadLetter, MessageInDoubt, QueueDrained, ResolutionOutOfOrder, SerializationFailure
 from inaho.runtime.messages.outbound import Mail
 from inaho.wire.codec import encode
 from inaho.wire.frames import TELL
@@ -660,6 +662,26 @@ async def test_a_node_that_was_removed_and_joined_again_is_reached_by_new_refere
     assert again is not remote
     again.tell("arrives")
     await eventually(lambda: got == ["arrives"])
+
+
+async def test_a_resolution_that_arrives_out_of_order_is_an_event(fleet: Any, eventually: Any):
+    one, other = await fleet.members(2)
+    client = await fleet.client()
+    ref, _ = recorder(other)
+    pid = other.pid(ref)
+    newest = client._node.remoting.resolve(pid)
+    assert isinstance(newest, Ready)
+    older = msgspec.structs.replace(one._node.topology.snapshot, version=1, members=(one.self,))
+    with client.system.events.subscribe(ResolutionOutOfOrder) as told:
+        one._node.acceptor.push_topology(older)
+        event = await anext(told)
+    assert (event.authority, event.version, event.newest, event.ignored) == (one.authority, 1, newest.version, True)
+    assert client._node.remoting.resolve(pid) == newest
+    with one.system.events.subscribe(ResolutionOutOfOrder) as told:
+        one._node.remoting.apply_topology(older)  # what the node believes counts: its cluster has begun anew
+        event = await anext(told)
+    assert (event.authority, event.version, event.ignored) == (one.authority, 1, False)
+    assert isinstance(one._node.remoting.resolve(pid), Gone)
 
 
 async def test_an_ask_whose_connection_breaks_may_have_run(fleet: Any, eventually: Any):

@@ -19,7 +19,7 @@ from xxhash import xxh3_64_intdigest
 
 from inaho.config import ActivationConfig
 from inaho.core.identity.partitions import PartitionTable
-from inaho.errors import NoSuchKind, TopologyUnavailable
+from inaho.errors import NoSuchKind, ShuttingDown, TopologyUnavailable
 from inaho.types import Member, MemberStatus, Pid, TopologySnapshot
 
 __all__ = ["IdentityLookup"]
@@ -123,6 +123,7 @@ class IdentityLookup:
         self._tables = self._current.tables  # the same dict, one attribute nearer
         self.snapshot: TopologySnapshot | None = None
         self.recomputed = 0
+        self._closed = False
 
     @property
     def hash(self) -> int | None:
@@ -145,7 +146,7 @@ class IdentityLookup:
             stay as they are.
         """
         present = self.snapshot
-        if present is not None and snapshot.version < present.version:
+        if self._closed or (present is not None and snapshot.version < present.version):
             return False
         self.snapshot = snapshot
         if present is not None and snapshot.hash == present.hash:
@@ -155,6 +156,12 @@ class IdentityLookup:
         self._tables = self._current.tables
         self.recomputed += 1
         return True
+
+    def close(self) -> None:
+        """The node stops: nothing has an owner any more, and no topology changes that (SPEC BS-3)."""
+        self._closed = True
+        self._current = self._previous = _Placement(None, None, self._config)
+        self._tables = self._current.tables
 
     def owner(self, kind: str, key: str) -> Member:
         """The member that owns an identity. A dictionary, a hash and a list: independent of the cluster's size.
@@ -167,6 +174,7 @@ class IdentityLookup:
             NoSuchKind: nobody hosts the kind, and nothing is known of it (`known_as`); the reason says what is hosted.
             TopologyUnavailable: there is no topology, it has no member that is up (SPEC PR-2.4), those that host the
                 kind are leaving, unreachable or blocked, or a kind that is known has no host now; it may pass.
+            ShuttingDown: the node has stopped (`close`).
         """
         table = self._tables.get(kind)
         if table is None:
@@ -282,8 +290,10 @@ class IdentityLookup:
             raise self._refusal(kind, key)
         return table
 
-    def _refusal(self, kind: str, key: str) -> NoSuchKind | TopologyUnavailable:
+    def _refusal(self, kind: str, key: str) -> NoSuchKind | ShuttingDown | TopologyUnavailable:
         identity = f"{kind}/{key}"
+        if self._closed:
+            return ShuttingDown("this node has stopped, and looks up no owners", identity=identity)
         snapshot = self.snapshot
         if snapshot is None:
             return TopologyUnavailable("no topology has arrived yet", identity=identity)

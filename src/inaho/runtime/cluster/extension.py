@@ -7,11 +7,11 @@ and ends it after them. `join` and `connect` do the same with a system of their 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inaho.errors import InahoError, InvalidConfig, InvalidGrain, StatusStore
+from inaho.errors import BridgeCreateFailed, InahoError, InvalidConfig, InvalidGrain, StatusStore
 from inaho.errors.inspection import add_note, describe
 from inaho.events import ConnectionRefused
 from inaho.runtime.cluster.bootstrap_status import (
@@ -26,6 +26,7 @@ from inaho.runtime.local.clock import Entropy, SystemEntropy
 from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.node.node import Node
 from inaho.runtime.operators.attached import attach_operators
+from inaho.runtime.placement.partition_bridge import PartitionBridge
 from inaho.runtime.telemetry.node_metrics import NodeMetrics
 from inaho.runtime.transport.transport import TcpTransport, Transport
 from inaho.storage import MemoryStorage, SqliteStorage, Storage
@@ -50,6 +51,8 @@ class ClusterExtension:
         client: call grains only.
         enabled: False makes no runtime and leaves the actor system as it is (SPEC BS-1.4).
         status_store: keeps how the start went (SPEC BS-1.5); in memory unless given.
+        bridge: makes the partition bridge, such as a subclass of `PartitionBridge`; called with the arguments of that
+            class.
 
     Attributes:
         status: what was written last; None before the first.
@@ -73,6 +76,7 @@ class ClusterExtension:
         client: bool = False,
         enabled: bool = True,
         status_store: BootstrapStatusStore | None = None,
+        bridge: Callable[..., PartitionBridge] = PartitionBridge,
     ) -> None:
         self.status: BootstrapStatus | None = None
         self.status_before: BootstrapStatus | None = None
@@ -84,6 +88,7 @@ class ClusterExtension:
         self._transport = transport
         self._entropy = entropy or SystemEntropy()
         self._client = client
+        self._bridge = bridge
         self._cluster: Cluster | None = None
         self._node: Node | None = None
 
@@ -105,6 +110,7 @@ class ClusterExtension:
 
         Raises:
             StatusStore: the status cannot be read, or written after the start.
+            BridgeCreateFailed: the bridge factory failed, or made no `PartitionBridge` (SPEC BS-1.a).
             InahoError: as `join`.
         """
         self.status_before = await self._read_status()
@@ -144,7 +150,13 @@ class ClusterExtension:
         storage = storage_of(self._storage, config)
         local = self._make_local(system, isinstance(storage, MemoryStorage) and storage is not self._storage)
         node = Node(
-            local, self._kinds, transport=transport, storage=storage, system=system, handle=lambda: self.cluster
+            local,
+            self._kinds,
+            transport=transport,
+            storage=storage,
+            system=system,
+            handle=lambda: self.cluster,
+            make_bridge=self._make_bridge,
         )
         metrics = NodeMetrics(node)
         node.history.observe(metrics.noted)
@@ -162,6 +174,16 @@ class ClusterExtension:
         if config.metrics.enabled:
             metrics.export()
         return node
+
+    def _make_bridge(self, *parts: Any, **named: Any) -> PartitionBridge:
+        """What the factory makes of the parts of the node. Raises `BridgeCreateFailed`."""
+        try:
+            bridge = self._bridge(*parts, **named)
+        except Exception as error:
+            raise BridgeCreateFailed(f"the bridge factory failed: {_reason_of(error)}") from error
+        if not isinstance(bridge, PartitionBridge):
+            raise BridgeCreateFailed(f"the bridge factory made {bridge!r}, which is no PartitionBridge")
+        return bridge
 
     def _make_local(self, system: ActorSystem, storage_is_private: bool) -> LocalNode:
         """What the parts of the node share. A simulation gives its own loop and clocks."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from inaho.config.shared import adopt_settings
 from inaho.errors import InahoError, TopologyUnavailable
 from inaho.errors.refusals import FINAL_REFUSALS
+from inaho.events import ResolutionOutOfOrder
 from inaho.runtime.control.membership_log import MEMBERSHIP_LOGGER
 from inaho.wire.frames import WATCH, frame
 
@@ -154,6 +155,12 @@ class Gateway:
         elif not self._knows_any(current, peer):
             self._topology.forget_owners()  # versions have begun again
             node.apply_topology(snapshot)
+        elif snapshot.version < current.version:
+            self._local.publish(
+                ResolutionOutOfOrder(
+                    authority=peer.authority, version=snapshot.version, newest=current.version, ignored=True
+                )
+            )
 
     def _knows_any(self, topology: TopologySnapshot, peer: PeerInfo) -> bool:
         """Whether `peer`, or another one that is connected, belongs to `topology`."""

@@ -12,6 +12,7 @@ the same moment for others, and at least for `STEP_S`, so a node always ends.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 
 from inaho.core.inputs import Drained, LeaveRequested
@@ -128,6 +129,7 @@ class Shutdown:
             if node.driver is not None and joined:
                 node.driver.feed(LeaveRequested(drain_s))
             late = await self._end_activations(drain_s)
+            self._log_released(had, len(late), started)
             if node.driver is not None and joined:
                 await self._wait_disowned(self._left_s(started, drain_s))
                 await node.saved_versions.flush(self._left_s(started, drain_s))
@@ -156,6 +158,19 @@ class Shutdown:
             )
         finally:
             self.stopped()
+
+    def _log_released(self, had: int, late: int, started: float) -> None:
+        """No lease of this node is left (SPEC VA-2, BS-3.4): says how they ended."""
+        if not self._local.client:
+            level = logging.WARNING if late else logging.INFO
+            self._local.log.log(
+                level,
+                "this node leaves and has released the leases of its activations (%d of %d, %d timed out) in %.2f s",
+                max(0, had - late),
+                had,
+                late,
+                self._local.loop.time() - started,
+            )
 
     def _left_s(self, started: float, drain_s: float) -> float:
         """How long a step may wait for others."""

@@ -28,10 +28,12 @@ class Topology:
     Attributes:
         snapshot: the newest; None before the first.
         lookup: owners of identities by that snapshot. It is another object after `forget_owners`.
+        closed: the node has stopped: the list of members stays as it is.
     """
 
     def __init__(self, local: LocalNode, described: Callable[[str], str | None]) -> None:
         self.snapshot: TopologySnapshot | None = None
+        self.closed = False
         self._local = local
         self._described = described
         self._waiters: list[asyncio.Future[None]] = []
@@ -61,7 +63,8 @@ class Topology:
                 future.set_result(None)
 
     def close(self) -> None:
-        """No further topology comes: who waits for one is cancelled."""
+        """No further topology is applied, and nobody waits for one any more."""
+        self.closed = True
         for future in self._waiters:
             future.cancel()
 

@@ -19,6 +19,7 @@ from inaho.core.delivery.identity_table import Unreachable as Gone
 from inaho.core.identity.path import ActorPath, parse_path
 from inaho.core.identity.pid import format_pid, pid_of
 from inaho.errors import InahoError, InvalidPid, Overloaded, Quarantined, Unreachable
+from inaho.events import ResolutionOutOfOrder
 from inaho.runtime.messages.channel import Channel
 from inaho.runtime.messages.inbox import Inbox
 from inaho.runtime.messages.target import Nobody, RemoteTarget
@@ -226,7 +227,13 @@ class Remoting:
 
     def apply_topology(self, snapshot: TopologySnapshot) -> None:
         """A new membership: channels to processes that are no members end, those to unreachable ones hold."""
+        newest = self.table.version
         if not self.table.update(snapshot):  # the node believes it, so the cluster, or this node in it, began anew
+            self.local.publish(
+                ResolutionOutOfOrder(
+                    authority=self.local.authority, version=snapshot.version, newest=newest, ignored=False
+                )
+            )
             self.table.forget()
             self.table.update(snapshot)
         for authority, channel in list(self._channels.items()):

@@ -85,6 +85,7 @@ class Node:
         transport: how it reaches others.
         storage: durable state of its grains.
         system: the actor system that it is installed on.
+        make_bridge: makes the partition bridge of a node.
         handle: what grains see as `self.cluster`; asked when a grain asks.
 
     Attributes:
@@ -109,6 +110,7 @@ class Node:
         storage: Storage,
         system: ActorSystem,
         handle: Callable[[], Cluster],
+        make_bridge: Callable[..., PartitionBridge] = PartitionBridge,
     ) -> None:
         config = local.config
         self.local = local
@@ -147,7 +149,7 @@ class Node:
         self.fencing = Fencing(self)
         self.proofs = Proofs(self)
         self.freshness = Freshness(self, self.proofs)
-        self.bridge = PartitionBridge(self)
+        self.bridge = make_bridge(self)
         self.holdings = Holdings(
             local, self.topology, self.hosts, self.leases, self.placement_calls, self.waiting_warnings
         )
@@ -290,6 +292,7 @@ class Node:
         await self._stop(1)
 
     async def _stop(self, rounds: int) -> None:
+        """In the order of SPEC BS-3: gossip, turns, identity lookup, member list, connections, transport."""
         self.local.shutting_down = self.local.closing = True
         for close in self._attached:
             close()
@@ -303,10 +306,11 @@ class Node:
         self.shutdown.stopped()
         await self.runner.stop(rounds)
         await asyncio.sleep(0)  # replies of the last turns
+        self.topology.lookup.close()
+        self.topology.close()
         self.remoting.close()
         self.acceptor.close_connections(ShuttingDown("the node is shutting down", authority=self.local.authority))
         await self.peers.close()
-        self.topology.close()
         await self.acceptor.wait_closed()
         self.transport.close()
         await self.storage_access.close()
@@ -353,6 +357,8 @@ class Node:
 
     def apply_topology(self, snapshot: TopologySnapshot) -> None:
         """Ownership by a new topology: leases and lookup, then what it takes away, then clients and waiters."""
+        if self.topology.closed:
+            return
         before, self.topology.snapshot = self.topology.snapshot, snapshot
         self.leases.apply_topology(before, snapshot)
         self.peers.topology_changed(before, snapshot)
