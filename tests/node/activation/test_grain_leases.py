@@ -305,7 +305,7 @@ async def test_an_owner_that_fell_silent_cannot_save_once_its_successor_has_read
     saved, never = fleet.key_at(other, Counter, "saved"), fleet.key_at(other, Counter, "never")
     assert await other.grain(Counter, saved).add() == 1
     held = {key: await other.grain(Counter, key).epoch() for key in (saved, never)}
-    await other._node.stop()
+    await other._node.lifecycle.stop()
     await eventually(lambda: one._node.leases.owns("Counter", saved) and one._node.leases.owns("Counter", never))
     assert (await one.grain(Counter, saved).look()).value == 1
     assert (await one.grain(Counter, never).look()).value == 0

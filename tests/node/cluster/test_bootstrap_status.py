@@ -252,9 +252,9 @@ async def test_a_node_ends_in_order_with_nothing_active_and_then_says_so(monkeyp
 
         monkeypatch.setattr(store, "write", written)
         monkeypatch.setattr(node.bridge, "wait_handed_over", told("hand-over", node.bridge.wait_handed_over))
-        monkeypatch.setattr(node.acceptor, "farewell", told("farewell", node.acceptor.farewell))
-        assert node.driver is not None
-        monkeypatch.setattr(node.driver, "stop", told("gossip", node.driver.stop))
+        monkeypatch.setattr(node.shutdown, "_farewell", told("farewell", node.acceptor.farewell))
+        assert node.control.driver is not None
+        monkeypatch.setattr(node.control.driver, "stop", told("gossip", node.control.driver.stop))
         monkeypatch.setattr(node.runner, "stop", told("turns", node.runner.stop))
         monkeypatch.setattr(node.topology.lookup, "close", told("identity lookup", node.topology.lookup.close))
         monkeypatch.setattr(node.topology, "close", told("member list", node.topology.close))

@@ -135,7 +135,7 @@ async def test_the_event_alone_empties_the_cache_too(fleet: Any):
         assert [(event.authority, event.reason) for event in told.drain()] == [(two.authority, "blocked")]
     assert len(cache) == 0
     before = len(cache)
-    one._node.blocking.close()
+    one._node.block_list.close()
     await one.grain(Counter, next(key for key in KEYS if two._node.leases.owns("Counter", key))).where()
     one._node.local.publish(BlockListApplied(authority=two.authority, version=99))
     assert len(cache) == before + 1, "it listened by that subscription"
@@ -212,9 +212,9 @@ async def test_impossible_blocks_are_refused(fleet: Any, monkeypatch: pytest.Mon
     for cluster in (one, client):
         with pytest.raises(InvalidConfig):
             await cluster.block("no authority")
-    monkeypatch.setattr(one._node.driver.control._view.table.blocks, "_size_max", 0)
-    monkeypatch.setattr(two._node.driver.control._view.table.blocks, "_size_max", 0)
-    monkeypatch.setattr("inaho.runtime.control.block_list.Blocking.seen", _not_seen)
+    monkeypatch.setattr(one._node.control.driver.control._view.table.blocks, "_size_max", 0)
+    monkeypatch.setattr(two._node.control.driver.control._view.table.blocks, "_size_max", 0)
+    monkeypatch.setattr("inaho.runtime.control.block_list.BlockList.seen", _not_seen)
     with pytest.raises(Overloaded, match="block list"):
         await one.block(two.authority)
 

@@ -511,7 +511,7 @@ async def test_a_watcher_is_told_when_the_node_is_removed(fleet: Any, eventually
     ends: list[Terminated] = []
     one.system.spawn(Props(lambda: Watching(ends))).tell(remote)
     await eventually(lambda: ref.target._watchers._watchers)  # type: ignore[attr-defined]
-    await other._node.stop()  # without a word
+    await other._node.lifecycle.stop()  # without a word
     await eventually(lambda: ends)
     assert [(end.reason, end.exists) for end in ends] == [(StopReason.NODE_REMOVED, True)]
     await eventually(lambda: len(third.members()) == 2)

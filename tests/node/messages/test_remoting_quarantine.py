@@ -222,7 +222,7 @@ async def test_it_ends_by_itself(fleet: Any, eventually: Any):
 
 async def test_repeated_failures_quarantine(fleet: Any, eventually: Any):
     one, other = await fleet.members(2, delivery={"failures_max": 3}, membership={"remove_unreachable_after_s": 30.0})
-    await other._node.stop()  # without a word
+    await other._node.lifecycle.stop()  # without a word
     with one.system.events.subscribe(AuthorityQuarantined) as quarantined:
         await eventually(lambda: one.quarantine())
         [event] = quarantined.drain()
@@ -236,7 +236,7 @@ async def test_a_restarted_process_is_not_held_to_account_for_its_predecessor(fl
     one, other = await fleet.members(2)
     await misbehave(other, one, eventually)
     old_id = other.self.node_id
-    await other._node.stop()
+    await other._node.lifecycle.stop()
     fleet._ports = iter([int(other.authority.rpartition(":")[2])])
     successor = await fleet.member()
     assert successor.self.node_id != old_id

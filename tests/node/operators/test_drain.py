@@ -102,7 +102,7 @@ async def test_a_node_that_is_stopped_meanwhile_says_so(fleet: Any, eventually: 
     await eventually(lambda: HELD)
     draining = asyncio.ensure_future(two.drain_at(two.self, drain_s=60.0))
     await eventually(lambda: two._node.local.shutting_down)
-    await two._node.stop()
+    await two._node.lifecycle.stop()
     with pytest.raises(ShuttingDown, match="stopped before it had left"):
         await draining
     await two.wait_left()

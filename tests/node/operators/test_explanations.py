@@ -165,7 +165,7 @@ async def test_a_silent_member_is_named_and_no_error(fleet: Any):
     one, other = await fleet.members(2, Counter, membership={"remove_unreachable_after_s": 30.0})
     key = fleet.key_at(one, Counter)
     await one.grain(Counter, key).add()
-    await other._node.stop()
+    await other._node.lifecycle.stop()
     found = await one.where(Counter, key)
     assert found.holder is not None
     assert [silent.authority for silent in found.silent] == [other.authority]
@@ -293,7 +293,7 @@ async def test_the_commands_write_tables_and_documents(
     assert await show_grains(as_text, client.config, "", 5) == 0
     shown = capsys.readouterr().out
     assert "1 activations in" in shown and key in shown
-    await other._node.stop()
+    await other._node.lifecycle.stop()
     assert await show_where(as_text, client.config, "Counter", key) == 0
     assert f"{other.authority} did not answer [" in capsys.readouterr().err
     assert await show_grains(as_text, client.config, "", 5) == 1

@@ -98,7 +98,7 @@ async def test_the_command_writes_what_members_said_and_names_the_silent(
     assert await show_quarantined(Output(as_json=False), client.config) == 0
     shown = capsys.readouterr().out
     assert all(told in shown for told in (STRANGER, "a" * 16, one.authority, other.authority, "impossible"))
-    await other._node.stop()
+    await other._node.lifecycle.stop()
     assert await show_quarantined(Output(as_json=True), client.config) == 1
     answer = msgspec.json.decode(capsys.readouterr().out)
     assert [entry["by"] for entry in answer["quarantined"]] == [one.authority]

@@ -23,7 +23,7 @@ async def test_there_is_no_conflict_with_a_member_or_a_stranger(fleet: Any):
 async def test_a_view_is_kept_against_one_that_was_removed_or_given_up(fleet: Any, eventually: Any):
     one, other = await fleet.members(2, membership={"remove_unreachable_after_s": 0.2})
     fleet.settle = False
-    await other._node.stop()
+    await other._node.lifecycle.stop()
     await eventually(lambda: len(one.members()) == 1)
     assert await ask(one, other.authority, keep=True)
     with one.system.events.subscribe(SelfRemoved) as lost:

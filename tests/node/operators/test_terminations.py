@@ -122,7 +122,7 @@ async def test_a_member_that_dies_takes_its_interest_with_it(fleet: Any, eventua
     one, two = await fleet.members(2, Brief)
     with one.system.events.subscribe(ActivationTerminated):
         await eventually(lambda: listeners(two) == 1)
-        await one._node.stop()
+        await one._node.lifecycle.stop()
         await eventually(lambda: listeners(two) == 0)
 
 

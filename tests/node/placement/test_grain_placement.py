@@ -192,7 +192,7 @@ async def test_least_loaded_spares_the_node_that_others_say_is_loaded(fleet: Any
     assert clusters[0]._node.activations.count == 150
     node_id = clusters[0]._node.local.node_id
     for cluster in clusters[1:]:
-        await eventually(lambda node=cluster._node: dict(node.driver.control.loads()).get(node_id, 0) >= 130)
+        await eventually(lambda node=cluster._node: dict(node.control.driver.control.loads()).get(node_id, 0) >= 130)
     for number in range(60):
         await clusters[number % 3].grain(Spread, f"s{number}").where()
     assert len(clusters[0]._node.hosts["Spread"].activations) == 0
@@ -573,4 +573,4 @@ def up(cluster: Any) -> int:
 
 async def kill(cluster: Any) -> None:
     """Ends a node without a word."""
-    await cluster._node.stop()
+    await cluster._node.lifecycle.stop()

@@ -159,7 +159,7 @@ async def test_agreement_takes_time_which_is_told(fleet: Any, eventually: Any):
 async def test_the_block_list_has_a_size(fleet: Any, eventually: Any):
     one, other = await fleet.members(2)
     assert single(other, "inaho.block_list.size") == 0
-    one._node.driver.feed(BlockNode(other.authority))
+    one._node.control.driver.feed(BlockNode(other.authority))
     await eventually(lambda: single(one, "inaho.block_list.size") == 1)
     await eventually(lambda: single(other, "inaho.block_list.size") == 1)
 
@@ -176,6 +176,6 @@ async def test_what_the_control_plane_tells_is_counted(fleet: Any):
     assert single(cluster, "inaho.views.conflicts") == 1
     assert single(cluster, "inaho.pauses") == 1
     assert shown(cluster)["inaho.handoffs"] == {("Purse", "failed"): 1}
-    await cluster._node.stop()
+    await cluster._node.lifecycle.stop()
     cluster._node.local.publish(ViewConflict(authority="b:2", reason="after the end"))
     assert single(cluster, "inaho.views.conflicts") == 1

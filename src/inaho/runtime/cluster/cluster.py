@@ -99,7 +99,7 @@ class Cluster(Operations):
         Raises:
             InvalidConfig: this is a client.
         """
-        driver = self._node.driver
+        driver = self._node.control.driver
         if driver is None:
             raise InvalidConfig("a client is no member of the cluster")
         return driver.control.member
@@ -306,7 +306,7 @@ class Cluster(Operations):
 
         A caller that is cancelled stops waiting only: the leave goes on.
         """
-        await self._node.leave()
+        await self._node.shutdown.leave()
 
     async def close(self) -> None:
         """Leaves and stops everything that `join` or `connect` started. Harmless when repeated.
@@ -319,7 +319,7 @@ class Cluster(Operations):
         await uninterrupted(self._closing, self._node.local.log)
 
     async def _close(self) -> None:
-        await self._node.leave()
+        await self._node.shutdown.leave()
         await self._system.stop()
 
     def __repr__(self) -> str:

@@ -130,9 +130,9 @@ class ClusterExtension:
             await self._write_status(BootstrapState.READY, system)
         except BaseException:
             try:
-                await node.leave()
+                await node.shutdown.leave()
             finally:  # also when this is cancelled
-                await node.stop()
+                await node.lifecycle.stop()
                 self._cluster = self._node = None
             raise
 
@@ -160,16 +160,16 @@ class ClusterExtension:
         )
         metrics = NodeMetrics(node)
         node.history.observe(metrics.noted)
-        node.attach(tick=metrics.tick, close=metrics.close)
+        node.lifecycle.attach(tick=metrics.tick, close=metrics.close)
         self._cluster = Cluster(node, system, attach_operators(node), metrics)
         self._node = node
         try:
             if self._client:
-                await node.start_client()
+                await node.lifecycle.start_client()
             else:
-                await node.start_member()
+                await node.lifecycle.start_member()
         except BaseException:
-            await node.stop()
+            await node.lifecycle.stop()
             raise
         if config.metrics.enabled:
             metrics.export()
@@ -204,9 +204,9 @@ class ClusterExtension:
         """
         if self._node is not None and self._cluster is not None:
             try:
-                await self._node.leave()
+                await self._node.shutdown.leave()
             finally:
-                await self._node.stop()
+                await self._node.lifecycle.stop()
             await self._write_status(BootstrapState.DISABLED, self._cluster.system, "the node has left")
 
     async def _read_status(self) -> BootstrapStatus | None:

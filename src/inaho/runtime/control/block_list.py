@@ -1,40 +1,46 @@
 """The block list, as an operator and the PidCache of one node meet it (SPEC VA-1.4, BS-2.3).
 
-A topology that bars an authority takes its leases, then what the PidCache has of it, and then the event says so. The
-cache listens to that event too. It has two ways to learn of a block, so that a fault in the longer one, which goes
-through owners and hashes, does not leave calls going to a barred node.
+A topology that blocks an authority first revokes its leases; then the PidCache forgets it, and then there is an event.
+The cache listens to that event too. It has two ways to learn of a block, so that a fault in the longer one, which goes
+through owners and hashes, does not leave calls going to a blocked node.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from inaho.authority import parse_authority
+from inaho.core.identity.pid_cache import PidCache
 from inaho.core.inputs import BlockNode, UnblockNode
+from inaho.core.node import ControlNode
 from inaho.errors import InvalidConfig, Overloaded, Pending
 from inaho.events import BlockListApplied
 from inaho.observe.audit import audit_order
+from inaho.runtime.control.control_plane import ControlPlane
+from inaho.runtime.local.local_node import LocalNode
+from inaho.runtime.local.topology import Topology
+from inaho.types import TopologySnapshot
 
-if TYPE_CHECKING:
-    from inaho.core.node import ControlNode
-    from inaho.runtime.node.node import Node
-    from inaho.types import TopologySnapshot
-
-__all__ = ["Blocking"]
+__all__ = ["BlockList"]
 
 
-class Blocking:
-    """What one node does about barred authorities."""
+class BlockList:
+    """What one node does about blocked authorities.
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
-        self.close = node.local.events.subscribe_callback(BlockListApplied, self._applied)
+    Args:
+        local: the node.
+        topology: the newest has the list.
+        control: the control plane, which gossips the list.
+        pid_cache: forgets where identities were reached at an authority that is blocked.
+    """
+
+    def __init__(self, local: LocalNode, topology: Topology, control: ControlPlane, pid_cache: PidCache) -> None:
+        self._local = local
+        self._topology = topology
+        self._control = control
+        self._pid_cache = pid_cache
+        self.close = local.events.subscribe_callback(BlockListApplied, self._applied)
 
     def _applied(self, event: BlockListApplied) -> None:
-        node = self._node
-        for dropped in node.pid_cache.invalidate_authority(event.authority, "blocked"):
+        for dropped in self._pid_cache.invalidate_authority(event.authority, "blocked"):
             self._local.publish(dropped)
 
     def told(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
@@ -44,7 +50,7 @@ class Blocking:
             if authority not in known:
                 self._local.publish(BlockListApplied(authority=authority, version=snapshot.version))
 
-    async def bar(self, authority: str, *, blocked: bool) -> bool:
+    async def set_blocked(self, authority: str, *, blocked: bool) -> bool:
         """Puts an authority on the list or takes it off, and waits until the topology of this node has it.
 
         Then it waits, at most for `gossip.convergence_s`, until another member has it too: the order must not end with
@@ -60,14 +66,13 @@ class Blocking:
             Pending: this node is no member now, because others have removed it, and has not become one in time. The
                 order is kept (`maybe_executed`) and is told when the node has joined again.
         """
-        node = self._node
         canonical = str(parse_authority(authority, allow_port_zero=False))
-        if node.driver is None:
+        control = self._control.machine
+        if control is None:
             raise InvalidConfig("a client keeps no block list")
-        control = node.driver.control
         changes = (canonical in control.blocked) != blocked
         if changes:
-            node.driver.feed(BlockNode(canonical) if blocked else UnblockNode(canonical))
+            self._control.feed(BlockNode(canonical) if blocked else UnblockNode(canonical))
             if (canonical in control.blocked) != blocked:
                 raise Overloaded("the block list takes no more (membership.members_max)", authority=canonical)
             audit_order("block" if blocked else "unblock", canonical, self._local.authority)
@@ -93,7 +98,7 @@ class Blocking:
         await self._topology.wait_until(lambda: control.shared, gossip.convergence_s, each_s=gossip.interval_s)
 
     def has(self, authority: str) -> bool:
-        """Whether the newest topology bars the authority."""
+        """Whether the newest topology blocks the authority."""
         return self._topology.snapshot is not None and authority in self._topology.snapshot.blocked
 
     async def seen(self, authority: str, *, blocked: bool) -> bool:

@@ -34,9 +34,9 @@ class Evidence:
 
     def connected(self, authority: str, peer: PeerInfo) -> None:
         """A dial came through."""
-        if self._node.driver is not None:
-            self._node.driver.feed(AuthorityAnswered(authority, peer.node_id))
-            self._node.driver.feed(Connected(authority, peer.node_id))
+        if self._node.control.driver is not None:
+            self._node.control.driver.feed(AuthorityAnswered(authority, peer.node_id))
+            self._node.control.driver.feed(Connected(authority, peer.node_id))
         if peer.node_id == self._local.node_id and authority != self._local.authority:
             self._local.loop.call_soon(self._leave_own, authority)
 
@@ -48,8 +48,8 @@ class Evidence:
 
     def accepted(self, peer: PeerInfo) -> None:
         """A member has connected to this node."""
-        if self._node.driver is not None:
-            self._node.driver.feed(Connected(peer.authority, peer.node_id))
+        if self._node.control.driver is not None:
+            self._node.control.driver.feed(Connected(peer.authority, peer.node_id))
 
     def outgoing_closed(self, authority: str, connection: Outgoing) -> None:
         """A dialled connection is gone."""
@@ -67,29 +67,29 @@ class Evidence:
         One that was reset counts even when an accepted connection is left. After the peer's machine has failed and
         started again, that one stays open for long: nothing is sent on it that the peer would answer with a reset.
         """
-        if self._node.driver is None or self._local.closing:
+        if self._node.control.driver is None or self._local.closing:
             return
         connections = self._node.connections
         if connections.has_dialled(authority) or (reason != "reset" and connections.has_accepted(node_id)):
             return
-        self._node.driver.feed(Disconnected(authority, node_id, "reset" if reason == "reset" else "closed"))
+        self._node.control.driver.feed(Disconnected(authority, node_id, "reset" if reason == "reset" else "closed"))
 
     def dial_failed(self, authority: str, reason: str, detail: str) -> None:
         """A dial failed: `refused`, `timeout`, `handshake` or `other`, and in words."""
-        if self._node.driver is not None:
-            self._node.driver.feed(DialFailed(authority, reason, detail=detail))
+        if self._node.control.driver is not None:
+            self._node.control.driver.feed(DialFailed(authority, reason, detail=detail))
 
     def refused(self, authority: str, error: InahoError) -> None:
         """A peer that this node dialled refuses it, or is refused."""
         self._node.join_watch.refused(authority, error)
-        if self._node.driver is not None:
-            self._node.driver.feed(DialFailed(authority, "handshake", error.code, error.reason))
+        if self._node.control.driver is not None:
+            self._node.control.driver.feed(DialFailed(authority, "handshake", error.code, error.reason))
 
     def control_message(self, peer: PeerInfo, body: memoryview) -> None:
         """A control message has come; only members may send them."""
-        if peer.role != "member" or self._node.driver is None:
+        if peer.role != "member" or self._node.control.driver is None:
             raise ProtocolViolation("a control message from a client", authority=peer.authority)
-        self._node.driver.feed(Received(peer.authority, peer.node_id, decode_control(body)))
+        self._node.control.driver.feed(Received(peer.authority, peer.node_id, decode_control(body)))
 
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
         """A member sends a topology; only clients take one so."""

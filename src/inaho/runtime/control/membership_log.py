@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from inaho.core.rpc.throttle import WarningThrottle
 from inaho.events import (
@@ -32,9 +32,8 @@ from inaho.events import (
     ViewConflict,
     ViewRefused,
 )
-
-if TYPE_CHECKING:
-    from inaho.runtime.node.node import Node
+from inaho.runtime.control.control_plane import ControlPlane
+from inaho.runtime.local.local_node import LocalNode
 
 __all__ = ["MEMBERSHIP_LOGGER", "MembershipLog"]
 
@@ -58,13 +57,16 @@ class MembershipLog:
     """Logs the events of one member's cluster.
 
     Args:
-        node: a member.
+        local: a member.
+        control: its control plane.
+        doubted: how many members this node doubts now.
     """
 
-    def __init__(self, node: Node) -> None:
-        config = node.local.config.membership
-        self._node = node
-        self._local = node.local
+    def __init__(self, local: LocalNode, control: ControlPlane, doubted: Callable[[], int]) -> None:
+        config = local.config.membership
+        self._control = control
+        self._doubted = doubted
+        self._local = local
         self._log = logging.getLogger(MEMBERSHIP_LOGGER)
         self._lines: dict[type[Event], Callable[[Any], Line | None]] = {
             AuthorityCollision: self._collision,
@@ -83,7 +85,7 @@ class MembershipLog:
         }
         self._period_s = config.log_period_s
         self._throttle = WarningThrottle(config.log_lines_max, config.log_period_s, config.members_max)
-        self.close = node.local.events.subscribe_callback(tuple(self._lines), self._notice)
+        self.close = local.events.subscribe_callback(tuple(self._lines), self._notice)
 
     def _notice(self, event: Event) -> None:
         line = self._lines[type(event)](event)
@@ -121,8 +123,7 @@ class MembershipLog:
                 f"this node (node {event.member.node_id}) {did} cluster {self._local.config.name!r}",
             )
         kinds = ", ".join(kind for kind in event.member.kinds if not kind.startswith("inaho.")) or "nothing"
-        driver = self._node.driver
-        did = "joined" if driver is not None and driver.joined.done() else "is a member"
+        did = "joined" if self._control.is_member else "is a member"
         return logging.INFO, f"{event.authority} (node {event.member.node_id}) {did}; it hosts {kinds}"
 
     def _leaving(self, event: MemberLeaving) -> Line:
@@ -165,8 +166,7 @@ class MembershipLog:
         )
 
     def _doubt_began(self, event: DoubtBegan) -> Line | None:
-        node = self._node
-        if len(node.freshness.doubts.open()) > 1:  # told for the first one
+        if self._doubted() > 1:  # told for the first one
             return None
         return (
             logging.INFO,
@@ -181,7 +181,7 @@ class MembershipLog:
                 f"{event.authority} has not been heard of for {event.lasted_s:.0f} s and is taken for dead "
                 "(membership.tombstone_s); if it still runs and saves, answers here may be old",
             )
-        if self._node.freshness.doubts.open():
+        if self._doubted():
             return None
         return logging.INFO, f"no member is doubted any more ({event.authority}: {event.outcome})"
 

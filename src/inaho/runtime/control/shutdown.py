@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 from inaho.core.inputs import Drained, LeaveRequested
-from inaho.errors import ShuttingDown
+from inaho.errors import InahoError, ShuttingDown
+from inaho.runtime.activation.all_activations import AllActivations
+from inaho.runtime.control.control_plane import ControlPlane
+from inaho.runtime.local.local_node import LocalNode
+from inaho.runtime.local.topology import Topology
 from inaho.types import MemberStatus, Struct
-
-if TYPE_CHECKING:
-    from inaho.runtime.node.node import Node
 
 __all__ = ["DrainReport", "Shutdown"]
 
@@ -62,6 +64,16 @@ class DrainReport(Struct, frozen=True):
 class Shutdown:
     """The graceful end of one node.
 
+    Args:
+        local: the node.
+        topology: by which others own what this node owned.
+        control: the control plane, which agrees on the leave.
+        activations: what ends.
+        hand_over: given how long each step may still wait, has everything handed over and sent that others wait for;
+            returns whether the new owners have acknowledged it.
+        farewell: given the reason and a time limit in seconds, refuses calls that still arrive, then closes the
+            connections.
+
     Attributes:
         begun: the node is leaving.
         drained: what was handed over; there as soon as it was, while the node can still answer.
@@ -69,14 +81,26 @@ class Shutdown:
         left: done when it has left; for those who did not ask for it themselves (`inaho drain`).
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self,
+        local: LocalNode,
+        topology: Topology,
+        control: ControlPlane,
+        activations: AllActivations,
+        *,
+        hand_over: Callable[[Callable[[], float]], Awaitable[bool]],
+        farewell: Callable[[InahoError, float], Awaitable[None]],
+    ) -> None:
         self.begun = False
-        self.drained: asyncio.Future[DrainReport] = node.local.loop.create_future()
-        self.parting: asyncio.Future[None] = node.local.loop.create_future()
-        self.left: asyncio.Future[None] = node.local.loop.create_future()
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
+        self.drained: asyncio.Future[DrainReport] = local.loop.create_future()
+        self.parting: asyncio.Future[None] = local.loop.create_future()
+        self.left: asyncio.Future[None] = local.loop.create_future()
+        self._local = local
+        self._topology = topology
+        self._control = control
+        self._activations = activations
+        self._hand_over = hand_over
+        self._farewell = farewell
 
     async def drain(self, drain_s: float | None = None) -> DrainReport:
         """Leaves, and returns as soon as everything is handed over: whoever asks from elsewhere is still answered.
@@ -119,24 +143,20 @@ class Shutdown:
         return self._local.spawn(self._leave(drain_s), name="inaho-leave")
 
     async def _leave(self, drain_s: float | None) -> None:
-        node = self._node
         drain_s = self._local.config.activation.drain_s if drain_s is None else drain_s
         self._local.shutting_down = True
-        joined = node.driver is not None and node.driver.joined.done()
-        started, had = self._local.loop.time(), node.activations.count
+        joined = self._control.is_member
+        started, had = self._local.loop.time(), self._activations.count
         acknowledged = True
         try:
-            if node.driver is not None and joined:
-                node.driver.feed(LeaveRequested(drain_s))
-            late = await self._end_activations(drain_s)
+            if joined:
+                self._control.feed(LeaveRequested(drain_s))
+            late = await self._activations.end(drain_s, min(drain_s, INTERRUPTED_S))
             self._log_released(had, len(late), started)
-            if node.driver is not None and joined:
+            if joined:
                 await self._wait_disowned(self._left_s(started, drain_s))
-                await node.saved_versions.flush(self._left_s(started, drain_s))
-                acknowledged = await node.bridge.wait_handed_over(self._left_s(started, drain_s))
-                if unsent := await node.remoting.flush(self._left_s(started, drain_s)):  # while it is still a member
-                    self._local.log.warning("%d messages were not acknowledged in time", unsent)
-                node.driver.feed(Drained())
+                acknowledged = await self._hand_over(lambda: self._left_s(started, drain_s))
+                self._control.feed(Drained())
             report = DrainReport(
                 authority=self._local.authority,
                 activations=had,
@@ -148,12 +168,10 @@ class Shutdown:
             )
             if not self.drained.done():
                 self.drained.set_result(report)
-            if node.driver is not None and joined:
-                await asyncio.wait((node.driver.left,), timeout=self._left_s(started, drain_s))
-                if not node.driver.left.done():
-                    self._local.log.warning("leaving was not acknowledged in time")
+            if joined and not await self._control.wait_left(self._left_s(started, drain_s)):
+                self._local.log.warning("leaving was not acknowledged in time")
             self._part()
-            await node.acceptor.farewell(
+            await self._farewell(
                 ShuttingDown("this node has left the cluster", authority=self._local.authority), FAREWELL_S
             )
         finally:
@@ -194,29 +212,3 @@ class Shutdown:
     def _is_up(self) -> bool:
         node_id = self._local.node_id
         return any(member.node_id == node_id and member.status is MemberStatus.UP for member in self._topology.members)
-
-    async def _end_activations(self, within_s: float) -> list[str]:
-        """Ends all activations after their turns; interrupts those that do not end in time, and says so.
-
-        Returns:
-            The identities of those that did not end.
-        """
-        node = self._node
-        for host in node.hosts.values():
-            host.drop_all("shutdown")
-        late: list[str] = []
-        if not await node.activations.wait_none(within_s):
-            self._local.log.warning(
-                "%d activations did not end within %s s (activation.drain_s) and are interrupted",
-                node.activations.count,
-                within_s,
-            )
-            node.runner.leaving = True
-            for host in node.hosts.values():
-                if not host.system:
-                    for grain in (*host.activations.values(), *(host.pool or ())):
-                        late.append(f"{host.name}/{grain._inaho_key}")
-                        node.leases.time_out(grain._inaho_lease)
-                        host.draining.interrupt(grain)
-            await node.activations.wait_none(min(within_s, INTERRUPTED_S))
-        return late

@@ -17,7 +17,7 @@ def attach_operators(node: Node) -> Terminations:
     """Attaches them to a node that has not started. A client answers no operator, but listens for ends elsewhere."""
     terminations = Terminations(node)
     node.history.observe(terminations.noted)
-    node.attach(tick=terminations.tick)
+    node.lifecycle.attach(tick=terminations.tick)
     if not node.local.client:
         node.add_kind(OperatorActor.inaho_kind, parts=(node,)).install(OPERATOR_KEY)
         node.add_kind(TerminationActor.inaho_kind, parts=(terminations,)).install(TERMINATIONS_KEY)

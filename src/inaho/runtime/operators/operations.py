@@ -128,13 +128,13 @@ class Operations:
         node = self._node
         if node.local.shutting_down or node.local.closing or node.topology.snapshot is None:
             return False
-        if node.driver is None:
+        if node.control.driver is None:
             return bool(node.peers.connections)
-        member = node.driver.control.member
+        member = node.control.driver.control.member
         return (
-            node.driver.joined.done()
+            node.control.driver.joined.done()
             and member.status is MemberStatus.UP
-            and not node.blocking.has(node.local.authority)
+            and not node.block_list.has(node.local.authority)
         )
 
     # Asking.
@@ -303,18 +303,18 @@ class Operations:
 
     async def _bar(self, authority: str, *, blocked: bool) -> bool:
         canonical = str(parse_authority(authority, allow_port_zero=False))
-        blocking = self._node.blocking
-        if self._node.driver is not None:
-            return await blocking.bar(canonical, blocked=blocked)
+        block_list = self._node.block_list
+        if self._node.control.driver is not None:
+            return await block_list.set_blocked(canonical, blocked=blocked)
         failure: InahoError = TopologyUnavailable("no member is known")
         # Who is to be blocked is asked last: it may be wedged.
         for member in sorted(self.members(), key=lambda member: member.authority == canonical):
             try:
-                changed: bool = await self._operators.ask(member, OperatorActor.bar, canonical, blocked)
+                changed: bool = await self._operators.ask(member, OperatorActor.set_blocked, canonical, blocked)
             except InahoError as error:
                 failure = error
                 continue
-            await blocking.seen(canonical, blocked=blocked)
+            await block_list.seen(canonical, blocked=blocked)
             return changed
         raise failure
 
@@ -326,7 +326,7 @@ class Operations:
         node = self._node
 
         def gone() -> bool:
-            alone = node.driver is None and not node.peers.connections
+            alone = node.control.driver is None and not node.peers.connections
             return alone or all(other.node_id != member.node_id for other in self.members())
 
         return await node.topology.wait_until(gone, within_s, each_s=0.1)

@@ -103,12 +103,12 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
         return await self._node.shutdown.drain(drain_s)
 
     @method(idempotent=True)
-    async def bar(self, authority: str, blocked: bool) -> bool:
+    async def set_blocked(self, authority: str, blocked: bool) -> bool:
         """Puts an authority on the block list, or takes it off; whether that changed anything (SPEC VA-1.4).
 
         Returns when the topology of this node has it.
         """
-        return await self._node.blocking.bar(authority, blocked=blocked)
+        return await self._node.block_list.set_blocked(authority, blocked=blocked)
 
     @method(idempotent=True)
     async def resolve_conflict(self, authority: str, keep: bool) -> bool:
@@ -124,9 +124,9 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
             is to give way, has not said lately that it has another view. During a split it cannot be joined.
         """
         node = self._node
-        assert node.driver is not None  # only members host this kind
+        assert node.control.driver is not None  # only members host this kind
         try:
-            node.driver.feed(ResolveConflict(authority, keep))
+            node.control.driver.feed(ResolveConflict(authority, keep))
         except IllegalTransition:
             return False
         audit_order("keep the view against" if keep else "give way to", authority, node.local.authority)

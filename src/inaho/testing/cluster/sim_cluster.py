@@ -294,8 +294,8 @@ class SimCluster(LinkFaults):
         for node in (*self._nodes, *self._clients):
             if not node.is_member:
                 continue
-            if node.node.driver is not None:
-                node.node.driver.control.check()
+            if node.node.control.driver is not None:
+                node.node.control.driver.control.check()
             node.node.associations.machine.check()
             node.node.remoting.check()
 

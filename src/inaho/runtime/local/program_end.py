@@ -12,11 +12,10 @@ closed and turns not be interrupted.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from inaho.runtime.node.node import Node
+from inaho.runtime.local.local_node import LocalNode
 
 __all__ = ["ProgramEnd"]
 
@@ -25,13 +24,14 @@ class ProgramEnd:
     """Stops one node when all Tasks of its loop are cancelled.
 
     Args:
-        node: the node; its loop runs.
+        local: the node; its loop runs.
+        stop_now: closes the node in the caller's own Task.
     """
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._local = node.local
-        self._closed: asyncio.Future[None] = node.local.loop.create_future()
+    def __init__(self, local: LocalNode, stop_now: Callable[[], Awaitable[None]]) -> None:
+        self._local = local
+        self._stop_now = stop_now
+        self._closed: asyncio.Future[None] = local.loop.create_future()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -53,11 +53,10 @@ class ProgramEnd:
         try:
             await asyncio.wait((self._closed,))
         except asyncio.CancelledError:
-            node = self._node
             self._local.log.warning(
                 "the program ends before its cluster was closed: %s stops at once, what runs is interrupted, and other "
                 "members will find it dead. To leave in order use `async with`, or await `Cluster.close()`",
                 self._local.authority or "this client",
             )
-            await node.stop_now()
+            await self._stop_now()
             raise

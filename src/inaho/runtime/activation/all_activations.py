@@ -1,0 +1,80 @@
+"""All activations of one node together: how a node that leaves ends them.
+
+Each kind ends its own activations, a slice at a time (`draining`). What concerns all kinds is here: one time limit for
+all of them, and what becomes of those that do not end within it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from inaho.runtime.activation.activation_count import ActivationCount
+from inaho.runtime.activation.kind_host import KindHost
+from inaho.runtime.activation.leases import Leases
+from inaho.runtime.local.local_node import LocalNode
+from inaho.runtime.turns.runner import TurnRunner
+
+__all__ = ["AllActivations"]
+
+
+class AllActivations:
+    """Ends all activations of one node.
+
+    Args:
+        local: the node.
+        hosts: its kinds, by name.
+        count: its activations.
+        leases: the right to each of them.
+        runner: of its turns.
+    """
+
+    def __init__(
+        self,
+        local: LocalNode,
+        hosts: Mapping[str, KindHost],
+        count: ActivationCount,
+        leases: Leases,
+        runner: TurnRunner,
+    ) -> None:
+        self._local = local
+        self._hosts = hosts
+        self._count = count
+        self._leases = leases
+        self._runner = runner
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._count.count
+
+    def drop(self, reason: str) -> None:
+        """Has all of them end after their running turns."""
+        for host in self._hosts.values():
+            host.drop_all(reason)
+
+    async def end(self, within_s: float, interrupted_s: float) -> list[str]:
+        """Ends all after their turns, interrupts those that do not end in time, and logs it.
+
+        Args:
+            within_s: how long turns may run on, in seconds.
+            interrupted_s: how long turns that were interrupted may clean up, in seconds.
+
+        Returns:
+            The identities of those that were interrupted.
+        """
+        self.drop("shutdown")
+        if await self._count.wait_none(within_s):
+            return []
+        self._local.log.warning(
+            "%d activations did not end within %s s (activation.drain_s) and are interrupted", self.count, within_s
+        )
+        self._runner.leaving = True
+        late: list[str] = []
+        for host in self._hosts.values():
+            if not host.system:
+                for grain in (*host.activations.values(), *(host.pool or ())):
+                    late.append(f"{host.name}/{grain._inaho_key}")
+                    self._leases.time_out(grain._inaho_lease)
+                    host.draining.interrupt(grain)
+        await self._count.wait_none(interrupted_s)
+        return late

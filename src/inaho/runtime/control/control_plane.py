@@ -1,0 +1,66 @@
+"""The control plane of one node, as the other parts see it: on a client, and before a member starts, there is none.
+
+Parts report what they see without asking whether anybody listens. So none of them needs to know that a client has no
+control plane, or when a member's begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from inaho.core.inputs import Input
+from inaho.core.node import ControlNode
+from inaho.runtime.control.driver import Driver
+
+__all__ = ["ControlPlane"]
+
+
+class ControlPlane:
+    """Takes inputs for the control plane of one node, if it has one.
+
+    Attributes:
+        driver: runs the machine; None on a client, and before `begin`.
+    """
+
+    def __init__(self) -> None:
+        self.driver: Driver | None = None
+
+    def begin(self, driver: Driver) -> None:
+        """The member starts."""
+        self.driver = driver
+
+    @property
+    def machine(self) -> ControlNode | None:
+        """The state machine; None on a client, and before `begin`."""
+        return None if self.driver is None else self.driver.control
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the cluster has admitted this node."""
+        return self.driver is not None and self.driver.joined.done()
+
+    @property
+    def incarnation(self) -> int:
+        """Of this node; 0 on a client, and before the cluster has admitted it."""
+        return 0 if self.driver is None else self.driver.control.member.incarnation
+
+    def loads(self) -> dict[str, float]:
+        """The load of each member, by node id, as far as it has reported it."""
+        return {} if self.driver is None else dict(self.driver.control.loads())
+
+    def feed(self, given: Input) -> None:
+        """One step of the machine, if there is one."""
+        if self.driver is not None:
+            self.driver.feed(given)
+
+    async def wait_left(self, within_s: float) -> bool:
+        """Waits until the leave is acknowledged, at most `within_s` seconds; whether it is."""
+        if self.driver is None:
+            return True
+        await asyncio.wait((self.driver.left,), timeout=within_s)
+        return self.driver.left.done()
+
+    def stop(self) -> None:
+        """No further step."""
+        if self.driver is not None:
+            self.driver.stop()

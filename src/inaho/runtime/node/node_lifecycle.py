@@ -1,0 +1,139 @@
+"""How one node starts and how it ends: in which order its parts begin and are closed.
+
+A member opens its storage, listens, and only then joins, because others dial it as soon as they know it. The end goes
+from the outside in: no new connections, no new turns, then what runs, then what is connected, and the storage last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from inaho.actor.uninterrupted import uninterrupted
+from inaho.authority import own_addresses
+from inaho.core.inputs import Start
+from inaho.core.node import ControlNode
+from inaho.errors import ShuttingDown
+from inaho.runtime.control.driver import Driver
+from inaho.runtime.reminders.keeper import KEEPER, ReminderWatch
+from inaho.runtime.turns.runner import STOP_ROUNDS
+from inaho.types import Member, MemberStatus
+
+if TYPE_CHECKING:
+    from inaho.runtime.node.node import Node
+
+__all__ = ["NodeLifecycle"]
+
+
+class NodeLifecycle:
+    """Starts and stops one node.
+
+    Args:
+        node: whose parts these are.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._local = node.local
+        self._attached: list[Callable[[], None]] = []
+        self._stopping: asyncio.Task[None] | None = None
+
+    def attach(self, *, tick: Callable[[float, float], None], close: Callable[[], None] | None = None) -> None:
+        """Adds a part from above, such as telemetry.
+
+        Args:
+            tick: called at each tick, see `Ticker.each`.
+            close: called first when the node stops.
+        """
+        self._node.ticker.each(tick)
+        if close is not None:
+            self._attached.append(close)
+
+    async def start_member(self) -> None:
+        """Opens the storage if grains here will need it, binds, joins through the seeds; returns when this node is up.
+
+        Raises:
+            InvalidConfig: the storage cannot work as it is configured. One that is down may come up later.
+            AuthorityInUse, InvalidConfig: it cannot bind.
+            JoinRefused, TopologyUnavailable: the cluster did not admit it, or no seed answered.
+            AuthenticationFailed, VersionMismatch, WrongCluster: all seeds refuse it for that reason.
+        """
+        node, local, config = self._node, self._local, self._local.config
+        if any(host.hosted and host.kind.state_type is not None for host in node.hosts.values()):
+            await node.storage_access.open_early()
+        if not config.authority.endswith(":0"):
+            local.authority = config.authority  # a peer may dial before `listen` returns
+        local.authority = await node.acceptor.listen(*own_addresses(config.authority, config.bind))
+        driver = Driver(node, ControlNode(config, self._member(), local.entropy.random))
+        node.control.begin(driver)
+        node.ticker.start()
+        driver.feed(Start(config.seeds))
+        with node.join_watch.searching(driver.control.seeds_told):
+            await driver.joined
+        self._node.program_end.watch()
+        if KEEPER in node.hosts:
+            local.spawn(ReminderWatch(node).run(), name="inaho-reminder-watch")
+
+    def _member(self) -> Member:
+        """This node as it asks for admission."""
+        local = self._local
+        return Member(
+            authority=local.authority,
+            node_id=local.node_id,
+            incarnation=0,  # admission gives one
+            status=MemberStatus.JOINING,
+            kinds=tuple(sorted(n for n, host in self._node.hosts.items() if host.hosted and not host.system)),
+            weight=local.config.weight,
+            roles=tuple(sorted(local.config.roles)),
+        )
+
+    async def start_client(self) -> None:
+        """Connects to a member and returns when the topology is known. Raises as `Gateway.find`."""
+        node = self._node
+        assert node.gateway is not None
+        node.ticker.start()
+        with node.join_watch.searching(node.gateway.told_by_seeds):
+            await node.gateway.find()
+        self._node.program_end.watch()
+
+    async def stop(self) -> None:
+        """Closes everything. Call `Shutdown.leave` before it for a graceful end.
+
+        A caller that is cancelled does not leave the node half closed: the rest goes on in the background, within
+        `STOP_ROUNDS` seconds for turns that catch their cancellation.
+        """
+        if self._stopping is None or self._stopping.cancelled():  # with all Tasks of the loop
+            self._stopping = self._local.loop.create_task(self._stop(STOP_ROUNDS), name="inaho-stop", context=Context())
+        await uninterrupted(self._stopping, self._local.log)
+
+    async def stop_now(self) -> None:
+        """As `stop`, in the caller's own Task and with less patience, for when the program ends: all others are
+        cancelled, a `stop` that is under way too."""
+        await self._stop(1)
+
+    async def _stop(self, rounds: int) -> None:
+        """In the order of SPEC BS-3: gossip, turns, identity lookup, member list, connections, transport."""
+        node, local = self._node, self._local
+        local.shutting_down = local.closing = True
+        for close in self._attached:
+            close()
+        if node.membership_log is not None:
+            node.membership_log.close()
+        node.block_list.close()
+        node.control.stop()
+        node.ticker.stop()
+        node.acceptor.stop_accepting()
+        node.shutdown.stopped()
+        await node.runner.stop(rounds)
+        await asyncio.sleep(0)  # replies of the last turns
+        node.topology.lookup.close()
+        node.topology.close()
+        node.remoting.close()
+        node.acceptor.close_connections(ShuttingDown("the node is shutting down", authority=local.authority))
+        await node.peers.close()
+        await node.acceptor.wait_closed()
+        node.transport.close()
+        await node.storage_access.close()
+        self._node.program_end.closed()

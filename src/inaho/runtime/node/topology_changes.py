@@ -1,0 +1,85 @@
+"""What a new topology changes on one node, and in which order.
+
+The order is the rule: leases of members that may hold nothing any more end first, so that nothing is activated by an
+old right; then owners change, and what was cached by the old owners is forgotten; then activations that have moved end;
+and only then clients and those who wait are told.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inaho.events import TopologyChanged
+
+if TYPE_CHECKING:
+    from inaho.runtime.node.node import Node
+    from inaho.types import TopologySnapshot
+
+__all__ = ["TopologyChanges"]
+
+
+class TopologyChanges:
+    """Applies topologies to the parts of one node.
+
+    Args:
+        node: whose parts they are.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def apply(self, snapshot: TopologySnapshot) -> None:
+        """Has a topology take effect."""
+        node, topology = self._node, self._node.topology
+        if topology.closed:
+            return
+        before, topology.snapshot = topology.snapshot, snapshot
+        node.leases.apply_topology(before, snapshot)
+        node.peers.topology_changed(before, snapshot)
+        node.associations.apply_topology(snapshot)
+        node.remoting.apply_topology(snapshot)
+        node.known_kinds.apply_topology(before, snapshot)
+        owners_changed = topology.lookup.update_topology(snapshot)
+        self._forget_members_gone(before, snapshot)
+        if node.survey.is_outdated(before, snapshot, owners_changed):
+            node.loads.book.retain(member.node_id for member in snapshot.members)
+            node.holdings.owners_changed()
+            node.survey.begin_anew()
+        if owners_changed:
+            self._forget_moved()
+            if not node.local.client:
+                node.ownership.topology_changed(node.local.unix_time(), before, snapshot)
+                node.bridge.topology_changed(snapshot)
+        elif not node.local.client:
+            # Owners stay, but a member that no longer owned anything may be gone, and nobody can ask it any more.
+            node.bridge.members_changed(snapshot)
+            node.bridge.tell_drained()
+        node.acceptor.push_topology(snapshot)
+        topology.wake()
+        if node.local.client:  # a member's control plane publishes it
+            node.local.publish(TopologyChanged(snapshot=snapshot))
+            node.block_list.told(before, snapshot)
+
+    def _forget_members_gone(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
+        """Whether such a member still owned anything or not (SPEC VA-3.5)."""
+        there = {member.node_id for member in snapshot.members}
+        for member in () if before is None else before.members:
+            if member.node_id not in there:
+                for event in self._node.pid_cache.invalidate_authority(member.authority, "the member is gone"):
+                    self._node.local.publish(event)
+
+    def _forget_moved(self) -> None:
+        node = self._node
+        still_there = node.context.order.still_there(node.locator.still_there)
+        for event in node.pid_cache.retain(still_there, "ownership changed"):
+            node.local.publish(event)
+
+    def stop_activations(self, reason: str) -> None:
+        """Others may run what runs here: all leases end at once, and all activations with their running turns.
+
+        Owners are unknown until the next topology, by which this node has just joined, and asks others first.
+        """
+        node = self._node
+        node.leases.revoke(node.local.node_id, reason)
+        node.topology.forget_owners()
+        node.all_activations.drop(reason)
