@@ -18,7 +18,7 @@ async def connected_both_ways(one: Cluster, other: Cluster, eventually: Any) -> 
         dialled.append(await near._node.peers.connect(far.authority, far.self.node_id))
     await eventually(lambda: one._node.connections.has_accepted(other.self.node_id))
     for cluster in (one, other):
-        cluster._node.driver.stop()
+        cluster._node.control.driver.stop()
     return dialled[0], dialled[1]
 
 
@@ -28,7 +28,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def listen(cluster: Cluster) -> list[Disconnected]:
         ends: list[Disconnected] = []
-        driver = cluster._node.driver
+        driver = cluster._node.control.driver
         feed = driver.feed
 
         def fed(given: Input) -> None:
