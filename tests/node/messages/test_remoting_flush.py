@@ -113,7 +113,7 @@ async def test_an_ask_is_told_that_the_mailbox_is_full_and_a_tell_is_not(fleet: 
     ref, got, gate = keeper(other, capacity=2, opened=False)
     remote = one.actor(other.pid(ref))
     remote.tell("taken")
-    await eventually(lambda: other._node.remoting.received)
+    await eventually(lambda: other._node.remoting.accounts.received)
     for number in range(6):
         remote.tell(number)
     assert await one._node.remoting.flush(30.0) == 0, "acknowledged is what the other node has, not the actor"

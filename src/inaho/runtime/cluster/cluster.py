@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from inaho.core.delivery.associations import Association
     from inaho.runtime.calls.cluster_context import ClusterContext
-    from inaho.runtime.messages.remoting import DeliveryCounts
+    from inaho.runtime.messages.accounts import DeliveryCounts
     from inaho.runtime.node.node import Node
     from inaho.runtime.placement.partition_bridge import PartitionBridge
 

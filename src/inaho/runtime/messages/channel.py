@@ -9,6 +9,7 @@ successor.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
@@ -18,6 +19,7 @@ from inaho.core.delivery.delay_queue import DelayQueue
 from inaho.errors import IllegalTransition, InahoError, Overloaded, ProtocolViolation, Unreachable
 from inaho.events import MessageInDoubt, MessageRefused, QueueDrained
 from inaho.runtime.messages.outbound import Mail, RemoteAsk, as_failure
+from inaho.runtime.messages.watches import RemoteWatches, WatchedActor
 from inaho.wire.codec import DECODE_ERRORS, decoder
 from inaho.wire.exceptions import decode_failure
 from inaho.wire.frames import (
@@ -27,16 +29,14 @@ from inaho.wire.frames import (
     HEADER,
     HEADER_REST,
     TERMINATED,
-    UNWATCH,
-    WATCH,
     WITHDRAW,
 )
 from inaho.wire.letters import decode_value
 
 if TYPE_CHECKING:
     from inaho.runtime.connections.outgoing import Outgoing
-    from inaho.runtime.messages.remoting import Remoting
-    from inaho.runtime.messages.target import RemoteTarget
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.messages.accounts import MessageAccounts
 
 __all__ = ["Channel"]
 
@@ -49,8 +49,11 @@ class Channel:
     """The way to one process.
 
     Args:
-        remoting: of this node.
+        local: this node.
+        accounts: of its messages.
         authority, node_id: the process.
+        dial: dials the process in the background, if it may be dialled now.
+        progressed: told when nothing is left that the peer may still get and acknowledge.
 
     Attributes:
         queue: what waits and what is unacknowledged.
@@ -58,15 +61,25 @@ class Channel:
         was_member: whether the membership has ever named the process.
     """
 
-    def __init__(self, remoting: Remoting, authority: str, node_id: str) -> None:
+    def __init__(
+        self,
+        local: LocalNode,
+        accounts: MessageAccounts,
+        authority: str,
+        node_id: str,
+        *,
+        dial: Callable[[str], None],
+        progressed: Callable[[], None],
+    ) -> None:
         self.authority = authority
         self.node_id = node_id
-        self.queue: DelayQueue[Mail] = DelayQueue(remoting.local.config.delivery, authority)
+        self.queue: DelayQueue[Mail] = DelayQueue(local.config.delivery, authority)
         self.gone = ""
         self.was_member = False
-        self._remoting = remoting
-        self._node = remoting.node
-        self._local = remoting.local
+        self._local = local
+        self._accounts = accounts
+        self._dial_now = dial
+        self._progressed = progressed
         self._line: Outgoing | None = None
         self._connection: Outgoing | None = None
         """The line is what may be written to: the connection, unless the member is unreachable."""
@@ -74,8 +87,7 @@ class Channel:
         self._acknowledged = 0
         self._draining: int | None = None
         self._asks: dict[int, RemoteAsk] = {}
-        self._watched: dict[int, RemoteTarget] = {}
-        self._watches_sent: dict[int, None] = {}
+        self._watches = RemoteWatches(authority, local.config.delivery.watches_max)
         self._numbers = 0
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -119,6 +131,12 @@ class Channel:
         if self._asks.pop(ask.correlation, None) is not None and self._line is not None:
             self._line.send(HEADER.pack(HEADER_REST, WITHDRAW, 0, 0, ask.correlation), b"")
 
+    def _next_number(self) -> int:
+        number = self._numbers = (self._numbers + 1) & _U32
+        while number in self._asks:
+            number = self._numbers = (self._numbers + 1) & _U32
+        return number
+
     def _written(self, ask: RemoteAsk) -> int:
         self._asks[ask.correlation] = ask
         ask.pending.begin(ask.envelope)
@@ -126,7 +144,7 @@ class Channel:
 
     def _delay(self, mail: Mail) -> None:
         if self.gone:
-            self.bury(mail, "unreachable")
+            self.dead_letter(mail, "unreachable")
             return
         try:
             dropped = self.queue.offer(mail, self._local.loop.time())
@@ -139,8 +157,8 @@ class Channel:
             self._dial()
 
     def _dial(self) -> None:
-        if not self._held and not self.gone and self._node.associations.may_dial(self.authority):
-            self._node.peers.dial_in_background(self.authority)
+        if not self._held and not self.gone:
+            self._dial_now(self.authority)
 
     def _drain(self) -> None:
         line = self._line
@@ -182,38 +200,16 @@ class Channel:
 
     # Watching.
 
-    def watch(self, target: RemoteTarget) -> int:
+    def watch(self, target: WatchedActor) -> int:
         """Asks for the end of an actor. Raises `Overloaded` beyond `delivery.watches_max`."""
-        if len(self._watched) >= self._local.config.delivery.watches_max:
-            raise Overloaded(
-                f"{len(self._watched)} actors there are watched (delivery.watches_max)", authority=self.authority
-            )
-        number = self._next_number()
-        self._watched[number] = target
+        number = self._watches.add(target, self._line)
         if self._line is None:
             self._dial()
-        else:
-            self._send_watch(self._line, number, target)
         return number
 
     def unwatch(self, number: int) -> None:
-        """Wants to hear of it no more."""
-        del self._watched[number]
-        if number in self._watches_sent:
-            del self._watches_sent[number]
-            if self._line is not None:
-                self._line.send(HEADER.pack(HEADER_REST, UNWATCH, 0, 0, number), b"")
-
-    def _send_watch(self, line: Outgoing, number: int, target: RemoteTarget) -> None:
-        self._watches_sent[number] = None
-        body = target.path.encode()
-        line.send(HEADER.pack(HEADER_REST + len(body), WATCH, 0, 0, number), body)
-
-    def _next_number(self) -> int:
-        number = self._numbers = (self._numbers + 1) & _U32
-        while number in self._asks or number in self._watched:
-            number = self._numbers = (self._numbers + 1) & _U32
-        return number
+        """The end of that actor matters no more."""
+        self._watches.remove(number, self._line)
 
     # What the peer sends.
 
@@ -229,7 +225,7 @@ class Channel:
             if self.queue.waiting:
                 self._drain()
             elif not self.queue.sent:
-                self._remoting.progressed()
+                self._progressed()
         elif kind == ANSWER:
             ask = self._asks.pop(correlation, None)
             if ask is not None:
@@ -239,10 +235,7 @@ class Channel:
                 reason, exists = _decode_end(body)
             except DECODE_ERRORS as error:
                 raise ProtocolViolation(f"an end of an actor that does not decode: {error}") from error
-            self._watches_sent.pop(correlation, None)
-            target = self._watched.pop(correlation, None)
-            if target is not None:
-                target.terminated(reason, exists=exists)
+            self._watches.ended(correlation, reason, exists=exists)
         else:
             raise ProtocolViolation(f"frame type {kind} from the side that receives messages")
 
@@ -259,7 +252,7 @@ class Channel:
             message = decode_value(name, value, self._local.config.transport.containers_max)
             pending.accept(Envelope(message, None))
         except InahoError as error:
-            self._remoting.unserializable(ask.mail.recipient, name, "in", error)
+            self._accounts.unserializable(ask.mail.recipient, name, "in", error)
             error.maybe_executed = True
             pending.fail(error)
 
@@ -270,15 +263,13 @@ class Channel:
         self._connection = connection
         connection.attach(self)
         self._acknowledged = 0
-        self._watches_sent.clear()
+        self._watches.connection_lost()
         if not self._held:
             self._open(connection)
 
     def _open(self, connection: Outgoing) -> None:
         self._line = connection
-        for number, target in self._watched.items():
-            if number not in self._watches_sent:
-                self._send_watch(connection, number, target)
+        self._watches.send(connection)
         self._draining = 0
         self._drain()
 
@@ -288,7 +279,7 @@ class Channel:
             return
         self._connection = self._line = None
         connection.attach(None)
-        self._remoting.progressed()
+        self._progressed()
         self._drained()
         for mail in self.queue.connection_lost():
             self._local.publish(
@@ -309,7 +300,7 @@ class Channel:
 
     def hold(self, reason: str) -> None:
         """Sends nothing while the membership calls the node unreachable (SPEC CL-2.2); an empty reason ends it."""
-        self._remoting.progressed()
+        self._progressed()
         if reason and not self._held:
             self._line = None
         self._held, was_held = reason, self._held
@@ -320,7 +311,7 @@ class Channel:
         """Gives up what waits, tells the senders, and takes nothing more until `reopen` (SPEC CL-3.4)."""
         for mail in self.queue.refuse(error):
             self._give_up(mail, error.code, error)
-        self._remoting.progressed()
+        self._progressed()
         self._wake()
 
     def reopen(self) -> None:
@@ -335,28 +326,26 @@ class Channel:
         if self._connection is not None:
             self.disconnected(self._connection)
         self.refuse(Unreachable(reason, authority=self.authority))
-        watched, self._watched = self._watched, {}
-        for target in watched.values():
-            target.terminated(StopReason.NODE_REMOVED, exists=True)
+        self._watches.all_ended(StopReason.NODE_REMOVED)
 
     def tick(self, now: float) -> None:
         """Gives up what has waited too long, and dials when there is a reason to."""
         for mail in self.queue.expire(now):
             error = Unreachable("it waited too long for a connection (delivery.queue_age_s)", authority=self.authority)
             self._give_up(mail, "delayed_too_long", error)
-            self._remoting.progressed()
+            self._progressed()
         self._wake()
-        if self._connection is None and (self.queue.waiting or self._watched):
+        if self._connection is None and (self.queue.waiting or len(self._watches)):
             self._dial()
 
     # Messages that are not sent.
 
-    def bury(self, mail: Mail, reason: str) -> None:
+    def dead_letter(self, mail: Mail, reason: str) -> None:
         """Makes a dead letter of a message."""
-        self._remoting.bury(mail.item, mail.recipient, mail.sender, reason)
+        self._accounts.dead_letter(mail.item, mail.recipient, mail.sender, reason)
 
     def _give_up(self, mail: Mail, reason: str, error: InahoError) -> None:
-        self.bury(mail, reason)
+        self.dead_letter(mail, reason)
         self._refused(mail, error)
         if mail.ask is not None:
             pending = mail.ask.pending
@@ -378,6 +367,7 @@ class Channel:
     def check(self) -> None:
         """Asserts the invariants."""
         self.queue.check()
+        self._watches.check()
         assert self._line is None or self._line is self._connection
         assert not (self._held and self._line)
-        assert not (self.gone and (self._connection or self._watched or self.queue.waiting))
+        assert not (self.gone and (self._connection or len(self._watches) or self.queue.waiting))

@@ -8,7 +8,7 @@ delivered any more: it would overtake backwards. The peer holds those messages f
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.actor.ask import PendingAsk
 from inaho.actor.dead_letters import DeadLetterReason
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from inaho.actor.ref import ActorRef
     from inaho.actor.system import ActorSystem
     from inaho.runtime.connections.connection import Connection
-    from inaho.runtime.messages.remoting import Remoting
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.messages.accounts import MessageAccounts
 
 __all__ = ["Inbox"]
 
@@ -54,24 +55,45 @@ _NO_ACTOR: Final = "no_actor"
 _UNREADABLE: Final = "unreadable"
 
 
+class Senders(Protocol):
+    """Knows who sends messages to this node."""
+
+    def admit(self, inbox: Inbox, node_id: str) -> None:
+        """The first message has come on that connection: of all connections of a process, only the newest counts."""
+        ...
+
+    def sender_of(self, signed: str, authority: str, node_id: str) -> ActorRef | None:
+        """The reference for the signature of a peer. Raises `InvalidPid` when it is none."""
+        ...
+
+    def is_gone(self, ref: ActorRef) -> bool:
+        """Whether nothing will ever be sent through this reference again."""
+        ...
+
+
 class Inbox:
     """Messages of one accepted connection.
 
     Args:
         connection: on which they come.
         number: grows with every connection that is accepted.
-        remoting: of this node.
+        local: this node.
+        system: has the actors to which they go.
+        accounts: of the messages of this node.
+        senders: make references to who has sent a message.
 
     Attributes:
         stale: a newer connection of the same process has brought messages.
     """
 
     __slots__ = (
+        "_accounts",
         "_admitted",
         "_asks",
         "_connection",
         "_handled",
-        "_remoting",
+        "_local",
+        "_references",
         "_senders",
         "_system",
         "_told",
@@ -80,27 +102,37 @@ class Inbox:
         "stale",
     )
 
-    def __init__(self, connection: Connection, number: int, remoting: Remoting) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        number: int,
+        local: LocalNode,
+        system: ActorSystem,
+        accounts: MessageAccounts,
+        senders: Senders,
+    ) -> None:
         self.number = number
         self.stale = False
         self._connection = connection
-        self._remoting = remoting
-        self._system: ActorSystem = remoting.system
+        self._local = local
+        self._system = system
+        self._accounts = accounts
+        self._senders = senders
         self._admitted = False
         self._handled = 0
         self._told = 0
         self._asks: dict[int, PendingAsk] = {}
         self._watches: dict[int, _Watch] = {}
-        self._senders: dict[str, ActorRef | None] = {}
+        self._references: dict[str, ActorRef | None] = {}
 
     def on_frame(self, kind: int, correlation: int, body: memoryview) -> None:
         """Handles a frame. Raises `ProtocolViolation`."""
         if kind <= STOP:
             if not self._admitted:
                 self._admitted = True
-                self._remoting.admit(self, self._connection.peer.node_id)
+                self._senders.admit(self, self._connection.peer.node_id)
             if self.stale:
-                self._remoting.stale += 1
+                self._accounts.stale += 1
                 return
             self._handled += 1
             if kind == STOP:
@@ -133,23 +165,23 @@ class Inbox:
             recipient, signed, name, value = decode_letter(body)
         except DECODE_ERRORS as error:
             raise ProtocolViolation(f"a message that does not decode: {error}") from error
-        self._remoting.received += 1
+        self._accounts.received += 1
         ref = self._system.find(recipient)
         try:
-            message = decode_value(name, value, self._remoting.local.config.transport.containers_max)
+            message = decode_value(name, value, self._local.config.transport.containers_max)
         except SerializationFailed as error:
-            self._remoting.unserializable(recipient, name, "in", error)
-            self._remoting.bury(bytes(value), recipient, signed, _UNREADABLE)
+            self._accounts.unserializable(recipient, name, "in", error)
+            self._accounts.dead_letter(bytes(value), recipient, signed, _UNREADABLE)
             if kind == ASK:
                 self._fail(correlation, error, recipient)
             return
         if kind == TELL:
             if ref is None:
-                self._remoting.bury(message, recipient, signed, _NO_ACTOR)
+                self._accounts.dead_letter(message, recipient, signed, _NO_ACTOR)
                 return
             self._deliver(ref, Envelope(message, self._sender(signed) if signed else None), signed)
         elif ref is None:
-            self._remoting.bury(message, recipient, signed, _NO_ACTOR)
+            self._accounts.dead_letter(message, recipient, signed, _NO_ACTOR)
             self._fail(correlation, ActorStopped("there is no such actor", identity=recipient), recipient)
         else:
             self._ask(ref, correlation, message)
@@ -158,21 +190,21 @@ class Inbox:
         try:
             ref.target.accept(envelope)
         except MailboxFull:  # nobody here is to be told; the sender's own queue is what holds it back
-            self._remoting.bury(envelope.message, ref.path, signed, DeadLetterReason.MAILBOX_FULL)
+            self._accounts.dead_letter(envelope.message, ref.path, signed, DeadLetterReason.MAILBOX_FULL)
 
     def _sender(self, signed: str) -> ActorRef | None:
         """The reference for a signature; None for one that cannot be answered."""
-        known = self._senders.get(signed)
-        if known is not None and not self._remoting.is_gone(known):
+        known = self._references.get(signed)
+        if known is not None and not self._senders.is_gone(known):
             return known
-        if len(self._senders) >= self._remoting.local.config.delivery.references_max:
-            del self._senders[next(iter(self._senders))]
+        if len(self._references) >= self._local.config.delivery.references_max:
+            del self._references[next(iter(self._references))]
         peer = self._connection.peer
         try:
-            ref = self._remoting.sender_of(signed, peer.authority, peer.node_id)
+            ref = self._senders.sender_of(signed, peer.authority, peer.node_id)
         except InvalidPid as error:
             raise ProtocolViolation(f"a message is signed by {signed[:100]!r}: {error.reason}") from error
-        self._senders[signed] = ref
+        self._references[signed] = ref
         return ref
 
     def _stop(self, body: memoryview) -> None:
@@ -185,7 +217,7 @@ class Inbox:
     def _ask(self, ref: ActorRef, correlation: int, message: Any) -> None:
         if correlation in self._asks:
             raise ProtocolViolation(f"a second ask {correlation}, while the first waits for its answer")
-        if len(self._asks) >= self._remoting.local.config.rpc.pending_max:
+        if len(self._asks) >= self._local.config.rpc.pending_max:
             self._fail(correlation, Overloaded(f"{len(self._asks)} asks wait here (rpc.pending_max)"), ref.path)
             return
         pending = PendingAsk(self._system, ref, self._system.temporary_path())
@@ -211,23 +243,23 @@ class Inbox:
         answer = done.result()
         try:
             body = encode_value(answer)
-            if HEADER_REST + len(body) > self._remoting.local.config.transport.frame_bytes_max:
+            if HEADER_REST + len(body) > self._local.config.transport.frame_bytes_max:
                 raise FrameTooLarge(f"the answer takes {len(body)} bytes (transport.frame_bytes_max)", identity=path)
         except SerializationFailed as failure:
             failure.maybe_executed = True
-            self._remoting.unserializable(path, type(answer).__name__, "out", failure)
+            self._accounts.unserializable(path, type(answer).__name__, "out", failure)
             self._fail(correlation, failure, path)
             return
         self._connection.send(HEADER.pack(HEADER_REST + len(body), ANSWER, 0, 0, correlation), body)
 
     def _fail(self, correlation: int, error: BaseException, identity: str) -> None:
-        body = encode_failure(error, identity=identity, authority=self._remoting.local.authority, executed=True)
+        body = encode_failure(error, identity=identity, authority=self._local.authority, executed=True)
         self._connection.send(HEADER.pack(HEADER_REST + len(body), ANSWER, FAILED, 0, correlation), body)
 
     # Watching.
 
     def _watch(self, correlation: int, body: memoryview) -> None:
-        if correlation in self._watches or len(self._watches) >= self._remoting.local.config.delivery.watches_max:
+        if correlation in self._watches or len(self._watches) >= self._local.config.delivery.watches_max:
             raise ProtocolViolation(
                 f"watch {correlation} is there already, or more than {len(self._watches)} actors are watched "
                 "(delivery.watches_max)"
@@ -256,7 +288,7 @@ class Inbox:
         watches, self._watches = self._watches, {}
         for watch in watches.values():
             watch.ref.target.remove_watcher(watch)
-        self._senders.clear()
+        self._references.clear()
 
 
 class _Watch:

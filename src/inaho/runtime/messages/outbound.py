@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from inaho.actor.dead_letters import DeadLetterReason
 from inaho.core.delivery.delay_queue import Parcel
@@ -12,9 +12,20 @@ from inaho.wire.frames import HEADER_BYTES
 
 if TYPE_CHECKING:
     from inaho.actor.ref import Envelope, OpenAsk
-    from inaho.runtime.messages.channel import Channel
 
 __all__ = ["Mail", "RemoteAsk", "as_failure"]
+
+
+class AskHolder(Protocol):
+    """Keeps asks until they are answered."""
+
+    def ask_over(self, ask: RemoteAsk) -> None:
+        """Nobody waits for the answer any more."""
+        ...
+
+    def dead_letter(self, mail: Mail, reason: str) -> None:
+        """The message will not be sent."""
+        ...
 
 
 class Mail(Parcel[Any]):
@@ -36,7 +47,7 @@ class RemoteAsk:
 
     __slots__ = ("channel", "correlation", "envelope", "mail", "pending")
 
-    def __init__(self, channel: Channel, correlation: int, mail: Mail, pending: OpenAsk, envelope: Envelope) -> None:
+    def __init__(self, channel: AskHolder, correlation: int, mail: Mail, pending: OpenAsk, envelope: Envelope) -> None:
         self.channel = channel
         self.correlation = correlation
         self.mail = mail
@@ -50,7 +61,7 @@ class RemoteAsk:
     def withdraw(self, envelope: Envelope) -> None:
         """Nobody waits for the answer, and the question has not left yet: it never will."""
         self.mail.withdrawn = True
-        self.channel.bury(self.mail, DeadLetterReason.ASK_OVER)
+        self.channel.dead_letter(self.mail, DeadLetterReason.ASK_OVER)
 
 
 def as_failure(error: Exception, identity: str) -> InahoError:

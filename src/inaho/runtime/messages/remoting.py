@@ -8,18 +8,17 @@ right ones, keeps the membership's view of where actors can be reached, and adds
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
-
-import msgspec
 
 from inaho.actor.ref import ActorRef, PoisonPill
 from inaho.core.delivery.identity_table import IdentityTable, Quarantine, Resolution
 from inaho.core.delivery.identity_table import Unreachable as Gone
 from inaho.core.identity.path import ActorPath, parse_path
 from inaho.core.identity.pid import format_pid, pid_of
-from inaho.errors import InahoError, InvalidPid, Overloaded, Quarantined, Unreachable
+from inaho.errors import InvalidPid, Overloaded, Quarantined, Unreachable
 from inaho.events import ResolutionOutOfOrder
+from inaho.runtime.messages.accounts import DeliveryCounts, MessageAccounts
 from inaho.runtime.messages.channel import Channel
 from inaho.runtime.messages.inbox import Inbox
 from inaho.runtime.messages.target import Nobody, RemoteTarget
@@ -28,44 +27,16 @@ from inaho.wire.letters import register_message
 
 if TYPE_CHECKING:
     from inaho.actor import ActorSystem
+    from inaho.runtime.connections.associations import Associations
     from inaho.runtime.connections.connection import Connection
     from inaho.runtime.connections.outgoing import Outgoing
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.connections.peers import Peers
+    from inaho.runtime.local.local_node import LocalNode
     from inaho.types import TopologySnapshot
 
-__all__ = ["DeliveryCounts", "Remoting"]
+__all__ = ["Remoting"]
 
 register_message(PoisonPill, "inaho.PoisonPill")
-
-
-class DeliveryCounts(msgspec.Struct, frozen=True):
-    """Messages of this node so far, over all peers. `accepted` is the sum of the next five.
-
-    Attributes:
-        accepted: taken for sending.
-        delivered: acknowledged by the peer's node.
-        dead_lettered: given up unsent.
-        in_doubt: sent, and the connection broke before the acknowledgement.
-        waiting: in the delay queues now.
-        unacknowledged: sent, not yet acknowledged.
-        refused: not accepted, and the sender was told.
-        drained: had waited in a delay queue and were sent.
-        received: came from peers.
-        stale: came on a connection that a newer one had replaced, and were not delivered.
-        unserializable: could not be encoded or decoded.
-    """
-
-    accepted: int = 0
-    delivered: int = 0
-    dead_lettered: int = 0
-    in_doubt: int = 0
-    waiting: int = 0
-    unacknowledged: int = 0
-    refused: int = 0
-    drained: int = 0
-    received: int = 0
-    stale: int = 0
-    unserializable: int = 0
 
 
 _ENDED = ("accepted", "delivered", "dead_lettered", "in_doubt", "refused", "drained")
@@ -74,22 +45,28 @@ _ENDED = ("accepted", "delivered", "dead_lettered", "in_doubt", "refused", "drai
 class Remoting:
     """Remote actors as one node sees them.
 
+    Args:
+        local: this node.
+        system: its actor system.
+        associations: whether anything may be sent to a peer, and whether it may be dialled.
+        peers: dialled connections.
+
     Attributes:
-        node: this node.
+        system: as given.
         table: what Pids resolve to.
-        received, stale, unserializable_count: see `DeliveryCounts`.
+        accounts: of the messages that this node receives or gives up.
     """
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.local = node.local
-        self.received = 0
-        self.stale = 0
-        self.unserializable_count = 0
+    def __init__(self, local: LocalNode, system: ActorSystem, associations: Associations, peers: Peers) -> None:
+        self.system = system
+        self.accounts = MessageAccounts(local, system.dead_letters)
         self.table = IdentityTable(
-            lambda pid: format_pid(pid, node.local.config.name),
-            node.associations.machine.refusal,
+            lambda pid: format_pid(pid, local.config.name),
+            associations.machine.refusal,
         )
+        self._local = local
+        self._associations = associations
+        self._peers = peers
         self._channels: dict[str, Channel] = {}
         self._references: WeakValueDictionary[str, ActorRef] = WeakValueDictionary()
         self._newest: dict[str, Inbox] = {}
@@ -97,11 +74,6 @@ class Remoting:
         self._progress: asyncio.Future[None] | None = None
         """Done when a channel has nothing left, for those who wait in `flush`."""
         self._past = dict.fromkeys(_ENDED, 0)
-
-    @property
-    def system(self) -> ActorSystem:
-        """The actor system of this node."""
-        return self.node.cluster.system
 
     # References.
 
@@ -112,7 +84,7 @@ class Remoting:
     def actor(self, where: Pid | str) -> ActorRef:
         """The reference for a Pid or a canonical path; see `Cluster.actor`."""
         pid = self._pid_at(where) if isinstance(where, str) else where
-        if pid.authority == self.local.authority and pid.node_id == self.local.node_id:
+        if pid.authority == self._local.authority and pid.node_id == self._local.node_id:
             return self._here(pid)
         resolution = self.resolve(pid)
         if isinstance(resolution, Quarantine):
@@ -125,10 +97,10 @@ class Remoting:
         """The Pid under which other nodes reach the actor; see `Cluster.pid`."""
         if isinstance(ref.target, RemoteTarget):
             return pid_of(parse_path(ref.path))
-        if not self.local.authority:
+        if not self._local.authority:
             raise InvalidPid("nobody can reach the actors of a client")
-        pid = Pid(self.local.authority, self.local.node_id, _identity_of(self.name_of(ref)))
-        format_pid(pid, self.local.config.name)  # raises for what has no canonical path
+        pid = Pid(self._local.authority, self._local.node_id, _identity_of(self.name_of(ref)))
+        format_pid(pid, self._local.config.name)  # raises for what has no canonical path
         return pid
 
     async def room(self, ref: ActorRef) -> None:
@@ -140,7 +112,7 @@ class Remoting:
         """How a sender is signed: within its own system, in full when it is elsewhere; empty if none can answer it."""
         if isinstance(ref.target, RemoteTarget):
             return ref.path
-        return ref.path.split("/", 3)[3] if self.local.authority else ""
+        return ref.path.split("/", 3)[3] if self._local.authority else ""
 
     def sender_of(self, signed: str, authority: str, node_id: str) -> ActorRef | None:
         """The reference for the signature of a peer. Raises `InvalidPid` when it is none."""
@@ -148,9 +120,9 @@ class Remoting:
         pid = pid_of(self._parse(signed)) if in_full else Pid(authority, node_id, _identity_of(signed))
         if not pid.authority:
             return None
-        if pid.authority == self.local.authority and pid.node_id == self.local.node_id:
+        if pid.authority == self._local.authority and pid.node_id == self._local.node_id:
             return self._here(pid)
-        return self._reference(pid, format_pid(pid, self.local.config.name))
+        return self._reference(pid, format_pid(pid, self._local.config.name))
 
     def is_gone(self, ref: ActorRef) -> bool:
         """Whether nothing will ever be sent to that remote actor again through this reference."""
@@ -173,13 +145,13 @@ class Remoting:
 
     def _parse(self, path: str) -> ActorPath:
         parsed = parse_path(path)
-        if parsed.cluster != self.local.config.name:
-            raise InvalidPid(f"the path names cluster {parsed.cluster!r}, this is {self.local.config.name!r}")
+        if parsed.cluster != self._local.config.name:
+            raise InvalidPid(f"the path names cluster {parsed.cluster!r}, this is {self._local.config.name!r}")
         return parsed
 
     def _here(self, pid: Pid) -> ActorRef:
         path = f"{pid.identity.kind}/{pid.identity.key}"
-        return self.system.find(path) or Nobody(self, f"inaho://{self.system.name}/{path}", self.system).ref
+        return self.system.find(path) or Nobody(self.accounts, f"inaho://{self.system.name}/{path}", self.system).ref
 
     def _reference(self, pid: Pid, path: str) -> ActorRef:
         known = self._references.get(path)
@@ -187,7 +159,15 @@ class Remoting:
             return known
         channel = self._channel(pid.authority, pid.node_id)
         local = f"{pid.identity.kind}/{pid.identity.key}"
-        ref = RemoteTarget(self, channel, local, path, self.system).ref
+        ref = RemoteTarget(
+            self,
+            self.accounts,
+            channel,
+            local,
+            path,
+            self.system,
+            frame_bytes_max=self._local.config.transport.frame_bytes_max,
+        ).ref
         self._references[path] = ref
         return ref
 
@@ -195,7 +175,7 @@ class Remoting:
         channel = self._channels.get(authority)
         if channel is None or channel.node_id != node_id:
             member = self.table.member(authority)
-            made = Channel(self, authority, node_id)
+            made = Channel(self._local, self.accounts, authority, node_id, dial=self._dial, progressed=self.progressed)
             made.was_member = member is not None and member.node_id == node_id
             if channel is not None:
                 if member is not None and member.node_id == channel.node_id:
@@ -205,17 +185,21 @@ class Remoting:
             self._make_room()
             self._channels[authority] = made
             channel = made
-            refusal = self.node.associations.machine.refusal(authority, node_id)
+            refusal = self._associations.machine.refusal(authority, node_id)
             if refusal is not None:
                 channel.refuse(refusal)
-            connection = self.node.peers.connections.get(authority)
+            connection = self._peers.connections.get(authority)
             if connection is not None and connection.peer.node_id == node_id:
                 channel.connected(connection)
         return channel
 
+    def _dial(self, authority: str) -> None:
+        if self._associations.may_dial(authority):
+            self._peers.dial_in_background(authority)
+
     def _make_room(self) -> None:
         """Members are bounded by the membership; what peers sign with the names of non-members is bounded here."""
-        if len(self._channels) < self.local.config.delivery.authorities_max:
+        if len(self._channels) < self._local.config.delivery.authorities_max:
             return
         for channel in self._channels.values():
             if not channel.was_member:
@@ -229,9 +213,9 @@ class Remoting:
         """A new membership: channels to processes that are no members end, those to unreachable ones hold."""
         newest = self.table.version
         if not self.table.update(snapshot):  # the node believes it, so the cluster, or this node in it, began anew
-            self.local.publish(
+            self._local.publish(
                 ResolutionOutOfOrder(
-                    authority=self.local.authority, version=snapshot.version, newest=newest, ignored=False
+                    authority=self._local.authority, version=snapshot.version, newest=newest, ignored=False
                 )
             )
             self.table.forget()
@@ -291,7 +275,7 @@ class Remoting:
         Returns:
             Messages that wait or are unacknowledged still.
         """
-        loop = self.local.loop
+        loop = self._local.loop
         until = loop.time() + within_s
         while any(channel.may_finish for channel in self._channels.values()):
             left_s = until - loop.time()
@@ -325,7 +309,7 @@ class Remoting:
     def inbox(self, connection: Connection) -> Inbox:
         """The inbox of a connection that was just accepted."""
         self._accepted += 1
-        return Inbox(connection, self._accepted, self)
+        return Inbox(connection, self._accepted, self._local, self.system, self.accounts, self)
 
     def admit(self, inbox: Inbox, node_id: str) -> None:
         """The first message on a connection: of all connections of a process, only the newest may bring more."""
@@ -335,21 +319,11 @@ class Remoting:
             inbox = known
         elif known is not None:
             known.stale = True
-        while len(self._newest) >= self.local.config.delivery.authorities_max:
+        while len(self._newest) >= self._local.config.delivery.authorities_max:
             del self._newest[next(iter(self._newest))]
         self._newest[node_id] = inbox
 
     # Accounts.
-
-    def bury(self, message: Any, recipient: str, sender: str, reason: str) -> None:
-        """Records a message that reaches nobody."""
-        self.system.dead_letters.record(message, recipient=recipient, sender=sender, reason=reason)
-
-    def unserializable(self, path: str, type_name: str, direction: str, error: InahoError) -> None:
-        """A message could not be encoded or decoded (SPEC CL-3.3)."""
-        self.unserializable_count += 1
-        kind, _, key = path.partition("/")
-        self.local.serialization_failed(kind, key, type_name, direction, error.reason)
 
     def counts(self) -> DeliveryCounts:
         """All accounts, added up."""
@@ -365,9 +339,9 @@ class Remoting:
             **totals,
             waiting=waiting,
             unacknowledged=unacknowledged,
-            received=self.received,
-            stale=self.stale,
-            unserializable=self.unserializable_count,
+            received=self.accounts.received,
+            stale=self.accounts.stale,
+            unserializable=self.accounts.unserializable_count,
         )
 
     def check(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from inaho.actor.dead_letters import DeadLetterReason
 from inaho.actor.ref import ActorRef, StopReason, Terminated, Watcher
@@ -14,17 +14,31 @@ from inaho.wire.letters import encode_letter
 if TYPE_CHECKING:
     from inaho.actor.ref import Envelope
     from inaho.actor.system import ActorSystem
+    from inaho.runtime.messages.accounts import MessageAccounts
     from inaho.runtime.messages.channel import Channel
-    from inaho.runtime.messages.remoting import Remoting
 
 __all__ = ["Nobody", "RemoteTarget"]
+
+
+class References(Protocol):
+    """The references to actors of other nodes that this node has given out."""
+
+    def name_of(self, ref: ActorRef) -> str:
+        """How a sender is signed; empty if nobody can answer it."""
+        ...
+
+    def forget(self, ref: ActorRef) -> None:
+        """The actor has ended; its path may soon name another."""
+        ...
 
 
 class RemoteTarget:
     """An actor on another node. A `Target`.
 
     Args:
-        remoting: of this node.
+        references: sign its senders, and forget it when it has ended.
+        accounts: of the messages of this node.
+        frame_bytes_max: bytes that a message may take, with its header.
         channel: to the process that it lives in.
         path: within its system, `user/parent/child`.
         full_path: canonical, for people and errors.
@@ -34,14 +48,25 @@ class RemoteTarget:
         ref: the reference.
     """
 
-    __slots__ = ("_ended", "_frame_max", "_number", "_remoting", "_watchers", "channel", "path", "ref")
+    __slots__ = ("_accounts", "_ended", "_frame_max", "_number", "_references", "_watchers", "channel", "path", "ref")
 
-    def __init__(self, remoting: Remoting, channel: Channel, path: str, full_path: str, system: ActorSystem) -> None:
+    def __init__(
+        self,
+        references: References,
+        accounts: MessageAccounts,
+        channel: Channel,
+        path: str,
+        full_path: str,
+        system: ActorSystem,
+        *,
+        frame_bytes_max: int,
+    ) -> None:
         self.channel = channel
         self.path = path
         self.ref = ActorRef(full_path, self, system)
-        self._remoting = remoting
-        self._frame_max = remoting.local.config.transport.frame_bytes_max
+        self._references = references
+        self._accounts = accounts
+        self._frame_max = frame_bytes_max
         self._watchers: dict[Watcher, None] = {}
         self._number: int | None = None
         self._ended: StopReason | None = None
@@ -60,7 +85,7 @@ class RemoteTarget:
             Overloaded: too many messages wait for it, and `delivery.queue_policy` is `reject_new`.
         """
         pending, sender, message = envelope.ask, envelope.sender, envelope.message
-        signed = "" if sender is None or pending is not None else self._remoting.name_of(sender)
+        signed = "" if sender is None or pending is not None else self._references.name_of(sender)
         try:
             body = encode_letter(self.path, signed, message)
             if HEADER_REST + len(body) > self._frame_max:
@@ -69,7 +94,7 @@ class RemoteTarget:
                 )
         except SerializationFailed as error:
             error.identity = self.ref.path
-            self._remoting.unserializable(self.path, type(message).__name__, "out", error)
+            self._accounts.unserializable(self.path, type(message).__name__, "out", error)
             raise
         mail = Mail(TELL if pending is None else ASK, body, message, self.ref.path, signed)
         if pending is None:
@@ -104,7 +129,7 @@ class RemoteTarget:
         if self._ended is not None:
             return
         self._ended, self._number = reason, None
-        self._remoting.forget(self.ref)
+        self._references.forget(self.ref)
         watchers, self._watchers = self._watchers, {}
         for watcher in watchers:
             watcher.watched_terminated(Terminated(ref=self.ref, reason=reason, exists=exists))
@@ -113,11 +138,11 @@ class RemoteTarget:
 class Nobody:
     """The end of a reference to an actor of this node that does not exist. A `Target`."""
 
-    __slots__ = ("_remoting", "ref")
+    __slots__ = ("_accounts", "ref")
 
-    def __init__(self, remoting: Remoting, path: str, system: ActorSystem) -> None:
+    def __init__(self, accounts: MessageAccounts, path: str, system: ActorSystem) -> None:
         self.ref = ActorRef(path, self, system)
-        self._remoting = remoting
+        self._accounts = accounts
 
     @property
     def task(self) -> None:
@@ -127,7 +152,7 @@ class Nobody:
     def accept(self, envelope: Envelope) -> None:
         """Makes a dead letter of it, and fails an ask."""
         sender = "" if envelope.sender is None else envelope.sender.path
-        self._remoting.bury(envelope.message, self.ref.path, sender, DeadLetterReason.STOPPED)
+        self._accounts.dead_letter(envelope.message, self.ref.path, sender, DeadLetterReason.STOPPED)
         if envelope.ask is not None:
             envelope.ask.fail(ActorStopped("there is no such actor", identity=self.ref.path))
 

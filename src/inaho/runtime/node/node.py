@@ -130,7 +130,7 @@ class Node:
         self.acceptor = Acceptor(local, self.topology, transport, handshake, self.associations, serving)
         self.peers = Peers(local, transport, handshake, self.associations, events=events, messages=messages)
         self.connections = PeerConnections(self.peers, self.acceptor, self.associations)
-        self.remoting = Remoting(self)
+        self.remoting = Remoting(local, system, self.associations, self.peers)
         self.context = ClusterContext(self)
         self.leases = Leases(self)
         self.placement_calls = SystemCalls(local, self.peers, self.hosts, PlacementActor, PLACEMENT_KEY)
