@@ -79,7 +79,7 @@ async def test_a_killed_process_ends_watches_and_leaves_the_unanswered_in_doubt(
         remote = cluster.actor(f"inaho://inaho@{authority}/user/counter")
         assert await remote.ask("count") == 0
         watching = asyncio.ensure_future(remote.wait_terminated())
-        await until(lambda: remote.target.channel._watches_sent)  # type: ignore[attr-defined]
+        await until(lambda: remote.target.channel._watches._sent)  # type: ignore[attr-defined]
         process.send_signal(signal.SIGSTOP)
         with cluster.system.events.subscribe(MessageInDoubt) as doubtful:
             for number in range(10):

@@ -338,7 +338,8 @@ class Incoming(Connection):
             error = Overloaded(f"{len(self.streams)} streams of this connection are served here (rpc.streams_max)")
             self.reply_error(turn, error)
             return
-        producer = StreamProducer(turn, ConnectionSink(self, turn), self._local.config.rpc, self._loop)
+        sink = ConnectionSink(self, self, turn, self._frame_max - HEADER_REST)
+        producer = StreamProducer(turn, sink, self._local.config.rpc, self._loop)
         self.streams[turn.correlation] = producer
         turn.grain._inaho_host.streams.start(producer, done=lambda: self.streams.pop(turn.correlation, None))
 

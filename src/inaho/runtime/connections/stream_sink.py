@@ -7,18 +7,27 @@ from typing import TYPE_CHECKING
 from inaho.wire.frames import END, HEADER, HEADER_REST, ITEMS
 
 if TYPE_CHECKING:
-    from inaho.runtime.connections.incoming import Incoming
+    from inaho.runtime.connections.connection import Connection
+    from inaho.runtime.grains.ports import Caller
     from inaho.runtime.grains.turn import Turn
 
 __all__ = ["ConnectionSink"]
 
 
 class ConnectionSink:
-    """Batches as frames of a connection."""
+    """Sends batches of items as frames of a connection.
 
-    def __init__(self, connection: Incoming, turn: Turn) -> None:
-        self.frame_body_max = connection._frame_max - HEADER_REST
+    Args:
+        connection: on which the call came.
+        caller: the same, for failures.
+        turn: of the streaming method.
+        frame_body_max: bytes that a batch may take.
+    """
+
+    def __init__(self, connection: Connection, caller: Caller, turn: Turn, frame_body_max: int) -> None:
+        self.frame_body_max = frame_body_max
         self._connection = connection
+        self._caller = caller
         self._turn = turn
 
     def send_items(self, body: bytes) -> None:
@@ -28,4 +37,4 @@ class ConnectionSink:
         self._connection.send(HEADER.pack(HEADER_REST, END, 0, 0, self._turn.correlation), b"")
 
     def send_failure(self, error: BaseException) -> None:
-        self._connection.reply_error(self._turn, error)
+        self._caller.reply_error(self._turn, error)
