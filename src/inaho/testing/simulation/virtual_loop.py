@@ -32,7 +32,8 @@ from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple
 
 from inaho.errors import Unreachable
 from inaho.testing.simulation.errors import Deadlock, Livelock, OutOfTime, describe_wait
-from inaho.testing.simulation.simulated_process import DEAD, OWNER, RUNNING, ProcessHost, SimulatedProcess
+from inaho.testing.simulation.numbered import NumberedFuture, NumberedTask, OwnedHandle, OwnedTimerHandle
+from inaho.testing.simulation.simulated_process import DEAD, OWNER, RUNNING, ProcessHost
 
 __all__ = ["VirtualLoop"]
 
@@ -78,38 +79,6 @@ REFUSED: Final = (
 CANCELLED_MIN: Final = 1000
 
 
-class _Handle(asyncio.Handle):
-    __slots__ = ("owner",)
-    owner: SimulatedProcess | None
-
-
-class _TimerHandle(asyncio.TimerHandle):
-    __slots__ = ("owner",)
-    owner: SimulatedProcess | None
-
-
-class _Task(asyncio.Task[T]):
-    """A task that hashes by its number, which it has before asyncio puts it into a set."""
-
-    def __init__(self, coro: Coroutine[Any, Any, T], *, number: int, **options: Any) -> None:
-        self._number = number
-        super().__init__(coro, **options)
-
-    def __hash__(self) -> int:
-        return self._number
-
-
-class _Future(asyncio.Future[T]):
-    """A future that hashes by its number."""
-
-    def __init__(self, *, number: int, loop: asyncio.AbstractEventLoop) -> None:
-        self._number = number
-        super().__init__(loop=loop)
-
-    def __hash__(self) -> int:
-        return self._number
-
-
 class VirtualLoop(ProcessHost):
     """The loop.
 
@@ -131,8 +100,8 @@ class VirtualLoop(ProcessHost):
         self.slept_s = 0.0
         self.failures: list[dict[str, Any]] = []
         self._now = START_S
-        self._queue: deque[_Handle | _TimerHandle] = deque()
-        self._timers: list[tuple[float, int, _TimerHandle]] = []
+        self._queue: deque[OwnedHandle | OwnedTimerHandle] = deque()
+        self._timers: list[tuple[float, int, OwnedTimerHandle]] = []
         self._timers_cancelled = 0
         self._numbers = 0
         self._callbacks_max = callbacks_max
@@ -202,7 +171,7 @@ class VirtualLoop(ProcessHost):
         self._check_closed()
         if context is None:
             context = contextvars.copy_context()
-        handle = _Handle(callback, args, self, context)
+        handle = OwnedHandle(callback, args, self, context)
         handle.owner = context.get(OWNER)
         self._queue.append(handle)
         return handle
@@ -218,7 +187,7 @@ class VirtualLoop(ProcessHost):
         self._check_closed()
         if context is None:
             context = contextvars.copy_context()
-        timer = _TimerHandle(when, callback, args, self, context)
+        timer = OwnedTimerHandle(when, callback, args, self, context)
         timer.owner = context.get(OWNER)
         heapq.heappush(self._timers, (when, self._number(), timer))
         return timer
@@ -235,7 +204,7 @@ class VirtualLoop(ProcessHost):
         self._queue.extend(handles)
 
     def create_future(self) -> asyncio.Future[Any]:
-        return _Future(number=self._number(), loop=self)
+        return NumberedFuture(number=self._number(), loop=self)
 
     def create_task(  # type: ignore[override]  # the signature differs between versions of Python
         self,
@@ -258,7 +227,9 @@ class VirtualLoop(ProcessHost):
         if owner is not None and owner.state is DEAD:  # the clean-up of its last coroutines: it would never run
             coro.close()
             raise Unreachable(f"{owner.name} is dead, and starts no Task")
-        task: _Task[T] = _Task(coro, number=self._number(), loop=self, name=name, context=context, **options)
+        task: NumberedTask[T] = NumberedTask(
+            coro, number=self._number(), loop=self, name=name, context=context, **options
+        )
         if owner is not None:
             owner.tasks.add(task)
         return task
