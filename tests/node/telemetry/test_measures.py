@@ -330,7 +330,7 @@ async def test_expected_exceptions_are_counted_apart_and_raise_no_alert(fleet: A
         assert sum(figures["inaho.rpc.client.failures"].values()) == 0
         here._metrics._look_due = 0.0
         here._metrics.tick(here._node.local.loop.time(), 0.0)
-        assert here._metrics.alerts.active == ()
+        assert here._metrics.counts.alerts.active == ()
         assert events.drain() == []
 
 

@@ -110,8 +110,8 @@ async def test_bytes_of_closed_connections_stay_counted(fleet: Any, eventually: 
     assert before["inaho.connections"] == {("in",): 0, ("out",): 1}
     [connection] = client._node.peers.connections.values()
     connection.close()
-    await eventually(lambda: client._metrics.traffic.totals()[0] > 0 and connection.closed)
-    client._metrics.traffic.sweep()
+    await eventually(lambda: client._metrics.counts.traffic.totals()[0] > 0 and connection.closed)
+    client._metrics.counts.traffic.sweep()
     await client.grain(Opaque, "k").count(1)
     after = shown(client)
     for direction in ("transmit", "receive"):

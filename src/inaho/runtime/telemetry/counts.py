@@ -23,6 +23,7 @@ from inaho.events import (
     ViewConflict,
     ViewRefused,
 )
+from inaho.observe.alerts import Alerts, KindTotals
 from inaho.runtime.local.tally import Tally
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from inaho.runtime.connections.connection import Connection
     from inaho.runtime.node.node import Node
 
-__all__ = ["EventCounts", "KindLabels", "Traffic"]
+__all__ = ["EventCounts", "KindLabels", "NodeCounts", "Traffic"]
 
 
 class KindLabels:
@@ -165,3 +166,60 @@ class EventCounts:
     def _converged(self, event: ConvergenceReached) -> None:
         self.convergence_s = event.elapsed_s
         self._add("convergences")
+
+
+class NodeCounts:
+    """What one node counts for its metrics beside what its parts count for themselves.
+
+    Args:
+        node: whose kinds and connections are counted.
+
+    Attributes:
+        labels: the kinds that have figures of their own.
+        alerts: what is too slow or fails too often.
+        lag_s: the greatest lag of the loop within the last second or two.
+        started, ended, failed, taken: activations by kind, the ended ones by reason too.
+        traffic: connections and their bytes.
+        events: what was counted from the event stream; None when metrics are off.
+    """
+
+    def __init__(self, node: Node) -> None:
+        config = node.local.config
+        self.labels = KindLabels(config.metrics.kinds_max)
+        self.alerts = Alerts(config.alerts)
+        self.lag_s = 0.0
+        self.started = Tally()
+        self.ended = Tally()
+        self.failed = Tally()
+        self.taken = Tally()
+        self.traffic = Traffic(node)
+        self.events = EventCounts(node.local.events, self.traffic) if config.metrics.enabled else None
+        self._node = node
+
+    def noted(self, kind: str, _key: str, what: str, reason: str) -> None:
+        """Something became of an activation; `what` as in `HistoryEntry`."""
+        if what == "ended":
+            self.ended.add(kind, reason)
+        elif what == "started":
+            self.started.add(kind)
+        elif what == "failed":
+            self.failed.add(kind)
+        elif what == "took_over":
+            self.taken.add(kind, "taken")
+
+    def totals(self) -> dict[str, KindTotals]:
+        """What the alerts are fed: of each kind that was called."""
+        totals: dict[str, KindTotals] = {}
+        for host in list(self._node.hosts.values()):
+            if host.system or not host.calls:
+                continue
+            label = self.labels.of(host.name)
+            found = KindTotals(tuple(host.latency), host.failures, host.exceptions)
+            totals[label] = totals[label] + found if label in totals else found
+        return totals
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        self.alerts.check()
+        for tally in (self.started, self.ended, self.failed, self.taken):
+            tally.check()

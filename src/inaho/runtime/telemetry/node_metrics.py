@@ -20,11 +20,9 @@ from typing import TYPE_CHECKING, Final
 
 from inaho.errors import MetricsOff
 from inaho.events import AlertRaised
-from inaho.observe.alerts import Alerts, KindTotals
 from inaho.observe.metrics import INSTRUMENTS, Sample, export_metrics
-from inaho.runtime.local.tally import Tally
-from inaho.runtime.telemetry.counts import EventCounts, KindLabels, Traffic
-from inaho.runtime.telemetry.readings import read_figures
+from inaho.runtime.telemetry.counts import NodeCounts
+from inaho.runtime.telemetry.readings import read_metrics
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -50,27 +48,13 @@ class NodeMetrics:
         node: whose parts are read, when asked and no sooner.
 
     Attributes:
-        labels: the kinds that have figures of their own.
-        alerts: what is too slow or fails too often.
-        lag_s: the greatest lag of the loop within the last second or two.
-        started, ended, failed, taken: activations by kind, the ended ones by reason too.
-        traffic: connections and their bytes.
-        events: what was counted from the event stream; None when metrics are off.
+        counts: what this node has counted for its metrics.
     """
 
     def __init__(self, node: Node) -> None:
-        config = node.local.config
+        self.counts = NodeCounts(node)
         self.node = node
         self.local = node.local
-        self.labels = KindLabels(config.metrics.kinds_max)
-        self.alerts = Alerts(config.alerts)
-        self.lag_s = 0.0
-        self.started = Tally()
-        self.ended = Tally()
-        self.failed = Tally()
-        self.taken = Tally()
-        self.traffic = Traffic(node)
-        self.events = EventCounts(node.local.events, self.traffic) if config.metrics.enabled else None
         self._log = logging.getLogger("inaho.alerts")
         self._thread = get_ident()
         self._look_due = 0.0
@@ -79,18 +63,7 @@ class NodeMetrics:
         self._read_at = 0.0
         self._stops: list[Callable[[], None]] = []
 
-    # Counting.
-
-    def noted(self, kind: str, _key: str, what: str, reason: str) -> None:
-        """Something became of an activation; `what` as in `HistoryEntry`."""
-        if what == "ended":
-            self.ended.add(kind, reason)
-        elif what == "started":
-            self.started.add(kind)
-        elif what == "failed":
-            self.failed.add(kind)
-        elif what == "took_over":
-            self.taken.add(kind, "taken")
+    # Looking.
 
     def tick(self, now: float, lag_s: float) -> None:
         """Looks at what must be looked at once a second.
@@ -99,14 +72,14 @@ class NodeMetrics:
             now: seconds of the loop's clock.
             lag_s: how late this tick is.
         """
-        self.lag_s = max(self.lag_s, lag_s)
+        self.counts.lag_s = max(self.counts.lag_s, lag_s)
         if now < self._look_due:
             return
         self._look_due = now + LOOK_S
-        self.lag_s, self._lag_before_s = max(self._lag_before_s, lag_s), self.lag_s
-        if self.events is not None:
-            self.traffic.sweep()
-        for event in self.alerts.observe(now, self._totals()):
+        self.counts.lag_s, self._lag_before_s = max(self._lag_before_s, lag_s), self.counts.lag_s
+        if self.counts.events is not None:
+            self.counts.traffic.sweep()
+        for event in self.counts.alerts.observe(now, self.counts.totals()):
             raised = isinstance(event, AlertRaised)
             self._log.log(
                 logging.WARNING if raised else logging.INFO,
@@ -120,17 +93,6 @@ class NodeMetrics:
                 event.threshold,
             )
             self.local.publish(event)
-
-    def _totals(self) -> dict[str, KindTotals]:
-        """What the alerts are fed: of each kind that was called."""
-        totals: dict[str, KindTotals] = {}
-        for host in list(self.node.hosts.values()):
-            if host.system or not host.calls:
-                continue
-            label = self.labels.of(host.name)
-            found = KindTotals(tuple(host.latency), host.failures, host.exceptions)
-            totals[label] = totals[label] + found if label in totals else found
-        return totals
 
     # Reading.
 
@@ -152,7 +114,7 @@ class NodeMetrics:
     def _ask(self) -> dict[str, Sequence[Sample]]:
         """All figures, read on the loop. None of any instrument when the loop does not answer."""
         if get_ident() == self._thread:
-            return read_figures(self)
+            return read_metrics(self.node, self.counts)
         answer: Future[dict[str, Sequence[Sample]]] = Future()
         try:
             self.local.loop.call_soon_threadsafe(self._answer, answer)
@@ -165,14 +127,14 @@ class NodeMetrics:
         if not answer.set_running_or_notify_cancel():
             return
         try:
-            answer.set_result(read_figures(self))
+            answer.set_result(read_metrics(self.node, self.counts))
         except Exception as error:
             answer.set_exception(error)
 
     def snapshot(self) -> dict[str, list[tuple[dict[str, str], float]]]:
         """See `Cluster.metrics`."""
         self._demand()
-        figures = read_figures(self)
+        figures = read_metrics(self.node, self.counts)
         return {
             instrument.name: [
                 (dict(zip(instrument.labels, labels, strict=True)), value) for labels, value in figures[instrument.name]
@@ -196,11 +158,9 @@ class NodeMetrics:
         for stop in self._stops:
             stop()
         self._stops.clear()
-        if self.events is not None:
-            self.events.close()
+        if self.counts.events is not None:
+            self.counts.events.close()
 
     def check(self) -> None:
         """Asserts the invariants."""
-        self.alerts.check()
-        for tally in (self.started, self.ended, self.failed, self.taken):
-            tally.check()
+        self.counts.check()

@@ -14,10 +14,9 @@ from inaho.types import MemberStatus
 
 if TYPE_CHECKING:
     from inaho.runtime.node.node import Node
-    from inaho.runtime.telemetry.counts import EventCounts
-    from inaho.runtime.telemetry.node_metrics import NodeMetrics
+    from inaho.runtime.telemetry.counts import EventCounts, NodeCounts
 
-__all__ = ["read_figures"]
+__all__ = ["read_metrics"]
 
 Figures: TypeAlias = Iterator[tuple[str, Sequence[Sample]]]
 
@@ -32,19 +31,18 @@ QUANTILES: Final = ((0.5, "0.5"), (0.99, "0.99"))
 _STATUSES: Final = tuple(status for status in MemberStatus if status is not MemberStatus.REMOVED)
 
 
-def read_figures(measures: NodeMetrics) -> dict[str, Sequence[Sample]]:
+def read_metrics(node: Node, counts: NodeCounts) -> dict[str, Sequence[Sample]]:
     """The figures of all instruments, by name."""
     figures: dict[str, Sequence[Sample]] = {instrument.name: () for instrument in INSTRUMENTS}
-    node = measures.node
-    figures.update(_calls(measures))
-    figures.update(_actors(measures))
+    figures.update(_calls(node, counts))
+    figures.update(_actors(node, counts))
     figures.update(_plain(node))
     figures.update(_messages(node))
-    figures.update(_peers(measures))
+    figures.update(_peers(node, counts))
     figures.update(_membership(node))
-    if measures.events is not None:
-        figures.update(_counted(measures.events))
-    figures["inaho.loop.lag"] = _one(max(measures.lag_s, 0.0))
+    if counts.events is not None:
+        figures.update(_counted(counts.events))
+    figures["inaho.loop.lag"] = _one(max(counts.lag_s, 0.0))
     return figures
 
 
@@ -62,8 +60,8 @@ def _buckets(labels: tuple[str, ...], latency: Sequence[int]) -> Iterator[Sample
     yield (*labels, "+Inf"), total + sum(latency[begin:])
 
 
-def _calls(measures: NodeMetrics) -> Figures:
-    node, labels = measures.node, measures.labels
+def _calls(node: Node, counts: NodeCounts) -> Figures:
+    labels = counts.labels
     context = node.context
     hosts = [host for host in node.hosts.values() if not host.system and host.calls]
     coded: dict[str, int] = {}
@@ -85,7 +83,7 @@ def _calls(measures: NodeMetrics) -> Figures:
     )
     quantiles: list[Sample] = []
     for kind in dict.fromkeys(labels.of(host.name) for host in hosts):
-        latency = measures.alerts.recent(kind).latency
+        latency = counts.alerts.recent(kind).latency
         for quantile, name in QUANTILES:
             if (duration_s := quantile_s(latency, quantile)) is not None:
                 quantiles.append(((kind, name), duration_s))
@@ -95,23 +93,23 @@ def _calls(measures: NodeMetrics) -> Figures:
     yield "inaho.rpc.client.pending", _one(sum(len(known.wheel) for known in node.peers.connections.values()))
     yield "inaho.rpc.client.unresolved", _one(context.unresolved)
     yield "inaho.rpc.client.resolve.duration.bucket", list(_buckets((), context.resolve_latency))
-    yield "inaho.alerts.active", [(labels_, 1) for labels_ in measures.alerts.active]
+    yield "inaho.alerts.active", [(labels_, 1) for labels_ in counts.alerts.active]
 
 
-def _actors(measures: NodeMetrics) -> Figures:
-    labels = measures.labels
-    hosts = [host for host in measures.node.hosts.values() if host.hosted and not host.system]
-    counts: list[Sample] = [((host.name,), len(host.activations) + len(host.pool or ())) for host in hosts]
-    yield "inaho.activations", labels.merged(counts)
-    yield "inaho.activations.started", labels.merged(measures.started.samples)
-    yield "inaho.activations.failed", labels.merged(measures.failed.samples)
-    yield "inaho.activations.ended", labels.merged(measures.ended.samples)
+def _actors(node: Node, counts: NodeCounts) -> Figures:
+    labels = counts.labels
+    hosts = [host for host in node.hosts.values() if host.hosted and not host.system]
+    active: list[Sample] = [((host.name,), len(host.activations) + len(host.pool or ())) for host in hosts]
+    yield "inaho.activations", labels.merged(active)
+    yield "inaho.activations.started", labels.merged(counts.started.samples)
+    yield "inaho.activations.failed", labels.merged(counts.failed.samples)
+    yield "inaho.activations.ended", labels.merged(counts.ended.samples)
     unloaded = [(host.name, host.passivation) for host in hosts if host.passivation is not None]
     yield "inaho.activations.passivated", labels.merged([((kind,), known.passivated) for kind, known in unloaded])
     yield "inaho.activations.returned", labels.merged([((kind,), known.returned) for kind, known in unloaded])
-    failed = [] if measures.events is None else measures.events.samples("handoffs")
-    yield "inaho.handoffs", labels.merged(measures.taken.samples + failed)
-    ledger = measures.node.leases.ledger
+    failed = [] if counts.events is None else counts.events.samples("handoffs")
+    yield "inaho.handoffs", labels.merged(counts.taken.samples + failed)
+    ledger = node.leases.ledger
     outcomes = ("refused", "timed_out", "revoked")
     yield "inaho.leases.ended", [((outcome,), getattr(ledger, outcome)) for outcome in outcomes]
 
@@ -150,8 +148,8 @@ def _messages(node: Node) -> Figures:
     yield "inaho.dead_letters", [((reason,), count) for reason, count in dead.items()]
 
 
-def _peers(measures: NodeMetrics) -> Figures:
-    node, traffic = measures.node, measures.traffic
+def _peers(node: Node, counts: NodeCounts) -> Figures:
+    traffic = counts.traffic
     accepted, dialled = len(node.acceptor.connections), len(node.peers.connections)
     yield "inaho.connections", [(("in",), accepted), (("out",), dialled)]
     yield "inaho.connections.opened", [((direction,), count) for direction, count in traffic.opened.items()]
