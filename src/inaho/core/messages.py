@@ -47,6 +47,8 @@ VOICES_MAX: Final = 8
 LOADS_MAX: Final = 8
 TEXT_MAX: Final = 1_024
 LOAD_MAX: Final = 2**31 - 1
+LAG_MAX_S: Final = 1e9
+"""More than any event loop stands still. A bound on both sides refuses infinities, and NaN, which equals nothing."""
 VERSION_MAX: Final = 2**40
 """No origin makes more statements than that. Versions of tables are sums of them, and must fit into 63 bits."""
 
@@ -134,7 +136,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     incarnation: Count
     version: Count
     content_hash: Annotated[int, msgspec.Meta(ge=0)]
-    lag_s: float = 0.0
+    lag_s: Annotated[float, msgspec.Meta(ge=-LAG_MAX_S, le=LAG_MAX_S)] = 0.0
     load_version: Count = 0
     load: Annotated[int, msgspec.Meta(ge=-1, le=LOAD_MAX)] = -1
 

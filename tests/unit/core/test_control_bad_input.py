@@ -29,6 +29,16 @@ from inaho.errors import IllegalTransition
 from inaho.events import MemberRemoved, MemberUnreachable, SelfRemoved, StatementRefused
 from inaho.testing.control_plane.simulation import ControlSimulation
 from inaho.types import Member, MemberStatus
+from inaho.wire.codec import DECODE_ERRORS, decoder, encode
+
+
+@pytest.mark.parametrize("lag_s", [float("nan"), float("inf"), -float("inf"), 1e10])
+def test_a_lag_that_is_no_time_is_refused(lag_s: float):
+    digest = Digest(Mark(1, 2, 3, lag_s), ())
+    with pytest.raises(DECODE_ERRORS, match=r"Expected `float`"):
+        decoder(ControlMessage)(encode(digest))
+    sane = Digest(Mark(1, 2, 3, 0.25), ())
+    assert decoder(ControlMessage)(encode(sane)) == sane
 
 
 class Cluster:
