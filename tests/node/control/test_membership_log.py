@@ -181,17 +181,17 @@ async def test_retries_of_inahos_own_calls_are_told_when_they_go_on(fleet: Any, 
     cluster = await fleet.member(Cart)
     for attempt in range(1, 11):
         error = inaho.OwnershipChanged("elsewhere")
-        cluster._node.context.warnings.retrying("inaho.reminders", "36", "verify", error, attempt, 0.01)
+        cluster._node.retry_warnings.retrying("inaho.reminders", "36", "verify", error, attempt, 0.01)
     told = [text for name, _, text in lines if name == "inaho.rpc"]
     assert [text.split(" and ")[0] for text in told] == ["inaho.reminders/36.verify failed at attempt 10"]
-    cluster._node.context.warnings.retrying("Cart", "k", "add", inaho.Unreachable("no route"), 1, 0.01)
+    cluster._node.retry_warnings.retrying("Cart", "k", "add", inaho.Unreachable("no route"), 1, 0.01)
     assert lines[-1][1:2] == ("WARNING",)
     assert "Cart/k.add failed at attempt 1" in lines[-1][2]
 
 
 async def test_retries_of_calls_whose_identity_moves_are_warnings_when_they_go_on(fleet: Any, lines: Any):
     cluster = await fleet.member(Cart, rpc={"retry_warnings_max": 2, "retry_warnings_period_s": 5.0})
-    warnings = cluster._node.context.warnings
+    warnings = cluster._node.retry_warnings
     for error in (inaho.OwnershipChanged("elsewhere"), inaho.ShuttingDown("it leaves"), inaho.TopologyUnavailable("")):
         for attempt in range(1, 4):
             warnings.retrying("Cart", "k", "add", error, attempt, 0.01)

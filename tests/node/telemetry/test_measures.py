@@ -279,7 +279,7 @@ async def test_turned_off_it_says_so_and_events_still_flow(fleet: Any, reader: I
 async def test_the_longest_call_has_a_bucket(fleet: Any):
     cluster = await fleet.member(Wallet)
     node = cluster._node
-    for buckets in (node.hosts["Wallet"].latency, node.context.resolve_latency):
+    for buckets in (node.hosts["Wallet"].latency, node.context.resolver.latency):
         assert (int((CALL_TIMEOUT_MAX_S + 3600.0) * 1e9) >> 10).bit_length() < len(buckets)
 
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from inaho.errors import InahoError, Timeout, error_from_code
@@ -35,10 +35,15 @@ from inaho.runtime.placement.placement_actor import PlacementActor
 from inaho.types import MemberStatus
 
 if TYPE_CHECKING:
+    from inaho.core.identity.pid_cache import PidCache
     from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.calls.resolver import Resolver
     from inaho.runtime.connections.outgoing import Outgoing
+    from inaho.runtime.connections.peers import Peers
     from inaho.runtime.grains.turn import Scope, Turn
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
+    from inaho.runtime.placement.system_calls import SystemCalls
     from inaho.types import Pid
 
 __all__ = ["CallOrder", "FirstCalls", "Line", "Waiting"]
@@ -123,13 +128,32 @@ class CallOrder:
     """The lines of one node.
 
     Args:
-        node: this node.
+        local: this node.
+        topology: of this node.
+        hosts: kinds of this node, by name.
+        pid_cache: where identities were reached last.
+        peers: give the connections.
+        calls: of placement actors, for the question that comes behind all frames before it.
+        resolver: finds out where the calls of a line go.
     """
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
+    def __init__(
+        self,
+        local: LocalNode,
+        topology: Topology,
+        hosts: Mapping[str, KindHost],
+        pid_cache: PidCache,
+        peers: Peers,
+        calls: SystemCalls,
+        resolver: Resolver,
+    ) -> None:
+        self._local = local
+        self._topology = topology
+        self._hosts = hosts
+        self._pid_cache = pid_cache
+        self._peers = peers
+        self._calls = calls
+        self._resolver = resolver
         self._numbers = 0
 
     @staticmethod
@@ -167,8 +191,7 @@ class CallOrder:
             self._local.spawn(self._run(host, key, line), name=f"inaho-order-{host.name}")
         if former is not None and former not in line.former:
             line.former.append(former)
-        for event in self._node.pid_cache.invalidate(host.name, key, "calls wait in line"):
-            self._local.publish(event)
+        self._resolver.forget(host.name, key, "calls wait in line")
         return line
 
     async def place(
@@ -218,11 +241,11 @@ class CallOrder:
         if host.system:
             return
         calls = host.first_calls.get(key)
-        pid = self._node.pid_cache.peek(host.name, key)
+        pid = self._pid_cache.peek(host.name, key)
         if calls is not None:
             self.hold(host, key, calls.connection)
         elif pid is not None and pid.node_id != self._local.node_id:
-            connection = self._node.peers.connections.get(pid.authority)
+            connection = self._peers.connections.get(pid.authority)
             if connection is not None and connection.peer.node_id == pid.node_id and connection.used_lately:
                 self.hold(host, key, connection)
 
@@ -240,10 +263,10 @@ class CallOrder:
         }
         busy = {
             connection.peer.node_id
-            for connection in self._node.peers.connections.values()
+            for connection in self._peers.connections.values()
             if connection.peer.node_id in alive and connection.used_lately
         }
-        for host in self._node.hosts.values():
+        for host in self._hosts.values():
             for key, calls in [*host.first_calls.items()] if host.first_calls else ():
                 if calls.connection.peer.node_id not in alive:
                     del host.first_calls[key]
@@ -252,7 +275,6 @@ class CallOrder:
     # The Task of a line.
 
     async def _run(self, host: KindHost, key: str, line: Line) -> None:
-        node = self._node
         connection: Outgoing | None = None
         try:
             while True:
@@ -266,7 +288,7 @@ class CallOrder:
                 if pause_s:
                     await self._topology.wait(pause_s)
                 try:
-                    connection = await node.context.reach(host, key, again=line.refusals > 0)
+                    connection = await self._resolver.reach(host, key, again=line.refusals > 0)
                     if connection is None:
                         await self._up(host, key)
                 except InahoError as error:
@@ -278,7 +300,7 @@ class CallOrder:
             if host.lines.get(key) is line:
                 del host.lines[key]
             if connection is not None and not connection.ending:
-                node.context.learn(connection, host.name, key)
+                self._resolver.learn(connection, host, key)
             self._fail(line, error_from_code("shutting_down", "this node closes", authority=self._local.authority))
 
     async def _up(self, host: KindHost, key: str) -> None:
@@ -341,9 +363,8 @@ class CallOrder:
         if connection.ending:
             await self._topology.wait(ENDING_S)
             return
-        calls = self._node.placement_calls
         try:
-            future, correlation = calls.send(connection, PlacementActor.through, "", [], 0, within_s=PASSED_S)
+            future, correlation = self._calls.send(connection, PlacementActor.through, "", [], 0, within_s=PASSED_S)
         except InahoError:
             return
         try:

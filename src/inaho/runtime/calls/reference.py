@@ -17,13 +17,16 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from inaho.errors import InahoError, Timeout
+from inaho.errors import InahoError
+from inaho.runtime.calls.request import Request
+from inaho.runtime.calls.retrying import passed
 from inaho.runtime.grains.turn import CURRENT, Turn
 from inaho.runtime.turns.inherited import inherited
 from inaho.runtime.turns.inline import SUSPENDED, first_step, see_through
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.calls.cluster_context import ClusterContext
     from inaho.runtime.grains.grain import GrainKind
     from inaho.runtime.grains.method import GrainMethod
 
@@ -54,8 +57,9 @@ class _Missing:
 class Reference:
     """Base of reference classes, one of which is made per kind."""
 
-    __slots__ = ("_inaho_host", "_inaho_key", "_inaho_retry", "_inaho_timeout_s")
+    __slots__ = ("_inaho_context", "_inaho_host", "_inaho_key", "_inaho_retry", "_inaho_timeout_s")
 
+    _inaho_context: ClusterContext
     _inaho_host: KindHost
     _inaho_key: str
     _inaho_timeout_s: float | None
@@ -76,13 +80,14 @@ class Reference:
         return hash((self._inaho_host.name, self._inaho_key))
 
 
-def make_reference(host: KindHost, key: str, *, timeout_s: float | None, retry: bool) -> Any:
+def make_reference(context: ClusterContext, host: KindHost, key: str, *, timeout_s: float | None, retry: bool) -> Any:
     """A reference to one identity; its class is made with the first reference of the kind."""
     kind = host.kind
     cls = kind.proxy_class
     if cls is None:
         cls = kind.proxy_class = make_class(kind, invoke, invoke_stream)
     reference = object.__new__(cls)
+    reference._inaho_context = context
     reference._inaho_host = host
     reference._inaho_key = key
     reference._inaho_timeout_s = timeout_s
@@ -131,7 +136,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
     """A call of an activation on this node, which runs here and now if it is idle."""
     host = reference._inaho_host
     key = reference._inaho_key
-    node, local = host.node, host.local
+    local = host.local
     scope = CURRENT.get()
     if scope is not None:
         scope = inherited(scope)
@@ -141,7 +146,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
     try:
         grain = host.activations.get(key)
         if grain is None or grain._inaho_turn is not None or method.attempt_timeout_s or host.lines:
-            result = await node.context.request(reference, method, arguments, scope)
+            result = await reference._inaho_context.request(reference, method, arguments, scope)
         else:
             if not plain:
                 arguments = method.copy_arguments(arguments, key, host)
@@ -155,7 +160,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
             if scope is not None:
                 outer = scope if isinstance(scope, Turn) else scope.turn  # see `inherited`
                 if outer is not None:
-                    node.runner.chains.extend(turn, outer)
+                    reference._inaho_context.chains.extend(turn, outer)
             grain._inaho_turn = turn
             grain._inaho_touched = local.now
             result = first_step(turn)
@@ -166,7 +171,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
         if not calls & FAIRNESS_MASK:  # after the call: before it, later ones would overtake it
             await asyncio.sleep(0)
     except BaseException as error:
-        node.context.count_failure(reference, method, error)
+        reference._inaho_context.failures.count(host, key, method, error)
         if not calls & FAIRNESS_MASK and isinstance(error, Exception):
             await asyncio.sleep(0)
         raise
@@ -178,8 +183,9 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
     """A call of an activation elsewhere; one frame and one future if it is known where."""
     host = reference._inaho_host
     key = reference._inaho_key
-    node, local = host.node, host.local
-    context = node.context
+    local = host.local
+    context = reference._inaho_context
+    resolver = context.resolver
     scope = CURRENT.get()
     if scope is not None:
         scope = inherited(scope)
@@ -188,14 +194,14 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
     host.calls += 1
     try:
         if not host.spread:
-            connection = context.connection_for(host.name, key)
+            connection = resolver.connection_for(host.name, key)
         elif scope is None and not reference._inaho_timeout_s and not method.attempt_timeout_s:
-            connection = context.next_connection(host, method)
+            connection = resolver.next_connection(host, method)
         else:  # `request` takes the next member, and each call takes one only
             connection = None
         known = connection is not None
         if connection is None:
-            connection = context.connection_to_owner(host, key)
+            connection = resolver.connection_to_owner(host, key)
         if (
             connection is None
             or scope is not None
@@ -215,7 +221,8 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
                 result = await future
             except InahoError as error:
                 del future  # it has the error, and the error's traceback this frame: leave no circle behind
-                result = await context.retry(reference, method, arguments, scope, error, deadline, connection)
+                request = Request(reference, method, arguments, scope, deadline)
+                result = await context.retry(request, error, connection)
             except BaseException as error:
                 del future
                 if isinstance(error, asyncio.CancelledError):
@@ -223,20 +230,15 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
                 raise
             else:
                 if not known:
-                    context.learn(connection, host.name, key)
+                    resolver.learn(connection, host, key)
             finally:
                 if not known:
                     context.order.ended(host, key)
     except BaseException as error:
-        node.context.count_failure(reference, method, error)
+        context.failures.count(host, key, method, error)
         raise
     host.latency[(clock_ns() - started >> 10).bit_length()] += 1
     return result
-
-
-def passed(host: KindHost, key: str) -> Timeout:
-    """The error for a call whose inherited deadline has passed before it was made."""
-    return Timeout("the inherited deadline has passed already", identity=f"{host.name}/{key}", maybe_executed=False)
 
 
 async def invoke_stream(
@@ -248,11 +250,11 @@ async def invoke_stream(
     scope = CURRENT.get()
     if scope is not None:
         scope = inherited(scope)
-    context = host.node.context
+    context = reference._inaho_context
     try:
         receiver, chunk = await context.streams.open(reference, method, arguments, scope)
     except BaseException as error:
-        context.count_failure(reference, method, error)
+        context.failures.count(host, reference._inaho_key, method, error)
         raise
     try:
         while chunk:
@@ -261,7 +263,7 @@ async def invoke_stream(
             receiver.acknowledge(len(chunk))
             chunk = await receiver.next_chunk()
     except InahoError as error:
-        context.count_failure(reference, method, error)
+        context.failures.count(host, reference._inaho_key, method, error)
         raise
     finally:
         receiver.close()

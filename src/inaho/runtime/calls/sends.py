@@ -27,8 +27,10 @@ from inaho.types import ClusterIdentity
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from inaho.runtime.calls.cluster_context import ClusterContext
     from inaho.runtime.grains.method import GrainMethod
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.turns.runner import TurnRunner
 
 __all__ = ["Sends"]
 
@@ -37,7 +39,9 @@ class Sends:
     """The one-way calls of one node.
 
     Args:
-        node: the node; `rpc.sends_max` bounds what is under way.
+        local: the node; `rpc.sends_max` bounds what is under way.
+        runner: has workers for the first steps.
+        context: makes the attempts.
 
     Attributes:
         sent: one-way calls that were taken.
@@ -45,12 +49,13 @@ class Sends:
         under_way: those whose outcome is not known yet.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, local: LocalNode, runner: TurnRunner, context: ClusterContext) -> None:
         self.sent = 0
         self.failed = 0
         self.under_way = 0
-        self._node = node
-        self._local = node.local
+        self._local = local
+        self._runner = runner
+        self._context = context
 
     def send(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any], *, begun: bool = True
@@ -69,7 +74,6 @@ class Sends:
         identity = f"{host.name}/{key}"
         if method.stream:
             raise InvalidArguments(f"{method.name} is a stream, which cannot be sent one way", identity=identity)
-        node = self._node
         if self._local.closing:
             raise ShuttingDown(
                 "the node has left and sends nothing", identity=identity, authority=self._local.authority
@@ -84,21 +88,21 @@ class Sends:
         if not begun or asyncio._get_running_loop() is None:  # no Task that calls anything next
             task = self._local.spawn(call, name=name)
         else:
-            task = spawn_begun(node.runner, call, name=name)
+            task = spawn_begun(self._runner, call, name=name)
         task.add_done_callback(self._ended)
 
     def _ended(self, _: object) -> None:
         self.under_way -= 1
 
     async def _call(self, reference: Reference, method: GrainMethod, arguments: tuple[Any, ...]) -> None:
-        host, node = reference._inaho_host, self._node
+        host, key = reference._inaho_host, reference._inaho_key
         host.calls += 1
         try:
-            await node.context.request(reference, method, arguments, ONE_WAY)
+            await self._context.request(reference, method, arguments, ONE_WAY)
         except Exception as error:
             self.failed += 1
-            node.context.count_failure(reference, method, error)
-            identity = ClusterIdentity(host.name, reference._inaho_key)
+            self._context.failures.count(host, key, method, error)
+            identity = ClusterIdentity(host.name, key)
             reason = describe(error)
             self._local.log.warning("the one-way call %s of %s failed: %s", method.name, identity, reason)
             if not isinstance(error, InahoError) and self._local.events_wanted(

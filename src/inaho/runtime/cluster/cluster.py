@@ -54,7 +54,7 @@ class Cluster(Operations):
     def __init__(self, node: Node, system: ActorSystem, terminations: Terminations, metrics: NodeMetrics) -> None:
         self._node = node
         self._system = system
-        self._sends = Sends(node)
+        self._sends = Sends(node.local, node.runner, node.context)
         self._terminations = terminations
         self._metrics = metrics
         self._operators = SystemCalls(node.local, node.peers, node.hosts, OperatorActor, OPERATOR_KEY)
@@ -132,7 +132,7 @@ class Cluster(Operations):
             host.kind = described  # until now it was only called by name
         if host is None or host.kind is not described:
             host = self._node.add_kind(described, hosted=False)
-        reference: G = make_reference(host, key, timeout_s=timeout, retry=retry)
+        reference: G = make_reference(self._node.context, host, key, timeout_s=timeout, retry=retry)
         return reference
 
     def send(self, method: Callable[P, Awaitable[Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -207,7 +207,7 @@ class Cluster(Operations):
         host = self._node.hosts.get(kind)
         if host is None:
             host = self._node.add_kind(GrainKind.unknown(kind), hosted=False)
-        reference = make_reference(host, key, timeout_s=timeout, retry=True)
+        reference = make_reference(self._node.context, host, key, timeout_s=timeout, retry=True)
         if host.hosted:
             known = host.kind.find(method, stream=stream)
             return reference, known, known.complete(arguments)

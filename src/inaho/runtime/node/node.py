@@ -16,7 +16,6 @@ from inaho.runtime.activation.all_activations import AllActivations
 from inaho.runtime.activation.fencing import Fencing
 from inaho.runtime.activation.kind_host import KindHost
 from inaho.runtime.activation.leases import Leases
-from inaho.runtime.calls.cluster_context import ClusterContext
 from inaho.runtime.connections.acceptor import Acceptor
 from inaho.runtime.connections.associations import Associations
 from inaho.runtime.connections.own_handshake import OwnHandshake
@@ -39,8 +38,9 @@ from inaho.runtime.local.program_end import ProgramEnd
 from inaho.runtime.local.storage_access import StorageAccess
 from inaho.runtime.local.ticker import Ticker
 from inaho.runtime.local.topology import Topology
-from inaho.runtime.local.warnings import ActivationWarnings, WaitingWarnings
+from inaho.runtime.local.warnings import ActivationWarnings, RetryWarnings, WaitingWarnings
 from inaho.runtime.messages.remoting import Remoting
+from inaho.runtime.node.assembly import make_context
 from inaho.runtime.node.node_lifecycle import NodeLifecycle
 from inaho.runtime.node.topology_changes import TopologyChanges
 from inaho.runtime.node.wiring import NodeAssociationEffects, NodeMessageParts, NodePeerEvents
@@ -120,6 +120,7 @@ class Node:
             depth=config.activation.queue_depth,
             drop_oldest=config.activation.queue_policy == "drop_oldest",
             node_id=lambda: local.node_id,
+            call_chain_max=config.rpc.call_chain_max,
         )
         self.reports = LoopReports(self.control.feed, self.activations)
         self.ticker = self._make_ticker()
@@ -131,7 +132,6 @@ class Node:
         self.peers = Peers(local, transport, handshake, self.associations, events=events, messages=messages)
         self.connections = PeerConnections(self.peers, self.acceptor, self.associations)
         self.remoting = Remoting(local, system, self.associations, self.peers)
-        self.context = ClusterContext(self)
         self.leases = Leases(self)
         self.placement_calls = SystemCalls(local, self.peers, self.hosts, PlacementActor, PLACEMENT_KEY)
         self.saved_versions = SavedVersions(local, self.topology, self.hosts, self.placement_calls)
@@ -157,6 +157,8 @@ class Node:
             local, self.hosts, self.leases, self.survey, placing, self.loads, self.pid_cache, self.placement_calls
         )
         self.locator = Locator(local, self.topology, self.hosts, self.leases, self.placement_calls, self.directory)
+        self.retry_warnings = RetryWarnings(local)
+        self.context = make_context(self)
         self.block_list = BlockList(local, self.topology, self.control, self.pid_cache)
         self.history = ActivationHistory(config.activation.history_max, local.loop.time)
         self.ownership = OwnershipHistory(config.activation.partitions)
@@ -254,7 +256,7 @@ class Node:
                 host.passivation.step(now)
 
     def _tick_rest(self, now: float, _lag_s: float) -> None:
-        for warnings in (self.context.warnings, self.activation_warnings, self.waiting_warnings):
+        for warnings in (self.retry_warnings, self.activation_warnings, self.waiting_warnings):
             warnings.tick(now)
         if self.membership_log is not None:
             self.membership_log.tick(now)

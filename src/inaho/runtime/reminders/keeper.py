@@ -414,5 +414,5 @@ async def _call_grain(node: Node, record: ReminderRecord, reminder: Reminder) ->
     host = node.hosts.get(record.kind)
     if host is None:
         host = node.add_kind(GrainKind.unknown(record.kind), hosted=False)
-    reference = make_reference(host, record.key, timeout_s=node.local.timeout_s + ANSWER_S, retry=True)
+    reference = make_reference(node.context, host, record.key, timeout_s=node.local.timeout_s + ANSWER_S, retry=True)
     await invoke(reference, delivery_method(record.kind), (reminder,), plain=False)

@@ -66,16 +66,16 @@ def _calls(node: Node, counts: NodeCounts) -> Figures:
     hosts = [host for host in node.hosts.values() if not host.system and host.calls]
     coded: dict[str, int] = {}
     failures: list[Sample] = []
-    for (kind, code), count in context.failure_codes.items():
+    for (kind, code), count in context.failures.codes.items():
         coded[kind] = coded.get(kind, 0) + count
         failures.append(((kind, code), count))
     failures += [((host.name, UNCODED), host.failures - coded.get(host.name, 0)) for host in hosts]
     yield "inaho.rpc.client.calls", labels.merged([((host.name,), host.calls) for host in hosts])
     yield "inaho.rpc.client.failures", labels.merged(failures)
-    yield "inaho.rpc.client.exceptions", labels.merged(context.exceptions.samples)
+    yield "inaho.rpc.client.exceptions", labels.merged(context.failures.exceptions.samples)
     yield (
         "inaho.rpc.client.timeouts",
-        labels.merged([((host.name,), context.failure_codes.get((host.name, "timeout"), 0)) for host in hosts]),
+        labels.merged([((host.name,), context.failures.codes.get((host.name, "timeout"), 0)) for host in hosts]),
     )
     yield (
         "inaho.rpc.client.call.duration.bucket",
@@ -88,11 +88,11 @@ def _calls(node: Node, counts: NodeCounts) -> Figures:
             if (duration_s := quantile_s(latency, quantile)) is not None:
                 quantiles.append(((kind, name), duration_s))
     yield "inaho.rpc.client.call.duration.quantile", quantiles
-    yield "inaho.rpc.client.retries", labels.merged(context.warnings.retries.samples)
-    yield "inaho.rpc.client.retry_warnings.suppressed", labels.merged(context.warnings.suppressed.samples)
+    yield "inaho.rpc.client.retries", labels.merged(node.retry_warnings.retries.samples)
+    yield "inaho.rpc.client.retry_warnings.suppressed", labels.merged(node.retry_warnings.suppressed.samples)
     yield "inaho.rpc.client.pending", _one(sum(len(known.wheel) for known in node.peers.connections.values()))
-    yield "inaho.rpc.client.unresolved", _one(context.unresolved)
-    yield "inaho.rpc.client.resolve.duration.bucket", list(_buckets((), context.resolve_latency))
+    yield "inaho.rpc.client.unresolved", _one(context.resolver.unresolved)
+    yield "inaho.rpc.client.resolve.duration.bucket", list(_buckets((), context.resolver.latency))
     yield "inaho.alerts.active", [(labels_, 1) for labels_ in counts.alerts.active]
 
 

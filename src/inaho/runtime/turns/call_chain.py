@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from inaho.config import RpcConfig
 from inaho.errors import CallCycle
 from inaho.runtime.grains.activation_turns import waiting_turns
 from inaho.runtime.grains.turn import Turn
@@ -26,13 +25,11 @@ class CallChains:
 
     Args:
         node_id: gives the id under which links name this node.
-
-    Attributes:
-        depth_max: most turns that may wait for one; the node's `rpc.call_chain_max`.
+        depth_max: most turns that may wait for one (`rpc.call_chain_max`).
     """
 
-    def __init__(self, node_id: Callable[[], str]) -> None:
-        self.depth_max = RpcConfig().call_chain_max
+    def __init__(self, node_id: Callable[[], str], depth_max: int) -> None:
+        self.depth_max = depth_max
         self._node_id = node_id
         self._numbers = 0
 

@@ -60,6 +60,7 @@ class TurnRunner:
         depth: bound of each activation's queue.
         drop_oldest: see `inaho.core.rpc.turns.TurnQueue`.
         node_id: callable giving the id under which chain links name this node.
+        call_chain_max: most turns that may wait for one (`rpc.call_chain_max`).
 
     Attributes:
         chains: who waits for whom.
@@ -76,13 +77,14 @@ class TurnRunner:
         depth: int,
         drop_oldest: bool,
         node_id: Callable[[], str],
+        call_chain_max: int,
     ) -> None:
         self.loop = loop
         self.tasks = tasks
         self.started = 0
         self.suspended = 0
         self.refused = 0
-        self.chains = CallChains(node_id)
+        self.chains = CallChains(node_id, call_chain_max)
         self._ready: deque[Turn] = deque()
         self.idle: list[Worker] = []
         self._depth = depth

@@ -18,7 +18,7 @@ WAITERS = 3
 
 def new_runner() -> TurnRunner:
     loop = asyncio.get_running_loop()
-    return TurnRunner(loop, NodeTasks(loop), depth=8, drop_oldest=False, node_id=lambda: "0" * 16)
+    return TurnRunner(loop, NodeTasks(loop), depth=8, drop_oldest=False, node_id=lambda: "0" * 16, call_chain_max=64)
 
 
 Futures = list[list[asyncio.Future[None]]]

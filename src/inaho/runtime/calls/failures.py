@@ -1,0 +1,47 @@
+"""Calls and streams of this node that failed for good, counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inaho.errors import InahoError, SerializationFailed
+from inaho.runtime.local.tally import Tally
+from inaho.wire.exceptions import exception_name, is_expected
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.method import GrainMethod
+    from inaho.runtime.local.local_node import LocalNode
+
+__all__ = ["CallFailures"]
+
+
+class CallFailures:
+    """How the calls of one node fail.
+
+    Args:
+        local: the node.
+
+    Attributes:
+        codes: failed calls by kind and code of the error. What the user's code raised has no code.
+        exceptions: calls that ended with an exception that the program has registered, by kind and its name.
+    """
+
+    def __init__(self, local: LocalNode) -> None:
+        self.codes: dict[tuple[str, str], int] = {}
+        self.exceptions = Tally()
+        self._local = local
+
+    def count(self, host: KindHost, key: str, method: GrainMethod, error: BaseException) -> None:
+        """A call or stream of `kind/key` has failed."""
+        if is_expected(error):
+            host.exceptions += 1
+            if not host.system:
+                self.exceptions.add(host.name, exception_name(type(error)))
+            return
+        host.failures += 1
+        if isinstance(error, InahoError):
+            counted = (host.name, error.code)
+            self.codes[counted] = self.codes.get(counted, 0) + 1
+        if isinstance(error, SerializationFailed):  # the other side has told its own events (SPEC CL-6.4)
+            self._local.serialization_failed(host.name, key, method.name, "call", error.reason)

@@ -1,0 +1,63 @@
+"""One call or stream that took more than one step, with all that it needs until it is over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.method import GrainMethod
+    from inaho.runtime.grains.turn import Scope, Turn
+
+__all__ = ["Callee", "Request"]
+
+
+class Callee(Protocol):
+    """What a reference says of the calls that are made by it."""
+
+    _inaho_host: KindHost
+    _inaho_key: str
+    _inaho_timeout_s: float | None
+    _inaho_retry: bool
+
+
+class Request:
+    """What is asked of whom, and until when.
+
+    It is made only where the short way is not open (`reference`): most calls never need it.
+
+    Args:
+        callee: the reference.
+        method: of its kind.
+        arguments: in the order of the method's parameters; not copied.
+        scope: in which the call is made; None outside of any.
+        deadline: seconds of the loop's clock.
+
+    Attributes:
+        host: the kind, as this node knows it.
+        key: of the identity.
+        retry: whether it is tried again where that is safe.
+    """
+
+    __slots__ = ("arguments", "deadline", "host", "key", "method", "retry", "scope")
+
+    def __init__(
+        self,
+        callee: Callee,
+        method: GrainMethod,
+        arguments: tuple[Any, ...],
+        scope: Scope | Turn | None,
+        deadline: float,
+    ) -> None:
+        self.host = callee._inaho_host
+        self.key = callee._inaho_key
+        self.retry = callee._inaho_retry
+        self.method = method
+        self.arguments = arguments
+        self.scope = scope
+        self.deadline = deadline
+
+    @property
+    def identity(self) -> str:
+        """`kind/key`."""
+        return f"{self.host.name}/{self.key}"

@@ -1,0 +1,193 @@
+"""Finds the connection on which to call an identity.
+
+The PidCache is asked first; on a miss the owner by partition, which is one hop away and activates by itself. The owner
+of a placed kind is asked where it has its activation (`placement.locator`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inaho.errors import InahoError
+from inaho.types import ClusterIdentity, Member, Pid
+
+if TYPE_CHECKING:
+    from inaho.core.identity.pid_cache import PidCache
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.leases import Leases
+    from inaho.runtime.connections.outgoing import Outgoing
+    from inaho.runtime.connections.peers import Peers
+    from inaho.runtime.grains.method import GrainMethod
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
+    from inaho.runtime.placement.locator import Locator
+
+__all__ = ["Resolver"]
+
+
+class Resolver:
+    """Resolves the calls of one node (SPEC VA-3).
+
+    Args:
+        local: this node.
+        topology: of this node.
+        pid_cache: where identities were reached last.
+        peers: give the connections.
+        leases: whether this node activates anything.
+        locator: asks owners of placed kinds.
+
+    Attributes:
+        unresolved: calls for which no owner was found.
+        latency: as `KindHost.latency`, of resolutions that the PidCache could not answer.
+    """
+
+    def __init__(
+        self, local: LocalNode, topology: Topology, pid_cache: PidCache, peers: Peers, leases: Leases, locator: Locator
+    ) -> None:
+        self.unresolved = 0
+        self.latency = [0] * 42
+        self._local = local
+        self._topology = topology
+        self._pids = pid_cache
+        self._peers = peers
+        self._connections = peers.connections
+        self._leases = leases
+        self._locator = locator
+
+    # On the call path.
+
+    def connection_for(self, kind: str, key: str) -> Outgoing | None:
+        """The open connection to where the identity was last reached; None when there is none."""
+        pid = self._pids.get(kind, key, self._local.now)
+        if pid is None:
+            return None
+        connection = self._connections.get(pid.authority)
+        if connection is None or connection.peer.node_id != pid.node_id:
+            return None
+        return connection
+
+    def next_connection(self, host: KindHost, method: GrainMethod) -> Outgoing | None:
+        """The open connection to a member that hosts a stateless kind, the next one with each call; None without one.
+
+        Each method has its own turn: with one for all, of two methods that are called alternately each would always
+        meet the same members. Members without a connection are dialled in the background, and have their turn when
+        there is one.
+        """
+        members = self._topology.lookup.hosts(host.name)
+        turn = host.turns.get(method.name, len(host.turns))
+        for _ in members:
+            turn += 1
+            member = members[turn % len(members)]
+            connection = self._connections.get(member.authority)
+            if connection is None:
+                self._peers.dial_in_background(member.authority)
+            elif connection.peer.node_id == member.node_id and not connection.paused:
+                host.turns[method.name] = turn
+                return connection
+        return None
+
+    def connection_to_owner(self, host: KindHost, key: str) -> Outgoing | None:
+        """The open connection to the owner; None when there is none, or this node is the owner, or nobody is.
+
+        None too where the owner is not whom to call (`KindHost.apart`).
+        """
+        if host.apart or (host.lines and key in host.lines):
+            return None
+        if host.first_calls and (calls := host.first_calls.get(key)) is not None and not calls.connection.ending:
+            return calls.connection
+        try:
+            owner = self._topology.lookup.owner(host.name, key)
+        except InahoError:
+            return None  # `request` meets it again, and says so
+        connection = self._connections.get(owner.authority)
+        return connection if connection is not None and connection.peer.node_id == owner.node_id else None
+
+    def learn(self, connection: Outgoing, host: KindHost, key: str) -> None:
+        """The identity has answered on this connection; later calls go there unless some wait (`call_order`)."""
+        if host.spread or key in host.lines:
+            return
+        pid = Pid(connection.peer.authority, connection.peer.node_id, ClusterIdentity(host.name, key))
+        for event in self._pids.put(pid, self._local.now):
+            self._local.publish(event)
+
+    # Off it.
+
+    def knows(self, host: KindHost, key: str) -> bool:
+        """Whether it is known where the identity was last reached."""
+        return self._pids.peek(host.name, key) is not None
+
+    def forget(self, kind: str, key: str, why: str) -> None:
+        """A call was refused where the identity was last reached, or waits: that is not known any more."""
+        for event in self._pids.invalidate(kind, key, why):
+            self._local.publish(event)
+
+    def at_once(self, host: KindHost, key: str, method: GrainMethod, *, again: bool) -> tuple[bool, Outgoing | None]:
+        """Whether it is known at once where to send, and the connection; None for this node. Raises as `owner`."""
+        if key in host.activations:
+            return True, None
+        connection = self.next_connection(host, method) if host.spread else self.connection_for(host.name, key)
+        if connection is None:
+            if host.pool is not None and self._leases.open:
+                return True, None
+            calls = host.first_calls.get(key)
+            if calls is not None and not calls.connection.ending:
+                return not calls.connection.paused, calls.connection
+            if host.kind.placed or (again and host.kind.is_unknown):
+                return False, None
+            try:
+                owner = self._topology.lookup.owner(host.name, key)
+            except InahoError:
+                self.unresolved += 1
+                raise
+            if owner.node_id == self._local.node_id:
+                return True, None
+            connection = self._connections.get(owner.authority)
+            if connection is None or connection.peer.node_id != owner.node_id:
+                return False, None
+            self.latency[0] += 1
+        return not connection.paused, connection
+
+    async def reach(self, host: KindHost, key: str, *, again: bool) -> Outgoing | None:
+        """A connection to where the identity is, with room to send; None when it is, or is to be, on this node.
+
+        Args:
+            host, key: the identity.
+            again: a call was refused where it was thought to be.
+
+        Raises:
+            InahoError: nobody owns it, or whoever does cannot be reached. Nothing of a call has run.
+        """
+        if key in host.activations:
+            return None
+        connection = self.connection_for(host.name, key)
+        if connection is None:
+            clock = self._local.loop.time
+            began = clock()
+            connection = await self._resolve(host, key, again)
+            took = int((clock() - began) * 1e9) >> 10
+            self.latency[min(took.bit_length(), len(self.latency) - 1)] += 1
+            if connection is None:
+                return None
+        if connection.paused:
+            await connection.room()
+        return connection
+
+    async def _resolve(self, host: KindHost, key: str, again: bool) -> Outgoing | None:
+        """A connection to who is to be called, dialled if need be; None when that is this node."""
+        if host.pool is not None and self._leases.open:
+            return None
+        target: Member | Pid
+        try:
+            if host.kind.placed or (again and host.kind.is_unknown):
+                target = await self._locator.find(host.name, key, verify=again)
+            else:
+                target = self._topology.lookup.owner(host.name, key)
+        except InahoError:
+            self.unresolved += 1
+            raise
+        if target.node_id == self._local.node_id:
+            return None
+        connection = self._connections.get(target.authority)
+        if connection is None or connection.peer.node_id != target.node_id:
+            connection = await self._peers.connect(target.authority, target.node_id)
+        return connection
