@@ -119,7 +119,7 @@ def test_sends_that_a_move_refuses_in_the_same_moment_keep_their_order(simulatio
     """The loop has started the Task of the first one then, and not that of the second."""
     with SimCluster(nodes=1, seed=simulation_seed, grains=[Slow]) as sim:
         cluster = sim.node(0)
-        apply_topology = cluster._node.apply_topology
+        apply_topology = cluster._node.topology_changes.apply
         keys: list[str] = []
 
         def send_and_apply(snapshot: TopologySnapshot) -> None:
@@ -131,7 +131,7 @@ def test_sends_that_a_move_refuses_in_the_same_moment_keep_their_order(simulatio
                 keys.extend(new)
             apply_topology(snapshot)
 
-        cluster._node.apply_topology = send_and_apply  # type: ignore[method-assign]
+        cluster._node.topology_changes.apply = send_and_apply  # type: ignore[method-assign]
 
         async def scenario() -> None:
             sim._add()

@@ -175,7 +175,7 @@ async def test_a_turn_whose_lease_was_revoked_cannot_save(fleet, eventually):
     turn = GATES["turn"] = Gate()
     saving = asyncio.ensure_future(grain.save_at_gate())
     await eventually(lambda: turn.reached)
-    member._node.stop_activations("others removed this node")
+    member._node.topology_changes.stop_activations("others removed this node")
     turn.open.set()
     with pytest.raises(OwnershipChanged, match="revoked") as caught:
         await saving
@@ -193,11 +193,11 @@ def _identity(kind: type[Any], key: str) -> Any:
 async def test_a_node_that_was_removed_activates_nothing_by_the_topology_from_before(fleet, eventually):
     one, other = await fleet.members(2, Counter)
     key = fleet.key_at(other, Counter)
-    other._node.stop_activations("others removed this node")
+    other._node.topology_changes.stop_activations("others removed this node")
     with pytest.raises(TopologyUnavailable):
         await other.grain(Counter, key, timeout=1.0).add()
     snapshot = other._node.topology.snapshot
-    other._node.apply_topology(msgspec.structs.replace(snapshot, version=snapshot.version + 1))
+    other._node.topology_changes.apply(msgspec.structs.replace(snapshot, version=snapshot.version + 1))
     assert other._node.bridge.last_owner("Counter", key).node_id == one.self.node_id
     assert await other.grain(Counter, key).add() == 1
 
@@ -291,7 +291,7 @@ async def test_a_node_that_was_removed_tells_what_it_saved_once_it_is_back(fleet
     one, other = await fleet.members(2, Counter)
     key = fleet.key_at(other, Counter)
     await other.grain(Counter, key).add()
-    other._node.stop_activations("others removed this node")
+    other._node.topology_changes.stop_activations("others removed this node")
     await eventually(lambda: fleet.activation(Counter, key) is None)
     leaving = asyncio.ensure_future(other.leave())
     await eventually(lambda: one._node.saved_versions.expected("Counter", key))

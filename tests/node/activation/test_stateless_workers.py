@@ -255,7 +255,7 @@ async def test_a_blocked_host_sends_its_calls_elsewhere(fleet: Any, eventually: 
         **{name: getattr(topology, name) for name in topology.__struct_fields__}
         | {"blocked": (one.authority,), "version": topology.version + 1, "hash": topology.hash + 1}
     )
-    one._node.apply_topology(blocked)
+    one._node.topology_changes.apply(blocked)
     await eventually(lambda: one._node.activations.count == 0)
     assert (await one.grain(Worker, "w").work())[1] == other.authority
 

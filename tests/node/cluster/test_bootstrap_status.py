@@ -269,5 +269,5 @@ async def test_a_node_ends_in_order_with_nothing_active_and_then_says_so(monkeyp
     with pytest.raises(ShuttingDown, match="looks up no owners"):
         node.topology.lookup.owner("Echo", "a")
     members = cluster.members()
-    node.apply_topology(TopologySnapshot(version=99, hash=1, members=()))
+    node.topology_changes.apply(TopologySnapshot(version=99, hash=1, members=()))
     assert cluster.members() == members != ()

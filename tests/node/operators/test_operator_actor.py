@@ -62,7 +62,7 @@ async def test_the_system_kind_is_not_placed_counted_or_ended(fleet: Any):
     client = await fleet.client()
     assert one.self.kinds == ()
     assert one._node.activations.count == 0
-    one._node.stop_activations("a test")
+    one._node.topology_changes.stop_activations("a test")
     assert await client.quarantine_at(as_member(one, client)) == ()
     with pytest.raises(NoSuchKind):
         await client.call("inaho.operator", "operator", "quarantined")

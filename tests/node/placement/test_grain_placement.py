@@ -446,7 +446,7 @@ async def test_a_blocked_holder_loses_what_it_holds(fleet: Any, eventually: Any)
         topology = cluster._node.topology.snapshot
         fields = {name: getattr(topology, name) for name in topology.__struct_fields__}
         fields |= {"blocked": (holder.authority,), "version": topology.version + 10, "hash": 12345}
-        cluster._node.apply_topology(inaho.TopologySnapshot(**fields))
+        cluster._node.topology_changes.apply(inaho.TopologySnapshot(**fields))
     assert grain._inaho_lease.state is LeaseState.REVOKED
     with pytest.raises(OwnershipChanged):
         await grain.save()
@@ -544,7 +544,7 @@ async def test_an_owner_that_was_thought_dead_asks_again(fleet: Any, eventually:
         msgspec.structs.replace(member, incarnation=member.incarnation + (member.node_id == owner._node.local.node_id))
         for member in topology.members
     )
-    owner._node.apply_topology(
+    owner._node.topology_changes.apply(
         inaho.TopologySnapshot(**(fields | {"members": members, "version": topology.version + 1}))
     )
     await eventually(lambda: lease_of(owner, key) is not None)

@@ -239,7 +239,7 @@ def test_a_blocked_node_ends_its_streams():
 def test_a_node_that_was_removed_by_others_ends_its_streams():
     with SimCluster(nodes=1, seed=1, grains=[Ticker]) as sim:
         consumer = follow(sim, Ticker, "a")
-        sim.node(0)._node.stop_activations("others have removed it")
+        sim.node(0)._node.topology_changes.stop_activations("others have removed it")
         sim.run_for(5.0)
         assert isinstance(consumer.error, OwnershipChanged) and "others have removed it" in consumer.error.reason
         assert LOG == ["begun", "closed", "others have removed it"]

@@ -1,6 +1,7 @@
-"""What connections tell of their peers, put to the control plane: who answered, who refused, who fell silent.
+"""What a member and a client do with what their connections learn about peers.
 
-None of it is decided here. A client has no control plane, and its connections tell nobody.
+A member reports it to its control plane, as evidence of who lives; nothing is decided here. A client judges nobody: its
+`Gateway` takes settings and topologies from the members that it is connected to. Each is a `PeerEvents`.
 """
 
 from __future__ import annotations
@@ -13,49 +14,68 @@ from inaho.runtime.control.driver import decode_control
 
 if TYPE_CHECKING:
     from inaho.runtime.connections.outgoing import Outgoing
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.connections.peer_connections import PeerConnections
+    from inaho.runtime.connections.peers import Peers
+    from inaho.runtime.control.control_plane import ControlPlane
+    from inaho.runtime.control.gateway import Gateway
+    from inaho.runtime.control.join_watch import JoinWatch
+    from inaho.runtime.local.local_node import LocalNode
     from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
-__all__ = ["Evidence"]
+__all__ = ["ClientPeerEvents", "MemberPeerEvents"]
 
 
-class Evidence:
-    """From the connections of one node to its control plane."""
+class MemberPeerEvents:
+    """Reports to the control plane of a member.
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._local = node.local
+    Args:
+        local: the member.
+        control: its control plane.
+        peers: its dialled connections.
+        connections: all its connections, by peer.
+        join_watch: logs who refuses this node while it joins.
+    """
+
+    def __init__(
+        self,
+        local: LocalNode,
+        control: ControlPlane,
+        peers: Peers,
+        connections: PeerConnections,
+        join_watch: JoinWatch,
+    ) -> None:
+        self._local = local
+        self._control = control
+        self._peers = peers
+        self._connections = connections
+        self._join_watch = join_watch
 
     def authenticated(self, peer: PeerInfo) -> None:
-        """A client takes over the settings that all members have alike."""
-        if self._node.gateway is not None:
-            self._node.gateway.adopt(peer.settings)
+        """The handshake has compared all that members must have alike."""
 
     def connected(self, authority: str, peer: PeerInfo) -> None:
         """A dial came through."""
-        if self._node.control.driver is not None:
-            self._node.control.driver.feed(AuthorityAnswered(authority, peer.node_id))
-            self._node.control.driver.feed(Connected(authority, peer.node_id))
+        self._control.feed(AuthorityAnswered(authority, peer.node_id))
+        self._control.feed(Connected(authority, peer.node_id))
         if peer.node_id == self._local.node_id and authority != self._local.authority:
             self._local.loop.call_soon(self._leave_own, authority)
 
     def _leave_own(self, authority: str) -> None:
         """A seed is this node under another name. The name may stand for others too, so it is dialled anew."""
-        connection = self._node.peers.connections.get(authority)
+        connection = self._peers.connections.get(authority)
         if connection is not None:
             connection.close(Unreachable("that is this node itself", authority=authority))
 
     def accepted(self, peer: PeerInfo) -> None:
         """A member has connected to this node."""
-        if self._node.control.driver is not None:
-            self._node.control.driver.feed(Connected(peer.authority, peer.node_id))
+        self._control.feed(Connected(peer.authority, peer.node_id))
 
     def outgoing_closed(self, authority: str, connection: Outgoing) -> None:
         """A dialled connection is gone."""
         self._closed(authority, connection.peer.node_id, connection.closed)
         if connection.closed == "reset":
-            self._node.peers.dial_in_background(authority)  # refused now is evidence that the process is gone
+            self._peers.dial_in_background(authority)  # refused now is evidence that the process is gone
 
     def incoming_closed(self, peer: PeerInfo, reason: str) -> None:
         """A connection of a member is gone."""
@@ -67,32 +87,74 @@ class Evidence:
         One that was reset counts even when an accepted connection is left. After the peer's machine has failed and
         started again, that one stays open for long: nothing is sent on it that the peer would answer with a reset.
         """
-        if self._node.control.driver is None or self._local.closing:
+        if self._local.closing or self._connections.has_dialled(authority):
             return
-        connections = self._node.connections
-        if connections.has_dialled(authority) or (reason != "reset" and connections.has_accepted(node_id)):
-            return
-        self._node.control.driver.feed(Disconnected(authority, node_id, "reset" if reason == "reset" else "closed"))
+        if reason == "reset" or not self._connections.has_accepted(node_id):
+            self._control.feed(Disconnected(authority, node_id, "reset" if reason == "reset" else "closed"))
 
     def dial_failed(self, authority: str, reason: str, detail: str) -> None:
         """A dial failed: `refused`, `timeout`, `handshake` or `other`, and in words."""
-        if self._node.control.driver is not None:
-            self._node.control.driver.feed(DialFailed(authority, reason, detail=detail))
+        self._control.feed(DialFailed(authority, reason, detail=detail))
 
     def refused(self, authority: str, error: InahoError) -> None:
         """A peer that this node dialled refuses it, or is refused."""
-        self._node.join_watch.refused(authority, error)
-        if self._node.control.driver is not None:
-            self._node.control.driver.feed(DialFailed(authority, "handshake", error.code, error.reason))
+        self._join_watch.refused(authority, error)
+        self._control.feed(DialFailed(authority, "handshake", error.code, error.reason))
 
     def control_message(self, peer: PeerInfo, body: memoryview) -> None:
         """A control message has come; only members may send them."""
-        if peer.role != "member" or self._node.control.driver is None:
+        if peer.role != "member":
             raise ProtocolViolation("a control message from a client", authority=peer.authority)
-        self._node.control.driver.feed(Received(peer.authority, peer.node_id, decode_control(body)))
+        self._control.feed(Received(peer.authority, peer.node_id, decode_control(body)))
 
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
-        """A member sends a topology; only clients take one so."""
-        if self._node.gateway is None:
-            raise ProtocolViolation("a topology was pushed to a member")
-        self._node.gateway.told(peer, snapshot)
+        """Only clients take a topology so."""
+        raise ProtocolViolation("a topology was pushed to a member")
+
+
+class ClientPeerEvents:
+    """Tells the gateway of a client. No peer connects to a client.
+
+    Args:
+        gateway: takes settings and topologies.
+        peers: its connections.
+        join_watch: logs who refuses this node while it connects.
+    """
+
+    def __init__(self, gateway: Gateway, peers: Peers, join_watch: JoinWatch) -> None:
+        self._gateway = gateway
+        self._peers = peers
+        self._join_watch = join_watch
+
+    def authenticated(self, peer: PeerInfo) -> None:
+        """Takes over the settings that all members have alike."""
+        self._gateway.adopt(peer.settings)
+
+    def connected(self, authority: str, peer: PeerInfo) -> None:
+        """The gateway looks at the open connections by itself."""
+
+    def accepted(self, peer: PeerInfo) -> None:
+        """Does not happen."""
+
+    def outgoing_closed(self, authority: str, connection: Outgoing) -> None:
+        """Dials at once when the connection was cut off, since calls may wait."""
+        if connection.closed == "reset":
+            self._peers.dial_in_background(authority)
+
+    def incoming_closed(self, peer: PeerInfo, reason: str) -> None:
+        """Does not happen."""
+
+    def dial_failed(self, authority: str, reason: str, detail: str) -> None:
+        """The gateway tries others by itself."""
+
+    def refused(self, authority: str, error: InahoError) -> None:
+        """A member refuses this client, or is refused."""
+        self._join_watch.refused(authority, error)
+
+    def control_message(self, peer: PeerInfo, body: memoryview) -> None:
+        """Clients have no control plane."""
+        raise ProtocolViolation("a control message to a client", authority=peer.authority)
+
+    def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
+        """A member sends the newest topology."""
+        self._gateway.topology_pushed(peer, snapshot)

@@ -1,7 +1,7 @@
 """The asyncio shell of the control plane: feeds `ControlNode`, does what it asks, owns its one timer.
 
 All decisions are in `core`; this page only carries them out (the shape is aioquic's). The machine is given the boot
-clock (`runtime.clock.boot_time`), which goes on while the computer is suspended, so a node that slept sees how long.
+clock (`LocalNode.boot_time`), which goes on while the computer is suspended, so a node that slept sees how long.
 Timers are the loop's, whose clock stands still meanwhile: they are set as a length, and the `Ticker` notices what is
 late.
 """
@@ -9,7 +9,7 @@ late.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from inaho.core.effects import (
     ApplyTopology,
@@ -29,7 +29,11 @@ from inaho.errors import JoinRefused, ProtocolViolation, RemoteError, error_from
 from inaho.wire.codec import DECODE_ERRORS, decoder, encode
 
 if TYPE_CHECKING:
-    from inaho.runtime.node.node import Node
+    from inaho.events import Event
+    from inaho.runtime.connections.peer_connections import PeerConnections
+    from inaho.runtime.connections.peers import Peers
+    from inaho.runtime.control.ports import TopologyEffects
+    from inaho.runtime.local.local_node import LocalNode
 
 __all__ = ["Driver", "decode_control"]
 
@@ -48,24 +52,55 @@ def decode_control(body: memoryview) -> ControlMessage:
     return message
 
 
+class MembershipFollower(Protocol):
+    """Follows the membership to know how old answers of this node may be."""
+
+    def notice(self, event: Event) -> None:
+        """The control plane has published this."""
+        ...
+
+    def founded(self) -> None:
+        """This node has founded its cluster."""
+        ...
+
+    def joined(self) -> None:
+        """This node was admitted to a cluster."""
+        ...
+
+
 class Driver:
     """Runs the control plane of one node.
 
     Args:
-        node: whose effects these are.
+        local: the node.
         control: the machine.
+        peers: take control messages to other members.
+        connections: with a peer that the machine rejects, are closed.
+        freshness: follows the membership.
+        topology: has topologies take effect.
 
     Attributes:
         joined: done when the node is up; fails with what refused it.
         left: done when a leave is complete.
     """
 
-    def __init__(self, node: Node, control: ControlNode) -> None:
+    def __init__(
+        self,
+        local: LocalNode,
+        control: ControlNode,
+        peers: Peers,
+        connections: PeerConnections,
+        freshness: MembershipFollower,
+        topology: TopologyEffects,
+    ) -> None:
         self.control = control
-        self.joined: asyncio.Future[None] = node.local.loop.create_future()
-        self.left: asyncio.Future[None] = node.local.loop.create_future()
-        self._node = node
-        self._local = node.local
+        self.joined: asyncio.Future[None] = local.loop.create_future()
+        self.left: asyncio.Future[None] = local.loop.create_future()
+        self._local = local
+        self._peers = peers
+        self._connections = connections
+        self._freshness = freshness
+        self._topology = topology
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
@@ -104,20 +139,19 @@ class Driver:
         return deadline if now < deadline <= now + EARLY_S else now
 
     def _carry_out(self, effect: Effect) -> None:
-        node = self._node
         match effect:
             case Send():
-                node.peers.send_control(effect.authority, encode(effect.message))
+                self._peers.send_control(effect.authority, encode(effect.message))
             case Publish():
-                node.freshness.notice(effect.event)
+                self._freshness.notice(effect.event)
                 self._local.publish(effect.event)
             case ApplyTopology():
-                node.apply_topology(effect.snapshot)
+                self._topology.apply(effect.snapshot)
             case Joined():
                 if effect.founded:
-                    node.freshness.founded()
+                    self._freshness.founded()
                 else:
-                    node.freshness.joined()
+                    self._freshness.joined()
                 if not self.joined.done():
                     self.joined.set_result(None)
             case JoinFailed():
@@ -130,9 +164,9 @@ class Driver:
                 if not self.left.done():
                     self.left.set_result(None)
             case StopActivations():
-                node.stop_activations(effect.reason)
+                self._topology.stop_activations(effect.reason)
             case CloseConnection():
-                node.connections.reject(effect.authority, effect.reason)
+                self._connections.reject(effect.authority, effect.reason)
 
     def stop(self) -> None:
         """No more steps."""

@@ -22,7 +22,10 @@ from inaho.wire.frames import WATCH, frame
 
 if TYPE_CHECKING:
     from inaho.runtime.connections.outgoing import Outgoing
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.connections.peers import Peers
+    from inaho.runtime.control.ports import TopologyEffects
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
     from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
@@ -58,12 +61,20 @@ class _Heard(NamedTuple):
 
 
 class Gateway:
-    """Finds and keeps a member for one client."""
+    """Finds and keeps a member for one client.
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
+    Args:
+        local: the client.
+        topology: the newest that a member has sent.
+        peers: connections of the client.
+        effects: has a new topology take effect.
+    """
+
+    def __init__(self, local: LocalNode, topology: Topology, peers: Peers, effects: TopologyEffects) -> None:
+        self._local = local
+        self._topology = topology
+        self._peers = peers
+        self._effects = effects
         self._heard: dict[Outgoing, _Heard] = {}
         self._refusals: dict[str, InahoError | None] = {}
         """What came of the last question to each seed; None for one that has not answered."""
@@ -124,9 +135,8 @@ class Gateway:
 
     async def _ask(self, authority: str) -> InahoError:
         """Asks one seed; why it told nothing."""
-        node = self._node
         try:
-            await node.peers.connect(authority, "")
+            await self._peers.connect(authority, "")
         except InahoError as error:
             return error
         if self._topology.snapshot is None:
@@ -142,19 +152,18 @@ class Gateway:
             if self._topology.snapshot is not None:
                 self._topology.lookup.update_topology(self._topology.snapshot)
 
-    def told(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
-        """A member tells the newest topology.
+    def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
+        """A member sends the newest topology.
 
         Versions count within one life of the cluster. A member that our topology does not know may live in the next
         one, so it is believed whatever its version, unless somebody whom we know is still connected with us.
         """
-        node = self._node
         current = self._topology.snapshot
         if current is None or snapshot.version > current.version:
-            node.apply_topology(snapshot)
+            self._effects.apply(snapshot)
         elif not self._knows_any(current, peer):
             self._topology.forget_owners()  # versions have begun again
-            node.apply_topology(snapshot)
+            self._effects.apply(snapshot)
         elif snapshot.version < current.version:
             self._local.publish(
                 ResolutionOutOfOrder(
@@ -166,19 +175,18 @@ class Gateway:
         """Whether `peer`, or another one that is connected, belongs to `topology`."""
         known = {member.node_id for member in topology.members}
         return peer.node_id in known or any(
-            connection.peer.node_id in known for connection in self._node.peers.connections.values()
+            connection.peer.node_id in known for connection in self._peers.connections.values()
         )
 
     def keep(self) -> None:
         """Looks for another gateway when no connection is left, or none on which anybody answers."""
-        node = self._node
         if self._local.closing or self._topology.snapshot is None:
             return
         now = self._local.loop.time()
         heard = self._heard
         self._heard = {}
         alive = False
-        for connection in node.peers.connections.values():
+        for connection in self._peers.connections.values():
             known = heard.get(connection)
             if known is None or known.received != connection.bytes_received:
                 known = _Heard(connection.bytes_received, now, now)
@@ -191,7 +199,7 @@ class Gateway:
         self._tell(now, alive=alive)
         if not alive:
             for authority in self._candidates():
-                node.peers.dial_in_background(authority)
+                self._peers.dial_in_background(authority)
 
     def _tell(self, now: float, *, alive: bool) -> None:
         """Logs that no member answers any more, and when one does again."""

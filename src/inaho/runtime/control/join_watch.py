@@ -16,7 +16,7 @@ from inaho.errors.refusals import FINAL_REFUSALS
 
 if TYPE_CHECKING:
     from inaho.errors import InahoError
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.local.local_node import LocalNode
 
 __all__ = ["JoinWatch"]
 
@@ -28,11 +28,14 @@ AGAIN_S: Final = 10.0
 
 
 class JoinWatch:
-    """Logs how the search of one node for its cluster goes on."""
+    """Logs how the search of one node for its cluster goes on.
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._local = node.local
+    Args:
+        local: the node.
+    """
+
+    def __init__(self, local: LocalNode) -> None:
+        self._local = local
         self._told: Callable[[], Mapping[str, str]] | None = None
         self._began = 0.0
         self._timer: asyncio.TimerHandle | None = None

@@ -23,7 +23,7 @@ from inaho.runtime.connections.peer_connections import PeerConnections
 from inaho.runtime.connections.peers import Peers
 from inaho.runtime.connections.serving import Serving
 from inaho.runtime.control.block_list import BlockList
-from inaho.runtime.control.connection_evidence import Evidence
+from inaho.runtime.control.connection_evidence import ClientPeerEvents, MemberPeerEvents
 from inaho.runtime.control.control_plane import ControlPlane
 from inaho.runtime.control.gateway import Gateway
 from inaho.runtime.control.join_watch import JoinWatch
@@ -58,13 +58,13 @@ from inaho.runtime.placement.survey import Survey
 from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.runtime.reminders.keeper import ReminderKeeper
 from inaho.runtime.turns.runner import TurnRunner
-from inaho.types import TopologySnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from inaho.actor import ActorSystem
     from inaho.runtime.cluster.cluster import Cluster
+    from inaho.runtime.connections.ports import PeerEvents
     from inaho.runtime.grains.grain import GrainKind
     from inaho.runtime.transport.transport import Transport
     from inaho.storage import Storage
@@ -165,8 +165,7 @@ class Node:
         self.storage_access = StorageAccess(
             local, storage, lost=self.proofs.require_all, accepted=self._storage_accepted
         )
-        self.evidence = Evidence(self)
-        self.join_watch = JoinWatch(self)
+        self.join_watch = JoinWatch(local)
         self.all_activations = AllActivations(local, self.hosts, self.activations, self.leases, self.runner)
         self.shutdown = Shutdown(
             local,
@@ -177,8 +176,15 @@ class Node:
             farewell=self.acceptor.farewell,
         )
         self.topology_changes = TopologyChanges(self)
-        self.gateway = Gateway(self) if local.client else None
-        self.membership_log = None if local.client else MembershipLog(local, self.control, self._doubted)
+        self.gateway: Gateway | None = None
+        self.membership_log: MembershipLog | None = None
+        self.peer_events: PeerEvents
+        if local.client:
+            self.gateway = Gateway(local, self.topology, self.peers, self.topology_changes)
+            self.peer_events = ClientPeerEvents(self.gateway, self.peers, self.join_watch)
+        else:
+            self.membership_log = MembershipLog(local, self.control, self._doubted)
+            self.peer_events = MemberPeerEvents(local, self.control, self.peers, self.connections, self.join_watch)
         self.lifecycle = NodeLifecycle(self)
         self.program_end = ProgramEnd(local, self.lifecycle.stop_now)
         self._add_kinds(kinds)
@@ -220,14 +226,6 @@ class Node:
         if unsent := await self.remoting.flush(left_s()):
             self.local.log.warning("%d messages were not acknowledged in time", unsent)
         return acknowledged
-
-    def apply_topology(self, snapshot: TopologySnapshot) -> None:
-        """Has a topology take effect, see `TopologyChanges`."""
-        self.topology_changes.apply(snapshot)
-
-    def stop_activations(self, reason: str) -> None:
-        """Ends all activations at once: others may run them."""
-        self.topology_changes.stop_activations(reason)
 
     def _doubted(self) -> int:
         return len(self.freshness.doubts.open())

@@ -66,7 +66,14 @@ class NodeLifecycle:
         if not config.authority.endswith(":0"):
             local.authority = config.authority  # a peer may dial before `listen` returns
         local.authority = await node.acceptor.listen(*own_addresses(config.authority, config.bind))
-        driver = Driver(node, ControlNode(config, self._member(), local.entropy.random))
+        driver = Driver(
+            local,
+            ControlNode(config, self._member(), local.entropy.random),
+            node.peers,
+            node.connections,
+            node.freshness,
+            node.topology_changes,
+        )
         node.control.begin(driver)
         node.ticker.start()
         driver.feed(Start(config.seeds))

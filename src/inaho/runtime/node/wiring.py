@@ -63,28 +63,28 @@ class NodePeerEvents:
         self._node = node
 
     def authenticated(self, peer: PeerInfo) -> None:
-        self._node.evidence.authenticated(peer)
+        self._node.peer_events.authenticated(peer)
 
     def connected(self, authority: str, peer: PeerInfo) -> None:
-        self._node.evidence.connected(authority, peer)
+        self._node.peer_events.connected(authority, peer)
 
     def accepted(self, peer: PeerInfo) -> None:
-        self._node.evidence.accepted(peer)
+        self._node.peer_events.accepted(peer)
 
     def outgoing_closed(self, authority: str, connection: Outgoing) -> None:
-        self._node.evidence.outgoing_closed(authority, connection)
+        self._node.peer_events.outgoing_closed(authority, connection)
 
     def incoming_closed(self, peer: PeerInfo, reason: str) -> None:
-        self._node.evidence.incoming_closed(peer, reason)
+        self._node.peer_events.incoming_closed(peer, reason)
 
     def dial_failed(self, authority: str, reason: str, detail: str) -> None:
-        self._node.evidence.dial_failed(authority, reason, detail)
+        self._node.peer_events.dial_failed(authority, reason, detail)
 
     def refused(self, authority: str, error: InahoError) -> None:
-        self._node.evidence.refused(authority, error)
+        self._node.peer_events.refused(authority, error)
 
     def control_message(self, peer: PeerInfo, body: memoryview) -> None:
-        self._node.evidence.control_message(peer, body)
+        self._node.peer_events.control_message(peer, body)
 
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
-        self._node.evidence.topology_pushed(peer, snapshot)
+        self._node.peer_events.topology_pushed(peer, snapshot)

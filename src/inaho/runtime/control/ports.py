@@ -1,0 +1,22 @@
+"""What the control room needs of the node as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from inaho.types import TopologySnapshot
+
+__all__ = ["TopologyEffects"]
+
+
+class TopologyEffects(Protocol):
+    """Has a topology take effect on all parts of a node."""
+
+    def apply(self, snapshot: TopologySnapshot) -> None:
+        """A new topology holds."""
+        ...
+
+    def stop_activations(self, reason: str) -> None:
+        """This node has lost its place: others may run what runs here."""
+        ...
