@@ -147,8 +147,11 @@ def read_fuzzing(output: str) -> Reading:
     )
     if "atheris is not installed" in output:
         return Reading(absent="atheris is not installed: it has no wheel for every Python")
-    # A target that finds something ends before its statistics, and with a status that says so.
-    return Reading(lines, () if len(lines) == len(targets) > 0 else ("a target has tried no input to its end",))
+    found = re.findall(r"=== Uncaught Python exception: ===\n(.+)", output)
+    files = re.findall(r"Test unit written to \S*?([\w-]+)$", output, re.MULTILINE)
+    if len(lines) != len(targets) or not lines:
+        found.append("a target has tried no input to its end")
+    return Reading(lines, (*found, *(f"input in build/fuzz/{name}" for name in files)))
 
 
 def _last_json(output: str) -> dict[str, Any] | None:

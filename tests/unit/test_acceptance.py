@@ -175,6 +175,15 @@ def test_what_could_not_be_tried_has_not_passed(load, run):
     assert parts.read_fuzzing(begun).broken == ("a target has tried no input to its end",)
     reading = parts.read_fuzzing(f"{begun}stat::number_of_executed_units: 27683\n")
     assert (reading.lines, reading.broken) == (("frames: 27,683 inputs in 5 s",), ())
+    crash = (
+        f"{begun} === Uncaught Python exception: ===\nAssertionError: <EMPTY MESSAGE>\n"
+        "artifact_prefix='/srv/clone/build/fuzz/codec-'; Test unit written to /srv/clone/build/fuzz/codec-crash-b6b0\n"
+        "stat::number_of_executed_units: 31310\n"
+    )
+    assert parts.read_fuzzing(crash).broken == (
+        "AssertionError: <EMPTY MESSAGE>",
+        "input in build/fuzz/codec-crash-b6b0",
+    )
     assert parts.read_seeds("Traceback …\n").broken == ("no seed was judged",)
 
 
