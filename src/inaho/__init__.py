@@ -61,13 +61,13 @@ if TYPE_CHECKING:
         VersionMismatch,
         WrongCluster,
     )
-    from inaho.runtime.activation.timers import Timer
     from inaho.runtime.calls.resuming import resuming
     from inaho.runtime.cluster.cluster import Cluster
     from inaho.runtime.cluster.extension import ClusterExtension
     from inaho.runtime.cluster.join import connect, join
     from inaho.runtime.grains.grain import CallContext, Grain, method
     from inaho.runtime.grains.stateless import stateless
+    from inaho.runtime.grains.timer import Timer
     from inaho.runtime.turns.inherited import deadline
     from inaho.storage import MemoryStorage, SqliteStorage, Storage
     from inaho.types import ClusterIdentity, Member, MemberStatus, Pid, Struct, TopologySnapshot
@@ -130,7 +130,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "inaho.runtime.cluster.join": ("connect", "join"),
     "inaho.runtime.calls.resuming": ("resuming",),
     "inaho.runtime.grains.stateless": ("stateless",),
-    "inaho.runtime.activation.timers": ("Timer",),
+    "inaho.runtime.grains.timer": ("Timer",),
     "inaho.runtime.turns.inherited": ("deadline",),
     "inaho.runtime.grains.grain": ("CallContext", "Grain", "method"),
     "inaho.storage": ("MemoryStorage", "SqliteStorage", "Storage"),

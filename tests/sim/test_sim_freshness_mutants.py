@@ -18,15 +18,15 @@ from inaho.errors import InahoError
 from inaho.events import BlockListChanged, Event, MemberRemoved
 from inaho.runtime.activation import state as grain_state
 from inaho.runtime.activation.kind_host import KindHost
-from inaho.runtime.activation.timers import Timer
 from inaho.runtime.freshness import proofs
 from inaho.runtime.freshness.doubts import Freshness
 from inaho.runtime.freshness.marker_record import MarkerRecord
 from inaho.runtime.freshness.proofs import Proofs
 from inaho.runtime.freshness.reconciliation import Reconciliation
 from inaho.runtime.grains.activation_turns import ActivationTurns
+from inaho.runtime.grains.reminder_delivery import REMIND
+from inaho.runtime.grains.timer import Timer
 from inaho.runtime.grains.turn import Turn
-from inaho.runtime.reminders.reminder_calls import REMIND
 from inaho.testing.histories.freshness_swarm import FreshnessSwarm
 from inaho.testing.histories.grain_checkers import PromiseBroken
 

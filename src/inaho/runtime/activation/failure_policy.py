@@ -20,12 +20,13 @@ own promise has changed nothing, and beside which other readers go on undisturbe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from inaho.core.activation.life import ActivationState
 from inaho.errors.inspection import describe, is_a
 from inaho.events import StateReset
-from inaho.runtime.activation.state import StateRecord, reload_state
+from inaho.runtime.activation.state import reload_state
+from inaho.runtime.grains.state_record import StateRecord
 from inaho.runtime.grains.turn import Turn
 from inaho.runtime.turns.steps import SIGNALS
 
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.grain import Grain
 
-__all__ = ["POLICIES", "Resets", "turn_failed"]
-
-POLICIES: Final = ("keep", "reset", "stop")
+__all__ = ["Resets", "turn_failed"]
 
 
 def turn_failed(host: KindHost, turn: Turn, error: BaseException) -> None:

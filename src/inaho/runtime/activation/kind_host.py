@@ -7,7 +7,8 @@ wait in their order and see nothing of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 from inaho.core.activation.lease import Lease
 from inaho.core.activation.life import ActivationState
@@ -23,16 +24,25 @@ from inaho.runtime.activation.records import ActivationRecord
 from inaho.runtime.activation.running_streams import StreamTurns
 from inaho.runtime.activation.start_failures import initialise
 from inaho.runtime.activation.starting import Starting
+from inaho.runtime.activation.state import clear_state, hand_over, save_state
 from inaho.runtime.activation.timers import ActivationTimers
-from inaho.runtime.grains.stateless import WorkerPool
+from inaho.runtime.activation.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from inaho.runtime.calls.call_order import FirstCalls, Line
     from inaho.runtime.grains.grain import Grain, GrainKind
+    from inaho.runtime.grains.ports import Reminders
+    from inaho.runtime.grains.state_record import StateRecord
+    from inaho.runtime.grains.timer import Timer
     from inaho.runtime.grains.turn import Turn
     from inaho.runtime.node.node import Node
 
-__all__ = ["KindHost"]
+__all__ = ["KindHost", "host_of"]
+
+
+def host_of(grain: Grain[Any]) -> KindHost:
+    """The host of an activation, of which the grain itself knows only `GrainHost`."""
+    return cast("KindHost", grain._inaho_host)
 
 
 class KindHost:
@@ -173,7 +183,7 @@ class KindHost:
         record, epoch = grain._inaho_record, grain._inaho_lease.epoch
         if record is None:
             return ActivationRecord(True, 0, epoch, None, self.authority)
-        version, snapshot = record.hand_over(self, grain)
+        version, snapshot = hand_over(self, grain, record)
         return ActivationRecord(True, version, epoch, snapshot, self.authority, stored_epoch=record.stored_epoch)
 
     def is_asked_for(self, key: str) -> bool:
@@ -236,7 +246,48 @@ class KindHost:
         if not self.system:
             self.draining.end_all(reason)
 
-    # What its turns ask.
+    @property
+    def is_stopping(self) -> bool:
+        """Whether code of grains is cancelled because the node or its program ends."""
+        return self.local.closing or self.node.runner.leaving or self.node.program_end.begun
+
+    # What its grains ask, see `GrainHost`.
+
+    async def save(self, grain: Grain[Any], record: StateRecord) -> None:
+        """See `Grain.save`."""
+        await save_state(self, grain, record)
+
+    async def clear(self, grain: Grain[Any], record: StateRecord) -> None:
+        """See `Grain.clear`."""
+        await clear_state(self, grain, record)
+
+    def start_timer(
+        self,
+        grain: Grain[Any],
+        callback: Callable[..., object] | str,
+        interval_s: float | None,
+        arguments: tuple[Any, ...],
+        *,
+        first_s: float | None,
+        keep_alive: bool,
+        timeout_s: float | None,
+    ) -> Timer:
+        """See `Grain.timer`."""
+        return self.timers.start(
+            grain, callback, interval_s, arguments, first_s=first_s, keep_alive=keep_alive, timeout_s=timeout_s
+        )
+
+    @property
+    def cluster(self) -> Any:
+        """See `Grain.cluster`."""
+        return self.node.cluster
+
+    @property
+    def reminders(self) -> Reminders:
+        """Where grains of all kinds ask for reminders."""
+        return self.node.reminders
+
+    # What its turns ask, see `TurnHost`.
 
     def turn_failed(self, turn: Turn, error: BaseException) -> None:
         """A turn has raised `error` and still counts as running: applies the failure policy of the kind."""

@@ -11,6 +11,7 @@ from inaho.runtime.activation.start_failures import not_run, start_failure
 from inaho.runtime.activation.state import load_handed
 from inaho.runtime.grains.activation_turns import ActivationTurns
 from inaho.runtime.turns.hooks import run_hook
+from inaho.runtime.turns.steps import report
 from inaho.types import Pid
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Starting:
                 await run_hook(grain, node.runner.queue_of(grain), "on_activate", grain.on_activate())
             await node.leases.confirm(grain)
         except BaseException as error:
-            node.runner.report(error, self.failed, grain, error)
+            report(host.local.loop, error, self.failed, grain, error)
             if is_a(error, (KeyboardInterrupt, SystemExit)):
                 raise
             return

@@ -12,11 +12,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from inaho.errors import SerializationFailed, StateConflict, StateMissing, StorageFailed, StorageLost
 from inaho.errors.inspection import text_of
 from inaho.events import HandOffCompleted, HandOffFailed
+from inaho.runtime.grains.state_record import StateRecord
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.stored import pack_state, unpack_state
 
@@ -26,59 +25,27 @@ if TYPE_CHECKING:
     from inaho.runtime.grains.grain import Grain
     from inaho.storage.base import StoredVersion
 
-__all__ = ["StateRecord", "clear_state", "is_same", "load_handed", "load_state", "reload_state", "save_state"]
+__all__ = ["clear_state", "hand_over", "is_same", "load_handed", "load_state", "reload_state", "save_state"]
 
 _FAILED_WRITES: Final = (StateConflict, StorageFailed, StorageLost, asyncio.CancelledError)
 
 
-class StateRecord(msgspec.Struct, eq=False, gc=False):
-    """State of one activation with the version that it was loaded or saved at.
+def hand_over(host: KindHost, grain: Grain[Any], record: StateRecord) -> tuple[int, bytes | None]:
+    """Version and encoded state for the next owner, which loads it from the storage where it gets none.
 
-    Attributes:
-        stored_epoch: under which `version` was stored; -1 where that is not known.
-        version_unknown: a save lost or was not answered, so another version than this may be stored.
-        value_unfit: a turn failed, so the next owner must not go on from the value; what was saved is not concerned.
-        broken: a turn failed half-way, and what was saved could not be loaded again. It is never saved.
-        contested: a member that has not noticed anything may have the same activation, so this one is proved in time.
-        lock: held by who writes; made when somebody does.
+    In doubt it gets none: another activation may have saved, and this one would not know.
     """
-
-    value: Any
-    version: int
-    stored_epoch: int = -1
-    version_unknown: bool = False
-    value_unfit: bool = False
-    broken: bool = False
-    contested: bool = False
-    lock: asyncio.Lock | None = None
-
-    def writing(self) -> asyncio.Lock:
-        """Held by who writes: turns that interleave would else conflict with each other's versions."""
-        if self.lock is None:
-            self.lock = asyncio.Lock()
-        return self.lock
-
-    @property
-    def busy(self) -> bool:
-        """Somebody writes: a stream or a Task of the user's may do so beside the turns."""
-        return self.lock is not None and self.lock.locked()
-
-    def hand_over(self, host: KindHost, grain: Grain[Any]) -> tuple[int, bytes | None]:
-        """Version and encoded state for the next owner, which loads it from the storage where it gets none.
-
-        In doubt it gets none: another activation may have saved, and this one would not know.
-        """
-        if self.version_unknown or self.value_unfit or host.node.freshness.in_doubt:
-            return self.version, None
-        try:
-            data = _encode(grain, self.value)
-            if len(data) > host.local.config.activation.snapshot_bytes_max:
-                return self.version, None
-            _decode(host, grain, data, "the state")
-        except SerializationFailed as error:  # what was saved last could be loaded: the next owner begins with that
-            host.local.log.warning("%s moves without what it had not saved: %s", grain.identity, error.reason)
-            return self.version, None
-        return self.version, data
+    if record.version_unknown or record.value_unfit or host.node.freshness.in_doubt:
+        return record.version, None
+    try:
+        data = _encode(grain, record.value)
+        if len(data) > host.local.config.activation.snapshot_bytes_max:
+            return record.version, None
+        _decode(host, grain, data, "the state")
+    except SerializationFailed as error:  # what was saved last could be loaded: the next owner begins with that
+        host.local.log.warning("%s moves without what it had not saved: %s", grain.identity, error.reason)
+        return record.version, None
+    return record.version, data
 
 
 async def load_state(host: KindHost, grain: Grain[Any], handed: ActivationRecord | None = None) -> StateRecord:

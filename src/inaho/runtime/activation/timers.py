@@ -24,40 +24,25 @@ from inaho.errors.inspection import describe, is_a
 from inaho.events import TimerFailed
 from inaho.runtime.grains.activation_turns import running_turns, waiting_turns
 from inaho.runtime.grains.method_options import OPTIONS
+from inaho.runtime.grains.timer import Timer
 from inaho.runtime.grains.turn import Turn
+from inaho.runtime.turns.hooks import UnlistedMethod
 from inaho.runtime.turns.steps import SIGNALS
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.grain import Grain
 
-__all__ = ["ActivationTimers", "Timer"]
+__all__ = ["ActivationTimer", "ActivationTimers"]
 
 
-class TickMethod:
-    """What a turn needs to know of its method, for a callback that is no method of the kind's interface.
+class TickMethod(UnlistedMethod):
+    """A tick, as the method of a turn. It is read-only where the callback has `@method(read_only=True)`."""
 
-    Attributes:
-        kind: name of the kind.
-        name: of the timer.
-        read_only: the callback has `@method(read_only=True)`: its ticks may run beside other read-only turns.
-    """
-
-    __slots__ = ("kind", "name", "read_only")
-
-    simple = True
-    idempotent = False
-    stream = False
-    is_use = False
-    plain_results = frozenset({type(None)})
-
-    def __init__(self, kind: str, name: str, *, read_only: bool) -> None:
-        self.kind = kind
-        self.name = name
-        self.read_only = read_only
+    __slots__ = ()
 
     @staticmethod
-    async def function(grain: Grain[Any], timer: Timer) -> None:
+    async def function(grain: Grain[Any], timer: ActivationTimer) -> None:
         """Runs the callback. What it raises is told here, while it has its traceback."""
         timer._begin()
         try:
@@ -69,16 +54,8 @@ class TickMethod:
             raise
 
 
-class Timer:
-    """A timer of one activation; made by `Grain.timer`.
-
-    Attributes:
-        name: of the callback, for logs.
-        interval_s: seconds from the end of a tick to the next; None: one tick only.
-        ticks: that have begun.
-        failures: ticks that raised, or were interrupted at their deadline.
-        skipped: ticks that did not run because the activation's queue was full, or held them until their deadline.
-    """
+class ActivationTimer(Timer):
+    """A timer of one activation."""
 
     __slots__ = (
         "_arguments",
@@ -90,11 +67,6 @@ class Timer:
         "_table",
         "_timeout_s",
         "_turn",
-        "failures",
-        "interval_s",
-        "name",
-        "skipped",
-        "ticks",
     )
 
     def __init__(
@@ -108,9 +80,7 @@ class Timer:
         timeout_s: float,
         keep_alive: bool,
     ) -> None:
-        self.name = name
-        self.interval_s = interval_s
-        self.ticks = self.failures = self.skipped = 0
+        super().__init__(name, interval_s)
         self._table = table
         self._callback = callback
         self._arguments = arguments
@@ -126,11 +96,9 @@ class Timer:
 
     @property
     def active(self) -> bool:
-        """Whether it may tick again. One that ticks once is active until that tick has ended."""
         return self in self._table.timers
 
     def cancel(self) -> None:
-        """No more ticks. One that runs goes on to its end; one that waits does not begin. Harmless when repeated."""
         if not self.active:
             return
         self._table.forget(self)
@@ -201,7 +169,7 @@ class Timer:
             self._running = False
         else:
             self.skipped += 1
-        if self.active and self.interval_s is not None and not table.grain._inaho_host.local.closing:
+        if self.active and self.interval_s is not None and not table.host.local.closing:
             self.arm(self.interval_s)
         else:
             table.forget(self)
@@ -212,15 +180,15 @@ class Timer:
         if is_a(error, SIGNALS) or turn is None:
             return
         grain = table.grain
-        node = grain._inaho_host.node
+        host = table.host
         cancelled = is_a(error, asyncio.CancelledError)
-        if cancelled and not turn.cancelled and (node.local.closing or node.runner.leaving or node.program_end.begun):
+        if cancelled and not turn.cancelled and host.is_stopping:
             return
         self.failures += 1
         late = cancelled and turn.cancelled
         reason = f"interrupted after {self._timeout_s:g} s" if late else describe(error)
-        node.local.log.warning("timer %s of %s failed: %s", self.name, grain.identity, reason, exc_info=error)
-        node.local.publish(TimerFailed(identity=grain.identity, timer=self.name, reason=reason))
+        host.local.log.warning("timer %s of %s failed: %s", self.name, grain.identity, reason, exc_info=error)
+        host.local.publish(TimerFailed(identity=grain.identity, timer=self.name, reason=reason))
 
     def __repr__(self) -> str:
         state = "active" if self.active else "over"
@@ -232,26 +200,28 @@ class TimerTable:
 
     Args:
         grain: the activation.
+        host: its kind.
         ending: it ends, and nothing of it ticks any more.
 
     Attributes:
         timers: those that may tick again, in the order in which they were made.
     """
 
-    __slots__ = ("ending", "grain", "runner", "timers")
+    __slots__ = ("ending", "grain", "host", "runner", "timers")
 
-    def __init__(self, grain: Grain[Any], *, ending: bool) -> None:
+    def __init__(self, grain: Grain[Any], host: KindHost, *, ending: bool) -> None:
         self.grain = grain
         self.ending = ending
-        self.timers: dict[Timer, None] = {}
-        self.runner = grain._inaho_host.node.runner
+        self.timers: dict[ActivationTimer, None] = {}
+        self.host = host
+        self.runner = host.node.runner
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The node's loop."""
         return self.runner.loop
 
-    def add(self, timer: Timer, first_s: float) -> None:
+    def add(self, timer: ActivationTimer, first_s: float) -> None:
         """Starts a timer; one of an activation that ends never ticks.
 
         Raises:
@@ -259,7 +229,7 @@ class TimerTable:
         """
         if self.ending:
             return
-        if len(self.timers) >= self.grain._inaho_host.local.config.activation.timers_max:
+        if len(self.timers) >= self.host.local.config.activation.timers_max:
             raise Overloaded(
                 f"the activation has {len(self.timers)} timers (activation.timers_max)",
                 identity=str(self.grain.identity),
@@ -267,7 +237,7 @@ class TimerTable:
         self.timers[timer] = None
         timer.arm(first_s)
 
-    def forget(self, timer: Timer) -> None:
+    def forget(self, timer: ActivationTimer) -> None:
         """A timer will not tick again."""
         self.timers.pop(timer, None)
 
@@ -332,7 +302,7 @@ class ActivationTimers:
         _check_seconds("first_s", first_s, zero=True)
         _check_seconds("timeout_s", timeout_s, zero=False)
         table = self._table(grain)
-        timer = Timer(
+        timer = ActivationTimer(
             table,
             function,
             arguments,
@@ -353,7 +323,8 @@ class ActivationTimers:
         table = self._tables.get(self._slot(grain))
         if current and table is not None:
             return table
-        return TimerTable(grain, ending=bool(self._host.lifecycle.reason_of(grain)) or not current)
+        ending = not current or bool(self._host.lifecycle.reason_of(grain))
+        return TimerTable(grain, self._host, ending=ending)
 
     def _slot(self, grain: Grain[Any]) -> str | int:
         key = grain._inaho_key

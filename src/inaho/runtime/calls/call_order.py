@@ -31,6 +31,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from inaho.errors import InahoError, Timeout, error_from_code
+from inaho.runtime.activation.kind_host import host_of
 from inaho.runtime.placement.placement_actor import PlacementActor
 from inaho.types import MemberStatus
 
@@ -234,7 +235,7 @@ class CallOrder:
     def refused_here(self, turn: Turn) -> None:
         """A call that waited on this node is refused; none that is made before its caller hears of it overtakes it."""
         if turn.future is not None:
-            self.hold(turn.grain._inaho_host, turn.grain._inaho_key)
+            self.hold(host_of(turn.grain), turn.grain._inaho_key)
 
     def came_here(self, host: KindHost, key: str) -> None:
         """An activation was made here. Calls may be on their way to where the identity was before, and come first."""

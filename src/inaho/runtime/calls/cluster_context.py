@@ -69,7 +69,7 @@ class ClusterContext:
         self.chains = runner.chains
         self._local = local
         self._topology = topology
-        self._runner = runner
+        self.runner = runner
         self._retrying = retrying
 
     @property
@@ -169,22 +169,22 @@ class ClusterContext:
 
     async def _here(self, grain: Grain[Any], turn: Turn, scope: Scope | Turn | None) -> Any:
         """A call of an activation on this node that may be busy or coming up."""
-        runner = self._runner
+        runner = self.runner
         pool = grain._inaho_host.pool
         if scope is ONE_WAY:
             turn.future = self._local.loop.create_future()
             runner.submit_soon(turn)
-            return await see_through(turn)
+            return await see_through(runner, turn)
         if scope is not None and scope.turn is not None:
             self.chains.extend(turn, scope.turn)
         if pool is not None and grain._inaho_turn is not None:
             grain = turn.grain = pool.pick(grain, turn)
         if grain._inaho_turn is None:
             grain._inaho_turn = turn
-            return await run_here(turn)
+            return await run_here(runner, turn)
         if runner.enqueue(turn):
             if not runner.has_ready:
-                return await run_here(turn)
+                return await run_here(runner, turn)
             runner.run_soon(turn)
         turn.future = self._local.loop.create_future()
-        return await see_through(turn)
+        return await see_through(runner, turn)

@@ -163,9 +163,9 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
                     reference._inaho_context.chains.extend(turn, outer)
             grain._inaho_turn = turn
             grain._inaho_touched = local.now
-            result = first_step(turn)
+            result = first_step(reference._inaho_context.runner, turn)
             if result is SUSPENDED:
-                result = await see_through(turn)
+                result = await see_through(reference._inaho_context.runner, turn)
             elif result.__class__ not in method.plain_results and not method.is_plain_result(result):
                 result = method.copy_result(result, key, host)
         if not calls & FAIRNESS_MASK:  # after the call: before it, later ones would overtake it

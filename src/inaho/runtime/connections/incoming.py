@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
 from inaho.errors.inspection import text_of
+from inaho.runtime.activation.kind_host import host_of
 from inaho.runtime.connections.connection import FLUSH_PARTS, Connection
 from inaho.runtime.connections.definitions import Defined, decode_definition, decode_key
 from inaho.runtime.connections.stream_sink import ConnectionSink
@@ -41,8 +42,8 @@ from inaho.wire.frames import (
 
 if TYPE_CHECKING:
     from inaho.config import TransportConfig
-    from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.connections.serving import Serving
+    from inaho.runtime.grains.ports import TurnHost
     from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
@@ -94,7 +95,7 @@ class Incoming(Connection):
         self._write_max = config.write_high_bytes
         activation = local.config.activation
         self._queue_depth = activation.queue_depth if activation.queue_policy == "reject_new" else sys.maxsize
-        self._full: tuple[KindHost | None, str, bytes] = (None, "", b"")
+        self._full: tuple[TurnHost | None, str, bytes] = (None, "", b"")
         """The last activation whose queue was full, and the refusal that its callers get."""
         self._stopped = False
         """The batch being handled goes no further: the peer does not read its answers."""
@@ -341,7 +342,7 @@ class Incoming(Connection):
         sink = ConnectionSink(self, self, turn, self._frame_max - HEADER_REST)
         producer = StreamProducer(turn, sink, self._local.config.rpc, self._loop)
         self.streams[turn.correlation] = producer
-        turn.grain._inaho_host.streams.start(producer, done=lambda: self.streams.pop(turn.correlation, None))
+        host_of(turn.grain).streams.start(producer, done=lambda: self.streams.pop(turn.correlation, None))
 
     # Cancellation and deadlines.
 

@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.core.detection.bound import detection_bound_s
 from inaho.errors import InahoError, StorageFailed
 from inaho.errors.inspection import describe
+from inaho.runtime.activation.kind_host import host_of
 from inaho.runtime.activation.state import is_same
 from inaho.runtime.freshness.marker_record import MARKERS
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.activation.state import StateRecord
     from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.state_record import StateRecord
     from inaho.runtime.node.node import Node
     from inaho.storage.base import StoredVersion
     from inaho.types import ClusterIdentity
@@ -99,7 +100,7 @@ class Proofs:
 
     def require(self, grain: Grain[Any]) -> None:
         """The activation is to be proved before its next turn. What runs goes on."""
-        grain._inaho_host.lifecycle.require_proof(grain)
+        host_of(grain).lifecycle.require_proof(grain)
 
     def member_lost(self) -> None:
         """A member may act by its old view until it must have noticed. What begins here until then may be there, too.
@@ -114,7 +115,7 @@ class Proofs:
     def started(self, grain: Grain[Any], loaded_at: float) -> None:
         """An activation is up, and has what was stored at `loaded_at`; it is proved again in time, or now."""
         record = grain._inaho_record
-        if record is None or not is_proved_kind(grain._inaho_host):
+        if record is None or not is_proved_kind(host_of(grain)):
             return
         record.contested = loaded_at <= self._unnoticed_until and not self._local.storage_is_private
         if self.repeat or record.contested:
@@ -136,7 +137,7 @@ class Proofs:
         Raises:
             InahoError: the storage does not answer, and `activation.when_unproved` is `refuse`.
         """
-        while grain._inaho_host.lives(grain) and grain._inaho_host.lifecycle.is_unproved(grain):
+        while host_of(grain).lives(grain) and host_of(grain).lifecycle.is_unproved(grain):
             record = grain._inaho_record
             if record is not None and record.busy:
                 async with record.writing():
@@ -147,7 +148,7 @@ class Proofs:
             now = self._round
             await asyncio.wait((now,))
             error = now.result()
-            if error is not None and grain._inaho_host.lifecycle.is_unproved(grain) and self._refuses(error):
+            if error is not None and host_of(grain).lifecycle.is_unproved(grain) and self._refuses(error):
                 raise error
 
     async def _prove(self) -> None:
@@ -207,7 +208,7 @@ class Proofs:
         A save of its own since then was acknowledged because nobody else had saved, so all versions up to it are its
         own. Else who saves all the time could never be proved.
         """
-        host, record = grain._inaho_host, grain._inaho_record
+        host, record = host_of(grain), grain._inaho_record
         if not host.lives(grain) or not host.lifecycle.is_unproved(grain) or record is None:
             return
         if record.busy:  # a stream or a Task of the user is saving
@@ -257,7 +258,7 @@ class Proofs:
         if not refuse:
             self.not_answered()
         for grain in grains:
-            host = grain._inaho_host
+            host = host_of(grain)
             if not host.lives(grain) or not host.lifecycle.is_unproved(grain):
                 continue
             if refuse:

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
 
 from inaho.core.activation.placement import OWNER, check_strategy
 from inaho.errors import InvalidGrain, NoSuchMethod, SchemaMismatch
-from inaho.runtime.activation.failure_policy import POLICIES
-from inaho.runtime.activation.state import StateRecord, clear_state, save_state
 from inaho.runtime.grains.activation_turns import ActivationTurns
 from inaho.runtime.grains.call_context import CallContext
 from inaho.runtime.grains.class_scope import names_around
 from inaho.runtime.grains.interface import HOOKS, bindings, complete, find_methods, hints_of, make_state, state_type
 from inaho.runtime.grains.method import GrainMethod
 from inaho.runtime.grains.method_options import OPTIONS, method
+from inaho.runtime.grains.reminder_delivery import REMIND, delivery_method
+from inaho.runtime.grains.state_record import StateRecord
+from inaho.runtime.grains.timer import Timer
 from inaho.runtime.grains.turn import CURRENT, Turn
-from inaho.runtime.reminders.reminder_calls import REMIND, delivery_method, forget, listed, remind
 from inaho.types import ClusterIdentity
 from inaho.wire.codec import check_type, decoder
 
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
     from inaho.core.activation.lease import Lease
     from inaho.core.activation.reminders import Reminder
-    from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.activation.timers import Timer
     from inaho.runtime.cluster.cluster import Cluster
+    from inaho.runtime.grains.ports import GrainHost
 
     # A bare `Grain` is a grain of any state, and `Grain[A]` and `Grain[B]` are both `Grain[object]`: so type checkers
     # take a list of kinds. Only a grain itself sets its state, so nobody can misuse that.
@@ -45,7 +44,10 @@ else:
 
     S = TypeVar("S")
 
-__all__ = ["CallContext", "Grain", "GrainKind", "method"]
+__all__ = ["POLICIES", "CallContext", "Grain", "GrainKind", "method"]
+
+POLICIES: Final = ("keep", "reset", "stop")
+"""What may become of the state when a turn fails, see `Grain`."""
 
 
 class GrainKind:
@@ -195,7 +197,7 @@ class Grain(Generic[S]):
 
     inaho_kind: ClassVar[GrainKind]
 
-    _inaho_host: KindHost
+    _inaho_host: GrainHost
     _inaho_key: str
     _inaho_turn: Turn | ActivationTurns | None
     _inaho_touched: float
@@ -238,7 +240,8 @@ class Grain(Generic[S]):
     @property
     def cluster(self) -> Cluster:
         """The cluster, for calling other grains: `self.cluster.grain(Other, key)`."""
-        return self._inaho_host.node.cluster
+        cluster: Cluster = self._inaho_host.cluster
+        return cluster
 
     @property
     def context(self) -> CallContext:
@@ -269,11 +272,11 @@ class Grain(Generic[S]):
             StorageFailed: the outcome is unknown.
             SerializationFailed: the state has no encoding, or is not of its type. Nothing was stored.
         """
-        await save_state(self._inaho_host, self, self._stateful())
+        await self._inaho_host.save(self, self._stateful())
 
     async def clear(self) -> None:
         """Deletes the saved state and begins with a new one. Raises as `save`."""
-        await clear_state(self._inaho_host, self, self._stateful())
+        await self._inaho_host.clear(self, self._stateful())
 
     def deactivate(self) -> None:
         """Unloads this activation after its running turns, in `on_activate` its first; the next call makes another."""
@@ -306,7 +309,7 @@ class Grain(Generic[S]):
             InvalidArguments: no such method, or seconds out of range.
             Overloaded: the activation has `activation.timers_max` timers.
         """
-        return self._inaho_host.timers.start(
+        return self._inaho_host.start_timer(
             self, callback, interval_s, arguments, first_s=first_s, keep_alive=keep_alive, timeout_s=timeout_s
         )
 
@@ -333,15 +336,15 @@ class Grain(Generic[S]):
             Overloaded: too many reminders (`activation.reminders_per_grain_max`, `activation.reminders_max`).
             InahoError: it could not be saved; whether it was may be unknown (`maybe_executed`).
         """
-        await remind(self, name, due, period_s, catch_up)
+        await self._inaho_host.reminders.remind(self, name, due, period_s, catch_up)
 
     async def forget(self, name: str) -> bool:
         """Takes a reminder back, durably; False when there is none. A delivery that is under way still comes."""
-        return await forget(self, name)
+        return await self._inaho_host.reminders.forget(self, name)
 
     async def reminders(self) -> list[Reminder]:
         """The reminders of this grain, sorted by name, with the time of their next occurrence."""
-        return await listed(self)
+        return await self._inaho_host.reminders.listed(self)
 
     async def on_reminder(self, reminder: Reminder) -> None:
         """A reminder is due. It may come twice for one occurrence (`reminder.due` is the same then)."""

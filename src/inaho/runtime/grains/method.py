@@ -22,7 +22,7 @@ from inaho.wire.limits import bounded, repeats
 from inaho.wire.plain import chars_max, check_of, classes_of, expression, leaves
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.ports import TurnHost
 
 __all__ = ["STREAMS", "GrainMethod"]
 
@@ -226,7 +226,7 @@ class GrainMethod:
         """`decode_result` within `transport.containers_max`."""
         return bounded(self.decode_result, containers_max) if self.gives_many else self.decode_result
 
-    def copy_arguments(self, arguments: tuple[Any, ...], key: str, host: KindHost) -> tuple[Any, ...]:
+    def copy_arguments(self, arguments: tuple[Any, ...], key: str, host: TurnHost) -> tuple[Any, ...]:
         """Arguments as a callee on another node would get them: validated, within bounds, and shared with nobody.
 
         Args:
@@ -250,7 +250,7 @@ class GrainMethod:
             raise failure from error
         return copied[1:]
 
-    def copy_result(self, result: Any, key: str, host: KindHost) -> Any:
+    def copy_result(self, result: Any, key: str, host: TurnHost) -> Any:
         """The result as a caller on another node would get it; raises what that caller would get.
 
         Args:

@@ -2,27 +2,22 @@
 
 A stateless kind has nothing that two activations could disagree about, so there is no owner to ask and no lease to
 hold: whoever hosts the kind runs its own calls, other members call the owner by hash, as for any kind, and
-clients call the members that host it in turn: a member is one caller of many, a client may be the only one. The first
-activation of an identity is where all activations are, in `KindHost.activations`, so the way of a call that finds it
-idle is that of any call. The pool is asked when it is busy, and holds the others.
+clients call the members that host it in turn: a member is one caller of many, a client may be the only one. How many
+there are at a time is decided in `inaho.runtime.activation.worker_pool`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from inaho.core.activation.lease import Lease
 from inaho.core.activation.placement import OWNER
-from inaho.errors import InvalidGrain, Overloaded
-from inaho.runtime.grains.activation_turns import count_turns, running_turns
+from inaho.errors import InvalidGrain
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.grain import Grain
-    from inaho.runtime.grains.turn import Turn
 
-__all__ = ["WorkerPool", "stateless"]
+__all__ = ["stateless"]
 
 GrainClass = TypeVar("GrainClass", bound="type[Grain[Any]]")
 
@@ -59,112 +54,3 @@ def stateless(*, max: int) -> Callable[[GrainClass], GrainClass]:
         return cls
 
     return decorate
-
-
-class WorkerPool:
-    """The further activations of a stateless kind on one node.
-
-    Args:
-        host: the kind.
-
-    Attributes:
-        ending: activations that end after their turns, and take no new ones, by `id`: users may define equality.
-    """
-
-    def __init__(self, host: KindHost) -> None:
-        self._host = host
-        self._extras: dict[str, list[Grain[Any]]] = {}
-        self.ending: dict[int, Grain[Any]] = {}
-
-    def __len__(self) -> int:
-        return sum(map(len, self._extras.values())) + len(self.ending)
-
-    def __iter__(self) -> Iterator[Grain[Any]]:
-        """All of them, those that end included."""
-        for extras in self._extras.values():
-            yield from extras
-        yield from self.ending.values()
-
-    def __contains__(self, grain: Grain[Any]) -> bool:
-        return any(grain is extra for extra in self._extras.get(grain._inaho_key, ())) or id(grain) in self.ending
-
-    def lease(self, key: str) -> Lease:
-        """A lease of epoch 0, in no ledger: it keeps nobody out.
-
-        Raises:
-            Overloaded: the node has `activation.activations_max` activations.
-        """
-        node = self._host.node
-        if node.activations.count >= node.local.config.activation.activations_max:
-            raise Overloaded(
-                f"{node.activations.count} activations are here (activation.activations_max)",
-                identity=f"{self._host.name}/{key}",
-                authority=node.local.authority,
-            )
-        return Lease(self._host.name, key, node.local.node_id, 0, node.local.now)
-
-    def pick(self, primary: Grain[Any], turn: Turn | None) -> Grain[Any]:
-        """The activation for a call that finds the first one busy: an idle one, a new one, or that with least to do.
-
-        Args:
-            primary: the activation of `KindHost.activations`.
-            turn: the call, where it exists already: it does not wait for a turn that waits for it.
-
-        Raises:
-            ActivationFailed: the user's constructor raised.
-        """
-        host, key = self._host, primary._inaho_key
-        extras = self._extras.get(key, [])
-        for extra in extras:
-            if extra._inaho_turn is None:
-                extra._inaho_touched = primary._inaho_touched = host.local.now
-                return extra
-        going = bool(host.lifecycle.reason_of(primary))
-        room = host.node.activations.count < host.local.config.activation.activations_max
-        if len(extras) + 1 < host.kind.stateless_max and room and not going and host.node.leases.open:
-            extra = host.make_worker(key)
-            self._extras.setdefault(key, []).append(extra)
-            host.starting.begin(extra, None, again=True)
-            return extra
-        able = [primary, *extras]
-        if turn is not None:
-            able = [grain for grain in able if not self._waits(grain, turn)] or able
-        return min(able, key=_length)
-
-    def _waits(self, grain: Grain[Any], turn: Turn) -> bool:
-        running = running_turns(grain)
-        return bool(running) and self._host.node.runner.chains.waits(running, turn)
-
-    def busy(self, key: str) -> bool:
-        """Whether one of the further activations of that identity has something to do."""
-        return any(extra._inaho_turn is not None for extra in self._extras.get(key, ()))
-
-    def ends(self, grain: Grain[Any], reason: str) -> None:
-        """An activation begins to end: it takes no new turns, and the first one takes the others with it."""
-        key = grain._inaho_key
-        extras = self._extras.get(key, [])
-        left = [extra for extra in extras if extra is not grain]
-        if len(left) < len(extras):
-            self.ending[id(grain)] = grain
-            if left:
-                self._extras[key] = left
-            else:
-                del self._extras[key]
-        elif self._host.activations.get(key) is grain:
-            for extra in extras:
-                self._host.deactivate_soon(extra, reason)
-
-    def remove(self, grain: Grain[Any]) -> bool:
-        """A further activation is gone, however it ended; False when it was none."""
-        self.ends(grain, "")
-        return self.ending.pop(id(grain), None) is not None
-
-    def check(self) -> None:
-        """Asserts the bound, and that each stands beside a first one."""
-        for key, extras in self._extras.items():
-            assert 0 < len(extras) < self._host.kind.stateless_max, f"{len(extras)} extras of {key}"
-            assert key in self._host.activations, f"extras of {key} without a first one"
-
-
-def _length(grain: Grain[Any]) -> int:
-    return sum(count_turns(grain))

@@ -57,6 +57,7 @@ from inaho.runtime.placement.saved_versions import SavedVersions
 from inaho.runtime.placement.survey import Survey
 from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.runtime.reminders.keeper import ReminderKeeper
+from inaho.runtime.reminders.reminder_calls import GrainReminders
 from inaho.runtime.turns.runner import TurnRunner
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ class Node:
         self.block_list = BlockList(local, self.topology, self.control, self.pid_cache)
         self.history = ActivationHistory(config.activation.history_max, local.loop.time)
         self.ownership = OwnershipHistory(config.activation.partitions)
+        self.reminders = GrainReminders(local, handle)
         self.storage_access = StorageAccess(
             local, storage, lost=self.proofs.require_all, accepted=self._storage_accepted
         )

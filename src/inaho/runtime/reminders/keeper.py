@@ -28,9 +28,11 @@ from inaho.core.rpc.retry import RetryPolicy
 from inaho.errors import InahoError, InvalidArguments, InvalidConfig, RemoteError, TopologyUnavailable, Unreachable
 from inaho.errors.inspection import describe, text_of
 from inaho.events import ReminderFailed, ReminderMissed
+from inaho.runtime.activation.kind_host import host_of
 from inaho.runtime.calls.reference import invoke, make_reference
 from inaho.runtime.grains.grain import Grain, GrainKind, method
-from inaho.runtime.reminders.reminder_calls import ANSWER_S, OnReminderError, delivery_method, shard_of
+from inaho.runtime.grains.reminder_delivery import ANSWER_S, OnReminderError, delivery_method
+from inaho.runtime.reminders.reminder_calls import shard_of
 from inaho.runtime.turns.steps import SIGNALS
 from inaho.types import ClusterIdentity, Struct
 from inaho.wire.codec import decoder
@@ -108,7 +110,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
     """Has the reminders of one shard, and calls their grains when they are due. Its key is the shard's number."""
 
     async def on_activate(self) -> None:
-        self._node = node = self._inaho_host.node
+        self._node = node = host_of(self).node
         activation = node.local.config.activation
         stored = self.state
         if stored.records and stored.shards != activation.reminder_shards:
@@ -195,7 +197,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         storage = await self._node.storage_access.opened()
         stored = await storage.load(self.identity)
         if stored is not None and self._saving is None:  # a save that is under way finds out by itself
-            self._inaho_host.end_older(self.key, stored.version)
+            host_of(self).end_older(self.key, stored.version)
 
     def _check_place(self, record: ReminderRecord) -> None:
         """Raises why a reminder cannot be kept here."""

@@ -10,14 +10,36 @@ import math
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from inaho.runtime.activation.timers import TickMethod
 from inaho.runtime.grains.turn import CURRENT, Turn
 
 if TYPE_CHECKING:
     from inaho.runtime.grains.activation_turns import ActivationTurns
     from inaho.runtime.grains.grain import Grain
 
-__all__ = ["run_hook"]
+__all__ = ["UnlistedMethod", "run_hook"]
+
+
+class UnlistedMethod:
+    """What a turn needs to know of its method, for code that is no method of the kind's interface.
+
+    Attributes:
+        kind: name of the kind.
+        name: of the code, for errors.
+        read_only: its turns may run beside other read-only turns.
+    """
+
+    __slots__ = ("kind", "name", "read_only")
+
+    simple = True
+    idempotent = False
+    stream = False
+    is_use = False
+    plain_results = frozenset({type(None)})
+
+    def __init__(self, kind: str, name: str, *, read_only: bool) -> None:
+        self.kind = kind
+        self.name = name
+        self.read_only = read_only
 
 
 async def run_hook(grain: Grain[Any], queue: ActivationTurns, name: str, hook: Coroutine[Any, Any, None]) -> None:
@@ -29,7 +51,7 @@ async def run_hook(grain: Grain[Any], queue: ActivationTurns, name: str, hook: C
         name: of the hook.
         hook: the user's code.
     """
-    method: Any = TickMethod(grain._inaho_host.name, name, read_only=False)
+    method: Any = UnlistedMethod(grain._inaho_host.name, name, read_only=False)
     depth = max((waiting.depth for waiting in queue.waiting), default=0)
     turn = Turn(method, grain, (), None, 0, math.inf, depth=depth, hook=True)
     queue.hook = turn

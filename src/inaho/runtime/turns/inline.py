@@ -31,7 +31,7 @@ SUSPENDED: Final = object()
 """What `first_step` gives for a turn that has not ended."""
 
 
-def first_step(turn: Turn) -> Any:
+def first_step(runner: TurnRunner, turn: Turn) -> Any:
     """Takes the first step of a turn for a caller on this node; it is marked as running at its activation already.
 
     Returns:
@@ -41,7 +41,6 @@ def first_step(turn: Turn) -> Any:
         BaseException: what a call from another node would raise.
     """
     grain, method = turn.grain, turn.method
-    runner = grain._inaho_host.node.runner
     loop, idle = runner.loop, runner.idle
     worker = idle.pop() if idle else Worker(runner)
     task = worker.task
@@ -69,7 +68,7 @@ def first_step(turn: Turn) -> Any:
         _restore(loop, caller)
         if not task.cancelling():
             idle.append(worker)
-        seen = _failed(turn, error)
+        seen = _failed(runner, turn, error)
     else:
         _restore(loop, caller)
         turn.future = loop.create_future()
@@ -156,7 +155,7 @@ def spawn_begun(runner: TurnRunner, coroutine: Coroutine[Any, Any, Any], *, name
     return task
 
 
-def _failed(turn: Turn, error: BaseException) -> BaseException:
+def _failed(runner: TurnRunner, turn: Turn, error: BaseException) -> BaseException:
     """Ends a turn whose first step has raised; gives what the caller gets for that."""
     host, method = turn.grain._inaho_host, turn.method.name
     try:
@@ -167,7 +166,7 @@ def _failed(turn: Turn, error: BaseException) -> BaseException:
     except Exception as broken:
         answer = untold(error, method, broken)
     finally:
-        host.node.runner.release(turn)
+        runner.release(turn)
     return as_seen_by_caller(
         answer,
         identity=f"{host.name}/{turn.grain._inaho_key}",
@@ -177,7 +176,7 @@ def _failed(turn: Turn, error: BaseException) -> BaseException:
     )
 
 
-async def see_through(turn: Turn) -> Any:
+async def see_through(runner: TurnRunner, turn: Turn) -> Any:
     """Waits, within its deadline, for a turn on this node that has suspended or is in the queue.
 
     A caller that is cancelled, or whose time is up, goes on at once, as one on another node does. The turn is
@@ -186,9 +185,8 @@ async def see_through(turn: Turn) -> Any:
     Returns:
         The result, as the caller may have it.
     """
-    runner = turn.grain._inaho_host.node.runner
     assert turn.future is not None
-    limit = runner.loop.call_at(turn.deadline, _expire, turn)
+    limit = runner.loop.call_at(turn.deadline, _expire, runner, turn)
     try:
         return await turn.future
     except asyncio.CancelledError:
@@ -199,13 +197,13 @@ async def see_through(turn: Turn) -> Any:
         turn.future = None  # a failed one has the error, and the error's traceback this frame: leave no circle behind
 
 
-def _expire(turn: Turn) -> None:
+def _expire(runner: TurnRunner, turn: Turn) -> None:
     """The deadline of a call on this node has passed."""
     future = turn.future
     if future is None or future.done():
         return
     host = turn.grain._inaho_host
-    started = host.node.runner.abandon(turn, "deadline")
+    started = runner.abandon(turn, "deadline")
     where = "while the method ran" if started else "in the queue"
     identity = f"{host.name}/{turn.grain._inaho_key}"
     future.set_exception(
@@ -213,11 +211,11 @@ def _expire(turn: Turn) -> None:
     )
 
 
-async def run_here(turn: Turn) -> Any:
+async def run_here(runner: TurnRunner, turn: Turn) -> Any:
     """Runs a turn that is marked as running, from beginning to end, and gives its result as the caller may have it."""
-    result = first_step(turn)
+    result = first_step(runner, turn)
     if result is SUSPENDED:
-        return await see_through(turn)
+        return await see_through(runner, turn)
     if result.__class__ in turn.method.plain_results or turn.method.is_plain_result(result):
         return result
     return turn.method.copy_result(result, turn.grain._inaho_key, turn.grain._inaho_host)

@@ -28,7 +28,7 @@ from inaho.runtime.grains.activation_turns import ActivationTurns
 from inaho.runtime.grains.turn import CURRENT, Turn
 from inaho.runtime.local.tasks import CUT_OFF, NodeTasks
 from inaho.runtime.turns.call_chain import CallChains
-from inaho.runtime.turns.steps import ANSWER_LATE_S, as_raised, suspended_on, untold
+from inaho.runtime.turns.steps import as_raised, report, suspended_on, untold
 from inaho.runtime.turns.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import HEADER_REST
@@ -274,22 +274,11 @@ class TurnRunner:
             error = self._cancellation(turn, error)
         try:
             turn.grain._inaho_host.turn_failed(turn, error)
-            self.report(error, self.answer_error, turn, as_raised(error, turn.method.name))
+            report(self.loop, error, self.answer_error, turn, as_raised(error, turn.method.name))
         except Exception as broken:
             self.answer_error(turn, untold(error, turn.method.name, broken))
         finally:
             self.release(turn)
-
-    def report(self, error: BaseException, report: Callable[..., object], *arguments: Any) -> None:
-        """Calls `report` with the arguments, which tells those who wait that user code raised `error`.
-
-        Where that ends the program (`sys.exit`), it does so a moment later: the loop stops now, and its main Task, if
-        it waits, must not end in the same round. uvloop would then stop what `asyncio.run` does at the end, too.
-        """
-        if is_a(error, (KeyboardInterrupt, SystemExit)):
-            self.loop.call_later(ANSWER_LATE_S, report, *arguments)
-        else:
-            report(*arguments)
 
     def finish(self, turn: Turn, result: Any) -> None:
         """Answers, and starts what waited for the turn to end."""

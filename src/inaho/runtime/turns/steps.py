@@ -15,11 +15,11 @@ from inaho.runtime.local.closed_generators import close
 from inaho.runtime.local.tasks import is_cut_off
 
 __all__ = [
-    "ANSWER_LATE_S",
     "CURRENT_TASKS",
     "SIGNALS",
     "as_raised",
     "current_task",
+    "report",
     "resume",
     "suspended_on",
     "untold",
@@ -120,3 +120,17 @@ def resume(
             return stop.value
         except GeneratorExit as error:  # nobody closes the coroutine here
             raise RuntimeError(f"the user's code raised by itself: {describe(error)}") from error
+
+
+def report(
+    loop: asyncio.AbstractEventLoop, error: BaseException, report: Callable[..., object], *arguments: Any
+) -> None:
+    """Calls `report` with the arguments, which tells those who wait that user code raised `error`.
+
+    Where that ends the program (`sys.exit`), it does so a moment later: the loop stops now, and its main Task, if
+    it waits, must not end in the same round. uvloop would then stop what `asyncio.run` does at the end, too.
+    """
+    if is_a(error, SIGNALS):
+        loop.call_later(ANSWER_LATE_S, report, *arguments)
+    else:
+        report(*arguments)

@@ -20,7 +20,7 @@ from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDo
 from inaho.errors.inspection import describe, is_a, text_of
 from inaho.runtime.grains.turn import CURRENT, Turn
 from inaho.runtime.local.closed_generators import closed_where_it_waits
-from inaho.runtime.turns.steps import SIGNALS, as_raised, untold
+from inaho.runtime.turns.steps import SIGNALS, as_raised, report, untold
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import HEADER_REST
@@ -94,7 +94,7 @@ class StreamProducer:
         except BaseException as error:
             try:
                 turn.grain._inaho_host.turn_failed(turn, error)
-                turn.grain._inaho_host.node.runner.report(error, self._tell, as_raised(error, turn.method.name))
+                report(self._loop, error, self._tell, as_raised(error, turn.method.name))
             except Exception as broken:
                 self._told = False
                 self._tell(untold(error, turn.method.name, broken))
