@@ -164,10 +164,14 @@ class EventStream:
         self._clock = clock
         self._sinks: dict[_Sink, None] = {}
         self._routes: dict[type[Any], tuple[_Sink, ...]] = {}
+        self._watches: list[tuple[type[Any], Callable[[bool], None]]] = []
         self._closed = False
 
     def publish(self, event: object) -> None:
-        """Gives `event` to every subscriber of its class or of a base of it. Never waits, never raises for them."""
+        """Gives `event` to every subscriber of its class or of a base of it. Never waits, never raises for them.
+
+        An event whose class is `by_name_only` goes to subscribers that name such a class.
+        """
         sinks = self._sinks_for(type(event))
         if sinks:
             event = self.stamp(event)
@@ -177,6 +181,14 @@ class EventStream:
     def wants(self, kind: type[Any]) -> bool:
         """Whether anybody subscribes to events of `kind`; lets a publisher on a hot path skip making them."""
         return bool(self._sinks_for(kind))
+
+    def watch_interest(self, kind: type[Any], changed: Callable[[bool], None]) -> None:
+        """Calls `changed` with what `wants(kind)` is, now and whenever subscriptions begin or end.
+
+        For a publisher on a path that is so hot that it cannot even ask `wants`.
+        """
+        self._watches.append((kind, changed))
+        changed(self.wants(kind))
 
     def stamp(self, event: E) -> E:
         """`event` with the time in `at`, if it is an `inaho.events.Event` that has none."""
@@ -189,7 +201,7 @@ class EventStream:
     @overload
     def subscribe(self, *types: type[E], capacity: int | None = None) -> Subscription[E]: ...
     def subscribe(self, *types: type[Any], capacity: int | None = None) -> Subscription[Any]:
-        """Subscribes to classes of events, their subclasses included; without a class, to all.
+        """Subscribes to classes of events, their subclasses included; without a class, to all that need not be named.
 
         Args:
             types: classes of events.
@@ -227,7 +239,7 @@ class EventStream:
             if isinstance(sink, Subscription):
                 sink.close()
         self._sinks.clear()
-        self._routes.clear()
+        self._subscriptions_changed()
 
     def _add(self, sink: _Sink) -> None:
         if self._closed:
@@ -235,11 +247,16 @@ class EventStream:
         if len(self._sinks) >= self._subscribers_max:
             raise Overloaded(f"there are {len(self._sinks)} subscribers (subscribers_max)")
         self._sinks[sink] = None
-        self._routes.clear()
+        self._subscriptions_changed()
 
     def _remove(self, sink: _Sink) -> None:
         if self._sinks.pop(sink, self) is None:
-            self._routes.clear()
+            self._subscriptions_changed()
+
+    def _subscriptions_changed(self) -> None:
+        self._routes.clear()
+        for kind, changed in self._watches:
+            changed(self.wants(kind))
 
     def _sinks_for(self, kind: type[Any]) -> tuple[_Sink, ...]:
         if not self._sinks:
@@ -250,6 +267,13 @@ class EventStream:
     def _route(self, kind: type[Any]) -> tuple[_Sink, ...]:
         if len(self._routes) >= _ROUTES_MAX:
             self._routes.clear()
-        sinks = tuple(sink for sink in self._sinks if issubclass(kind, sink.types))
+        sinks = tuple(sink for sink in self._sinks if _is_wanted(kind, sink.types))
         self._routes[kind] = sinks
         return sinks
+
+
+def _is_wanted(kind: type[Any], types: tuple[type[Any], ...]) -> bool:
+    """Whether a subscriber to `types` gets events of `kind`; see `Event.by_name_only`."""
+    if issubclass(kind, Event) and kind.by_name_only:
+        types = tuple(wanted for wanted in types if issubclass(wanted, Event) and wanted.by_name_only)
+    return issubclass(kind, types)

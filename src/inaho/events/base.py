@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from inaho.types import ClusterIdentity, Member
@@ -15,7 +17,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         at: Unix seconds on the publishing node; 0 until published.
         cause: id of the input that led to it, for following a log back; empty when none is.
+        by_name_only: of the class: only subscribers that name this class get it, not those that name a base of it. For
+            what happens so often that it would drive all other events out of a buffer.
     """
+
+    by_name_only: ClassVar[bool] = False
 
     at: float = 0.0
     cause: str = ""

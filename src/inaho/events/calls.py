@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from inaho.events.base import Event, IdentityEvent
 
-__all__ = ["CallFailed", "RetryThrottled", "SerializationFailure"]
+__all__ = ["CallFailed", "CallSucceeded", "RetryThrottled", "SerializationFailure"]
 
 
 class CallFailed(IdentityEvent, frozen=True, kw_only=True):
@@ -16,6 +18,22 @@ class CallFailed(IdentityEvent, frozen=True, kw_only=True):
     method: str
     code: str
     reason: str
+
+
+class CallSucceeded(IdentityEvent, frozen=True, kw_only=True):
+    """A call of this node has returned, or a stream that it opened has come to its end (SPEC CL-6.5).
+
+    One-way calls are among them. There is one event for each call, so it reaches only subscribers that name this class,
+    as `cluster.events(CallSucceeded)` does. As long as there are none, it is not made.
+
+    Attributes:
+        duration_s: from the call to its result, or to the end of the stream, in seconds; attempts included that failed.
+    """
+
+    by_name_only: ClassVar[bool] = True
+
+    method: str
+    duration_s: float
 
 
 class RetryThrottled(Event, frozen=True, kw_only=True):

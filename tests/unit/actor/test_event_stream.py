@@ -10,15 +10,17 @@ import pytest
 from inaho.actor import EventStream, Subscription
 from inaho.errors import IllegalTransition, InvalidConfig, Overloaded
 from inaho.events import (
+    CallSucceeded,
     ConnectionClosed,
     ConnectionOpened,
     DeadLetter,
     Event,
+    IdentityEvent,
     MemberEvent,
     MemberRemoved,
     MemberUp,
 )
-from inaho.types import Member, MemberStatus
+from inaho.types import ClusterIdentity, Member, MemberStatus
 
 ALICE = Member(authority="127.0.0.1:1", node_id="00", incarnation=1, status=MemberStatus.UP)
 
@@ -50,6 +52,24 @@ async def test_what_nobody_wants_need_not_be_made() -> None:
         assert stream.wants(MemberUp)
         assert not stream.wants(ConnectionOpened)
     assert not stream.wants(MemberUp)
+
+
+async def test_what_is_told_by_name_only_does_not_reach_who_wants_everything() -> None:
+    stream = EventStream()
+    interest: list[bool] = []
+    stream.watch_interest(CallSucceeded, interest.append)
+    everything, bases = stream.subscribe(), stream.subscribe(Event, IdentityEvent)
+    assert not stream.wants(CallSucceeded)
+    with stream.subscribe(CallSucceeded, MemberUp) as named:
+        stream.publish(CallSucceeded(identity=ClusterIdentity("Echo", "a"), method="echo", duration_s=0.1))
+        assert interest[-1] and stream.wants(CallSucceeded)
+    assert [type(event) for event in named.drain()] == [CallSucceeded]
+    assert not len(everything) and not len(bases)
+    assert interest[0] is interest[-1] is False
+    stream.subscribe(CallSucceeded)
+    assert interest[-1]
+    stream.close()
+    assert not interest[-1]
 
 
 async def test_iteration_is_typed_and_waits_for_events() -> None:

@@ -18,11 +18,13 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.errors import InahoError
+from inaho.events import CallSucceeded
 from inaho.runtime.calls.request import Request
 from inaho.runtime.calls.retrying import passed
 from inaho.runtime.grains.turn import CURRENT, Turn
 from inaho.runtime.turns.inherited import inherited
 from inaho.runtime.turns.inline import SUSPENDED, first_step, see_through
+from inaho.types import ClusterIdentity
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from inaho.runtime.grains.grain import GrainKind
     from inaho.runtime.grains.method import GrainMethod
 
-__all__ = ["Reference", "invoke", "invoke_stream", "make_class", "make_reference"]
+__all__ = ["Reference", "invoke", "invoke_stream", "make_class", "make_reference", "tell_success"]
 
 GrainType = TypeVar("GrainType")
 
@@ -176,6 +178,8 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
             await asyncio.sleep(0)
         raise
     host.latency[(clock_ns() - started >> 10).bit_length()] += 1
+    if local.successes_wanted:
+        tell_success(reference, method, started)
     return result
 
 
@@ -238,7 +242,22 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
         context.failures.count(host, key, method, error)
         raise
     host.latency[(clock_ns() - started >> 10).bit_length()] += 1
+    if local.successes_wanted:
+        tell_success(reference, method, started)
     return result
+
+
+def tell_success(reference: Reference, method: GrainMethod, started: int) -> None:
+    """Publishes `CallSucceeded` for a call that began at `started`, in nanoseconds of `LocalNode.clock_ns`."""
+    host = reference._inaho_host
+    local = host.local
+    local.publish(
+        CallSucceeded(
+            identity=ClusterIdentity(host.name, reference._inaho_key),
+            method=method.name,
+            duration_s=(local.clock_ns() - started) / 1e9,
+        )
+    )
 
 
 async def invoke_stream(
@@ -250,7 +269,8 @@ async def invoke_stream(
     scope = CURRENT.get()
     if scope is not None:
         scope = inherited(scope)
-    context = reference._inaho_context
+    context, local = reference._inaho_context, host.local
+    started = local.clock_ns()
     try:
         receiver, chunk = await context.streams.open(reference, method, arguments, scope)
     except BaseException as error:
@@ -262,6 +282,8 @@ async def invoke_stream(
                 yield item
             receiver.acknowledge(len(chunk))
             chunk = await receiver.next_chunk()
+        if local.successes_wanted:
+            tell_success(reference, method, started)
     except InahoError as error:
         context.failures.count(host, reference._inaho_key, method, error)
         raise

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from inaho.errors import InahoError, InvalidArguments, Overloaded, ShuttingDown
 from inaho.errors.inspection import describe
 from inaho.events import CallFailed
-from inaho.runtime.calls.reference import Reference
+from inaho.runtime.calls.reference import Reference, tell_success
 from inaho.runtime.grains.turn import ONE_WAY
 from inaho.runtime.turns.inline import spawn_begun
 from inaho.types import ClusterIdentity
@@ -97,8 +97,11 @@ class Sends:
     async def _call(self, reference: Reference, method: GrainMethod, arguments: tuple[Any, ...]) -> None:
         host, key = reference._inaho_host, reference._inaho_key
         host.calls += 1
+        started = self._local.clock_ns()
         try:
             await self._context.request(reference, method, arguments, ONE_WAY)
+            if self._local.successes_wanted:
+                tell_success(reference, method, started)
         except Exception as error:
             self.failed += 1
             self._context.failures.count(host, key, method, error)

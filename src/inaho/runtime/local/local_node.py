@@ -14,7 +14,7 @@ from typing import Any
 
 from inaho.actor import EventStream
 from inaho.config import ClusterConfig
-from inaho.events import Event, SerializationFailure
+from inaho.events import CallSucceeded, Event, SerializationFailure
 from inaho.runtime.local.clock import Entropy, boot_time, clock_ns, unix_time
 from inaho.runtime.local.tasks import NodeTasks
 from inaho.types import ClusterIdentity
@@ -42,6 +42,7 @@ class LocalNode:
         timeout_s: of a call that names none (`rpc.timeout_s`), in seconds.
         now: the loop's time, as of the last tick.
         tasks: what runs in the background.
+        successes_wanted: somebody subscribes to `CallSucceeded`. The call path looks here.
         shutting_down: no new activations.
         closing: no new connections.
     """
@@ -74,8 +75,13 @@ class LocalNode:
         self.authority = ""
         self.timeout_s = config.rpc.timeout_s
         self.now = loop.time()
+        self.successes_wanted = False
+        events.watch_interest(CallSucceeded, self._want_successes)
         self.shutting_down = False
         self.closing = False
+
+    def _want_successes(self, wanted: bool) -> None:
+        self.successes_wanted = wanted
 
     def publish(self, event: Event) -> None:
         """Puts an event on the stream."""
