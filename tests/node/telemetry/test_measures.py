@@ -40,6 +40,9 @@ class Slow(Grain):
     async def hang(self) -> None:
         await self.waiting.wait()
 
+    async def wait(self) -> None:
+        await self.waiting.wait()
+
     async def lag(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
@@ -221,6 +224,31 @@ async def test_idle_activations_are_counted_when_they_are_unloaded(fleet: Any, e
     figures = shown(cluster)
     assert figures["inaho.activations.started"] == {("Wallet",): 2}
     assert figures["inaho.leases.ended"] == {("refused",): 0, ("timed_out",): 0, ("revoked",): 0}
+
+
+async def test_turns_that_run_and_wait_are_counted_by_kind(fleet: Any, eventually: Any):
+    here, there = await fleet.members(2, Slow, Wallet)
+    local, remote = (fleet.key_at(cluster, Slow) for cluster in (here, there))
+    await here.grain(Wallet, fleet.key_at(here, Wallet)).put(1)
+
+    def turns(cluster: inaho.Cluster) -> tuple[float, float]:
+        figures = shown(cluster)
+        for state in ("running", "waiting"):
+            assert figures[f"inaho.rpc.server.turns.{state}"][("Wallet",)] == 0
+        running, waiting = (figures[f"inaho.rpc.server.turns.{state}"][("Slow",)] for state in ("running", "waiting"))
+        return running, waiting
+
+    assert turns(here) == turns(there) == (0, 0)
+    calls = [
+        asyncio.ensure_future(here.grain(Slow, key, timeout=8).wait()) for key in (local, remote) for _ in range(4)
+    ]
+    await eventually(lambda: turns(here) == turns(there) == (1, 3))
+    calls.pop().cancel()
+    await eventually(lambda: turns(there) == (1, 2))
+    for cluster, key in ((here, local), (there, remote)):
+        cluster.runtime.hosts["Slow"].activations[key].waiting.set()
+    await asyncio.gather(*calls)
+    assert turns(here) == turns(there) == (0, 0)
 
 
 async def test_time_outs_and_other_errors_have_their_code(fleet: Any):

@@ -101,6 +101,10 @@ def _actors(node: Node, counts: NodeCounts) -> Figures:
     hosts = [host for host in node.hosts.values() if host.hosted and not host.system]
     active: list[Sample] = [((host.name,), len(host.activations) + len(host.pool or ())) for host in hosts]
     yield "inaho.activations", labels.merged(active)
+    load = node.runner.load
+    for state, found in (("running", load.running()), ("waiting", load.waiting())):
+        turns: list[Sample] = [((host.name,), found.get(host.name, 0)) for host in hosts]
+        yield f"inaho.rpc.server.turns.{state}", labels.merged(turns)
     yield "inaho.activations.started", labels.merged(counts.started.samples)
     yield "inaho.activations.failed", labels.merged(counts.failed.samples)
     yield "inaho.activations.ended", labels.merged(counts.ended.samples)

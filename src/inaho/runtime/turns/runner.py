@@ -28,6 +28,7 @@ from inaho.runtime.grains.activation_turns import ActivationTurns
 from inaho.runtime.grains.turn import CURRENT, Turn
 from inaho.runtime.local.tasks import CUT_OFF, NodeTasks
 from inaho.runtime.turns.call_chain import CallChains
+from inaho.runtime.turns.load import TurnLoad
 from inaho.runtime.turns.steps import as_raised, report, suspended_on, untold
 from inaho.runtime.turns.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller
@@ -65,6 +66,7 @@ class TurnRunner:
     Attributes:
         chains: who waits for whom.
         idle: workers that wait for a turn.
+        load: the turns that run and wait.
         started, suspended, refused: turns, counted.
         leaving: the node leaves and turns have had their time: what is cancelled now is cancelled for that.
     """
@@ -86,6 +88,7 @@ class TurnRunner:
         self.refused = 0
         self.chains = CallChains(node_id, call_chain_max)
         self._ready: deque[Turn] = deque()
+        self.load = TurnLoad(self._ready)
         self.idle: list[Worker] = []
         self._depth = depth
         self._drop_oldest = drop_oldest
@@ -228,6 +231,8 @@ class TurnRunner:
                 ),
             )
         if admission in (QUEUED, DROPPED_OLDEST):
+            if len(queue.waiting) == 1:
+                self.load.waits(queue)
             if queue.held:
                 grain._inaho_host.turn_waits(grain)
             if turn.connection is not None:

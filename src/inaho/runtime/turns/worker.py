@@ -25,23 +25,27 @@ class Worker:
 
     Attributes:
         task: the Task.
+        turn: what it has adopted and not ended; None while it waits.
         context: where that runs; each turn gets a copy of it. It holds nothing, or what the loop has put there to know
             whose Task this is (the simulator's loop does).
     """
 
-    __slots__ = ("_adopted", "_cancelled", "_runner", "_wake", "context", "task")
+    __slots__ = ("_adopted", "_cancelled", "_runner", "_wake", "context", "task", "turn")
 
     def __init__(self, runner: TurnRunner) -> None:
         self._runner = runner
+        self.turn: Turn | None = None
         self._wake: asyncio.Future[None] | None = None
         self._adopted: tuple[Turn, Coroutine[Any, Any, Any], Context, Any] | None = None
         self._cancelled: asyncio.CancelledError | None = None
         self.context = Context()
         self.task = runner.tasks.spawn(self._work(), name="inaho-worker", drives=True, context=self.context)
         self.task.add_done_callback(self._ended)
+        runner.load.workers[self] = None
 
     def adopt(self, turn: Turn, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any) -> None:
         """Takes over a turn whose first step, taken with this worker's Task as the current one, has suspended."""
+        self.turn = turn
         self._adopted = (turn, coroutine, context, awaited)
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
@@ -73,12 +77,14 @@ class Worker:
                     raise
             else:
                 runner.finish(turn, result)
+            self.turn = None
             # Whoever cancelled the Task may have meant it and not the turn, as `asyncio.run` does at the end.
             if self.task.cancelling() or not runner.keep(self):
                 return
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A Task that is cancelled before its first step does nothing: another sees to what it has adopted."""
+        self._runner.load.workers.pop(self, None)
         if not task.cancelled():
             task.exception()  # `sys.exit` of user code has left the loop, and nobody awaits this Task
         if self._adopted is not None:

@@ -1,0 +1,73 @@
+"""How many turns run and wait on one node, by kind: counted when somebody asks (SPEC CL-6.3).
+
+A turn that ends in its first step is never seen here, since nobody can ask meanwhile. A turn that suspends has a
+worker, and a turn that waits is in a queue. So the workers and the queues in which a turn has begun to wait are
+remembered, and asking costs as much as there is to do, however many activations are idle.
+
+Why not counters per kind: each turn would change two of them, on the path of every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
+
+from inaho.core.rpc.turns import TurnQueue
+from inaho.runtime.grains.turn import Turn
+
+if TYPE_CHECKING:
+    from inaho.runtime.turns.worker import Worker
+
+__all__ = ["TurnLoad"]
+
+QUEUES_MIN: Final = 256
+"""So many queues may be remembered before those in which nothing waits any more are looked for."""
+
+
+class TurnLoad:
+    """The turns of one node that have not ended.
+
+    Args:
+        ready: those that may run and have not begun; the runner changes it.
+
+    Attributes:
+        workers: all that have a Task, idle ones included.
+    """
+
+    def __init__(self, ready: Collection[Turn]) -> None:
+        self._ready = ready
+        self.workers: dict[Worker, None] = {}
+        self._queues: dict[TurnQueue[Turn], None] = {}
+        self._queues_max = QUEUES_MIN
+
+    def waits(self, queue: TurnQueue[Turn]) -> None:
+        """A turn waits in that queue, in which none waited before."""
+        self._queues[queue] = None
+        if len(self._queues) > self._queues_max:
+            self._forget_empty()
+
+    def running(self) -> dict[str, int]:
+        """Turns that run, by the name of their kind."""
+        counts: dict[str, int] = {}
+        begun = (worker.turn for worker in self.workers)
+        for turn in (*(turn for turn in begun if turn is not None), *self._ready):
+            name = turn.grain._inaho_host.name
+            counts[name] = counts.get(name, 0) + 1
+        return counts
+
+    def waiting(self) -> dict[str, int]:
+        """Turns that wait in the queues of their activations, by the name of their kind."""
+        self._forget_empty()
+        counts: dict[str, int] = {}
+        for queue in self._queues:
+            name = queue.waiting[0].grain._inaho_host.name
+            counts[name] = counts.get(name, 0) + len(queue.waiting)
+        return counts
+
+    def _forget_empty(self) -> None:
+        self._queues = {queue: None for queue in self._queues if queue.waiting}
+        self._queues_max = max(QUEUES_MIN, 2 * len(self._queues))
+
+    def check(self) -> None:
+        """Asserts that what is remembered is bounded by what there is to do."""
+        assert len(self._queues) <= self._queues_max
