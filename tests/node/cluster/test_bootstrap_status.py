@@ -266,8 +266,9 @@ async def test_a_node_ends_in_order_with_nothing_active_and_then_says_so(monkeyp
     ]  # fmt: skip
     assert cluster.metrics()["inaho.activations"] in ([], [({"inaho.kind": "Echo"}, 0)])
     assert store.status is not None and store.status.state is BootstrapState.DISABLED
-    with pytest.raises(ShuttingDown, match="looks up no owners"):
+    with pytest.raises(ShuttingDown, match="looks up no owners") as refused:
         node.topology.lookup.owner("Echo", "a")
+    assert refused.value.authority == cluster.authority
     members = cluster.members()
     node.topology_changes.apply(TopologySnapshot(version=99, hash=1, members=()))
     assert cluster.members() == members != ()

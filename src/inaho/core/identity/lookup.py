@@ -123,7 +123,7 @@ class IdentityLookup:
         self._tables = self._current.tables  # the same dict, one attribute nearer
         self.snapshot: TopologySnapshot | None = None
         self.recomputed = 0
-        self._closed = False
+        self._closed_at: str | None = None
 
     @property
     def hash(self) -> int | None:
@@ -146,7 +146,7 @@ class IdentityLookup:
             stay as they are.
         """
         present = self.snapshot
-        if self._closed or (present is not None and snapshot.version < present.version):
+        if self._closed_at is not None or (present is not None and snapshot.version < present.version):
             return False
         self.snapshot = snapshot
         if present is not None and snapshot.hash == present.hash:
@@ -157,9 +157,9 @@ class IdentityLookup:
         self.recomputed += 1
         return True
 
-    def close(self) -> None:
-        """The node stops: nothing has an owner any more, and no topology changes that (SPEC BS-3)."""
-        self._closed = True
+    def close(self, authority: str) -> None:
+        """The node at `authority` stops: nothing has an owner any more, and no topology changes that (SPEC BS-3)."""
+        self._closed_at = authority
         self._current = self._previous = _Placement(None, None, self._config)
         self._tables = self._current.tables
 
@@ -292,8 +292,9 @@ class IdentityLookup:
 
     def _refusal(self, kind: str, key: str) -> NoSuchKind | ShuttingDown | TopologyUnavailable:
         identity = f"{kind}/{key}"
-        if self._closed:
-            return ShuttingDown("this node has stopped, and looks up no owners", identity=identity)
+        if self._closed_at is not None:
+            reason = "this node has stopped, and looks up no owners"
+            return ShuttingDown(reason, identity=identity, authority=self._closed_at)
         snapshot = self.snapshot
         if snapshot is None:
             return TopologyUnavailable("no topology has arrived yet", identity=identity)

@@ -135,7 +135,7 @@ class NodeLifecycle:
         node.shutdown.stopped()
         await node.runner.stop(rounds)
         await asyncio.sleep(0)  # replies of the last turns
-        node.topology.lookup.close()
+        node.topology.lookup.close(local.authority)
         node.topology.close()
         node.remoting.close()
         node.acceptor.close_connections(ShuttingDown("the node is shutting down", authority=local.authority))
