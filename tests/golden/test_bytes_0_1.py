@@ -39,7 +39,7 @@ from inaho.runtime.activation.records import ActivationRecord
 from inaho.runtime.control.driver import decode_control
 from inaho.runtime.operators.terminations import Termination
 from inaho.runtime.placement.activation_requests import ActivationRequest, ActivationResponse
-from inaho.runtime.reminders.keeper import ReminderShard
+from inaho.runtime.reminders.shard import ReminderShard
 from inaho.types import ClusterIdentity, Member, MemberStatus, Pid, TopologySnapshot
 from inaho.wire import frames
 from inaho.wire.codec import decoder, encode

@@ -14,7 +14,7 @@ from inaho import ClusterIdentity, Grain, MemoryStorage, SerializationFailed, Se
 from inaho.config import ActivationConfig, ClusterConfig, TransportConfig
 from inaho.core.activation.reminders import Reminder
 from inaho.events import ConnectionRefused
-from inaho.runtime.reminders.keeper import ReminderShard, decode_shard
+from inaho.runtime.reminders.shard import ReminderShard, decode_shard
 from inaho.wire.codec import encode
 from inaho.wire.features import FEATURES, RELEASE, REMINDERS, STATE
 from inaho.wire.stored import pack_state, unpack_state

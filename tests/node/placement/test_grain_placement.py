@@ -25,7 +25,7 @@ from inaho.core.activation.lease import LeaseState
 from inaho.events import ActivationFailed as ActivationFailedEvent
 from inaho.runtime.placement.activation_requests import ActivationRequest
 from inaho.runtime.placement.placement_actor import PlacementActor
-from inaho.runtime.reminders.keeper import KEEPER
+from inaho.runtime.reminders.shard import KEEPER
 
 
 class Count(Struct):

@@ -28,8 +28,9 @@ from inaho import (
 from inaho.core.activation.reminders import Reminder, ReminderRecord
 from inaho.errors import InvalidPid, TopologyUnavailable, Unreachable
 from inaho.events import ReminderFailed, ReminderMissed
-from inaho.runtime.reminders.keeper import KEEPER, ReminderKeeper, ReminderShard
+from inaho.runtime.reminders.keeper import ReminderKeeper
 from inaho.runtime.reminders.reminder_calls import shard_of
+from inaho.runtime.reminders.shard import KEEPER, ReminderShard
 from inaho.testing.cluster.sim_cluster import SimCluster
 from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
 from inaho.testing.simulation.simulation import UNIX_START_S
@@ -91,7 +92,7 @@ def test_a_node_that_dies_of_a_reminder_is_not_killed_for_ever(
     async def lost(*_: Any) -> None:
         raise Unreachable("the connection ended before an answer came", maybe_executed=begun)
 
-    monkeypatch.setattr("inaho.runtime.reminders.keeper._call_grain", lost)
+    monkeypatch.setattr("inaho.runtime.reminders.keeper_calls.KeeperCalls.deliver", lost)
     sim = start()
     sim.run(sim.node(0).grain(Alarm, "a").set("r", 5.0))
     sim.run_for(600.0)

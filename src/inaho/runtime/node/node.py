@@ -57,6 +57,7 @@ from inaho.runtime.placement.saved_versions import SavedVersions
 from inaho.runtime.placement.survey import Survey
 from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.runtime.reminders.keeper import ReminderKeeper
+from inaho.runtime.reminders.keeper_calls import KeeperCalls
 from inaho.runtime.reminders.reminder_calls import GrainReminders
 from inaho.runtime.turns.runner import TurnRunner
 
@@ -64,7 +65,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from inaho.actor import ActorSystem
-    from inaho.runtime.cluster.cluster import Cluster
     from inaho.runtime.connections.ports import PeerEvents
     from inaho.runtime.grains.grain import GrainKind
     from inaho.runtime.transport.transport import Transport
@@ -101,7 +101,7 @@ class Node:
         transport: Transport,
         storage: Storage,
         system: ActorSystem,
-        handle: Callable[[], Cluster],
+        handle: Callable[[], Any],
         make_bridge: Callable[..., PartitionBridge] = PartitionBridge,
     ) -> None:
         config = local.config
@@ -164,6 +164,7 @@ class Node:
         self.history = ActivationHistory(config.activation.history_max, local.loop.time)
         self.ownership = OwnershipHistory(config.activation.partitions)
         self.reminders = GrainReminders(local, handle)
+        self.keeper_calls = KeeperCalls(local, self.context, self.hosts, self._learn)
         self.storage_access = StorageAccess(
             local, storage, lost=self.proofs.require_all, accepted=self._storage_accepted
         )
@@ -192,7 +193,7 @@ class Node:
         self._add_kinds(kinds)
 
     @property
-    def cluster(self) -> Cluster:
+    def cluster(self) -> Any:
         """What grains and tools see of this node."""
         return self._handle()
 
@@ -202,12 +203,16 @@ class Node:
             self.add_kind(kind, hosted=not kind.role or kind.role in self.local.config.roles)
         if self.local.client:
             return
-        parts = (
+        placement = (
             self.bridge, self.saved_versions, self.freshness.reconciliation, self.directory, self.survey, self.holdings,
         )  # fmt: skip
-        self.add_kind(PlacementActor.inaho_kind, parts=parts).install(PLACEMENT_KEY)
+        self.add_kind(PlacementActor.inaho_kind, parts=placement).install(PLACEMENT_KEY)
         if any(host.hosted and host.kind.reminded for host in self.hosts.values()):
-            self.add_kind(ReminderKeeper.inaho_kind)
+            keeper = (self.local, self.topology, self.storage_access, self.keeper_calls)
+            self.add_kind(ReminderKeeper.inaho_kind, parts=keeper)
+
+    def _learn(self, kind: GrainKind) -> KindHost:
+        return self.add_kind(kind, hosted=False)
 
     def add_kind(self, kind: GrainKind, *, hosted: bool = True, parts: tuple[Any, ...] = ()) -> KindHost:
         """Makes a kind known here. Raises `InvalidConfig` when another class has its name."""

@@ -17,7 +17,8 @@ from inaho.core.inputs import Start
 from inaho.core.node import ControlNode
 from inaho.errors import ShuttingDown
 from inaho.runtime.control.driver import Driver
-from inaho.runtime.reminders.keeper import KEEPER, ReminderWatch
+from inaho.runtime.reminders.shard import KEEPER
+from inaho.runtime.reminders.watch import ReminderWatch
 from inaho.runtime.turns.runner import STOP_ROUNDS
 from inaho.types import Member, MemberStatus
 
@@ -81,7 +82,8 @@ class NodeLifecycle:
             await driver.joined
         self._node.program_end.watch()
         if KEEPER in node.hosts:
-            local.spawn(ReminderWatch(node).run(), name="inaho-reminder-watch")
+            watch = ReminderWatch(local, node.topology, node.hosts[KEEPER], node.leases, node.keeper_calls)
+            local.spawn(watch.run(), name="inaho-reminder-watch")
 
     def _member(self) -> Member:
         """This node as it asks for admission."""

@@ -18,7 +18,7 @@ search, and a keeper needs to know them all. `activation.reminders_max` bounds w
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -29,22 +29,19 @@ from inaho.errors import InahoError, InvalidArguments, InvalidConfig, RemoteErro
 from inaho.errors.inspection import describe, text_of
 from inaho.events import ReminderFailed, ReminderMissed
 from inaho.runtime.activation.kind_host import host_of
-from inaho.runtime.calls.reference import invoke, make_reference
-from inaho.runtime.grains.grain import Grain, GrainKind, method
-from inaho.runtime.grains.reminder_delivery import ANSWER_S, OnReminderError, delivery_method
+from inaho.runtime.grains.grain import Grain, method
+from inaho.runtime.grains.reminder_delivery import OnReminderError
+from inaho.runtime.local.local_node import LocalNode
+from inaho.runtime.local.storage_access import StorageAccess
+from inaho.runtime.local.topology import Topology
+from inaho.runtime.reminders.keeper_calls import KeeperCalls
 from inaho.runtime.reminders.reminder_calls import shard_of
+from inaho.runtime.reminders.shard import KEEPER, ReminderShard, decode_shard
 from inaho.runtime.turns.steps import SIGNALS
-from inaho.types import ClusterIdentity, Struct
-from inaho.wire.codec import decoder
+from inaho.types import ClusterIdentity
 from inaho.wire.features import FEATURES, REMINDERS
-from inaho.wire.stored import future_format
 
-if TYPE_CHECKING:
-    from inaho.runtime.node.node import Node
-
-__all__ = ["KEEPER", "ReminderKeeper", "ReminderShard", "ReminderWatch"]
-
-KEEPER: Final = "inaho.reminders"
+__all__ = ["ReminderKeeper"]
 
 LOOK_AGAIN_S: Final = 30.0
 """The wall clock may be set at any time, so a keeper looks at it at least so often."""
@@ -66,52 +63,18 @@ is busy or its queue full) is tried again with the same pauses for ever."""
 FINISH_S: Final = 1.0
 """A keeper that ends waits so long for deliveries that are under way. What does not end is delivered again."""
 
-WATCH_S: Final = 2.0
-"""A member looks after the keepers that it owns at least so often."""
-
-TOLD_AGAIN_S: Final = 60.0
-"""Keepers that cannot be started are told in the log at most so often."""
-
-
-class ReminderShard(Struct):
-    """State of a keeper.
-
-    Attributes:
-        shards: how many there were when it was saved; a reminder's shard depends on it.
-        records: the reminders.
-        format: of the records, see `wire.features.REMINDERS`; 1 where 0.1 has saved it and said none.
-    """
-
-    shards: int = 0
-    records: list[ReminderRecord] = []  # noqa: RUF012  Structs copy mutable defaults
-    format: int = 1
-
-
-class _Format(Struct):
-    """The version of a saved shard, read before the rest of it."""
-
-    format: int = 1
-
-
-_decode_format: Final = decoder(_Format)
-_decode_shard: Final = decoder(ReminderShard)
-
-
-def decode_shard(data: bytes | memoryview) -> ReminderShard:
-    """A saved shard. Raises `SerializationFailed` for one of a later release, and what a decoder raises."""
-    found, known = _decode_format(data).format, FEATURES[REMINDERS]
-    if found > known:
-        raise future_format("a shard of reminders", found, known)
-    shard: ReminderShard = _decode_shard(data)
-    return shard
-
 
 class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl_s=0):
     """Has the reminders of one shard, and calls their grains when they are due. Its key is the shard's number."""
 
+    def __init__(self, local: LocalNode, topology: Topology, storage_access: StorageAccess, calls: KeeperCalls) -> None:
+        self._local = local
+        self._topology = topology
+        self._storage_access = storage_access
+        self._calls = calls
+
     async def on_activate(self) -> None:
-        self._node = node = host_of(self).node
-        activation = node.local.config.activation
+        activation = self._local.config.activation
         stored = self.state
         if stored.records and stored.shards != activation.reminder_shards:
             raise InvalidConfig(
@@ -130,9 +93,9 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         self._saving: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._flush: asyncio.TimerHandle | None = None
-        self._calls: dict[asyncio.Task[None], None] = {}
+        self._deliveries: dict[asyncio.Task[None], None] = {}
         self._over = False
-        self._wall_offset_s = self._node.local.unix_time() - self._node.local.boot_time()
+        self._wall_offset_s = self._local.unix_time() - self._local.boot_time()
         self._arm()
 
     async def on_deactivate(self, reason: str) -> None:
@@ -140,17 +103,17 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         for handle in (self._alarm, self._flush):
             if handle is not None:
                 handle.cancel()
-        if self._calls:
-            await asyncio.wait(list(self._calls), timeout=FINISH_S)
-        for call in list(self._calls):
+        if self._deliveries:
+            await asyncio.wait(list(self._deliveries), timeout=FINISH_S)
+        for call in list(self._deliveries):
             call.cancel()
         if reason == "stale":
-            self._node.local.spawn(wake_keeper(self._node, self.key), name="inaho-reminders-again")
+            self._local.spawn(self._calls.wake(self.key), name="inaho-reminders-again")
             return
         try:
             await self._save()
         except InahoError as error:
-            self._node.local.log.warning(
+            self._local.log.warning(
                 "%s could not save at its end; deliveries may repeat: %s", self.identity, describe(error)
             )
 
@@ -194,29 +157,28 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
     async def verify(self) -> None:
         """Makes sure that there is a keeper, and that no other one has saved since it loaded, as on the far side of a
         split; else it begins again."""
-        storage = await self._node.storage_access.opened()
+        storage = await self._storage_access.opened()
         stored = await storage.load(self.identity)
         if stored is not None and self._saving is None:  # a save that is under way finds out by itself
             host_of(self).end_older(self.key, stored.version)
 
     def _check_place(self, record: ReminderRecord) -> None:
         """Raises why a reminder cannot be kept here."""
-        node = self._node
         name = str(identity(record.kind, record.key))
-        if node.local.storage_is_private:
+        if self._local.storage_is_private:
             raise InvalidConfig(
                 "reminders need a storage that outlives this process: the one given is 'memory', of this node alone",
                 identity=name,
-                authority=node.local.authority,
+                authority=self._local.authority,
             )
-        shards = node.local.config.activation.reminder_shards
+        shards = self._local.config.activation.reminder_shards
         if shard_of(record.kind, record.key, shards) != self.key:
             raise InvalidConfig(
                 f"activation.reminder_shards is {shards} here and another number where the reminder was set",
                 identity=name,
-                authority=node.local.authority,
+                authority=self._local.authority,
             )
-        topology = node.topology.snapshot
+        topology = self._topology.snapshot
         if topology is None or not any(record.kind in member.kinds for member in topology.members):
             raise TopologyUnavailable("no member that this node has heard of hosts the kind", identity=name)
 
@@ -227,14 +189,14 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         change = self._changes
         while self._saved < change:
             if self._saving is None:
-                self._saving = self._node.local.spawn(self._save_once(), name="inaho-reminders-save")
+                self._saving = self._local.spawn(self._save_once(), name="inaho-reminders-save")
             await asyncio.shield(self._saving)
 
     async def _save_once(self) -> None:
         changes = self._changes
         try:
             self.state = ReminderShard(
-                self._node.local.config.activation.reminder_shards, self._schedule.records(), FEATURES[REMINDERS]
+                self._local.config.activation.reminder_shards, self._schedule.records(), FEATURES[REMINDERS]
             )
             await self.save()
             self._saved = changes
@@ -246,19 +208,17 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
 
     def _save_soon(self, delay_s: float) -> None:
         if self._flush is None and not self._over:
-            self._flush = self._node.local.loop.call_later(delay_s, self._save_late)
+            self._flush = self._local.loop.call_later(delay_s, self._save_late)
 
     def _save_late(self) -> None:
         self._flush = None
-        self._node.local.spawn(self._save_quietly(), name="inaho-reminders-flush")
+        self._local.spawn(self._save_quietly(), name="inaho-reminders-flush")
 
     async def _save_quietly(self) -> None:
         try:
             await self._save()
         except InahoError as error:
-            self._node.local.log.warning(
-                "%s could not be saved, and is tried again: %s", self.identity, describe(error)
-            )
+            self._local.log.warning("%s could not be saved, and is tried again: %s", self.identity, describe(error))
 
     # The clock.
 
@@ -269,16 +229,15 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         due = self._schedule.next_deadline()
         if due is not None and not self._over:
             delay_s = min(max(due - self._look_at_clock(), 0.001), LOOK_AGAIN_S)
-            self._alarm = self._node.local.loop.call_later(delay_s, self._look)
+            self._alarm = self._local.loop.call_later(delay_s, self._look)
 
     def _look_at_clock(self) -> float:
         """Unix seconds now. Where the wall clock was set meanwhile, reminders that were set as a delay move with it."""
-        node = self._node
-        now = node.local.unix_time()
-        step_s = now - node.local.boot_time() - self._wall_offset_s
+        now = self._local.unix_time()
+        step_s = now - self._local.boot_time() - self._wall_offset_s
         if abs(step_s) > CLOCK_STEP_S:
             self._wall_offset_s += step_s
-            node.local.log.info(
+            self._local.log.info(
                 "the clock of this node was set by %+.1f s; reminders of shard %s that were set as a delay keep it",
                 step_s, self.key,
             )  # fmt: skip
@@ -290,28 +249,27 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
     def _look(self) -> None:
         """The time of some reminder has come."""
         self._alarm = None
-        node = self._node
         deliveries, dropped = self._schedule.due(self._look_at_clock())
         for each in dropped:
             owner = ClusterIdentity(each.record.kind, each.record.key)
-            node.local.log.info("%d occurrences of reminder %r of %s passed", each.count, each.record.name, owner)
-            node.local.publish(ReminderMissed(identity=owner, name=each.record.name, count=each.count))
+            self._local.log.info("%d occurrences of reminder %r of %s passed", each.count, each.record.name, owner)
+            self._local.publish(ReminderMissed(identity=owner, name=each.record.name, count=each.count))
             self._changes += 1
             self._save_soon(LINGER_S)
         for delivery in deliveries:
-            call = node.local.spawn(self._deliver(delivery), name="inaho-remind")
-            self._calls[call] = None
+            call = self._local.spawn(self._deliver(delivery), name="inaho-remind")
+            self._deliveries[call] = None
             call.add_done_callback(self._call_ended)
         self._arm()
 
     def _call_ended(self, call: asyncio.Task[None]) -> None:
-        del self._calls[call]
+        del self._deliveries[call]
         self._arm()
 
     async def _deliver(self, delivery: Delivery) -> None:
         record = delivery.record
         try:
-            await _call_grain(self._node, record, delivery.reminder)
+            await self._calls.deliver(record, delivery.reminder)
         except (asyncio.CancelledError, *SIGNALS):  # the keeper ends, or the process
             raise
         except BaseException as error:  # whatever it is: the keeper goes on with the other reminders
@@ -323,13 +281,13 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
 
     def _failed(self, delivery: Delivery, error: BaseException) -> None:
         """The grain raised, or did not answer; which of both decides whether it counts."""
-        node, record, attempt = self._node, delivery.record, delivery.reminder.attempt
+        record, attempt = delivery.record, delivery.reminder.attempt
         now = self._look_at_clock()
         raised = isinstance(error, RemoteError) or not isinstance(error, InahoError)
         if isinstance(error, Unreachable) and error.maybe_executed:  # a node that dies of it must not for ever
             raised = True
         given_up = raised and attempt >= RETRY.attempts
-        pause_s = RETRY.delay_s(attempt if raised else delivery.refusals + 1, node.local.entropy.random.random())
+        pause_s = RETRY.delay_s(attempt if raised else delivery.refusals + 1, self._local.entropy.random.random())
         if not raised:
             self._schedule.postponed(delivery, now + pause_s)
         elif not given_up:
@@ -343,78 +301,12 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         else:
             reason = describe(error)
         what = "was given up" if given_up else "will be tried again"
-        node.local.log.warning(
+        self._local.log.warning(
             "reminder %r of %s failed (attempt %d) and %s: %s", record.name, owner, attempt, what, reason
         )
-        node.local.publish(
+        self._local.publish(
             ReminderFailed(identity=owner, name=record.name, attempt=attempt, reason=reason, given_up=given_up)
         )
 
 
 ReminderKeeper.inaho_kind.decode_state = decode_shard
-
-
-class ReminderWatch:
-    """Keeps the keepers awake that a node owns.
-
-    Args:
-        node: a member that hosts a kind with reminders.
-    """
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
-        self._keys = [str(number) for number in range(node.local.config.activation.reminder_shards)]
-        self._tell_at = 0.0
-
-    async def run(self) -> None:
-        """Goes on until the node leaves. After a change of topology keepers that stayed look twice whether another has
-        saved: at once, and when the other side of a split should have ended what it had."""
-        node = self._node
-        host = node.hosts[KEEPER]
-        seen, looks = None, 0
-        while not self._local.shutting_down:
-            if self._topology.snapshot is not seen:
-                seen, looks = self._topology.snapshot, 2
-            owned = [key for key in self._keys if node.leases.owns(KEEPER, key)]
-            asleep = [key for key in owned if looks or key not in host.activations]
-            self._tell(asleep, await asyncio.gather(*(wake_keeper(node, key) for key in asleep)))
-            looks = max(0, looks - 1)
-            if self._topology.snapshot is seen:
-                await self._topology.wait(WATCH_S)
-
-    def _tell(self, keys: list[str], outcomes: list[Exception | None]) -> None:
-        """Logs which keepers could not be started: once, and again after a while."""
-        failed = {key: error for key, error in zip(keys, outcomes, strict=True) if error is not None}
-        now = self._local.loop.time()
-        if not failed or self._local.shutting_down or now < self._tell_at:
-            return
-        self._tell_at = now + TOLD_AGAIN_S
-        self._local.log.warning(
-            "the keepers of %d reminder shards (such as %s) cannot be started, which is tried again: %s",
-            len(failed), next(iter(failed)), describe(next(iter(failed.values()))),
-        )  # fmt: skip
-
-
-async def wake_keeper(node: Node, key: str) -> Exception | None:
-    """Sees to it that there is a keeper of that shard, and that it knows what was saved.
-
-    Returns:
-        Why that failed; None where it did not.
-    """
-    try:
-        await node.cluster.grain(ReminderKeeper, key).verify()
-    except Exception as error:
-        node.local.log.debug("the keeper of reminder shard %s could not be started: %s", key, describe(error))
-        return error  # `ReminderWatch` tries again, and tells
-    return None
-
-
-async def _call_grain(node: Node, record: ReminderRecord, reminder: Reminder) -> None:
-    """Calls `on_reminder`, wherever the grain is; this node need not host its kind, nor have its class."""
-    host = node.hosts.get(record.kind)
-    if host is None:
-        host = node.add_kind(GrainKind.unknown(record.kind), hosted=False)
-    reference = make_reference(node.context, host, record.key, timeout_s=node.local.timeout_s + ANSWER_S, retry=True)
-    await invoke(reference, delivery_method(record.kind), (reminder,), plain=False)

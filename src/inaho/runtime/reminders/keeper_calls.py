@@ -1,0 +1,66 @@
+"""Calls that keepers of reminders make, and calls that wake them: ordinary calls, with deadlines, retries and order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from inaho.core.activation.reminders import Reminder, ReminderRecord
+from inaho.errors.inspection import describe
+from inaho.runtime.activation.kind_host import KindHost
+from inaho.runtime.calls.cluster_context import ClusterContext
+from inaho.runtime.calls.reference import invoke, make_reference
+from inaho.runtime.grains.grain import GrainKind
+from inaho.runtime.grains.reminder_delivery import ANSWER_S, delivery_method
+from inaho.runtime.local.local_node import LocalNode
+from inaho.runtime.reminders.shard import KEEPER
+
+__all__ = ["KeeperCalls"]
+
+
+class KeeperCalls:
+    """Calls to grains that have reminders, and to keepers.
+
+    Args:
+        local: the node.
+        context: through which calls go.
+        hosts: kinds of the node, by name.
+        learn: makes a kind known that this node does not host.
+    """
+
+    def __init__(
+        self,
+        local: LocalNode,
+        context: ClusterContext,
+        hosts: Mapping[str, KindHost],
+        learn: Callable[[GrainKind], KindHost],
+    ) -> None:
+        self._local = local
+        self._context = context
+        self._hosts = hosts
+        self._learn = learn
+
+    async def deliver(self, record: ReminderRecord, reminder: Reminder) -> None:
+        """Calls `on_reminder`, wherever the grain is; this node need not host its kind, nor have its class.
+
+        Raises:
+            Exception: what the grain raised, or why it was not called.
+        """
+        host = self._hosts.get(record.kind)
+        if host is None:
+            host = self._learn(GrainKind.unknown(record.kind))
+        timeout_s = self._local.timeout_s + ANSWER_S
+        reference = make_reference(self._context, host, record.key, timeout_s=timeout_s, retry=True)
+        await invoke(reference, delivery_method(record.kind), (reminder,), plain=False)
+
+    async def wake(self, key: str) -> Exception | None:
+        """Sees to it that there is a keeper of that shard, and that it knows what was saved.
+
+        Returns:
+            Why that failed; None where it did not.
+        """
+        try:
+            await make_reference(self._context, self._hosts[KEEPER], key, timeout_s=None, retry=True).verify()
+        except Exception as error:
+            self._local.log.debug("the keeper of reminder shard %s could not be started: %s", key, describe(error))
+            return error  # `ReminderWatch` tries again, and logs it
+        return None

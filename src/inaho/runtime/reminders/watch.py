@@ -1,0 +1,75 @@
+"""Keeps the keepers of reminders awake that this node owns.
+
+A grain that nobody calls is not activated by itself, and a keeper that is not active watches no clock. So each member
+that hosts a kind with reminders calls its keepers, after every change of topology and from time to time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from inaho.errors.inspection import describe
+from inaho.runtime.activation.kind_host import KindHost
+from inaho.runtime.activation.leases import Leases
+from inaho.runtime.local.local_node import LocalNode
+from inaho.runtime.local.topology import Topology
+from inaho.runtime.reminders.keeper_calls import KeeperCalls
+from inaho.runtime.reminders.shard import KEEPER
+
+__all__ = ["ReminderWatch"]
+
+WATCH_S: Final = 2.0
+"""A member looks after the keepers that it owns at least so often."""
+
+TOLD_AGAIN_S: Final = 60.0
+"""Keepers that cannot be started are told in the log at most so often."""
+
+
+class ReminderWatch:
+    """Keeps the keepers awake that a node owns.
+
+    Args:
+        local: a member that hosts a kind with reminders.
+        topology: its change may bring keepers here.
+        host: the kind of the keepers.
+        leases: which keepers this node owns.
+        calls: wakes them.
+    """
+
+    def __init__(
+        self, local: LocalNode, topology: Topology, host: KindHost, leases: Leases, calls: KeeperCalls
+    ) -> None:
+        self._local = local
+        self._topology = topology
+        self._host = host
+        self._leases = leases
+        self._calls = calls
+        self._keys = [str(number) for number in range(local.config.activation.reminder_shards)]
+        self._tell_at = 0.0
+
+    async def run(self) -> None:
+        """Goes on until the node leaves. After a change of topology keepers that stayed look twice whether another has
+        saved: at once, and when the other side of a split should have ended what it had."""
+        seen, looks = None, 0
+        while not self._local.shutting_down:
+            if self._topology.snapshot is not seen:
+                seen, looks = self._topology.snapshot, 2
+            owned = [key for key in self._keys if self._leases.owns(KEEPER, key)]
+            asleep = [key for key in owned if looks or key not in self._host.activations]
+            self._tell(asleep, await asyncio.gather(*(self._calls.wake(key) for key in asleep)))
+            looks = max(0, looks - 1)
+            if self._topology.snapshot is seen:
+                await self._topology.wait(WATCH_S)
+
+    def _tell(self, keys: list[str], outcomes: list[Exception | None]) -> None:
+        """Logs which keepers could not be started: once, and again after a while."""
+        failed = {key: error for key, error in zip(keys, outcomes, strict=True) if error is not None}
+        now = self._local.loop.time()
+        if not failed or self._local.shutting_down or now < self._tell_at:
+            return
+        self._tell_at = now + TOLD_AGAIN_S
+        self._local.log.warning(
+            "the keepers of %d reminder shards (such as %s) cannot be started, which is tried again: %s",
+            len(failed), next(iter(failed)), describe(next(iter(failed.values()))),
+        )  # fmt: skip
