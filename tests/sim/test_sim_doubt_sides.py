@@ -193,7 +193,7 @@ def test_a_node_that_joins_does_not_doubt_who_was_replaced_since_the_others_told
         async def told() -> list[tuple[str, str]]:
             return [("0123456789abcdef", sim.authority(0)), ("fedcba9876543210", "elsewhere:1")]
 
-        monkeypatch.setattr(freshness.reconciliation, "doubted_by_others", told)
+        monkeypatch.setattr(sim.node(2).runtime.reconciliation, "doubted_by_others", told)
         sim.run(freshness._inherit())
         assert [doubt.authority for doubt in freshness.doubts.open()] == ["elsewhere:1"]
 
@@ -244,11 +244,11 @@ def test_a_member_that_is_replaced_costs_one_read_and_no_marker(simulation_seed:
         for key in owned(sim, by=2, seen_by=2)[:20]:
             sim.run(sim.node(0).grain(Note, key).put("old"))
         freshness = sim.node(2).runtime.freshness
-        reads, writes = freshness.reads, freshness._record.writes
+        reads, writes = freshness.reads, freshness.others._record.writes
         member = next(member for member in sim.node(0).members() if member.authority == sim.authority(1))
         sim.run(_tell(freshness, MemberRemoved(member=member, reason="replaced")))
         sim.run_for(5.0)
-        assert (freshness.reads, freshness._record.writes) == (reads + 1, writes)
+        assert (freshness.reads, freshness.others._record.writes) == (reads + 1, writes)
         assert not freshness.in_doubt
         freshness.check()
 
@@ -298,10 +298,10 @@ def test_nothing_is_activated_after_a_block_before_the_marker_is_there(simulatio
             writes: list[int] = []
             for waiting in (asyncio.create_task(freshness.before_activation()), first):
                 await waiting
-                writes.append(freshness._record.writes)
+                writes.append(freshness.others._record.writes)
             return writes
 
-        before = freshness._record.writes
+        before = freshness.others._record.writes
         assert sim.run(order()) == [before + 1] * 2
 
 
@@ -311,11 +311,11 @@ def test_nobody_confirms_to_a_member_that_is_blocked_here_that_it_is_through(sim
         sim.run(sim.node(1).block(sim.authority(0)))
         sim.run_for(3.0)
         blocked, other = sim.node(0).runtime, sim.node(1).runtime
-        assert not other.freshness.reconciliation.asked(blocked.local.node_id, -1)
+        assert not other.reconciliation_answers.asked(blocked.local.node_id, -1)
         assert not blocked.freshness.in_doubt
         sim.run(sim.node(1).unblock(sim.authority(0)))
         sim.run_for(3.0)
-        assert other.freshness.reconciliation.asked(blocked.local.node_id, -1)
+        assert other.reconciliation_answers.asked(blocked.local.node_id, -1)
         assert not blocked.freshness.in_doubt
 
 

@@ -250,7 +250,7 @@ def test_a_marker_whose_write_hangs_keeps_no_activation_longer_than_an_operation
         freshness = sim.node(1).runtime.freshness
 
         async def scenario() -> None:
-            freshness._marked = 0
+            freshness._marking._episode = 0
             storage.stuck = True
             with pytest.raises(inaho.StorageFailed):
                 await freshness.before_activation()

@@ -20,9 +20,11 @@ from inaho.runtime.activation import state as grain_state
 from inaho.runtime.activation.kind_host import KindHost
 from inaho.runtime.freshness import proofs
 from inaho.runtime.freshness.doubts import Freshness
+from inaho.runtime.freshness.marker_reader import MarkerReader, live_members
 from inaho.runtime.freshness.marker_record import MarkerRecord
+from inaho.runtime.freshness.marking import Marking
 from inaho.runtime.freshness.proofs import Proofs
-from inaho.runtime.freshness.reconciliation import Reconciliation
+from inaho.runtime.freshness.reconciliation_answers import ReconciliationAnswers
 from inaho.runtime.grains.activation_turns import ActivationTurns
 from inaho.runtime.grains.reminder_delivery import REMIND
 from inaho.runtime.grains.timer import Timer
@@ -52,8 +54,8 @@ def activations_do_not_wait_for_the_marker(patch: pytest.MonkeyPatch) -> None:
 
 
 def markers_are_not_looked_at(patch: pytest.MonkeyPatch) -> None:
-    right = Freshness._judge
-    patch.setattr(Freshness, "_judge", lambda self, began, read: right(self, began, Markers()))
+    right = MarkerReader.judge
+    patch.setattr(MarkerReader, "judge", lambda self, began, read: right(self, began, Markers()))
 
 
 def founder_writes_no_marker(patch: pytest.MonkeyPatch) -> None:
@@ -98,34 +100,34 @@ def who_was_replaced_undoubted_is_not_looked_for(patch: pytest.MonkeyPatch) -> N
 
 def who_was_blocked_doubts_nobody(patch: pytest.MonkeyPatch) -> None:
     _unnoticed(
-        patch, lambda self, event: isinstance(event, BlockListChanged) and event.authority == self._node.local.authority
+        patch, lambda self, event: isinstance(event, BlockListChanged) and event.authority == self._local.authority
     )
 
 
 def a_block_needs_no_marker(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Freshness, "_took_over", property(lambda self: False, lambda self, value: None), raising=False)
+    patch.setattr(Marking, "_took_over", property(lambda self: False, lambda self, value: None), raising=False)
 
 
 def doubt_is_over_when_a_member_is_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reconciliation, "asked", lambda self, node_id, incarnation: True)
+    patch.setattr(ReconciliationAnswers, "asked", lambda self, node_id, incarnation: True)
 
 
 # Proofs.
 
 
 def no_proof_at_the_end_of_doubt(patch: pytest.MonkeyPatch) -> None:
-    right = Freshness._judge
+    right = MarkerReader.judge
 
-    def judge(self: Freshness, began: float, read: Markers) -> None:
-        foreign = self.doubts.foreign(read.markers, set(self._live().values()))
-        if any(self.doubts.get(marker.node_id) is not None for marker in foreign):
+    def judge(self: MarkerReader, began: float, read: Markers) -> None:
+        foreign = self._doubts.foreign(read.markers, set(live_members(self._topology).values()))
+        if any(self._doubts.get(marker.node_id) is not None for marker in foreign):
             right(self, began, read)
             return
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(self._proofs, "require_all", lambda: None)
             right(self, began, read)
 
-    patch.setattr(Freshness, "_judge", judge)
+    patch.setattr(MarkerReader, "judge", judge)
 
 
 def proofs_are_not_repeated(patch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ async def _is_proved(host: KindHost, grain: Grain[Any], handed: ActivationRecord
         storage = await node.storage_access.opened()
         (stored,) = await storage.versions([grain.identity])
     except StorageFailed as error:
-        node.freshness.unknown(error)
+        node.unknown_freshness.tell(error)
         if node.local.config.activation.when_unproved == "refuse":
             raise
         node.proofs.not_answered()

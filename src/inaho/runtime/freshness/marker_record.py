@@ -7,6 +7,7 @@ again.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from inaho.core.activation.doubt import MARKERS_FORMAT, Marker, Markers, add_marker
@@ -15,7 +16,8 @@ from inaho.types import ClusterIdentity
 from inaho.wire.codec import DECODE_ERRORS, decoder, encode
 
 if TYPE_CHECKING:
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.storage import Storage
 
 __all__ = ["MARKERS", "MarkerRecord"]
 
@@ -38,17 +40,18 @@ class MarkerRecord:
     """Reads and writes the markers for one node.
 
     Args:
-        node: the node.
+        local: the node.
+        opened: gives its storage, opened.
 
     Attributes:
         reads, writes: counted.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, local: LocalNode, opened: Callable[[], Awaitable[Storage]]) -> None:
         self.reads = 0
         self.writes = 0
-        self._node = node
-        self._local = node.local
+        self._local = local
+        self._opened = opened
 
     async def add(self, marker: Marker) -> Markers:
         """Writes a marker of this node; returns what was there before.
@@ -56,8 +59,7 @@ class MarkerRecord:
         Raises:
             StorageFailed: it could not be written, or it is not known whether it was.
         """
-        node = self._node
-        storage = await node.storage_access.opened()
+        storage = await self._opened()
         membership = self._local.config.membership
         for attempt in range(WRITE_ATTEMPTS):
             markers, version = await self.read()
@@ -77,7 +79,7 @@ class MarkerRecord:
         Raises:
             StorageFailed: the storage does not answer, or the record cannot be read.
         """
-        storage = await self._node.storage_access.opened()
+        storage = await self._opened()
         self.reads += 1
         stored = await storage.load(MARKERS)
         if stored is None or stored.data is None:

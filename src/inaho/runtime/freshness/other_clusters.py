@@ -21,13 +21,17 @@ from inaho.core.activation.doubt import FOUNDED, Marker, Markers
 from inaho.core.bounded_map import BoundedMap
 from inaho.errors import InahoError, Unreachable, WrongIncarnation
 from inaho.errors.inspection import describe
-from inaho.runtime.freshness.proofs import is_proved_kind, time_limit
+from inaho.runtime.freshness.marker_reader import live_members
+from inaho.runtime.freshness.time_limit import time_limit
 from inaho.types import MemberStatus
 
 if TYPE_CHECKING:
-    from inaho.runtime.freshness.doubts import Freshness
+    from inaho.core.activation.doubt import Doubts
+    from inaho.runtime.connections.peers import Peers
     from inaho.runtime.freshness.marker_record import MarkerRecord
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.freshness.proved_kinds import ProvedKinds
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
 
 __all__ = ["OtherClusters"]
 
@@ -36,18 +40,30 @@ class OtherClusters:
     """Keeps a marker of this cluster in the storage, and warns of other clusters over it.
 
     Args:
-        node: the node.
-        freshness: of that node.
+        local: the node.
+        topology: of the node.
+        kinds: those whose state others may save; without any there is nothing to warn of.
+        doubts: whom the node doubts.
+        peers: tell whether a process runs.
         record: of the markers.
     """
 
-    def __init__(self, node: Node, freshness: Freshness, record: MarkerRecord) -> None:
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
-        self._freshness = freshness
+    def __init__(
+        self,
+        local: LocalNode,
+        topology: Topology,
+        kinds: ProvedKinds,
+        doubts: Doubts,
+        peers: Peers,
+        record: MarkerRecord,
+    ) -> None:
+        self._local = local
+        self._topology = topology
+        self._kinds = kinds
+        self._doubts = doubts
+        self._peers = peers
         self._record = record
-        self._settled: BoundedMap[str, None] = BoundedMap(node.local.config.membership.members_max)
+        self._settled: BoundedMap[str, None] = BoundedMap(local.config.membership.members_max)
         """Node ids that no warning is due for: of members that went, of processes that ended, and of those told."""
         self._looking: asyncio.Task[None] | None = None
         self._asked = False
@@ -61,7 +77,7 @@ class OtherClusters:
 
     def look(self) -> None:
         """Sees, in the background, whether a marker is to be written."""
-        if self._looking is None and self._freshness.applies and not self._local.closing:
+        if self._looking is None and self._kinds and not self._local.closing:
             self._looking = self._local.spawn(self._look(), name="inaho-other-clusters")
             self._looking.add_done_callback(self._looked)
 
@@ -73,11 +89,10 @@ class OtherClusters:
             self.look()
 
     async def _look(self) -> None:
-        node = self._node
         while not self._local.closing and self._is_first():
             warns, self._asked = self._asked, False
             try:
-                async with time_limit(node):
+                async with time_limit(self._local):
                     markers, _ = await self._record.read()
                     if not self._staying().intersection(marker.node_id for marker in markers.markers):
                         now, name = self._local.unix_time(), self._local.config.name
@@ -100,20 +115,16 @@ class OtherClusters:
 
     def _is_first(self) -> bool:
         """Whether this node has the lowest authority of those that host a kind with state that it hosts."""
-        node = self._node
-        kinds = {host.name for host in node.hosts.values() if is_proved_kind(host)}
-        topology = self._topology.snapshot
+        kinds = self._kinds.names
         first: dict[str, str] = {}
-        for member in sorted(topology.members if topology is not None else (), key=lambda member: member.authority):
+        for member in sorted(self._topology.members, key=lambda member: member.authority):
             if member.status <= MemberStatus.UP:
                 for kind in kinds.intersection(member.kinds):
                     first.setdefault(kind, member.node_id)
         return self._local.node_id in first.values()
 
     def _staying(self) -> set[str]:
-        topology = self._topology.snapshot
-        members = () if topology is None else topology.members
-        return {member.node_id for member in members if member.status <= MemberStatus.UP}
+        return {member.node_id for member in self._topology.members if member.status <= MemberStatus.UP}
 
     async def warn(self, markers: Markers, *, founded: bool) -> None:
         """Warns, once, of processes of other clusters that have written a marker and run; the first one is named.
@@ -123,7 +134,8 @@ class OtherClusters:
             founded: this node has founded its cluster just now.
         """
         told = False
-        for marker in self._freshness.foreign(markers):
+        # The markers of processes that are no live members, nor left in order.
+        for marker in self._doubts.foreign(markers.markers, set(live_members(self._topology).values())):
             settled = told or marker.node_id in self._settled or not await self._answers(marker)
             self._settled.renew(marker.node_id, None)
             if settled:
@@ -144,7 +156,7 @@ class OtherClusters:
             return False
         try:
             async with asyncio.timeout(self._local.config.transport.handshake_timeout_s):
-                await self._node.peers.connect(marker.authority, marker.node_id)
+                await self._peers.connect(marker.authority, marker.node_id)
         except (Unreachable, WrongIncarnation) as error:  # nobody listens, or another process lives there
             self._local.log.debug(
                 "%s, which was in another cluster once, does not run: %s", marker.authority, describe(error)

@@ -17,26 +17,30 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.detection.bound import detection_bound_s
 from inaho.errors import InahoError, StorageFailed
-from inaho.errors.inspection import describe
 from inaho.runtime.activation.kind_host import host_of
 from inaho.runtime.activation.state import is_same
 from inaho.runtime.freshness.marker_record import MARKERS
+from inaho.runtime.freshness.proved_kinds import is_proved_kind
+from inaho.runtime.freshness.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.freshness.proved_kinds import ProvedKinds
+    from inaho.runtime.freshness.unknown import UnknownFreshness
     from inaho.runtime.grains.grain import Grain
     from inaho.runtime.grains.state_record import StateRecord
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
+    from inaho.runtime.placement.saved_versions import SavedVersions
+    from inaho.storage import Storage
     from inaho.storage.base import StoredVersion
     from inaho.types import ClusterIdentity
 
-__all__ = ["Proofs", "is_proved_kind", "time_limit"]
+__all__ = ["Proofs"]
 
 HOLD_SLICE: Final = 2_000
 """Activations held in one turn of the loop: about two milliseconds."""
@@ -53,7 +57,12 @@ class Proofs:
     """The proofs of one node (SPEC CL-5.4; docs/decisions/0030).
 
     Args:
-        node: the node.
+        local: the node.
+        topology: of the node.
+        kinds: those whose activations are proved.
+        opened: gives the storage, opened.
+        saved_versions: what successors must find.
+        unknown: tells that the storage does not answer.
 
     Attributes:
         repeat: activations are to be proved again when a proof is older than `activation.freshness_s`.
@@ -63,16 +72,27 @@ class Proofs:
             everything is to be proved, in doubt or not: what was answered meanwhile may be old.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self,
+        local: LocalNode,
+        topology: Topology,
+        kinds: ProvedKinds,
+        opened: Callable[[], Awaitable[Storage]],
+        saved_versions: SavedVersions,
+        unknown: UnknownFreshness,
+    ) -> None:
         self.repeat = False
         self.proved = 0
         self.changed = 0
         self.missing = 0
         self.reads = 0
         self.blind = False
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
+        self._local = local
+        self._topology = topology
+        self._kinds = kinds
+        self._opened = opened
+        self._saved_versions = saved_versions
+        self._unknown = unknown
         self._unnoticed_until = -math.inf
         """Until then a member that lost sight of this node may not have noticed, and so not have written a marker."""
         self._wanted: dict[int, Grain[Any]] = {}
@@ -86,9 +106,7 @@ class Proofs:
     def require_all(self) -> None:
         """Every activation with state on this node is to be proved before its next turn."""
         was_holding = bool(self._to_hold)
-        self._to_hold = [
-            grain for host in self._node.hosts.values() if is_proved_kind(host) for grain in host.activations.values()
-        ]
+        self._to_hold = list(self._kinds.activations())
         if self._to_hold and not was_holding:
             self._hold_slice()
 
@@ -191,11 +209,11 @@ class Proofs:
         if not identities:
             return []
         attempt = 1
-        async with time_limit(self._node):
+        async with time_limit(self._local):
             while True:
                 self.reads += 1
                 try:
-                    return await (await self._node.storage_access.opened()).versions(identities)
+                    return await (await self._opened()).versions(identities)
                 except StorageFailed:
                     if attempt == READ_ATTEMPTS:
                         raise
@@ -222,7 +240,7 @@ class Proofs:
         stored_version = 0 if stored is None else stored.version
         if stored_version < version:
             self.missing += 1
-            self._node.saved_versions.expect_version(host.name, grain._inaho_key, record.version)
+            self._saved_versions.expect_version(host.name, grain._inaho_key, record.version)
             self._local.log.error(
                 "the storage has version %d of %s and had version %d before: saved state was lost",
                 stored_version, grain.identity, record.version,
@@ -251,10 +269,9 @@ class Proofs:
 
         Where it has lost data they are refused.
         """
-        node = self._node
         refuse = self._refuses(error)
         if isinstance(error, StorageFailed):  # else it has answered: it has lost data
-            node.freshness.unknown(error)
+            self._unknown.tell(error)
         if not refuse:
             self.not_answered()
         for grain in grains:
@@ -275,15 +292,14 @@ class Proofs:
 
     async def _look_again(self) -> None:
         """Everything is to be proved when the storage answers again."""
-        node = self._node
         try:
             while self.blind and not self._local.closing:
                 await asyncio.sleep(self._local.config.activation.freshness_s)
                 try:
-                    async with time_limit(node):
-                        await (await node.storage_access.opened()).versions([MARKERS])
+                    async with time_limit(self._local):
+                        await (await self._opened()).versions([MARKERS])
                 except InahoError as error:
-                    node.freshness.unknown(error)
+                    self._unknown.tell(error)
                 else:
                     self.blind = False
                     self.require_all()
@@ -316,29 +332,6 @@ class Proofs:
             record = grain._inaho_record
             if not skip and record is not None and (self.repeat or record.contested):
                 self.require(grain)
-
-
-@asynccontextmanager
-async def time_limit(node: Node) -> AsyncGenerator[None]:
-    """The storage counts as one that does not answer after the time that an operation may take.
-
-    Raises:
-        StorageFailed: it did not answer in time, or failed in a way of its own.
-    """
-    limit_s = max(node.local.config.activation.freshness_s, node.local.config.storage.operation_timeout_s)
-    try:
-        async with asyncio.timeout(limit_s):
-            yield
-    except InahoError:
-        raise
-    except Exception as error:  # a storage of the user's may raise anything
-        reason = f"it did not answer within {limit_s} s" if isinstance(error, TimeoutError) else describe(error)
-        raise StorageFailed(f"the storage: {reason}", authority=node.local.authority, maybe_executed=False) from error
-
-
-def is_proved_kind(host: KindHost) -> bool:
-    """Whether activations of the kind have state that others may change. Stateless pools are exempt."""
-    return host.hosted and not host.system and host.pool is None and host.kind.state_type is not None
 
 
 def _stored_as(grain: Grain[Any]) -> tuple[int, int]:

@@ -12,20 +12,22 @@ may have overtaken the news (SPEC CL-7.3).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from inaho.errors import InahoError, Pending
+from inaho.errors import InahoError
 from inaho.errors.inspection import describe
 from inaho.runtime.activation.leases import SILENT
 from inaho.runtime.placement.placement_actor import PlacementActor
 
 if TYPE_CHECKING:
-    from inaho.core.activation.doubt import Doubt
-    from inaho.runtime.freshness.doubts import Freshness
-    from inaho.runtime.node.node import Node
+    from inaho.core.activation.doubt import Doubt, Doubts
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
+    from inaho.runtime.placement.system_calls import SystemCalls
     from inaho.types import Member
 
-__all__ = ["Reconciliation"]
+__all__ = ["Reconciliation", "audible_member", "is_blocked"]
 
 ASK_AGAIN_S: Final = 0.25
 """Pause before a member that did not confirm is asked again; a new topology cuts it short."""
@@ -38,28 +40,30 @@ ASKED_AT_ONCE: Final = 16
 
 
 class Reconciliation:
-    """Asks doubted members that are back, and answers them.
+    """Asks doubted members that are back.
 
     Args:
-        node: the node.
-        freshness: whose doubts these are.
+        local: the node.
+        topology: of the node.
+        doubts: whom it doubts.
+        calls: of placement actors.
     """
 
-    def __init__(self, node: Node, freshness: Freshness) -> None:
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
-        self._freshness = freshness
+    def __init__(self, local: LocalNode, topology: Topology, doubts: Doubts, calls: SystemCalls) -> None:
+        self._local = local
+        self._topology = topology
+        self._doubts = doubts
+        self._calls = calls
         self._asking: asyncio.Task[None] | None = None
-        self._found_unreachable = -1
-        """Highest incarnation of this node under which others found it unreachable, as far as they told."""
 
-    # This node asks.
+    def begin(self, confirmed: Callable[[str], None]) -> None:
+        """Asks the doubted members that are back, until all have confirmed; nothing where that goes on already.
 
-    def begin(self) -> None:
-        """Asks the doubted members that are back, until all have confirmed."""
+        Args:
+            confirmed: called with the node id of each that has.
+        """
         if self._asking is None and not self._local.closing and self._back():
-            self._asking = self._local.spawn(self._ask_all(), name="inaho-reconcile")
+            self._asking = self._local.spawn(self._ask_all(confirmed), name="inaho-reconcile")
             self._asking.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -69,55 +73,40 @@ class Reconciliation:
 
     def _back(self) -> list[tuple[Doubt, Member]]:
         found: list[tuple[Doubt, Member]] = []
-        for doubt in self._freshness.doubts.open():
-            member = self._member(doubt.node_id)
+        for doubt in self._doubts.open():
+            member = audible_member(self._topology, doubt.node_id)
             if member is not None:
                 found.append((doubt, member))
         return found
 
-    def _member(self, node_id: str) -> Member | None:
-        topology = self._topology.snapshot
-        for member in () if topology is None else topology.members:
-            if member.node_id == node_id:
-                return None if member.status in SILENT else member
-        return None
-
-    async def _ask_all(self) -> None:
+    async def _ask_all(self, confirmed: Callable[[str], None]) -> None:
         while not self._local.closing and (back := self._back()):
             asked = back[:ASKED_AT_ONCE]
-            confirmed = await asyncio.gather(*(self._ask(doubt, member) for doubt, member in asked))
-            for (doubt, _), through in zip(asked, confirmed, strict=True):
-                if through and self._freshness.doubts.get(doubt.node_id) is doubt:
-                    self._freshness.is_harmless(doubt.node_id, "confirmed")
-            if not all(confirmed):
+            answers = await asyncio.gather(*(self._ask(doubt, member) for doubt, member in asked))
+            for (doubt, _), through in zip(asked, answers, strict=True):
+                if through and self._doubts.get(doubt.node_id) is doubt:
+                    confirmed(doubt.node_id)
+            if not all(answers):
                 await self._topology.wait(ASK_AGAIN_S)
 
     async def _ask(self, doubt: Doubt, member: Member) -> bool:
         try:
-            through = await self._node.placement_calls.ask(
-                member, PlacementActor.reconcile, self._local.node_id, doubt.incarnation
-            )
+            through = await self._calls.ask(member, PlacementActor.reconcile, self._local.node_id, doubt.incarnation)
         except InahoError as error:
             self._local.log.debug("%s did not confirm that it is through: %s", member.authority, describe(error))
             return False
-        return through or self._is_blocked(
-            self._local.authority
-        )  # then nothing stays active here; an end of that is told
+        # Where this node is blocked nothing stays active here; an end of that is told.
+        return through or is_blocked(self._topology, self._local.authority)
 
     async def doubted_by_others(self) -> list[tuple[str, str]]:
         """Node ids and authorities that some other members doubt. Those that do not answer are asked for a while."""
         deadline = self._local.loop.time() + self._local.timeout_s
         while not self._local.closing and self._local.loop.time() < deadline:
-            topology = self._topology.snapshot
-            others = (
-                []
-                if topology is None
-                else [
-                    member
-                    for member in topology.members
-                    if member.node_id != self._local.node_id and member.status not in SILENT
-                ]
-            )
+            others = [
+                member
+                for member in self._topology.members
+                if member.node_id != self._local.node_id and member.status not in SILENT
+            ]
             asked = (self._ask_whom(member) for member in others[:ASKED_TO_INHERIT])
             answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
             if answers:  # one of them may have met somebody whom another has not
@@ -127,44 +116,22 @@ class Reconciliation:
 
     async def _ask_whom(self, member: Member) -> list[tuple[str, str]] | None:
         """Whom that member doubts; None where it does not say."""
-        calls = self._node.placement_calls
         try:
-            found = await calls.ask(member, PlacementActor.doubted, timeout_s=ASK_AGAIN_S * 4)
+            found = await self._calls.ask(member, PlacementActor.doubted, timeout_s=ASK_AGAIN_S * 4)
         except InahoError as error:
             self._local.log.debug("%s did not say whom it doubts: %s", member.authority, describe(error))
             return None
         return found
 
-    # This node is asked.
 
-    def doubted(self) -> list[tuple[str, str]]:
-        """See `PlacementActor.doubted`. Raises `Pending` while this node has just joined and asks others itself."""
-        if self._freshness.inherits:
-            raise Pending("this node has just joined and does not know yet", authority=self._local.authority)
-        return [(doubt.node_id, doubt.authority) for doubt in self._freshness.doubts.open()]
+def audible_member(topology: Topology, node_id: str) -> Member | None:
+    """The member of that id; None where it is none, or is not heard of."""
+    for member in topology.members:
+        if member.node_id == node_id:
+            return None if member.status in SILENT else member
+    return None
 
-    def asked(self, node_id: str, incarnation: int) -> bool:
-        """See `PlacementActor.reconcile`."""
-        if incarnation > self._found_unreachable:
-            self._found_unreachable = incarnation
-            self._freshness.was_away("another member found this node unreachable")
-        member = self._member(node_id)
-        if member is None or self._is_blocked(member.authority):  # this node may take over from it yet
-            return False
-        return self._has_let_go()
 
-    def _is_blocked(self, authority: str) -> bool:
-        topology = self._topology.snapshot
-        return topology is not None and authority in topology.blocked
-
-    def _has_let_go(self) -> bool:
-        """Whether nothing is active here that this node does not own, or that it began in doubt for a placed kind."""
-        through = True
-        begun = self._freshness.begun
-        for (kind, _), grain in list(begun.items()):
-            self._node.hosts[kind].deactivate_soon(grain, "moved")
-            through = False
-        for host in self._node.hosts.values():
-            if host.hosted and not host.system and (host.draining.walking or host.draining.moving):
-                through = False
-        return through
+def is_blocked(topology: Topology, authority: str) -> bool:
+    """Whether an operator has blocked that authority."""
+    return topology.snapshot is not None and authority in topology.snapshot.blocked

@@ -10,11 +10,18 @@ from inaho.runtime.calls.failures import CallFailures
 from inaho.runtime.calls.resolver import Resolver
 from inaho.runtime.calls.retrying import Retrying
 from inaho.runtime.calls.stream_calls import StreamCalls
+from inaho.runtime.freshness.doubts import Freshness
+from inaho.runtime.freshness.marker_reader import MarkerReader
+from inaho.runtime.freshness.marker_record import MarkerRecord
+from inaho.runtime.freshness.marking import Marking
+from inaho.runtime.freshness.other_clusters import OtherClusters
 
 if TYPE_CHECKING:
+    from inaho.core.activation.doubt import Doubts
+    from inaho.runtime.freshness.proved_kinds import ProvedKinds
     from inaho.runtime.node.node import Node
 
-__all__ = ["make_context"]
+__all__ = ["make_context", "make_freshness"]
 
 
 def make_context(node: Node) -> ClusterContext:
@@ -25,3 +32,13 @@ def make_context(node: Node) -> ClusterContext:
     retrying = Retrying(local, chains, resolver, node.retry_warnings)
     streams = StreamCalls(local, topology, chains, resolver, retrying)
     return ClusterContext(local, topology, node.runner, resolver, order, retrying, streams, CallFailures(local))
+
+
+def make_freshness(node: Node, doubts: Doubts, kinds: ProvedKinds) -> Freshness:
+    """What a node knows of the age of its answers; its proofs are there."""
+    local, topology = node.local, node.topology
+    record = MarkerRecord(local, node.storage_access.opened)
+    marking = Marking(local, kinds, doubts, record)
+    reader = MarkerReader(local, topology, doubts, record, marking, node.proofs, node.unknown_freshness)
+    others = OtherClusters(local, topology, kinds, doubts, node.peers, record)
+    return Freshness(local, topology, doubts, marking, reader, node.proofs, others, node.reconciliation)

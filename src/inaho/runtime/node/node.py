@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from inaho.core.activation.doubt import Doubts
 from inaho.core.identity.pid_cache import PidCache
 from inaho.errors import InvalidConfig
 from inaho.runtime.activation.activation_count import ActivationCount
@@ -30,8 +31,11 @@ from inaho.runtime.control.join_watch import JoinWatch
 from inaho.runtime.control.loop_reports import LoopReports
 from inaho.runtime.control.membership_log import MembershipLog
 from inaho.runtime.control.shutdown import Shutdown
-from inaho.runtime.freshness.doubts import Freshness
 from inaho.runtime.freshness.proofs import Proofs
+from inaho.runtime.freshness.proved_kinds import ProvedKinds
+from inaho.runtime.freshness.reconciliation import Reconciliation
+from inaho.runtime.freshness.reconciliation_answers import ReconciliationAnswers
+from inaho.runtime.freshness.unknown import UnknownFreshness
 from inaho.runtime.local.history import ActivationHistory, OwnershipHistory
 from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.local.program_end import ProgramEnd
@@ -40,7 +44,7 @@ from inaho.runtime.local.ticker import Ticker
 from inaho.runtime.local.topology import Topology
 from inaho.runtime.local.warnings import ActivationWarnings, RetryWarnings, WaitingWarnings
 from inaho.runtime.messages.remoting import Remoting
-from inaho.runtime.node.assembly import make_context
+from inaho.runtime.node.assembly import make_context, make_freshness
 from inaho.runtime.node.node_lifecycle import NodeLifecycle
 from inaho.runtime.node.topology_changes import TopologyChanges
 from inaho.runtime.node.wiring import NodeAssociationEffects, NodeMessageParts, NodePeerEvents
@@ -133,14 +137,22 @@ class Node:
         self.peers = Peers(local, transport, handshake, self.associations, events=events, messages=messages)
         self.connections = PeerConnections(self.peers, self.acceptor, self.associations)
         self.remoting = Remoting(local, system, self.associations, self.peers)
+        self.storage_access = StorageAccess(local, storage, lost=self._storage_lost, accepted=self._storage_accepted)
         self.leases = Leases(self)
         self.placement_calls = SystemCalls(local, self.peers, self.hosts, PlacementActor, PLACEMENT_KEY)
         self.saved_versions = SavedVersions(local, self.topology, self.hosts, self.placement_calls)
         self.activation_warnings = ActivationWarnings(local)
         self.waiting_warnings = WaitingWarnings(local)
         self.fencing = Fencing(self)
-        self.proofs = Proofs(self)
-        self.freshness = Freshness(self, self.proofs)
+        doubts = Doubts(local.node_id, config.membership.tombstone_s, config.membership.members_max)
+        proved = ProvedKinds(local, self.hosts)
+        self.unknown_freshness = UnknownFreshness(local, doubts)
+        self.proofs = Proofs(
+            local, self.topology, proved, self.storage_access.opened, self.saved_versions, self.unknown_freshness
+        )
+        self.reconciliation = Reconciliation(local, self.topology, doubts, self.placement_calls)
+        self.freshness = make_freshness(self, doubts, proved)
+        self.reconciliation_answers = ReconciliationAnswers(local, self.topology, self.hosts, self.freshness)
         self.bridge = make_bridge(self)
         self.holdings = Holdings(
             local, self.topology, self.hosts, self.leases, self.placement_calls, self.waiting_warnings
@@ -165,9 +177,6 @@ class Node:
         self.ownership = OwnershipHistory(config.activation.partitions)
         self.reminders = GrainReminders(local, handle)
         self.keeper_calls = KeeperCalls(local, self.context, self.hosts, self._learn)
-        self.storage_access = StorageAccess(
-            local, storage, lost=self.proofs.require_all, accepted=self._storage_accepted
-        )
         self.join_watch = JoinWatch(local)
         self.all_activations = AllActivations(local, self.hosts, self.activations, self.leases, self.runner)
         self.shutdown = Shutdown(
@@ -204,7 +213,7 @@ class Node:
         if self.local.client:
             return
         placement = (
-            self.bridge, self.saved_versions, self.freshness.reconciliation, self.directory, self.survey, self.holdings,
+            self.bridge, self.saved_versions, self.reconciliation_answers, self.directory, self.survey, self.holdings,
         )  # fmt: skip
         self.add_kind(PlacementActor.inaho_kind, parts=placement).install(PLACEMENT_KEY)
         if any(host.hosted and host.kind.reminded for host in self.hosts.values()):
@@ -236,6 +245,10 @@ class Node:
 
     def _doubted(self) -> int:
         return len(self.freshness.doubts.open())
+
+    def _storage_lost(self) -> None:
+        """What is active may have what is lost: a proof is refused until an operator accepts."""
+        self.proofs.require_all()
 
     def _storage_accepted(self) -> None:
         """An operator has accepted what the storage has: activations with a state begin again from it."""

@@ -1,0 +1,50 @@
+"""Which activations may have less than what is stored: those of kinds with state, where others can save it too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.local.local_node import LocalNode
+
+__all__ = ["ProvedKinds", "is_proved_kind"]
+
+
+class ProvedKinds:
+    """The kinds of one node whose activations are proved.
+
+    Args:
+        local: the node.
+        hosts: its kinds, by name.
+    """
+
+    def __init__(self, local: LocalNode, hosts: Mapping[str, KindHost]) -> None:
+        self._local = local
+        self._hosts = hosts
+
+    def __bool__(self) -> bool:
+        """Whether this node has activations whose state others may change."""
+        return (
+            not self._local.client
+            and not self._local.storage_is_private
+            and any(map(is_proved_kind, self._hosts.values()))
+        )
+
+    @property
+    def names(self) -> set[str]:
+        """Of the kinds, whoever sees the storage."""
+        return {host.name for host in self._hosts.values() if is_proved_kind(host)}
+
+    def activations(self) -> Iterator[Grain[Any]]:
+        """Of all these kinds; made and ended meanwhile they must not be."""
+        for host in self._hosts.values():
+            if is_proved_kind(host):
+                yield from host.activations.values()
+
+
+def is_proved_kind(host: KindHost) -> bool:
+    """Whether activations of the kind have state that others may change. Stateless pools are exempt."""
+    return host.hosted and not host.system and host.pool is None and host.kind.state_type is not None
