@@ -40,12 +40,12 @@ from inaho.runtime.local.history import ActivationHistory, OwnershipHistory
 from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.local.program_end import ProgramEnd
 from inaho.runtime.local.storage_access import StorageAccess
-from inaho.runtime.local.ticker import Ticker
 from inaho.runtime.local.topology import Topology
 from inaho.runtime.local.warnings import ActivationWarnings, RetryWarnings, WaitingWarnings
 from inaho.runtime.messages.remoting import Remoting
 from inaho.runtime.node.assembly import make_context, make_freshness
 from inaho.runtime.node.node_lifecycle import NodeLifecycle
+from inaho.runtime.node.ticks import make_ticker
 from inaho.runtime.node.topology_changes import TopologyChanges
 from inaho.runtime.node.wiring import NodeAssociationEffects, NodeMessageParts, NodePeerEvents
 from inaho.runtime.placement.directory import Directory
@@ -128,7 +128,7 @@ class Node:
             call_chain_max=config.rpc.call_chain_max,
         )
         self.reports = LoopReports(self.control.feed, self.activations)
-        self.ticker = self._make_ticker()
+        self.ticker = make_ticker(self)
         events, messages = NodePeerEvents(self), NodeMessageParts(self)
         handshake = OwnHandshake(local, lambda: self.control.incarnation)
         serving = Serving(local, self.hosts, self.runner, self.ticker, events=events, messages=messages)
@@ -255,28 +255,3 @@ class Node:
         self.saved_versions.forget()
         for host in self.hosts.values():
             host.storage_accepted()
-
-    def _make_ticker(self) -> Ticker:
-        ticker = Ticker(self.local, self.reports.woke)
-        ticker.each(self.reports.tick)
-        ticker.each(lambda now, _: self.associations.tick(now))
-        ticker.each(lambda now, _: self.remoting.tick(now))
-        ticker.each(lambda now, _: self.peers.expire(now))
-        ticker.each(lambda now, _: self.acceptor.expire(now))
-        ticker.each(lambda *_: self.leases.expire())
-        ticker.each(self._unload_idle)
-        ticker.each(self._tick_rest)
-        return ticker
-
-    def _unload_idle(self, now: float, _lag_s: float) -> None:
-        for host in self.hosts.values():
-            if host.passivation is not None:
-                host.passivation.step(now)
-
-    def _tick_rest(self, now: float, _lag_s: float) -> None:
-        for warnings in (self.retry_warnings, self.activation_warnings, self.waiting_warnings):
-            warnings.tick(now)
-        if self.membership_log is not None:
-            self.membership_log.tick(now)
-        if self.gateway is not None:
-            self.gateway.keep()
