@@ -138,9 +138,9 @@ async def test_a_client_says_that_it_has_lost_the_cluster_and_has_found_it_again
     assert lines[-1] == ("inaho.membership", "INFO", "client of cluster 'inaho': connected, members: 1")
     before = len(lines)
     for now, alive in ((10.0, False), (10.5, False), (11.0, True), (20.0, False), (21.0, False), (22.0, False)):
-        gateway._tell(now, alive=alive)
-    gateway._tell(82.0, alive=False)
-    gateway._tell(82.5, alive=True)
+        gateway._log_state(now, alive=alive)
+    gateway._log_state(82.0, alive=False)
+    gateway._log_state(82.5, alive=True)
     told = [(level, text) for _, level, text in lines[before:]]
     assert [level for level, _ in told] == ["WARNING", "WARNING", "INFO"]
     assert told[0][1].startswith("client of cluster 'inaho': no member has answered for 1.0 s")

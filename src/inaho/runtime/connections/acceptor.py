@@ -51,7 +51,7 @@ class Acceptor:
     Attributes:
         connections: open ones, in the order in which they came.
         turns_expired: turns whose deadline passed while they ran or waited.
-        orphans: turns that have suspended and whose connection is gone. They keep their deadline: one that waits for
+        orphans: turns that have suspended and whose connection has ended. They keep their deadline: one that waits for
             ever would hold its activation for ever.
     """
 
@@ -136,7 +136,7 @@ class Acceptor:
             connection.push_topology(topology)
 
     def push_topology(self, snapshot: TopologySnapshot) -> None:
-        """Tells all clients a new topology."""
+        """Sends a new topology to all clients."""
         for connection in self.connections:
             if connection.peer.role == "client" and not connection.closed:
                 connection.push_topology(snapshot)
@@ -156,7 +156,7 @@ class Acceptor:
             self._serving.events.incoming_closed(peer, reason)
 
     def expire(self, now: float) -> None:
-        """Interrupts what has passed its deadline, and tells how many refusals were not logged."""
+        """Interrupts turns that have passed their deadline, and logs how many refusals were not logged."""
         for held in self._throttle.due(now):
             self._local.log.warning(
                 "%d further connections that were refused (%s) within %g s were not logged",
@@ -182,7 +182,7 @@ class Acceptor:
             self._listener.close()
 
     async def farewell(self, error: InahoError, within_s: float) -> None:
-        """Asks all callers to go elsewhere, and answers what is on its way until they have closed."""
+        """Asks all callers to call other nodes, and answers the calls that are on their way until they have closed."""
         if not self.connections:
             return
         self._empty = self._local.loop.create_future()
@@ -191,7 +191,7 @@ class Acceptor:
         await asyncio.wait((self._empty,), timeout=within_s)
 
     def close_connections(self, error: InahoError) -> None:
-        """Says goodbye to all peers, and closes who has not shown yet that it is one."""
+        """Says goodbye to all peers, and ends the handshakes that are under way."""
         self._gate.close(error)
         for connection in list(self.connections):
             connection.close(error)

@@ -4,8 +4,8 @@
 them out. Everything that learns about a peer (dials, handshakes, connections, the control plane) reports here and asks
 here.
 
-What an unauthenticated peer claims is never held against the authority that it names: only what a dialled authority
-itself does, or an authenticated peer, counts. Otherwise anybody could have members cut each other off.
+A claim of a peer that is not authenticated never counts against the authority that it names. Only what a dialled
+authority itself does, or an authenticated peer, counts. Otherwise anybody could make members quarantine each other.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ANSWERED = (Overloaded, Quarantined, ShuttingDown)
 
 
 class Associations:
-    """What one node thinks of its peers.
+    """Which peers of one node may be dialled, and which are quarantined.
 
     Args:
         local: the node.
@@ -104,7 +104,8 @@ class Associations:
         if self.machine.state(authority) is AuthorityState.CONNECTED:
             return
         now = self._local.loop.time()
-        # Who is no member is dialled in the hope that it is back: to quarantine it would keep a healed split apart.
+        # Nodes that are no members are dialled to find out whether they are back. A quarantine of such a node would
+        # keep the two sides of a partition apart after it has healed.
         is_member = self._topology.member(authority) is not None
         if isinstance(error, _INVALID) and is_member:
             self._publish(self.machine.condemned(authority, f"{error.code}: {error.reason}", now))
@@ -124,7 +125,7 @@ class Associations:
     def violated(self, peer: PeerInfo, reason: str) -> None:
         """An authenticated peer has done what no correct node does.
 
-        A process that only claims the authority of a member is closed out, and the member is not blamed for it.
+        A process that only claims the authority of a member is refused, and that member is not quarantined for it.
         """
         authority = peer.authority
         if peer.role != "member" or authority in ("", self._local.authority):
@@ -147,7 +148,7 @@ class Associations:
         )
 
     def apply_topology(self, snapshot: TopologySnapshot) -> None:
-        """The membership says which processes live where."""
+        """The membership says which process has which authority."""
         for member in snapshot.members:
             self._publish(self.machine.replaced(member.authority, member.node_id, member.incarnation))
         self._effects.pauses_changed()

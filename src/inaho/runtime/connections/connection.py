@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol, abc.ABC):
         )
 
     def _violated(self, error: ProtocolViolation) -> None:
-        """The peer sent what no correct node sends: it is told, and nothing more of it is read."""
+        """The peer sent what no correct node sends: it gets the reason, and nothing more of it is read."""
         self._rest.clear()
         self._corked = False
         self.violation = f"{error.code}: {error.reason}"
@@ -254,7 +254,7 @@ class Connection(asyncio.Protocol, abc.ABC):
         """Says goodbye and closes; what was sent before still leaves, if the peer reads it in time.
 
         Args:
-            error: what the peer did wrong; told to it, and to whoever waits for this connection.
+            error: what the peer did wrong; sent to it, and raised to those who wait for this connection.
         """
         if self.closed:
             return

@@ -1,4 +1,4 @@
-"""What a caller has said about its calls: the meaning of a method number on one accepted connection."""
+"""What a method number means on one accepted connection, as the caller has defined it."""
 
 from __future__ import annotations
 

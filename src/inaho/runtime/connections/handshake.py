@@ -66,7 +66,7 @@ class HandshakeGate:
         self._pool.leave(protocol)
 
     def close(self, error: InahoError) -> None:
-        """Nobody is there any more to answer: closes all, so that their peers need not wait for a time-out."""
+        """Ends all handshakes at once, so that the peers need not wait for a time-out."""
         for protocol in self._pool.items():
             protocol.close(error)
 
@@ -84,8 +84,8 @@ class HandshakeProtocol(asyncio.Protocol):
         handshake: not started.
         timeout_s: from connection to authenticated.
         established: makes the protocol that takes over.
-        failed: told why there will be none, and the address of the peer as far as there is one. The connection is
-            closed already, or closing.
+        failed: called with the reason why there will be none, and with the address of the peer if it is known. The
+            connection is closed already, or closing.
         gate: for an acceptor, where the connection takes its place.
     """
 
@@ -137,8 +137,8 @@ class HandshakeProtocol(asyncio.Protocol):
         try:
             successor = self._established(transport, peer)
         except InahoError as error:
-            # An acceptor that is told no by its own side still owes its proof, and sends a refusal instead. A dialer
-            # owes nothing: its peer has ended the handshake and would take a refusal for a frame.
+            # When its own node refuses the peer, an acceptor sends a refusal in place of its proof. A dialer sends
+            # nothing: its peer has ended the handshake and would read a refusal as a frame.
             self._part(error, self._handshake.refuse(error) if self._handshake.role == "acceptor" else b"")
             return
         self._end()
@@ -165,7 +165,7 @@ class HandshakeProtocol(asyncio.Protocol):
         self._failed(error, self._address)
 
     def abort(self) -> None:
-        """Ends the connection without a word; neither callback is called."""
+        """Ends the connection without a message; neither callback is called."""
         self._end()
         if self._transport is not None:
             self._transport.abort()
@@ -175,7 +175,7 @@ class HandshakeProtocol(asyncio.Protocol):
         self._part(error, b"")
 
     def give_way(self, error: InahoError) -> None:
-        """Ends the connection for a newer one; who has said hello is told."""
+        """Ends the connection for a newer one. A peer that has sent its hello gets the reason."""
         if self._handshake.state is HandshakeState.AWAIT_PROOF:
             self._part(error, self._handshake.refuse(error))
         else:
@@ -190,7 +190,7 @@ class HandshakeProtocol(asyncio.Protocol):
         self._failed(error, self._address)
 
     def _part(self, error: InahoError, farewell: bytes) -> None:
-        """Ends with a last word, as far as the peer reads it."""
+        """Sends a farewell, unless it is empty, and closes."""
         transport = cast(asyncio.Transport, self._transport)
         self._end()
         if farewell:
@@ -223,7 +223,7 @@ def accept_factory(
         timeout_s: see `HandshakeProtocol`.
         gate: shared by all connections that it makes protocols for.
         established: see `HandshakeProtocol`.
-        failed: told of every connection that came to nothing, and from where, for events and metrics.
+        failed: called with the reason and the address of each connection that failed, for events and metrics.
     """
 
     def make() -> HandshakeProtocol:

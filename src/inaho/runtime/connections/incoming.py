@@ -62,7 +62,7 @@ class Incoming(Connection):
     Args:
         peer, config: see `Connection`.
         serving: what serves the calls.
-        closed_callback: told when the connection is gone, with the turns that have suspended and run on without it.
+        closed_callback: called when the connection has ended, with the turns that have suspended and run on.
 
     Attributes:
         mail: where messages between actors go.
@@ -238,7 +238,7 @@ class Incoming(Connection):
         return isinstance(busy, ActivationTurns) and len(busy.waiting) >= self._queue_depth
 
     def _refuse_full(self, turn: Turn) -> None:
-        """Refuses at a third of the price: a flood is answered with one body, that of its first refusal."""
+        """Refuses at a third of the cost: the body of the first refusal is sent for all that follow it."""
         self._runner.refused += 1
         grain = turn.grain
         host, key, body = self._full
@@ -323,7 +323,7 @@ class Incoming(Connection):
             self._flush_slice()
 
     def push_topology(self, snapshot: TopologySnapshot) -> None:
-        """Tells a client the newest topology; one that does not read gets only the last, when it reads again."""
+        """Sends a client the newest topology; one that does not read gets only the last, when it reads again."""
         self.topology_due = snapshot if self.paused else None
         if self.paused:
             return
@@ -364,7 +364,7 @@ class Incoming(Connection):
                 self.reply_error(turn, Timeout("the deadline passed in the queue", maybe_executed=False))
         return len(late)
 
-    # Flow control: who does not read its answers may not send more calls, nor keep them here for ever.
+    # Flow control: a peer that does not read its answers may not send more calls, and is cut off in the end.
 
     def _watch_reader(self, now: float) -> None:
         """Cuts off a peer that reads nothing of what waits for it (`transport.stall_timeout_s`)."""
@@ -398,9 +398,9 @@ class Incoming(Connection):
             producer.turn.cancel("caller")
         suspended: list[Turn] = []
         for turn in list(self.running.values()):
-            if turn.task is None:  # it waits, nobody would get its answer
+            if turn.task is None:  # it waits, and its answer could not be sent
                 self._runner.abandon(turn, "caller")
-            else:  # it may finish its changes, in the time that it has
+            else:  # it may finish its changes before its deadline
                 suspended.append(turn)
         self.running.clear()
         self.mail.close()

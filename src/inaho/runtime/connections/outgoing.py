@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Outgoing"]
 
 STREAM_TIMEOUT_S: Final = CALL_TIMEOUT_MAX_S
-"""Streams last as long as somebody reads them, unless the method or the caller says otherwise."""
+"""Streams last as long as they are read, unless the method or the caller has another time-out."""
 
 _decode_topology = decoder(TopologyPush)
 
@@ -74,9 +74,9 @@ class Outgoing(Connection):
     Args:
         peer, config, loop: see `Connection`.
         rpc: limits of calls.
-        ending_callback: told, once or twice, when the connection takes no more calls.
-        closed_callback: told when the connection is gone, with the reason.
-        topology_callback: given topologies that a member pushes to this client.
+        ending_callback: called, once or twice, when the connection takes no more calls.
+        closed_callback: called when the connection has ended, with the reason.
+        topology_callback: called with topologies that a member pushes to this client.
 
     Attributes:
         used_lately: calls wait for their answers, or were made since deadlines were last looked at.
@@ -202,7 +202,7 @@ class Outgoing(Connection):
         receiver.attach(consumed, lambda: self.cancel(correlation))
 
     def cancel(self, correlation: int) -> None:
-        """Nobody waits for the call any more: forgets it and tells the callee."""
+        """The caller waits no more: forgets the call and cancels it at the callee."""
         if self.wheel.pop(correlation) is not None and not self.closed:
             self.send(HEADER.pack(HEADER_REST, CANCEL, 0, 0, correlation), b"")
 
@@ -211,7 +211,7 @@ class Outgoing(Connection):
         return self._count_seen != self.wheel.count or any(self.wheel.slots)
 
     def expire(self, now: float) -> int:
-        """Fails calls whose deadline has passed and tells the callee; returns how many."""
+        """Fails calls whose deadline has passed and cancels them at the callee; returns how many."""
         self._count_seen = self.wheel.count
         expired = self.wheel.expire(now)
         for correlation, entry in expired:
@@ -342,7 +342,7 @@ class Outgoing(Connection):
         # A node that leaves still answers what it has got, and waits for us: `expire` closes when all is answered.
 
     def _end(self) -> None:
-        """No more calls: nobody would read them, and whoever waited for their answers would do so for ever."""
+        """No more calls: the peer would not read them, and no answer would ever come."""
         self.ending = True
         self._defined.clear()  # every call is now one of a new method and is refused there, at no cost to the others
         self._ending_callback(self)

@@ -1,7 +1,7 @@
 """All open connections with one peer, whoever dialled them.
 
 A node has one connection per direction and peer, in two tables: `Peers` has those that it dialled, `Acceptor` those
-that it accepted. Who wants to part with a peer, or to know whether it is still connected, must look at both.
+that it accepted. To close all connections with a peer, or to know whether it is still connected, one must look at both.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class PeerConnections:
     Args:
         peers: dialled connections.
         acceptor: accepted connections.
-        associations: what this node thinks of its peers.
+        associations: quarantine a peer.
     """
 
     def __init__(self, peers: Peers, acceptor: Acceptor, associations: Associations) -> None:

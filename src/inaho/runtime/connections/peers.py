@@ -1,8 +1,8 @@
 """Dialled connections: one per peer, opened when first needed.
 
-Calls wait for the dial; control messages are kept, a few per peer, and leave when it is done or are dropped with it,
-since the next round says the same again. What a dial found (refused, answered by another process) is evidence and is
-told to the control plane.
+Calls wait for the dial. Of control messages a few per peer are kept; they leave when the dial succeeds and are dropped
+when it fails, since the next round sends the same again. What a dial has found (refused, answered by another process)
+is reported to `PeerEvents`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Peers:
         transport: how it reaches others.
         handshake: how this node introduces itself.
         associations: whether and when a peer may be dialled.
-        events: is told what dials and connections find out.
+        events: take what dials and connections find out.
         messages: sends messages between actors on the connections.
 
     Attributes:
@@ -80,7 +80,7 @@ class Peers:
             Unreachable: it cannot be reached, or another process lives there now.
             Quarantined: nothing is sent to it.
             ShuttingDown: this node is closing its connections.
-            InahoError: what the handshake said.
+            InahoError: the handshake failed for this reason.
         """
         connection = self.connections.get(authority)
         if connection is None:
@@ -104,7 +104,7 @@ class Peers:
             return
         connection = self.connections.get(authority)
         if connection is not None:
-            if connection.paused:  # the next round says it again, to a peer that reads
+            if connection.paused:  # the next round sends it again, to a peer that reads
                 self.control_dropped += 1
             else:
                 connection.send_control(body)
@@ -120,7 +120,7 @@ class Peers:
         self.dial_in_background(authority)
 
     def dial_in_background(self, authority: str) -> None:
-        """Dials, unless the authority is quarantined; what comes of it is told to the control plane."""
+        """Dials, unless the authority is quarantined; the outcome is reported to `PeerEvents`."""
         if self._local.closing or authority in self.connections:
             return
         if self._associations.machine.refusal(authority) is None:
@@ -134,8 +134,8 @@ class Peers:
             task.add_done_callback(lambda done: self._dialled(authority, done))
         return task
 
-    def hurry(self) -> None:
-        """Dials now whoever has a clean record by now: it was heard, or another process lives there."""
+    def end_pauses(self) -> None:
+        """Skips the pause before a dial of peers that have contacted this node or were restarted."""
         for authority, pause in self._pausing.items():
             if not pause.done() and self._associations.pause_s(authority) <= 0:
                 pause.set_result(None)
@@ -188,7 +188,7 @@ class Peers:
         if error is None:
             connection = task.result()
             if connection.ending:
-                if self.connections.get(authority) is connection:  # it was gone before it came in here
+                if self.connections.get(authority) is connection:  # it had ended before this callback
                     del self.connections[authority]
                 return
             self._local.publish(ConnectionOpened(authority=authority, node_id=connection.peer.node_id))
@@ -240,10 +240,10 @@ class Peers:
         return next((name for name, other in self.connections.items() if other is connection), None)
 
     def topology_changed(self, before: TopologySnapshot | None, now: TopologySnapshot) -> None:
-        """Cuts connections with members that died, so that what waits for them fails now and not at its deadline.
+        """Aborts connections with members that died, so that calls to them fail now and not at their deadline.
 
-        Dead is who was unreachable and is removed, or whose authority another process has. Who left has drained, and
-        may still be heard.
+        A member is dead when it was unreachable and is removed, or when another process has its authority. A member
+        that left has drained, and may still answer.
         """
         known = {} if before is None else {member.node_id: member for member in before.members}
         holders = {member.authority: member.node_id for member in now.members}

@@ -1,4 +1,4 @@
-"""What connections need of the rooms above them: who hears of peers, who handles messages, who acts on a quarantine."""
+"""What connections need of the rooms above: to report evidence, to handle messages, to cut off a peer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["AssociationEffects", "MessageFrames", "MessageParts", "PeerEvents"]
 
 
 class PeerEvents(Protocol):
-    """Is told what connections learn about peers. A member and a client do different things with it."""
+    """Takes what connections learn about peers. A member and a client do different things with it."""
 
     def authenticated(self, peer: PeerInfo) -> None:
         """A dialled peer has proven who it is. Raises an `InahoError` when this node cannot work with it."""

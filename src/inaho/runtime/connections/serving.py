@@ -1,4 +1,4 @@
-"""What all accepted connections of one node share: whose grains they call, who runs the turns, who is told."""
+"""What all accepted connections of one node share: the grains that are called, and what runs their turns."""
 
 from __future__ import annotations
 

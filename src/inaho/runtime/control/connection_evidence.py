@@ -1,7 +1,7 @@
 """What a member and a client do with what their connections learn about peers.
 
-A member reports it to its control plane, as evidence of who lives; nothing is decided here. A client judges nobody: its
-`Gateway` takes settings and topologies from the members that it is connected to. Each is a `PeerEvents`.
+A member reports it to its control plane, as evidence of which processes run; nothing is decided here. The `Gateway` of
+a client takes settings and topologies from the members that it is connected to. Each is a `PeerEvents`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class MemberPeerEvents:
         self._closed(peer.authority, peer.node_id, reason)
 
     def _closed(self, authority: str, node_id: str, reason: str) -> None:
-        """A connection with that node ended; the control plane is told when it was the last.
+        """A connection with that node ended; this is reported to the control plane when it was the last.
 
         One that was reset counts even when an accepted connection is left. After the peer's machine has failed and
         started again, that one stays open for long: nothing is sent on it that the peer would answer with a reset.
@@ -113,7 +113,7 @@ class MemberPeerEvents:
 
 
 class ClientPeerEvents:
-    """Tells the gateway of a client. No peer connects to a client.
+    """Reports to the gateway of a client. No peer connects to a client.
 
     Args:
         gateway: takes settings and topologies.

@@ -1,9 +1,9 @@
 """A client's gateway: some member that sends it topologies.
 
-Any member will do. When no connection is left, all known members and the seeds are dialled, and whoever answers first
+Any member will do. When no connection is left, all known members and the seeds are dialled, and the first to answer
 is the new gateway; calls wait meanwhile as they wait for any dial. A connection that brings nothing is asked for a sign
 of life (`detection.probe_interval_s`); when none has given one for `detection.lag_wedged_s`, others are dialled too.
-A client judges nobody: the members do, and the new gateway sends the topology in which the wedged one is gone.
+A client does not decide who is dead. The members do, and the new gateway sends a topology without the wedged member.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Gateway"]
 
 _HEARTBEAT: Final = frame(WATCH, b"inaho/heartbeat")
-"""Asks after an actor that never is. The answer, whatever it says, shows that the member is not wedged."""
+"""Watches an actor that does not exist. Any answer shows that the member is not wedged."""
 
 
 ASKED_MIN: Final = 3
@@ -40,19 +40,19 @@ ASKED_MIN: Final = 3
 
 
 LOST_S: Final = 1.0
-"""Without an answer for so long, the log says so: a gateway that leaves is mostly replaced sooner."""
+"""After so many seconds without an answer there is a log line. A gateway that leaves is mostly replaced sooner."""
 
 NAMED_MAX: Final = 5
-"""Members that such a line names."""
+"""Members that a log line names."""
 
 LOST_AGAIN_S: Final = 60.0
-"""And says it again so often."""
+"""Seconds between further log lines."""
 
 _log: Final = logging.getLogger(MEMBERSHIP_LOGGER)
 
 
-class _Heard(NamedTuple):
-    """What a connection had brought, since when it has brought no more, when it was last asked and how often."""
+class _Traffic(NamedTuple):
+    """What a connection had received, since when it has received no more, when it was last asked and how often."""
 
     received: int
     at: float
@@ -75,18 +75,18 @@ class Gateway:
         self._topology = topology
         self._peers = peers
         self._effects = effects
-        self._heard: dict[Outgoing, _Heard] = {}
+        self._traffic: dict[Outgoing, _Traffic] = {}
         self._refusals: dict[str, InahoError | None] = {}
         """What came of the last question to each seed; None for one that has not answered."""
         self._lost_at: float | None = None
-        self._told_at: float | None = None
+        self._logged_at: float | None = None
 
     async def find(self) -> None:
-        """Returns when a member has told the topology.
+        """Returns when a member has sent the topology.
 
         Raises:
-            TopologyUnavailable: no seed did within `membership.join_timeout_s`; the reason has what each said.
-            InahoError: all seeds refused for good; this is what the first of them said.
+            TopologyUnavailable: no seed did within `membership.join_timeout_s`; the reason has the answer of each.
+            InahoError: all seeds refused for good; this is the refusal of the first.
         """
         config = self._local.config.membership
         deadline = self._local.loop.time() + config.join_timeout_s
@@ -104,13 +104,13 @@ class Gateway:
             if errors[0] is not None and all(isinstance(error, FINAL_REFUSALS) for error in errors):
                 raise errors[0]  # while one seed may still answer, the others may be the wrong ones
             if self._local.loop.time() + pause_s >= deadline:
-                said = "; ".join(f"{authority}: {reason}" for authority, reason in self.told_by_seeds().items())
-                raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s} s: {said}")
+                answers = "; ".join(f"{authority}: {reason}" for authority, reason in self.answers_of_seeds().items())
+                raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s} s: {answers}")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, config.join_retry_s * 8)
 
-    def told_by_seeds(self) -> dict[str, str]:
-        """By seed, why it has told no topology."""
+    def answers_of_seeds(self) -> dict[str, str]:
+        """By seed, why it has sent no topology."""
         return {
             authority: "no answer yet" if error is None else error.reason for authority, error in self._refusals.items()
         }
@@ -134,7 +134,7 @@ class Gateway:
             await asyncio.gather(*asked, return_exceptions=True)
 
     async def _ask(self, authority: str) -> InahoError:
-        """Asks one seed; why it told nothing."""
+        """Asks one seed. Returns why it has sent no topology."""
         try:
             await self._peers.connect(authority, "")
         except InahoError as error:
@@ -155,8 +155,9 @@ class Gateway:
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
         """A member sends the newest topology.
 
-        Versions count within one life of the cluster. A member that our topology does not know may live in the next
-        one, so it is believed whatever its version, unless somebody whom we know is still connected with us.
+        Versions begin anew when all members have ended and a new cluster begins. A member that the present topology
+        does not have may be of that new cluster. So its topology is taken whatever its version, unless a member of
+        the present topology is still connected.
         """
         current = self._topology.snapshot
         if current is None or snapshot.version > current.version:
@@ -183,36 +184,36 @@ class Gateway:
         if self._local.closing or self._topology.snapshot is None:
             return
         now = self._local.loop.time()
-        heard = self._heard
-        self._heard = {}
+        before = self._traffic
+        self._traffic = {}
         alive = False
         for connection in self._peers.connections.values():
-            known = heard.get(connection)
+            known = before.get(connection)
             if known is None or known.received != connection.bytes_received:
-                known = _Heard(connection.bytes_received, now, now)
+                known = _Traffic(connection.bytes_received, now, now)
             elif now - known.asked_at >= self._local.config.detection.probe_interval_s:
                 if not connection.paused:  # else it has enough to answer
                     connection.send(_HEARTBEAT, b"")
                 known = known._replace(asked_at=now, asked=known.asked + 1)
-            self._heard[connection] = known
+            self._traffic[connection] = known
             alive = alive or known.asked < ASKED_MIN or now - known.at < self._local.config.detection.lag_wedged_s
-        self._tell(now, alive=alive)
+        self._log_state(now, alive=alive)
         if not alive:
             for authority in self._candidates():
                 self._peers.dial_in_background(authority)
 
-    def _tell(self, now: float, *, alive: bool) -> None:
+    def _log_state(self, now: float, *, alive: bool) -> None:
         """Logs that no member answers any more, and when one does again."""
         name = self._local.config.name
         if alive:
-            if self._told_at is not None and self._lost_at is not None:
+            if self._logged_at is not None and self._lost_at is not None:
                 _log.info("client of cluster %r: a member answers again after %.1f s", name, now - self._lost_at)
-            self._lost_at = self._told_at = None
+            self._lost_at = self._logged_at = None
             return
         if self._lost_at is None:
             self._lost_at = now
-        if now - self._lost_at >= LOST_S and (self._told_at is None or now - self._told_at >= LOST_AGAIN_S):
-            self._told_at = now
+        if now - self._lost_at >= LOST_S and (self._logged_at is None or now - self._logged_at >= LOST_AGAIN_S):
+            self._logged_at = now
             _log.warning(
                 "client of cluster %r: no member has answered for %.1f s, so calls wait or fail; tried again: %s",
                 name, now - self._lost_at, ", ".join(self._candidates()[:NAMED_MAX]),

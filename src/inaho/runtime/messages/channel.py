@@ -2,8 +2,8 @@
 
 A message goes straight to the connection as long as nothing waits before it; that is the hot path and costs one append
 to the line of what is unacknowledged. Else it waits in the `DelayQueue`, which has the bounds and the accounts. A
-channel belongs to one process: when that is gone for good, so is the channel, and nothing meant for it ever reaches its
-successor.
+channel belongs to one process. When that process has ended, so has the channel, and no message for it ever reaches the
+process that follows at the same authority.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Channel:
         accounts: of its messages.
         authority, node_id: the process.
         dial: dials the process in the background, if it may be dialled now.
-        progressed: told when nothing is left that the peer may still get and acknowledge.
+        progressed: called when nothing is left that the peer may still get and acknowledge.
 
     Attributes:
         queue: what waits and what is unacknowledged.
@@ -127,7 +127,7 @@ class Channel:
         self.post(mail)
 
     def ask_over(self, ask: RemoteAsk) -> None:
-        """Nobody waits for that answer any more; the peer is told, if it has the question."""
+        """The caller waits no more; the question is withdrawn at the peer, if it was sent."""
         if self._asks.pop(ask.correlation, None) is not None and self._line is not None:
             self._line.send(HEADER.pack(HEADER_REST, WITHDRAW, 0, 0, ask.correlation), b"")
 
@@ -175,7 +175,7 @@ class Channel:
         self._wake()
 
     def _drained(self) -> None:
-        """Tells once how many had waited for the connection (SPEC CL-3.5)."""
+        """Publishes once how many messages had waited for the connection (SPEC CL-3.5)."""
         count, self._draining = self._draining, None
         if count:
             self._local.publish(QueueDrained(authority=self.authority, node_id=self.node_id, count=count))
@@ -208,7 +208,7 @@ class Channel:
         return number
 
     def unwatch(self, number: int) -> None:
-        """The end of that actor matters no more."""
+        """Ends a watch."""
         self._watches.remove(number, self._line)
 
     # What the peer sends.
@@ -308,7 +308,7 @@ class Channel:
             self._open(self._connection)
 
     def refuse(self, error: InahoError) -> None:
-        """Gives up what waits, tells the senders, and takes nothing more until `reopen` (SPEC CL-3.4)."""
+        """Gives up what waits, refuses it to the senders, and takes nothing more until `reopen` (SPEC CL-3.4)."""
         for mail in self.queue.refuse(error):
             self._give_up(mail, error.code, error)
         self._progressed()
@@ -319,7 +319,7 @@ class Channel:
         self.queue.reopen()
 
     def end(self, reason: str) -> None:
-        """The process is gone for good: nothing waits for it any more, and whoever watches an actor of it is told."""
+        """The process has ended: what waits for it is given up, and watched actors are reported as terminated."""
         if self.gone:
             return
         self.gone = reason

@@ -1,8 +1,8 @@
 """The receiving end of messages between actors: frames of one accepted connection to actors of this system.
 
-Messages are handed over in the order in which they came and counted; one acknowledgement per read tells the count. A
-peer sends on one connection at a time, so when a newer one has brought a message, what is left of an older one is not
-delivered any more: it would overtake backwards. The peer holds those messages for in doubt, which is what they are.
+Messages are delivered in the order in which they came, and counted; one acknowledgement per read has the count. A peer
+sends on one connection at a time. So when a newer connection has brought a message, what is left of an older one is not
+delivered any more: it would arrive out of order. The sender counts those messages as in doubt.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class Inbox:
 
     __slots__ = (
         "_accounts",
+        "_acknowledged",
         "_admitted",
         "_asks",
         "_connection",
@@ -96,7 +97,6 @@ class Inbox:
         "_references",
         "_senders",
         "_system",
-        "_told",
         "_watches",
         "number",
         "stale",
@@ -120,7 +120,7 @@ class Inbox:
         self._senders = senders
         self._admitted = False
         self._handled = 0
-        self._told = 0
+        self._acknowledged = 0
         self._asks: dict[int, PendingAsk] = {}
         self._watches: dict[int, _Watch] = {}
         self._references: dict[str, ActorRef | None] = {}
@@ -153,9 +153,9 @@ class Inbox:
             raise ProtocolViolation(f"frame type {kind} from the side that sends messages")
 
     def batch_ended(self) -> None:
-        """All of one read is handled: tells how many messages that makes."""
-        if self._handled != self._told:
-            self._told = self._handled
+        """All frames of one read are handled: acknowledges the messages among them."""
+        if self._handled != self._acknowledged:
+            self._acknowledged = self._handled
             self._connection.send(HEADER.pack(HEADER_REST, ACKNOWLEDGE, 0, 0, self._handled & _U32), b"")
 
     # Messages.
@@ -189,7 +189,7 @@ class Inbox:
     def _deliver(self, ref: ActorRef, envelope: Envelope, signed: str) -> None:
         try:
             ref.target.accept(envelope)
-        except MailboxFull:  # nobody here is to be told; the sender's own queue is what holds it back
+        except MailboxFull:  # the sender is not informed: its own queue slows it down
             self._accounts.dead_letter(envelope.message, ref.path, signed, DeadLetterReason.MAILBOX_FULL)
 
     def _sender(self, signed: str) -> ActorRef | None:
@@ -266,13 +266,13 @@ class Inbox:
             )
         ref = self._system.find(_text(body))
         if ref is None:
-            self.tell_end(correlation, StopReason.STOPPED, exists=False)
+            self.report_end(correlation, StopReason.STOPPED, exists=False)
             return
         watch = self._watches[correlation] = _Watch(self, correlation, ref)
         ref.target.add_watcher(watch)
 
-    def tell_end(self, correlation: int, reason: StopReason, *, exists: bool) -> None:
-        """Tells the peer of an end, once."""
+    def report_end(self, correlation: int, reason: StopReason, *, exists: bool) -> None:
+        """Reports the end of an actor to the peer, once."""
         self._watches.pop(correlation, None)
         if not self._connection.closed:
             body = encode((reason, exists))
@@ -281,7 +281,7 @@ class Inbox:
     # The end.
 
     def close(self) -> None:
-        """The connection is gone: nobody waits for answers or ends on it."""
+        """The connection has ended: no answers and no ends of actors are sent on it any more."""
         asks, self._asks = self._asks, {}
         for pending in asks.values():
             pending.abandon()
@@ -302,7 +302,7 @@ class _Watch:
         self._correlation = correlation
 
     def watched_terminated(self, terminated: Terminated) -> None:
-        self._inbox.tell_end(self._correlation, terminated.reason, exists=terminated.exists)
+        self._inbox.report_end(self._correlation, terminated.reason, exists=terminated.exists)
 
 
 def _text(body: memoryview) -> str:

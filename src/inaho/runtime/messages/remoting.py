@@ -21,7 +21,7 @@ from inaho.events import ResolutionOutOfOrder
 from inaho.runtime.messages.accounts import DeliveryCounts, MessageAccounts
 from inaho.runtime.messages.channel import Channel
 from inaho.runtime.messages.inbox import Inbox
-from inaho.runtime.messages.target import Nobody, RemoteTarget
+from inaho.runtime.messages.target import NoActor, RemoteTarget
 from inaho.types import ClusterIdentity, MemberStatus, Pid
 from inaho.wire.letters import register_message
 
@@ -151,7 +151,7 @@ class Remoting:
 
     def _here(self, pid: Pid) -> ActorRef:
         path = f"{pid.identity.kind}/{pid.identity.key}"
-        return self.system.find(path) or Nobody(self.accounts, f"inaho://{self.system.name}/{path}", self.system).ref
+        return self.system.find(path) or NoActor(self.accounts, f"inaho://{self.system.name}/{path}", self.system).ref
 
     def _reference(self, pid: Pid, path: str) -> ActorRef:
         known = self._references.get(path)
@@ -265,7 +265,7 @@ class Remoting:
             channel.tick(now)
 
     async def flush(self, within_s: float) -> int:
-        """Returns when peers have acknowledged all that was told, or after `within_s` (SPEC VA-2.5, BS-3.4).
+        """Returns when peers have acknowledged all messages, or after `within_s` (SPEC VA-2.5, BS-3.4).
 
         What no peer will acknowledge is not waited for: messages for members that are unreachable or quarantined.
 
@@ -292,7 +292,7 @@ class Remoting:
             self._progress.set_result(None)
 
     def close(self) -> None:
-        """This node stops: what waits is given up, and watchers hear that the nodes are gone."""
+        """This node stops: what waits is given up, and watched actors are reported as terminated."""
         for channel in list(self._channels.values()):
             self._end(channel, "this node has stopped")
 

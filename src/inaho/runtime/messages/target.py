@@ -1,4 +1,4 @@
-"""What a reference to an actor on another node leads to, and what one to nobody does."""
+"""The targets of references: an actor on another node, and an actor of this node that does not exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from inaho.runtime.messages.accounts import MessageAccounts
     from inaho.runtime.messages.channel import Channel
 
-__all__ = ["Nobody", "RemoteTarget"]
+__all__ = ["NoActor", "RemoteTarget"]
 
 
 class References(Protocol):
@@ -39,7 +39,7 @@ class RemoteTarget:
         references: sign its senders, and forget it when it has ended.
         accounts: of the messages of this node.
         frame_bytes_max: bytes that a message may take, with its header.
-        channel: to the process that it lives in.
+        channel: to its process.
         path: within its system, `user/parent/child`.
         full_path: canonical, for people and errors.
         system: that the reference belongs to.
@@ -103,11 +103,11 @@ class RemoteTarget:
             self.channel.ask(mail, pending, envelope)
 
     def request_stop(self, reason: StopReason) -> None:
-        """Ends the actor after what it was told before. Raises as `accept`."""
+        """Ends the actor after the messages that were sent before. Raises as `accept`."""
         self.channel.post(Mail(STOP, self.path.encode(), reason, self.ref.path, ""))
 
     def add_watcher(self, watcher: Watcher) -> None:
-        """Tells `watcher` once: when the actor ends, when its node is removed, or that it never was."""
+        """Informs `watcher` once: when the actor ends, when its node is removed, or when there is no such actor."""
         if self._ended is None and self.channel.gone:
             self._ended = StopReason.NODE_REMOVED
         if self._ended is not None:
@@ -125,7 +125,7 @@ class RemoteTarget:
             self._number = None
 
     def terminated(self, reason: StopReason, *, exists: bool) -> None:
-        """The actor has ended. Whoever looks the path up again gets another reference: it may be another actor."""
+        """The actor has ended. The next look-up of the path makes another reference: it may name another actor."""
         if self._ended is not None:
             return
         self._ended, self._number = reason, None
@@ -135,7 +135,7 @@ class RemoteTarget:
             watcher.watched_terminated(Terminated(ref=self.ref, reason=reason, exists=exists))
 
 
-class Nobody:
+class NoActor:
     """The end of a reference to an actor of this node that does not exist. A `Target`."""
 
     __slots__ = ("_accounts", "ref")
@@ -160,7 +160,7 @@ class Nobody:
         """There is nothing to stop."""
 
     def add_watcher(self, watcher: Watcher) -> None:
-        """Tells it at once."""
+        """Informs it at once."""
         watcher.watched_terminated(Terminated(ref=self.ref, reason=StopReason.STOPPED, exists=False))
 
     def remove_watcher(self, watcher: Watcher) -> None:

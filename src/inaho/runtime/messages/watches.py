@@ -1,4 +1,4 @@
-"""The actors of one other process whose end somebody here waits for.
+"""The actors of one other process that are watched from this node.
 
 A watch is a request that the peer keeps for one connection. So all watches are sent anew on the next connection, and a
 watch that ends before it was sent costs no message.
@@ -21,7 +21,7 @@ _U32: Final = 0xFFFFFFFF
 
 
 class WatchedActor(Protocol):
-    """An actor of another node whose end somebody here waits for."""
+    """An actor of another node that is watched from here."""
 
     @property
     def path(self) -> str:
@@ -55,7 +55,7 @@ class RemoteWatches:
         """Waits for the end of an actor.
 
         Args:
-            actor: is told of it.
+            actor: informed of it.
             line: on which the request is sent now; without one, `send` sends it.
 
         Returns:
@@ -75,7 +75,7 @@ class RemoteWatches:
         return number
 
     def remove(self, number: int, line: Outgoing | None) -> None:
-        """Waits no more; the peer is told if it has the request."""
+        """Ends a watch, also at the peer if it has the request."""
         del self._watched[number]
         if number in self._sent:
             del self._sent[number]
@@ -100,7 +100,7 @@ class RemoteWatches:
             actor.terminated(reason, exists=exists)
 
     def all_ended(self, reason: StopReason) -> None:
-        """The process is gone, and all its actors with it."""
+        """The process has ended, and all its actors with it."""
         watched, self._watched = self._watched, {}
         self._sent.clear()
         for actor in watched.values():

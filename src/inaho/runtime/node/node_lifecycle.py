@@ -103,7 +103,7 @@ class NodeLifecycle:
         node = self._node
         assert node.gateway is not None
         node.ticker.start()
-        with node.join_watch.searching(node.gateway.told_by_seeds):
+        with node.join_watch.searching(node.gateway.answers_of_seeds):
             await node.gateway.find()
         self._node.program_end.watch()
 

@@ -37,7 +37,7 @@ class NodeAssociationEffects:
         self._node.remoting.released(authority)
 
     def pauses_changed(self) -> None:
-        self._node.peers.hurry()
+        self._node.peers.end_pauses()
 
 
 class NodeMessageParts:
