@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import FrameTooLarge, InahoError, InvalidArguments, InvalidGrain, SchemaMismatch, SerializationFailed
 from inaho.errors.inspection import text_of
+from inaho.runtime.grains.caller_functions import make_caller
 from inaho.runtime.grains.method_options import MethodOptions
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode
 from inaho.wire.frames import HEADER_REST, SIGNATURE_CHARS_MAX, Definition
 from inaho.wire.limits import bounded, repeats
-from inaho.wire.plain import chars_max, check_of, classes_of, expression, leaves
+from inaho.wire.plain import check_of, classes_of
 
 if TYPE_CHECKING:
     from inaho.runtime.grains.ports import TurnHost
@@ -361,44 +362,8 @@ class GrainMethod:
         return text
 
     def make_caller(self, invoke: Callable[..., Any]) -> Callable[..., Any]:
-        """The function on the proxy class: the user's signature, and straight into `invoke`.
-
-        It is compiled from a text of two lines because `inspect.Signature.bind` in every call would cost more than
-        the call; nothing from outside the class's own signature enters the text.
-        """
-        scope: dict[str, Any] = {"_inaho_invoke": invoke, "_inaho_method": self}
-        longest = chars_max(sum(map(leaves, self._types)))
-        written: list[str] = ["_inaho_self"]
-        checks: list[str] = []
-        star_seen = False
-        positional_only = [p for p in self.parameters if p.kind is p.POSITIONAL_ONLY]
-        for index, parameter in enumerate(self.parameters):
-            text = parameter.name
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                text, star_seen = f"*{text}", True
-            elif parameter.kind is parameter.VAR_KEYWORD:
-                text = f"**{text}"
-            elif parameter.kind is parameter.KEYWORD_ONLY and not star_seen:
-                written.append("*")
-                star_seen = True
-            if parameter.default is not parameter.empty:
-                scope[f"_inaho_default{index}"] = parameter.default
-                text += f"=_inaho_default{index}"
-            written.append(text)
-            if positional_only and parameter is positional_only[-1]:
-                written.append("/")
-            checks.append(expression(self._types[index], parameter.name, scope, longest) or "False")
-        names = "".join(f"{parameter.name}, " for parameter in self.parameters)
-        source = (
-            f"def {self.name}({', '.join(written)}):\n"
-            f"    return _inaho_invoke(_inaho_self, _inaho_method, ({names}), {' and '.join(checks) or 'True'})\n"
-        )
-        exec(compile(source, f"<inaho proxy {self.kind}.{self.name}>", "exec"), scope)  # noqa: S102
-        caller: Callable[..., Any] = scope[self.name]
-        caller.__qualname__ = f"{self.kind}.{self.name}"
-        caller.__doc__ = self.function.__doc__
-        caller.__module__ = self.function.__module__
-        return caller
+        """The function on the class of references: the user's signature, and straight into `invoke`."""
+        return make_caller(self, self.kind, self.function, self.name, self.parameters, self._types, invoke)
 
 
 def _given(_reference: Any, _method: GrainMethod, arguments: tuple[Any, ...], _plain: bool) -> tuple[Any, ...]:
