@@ -15,9 +15,9 @@ from inaho.core.messages import ControlMessage
 
 __all__ = [
     "AuthorityAnswered",
+    "AuthorityNotReached",
     "BlockNode",
     "Connected",
-    "DialFailed",
     "Disconnected",
     "Drained",
     "Input",
@@ -84,7 +84,7 @@ class Disconnected(msgspec.Struct, frozen=True):
     reason: str
 
 
-class DialFailed(msgspec.Struct, frozen=True):
+class AuthorityNotReached(msgspec.Struct, frozen=True):
     """A dial of that authority failed.
 
     Attributes:
@@ -154,7 +154,7 @@ Input = (
     | Received
     | Connected
     | Disconnected
-    | DialFailed
+    | AuthorityNotReached
     | AuthorityAnswered
     | LeaveRequested
     | Drained

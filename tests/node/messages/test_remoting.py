@@ -14,8 +14,7 @@ import pytest
 import inaho
 from inaho import Actor, ActorRef, Cluster, DeliveryConfig, MemberStatus, Pid, PoisonPill, Props, Terminated
 from inaho.actor import MailboxConfig, StopReason
-from inaho.core.delivery.identity_table import Ready
-from inaho.core.delivery.identity_table import Unreachable as Gone
+from inaho.core.delivery.identity_table import ReachablePid, UnreachablePid
 from inaho.errors import (
     ActorFailed,
     ActorStopped,
@@ -670,7 +669,7 @@ async def test_a_resolution_that_arrives_out_of_order_is_an_event(fleet: Any, ev
     ref, _ = recorder(other)
     pid = other.pid(ref)
     newest = client._node.remoting.resolve(pid)
-    assert isinstance(newest, Ready)
+    assert isinstance(newest, ReachablePid)
     older = msgspec.structs.replace(one._node.topology.snapshot, version=1, members=(one.self,))
     with client.system.events.subscribe(ResolutionOutOfOrder) as told:
         one._node.acceptor.push_topology(older)
@@ -681,7 +680,7 @@ async def test_a_resolution_that_arrives_out_of_order_is_an_event(fleet: Any, ev
         one._node.remoting.apply_topology(older)  # what the node believes counts: its cluster has begun anew
         event = await anext(told)
     assert (event.authority, event.version, event.ignored) == (one.authority, 1, False)
-    assert isinstance(one._node.remoting.resolve(pid), Gone)
+    assert isinstance(one._node.remoting.resolve(pid), UnreachablePid)
 
 
 async def test_an_ask_whose_connection_breaks_may_have_run(fleet: Any, eventually: Any):

@@ -16,10 +16,10 @@ import msgspec
 from inaho.errors import Quarantined
 from inaho.types import Member, MemberStatus, Pid, TopologySnapshot
 
-__all__ = ["IdentityTable", "Quarantine", "Ready", "Resolution", "Unreachable", "holders"]
+__all__ = ["IdentityTable", "QuarantinedPid", "ReachablePid", "Resolution", "UnreachablePid", "holders"]
 
 
-class Ready(msgspec.Struct, frozen=True):
+class ReachablePid(msgspec.Struct, frozen=True):
     """Messages may be sent.
 
     Attributes:
@@ -35,11 +35,11 @@ class Ready(msgspec.Struct, frozen=True):
     member: Member
 
 
-class Unreachable(msgspec.Struct, frozen=True):
+class UnreachablePid(msgspec.Struct, frozen=True):
     """Nothing is sent: the node is no member (any more), is unreachable, or runs as another process.
 
     Attributes:
-        pid, version: see `Ready`.
+        pid, version: see `ReachablePid`.
         reason: which of these, in words.
         final: whether it stays so: that process will never be a member again.
     """
@@ -50,11 +50,11 @@ class Unreachable(msgspec.Struct, frozen=True):
     final: bool
 
 
-class Quarantine(msgspec.Struct, frozen=True):
+class QuarantinedPid(msgspec.Struct, frozen=True):
     """Nothing is sent: the node is quarantined.
 
     Attributes:
-        pid, version: see `Ready`.
+        pid, version: see `ReachablePid`.
         reason: of the quarantine.
     """
 
@@ -63,7 +63,7 @@ class Quarantine(msgspec.Struct, frozen=True):
     reason: str
 
 
-Resolution = Ready | Unreachable | Quarantine
+Resolution = ReachablePid | UnreachablePid | QuarantinedPid
 
 
 class IdentityTable:
@@ -107,17 +107,17 @@ class IdentityTable:
         path = self._path_of(pid)
         refused = self._refusal(pid.authority, pid.node_id)
         if refused is not None:
-            return Quarantine(pid, self.version, refused.reason)
+            return QuarantinedPid(pid, self.version, refused.reason)
         member = self._members.get(pid.authority)
         if member is None:
-            return Unreachable(pid, self.version, "no member has this authority", final=False)
+            return UnreachablePid(pid, self.version, "no member has this authority", final=False)
         if member.node_id != pid.node_id:
             reason = f"node {member.node_id} lives there, not {pid.node_id}"
-            return Unreachable(pid, self.version, reason, final=True)
+            return UnreachablePid(pid, self.version, reason, final=True)
         if member.status in (MemberStatus.UNREACHABLE, MemberStatus.REMOVED):
             final = member.status is MemberStatus.REMOVED
-            return Unreachable(pid, self.version, f"the member is {member.status.name.lower()}", final)
-        return Ready(pid, self.version, path, member)
+            return UnreachablePid(pid, self.version, f"the member is {member.status.name.lower()}", final)
+        return ReachablePid(pid, self.version, path, member)
 
     def check(self) -> None:
         """Asserts the invariants."""

@@ -196,7 +196,7 @@ class Joiner:
 
         Args:
             authority: of the contact.
-            reason, code, detail: as in `inputs.DialFailed`.
+            reason, code, detail: as in `inputs.AuthorityNotReached`.
         """
         if self.phase is not SEEKING or authority not in self._asked:
             return

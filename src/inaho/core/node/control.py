@@ -18,9 +18,9 @@ from inaho.core.effects import CloseConnection, Effect, Outbox
 from inaho.core.gossip.anti_entropy import AntiEntropy
 from inaho.core.inputs import (
     AuthorityAnswered,
+    AuthorityNotReached,
     BlockNode,
     Connected,
-    DialFailed,
     Disconnected,
     Drained,
     Input,
@@ -97,7 +97,7 @@ class ControlNode:
             Received: self._on_received,
             Connected: self._on_connected,
             Disconnected: self._on_disconnected,
-            DialFailed: self._on_dial_failed,
+            AuthorityNotReached: self._on_dial_failed,
             AuthorityAnswered: self._on_authority_answered,
             LeaveRequested: self._on_leave_requested,
             Drained: self._on_drained,
@@ -359,7 +359,7 @@ class ControlNode:
         """By contact, what it said last to our search for the cluster, or why it could not be asked."""
         return self._life.joiner.told()
 
-    def _on_dial_failed(self, now: float, failed: DialFailed) -> None:
+    def _on_dial_failed(self, now: float, failed: AuthorityNotReached) -> None:
         self._life.joiner.dial_failed(now, failed.authority, failed.reason, failed.code, failed.detail)
         if self._in():
             self._view.detector.dial_failed(now, failed.authority, failed.reason)

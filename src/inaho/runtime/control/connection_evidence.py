@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inaho.core.inputs import AuthorityAnswered, Connected, DialFailed, Disconnected, Received
+from inaho.core.inputs import AuthorityAnswered, AuthorityNotReached, Connected, Disconnected, Received
 from inaho.errors import InahoError, ProtocolViolation, Unreachable
 from inaho.runtime.control.driver import decode_control
 
@@ -94,12 +94,12 @@ class MemberPeerEvents:
 
     def dial_failed(self, authority: str, reason: str, detail: str) -> None:
         """A dial failed: `refused`, `timeout`, `handshake` or `other`, and in words."""
-        self._control.feed(DialFailed(authority, reason, detail=detail))
+        self._control.feed(AuthorityNotReached(authority, reason, detail=detail))
 
     def refused(self, authority: str, error: InahoError) -> None:
         """A peer that this node dialled refuses it, or is refused."""
         self._join_watch.refused(authority, error)
-        self._control.feed(DialFailed(authority, "handshake", error.code, error.reason))
+        self._control.feed(AuthorityNotReached(authority, "handshake", error.code, error.reason))
 
     def control_message(self, peer: PeerInfo, body: memoryview) -> None:
         """A control message has come; only members may send them."""

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from inaho.actor.ref import ActorRef, PoisonPill
-from inaho.core.delivery.identity_table import IdentityTable, Quarantine, Resolution
-from inaho.core.delivery.identity_table import Unreachable as Gone
+from inaho.core.delivery.identity_table import IdentityTable, QuarantinedPid, Resolution, UnreachablePid
 from inaho.core.identity.path import ActorPath, parse_path
 from inaho.core.identity.pid import format_pid, pid_of
 from inaho.errors import InvalidPid, Overloaded, Quarantined, Unreachable
@@ -87,9 +86,9 @@ class Remoting:
         if pid.authority == self._local.authority and pid.node_id == self._local.node_id:
             return self._here(pid)
         resolution = self.resolve(pid)
-        if isinstance(resolution, Quarantine):
+        if isinstance(resolution, QuarantinedPid):
             raise Quarantined(resolution.reason, identity=str(pid.identity), authority=pid.authority)
-        if isinstance(resolution, Gone):
+        if isinstance(resolution, UnreachablePid):
             raise Unreachable(resolution.reason, identity=str(pid.identity), authority=pid.authority)
         return self._reference(pid, resolution.path)
 

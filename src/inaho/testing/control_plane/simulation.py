@@ -21,8 +21,8 @@ from inaho.config import ClusterConfig
 from inaho.core.effects import Effect, Send
 from inaho.core.inputs import (
     AuthorityAnswered,
+    AuthorityNotReached,
     Connected,
-    DialFailed,
     Disconnected,
     Input,
     LeaveRequested,
@@ -321,7 +321,7 @@ class ControlSimulation:
         receiver = self.nodes.get(target)
         if receiver is None:
             traffic.refused += 1
-            self._report(source, DialFailed(target, "refused"))
+            self._report(source, AuthorityNotReached(target, "refused"))
             return
         expected = sender.table.get(target)
         if (

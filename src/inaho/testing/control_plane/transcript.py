@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from inaho.core.effects import ApplyTopology, Effect, Joined, JoinFailed, Left, Publish, Send, StopActivations
-from inaho.core.inputs import AuthorityAnswered, Connected, DialFailed, Disconnected, Input, LeaveRequested
+from inaho.core.inputs import AuthorityAnswered, AuthorityNotReached, Connected, Disconnected, Input, LeaveRequested
 from inaho.core.membership.incarnation import generation_of, refutations_of
 from inaho.core.messages import (
     ControlMessage,
@@ -145,7 +145,7 @@ class Transcript:
                 return "is asked to leave"
             case Disconnected():
                 return f"sees the connection to {self._letter(happening.authority)} end: {happening.reason}"
-            case DialFailed():
+            case AuthorityNotReached():
                 return f"cannot dial {self._letter(happening.authority)}: {happening.reason}"
             case AuthorityAnswered():
                 other = self._process(happening.authority, happening.node_id)

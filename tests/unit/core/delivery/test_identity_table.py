@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inaho.core.delivery.identity_table import IdentityTable, Quarantine, Ready, Unreachable
+from inaho.core.delivery.identity_table import IdentityTable, QuarantinedPid, ReachablePid, UnreachablePid
 from inaho.core.identity.pid import format_pid
 from inaho.errors import InvalidPid, Quarantined
 from inaho.types import ClusterIdentity, Member, MemberStatus, Pid, TopologySnapshot
@@ -37,7 +37,7 @@ def make(refusals: dict[tuple[str, str], str] | None = None) -> IdentityTable:
 def test_a_member_is_ready_under_its_canonical_path():
     table = make()
     assert table.update(snapshot(3, member()))
-    assert table.resolve(PID) == Ready(PID, 3, f"inaho://shop@{PEER}/user/printer#{OLD}", member())
+    assert table.resolve(PID) == ReachablePid(PID, 3, f"inaho://shop@{PEER}/user/printer#{OLD}", member())
     table.check()
 
 
@@ -54,7 +54,7 @@ def test_what_is_gone_is_unreachable_and_the_answer_says_why(members: tuple[Memb
     table = make()
     table.update(snapshot(1, *members))
     resolution = table.resolve(PID)
-    assert isinstance(resolution, Unreachable)
+    assert isinstance(resolution, UnreachablePid)
     assert (resolution.final, resolution.version) == (final, 1)
     assert reason in resolution.reason
 
@@ -63,16 +63,16 @@ def test_what_is_gone_is_unreachable_and_the_answer_says_why(members: tuple[Memb
 def test_a_member_that_comes_or_goes_can_be_reached(status: MemberStatus):
     table = make()
     table.update(snapshot(1, member(status=status)))
-    assert isinstance(table.resolve(PID), Ready)
+    assert isinstance(table.resolve(PID), ReachablePid)
 
 
 def test_quarantine_comes_first_and_has_a_reason():
     reasons = {(PEER, OLD): "bad bytes"}
     table = make(reasons)
     table.update(snapshot(1, member()))
-    assert table.resolve(PID) == Quarantine(PID, 1, "bad bytes")
+    assert table.resolve(PID) == QuarantinedPid(PID, 1, "bad bytes")
     reasons.clear()
-    assert isinstance(table.resolve(PID), Ready)
+    assert isinstance(table.resolve(PID), ReachablePid)
 
 
 @pytest.mark.parametrize("pid", [Pid("nowhere", OLD, PID.identity), Pid(PEER, "", PID.identity)])
@@ -86,8 +86,8 @@ def test_of_two_processes_the_live_one_counts_then_the_later():
     table.update(snapshot(1, member(OLD, MemberStatus.UNREACHABLE, 9), member(NEW, incarnation=1)))
     assert table.member(PEER) == member(NEW)
     table.update(snapshot(2, member(OLD, incarnation=1), member(NEW, incarnation=2)))
-    assert isinstance(table.resolve(PID), Unreachable)
-    assert isinstance(table.resolve(Pid(PEER, NEW, PID.identity)), Ready)
+    assert isinstance(table.resolve(PID), UnreachablePid)
+    assert isinstance(table.resolve(Pid(PEER, NEW, PID.identity)), ReachablePid)
 
 
 def test_a_new_life_of_the_cluster_counts_anew():
@@ -95,7 +95,7 @@ def test_a_new_life_of_the_cluster_counts_anew():
     table.update(snapshot(9, member()))
     table.forget()
     assert table.version == 0
-    assert isinstance(table.resolve(PID), Unreachable)
+    assert isinstance(table.resolve(PID), UnreachablePid)
     assert table.update(snapshot(1, member(NEW)))
     table.check()
 
@@ -110,5 +110,5 @@ def test_answers_never_go_back_in_time(updates: list[tuple[int, str]]):
             newest, lives = version, node_id
         resolution = table.resolve(PID)
         assert resolution.version == newest
-        assert isinstance(resolution, Ready) == (lives == OLD)
+        assert isinstance(resolution, ReachablePid) == (lives == OLD)
         table.check()
