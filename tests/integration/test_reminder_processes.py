@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from inaho.runtime.reminders.reminder_calls import shard_of
+from inaho.runtime.reminders.shard import shard_of
 from support.member_processes import MemberProcess, Processes, client, settings, until
 from support.programs.reminder_node import Alarm
 

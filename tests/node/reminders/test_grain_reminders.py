@@ -29,8 +29,7 @@ from inaho.core.activation.reminders import Reminder, ReminderRecord
 from inaho.errors import InvalidPid, TopologyUnavailable, Unreachable
 from inaho.events import ReminderFailed, ReminderMissed
 from inaho.runtime.reminders.keeper import ReminderKeeper
-from inaho.runtime.reminders.reminder_calls import shard_of
-from inaho.runtime.reminders.shard import KEEPER, ReminderShard
+from inaho.runtime.reminders.shard import KEEPER, ReminderShard, shard_of
 from inaho.testing.cluster.sim_cluster import SimCluster
 from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
 from inaho.testing.simulation.simulation import UNIX_START_S

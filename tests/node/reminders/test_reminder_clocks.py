@@ -10,8 +10,7 @@ import pytest
 from inaho import ActivationConfig, ClusterConfig, Grain, InvalidArguments, MemoryStorage
 from inaho.core.activation.reminders import Reminder, ReminderRecord
 from inaho.runtime.reminders.keeper import LOOK_AGAIN_S, ReminderKeeper
-from inaho.runtime.reminders.reminder_calls import shard_of
-from inaho.runtime.reminders.shard import KEEPER
+from inaho.runtime.reminders.shard import KEEPER, shard_of
 from inaho.testing.cluster.sim_cluster import SimCluster
 
 HOUR_S = 3600.0

@@ -19,12 +19,12 @@ from inaho.runtime.freshness.other_clusters import OtherClusters
 if TYPE_CHECKING:
     from inaho.core.activation.doubt import Doubts
     from inaho.runtime.freshness.proved_kinds import ProvedKinds
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.node.parts import NodeParts
 
 __all__ = ["make_context", "make_freshness"]
 
 
-def make_context(node: Node) -> ClusterContext:
+def make_context(node: NodeParts) -> ClusterContext:
     """The caller's side of a node whose lower rooms are there."""
     local, topology, chains = node.local, node.topology, node.runner.chains
     resolver = Resolver(local, topology, node.pid_cache, node.peers, node.leases, node.locator)
@@ -34,7 +34,7 @@ def make_context(node: Node) -> ClusterContext:
     return ClusterContext(local, topology, node.runner, resolver, order, retrying, streams, CallFailures(local))
 
 
-def make_freshness(node: Node, doubts: Doubts, kinds: ProvedKinds) -> Freshness:
+def make_freshness(node: NodeParts, doubts: Doubts, kinds: ProvedKinds) -> Freshness:
     """What a node knows of the age of its answers; its proofs are there."""
     local, topology = node.local, node.topology
     record = MarkerRecord(local, node.storage_access.opened)

@@ -45,6 +45,7 @@ from inaho.runtime.local.warnings import ActivationWarnings, RetryWarnings, Wait
 from inaho.runtime.messages.remoting import Remoting
 from inaho.runtime.node.assembly import make_context, make_freshness
 from inaho.runtime.node.node_lifecycle import NodeLifecycle
+from inaho.runtime.node.parts import NodeParts
 from inaho.runtime.node.ticks import make_ticker
 from inaho.runtime.node.topology_changes import TopologyChanges
 from inaho.runtime.node.wiring import NodeAssociationEffects, NodeMessageParts, NodePeerEvents
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from inaho.actor import ActorSystem
-    from inaho.runtime.connections.ports import PeerEvents
     from inaho.runtime.grains.grain import GrainKind
     from inaho.runtime.transport.transport import Transport
     from inaho.storage import Storage
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 __all__ = ["Node"]
 
 
-class Node:
+class Node(NodeParts):
     """The runtime of one member or client.
 
     Args:
@@ -89,12 +89,7 @@ class Node:
         make_bridge: makes the partition bridge of a node.
         handle: what grains see as `self.cluster`; asked when a grain asks.
 
-    Attributes:
-        hosts: kinds by name.
-        control: of a member; takes inputs without effect on a client.
-        gateway: of a client; None on a member.
-        membership_log: of a member; None on a client.
-        All others are described by their classes.
+    Its attributes are those of `NodeParts`.
     """
 
     def __init__(
@@ -115,7 +110,7 @@ class Node:
         self.activations = ActivationCount(local.loop)
         self.system = system
         self._handle = handle
-        self.hosts: dict[str, KindHost] = {}
+        self.hosts = {}
         self.known_kinds = KnownKinds(local, self.hosts)
         self.topology = Topology(local, self.known_kinds.described)
         self.pid_cache = PidCache(config.activation.pid_cache_size, config.activation.pid_cache_ttl_s)
@@ -188,9 +183,8 @@ class Node:
             farewell=self.acceptor.farewell,
         )
         self.topology_changes = TopologyChanges(self)
-        self.gateway: Gateway | None = None
-        self.membership_log: MembershipLog | None = None
-        self.peer_events: PeerEvents
+        self.gateway = None
+        self.membership_log = None
         if local.client:
             self.gateway = Gateway(local, self.topology, self.peers, self.topology_changes)
             self.peer_events = ClientPeerEvents(self.gateway, self.peers, self.join_watch)

@@ -23,7 +23,7 @@ from inaho.runtime.turns.runner import STOP_ROUNDS
 from inaho.types import Member, MemberStatus
 
 if TYPE_CHECKING:
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.node.parts import NodeParts
 
 __all__ = ["NodeLifecycle"]
 
@@ -35,7 +35,7 @@ class NodeLifecycle:
         node: whose parts these are.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: NodeParts) -> None:
         self._node = node
         self._local = node.local
         self._attached: list[Callable[[], None]] = []

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from inaho.runtime.local.ticker import Ticker
 
 if TYPE_CHECKING:
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.node.parts import NodeParts
 
 __all__ = ["make_ticker"]
 
 
-def make_ticker(node: Node) -> Ticker:
+def make_ticker(node: NodeParts) -> Ticker:
     """The ticker of a node. The parts are looked up at each tick, so the ticker may be made before them."""
     ticker = Ticker(node.local, node.reports.woke)
     ticker.each(node.reports.tick)
@@ -27,13 +27,13 @@ def make_ticker(node: Node) -> Ticker:
     return ticker
 
 
-def _unload_idle(node: Node, now: float) -> None:
+def _unload_idle(node: NodeParts, now: float) -> None:
     for host in node.hosts.values():
         if host.passivation is not None:
             host.passivation.step(now)
 
 
-def _log_held_back(node: Node, now: float) -> None:
+def _log_held_back(node: NodeParts, now: float) -> None:
     """How many lines of each limited warning were not logged."""
     for warnings in (node.retry_warnings, node.activation_warnings, node.waiting_warnings, node.membership_log):
         if warnings is not None:

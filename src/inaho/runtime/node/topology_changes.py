@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from inaho.events import TopologyChanged
 
 if TYPE_CHECKING:
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.node.parts import NodeParts
     from inaho.types import TopologySnapshot
 
 __all__ = ["TopologyChanges"]
@@ -25,7 +25,7 @@ class TopologyChanges:
         node: whose parts they are.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: NodeParts) -> None:
         self._node = node
 
     def apply(self, snapshot: TopologySnapshot) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from inaho.runtime.connections.connection import Connection
     from inaho.runtime.connections.outgoing import Outgoing
     from inaho.runtime.connections.ports import MessageFrames
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.node.parts import NodeParts
     from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
@@ -23,7 +23,7 @@ __all__ = ["NodeAssociationEffects", "NodeMessageParts", "NodePeerEvents"]
 class NodeAssociationEffects:
     """What follows from a change of an association, in all parts of a node: an `AssociationEffects`."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: NodeParts) -> None:
         self._node = node
 
     def cut_off(self, authority: str, error: Quarantined) -> None:
@@ -43,7 +43,7 @@ class NodeAssociationEffects:
 class NodeMessageParts:
     """The messages of a node, for its connections: a `MessageParts`."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: NodeParts) -> None:
         self._node = node
 
     def inbox(self, connection: Connection) -> MessageFrames:
@@ -59,7 +59,7 @@ class NodeMessageParts:
 class NodePeerEvents:
     """What a node does with what its connections learn: a `PeerEvents`."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: NodeParts) -> None:
         self._node = node
 
     def authenticated(self, peer: PeerInfo) -> None:

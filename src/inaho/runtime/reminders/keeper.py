@@ -35,8 +35,7 @@ from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.local.storage_access import StorageAccess
 from inaho.runtime.local.topology import Topology
 from inaho.runtime.reminders.keeper_calls import KeeperCalls
-from inaho.runtime.reminders.reminder_calls import shard_of
-from inaho.runtime.reminders.shard import KEEPER, ReminderShard, decode_shard
+from inaho.runtime.reminders.shard import KEEPER, ReminderShard, decode_shard, shard_of
 from inaho.runtime.turns.steps import SIGNALS
 from inaho.types import ClusterIdentity
 from inaho.wire.features import FEATURES, REMINDERS

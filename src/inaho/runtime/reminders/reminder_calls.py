@@ -12,20 +12,15 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from inaho.core.activation.reminders import Reminder, ReminderRecord, validate_reminder
-from inaho.core.identity.hashing import identity_hash
 from inaho.errors import InvalidArguments
+from inaho.runtime.reminders.keeper import ReminderKeeper
+from inaho.runtime.reminders.shard import shard_of
 
 if TYPE_CHECKING:
     from inaho.runtime.grains.grain import Grain
     from inaho.runtime.local.local_node import LocalNode
-    from inaho.runtime.reminders.keeper import ReminderKeeper
 
-__all__ = ["GrainReminders", "shard_of"]
-
-
-def shard_of(kind: str, key: str, shards: int) -> str:
-    """Key of the keeper that has the reminders of a grain."""
-    return str(identity_hash(kind, key) % shards)
+__all__ = ["GrainReminders"]
 
 
 class GrainReminders:
@@ -64,8 +59,6 @@ class GrainReminders:
         return await self._keeper(grain).listed(grain.identity.kind, grain.key)
 
     def _keeper(self, grain: Grain[Any]) -> ReminderKeeper:
-        from inaho.runtime.reminders.keeper import ReminderKeeper
-
         shard = shard_of(grain.identity.kind, grain.key, self._local.config.activation.reminder_shards)
         keeper: ReminderKeeper = self._cluster().grain(ReminderKeeper, shard)
         return keeper

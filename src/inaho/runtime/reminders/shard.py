@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Final
 
 from inaho.core.activation.reminders import ReminderRecord
+from inaho.core.identity.hashing import identity_hash
 from inaho.types import Struct
 from inaho.wire.codec import decoder
 from inaho.wire.features import FEATURES, REMINDERS
 from inaho.wire.stored import future_format
 
-__all__ = ["KEEPER", "ReminderShard", "decode_shard"]
+__all__ = ["KEEPER", "ReminderShard", "decode_shard", "shard_of"]
 
 KEEPER: Final = "inaho.reminders"
 """Kind of the keepers."""
@@ -50,3 +51,8 @@ def decode_shard(data: bytes | memoryview) -> ReminderShard:
         raise future_format("a shard of reminders", found, known)
     shard: ReminderShard = _decode_shard(data)
     return shard
+
+
+def shard_of(kind: str, key: str, shards: int) -> str:
+    """Key of the keeper that has the reminders of a grain."""
+    return str(identity_hash(kind, key) % shards)
