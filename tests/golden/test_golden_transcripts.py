@@ -66,7 +66,7 @@ def leave() -> Stage:
 
 
 def crash() -> Stage:
-    stage = Stage("A node is killed and removed by two voices").formed()
+    stage = Stage("A node is killed and removed by two sources").formed()
     stage.chapter("c is killed", lambda: stage.simulation.crash(stage.c), 12.0)
     assert stage.simulation.converged()
     return stage

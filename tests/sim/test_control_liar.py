@@ -13,7 +13,7 @@ import pytest
 from inaho.core.detection.detector import Detector
 from inaho.core.membership.table import Credible
 from inaho.core.messages import Accusation
-from inaho.core.node import corroboration as witness
+from inaho.core.node import corroboration
 from inaho.core.node import exchange as conversation
 from inaho.testing.control_plane.checker import CheckFailed
 from inaho.testing.control_plane.liar import LiarScenario, NobodyByALie
@@ -38,14 +38,14 @@ def test_a_lying_member_takes_nobodys_place(first: int) -> None:
 
 
 def statements_believed(patch: pytest.MonkeyPatch) -> None:
-    def judge(self: witness.Witness, now: float, teller: str) -> Credible:
+    def judge(self: corroboration.Corroboration, now: float, sender: str) -> Credible:
         return lambda before, entry: True
 
-    patch.setattr(witness.Witness, "judge", judge)
+    patch.setattr(corroboration.Corroboration, "judge", judge)
 
 
-def one_voice_enough(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(witness, "VOICES", 1)
+def one_source_enough(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(corroboration, "SOURCES_NEEDED", 1)
 
 
 def hearsay_counts(patch: pytest.MonkeyPatch) -> None:
@@ -58,12 +58,12 @@ def hearsay_counts(patch: pytest.MonkeyPatch) -> None:
 
 
 def one_verdict_enough(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(conversation, "VOICES", 1)
+    patch.setattr(conversation, "SOURCES_NEEDED", 1)
 
 
 @pytest.mark.parametrize(
     "mutant",
-    [statements_believed, one_voice_enough, hearsay_counts, one_verdict_enough],
+    [statements_believed, one_source_enough, hearsay_counts, one_verdict_enough],
     ids=lambda mutant: mutant.__name__,
 )
 def test_a_lie_that_is_believed_is_noticed(mutant: Patch) -> None:

@@ -25,7 +25,7 @@ from inaho.testing.control_plane.checkers import (
     NoFalseRemoval,
     NoReturn,
     StopsBeforeReturn,
-    TwoVoices,
+    TwoSources,
 )
 from inaho.testing.control_plane.scenarios import Scenario
 from inaho.types import Member, MemberStatus
@@ -50,8 +50,8 @@ def tombstones_dropped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Tombstones, "next_deadline", lambda self: min((s.since for s in self._stones.values()), default=None))
 
 
-def single_voice_removal(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Detector, "voices_needed", lambda self, authority: 1)
+def single_source_removal(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Detector, "sources_needed", lambda self, authority: 1)
 
 
 def severity_order_swapped(patch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ def activations_not_stopped(patch: pytest.MonkeyPatch) -> None:
 MUTANTS: list[tuple[Patch, type[Checker]]] = [
     (refutation_dropped, NoFalseRemoval),
     (tombstones_dropped, NoReturn),
-    (single_voice_removal, TwoVoices),
+    (single_source_removal, TwoSources),
     (severity_order_swapped, MonotonicViews),
     (removal_outdone_by_refutation, NoReturn),
     (activations_not_stopped, StopsBeforeReturn),

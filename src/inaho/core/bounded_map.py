@@ -1,9 +1,10 @@
 """A dict with a bound: beyond its size it forgets the oldest entry.
 
-Whatever a node remembers of others is bounded, since others decide how much there is to remember. The age of an entry
-is the time since its key came in. To set the key again does not change that; `renew` does.
+What a node remembers of other nodes is bounded, since other nodes decide how much there is to remember. The age of an
+entry is the time since its key was added. Setting the key again does not change the age; `renew` does.
 
-Why no cache that forgets what was read least: reading would have to write, and almost none of our maps is a cache.
+Why not a cache that forgets the least recently read entry: reading would have to write, and almost none of these maps
+is a cache.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a control plane asks its driver to do: the closed union `Effect`, and the `Outbox` that collects them.
 
-Every effect names the input that led to it (`cause`, such as `n17`), so that a log line can be followed back.
+Every effect names the input that led to it (`cause`, such as `n17`), so that a log line can be traced back.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Send to whoever lives at `authority`; dial when there is no connection. May be lost."""
+    """Send to the node at `authority`; dial when there is no connection. The message may be lost."""
 
     authority: str
     message: ControlMessage
@@ -48,14 +48,14 @@ class ApplyTopology(msgspec.Struct, frozen=True):
 
 
 class Joined(msgspec.Struct, frozen=True):
-    """This node is up, for the first time or again after it had been removed; `founded`: of a cluster of its own."""
+    """This node is a member, for the first time or again after a removal; `founded`: of a cluster of its own."""
 
     cause: str = ""
     founded: bool = False
 
 
 class JoinFailed(msgspec.Struct, frozen=True):
-    """The join is over without success; only a new `ControlNode` can try again."""
+    """The join has failed; only a new `ControlNode` can try again."""
 
     code: str
     reason: str
@@ -63,13 +63,13 @@ class JoinFailed(msgspec.Struct, frozen=True):
 
 
 class Left(msgspec.Struct, frozen=True):
-    """The leave is complete and told. The node does nothing more."""
+    """The leave is complete and announced. The node does nothing more."""
 
     cause: str = ""
 
 
 class StopActivations(msgspec.Struct, frozen=True):
-    """Others may already run what runs here: stop all activations without saving. A rejoin follows by itself."""
+    """Others may already run this node's activations: end all activations without saving. A rejoin follows."""
 
     reason: str
     cause: str = ""
@@ -87,7 +87,7 @@ Effect = Send | Publish | ApplyTopology | Joined | JoinFailed | Left | StopActiv
 
 
 class Outbox:
-    """Gathers the effects of one step, each with its cause."""
+    """Collects the effects of one step, each with its cause."""
 
     def __init__(self) -> None:
         self.cause = ""

@@ -1,7 +1,7 @@
 """What a control plane is told: the closed union `Input`.
 
-Only `Start`, `Tick`, `Received` and `LeaveRequested` are needed for correctness. The rest is evidence that a driver
-has anyway (a connection was reset, a dial was refused) and that makes detection faster and reasons truer.
+Only `Start`, `Tick`, `Received` and `LeaveRequested` are needed for correctness. The others are evidence that a driver
+has anyway (a connection was reset, a dial was refused). They make detection faster and reasons more exact.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Item = TypeVar("Item")
 
 
 class RandomSource(Protocol):
-    """Injected chance: one seeded `random.Random` per node satisfies it."""
+    """Injected randomness: one seeded `random.Random` per node satisfies it."""
 
     def random(self) -> float:
         """A float in [0, 1)."""
@@ -62,7 +62,7 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class Received(msgspec.Struct, frozen=True):
-    """A message from an authenticated peer, which is named by its connection."""
+    """A message from an authenticated peer; its connection names the peer."""
 
     authority: str
     node_id: str
@@ -114,7 +114,7 @@ class LeaveRequested(msgspec.Struct, frozen=True):
 
 
 class Drained(msgspec.Struct, frozen=True):
-    """Nothing is left on this node that a leave should wait for."""
+    """No activation or message is left that a leave should wait for."""
 
 
 class LoopLag(msgspec.Struct, frozen=True):
@@ -124,26 +124,26 @@ class LoopLag(msgspec.Struct, frozen=True):
 
 
 class LoadChanged(msgspec.Struct, frozen=True):
-    """This node's load: its activations, 0 or more. Told to the others when it has changed by more than a tenth."""
+    """This node's load: its activations, 0 or more. Sent to the others when it has changed by more than a tenth."""
 
     load: int
 
 
 class ResolveConflict(msgspec.Struct, frozen=True):
-    """An operator settles conflicting views with `authority`: keep ours, or yield and join theirs."""
+    """An operator decides between conflicting views: keep this node's view, or join the view of `authority`."""
 
     authority: str
     keep: bool
 
 
 class BlockNode(msgspec.Struct, frozen=True):
-    """An operator bars that authority from holding activations."""
+    """An operator blocks that authority: it must not hold activations."""
 
     authority: str
 
 
 class UnblockNode(msgspec.Struct, frozen=True):
-    """An operator lifts `BlockNode`."""
+    """An operator ends a block."""
 
     authority: str
 

@@ -1,8 +1,8 @@
 """The messages between control planes: the closed union `ControlMessage`.
 
-The transport authenticates a connection and names the peer (authority and node id), so a message repeats its sender
-only where it is relayed. Every message that is part of a conversation starts with the sender's `Mark`: two integers
-tell whether two tables agree, so that agreement costs no digest.
+The transport authenticates a connection and names the peer (authority and node id), so a message contains its sender
+only when it is relayed. Every message that belongs to an exchange starts with the sender's `Mark`: two integers show
+whether two tables are equal, so nodes with equal tables need no digest.
 
 Sequences are bounded when a message is decoded, by the hard limits below, and again when it is received, by the
 configuration (`within_bounds`). Why both: the decoder has no configuration, and a configured cluster is smaller.
@@ -43,42 +43,43 @@ __all__ = [
 ]
 
 SEQUENCE_MAX: Final = 65_536
-VOICES_MAX: Final = 8
+SOURCES_MAX: Final = 8
 LOADS_MAX: Final = 8
 TEXT_MAX: Final = 1_024
 LOAD_MAX: Final = 2**31 - 1
 LAG_MAX_S: Final = 1e9
 """More than any event loop stands still. A bound on both sides refuses infinities, and NaN, which equals nothing."""
 VERSION_MAX: Final = 2**40
-"""No origin makes more statements than that. Versions of tables are sums of them, and must fit into 63 bits."""
+"""No origin makes more statements than this. Versions of tables are sums of them, and must fit into 63 bits."""
 
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """One statement: what `origin` said about one member, as the `version`-th thing it said.
+    """One statement of `origin` about one member, its `version`-th.
 
     Attributes:
         origin: node id of the author.
         version: counts the statements of that author, from 1.
-        member: the subject as the author sees it.
+        member: the record of the subject.
         reason: why, for events: `dead`, `wedged`, `busy`, `silent`, `left`, `replaced`, …
-        voices: node ids that its author heard accuse the subject, for people to read: nothing proves them, and nobody
-            counts them (`membership.testimony`).
+        sources: node ids that accused the subject to its author, for people to read: nothing proves them, and they are
+            not
+            counted (`membership.claims`).
     """
 
     origin: Text
     version: Count
     member: Member
     reason: Text = ""
-    voices: Annotated[tuple[Text, ...], msgspec.Meta(max_length=VOICES_MAX)] = ()
+    sources: Annotated[tuple[Text, ...], msgspec.Meta(max_length=SOURCES_MAX)] = ()
 
 
 class MembershipDelta(msgspec.Struct, frozen=True, array_like=True):
-    """All that still matters of what `origin` said after `from_version`, up to and with `to_version`.
+    """All statements of `origin` after `from_version`, up to and with `to_version`, that still hold.
 
-    Sparse: a statement that a later one outdid is left out, so `entries` may be shorter than the range, or empty.
+    A statement that a later one replaced is left out, so `entries` may be shorter than the range, or empty.
     """
 
     origin: Text
@@ -88,14 +89,14 @@ class MembershipDelta(msgspec.Struct, frozen=True, array_like=True):
 
 
 class OriginVersion(msgspec.Struct, frozen=True, array_like=True):
-    """How much of what `origin` said is known: one line of a digest."""
+    """How many statements of `origin` are known: one line of a digest."""
 
     origin: Text
     version: Count
 
 
 class BlockNotice(msgspec.Struct, frozen=True, array_like=True):
-    """An operator's word on whether an authority may hold activations; the higher `counter` wins."""
+    """An operator's order whether an authority may hold activations; the higher `counter` wins."""
 
     authority: Text
     counter: Count
@@ -103,7 +104,7 @@ class BlockNotice(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Accusation(msgspec.Struct, frozen=True, array_like=True):
-    """`accuser` could not reach this incarnation. News, not a statement: it lapses unless it is carried."""
+    """`accuser` could not reach this incarnation. No statement: it lapses unless the suspicion is confirmed."""
 
     authority: Text
     node_id: Text
@@ -113,7 +114,7 @@ class Accusation(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TableSnapshot(msgspec.Struct, frozen=True, array_like=True):
-    """A whole table: the winning statement about every subject, and how far each origin is covered."""
+    """A whole table: the winning statement about every subject, and the coverage of each origin."""
 
     version: Count
     versions: Annotated[tuple[OriginVersion, ...], msgspec.Meta(max_length=SEQUENCE_MAX)]
@@ -122,15 +123,15 @@ class TableSnapshot(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
-    """Where the sender stands.
+    """Version and hash of the sender's table, its incarnation, lag and load.
 
     Attributes:
         incarnation: of the sender.
         version: of its table; equal when converged.
         content_hash: of its table; equal means equal members.
         lag_s: its event-loop lag, seconds.
-        load_version: how often its load was told anew.
-        load: its activations, as last told; -1 where that is not known.
+        load_version: how often its load was sent again.
+        load: its activations, as last sent; -1 when unknown.
     """
 
     incarnation: Count
@@ -150,7 +151,7 @@ class LoadNotice(msgspec.Struct, frozen=True, array_like=True):
 
 
 class News(msgspec.Struct, frozen=True, array_like=True):
-    """What rides on other messages, within `gossip.push_bytes_max`."""
+    """What is sent along with other messages, within `gossip.push_bytes_max`."""
 
     deltas: Annotated[tuple[MembershipDelta, ...], msgspec.Meta(max_length=SEQUENCE_MAX)] = ()
     accusations: Annotated[tuple[Accusation, ...], msgspec.Meta(max_length=SEQUENCE_MAX)] = ()
@@ -172,7 +173,7 @@ class JoinAccepted(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class JoinRefused(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """Refuses. `authority_holder` is the node id that holds the authority, where that is the reason."""
+    """Refuses. `authority_holder` is the node id that holds the authority, if that is the reason."""
 
     code: Text
     reason: Text
@@ -181,7 +182,7 @@ class JoinRefused(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """Are you there? Meant for the node `target`; another node at that authority does not answer for it."""
+    """Asks whether the node `target` answers; another node at that authority does not answer for it."""
 
     sequence: Count
     target: Text
@@ -190,7 +191,7 @@ class Probe(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 class ProbeAck(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """I am. `target` is the node id that answers."""
+    """Answers a probe. `target` is the node id that answers."""
 
     sequence: Count
     target: Text
@@ -199,7 +200,7 @@ class ProbeAck(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 
 class ProbeRequest(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """Please probe `target` at `authority` for me."""
+    """Asks a helper to probe `target` at `authority`."""
 
     sequence: Count
     authority: Text
@@ -208,7 +209,7 @@ class ProbeRequest(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
 
 class ProbeResponse(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """What came of a `ProbeRequest`. Not reached is an answer too: it shows that the asker is not deaf."""
+    """The result of a `ProbeRequest`. "Not reached" is an answer too: it shows that the asker can receive messages."""
 
     sequence: Count
     target: Text
@@ -216,7 +217,7 @@ class ProbeResponse(msgspec.Struct, frozen=True, array_like=True, tag=7):
 
 
 class Gossip(msgspec.Struct, frozen=True, array_like=True, tag=8):
-    """Pushes news and asks for what the sender lacks: `wants` says how far it has got with those origins."""
+    """Pushes statements and asks for what the sender lacks: `wants` has its coverage of those origins."""
 
     mark: Mark
     news: News = News()
@@ -224,7 +225,7 @@ class Gossip(msgspec.Struct, frozen=True, array_like=True, tag=8):
 
 
 class GossipAck(msgspec.Struct, frozen=True, array_like=True, tag=9):
-    """Acknowledges a push with where the receiver now stands, and what it lacks."""
+    """Acknowledges a push with the receiver's mark and what it lacks."""
 
     mark: Mark
     wants: Annotated[tuple[OriginVersion, ...], msgspec.Meta(max_length=SEQUENCE_MAX)] = ()
@@ -238,7 +239,7 @@ class Digest(msgspec.Struct, frozen=True, array_like=True, tag=10):
 
 
 class FullTable(msgspec.Struct, frozen=True, array_like=True, tag=11):
-    """The sender's whole table, when deltas did not settle a difference. `reply` asks for the other one."""
+    """The sender's whole table, when deltas did not settle a difference. `reply` asks for the receiver's table."""
 
     mark: Mark
     table: TableSnapshot
@@ -246,12 +247,12 @@ class FullTable(msgspec.Struct, frozen=True, array_like=True, tag=11):
 
 
 class ViewVerdict(msgspec.Struct, frozen=True, array_like=True, tag=12):
-    """Tells a node that it has no place in the sender's view, with what is needed to settle whose view holds.
+    """Notifies a node that it is no member in the sender's view, with what is needed to decide which view holds.
 
     Attributes:
         mark: of the sender.
-        member: the recipient as the sender has it, at the incarnation that it is told of: removed or unreachable, or
-            live when it must begin anew for another reason, which counts among fellow members only.
+        member: the sender's record of the recipient: removed or unreachable, or live when it must join again for
+            another reason, which counts only between members of one view.
         members: authorities that are up in the sender's view, sorted.
         seeds: as the sender is configured.
         rule: `operator` when an operator has decided for the sender; else empty.
@@ -282,7 +283,7 @@ ControlMessage = (
 
 
 def within_bounds(message: ControlMessage, sequence_max: int) -> str:
-    """Says what in `message` cannot be: a sequence longer than `sequence_max`, a range or version out of all bounds."""
+    """Why `message` cannot be valid: a sequence longer than `sequence_max`, a range or version out of bounds."""
     match message:
         case Probe() | ProbeAck():
             return _oversized_news(message.news, sequence_max)

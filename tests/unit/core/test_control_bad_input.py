@@ -1,4 +1,4 @@
-"""What a member that lies or errs can do to a control plane: tables stay bounded, and nobody goes on one voice."""
+"""What a member that lies or errs can do to a control plane: tables stay bounded, and nobody goes on one source."""
 
 from __future__ import annotations
 

@@ -252,7 +252,7 @@ def test_a_killed_node_of_two_is_unreachable_within_two_seconds(seed: int) -> No
 
 @pytest.mark.parametrize("count", [3, 5, 7])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_killed_node_is_removed_by_two_voices_and_all_know(count: int, seed: int) -> None:
+def test_a_killed_node_is_removed_by_two_sources_and_all_know(count: int, seed: int) -> None:
     simulation = cluster(count, seed)
     simulation.run(3.0)
     victim = simulation.authority(count - 1)
@@ -262,7 +262,7 @@ def test_a_killed_node_is_removed_by_two_voices_and_all_know(count: int, seed: i
         entry = node.table.entry(victim)
         assert entry is not None
         assert entry.member.status is MemberStatus.REMOVED
-        assert len(set(entry.voices)) >= 2
+        assert len(set(entry.sources)) >= 2
     unreachable = [at for at, _, _ in simulation.effects(MemberUnreachable)]
     assert len(unreachable) == count - 1
     assert max(unreachable) - min(unreachable) < 0.5

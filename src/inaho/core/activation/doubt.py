@@ -1,18 +1,18 @@
 """Decides which members this node doubts: members that may run activations without this node knowing it.
 
-A member that fell silent is not known to be dead. It may live on the other side of a split, take over grains that are
-active here, and save. So an activation here may be older than what is stored, and no message can tell, because the
-other side may die before the network is whole again. What remains is the storage. Whoever activates grains while it
-doubts somebody first writes one *marker* into the storage. Whoever doubts somebody reads the markers, and where one
-is foreign, its activations prove that they have what is stored.
+A member that went silent is not known to be dead. It may live on the other side of a network partition, take over
+grains that are active here, and save. Then an activation here is older than the stored state. No message can show this,
+because the other side may die before the network is whole again. Only the storage is left. A node that activates grains
+while it doubts a member first writes one *marker* into the storage. A node that doubts a member reads the markers, and
+if one is foreign, its activations prove that they have the stored state.
 
 This machine answers three questions: is there a doubt, which markers are foreign, and when is a doubt over. A doubt of
-a member is over when that member left in order, was replaced by a new process, has confirmed that it let go of all that
-it took over, or after `doubt_s`. A doubt that is over still counts until one more read of the markers has begun after
-that: the last save of that member may be younger than the read before.
+a member is over when that member left, was replaced by a new process, or has confirmed that it released all that it
+took over; at the latest after `doubt_s`. A doubt that is over still counts until one more read of the markers has begun
+after that: the last save of that member may be younger than the read before.
 
-Why not compare views: a node cannot see whether views agree, and its own view does not change when a side that it does
-not hear dies. Why not remember the versions that others saved: they may die before they tell.
+Why not compare views: a node cannot see whether views agree, and its own view does not change when a side that it
+cannot reach dies. Why not remember the versions that others saved: those nodes may die before they report them.
 """
 
 from __future__ import annotations

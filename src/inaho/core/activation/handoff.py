@@ -1,12 +1,12 @@
 """Decides which partitions need a question to a previous owner before this node may activate in them.
 
-When a topology moves a partition, its last owner may still run activations of it. So the new owner asks before it
-activates an identity of that partition (the last owner ends the activation after its turn and answers), until the last
-owner says that it has drained the partition, or is no longer a member. In a quiet cluster the table is empty and costs
-one look-up of an empty dict per activation.
+When a topology moves a partition, its previous owner may still run activations of it. So the new owner asks the
+previous owner before it activates an identity of that partition; the previous owner ends the activation after its turn
+and answers. This ends when the previous owner reports that the partition is drained, or is no longer a member. In a
+stable cluster the table is empty and costs one look-up in an empty dict per activation.
 
-Why pulled: pushing all activations of a partition at once would stop its calls for as long as the slowest takes, while
-a caller waits here only for the one that it calls (DESIGN section 3, "Hand-off is pulled").
+Why pulled: pushing all activations of a partition at once would stop its calls for as long as the slowest one takes.
+Here a caller waits only for the one that it calls (DESIGN section 3, "Hand-off is pulled").
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Finds activations that may be idle, in buckets by time, without a walk over all activations.
 
-An activation is put in the bucket of the time at which it would be idle if nobody called it. When that time comes it is
-looked at once: called since, it goes to the bucket of its new time; else it is due. A call itself touches nothing but
-the activation's own time stamp, and a million idle activations cost one look each per time to live.
+An activation is put into the bucket of the time at which it would be idle without further calls. At that time it is
+checked once: if it was called since, it goes to the bucket of its new time; otherwise it is due. A call only sets the
+activation's own time stamp, and a million idle activations cost one check each per time to live.
 
-An activation that ends is not looked for in the buckets: its key is dropped when it is looked at. One that ends and
-comes up again is in several buckets until then, but only once in each, so its entries are bounded however often that
-happens. That is why a bucket is a dict and not a list.
+An activation that ends is not searched for in the buckets: its key is dropped when it is checked. An activation that
+ends and starts again is in several buckets until then, but only once in each, so the number of its entries is bounded.
+For that reason a bucket is a dict and not a list.
 """
 
 from __future__ import annotations

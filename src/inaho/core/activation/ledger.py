@@ -1,10 +1,10 @@
 """Records which node holds the lease of which identity, on the node that granted it, and assigns epochs.
 
-The owner of a partition keeps it for the identities of that partition, so that one place decides and a second request
-waits instead of starting a second activation (SPEC VA-1.2, VA-1.3). It holds only leases that keep others out: one that
-ends leaves the ledger at once, and what it was lives on in the history of the runtime.
+The owner of a partition keeps it for the identities of that partition. So one place decides, and a second request waits
+instead of starting a second activation (SPEC VA-1.2, VA-1.3). It contains only leases that keep others out. A lease
+that ends leaves the ledger at once; the history of the runtime remembers it.
 
-Why not leave it to whoever starts first: two callers on two nodes would each be first.
+Why not let the first starter win: two callers on two nodes would each be first.
 """
 
 from __future__ import annotations

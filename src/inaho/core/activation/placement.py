@@ -1,13 +1,13 @@
 """Decides which host gets an activation of a kind with `prefer_local` or `least_loaded`.
 
-`prefer_local` takes the host that asks, since whoever asks first usually asks again. `least_loaded` draws two hosts and
-takes the one with less to do. Two and not the best of all: what a node knows of the others' load is some seconds old,
-and all nodes know the same, so with the best of all everybody sends everything to one host until the next report, and
-then to the next (Mitzenmacher, "How useful is old information?", 2000). What this node has granted since a report is
-counted on top of the report, for the same reason.
+`prefer_local` takes the host that asks, since the first caller usually calls again. `least_loaded` draws two hosts and
+takes the one with less load. Why two and not the best of all: a node's knowledge of other loads is some seconds old and
+the same on all nodes. So with the best of all, all nodes would send everything to one host until the next report, and
+then to the next host (Mitzenmacher, "How useful is old information?", 2000). What this node has granted since a report
+is added to the report, for the same reason.
 
-Owners stay where the hash puts them: the owner of an identity decides, and remembers what it decided. Only the place of
-the activation is chosen here.
+Owners stay where the hash puts them: the owner of an identity decides, and remembers its decision. Only the host of the
+activation is chosen here.
 """
 
 from __future__ import annotations

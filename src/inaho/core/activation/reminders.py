@@ -1,24 +1,24 @@
 """Decides which reminders of one shard are due, which were missed, and what happens to missed ones.
 
-A reminder is a promise to call a grain at a time of the wall clock, once or every `period_s` seconds, whether or not
-anything runs at that time. So its times are Unix seconds and not the loop's, and the interesting case is the late one:
-the cluster was down, or the grain refused. Occurrences that have passed are *pending*. What is made of several is the
-reminder's own `catch_up` policy, decided anew at each attempt:
+A reminder is a request to call a grain at a time of the wall clock, once or every `period_s` seconds, whether or not
+anything runs at that time. So its times are Unix seconds and not the loop's. The interesting case is a late one: the
+cluster was down, or the grain refused. Occurrences that have passed are *pending*. The reminder's own `catch_up` policy
+decides about them, again at each attempt:
 
 - `once` (the default): one call for all of them, due at the last; `Reminder.missed` counts the others.
 - `skip`: as `once`, but nothing that is later than `late_s` is delivered at all.
 - `all`: one call after another for each, the newest `catch_up_max` of them.
 
-A record keeps the time of its first occurrence that is neither delivered nor dropped, and moves on only when a delivery
-is told to have ended. A crash in between repeats that occurrence: delivery is at least once, and never out of step with
-the schedule, because the next time is counted from the one before and not from when the call ended.
+A record has the time of its first occurrence that is neither delivered nor dropped, and advances only when a delivery
+is reported as ended. A crash before that repeats the occurrence: delivery is at least once. It keeps the schedule,
+because the next time is counted from the previous one and not from the end of the call.
 
-Some reminders were set as "in 10 s" and not as a time of day. Their times are Unix seconds too, because they must mean
-something to the next keeper. But as long as the keeper lives that was given the delay, they keep it when the wall clock
-is set (`shift`).
+Some reminders were given as "in 10 s" and not as a time of day. Their times are Unix seconds too, because the next
+keeper must understand them. But while the keeper that got the delay lives, they keep the delay when the wall clock is
+set (`shift`).
 
-Why a heap with stale entries and not a wheel: reminders are sparse (days ahead) and move seldom. Stale entries are
-bounded by rebuilding the heap when they outnumber the live ones.
+Why a heap with stale entries and not a wheel: reminders are sparse (days ahead) and seldom change. The number of stale
+entries is bounded: the heap is rebuilt when they outnumber the live ones.
 """
 
 from __future__ import annotations

@@ -1,18 +1,17 @@
 """Decides whether a peer is `Connected`, `Disconnected` or in `Quarantine`, and when to dial it again.
 
-The intuition: whether anything may be sent to an authority is one question with one answer, so it is asked in one
-place. The transport asks before it dials or accepts, the resolver before it hands out a Pid, the queue before it takes
-a message. Everybody who learns something (a dial failed, a peer broke the protocol, the membership names another
-process) tells it here.
+Whether anything may be sent to an authority is one question with one answer, so it is asked in one place. The transport
+asks before it dials or accepts, the resolver before it returns a Pid, the queue before it takes a message. Parts that
+learn something report it here: a dial failed, a peer broke the protocol, the membership names another process.
 
-Disconnected is where a peer begins, and the only state in which it is dialled. Failed dials make the pauses between
-them longer, up to a cap, each with jitter so that many nodes do not knock at the same moment. Too many in a row, or an
-invalid association, lead to quarantine (SPEC CL-4). Quarantine is bound to the process, by its node id: it ends when
-its time is up, when an operator says so, or when another process is known to live at the authority. A higher
-incarnation of the same process does not end it, because a node raises that by itself whenever it is suspected.
+A peer begins as `Disconnected`, the only state in which it is dialled. Failed dials make the pauses between them
+longer, up to a maximum, each with jitter so that many nodes do not dial at the same moment. Too many failures in a row,
+or an invalid association, lead to quarantine (SPEC CL-4). Quarantine belongs to a process, by its node id: it ends when
+its time is up, when an operator ends it, or when another process is known to be at the authority. A higher incarnation
+of the same process does not end it, because a node raises its incarnation by itself whenever it is suspected.
 
-Why not a circuit breaker per connection: connections come and go, two for each pair of nodes, and a reason to
-distrust a peer outlives them all.
+Why not a circuit breaker per connection: connections come and go, two for each pair of nodes, and a reason to distrust
+a peer outlives them.
 """
 
 from __future__ import annotations

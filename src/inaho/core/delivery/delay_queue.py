@@ -1,15 +1,15 @@
 """Queues messages to one peer and counts each as delivered, dead letter or in doubt.
 
-Two stages. A message *waits* while there is no connection, or while too much is unacknowledged. It is *sent* once and
-then stands in the second stage until the peer acknowledges it. When the connection breaks, what is in the second stage
-is in doubt: the peer may have it or not, nobody can know, and it is not sent again. So nothing arrives twice, and what
-waits, which certainly was not sent, goes on in order after the reconnection.
+There are two stages. A message *waits* while there is no connection, or while too much is unacknowledged. It is *sent*
+once and then stays in the second stage until the peer acknowledges it. When the connection breaks, messages of the
+second stage are in doubt: the peer may have them or not, and they are not sent again. So nothing arrives twice. Waiting
+messages were certainly not sent; they continue in order after the reconnection.
 
 Every message ends in exactly one of three ways, and the counts add up (SPEC CL-3):
 
     accepted = waiting + sent + delivered + dead letters + in doubt
 
-One line for the whole peer keeps the order of every Pid. Why not a line per Pid: the connection is one line anyway,
+One queue for the whole peer keeps the order for every Pid. Why not a queue per Pid: the connection is one queue anyway,
 and the bounds are those of the peer.
 """
 

@@ -1,10 +1,11 @@
 """Decides whether a message to a Pid can be sent: ready, unreachable or in quarantine (SPEC CL-2).
 
-The intuition: a Pid names a process, not an address. So it is resolved against the newest membership, every time, and
-the answer carries the version of that membership: whoever keeps two answers can tell which is the later one. An older
-membership than the present one is ignored, so consecutive answers for one Pid never go back in time.
+A Pid names a process, not an address. So it is resolved against the newest membership every time, and the answer has
+the version of that membership: of two answers the later one is known. A membership older than the present one is
+ignored, so consecutive answers for one Pid never go back in time.
 
-Why not remember answers: one dict look-up of the member is the whole work, and a remembered answer can be stale.
+Why answers are not remembered: the whole work is one dict look-up of the member, and a remembered answer can be out of
+date.
 """
 
 from __future__ import annotations

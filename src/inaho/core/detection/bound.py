@@ -1,7 +1,7 @@
 """Computes the longest time for which a node may not notice a fault.
 
-A member that was cut off acts by its old view until it finds somebody unreachable. What the others do meanwhile must
-reckon with that for as long as this bound says.
+A member that was cut off acts by its old view until it finds another member unreachable. Decisions of the other members
+must allow for that until this time has passed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ def detection_bound_s(config: ClusterConfig, nodes: int) -> float:
     """The longest time, in seconds, from a fault to the moment at which a node finds the member unreachable.
 
     A member is probed at least once in `2n - 1` intervals and has one more to answer. The suspicion then takes its
-    longest time, twice where a second voice is waited for; the news spreads and becomes a topology.
+    longest time, twice if it waits for a second source. Then the statement spreads and becomes a topology.
 
     Args:
         config: of the nodes.
-        nodes: how many, at least 1.
+        nodes: their number, at least 1.
     """
     detection = config.detection
     probing_s = 2 * nodes * detection.probe_interval_s

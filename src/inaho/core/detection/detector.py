@@ -1,7 +1,7 @@
 """Failure detection of one node: combines probes, suspicions, evidence from connections and local health.
 
-What it concludes it returns as outcomes (`Accused`, `Carried`, `Lapsed`); what becomes of the member is for the node
-to say. Unreachable members are probed on, so that one that is back learns what is said of it and refutes.
+It returns its conclusions as outcomes (`Accused`, `Confirmed`, `Lapsed`); the node decides what happens to the member.
+Unreachable members are still probed, so that a member that is back learns the accusations and refutes.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from inaho.core.inputs import RandomSource, Received
 from inaho.core.messages import Accusation, Mark, News, Probe, ProbeAck, ProbeRequest, ProbeResponse
 from inaho.types import Member, MemberStatus
 
-__all__ = ["Accused", "Carried", "Detector", "Lapsed", "Outcome", "Surroundings"]
+__all__ = ["Accused", "Confirmed", "Detector", "Lapsed", "Outcome", "Surroundings"]
 
 GRACE_INTERVALS = 3
 JOINING_INTERVALS = 10
-"""A joiner that was admitted and not told so, since that message was lost, answers no probe until it asks again."""
+"""A joiner whose acceptance was lost answers no probe until it asks again."""
 
 
 class Accused(msgspec.Struct, frozen=True):
-    """A voice against a member that was not heard before: to be passed on."""
+    """An accusation by a new source: to be passed on."""
 
     accusation: Accusation
     first: bool
 
 
-class Carried(msgspec.Struct, frozen=True):
-    """Time and voices suffice: the member is unreachable."""
+class Confirmed(msgspec.Struct, frozen=True):
+    """There was enough time and there are enough sources: the member is unreachable."""
 
     suspicion: Suspicion
 
 
 class Lapsed(msgspec.Struct, frozen=True):
-    """Nobody confirmed in time: the suspicion is dropped."""
+    """No second source in time: the suspicion is dropped."""
 
     suspicion: Suspicion
 
 
-Outcome = Accused | Carried | Lapsed
+Outcome = Accused | Confirmed | Lapsed
 
 
 class Surroundings(Protocol):
-    """What detection needs to know and to say."""
+    """What detection reads of the node, and what it sends along with probes."""
 
     def others(self) -> tuple[Member, ...]:
         """Live members but this node."""
@@ -61,11 +61,11 @@ class Surroundings(Protocol):
         ...
 
     def mark(self) -> Mark:
-        """Where this node stands."""
+        """The mark of this node."""
         ...
 
     def piggyback(self, node_id: str) -> News:
-        """News to ride on a message to that node."""
+        """Statements to send along with a message to that node."""
         ...
 
 
@@ -73,12 +73,12 @@ class Detector:
     """The detector of one node.
 
     Args:
-        node_id: this node, the voice of its own accusations.
+        node_id: this node, the accuser in its own accusations.
         config: see `DetectionConfig`.
         members_max: bounds what is kept per member.
-        random: shuffles and picks helpers.
-        around: the members, and what rides on probes.
-        outbox: where probes go.
+        random: shuffles and chooses helpers.
+        around: the members, and what is sent along with probes.
+        outbox: takes the probes.
     """
 
     def __init__(
@@ -116,12 +116,12 @@ class Detector:
         self._outcomes.clear()
 
     def grant_grace(self, now: float) -> None:
-        """This process did not run for a while: its silence is its own, so it accuses nobody for some intervals."""
+        """This process did not run for a while, so silence may be its own fault: for now it accuses nobody."""
         self._grace_until = now + GRACE_INTERVALS * self._config.probe_interval_s
         self.health.worse()
 
     def expect(self, now: float, authority: str) -> None:
-        """A node was admitted there, and does not know it yet: its silence means nothing for a while."""
+        """A node was admitted there and may not know it yet: its silence means nothing for a while."""
         self._expected[authority] = now + JOINING_INTERVALS * self._config.probe_interval_s
 
     def arrived(self, authority: str) -> None:
@@ -154,20 +154,20 @@ class Detector:
         return True
 
     def on_request(self, now: float, received: Received, request: ProbeRequest) -> None:
-        """Probes for somebody else."""
+        """Probes a member for another node."""
         member = self._around.get(request.authority)
         if member is not None and member.node_id == request.target != self._node_id:
             self._probe(now, member, received.authority, request.sequence)
 
     def on_response(self, now: float, received: Received, response: ProbeResponse) -> None:
-        """Takes what a helper found."""
+        """Takes the result of a helper."""
         if response.reached:
             self.prober.answered(response.sequence, response.target)
         else:
             self.prober.not_reached(now, response.sequence, response.target, received.authority)
 
     def on_accusation(self, now: float, accusation: Accusation, heard: bool) -> None:
-        """Takes somebody's word against a member, and looks for itself; `heard` from the accuser's own mouth."""
+        """Handles an accusation against a member, and probes it; `heard`: the accuser itself sent it."""
         member = self._around.get(accusation.authority)
         if member is None or member.node_id != accusation.node_id or accusation.incarnation < member.incarnation:
             return
@@ -177,24 +177,24 @@ class Detector:
                 self.prober.urge(accusation.authority)
 
     def accuses(self, member: Member) -> bool:
-        """Whether this node itself could not reach that member, and it has not answered for itself since."""
+        """Whether this node itself could not reach that member, and the member has not answered since."""
         suspicion = self.suspicions.get(member.authority)
         return (
             suspicion is not None
             and suspicion.node_id == member.node_id
             and suspicion.incarnation >= member.incarnation
-            and self._node_id in suspicion.voices
+            and self._node_id in suspicion.sources
         )
 
-    def despairs(self, member: Member) -> bool:
-        """Whether it is silent to this node for so long that it would be unreachable, were there a second voice."""
+    def silent_too_long(self, member: Member) -> bool:
+        """Whether the member was silent to this node for so long that with a second source it would be unreachable."""
         suspicion = self.suspicions.get(member.authority)
         return suspicion is not None and suspicion.extended and self.accuses(member)
 
     # Evidence from connections.
 
     def dial_failed(self, now: float, authority: str, reason: str) -> None:
-        """A connection that ended and a port that refuses are one confirmation, and start a suspicion at once."""
+        """A connection that ended and a refused port are one confirmation, and start a suspicion at once."""
         member = self._around.get(authority)
         if self.evidence.dial_failed(authority, reason) and member is not None and self._may_accuse(now, member):
             self._accuse(now, member, "dead")
@@ -203,7 +203,7 @@ class Detector:
     # Time.
 
     def poll(self, now: float) -> list[Outcome]:
-        """Probes whose turn it is, ends what has timed out, and says what follows."""
+        """Probes the members whose turn it is, ends probes whose time is up, and returns the outcomes."""
         for probe in self.prober.due(now):
             self._time_out(now, probe)
         for authority in self.prober.take_urgent():
@@ -214,18 +214,19 @@ class Detector:
                 self._probe_authority(now, turn)
         due = self.suspicions.due(now)
         if due:
-            # All are weighed before any is settled: who is settled is no suspect any more, and would count as witness.
-            for suspicion, needed in [(suspicion, self.voices_needed(suspicion.authority)) for suspicion in due]:
+            # All are judged before any is decided: a decided one is no suspect any more, and would count as a source.
+            for suspicion, needed in [(suspicion, self.sources_needed(suspicion.authority)) for suspicion in due]:
                 self._judge(suspicion, needed)
         if not self._outcomes:
             return []
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
-    def voices_needed(self, authority: str) -> int:
-        """How many voices it takes against that member: two where another member could be the second.
+    def sources_needed(self, authority: str) -> int:
+        """How many sources are needed against that member: two if another member could be the second one.
 
-        One that others accuse can be: who accuses everybody must not be left as the only voice.
+        A member that is accused itself counts as a possible source: else a member that accuses all others would be the
+            only one.
         """
         for member in self._around.others():
             if member.authority != authority and member.status < MemberStatus.UNREACHABLE and not self.accuses(member):
@@ -266,9 +267,9 @@ class Detector:
         if member is None or member.node_id != probe.member.node_id:
             return
         if member.status is MemberStatus.UNREACHABLE or self._expects(now, member):
-            return  # known to be silent: it says nothing about us
+            return  # known to be silent, which says nothing about this node
         if probe.helpers:
-            # Helpers that did not even say no are a sign that it is us who hear nothing.
+            # If helpers did not even answer "not reached", this node may be the one that receives nothing.
             self.health.worse(sum(1 for helper in probe.helpers if helper not in probe.refusals and self._well(helper)))
         elif not self.evidence.proves_death(authority, member.node_id):
             self.health.worse()
@@ -276,7 +277,7 @@ class Detector:
             self._accuse(now, member, self.evidence.reason(now, authority, member.node_id))
 
     def _well(self, authority: str) -> bool:
-        """Whether nothing speaks against that member: its silence would be strange."""
+        """Whether nothing speaks against that member, so that its silence would be unexpected."""
         member = self._around.get(authority)
         reachable = member is not None and member.status < MemberStatus.UNREACHABLE
         return reachable and authority not in self.suspicions and not self.prober.failing(authority)
@@ -315,13 +316,13 @@ class Detector:
             self._outcomes.append(Accused(accusation, first))
 
     def _judge(self, suspicion: Suspicion, needed: int) -> None:
-        enough = len(suspicion.voices) >= needed
+        enough = len(suspicion.sources) >= needed
         if not enough and not suspicion.extended:
             suspicion.extended = True
             self.prober.urge(suspicion.authority)
             return
         self.suspicions.forget(suspicion.authority)
-        self._outcomes.append(Carried(suspicion) if enough else Lapsed(suspicion))
+        self._outcomes.append(Confirmed(suspicion) if enough else Lapsed(suspicion))
 
     def next_deadline(self) -> float | None:
         """When `poll` has something to do."""

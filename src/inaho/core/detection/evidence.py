@@ -1,8 +1,8 @@
 """Derives from the state of the connection why a peer does not answer: dead, stopped, or busy.
 
-A probe that is not answered says only that. The connection says more: ended and the port refuses, the process is dead;
-open and silent, it is wedged or stopped; late and with a large lag in its last message, it is busy. The words go into
-events, so that a person looks in the right place first.
+A probe without an answer shows only that there was no answer. The connection shows more. It ended and the port refuses:
+the process is dead. It is open and silent: the process stands still ("wedged"). Messages are late and the last one
+reported a large lag: the process is busy. These words are in events, so that a person looks in the right place first.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class Link(msgspec.Struct):
     """What is known of the connection to one node.
 
     Attributes:
-        node_id: who was last known to be there.
+        node_id: the node last known to be there.
         connected: whether a connection is open.
         ended: whether one was open and ended since, however it ended.
         refused: whether a dial was refused after that.
         answered_by: node id that a dial reached, when it was another one.
-        heard_at: when the last message came, seconds.
+        heard_at: when the last message arrived, seconds.
         lag_s: event-loop lag that it last reported.
     """
 
@@ -38,7 +38,7 @@ class Link(msgspec.Struct):
 
 
 class Evidence:
-    """Links by authority.
+    """Knowledge about connections, by authority.
 
     Args:
         config: `lag_busy_s` and `lag_wedged_s`.
@@ -55,7 +55,7 @@ class Evidence:
         link.connected, link.ended, link.refused, link.heard_at = True, False, False, now
 
     def heard(self, now: float, authority: str, node_id: str, lag_s: float | None) -> float:
-        """A message came from that node; returns how long it had been silent, seconds."""
+        """A message from that node arrived; returns how long it had been silent, seconds."""
         link = self._link(authority, node_id)
         silent_s = now - link.heard_at if link.heard_at else 0.0
         link.heard_at, link.refused, link.ended = now, False, False
@@ -64,7 +64,7 @@ class Evidence:
         return silent_s
 
     def heard_at(self, authority: str, node_id: str) -> float:
-        """When the last message of that node came, seconds; 0 when none did."""
+        """When the last message of that node arrived, seconds; 0 when none did."""
         link = self._links.get(authority)
         return 0.0 if link is None or link.node_id != node_id else link.heard_at
 
@@ -94,14 +94,14 @@ class Evidence:
         return True
 
     def proves_death(self, authority: str, node_id: str) -> bool:
-        """Whether the process of that node is gone for certain, or as good as: its port refuses or has a new owner."""
+        """Whether the process of that node has (almost) certainly ended: its port refuses or has a new owner."""
         link = self._links.get(authority)
         if link is None or link.node_id != node_id:
             return False
         return bool(link.answered_by) or (link.ended and link.refused)
 
     def reason(self, now: float, authority: str, node_id: str) -> str:
-        """What is wrong with a node that does not answer: `dead`, `wedged`, `busy` or `silent`."""
+        """Why a node does not answer: `dead`, `wedged`, `busy` or `silent`."""
         link = self._links.get(authority)
         if link is None or link.node_id != node_id:
             return "silent"
@@ -114,7 +114,7 @@ class Evidence:
         return "silent"
 
     def returned(self, authority: str, node_id: str) -> str:
-        """Why a node that is back was away: `paused` when it reports so long a lag itself, else empty."""
+        """Why a node that answers again was away: `paused` when it reports so long a lag itself, else empty."""
         link = self._links.get(authority)
         known = link is not None and link.node_id == node_id
         return "paused" if known and link is not None and link.lag_s >= self._config.lag_wedged_s else ""

@@ -1,8 +1,8 @@
 """Estimates how slow this node itself is, and stretches its time-outs (Lifeguard's local health multiplier).
 
-A slow node misses answers that have arrived and accuses those who sent them. So each sign that we are the slow one
-(probes that fail, helpers that do not even say no, accusations that we must refute, a lagging event loop) stretches
-our own time-outs, and each answered probe shrinks them again.
+A slow node misses answers that have arrived, and accuses the members that sent them. So each sign that this node is
+slow stretches its own time-outs: failed probes, helpers that do not even answer "not reached", accusations that it must
+refute, a lag of the event loop. Each answered probe shortens them again.
 
 Source: Dadgar, Phillips, Currey, "Lifeguard: Local Health Awareness for More Accurate Failure Detection" (2018).
 """
@@ -25,15 +25,15 @@ class LocalHealth:
 
     @property
     def multiplier(self) -> int:
-        """By how much our own time-outs are stretched, 1 when well."""
+        """The factor for this node's time-outs, 1 when well."""
         return self.score + 1
 
     def worse(self, by: int = 1) -> None:
-        """A sign that we are slow."""
+        """Records a sign that this node is slow."""
         self.score = min(self._score_max, self.score + by)
 
     def better(self) -> None:
-        """A probe was answered in time."""
+        """Records that a probe was answered in time."""
         self.score = max(0, self.score - 1)
 
     def check(self) -> None:

@@ -1,10 +1,10 @@
 """Decides which member to probe next, directly and then through other members (SWIM).
 
-A probe has its own life: `DIRECT` until the time-out, `INDIRECT` until as much again, then failed; an answer ends it
-at any time. So the interval may be shorter than a whole probe, and a lost packet costs one relay instead of an
-accusation. Round robin bounds the time until a dead member is tried; each node goes round in an order of its own, so
-that they do not try in step. The order stays: shuffled anew each round, a member that was first in one round and last
-in the next would go untried for almost two.
+A probe has its own stages: `DIRECT` until the time-out, `INDIRECT` for the same time again, then failed. An answer ends
+it at any time. So the interval may be shorter than a whole probe, and a lost packet costs one relay instead of an
+accusation. Round robin bounds the time until a dead member is probed. Each node has a random order of its own, so that
+nodes do not probe the same member at the same time. The order does not change between rounds: if it did, a member that
+was first in one round and last in the next would not be probed for almost two rounds.
 
 Source: Das, Gupta, Motivala, "SWIM: Scalable Weakly-consistent Infection-style Process Group Membership" (2002).
 """
@@ -39,7 +39,7 @@ class Outstanding(msgspec.Struct):
         asked_by: authority for which this is a relay; empty for our own probe.
         asked_sequence: the asker's number.
         helpers: authorities that were asked to relay.
-        refusals: those of them that have said that they could not reach it either.
+        refusals: helpers that reported that they could not reach it either.
     """
 
     sequence: int
@@ -63,7 +63,7 @@ class Prober:
     def __init__(self, config: DetectionConfig, random: RandomSource) -> None:
         self._config = config
         self._random = random
-        # The order in which we go round, and whose turn is next. Rebuilt only when the members are others.
+        # The order of the round, and whose turn is next. Rebuilt only when the members change.
         self._ring: list[str] = []
         self._place = 0
         self._others: Sequence[Member] = ()
@@ -97,11 +97,11 @@ class Prober:
         return urgent
 
     def is_turn(self, now: float) -> bool:
-        """Whether the time has come to ask whose `turn` it is."""
+        """Whether it is time to call `turn`."""
         return self._next_at is not None and now >= self._next_at
 
     def turn(self, now: float, multiplier: int, others: Sequence[Member]) -> str:
-        """The authority whose turn it is, empty when it is nobody's; `multiplier` stretches the interval."""
+        """The authority to probe now, empty when there is none; `multiplier` stretches the interval."""
         if self._next_at is None or now < self._next_at:
             return ""
         self._next_at = now + self._config.probe_interval_s * multiplier
@@ -113,7 +113,7 @@ class Prober:
         return self._ring[self._place]
 
     def _rearrange(self, others: Sequence[Member]) -> None:
-        """Takes out who is gone, and puts new members into the round wherever chance wants."""
+        """Takes out members that are gone, and puts new members at random places of the round."""
         self._others = others
         authorities = dict.fromkeys(member.authority for member in others)
         passed = sum(authority in authorities for authority in self._ring[: self._place + 1])
@@ -155,14 +155,14 @@ class Prober:
         )
 
     def answered(self, sequence: int, node_id: str) -> Outstanding | None:
-        """That node answered; the probe that this ends, None for a stale or foreign answer."""
+        """That node answered; returns the probe that this ends, None for a stale or foreign answer."""
         probe = self._waiting.get(sequence)
         if probe is None or probe.member.node_id != node_id:
             return None
         return self._waiting.pop(sequence)
 
     def not_reached(self, now: float, sequence: int, node_id: str, helper: str) -> None:
-        """A helper could not reach it either. When all have said so there is nothing left to wait for."""
+        """A helper could not reach it either. When all helpers have reported this, the probe ends."""
         probe = self._waiting.get(sequence)
         if probe is None or probe.member.node_id != node_id or helper not in probe.helpers:
             return

@@ -1,15 +1,15 @@
 """Decides when a suspect is unreachable: how long it may refute, and how many sources must agree.
 
-The time starts long and shrinks with each independent voice that confirms (Lifeguard, "LHA-suspicion"):
-`max(min_s, max_s - (max_s - min_s) * log(c + 1) / log(k + 1))` after `c` of `k` expected confirmations. One voice may
-be a broken link; so where two or more others exist, time alone carries no accusation: it takes a second voice.
+The time starts long and shrinks with each independent source that confirms (Lifeguard, "LHA-suspicion"): `max(min_s,
+max_s - (max_s - min_s) * log(c + 1) / log(k + 1))` after `c` of `k` expected confirmations. One source may have a
+broken link. So where two or more other members exist, time alone is not enough: a second source is needed.
 
-A voice is one that this node has heard itself: its own, or an accuser's over the accuser's own connection. What others
-say that somebody said is a reason to look, and for the suspect to hear and refute; it counts for nothing, because
-whoever passes it on could have made it up.
+A source is this node itself, or an accuser that sent its accusation over its own connection. An accusation that another
+member passes on is a reason to probe, and for the suspect to refute. It does not count as a source, because the member
+that passes it on could have invented it.
 
-Who is dead cannot refute. When two voices have seen the process die, with its connection reset and its port refused,
-waiting only delays the repair, so a short time is enough.
+A dead process cannot refute. When two sources have seen the process die, with its connection reset and its port
+refused, waiting only delays the repair, so a short time is enough.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import msgspec
 
 from inaho.config import DetectionConfig
-from inaho.core.messages import VOICES_MAX, Accusation
+from inaho.core.messages import SOURCES_MAX, Accusation
 
 __all__ = ["Suspicion", "Suspicions", "suspicion_s"]
 
@@ -29,8 +29,8 @@ def suspicion_s(confirmations: int, expected: int, least_s: float, most_s: float
     """How long a suspect may take to refute, seconds.
 
     Args:
-        confirmations: voices beyond the first.
-        expected: voices beyond the first that this cluster can give; 0 gives `least_s`.
+        confirmations: sources beyond the first.
+        expected: sources beyond the first that are possible in this cluster; 0 gives `least_s`.
         least_s: with all of them.
         most_s: with none of them.
     """
@@ -45,15 +45,15 @@ class Suspicion(msgspec.Struct):
 
     Attributes:
         authority, node_id, incarnation: who is suspected.
-        reason: the most telling evidence so far.
+        reason: the most specific evidence so far.
         since: when it began here, seconds.
         least_s, most_s, expected: of `suspicion_s`, as they were when it began.
-        voices: distinct accusers that were heard, in order.
-        named: all that are said to accuse it, in order: what is passed on.
-        dead_s: how long it has once enough voices have seen its process die.
-        evidence: confirmations from connections, which are no voices.
-        deaths: those of the voices that have seen the process die, in order.
-        extended: whether it has been given time once more for want of voices.
+        sources: distinct accusers that sent their accusation themselves, in order.
+        named: all accusers that any message named, in order: these are passed on.
+        dead_s: how long it has once enough sources have seen its process die.
+        evidence: confirmations from connections, which are no sources.
+        deaths: the sources that have seen the process die, in order.
+        extended: whether its time was extended once because a source was missing.
     """
 
     authority: str
@@ -65,7 +65,7 @@ class Suspicion(msgspec.Struct):
     most_s: float
     expected: int
     dead_s: float
-    voices: list[str] = msgspec.field(default_factory=list[str])
+    sources: list[str] = msgspec.field(default_factory=list[str])
     named: list[str] = msgspec.field(default_factory=list[str])
     deaths: list[str] = msgspec.field(default_factory=list[str])
     evidence: int = 0
@@ -73,17 +73,17 @@ class Suspicion(msgspec.Struct):
 
     @property
     def deadline(self) -> float:
-        """When it is carried or lapses."""
-        confirmations = max(0, len(self.voices) - 1) + self.evidence
+        """When it is decided or lapses."""
+        confirmations = max(0, len(self.sources) - 1) + self.evidence
         wait_s = suspicion_s(confirmations, self.expected, self.least_s, self.most_s)
         if len(self.deaths) >= min(2, self.expected + 1):
             return self.since + min(wait_s, self.dead_s)
         return self.since + wait_s + (self.most_s if self.extended else 0.0)
 
     def as_accusations(self) -> tuple[Accusation, ...]:
-        """What is said against the suspect, for it to hear and refute."""
+        """The accusations against the suspect, for it to refute."""
         return tuple(
-            Accusation(self.authority, self.node_id, self.incarnation, voice, self.reason) for voice in self.named
+            Accusation(self.authority, self.node_id, self.incarnation, source, self.reason) for source in self.named
         )
 
 
@@ -109,15 +109,15 @@ class Suspicions:
         return self._open.get(authority)
 
     def accuse(self, now: float, accusation: Accusation, others: int, heard: bool = True) -> bool:
-        """Notes an accusation.
+        """Records an accusation.
 
         Args:
             accusation: of a live member at its present incarnation.
-            others: members beside the suspect and this node: how many further voices there can be.
-            heard: whether the accuser said so itself, to us.
+            others: members beside the suspect and this node: the number of possible further sources.
+            heard: whether the accuser itself sent it to this node.
 
         Returns:
-            Whether to pass it on: an accuser that was not named before, or one that now says that the process is dead.
+            Whether to pass it on: the accuser was not named before, or now reports that the process is dead.
         """
         known = self._open.get(accusation.authority)
         if known is None or known.node_id != accusation.node_id or known.incarnation < accusation.incarnation:
@@ -135,12 +135,12 @@ class Suspicions:
                 self._config.dead_after_s,
             )
         accuser = accusation.accuser
-        fresh = accuser not in known.named and len(known.named) < VOICES_MAX
+        fresh = accuser not in known.named and len(known.named) < SOURCES_MAX
         if fresh:
             known.named.append(accuser)
-        if heard and accuser not in known.voices and len(known.voices) < VOICES_MAX:
-            known.voices.append(accuser)
-        if accusation.reason == "dead" and accuser in known.voices:
+        if heard and accuser not in known.sources and len(known.sources) < SOURCES_MAX:
+            known.sources.append(accuser)
+        if accusation.reason == "dead" and accuser in known.sources:
             known.reason = "dead"
             if accuser not in known.deaths:
                 known.deaths.append(accuser)
@@ -148,14 +148,14 @@ class Suspicions:
         return fresh
 
     def confirm(self, authority: str, reason: str) -> None:
-        """Evidence that is no voice: a reset connection and a refused dial count once."""
+        """Records evidence that is no source: a reset connection and a refused dial count once."""
         known = self._open.get(authority)
         if known is not None:
             known.evidence = 1
             known.reason = reason
 
     def forget(self, authority: str) -> Suspicion | None:
-        """The suspect refuted, is gone, or was carried."""
+        """The suspect refuted, is gone, or was decided."""
         return self._open.pop(authority, None)
 
     def clear(self) -> None:
@@ -163,7 +163,7 @@ class Suspicions:
         self._open.clear()
 
     def due(self, now: float) -> list[Suspicion]:
-        """Suspicions whose time is up; the caller forgets, carries or extends each."""
+        """Suspicions whose time is up; the caller forgets, decides or extends each."""
         return [suspicion for suspicion in self._open.values() if suspicion.deadline <= now] if self._open else []
 
     def next_deadline(self) -> float | None:
@@ -173,8 +173,8 @@ class Suspicions:
     def check(self) -> None:
         """Asserts the invariants."""
         for suspicion in self._open.values():
-            assert suspicion.voices or suspicion.named
-            for voices in (suspicion.voices, suspicion.named):
-                assert len(set(voices)) == len(voices) <= VOICES_MAX
-            assert all(voice in suspicion.voices for voice in suspicion.deaths)
+            assert suspicion.sources or suspicion.named
+            for sources in (suspicion.sources, suspicion.named):
+                assert len(set(sources)) == len(sources) <= SOURCES_MAX
+            assert all(source in suspicion.sources for source in suspicion.deaths)
             assert suspicion.least_s <= suspicion.most_s

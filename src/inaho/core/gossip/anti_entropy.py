@@ -1,10 +1,11 @@
 """Decides when to compare tables with a random peer, and when to contact members that were removed.
 
-While tables agree a mark is all that is exchanged; a difference leads to digests. Lost authorities (seeds that are no
-members, members that were removed without leaving) are called too, because after a partition nobody else would: each
-side has removed the other and probes it no more. Those calls begin fast and back off; they go round, `fanout` at a
-time, because most of the lost are dead for good and chance would miss the one that is not. One call that gets through
-is enough for all, so it is the members together that keep a pace: the fewer there are, the sooner each calls again.
+While tables are equal, nodes exchange only marks; a difference leads to digests. This module also contacts authorities
+that are not members: seeds, and members that were removed without a leave. After a network partition no other part
+would do this: each side has removed the other and does not probe it any more. These contacts begin fast and back off.
+They go round, `fanout` at a time, because most of these authorities are dead for good and a random choice would miss
+the one that is not. One contact that succeeds is enough for all members, so the members together keep a rate: the fewer
+they are, the sooner each contacts again.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from inaho.core.inputs import RandomSource
 __all__ = ["AntiEntropy", "Calls"]
 
 ROUND_INTERVALS: Final = 10
-"""Gossip intervals between two rounds of calls to the lost, of all members together."""
+"""Gossip intervals between two rounds of contacts to removed authorities, of all members together."""
 
 
 class Calls(msgspec.Struct, frozen=True):
-    """Authorities to send a mark to now: a member, empty for none, and some that are lost."""
+    """Authorities to send a mark to now: a member, empty for none, and some removed authorities."""
 
     peer: str = ""
     lost: tuple[str, ...] = ()
@@ -38,7 +39,7 @@ class AntiEntropy:
 
     Args:
         config: `anti_entropy_s`, `interval_s` and `fanout`.
-        random: spreads the nodes over the period and picks peers.
+        random: spreads the nodes over the period and chooses peers.
     """
 
     def __init__(self, config: GossipConfig, random: RandomSource) -> None:
@@ -47,7 +48,7 @@ class AntiEntropy:
         self._peer_at: float | None = None
         self._lost_at: float | None = None
         self._lost_pause_s = config.interval_s
-        # Where the round over the lost goes on.
+        # Where the round over the removed authorities continues.
         self._lost_turn = 0
 
     def start(self, now: float) -> None:
@@ -60,20 +61,20 @@ class AntiEntropy:
         self._peer_at = self._lost_at = None
 
     def seek(self, now: float) -> None:
-        """Somebody was lost: call soon."""
+        """An authority was removed without a leave: contacts it soon."""
         if self._peer_at is not None:
             self._lost_pause_s = 2 * self._config.interval_s
             self._lost_at = now + self._lost_pause_s
 
     def poll(self, now: float, peers: Sequence[str], lost: Sequence[str]) -> Calls:
-        """Whom to call now.
+        """The authorities to contact now.
 
         Args:
             peers: other members.
             lost: authorities that may be another part of the cluster.
         """
         if lost and self._lost_at is None:
-            # A seed that left in order: it may come back, and found a cluster of its own for want of anybody who calls.
+            # A seed that left: it may come back, and would found a cluster of its own if no member contacted it.
             self.seek(now)
         due = self.next_deadline()
         if due is None or now < due:

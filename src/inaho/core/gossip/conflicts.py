@@ -1,13 +1,15 @@
 """Decides which side holds when two views exclude each other, and whether this node refutes (SPEC CL-7.3, CL-7.4).
 
-Two checks; nobody loses its place by one voice where two could speak. *Conflicting views*: two nodes have removed
-each other, so neither may merge the other's table; the view that holds is the one with the first seed, then the one of
-more members, then the one an operator names. Both sides compute the same answer from the same two lists. *Self
-unreachable*: a node that reads its own name as unreachable asks the seeds and the others whether they hear it; one seed
-or a majority of the others is enough to refute.
+It has two checks. No node loses its place by one source if two could report.
 
-Why not let incarnations decide: after a partition both sides are right by their own lights, and either would win by
-chance. A seed is the one member that an operator has named beforehand.
+- *Conflicting views*: two nodes have removed each other, so neither may merge the other's table. The view with the
+  first seed holds, else the view with more members, else the view that an operator names. Both sides compute the same
+  answer from the same two lists.
+- *Self unreachable*: a node that finds its own record unreachable asks the seeds and the other members whether they
+  hear it. One seed or a majority of the others is enough to refute.
+
+Why incarnations do not decide: after a network partition each side is right in its own view, and either could win by
+chance. A seed is the one member that an operator has named in advance.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ UNDECIDED: Final = "undecided"
 
 
 class View(msgspec.Struct, frozen=True):
-    """One side of a conflict: who is up in it, and the seeds as its speaker is configured."""
+    """One side of a conflict: the members that are up in it, and the seeds as its sender is configured."""
 
     members: tuple[str, ...]
     seeds: tuple[str, ...]
@@ -41,7 +43,7 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 def settle(ours: View, theirs: View) -> Settlement:
-    """Settles two views that exclude each other. Called with the sides swapped it gives the opposite answer."""
+    """Decides between two views that exclude each other. With the sides swapped it gives the opposite answer."""
     our_members, their_members = frozenset(ours.members), frozenset(theirs.members)
     for seed in _common_seeds(ours.seeds, theirs.seeds):
         in_ours, in_theirs = seed in our_members, seed in their_members
@@ -53,7 +55,7 @@ def settle(ours: View, theirs: View) -> Settlement:
 
 
 def _common_seeds(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...]:
-    """Seeds that both sides know, in an order that both compute alike: the configured one only if it is the same."""
+    """The seeds that both sides know, in an order that both compute alike: the configured one only if both have it."""
     if ours == theirs:
         return ours
     known = frozenset(theirs)
@@ -61,36 +63,36 @@ def _common_seeds(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, 
 
 
 class Verdicts:
-    """Who has told this node that it has no place.
+    """Records which nodes have reported that this node is no member.
 
     Args:
-        keep_s: how long each word counts.
+        keep_s: how long each verdict counts.
         size_max: bound; beyond it the oldest is forgotten.
     """
 
     def __init__(self, keep_s: float, size_max: int) -> None:
         self._keep_s = keep_s
-        # When each speaker last said so, and whether an operator stood behind it.
+        # When each node last sent its verdict, and whether an operator ordered it.
         self._spoken: BoundedMap[str, tuple[float, bool]] = BoundedMap(size_max)
 
-    def hear(self, now: float, speaker: str, by_operator: bool) -> None:
-        """That node says so."""
+    def record(self, now: float, speaker: str, by_operator: bool) -> None:
+        """Records a verdict of that node."""
         before = self._spoken.get(speaker)
         self._spoken.renew(speaker, (now, by_operator or (before is not None and before[1])))
 
-    def speakers(self, now: float) -> tuple[str, ...]:
-        """Node ids of those whose word counts, the latest last."""
+    def senders(self, now: float) -> tuple[str, ...]:
+        """Node ids of the nodes whose verdict counts, the latest last."""
         for who in [who for who, said in self._spoken.items() if now >= said[0] + self._keep_s]:
             del self._spoken[who]
         return tuple(self._spoken)
 
     @property
     def by_operator(self) -> bool:
-        """Whether an operator stood behind one of them."""
+        """Whether an operator ordered one of the verdicts."""
         return any(operator for _, operator in self._spoken.values())
 
     def clear(self) -> None:
-        """Forgets all: this node has begun anew."""
+        """Forgets all: this node joins again."""
         self._spoken.clear()
 
     def check(self) -> None:
@@ -103,7 +105,7 @@ class SelfBallot:
 
     Args:
         retry_s: between two rounds of questions.
-        give_up_s: after it the node takes the others' word, and joins again.
+        give_up_s: after this time the node accepts that it was removed, and joins again.
     """
 
     def __init__(self, retry_s: float, give_up_s: float) -> None:
@@ -115,16 +117,16 @@ class SelfBallot:
 
     @property
     def open(self) -> bool:
-        """Whether the question stands."""
+        """Whether the ballot is open."""
         return self._since is not None
 
     def start(self, now: float) -> None:
-        """This node reads that it is unreachable."""
+        """This node finds itself unreachable in its table."""
         if self._since is None:
             self._since, self._ask_at, self._votes = now, now, {}
 
     def stop(self) -> None:
-        """Settled."""
+        """Ends the ballot."""
         self._since = None
 
     def asks(self, now: float) -> bool:
@@ -135,12 +137,12 @@ class SelfBallot:
         return True
 
     def vote(self, authority: str) -> None:
-        """That member hears us."""
+        """Records that the member hears this node."""
         if self._since is not None:
             self._votes[authority] = None
 
     def outcome(self, now: float, others: Sequence[str], seeds: Sequence[str]) -> str:
-        """`seed` or `majority` when we are heard, `isolated` when time is up, empty while open."""
+        """`seed` or `majority` when enough members hear this node, `isolated` when time is up, empty while open."""
         if self._since is None:
             return ""
         if not others or any(seed in self._votes for seed in seeds):

@@ -1,4 +1,7 @@
-"""Measures how long the tables take to become equal after a change (SPEC CL-7.1, CL-7.5)."""
+"""Measures how long the tables take to become equal after a change (SPEC CL-7.1, CL-7.5).
+
+The time runs from the first new statement until enough peers have acknowledged the table.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ __all__ = ["ConvergenceClock"]
 
 
 class ConvergenceClock:
-    """Measures one spell of disagreement after another.
+    """Measures one period of different tables after another.
 
     Args:
-        expected_s: beyond it a spell is late, which is reported once per spell.
+        expected_s: a longer period is late, which is reported once per period.
     """
 
     def __init__(self, expected_s: float) -> None:
@@ -18,22 +21,22 @@ class ConvergenceClock:
         self._reported = False
 
     def start(self, now: float) -> None:
-        """There is news; a running spell goes on."""
+        """There is a new statement; a running period continues."""
         if self._since is None:
             self._since, self._reported = now, False
 
     def stop(self, now: float) -> float | None:
-        """There is agreement: how long the spell took, None when there was none."""
+        """The tables are equal: how long the period took, None when there was none."""
         since, self._since = self._since, None
         return None if since is None else now - since
 
     def late(self, now: float) -> float | None:
-        """How long a spell lasts that is late and was not reported yet."""
+        """How long a period lasts that is late and was not reported yet."""
         if self._since is None or self._reported or now < self._since + self._expected_s:
             return None
         self._reported = True
         return now - self._since
 
     def next_deadline(self) -> float | None:
-        """When the spell becomes late."""
+        """When the period becomes late."""
         return None if self._since is None or self._reported else self._since + self._expected_s

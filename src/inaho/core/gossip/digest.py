@@ -18,11 +18,11 @@ class Deltas(Protocol):
     """What gossip needs of a table."""
 
     def digest(self, now: float) -> dict[str, int]:
-        """How far each origin is covered."""
+        """The coverage of each origin."""
         ...
 
     def delta(self, now: float, origin: str, from_version: int) -> MembershipDelta:
-        """What still matters of an origin after a version."""
+        """The statements of an origin after a version that still hold."""
         ...
 
 
@@ -46,7 +46,7 @@ def answer_wants(
 def answer_digest(
     table: Deltas, now: float, theirs: tuple[OriginVersion, ...], budget_bytes: int
 ) -> tuple[tuple[MembershipDelta, ...], tuple[OriginVersion, ...]]:
-    """What the sender of a digest lacks, and what we lack of what it has.
+    """What the sender of a digest lacks, and what this node lacks.
 
     Returns:
         Deltas to send, and ranges to ask for.

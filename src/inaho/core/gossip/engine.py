@@ -1,13 +1,14 @@
 """Decides when to send which gossip to which peer, until the tables are equal.
 
-Three phases (SPEC CL-7.2). *Diffusing*: there are rumours, each round pushes them to a few random peers; while there is
-more of them than a push holds, one of these is sent a digest instead, and answers with what is missing. *Reconciling*:
-the rumours are spent but peers are known to differ, or too few have acknowledged; digests are exchanged with those,
-with exponential back-off, and after `reconcile_rounds_max` the whole table. *Confirmed*: enough peers have
-acknowledged exactly our table, and the engine has no deadline at all.
+Three phases (SPEC CL-7.2). *Diffusing*: there are rumours, and each round pushes them to a few random peers. If there
+are more rumours than one push holds, one of these peers gets a digest instead, and answers with what is missing.
+*Reconciling*: no rumours are left, but some peers are known to differ, or too few have acknowledged. Digests are
+exchanged with these peers, with exponential back-off, and after `reconcile_rounds_max` the whole table. *Confirmed*:
+enough peers have acknowledged exactly this table, and the engine has no deadline.
 
-The engine sees marks (version and hash), not tables: whether a peer agrees is one comparison. Why acknowledgements
-from a sample and not from all: in a small cluster the sample is all, in a large one it would cost n messages per node.
+The engine sees marks (version and hash), not tables: one comparison shows whether a peer agrees. Why acknowledgements
+from a sample and not from all: in a small cluster the sample is all; in a large one acknowledgements of all would cost
+n messages per node.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ RECONCILING: Final[Phase] = "reconciling"
 CONFIRMED: Final[Phase] = "confirmed"
 
 AGREEING_ENOUGH: Final = 3
-"""Rumours are dropped when so many times `fanout` peers had nothing to learn from them: the news is old by then, and
-whoever missed it sees that its mark differs."""
+"""Rumours are dropped when so many times `fanout` peers knew them already: they are old by then, and a peer that
+missed one notices that its mark differs."""
 
 ALL_AT_ONCE: Final = 2
-"""So many times `fanout` peers or fewer are all told in each round."""
+"""If there are at most so many times `fanout` peers, each round sends to all of them."""
 
 TRANSITIONS: Final[dict[tuple[Phase, str], Phase]] = {
     (CONFIRMED, "news"): DIFFUSING,
@@ -52,7 +53,7 @@ TRANSITIONS: Final[dict[tuple[Phase, str], Phase]] = {
 
 
 class Push(msgspec.Struct, frozen=True):
-    """Push news to these peers, each rumour at most `limit` times in all."""
+    """Push rumours to these peers, each rumour at most `limit` times in all."""
 
     targets: tuple[str, ...]
     limit: int
@@ -69,7 +70,7 @@ Round = Push | Reconcile
 
 
 class Difference(msgspec.Struct):
-    """A peer whose table is not ours: rounds so far, and when the next is due."""
+    """A peer whose table differs from this node's: rounds so far, and when the next one is due."""
 
     due: float
     rounds: int = 0
@@ -80,7 +81,7 @@ class GossipEngine:
 
     Args:
         config: intervals and bounds.
-        random: picks peers.
+        random: chooses peers.
     """
 
     def __init__(self, config: GossipConfig, random: RandomSource) -> None:
@@ -91,7 +92,7 @@ class GossipEngine:
         self.clock = ConvergenceClock(config.convergence_s)
         self._round_at = 0.0
         self._sample_rounds = 0
-        # Peers that acknowledged exactly our table, in order of acknowledgement.
+        # Peers that acknowledged exactly this node's table, in order of acknowledgement.
         self._agreeing: dict[str, None] = {}
         self._differing: dict[str, Difference] = {}
 
@@ -102,13 +103,13 @@ class GossipEngine:
 
     @property
     def shared(self) -> bool:
-        """Whether at least one peer has exactly our table, as it is now."""
+        """Whether at least one peer has exactly this node's present table."""
         return bool(self._agreeing)
 
-    # What there is to tell.
+    # What there is to send.
 
     def news_of(self, now: float, origin: str, from_version: int) -> None:
-        """More is known of `origin` than `from_version`."""
+        """There are new statements of `origin` after `from_version`."""
         self.rumours.origin(origin, from_version)
         self._table_changed(now)
 
@@ -118,12 +119,12 @@ class GossipEngine:
         self._table_changed(now)
 
     def accused(self, now: float, accusation: Accusation) -> None:
-        """Somebody is accused; not part of the table, so agreement stands."""
+        """A member is accused. An accusation is not part of the table, so tables stay equal."""
         self.rumours.accusation(accusation)
         self._to_diffusing(now)
 
     def hurry(self, now: float) -> None:
-        """What this node says of itself, such as that it leaves, does not wait for the next round."""
+        """Sends at once what this node states about itself, such as a leave, without waiting for the next round."""
         if self.phase is DIFFUSING:
             self._round_at = min(self._round_at, now)
 
@@ -137,10 +138,10 @@ class GossipEngine:
             self._transit("news")
             self._round_at = now
 
-    # What peers say about themselves.
+    # What peers report about themselves.
 
     def heard(self, now: float, authority: str, equal: bool) -> None:
-        """A mark of that peer arrived: `equal` when it shows our version and hash."""
+        """A mark of that peer arrived: `equal` when it has this node's version and hash."""
         if equal:
             self._differing.pop(authority, None)
             self._agreeing[authority] = None
@@ -151,7 +152,7 @@ class GossipEngine:
         if authority not in self._differing:
             if len(self._differing) >= self._config.reconcile_peers_max:
                 return
-            # Not at once: the news that makes the difference is probably on its way.
+            # Not at once: the statements that make the difference are probably on their way.
             self._differing[authority] = Difference(now + 2 * self._config.interval_s)
         self.clock.start(now)
         if self.phase is CONFIRMED:
@@ -159,11 +160,11 @@ class GossipEngine:
             self._round_at = now + 2 * self._config.interval_s
 
     def differs(self, now: float, authority: str) -> None:
-        """That peer is to be reconciled with now: a stranger, or one that answered a digest with more to come."""
+        """That peer is to be reconciled with now: it is unknown here, or it answered a digest with more to come."""
         if len(self._differing) < self._config.reconcile_peers_max or authority in self._differing:
             known = self._differing.setdefault(authority, Difference(now))
             if known.rounds:
-                # What it answers may differ as well, and be held back: a round per interval, not one per answer.
+                # Its answer may differ as well, and be held back: one round per interval, not one per answer.
                 known.due = min(known.due, now + self._config.interval_s)
             self.clock.start(now)
             if self.phase is CONFIRMED:
@@ -175,12 +176,12 @@ class GossipEngine:
         return known is not None and known.rounds > 1
 
     def agrees(self, peers: Sequence[str]) -> bool:
-        """Whether enough of `peers` have acknowledged our table: all, or `fanout` of them."""
+        """Whether enough of `peers` have acknowledged this node's table: all, or `fanout` of them."""
         agreeing = sum(1 for authority in peers if authority in self._agreeing)
         return agreeing >= min(len(peers), self._config.fanout)
 
     def acknowledged(self, peers: Sequence[str]) -> bool:
-        """Whether any of `peers` has exactly our table."""
+        """Whether any of `peers` has exactly this node's table."""
         return any(authority in self._agreeing for authority in peers)
 
     def forget(self, authority: str) -> None:
@@ -189,7 +190,7 @@ class GossipEngine:
         self._differing.pop(authority, None)
 
     def reset(self) -> None:
-        """A new table: what was to be told of the old one is void."""
+        """There is a new table: rumours of the old one are void."""
         self.rumours.clear()
         self._agreeing.clear()
         self._differing.clear()
@@ -199,7 +200,7 @@ class GossipEngine:
     # Time.
 
     def poll(self, now: float, peers: Sequence[str]) -> list[Round]:
-        """What is due: pushes while there are rumours, else exchanges with who differs.
+        """What is due: pushes while there are rumours, else exchanges with peers that differ.
 
         Args:
             peers: authorities of the other members that can be reached.
@@ -226,12 +227,13 @@ class GossipEngine:
         if now < self._round_at:
             return []
         self._round_at = now + self._config.interval_s
-        # The number of copies is bounded in any case: where it is enough for all, all are told in one round.
+        # The number of copies is bounded in any case. If it is enough for all peers, one round sends to all.
         count = len(peers) if len(peers) <= ALL_AT_ONCE * self._config.fanout else self._config.fanout
         targets = tuple(self._random.sample(peers, count))
         limit = retransmit_limit(self._config.retransmit_factor, len(peers) + 1)
         if self.rumours.crowded and len(targets) > 1:
-            # So much is new, as when a whole cluster starts, that what one peer lacks is quicker asked than guessed.
+            # So much is new, as when a whole cluster starts, that asking one peer what it lacks is quicker than
+            # guessing.
             return [Reconcile(targets[0], full=False), Push(targets[1:], limit)]
         return [Push(targets, limit)]
 
@@ -243,7 +245,7 @@ class GossipEngine:
                 difference.due = now + self._backoff_s(difference.rounds)
                 rounds.append(Reconcile(authority, difference.rounds > self._config.reconcile_rounds_max))
         for authority in [a for a, d in self._differing.items() if d.rounds > 2 * self._config.reconcile_rounds_max]:
-            # It does not answer, or cannot agree. Anti-entropy comes back to it.
+            # It does not answer, or cannot agree. Anti-entropy tries again later.
             del self._differing[authority]
         if not rounds and now >= self._round_at:
             silent = [authority for authority in peers if authority not in self._agreeing]

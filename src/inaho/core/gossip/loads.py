@@ -1,10 +1,11 @@
 """Holds the load of each member as this node knows it, for placement on the least loaded host.
 
-A load is a hint, so it costs no message of its own and nothing waits for it. Every mark carries the sender's, which
-keeps a small cluster up to date by its probes alone. In a large one two members seldom meet; so a load that has changed
-by more than a tenth also rides, a few at a time, on what is sent anyway, and is passed on as often as other rumours.
-What is heard from its own mouth holds over what is passed on; otherwise the higher version does. A load that nobody has
-confirmed for several rounds of probes is unknown again, and one of a member that is gone is dropped.
+A load is a hint, so it costs no message of its own and nothing waits for it. Every mark has the load of its sender, so
+in a small cluster probes alone keep loads up to date. In a large one two members seldom exchange messages. So a load
+that has changed by more than a tenth is also sent along with other messages, a few at a time, and is passed on as often
+as other rumours. A load from the member itself wins over one that is passed on; otherwise the higher version wins. A
+load that was not confirmed for several rounds of probes is unknown again, and the load of a member that is gone is
+dropped.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from inaho.core.messages import LOADS_MAX, LoadNotice
 __all__ = ["Loads"]
 
 CHANGE_SHARE: Final = 0.1
-"""A load is told anew when it differs from the one that was told by more than this share of it."""
+"""A load is sent again when it differs from the last one that was sent by more than this share of it."""
 
 KEEP_ROUNDS: Final = 4
-"""Rounds of probes without a word of it after which a load is unknown."""
+"""Rounds of probes without a report of a load after which it is unknown."""
 
 KEEP_LEAST_S: Final = 30.0
 
 
 class Known(msgspec.Struct):
-    """The load of one member: the newest version heard of, and when, seconds; how often it was passed on."""
+    """The load of one member: its newest version, when it arrived, seconds, and how often it was passed on."""
 
     version: int
     load: int
@@ -40,7 +41,7 @@ class Loads:
 
     Args:
         node_id: this node.
-        interval_s: see `DetectionConfig.probe_interval_s`; our own load is told anew at most once in it.
+        interval_s: see `DetectionConfig.probe_interval_s`; the own load is sent again at most once in it.
         size_max: bound of the members that are known.
     """
 
@@ -48,22 +49,22 @@ class Loads:
         self._node_id = node_id
         self._interval_s = interval_s
         self._size_max = size_max
-        # Ours: as it is, as it was last told, with its version, and when.
+        # The own load: as it is, and as it was last sent, with its version and time.
         self._load = -1
         self._told = -1
         self._version = 0
         self._told_at = 0.0
         self._known: dict[str, Known] = {}
-        # Loads that are being passed on, with how often they have been.
+        # Loads that are still passed on, and how often each was.
         self._rumours: dict[str, int] = {}
 
     def set_own(self, now: float, load: int) -> None:
-        """Our load is this now."""
+        """Sets the load of this node."""
         self._load = load
         self._tell_own(now)
 
     def own(self, now: float) -> tuple[int, int]:
-        """Version and load that our marks carry; the load is -1 while nobody has told us."""
+        """Version and load for the marks of this node; the load is -1 while it is unknown."""
         self._tell_own(now)
         return self._version, self._told
 
@@ -77,7 +78,7 @@ class Loads:
         self._rumours[self._node_id] = 0
 
     def heard(self, now: float, node_id: str, version: int, load: int) -> None:
-        """A member tells its own load."""
+        """A member reports its own load."""
         if load < 0:
             return
         known = self._known.get(node_id)
@@ -87,7 +88,7 @@ class Loads:
             self._take(now, node_id, version, load)
 
     def merge(self, now: float, notices: Iterable[LoadNotice], is_member: Callable[[str], bool]) -> None:
-        """Takes over loads that somebody passes on."""
+        """Takes over loads that another member passes on."""
         for notice in notices:
             known = self._known.get(notice.node_id)
             newer = known is None or known.version < notice.version
@@ -101,7 +102,7 @@ class Loads:
         self._rumours[node_id] = 0
 
     def collect(self, limit: int, copies: int) -> tuple[LoadNotice, ...]:
-        """Loads to ride on a message for `copies` peers, the least sent first; each goes at most `limit` times."""
+        """Loads to send with a message to `copies` peers, the least sent first; each goes at most `limit` times."""
         if not self._rumours:
             return ()
         notices: list[LoadNotice] = []
@@ -127,7 +128,7 @@ class Loads:
         self._rumours.clear()
 
     def known(self, now: float, node_ids: Iterable[str], members: int) -> tuple[tuple[str, int], ...]:
-        """Loads of those of `node_ids` where one is known, sorted; `members` says how long a round of probes is."""
+        """Loads of those of `node_ids` whose load is known, sorted; `members` gives the length of a round of probes."""
         keep_s = max(KEEP_LEAST_S, KEEP_ROUNDS * members * self._interval_s)
         loads: list[tuple[str, int]] = []
         for node_id in node_ids:

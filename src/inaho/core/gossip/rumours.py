@@ -1,8 +1,9 @@
 """Decides which statements are still sent to others, and how often each has been sent.
 
-A rumour is not a statement but an origin of which there is news: what is sent is whatever still matters of that
-origin when it is sent, so an outdone statement costs nothing and ranges seldom leave gaps. Each rumour is sent
-`retransmit_factor * ceil(log2(n + 1))` times and then left to anti-entropy; the least sent goes first.
+A rumour is not a statement but the name of an origin that has new statements: at the time of sending, the statements of
+that origin that still hold are sent. So a replaced statement costs nothing, and ranges seldom have gaps. Each rumour is
+sent `retransmit_factor * ceil(log2(n + 1))` times and then left to anti-entropy. The rumour that was sent least goes
+first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["RumourQueue", "retransmit_limit"]
 
 _encode = msgspec.msgpack.Encoder().encode
 WHOLE_ORIGIN_MAX: Final = 8
-"""An origin with no more statements than this is told from its beginning, which cannot leave a gap."""
+"""The statements of an origin with at most so many are sent from the first one, so that there is no gap."""
 
 
 def retransmit_limit(factor: int, members: int) -> int:
@@ -28,7 +29,7 @@ def retransmit_limit(factor: int, members: int) -> int:
 
 
 class OriginRumour(msgspec.Struct):
-    """News of one origin: after `from_version`, sent `sent` times so far, last as `told` of `size` bytes."""
+    """New statements of one origin after `from_version`, sent `sent` times so far, last as `told` of `size` bytes."""
 
     from_version: int
     sent: int = 0
@@ -44,7 +45,7 @@ class RumourQueue:
         accusations_max: bound; beyond it the oldest accusation is dropped.
 
     Attributes:
-        crowded: there is more news than the last `collect` could take.
+        crowded: there were more rumours than the last `collect` could take.
     """
 
     def __init__(self, budget_bytes: int, accusations_max: int) -> None:
@@ -58,13 +59,13 @@ class RumourQueue:
         return bool(self._origins or self._accusations or self._blocks)
 
     def origin(self, origin: str, from_version: int) -> None:
-        """There is news of that origin after `from_version`."""
+        """There are new statements of that origin after `from_version`."""
         known = self._origins.pop(origin, None)
         start = from_version if known is None else min(known.from_version, from_version)
         self._origins[origin] = OriginRumour(start)
 
     def accusation(self, accusation: Accusation) -> None:
-        """Somebody is accused."""
+        """A member is accused."""
         self._accusations[accusation.node_id, accusation.accuser] = (accusation, 0)
 
     def block(self, notice: BlockNotice) -> None:
@@ -72,18 +73,18 @@ class RumourQueue:
         self._blocks[notice.authority] = (notice, 0)
 
     def forget_accused(self, node_id: str) -> None:
-        """The accused refuted, or is removed."""
+        """The accused member refuted, or is removed."""
         for key in [key for key in self._accusations if key[0] == node_id]:
             del self._accusations[key]
 
     def accusations_of(self, node_id: str) -> tuple[Accusation, ...]:
-        """What is being said against that node: it should be the first to hear."""
+        """The accusations against that node, which should get them first."""
         if not self._accusations:
             return ()
         return tuple(accusation for accusation, _ in self._accusations.values() if accusation.node_id == node_id)
 
     def settle(self) -> None:
-        """Everybody has the table: nothing of it needs to be told again."""
+        """All peers have the table: no rumour needs to be sent again."""
         self._origins.clear()
         self._blocks.clear()
 
@@ -93,12 +94,12 @@ class RumourQueue:
         self._accusations.clear()
 
     def collect(self, limit: int, copies: int, delta: Callable[[str, int], MembershipDelta]) -> News:
-        """Takes what fits the budget, least sent first.
+        """Takes the rumours that fit the budget, least sent first.
 
         Args:
             limit: see `retransmit_limit`.
             copies: to how many peers it will be sent; each counts.
-            delta: gives what still matters of an origin after a version.
+            delta: gives the statements of an origin after a version that still hold.
         """
         room = self._budget_bytes
         accusations: list[Accusation] = []

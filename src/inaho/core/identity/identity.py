@@ -1,11 +1,11 @@
 """Checks which texts are a valid kind and a valid key.
 
-Both travel in paths, log lines, metrics labels and storage keys of several engines, so the rules are the strictest
-of what those take: bounded in bytes, no control characters, nothing that UTF-8 cannot write. A kind has no slash,
-which makes `Kind/key` unambiguous and lets a key be a path of the user's own.
+Both are part of paths, log lines, labels of metrics and storage keys of several engines, so the rules are the strictest
+of those: bounded in bytes, no control characters, nothing that UTF-8 cannot encode. A kind has no slash, so `Kind/key`
+is unambiguous and a key may be a path of the user's own.
 
-Why a check at the door and not an escape at each use: an identity that one node accepts and another cannot store is
-found late, by whoever restores the backup.
+Why a check where an identity enters and not an escape at each use: if one node accepts an identity that another cannot
+store, the error appears late, when somebody restores the backup.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Finds the member that owns an identity, and keeps the partition tables of each topology.
 
-The intuition: kinds that are hosted by the same members have the same owners, so there is one partition table per set
-of members, not per kind; and a topology whose hash has not changed has the same owners, so nothing is done at all
-(SPEC BS-2.2). A table is made when a kind is first looked up, and derived from the table of the topology before, so
-that a change costs what it moves. The topology before is kept, because a new owner must know whom to ask for the
-hand-off and the PidCache must know what moved.
+Kinds that are hosted by the same members have the same owners, so there is one partition table per set of members, not
+per kind. A topology whose hash has not changed has the same owners, so nothing is done at all (SPEC BS-2.2). A table is
+made when a kind is first looked up, and derived from the table of the topology before, so that a change costs only what
+it moves. The previous topology is kept: a new owner must know whom to ask for the hand-off, and the PidCache must know
+what moved.
 
-Why not compute owners when the topology changes, once for all: a node calls few of the kinds that a big cluster
+Why owners are not computed for all kinds when the topology changes: a node calls few of the kinds that a large cluster
 hosts, and the loop that would do it is the loop that answers probes.
 """
 

@@ -1,19 +1,19 @@
 """Decides which member owns each partition, for one set of members.
 
-The table has a slot per partition. A slot is filled when it is first asked for, or by `build` in slices, and then
-answers from a list: O(1) whatever the number of nodes. When the set changes, `derive` makes the next table from this
-one and keeps what is still true:
+The table has a slot per partition. A slot is filled when it is first asked for, or by `build` in slices, and from then
+on answers from a list: O(1) whatever the number of nodes. When the set of members changes, `derive` makes the next
+table from this one and keeps what still holds:
 
-- A slot whose owner is still there is compared with the newcomers alone: nobody else became stronger. So a join costs
-  one score per partition, and moves partitions to the newcomer only.
-- A slot whose owner has gone is decided anew among all. So a leave costs about `nodes * (partitions / nodes)` scores,
-  and moves partitions from the leaver only.
-- Each slot remembers the generation in which it was decided, each node that in which it came. A slot that slept
-  through several changes compares itself with all who came since, so laziness never loses a change.
+- A slot whose owner is still a member is compared with the new members alone: no other member became stronger. So a
+  join costs one score per partition, and moves partitions to the new member only.
+- A slot whose owner is gone is decided again among all. So a leave costs about `nodes * (partitions / nodes)` scores,
+  and moves partitions of the member that left only.
+- Each slot remembers the generation in which it was decided, each node the generation in which it came. A slot that was
+  not used during several changes is compared with all members that came since, so no change is lost.
 
-Why not fill the table at once: 4,096 partitions and 1,000 nodes are four million scores, a fifth of a second in which
-the event loop would answer no probe. Why not a ring of virtual nodes: it needs thousands of points for the balance
-that rendezvous has by nature, and moves partitions between third parties when weights change.
+Why the table is not filled at once: 4,096 partitions and 1,000 nodes are four million scores, a fifth of a second in
+which the event loop would answer no probe. Why not a ring of virtual nodes: it needs thousands of points for the
+balance that rendezvous hashing has without them, and moves partitions between third members when weights change.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Actor paths: `inaho://cluster@host:port/kind/key`, and `#node_id` after it when the path names one process.
 
-A path is what people copy from a log line into a command, so there is exactly one spelling of each: cluster, kind and
-key are percent-encoded as RFC 3986 wants (all but letters, digits and `-._~`, upper-case hexadecimal, UTF-8), and a
-path that decodes but is spelled otherwise is refused. Two texts that differ then name two actors, and `==`, `grep`
-and a dictionary may compare texts. Slashes of the key are encoded too: a path always has two segments.
+People copy paths from a log line into a command, so there is exactly one spelling of each: cluster, kind and key are
+percent-encoded as in RFC 3986 (all but letters, digits and `-._~`, upper-case hexadecimal, UTF-8), and a path that
+decodes but is spelled otherwise is refused. So two different texts name two actors, and `==`, `grep` and a dictionary
+may compare texts. Slashes of the key are encoded too: a path always has two segments.
 
 Why not `urllib.parse.urlsplit`: it accepts nearly everything, lower-cases the host and cannot say which part is wrong.
 """

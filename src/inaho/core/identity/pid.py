@@ -1,11 +1,11 @@
 """Converts between Pids and paths.
 
-A `Pid` is what travels and is compared by machines; an `ActorPath` is its canonical name for people, stores and logs.
-A Pid is bound to one boot of its node. Its full path keeps the boot as `#node_id`, so that nothing is lost either way;
-without it the path names whatever runs at that authority.
+Machines send and compare a `Pid`; an `ActorPath` is its canonical name for people, storages and logs. A Pid belongs to
+one process of its node. Its full path keeps the process as `#node_id`, so nothing is lost in either direction; without
+it the path names the process that runs at that authority now.
 
-Why resolution takes the members and not a table of its own: a second table could disagree with the first, and
-SPEC CL-2.5 wants the newest membership or nothing.
+Why resolution takes the members and not a table of its own: a second table could disagree with the first, and SPEC
+CL-2.5 requires the newest membership.
 """
 
 from __future__ import annotations

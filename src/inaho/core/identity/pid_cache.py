@@ -1,19 +1,18 @@
 """Caches at which node each identity was last reached (`PidCache`).
 
-The first question of every call, so it must cost next to nothing: two dictionary look-ups and a flag (SPEC VA-3.1).
+Every call begins with this look-up, so it must cost next to nothing: two dictionary look-ups and a flag (SPEC VA-3.1).
 
-Eviction is CLOCK, the second-chance form of LRU: entries sit in a ring, a hit sets the entry's flag, and when room is
-needed a hand goes round, clears flags and takes the first entry that had none. What was used since the hand last
-passed stays, what was used once goes first, which also keeps a scan over a million keys from emptying the cache. One
-eviction looks at no more than `_HAND_STEPS_MAX` entries and then takes the one that it is at, so that no single `put`
-pays for a whole round.
+Eviction is CLOCK, the second-chance form of LRU: entries are in a ring, and a hit sets the entry's flag. When room is
+needed, a hand goes round, clears flags and takes the first entry that had none. Entries used since the hand last passed
+stay, entries used once go first; so a scan over a million keys does not empty the cache. One eviction looks at no more
+than `_HAND_STEPS_MAX` entries and then takes the next one, so that no single `put` pays for a whole round.
 
-Why not true LRU: moving an entry to the front on every hit costs more than the rest of the hit, and buys a better
+Why not true LRU: moving an entry to the front on every hit costs more than the rest of the hit, and gives a better
 order only among entries that are about to leave anyway.
 
-What an event says: an entry that leaves because something changed (moved, replaced, node gone, blocked, quarantined)
-is an invalidation and yields `PidInvalidated` (SPEC CL-5); one that leaves for its age or for want of room is counted
-and no more, since the Pid in it was still good.
+Events: an entry that leaves because something changed (moved, replaced, node gone, blocked, quarantined) is an
+invalidation and yields `PidInvalidated` (SPEC CL-5). An entry that leaves because of its age or to make room is only
+counted, since its Pid was still good.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Decides how a member answers a join request (SPEC CL-1.1, CL-1.4).
 
-Pure judgement over the table. A second node on an authority whose holder is not known to be dead is refused; the
-refusal is retriable as long as we are finding out, because the usual case is a process that was killed and restarted
-on the same port, and the old record is a second away from being proven dead.
+It only reads the table. A second node on an authority whose holder is not known to be dead is refused. The refusal says
+"try again" while the holder is being checked: usually its process was killed and restarted on the same port, and a
+second later the old record is proved dead.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["Admit", "Collisions", "Welcome", "examine"]
 
 
 class Admit(msgspec.Struct, frozen=True):
-    """Admit: say this of the joiner, then accept."""
+    """Admit: announce this record of the joiner, then accept."""
 
     member: Member
 
 
 class Welcome(msgspec.Struct, frozen=True):
-    """It is a member already (the first acceptance was lost): accept again."""
+    """The joiner is a member already (the first acceptance was lost): accept again."""
 
     member: Member
 
@@ -36,7 +36,7 @@ class Welcome(msgspec.Struct, frozen=True):
 def examine(
     table: MembershipTable, joiner: Member, members_max: int, is_dead: Callable[[Member], bool]
 ) -> Admit | Welcome | JoinRefused:
-    """Judges a join request.
+    """Decides about a join request.
 
     Args:
         table: of the member that was asked.
@@ -104,7 +104,7 @@ class Collisions:
             collision.alive = True
 
     def settled(self, authority: str) -> None:
-        """The claim was admitted or has no holder any more."""
+        """The claim was admitted, or its authority has no holder any more."""
         self._open.pop(authority, None)
 
     def check(self) -> None:

@@ -1,6 +1,7 @@
 """Holds which authorities an operator has blocked; per authority the highest counter holds.
 
-Kept beside the members and not in them, because it outlives incarnations: a blocked node that restarts is blocked.
+The list is kept beside the members and not in their records, because it outlives incarnations: a blocked node that
+restarts is still blocked.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class BlockList:
         self._size_max = size_max
         self._notices: dict[str, BlockNotice] = {}
         self._sorted: tuple[BlockNotice, ...] | None = ()
-        # Sum of the counters: grows with every change, equal on equal lists.
+        # Sum of the counters: grows with every change, and is equal for equal lists.
         self.version = 0
         # Copies of all that `check` has found sound last.
         self._sound: tuple[object, ...] = ()
@@ -35,17 +36,17 @@ class BlockList:
 
     @property
     def notices(self) -> tuple[BlockNotice, ...]:
-        """All notices, lifted ones included, sorted by authority."""
+        """All notices, those of unblocked authorities included, sorted by authority."""
         if self._sorted is None:
             self._sorted = tuple(self._notices[authority] for authority in sorted(self._notices))
         return self._sorted
 
     def notice(self, authority: str) -> BlockNotice | None:
-        """What is known of that authority."""
+        """The notice about that authority; None when there is none."""
         return self._notices.get(authority)
 
     def set(self, authority: str, blocked: bool) -> BlockNotice | None:
-        """An operator's word; None when it changes nothing or the list is full."""
+        """Applies an operator's order; None when it changes nothing or the list is full."""
         held = self._notices.get(authority)
         if blocked == (held is not None and held.blocked):
             return None
@@ -53,7 +54,7 @@ class BlockList:
         return notice if self.merge((notice,)) else None
 
     def merge(self, notices: Iterable[BlockNotice]) -> list[BlockNotice]:
-        """Takes over what is newer; at one counter a block beats its lifting. Returns what changed."""
+        """Takes over newer notices; at equal counters a block wins over an unblock. Returns what changed."""
         changed: list[BlockNotice] = []
         for notice in notices:
             held = self._notices.get(notice.authority)

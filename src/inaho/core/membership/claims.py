@@ -1,22 +1,23 @@
 """Counts which members have told this node directly that a member left, is unreachable or was removed.
 
-A statement travels through others, and nothing in it proves who made it: its origin and its `voices` are what the
-sender says they are. The one thing that is proved is who sends, because the transport authenticates connections. So a
-statement that ends a life (left, unreachable, removed, replaced by another) is taken over only when two members have
-told it over their own connections, or one has and this node has seen the same with its own eyes. Its subject may say
-it alone. Until then it is held back, looked into, and asked for again.
+A statement travels through other members, and nothing in it proves who made it: its origin and its `sources` are only
+what the sender writes. Only the sender itself is proved, because the transport authenticates connections. So a
+statement that ends a life (left, unreachable, removed, replaced by another node) is accepted only when two members have
+sent it over their own connections, or one has and this node has observed the same. The subject itself may send it
+alone. Until then the statement is held back and investigated, and peers offer it again.
 
-Why that is enough against one member that lies: an honest member passes on only what it has taken over or seen. Of two
-that tell the same, one is honest; whoever of the honest was the first to take it over had it from another who had seen
-it. So a lie needs an accomplice, and a broken link needs a witness. Why not signatures: they would need asymmetric keys
-per node, and a library for them, to tell more than the cluster needs to know. (The same argument carries "certified
-propagation": Koo, "Broadcast in Radio Networks Tolerating Byzantine Adversarial Behavior", 2004, with one liar.)
+Why this is enough against one member that lies: a correct member passes on only what it has accepted or observed. Of
+two members that send the same statement one is correct. The first correct member that accepted it got it from another
+one that had observed it. So a lie needs a second lying member, and a broken link needs a second observer. Why no
+signatures: they need asymmetric keys per node and a library, and prove more than the cluster needs. (The same argument
+is used for "certified propagation": Koo, "Broadcast in Radio Networks Tolerating Byzantine Adversarial Behavior", 2004,
+with one liar.)
 
-What one member that lies can still do: have others look at a member and have that one refute, as often as it likes; be
-the second voice where somebody honestly cannot reach a member; mislead those who join through it, until they meet the
-others; invent members, up to the bound, and block authorities, since an operator may speak through any member. What no
-member can do is take another one's place away by itself. A process that holds the secret and joins under two names
-has two voices: this guards against members that err, not against whoever owns the secret.
+What one lying member can still do: make others probe a member, which then refutes, as often as it likes; be the second
+source when a correct member cannot reach another one; mislead nodes that join through it, until they meet other
+members; invent members, up to the bound; and block authorities, since an operator may use any member. It cannot take
+another member's place away by itself. A process that has the secret and joins under two names counts as two sources:
+this protects against members that are wrong, not against the owner of the secret.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from inaho.core.bounded_map import BoundedMap
 from inaho.core.membership.incarnation import generation_of
 from inaho.core.membership.member import is_live
 from inaho.core.membership.precedence import stronger
-from inaho.core.messages import VOICES_MAX
+from inaho.core.messages import SOURCES_MAX
 from inaho.types import Member, MemberStatus
 
 __all__ = ["Claim", "Claims", "ends_life", "new_life"]
@@ -39,21 +40,21 @@ def new_life(before: Member, after: Member) -> bool:
 
 
 def ends_life(before: Member | None, after: Member) -> bool:
-    """Whether taking over `after` takes something from a live member: its place, or the trust in its answer."""
+    """Whether `after` takes its place, or its status as reachable, from a live member."""
     if before is None or not is_live(before):
         return False
     return new_life(before, after) or (after.status >= MemberStatus.LEAVING and after.status > before.status)
 
 
 class Claim(msgspec.Struct):
-    """What one member has told about one authority.
+    """What one member has reported about one authority.
 
     Attributes:
-        member: the strongest record that it told.
-        since: when it told so first, seconds.
-        told_at: when it told so last.
-        look_at: when to look whether it can be believed by now, or is known to be wrong.
-        answered: whether the teller was told that it is.
+        member: the strongest record that it sent.
+        since: when it sent the first one, seconds.
+        told_at: when it sent the last one.
+        look_at: when to check whether the claim can be accepted by now, or is known to be wrong.
+        answered: whether the sender was notified that it is wrong.
     """
 
     member: Member
@@ -64,12 +65,12 @@ class Claim(msgspec.Struct):
 
 
 class Claims:
-    """Claims by authority and teller.
+    """Claims by authority and sender.
 
     Args:
         size_max: authorities about which claims are kept; beyond it the oldest are dropped.
-        keep_s: how long a claim waits for a second voice.
-        look_s: between two looks at one that waits.
+        keep_s: how long a claim waits for a second source.
+        look_s: time between two checks of a claim that waits.
     """
 
     def __init__(self, size_max: int, keep_s: float, look_s: float) -> None:
@@ -80,44 +81,44 @@ class Claims:
     def __bool__(self) -> bool:
         return bool(self._claims)
 
-    def hear(self, now: float, teller: str, member: Member) -> bool:
-        """That member tells us this record; True when it tells more than it did before."""
+    def record(self, now: float, sender: str, member: Member) -> bool:
+        """Records that the member sent this record; True when it claims more than before."""
         claims = self._claims.get(member.authority)
         if claims is None:
             claims = self._claims[member.authority] = {}
-        claim = claims.get(teller)
+        claim = claims.get(sender)
         if claim is not None:
             claim.told_at = now
             if not stronger(member, claim.member):
                 return False
             claim.member = member
             return True
-        if len(claims) >= VOICES_MAX:
+        if len(claims) >= SOURCES_MAX:
             return False
-        claims[teller] = Claim(member, now, now, now + self._look_s)
+        claims[sender] = Claim(member, now, now, now + self._look_s)
         return True
 
-    def tellers(self, member: Member) -> tuple[str, ...]:
-        """Node ids of those who have told this record or a worse one of the same life, in that order."""
+    def senders(self, member: Member) -> tuple[str, ...]:
+        """Node ids of the members that sent this record or a worse one of the same generation, in order."""
         claims = self._claims.get(member.authority, {})
         return tuple(
-            teller
-            for teller, claim in claims.items()
+            sender
+            for sender, claim in claims.items()
             if not new_life(claim.member, member) and not stronger(member, claim.member)
         )
 
-    def settled(self, member: Member) -> None:
-        """This record holds now: claims that do not go beyond it were taken over, or outdone by their subject."""
+    def record_changed(self, member: Member) -> None:
+        """This record holds now: drops claims that do not exceed it, since they were accepted or refuted."""
         claims = self._claims.get(member.authority, {})
-        for teller in [teller for teller, claim in claims.items() if not stronger(claim.member, member)]:
-            del claims[teller]
+        for sender in [sender for sender, claim in claims.items() if not stronger(claim.member, member)]:
+            del claims[sender]
         if not claims:
             self._claims.pop(member.authority, None)
 
-    def withdraw(self, teller: str) -> None:
-        """That member has begun a new life, with the view of those who admitted it, or is gone."""
+    def withdraw(self, sender: str) -> None:
+        """Drops the claims of a member that has joined again with the view of others, or is gone."""
         for authority, claims in list(self._claims.items()):
-            claims.pop(teller, None)
+            claims.pop(sender, None)
             if not claims:
                 del self._claims[authority]
 
@@ -126,29 +127,29 @@ class Claims:
         self._claims.clear()
 
     def due(self, now: float) -> list[tuple[str, Claim]]:
-        """Claims to look at now, with their tellers."""
+        """Claims to check now, with their senders."""
         due: list[tuple[str, Claim]] = []
         for claims in self._claims.values():
-            for teller, claim in claims.items():
+            for sender, claim in claims.items():
                 if now >= claim.look_at:
                     claim.look_at = now + self._look_s
-                    due.append((teller, claim))
+                    due.append((sender, claim))
         return due
 
     def expire(self, now: float) -> list[tuple[str, Claim]]:
-        """Drops claims that found no second voice in time; returns them with their tellers."""
+        """Drops claims that found no second source in time; returns them with their senders."""
         lapsed: list[tuple[str, Claim]] = []
         for authority, claims in list(self._claims.items()):
-            for teller, claim in list(claims.items()):
+            for sender, claim in list(claims.items()):
                 if now >= claim.since + self._keep_s:
-                    lapsed.append((teller, claim))
-                    del claims[teller]
+                    lapsed.append((sender, claim))
+                    del claims[sender]
             if not claims:
                 del self._claims[authority]
         return lapsed
 
     def next_deadline(self) -> float | None:
-        """When the next claim is looked at or dropped."""
+        """When the next claim is checked or dropped."""
         times = [
             min(claim.look_at, claim.since + self._keep_s)
             for claims in self._claims.values()
@@ -160,6 +161,6 @@ class Claims:
         """Asserts the invariants."""
         self._claims.check()
         for authority, claims in self._claims.items():
-            assert 0 < len(claims) <= VOICES_MAX
+            assert 0 < len(claims) <= SOURCES_MAX
             assert all(claim.member.authority == authority for claim in claims.values())
             assert all(claim.since <= claim.told_at for claim in claims.values())

@@ -1,7 +1,7 @@
 """A copy of the contents of a membership table, and the conditions that must hold between its parts.
 
-A copy tells whether anything is different since the last look, and costs less than the look: hashes of all members,
-and all that was told in order. So a table can be checked after every step of a long history.
+A copy shows whether anything has changed since the last check, and a comparison costs less than the check, which hashes
+all members and walks over all statements in order. So a table can be checked after every step of a long history.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Contents(NamedTuple):
     """The parts of one table, under the names that they have there; entries and members are immutable.
 
     Attributes:
-        kept: the statements of each origin in the order in which they are kept, one origin after the other.
+        kept: the statements of each origin in their order, one origin after the other.
     """
 
     entries: dict[str, Entry]
@@ -40,7 +40,7 @@ class Contents(NamedTuple):
     unreachable: int
 
     def copy(self) -> Contents:
-        """The same contents, whatever becomes of the table."""
+        """A copy that later changes of the table do not affect."""
         return self._replace(
             entries=self.entries.copy(),
             live=self.live.copy(),
@@ -51,7 +51,7 @@ class Contents(NamedTuple):
         )
 
     def check(self, members_max: int) -> None:
-        """Asserts what follows from the contents alone.
+        """Asserts the conditions that follow from the contents alone.
 
         Args:
             members_max: see `MembershipConfig.members_max`.
@@ -79,7 +79,7 @@ class Contents(NamedTuple):
 
 
 def version_of(entry: Entry) -> int:
-    """By what statements of one origin are sorted."""
+    """The sort key of the statements of one origin."""
     return entry.version
 
 

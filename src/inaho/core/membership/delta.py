@@ -1,8 +1,8 @@
 """The result of applying a delta from another node, and the comparison of digests.
 
-A digest says per origin how far its statements are covered. The difference of two digests is, per origin, a range
-that one side lacks; a delta carries such a range. A delta that starts beyond what the receiver covers is a gap: it is
-not applied, the missing range is reported and asked for.
+A digest has for each origin the number up to which its statements are covered. The difference of two digests is, per
+origin, the range that one side lacks, and a delta carries such a range. If a delta starts beyond the receiver's
+coverage there is a gap: the delta is not applied, and the receiver asks for the missing range.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class MissingRange(msgspec.Struct, frozen=True):
-    """What must come before a delta can be applied: versions after `from_version`, up to `to_version`."""
+    """The range that must come before a delta can be applied: versions after `from_version`, up to `to_version`."""
 
     origin: str
     from_version: int
@@ -38,21 +38,21 @@ class MissingRange(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A statement that was not taken over, and why."""
+    """A statement that was refused, and why."""
 
     entry: Entry
     reason: str
 
 
 class Applied(msgspec.Struct):
-    """What applying did.
+    """The result of applying statements.
 
     Attributes:
         changes: records that were replaced, in order.
-        advanced: origins of which more is covered than before, each with what was covered before.
+        advanced: origins whose coverage grew, each with the coverage before.
         gaps: ranges that are missing.
         refused: statements out of bounds.
-        deferred: statements that are held back until more voices are heard.
+        deferred: statements that are held back until there are more sources.
     """
 
     changes: list[Change] = msgspec.field(default_factory=list[Change])
@@ -68,7 +68,7 @@ def to_digest(versions: Mapping[str, int]) -> tuple[OriginVersion, ...]:
 
 
 def lacking(ours: Mapping[str, int], theirs: Iterable[OriginVersion]) -> list[OriginVersion]:
-    """Origins of which `theirs` covers more than `ours`, with what ours covers: what we would ask for."""
+    """Origins of which `theirs` covers more than `ours`, with the coverage of `ours`: what to ask for."""
     wanted: list[OriginVersion] = []
     for line in theirs:
         covered = ours.get(line.origin, 0)

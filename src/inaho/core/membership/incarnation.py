@@ -1,12 +1,13 @@
 """Builds an incarnation of a generation and the number of refutations within it.
 
-`incarnation = generation << 20 | refutations`. Admission gives a new generation, and nobody else does; a refutation by
-its subject raises the low bits. So "removed" can be final for a whole generation, whatever refutations are still on
-their way: a node that was removed while it ran, and did not know it, may refute an old accusation as often as it
-likes, and stays removed until it has stopped its activations and asked for admission again.
+`incarnation = generation << 20 | refutations`. Only an admission gives a new generation; a refutation by its subject
+raises the low bits. So "removed" can be final for a whole generation, whatever refutations are still on their way. A
+node that was removed while it ran and does not know it may refute an old accusation as often as it likes: it stays
+removed until it has ended its activations and asked for admission again.
 
-Why one number and not two fields: it orders news, travels in marks, accusations and handshakes, and is read by people;
-two fields would have to be compared in that order everywhere. Generation 0 belongs to nodes that were never admitted.
+Why one number and not two fields: it orders statements, is part of marks, accusations and handshakes, and people read
+it; two fields would have to be compared in that order everywhere. Generation 0 belongs to nodes that were never
+admitted.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ __all__ = [
 REFUTATION_BITS: Final = 20
 REFUTATIONS_MAX: Final = (1 << REFUTATION_BITS) - 1
 REFUTATIONS_TOLD_MAX: Final = REFUTATIONS_MAX // 2
-"""Beyond it nobody believes a refutation: who refutes so often is removed and begins a new generation. A liar can bring
-a node half of the way to the end of its generation and no further."""
+"""Beyond it no refutation is believed: a node that refutes so often is removed and begins a new generation. So a lying
+member can bring a node half of the way to the end of its generation and no further."""
 GENERATION_MAX: Final = 2**40
-"""No authority is admitted more often: a higher one is a lie, and could not be outdone within 63 bits for ever."""
+"""No authority is admitted more often. A higher generation is refused: nothing within 63 bits could exceed it."""
 
 
 def generation_of(incarnation: int) -> int:
@@ -55,7 +56,7 @@ def next_generation(incarnation: int) -> int:
 
 
 def refuting(incarnation: int) -> int:
-    """The least incarnation of the same generation that outdoes this one.
+    """The least incarnation of the same generation that exceeds this one.
 
     Raises:
         IllegalTransition: the generation is used up, which `REFUTATIONS_TOLD_MAX` prevents.

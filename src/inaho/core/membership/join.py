@@ -1,20 +1,23 @@
 """Decides how a node finds its cluster: which seeds it asks, and when it may found a new cluster.
 
-Who founds: a node whose seeds name nobody else, at once; else only the node that is the FIRST of its own seeds, when
-every other seed refuses the connection or nobody has admitted it for `found_after_s`. All other nodes wait for a
-cluster to appear. So two seeds that start together end as one cluster: the second never founds. Where the seed lists
-disagree and two found, gossip between seeds merges the two, since neither has removed anyone of the other.
+Which node founds: a node whose seeds name no other node founds at once. Otherwise only the node that is the FIRST of
+its own seeds founds, when every other seed refuses the connection or no member has admitted it for `found_after_s`. All
+other nodes wait for a cluster. So two seeds that start together become one cluster: the second one never founds. If the
+seed lists disagree and two nodes found, gossip between seeds merges the two clusters, since neither has removed a
+member of the other.
 
-A first seed that was a member and lost its place waits for `join_timeout_s`, unless in one round of the search every
-contact, its former fellows included, has refused the connection: then nobody is left to wait for. A contact that only
-does not answer may be alive.
+A first seed that was a member and lost its place waits for `join_timeout_s`. It does not wait if in one round of the
+search every contact, its former fellow members included, has refused the connection: then there is nobody to wait for.
+A contact that only does not answer may be alive.
 
-A contact that refuses the handshake refuses for itself: it may be of another cluster, or have another secret, while the
-others are right. The search goes on with them and ends at once when nobody is left who might admit us. But who was
-refused by a node of this cluster's name founds nothing: most likely that *is* the cluster, and we are what is wrong.
+A contact that refuses the handshake refuses only for itself: it may belong to another cluster or have another secret,
+while the other contacts are right. The search goes on with the others, and ends at once when no contact is left that
+could admit this node. But a node that was refused by a node of its own cluster name founds nothing: most likely that
+node *is* the cluster, and this node is configured wrongly.
 
-A seed can be this node under another name. That is said when the search has failed. It neither ends the search nor
-makes a founder: a name may stand for several nodes, of which each can meet itself first and another one the next time.
+A seed can be this node under another name. This is reported when the search has failed. It does not end the search and
+does not make this node a founder: a name may stand for several nodes, and each of them can reach itself first and
+another one next time.
 """
 
 from __future__ import annotations
@@ -57,7 +60,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Fail(msgspec.Struct, frozen=True):
-    """Give up."""
+    """Give up the search."""
 
     code: str
     reason: str
@@ -67,7 +70,7 @@ class Joiner:
     """The search of one node for its cluster.
 
     Args:
-        authority: our own.
+        authority: of this node.
         config: periods.
     """
 
@@ -85,11 +88,11 @@ class Joiner:
         self._asked: dict[str, None] = {}
         self._dial_refused: dict[str, None] = {}
         self._failure: Fail | None = None
-        # The last word of each contact, for people; and those that refuse us for good.
+        # The last answer of each contact, for people; and the contacts that refuse this node for good.
         self._told: dict[str, str] = {}
         self._final: dict[str, Fail] = {}
         self._own_names: dict[str, None] = {}
-        # By contact the node that was reached there: a name may lead to another authority.
+        # By contact the node that was reached: a name may lead to another authority.
         self._reached: dict[str, str] = {}
         self._founder = ""
         self._again = False
@@ -121,7 +124,7 @@ class Joiner:
         self._again = again
 
     def poll(self, now: float) -> Ask | Found | Fail | None:
-        """What to do now; ask again until it answers None."""
+        """The next action; call again until it returns None."""
         if self.phase is not SEEKING:
             return None
         failure = self._failed(now)
@@ -133,7 +136,7 @@ class Joiner:
         if not self._contacts or now < self._next_at:
             return None
         if self._turn == 0 and self._again:
-            self._dial_refused.clear()  # only what all say at one time tells that nobody is there
+            self._dial_refused.clear()  # only refusals of all contacts in one round show that no process is there
         authority = self._contacts[self._turn]
         self._turn = (self._turn + 1) % len(self._contacts)
         self._next_at = now + self._pause_s
@@ -143,7 +146,7 @@ class Joiner:
         return Ask(authority)
 
     def _failed(self, now: float) -> Fail | None:
-        """Why there is no sense in going on; None where there is."""
+        """Why the search cannot succeed any more; None while it can."""
         if self._failure is not None or self._again:
             return self._failure
         refusals = [self._final[authority] for authority in self._contacts if authority in self._final]
@@ -167,7 +170,7 @@ class Joiner:
         )
 
     def told(self) -> dict[str, str]:
-        """By contact, in the order in which they are asked: what each said last, or why it could not be asked."""
+        """By contact, in the order in which they are asked: its last answer, or why it could not be asked."""
         return {
             name: self._self_told() if name in self._own_names else self._told.get(name, "no answer yet")
             for name in self._contacts
@@ -184,7 +187,7 @@ class Joiner:
         return len({*self._dial_refused, *self._own_names}) == len(self._contacts)
 
     def answered(self, contact: str, node_id: str, *, by_us: bool) -> None:
-        """A contact was reached, and that node is there; `by_us`: it is this one, under another name."""
+        """A contact was reached, and it is that node; `by_us`: it is this node, under another name."""
         self._own_names.pop(contact, None)
         if contact in self._contacts:
             self._reached[contact] = node_id
@@ -222,11 +225,11 @@ class Joiner:
             self._failure = Fail(refusal.code, refusal.reason)
 
     def awaits(self, authority: str, node_id: str) -> bool:
-        """Whether an acceptance by that node would be one that we asked for."""
+        """Whether this node has asked that node for admission."""
         return self._contact(authority, node_id) is not None
 
     def _contact(self, authority: str, node_id: str) -> str | None:
-        """The contact that was asked and is that node, by its authority or by a name that led there."""
+        """The contact that was asked and is that node, by its authority or by a name that led to it."""
         if self.phase is not SEEKING:
             return None
         if authority in self._asked:
@@ -234,7 +237,7 @@ class Joiner:
         return next((name for name in self._asked if self._reached.get(name) == node_id), None)
 
     def done(self) -> None:
-        """Admitted, founded, or called off.
+        """Ends the search: admitted, founded, or called off.
 
         Raises:
             IllegalTransition: no search is going on.

@@ -1,7 +1,7 @@
 """Decides the steps of a graceful leave: announce `LEAVING`, drain, announce `REMOVED`, wait until others know.
 
-Each announcement waits until enough peers have acknowledged the table that holds it, or until a bounded time: a peer
-that does not answer must not keep a node from leaving, and whoever missed it detects the silence anyway.
+Each announcement waits until enough peers have acknowledged the table that contains it, or until a time limit: a peer
+that does not answer must not keep a node from leaving. A peer that missed the announcement detects the silence later.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class Leaver:
     """The leave of one node.
 
     Args:
-        told_wait_s: most that an announcement waits for acknowledgements.
+        acknowledge_wait_s: longest time that an announcement waits for acknowledgements.
     """
 
-    def __init__(self, told_wait_s: float) -> None:
-        self._told_wait_s = told_wait_s
+    def __init__(self, acknowledge_wait_s: float) -> None:
+        self._acknowledge_wait_s = acknowledge_wait_s
         self.phase = STAYING
         self._hold_until = 0.0
         self._told_by = 0.0
         self._told = False
 
     def start(self, now: float, hold_s: float) -> None:
-        """`LEAVING` was announced; work may drain for `hold_s`.
+        """`LEAVING` was announced; activations may drain for `hold_s`.
 
         Raises:
             IllegalTransition: a leave is going on already.
@@ -55,7 +55,7 @@ class Leaver:
         self._hold_until = min(self._hold_until, now)
 
     def may_remove(self, now: float) -> bool:
-        """Whether `REMOVED` may be announced: drained, and `LEAVING` told."""
+        """Whether `REMOVED` may be announced: drained, and `LEAVING` acknowledged."""
         return self.phase is DRAINING and now >= self._hold_until and self._is_told(now)
 
     def removing(self, now: float) -> None:
@@ -83,7 +83,7 @@ class Leaver:
 
     def _announced(self, now: float) -> None:
         self._told = False
-        self._told_by = now + self._told_wait_s
+        self._told_by = now + self._acknowledge_wait_s
 
     def _is_told(self, now: float) -> bool:
         return self._told or now >= self._told_by

@@ -1,8 +1,9 @@
 """The status of a member and the tables of which status may follow which.
 
-Three tables: within an incarnation the status only gets more severe; a refutation, a higher incarnation of the same
-generation, takes back an accusation but never a removal; a new generation starts over. Authors are held to these
-tables. What is merged from others may skip steps, since the steps between may have been lost.
+There are three tables. Within an incarnation the status only gets more severe. A refutation, which is a higher
+incarnation of the same generation, takes back an accusation but never a removal. A new generation starts again. Authors
+of statements must obey these tables. Records merged from others may skip steps, since the steps between may have been
+lost.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ UNREACHABLE: Final = MemberStatus.UNREACHABLE
 REMOVED: Final = MemberStatus.REMOVED
 
 FIRST: Final[tuple[MemberStatus, ...]] = (JOINING, UP)
-"""What may be said first of an authority: admitted by a member, or up as the founder."""
+"""The first status of an authority: admitted by a member, or up as the founder."""
 
 SAME_INCARNATION: Final[dict[MemberStatus, tuple[MemberStatus, ...]]] = {
     JOINING: (UP, LEAVING, UNREACHABLE, REMOVED),
@@ -33,7 +34,7 @@ SAME_INCARNATION: Final[dict[MemberStatus, tuple[MemberStatus, ...]]] = {
     UNREACHABLE: (REMOVED,),
     REMOVED: (),
 }
-"""What may follow within one incarnation: only the more severe."""
+"""The status that may follow within one incarnation: only a more severe one."""
 
 REFUTATION: Final[dict[MemberStatus, tuple[MemberStatus, ...]]] = {
     JOINING: (UP,),
@@ -42,10 +43,10 @@ REFUTATION: Final[dict[MemberStatus, tuple[MemberStatus, ...]]] = {
     UNREACHABLE: (UP, LEAVING),
     REMOVED: (),
 }
-"""What may follow under a higher incarnation of the same generation: the subject takes back what others said of it."""
+"""The status that may follow under a higher incarnation of the same generation: the subject refutes others."""
 
 NEXT_GENERATION: Final[tuple[MemberStatus, ...]] = (JOINING, UP)
-"""What a new generation starts with, whatever was before: admitted by a member, or up as the founder."""
+"""The first status of a new generation, whatever was before: admitted by a member, or up as the founder."""
 
 
 def is_live(member: Member | None) -> bool:
@@ -54,7 +55,7 @@ def is_live(member: Member | None) -> bool:
 
 
 def advance(current: Member | None, proposed: Member) -> Member:
-    """Checks what an author is about to say about a subject.
+    """Checks what an author is about to state about a subject.
 
     Args:
         current: the record that holds, None when the authority is unknown.

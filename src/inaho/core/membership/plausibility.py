@@ -10,7 +10,7 @@ __all__ = ["impossible", "jump"]
 
 
 def jump(before: Member | None, member: Member) -> int:
-    """How far a record goes beyond what is known: in generations, or in refutations of the same generation."""
+    """How far a record exceeds what is known: in generations, or in refutations of the same generation."""
     generation = generation_of(member.incarnation)
     if before is None:
         return max(0, generation - GENERATION_MAX)
@@ -19,7 +19,7 @@ def jump(before: Member | None, member: Member) -> int:
 
 
 def impossible(entry: Entry) -> str:
-    """Why a statement cannot be what its subject or its admission said; empty when it can."""
+    """Why no correct node can have made this statement; empty when one can."""
     member = entry.member
     refutations = refutations_of(member.incarnation)
     if refutations > REFUTATIONS_TOLD_MAX:

@@ -1,14 +1,14 @@
 """Decides which of two records of one authority holds: the merge rule.
 
-A total order, so that the merge is a maximum: associative, commutative and idempotent, whatever the order, loss
-and repetition of messages. Higher generation first; within one `REMOVED` beats everything; then the higher
-incarnation, which is the subject's own refutation; then the more severe status, and whatever else could differ. Why no
-clock or arrival order: two nodes would disagree about both. Why removal before incarnation: its subject may not have
-heard of it, and what it says meanwhile must not undo what the others act upon.
+It is a total order, so a merge is a maximum: associative, commutative and idempotent, whatever the order, loss and
+repetition of messages. The higher generation wins. Within a generation `REMOVED` wins over everything, then the higher
+incarnation, which is the subject's own refutation, then the more severe status, then any other difference. Why no clock
+and no order of arrival: two nodes would disagree about both. Why removal before incarnation: the subject may not know
+of its removal, and a refutation meanwhile must not undo what other members already act upon.
 
-Two nodes can hold one authority in one generation, when a side of a partition did not know of the first and admitted
-the second. Then the node id decides before incarnation and severity do, so that who was replaced stays replaced, and
-does not come back with its next word; if it is alive, it joins again under the next generation.
+Two nodes can hold one authority in one generation, if one side of a network partition did not know of the first node
+and admitted the second. Then the node id decides before incarnation and severity, so that a replaced node stays
+replaced and does not come back with its next statement. If it is alive, it joins again under the next generation.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Decides when an unreachable member is removed, and which member announces it.
 
-Everybody sees the same unreachable member, and one statement is enough. So members take turns: the first by authority
-when the time is up, each further one an interval later, if it still stands. Why not one leader: it may be the one that
-died.
+All members see the same unreachable member, and one statement is enough. So they take turns: the first by authority
+makes the statement when the time is up, each further one an interval later, if the member is still not removed. Why not
+one leader: it may be the member that died.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class RemovalClock:
 
     Args:
         wait_s: see `MembershipConfig.remove_unreachable_after_s`.
-        turn_s: between the turns of two members.
+        turn_s: time between the turns of two members.
     """
 
     def __init__(self, wait_s: float, turn_s: float) -> None:
@@ -30,7 +30,7 @@ class RemovalClock:
         self._since: dict[str, float] = {}
 
     def watch(self, now: float, authority: str, rank: int) -> None:
-        """The member became unreachable; `rank` counts the members whose turn is before ours."""
+        """The member became unreachable; `rank` counts the members whose turn is before this node's."""
         self._since.setdefault(authority, now)
         self._due.setdefault(authority, now + self._wait_s + self._turn_s * min(rank, RANK_MAX))
 
@@ -44,7 +44,7 @@ class RemovalClock:
         return self._since.get(authority)
 
     def put_off(self, now: float, authority: str) -> None:
-        """The member was due and could not be removed: try again a turn later."""
+        """The member was due and could not be removed: tries again a turn later."""
         self._due[authority] = now + self._turn_s
 
     def clear(self) -> None:

@@ -1,13 +1,13 @@
 """The membership table: merges the statements of all nodes about the members.
 
 Each node numbers its own statements. Of all statements about an authority the table keeps the one that wins by
-`precedence`, and per origin how far its statements are covered (the digest). Two tables that cover the same are equal,
-whatever order, losses and repetitions brought them there; two that do not differ by ranges, which deltas carry.
-Outdone statements are not kept: what outdid them travels too, so ranges are sparse and the table is as large as the
-cluster, not as its history.
+`precedence`, and for each origin the number up to which its statements are covered (the digest). Two tables with the
+same coverage are equal, whatever the order, loss and repetition of messages. Two tables that differ, differ by ranges,
+which deltas carry. Statements that a later one replaced are not kept, because the later one is sent too. So ranges have
+gaps, and the table is as large as the cluster, not as its history.
 
-Why not vector clocks per record: a record has one natural owner, and its incarnation orders what is said of it. Why
-versions at all, and not only the records: a digest of versions finds what a peer lacks without listing the table.
+Why no vector clocks per record: a record has one natural owner, and its incarnation orders the statements about it. Why
+versions in addition to the records: a digest of versions shows what a peer lacks without a list of the whole table.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["Credible", "MembershipTable"]
 _encode = msgspec.msgpack.Encoder().encode
 
 Credible = Callable[[Member | None, Entry], bool]
-"""Whether a statement that would win over a record may be taken over now; else it is held back."""
+"""Whether a statement that would win over a record is accepted now; else it is held back."""
 
 
 def _believe(before: Member | None, entry: Entry) -> bool:
@@ -47,7 +47,7 @@ class MembershipTable:
     """The merged table of one node.
 
     Args:
-        node_id: whose table it is: the origin of what `author` says.
+        node_id: of this node: the origin of the statements that `author` makes.
         config: bounds and periods.
     """
 
@@ -58,16 +58,16 @@ class MembershipTable:
         self._config = config
         # Winning statement per authority, tombstones included.
         self._entries: dict[str, Entry] = {}
-        # The same statements by who made them; empty maps are kept out.
+        # The same statements by their origin, without empty maps.
         self._by_origin: dict[str, dict[str, Entry]] = {}
-        # How far each origin is covered, and the sum of it.
+        # The coverage of each origin, and its sum.
         self._covered: dict[str, int] = {}
         self._covered_sum = 0
         # What forgotten origins had contributed to `version`, so that it never falls.
         self._base = 0
-        # Sum of the hashes of live records, modulo 2**64: kept up with each change instead of computed anew.
+        # Sum of the hashes of live records, modulo 2**64: updated with each change instead of computed again.
         self._hash = 0
-        # Hash of the block list, and the notices that gave it.
+        # Hash of the block list, and the notices of which it was computed.
         self._blocks_hash = 0
         self._blocks_hashed: tuple[BlockNotice, ...] = ()
         self._live: dict[str, Member] = {}
@@ -77,12 +77,12 @@ class MembershipTable:
         self._order: list[str] = []
         self._unreachable = 0
         self._sorted: tuple[Member, ...] | None = ()
-        # All of what an origin said, as it was last told: rumours ask for it once per round.
+        # All statements of an origin, as last sent: rumours ask for them once per round.
         self._told: dict[str, MembershipDelta] = {}
-        # A copy of what `check` has found sound last.
+        # A copy of the contents that `check` has found valid last.
         self._sound: Contents | None = None
 
-    # What it says.
+    # What others read.
 
     @property
     def version(self) -> int:
@@ -135,11 +135,11 @@ class MembershipTable:
         return self.tombstones.removed(node_id, incarnation)
 
     def covered(self, origin: str) -> int:
-        """How far the statements of `origin` are covered."""
+        """The coverage of `origin`: the number of its last statement that is known."""
         return self._covered.get(origin, 0)
 
     def digest(self, now: float) -> dict[str, int]:
-        """How far each origin is covered. Origins that are about to be forgotten are left out, lest they return."""
+        """The coverage of each origin, without origins that are about to be forgotten, so that they do not return."""
         stale = self.tombstones.fading(now)
         if not stale:
             return dict(self._covered)
@@ -148,7 +148,7 @@ class MembershipTable:
     def content_hash(self) -> int:
         """xxh3_64 over the canonical msgpack of each live record and of the block list, summed modulo 2**64.
 
-        Equal on two tables exactly when they show the same members and blocks (but for hash collisions). Tombstones
+        Equal on two tables exactly when they have the same members and blocks (except for hash collisions). Tombstones
         do not count, since each node forgets them by its own clock.
         """
         notices = self.blocks.notices
@@ -158,10 +158,10 @@ class MembershipTable:
             self._blocks_hashed, self._blocks_hash = notices, xxhash.xxh3_64_intdigest(_encode(notices))
         return (self._hash + self._blocks_hash) & HASH_MASK
 
-    # What others are told.
+    # What is sent to others.
 
     def delta(self, now: float, origin: str, from_version: int) -> MembershipDelta:
-        """All that still matters of what `origin` said after `from_version`."""
+        """All statements of `origin` after `from_version` that still hold."""
         stale = self.tombstones.fading(now)
         if from_version == 0 and not stale:
             told = self._told.get(origin)
@@ -191,8 +191,8 @@ class MembershipTable:
 
     # What changes it.
 
-    def author(self, now: float, member: Member, reason: str = "", voices: tuple[str, ...] = ()) -> Change:
-        """Says something about a subject, as this node.
+    def author(self, now: float, member: Member, reason: str = "", sources: tuple[str, ...] = ()) -> Change:
+        """Makes a statement about a subject, as this node.
 
         Raises:
             IllegalTransition: not allowed after what holds now; nothing changed.
@@ -204,13 +204,13 @@ class MembershipTable:
         reason_against = self._out_of_bounds(before, member)
         if reason_against:
             raise IllegalTransition(reason_against, authority=member.authority)
-        entry = Entry(self.node_id, self.covered(self.node_id) + 1, member, reason, voices)
+        entry = Entry(self.node_id, self.covered(self.node_id) + 1, member, reason, sources)
         self._cover(self.node_id, entry.version, now)
         self._store(now, entry)
         return Change(before, entry)
 
     def apply(self, now: float, delta: MembershipDelta, credible: Credible = _believe) -> Applied:
-        """Merges a range of one origin; stale ranges change nothing, a gap is reported."""
+        """Merges a range of one origin; a stale range changes nothing, a gap is reported."""
         applied = Applied()
         covered = self.covered(delta.origin)
         if delta.to_version <= covered:
@@ -225,7 +225,8 @@ class MembershipTable:
             if entry.origin != delta.origin or not covered < entry.version <= delta.to_version:
                 continue
             if not self._merge(now, entry, applied, credible):
-                # Covered only up to what was refused or held back: it is offered again, and may fit by then.
+                # Covered only up to the first statement that was refused or held back: it is offered again, and may be
+                # accepted then.
                 reach = min(reach, entry.version - 1)
         self._advance(now, delta.origin, reach, applied)
         return applied
@@ -244,15 +245,16 @@ class MembershipTable:
         return applied
 
     def adopt_version(self, version: int) -> None:
-        """Raises `version` to that of a peer with an equal table, whose forgotten origins counted for more.
+        """Raises `version` to that of a peer with an equal table whose forgotten origins counted for more.
 
-        One beyond what origins can add up to is a lie, and would leave no room for the truth.
+        A version beyond the sum that origins can reach is refused: it is false, and would leave no room for correct
+            ones.
         """
         if version <= VERSION_MAX * SEQUENCE_MAX:
             self._base += max(0, version - self.version)
 
     def continue_from(self, covered: int, version: int) -> None:
-        """Carries this node's own numbering and version over into a fresh table, when it joins again."""
+        """Carries this node's own numbering and version over into a new table, when it joins again."""
         self._cover(self.node_id, max(covered, self.covered(self.node_id)))
         self.adopt_version(version)
 
@@ -277,7 +279,7 @@ class MembershipTable:
     # The parts of a merge.
 
     def _merge(self, now: float, entry: Entry, applied: Applied, credible: Credible) -> bool:
-        """Takes over one statement if it wins; False when it is out of bounds, or not to be believed yet."""
+        """Takes over one statement if it wins; False when it is out of bounds, or held back."""
         member = entry.member
         before = self.get(member.authority)
         if before is not None and not stronger(member, before):
@@ -299,7 +301,8 @@ class MembershipTable:
             return f"incarnation {member.incarnation} is too far above {known}"
         holder = self._authority_of.get(member.node_id, member.authority)
         if holder != member.authority:
-            # A process has one authority. Else whoever invents a second one could have both removed by its silence.
+            # A process has one authority. Otherwise an invented second authority, which is silent, could have both
+            # removed.
             return f"node {member.node_id} is a member at {holder}"
         if is_live(member) and not is_live(before) and len(self._live) >= self._config.members_max:
             return "the table is full (membership.members_max)"
@@ -361,7 +364,7 @@ class MembershipTable:
         return origin in self._covered or len(self._covered) < bound
 
     def check(self) -> None:
-        """Asserts the invariants. What the contents alone tell is not asked again while they are the same."""
+        """Asserts the invariants. Conditions of the contents alone are checked only when the contents have changed."""
         by_origin = self._by_origin
         kept: list[Entry] = []
         for said in by_origin.values():

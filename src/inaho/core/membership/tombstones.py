@@ -1,11 +1,13 @@
 """Remembers removed members for a bounded time.
 
-A removed generation must be remembered, or late news would revive it; and not for ever, or the table would grow with
-every restart. Two ages make forgetting safe: from half the time on a tombstone is no longer told (it fades), after all
-of it it is dropped. Without the first, two nodes that forget at different moments would teach it to each other anew.
+A removed generation must be remembered, or late statements would bring it back. It must not be remembered for ever, or
+the table would grow with every restart. Two ages make forgetting safe: after half of the time a tombstone is no longer
+sent to others, after the whole time it is dropped. Without the first age, two nodes that forget at different moments
+would send it to each other again and again.
 
-Both moments are computed once, when the stone is set. Where the deadline and the question whether it has passed are two
-sums of the same numbers, rounding makes them differ: nothing is done at the deadline, and the next one is now again.
+Both moments are computed once, when the tombstone is made. If the deadline and the check whether it has passed were two
+sums of the same numbers, rounding could make them differ: nothing would be done at the deadline, and the next deadline
+would be now.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class Tombstone(msgspec.Struct, frozen=True):
 
     Attributes:
         since: when this node learnt of it, seconds.
-        fades_at: from when on it is no longer told, seconds.
+        fades_at: from this time on it is no longer sent to others, seconds.
         until: when it is forgotten, seconds.
         generation: the highest that is gone; -1 for an origin of statements that was never seen as a member.
     """
@@ -50,7 +52,7 @@ class Tombstones:
         self._keep_s = keep_s
         self._size_max = size_max
         self._stones: dict[str, Tombstone] = {}
-        # The stones that `check` has found sound last, in their order.
+        # The tombstones that `check` has found valid last, in order.
         self._sound: list[Tombstone] = []
 
     def __len__(self) -> int:
@@ -83,7 +85,7 @@ class Tombstones:
         return stone is not None and stone.generation >= generation_of(incarnation)
 
     def fading(self, now: float) -> frozenset[str]:
-        """Node ids that are no longer told to others."""
+        """Node ids that are no longer sent to others."""
         faded: list[str] = []
         for node_id, stone in self._stones.items():
             if now < stone.fades_at:

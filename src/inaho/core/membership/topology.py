@@ -1,7 +1,7 @@
 """Makes topology snapshots from the membership table, at most one per update period (SPEC CL-1).
 
-The first change opens a period; at its end there is one snapshot for all that happened in it, and none if it undid
-itself. Why not at once: a start of seven nodes would rebuild ownership seven times on each of them.
+The first change opens a period. At its end there is one snapshot for all changes in it, and none if they cancelled each
+other. Why not at once: a start of seven nodes would compute ownership seven times on each of them.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class TopologyPublisher:
         self._update_period_s = update_period_s
         self._due: float | None = None
         self.latest = TopologySnapshot(0, topology_hash((), ()), ())
-        # The members that `check` has found sound last; they are immutable.
+        # The members that `check` has found valid last; they are immutable.
         self._sound: tuple[Member, ...] = ()
 
     def changed(self, now: float) -> None:
-        """Notes that the table may look different; opens a period unless one is open."""
+        """Records that the table may have changed; opens a period unless one is open."""
         if self._due is None:
             self._due = now + self._update_period_s
 
@@ -79,7 +79,7 @@ class TopologyPublisher:
         return self.latest
 
     def _stamp(self, version: int) -> None:
-        """The same members under a later version: not an update, but converged nodes show the same number."""
+        """The same members under a later version: no update, but nodes with equal tables show the same number."""
         if version != self.latest.version:
             self.latest = msgspec.structs.replace(self.latest, version=version)
 

@@ -1,11 +1,11 @@
 """The control plane of one node: `step(now, input) -> list[Effect]` and `next_deadline()`.
 
-It owns the machines, gives each input to a handler and each deadline to the machine that set it, and decides what
-belongs to more than one of them: being admitted, being removed, refuting, leaving. It knows no clock, socket or
-chance; so a thousand of them run in one process under virtual time, and a seed replays every history.
+It owns the machines, passes each input to a handler and each deadline to the machine that set it. It decides what
+belongs to more than one machine: admission, removal, refutation, leaving. It uses no clock, socket or randomness of its
+own, so a thousand of them run in one process under virtual time, and a seed replays every history.
 
-A gap in the calls means that this process did not run. The node then shifts its own time by the gap, so that no
-deadline passes for lack of attention: it was not the others that were silent.
+A gap between two calls means that this process did not run. The node then shifts its own time by the gap, so that no
+deadline passes because of it: this node was silent, not the others.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ from inaho.core.messages import (
     ViewVerdict,
     within_bounds,
 )
-from inaho.core.node.exchange import Conversation
-from inaho.core.node.join_requests import Reception
+from inaho.core.node.exchange import Exchange
+from inaho.core.node.join_requests import JoinRequests
 from inaho.core.node.lifecycle import FAILED, LEAVING, LEFT, MEMBER, NEW, SEEKING, Lifecycle, Stage
-from inaho.core.node.periodic import Rounds
+from inaho.core.node.periodic import PeriodicWork
 from inaho.core.node.view import ClusterView
 from inaho.errors import IllegalTransition
 from inaho.events import NodePaused
@@ -78,14 +78,15 @@ class ControlNode:
         self._config = config
         self._outbox = Outbox()
         self._view = ClusterView(config, with_status(member, MemberStatus.JOINING, 0), random, self._outbox)
-        self._talk = Conversation(self._view, config.seeds)
+        self._exchange = Exchange(self._view, config.seeds)
         anti_entropy = AntiEntropy(config.gossip, random)
         self._anti_entropy = anti_entropy
-        self._life = Lifecycle(config, self._view, self._talk, anti_entropy, self._outbox)
-        self._reception = Reception(config, self._view, self._outbox)
-        self._rounds = Rounds(self._view, self._talk, anti_entropy, self._outbox, config.membership.members_max)
+        self._life = Lifecycle(config, self._view, self._exchange, anti_entropy, self._outbox)
+        self._join_requests = JoinRequests(config, self._view, self._outbox)
+        members_max = config.membership.members_max
+        self._periodic = PeriodicWork(self._view, self._exchange, anti_entropy, self._outbox, members_max)
         self._steps = 0
-        # By how much our time lags behind the caller's, seconds: the sum of the pauses of this process.
+        # The sum of the pauses of this process, seconds: this node's time is the caller's time less this.
         self._skipped_s = 0.0
         # Until when a pause of this process is reported as lag.
         self._lag_until: float | None = None
@@ -115,10 +116,10 @@ class ControlNode:
             ProbeAck: self._on_probe_ack,
             ProbeRequest: self._on_probe_request,
             ProbeResponse: self._on_probe_response,
-            Gossip: self._on_marked(self._talk.on_gossip),
-            GossipAck: self._on_marked(self._talk.on_ack),
-            Digest: self._on_marked(self._talk.on_digest),
-            FullTable: self._on_marked(self._talk.on_full_table),
+            Gossip: self._on_marked(self._exchange.on_gossip),
+            GossipAck: self._on_marked(self._exchange.on_ack),
+            Digest: self._on_marked(self._exchange.on_digest),
+            FullTable: self._on_marked(self._exchange.on_full_table),
             ViewVerdict: self._on_verdict,
         }
 
@@ -146,7 +147,7 @@ class ControlNode:
         handler(at, input)
         self._run(at)
         due = self._earliest()
-        # What should have happened already is due now: a deadline in the past must not look like a pause of ours.
+        # A deadline in the past is due now; it must not look like a pause of this process.
         self._deadline = None if due is None else max(due, at)
         return self._outbox.take()
 
@@ -202,14 +203,14 @@ class ControlNode:
         """Asserts the invariants of all machines."""
         self._view.check()
         self._life.check()
-        self._reception.collisions.check()
+        self._join_requests.collisions.check()
 
     # Time.
 
     def _advance_time(self, now: float) -> float:
         at, deadline = max(self._now, now - self._skipped_s), self._deadline
         if deadline is not None and now >= deadline + self._skipped_s:
-            # Lest rounding put a tick that comes exactly in time just before its deadline, for ever.
+            # Rounding could put a tick that comes exactly in time just before its deadline, again and again.
             at = max(at, deadline)
         allowed_s = self._config.detection.lag_busy_s
         if deadline is not None and at - deadline > allowed_s:
@@ -219,7 +220,7 @@ class ControlNode:
             if gap_s >= self._config.detection.lag_wedged_s:
                 self._view.lag_s, self._lag_until = gap_s, at + self._config.membership.remove_unreachable_after_s
                 self._view.detector.grant_grace(at)
-                self._life.doubt(at)
+                self._life.after_pause(at)
                 self._outbox.publish(NodePaused(gap_s=gap_s))
         if self._lag_until is not None and at >= self._lag_until:
             self._view.lag_s, self._lag_until = 0.0, None
@@ -234,7 +235,7 @@ class ControlNode:
             view.table.next_deadline(),
             view.detector.next_deadline(),
             view.removal.next_deadline(),
-            view.witness.next_deadline(),
+            view.corroboration.next_deadline(),
             view.engine.next_deadline(),
             view.topology.next_deadline(),
             self._anti_entropy.next_deadline(),
@@ -244,8 +245,8 @@ class ControlNode:
         return min(times) if times else None
 
     def _run(self, now: float) -> None:
-        """Gives every machine its turn. Deadlines that have not come cost a comparison each."""
-        life, rounds = self._life, self._rounds
+        """Lets every machine do what is due. A machine whose deadline has not come costs a comparison."""
+        life, rounds = self._life, self._periodic
         if life.stage is SEEKING:
             life.seek(now)
         if life.stage in (MEMBER, LEAVING):
@@ -265,13 +266,13 @@ class ControlNode:
     def _in(self) -> bool:
         return self._life.stage in (MEMBER, LEAVING)
 
-    # Handlers: our own life.
+    # Handlers: the life of this node.
 
     def _on_start(self, now: float, start: Start) -> None:
         self._life.start(now, start.seeds)
 
     def _on_tick(self, now: float, tick: Tick) -> None:
-        """Nothing but time: `_run` follows every input."""
+        """Does nothing itself: `_run` follows every input."""
 
     def _on_leave_requested(self, now: float, request: LeaveRequested) -> None:
         self._life.leave(now, request.hold_s)
@@ -293,7 +294,7 @@ class ControlNode:
             handler(now, received, received.message)
 
     def _may_talk(self, now: float, received: Received, mark: Mark) -> bool:
-        if not self._in() or not self._talk.admits(now, received, mark):
+        if not self._in() or not self._exchange.admits(now, received, mark):
             return False
         member = self._view.table.get(received.authority)
         if member is not None and member.node_id == received.node_id:
@@ -309,7 +310,7 @@ class ControlNode:
         return guarded
 
     def _on_join_request(self, now: float, received: Received, request: JoinRequest) -> None:
-        self._reception.receive(now, received, request.member, self.stage)
+        self._join_requests.receive(now, received, request.member, self.stage)
 
     def _on_join_accepted(self, now: float, received: Received, accepted: JoinAccepted) -> None:
         self._life.accepted(now, received, accepted)
@@ -318,19 +319,19 @@ class ControlNode:
         self._life.joiner.refused(now, received.authority, received.node_id, refused)
 
     def _on_verdict(self, now: float, received: Received, verdict: ViewVerdict) -> None:
-        self._life.judged(now, received, verdict)
+        self._life.on_verdict(now, received, verdict)
 
     def _on_probe(self, now: float, received: Received, probe: Probe) -> None:
         if self._may_talk(now, received, probe.mark):
-            self._talk.on_news(now, received, probe.mark, probe.news)
+            self._exchange.on_news(now, received, probe.mark, probe.news)
             self._view.detector.on_probe(received, probe)
 
     def _on_probe_ack(self, now: float, received: Received, ack: ProbeAck) -> None:
         if self._may_talk(now, received, ack.mark):
             if self._view.detector.on_ack(received, ack):
                 self._life.ballot.vote(received.authority)
-                self._reception.collisions.answered(received.authority)
-            self._talk.on_news(now, received, ack.mark, ack.news)
+                self._join_requests.collisions.answered(received.authority)
+            self._exchange.on_news(now, received, ack.mark, ack.news)
 
     def _on_probe_request(self, now: float, received: Received, request: ProbeRequest) -> None:
         if self._may_talk(now, received, request.mark):
@@ -352,11 +353,12 @@ class ControlNode:
         if member is not None and member.node_id == disconnected.node_id and is_live(member):
             evidence = self._view.detector.evidence
             evidence.disconnected(disconnected.authority, disconnected.node_id, disconnected.reason)
-            # A probe makes the driver dial again, and what comes of that tells a dead process from a lost packet.
+            # A probe makes the driver dial again. The result of that dial shows whether the process is dead or a packet
+            # was lost.
             self._view.detector.prober.urge(disconnected.authority)
 
-    def seeds_told(self) -> dict[str, str]:
-        """By contact, what it said last to our search for the cluster, or why it could not be asked."""
+    def seed_answers(self) -> dict[str, str]:
+        """By contact, its last answer to this node's search for the cluster, or why it could not be asked."""
         return self._life.joiner.told()
 
     def _on_dial_failed(self, now: float, failed: AuthorityNotReached) -> None:
@@ -370,10 +372,10 @@ class ControlNode:
         if self.stage is not MEMBER or member is None or not is_live(member):
             return
         if self._view.detector.evidence.answered(answered.authority, answered.node_id, member.node_id):
-            # Two nodes cannot hold one port: proof, not a voice.
-            voices = (self.member.node_id,)
-            self._view.say(now, with_status(member, MemberStatus.REMOVED), "replaced", voices)
-            self._reception.collisions.settled(answered.authority)
+            # Two nodes cannot hold one port, so this proves the end of the former one; a second source is not needed.
+            sources = (self.member.node_id,)
+            self._view.make_statement(now, with_status(member, MemberStatus.REMOVED), "replaced", sources)
+            self._join_requests.collisions.settled(answered.authority)
 
     def _on_loop_lag(self, now: float, lag: LoopLag) -> None:
         if self._lag_until is None:
@@ -385,11 +387,11 @@ class ControlNode:
         self._view.loads.set_own(now, min(max(0, changed.load), LOAD_MAX))
 
     def _on_resolve_conflict(self, now: float, resolve: ResolveConflict) -> None:
-        member = self._talk.in_conflict(now, resolve.authority, resolve.keep)
+        member = self._exchange.in_conflict(now, resolve.authority, resolve.keep)
         if self.stage is not MEMBER or member is None:
             raise IllegalTransition("there is no conflict with that authority", authority=resolve.authority)
         if resolve.keep:
-            self._talk.tell_verdict(now, member, rule="operator")
+            self._exchange.send_verdict(now, member, rule="operator")
         else:
             self._life.lose_place(now, self.member, "operator", resolve.authority)
 

@@ -13,16 +13,16 @@ from inaho.errors import IllegalTransition
 from inaho.events import AuthorityCollision
 from inaho.types import Member
 
-__all__ = ["Reception"]
+__all__ = ["JoinRequests"]
 
 
-class Reception:
-    """The door of one member.
+class JoinRequests:
+    """Handles join requests.
 
     Args:
         config: of the cluster.
-        view: who is a member.
-        outbox: where answers go.
+        view: of this node.
+        outbox: takes the answers.
     """
 
     def __init__(self, config: ClusterConfig, view: ClusterView, outbox: Outbox) -> None:
@@ -33,7 +33,7 @@ class Reception:
 
     def receive(self, now: float, received: Received, joiner: Member, stage: Stage) -> None:
         """Answers a join request; `stage` is where this node itself stands."""
-        if received.node_id == self._view.me.node_id:  # a seed is this node under another name; `Joiner` says so
+        if received.node_id == self._view.me.node_id:  # a seed is this node under another name; `Joiner` reports it
             return
         answer = self._judge(now, received, joiner, stage)
         if isinstance(answer, JoinRefused):
@@ -41,9 +41,10 @@ class Reception:
             return
         if isinstance(answer, Admit):
             try:
-                self._view.say(now, answer.member, "admitted")
+                self._view.make_statement(now, answer.member, "admitted")
             except IllegalTransition as error:
-                # What a joiner claims of itself, such as a far too high incarnation, is its fault and not ours.
+                # An invalid claim of a joiner, such as an incarnation that is far too high, is its fault and not this
+                # node's.
                 self._outbox.send(received.authority, JoinRefused("inadmissible", error.reason, False))
                 return
             self.collisions.settled(joiner.authority)
@@ -68,7 +69,7 @@ class Reception:
         return answer
 
     def _report_collision(self, now: float, joiner: Member, holder: Member, alive: bool) -> bool:
-        """Tells of a collision once per claimant and has the holder checked; True when it is known to be alive."""
+        """Publishes a collision once per claimant and probes the holder; True when the holder is known to be alive."""
         fresh, answered = self.collisions.claim(now, joiner.authority, joiner.node_id)
         if fresh:
             event = AuthorityCollision(

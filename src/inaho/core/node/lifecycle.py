@@ -1,8 +1,8 @@
 """The life of this node: finding the cluster, refuting accusations, rejoining after a removal, leaving.
 
-One stage at a time, from a table. What others say about this node arrives as changes of its own record; the answer is
-a refutation when they are wrong, and a fresh start under a new generation when they are right. A node is up in one
-generation only: whatever ends that one stops its activations before the next begins.
+There is one stage at a time, from a table. What others state about this node arrives as changes of its own record. If
+they are wrong, it refutes; if they are right, it joins again under a new generation. A node is up in one generation
+only: the end of a generation stops its activations before the next one begins.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inaho.core.membership.join import Ask, Fail, Joiner
 from inaho.core.membership.leave import Leaver
 from inaho.core.membership.member import with_status
 from inaho.core.messages import JoinAccepted, JoinRequest, ViewVerdict
-from inaho.core.node.exchange import Conversation
+from inaho.core.node.exchange import Exchange
 from inaho.core.node.view import ClusterView
 from inaho.errors import IllegalTransition
 from inaho.events import SelfRemoved
@@ -50,27 +50,27 @@ class Lifecycle:
 
     Args:
         config: of the cluster.
-        view: what it speaks from.
-        talk: for verdicts.
+        view: of this node.
+        exchange: sends verdicts.
         anti_entropy: runs while this node is a member.
-        outbox: where effects go.
+        outbox: takes the effects.
     """
 
     def __init__(
-        self, config: ClusterConfig, view: ClusterView, talk: Conversation, anti_entropy: AntiEntropy, outbox: Outbox
+        self, config: ClusterConfig, view: ClusterView, exchange: Exchange, anti_entropy: AntiEntropy, outbox: Outbox
     ) -> None:
         self._config = config
         self._view = view
-        self._talk = talk
+        self._exchange = exchange
         self._anti_entropy = anti_entropy
         self._outbox = outbox
         self.joiner = Joiner(view.me.authority, config.membership)
         self.leaver = Leaver(config.gossip.convergence_s)
         self.ballot = SelfBallot(2 * config.detection.probe_timeout_s, config.membership.remove_unreachable_after_s)
         self.stage: Stage = NEW
-        # Accused while a ballot was open: refuted when it is settled.
+        # Accused while a ballot was open: refuted when the ballot is decided.
         self._contested = False
-        # This process has paused, and who went on without it will have said so by then.
+        # This process has paused; nodes that removed it meanwhile will have sent that by this time.
         self._doubtful_until = 0.0
 
     # Joining.
@@ -80,11 +80,11 @@ class Lifecycle:
         if self.stage is not NEW:
             raise IllegalTransition(f"a node that is {self.stage} cannot start", authority=self._view.me.authority)
         self._become(SEEKING)
-        self._talk.seeds = seeds or self._config.seeds
-        self.joiner.start(now, self._talk.seeds)
+        self._exchange.seeds = seeds or self._config.seeds
+        self.joiner.start(now, self._exchange.seeds)
 
     def seek(self, now: float) -> None:
-        """Goes on looking."""
+        """Continues the search for the cluster."""
         while (act := self.joiner.poll(now)) is not None:
             if isinstance(act, Ask):
                 self._outbox.send(act.authority, JoinRequest(self._view.me))
@@ -92,7 +92,7 @@ class Lifecycle:
                 self._become(FAILED)
                 self._outbox.add(JoinFailed(act.code, act.reason, self._outbox.cause))
             else:
-                # Whatever an acceptance that did not apply has left: who founds knows nobody.
+                # Drops what an acceptance that did not apply has left: a founder knows no other member.
                 self._view.reset(now)
                 up = with_status(self._view.me, MemberStatus.UP, max(first_of(1), self._view.me.incarnation))
                 self._enter(now, up, "founded")
@@ -100,7 +100,7 @@ class Lifecycle:
     def _enter(self, now: float, up: Member, reason: str) -> None:
         self.joiner.done()
         self._become(MEMBER)
-        self._view.say(now, up, reason)
+        self._view.make_statement(now, up, reason)
         self._view.own_changes.clear()
         self._view.topology.hurry(now)
         self._view.detector.start(now)
@@ -108,7 +108,7 @@ class Lifecycle:
         self._outbox.add(Joined(self._outbox.cause, reason == "founded"))
 
     def accepted(self, now: float, received: Received, accepted: JoinAccepted) -> None:
-        """A contact admitted us: take its table, and be up."""
+        """A contact admitted this node: takes its table, and becomes a member."""
         mine = accepted.member.node_id == self._view.me.node_id and accepted.member.authority == self._view.me.authority
         if not mine or not self.joiner.awaits(received.authority, received.node_id):
             return
@@ -119,15 +119,15 @@ class Lifecycle:
         if not generation_of(self._view.me.incarnation) <= generation_of(record.incarnation) < GENERATION_MAX:
             return
         if record.status is not MemberStatus.JOINING:
-            # The life for which we were accepted is over before it began: the next one must be above it.
+            # This node was removed before it could take its place: the next generation must be above this one.
             self._view.me = with_status(self._view.me, MemberStatus.JOINING, next_generation(record.incarnation))
             return
         self._enter(now, with_status(record, MemberStatus.UP), "joined")
 
-    # Being spoken of.
+    # Statements about this node.
 
     def answer_for_self(self, now: float) -> None:
-        """Answers what others have said about this node."""
+        """Answers what others have stated about this node."""
         view = self._view
         changes, view.own_changes = view.own_changes, []
         for change in changes:
@@ -139,7 +139,8 @@ class Lifecycle:
                 self.lose_place(now, after, "replaced")
                 return
             if ahead > 0:
-                # Somebody admitted us anew, which takes a removal or a late request; this life is over either way.
+                # A member admitted this node again, after a removal or by a late request. This generation is over in
+                # both cases.
                 self.lose_place(now, after, "readmitted")
                 return
             if after.status is MemberStatus.REMOVED:
@@ -150,10 +151,11 @@ class Lifecycle:
             elif after.status is MemberStatus.UNREACHABLE:
                 self.ballot.start(now)
             elif after.incarnation > view.me.incarnation or after.status is MemberStatus.UP:
-                # A refutation or a description that was not ours: only the next one is.
+                # A refutation or a description that this node did not make: it makes the next one.
                 self._refute(now, "refuted")
         if view.contested:
-            # One says that we have no place. We ask the others, and answer when we know that they hear us.
+            # One node reports that this node is no member. It asks the others, and answers once they confirm that they
+            # hear it.
             view.contested = False
             self.ballot.start(now)
             self._contested = True
@@ -172,22 +174,22 @@ class Lifecycle:
         record = self._view.table.get(self._view.me.authority)
         known = self._view.me.incarnation if record is None else max(record.incarnation, self._view.me.incarnation)
         if now < self._doubtful_until or (record is not None and record.status is MemberStatus.UNREACHABLE):
-            # Others owned meanwhile what runs here, and may have saved more since than it knows. After a pause an
-            # accusation tells as much: what followed from it will not come any more, once this has answered it.
+            # Others owned the activations of this node meanwhile, and may have saved newer state. After a pause an
+            # accusation means the same: once it is refuted, its consequences will not be sent any more.
             self._doubtful_until = 0.0
             self._outbox.add(StopActivations("unreachable", self._outbox.cause))
-        self._view.say(now, with_status(self._view.me, self._view.me.status, refuting(known)), reason)
+        self._view.make_statement(now, with_status(self._view.me, self._view.me.status, refuting(known)), reason)
         self._view.own_changes.clear()
 
     def hold_ballot(self, now: float) -> None:
-        """Unreachable by our own table: asks seeds and others, and refutes once they hear us (SPEC CL-7.3)."""
+        """Unreachable by its own table: asks seeds and others, and refutes once they hear this node (SPEC CL-7.3)."""
         if not self.ballot.open:
             return
         others = self._view.peers()
         if self.ballot.asks(now):
             for authority in others:
                 self._view.detector.prober.urge(authority)
-        outcome = self.ballot.outcome(now, others, self._talk.seeds)
+        outcome = self.ballot.outcome(now, others, self._exchange.seeds)
         if not outcome:
             return
         self.ballot.stop()
@@ -199,21 +201,21 @@ class Lifecycle:
             self._refute(now, f"heard by {outcome}")
         self._contested = False
 
-    def judged(self, now: float, received: Received, verdict: ViewVerdict) -> None:
-        """A peer has no place for us in its view: settle whose view holds."""
-        if self.stage is MEMBER and self._talk.yields_to(now, received, verdict):
+    def on_verdict(self, now: float, received: Received, verdict: ViewVerdict) -> None:
+        """Handles a verdict that this node is no member in a peer's view: decides which view holds."""
+        if self.stage is MEMBER and self._exchange.yields_to(now, received, verdict):
             self.lose_place(now, verdict.member, "view refused", received.authority)
 
-    def doubt(self, now: float) -> None:
-        """This process did not run for a while and may have been removed: ask before anything is refuted."""
+    def after_pause(self, now: float) -> None:
+        """Handles a pause of this process: it may have been removed, so it asks before it refutes."""
         if self.stage is MEMBER and self._view.peers():
             self.ballot.start(now)
             self._doubtful_until = now + self._config.membership.remove_unreachable_after_s
 
     def lose_place(self, now: float, record: Member, reason: str, towards: str = "") -> None:
-        """Others have removed us: stop what runs here, forget the table, join again under a new generation."""
+        """Others removed this node: stops its activations, forgets the table, joins again under a new generation."""
         if self.stage is LEAVING:
-            # We were on our way out; there is nothing to come back for.
+            # This node was leaving, so it does not join again.
             self._outbox.add(StopActivations(reason, self._outbox.cause))
             self._finish_leave()
             return
@@ -225,30 +227,30 @@ class Lifecycle:
         least = next_generation(max(self._view.me.incarnation, record.incarnation))
         view.me = with_status(self._view.me, MemberStatus.JOINING, least)
         view.reset(now)
-        self._talk.begin_anew()
+        self._exchange.reset_verdicts()
         self.ballot.stop()
         self._doubtful_until = 0.0
         self._anti_entropy.stop()
         self._become(SEEKING)
         contacts = (towards, *others) if towards else others
-        self.joiner.start(now, self._talk.seeds, contacts, again=True)
+        self.joiner.start(now, self._exchange.seeds, contacts, again=True)
         self.seek(now)
 
     # Leaving.
 
     def leave(self, now: float, hold_s: float) -> None:
-        """Begins to leave; work may drain for `hold_s` seconds."""
+        """Begins to leave; activations may drain for `hold_s` seconds."""
         if self.stage in (NEW, SEEKING):
             self._finish_leave()
         elif self.stage is MEMBER:
             self._become(LEAVING)
             self.ballot.stop()
-            self._view.say(now, with_status(self._current(), MemberStatus.LEAVING), "left")
+            self._view.make_statement(now, with_status(self._current(), MemberStatus.LEAVING), "left")
             self._view.own_changes.clear()
             self.leaver.start(now, hold_s)
 
     def _current(self) -> Member:
-        """This node under an incarnation that no word of others outdoes."""
+        """This node under an incarnation that no statement of others exceeds."""
         record = self._view.table.get(self._view.me.authority)
         outdone = record is not None and record != self._view.me
         if record is not None and outdone:
@@ -256,7 +258,7 @@ class Lifecycle:
         return self._view.me
 
     def progress_leave(self, now: float) -> None:
-        """Goes on leaving, as far as others have been told."""
+        """Continues the leave, as far as others have acknowledged it."""
         if self.stage is not LEAVING:
             return
         if self._view.engine.agrees(self._view.peers()):
@@ -266,7 +268,7 @@ class Lifecycle:
                 current = self._current()
                 if current.incarnation != self._view.me.incarnation:
                     self._refute(now, "left")
-                self._view.say(now, with_status(self._view.me, MemberStatus.REMOVED), "left")
+                self._view.make_statement(now, with_status(self._view.me, MemberStatus.REMOVED), "left")
                 self._view.own_changes.clear()
             self.leaver.removing(now)
         if self.leaver.may_go(now) or (self.leaver.phase == "telling" and not self._view.peers()):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from inaho.core.bounded_map import BoundedMap
-from inaho.core.detection.detector import Accused, Carried, Outcome
+from inaho.core.detection.detector import Accused, Confirmed, Outcome
 from inaho.core.effects import ApplyTopology, Outbox
 from inaho.core.gossip.anti_entropy import AntiEntropy
 from inaho.core.gossip.engine import CONFIRMED, Push
 from inaho.core.membership.member import is_live, with_status
 from inaho.core.messages import Gossip
-from inaho.core.node.exchange import Conversation
+from inaho.core.node.exchange import Exchange
 from inaho.core.node.view import ClusterView
 from inaho.events import (
     BlockListApplied,
@@ -21,50 +21,53 @@ from inaho.events import (
 )
 from inaho.types import MemberStatus
 
-__all__ = ["Rounds"]
+__all__ = ["PeriodicWork"]
 
 
-class Rounds:
-    """The periodic work of one member.
+class PeriodicWork:
+    """Does the periodic work of one member.
 
     Args:
-        view: what it works on.
-        talk: digests and tables.
-        anti_entropy: when to call whom.
-        outbox: where effects go.
-        lost_max: bound of the authorities that are called in the hope that they are back.
+        view: of this node.
+        exchange: sends digests and tables.
+        anti_entropy: when to contact which authority.
+        outbox: takes the effects.
+        lost_max: bound of the removed authorities that are contacted because they may be back.
     """
 
     def __init__(
-        self, view: ClusterView, talk: Conversation, anti_entropy: AntiEntropy, outbox: Outbox, lost_max: int
+        self, view: ClusterView, exchange: Exchange, anti_entropy: AntiEntropy, outbox: Outbox, lost_max: int
     ) -> None:
         self._view = view
-        self._talk = talk
+        self._exchange = exchange
         self._anti_entropy = anti_entropy
         self._outbox = outbox
-        # Authorities that were removed without leaving, oldest first: they may be the other side of a partition.
+        # Authorities that were removed without a leave, oldest first: they may be the other side of a network
+        # partition.
         self._lost: BoundedMap[str, None] = BoundedMap(lost_max)
-        # Those of them and of the seeds that are no members, and the table version and seeds from which that follows.
+        # Those of them and of the seeds that are no members, and the table version and seeds of which this was
+        # computed.
         self._calling: tuple[str, ...] = ()
         self._calling_of: tuple[int, tuple[str, ...]] | None = None
 
     def detect(self, now: float) -> None:
-        """Probes, and says what follows from silence."""
+        """Probes, and announces what follows from silence."""
         for outcome in self._view.detector.poll(now):
             self._conclude(now, outcome)
         for authority in self._view.removal.due(now):
             self._remove(now, authority)
-        credible, stubborn = self._view.witness.look_again(now)
+        credible, stubborn = self._view.corroboration.review(now)
         for authority in credible:
             self._view.engine.differs(now, authority)
-        for authority in (*stubborn, *self._view.witness.refuse(now)):
-            # It has removed somebody whom we know to be well. Told so by two, it has lost its own place.
+        for authority in (*stubborn, *self._view.corroboration.expire(now)):
+            # It has removed a member that this node knows to be well. If two nodes tell it so, it has lost its own
+            # place.
             speaker = self._view.table.get(authority)
             if speaker is not None:
-                self._talk.tell_verdict(now, speaker)
+                self._exchange.send_verdict(now, speaker)
 
     def publish_topology(self, now: float) -> None:
-        """Applies what a period has gathered."""
+        """Applies the changes that one period has gathered."""
         view = self._view
         due = view.topology.next_deadline()
         if due is None or now < due:
@@ -74,13 +77,13 @@ class Rounds:
         if snapshot is not None:
             self._outbox.add(ApplyTopology(snapshot, self._outbox.cause))
             self._outbox.publish(TopologyChanged(snapshot=snapshot))
-            # After the topology: whoever applies it revokes leases first, and the event says that this is done.
+            # After the topology: applying it revokes leases first, and the event reports that this is done.
             for authority in snapshot.blocked:
                 if authority not in barred:
                     self._outbox.publish(BlockListApplied(authority=authority, version=snapshot.version))
 
     def gossip(self, now: float) -> None:
-        """Spreads news, settles differences, measures agreement."""
+        """Sends rumours, reconciles differences, measures convergence."""
         view = self._view
         peers = view.peers()
         before = view.engine.phase
@@ -90,9 +93,9 @@ class Rounds:
                 for target in due.targets:
                     self._outbox.send(target, Gossip(view.mark(), news))
             elif due.full:
-                self._talk.send_table(now, due.authority)
+                self._exchange.send_table(now, due.authority)
             else:
-                self._talk.send_digest(now, due.authority)
+                self._exchange.send_digest(now, due.authority)
         if before != view.engine.phase == CONFIRMED:
             elapsed_s = view.engine.clock.stop(now)
             if elapsed_s is not None:
@@ -118,10 +121,10 @@ class Rounds:
         member = view.table.get(suspicion.authority)
         if member is None or member.node_id != suspicion.node_id:
             return
-        if isinstance(outcome, Carried):
+        if isinstance(outcome, Confirmed):
             if member.status < MemberStatus.UNREACHABLE and member.incarnation <= suspicion.incarnation:
-                voices = tuple(suspicion.voices)
-                view.say(now, with_status(member, MemberStatus.UNREACHABLE), suspicion.reason, voices)
+                sources = tuple(suspicion.sources)
+                view.make_statement(now, with_status(member, MemberStatus.UNREACHABLE), suspicion.reason, sources)
         else:
             view.engine.rumours.forget_accused(suspicion.node_id)
             self._outbox.publish(SuspicionCleared(member=member, reason="not confirmed"))
@@ -130,14 +133,15 @@ class Rounds:
         view = self._view
         entry = view.table.entry(authority)
         if entry is not None and entry.member.status is MemberStatus.UNREACHABLE:
-            alone = entry.origin == view.me.node_id and len(entry.voices) < view.detector.voices_needed(authority)
+            alone = entry.origin == view.me.node_id and len(entry.sources) < view.detector.sources_needed(authority)
             if alone and not view.engine.acknowledged(view.peers()):
-                # There was no other voice when we said so, and there could be one now: it has not spoken yet.
+                # There was no other possible source when this node announced it. Now there could be one, and it has not
+                # reported yet.
                 view.removal.put_off(now, authority)
                 return
             removed = with_status(entry.member, MemberStatus.REMOVED)
-            voices = entry.voices if entry.origin == view.me.node_id else view.witness.voices(authority)
-            view.say(now, removed, entry.reason, voices or (view.me.node_id,))
+            sources = entry.sources if entry.origin == view.me.node_id else view.corroboration.sources(authority)
+            view.make_statement(now, removed, entry.reason, sources or (view.me.node_id,))
 
     def _lost_authorities(self, now: float) -> tuple[str, ...]:
         view = self._view
@@ -145,17 +149,17 @@ class Rounds:
             self._calling_of = None
             self._lost[authority] = None
             self._anti_entropy.seek(now)
-        stand = (view.table.version, self._talk.seeds)
+        stand = (view.table.version, self._exchange.seeds)
         if stand == self._calling_of:
             return self._calling
-        candidates = dict.fromkeys((*self._talk.seeds, *self._lost))
+        candidates = dict.fromkeys((*self._exchange.seeds, *self._lost))
         lost: list[str] = []
         for authority in candidates:
             record = view.table.get(authority)
             if is_live(record):
                 self._lost.pop(authority, None)
-            elif record is None and authority not in self._talk.seeds:
-                # Its tombstone is forgotten, and so is the hope for it.
+            elif record is None and authority not in self._exchange.seeds:
+                # Its tombstone is forgotten, so it is not contacted any more.
                 self._lost.pop(authority, None)
             elif authority != view.me.authority:
                 lost.append(authority)

@@ -1,8 +1,8 @@
 """The view of one node: applies each change of the table to gossip, detection, removal and topology.
 
-All statements, our own and others', go through `absorb`. So whatever changes a record also tells gossip, detection,
-removal, topology and the event stream, in that order, and no handler can forget one of them. Whether others' statements
-are taken over at all, `witness` judges by who has told them.
+All statements, those of this node and those of others, go through `absorb`. So a change of a record always reaches
+gossip, detection, removal, topology and the event stream, in that order, and no handler can leave one out.
+`corroboration` decides whether a statement of another node is accepted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from inaho.core.membership.removal import RemovalClock
 from inaho.core.membership.table import MembershipTable
 from inaho.core.membership.topology import TopologyPublisher
 from inaho.core.messages import Mark, MembershipDelta, News, OriginVersion, TableSnapshot
-from inaho.core.node.corroboration import Witness
+from inaho.core.node.corroboration import Corroboration
 from inaho.events import (
     BlockListChanged,
     MemberEvent,
@@ -46,7 +46,7 @@ __all__ = ["ClusterView"]
 
 NO_NEWS: Final = News()
 REFUSALS_TOLD_MAX: Final = 8
-"""Of one message; a table of inventions makes thousands, and the first ones tell as much."""
+"""Refusals published for one message; a table of invented members makes thousands, and the first ones are enough."""
 
 _EVENTS: Final[dict[MemberStatus, type[MemberEvent]]] = {
     MemberStatus.JOINING: MemberJoining,
@@ -63,8 +63,8 @@ class ClusterView:
     Args:
         config: all groups.
         me: this node as it describes itself.
-        random: injected chance.
-        outbox: where effects go.
+        random: the seeded generator of this node.
+        outbox: takes the effects.
     """
 
     def __init__(self, config: ClusterConfig, me: Member, random: RandomSource, outbox: Outbox) -> None:
@@ -76,24 +76,24 @@ class ClusterView:
         self.detector = Detector(me.node_id, config.detection, config.membership.members_max, random, self, outbox)
         self.removal = RemovalClock(config.membership.remove_unreachable_after_s, config.detection.probe_interval_s)
         self.topology = TopologyPublisher(config.membership.update_period_s)
-        self.witness = Witness(config, me.node_id, self)
+        self.corroboration = Corroboration(config, me.node_id, self)
         self.loads = Loads(me.node_id, config.detection.probe_interval_s, config.membership.members_max)
-        # Changes of our own record by others, and whether somebody accuses us: for the node to answer.
+        # Changes of this node's own record by others, and whether a member accuses this node: for the node to answer.
         self.own_changes: list[Change] = []
         self.accused = False
-        # Whether somebody tells that we have no place, and we wait for a second voice.
+        # Whether a node reports that this node is no member, and this node waits for a second source.
         self.contested = False
-        # Authorities that were removed otherwise than by leaving, since the node last asked.
+        # Authorities that were removed without a leave, since the last call of `drain_lost`.
         self.lost: list[str] = []
         self.now = 0.0
-        # Event-loop lag that we report, seconds.
+        # Event-loop lag that this node reports, seconds.
         self.lag_s = 0.0
         self._others: tuple[Member, ...] = ()
         self._peers: tuple[str, ...] = ()
-        # The `live` from which both were made.
+        # The `live` of which both were made.
         self._others_of: tuple[Member, ...] = ()
 
-    # What it shows.
+    # What others read.
 
     def others(self) -> tuple[Member, ...]:
         """Live members but this node, sorted by authority."""
@@ -119,7 +119,7 @@ class ClusterView:
         return self.table.get(authority)
 
     def mark(self) -> Mark:
-        """Where this node stands."""
+        """The mark of this node."""
         version, load = self.loads.own(self.now)
         return Mark(self.me.incarnation, self.table.version, self.table.content_hash(), self.lag_s, version, load)
 
@@ -129,15 +129,15 @@ class ClusterView:
         return self.loads.known(self.now, (member.node_id for member in live), len(live))
 
     def same(self, mark: Mark) -> bool:
-        """Whether the sender of that mark has our table."""
+        """Whether the sender of that mark has this node's table."""
         return mark.version == self.table.version and mark.content_hash == self.table.content_hash()
 
     def delta(self, origin: str, from_version: int) -> MembershipDelta:
-        """What still matters of an origin."""
+        """What still holds of an origin's statements."""
         return self.table.delta(self.now, origin, from_version)
 
     def collect(self, copies: int, limit: int) -> News:
-        """News for `copies` peers."""
+        """Statements, accusations and loads to send to `copies` peers."""
         loads = self.loads.collect(limit, copies)
         if not self.engine.rumours:
             return News(loads=loads) if loads else NO_NEWS
@@ -145,7 +145,7 @@ class ClusterView:
         return msgspec.structs.replace(news, loads=loads) if loads else news
 
     def piggyback(self, node_id: str) -> News:
-        """News to ride on a message to that node; an accused hears of it first."""
+        """Statements to send along with a message to that node; an accused node gets its accusations first."""
         against = self.engine.rumours.accusations_of(node_id)
         limit = retransmit_limit(self.config.gossip.retransmit_factor, len(self.table))
         news = self.collect(1, limit)
@@ -163,7 +163,7 @@ class ClusterView:
         return "" if member is None else member.authority
 
     def drain_lost(self) -> list[str]:
-        """Authorities that were removed otherwise than by leaving, since the last call."""
+        """Authorities that were removed without a leave, since the last call."""
         if not self.lost:
             return []
         lost, self.lost = self.lost, []
@@ -171,28 +171,28 @@ class ClusterView:
 
     # What changes it.
 
-    def say(self, now: float, member: Member, reason: str = "", voices: tuple[str, ...] = ()) -> None:
-        """States something as this node and tells the others."""
+    def make_statement(self, now: float, member: Member, reason: str = "", sources: tuple[str, ...] = ()) -> None:
+        """Makes a statement as this node, and sends it to the others."""
         covered = self.table.covered(self.table.node_id)
-        change = self.table.author(now, member, reason, voices)
+        change = self.table.author(now, member, reason, sources)
         if member.node_id == self.me.node_id:
             self.me = member
         self.absorb(now, Applied([change], {self.table.node_id: covered}))
         if member.node_id == self.me.node_id:
             self.engine.hurry(now)
 
-    def learn(self, now: float, news: News, teller: str) -> tuple[OriginVersion, ...]:
-        """Takes over news that the node `teller` sent; returns what is missing before it, to be asked for."""
+    def learn(self, now: float, news: News, sender: str) -> tuple[OriginVersion, ...]:
+        """Applies statements that the node `sender` sent; returns the ranges that are missing before them."""
         if news == NO_NEWS:
             return ()
         wants: list[OriginVersion] = []
-        covered, credible = self.table.covered, self.witness.judge(now, teller)
+        covered, credible = self.table.covered, self.corroboration.judge(now, sender)
         for delta in news.deltas:
             if delta.to_version <= covered(delta.origin):
-                continue  # most of what is pushed has been heard before
+                continue  # most statements that are pushed are known already
             applied = self.table.apply(now, delta, credible)
             wants.extend(OriginVersion(gap.origin, gap.from_version) for gap in applied.gaps)
-            self.absorb(now, applied, teller)
+            self.absorb(now, applied, sender)
         for notice in self.table.blocks.merge(news.blocks):
             self.engine.blocked(now, notice)
             self.topology.changed(now)
@@ -203,52 +203,52 @@ class ClusterView:
             if accusation.node_id == self.me.node_id:
                 self.accused = self.accused or accusation.incarnation >= self.me.incarnation
             else:
-                heard = accusation.accuser == teller and self.witness.counts(teller)
+                heard = accusation.accuser == sender and self.corroboration.is_source(sender)
                 self.detector.on_accusation(now, accusation, heard)
         return tuple(wants)
 
     def adopt(self, now: float, snapshot: TableSnapshot) -> None:
-        """Takes over the table of the member that admitted us, on its word."""
+        """Takes over the table of the member that admitted this node, without a second source."""
         self.absorb(now, self.table.merge(now, snapshot))
         self.learn(now, News(blocks=snapshot.blocks), "")
         known = frozenset(snapshot.blocks)
         for notice in self.table.blocks.notices:
-            if notice not in known:  # an order that this node took while nobody heard it
+            if notice not in known:  # an order that this node took while it reached no other member
                 self.engine.blocked(now, notice)
 
-    def merge(self, now: float, snapshot: TableSnapshot, teller: str) -> None:
-        """Takes over a whole table that the node `teller` sent."""
-        self.absorb(now, self.table.merge(now, snapshot, self.witness.judge(now, teller)), teller)
-        self.learn(now, News(blocks=snapshot.blocks), teller)
+    def merge(self, now: float, snapshot: TableSnapshot, sender: str) -> None:
+        """Merges a whole table that the node `sender` sent."""
+        self.absorb(now, self.table.merge(now, snapshot, self.corroboration.judge(now, sender)), sender)
+        self.learn(now, News(blocks=snapshot.blocks), sender)
 
     def block(self, now: float, authority: str, blocked: bool) -> None:
-        """An operator's word."""
+        """Applies an operator's order."""
         notice = self.table.blocks.set(authority, blocked)
         if notice is not None:
             self.engine.blocked(now, notice)
             self.topology.changed(now)
             self.outbox.publish(BlockListChanged(authority=authority, blocked=blocked))
 
-    def absorb(self, now: float, applied: Applied, teller: str = "") -> None:
-        """Draws the consequences of changes, and has looked into what `teller` told and was not taken over yet."""
+    def absorb(self, now: float, applied: Applied, sender: str = "") -> None:
+        """Applies the consequences of changes, and investigates statements of `sender` that were held back."""
         for origin, from_version in applied.advanced.items():
             self.engine.news_of(now, origin, from_version)
         for change in applied.changes:
             self._consider(now, change)
-            if teller and self._joined(change):
-                self.witness.met(now, change.after)
+            if sender and self._joined(change):
+                self.corroboration.member_joined(now, change.after)
         for refusal in applied.refused[:REFUSALS_TOLD_MAX]:
             entry = refusal.entry
             self.outbox.publish(
                 StatementRefused(authority=entry.member.authority, origin=entry.origin, reason=refusal.reason)
             )
         for entry in applied.deferred:
-            self.witness.look_into(now, teller, entry)
+            self.corroboration.investigate(now, sender, entry)
         if applied.advanced or applied.changes:
             self.topology.changed(now)
 
     def _joined(self, change: Change) -> bool:
-        """Whether a node is there that was not, or is there anew."""
+        """Whether the change brings a new node, or a new generation of one."""
         before, after = change.before, change.after
         if not is_live(after) or after.node_id == self.me.node_id:
             return False
@@ -256,7 +256,7 @@ class ClusterView:
 
     def _consider(self, now: float, change: Change) -> None:
         before, after = change.before, change.after
-        self.witness.settled(before, after)
+        self.corroboration.record_changed(before, after)
         self._announce(now, change)
         if after.authority == self.me.authority:
             self.own_changes.append(change)
@@ -286,7 +286,7 @@ class ClusterView:
             self.removal.forget(after.authority)
 
     def _rank(self) -> int:
-        """How many reachable members come before us, by authority."""
+        """How many reachable members come before this node, by authority."""
         return sum(1 for authority in self.peers() if authority < self.me.authority)
 
     def _announce(self, now: float, change: Change) -> None:
@@ -297,7 +297,7 @@ class ClusterView:
             and generation_of(before.incarnation) == generation_of(after.incarnation)
         )
         if before is not None and is_live(before) and not same_node:
-            # What came between was not seen here, but whoever watches must hear that the former life is over.
+            # This node missed what came between, but watchers must learn that the former generation is over.
             gone = with_status(before, MemberStatus.REMOVED)
             self.outbox.publish(MemberRemoved(member=gone, reason="replaced"))
         if same_node and before is not None and before.status is after.status:
@@ -322,9 +322,9 @@ class ClusterView:
         self.outbox.publish(_EVENTS[after.status](member=after, reason=reason))
 
     def reset(self, now: float) -> None:
-        """Forgets the cluster but neither our own numbering nor what operators have ordered: we join again.
+        """Forgets the cluster before this node joins again, except its own numbering and operators' orders.
 
-        The side that removed us may not have heard the last orders. They carry counters, so theirs and ours merge.
+        The side that removed this node may not have the last orders. They carry counters, so both lists can be merged.
         """
         old = self.table
         self.table = MembershipTable(self.me.node_id, self.config.membership)
@@ -333,7 +333,7 @@ class ClusterView:
         self.engine.reset()
         self.detector.stop()
         self.removal.clear()
-        self.witness.clear()
+        self.corroboration.clear()
         self.loads.clear()
         self.own_changes.clear()
         self.lost.clear()
@@ -345,5 +345,5 @@ class ClusterView:
         self.engine.check()
         self.detector.check()
         self.topology.check()
-        self.witness.check()
+        self.corroboration.check()
         self.loads.check()

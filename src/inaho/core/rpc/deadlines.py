@@ -1,9 +1,9 @@
 """Holds pending calls in a timer wheel and finds those whose deadline has passed.
 
-The low bits of a correlation id name the slot in which the call expires, so that adding a call, finding it by its reply
-and forgetting it are one dict operation each, and no timer object exists. A turn of the wheel looks only at the slots
-that have passed. Resolution is one slot: a call expires at its deadline or up to `SLOT_S` later, never earlier. Why not
-`call_later` per call: a timer costs more than the call.
+The low bits of a correlation id name the slot in which the call expires. So adding a call, finding it by its reply and
+forgetting it are one dict operation each, and there is no timer object. A turn of the wheel looks only at the slots
+that have passed. The resolution is one slot: a call expires at its deadline or up to `SLOT_S` later, never earlier. Why
+not `call_later` per call: a timer costs more than the call.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """Decides which failures may be tried again, and after which pause.
 
-The intuition: whether a call may be repeated depends on two things only. Did it certainly not run (the one who
-refused it says so in the error), or does it not matter if it runs twice (the method is `idempotent`)? And would it
-help, that is, does waiting change the answer? The table below gives the second per code; the error gives the first.
+Whether a call may be repeated depends on two questions. Did it certainly not run (the node that refused it says so in
+the error), or does it not matter if it runs twice (the method is `idempotent`)? And would it help, that is, can waiting
+change the answer? The table below answers the second question per code; the error answers the first.
 
-Why a table and not a flag on the classes: errors arrive from other releases, by code, and an operator asks "what is
-retried" and should find one answer in one place. A code that is not in it is not retried.
+Why a table and not a flag on the classes: errors arrive from other releases, by code, and an operator who asks "what is
+retried" should find one answer in one place. A code that is not in the table is not retried.
 
-The pause is exponential with jitter in its upper half: callers that failed together come back apart, and none comes
-back at once (Brooker, "Exponential Backoff And Jitter", 2015, "equal jitter"; full jitter from 0 spreads better
-and lets some hit again a node that is still busy taking over).
+The pause is exponential with jitter in its upper half: callers that failed together retry at different times, and none
+retries at once (Brooker, "Exponential Backoff And Jitter", 2015, "equal jitter"; full jitter from 0 spreads better, but
+lets some callers retry at once on a node that is still taking over).
 """
 
 from __future__ import annotations

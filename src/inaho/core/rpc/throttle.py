@@ -1,11 +1,11 @@
 """Decides which of many equal warnings are logged, and counts the others (SPEC VA-4.4).
 
-The intuition: the first retry of a kind is news, the thousandth says nothing that the first did not, and a log that
-takes a line for each is part of the outage. So per kind and period the first few pass, the others are counted, and the
-number is told once when the period is over.
+The first retry of a kind is information; the thousandth says nothing new, and a log with a line for each makes the
+outage worse. So per kind and period the first few warnings are logged, the others are counted, and their number is
+reported once when the period is over.
 
-Why not a token bucket: it lets a line through now and then for as long as the trouble lasts, and has no moment at
-which the count of the others is complete.
+Why not a token bucket: it lets a line through now and then for as long as the problem lasts, and has no moment at which
+the count of the others is complete.
 """
 
 from __future__ import annotations

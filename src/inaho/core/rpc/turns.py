@@ -1,9 +1,10 @@
 """Decides which turns of one activation may run and which wait.
 
-A turn is one call at one activation. Turns run one after another, except that read-only turns may run together, and
-all turns of a reentrant kind. Waiting turns keep their order: a read-only turn that arrives behind a waiting writer
-waits too, or writers would starve. The one exception is a turn called (through others) by a turn that is running
-here: were it to wait, nothing would ever move, so it goes ahead if it is compatible and is refused as a cycle if not.
+A turn is one call at one activation. Turns run one after another, except that read-only turns may run together, and so
+may all turns of a reentrant kind. Waiting turns keep their order: a read-only turn that arrives behind a waiting writer
+waits too, or writers would never run. There is one exception: a turn that was called (through others) by a turn that is
+running here. If it waited, both would wait for ever; so it goes ahead if it is compatible and is refused as a cycle if
+not.
 
 A queue exists only while turns contend; an idle activation has none (DESIGN section 8).
 """

@@ -78,7 +78,7 @@ class NodeLifecycle:
         node.control.begin(driver)
         node.ticker.start()
         driver.feed(Start(config.seeds))
-        with node.join_watch.searching(driver.control.seeds_told):
+        with node.join_watch.searching(driver.control.seed_answers):
             await driver.joined
         self._node.program_end.watch()
         if KEEPER in node.hosts:

@@ -2,7 +2,7 @@
 
 Each checker has a name and one claim, and raises `CheckFailed` with both when the claim is broken. They share no code
 with what they check: the order of records is written down here once more, who was removed is remembered here, and
-voices are counted from what was really sent. Why: a mistake in the merge rule must not also excuse itself.
+sources are counted from what was really sent. Why: a mistake in the merge rule must not also excuse itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from inaho.core.inputs import Input
 from inaho.core.node import ControlNode
 from inaho.events import MemberRemoved, SelfRemoved
 from inaho.testing.control_plane.checker import Checker, CheckFailed, life_of
-from inaho.testing.control_plane.removal_checkers import NoFalseRemoval, TwoVoices
+from inaho.testing.control_plane.removal_checkers import NoFalseRemoval, TwoSources
 from inaho.testing.control_plane.simulation import ControlSimulation
 from inaho.types import Member, MemberStatus
 
@@ -30,7 +30,7 @@ __all__ = [
     "NoReturn",
     "OneContent",
     "StopsBeforeReturn",
-    "TwoVoices",
+    "TwoSources",
     "all_checkers",
 ]
 
@@ -274,7 +274,7 @@ def all_checkers() -> Sequence[Checker]:
         MonotonicViews(),
         NoReturn(),
         StopsBeforeReturn(),
-        TwoVoices(),
+        TwoSources(),
         NoFalseRemoval(),
         Conservation(),
         OneContent(),

@@ -1,6 +1,6 @@
 """Checks that members were accused and removed only with enough evidence.
 
-Voices are counted from what was really sent, and health is known from the simulation, not from any node.
+Sources are counted from what was really sent, and health is known from the simulation, not from any node.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from inaho.testing.control_plane.checker import Checker, life_of
 from inaho.testing.control_plane.simulation import ControlSimulation
 from inaho.types import Member, MemberStatus
 
-__all__ = ["NoFalseRemoval", "TwoVoices"]
+__all__ = ["NoFalseRemoval", "TwoSources"]
 
 _WITH_NEWS: Final = (Gossip, Probe, ProbeAck)
 _DETECTED: Final = frozenset({"dead", "wedged", "busy", "silent"})
 
 
-class TwoVoices(Checker):
+class TwoSources(Checker):
     """Nobody is called unreachable or removed on one word where two others exist, nor on a word that was not heard.
 
     Heard is what reached the speaker over the connection of whoever said it: an accusation of its own, or a table that
     has the subject as unreachable or removed. What others pass on as somebody's word does not count.
     """
 
-    name = "two voices"
+    name = "two sources"
 
     def __init__(self) -> None:
         # Listener, speaker and subject.
@@ -60,13 +60,13 @@ class TwoVoices(Checker):
             return
         if entry.reason not in _DETECTED:
             raise self.fail(f"{authority} says {subject} for the reason {entry.reason!r}")
-        voices = frozenset(entry.voices)
-        for voice in entry.voices:
-            if voice != me and (me, voice, subject.node_id) not in self._heard:
-                raise self.fail(f"{authority} counts {voice}, which it never heard accuse {subject.node_id}")
-        if len(voices) < 2 and subject.status is MemberStatus.UNREACHABLE and _witnesses(node, subject):
-            raise self.fail(f"{authority} calls {subject.authority} unreachable on {len(voices)} voice")
-        if not voices:
+        sources = frozenset(entry.sources)
+        for source in entry.sources:
+            if source != me and (me, source, subject.node_id) not in self._heard:
+                raise self.fail(f"{authority} counts {source}, which it never heard accuse {subject.node_id}")
+        if len(sources) < 2 and subject.status is MemberStatus.UNREACHABLE and _witnesses(node, subject):
+            raise self.fail(f"{authority} calls {subject.authority} unreachable on {len(sources)} source")
+        if not sources:
             raise self.fail(f"{authority} removed {subject.authority} on no word at all")
 
 
@@ -87,7 +87,7 @@ def _spoken_against(received: Received) -> list[str]:
 
 
 def _witnesses(node: ControlNode, subject: Member) -> list[str]:
-    """Members that could have been the second voice: reachable, and not suspected themselves."""
+    """Members that could have been the second source: reachable, and not suspected themselves."""
     return [
         member.authority
         for member in node.table.live

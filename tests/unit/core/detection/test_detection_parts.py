@@ -53,7 +53,7 @@ def test_the_formula_at_its_ends() -> None:
     assert suspicion_s(0, 0, 1.0, 2.0) == 1.0
 
 
-def test_voices_are_distinct_and_evidence_counts_once() -> None:
+def test_sources_are_distinct_and_evidence_counts_once() -> None:
     suspicions = Suspicions(CONFIG)
     assert suspicions.accuse(0.0, accusation("x"), 5)
     assert not suspicions.accuse(0.0, accusation("x"), 5)
@@ -66,11 +66,11 @@ def test_voices_are_distinct_and_evidence_counts_once() -> None:
     assert suspicions.accuse(0.0, accusation("y"), 5)
     assert suspicions.accuse(0.0, accusation("y", incarnation=2), 5)
     fresh = suspicions.get("a")
-    assert fresh is not None and fresh.voices == ["y"]
+    assert fresh is not None and fresh.sources == ["y"]
     suspicions.check()
 
 
-def test_what_is_only_passed_on_is_no_voice_and_hurries_nothing() -> None:
+def test_what_is_only_passed_on_is_no_source_and_hurries_nothing() -> None:
     suspicions = Suspicions(CONFIG)
     assert suspicions.accuse(0.0, accusation("x"), 5)
     suspicion = suspicions.get("a")
@@ -79,12 +79,12 @@ def test_what_is_only_passed_on_is_no_voice_and_hurries_nothing() -> None:
     for name in "stuvwyz":
         dead = Accusation("a", "id-a", 1, name, "dead")
         assert suspicions.accuse(0.0, dead, 5, heard=False)
-    assert suspicion.voices == ["x"] and suspicion.reason == "silent" and not suspicion.deaths
+    assert suspicion.sources == ["x"] and suspicion.reason == "silent" and not suspicion.deaths
     assert suspicion.deadline == alone
     assert {told.accuser for told in suspicion.as_accusations()} == set("xstuvwyz")
-    # The list of names is full; a voice that is heard counts all the same.
+    # The list of names is full; a source that is heard counts all the same.
     suspicions.accuse(0.0, accusation("q"), 5)
-    assert suspicion.voices == ["x", "q"] and suspicion.deadline < alone
+    assert suspicion.sources == ["x", "q"] and suspicion.deadline < alone
     suspicions.check()
 
 

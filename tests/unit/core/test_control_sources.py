@@ -11,7 +11,7 @@ from inaho.core.inputs import Received
 from inaho.core.membership.claims import Claims, ends_life
 from inaho.core.membership.incarnation import first_of, next_generation
 from inaho.core.messages import (
-    VOICES_MAX,
+    SOURCES_MAX,
     Accusation,
     ControlMessage,
     Entry,
@@ -55,11 +55,11 @@ class Cluster:
         return self.simulation.give(self.simulation.authority(listener), heard)
 
     def tell(self, speaker: int, origin: int, member: Member, reason: str = "dead", listener: int = 0) -> list[Effect]:
-        """`speaker` tells a statement of `origin`, with voices that it says there were."""
+        """`speaker` tells a statement of `origin`, with sources that it says there were."""
         node_id = self.node_id(origin)
         covered = self.simulation.nodes[self.simulation.authority(listener)].table.covered(node_id)
-        voices = tuple(self.node_id(index) for index in (1, 2, 3))
-        entry = Entry(node_id, covered + 1, member, reason, voices)
+        sources = tuple(self.node_id(index) for index in (1, 2, 3))
+        entry = Entry(node_id, covered + 1, member, reason, sources)
         return self.hear(
             speaker,
             Gossip(self.mark(speaker), News((MembershipDelta(node_id, covered, covered + 1, (entry,)),))),
@@ -110,14 +110,14 @@ def test_its_subject_may_say_it_alone(cluster: Cluster, status: MemberStatus) ->
     assert cluster.status() is status
 
 
-def test_the_subject_is_no_second_voice_against_itself(cluster: Cluster) -> None:
+def test_the_subject_is_no_second_source_against_itself(cluster: Cluster) -> None:
     cluster.tell(1, 1, cluster.gone(MemberStatus.UNREACHABLE))
     cluster.tell(4, 1, cluster.gone(MemberStatus.UNREACHABLE))
     assert cluster.status() is MemberStatus.UP
     cluster.unharmed()
 
 
-def test_a_table_is_one_voice_too(cluster: Cluster) -> None:
+def test_a_table_is_one_source_too(cluster: Cluster) -> None:
     entry = Entry(cluster.node_id(2), 99, cluster.gone(), "dead")
     table = TableSnapshot(99, (OriginVersion(cluster.node_id(2), 99),), (entry,))
     cluster.hear(1, FullTable(cluster.mark(1), table, reply=False))
@@ -143,7 +143,7 @@ def test_the_subject_asks_the_others_before_it_believes_that_it_is_gone(cluster:
     assert cluster.simulation.nodes[cluster.subject.authority].member.incarnation > cluster.subject.incarnation
 
 
-def test_what_finds_no_second_voice_is_refused_and_reported(cluster: Cluster) -> None:
+def test_what_finds_no_second_source_is_refused_and_reported(cluster: Cluster) -> None:
     cluster.tell(1, 2, cluster.gone())
     cluster.simulation.run(6.0)
     (refused,) = [effect.event for _, _, effect in cluster.simulation.effects(StatementRefused)]  # type: ignore[union-attr]
@@ -155,7 +155,7 @@ def test_what_finds_no_second_voice_is_refused_and_reported(cluster: Cluster) ->
 # Accusations.
 
 
-def test_accusations_that_one_passes_on_are_no_voices(cluster: Cluster) -> None:
+def test_accusations_that_one_passes_on_are_no_sources(cluster: Cluster) -> None:
     accused = cluster.subject
     for _ in range(8):
         named = tuple(
@@ -217,25 +217,25 @@ def test_what_ends_a_life() -> None:
 
 def test_a_claim_covers_what_it_outdoes_and_no_other_life() -> None:
     claims = Claims(4, 5.0, 1.0)
-    assert claims.hear(0.0, "a", member(status=MemberStatus.REMOVED))
-    assert not claims.hear(1.0, "a", member(status=MemberStatus.UNREACHABLE))
-    assert claims.tellers(member(status=MemberStatus.UNREACHABLE)) == ("a",)
-    assert claims.tellers(member(1 << 21, MemberStatus.UNREACHABLE)) == ()
-    claims.settled(member((1 << 20) + 1))
-    assert claims.tellers(member(status=MemberStatus.REMOVED)) == ("a",)
-    claims.settled(member(status=MemberStatus.REMOVED))
+    assert claims.record(0.0, "a", member(status=MemberStatus.REMOVED))
+    assert not claims.record(1.0, "a", member(status=MemberStatus.UNREACHABLE))
+    assert claims.senders(member(status=MemberStatus.UNREACHABLE)) == ("a",)
+    assert claims.senders(member(1 << 21, MemberStatus.UNREACHABLE)) == ()
+    claims.record_changed(member((1 << 20) + 1))
+    assert claims.senders(member(status=MemberStatus.REMOVED)) == ("a",)
+    claims.record_changed(member(status=MemberStatus.REMOVED))
     assert claims.next_deadline() is None
 
 
 def test_a_claim_is_looked_at_again_and_withdrawn_with_its_tellers_life() -> None:
     claims = Claims(4, 5.0, 1.0)
-    claims.hear(0.0, "a", member(status=MemberStatus.REMOVED))
-    claims.hear(0.5, "b", member(status=MemberStatus.REMOVED))
+    claims.record(0.0, "a", member(status=MemberStatus.REMOVED))
+    claims.record(0.5, "b", member(status=MemberStatus.REMOVED))
     assert claims.due(0.9) == [] and claims.next_deadline() == 1.0
-    assert [teller for teller, _ in claims.due(1.0)] == ["a"]
+    assert [sender for sender, _ in claims.due(1.0)] == ["a"]
     assert claims.due(1.0) == []
     claims.withdraw("a")
-    assert claims.tellers(member(status=MemberStatus.REMOVED)) == ("b",)
+    assert claims.senders(member(status=MemberStatus.REMOVED)) == ("b",)
     claims.withdraw("b")
     assert claims.next_deadline() is None
 
@@ -254,15 +254,15 @@ def test_a_claim_is_looked_at_again_and_withdrawn_with_its_tellers_life() -> Non
 )
 def test_testimony_is_bounded_and_lapses(told: list[tuple[int, int, MemberStatus, float, bool]]) -> None:
     claims, now = Claims(4, 5.0, 1.0), 0.0
-    for teller, subject, status, pause_s, expire in told:
+    for sender, subject, status, pause_s, expire in told:
         now += pause_s
-        claims.hear(now, f"t{teller}", Member(f"10.0.0.{subject}:1", "x", 1 << 20, status))
+        claims.record(now, f"t{sender}", Member(f"10.0.0.{subject}:1", "x", 1 << 20, status))
         if expire:
             assert all(claim.since + 5.0 <= now for _, claim in claims.expire(now))
             assert all(claim.look_at > now for _, claim in claims.due(now))
             deadline = claims.next_deadline()
             assert deadline is None or deadline > now
-        assert len(claims.tellers(Member(f"10.0.0.{subject}:1", "x", 1 << 20, status))) <= VOICES_MAX
+        assert len(claims.senders(Member(f"10.0.0.{subject}:1", "x", 1 << 20, status))) <= SOURCES_MAX
         claims.check()
     claims.expire(now + 5.0)
     assert claims.next_deadline() is None
