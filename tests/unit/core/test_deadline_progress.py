@@ -109,7 +109,7 @@ def removals(now: float, length_s: float) -> Turn:
 
 def claims(now: float, length_s: float) -> Turn:
     told = Claims(10, length_s, length_s / 3)
-    told.hear(now, "2" * 16, member(1))
+    told.record(now, "2" * 16, member(1))
 
     def look(at: float) -> None:
         told.due(at)

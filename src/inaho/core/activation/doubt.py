@@ -35,13 +35,13 @@ MARKERS_FORMAT: Final = 1
 
 
 class Marker(msgspec.Struct, frozen=True, array_like=True):
-    """What a node writes before it activates grains while it doubts somebody, or when it founds a cluster.
+    """The record of a node that activates grains while it doubts a member, or that founds a cluster.
 
     Attributes:
         node_id: of the process that wrote it.
         authority: of that process.
         reason: `doubt` or `founded`.
-        written_at: Unix seconds by the clock of its writer.
+        written_at: Unix seconds by the clock of the node that wrote it.
         cluster: name of the cluster.
     """
 
@@ -107,7 +107,7 @@ class Doubts:
     Args:
         node_id: of this node.
         doubt_s: longest time that a doubt lasts, seconds (`membership.tombstone_s`).
-        doubts_max: most members that are doubted, and most that are remembered as known to be harmless; beyond it the
+        doubts_max: bound of the doubted members, and of the members that are known to need no doubt; beyond it the
             oldest is forgotten.
 
     Attributes:
@@ -119,7 +119,7 @@ class Doubts:
         self._node_id = node_id
         self._doubt_s = doubt_s
         self._doubts: BoundedMap[str, Doubt] = BoundedMap(doubts_max)
-        # Node ids of processes that have ended or have let go of what they took over.
+        # Node ids of processes that have ended or have released what they took over.
         self._harmless: BoundedMap[str, None] = BoundedMap(doubts_max)
 
     def __bool__(self) -> bool:
@@ -129,7 +129,7 @@ class Doubts:
         return len(self._doubts)
 
     def get(self, node_id: str) -> Doubt | None:
-        """The doubt of that node, if it is not over."""
+        """The doubt of that node, unless it is over."""
         doubt = self._doubts.get(node_id)
         return doubt if doubt is not None and doubt.over_at is None else None
 
@@ -142,7 +142,7 @@ class Doubts:
         return [doubt for doubt in self._doubts.values() if doubt.over_at is None]
 
     def begin(self, now: float, node_id: str, authority: str, incarnation: int = -1) -> bool:
-        """This node doubts that member from now on.
+        """Begins to doubt that member.
 
         Args:
             now: seconds.
@@ -166,7 +166,7 @@ class Doubts:
         return is_new
 
     def end(self, now: float, node_id: str, why: str) -> bool:
-        """That member is harmless from now on. Returns whether it was doubted."""
+        """The member needs no doubt from now on. Returns whether it was doubted."""
         self._harmless.renew(node_id, None)
         doubt = self.get(node_id)
         if doubt is None:
@@ -182,15 +182,15 @@ class Doubts:
         return late
 
     def foreign(self, markers: Iterable[Marker], trusted: Collection[str]) -> list[Marker]:
-        """The markers of whoever may have activated what is active here.
+        """The markers of processes that may have activated what is active here.
 
         Args:
             markers: that were read.
             trusted: node ids of the live members that were members before the doubt.
 
         Returns:
-            Those of doubted members, of such whose doubt is over since the last read, and of unknown processes. A
-            process that has ended is one of these, too: nobody knows when it saved last.
+            Markers of doubted members, of members whose doubt is over since the last read, and of unknown processes. A
+            process that has ended is unknown, too, because it is not known when it saved last.
         """
         found: list[Marker] = []
         for marker in markers:

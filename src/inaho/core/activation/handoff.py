@@ -19,14 +19,14 @@ __all__ = ["HandOff", "LastOwner"]
 
 
 class LastOwner(msgspec.Struct, frozen=True, array_like=True):
-    """Who had a partition before: where it is reached, and its boot."""
+    """A previous owner of a partition: its authority and its node id."""
 
     authority: str
     node_id: str
 
 
 class HandOff:
-    """Partitions of this node that another node may not have let go of yet.
+    """Partitions of this node that another node may not have released yet.
 
     Args:
         partitions: `activation.partitions`; bounds the table per kind. Each has at most the living members as owners.
@@ -45,8 +45,9 @@ class HandOff:
     def gained(self, kind: str, partition: int, last: LastOwner, version: int = 0) -> None:
         """The topology of that version gave the partition to this node.
 
-        Where it comes back before an owner of an earlier time has let go, both are asked: each may have identities of
-        it, since the later one asked the earlier one only for those that it activated.
+        If it comes back before an earlier owner has released it, both are asked: each may have identities of it, since
+            the
+        later owner asked the earlier one only for identities that it activated.
         """
         if not 0 <= partition < self._partitions:
             raise ValueError(f"partition {partition} is not below {self._partitions}")
@@ -56,23 +57,24 @@ class HandOff:
         awaited[partition] = (*others, (last, version))
 
     def last_owner(self, kind: str, partition: int) -> LastOwner | None:
-        """Whom to ask first before an identity of the partition is activated; None when nobody need be asked."""
+        """The node to ask first before an identity of the partition is activated; None when there is none."""
         awaited = self._awaited.get(kind)
         owners = () if awaited is None else awaited.get(partition, ())
         return owners[0][0] if owners else None
 
     def last_owners(self, kind: str, partition: int) -> tuple[LastOwner, ...]:
-        """All who must be asked before an identity of the partition is activated, earliest first."""
+        """All nodes to ask before an identity of the partition is activated, earliest first."""
         awaited = self._awaited.get(kind)
         return () if awaited is None else tuple(last for last, _ in awaited.get(partition, ()))
 
     def drained(self, kind: str, partitions: Iterable[int], node_id: str, version: int) -> int:
-        """The node runs nothing of these partitions any more; returns in how many we waited for it.
+        """The node has no activation of these partitions any more; returns for how many this node waited for it.
 
         Args:
             kind, partitions: which.
-            node_id: of the last owner.
-            version: of its topology when it said so. What it lost by a later one, it may have had again in between.
+            node_id: of the previous owner.
+            version: of its topology when it reported this. What it lost by a later one, it may have had again in
+                between.
         """
         count = 0
         for partition in partitions:
@@ -86,7 +88,7 @@ class HandOff:
         return count
 
     def retain(self, alive: Iterable[str]) -> int:
-        """Forgets nodes that are not in `alive` (node ids): nobody is left to ask. Returns in how many partitions."""
+        """Forgets nodes that are not in `alive` (node ids): they cannot be asked. Returns for how many partitions."""
         known = dict.fromkeys(alive)
         touched = [
             (kind, partition)
@@ -99,7 +101,7 @@ class HandOff:
         return len(touched)
 
     def awaited(self) -> dict[tuple[LastOwner, str], tuple[list[int], int]]:
-        """What is waited for: by last owner and kind the partitions, and the newest version that gave one of them."""
+        """By previous owner and kind: the partitions waited for, and the newest version that gave one of them."""
         found: dict[tuple[LastOwner, str], tuple[list[int], int]] = {}
         for kind, partitions in self._awaited.items():
             for partition, owners in partitions.items():
@@ -110,7 +112,7 @@ class HandOff:
         return found
 
     def waits_since(self, kind: str, partition: int, version: int) -> bool:
-        """Whether somebody is waited for since that version or an earlier one."""
+        """Whether this node waits for a previous owner since that version or an earlier one."""
         awaited = self._awaited.get(kind)
         return awaited is not None and any(since <= version for _, since in awaited.get(partition, ()))
 
@@ -125,7 +127,7 @@ class HandOff:
             del self._awaited[kind]
 
     def check(self) -> None:
-        """Asserts the bound, and that no kind is kept for nothing."""
+        """Asserts the bound, and that no kind has an empty table."""
         for kind, awaited in self._awaited.items():
             assert awaited, f"{kind} waits for nothing"
             assert len(awaited) <= self._partitions

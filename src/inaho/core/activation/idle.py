@@ -31,7 +31,7 @@ class IdleWheel:
         self._buckets: dict[int, dict[str, None]] = {}
 
     def add(self, key: str, touched_at: float) -> None:
-        """Has `key` looked at when it could be idle, given when it was last called (monotonic seconds)."""
+        """Schedules the check of `key` for the time at which it could be idle; `touched_at` in monotonic seconds."""
         bucket = int((touched_at + self._ttl_s) / self._width_s) + 1
         keys = self._buckets.get(bucket)
         if keys is None:
@@ -47,8 +47,8 @@ class IdleWheel:
         Args:
             now: monotonic seconds.
             touched_at: when a key was last called; None when it is not active, which forgets it.
-            most: keys to look at, at the most, so that a call never waits long behind this.
-            found_max: keys to return at the most, where ending them costs more than looking at them.
+            most: bound of the keys that are checked, so that a call never waits long for this.
+            found_max: bound of the keys that are returned, if ending them costs more than checking them.
 
         Returns:
             Keys that are due, each once.
@@ -73,13 +73,13 @@ class IdleWheel:
         return list(found)
 
     def behind(self, now: float) -> bool:
-        """Whether there are keys that should have been looked at by now."""
+        """Whether there are keys that should have been checked by now."""
         return bool(self._buckets) and min(self._buckets) <= int(now / self._width_s)
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))
 
     def check(self) -> None:
-        """Asserts that no bucket is kept empty."""
+        """Asserts that there is no empty bucket."""
         for number, keys in self._buckets.items():
             assert keys, f"bucket {number} is empty and still there"

@@ -26,7 +26,7 @@ __all__ = ["HOLDING", "TRANSITIONS", "Lease", "LeaseState"]
 
 
 class LeaseState(enum.Enum):
-    """Where a lease stands (SPEC VA-2)."""
+    """The state of a lease (SPEC VA-2)."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -48,14 +48,14 @@ TRANSITIONS: Final[Mapping[LeaseState, frozenset[LeaseState]]] = MappingProxyTyp
         LeaseState.REVOKED: frozenset(),
     }
 )
-"""Allowed transitions. `Pending` to `Released` is an activation that failed to come up."""
+"""Allowed transitions. `Pending` to `Released` is an activation that did not start."""
 
 HOLDING: Final = frozenset({LeaseState.PENDING, LeaseState.ACTIVE, LeaseState.RELEASING})
-"""States in which nobody else gets the identity."""
+"""States in which no other node gets the identity."""
 
 
 class Lease(msgspec.Struct, eq=False, gc=False):
-    """One lease. There is one per activation, so it is kept small, and from the garbage collector: it has no circle.
+    """One lease. There is one per activation, so it is small and not tracked by the garbage collector: it has no cycle.
 
     Attributes:
         kind, key: the identity.

@@ -47,19 +47,19 @@ class ActivationLedger:
         return self._count
 
     def get(self, kind: str, key: str) -> Lease | None:
-        """The lease that keeps others from the identity; None when nobody holds it."""
+        """The lease that keeps others from the identity; None when there is none."""
         keys = self._kinds.get(kind)
         return None if keys is None else keys.get(key)
 
     def note_topology(self, version: int) -> None:
-        """Epochs from now on are of this topology version; an older one changes nothing."""
+        """From now on epochs belong to this topology version; an older version changes nothing."""
         self._topology_version = max(self._topology_version, version)
 
     def next_epoch(self, above: Epoch = 0) -> Epoch:
-        """A fencing token greater than all before it here, and than `above`."""
+        """A fencing token greater than all before it on this node, and than `above`."""
         self._epochs += 1
         epoch = self._topology_version << 32 | self._epochs
-        if epoch <= above:  # the storage was written under a count of versions that ran ahead of ours
+        if epoch <= above:  # the storage was written under topology versions that are higher than this node's
             self._topology_version = (above >> 32) + 1
             epoch = self._topology_version << 32 | self._epochs
         return epoch
@@ -68,7 +68,7 @@ class ActivationLedger:
         """Grants the identity to the node `holder`; the lease is pending until `activate`.
 
         Raises:
-            Pending: it is held; wait and ask again.
+            Pending: another lease holds it; wait and ask again.
             Overloaded: there are `leases_max` leases.
         """
         keys = self._kinds.setdefault(kind, {})
@@ -90,19 +90,19 @@ class ActivationLedger:
         return lease
 
     def activate(self, lease: Lease, now: float) -> None:
-        """The activation is up. Raises `IllegalTransition` when the lease has ended meanwhile."""
+        """The activation has started. Raises `IllegalTransition` when the lease has ended meanwhile."""
         lease.move(LeaseState.ACTIVE, now)
         self._changing.pop((lease.kind, lease.key), None)
 
     def renew(self, lease: Lease, now: float) -> None:
-        """A pending lease whose time begins anew: its holder waits for the previous one, and runs nothing yet."""
+        """Restarts the time of a pending lease: its holder waits for the previous one, and runs nothing yet."""
         assert lease.state is LeaseState.PENDING
         lease.since = now
         if self._changing.pop((lease.kind, lease.key), None) is not None:
             self._changing[lease.kind, lease.key] = lease
 
     def begin_release(self, lease: Lease, now: float) -> None:
-        """The activation is going down; the identity stays held until `release`."""
+        """The activation is ending; the identity stays held until `release`."""
         lease.move(LeaseState.RELEASING, now)
         self._changing[lease.kind, lease.key] = lease
 
@@ -115,9 +115,9 @@ class ActivationLedger:
         """Ends leases that have been pending or releasing for too long, in the order in which they began to be.
 
         Args:
-            now: as everywhere.
-            holder: only those of that node, which knows what runs on it. Nobody else may end the lease of another node
-                for its age: its activation may still come up (`overdue`).
+            now: seconds of the caller's clock.
+            holder: only leases of this node, which knows what runs on it. No other node may end a lease because of its
+                age: the activation may still start (`overdue`).
         """
         late = [lease for lease in self._late(now) if holder is None or lease.holder == holder]
         for lease in late:
@@ -127,8 +127,9 @@ class ActivationLedger:
     def overdue(self, now: float, holder: str) -> list[Lease]:
         """Leases of other nodes than `holder` that have been pending for too long, each once per such time.
 
-        They go on to hold: they end when their node says that it does not run the activation (`release`), or is out of
-        the view (`revoke`).
+        They still hold the identity: they end when their node reports that it does not run the activation (`release`),
+            or
+        when it is no member any more (`revoke`).
         """
         late = [lease for lease in self._late(now) if lease.holder != holder]
         for lease in late:
@@ -139,21 +140,21 @@ class ActivationLedger:
         return [lease for lease in self._changing.values() if now >= lease.since + self._pending_s]
 
     def time_out(self, lease: Lease, now: float) -> None:
-        """Ends a lease whose holder did not come up, or did not let go, in time."""
+        """Ends a lease whose activation did not start, or did not end, in time."""
         lease.move(LeaseState.TIMED_OUT, now)
         self._drop(lease)
         self.timed_out += 1
 
     def raise_epoch(self, lease: Lease, above: Epoch) -> None:
-        """Makes sure that the lease's token exceeds `above`, which another activation had before it."""
+        """Makes sure that the lease's token exceeds `above`, the token of the previous activation."""
         if lease.epoch <= above:
             lease.epoch = self.next_epoch(above)
 
     def adopt(self, kind: str, key: str, holder: str, epoch: Epoch, now: float) -> Lease:
-        """Takes over an active lease that another owner granted; its holder tells of it. Epochs go on above it.
+        """Takes over an active lease that another owner granted; its holder reported it. Later epochs are above it.
 
         Raises:
-            Pending: somebody else holds the identity.
+            Pending: another node holds the identity.
             Overloaded: there are `leases_max` leases.
         """
         lease = self.grant(kind, key, holder, now)

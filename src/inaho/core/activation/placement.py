@@ -28,7 +28,7 @@ STRATEGIES: Final = (OWNER, PREFER_LOCAL, LEAST_LOADED)
 
 
 class Chance(Protocol):
-    """A source of chance, as `random.Random` is one."""
+    """A source of randomness, such as `random.Random`."""
 
     def randrange(self, stop: int, /) -> int: ...
 
@@ -55,7 +55,7 @@ def hosts_of(snapshot: TopologySnapshot | None, kind: str) -> list[Member]:
 
 
 class LoadBook:
-    """What one node knows of the load of others: the last report of each, and what it has sent there since.
+    """The load of other nodes as one node knows it: the last report of each, and what it has granted since.
 
     Bounded by the members of the newest topology (`retain`).
     """
@@ -65,18 +65,18 @@ class LoadBook:
         self._granted: dict[str, int] = {}
 
     def report(self, loads: Mapping[str, float]) -> None:
-        """Takes the newest reports: node id to load. One that has not changed is the same report as before."""
+        """Takes the newest reports: node id to load. An unchanged load counts as the same report."""
         for node_id, load in loads.items():
             if self._reports.get(node_id) != load:
                 self._reports[node_id] = load
                 self._granted.pop(node_id, None)
 
     def granted(self, node_id: str) -> None:
-        """An activation was sent to that node."""
+        """An activation was granted to that node."""
         self._granted[node_id] = self._granted.get(node_id, 0) + 1
 
     def ended(self, node_id: str) -> None:
-        """An activation that was sent to that node since its last report is gone, or never came up."""
+        """An activation that was granted to that node since its last report has ended, or did not start."""
         left = self._granted.get(node_id, 0) - 1
         if left > 0:
             self._granted[node_id] = left
@@ -84,7 +84,7 @@ class LoadBook:
             self._granted.pop(node_id, None)
 
     def of(self, node_id: str) -> float:
-        """Load of a node as far as it is known; 0 of one that has reported nothing and was sent nothing."""
+        """The known load of a node; 0 if it has reported nothing and was granted nothing."""
         return self._reports.get(node_id, 0.0) + self._granted.get(node_id, 0)
 
     def retain(self, node_ids: Iterable[str]) -> None:
@@ -94,7 +94,7 @@ class LoadBook:
         self._granted = {node_id: count for node_id, count in self._granted.items() if node_id in known}
 
     def check(self) -> None:
-        """Asserts that nothing is counted that was not granted."""
+        """Asserts that only granted activations are counted."""
         assert all(count > 0 for count in self._granted.values()), "a count of nothing is kept"
 
 
@@ -106,9 +106,9 @@ def choose(
     Args:
         strategy: one of `STRATEGIES`.
         hosts: as `hosts_of` gives them.
-        asker: node id of who asks; it need not host the kind.
-        owner: node id of the owner, which decides; the way out where the strategy finds nobody.
-        loads: what is known of loads.
+        asker: node id of the caller; it need not host the kind.
+        owner: node id of the owner, which decides; it is chosen where the strategy finds no host.
+        loads: the known loads.
         random: seeded, for `least_loaded`.
 
     Raises:

@@ -22,11 +22,11 @@ NAME_BYTES_MAX: Final = 200
 """Longest name of a reminder in bytes of UTF-8."""
 
 PERIOD_S_MIN: Final = 1.0
-"""Shortest period: a delivery costs a call and its share of a save. For anything quicker there are timers."""
+"""Shortest period: a delivery costs a call and its share of a save. Use timers for shorter periods."""
 
 
 class Reminder(msgspec.Struct, frozen=True, array_like=True):
-    """One reminder, as `on_reminder` is given it and `Grain.reminders` lists it.
+    """One reminder, as `on_reminder` gets it and `Grain.reminders` lists it.
 
     Attributes:
         name: by which the grain set it.
@@ -34,7 +34,7 @@ class Reminder(msgspec.Struct, frozen=True, array_like=True):
         period_s: seconds between occurrences; 0 for a single one.
         catch_up: see `Grain.remind`.
         missed: occurrences before this one that were not delivered, since the last that was.
-        attempt: how often this delivery has been tried, from 1; 0 in a list. Counted since the shard came up.
+        attempt: number of this attempt, from 1; 0 in a list. Counted since the keeper of the shard started.
     """
 
     name: str
@@ -67,7 +67,7 @@ class ReminderRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def validate_reminder(record: ReminderRecord) -> None:
-    """Checks a record that comes from a user or a peer; kind and key are checked where calls are.
+    """Checks a record of a user or a peer; kind and key are checked where calls are checked.
 
     Raises:
         InvalidArguments: the reason names the field and its bounds.
@@ -89,10 +89,9 @@ def validate_reminder(record: ReminderRecord) -> None:
 
 
 def occurrences_passed(record: ReminderRecord, now: float) -> int:
-    """How many occurrences have come, from the one at `record.due`, which has.
+    """The number of occurrences that have passed, including the one at `record.due`.
 
-    A division may round to the one after. What counts is the time that the occurrence is told to have: it is the sum
-    that the schedule waits for.
+    A division may round to the next one. The time of an occurrence is the sum for which the schedule waits.
     """
     if not record.period_s:
         return 1

@@ -61,16 +61,16 @@ class _Entry:
         self.relative = relative
         """It was set as a delay."""
         self.shifted_s = 0.0
-        """By how much the clock was set since a delivery began that is not over; for the occurrence after it."""
+        """By how much the clock was set since the present delivery began; it applies to the next occurrence."""
         self.attempts = 0
         self.refusals = 0
         self.flying = False
         self.retrying = False
-        """It waits for another attempt, and not for its time."""
+        """It waits for another attempt, not for its due time."""
         self.serial = 0
         """Number of its valid item in the heap; 0 while it has none."""
         self.dropped = 0
-        """Pending occurrences that were told as dropped already, so that each is told once."""
+        """Pending occurrences that were reported as dropped already, so that each is reported once."""
 
 
 class Delivery(msgspec.Struct, frozen=True, eq=False):
@@ -97,10 +97,10 @@ class ReminderSchedule:
         grain_max: reminders of one grain.
         catch_up_max: most occurrences that `all` delivers after a pause.
         late_s: an occurrence that is later than this is dropped by `skip`.
-        flying_max: deliveries under way at once.
+        flying_max: bound of the deliveries that run at once.
 
     Attributes:
-        flying: deliveries under way.
+        flying: deliveries that are running.
     """
 
     def __init__(
@@ -121,10 +121,10 @@ class ReminderSchedule:
     def __len__(self) -> int:
         return self._count
 
-    # What the grains say.
+    # Requests of the grains.
 
     def set(self, record: ReminderRecord, *, relative: bool = False) -> None:
-        """Sets a reminder, or replaces the one of that name; a delivery of the old one no longer counts.
+        """Sets a reminder, or replaces the one of that name; a present delivery of the old one no longer counts.
 
         Args:
             record: the reminder.
@@ -154,7 +154,7 @@ class ReminderSchedule:
         self._push(entry, record.due)
 
     def forget(self, kind: str, key: str, name: str) -> bool:
-        """Takes a reminder out; False when there is none. A delivery that is under way goes on and no longer counts."""
+        """Removes a reminder; False when there is none. A delivery that is running continues and no longer counts."""
         entries = self._grains.get((kind, key))
         entry = None if entries is None else entries.pop(name, None)
         if entries is None or entry is None:
@@ -174,13 +174,13 @@ class ReminderSchedule:
     # The clock.
 
     def due(self, now: float) -> tuple[list[Delivery], list[Dropped]]:
-        """Takes what is due; each delivery must be followed by `ended` or `failed`.
+        """Takes the reminders that are due; call `ended` or `failed` for each delivery.
 
         Args:
             now: Unix seconds. A clock that was set back delays no second attempt.
 
         Returns:
-            Calls to make now, and occurrences that will never be delivered, each told once.
+            Calls to make now, and occurrences that will never be delivered, each reported once.
         """
         self._notice_time(now)
         deliveries: list[Delivery] = []
@@ -211,7 +211,7 @@ class ReminderSchedule:
         return deliveries, dropped
 
     def ended(self, delivery: Delivery, *, delivered: bool = True) -> bool:
-        """The occurrence is done with, delivered or given up: the reminder goes on to its next, or goes.
+        """The occurrence is delivered or given up: the reminder advances to its next occurrence, or is removed.
 
         Returns:
             Whether that changed a record; False when it was forgotten or replaced meanwhile.
@@ -223,24 +223,24 @@ class ReminderSchedule:
         return True
 
     def failed(self, delivery: Delivery, retry_at: float) -> None:
-        """The delivery failed and is tried again, not before `retry_at` (Unix seconds)."""
+        """The delivery failed and will be tried again, not before `retry_at` (Unix seconds)."""
         delivery.entry.refusals = 0
         self._put_off(delivery.entry, retry_at)
 
     def postponed(self, delivery: Delivery, retry_at: float) -> None:
-        """As `failed`, for a call that did not run as far as anybody knows: it does not count as an attempt."""
+        """As `failed`, for a call that probably did not run: it does not count as an attempt."""
         delivery.entry.attempts -= 1
         delivery.entry.refusals += 1
         self._put_off(delivery.entry, retry_at)
 
     def shift(self, by_s: float) -> bool:
-        """The wall clock was set: reminders that were set as a delay keep their distance from now.
+        """The wall clock was set: reminders that were given as a delay keep this delay.
 
-        An occurrence whose delivery has begun keeps its time, by which a grain knows it when it is delivered again;
-        the one after it moves.
+        An occurrence whose delivery has begun keeps its time, because the grain recognises a repeated delivery by it;
+        the next occurrence moves.
 
         Args:
-            by_s: by how much the clock went ahead; below 0: back.
+            by_s: seconds by which the clock was set forward; below 0: back.
 
         Returns:
             Whether that changed a record.
@@ -259,7 +259,7 @@ class ReminderSchedule:
         return changed
 
     def next_deadline(self) -> float | None:
-        """When `due` should be called next, in Unix seconds; None: not before something else happens."""
+        """When `due` should be called next, in Unix seconds; None if there is nothing to wait for."""
         heap = self._heap
         while heap and heap[0][1] != heap[0][2].serial:
             heapq.heappop(heap)
@@ -272,9 +272,9 @@ class ReminderSchedule:
         return [entry.record for entries in self._grains.values() for entry in entries.values()]
 
     def restore(self, records: Iterable[ReminderRecord]) -> None:
-        """Takes over what was stored, whatever the bounds are now: what was accepted is kept.
+        """Takes over what was stored, whatever the bounds are now: accepted reminders are kept.
 
-        A stored time is a time of day, also where it was set as a delay: `shift` does not move it.
+        A stored time is a time of day, also if it was given as a delay: `shift` does not move it.
         """
         for record in records:
             self.forget(record.kind, record.key, record.name)
@@ -288,7 +288,7 @@ class ReminderSchedule:
     def _judge(self, entry: _Entry, now: float) -> tuple[Reminder | None, int]:
         """What to deliver of the pending occurrences, if anything, and how many are dropped for good."""
         record = entry.record
-        now -= entry.shifted_s  # by the clock that the time of this occurrence is of
+        now -= entry.shifted_s  # by the clock by which this occurrence was scheduled
         pending = occurrences_passed(record, now)
         missed = max(0, pending - self._catch_up_max) if record.catch_up == "all" else pending - 1
         due = record.due + missed * record.period_s
@@ -298,7 +298,7 @@ class ReminderSchedule:
         return Reminder(record.name, due, record.period_s, record.catch_up, told, entry.attempts + 1), missed
 
     def _move_on(self, entry: _Entry, done: float, missed: int) -> None:
-        """The occurrence of that time, and those before it, are over; `missed` of them since the last delivered one."""
+        """Ends the occurrence of that time and those before it; `missed` of them since the last delivered one."""
         record = entry.record
         entry.attempts = 0
         entry.refusals = 0
@@ -318,7 +318,7 @@ class ReminderSchedule:
             self._push(entry, retry_at)
 
     def _landed(self, entry: _Entry) -> bool:
-        """A delivery is over; whether its reminder is still the one that it was made for."""
+        """Ends a delivery; True when its reminder is still the one for which it was made."""
         if not entry.flying:
             raise ValueError("the delivery is over already")
         entry.flying = False
@@ -335,7 +335,7 @@ class ReminderSchedule:
             heapq.heapify(self._heap)
 
     def _notice_time(self, now: float) -> None:
-        """A clock that was set back must not hold back second attempts, whose time was counted by it."""
+        """A clock that was set back must not delay further attempts, whose time was computed with it."""
         if now < self._latest:
             for entries in list(self._grains.values()):
                 for entry in entries.values():
@@ -344,7 +344,7 @@ class ReminderSchedule:
         self._latest = now
 
     def check(self) -> None:
-        """Asserts the counts, the bound of the heap, and that every reminder is either waited for or under way."""
+        """Asserts the counts, the bound of the heap, and that every reminder either waits or is being delivered."""
         entries = [entry for grain in self._grains.values() for entry in grain.values()]
         assert len(entries) == self._count, "reminders are counted wrongly"
         assert all(self._grains.values()), "a grain is kept without a reminder"

@@ -40,7 +40,7 @@ _DOUBLINGS_MAX: Final = 32
 
 
 class UnitRandom(Protocol):
-    """Injected chance: a seeded `random.Random` satisfies it."""
+    """Injected randomness: a seeded `random.Random` satisfies it."""
 
     def random(self) -> float:
         """A float in [0, 1)."""
@@ -48,12 +48,12 @@ class UnitRandom(Protocol):
 
 
 class AuthorityState(enum.StrEnum):
-    """What may pass between this node and an authority."""
+    """What may be sent between this node and an authority."""
 
     CONNECTED = "connected"
     """There is a connection on which to send."""
     DISCONNECTED = "disconnected"
-    """There is none; messages wait, and the peer may be dialled."""
+    """There is no connection; messages wait, and the peer may be dialled."""
     QUARANTINE = "quarantine"
     """No connections in or out, no sends."""
 
@@ -62,17 +62,17 @@ class Happening(enum.StrEnum):
     """What can happen to the association with an authority."""
 
     CONNECTED = "connected"
-    """A dial came through."""
+    """A dial succeeded."""
     LOST = "lost"
     """The dialled connection ended."""
     FAILED = "failed"
     """A dial failed."""
     HEARD = "heard"
-    """The peer has connected to us: it lives."""
+    """The peer has connected to this node: it is alive."""
     CONDEMNED = "condemned"
     """The association is invalid."""
     REPLACED = "replaced"
-    """Another process is known to live there."""
+    """Another process is known to be there."""
     RELEASED = "released"
     """An operator ends the quarantine."""
     EXPIRED = "expired"
@@ -93,14 +93,14 @@ TRANSITIONS: Final[Mapping[tuple[AuthorityState, Happening], AuthorityState]] = 
         (_C, Happening.CONDEMNED): _Q,
         (_C, Happening.REPLACED): _C,  # the connection to the old process ends by itself
         (_Q, Happening.LOST): _Q,  # connections are closed after the quarantine has begun
-        (_Q, Happening.FAILED): _Q,  # a dial was under way
-        (_Q, Happening.CONDEMNED): _Q,  # what happens meanwhile does not prolong it
+        (_Q, Happening.FAILED): _Q,  # a dial had begun
+        (_Q, Happening.CONDEMNED): _Q,  # further events do not prolong it
         (_Q, Happening.REPLACED): _D,
         (_Q, Happening.RELEASED): _D,
         (_Q, Happening.EXPIRED): _D,
     }
 )
-"""From state and happening to the next state. What is not here is illegal."""
+"""From state and happening to the next state. Other combinations are illegal."""
 
 
 class Association(msgspec.Struct):
@@ -111,7 +111,7 @@ class Association(msgspec.Struct):
         state: see `AuthorityState`.
         node_id: of the process last known there; in quarantine, of the one that is quarantined. Empty: unknown.
         incarnation: of that process, as far as known; for people, it decides nothing.
-        attempts: dials that failed since anything succeeded; they lengthen the pause.
+        attempts: dials that failed since the last success; they lengthen the pause.
         failures: those of them that count towards quarantine.
         not_before: no dial before this time, seconds.
         until: end of the quarantine, seconds; 0 outside of one.
@@ -132,7 +132,7 @@ class Association(msgspec.Struct):
 
 
 class Authorities:
-    """The associations of one node. Every method that tells of a happening returns the events to publish.
+    """The associations of one node. Every method that reports a happening returns the events to publish.
 
     Args:
         config: bounds, and the length of a quarantine.
@@ -152,7 +152,7 @@ class Authorities:
     # Questions.
 
     def get(self, authority: str) -> Association | None:
-        """The association; None for an authority of which nothing is remembered."""
+        """The association; None for an unknown authority."""
         return self._known.get(authority)
 
     def state(self, authority: str) -> AuthorityState:
@@ -166,17 +166,17 @@ class Authorities:
         return known is None or (known.state is AuthorityState.DISCONNECTED and now >= known.not_before)
 
     def pause_s(self, authority: str, now: float) -> float:
-        """Seconds until a dial may begin, as far as pauses say; 0 when at once."""
+        """Seconds until a dial may begin, by its pause alone; 0 when at once."""
         known = self._known.get(authority)
         return 0.0 if known is None else max(0.0, known.not_before - now)
 
     def may_send(self, authority: str) -> bool:
-        """Whether messages may leave for the authority now."""
+        """Whether messages may be sent to the authority now."""
         known = self._known.get(authority)
         return known is not None and known.state is AuthorityState.CONNECTED
 
     def refusal(self, authority: str, node_id: str = "") -> Quarantined | None:
-        """Why nothing may pass, to be raised; None when something may (SPEC CL-2.3, CL-4.2).
+        """The error if nothing may be sent; None when something may (SPEC CL-2.3, CL-4.2).
 
         Args:
             authority: whom it concerns.
@@ -188,7 +188,7 @@ class Authorities:
         return Quarantined(known.reason, authority=authority)
 
     def quarantined(self) -> tuple[Association, ...]:
-        """Copies of what is quarantined, sorted by authority."""
+        """Copies of the associations in quarantine, sorted by authority."""
         return tuple(msgspec.structs.replace(self._quarantined[name]) for name in sorted(self._quarantined))
 
     def next_deadline(self) -> float | None:
@@ -198,7 +198,7 @@ class Authorities:
     # Happenings.
 
     def connected(self, authority: str, node_id: str, incarnation: int) -> tuple[AuthorityEvent, ...]:
-        """A dial came through. Raises `IllegalTransition` in quarantine, or when connected already."""
+        """A dial succeeded. Raises `IllegalTransition` in quarantine, or when connected already."""
         known = self._known.get(authority)
         attempts, again = (0, False) if known is None else (known.attempts, known.was_connected)
         known = self._move(authority, Happening.CONNECTED)
@@ -222,7 +222,8 @@ class Authorities:
             authority: that was dialled.
             reason: for the quarantine that may follow.
             now: seconds.
-            counts: whether it counts towards quarantine. A peer that answers, but is full or ends, does not.
+            counts: whether it counts towards quarantine. A failure of a peer that answers, but is full or ends, does
+                not.
         """
         known = self._move(authority, Happening.FAILED)
         if known.state is AuthorityState.QUARANTINE:
@@ -236,7 +237,7 @@ class Authorities:
         return self.condemned(authority, f"{known.failures} dials failed in a row: {reason}", now)
 
     def heard(self, authority: str, node_id: str, incarnation: int) -> tuple[AuthorityEvent, ...]:
-        """The process has connected to us, so it can be dialled at once. Ends the quarantine of another one there.
+        """The process has connected to this node, so it can be dialled. Ends a quarantine of another process there.
 
         Raises:
             IllegalTransition: that process is quarantined; `refusal` would have said so.
@@ -250,9 +251,9 @@ class Authorities:
         return released
 
     def replaced(self, authority: str, node_id: str, incarnation: int) -> tuple[AuthorityEvent, ...]:
-        """The membership says which process lives there. Another one than before has a clean record.
+        """The membership names the process at the authority. If it is another one than before, failures are forgotten.
 
-        Nothing happens when it is the same process. One that never said its node id counts as another.
+        Nothing happens when it is the same process. A process with an unknown node id counts as another one.
         """
         known = self._known.get(authority)
         if known is None or known.node_id == node_id:
@@ -270,7 +271,7 @@ class Authorities:
     def condemned(
         self, authority: str, reason: str, now: float, *, node_id: str = "", incarnation: int = 0
     ) -> tuple[AuthorityEvent, ...]:
-        """The association is invalid (SPEC CL-4.1): quarantine for `quarantine_s`. Nothing, if it is quarantined.
+        """The association is invalid (SPEC CL-4.1): quarantine for `quarantine_s`, unless there is one already.
 
         Args:
             authority: whom it concerns.
@@ -315,14 +316,14 @@ class Authorities:
         assert all(authority in self._known for authority in self._quarantined)
 
     def _freed(self, known: Association, node_id: str, reason: str) -> tuple[AuthorityEvent, ...]:
-        """A clean record: what happened before the release is paid for."""
+        """Forgets failures and quarantine."""
         del self._quarantined[known.authority]
         known.until, known.reason = 0.0, ""
         _absolve(known)
         return (AuthorityReleased(authority=known.authority, node_id=node_id, reason=reason),)
 
     def _move(self, authority: str, happening: Happening) -> Association:
-        """The one place where a state changes."""
+        """The only place where a state changes."""
         known = self._known.get(authority)
         before = AuthorityState.DISCONNECTED if known is None else known.state
         after = TRANSITIONS.get((before, happening))
@@ -340,7 +341,7 @@ class Authorities:
         return known
 
     def _forget_one(self) -> None:
-        """Makes room: the oldest disconnected one costs least, then the quarantine that would end first."""
+        """Makes room: removes the oldest disconnected association, or the quarantine that would end first."""
         for known in self._known.values():
             if known.state is AuthorityState.DISCONNECTED:
                 del self._known[known.authority]
@@ -353,5 +354,5 @@ class Authorities:
 
 
 def _absolve(known: Association) -> None:
-    """Forgets failures: the next dial may come at once."""
+    """Forgets failures, so the next dial may begin at once."""
     known.attempts, known.failures, known.not_before = 0, 0, 0.0

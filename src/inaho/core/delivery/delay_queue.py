@@ -32,10 +32,10 @@ class Parcel(Generic[Item]):
     """A message with what the queue needs to know of it.
 
     Attributes:
-        item: the message, for whoever owns the queue.
+        item: the message; only the owner of the queue reads it.
         size: encoded bytes.
         at: when it began to wait, seconds; 0 while it has not.
-        withdrawn: nobody wants it any more; it keeps its place and is dropped when its turn comes.
+        withdrawn: its sender gave it up; it keeps its place and is dropped at its turn.
     """
 
     __slots__ = ("at", "item", "size", "withdrawn")
@@ -117,14 +117,14 @@ class DelayQueue(Generic[ParcelType]):
 
     @property
     def has_room(self) -> bool:
-        """Whether half of the queue is free: a sender that awaits room goes on before it is empty."""
+        """Whether half of the queue is free: a sender that waits for room continues before the queue is empty."""
         config = self._config
         return len(self._waiting) * 2 <= config.queue_messages_max and self._waiting_bytes * 2 <= config.queue_bytes_max
 
     # Into the first stage, or past it.
 
     def pass_through(self, parcel: ParcelType) -> bool:
-        """Accepts a message as sent, if nothing waits before it and enough is acknowledged.
+        """Accepts a message as sent, if no message waits before it and enough is acknowledged.
 
         Returns:
             Whether it was accepted. If so, the caller sends it now; if not, nothing has changed.
@@ -145,7 +145,7 @@ class DelayQueue(Generic[ParcelType]):
             now: seconds.
 
         Returns:
-            What was dropped to make room, oldest first: dead letters. Withdrawn ones among them are not returned.
+            Messages dropped to make room, oldest first: dead letters. Withdrawn ones are not returned.
 
         Raises:
             Overloaded: the queue is full and its policy is `reject_new`, or the message alone exceeds the bound.
@@ -181,7 +181,7 @@ class DelayQueue(Generic[ParcelType]):
     # From the first stage to the second.
 
     def take(self) -> list[ParcelType]:
-        """What may be sent now, in order: as much of what waits as may be unacknowledged. The caller sends it."""
+        """Messages to send now, in order, as many as the bound of unacknowledged ones allows. The caller sends them."""
         taken: list[ParcelType] = []
         while self._waiting and len(self._sent) < self._sent_max and self._sent_bytes < self._sent_bytes_max:
             parcel = self._leave_queue()
@@ -214,7 +214,7 @@ class DelayQueue(Generic[ParcelType]):
         self.delivered += count
 
     def connection_lost(self) -> list[ParcelType]:
-        """What was sent and not acknowledged, in order: it is in doubt and will not be sent again."""
+        """Messages sent and not acknowledged, in order: they are in doubt and will not be sent again."""
         doubtful = list(self._sent)
         self._sent.clear()
         self._sent_bytes = 0
@@ -224,20 +224,20 @@ class DelayQueue(Generic[ParcelType]):
     # Out of the first stage, unsent.
 
     def expire(self, now: float) -> list[ParcelType]:
-        """What has waited longer than `queue_age_s`, oldest first: dead letters."""
+        """Messages that have waited longer than `queue_age_s`, oldest first: dead letters."""
         expired: list[ParcelType] = []
         while (due := self.next_deadline()) is not None and now >= due:
             self._drop_first(expired)
         return expired
 
     def refuse(self, refusal: InahoError) -> list[ParcelType]:
-        """Gives up all that waits, and accepts nothing more until `reopen` (SPEC CL-3.4).
+        """Gives up all waiting messages, and accepts none until `reopen` (SPEC CL-3.4).
 
         Args:
-            refusal: raised to whoever offers a message.
+            refusal: raised when a message is offered.
 
         Returns:
-            What waited, in order: dead letters, whose senders are to be told.
+            The messages that waited, in order: dead letters, whose senders are to be notified.
         """
         self._refusal = refusal
         given_up: list[ParcelType] = []
@@ -271,7 +271,7 @@ class DelayQueue(Generic[ParcelType]):
         return parcel
 
     def _drop_first(self, dropped: list[ParcelType]) -> None:
-        """Makes a dead letter of the oldest; the withdrawn are counted but are no news."""
+        """Drops the oldest message as a dead letter; withdrawn ones are counted but not reported."""
         parcel = self._leave_queue()
         self.dead_lettered += 1
         if not parcel.withdrawn:

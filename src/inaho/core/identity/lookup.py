@@ -25,14 +25,15 @@ from inaho.types import Member, MemberStatus, Pid, TopologySnapshot
 __all__ = ["IdentityLookup"]
 
 _NAMED_MAX = 20
-"""Kinds or members that an error names; a reason must stay readable."""
+"""Bound of the kinds or members that an error names, so that it stays readable."""
 
 
 class _Placement:
     """The tables of one topology: per kind, shared by kinds with the same hosts, made on demand.
 
-    `ancestors` are tables of earlier topologies from which to derive, so that a kind that nobody called between two
-    changes does not lose what it knew.
+    `ancestors` are tables of earlier topologies from which to derive new ones. So a kind without calls between two
+    changes
+    does not lose its computed owners.
     """
 
     def __init__(self, snapshot: TopologySnapshot | None, before: _Placement | None, config: ActivationConfig) -> None:
@@ -48,7 +49,7 @@ class _Placement:
             self.ancestors = {kind: known[kind] for kind in hosted[: self.tables_max]}
 
     def table(self, kind: str) -> PartitionTable | None:
-        """The table of `kind`, made if it must be; None when nobody hosts the kind."""
+        """The table of `kind`, made if needed; None when no member hosts the kind."""
         table = self.tables.get(kind)
         if table is not None:
             return table
@@ -66,7 +67,7 @@ class _Placement:
         return table
 
     def open_next(self) -> bool:
-        """Makes the next table that an ancestor says will be needed; False when there is none to make."""
+        """Makes the next table that an ancestor predicts; False when there is none to make."""
         if len(self.shared) >= self.tables_max:
             return False
         for kind in self.ancestors:
@@ -91,7 +92,7 @@ def _hosts(snapshot: TopologySnapshot) -> dict[str, list[Member]]:
         for kind in member.kinds:
             listed = hosts.setdefault(kind, [])
             if listed and listed[-1].authority == member.authority:
-                listed[-1] = member  # two boots of one authority while views differ: the later incarnation counts
+                listed[-1] = member  # two processes of one authority while views differ: the later incarnation counts
             else:
                 listed.append(member)
     return hosts
@@ -106,8 +107,8 @@ class IdentityLookup:
 
     Args:
         config: `partitions` and `placement_tables_max` are used.
-        known_as: given a kind that nobody hosts, what is known of it, for the reason of a refusal; None where it is
-            unknown, so that waiting would not help.
+        known_as: what is known of a kind that no member hosts, for the reason of a refusal; None if it is unknown, so
+            that waiting would not help.
 
     Attributes:
         snapshot: the newest topology, or None before the first.
@@ -127,12 +128,12 @@ class IdentityLookup:
 
     @property
     def hash(self) -> int | None:
-        """Hash of the newest topology, which calls carry; None before the first."""
+        """Hash of the newest topology; None before the first."""
         return None if self.snapshot is None else self.snapshot.hash
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds that at least one member may take now, sorted."""
+        """Kinds that at least one member may host now, sorted."""
         return tuple(sorted(self._current.hosts))
 
     def update_topology(self, snapshot: TopologySnapshot) -> bool:
@@ -164,14 +165,14 @@ class IdentityLookup:
         self._tables = self._current.tables
 
     def owner(self, kind: str, key: str) -> Member:
-        """The member that owns an identity. A dictionary, a hash and a list: independent of the cluster's size.
+        """The member that owns an identity: a dictionary look-up, a hash and a list index, whatever the cluster's size.
 
         Args:
             kind: of the grain.
-            key: of the grain; both were validated where they came in.
+            key: of the grain; both were validated before.
 
         Raises:
-            NoSuchKind: nobody hosts the kind, and nothing is known of it (`known_as`); the reason says what is hosted.
+            NoSuchKind: no member hosts the kind, and it is unknown (`known_as`); the reason names the hosted kinds.
             TopologyUnavailable: there is no topology, it has no member that is up (SPEC PR-2.4), those that host the
                 kind are leaving, unreachable or blocked, or a kind that is known has no host now; it may pass.
             ShuttingDown: the node has stopped (`close`).
@@ -202,12 +203,12 @@ class IdentityLookup:
         return xxh3_64_intdigest(f"{kind}/{key}".encode()) & self._mask
 
     def owner_of(self, kind: str, partition: int) -> Member | None:
-        """The member that owns a partition of a kind now; None where nobody may."""
+        """The member that owns a partition of a kind now; None when no member may."""
         table = self._current.table(kind)
         return None if table is None else table.owner(partition)
 
     def owns(self, pid: Pid) -> bool:
-        """Whether the node of `pid`, in that very boot, owns the identity now. False where nobody may.
+        """Whether the node of `pid`, in that very process, owns the identity now. False when no member may.
 
         It is what `PidCache.retain` asks after a change of topology.
         """
@@ -232,8 +233,9 @@ class IdentityLookup:
     def moves(self, kind: str, node_id: str) -> list[tuple[int, Member, Member]]:
         """Partitions that the last change of topology gave to that node or took from it: number, owner before, owner.
 
-        Without a topology before, or without a host in it, who owned a partition is who would without that node: it
-        has just joined.
+        Without a previous topology, or without a host in it, the previous owner is the owner as computed without that
+        node:
+        the node has just joined.
         """
         now = self._current.table(kind)
         if now is None:

@@ -35,7 +35,7 @@ _BLOCK: Final = 64
 
 
 class _Contender:
-    """A node as a table weighs it. The same object lives on in derived tables while authority and weight stay."""
+    """A node as a table weighs it. Derived tables share the object while authority and weight stay the same."""
 
     __slots__ = ("authority", "came", "digest", "weight")
 
@@ -51,12 +51,12 @@ class PartitionTable:
 
     Args:
         members: those that may own partitions, in any order; at most one per authority, weights above 0 and finite.
-        partitions: how many slots; a power of two.
+        partitions: number of slots; a power of two.
         previous: the table to start from, for `derive`.
 
     Attributes:
         members: sorted by authority.
-        partitions: how many slots.
+        partitions: number of slots.
         slots: per partition its owner, or None while undecided. For the hot path: `slots[p] or resolve(p)`.
             Nobody else writes to it.
         scored: scores computed so far, a plain counter for metrics and tests.
@@ -122,7 +122,7 @@ class PartitionTable:
         return self.slots[partition] or self.resolve(partition)
 
     def resolve(self, partition: int) -> Member:
-        """Decides a slot that is undecided. At 1,000 nodes that takes 40 us for a first decision, else about 1 us."""
+        """Decides an undecided slot. At 1,000 nodes that takes 40 us for a first decision, else about 1 us."""
         winner = self._winners[partition]
         if winner is None or winner not in self._owners:
             winner, score = self._strongest(partition)
@@ -136,7 +136,7 @@ class PartitionTable:
         return owner
 
     def _strongest(self, partition: int) -> tuple[_Contender, int]:
-        """The winner among all, and its score."""
+        """The winner among all members, and its score."""
         scores = [xxh3_64_intdigest(digest, partition) for digest in self._digests]
         self.scored += len(scores)
         if self._equal_weights:
@@ -153,7 +153,7 @@ class PartitionTable:
         return best, best_score
 
     def _challenge(self, partition: int, best: _Contender) -> tuple[_Contender, int]:
-        """The winner between the present owner and all who came since it was decided."""
+        """The winner between the present owner and all members that came since the slot was decided."""
         since = self._decided[partition]
         best_score = self._scores[partition]
         for contender in self._newest_first:
@@ -222,7 +222,7 @@ class PartitionTable:
         self._cursor = self.partitions
 
     def derive(self, members: Iterable[Member]) -> PartitionTable:
-        """The table for another set of members, keeping every decision that still holds. This one stays as it is.
+        """The table for another set of members, with every decision that still holds. This table is not changed.
 
         It computes no score itself: slots that need one are decided when asked for, or by `build`.
 

@@ -49,9 +49,9 @@ class PidCache:
     Attributes:
         hits: `get` found a Pid.
         misses: `get` found none, or one too old.
-        evictions: entries that gave way to others.
+        evictions: entries that were dropped to make room.
         expirations: entries that were found too old.
-        invalidations: entries that something made wrong.
+        invalidations: entries that were dropped because something changed.
 
     Raises:
         ValueError: `size` or `ttl_s` is not above 0.
@@ -109,13 +109,13 @@ class PidCache:
         return None
 
     def peek(self, kind: str, key: str) -> Pid | None:
-        """As `get`, counting nothing, however old the entry is."""
+        """As `get`, without counting, however old the entry is."""
         keys = self._kinds.get(kind)
         entry = None if keys is None else keys.get(key)
         return None if entry is None else entry.pid
 
     def put(self, pid: Pid, now: float) -> tuple[PidInvalidated, ...]:
-        """Remembers a Pid that was just reached; its time to live starts at `now`.
+        """Stores a Pid that was just reached; its time to live starts at `now`.
 
         Returns:
             An event when it takes the place of another node's, or another boot's, Pid; else nothing.
@@ -138,7 +138,7 @@ class PidCache:
         return _NONE
 
     def invalidate(self, kind: str, key: str, reason: str) -> tuple[PidInvalidated, ...]:
-        """Drops one identity, as after a call that its Pid did not answer (SPEC VA-3.2).
+        """Drops one identity, for example after a call that its Pid did not answer (SPEC VA-3.2).
 
         Returns:
             The event to publish, or nothing when the identity was not cached.
@@ -158,10 +158,10 @@ class PidCache:
         return self.invalidate(kind, key, reason) if entry is not None and entry.pid.node_id == node_id else _NONE
 
     def invalidate_authority(self, authority: str, reason: str) -> tuple[PidInvalidated, ...]:
-        """Drops everything on a node: it departed, was blocked or quarantined (SPEC VA-3.5, VA-1.4).
+        """Drops all entries of a node that departed, was blocked or quarantined (SPEC VA-3.5, VA-1.4).
 
-        One pass over the ring, in one piece, because nothing may be sent there any more: with 100,000 entries 3 ms,
-        and 0.3 us more for each that goes.
+        One pass over the ring, without slices, because nothing may be sent there any more: with 100,000 entries 3 ms,
+        and 0.3 us more for each dropped entry.
 
         Returns:
             One event for the authority with the count, its key empty; nothing when nothing was cached.
@@ -177,10 +177,10 @@ class PidCache:
     def retain(
         self, keep: Callable[[Pid], bool], reason: str, start: int = 0, count: int | None = None
     ) -> tuple[PidInvalidated, ...]:
-        """Drops what `keep` refuses, as after a change of ownership.
+        """Drops the entries that `keep` refuses, as after a change of ownership.
 
-        It may go in slices, `for start in range(0, cache.places, step)`, so that calls are served between them.
-        Until its slice comes, a stale entry costs its caller one refusal (`OwnershipChanged`) and a retry.
+        It may run in slices, `for start in range(0, cache.places, step)`, so that calls are served between them.
+        Until its slice is done, a stale entry costs its caller one refusal (`OwnershipChanged`) and a retry.
 
         Args:
             keep: whether a Pid is still good; must not touch this cache.
@@ -218,7 +218,7 @@ class PidCache:
         return (_event("", "", "", reason, count),) if count else _NONE
 
     def check(self) -> None:
-        """Asserts that the two indexes agree, the bound holds and no place is lost."""
+        """Asserts that the two indexes agree, that the bound holds and that no place is lost."""
         assert len(self._ring) <= self._size, f"{len(self._ring)} places, bound {self._size}"
         assert len(self) == sum(len(keys) for keys in self._kinds.values()), "indexes differ in size"
         assert all(self._kinds.values()), "an empty kind was kept"

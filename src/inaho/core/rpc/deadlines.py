@@ -22,7 +22,7 @@ SLOTS_PER_S: Final = 10.0
 SLOT_S: Final = 1 / SLOTS_PER_S
 COUNT_MASK: Final = (1 << (32 - SLOT_BITS)) - 1
 SPAN_S: Final = (SLOTS - 2) * SLOT_S
-"""How far the wheel reaches from where it was last turned."""
+"""How far the wheel reaches beyond its last turn."""
 
 Entry = TypeVar("Entry")
 
@@ -35,8 +35,9 @@ class PendingWheel(Generic[Entry]):
         far: deadlines of calls that pass their slot more than once; mostly empty.
         count: calls added so far, modulo 2**23; makes the ids.
         horizon: a deadline beyond it (monotonic seconds) is remembered in `far`. It moves when the wheel turns, not
-            with the clock: after a pause the slots that were missed are still to be turned, and would take a call of
-            now for one of a turn ago.
+            with
+            the clock: after a pause the missed slots must still be turned, and a new call in them would look like one
+            of the turn before.
     """
 
     __slots__ = ("_turned_to", "count", "far", "horizon", "slots")
@@ -52,7 +53,7 @@ class PendingWheel(Generic[Entry]):
         """Remembers a call until `deadline` and returns its correlation id (32 bits).
 
         The count wraps after eight million calls, while a stream may last for days: an id that is still pending is
-        passed over. `Outgoing.call` does the usual case in itself, because it is the call path.
+        skipped. `Outgoing.call` contains the usual case itself, because it is the call path.
 
         Args:
             entry: what waits for the answer.

@@ -28,13 +28,13 @@ __all__ = ["MOVING", "RETRY_RULES", "RetryPolicy", "RetryRule", "Tries", "may_re
 
 
 class RetryRule(enum.Enum):
-    """What the table says of a code."""
+    """The rule of the table for a code."""
 
     REFUSED = "refused"
     """Waiting helps. Retry if the error says that the call did not run, or the method is idempotent."""
 
     IN_DOUBT = "in_doubt"
-    """Waiting helps, but the call may have run whatever the error says. Retry if the method is idempotent."""
+    """Waiting helps, but the call may have run, even if the error denies it. Retry if the method is idempotent."""
 
     FINAL = "final"
     """The answer would be the same, or the caller must decide. Never retry."""
@@ -42,7 +42,7 @@ class RetryRule(enum.Enum):
 
 RETRY_RULES: Final[Mapping[str, RetryRule]] = MappingProxyType(
     {
-        # Another node, or the same a moment later, will take the call.
+        # Another node, or the same one a moment later, will accept the call.
         "blocked": RetryRule.REFUSED,
         "ownership_changed": RetryRule.REFUSED,
         "pending": RetryRule.REFUSED,
@@ -50,15 +50,15 @@ RETRY_RULES: Final[Mapping[str, RetryRule]] = MappingProxyType(
         "shutting_down": RetryRule.REFUSED,
         "topology_unavailable": RetryRule.REFUSED,
         "unreachable": RetryRule.REFUSED,
-        # Nobody knows whether it ran (SPEC VA-3.2; DESIGN: a timeout is "unknown").
+        # It is unknown whether it ran (SPEC VA-3.2; DESIGN: a timeout is "unknown").
         "storage_failed": RetryRule.IN_DOUBT,
         "timeout": RetryRule.IN_DOUBT,
         # The method ran in an activation that was stale; its successor has the newer state.
         "state_conflict": RetryRule.IN_DOUBT,
-        # The node asks for less work. A retry is more: the caller has to slow down, and must be told.
+        # The node asks for less load. A retry is more load: the caller must slow down, so it gets the error.
         "mailbox_full": RetryRule.FINAL,
         "overloaded": RetryRule.FINAL,
-        # Wrong whenever it is asked.
+        # The answer is the same at any time.
         "call_cycle": RetryRule.FINAL,
         "frame_too_large": RetryRule.FINAL,
         "invalid_arguments": RetryRule.FINAL,
@@ -76,7 +76,7 @@ RETRY_RULES: Final[Mapping[str, RetryRule]] = MappingProxyType(
 
 
 MOVING: Final = ("blocked", "ownership_changed", "pending", "shutting_down")
-"""Refusals of an identity that is on its way to another node, which takes a moment and needs no long pause."""
+"""Refusals of an identity that is moving to another node, which takes a moment and needs no long pause."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,10 +127,11 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tries:
-    """How the attempts of one call have ended so far.
+    """The results of the attempts of one call so far.
 
-    A refusal before execution is no attempt: nothing ran, so it uses up nothing, and only the deadline of the call
-    bounds how often it happens. The attempts of an idempotent call are those that may have run.
+    A refusal before execution does not count: nothing ran, and only the deadline of the call bounds the number of
+        refusals.
+    Counted attempts of an idempotent call are those that may have run.
 
     Attributes:
         failed: attempts that failed, refusals included; the pause before the next one grows with it.
@@ -152,8 +153,9 @@ class Tries:
 def may_retry(error: InahoError, idempotent: bool) -> bool:
     """Whether a call that failed with `error` may be sent again. It says nothing of attempts left or the deadline.
 
-    `overloaded` is never retried, though it was refused before it ran: a caller that wants to wait and try again can,
-    and one that does not is not made to add to the load.
+    `overloaded` is never retried, though it was refused before it ran: a retry would add to the load. The caller may
+    wait
+    and try again itself.
 
     Args:
         error: of the last attempt.

@@ -17,11 +17,11 @@ import msgspec
 __all__ = ["OTHER", "Suppressed", "WarningThrottle"]
 
 OTHER: Final = "other"
-"""The name under which kinds beyond the bound are taken together."""
+"""The name under which kinds beyond the bound are counted together."""
 
 
 class Suppressed(msgspec.Struct, frozen=True):
-    """So many warnings about a kind were not told in a period that is over."""
+    """The number of warnings about a kind that were not logged in a period that is over."""
 
     kind: str
     count: int
@@ -60,7 +60,7 @@ class WarningThrottle:
         self._over: dict[str, int] = {}
 
     def admit(self, kind: str, now: float) -> bool:
-        """Whether a warning about `kind` is to be told now. If not, it is counted.
+        """Whether a warning about `kind` is to be logged now. If not, it is counted.
 
         Args:
             kind: what it is about.
@@ -78,7 +78,7 @@ class WarningThrottle:
         return False
 
     def due(self, now: float) -> list[Suppressed]:
-        """What was held back in the periods that are over by `now`, sorted by kind. Each is told once."""
+        """The counts of the periods that are over by `now`, sorted by kind. Each is returned once."""
         for name, period in list(self._periods.items()):
             if period.ends_at <= now:
                 del self._periods[name]
@@ -93,7 +93,7 @@ class WarningThrottle:
 
     def check(self) -> None:
         """Asserts the invariants."""
-        assert len(self._periods) <= self._kinds_max + 1  # `OTHER` comes on top
+        assert len(self._periods) <= self._kinds_max + 1  # `OTHER` is one more
         assert len(self._over) <= self._kinds_max + 1
         for period in self._periods.values():
             assert 1 <= period.admitted <= self._warnings_max

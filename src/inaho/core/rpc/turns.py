@@ -52,7 +52,7 @@ class TurnQueue(Generic[TurnType]):
         self.running: list[TurnType] = []
         self.waiting: deque[TurnType] = deque()
         self.held = False
-        """No turn starts, except one for which a running one waits: the activation is not active."""
+        """No turn starts, except one for which a running turn waits: the activation is not active."""
 
     def compatible(self, turn: TurnType, *, ahead: bool = False) -> bool:
         """Whether `turn` may run beside what is running now; for `ahead` see `offer`."""
@@ -67,8 +67,8 @@ class TurnQueue(Generic[TurnType]):
 
         Args:
             turn: the turn.
-            ahead: it is called by a turn that runs here, and must not wait behind others, nor until the queue is not
-                held any more: that waits for the running turn.
+            ahead: it was called by a turn that runs here, so it must not wait behind others, nor for the end of a hold:
+                these wait for the running turn.
 
         Returns:
             `STARTED` (it is now among `running`), `QUEUED`, `REFUSED` (the queue is full), or `DROPPED_OLDEST` with the
@@ -105,7 +105,7 @@ class TurnQueue(Generic[TurnType]):
         return True
 
     def next(self) -> TurnType | None:
-        """Moves the first waiting turn among the running ones if it may run, and returns it."""
+        """Moves the first waiting turn to the running ones if it may run, and returns it."""
         if self.waiting and self.compatible(self.waiting[0]):
             turn = self.waiting.popleft()
             self.running.append(turn)
@@ -118,7 +118,7 @@ class TurnQueue(Generic[TurnType]):
         return not self.running and not self.waiting and not self.held
 
     def check(self) -> None:
-        """Asserts the invariants: what waits is bounded, and a writer runs alone."""
+        """Asserts the invariants: waiting turns are bounded, and a writer runs alone."""
         assert len(self.waiting) <= self._depth, "more turns wait than the depth allows"
         if len(self.running) > 1 and not self._reentrant:
             assert all(turn.read_only for turn in self.running), "a writer runs beside another turn"
