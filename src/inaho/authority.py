@@ -51,7 +51,7 @@ def parse_authority(text: str, *, allow_port_zero: bool = True) -> Authority:
 
     Args:
         text: the authority as a person or a peer wrote it.
-        allow_port_zero: whether port 0 ("a free one") makes sense here.
+        allow_port_zero: whether port 0 ("a free port") is allowed.
 
     Returns:
         The host and the port; `str()` of it is the canonical spelling.
@@ -78,15 +78,16 @@ def parse_authority(text: str, *, allow_port_zero: bool = True) -> Authority:
 
 
 def own_addresses(authority: str, bind: str) -> tuple[str, str]:
-    """The two addresses of one node in their one spelling: where others reach it, and what it binds.
+    """The two addresses of one node in canonical spelling: where others reach it, and what it binds.
 
     Args:
         authority: `host:port` that others dial; port 0 takes the free port that is bound.
         bind: `host:port` to bind; empty: the authority.
 
     Raises:
-        InvalidConfig: one of them does not parse, the authority is an address that means "all of this machine", or only
-            `bind` leaves its port open, so that nobody would know it.
+        InvalidConfig: one of them does not parse, the authority is an address that means "all addresses of this
+            machine",
+            or only `bind` has port 0, so that no other node would know the port.
     """
     reached = parse_authority(authority)
     bound = parse_authority(bind) if bind else reached

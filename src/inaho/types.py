@@ -22,7 +22,7 @@ Epoch = int
 
 
 WEIGHT_MAX = 1e6
-"""Bound of `Member.weight`, checked where it comes in."""
+"""Bound of `Member.weight`, checked when a member joins."""
 
 
 class MemberStatus(enum.IntEnum):
@@ -41,7 +41,7 @@ class Member(msgspec.Struct, frozen=True):
     Attributes:
         authority: `host:port` under which peers reach it.
         node_id: 16 hexadecimal digits, drawn at random when the process started.
-        incarnation: grows when the node refutes a suspicion or joins again; orders what is said about it.
+        incarnation: grows when the node refutes a suspicion or joins again; orders the statements about it.
         status: see `MemberStatus`.
         kinds: names of the grain kinds that it hosts, sorted.
         weight: share of the identities that it takes, relative to the others; above 0.
@@ -75,7 +75,7 @@ class TopologySnapshot(msgspec.Struct, frozen=True):
 
 
 class ClusterIdentity(msgspec.Struct, frozen=True, order=True, gc=False):
-    """Name of a virtual actor: the kind and the key within it. `str()` gives `Kind/key`."""
+    """The identity of a grain: its kind and its key. `str()` gives `Kind/key`."""
 
     kind: str
     key: str
@@ -85,7 +85,7 @@ class ClusterIdentity(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class Pid(msgspec.Struct, frozen=True, gc=False):
-    """Where an activation or actor is reached: the node (bound to its boot) and the identity on it."""
+    """Where an activation or actor is reached: authority and node id of its node, and the identity on it."""
 
     authority: str
     node_id: str

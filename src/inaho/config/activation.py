@@ -9,7 +9,7 @@ __all__ = ["ActivationConfig"]
 
 
 class ActivationConfig(Group, frozen=True, kw_only=True):
-    """Grains on this node.
+    """Activations of grains on this node.
 
     Attributes:
         idle_ttl_s: an activation without a call for this long is unloaded. 0 keeps it for ever.
@@ -18,32 +18,35 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
         activations_max: activations on this node; beyond it new ones answer `Overloaded`.
         partitions: slots of the ownership table; a power of two, equal on all nodes.
         placement_tables_max: tables of owners that are kept, one per set of members that host the same kinds; about
-            0.25 MB each. Fewer than a node calls: the oldest is computed anew, slot by slot.
+            0.25 MB each. If a node needs more, the oldest table is computed again, slot by slot.
         pid_cache_size: entries of the PidCache.
-        pid_cache_ttl_s: an entry older than this is resolved anew.
-        freshness_s: while members have lost sight of each other, an answer is not older than this and one read of the
-            storage. Each node then reads the storage this often. Shorter is fresher, and reads more.
-        when_unproved: what a node does in such a time while it cannot read the storage: `answer` with what it has,
-            however old that is, or `refuse`. An event tells of it in both cases.
+        pid_cache_ttl_s: an entry older than this is resolved again.
+        freshness_s: while members cannot reach each other, an answer is not older than this and one read of the
+            storage. Each node then reads the storage at this interval. Shorter is fresher, and reads more.
+        when_unproved: what a node does at such a time when it cannot read the storage: `answer` with its own state,
+            however old that is, or `refuse`. An event reports it in both cases.
         drain_s: how long a leaving node waits for running turns.
-        lease_pending_s: an activation that takes longer to come up, its last owner's end included, or to run its
-            `on_deactivate`, is given up, and its identity is free again; one that takes longer to load its state again
-            after a failed turn ends. Longer than any of these should take.
-        snapshot_bytes_max: largest encoded state that a moved activation takes along; a larger one is loaded anew.
+        lease_pending_s: an activation that takes longer to start, including the end at the previous owner, or to run
+            its
+            `on_deactivate`, is given up, and its identity is free again. An activation that takes longer to load its
+            state again after a failed turn ends. Choose it longer than any of these should take.
+        snapshot_bytes_max: largest encoded state that is handed over with a moved activation; a larger one is loaded.
         history_max: starts and ends of activations that a node remembers for `inaho where`.
-        terminations_max: ends of activations that wait to be told to one other node that listens; beyond it the oldest
-            are lost, and it is told how many. One takes about 0.2 KB.
+        terminations_max: ends of activations that wait to be sent to one subscribing node; beyond it the oldest are
+            dropped, and the node is told how many. One takes about 0.2 KB.
         failure_warnings_max: failed activations of one kind that are logged within `failure_warnings_period_s`; of
-            further ones only the number is told.
+            further ones only the number is logged.
         failure_warnings_period_s: see `failure_warnings_max`.
         timers_max: timers of one activation.
         reminder_shards: parts in which the reminders of the cluster are kept. Equal on all nodes, and fixed once there
-            are reminders. More spread the work finer, and each costs an activation and a load at a change of owner.
+            are reminders. More shards distribute the work better, and each costs an activation, and a load at a change
+            of
+            owner.
         reminders_max: reminders of one shard, which is saved as a whole.
         reminders_per_grain_max: reminders of one grain.
         reminder_catch_up_max: most missed occurrences of a reminder that `catch_up="all"` delivers.
-        reminder_late_s: an occurrence that is later than this counts as missed for `catch_up="skip"`. Longer than a
-            fail-over takes, or one costs an occurrence.
+        reminder_late_s: an occurrence that is later than this counts as missed for `catch_up="skip"`. Choose it longer
+            than a fail-over takes, or a fail-over loses an occurrence.
     """
 
     idle_ttl_s: float = 300.0

@@ -19,18 +19,18 @@ __all__ = ["ClusterConfig"]
 
 
 class ClusterConfig(Group, frozen=True, kw_only=True):
-    """All that a node is told.
+    """All settings of a node.
 
     Attributes:
         authority: `host:port` at which others reach this node, and that it binds unless `bind` is given; port 0 takes a
             free one. Empty for a client.
         bind: `host:port` to bind where that differs from `authority`, such as `0.0.0.0:7700` or `[::]:7700` in a
             container. With port 0 in both, one free port serves for both.
-        seeds: authorities to join through. None, or only our own: this node founds the cluster.
+        seeds: authorities to join through. None, or only this node's own: this node founds the cluster.
         name: of the cluster; nodes of another name are refused.
         secret: shared by all nodes, proven and never sent. Empty: no authentication, on loopback only.
-        tls: mutual TLS instead of, or beside, the secret.
-        insecure: allows a bind beyond loopback without authentication. Spelled out, never a default.
+        tls: mutual TLS instead of the secret, or together with it.
+        insecure: allows a bind beyond loopback without authentication. It must be set explicitly.
         data_dir: folder for files of this node (state in SQLite by default).
         weight: see `Member.weight`.
         roles: see `Member.roles`.

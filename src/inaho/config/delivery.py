@@ -9,22 +9,23 @@ __all__ = ["DeliveryConfig"]
 
 
 class DeliveryConfig(Group, frozen=True, kw_only=True):
-    """Messages to actors on other nodes, and peers that nothing is sent to. All bounds are per peer.
+    """Messages to actors on other nodes, and quarantines. All bounds are per peer.
 
     Attributes:
-        queue_messages_max: messages that wait for a peer. More bridge a longer interruption, fewer cost less memory and
-            tell the sender sooner.
+        queue_messages_max: messages that wait for a peer. More survive a longer interruption; fewer cost less memory,
+            and
+            the sender learns of a problem sooner.
         queue_bytes_max: encoded bytes that wait.
         queue_age_s: a message that waits longer is a dead letter.
         queue_policy: what a full queue does: `drop_oldest` makes dead letters, `reject_new` refuses the new message.
         unacknowledged_max: messages sent and not acknowledged; beyond it they wait. More fills a longer round trip,
             fewer are in doubt when a connection breaks.
         unacknowledged_bytes_max: encoded bytes sent and not acknowledged.
-        failures_max: failed dials of a member in a row that quarantine its authority. With the default pauses between
-            them this takes most of a minute, so that a restart or a short cut of the network does not.
+        failures_max: consecutive failed dials of a member after which its authority is quarantined. With the default
+            pauses this takes most of a minute, so a restart or a short interruption of the network is not enough.
         quarantine_s: a quarantine ends by itself after this time.
         authorities_max: peers whose state is remembered; beyond it the oldest that is not connected is forgotten.
-        references_max: remote actors that messages of one connection may name as their sender and that are remembered.
+        references_max: remote actors that messages of one connection may name as their sender, and that are remembered.
         watches_max: remote actors that one peer may watch here, or this node there, at once.
     """
 

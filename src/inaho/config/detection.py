@@ -13,13 +13,14 @@ class DetectionConfig(Group, frozen=True, kw_only=True):
 
     Attributes:
         probe_interval_s: one member is probed per interval. Detection takes a few intervals.
-        probe_timeout_s: wait for the direct answer before others are asked to probe; below the interval.
-        indirect_probes: how many members are asked.
+        probe_timeout_s: time for the direct answer before other members are asked to probe; below the interval.
+        indirect_probes: number of members that are asked.
         suspicion_factor: a suspect has `factor * log10(n + 9) * probe_interval_s` to refute.
         suspicion_factor_max: multiplier of that time while few confirm the suspicion.
         dead_after_s: the time to refute when two members have seen the process die (connection reset, port refused).
-            Longer forgives a port that is refused for a moment, shorter moves activations sooner.
-        health_max: ceiling of the local health multiplier, which lengthens our own time-outs when we are the slow one.
+            Longer tolerates a port that is refused for a moment, shorter moves activations sooner.
+        health_max: maximum of the local health multiplier, which lengthens this node's time-outs when it is slow
+            itself.
         lag_busy_s: event-loop lag from which a node calls itself busy.
         lag_wedged_s: silence on an open connection from which peers call a node wedged.
         probes_max: own and relayed probes that may wait for an answer at once.

@@ -8,15 +8,15 @@ __all__ = ["GossipConfig"]
 
 
 class GossipConfig(Group, frozen=True, kw_only=True):
-    """Spreading of news.
+    """Spreading of membership statements.
 
     Attributes:
-        interval_s: pause between rounds while there is news. A quiet cluster sends none.
-        fanout: peers per round; up to twice as many where that is all.
+        interval_s: pause between rounds while there are rumours. In a stable cluster there are none.
+        fanout: peers per round; up to twice as many if there are no more.
         retransmit_factor: an entry is sent `factor * ceil(log2(n + 1))` times, then left to anti-entropy.
         push_bytes_max: budget of one push or piggyback.
         anti_entropy_s: pause between whole-digest exchanges with one random peer.
-        convergence_s: expected time for news to reach all; exceeded, it is an event and a metric.
+        convergence_s: expected time until all members have a change; a longer time is an event and a metric.
         reconcile_rounds_max: delta exchanges with one peer before a full table is sent.
         reconcile_peers_max: peers with which differences are settled at once.
         accusations_max: suspicions that are passed on at once; beyond it the oldest is dropped.

@@ -9,12 +9,12 @@ __all__ = ["AlertsConfig", "MetricsConfig"]
 
 
 class MetricsConfig(Group, frozen=True, kw_only=True):
-    """Figures that a node gives to whoever asks.
+    """Metrics of a node.
 
     Attributes:
-        enabled: whether figures are exported and `Cluster.metrics` answers. Off, events and alerts still flow.
-        kinds_max: kinds with figures, alerts and warnings of their own; those of further kinds are added up as
-            `other`. More tell more, and each costs some thirty time series per node and 5 KB of memory.
+        enabled: whether metrics are exported and `Cluster.metrics` answers. If not, there are still events and alerts.
+        kinds_max: kinds with metrics, alerts and warnings of their own; those of further kinds are added up as
+            `other`. Each kind costs some thirty time series per node and 5 KB of memory.
     """
 
     enabled: bool = True
@@ -26,15 +26,15 @@ class AlertsConfig(Group, frozen=True, kw_only=True):
 
     Attributes:
         enabled: whether alerts are raised.
-        window_s: the figures are those of the calls that ended within it. Longer is calmer, shorter is sooner.
-        window_slots: parts in which the window moves on.
-        calls_min: with fewer calls in the window no alert is raised: one failure of two calls says little.
+        window_s: alerts consider the calls that ended within it. Longer gives fewer alerts, shorter gives them sooner.
+        window_slots: number of steps in which the window moves.
+        calls_min: with fewer calls in the window no alert is raised, because one failure of two calls shows little.
         latency_p99_s: raised when the 99th percentile of the successful calls exceeds it.
         failure_ratio: raised when more of the calls than this fail. Calls that their callers cancelled count too, and
             exceptions of the user's code, except those that `register_exception` was given and subclasses of
             `GrainError`: a program that registers an exception expects it.
-        count_registered: whether these count as failures, too.
-        clear_ratio: an alert is over when the figure falls to this part of the threshold. Lower changes its mind less.
+        count_registered: whether registered exceptions count as failures, too.
+        clear_ratio: an alert ends when the value falls to this part of the threshold. Lower values give fewer changes.
     """
 
     enabled: bool = True

@@ -23,9 +23,10 @@ __all__ = ["PROFILES", "lan", "local", "wan"]
 def local() -> ClusterConfig:
     """Settings for one machine: development, tests, `inaho quickstart`.
 
-    Against `lan()`: probing and gossip are about twice as fast and removal takes 2 s instead of 5 s, because loopback
-    loses nothing and somebody is watching; shutting down waits 3 s for running turns instead of 10 s. The price is
-    that a busy laptop suspects its own nodes sooner.
+    Compared with `lan()`, probing and gossip are about twice as fast and removal takes 2 s instead of 5 s, because
+    loopback
+    loses nothing and a person is waiting. Shutting down waits 3 s for running turns instead of 10 s. The cost is that a
+    busy laptop suspects its own nodes sooner.
 
     Returns:
         A configuration without authority, seeds or secret.
@@ -47,10 +48,13 @@ def lan() -> ClusterConfig:
 def wan() -> ClusterConfig:
     """Settings for nodes in several regions, round trips of 50 ms to 300 ms, with loss.
 
-    Against `lan()`: probes wait 3 s instead of 0.4 s and suspicion lasts longer, so that a lossy minute is not a
-    departure; an unreachable member is removed after 30 s instead of 5 s; gossip is slower, wider and expected to
-    take 5 s; dialling, the handshake and calls get more time. The price is that a node which really died is noticed
-    about six times later.
+    Compared with `lan()`, probes wait 3 s instead of 0.4 s and suspicion lasts longer, so that a minute with packet
+    loss
+    removes no member. An unreachable member is removed after 30 s instead of 5 s. Gossip is slower, reaches more peers
+    per
+    round and is expected to take 5 s. Dialling, the handshake and calls get more time. The cost is that a node which
+    really
+    died is noticed about six times later.
 
     Returns:
         A configuration without authority, seeds or secret.

@@ -11,29 +11,30 @@ __all__ = ["CALL_TIMEOUT_MAX_S", "RpcConfig"]
 
 
 CALL_TIMEOUT_MAX_S: Final = 1e6
-"""Longest time-out of a call, and what a stream has where nothing is said: eleven days."""
+"""Longest time-out of a call, and the default of a stream: eleven days."""
 
 
 class RpcConfig(Group, frozen=True, kw_only=True):
     """Calls.
 
     Attributes:
-        timeout_s: for a call that says nothing else; at most 1,000,000. An expired call is answered at most 0.1 s late.
-        retry_attempts: tries in all of an idempotent call that may have run. Refusals before execution do not count:
-            they are repeated, with pauses, until the deadline of the call.
+        timeout_s: of a call that names none; at most 1,000,000. An expired call fails at most 0.1 s late.
+        retry_attempts: attempts of an idempotent call that may have run. Refusals before execution do not count: they
+            are
+            repeated, with pauses, until the deadline of the call.
         retry_base_s: first pause; doubles, with jitter, up to `retry_max_s`.
         retry_max_s: see `retry_base_s`.
-        retry_moving_max_s: longest pause after a refusal of an identity that moves to another node. Shorter keeps
-            callers waiting less, longer asks less often while a turn takes its time to end.
+        retry_moving_max_s: longest pause after a refusal of an identity that moves to another node. With a shorter one
+            callers wait less, with a longer one they ask less often while a long turn ends.
         call_chain_max: longest chain of grains waiting for each other.
-        stream_window_items: items a producer may be ahead of its consumer; bounds memory on both sides.
-        stream_window_bytes: encoded bytes it may be ahead.
+        stream_window_items: items by which a producer may be ahead of its consumer; bounds memory on both sides.
+        stream_window_bytes: encoded bytes by which it may be ahead.
         turns_max: calls of one connection that may run or wait on this node.
         streams_max: streams of one connection that this node may serve.
-        sends_max: one-way calls (`Cluster.send`) of this node that may be under way.
+        sends_max: one-way calls (`Cluster.send`) of this node that may be running.
         pending_max: asks between actors that may wait on one connection, on either side.
         retry_warnings_max: retries of one kind that are logged at one level within `retry_warnings_period_s`; of
-            further ones only the number is told.
+            further ones only the number is logged.
         retry_warnings_period_s: see `retry_warnings_max`.
     """
 

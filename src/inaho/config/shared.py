@@ -40,7 +40,7 @@ def shared_settings(config: ClusterConfig) -> dict[str, int]:
 
 
 def adopt_settings(config: ClusterConfig, settings: Mapping[str, int]) -> ClusterConfig:
-    """`config` with the members' values, as one of them has said them; names that are not shared are ignored.
+    """`config` with the values that a member sent; names that are not shared are ignored.
 
     Raises:
         InvalidConfig: a value that no member can have.

@@ -43,7 +43,7 @@ _IGNORED_PREFIX: Final = "INAHO_TEST_"
 _OTHERS: Final = ("INAHO_CONFIG", "INAHO_STORAGE")
 """Variables that are no settings. `INAHO_STORAGE` is for the command line, which makes the storage."""
 _SHOWN_MAX: Final = 80
-"""Characters of a wrong value that an error repeats."""
+"""Characters of a wrong value that an error shows."""
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -77,7 +77,7 @@ Typed: TypeAlias = Mapping[tuple[str, ...], tuple[Any, Setting]]
 def load_config(
     *, file: Path | None = None, environ: Mapping[str, str], overrides: Mapping[str, object]
 ) -> ClusterConfig:
-    """Reads all sources and returns the configuration that they amount to.
+    """Reads all sources and returns the merged configuration.
 
     Args:
         file: TOML file; its relative paths of secret files start at its folder. None takes the one that
@@ -210,7 +210,7 @@ def _require_known(setting: Setting) -> None:
 
 
 def _nearest(path: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The known path that a person most probably meant: the same name in another group, else the closest spelling."""
+    """The known path that the person probably meant: the same name in another group, else the closest spelling."""
     known = list(_all_paths())
     same_name = [candidate for candidate in known if candidate[-1] == path[-1]]
     if len(same_name) == 1:

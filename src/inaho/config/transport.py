@@ -11,7 +11,7 @@ __all__ = ["TlsConfig", "TransportConfig"]
 
 
 FRAME_BYTES_MIN: Final = 8 << 10
-"""The smallest bound of a frame: the longest key and the short values that are passed unencoded on one node fit."""
+"""The smallest bound of a frame. The longest key, and the values that are passed unencoded on one node, fit into it."""
 
 
 class TlsConfig(Group, frozen=True, kw_only=True):
@@ -35,23 +35,25 @@ class TransportConfig(Group, frozen=True, kw_only=True):
         frame_bytes_max: largest frame either way; checked before anything is decoded, and for calls within a node
             too. At least 8 KiB. All nodes need the same.
         containers_max: lists, maps and Structs in the arguments of one call, its result, a batch of a stream, or a
-            message; checked before they are made, since each takes a hundred bytes of memory for one on the wire.
+            message; checked before they are decoded, since each takes a hundred bytes of memory for one on the wire.
         handshake_timeout_s: from accept to authenticated.
         handshake_bytes_max: most bytes a peer may send before it is authenticated.
         handshakes_pending_max: unauthenticated connections at once. For each further one an older one is closed, first
-            of those that have said nothing. More stand a faster flood of strangers, and each costs a descriptor.
+            a
+            silent one. More survive a faster flood of connections, and each costs a descriptor.
         connections_max: authenticated incoming connections.
         dial_timeout_s: for the TCP (and TLS) connection.
         redial_s: first pause after a failed dial; doubles, with jitter, up to `redial_max_s`.
         redial_max_s: see `redial_s`.
         write_high_bytes: unsent bytes from which senders to that peer wait.
-        write_low_bytes: unsent bytes at which they go on.
+        write_low_bytes: unsent bytes at which they continue.
         write_bytes_max: unsent bytes from which the answers of calls that were running already are replaced by
             `Overloaded`, for a peer that does not read them.
         definitions_max: methods that one peer may define on a connection.
-        stall_timeout_s: a peer that has `write_high_bytes` to read and reads nothing of it for so long is cut off. A
-            slow reader is not, however slow.
-        goodbye_timeout_s: a connection that is being closed is cut off when its last bytes have not left by then.
+        stall_timeout_s: a peer that has `write_high_bytes` to read and reads nothing for this long is disconnected. A
+            slow
+            reader is not, however slow.
+        goodbye_timeout_s: a connection that is being closed is aborted if its last bytes are not sent after this time.
     """
 
     frame_bytes_max: int = 1 << 20

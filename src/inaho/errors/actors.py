@@ -23,14 +23,14 @@ class MailboxFull(Overloaded):
 
 
 class ActorStopped(InahoError):
-    """The actor that was asked has stopped, or stops before it comes to the message."""
+    """The actor has stopped, or will stop before it handles the message."""
 
     code = "actor_stopped"
     advice = "watch the actor to learn of its end, and ask its successor"
 
 
 class ActorFailed(InahoError):
-    """The actor raised while it worked on the message; `__cause__` has its exception."""
+    """The actor raised while it handled the message; `__cause__` has its exception."""
 
     code = "actor_failed"
     advice = "see the cause"

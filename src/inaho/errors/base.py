@@ -15,7 +15,7 @@ class InahoError(Exception):
     """Base of everything that inaho raises.
 
     Args:
-        reason: what happened, one sentence that a person can act on.
+        reason: what happened, in one sentence, so that a person knows what to do.
         identity: the grain or actor concerned, as `Kind/key` or a path; empty when none is.
         authority: the node concerned, as `host:port`; empty when none is.
         maybe_executed: whether the work may have run. `None` takes the default of the class.

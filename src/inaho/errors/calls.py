@@ -34,30 +34,30 @@ class Timeout(InahoError, TimeoutError):  # noqa: N818  names are the specificat
 
 
 class Blocked(InahoError):
-    """The owner is on the block list and may hold no activation."""
+    """The owner is blocked and must not hold activations."""
 
     code = "blocked"
     advice = "retry after the next topology"
 
 
 class ShuttingDown(InahoError):
-    """The node is leaving and takes no new work; another node will."""
+    """The node is leaving and takes no new work; another node takes it."""
 
     code = "shutting_down"
     advice = "retry; another member takes over"
 
 
 class OwnershipChanged(InahoError):
-    """The node that was asked does not own the identity (any more)."""
+    """The node does not own the identity (any more)."""
 
     code = "ownership_changed"
     advice = "call again; the owner is looked up anew"
 
 
 class NoSuchKind(InahoError):
-    """No member of the cluster, or not the member that was asked, hosts the kind, and the caller knows only its name.
+    """No member of the cluster, or not the member that was called, hosts the kind, and the caller knows only its name.
 
-    Where the caller has the class, or a member hosted the kind a while ago (`membership.tombstone_s`), it is
+    If the caller has the class, or a member hosted the kind within `membership.tombstone_s`, the error is
     `TopologyUnavailable` instead: the host may be restarting.
     """
 
@@ -66,7 +66,7 @@ class NoSuchKind(InahoError):
 
 
 class NoSuchMethod(InahoError):
-    """The kind has no such method on the node that was asked."""
+    """The kind has no such method on the node that was called."""
 
     code = "no_such_method"
     advice = "check the name, and that all nodes run the same release of the class"
@@ -108,7 +108,7 @@ class FrameTooLarge(SerializationFailed):
 
 
 class Pending(InahoError):
-    """The activation lease is being granted to someone else; ask again."""
+    """Another activation of the identity has the lease; try again."""
 
     code = "pending"
     advice = "retry after a short wait"
@@ -124,7 +124,7 @@ class CallCycle(InahoError):
 class ActivationFailed(InahoError):
     """The grain could not be activated: its state did not load or `on_activate` raised.
 
-    It counts as a failure, also where the exception that `on_activate` raised is registered.
+    It counts as a failure, also if the exception that `on_activate` raised is registered.
     """
 
     code = "activation_failed"

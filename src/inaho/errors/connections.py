@@ -24,7 +24,7 @@ class ProtocolViolation(InahoError):
 
 
 class AuthenticationFailed(InahoError):
-    """The peer could not prove that it knows the cluster's secret, or TLS failed."""
+    """The peer could not prove that it has the cluster's secret, or TLS failed."""
 
     code = "authentication_failed"
     advice = "use the same secret or certificate authority on every node"
@@ -38,7 +38,7 @@ class WrongCluster(InahoError):
 
 
 class WrongIncarnation(InahoError):
-    """The process that was looked for is gone: another one lives at its authority (SPEC CL-4.1).
+    """The expected process is gone: another one is at its authority (SPEC CL-4.1).
 
     Attributes:
         node_id: of the process that answered, proven by its handshake; empty when nothing proved it.
@@ -79,14 +79,14 @@ class AuthorityInUse(InahoError):
 
 
 class Unreachable(InahoError):
-    """No connection to the node, or it broke. `maybe_executed` tells whether the call had been sent."""
+    """There is no connection to the node, or it broke. `maybe_executed`: whether the call had been sent."""
 
     code = "unreachable"
     advice = "retry when the membership has settled"
 
 
 class Quarantined(InahoError):
-    """The authority is quarantined; nothing is sent to it until it is released."""
+    """The authority is in quarantine; nothing is sent to it until the quarantine ends."""
 
     code = "quarantined"
     advice = "wait for the release, or release it by hand"

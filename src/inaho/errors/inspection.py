@@ -19,7 +19,7 @@ TEXT_CHARS_MAX: Final = 4_096
 
 
 def is_a(error: BaseException, kind: type[Error] | tuple[type[Error], ...]) -> TypeGuard[Error]:
-    """As `isinstance`, which asks the class of the user's for `__class__` and raises what that raises."""
+    """As `isinstance`, but safe: `isinstance` asks a user's class for `__class__`, which may raise."""
     return issubclass(type(error), kind)
 
 
@@ -27,7 +27,7 @@ _FIELDS: Final = vars(BaseException)["__dict__"]
 
 
 def fields_of(error: BaseException) -> dict[str, Any]:
-    """Its `__dict__`, to read and to change, whatever its class does with attributes: one may refuse to set any."""
+    """The `__dict__` of an exception, to read and to change, even if its class refuses to set attributes."""
     fields: dict[str, Any] = _FIELDS.__get__(error)
     return fields
 
@@ -45,14 +45,15 @@ def text_of(error: BaseException) -> str:
         return str.__str__(str(error))[:TEXT_CHARS_MAX]
     except KeyboardInterrupt:
         raise
-    except BaseException as broken:  # a user's __str__ may do anything; the call still gets its answer
+    except BaseException as broken:  # a user's __str__ may raise anything; the call still gets its answer
         return f"<the text of this exception could not be had: {type(broken).__name__}>"
 
 
 def describe(error: BaseException) -> str:
-    """What an exception says, for logs and reasons: its class and its text, which may be empty.
+    """Describes an exception for logs and reasons: its class and its text, if it has one.
 
-    Some of Python's own say nothing: the `TimeoutError` of `asyncio.timeout`, `CancelledError`, `ConnectionResetError`.
+    Some of Python's own have no text: the `TimeoutError` of `asyncio.timeout`, `CancelledError`,
+    `ConnectionResetError`.
     """
     name, text = type(error).__name__, text_of(error).strip()
     if text:

@@ -22,9 +22,9 @@ class SettingsMismatch(JoinRefused):
 
 
 class TopologyUnavailable(InahoError):
-    """No topology (no seed answered, or every provider is gone), or nobody in it may take the identity now.
+    """There is no topology (no seed answered, or every provider is gone), or no member may take the identity now.
 
-    A call that meets it did not run, and is tried again until its deadline: a host of the kind may come back.
+    The call did not run, and is retried until its deadline: a host of the kind may come back.
     """
 
     code = "topology_unavailable"

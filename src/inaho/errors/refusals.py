@@ -21,7 +21,7 @@ SAME_CLUSTER_CODES: Final = tuple(refusal.code for refusal in _SAME_CLUSTER)
 """Refusals by a node whose cluster has the same name."""
 
 FINAL_REFUSALS: Final[tuple[type[InahoError], ...]] = (*_SAME_CLUSTER, WrongCluster, InvalidConfig)
-"""All final refusals. `InvalidConfig` is raised by a client that cannot use the settings of the member."""
+"""All final refusals. A client raises `InvalidConfig` when it cannot use the settings of the member."""
 
 FINAL_CODES: Final = tuple(refusal.code for refusal in FINAL_REFUSALS)
 """Their codes, for messages that carry a code and no error."""

@@ -16,12 +16,12 @@ class StorageFailed(InahoError):
 
 
 class StateConflict(InahoError):
-    """A conditional save lost: another activation has saved since, or holds a newer epoch.
+    """A conditional save was refused: another activation has saved since, or has a newer epoch.
 
     Attributes:
-        stored_version: the version that the storage has for the identity, 0 for nothing; None when it is not known, as
-            in an error that came from another node.
-        stored_epoch: the epoch of who wrote last, 0 where nothing is stored; None when it is not known.
+        stored_version: the version that the storage has for the identity, 0 for nothing; None when it is unknown, as in
+            an error from another node.
+        stored_epoch: the epoch of the last writer, 0 if nothing is stored; None when it is unknown.
     """
 
     code = "state_conflict"
@@ -45,16 +45,16 @@ class StateConflict(InahoError):
 
 
 class StateMissing(InahoError):
-    """The last owner had saved state that this node does not find: the nodes do not share one storage (SPEC CL-5)."""
+    """The previous owner had saved state that this node does not find: the nodes share no storage (SPEC CL-5)."""
 
     code = "state_missing"
     advice = "give all members the same storage; the activation is refused rather than begun with an empty state"
 
 
 class StorageLost(StateMissing):
-    """The storage has lost what it had acknowledged: it came back empty, or as an old backup has it.
+    """The storage has lost acknowledged data: it is empty, or has the state of an old backup.
 
-    Every operation on it is refused until an operator accepts what is there: `Cluster.accept_storage`.
+    Every operation on it is refused until an operator accepts its present content: `Cluster.accept_storage`.
     """
 
     code = "storage_lost"

@@ -20,14 +20,14 @@ class InvalidGrain(InahoError, TypeError):
 
 
 class MetricsOff(InahoError):
-    """Figures were asked of a node that keeps none: `metrics.enabled` is off (SPEC CL-10.4). Events still flow."""
+    """Metrics were read from a node without metrics: `metrics.enabled` is off (SPEC CL-10.4). There are still events."""
 
     code = "metrics_off"
     advice = "set metrics.enabled, or subscribe to events"
 
 
 class IllegalTransition(InahoError):
-    """A state machine was asked for a transition that its table does not allow. Nothing changed."""
+    """A state machine got an event that its table does not allow in its state. Nothing changed."""
 
     code = "illegal_transition"
 

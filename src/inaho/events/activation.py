@@ -24,8 +24,9 @@ __all__ = [
 class ActivationStarted(IdentityEvent, frozen=True, kw_only=True):
     """A grain was activated on this node.
 
-    `origin`: `first`, as far as this node knows; `again`, it has saved state or was unloaded here; `moved`, it goes on
-    from another node.
+    `origin`: `first`, as far as this node knows; `again`: it has saved state or was unloaded here; `moved`: it comes
+    from
+    another node.
     """
 
     pid: Pid
@@ -34,7 +35,7 @@ class ActivationStarted(IdentityEvent, frozen=True, kw_only=True):
 
 
 class ActivationFailed(IdentityEvent, frozen=True, kw_only=True):
-    """An activation did not come up; `reason` has the exception."""
+    """An activation did not start; `reason` has the exception."""
 
     reason: str
 
@@ -46,7 +47,7 @@ class ActivationPassivated(IdentityEvent, frozen=True, kw_only=True):
 
 
 class PassivationFrequent(Event, frozen=True, kw_only=True):
-    """Most of the `unloaded` activations of a kind were called again within `ttl_s`; `setting` is what to raise."""
+    """Most of the `unloaded` activations of a kind were called again within `ttl_s`; `setting` is the one to raise."""
 
     kind: str
     unloaded: int
@@ -56,9 +57,10 @@ class PassivationFrequent(Event, frozen=True, kw_only=True):
 
 
 class ActivationTerminated(IdentityEvent, frozen=True, kw_only=True):
-    """An activation ended; `reason` tells why (idle, moved, stopped, failed, shutdown).
+    """An activation ended; `reason` says why (idle, moved, stopped, failed, shutdown).
 
-    Published on every node that subscribes, wherever it ended: `authority` names the node, whose time `at` is.
+    Published on every node that subscribes, wherever the activation was: `authority` names that node, and `at` is its
+        time.
     """
 
     reason: str
@@ -66,14 +68,14 @@ class ActivationTerminated(IdentityEvent, frozen=True, kw_only=True):
 
 
 class TerminationsMissed(Event, frozen=True, kw_only=True):
-    """So many activations ended on `authority` while this node was too slow to be told of each (SPEC VA-4.2)."""
+    """This node was too slow to receive all ends of activations of `authority`; so many were dropped (SPEC VA-4.2)."""
 
     authority: str
     count: int
 
 
 class HandOffCompleted(IdentityEvent, frozen=True, kw_only=True):
-    """An activation of `from_authority` goes on here; `snapshot`: with its state as it stood, else with the saved."""
+    """This node took over an activation of `from_authority`; `snapshot`: with its present state, not the saved one."""
 
     from_authority: str
     version: int
@@ -81,16 +83,16 @@ class HandOffCompleted(IdentityEvent, frozen=True, kw_only=True):
 
 
 class HandOffFailed(IdentityEvent, frozen=True, kw_only=True):
-    """An activation of `from_authority` does not go on here: its state is missing or unreadable."""
+    """This node could not take over an activation of `from_authority`: its state is missing or unreadable."""
 
     from_authority: str
     reason: str
 
 
 class LeaseTimedOut(IdentityEvent, frozen=True, kw_only=True):
-    """An activation did not come up, or did not end, within `held_s` seconds: its identity is free again.
+    """An activation did not start, or did not end, within `held_s` seconds: its identity is free again.
 
-    What still runs of it on the node `holder` cannot commit once a successor has: the successor's epoch is higher.
+    If it still runs on the node `holder`, it cannot commit after its successor has: the successor's epoch is higher.
     """
 
     epoch: int
@@ -99,14 +101,14 @@ class LeaseTimedOut(IdentityEvent, frozen=True, kw_only=True):
 
 
 class TimerFailed(IdentityEvent, frozen=True, kw_only=True):
-    """A tick of a timer raised or was interrupted at its deadline; the timer goes on."""
+    """A tick of a timer raised or was interrupted at its deadline; the timer continues."""
 
     timer: str
     reason: str
 
 
 class StateReset(IdentityEvent, frozen=True, kw_only=True):
-    """A turn failed, and the state was loaded again as it was saved last (`on_failure="reset"`)."""
+    """A turn failed, and the saved state was loaded again (`on_failure="reset"`)."""
 
     method: str
     reason: str

@@ -8,10 +8,11 @@ __all__ = ["ActorFailed", "DeadLetter"]
 
 
 class ActorFailed(Event, frozen=True, kw_only=True):
-    """A local actor raised, and what its supervisor made of it.
+    """A local actor raised, and its supervisor decided.
 
-    `directive` is `resume`, `restart`, `stop`, `escalate`, or `ignore` for a hook that failed while the actor ended
-    anyway. `at_root`: the failure was escalated past the topmost actor, which is stopped for it.
+    `directive` is `resume`, `restart`, `stop`, `escalate`, or `ignore` for a hook that failed while the actor was
+    ending.
+    `at_root`: the failure was escalated past the topmost actor, which is stopped.
     """
 
     path: str
@@ -21,7 +22,7 @@ class ActorFailed(Event, frozen=True, kw_only=True):
 
 
 class DeadLetter(Event, frozen=True, kw_only=True):
-    """A message that reached nobody."""
+    """A message that reached no actor."""
 
     recipient: str
     sender: str

@@ -10,8 +10,9 @@ __all__ = ["AlertCleared", "AlertEvent", "AlertRaised"]
 class AlertEvent(Event, frozen=True, kw_only=True):
     """Base of alerts about one kind, as the callers on this node see it (SPEC CL-6.5).
 
-    `measure` is `latency_p99_s` or `failure_ratio`, the name of its setting in the group `alerts`; `figure` is what was
-    measured over the last `window_s` seconds, and `threshold` the setting.
+    `measure` is `latency_p99_s` or `failure_ratio`, the name of its setting in the group `alerts`. `figure` is the
+    value
+    measured over the last `window_s` seconds, and `threshold` is the setting.
     """
 
     kind: str
@@ -22,8 +23,8 @@ class AlertEvent(Event, frozen=True, kw_only=True):
 
 
 class AlertRaised(AlertEvent, frozen=True, kw_only=True):
-    """A figure exceeds its threshold."""
+    """The measured value exceeds its threshold."""
 
 
 class AlertCleared(AlertEvent, frozen=True, kw_only=True):
-    """A figure is well below its threshold again, or too few calls are left to judge by."""
+    """The value is well below its threshold again, or there are too few calls."""

@@ -16,9 +16,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         at: Unix seconds on the publishing node; 0 until published.
-        cause: id of the input that led to it, for following a log back; empty when none is.
-        by_name_only: of the class: only subscribers that name this class get it, not those that name a base of it. For
-            what happens so often that it would drive all other events out of a buffer.
+        cause: id of the input that led to it, to trace a log back; empty if there is none.
+        by_name_only: of the class: only subscribers that name this class get it, not subscribers of a base class. For
+            events that are so frequent that they would push all others out of a buffer.
     """
 
     by_name_only: ClassVar[bool] = False
@@ -28,7 +28,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemberEvent(Event, frozen=True, kw_only=True):
-    """Base of what happens to one member: `member` as it is after the change, and why."""
+    """Base of events about one member: `member` after the change, and the reason."""
 
     member: Member
     reason: str = ""
@@ -39,6 +39,6 @@ class MemberEvent(Event, frozen=True, kw_only=True):
 
 
 class IdentityEvent(Event, frozen=True, kw_only=True):
-    """Base of what happens to one identity."""
+    """Base of events about one identity."""
 
     identity: ClusterIdentity

@@ -12,7 +12,7 @@ __all__ = ["CallFailed", "CallSucceeded", "RetryThrottled", "SerializationFailur
 class CallFailed(IdentityEvent, frozen=True, kw_only=True):
     """A call failed for a reason that is not the user's exception, or a one-way call failed for any reason.
 
-    `code` is empty where the user's exception ended a one-way call; `reason` names it.
+    `code` is empty if the user's exception ended a one-way call; `reason` names the exception.
     """
 
     method: str
@@ -47,7 +47,7 @@ class RetryThrottled(Event, frozen=True, kw_only=True):
 class SerializationFailure(IdentityEvent, frozen=True, kw_only=True):
     """A message could not be encoded or decoded; only that call failed (SPEC CL-6.4).
 
-    `direction`: `in` or `out` where it happened, `call` where a call of this node failed for it.
+    `direction`: `in` or `out` on the node where it happened, `call` on the node whose call failed.
     """
 
     method: str

@@ -25,7 +25,7 @@ class ConnectionOpened(Event, frozen=True, kw_only=True):
 
 
 class ConnectionClosed(Event, frozen=True, kw_only=True):
-    """A connection ended; `reason` tells how."""
+    """A connection ended; `reason` says how."""
 
     authority: str
     node_id: str
@@ -41,7 +41,7 @@ class ConnectionRefused(Event, frozen=True, kw_only=True):
 
 
 class AuthorityEvent(Event, frozen=True, kw_only=True):
-    """Base of what happens to the association with one authority (SPEC CL-4.5); `node_id` is empty while unknown."""
+    """Base of events about the association with one authority (SPEC CL-4.5); `node_id` is empty while unknown."""
 
     authority: str
     node_id: str
@@ -49,7 +49,7 @@ class AuthorityEvent(Event, frozen=True, kw_only=True):
 
 
 class AuthorityConnected(AuthorityEvent, frozen=True, kw_only=True):
-    """Messages can be sent; `reconnected` tells whether they could before, `failures` how many dials had failed."""
+    """Messages can be sent; `reconnected`: whether they could before; `failures`: how many dials had failed."""
 
     reconnected: bool
     failures: int = 0
@@ -66,10 +66,10 @@ class AuthorityQuarantined(AuthorityEvent, frozen=True, kw_only=True):
 
 
 class AuthorityReleased(AuthorityEvent, frozen=True, kw_only=True):
-    """A quarantine ended: its time was up, an operator released it, or another process lives there now."""
+    """A quarantine ended: its time was up, an operator ended it, or another process is there now."""
 
 
 class QueueDrained(AuthorityEvent, frozen=True, kw_only=True):
-    """The messages that had waited, `count` of them, were sent in order after a reconnection (SPEC CL-3.5)."""
+    """After a reconnection the waiting messages, `count` of them, were sent in order (SPEC CL-3.5)."""
 
     count: int

@@ -8,7 +8,7 @@ __all__ = ["DoubtBegan", "DoubtEnded", "FreshnessUnknown"]
 
 
 class DoubtBegan(Event, frozen=True, kw_only=True):
-    """A member may have taken over what is active here: it is `unreachable` or `removed`, or this node was away."""
+    """A member may have taken over this node's activations: it is `unreachable` or `removed`, or this node was away."""
 
     authority: str
     node_id: str
@@ -16,7 +16,7 @@ class DoubtBegan(Event, frozen=True, kw_only=True):
 
 
 class DoubtEnded(Event, frozen=True, kw_only=True):
-    """That member is harmless: it `left`, was `replaced`, or `confirmed` that it let go; or the doubt has `expired`."""
+    """The doubt of a member ended: it `left`, was `replaced`, or `confirmed` its release; or the doubt has `expired`."""
 
     authority: str
     node_id: str

@@ -8,21 +8,21 @@ __all__ = ["ConvergenceDelayed", "ConvergenceReached", "ViewConflict", "ViewRefu
 
 
 class ConvergenceReached(Event, frozen=True, kw_only=True):
-    """News has reached the peers that were asked: `elapsed_s` from the first change to agreement (SPEC CL-7.5)."""
+    """The tables are equal: `elapsed_s` from the first change until enough peers acknowledged (SPEC CL-7.5)."""
 
     elapsed_s: float
     version: int
 
 
 class ConvergenceDelayed(Event, frozen=True, kw_only=True):
-    """News is not agreed on after `gossip.convergence_s`; `behind` are peers known to differ."""
+    """The tables are not equal after `gossip.convergence_s`; `behind` are peers known to differ."""
 
     elapsed_s: float
     behind: tuple[str, ...]
 
 
 class ViewRefused(Event, frozen=True, kw_only=True):
-    """Two views were settled and one lost (SPEC CL-7.4): `refused` is `theirs` or `ours`, by `rule`."""
+    """A conflict of two views was decided (SPEC CL-7.4): `refused` is `theirs` or `ours`, by `rule`."""
 
     authority: str
     refused: str
@@ -30,7 +30,7 @@ class ViewRefused(Event, frozen=True, kw_only=True):
 
 
 class ViewConflict(Event, frozen=True, kw_only=True):
-    """Two views exclude each other and no rule settles it: an operator must (`ResolveConflict`)."""
+    """Two views exclude each other and no rule decides: an operator must (`ResolveConflict`)."""
 
     authority: str
     reason: str

@@ -33,7 +33,7 @@ class MemberUp(MemberEvent, frozen=True, kw_only=True):
 
 
 class MemberLeaving(MemberEvent, frozen=True, kw_only=True):
-    """A member has said that it leaves; it gets no new identities."""
+    """A member has announced that it leaves; it gets no new identities."""
 
 
 class MemberUnreachable(MemberEvent, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class MemberRemoved(MemberEvent, frozen=True, kw_only=True):
 
 
 class SelfRemoved(MemberEvent, frozen=True, kw_only=True):
-    """This node learnt that the others removed it; its activations stop."""
+    """This node learnt that the others removed it; its activations end."""
 
 
 class AuthorityCollision(Event, frozen=True, kw_only=True):
@@ -68,31 +68,31 @@ class MemberSuspected(MemberEvent, frozen=True, kw_only=True):
 
 
 class SuspicionCleared(MemberEvent, frozen=True, kw_only=True):
-    """A suspicion ended without harm: the member refuted it, or nobody confirmed it."""
+    """A suspicion ended: the member refuted it, or no other member confirmed it."""
 
 
 class NodePaused(Event, frozen=True, kw_only=True):
-    """This process did not run for `gap_s` seconds (stopped, swapped out, suspended); it blames nobody for it."""
+    """This process did not run for `gap_s` seconds (stopped, swapped out, suspended), so it accuses no other member."""
 
     gap_s: float
 
 
 class BlockListChanged(Event, frozen=True, kw_only=True):
-    """An authority was barred from holding activations, or is allowed to again."""
+    """An authority was blocked, or unblocked."""
 
     authority: str
     blocked: bool
 
 
 class BlockListApplied(Event, frozen=True, kw_only=True):
-    """The topology of that version bars this authority, and its activations here are revoked (SPEC VA-4.1, BS-2.3)."""
+    """The topology of that version blocks this authority, and its leases here are revoked (SPEC VA-4.1, BS-2.3)."""
 
     authority: str
     version: int
 
 
 class StatementRefused(Event, frozen=True, kw_only=True):
-    """A statement about a member was out of bounds and was not taken over; `origin` made it."""
+    """A statement about a member was out of bounds and was not accepted; `origin` made it."""
 
     authority: str
     origin: str
@@ -100,6 +100,6 @@ class StatementRefused(Event, frozen=True, kw_only=True):
 
 
 class TopologyChanged(Event, frozen=True, kw_only=True):
-    """A new topology, one per update period however many changes it gathers (SPEC CL-1)."""
+    """There is a new topology, one per update period for all changes in it (SPEC CL-1)."""
 
     snapshot: TopologySnapshot

@@ -8,7 +8,7 @@ __all__ = ["MessageInDoubt", "MessageRefused", "ResolutionOutOfOrder"]
 
 
 class MessageRefused(Event, frozen=True, kw_only=True):
-    """A message was not accepted for sending, or was given up unsent because its authority was quarantined."""
+    """A message was not accepted for sending, or was dropped unsent because its authority was quarantined."""
 
     recipient: str
     sender: str
@@ -33,8 +33,9 @@ class ResolutionOutOfOrder(Event, frozen=True, kw_only=True):
         authority: of the member that sent it, to a client; a member makes its own, and this is its own authority.
         version: of the membership that arrived.
         newest: of the newest one before it.
-        ignored: True: Pids are resolved by the newest one as before. False: the cluster, or this node in it, has begun
-            anew and counts its versions anew, so Pids are resolved by the one that arrived.
+        ignored: True: Pids are resolved by the newest one as before. False: the cluster has begun again, or this node
+            has
+            joined again, and versions are counted again, so Pids are resolved by the one that arrived.
     """
 
     authority: str

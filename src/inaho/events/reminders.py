@@ -17,7 +17,7 @@ class ReminderFailed(IdentityEvent, frozen=True, kw_only=True):
 
 
 class ReminderMissed(IdentityEvent, frozen=True, kw_only=True):
-    """`count` occurrences of a reminder had passed and are not delivered, by its policy for these."""
+    """`count` occurrences of a reminder had passed and are not delivered, by its `catch_up` policy."""
 
     name: str
     count: int

@@ -8,9 +8,9 @@ __all__ = ["StorageAccepted", "StorageDataLost"]
 
 
 class StorageDataLost(Event, frozen=True, kw_only=True):
-    """The storage of this node has lost what it had acknowledged: grains with a state are refused (`StorageLost`).
+    """The storage of this node has lost acknowledged data: grains with state are refused (`StorageLost`).
 
-    `storage`: its name, without secrets. `reason`: what was seen before, and what is there now.
+    `storage`: its name, without secrets. `reason`: what this node had seen before, and what it finds now.
     """
 
     storage: str
@@ -18,9 +18,9 @@ class StorageDataLost(Event, frozen=True, kw_only=True):
 
 
 class StorageAccepted(Event, frozen=True, kw_only=True):
-    """An operator has accepted what the storage of this node has now; activations with a state begin again.
+    """An operator has accepted the present content of this node's storage; activations with state begin again.
 
-    `reason`: what had been found; empty where this node had noticed no loss.
+    `reason`: the loss that was found; empty if this node had noticed none.
     """
 
     storage: str

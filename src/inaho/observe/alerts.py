@@ -40,7 +40,7 @@ class KindTotals(msgspec.Struct, frozen=True):
 
     Attributes:
         latency: successful calls by the bit length of their duration in units of `BUCKET_UNIT_S`.
-        failures: calls that failed, but for those in `exceptions`.
+        failures: calls that failed, without those in `exceptions`.
         exceptions: calls that ended with an exception that the program has registered.
     """
 
@@ -49,7 +49,7 @@ class KindTotals(msgspec.Struct, frozen=True):
     exceptions: int = 0
 
     def __add__(self, other: KindTotals) -> KindTotals:
-        """Both together, for kinds that are taken as one."""
+        """The sum of two, for kinds that are counted as one."""
         latency = tuple(map(add, self.latency, other.latency)) if self.latency else other.latency
         return KindTotals(latency, self.failures + other.failures, self.exceptions + other.exceptions)
 
@@ -82,7 +82,7 @@ def quantile_s(latency: tuple[int, ...], quantile: float) -> float | None:
 class _Window:
     """Totals at the start of slots, the oldest first, and the newest totals, seen in `slot`.
 
-    A slot in which nobody looked has no entry: at its start the totals were those of the slot before.
+    A slot without an observation has no entry: at its start the totals were those of the slot before.
     """
 
     __slots__ = ("newest", "slot", "starts")
@@ -94,12 +94,12 @@ class _Window:
 
 
 class Alerts:
-    """The windows of all kinds, and the alerts that are up.
+    """The windows of all kinds, and the present alerts.
 
     Args:
         config: thresholds and window.
 
-    The number of kinds is bounded by whoever gives the totals (`metrics.kinds_max`).
+    The caller bounds the number of kinds (`metrics.kinds_max`).
     """
 
     def __init__(self, config: AlertsConfig) -> None:
@@ -110,11 +110,11 @@ class Alerts:
 
     @property
     def active(self) -> tuple[tuple[str, str], ...]:
-        """Kind and measure of every alert that is up, sorted."""
+        """Kind and measure of every present alert, sorted."""
         return tuple(sorted(self._active))
 
     def observe(self, now: float, totals: Mapping[str, KindTotals]) -> list[AlertEvent]:
-        """Takes the totals of all kinds; returns what is raised and what is over, in the order of the kinds.
+        """Takes the totals of all kinds; returns the alerts that begin and those that end, in the order of the kinds.
 
         Args:
             now: seconds, not before the last call.
@@ -138,7 +138,7 @@ class Alerts:
         return events
 
     def recent(self, kind: str) -> KindTotals:
-        """What happened within the window; nothing for a kind that is not known."""
+        """What happened within the window; nothing for an unknown kind."""
         window = self._windows.get(kind)
         if window is None:
             return KindTotals()

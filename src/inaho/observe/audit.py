@@ -20,7 +20,7 @@ _log: Final = logging.getLogger(AUDIT_LOGGER)
 
 
 def audit(event: AuthorityEvent, observer: str) -> None:
-    """Writes the line for what is to be audited; does nothing for other events.
+    """Writes a line for an event that belongs into the audit log; does nothing for other events.
 
     Args:
         event: what happened to the association with an authority.
@@ -50,12 +50,12 @@ def audit(event: AuthorityEvent, observer: str) -> None:
 
 
 def audit_order(order: str, authority: str, observer: str) -> None:
-    """Writes the line for what an operator has ordered.
+    """Writes a line for an operator's order.
 
     Args:
         order: `block`, `unblock` or `drain`.
-        authority: whom it concerns.
-        observer: authority or node id of the node that was told.
+        authority: the member that it concerns.
+        observer: authority or node id of the node that took the order.
     """
     fields = {"audit_event": order, "audit_authority": authority, "audit_observer": observer}
     _log.info("%s was told to %s %s", observer, order, authority, extra=fields)

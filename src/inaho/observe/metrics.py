@@ -33,7 +33,7 @@ NODE_LABEL: Final = "inaho.node"
 """Tells nodes of one process apart: the authority of a member, `client-1` and so on for clients."""
 
 Sample: TypeAlias = tuple[tuple[str, ...], float]
-"""One figure: values of the instrument's labels, in their order, and the number."""
+"""One value: values of the instrument's labels, in their order, and the number."""
 
 Kind: TypeAlias = Literal["counter", "updown", "gauge"]
 
@@ -43,9 +43,9 @@ class Instrument(NamedTuple):
 
     Attributes:
         name: of the instrument.
-        kind: `counter` only grows; an `updown` is an amount that adds up over nodes; a `gauge` does not add up.
+        kind: a `counter` only grows; an `updown` is an amount that can be summed over nodes; a `gauge` cannot.
         unit: in UCUM.
-        labels: names of the attributes of every figure, besides `inaho.node`.
+        labels: names of the attributes of every value, besides `inaho.node`.
         description: one sentence.
     """
 
@@ -105,7 +105,7 @@ INSTRUMENTS: Final = (
         "Turns refused or dropped by a full queue (`activation.queue_depth`)"),
     Instrument("inaho.rpc.server.turns.expired", "counter", "{turn}", (),
         "Turns of other nodes whose deadline passed here"),
-    # Virtual actors.
+    # Activations.
     Instrument("inaho.activations", "updown", "{activation}", (KIND,),
         "Activations on this node"),
     Instrument("inaho.activations.started", "counter", "{activation}", (KIND,),
@@ -214,22 +214,23 @@ INSTRUMENTS: Final = (
 
 
 class MetricSource(Protocol):
-    """Where the figures are. `samples` is called on whatever thread collects."""
+    """A node whose metrics are exported. `samples` is called on the thread that collects."""
 
     def samples(self, name: str) -> Sequence[Sample]:
-        """The figures of one instrument, now; empty when there are none. Must not raise."""
+        """The present values of one instrument; empty when there are none. Must not raise."""
         ...
 
     @property
     def node_label(self) -> str:
-        """How the node is called, or empty for a client."""
+        """The label of the node, or empty for a client."""
         ...
 
 
 class _Exporter:
     """The instruments of one meter provider, and the nodes that they read.
 
-    Nodes are held weakly: instruments cannot be unregistered, and a node that was dropped without a stop must go.
+    Nodes are referenced weakly: instruments cannot be unregistered, and a node that was dropped without a stop must not
+    be kept alive.
     """
 
     def __init__(self, provider: MeterProvider | None) -> None:
@@ -252,7 +253,7 @@ class _Exporter:
             )
 
     def add(self, source: MetricSource) -> None:
-        """Reads `source` from now on. Its number, and with it a client's label, is the lowest that is free."""
+        """Begins to read `source`. Its number, and with it a client's label, is the lowest free one."""
         with self._lock:
             known = {number: held for number, held in self._sources.items() if held() is not None}
             if any(held() is source for held in known.values()):
@@ -261,7 +262,7 @@ class _Exporter:
             self._sources = {**known, number: ref(source)}
 
     def remove(self, source: MetricSource) -> None:
-        """Reads `source` no more."""
+        """Ends reading `source`."""
         with self._lock:
             self._sources = {number: held for number, held in self._sources.items() if held() not in (None, source)}
 
@@ -290,10 +291,10 @@ _making: Final = Lock()
 
 
 def export_metrics(source: MetricSource, provider: MeterProvider | None = None) -> Any:
-    """Gives the figures of `source` to a meter provider, until the function that is returned is called.
+    """Exports the metrics of `source` to a meter provider, until the returned function is called.
 
     Args:
-        source: held weakly.
+        source: referenced weakly.
         provider: None for the global one, which may also be set later.
     """
     exporter = _exporter_of(provider)
