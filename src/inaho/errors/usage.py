@@ -20,7 +20,7 @@ class InvalidGrain(InahoError, TypeError):
 
 
 class MetricsOff(InahoError):
-    """Metrics were read from a node without metrics: `metrics.enabled` is off (SPEC CL-10.4). There are still events."""
+    """Metrics were read from a node without metrics: `metrics.enabled` is off (SPEC CL-10.4). Events go on."""
 
     code = "metrics_off"
     advice = "set metrics.enabled, or subscribe to events"

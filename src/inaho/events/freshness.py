@@ -16,7 +16,7 @@ class DoubtBegan(Event, frozen=True, kw_only=True):
 
 
 class DoubtEnded(Event, frozen=True, kw_only=True):
-    """The doubt of a member ended: it `left`, was `replaced`, or `confirmed` its release; or the doubt has `expired`."""
+    """The doubt of a member ended: it `left`, was `replaced`, or `confirmed` its release, or the doubt `expired`."""
 
     authority: str
     node_id: str
