@@ -16,8 +16,8 @@ from inaho.core.activation.doubt import Marker, Markers
 from inaho.core.activation.life import ActivationState
 from inaho.errors import InahoError
 from inaho.events import BlockListChanged, Event, MemberRemoved
-from inaho.runtime.activation import state as grain_state
 from inaho.runtime.activation.kind_host import KindHost
+from inaho.runtime.activation.state import States
 from inaho.runtime.freshness import proofs
 from inaho.runtime.freshness.doubts import Freshness
 from inaho.runtime.freshness.marker_reader import MarkerReader, live_members
@@ -176,7 +176,7 @@ def handed_snapshots_are_not_proved(patch: pytest.MonkeyPatch) -> None:
     async def proved(*arguments: Any) -> bool:
         return True
 
-    patch.setattr(grain_state, "_is_proved", proved)
+    patch.setattr(States, "_is_proved", proved)
 
 
 SPLIT = ("split",)

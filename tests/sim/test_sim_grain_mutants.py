@@ -14,7 +14,7 @@ import pytest
 
 from inaho.errors import StateMissing
 from inaho.runtime.activation.records import ActivationRecord
-from inaho.runtime.grains import grain as grain_module
+from inaho.runtime.activation.state import States
 from inaho.runtime.placement.partition_bridge import PartitionBridge
 from inaho.storage import memory as memory_module
 from inaho.testing.histories.grain_checkers import PromiseBroken
@@ -31,18 +31,18 @@ def no_check_in_the_storage(patch: pytest.MonkeyPatch) -> None:
 
 
 def acknowledged_before_saved(patch: pytest.MonkeyPatch) -> None:
-    right = grain_module.save_state
+    right = States.save
 
-    async def save_later(host: Any, grain: Any, record: Any) -> None:
+    async def save_later(self: States, host: Any, grain: Any, record: Any) -> None:
         async def save() -> None:
             try:
-                await right(host, grain, record)
+                await right(self, host, grain, record)
             except Exception:
                 host.local.log.debug("nobody hears of it", exc_info=True)
 
         host.local.spawn(save(), name="mutant-save")
 
-    patch.setattr(grain_module, "save_state", save_later)
+    patch.setattr(States, "save", save_later)
 
 
 def hand_off_without_waiting(patch: pytest.MonkeyPatch) -> None:

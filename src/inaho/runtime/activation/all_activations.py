@@ -6,8 +6,9 @@ all of them, and what becomes of those that do not end within it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from inaho.core.activation.lease import Lease
 from inaho.runtime.activation.activation_count import ActivationCount
 from inaho.runtime.activation.kind_host import KindHost
 from inaho.runtime.activation.leases import Leases
@@ -26,6 +27,7 @@ class AllActivations:
         count: its activations.
         leases: the right to each of them.
         runner: of its turns.
+        look_into: has another node asked whether it still needs a lease that is overdue.
     """
 
     def __init__(
@@ -35,17 +37,26 @@ class AllActivations:
         count: ActivationCount,
         leases: Leases,
         runner: TurnRunner,
+        look_into: Callable[[Lease], None],
     ) -> None:
         self._local = local
         self._hosts = hosts
         self._count = count
         self._leases = leases
         self._runner = runner
+        self._look_into = look_into
 
     @property
     def count(self) -> int:
         """How many there are."""
         return self._count.count
+
+    def expire(self) -> None:
+        """Gives up what takes too long to come up or to end here; has leases of other nodes that do looked into."""
+        for host in self._hosts.values():
+            host.ending.give_up_late()
+        for lease in self._leases.expire():
+            self._look_into(lease)
 
     def drop(self, reason: str) -> None:
         """Has all of them end after their running turns."""

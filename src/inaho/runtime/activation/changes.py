@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 if TYPE_CHECKING:
     from inaho.errors import InahoError
     from inaho.runtime.grains.grain import Grain
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.local.local_node import LocalNode
 
 __all__ = ["Change", "Changes", "Gates"]
 
@@ -65,12 +65,17 @@ class Changes:
     """The changes that are under way with activations of one kind, one at a time each.
 
     Their own time counts, not that of the lease: it may have been revoked, be in no ledger, or stay active.
+
+    Args:
+        local: the node.
+        kind: name of the kind.
+        waits: whether an activation that comes up still waits for its previous owner, with calls behind it.
     """
 
-    def __init__(self, node: Node, kind: str) -> None:
-        self._node = node
-        self._local = node.local
+    def __init__(self, local: LocalNode, kind: str, waits: Callable[[Grain[Any]], bool]) -> None:
+        self._local = local
         self._kind = kind
+        self._waits = waits
         self._changes: dict[int, Change] = {}
         """In the order in which they began, by `id` of the activation: a stateless kind has several of one key."""
 
@@ -87,14 +92,14 @@ class Changes:
 
         Those that still wait for a previous owner, with calls behind them, begin their time anew instead.
         """
-        node, found = self._node, list[Change]()
+        found = list[Change]()
         for change in self._changes.values():
             if self._local.now - change.since < limit_s:
                 break
             found.append(change)
         for change in found:
             self._ended(change)
-        waiting = [change for change in found if change.what == "activate" and node.leases.waits(change.grain)]
+        waiting = [change for change in found if change.what == "activate" and self._waits(change.grain)]
         for change in waiting:
             found.remove(change)
             self._changes[id(change.grain)] = msgspec.structs.replace(change, since=self._local.now)

@@ -66,9 +66,9 @@ class Draining:
                 found = host.activations.get(key)
                 if found is None:
                     continue
-                if host.node.leases.keeps(host, found):
+                if host.around.leases.keeps(host, found):
                     if host.kind.placed:
-                        host.node.holdings.look(host, found)
+                        host.around.ownership.placed_looked_at(host, found)
                     continue
                 self.moving.add(key)
                 grain, reason = found, "moved"
@@ -79,7 +79,7 @@ class Draining:
             return
         self.walking = False
         if not self.moving:
-            host.node.bridge.tell_drained()
+            host.around.ownership.drained()
 
     def interrupt(self, grain: Grain[Any]) -> None:
         """The node leaves and has waited long enough: cancels what runs of an activation, turns and hooks."""
@@ -92,4 +92,4 @@ class Draining:
         """An activation has ended, for whatever reason."""
         self.moving.discard(grain._inaho_key)
         if not self.moving and not self.walking:
-            self._host.node.bridge.tell_drained()
+            self._host.around.ownership.drained()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
-from inaho.core.activation.lease import LeaseState
+from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.activation.life import ActivationState
-from inaho.errors import InahoError
+from inaho.errors import InahoError, Pending
 from inaho.errors.inspection import is_a
-from inaho.runtime.grains.activation_turns import ActivationTurns
+from inaho.runtime.grains.activation_turns import ActivationTurns, waiting_turns
 from inaho.runtime.turns.hooks import run_hook
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Ending:
         if host.kind.plain_stop and grain not in host.streams and (record is None or not record.busy):
             self._deactivated(grain, reason)
         else:
-            host.node.leases.ending(grain._inaho_lease)
+            host.around.leases.ending(grain._inaho_lease)
             host.changes.begin(grain, "deactivate", self._run(grain, reason))
 
     async def _run(self, grain: Grain[Any], reason: str) -> None:
@@ -50,7 +51,7 @@ class Ending:
         try:
             try:
                 await host.streams.end(grain, reason)
-                queue = host.node.runner.queue_of(grain)
+                queue = host.around.runner.queue_of(grain)
                 await run_hook(grain, queue, "on_deactivate", grain.on_deactivate(reason))
             finally:
                 if record is not None and record.busy:  # the next activation must find what is being saved
@@ -70,13 +71,12 @@ class Ending:
 
     def _leave(self, grain: Grain[Any], reason: str) -> None:
         """The activation is gone; turns that waited go to its successor, here or elsewhere."""
-        host = self._host
-        node, key = host.node, grain._inaho_key
+        host, key = self._host, grain._inaho_key
         host.streams.interrupt(grain, reason)  # there are none left, unless it was given up just now
         host.remove(grain)
-        node.history.note_lease(grain._inaho_lease, "ended", reason)
+        host.around.leases.note(grain._inaho_lease, "ended", reason)
         if not host.apart:
-            node.saved_versions.ended(host.name, grain, asked_for=host.is_asked_for(key))
+            host.around.ownership.ended(host.name, grain, asked_for=host.is_asked_for(key))
         turns = grain._inaho_turn
         if isinstance(turns, ActivationTurns):
             waiting = list(turns.waiting)
@@ -86,14 +86,14 @@ class Ending:
 
     def _pass_on(self, turn: Turn, key: str) -> None:
         """Gives a turn that waited to the next activation; its caller is told where this node makes none."""
-        host, runner = self._host, self._host.node.runner
+        host, runner = self._host, self._host.around.runner
         if turn.connection is not None:
             turn.connection.running.pop(turn.correlation, None)
         try:
             successor = host.activations.get(key)
             turn.grain = host.activate(key) if successor is None else successor
         except InahoError as error:
-            host.node.context.order.refused_here(turn)
+            host.around.services.refused_here(turn)
             runner.answer_error(turn, error)
         else:
             runner.submit_soon(turn)
@@ -110,7 +110,7 @@ class Ending:
     def _give_up(self, change: Change, why: str) -> None:
         """The activation is gone now, whatever its code makes of the cancellation; one that was reset ends."""
         host, grain = self._host, change.grain
-        leases, lease = host.node.leases, grain._inaho_lease
+        leases, lease = host.around.leases, grain._inaho_lease
         host.local.log.warning("gave up the attempt to %s %s: it took too long", change.what, grain.identity)
         if host.lifecycle.state_of(grain) is ActivationState.RESETTING:
             host.resets.give_up(grain)
@@ -121,4 +121,18 @@ class Ending:
             host.lifecycle.give_up(grain)
             self._leave(grain, reason)
         else:
-            host.starting.give_up(grain, leases.lost(lease, executed=False) if revoked else leases.gave_up(lease, why))
+            error = leases.lost(lease, executed=False) if revoked else self._too_late(lease, why)
+            host.starting.give_up(grain, error)
+
+    def waits_for_previous_owner(self, grain: Grain[Any]) -> bool:
+        """Whether an activation comes up, has run no user code since its previous owner has not released it, and calls
+        wait for it. Its lease begins its time anew: those calls have deadlines of their own."""
+        lease, around = grain._inaho_lease, self._host.around
+        waits = bool(waiting_turns(grain)) and around.ownership.waits(lease.kind, lease.key)
+        return waits and around.leases.renew(lease)
+
+    def _too_late(self, lease: Lease, why: str) -> BaseException:
+        """What callers are told of an activation that took too long to come up."""
+        if self._host.around.ownership.waits(lease.kind, lease.key):  # no user code has run; the next one asks again
+            return Pending(f"{why}: its previous owner has not released it", identity=f"{lease.kind}/{lease.key}")
+        return asyncio.CancelledError(why)

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 from inaho.core.activation.life import ActivationState
 from inaho.errors.inspection import describe, is_a
 from inaho.events import StateReset
-from inaho.runtime.activation.state import reload_state
 from inaho.runtime.grains.state_record import StateRecord
 from inaho.runtime.grains.turn import Turn
 from inaho.runtime.turns.steps import SIGNALS
@@ -71,7 +70,7 @@ class Resets:
         host = self._host
         lifecycle = host.lifecycle
         try:
-            done = await reload_state(host, grain, _record(grain))
+            done = await host.around.states.reload(host, grain, _record(grain))
         except BaseException as error:
             if lifecycle.state_of(grain) is ActivationState.RESETTING:  # else it was given up, and ends already
                 if is_a(error, SIGNALS) or host.local.closing:

@@ -10,14 +10,18 @@ Why only then: it is one more commit before the first answer. After a hand-off n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import StateConflict
 from inaho.storage.base import StoredState
 
 if TYPE_CHECKING:
+    from inaho.core.activation.ledger import ActivationLedger
+    from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.grain import Grain
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
     from inaho.storage.base import Storage
     from inaho.types import Member
 
@@ -37,13 +41,19 @@ class Fencing:
     A partition is remembered for `membership.tombstone_s`, which is how long a removed member is, by the boot clock.
 
     Args:
-        node: the node.
+        local: the node.
+        topology: of the node.
+        hosts: its kinds, by name.
+        ledger: of its leases.
     """
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
+    def __init__(
+        self, local: LocalNode, topology: Topology, hosts: Mapping[str, KindHost], ledger: ActivationLedger
+    ) -> None:
+        self._local = local
+        self._topology = topology
+        self._hosts = hosts
+        self._ledger = ledger
         self._until: dict[str, dict[int, float]] = {}
 
     def took_over(self, kind: str, partition: int) -> None:
@@ -54,7 +64,7 @@ class Fencing:
     def fell_silent(self, member: Member) -> None:
         """A member may hold any identity of a placed kind, and nobody can ask it any more."""
         for kind in member.kinds:
-            host = self._node.hosts.get(kind)
+            host = self._hosts.get(kind)
             if host is not None and host.hosted and host.kind.placed:
                 self.took_over(kind, ANY)
 
@@ -85,7 +95,7 @@ class Fencing:
         while True:
             data, version = (None, 0) if stored is None else (stored.data, stored.version)
             if stored is not None:
-                self._node.leases.ledger.raise_epoch(lease, stored.epoch)
+                self._ledger.raise_epoch(lease, stored.epoch)
             try:
                 if data is None:
                     await storage.delete(identity, expected_version=version, epoch=lease.epoch)

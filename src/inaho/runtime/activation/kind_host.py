@@ -24,18 +24,16 @@ from inaho.runtime.activation.records import ActivationRecord
 from inaho.runtime.activation.running_streams import StreamTurns
 from inaho.runtime.activation.start_failures import initialise
 from inaho.runtime.activation.starting import Starting
-from inaho.runtime.activation.state import clear_state, hand_over, save_state
 from inaho.runtime.activation.timers import ActivationTimers
 from inaho.runtime.activation.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
-    from inaho.runtime.calls.call_order import FirstCalls, Line
+    from inaho.runtime.activation.ports import Surroundings
     from inaho.runtime.grains.grain import Grain, GrainKind
     from inaho.runtime.grains.ports import Reminders
     from inaho.runtime.grains.state_record import StateRecord
     from inaho.runtime.grains.timer import Timer
     from inaho.runtime.grains.turn import Turn
-    from inaho.runtime.node.node import Node
 
 __all__ = ["KindHost", "host_of"]
 
@@ -49,7 +47,7 @@ class KindHost:
     """A kind as one node knows it: to host it, or only to call it.
 
     Args:
-        node: the node.
+        around: what the hosts of one node share.
         kind: what was read from the class.
         hosted: whether activations may live here.
         parts: of the node, which the constructor of a class of the runtime is given.
@@ -60,16 +58,17 @@ class KindHost:
         calls, failures: of callers on this node.
         exceptions: calls that ended with an exception that the program has registered; no failures.
         latency: such calls by the bit length of their duration in units of 1.024 us, as far as a call may last.
-        lines, first_calls: by key, calls of this node that wait or are on their way (`call_order`); mostly empty.
+        lines, first_calls: by key, calls of this node that wait or are on their way; mostly empty. The room `calls`
+            has their classes.
         pool: the further activations of a stateless kind; None for all others.
         spread: it is stateless and this a client: calls go to the members that host it in turn.
         turns: by method of such a kind, how far the turn of members has come.
         system: it belongs to the runtime: it is not placed, not counted, and stays until the end.
     """
 
-    def __init__(self, node: Node, kind: GrainKind, *, hosted: bool, parts: tuple[Any, ...] = ()) -> None:
-        self.node = node
-        self.local = node.local
+    def __init__(self, around: Surroundings, kind: GrainKind, *, hosted: bool, parts: tuple[Any, ...] = ()) -> None:
+        self.around = around
+        self.local = around.local
         self.kind = kind
         self.name = kind.name
         self.hosted = hosted
@@ -79,8 +78,8 @@ class KindHost:
         self.failures = 0
         self.exceptions = 0
         self.latency = [0] * 42
-        self.lines: dict[str, Line] = {}
-        self.first_calls: dict[str, FirstCalls] = {}
+        self.lines: dict[str, Any] = {}
+        self.first_calls: dict[str, Any] = {}
         self.system = False
         self.lifecycle = Lifecycle(self)
         self.starting = Starting(self)
@@ -91,11 +90,11 @@ class KindHost:
         self.timers = ActivationTimers(self)
         self.draining = Draining(self)
         self.pool = WorkerPool(self) if hosted and kind.stateless_max else None
-        self.spread = bool(kind.stateless_max) and node.local.client
+        self.spread = bool(kind.stateless_max) and around.local.client
         self.turns: dict[str, int] = {}
-        ttl_s = node.local.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
+        ttl_s = around.local.config.activation.idle_ttl_s if kind.idle_ttl_s is None else kind.idle_ttl_s
         self.passivation = Passivation(self, ttl_s) if ttl_s else None
-        self.changes = Changes(node, kind.name)
+        self.changes = Changes(around.local, kind.name, self.ending.waits_for_previous_owner)
         self._asked_for: set[str] = set()
 
     @property
@@ -122,15 +121,15 @@ class KindHost:
             InvalidArguments: the key is no key.
         """
         validate_key(key)
-        return self.begin(self.node.leases.obtain(self, key))
+        return self.begin(self.around.leases.obtain(self, key))
 
     def begin(self, lease: Lease, handed: ActivationRecord | None = None) -> Grain[Any]:
         """Makes the activation of a pending lease; it goes on from `handed`. Raises `ActivationFailed`."""
         grain = self._make(lease.key, lease)
         self.activations[lease.key] = grain
         if self.kind.placed:
-            self.node.freshness.begins(self.name, lease.key, grain)
-        self.node.context.order.came_here(self, lease.key)
+            self.around.freshness.begins(self.name, lease.key, grain)
+        self.around.services.came_here(self, lease.key)
         again = False
         if self.passivation is not None:
             again = self.passivation.add(lease.key, self.local.now)
@@ -183,7 +182,7 @@ class KindHost:
         record, epoch = grain._inaho_record, grain._inaho_lease.epoch
         if record is None:
             return ActivationRecord(True, 0, epoch, None, self.authority)
-        version, snapshot = hand_over(self, grain, record)
+        version, snapshot = self.around.states.hand_over(self, grain, record)
         return ActivationRecord(True, version, epoch, snapshot, self.authority, stored_epoch=record.stored_epoch)
 
     def is_asked_for(self, key: str) -> bool:
@@ -228,18 +227,18 @@ class KindHost:
                 pool.ends(grain, "first one gone")
             del self.activations[grain._inaho_key]
             self.timers.end(grain)
-            self.node.leases.ended(grain._inaho_lease)
-            self.node.activations.ended()
+            self.around.leases.ended(grain._inaho_lease)
+            self.around.count.ended()
             if self.kind.placed:
-                self.node.holdings.ended(self, grain)
-                self.node.freshness.begun.pop((self.name, grain._inaho_key), None)
+                self.around.ownership.placed_ended(self, grain)
+                self.around.freshness.ended(self.name, grain._inaho_key)
             if self.draining.moving:
                 self.draining.ended(grain)
             self.gates.open(grain._inaho_key, error)
         elif pool is not None and pool.remove(grain):
             self.timers.end(grain)
-            self.node.leases.ended(grain._inaho_lease)
-            self.node.activations.ended()
+            self.around.leases.ended(grain._inaho_lease)
+            self.around.count.ended()
 
     def drop_all(self, reason: str) -> None:
         """Ends all activations, those of the runtime excepted."""
@@ -249,17 +248,17 @@ class KindHost:
     @property
     def is_stopping(self) -> bool:
         """Whether code of grains is cancelled because the node or its program ends."""
-        return self.local.closing or self.node.runner.leaving or self.node.program_end.begun
+        return self.around.services.is_stopping
 
     # What its grains ask, see `GrainHost`.
 
     async def save(self, grain: Grain[Any], record: StateRecord) -> None:
         """See `Grain.save`."""
-        await save_state(self, grain, record)
+        await self.around.states.save(self, grain, record)
 
     async def clear(self, grain: Grain[Any], record: StateRecord) -> None:
         """See `Grain.clear`."""
-        await clear_state(self, grain, record)
+        await self.around.states.clear(self, grain, record)
 
     def start_timer(
         self,
@@ -280,12 +279,12 @@ class KindHost:
     @property
     def cluster(self) -> Any:
         """See `Grain.cluster`."""
-        return self.node.cluster
+        return self.around.services.cluster
 
     @property
     def reminders(self) -> Reminders:
         """Where grains of all kinds ask for reminders."""
-        return self.node.reminders
+        return self.around.services.reminders
 
     # What its turns ask, see `TurnHost`.
 
@@ -307,10 +306,10 @@ class KindHost:
 
     async def until_proved(self, grain: Grain[Any]) -> None:
         """Returns when the activation has proved that it has what is stored. Raises as `Proofs.passed`."""
-        await self.node.proofs.passed(grain)
+        await self.around.freshness.passed(grain)
 
     def waits_for_previous_owner(self, grain: Grain[Any]) -> bool:
         """Whether an activation comes up and its previous owner has to release it first."""
         if self.lifecycle.state_of(grain) is not ActivationState.ACTIVATING:
             return False
-        return self.node.bridge.last_owner(self.name, grain._inaho_key) is not None
+        return self.around.ownership.has_previous(self.name, grain._inaho_key)

@@ -8,20 +8,20 @@ since the successor has the higher epoch.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.activation.ledger import ActivationLedger
-from inaho.errors import Blocked, InahoError, OwnershipChanged, Pending, ShuttingDown
+from inaho.errors import Blocked, InahoError, OwnershipChanged, ShuttingDown
 from inaho.events import LeaseTimedOut
-from inaho.runtime.grains.activation_turns import waiting_turns
 from inaho.types import ClusterIdentity, MemberStatus
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.grain import Grain
-    from inaho.runtime.node.node import Node
+    from inaho.runtime.local.history import ActivationHistory
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
     from inaho.types import Member, TopologySnapshot
 
 __all__ = ["Leases"]
@@ -33,16 +33,25 @@ SILENT = (MemberStatus.UNREACHABLE, MemberStatus.REMOVED)
 class Leases:
     """The `ActivationLedger` of a node, and the questions that are asked before it (SPEC VA-1, VA-2, BS-2).
 
+    Args:
+        local: the node.
+        topology: of the node.
+        history: what happened to activations.
+
     Attributes:
         ledger: the machine.
     """
 
-    def __init__(self, node: Node) -> None:
-        activation = node.local.config.activation
+    def __init__(self, local: LocalNode, topology: Topology, history: ActivationHistory) -> None:
+        activation = local.config.activation
         self.ledger = ActivationLedger(activation.activations_max, activation.lease_pending_s)
-        self._node = node
-        self._local = node.local
-        self._topology = node.topology
+        self._local = local
+        self._topology = topology
+        self._history = history
+
+    def note(self, lease: Lease, what: str, reason: str) -> None:
+        """Writes into the history what has become of an activation; `what` as in `HistoryEntry`."""
+        self._history.note_lease(lease, what, reason)
 
     # Before an activation.
 
@@ -131,7 +140,7 @@ class Leases:
         try:
             return self.ledger.grant(kind, key, self._local.node_id, self._local.now)
         except InahoError as error:
-            self._node.history.note(kind, key, "refused", error.reason, 0)
+            self._history.note(kind, key, "refused", error.reason, 0)
             raise
 
     # An activation's life.
@@ -198,57 +207,54 @@ class Leases:
 
     # What the cluster says.
 
-    def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
-        """Revokes the leases of members that are blocked, unreachable or gone; first of all, before caches (VA-1.4)."""
+    def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> list[Member]:
+        """Revokes the leases of members that are blocked, unreachable or gone; first of all, before caches (VA-1.4).
+
+        Returns:
+            Those that did not leave in order: they may go on with what they had.
+        """
+        silent: list[Member] = []
         self.ledger.note_topology(snapshot.version)
         holding = {member.node_id for member in snapshot.members if _may_hold(member, snapshot)}
         for member in () if before is None else before.members:
             if member.node_id not in holding:
                 self.revoke(member.node_id, _why_revoked(member, snapshot))
                 if not _has_left(member, snapshot):
-                    self._node.fencing.fell_silent(member)
+                    silent.append(member)
+        return silent
 
-    def waits(self, grain: Grain[Any]) -> bool:
-        """Whether an activation comes up, has not run any user code since its previous owner has not released it, and
-        calls wait for it. Its lease begins its time anew: those calls have deadlines of their own."""
-        lease = grain._inaho_lease
-        if not waiting_turns(grain) or not self._node.bridge.waits(lease.kind, lease.key):
-            return False
+    def renew(self, lease: Lease) -> bool:
+        """Gives a pending lease its whole time again; False for any other."""
         if lease.state is not LeaseState.PENDING:
             return False
         self.ledger.renew(lease, self._local.now)
         return True
 
-    def gave_up(self, lease: Lease, why: str) -> BaseException:
-        """What callers are told of an activation that was given up because of `why`."""
-        if self._node.bridge.waits(lease.kind, lease.key):  # no user code has run; the next attempt asks again
-            return Pending(f"{why}: its previous owner has not released it", identity=f"{lease.kind}/{lease.key}")
-        return asyncio.CancelledError(why)
-
     def revoke(self, node_id: str, reason: str) -> list[Lease]:
         """Ends all leases of a node at once."""
         lost = self.ledger.revoke(node_id, self._local.now)
         for lease in lost:
-            self._node.history.note_lease(lease, "revoked", reason)
+            self._history.note_lease(lease, "revoked", reason)
         return lost
 
-    def expire(self) -> None:
-        """Gives up what takes too long to come up or to end here; has leases of other nodes that do looked into.
+    def expire(self) -> list[Lease]:
+        """Ends leases of this node whose activations take too long to come up or to end.
 
-        A lease of another node stays: its activation may come up yet, and a second one must not come up beside it.
+        Returns:
+            Leases of other nodes that are overdue. They stay, since a second activation must not come up beside one
+            that may come up yet: the node that has it is to be asked.
         """
-        node = self._node
-        for host in node.hosts.values():
-            host.ending.give_up_late()
+        pending_s = self._local.config.activation.lease_pending_s
         for lease in self.ledger.expire(self._local.now, self._local.node_id):
-            self._report(lease, self._local.config.activation.lease_pending_s)
-        for lease in self.ledger.overdue(self._local.now, self._local.node_id):
-            self._report(lease, self._local.config.activation.lease_pending_s)
-            node.survey.look_into(lease)
+            self._report(lease, pending_s)
+        overdue = self.ledger.overdue(self._local.now, self._local.node_id)
+        for lease in overdue:
+            self._report(lease, pending_s)
+        return overdue
 
     def _report(self, lease: Lease, held_s: float) -> None:
         identity = ClusterIdentity(lease.kind, lease.key)
-        self._node.history.note_lease(lease, "timed_out", f"after {held_s:.1f} s")
+        self._history.note_lease(lease, "timed_out", f"after {held_s:.1f} s")
         self._local.log.warning("the lease of %s (epoch %#x) timed out after %.1f s", identity, lease.epoch, held_s)
         self._local.publish(LeaseTimedOut(identity=identity, epoch=lease.epoch, holder=lease.holder, held_s=held_s))
 

@@ -76,7 +76,7 @@ class Lifecycle:
 
     def begin(self, grain: Grain[Any]) -> None:
         """It is made, and its turns wait until it is `up`."""
-        turns = self._host.node.runner.queue_of(grain)
+        turns = self._host.around.runner.queue_of(grain)
         turns.held, turns.life = True, ActivationLife(ActivationState.ACTIVATING)
 
     def up(self, grain: Grain[Any]) -> None:
@@ -84,7 +84,7 @@ class Lifecycle:
         turns = self._take(grain, ActivationEvent.UP)
         if turns.life is not None and turns.life.reason and rule_of(turns.life.reason).calls_first:
             turns.held = False
-            self._host.node.runner.start_waiting(turns)
+            self._host.around.runner.start_waiting(turns)
             turns.held = True
         self._enter(grain, turns)
 
@@ -148,14 +148,14 @@ class Lifecycle:
     def turn_waits(self, grain: Grain[Any]) -> None:
         """A turn has come to an activation that is not active. The first one asks for the proof that is required."""
         if self.state_of(grain) is ActivationState.UNPROVED:
-            self._host.node.proofs.want(grain)
+            self._host.around.freshness.want(grain)
 
     def refuse_waiting(self, grain: Grain[Any], error: InahoError) -> None:
         """Answers the turns that wait with an error; they have not run."""
         turns = grain._inaho_turn
         while isinstance(turns, ActivationTurns) and turns.waiting:
             error.maybe_executed = False
-            self._host.node.runner.answer_error(turns.waiting.popleft(), error)
+            self._host.around.runner.answer_error(turns.waiting.popleft(), error)
 
     def _take(
         self, grain: Grain[Any], event: ActivationEvent, *, reason: str = "", failure: tuple[str, str] | None = None
@@ -164,7 +164,7 @@ class Lifecycle:
         life = self._life(grain) or ActivationLife()
         had_reason = bool(life.reason)
         life.step(event, reason=reason, failure=failure)
-        turns = self._host.node.runner.queue_of(grain)
+        turns = self._host.around.runner.queue_of(grain)
         turns.held = life.state is not ActivationState.ACTIVE
         turns.life = life if turns.held else None
         if life.reason and not had_reason:
@@ -176,10 +176,10 @@ class Lifecycle:
         life, host = turns.life, self._host
         if life is None:
             host.gates.open(grain._inaho_key, None)
-            host.node.runner.advance(grain, turns)
+            host.around.runner.advance(grain, turns)
         elif life.state is ActivationState.UNPROVED:
             host.gates.open(grain._inaho_key, None)
             if turns.waiting:
-                host.node.proofs.want(grain)
+                host.around.freshness.want(grain)
         elif not turns.running:
             self.at_rest(grain)

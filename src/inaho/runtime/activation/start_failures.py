@@ -39,15 +39,15 @@ def start_failure(host: KindHost, grain: Grain[Any], error: BaseException) -> In
 
 
 def _told(host: KindHost, grain: Grain[Any], error: BaseException) -> InahoError:
-    if is_a(error, asyncio.CancelledError) and host.node.runner.leaving:
+    if is_a(error, asyncio.CancelledError) and host.around.runner.leaving:
         reason = "this node left while the activation came up"
         error = ShuttingDown(reason, identity=str(grain.identity), authority=host.authority)
     if is_a(error, InahoError) and error.code in MOVING:  # no failure: it belongs elsewhere, or to a moment later
         return not_run(error, error)
     reason = describe(error)
     identity = grain.identity
-    host.node.activation_warnings.failed(identity, error)
-    host.node.history.note_lease(grain._inaho_lease, "failed", reason)
+    host.around.services.start_failed(identity, error)
+    host.around.leases.note(grain._inaho_lease, "failed", reason)
     host.local.publish(ActivationFailedEvent(identity=identity, reason=reason))
     if is_a(error, InahoError):
         return not_run(error, error)
@@ -75,7 +75,7 @@ def initialise(host: KindHost, grain: Grain[Any], parts: tuple[Any, ...]) -> Non
     try:
         Context().run(type(grain).__init__, grain, *parts)  # it sees no variables of whoever calls first
     except BaseException as error:
-        host.node.leases.ended(grain._inaho_lease)
+        host.around.leases.ended(grain._inaho_lease)
         if is_a(error, SIGNALS):
             raise
         raise start_failure(host, grain, error) from error

@@ -8,7 +8,6 @@ from inaho.errors import InahoError
 from inaho.errors.inspection import is_a
 from inaho.events import ActivationStarted
 from inaho.runtime.activation.start_failures import not_run, start_failure
-from inaho.runtime.activation.state import load_handed
 from inaho.runtime.grains.activation_turns import ActivationTurns
 from inaho.runtime.turns.hooks import run_hook
 from inaho.runtime.turns.steps import report
@@ -46,11 +45,11 @@ class Starting:
             again: it was unloaded here before.
         """
         host = self._host
-        node, kind, key = host.node, host.kind, grain._inaho_key
-        node.activations.count += 1
+        around, kind, key = host.around, host.kind, grain._inaho_key
+        around.count.count += 1
         origin = AGAIN if again else FIRST
-        if kind.plain_start and kind.state_type is None and node.bridge.last_owner(host.name, key) is None:
-            node.leases.activated(grain._inaho_lease)
+        if kind.plain_start and kind.state_type is None and not around.ownership.has_previous(host.name, key):
+            around.leases.activated(grain._inaho_lease)
             self._note(grain, MOVED if handed is not None else origin)
         else:
             host.lifecycle.begin(grain)
@@ -59,19 +58,19 @@ class Starting:
     async def _run(self, grain: Grain[Any], origin: str, handed: ActivationRecord | None) -> None:
         """Loads state and runs `on_activate`, then lets the waiting turns go; or fails them all."""
         host = self._host
-        node = host.node
+        around = host.around
         try:
             if handed is None:
                 handed = await self._take_over(grain)
             loaded_at = host.local.loop.time()
             if host.kind.state_type is not None:
-                await node.freshness.before_activation()
+                await around.freshness.before_activation()
                 loaded_at = host.local.loop.time()
-                grain._inaho_record = await load_handed(host, grain, handed)
+                grain._inaho_record = await around.states.load(host, grain, handed)
             if not host.kind.plain_start:
-                node.leases.check_kept(host, grain)
-                await run_hook(grain, node.runner.queue_of(grain), "on_activate", grain.on_activate())
-            await node.leases.confirm(grain)
+                around.leases.check_kept(host, grain)
+                await run_hook(grain, around.runner.queue_of(grain), "on_activate", grain.on_activate())
+            await around.leases.confirm(grain)
         except BaseException as error:
             report(host.local.loop, error, self.failed, grain, error)
             if is_a(error, (KeyboardInterrupt, SystemExit)):
@@ -82,19 +81,19 @@ class Starting:
         elif grain._inaho_record is not None and grain._inaho_record.version:
             origin = AGAIN
         self._note(grain, origin)
-        node.proofs.started(grain, loaded_at)
+        around.freshness.started(grain, loaded_at)
         host.lifecycle.up(grain)
 
     async def _take_over(self, grain: Grain[Any]) -> ActivationRecord | None:
         """Has the previous owner of the partition, if there is one to ask, end its activation first."""
-        name, key, node = self._host.name, grain._inaho_key, self._host.node
-        if node.bridge.last_owner(name, key) is not None:
-            handed = await node.bridge.take_over(name, key)
-            node.leases.check_owner(name, key)  # it may have moved on meanwhile
-            node.leases.ledger.raise_epoch(grain._inaho_lease, handed.epoch)
+        name, key, around = self._host.name, grain._inaho_key, self._host.around
+        if around.ownership.has_previous(name, key):
+            handed = await around.ownership.take_over(name, key)
+            around.leases.check_owner(name, key)  # it may have moved on meanwhile
+            around.leases.ledger.raise_epoch(grain._inaho_lease, handed.epoch)
             if handed.was_active:
-                return node.saved_versions.newer(name, key, handed)
-        return node.saved_versions.expected(name, key)
+                return around.ownership.newer(name, key, handed)
+        return around.ownership.expected(name, key)
 
     def failed(self, grain: Grain[Any], error: BaseException) -> None:
         """An activation did not come up, whatever it was: it is gone, and its turns are answered with the failure."""
@@ -116,12 +115,12 @@ class Starting:
         host.remove(grain, failure)
         turns = grain._inaho_turn
         while isinstance(turns, ActivationTurns) and turns.waiting:
-            host.node.runner.answer_error(turns.waiting.popleft(), not_run(failure, failure.__cause__))
+            host.around.runner.answer_error(turns.waiting.popleft(), not_run(failure, failure.__cause__))
 
     def _note(self, grain: Grain[Any], origin: str) -> None:
         """Tells that an activation is up."""
         local, lease = self._host.local, grain._inaho_lease
-        self._host.node.history.note_lease(lease, "started", origin)
+        self._host.around.leases.note(lease, "started", origin)
         if local.events_wanted(ActivationStarted):
             identity = grain.identity
             pid = Pid(local.authority, local.node_id, identity)

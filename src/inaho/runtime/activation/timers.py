@@ -214,7 +214,7 @@ class TimerTable:
         self.ending = ending
         self.timers: dict[ActivationTimer, None] = {}
         self.host = host
-        self.runner = host.node.runner
+        self.runner = host.around.runner
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

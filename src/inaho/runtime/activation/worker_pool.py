@@ -54,14 +54,14 @@ class WorkerPool:
         Raises:
             Overloaded: the node has `activation.activations_max` activations.
         """
-        node = self._host.node
-        if node.activations.count >= node.local.config.activation.activations_max:
+        local, count = self._host.local, self._host.around.count.count
+        if count >= local.config.activation.activations_max:
             raise Overloaded(
-                f"{node.activations.count} activations are here (activation.activations_max)",
+                f"{count} activations are here (activation.activations_max)",
                 identity=f"{self._host.name}/{key}",
-                authority=node.local.authority,
+                authority=local.authority,
             )
-        return Lease(self._host.name, key, node.local.node_id, 0, node.local.now)
+        return Lease(self._host.name, key, local.node_id, 0, local.now)
 
     def pick(self, primary: Grain[Any], turn: Turn | None) -> Grain[Any]:
         """The activation for a call that finds the first one busy: an idle one, a new one, or that with least to do.
@@ -80,8 +80,8 @@ class WorkerPool:
                 extra._inaho_touched = primary._inaho_touched = host.local.now
                 return extra
         going = bool(host.lifecycle.reason_of(primary))
-        room = host.node.activations.count < host.local.config.activation.activations_max
-        if len(extras) + 1 < host.kind.stateless_max and room and not going and host.node.leases.open:
+        room = host.around.count.count < host.local.config.activation.activations_max
+        if len(extras) + 1 < host.kind.stateless_max and room and not going and host.around.leases.open:
             extra = host.make_worker(key)
             self._extras.setdefault(key, []).append(extra)
             host.starting.begin(extra, None, again=True)
@@ -93,7 +93,7 @@ class WorkerPool:
 
     def _waits(self, grain: Grain[Any], turn: Turn) -> bool:
         running = running_turns(grain)
-        return bool(running) and self._host.node.runner.chains.waits(running, turn)
+        return bool(running) and self._host.around.runner.chains.waits(running, turn)
 
     def busy(self, key: str) -> bool:
         """Whether one of the further activations of that identity has something to do."""

@@ -47,7 +47,7 @@ class ClusterContext:
         failures: calls that failed for good.
 
     Attributes:
-        resolver, order, streams, failures: see above.
+        resolver, order, runner, streams, failures: see above.
         chains: who waits for whom.
     """
 

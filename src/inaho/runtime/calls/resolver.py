@@ -93,8 +93,11 @@ class Resolver:
         """
         if host.apart or (host.lines and key in host.lines):
             return None
-        if host.first_calls and (calls := host.first_calls.get(key)) is not None and not calls.connection.ending:
-            return calls.connection
+        if host.first_calls:
+            calls = host.first_calls.get(key)
+            if calls is not None and not calls.connection.ending:
+                first: Outgoing = calls.connection
+                return first
         try:
             owner = self._topology.lookup.owner(host.name, key)
         except InahoError:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+from inaho.runtime.activation.ports import Surroundings
+from inaho.runtime.activation.state import States
 from inaho.runtime.calls.call_order import CallOrder
 from inaho.runtime.calls.cluster_context import ClusterContext
 from inaho.runtime.calls.failures import CallFailures
@@ -15,13 +18,14 @@ from inaho.runtime.freshness.marker_reader import MarkerReader
 from inaho.runtime.freshness.marker_record import MarkerRecord
 from inaho.runtime.freshness.marking import Marking
 from inaho.runtime.freshness.other_clusters import OtherClusters
+from inaho.runtime.node.wiring import NodeFreshness, NodeOwnership, NodeServices
 
 if TYPE_CHECKING:
     from inaho.core.activation.doubt import Doubts
     from inaho.runtime.freshness.proved_kinds import ProvedKinds
     from inaho.runtime.node.parts import NodeParts
 
-__all__ = ["make_context", "make_freshness"]
+__all__ = ["make_context", "make_freshness", "make_surroundings"]
 
 
 def make_context(node: NodeParts) -> ClusterContext:
@@ -42,3 +46,12 @@ def make_freshness(node: NodeParts, doubts: Doubts, kinds: ProvedKinds) -> Fresh
     reader = MarkerReader(local, topology, doubts, record, marking, node.proofs, node.unknown_freshness)
     others = OtherClusters(local, topology, kinds, doubts, node.peers, record)
     return Freshness(local, topology, doubts, marking, reader, node.proofs, others, node.reconciliation)
+
+
+def make_surroundings(node: NodeParts, handle: Callable[[], Any]) -> Surroundings:
+    """What the hosts of all kinds of a node share. `handle` gives what grains call others through."""
+    ownership, freshness = NodeOwnership(node), NodeFreshness(node)
+    states = States(node.local, node.storage_access.opened, node.leases, node.fencing, ownership, freshness)
+    return Surroundings(
+        node.local, node.runner, node.leases, node.activations, states, ownership, freshness, NodeServices(node, handle)
+    )

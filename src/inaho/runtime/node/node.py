@@ -43,12 +43,16 @@ from inaho.runtime.local.storage_access import StorageAccess
 from inaho.runtime.local.topology import Topology
 from inaho.runtime.local.warnings import ActivationWarnings, RetryWarnings, WaitingWarnings
 from inaho.runtime.messages.remoting import Remoting
-from inaho.runtime.node.assembly import make_context, make_freshness
+from inaho.runtime.node.assembly import make_context, make_freshness, make_surroundings
 from inaho.runtime.node.node_lifecycle import NodeLifecycle
 from inaho.runtime.node.parts import NodeParts
 from inaho.runtime.node.ticks import make_ticker
 from inaho.runtime.node.topology_changes import TopologyChanges
-from inaho.runtime.node.wiring import NodeAssociationEffects, NodeMessageParts, NodePeerEvents
+from inaho.runtime.node.wiring import (
+    NodeAssociationEffects,
+    NodeMessageParts,
+    NodePeerEvents,
+)
 from inaho.runtime.placement.directory import Directory
 from inaho.runtime.placement.known_kinds import KnownKinds
 from inaho.runtime.placement.loads import Loads
@@ -133,12 +137,13 @@ class Node(NodeParts):
         self.connections = PeerConnections(self.peers, self.acceptor, self.associations)
         self.remoting = Remoting(local, system, self.associations, self.peers)
         self.storage_access = StorageAccess(local, storage, lost=self._storage_lost, accepted=self._storage_accepted)
-        self.leases = Leases(self)
+        self.history = ActivationHistory(config.activation.history_max, local.loop.time)
+        self.leases = Leases(local, self.topology, self.history)
         self.placement_calls = SystemCalls(local, self.peers, self.hosts, PlacementActor, PLACEMENT_KEY)
         self.saved_versions = SavedVersions(local, self.topology, self.hosts, self.placement_calls)
         self.activation_warnings = ActivationWarnings(local)
         self.waiting_warnings = WaitingWarnings(local)
-        self.fencing = Fencing(self)
+        self.fencing = Fencing(local, self.topology, self.hosts, self.leases.ledger)
         doubts = Doubts(local.node_id, config.membership.tombstone_s, config.membership.members_max)
         proved = ProvedKinds(local, self.hosts)
         self.unknown_freshness = UnknownFreshness(local, doubts)
@@ -168,12 +173,13 @@ class Node(NodeParts):
         self.retry_warnings = RetryWarnings(local)
         self.context = make_context(self)
         self.block_list = BlockList(local, self.topology, self.control, self.pid_cache)
-        self.history = ActivationHistory(config.activation.history_max, local.loop.time)
         self.ownership = OwnershipHistory(config.activation.partitions)
         self.reminders = GrainReminders(local, handle)
         self.keeper_calls = KeeperCalls(local, self.context, self.hosts, self._learn)
         self.join_watch = JoinWatch(local)
-        self.all_activations = AllActivations(local, self.hosts, self.activations, self.leases, self.runner)
+        self.all_activations = AllActivations(
+            local, self.hosts, self.activations, self.leases, self.runner, self.survey.look_into
+        )
         self.shutdown = Shutdown(
             local,
             self.topology,
@@ -193,6 +199,7 @@ class Node(NodeParts):
             self.peer_events = MemberPeerEvents(local, self.control, self.peers, self.connections, self.join_watch)
         self.lifecycle = NodeLifecycle(self)
         self.program_end = ProgramEnd(local, self.lifecycle.stop_now)
+        self._around = make_surroundings(self, handle)
         self._add_kinds(kinds)
 
     @property
@@ -221,7 +228,7 @@ class Node(NodeParts):
         """Makes a kind known here. Raises `InvalidConfig` when another class has its name."""
         host = self.hosts.get(kind.name)
         if host is None:
-            host = self.hosts[kind.name] = KindHost(self, kind, hosted=hosted, parts=parts)
+            host = self.hosts[kind.name] = KindHost(self._around, kind, hosted=hosted, parts=parts)
         elif host.kind is not kind:
             raise InvalidConfig(
                 f"two grain classes are named {kind.name!r}: {host.kind.cls!r} and {kind.cls!r}; "

@@ -20,7 +20,7 @@ def make_ticker(node: NodeParts) -> Ticker:
     ticker.each(lambda now, _: node.remoting.tick(now))
     ticker.each(lambda now, _: node.peers.expire(now))
     ticker.each(lambda now, _: node.acceptor.expire(now))
-    ticker.each(lambda *_: node.leases.expire())
+    ticker.each(lambda *_: node.all_activations.expire())
     ticker.each(lambda now, _: _unload_idle(node, now))
     ticker.each(lambda now, _: _log_held_back(node, now))
     ticker.each(lambda *_: None if node.gateway is None else node.gateway.keep())

@@ -34,7 +34,8 @@ class TopologyChanges:
         if topology.closed:
             return
         before, topology.snapshot = topology.snapshot, snapshot
-        node.leases.apply_topology(before, snapshot)
+        for member in node.leases.apply_topology(before, snapshot):
+            node.fencing.fell_silent(member)
         node.peers.topology_changed(before, snapshot)
         node.associations.apply_topology(snapshot)
         node.remoting.apply_topology(snapshot)

@@ -6,18 +6,31 @@ which looks the other one up in the node when it is used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inaho.errors import InahoError, Quarantined
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.records import ActivationRecord
     from inaho.runtime.connections.connection import Connection
     from inaho.runtime.connections.outgoing import Outgoing
     from inaho.runtime.connections.ports import MessageFrames
+    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.ports import Reminders
+    from inaho.runtime.grains.turn import Turn
     from inaho.runtime.node.parts import NodeParts
-    from inaho.types import TopologySnapshot
+    from inaho.types import ClusterIdentity, TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
-__all__ = ["NodeAssociationEffects", "NodeMessageParts", "NodePeerEvents"]
+__all__ = [
+    "NodeAssociationEffects",
+    "NodeFreshness",
+    "NodeMessageParts",
+    "NodeOwnership",
+    "NodePeerEvents",
+    "NodeServices",
+]
 
 
 class NodeAssociationEffects:
@@ -88,3 +101,108 @@ class NodePeerEvents:
 
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
         self._node.peer_events.topology_pushed(peer, snapshot)
+
+
+class NodeOwnership:
+    """What the parts of a node know of previous owners and of what they had saved: an `Ownership`."""
+
+    def __init__(self, node: NodeParts) -> None:
+        self._node = node
+
+    def has_previous(self, kind: str, key: str) -> bool:
+        return self._node.bridge.last_owner(kind, key) is not None
+
+    def waits(self, kind: str, key: str) -> bool:
+        return self._node.bridge.waits(kind, key)
+
+    async def take_over(self, kind: str, key: str) -> ActivationRecord:
+        return await self._node.bridge.take_over(kind, key)
+
+    def newer(self, kind: str, key: str, handed: ActivationRecord) -> ActivationRecord:
+        return self._node.saved_versions.newer(kind, key, handed)
+
+    def expected(self, kind: str, key: str) -> ActivationRecord | None:
+        return self._node.saved_versions.expected(kind, key)
+
+    def expect(self, kind: str, key: str, record: ActivationRecord) -> None:
+        self._node.saved_versions.expect(kind, key, record)
+
+    def found(self, kind: str, key: str) -> None:
+        self._node.saved_versions.found(kind, key)
+
+    def ended(self, kind: str, grain: Grain[Any], *, asked_for: bool) -> None:
+        self._node.saved_versions.ended(kind, grain, asked_for=asked_for)
+
+    def placed_looked_at(self, host: KindHost, grain: Grain[Any]) -> None:
+        self._node.holdings.look(host, grain)
+
+    def placed_ended(self, host: KindHost, grain: Grain[Any]) -> None:
+        self._node.holdings.ended(host, grain)
+
+    def drained(self) -> None:
+        self._node.bridge.tell_drained()
+
+
+class NodeFreshness:
+    """What the parts of a node know of the age of its states: a `Freshness`."""
+
+    def __init__(self, node: NodeParts) -> None:
+        self._node = node
+
+    @property
+    def in_doubt(self) -> bool:
+        return self._node.freshness.in_doubt
+
+    async def before_activation(self) -> None:
+        await self._node.freshness.before_activation()
+
+    def begins(self, kind: str, key: str, grain: Grain[Any]) -> None:
+        self._node.freshness.begins(kind, key, grain)
+
+    def ended(self, kind: str, key: str) -> None:
+        self._node.freshness.begun.pop((kind, key), None)
+
+    def started(self, grain: Grain[Any], loaded_at: float) -> None:
+        self._node.proofs.started(grain, loaded_at)
+
+    def want(self, grain: Grain[Any]) -> None:
+        self._node.proofs.want(grain)
+
+    async def passed(self, grain: Grain[Any]) -> None:
+        await self._node.proofs.passed(grain)
+
+    def storage_silent(self, error: InahoError) -> None:
+        self._node.unknown_freshness.tell(error)
+
+    def answered_unproved(self) -> None:
+        self._node.proofs.not_answered()
+
+
+class NodeServices:
+    """What a node offers to the hosts of its kinds: a `Services`."""
+
+    def __init__(self, node: NodeParts, handle: Callable[[], Any]) -> None:
+        self._node = node
+        self._handle = handle
+
+    @property
+    def cluster(self) -> Any:
+        return self._handle()
+
+    @property
+    def reminders(self) -> Reminders:
+        return self._node.reminders
+
+    @property
+    def is_stopping(self) -> bool:
+        node = self._node
+        return node.local.closing or node.runner.leaving or node.program_end.begun
+
+    def came_here(self, host: KindHost, key: str) -> None:
+        self._node.context.order.came_here(host, key)
+
+    def refused_here(self, turn: Turn) -> None:
+        self._node.context.order.refused_here(turn)
+
+    def start_failed(self, identity: ClusterIdentity, error: BaseException) -> None:
+        self._node.activation_warnings.failed(identity, error)

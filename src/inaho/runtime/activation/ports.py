@@ -1,0 +1,170 @@
+"""What activations ask of the parts of a node that are above them, and all that the hosts of one node share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from inaho.errors import InahoError
+    from inaho.runtime.activation.activation_count import ActivationCount
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.leases import Leases
+    from inaho.runtime.activation.records import ActivationRecord
+    from inaho.runtime.activation.state import States
+    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.ports import Reminders
+    from inaho.runtime.grains.turn import Turn
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.turns.runner import TurnRunner
+    from inaho.storage import Storage
+    from inaho.types import ClusterIdentity
+
+__all__ = ["Freshness", "OpenStorage", "Ownership", "Services", "Surroundings"]
+
+OpenStorage = Callable[[], Awaitable["Storage"]]
+"""Gives the storage, opened. Raises `StorageFailed`."""
+
+
+class Ownership(Protocol):
+    """Who had an identity before, and what its activations had saved."""
+
+    def has_previous(self, kind: str, key: str) -> bool:
+        """Whether a previous owner may still have it, and must be asked before an activation comes up here."""
+        ...
+
+    def waits(self, kind: str, key: str) -> bool:
+        """Whether an activation here waits for its previous owner to release it."""
+        ...
+
+    async def take_over(self, kind: str, key: str) -> ActivationRecord:
+        """Has the previous owner release it; gives what it had. Raises `InahoError`."""
+        ...
+
+    def newer(self, kind: str, key: str, handed: ActivationRecord) -> ActivationRecord:
+        """What must be found in the storage: what was handed over, or what others have said since."""
+        ...
+
+    def expected(self, kind: str, key: str) -> ActivationRecord | None:
+        """What must be found in the storage of an identity without a previous owner; None when nobody has said."""
+        ...
+
+    def expect(self, kind: str, key: str, record: ActivationRecord) -> None:
+        """The next activation must find what `record` says."""
+        ...
+
+    def found(self, kind: str, key: str) -> None:
+        """What was expected has been found."""
+        ...
+
+    def ended(self, kind: str, grain: Grain[Any], *, asked_for: bool) -> None:
+        """An activation has ended. `asked_for`: its next owner waits for what it had."""
+        ...
+
+    def placed_looked_at(self, host: KindHost, grain: Grain[Any]) -> None:
+        """Owners have changed: the new owner of a placed activation is told of it."""
+        ...
+
+    def placed_ended(self, host: KindHost, grain: Grain[Any]) -> None:
+        """A placed activation is gone, or has not come up: its owner is told."""
+        ...
+
+    def drained(self) -> None:
+        """No activation of a kind is here any more that others own."""
+        ...
+
+
+class Freshness(Protocol):
+    """Whether activations have what is stored."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether others may have saved without this node's knowing."""
+        ...
+
+    async def before_activation(self) -> None:
+        """Returns when state may be loaded. Raises `InahoError`."""
+        ...
+
+    def begins(self, kind: str, key: str, grain: Grain[Any]) -> None:
+        """An activation of a placed kind begins."""
+        ...
+
+    def ended(self, kind: str, key: str) -> None:
+        """An activation of a placed kind is gone."""
+        ...
+
+    def started(self, grain: Grain[Any], loaded_at: float) -> None:
+        """An activation has what was stored at `loaded_at`, seconds of the loop's clock."""
+        ...
+
+    def want(self, grain: Grain[Any]) -> None:
+        """A turn waits for the proof of this activation."""
+        ...
+
+    async def passed(self, grain: Grain[Any]) -> None:
+        """Returns when the activation is proved or has ended. Raises `InahoError`."""
+        ...
+
+    def storage_silent(self, error: InahoError) -> None:
+        """The storage did not answer when it was asked for versions."""
+        ...
+
+    def answered_unproved(self) -> None:
+        """Something is answered unproved, since the storage did not answer."""
+        ...
+
+
+class Services(Protocol):
+    """What a node offers to the hosts of its kinds."""
+
+    @property
+    def cluster(self) -> Any:
+        """See `GrainHost.cluster`."""
+        ...
+
+    @property
+    def reminders(self) -> Reminders:
+        """See `GrainHost.reminders`."""
+        ...
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether code of grains is cancelled because the node or its program ends."""
+        ...
+
+    def came_here(self, host: KindHost, key: str) -> None:
+        """An activation was made here. Calls may be on their way to where the identity was before, and come first."""
+        ...
+
+    def refused_here(self, turn: Turn) -> None:
+        """A call that waited here is refused; none that is made before its caller knows may overtake it."""
+        ...
+
+    def start_failed(self, identity: ClusterIdentity, error: BaseException) -> None:
+        """An activation did not come up: a line for the log, within its limits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """All that the hosts of one node share.
+
+    Attributes:
+        local: the node.
+        runner: runs turns.
+        leases: the right to activate.
+        count: of activations.
+        states: loads and saves.
+        ownership, freshness, services: see their classes.
+    """
+
+    local: LocalNode
+    runner: TurnRunner
+    leases: Leases
+    count: ActivationCount
+    states: States
+    ownership: Ownership
+    freshness: Freshness
+    services: Services
