@@ -87,6 +87,7 @@ class Run:
         self.seconds = f"{0.3 if options.quick else 1.0}"
         self.activations = f"{20_000 if options.quick else 100_000}"
         self.identities = f"{100_000 if options.quick else 1_000_000}"
+        self.stalls = ("--members", "200", "--activations", "1000", "--count", "20000") if options.quick else ()
         self.repeat = f"{1 if options.quick else 5}"
         self.round_count: int = options.rounds or (1 if options.quick else 5)
         self.peers: dict[str, str] = {}
@@ -130,6 +131,8 @@ class Run:
         self.once.update(traced)
         self.once.update(run_script("identity_resolution.py", "--count", self.identities)["figures"])
         self.once.update(run_script("inaho_start.py", "--repeat", self.repeat))
+        for part in ("topology", "activations"):
+            self.once.update(run_script("event_loop_stalls.py", "--only", part, *self.stalls))
 
     def results(self) -> list[Result]:
         """Rows of what was measured or asked for."""

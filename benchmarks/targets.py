@@ -99,6 +99,8 @@ ROWS = (
     Row(ONCE, "cache_default_size_ns", "identity, cache of the default size", "us", at_most=0.5, scale=1e-3),
     Row(ONCE, "owner_3_ns", "identity, no cache, 3 nodes", "us", at_most=1.0, scale=1e-3),
     Row(ONCE, "owner_1000_ns", "identity, no cache, 1,000 nodes", "us", at_most=1.0, scale=1e-3),
+    Row(ONCE, "topology_ms", "longest stall, topology of 1,000 members", "ms", at_most=10),
+    Row(ONCE, "activations_ms", "longest stall, a million activations", "ms", at_most=30),
     Row(ONCE, "import_ms", "import, interpreter taken off", "ms", at_most=150),
     Row(ONCE, "quickstart_up_s", "quickstart, two nodes up", "s", at_most=2.0),
     Row("xoscar", "sequential_p50_us", "xoscar: sequential p50", "us", ("limit", "sequential_p50_us")),

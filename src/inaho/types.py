@@ -2,7 +2,7 @@
 
 All are frozen `msgspec.Struct`s: they cross the wire, enter tables and are compared by value. Nothing here decides
 anything; the machines in `core` do. Those that exist by the hundred thousand are kept from the garbage collector
-(`gc=False`): they hold text only and cannot be part of a circle.
+(`gc=False`): they hold text, numbers and tuples of them, and cannot be part of a circle.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class MemberStatus(enum.IntEnum):
     REMOVED = 4
 
 
-class Member(msgspec.Struct, frozen=True):
+class Member(msgspec.Struct, frozen=True, gc=False):
     """One node as the cluster sees it.
 
     Attributes:
@@ -57,7 +57,7 @@ class Member(msgspec.Struct, frozen=True):
     roles: tuple[str, ...] = ()
 
 
-class TopologySnapshot(msgspec.Struct, frozen=True):
+class TopologySnapshot(msgspec.Struct, frozen=True, gc=False):
     """The members at one version, as placement and routing see them (SPEC CL-1, PR-2).
 
     Attributes:

@@ -349,7 +349,8 @@ async def test_after_a_save_with_an_unknown_outcome_the_activation_begins_again(
 
 
 async def test_what_moves_is_drained_in_slices_and_told_at_the_end(fleet, eventually, monkeypatch):
-    monkeypatch.setattr("inaho.runtime.activation.draining.DRAIN_SLICE", 10)
+    monkeypatch.setattr("inaho.runtime.local.slices.TURN_US", 100)
+    monkeypatch.setattr("inaho.runtime.activation.draining.STEP_US", 100)
     one = await fleet.member(Counter)
     for number in range(100):
         await one.grain(Counter, f"k{number}").look()

@@ -70,6 +70,17 @@ def test_identities_are_resolved_and_the_bound_decides():
     assert done.returncode == bool(report["exceeded"])
 
 
+def test_stalls_are_measured_at_each_change_of_topology_and_have_limits(load):
+    sizes = ("--members", "200", "--activations", "100", "--count", "2000")
+    figures = figures_of("event_loop_stalls.py", "--only", "topology", "--only", "activations", *sizes)
+    stalls = load("event_loop_stalls")
+    changes = [name for name in stalls.LABELS if not name.startswith("control")]
+    assert all(figures[f"{name}_ms"] > 0 for name in changes)
+    assert all(figures[f"{name}_ms"] <= figures["topology_ms"] for name in changes if name != "activations")
+    table = stalls.table({"form_ms": 10.1, "join_one_ms": 9.9, "activations_ms": 29.0}).splitlines()
+    assert [line.split()[-1] for line in table[2:]] == ["MISSED", "reached", "reached"]
+
+
 def test_a_member_can_be_the_caller():
     figures = figures_of("inaho_calls.py", "--seconds", "0.05", "--caller", "member", "--only", "many")
     assert list(figures) == ["many_per_second"]

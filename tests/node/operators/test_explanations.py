@@ -23,7 +23,7 @@ from inaho.cli.commands.grains import show_grains
 from inaho.cli.commands.where import show_where
 from inaho.cli.output import Output
 from inaho.errors import InvalidPid, Pending
-from inaho.runtime.local.history import ActivationHistory, HistoryEntry, OwnershipHistory, PartitionMove, why_moved
+from inaho.runtime.local.history import ActivationHistory, HistoryEntry, OwnershipHistory, PartitionMove, TopologyChange
 from inaho.runtime.operators.explain import explain
 from inaho.runtime.operators.operations import ask_members
 from inaho.runtime.operators.reports import ENTRIES_MAX, ActivationReport, IdentityReport
@@ -345,16 +345,16 @@ def topology(*members: Member, blocked: tuple[str, ...] = ()) -> TopologySnapsho
     ],
 )
 def test_why_a_partition_moved(old: TopologySnapshot | None, new: TopologySnapshot, because: str):
-    assert why_moved(member(A), member(B), old, new) == because
+    assert TopologyChange(1.0, old, new).why(member(A), member(B)) == because
 
 
 def test_the_last_move_of_a_partition_is_kept():
     moves = OwnershipHistory(4)
     assert moves.of("K", 1) is None
-    moves.topology_changed(10.0, topology(member(A)), topology(member(A), member(B)))
-    moves.gained("K", 1, member(A), member(B))
-    moves.topology_changed(20.0, topology(member(A, MemberStatus.UNREACHABLE), member(B)), topology(member(B)))
-    moves.gained("K", 2, member(A), member(B))
+    joined = TopologyChange(10.0, topology(member(A)), topology(member(A), member(B)))
+    moves.gained("K", 1, member(A), member(B), joined)
+    removed = TopologyChange(20.0, topology(member(A, MemberStatus.UNREACHABLE), member(B)), topology(member(B)))
+    moves.gained("K", 2, member(A), member(B), removed)
     assert moves.of("K", 1) == PartitionMove(10.0, A, f"{B} joined")
     assert moves.of("K", 2) == PartitionMove(20.0, A, f"{A} was removed")
     assert (moves.of("K", 3), moves.of("L", 1)) == (None, None)

@@ -3,8 +3,7 @@
 Kinds that are hosted by the same members have the same owners, so there is one partition table per set of members, not
 per kind. A topology whose hash has not changed has the same owners, so nothing is done at all (SPEC BS-2.2). A table is
 made when a kind is first looked up, and derived from the table of the topology before, so that a change costs only what
-it moves. The previous topology is kept: a new owner must know whom to ask for the hand-off, and the PidCache must know
-what moved.
+it moves. The previous topology is kept: a new owner must know whom to ask for the hand-off (`OwnershipChange`).
 
 Why owners are not computed for all kinds when the topology changes: a node calls few of the kinds that a large cluster
 hosts, and the loop that would do it is the loop that answers probes.
@@ -12,7 +11,7 @@ hosts, and the loop that would do it is the loop that answers probes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
 from xxhash import xxh3_64_intdigest
@@ -22,7 +21,7 @@ from inaho.core.identity.partitions import PartitionTable
 from inaho.errors import NoSuchKind, ShuttingDown, TopologyUnavailable
 from inaho.types import Member, MemberStatus, Pid, TopologySnapshot
 
-__all__ = ["IdentityLookup"]
+__all__ = ["IdentityLookup", "OwnershipChange"]
 
 _NAMED_MAX = 20
 """Bound of the kinds or members that an error names, so that it stays readable."""
@@ -102,6 +101,46 @@ def _seniority(member: Member) -> tuple[str, int, str]:
     return member.authority, member.incarnation, member.node_id
 
 
+class OwnershipChange:
+    """One change of topology, as far as owners are concerned: who owned a partition before, and who owns it now.
+
+    It answers for single partitions, on demand. Which partitions of one node are concerned `OwnPartitions` finds out.
+    """
+
+    def __init__(self, before: _Placement, now: _Placement, node_id: str) -> None:
+        self._before = before
+        self._now = now
+        self._node_id = node_id
+        self._without: dict[tuple[str, ...], PartitionTable | None] = {}
+
+    def hosts(self, kind: str) -> Sequence[Member]:
+        """The members that may own partitions of the kind now, sorted by authority."""
+        return self._now.hosts.get(kind, ())
+
+    def hosted_before(self, kind: str) -> bool:
+        """Whether anybody could own partitions of the kind before."""
+        return kind in self._before.hosts
+
+    def owners(self, kind: str, partition: int) -> tuple[Member, Member] | None:
+        """Who owned the partition before and who owns it now; None where there was or is nobody.
+
+        Without a topology before, or without a host in it, who owned a partition is who would without this node: it has
+        just joined.
+        """
+        now = self._now.table(kind)
+        if now is None:
+            return None
+        before = self._before.table(kind) or self._without_me(now)
+        return None if before is None else (before.owner(partition), now.owner(partition))
+
+    def _without_me(self, now: PartitionTable) -> PartitionTable | None:
+        others = [member for member in now.members if member.node_id != self._node_id]
+        key = tuple([member.authority for member in others])
+        if key not in self._without:
+            self._without[key] = PartitionTable(others, now.partitions) if others else None
+        return self._without[key]
+
+
 class IdentityLookup:
     """Owners of identities under the newest topology (SPEC VA-1.1, BS-2, CL-5.1).
 
@@ -143,7 +182,7 @@ class IdentityLookup:
             snapshot: an older version than the present one is ignored (SPEC CL-2.5).
 
         Returns:
-            Whether owners may have changed. False when the hash is the same: owners, tables and what `moved` tells
+            Whether owners may have changed. False when the hash is the same: owners, tables and what `change` tells
             stay as they are.
         """
         present = self.snapshot
@@ -187,17 +226,6 @@ class IdentityLookup:
         """The members that may take activations of the kind, sorted by authority; none where `owner` would raise."""
         return self._current.hosts.get(kind, ())
 
-    def previous_owner(self, kind: str, key: str) -> Member | None:
-        """Who owned an identity in the topology before, whether or not it is still a member.
-
-        It is whom a new owner asks for the hand-off (DESIGN, "Hand-off is pulled").
-
-        Returns:
-            None when there was no topology before, or nobody in it hosted the kind.
-        """
-        table = self._previous.table(kind)
-        return None if table is None else table.owner(self.partition(kind, key))
-
     def partition(self, kind: str, key: str) -> int:
         """The partition of an identity, 0 to `config.partitions - 1`; equal on all nodes."""
         return xxh3_64_intdigest(f"{kind}/{key}".encode()) & self._mask
@@ -218,57 +246,24 @@ class IdentityLookup:
         owner = table.owner(self.partition(pid.identity.kind, pid.identity.key))
         return owner.authority == pid.authority and owner.node_id == pid.node_id
 
-    def moved(self, kind: str) -> tuple[int, ...]:
-        """Partitions of `kind` whose owner, or its boot, changed with the last change of topology, in order.
+    def open_next(self) -> bool:
+        """Makes the table of a kind that was called under an earlier topology, ahead of the next call of it.
 
-        All of them when only one of the two topologies had a host for the kind; none when neither had. Completes
-        the tables of both: call `build` in slices first where the cluster is big.
-        """
-        before = self._previous.table(kind)
-        now = self._current.table(kind)
-        if now is None or before is None:
-            return () if now is before else tuple(range(self._config.partitions))
-        return now.moved(before)
-
-    def moves(self, kind: str, node_id: str) -> list[tuple[int, Member, Member]]:
-        """Partitions that the last change of topology gave to that node or took from it: number, owner before, owner.
-
-        Without a previous topology, or without a host in it, the previous owner is the owner as computed without that
-        node:
-        the node has just joined.
-        """
-        now = self._current.table(kind)
-        if now is None:
-            return []
-        before = self._previous.table(kind)
-        if before is None:
-            others = [member for member in now.members if member.node_id != node_id]
-            if not others:
-                return []
-            before = PartitionTable(others, self._config.partitions)
-        return [
-            (partition, was, owner)
-            for partition, was, owner in now.changes(before)
-            if node_id in (was.node_id, owner.node_id)
-        ]
-
-    def build(self, scores_max: int) -> int:
-        """Decides partitions ahead of need, in a slice; for idle moments after a change of topology.
-
-        Args:
-            scores_max: about how many scores to compute in this slice; 20,000 take about a millisecond.
+        A millisecond at 1,000 members.
 
         Returns:
-            How many slots are left in all tables in use, so that the caller knows whether to come again.
+            False when there is none to make.
         """
-        while scores_max > 0 and self._current.open_next():
-            scores_max -= self._config.partitions  # to derive a table takes about as long as that many scores
-        left = 0
-        for table in self._in_use():
-            before = table.scored
-            left += table.build(max(scores_max, 0))
-            scores_max -= table.scored - before
-        return left
+        return self._current.open_next()
+
+    def change(self, node_id: str) -> OwnershipChange:
+        """The last change of topology that may have changed owners, as the node of that id sees it."""
+        return OwnershipChange(self._previous, self._current, node_id)
+
+    @property
+    def scored(self) -> int:
+        """Scores computed for the tables in use, a plain counter: what questions have cost."""
+        return sum([table.scored for table in self._current.shared.values()])
 
     def check(self) -> None:
         """Asserts that tables belong to the topology and that the bound holds."""

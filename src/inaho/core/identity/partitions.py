@@ -1,8 +1,8 @@
 """Decides which member owns each partition, for one set of members.
 
-The table has a slot per partition. A slot is filled when it is first asked for, or by `build` in slices, and from then
-on answers from a list: O(1) whatever the number of nodes. When the set of members changes, `derive` makes the next
-table from this one and keeps what still holds:
+The table has a slot per partition. A slot is filled when it is first asked for, and from then on answers from a list:
+O(1) whatever the number of nodes. When the set of members changes, `derive` makes the next table from this one and
+keeps what still holds:
 
 - A slot whose owner is still a member is compared with the new members alone: no other member became stronger. So a
   join costs one score per partition, and moves partitions to the new member only.
@@ -19,10 +19,12 @@ balance that rendezvous hashing has without them, and moves partitions between t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise, repeat
+from itertools import pairwise
 from math import inf
+from operator import attrgetter
 from typing import Final
 
+import msgspec
 from xxhash import xxh3_64_intdigest
 
 from inaho.core.identity.hashing import node_digest, rendezvous_score, weighted_claim
@@ -30,20 +32,21 @@ from inaho.types import Member
 
 __all__ = ["PartitionTable"]
 
-_BLOCK: Final = 64
-"""Partitions that are decided together, so that their scores do not fill the memory where nodes are many."""
+_by_authority = attrgetter("authority")
+_came = attrgetter("came")
 
 
-class _Contender:
-    """A node as a table weighs it. Derived tables share the object while authority and weight stay the same."""
+class _Contender(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A node as a table weighs it. Derived tables share the object while authority and weight stay the same.
 
-    __slots__ = ("authority", "came", "digest", "weight")
+    There is one per table and node, so they are kept from the garbage collector: they are in no circle.
+    """
 
-    def __init__(self, authority: str, weight: float, came: int) -> None:
-        self.authority: Final = authority
-        self.weight: Final = weight
-        self.came: Final = came  # generation of the first table that held it
-        self.digest: Final = node_digest(authority)
+    authority: str
+    weight: float
+    came: int
+    """Generation of the first table that held it."""
+    digest: bytes
 
 
 class PartitionTable:
@@ -76,7 +79,6 @@ class PartitionTable:
             raise ValueError(f"cannot derive {partitions} partitions from {previous.partitions}")
         self.partitions: Final[int] = partitions
         self.scored = 0
-        self._cursor = 0  # slots below it are decided
         self._generation: Final[int] = 0 if previous is None else previous._generation + 1
         self._seat(members, {} if previous is None else previous._contenders)
         if previous is None:
@@ -88,15 +90,11 @@ class PartitionTable:
         self._winners = previous._winners.copy()
         self._scores = previous._scores.copy()
         self._decided = previous._decided.copy()
-        newest, owners = self._newest_first[0].came, self._owners
-        self.slots = [
-            owners.get(winner) if winner is not None and decided >= newest else None
-            for winner, decided in zip(self._winners, self._decided, strict=True)
-        ]
+        self.slots = [None] * partitions
 
     def _seat(self, members: Iterable[Member], known: dict[str, _Contender]) -> None:
         """Sets the members, and their contenders: the known one where authority and weight are the same."""
-        self.members = tuple(sorted(members, key=lambda member: member.authority))
+        self.members = tuple(sorted(members, key=_by_authority))
         if not self.members:
             raise ValueError("a partition table needs at least one member")
         for one, other in pairwise(self.members):
@@ -108,14 +106,14 @@ class PartitionTable:
                 raise ValueError(f"the weight of {member.authority} must be above 0 and finite, not {member.weight}")
             contender = known.get(member.authority)
             if contender is None or contender.weight != member.weight:
-                contender = _Contender(member.authority, member.weight, self._generation)
+                contender = _Contender(member.authority, member.weight, self._generation, node_digest(member.authority))
             self._contenders[member.authority] = contender
         by_authority = tuple(self._contenders.values())
         self._owners: dict[_Contender, Member] = dict(zip(by_authority, self.members, strict=True))
         self._by_authority = by_authority
         self._digests = tuple(contender.digest for contender in by_authority)
-        self._newest_first = tuple(sorted(by_authority, key=lambda contender: -contender.came))
-        self._equal_weights = all(contender.weight == by_authority[0].weight for contender in by_authority)
+        self._newest_first = tuple(sorted(by_authority, key=_came, reverse=True))
+        self._equal_weights = len({member.weight for member in self.members}) == 1
 
     def owner(self, partition: int) -> Member:
         """The member that owns `partition` (0 to `partitions - 1`)."""
@@ -175,83 +173,15 @@ class PartitionTable:
                 return claim > best_claim
         return score > best_score or (score == best_score and challenger.authority < best.authority)
 
-    def build(self, scores_max: int | None = None) -> int:
-        """Decides slots that are undecided, in a slice.
-
-        Args:
-            scores_max: stop once this many scores were computed, 40 to 60 ns each (20,000 are about a millisecond);
-                the slot that crosses it is finished. None: all.
-
-        Returns:
-            How many slots are left to look at; 0 when the table is complete.
-        """
-        if scores_max is None and self._equal_weights:
-            self._complete()
-            return 0
-        slots = self.slots
-        limit = self.scored + (scores_max if scores_max is not None else self.partitions * (len(self.members) + 1))
-        for partition in range(self._cursor, self.partitions):
-            if self.scored >= limit:
-                break
-            self._cursor = partition + 1
-            if slots[partition] is None:
-                self.resolve(partition)
-        return self.partitions - self._cursor
-
-    def _complete(self) -> None:
-        """Decides all undecided slots where weights are equal: as `resolve` does, at less than half the cost."""
-        slots, winners, owners = self.slots, self._winners, self._owners
-        for first in range(self._cursor, self.partitions, _BLOCK):
-            undecided = [p for p in range(first, min(first + _BLOCK, self.partitions)) if slots[p] is None]
-            anew: list[int] = []
-            for partition in undecided:
-                winner = winners[partition]
-                if winner is None or winner not in owners:
-                    anew.append(partition)
-                else:
-                    winners[partition], self._scores[partition] = self._challenge(partition, winner)
-            columns = [map(xxh3_64_intdigest, repeat(digest), anew) for digest in self._digests]
-            for partition, scores in zip(anew, zip(*columns, strict=True), strict=True):
-                score = max(scores)
-                winners[partition], self._scores[partition] = self._by_authority[scores.index(score)], score
-            self.scored += len(anew) * len(columns)
-            for partition in undecided:
-                winner = winners[partition]
-                assert winner is not None
-                self._decided[partition], slots[partition] = self._generation, owners[winner]
-        self._cursor = self.partitions
-
     def derive(self, members: Iterable[Member]) -> PartitionTable:
         """The table for another set of members, with every decision that still holds. This table is not changed.
 
-        It computes no score itself: slots that need one are decided when asked for, or by `build`.
+        It computes no score itself: slots that need one are decided when asked for.
 
         Raises:
             ValueError: as the constructor.
         """
         return PartitionTable(members, self.partitions, self)
-
-    def moved(self, previous: PartitionTable) -> tuple[int, ...]:
-        """Partitions whose owner, or its boot, is another than in `previous`, in order. See `changes`."""
-        return tuple([partition for partition, _, _ in self.changes(previous)])
-
-    def changes(self, previous: PartitionTable) -> list[tuple[int, Member, Member]]:
-        """Partitions whose owner, or its boot, is another than in `previous`, in order: number, owner there, owner.
-
-        Completes both tables: call `build` in slices first where that would take too long.
-
-        Raises:
-            ValueError: the tables have different numbers of partitions.
-        """
-        if previous.partitions != self.partitions:
-            raise ValueError(f"cannot compare {self.partitions} partitions with {previous.partitions}")
-        self.build()
-        previous.build()
-        return [
-            (partition, before, now)
-            for partition, (before, now) in enumerate(zip(previous.slots, self.slots, strict=True))
-            if now is not before and before and now and not _same_boot(now, before)
-        ]
 
     def check(self) -> None:
         """Asserts that decided slots agree with their winners, and that no member of today beats a winner."""
@@ -269,7 +199,3 @@ class PartitionTable:
                 first = self._by_authority[0]
                 score = rendezvous_score(first.digest, partition)
                 assert not self._beats(first, score, winner, self._scores[partition]), f"partition {partition}"
-
-
-def _same_boot(one: Member, other: Member) -> bool:
-    return one.node_id == other.node_id and one.authority == other.authority

@@ -17,8 +17,10 @@ counted, since its Pid was still good.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
+
+import msgspec
 
 from inaho.events import PidInvalidated
 from inaho.types import Pid
@@ -29,14 +31,17 @@ _HAND_STEPS_MAX: Final = 128
 _NONE: Final[tuple[PidInvalidated, ...]] = ()
 
 
-class _Entry:
-    __slots__ = ("expires_at", "index", "pid", "used")
+class _Entry(msgspec.Struct, eq=False, gc=False):
+    """One entry. There are 100,000 of them, so they are kept from the garbage collector: they are in no circle."""
 
-    def __init__(self, pid: Pid, expires_at: float, index: int) -> None:
-        self.pid = pid
-        self.expires_at = expires_at
-        self.index = index  # place in the ring
-        self.used = False  # since the hand last passed
+    pid: Pid
+    authority: str
+    """That of `pid`, one step nearer for whoever looks at all entries."""
+    expires_at: float
+    index: int
+    """Place in the ring."""
+    used: bool = False
+    """Since the hand last passed."""
 
 
 class PidCache:
@@ -100,7 +105,8 @@ class PidCache:
             entry = keys.get(key)
             if entry is not None:
                 if now < entry.expires_at:
-                    entry.used = True
+                    if not entry.used:  # to look costs less than to set
+                        entry.used = True
                     self.hits += 1
                     return entry.pid
                 self._remove(entry)
@@ -126,13 +132,14 @@ class PidCache:
         if entry is not None:
             before = entry.pid
             entry.pid = pid
+            entry.authority = pid.authority
             entry.expires_at = now + self._ttl_s
             if before.node_id == pid.node_id and before.authority == pid.authority:
                 return _NONE
             self.invalidations += 1
             return (_event(identity.kind, identity.key, before.authority, "replaced", 1),)
         index = self._place(now)
-        entry = _Entry(pid, now + self._ttl_s, index)
+        entry = _Entry(pid, pid.authority, now + self._ttl_s, index)
         self._ring[index] = entry
         self._kinds.setdefault(identity.kind, {})[identity.key] = entry
         return _NONE
@@ -158,21 +165,26 @@ class PidCache:
         return self.invalidate(kind, key, reason) if entry is not None and entry.pid.node_id == node_id else _NONE
 
     def invalidate_authority(self, authority: str, reason: str) -> tuple[PidInvalidated, ...]:
-        """Drops all entries of a node that departed, was blocked or quarantined (SPEC VA-3.5, VA-1.4).
+        """As `invalidate_authorities`, for one."""
+        return self.invalidate_authorities((authority,), reason)
+
+    def invalidate_authorities(self, authorities: Iterable[str], reason: str) -> tuple[PidInvalidated, ...]:
+        """Drops everything on some nodes: they departed, were blocked or quarantined (SPEC VA-3.5, VA-1.4).
 
         One pass over the ring, without slices, because nothing may be sent there any more: with 100,000 entries 3 ms,
         and 0.3 us more for each dropped entry.
 
         Returns:
-            One event for the authority with the count, its key empty; nothing when nothing was cached.
+            One event per authority with the count, its key empty; nothing for one of which nothing was cached.
         """
-        count = 0
-        for entry in self._ring:
-            if entry is not None and entry.pid.authority == authority:
-                self._remove(entry)
-                count += 1
-        self.invalidations += count
-        return (_event("", "", authority, reason, count),) if count else _NONE
+        counts = dict.fromkeys(authorities, 0)
+        if not counts:
+            return _NONE
+        for entry in [entry for entry in self._ring if entry is not None and entry.authority in counts]:
+            self._remove(entry)
+            counts[entry.authority] += 1
+        self.invalidations += sum(counts.values())
+        return tuple([_event("", "", authority, reason, count) for authority, count in counts.items() if count])
 
     def retain(
         self, keep: Callable[[Pid], bool], reason: str, start: int = 0, count: int | None = None
@@ -225,6 +237,7 @@ class PidCache:
         for index, entry in enumerate(self._ring):
             if entry is not None:
                 identity = entry.pid.identity
+                assert entry.authority == entry.pid.authority
                 assert entry.index == index, f"place {index} holds the entry of {entry.index}"
                 assert self._kinds[identity.kind][identity.key] is entry, f"{identity} is not indexed"
         assert sorted(self._free) == [index for index, entry in enumerate(self._ring) if entry is None], "free places"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.runtime.activation.passivation import STOP_SLICE
 from inaho.runtime.grains.activation_turns import running_turns
+from inaho.runtime.local.slices import TURN_US
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
@@ -18,8 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Draining"]
 
-DRAIN_SLICE: Final = 500
-"""Activations looked at per turn of the loop: about a millisecond, of which a call waits for one at the most."""
+STEP_US: Final = 200
+"""Length of one step (`Slices`)."""
+
+LOOK_US: Final = 2
+PLACED_US: Final = 8
+END_US: Final = 20
+"""What it takes to look at an activation, to find the owner of one that is placed, and to end one that does nothing."""
+
+STOP_US: Final = TURN_US // STOP_SLICE
+"""And to begin the end of one that has something to do: so many are begun in one turn as passivation begins."""
 
 
 class Draining:
@@ -50,36 +59,37 @@ class Draining:
     def _walk(self) -> None:
         if not self.walking:
             self.walking = True
-            self._step()
+            self._host.local.slices.add(f"drain-{self._host.name}", self._steps())
 
-    def _step(self) -> None:
+    def _steps(self) -> Iterator[int]:
+        """Looks at what is left. Each step yields about how many microseconds it took."""
         host = self._host
-        looked = stops = 0
-        while looked < DRAIN_SLICE and stops < STOP_SLICE:
-            looked += 1
-            if self._doomed:
-                grain, reason = self._doomed.pop()
-            else:
-                key = next(self._left, None)
-                if key is None:
-                    break
-                found = host.activations.get(key)
-                if found is None:
-                    continue
-                if host.around.leases.keeps(host, found):
-                    if host.kind.placed:
-                        host.around.ownership.placed_looked_at(host, found)
-                    continue
-                self.moving.add(key)
-                grain, reason = found, "moved"
-            host.deactivate_soon(grain, reason)
-            stops += not host.kind.plain_stop
-        else:
-            host.local.loop.call_soon(self._step)
-            return
-        self.walking = False
-        if not self.moving:
-            host.around.ownership.drained()
+        look_us = PLACED_US if host.kind.placed else LOOK_US
+        while True:
+            taken_us = 0
+            while taken_us < STEP_US:
+                taken_us += look_us
+                if self._doomed:
+                    grain, reason = self._doomed.pop()
+                else:
+                    key = next(self._left, None)
+                    if key is None:
+                        self.walking = False
+                        if not self.moving:
+                            host.around.ownership.drained(host.name)
+                        return
+                    found = host.activations.get(key)
+                    if found is None:
+                        continue
+                    if host.around.leases.keeps(host, found):
+                        if host.kind.placed:
+                            host.around.ownership.placed_looked_at(host, found)
+                        continue
+                    self.moving.add(key)
+                    grain, reason = found, "moved"
+                host.deactivate_soon(grain, reason)
+                taken_us += END_US if host.kind.plain_stop else STOP_US
+            yield taken_us
 
     def interrupt(self, grain: Grain[Any]) -> None:
         """The node leaves and has waited long enough: cancels what runs of an activation, turns and hooks."""
@@ -92,4 +102,4 @@ class Draining:
         """An activation has ended, for whatever reason."""
         self.moving.discard(grain._inaho_key)
         if not self.moving and not self.walking:
-            self._host.around.ownership.drained()
+            self._host.around.ownership.drained(self._host.name)

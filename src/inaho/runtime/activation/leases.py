@@ -48,6 +48,9 @@ class Leases:
         self._local = local
         self._topology = topology
         self._history = history
+        self._holders_at: TopologySnapshot | None = None
+        self._holders: dict[str, Member] = {}
+        """Members that may hold something, by node id, as of that topology."""
 
     def note(self, lease: Lease, what: str, reason: str) -> None:
         """Writes into the history what has become of an activation; `what` as in `HistoryEntry`."""
@@ -66,11 +69,12 @@ class Leases:
     def member(self, node_id: str) -> Member | None:
         """The member of that id, if it may hold anything."""
         topology = self._topology.snapshot
-        for member in () if topology is None else topology.members:
-            if member.node_id == node_id:
-                assert topology is not None
-                return member if _may_hold(member, topology) else None
-        return None
+        if topology is None:
+            return None
+        if topology is not self._holders_at:
+            self._holders_at = topology
+            self._holders = {member.node_id: member for member in topology.members if _may_hold(member, topology)}
+        return self._holders.get(node_id)
 
     def keeps(self, host: KindHost, grain: Grain[Any]) -> bool:
         """Whether an activation of this node may stay after a change of owners."""
@@ -215,11 +219,12 @@ class Leases:
         """
         silent: list[Member] = []
         self.ledger.note_topology(snapshot.version)
-        holding = {member.node_id for member in snapshot.members if _may_hold(member, snapshot)}
+        now = {member.node_id: member for member in snapshot.members}
         for member in () if before is None else before.members:
-            if member.node_id not in holding:
-                self.revoke(member.node_id, _why_revoked(member, snapshot))
-                if not _has_left(member, snapshot):
+            present = now.get(member.node_id)
+            if present is None or not _may_hold(present, snapshot):
+                self.revoke(member.node_id, _why_revoked(member, present, snapshot))
+                if present is not None or member.status is not MemberStatus.LEAVING:  # else it let go of what it had
                     silent.append(member)
         return silent
 
@@ -263,14 +268,8 @@ def _may_hold(member: Member, snapshot: TopologySnapshot) -> bool:
     return member.status not in SILENT and member.authority not in snapshot.blocked
 
 
-def _has_left(member: Member, snapshot: TopologySnapshot) -> bool:
-    """Whether a member has gone after it had let go of what it had."""
-    gone = all(now.node_id != member.node_id for now in snapshot.members)
-    return gone and member.status is MemberStatus.LEAVING
-
-
-def _why_revoked(member: Member, snapshot: TopologySnapshot) -> str:
+def _why_revoked(member: Member, present: Member | None, snapshot: TopologySnapshot) -> str:
     if member.authority in snapshot.blocked:
         return f"an operator blocked {member.authority}"
-    status = next((now.status for now in snapshot.members if now.node_id == member.node_id), MemberStatus.REMOVED)
+    status = MemberStatus.REMOVED if present is None else present.status
     return f"{member.authority} is {status.name.lower()}"

@@ -70,7 +70,7 @@ class Ownership(Protocol):
         """A placed activation is gone, or has not come up: its owner is told."""
         ...
 
-    def drained(self) -> None:
+    def drained(self, kind: str) -> None:
         """No activation of a kind is here any more that others own."""
         ...
 

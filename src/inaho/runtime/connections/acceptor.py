@@ -6,6 +6,7 @@ Bounds are kept here: handshakes pending, connections open. What fails before a 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from inaho.core.rpc.throttle import WarningThrottle
@@ -15,6 +16,8 @@ from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
 from inaho.runtime.connections.handshake import HandshakeGate, accept_factory
 from inaho.runtime.connections.incoming import Incoming
 from inaho.types import TopologySnapshot
+from inaho.wire.codec import encode
+from inaho.wire.frames import TOPOLOGY, TopologyPush, frame
 from inaho.wire.handshake import PeerInfo
 
 if TYPE_CHECKING:
@@ -31,6 +34,10 @@ __all__ = ["Acceptor"]
 
 LOGGED: Final = (*FINAL_REFUSALS, Overloaded)
 """Refusals that are logged: somebody configured a node or client wrongly, or there are too many of them."""
+
+PUSH_US: Final = 20
+PUSHED_BYTES_PER_US: Final = 1_000
+"""What it takes to tell one client a topology."""
 
 REFUSALS_MAX: Final = 5
 REFUSALS_PERIOD_S: Final = 10.0
@@ -133,13 +140,19 @@ class Acceptor:
     def _push_first(self, connection: Incoming) -> None:
         topology = self._topology.snapshot
         if topology is not None and not connection.closed:
-            connection.push_topology(topology)
+            connection.push_topology(_topology_message(topology))
 
     def push_topology(self, snapshot: TopologySnapshot) -> None:
-        """Sends a new topology to all clients."""
-        for connection in self.connections:
-            if connection.peer.role == "client" and not connection.closed:
-                connection.push_topology(snapshot)
+        """Has all clients told a new topology."""
+        clients = [connection for connection in self.connections if connection.peer.role == "client"]
+        if clients:
+            self._local.slices.add("push-topology", self._push_to(clients, _topology_message(snapshot)))
+
+    def _push_to(self, clients: list[Incoming], message: bytes) -> Iterator[int]:
+        for connection in clients:
+            if not connection.closed:
+                connection.push_topology(message)
+            yield PUSH_US + len(message) // PUSHED_BYTES_PER_US
 
     def _closed(self, connection: Incoming, orphans: list[Turn]) -> None:
         self.orphans.update(dict.fromkeys(orphans))
@@ -200,3 +213,7 @@ class Acceptor:
         """Returns when the address is free again."""
         if self._listener is not None:
             await self._listener.wait_closed()
+
+
+def _topology_message(snapshot: TopologySnapshot) -> bytes:
+    return frame(TOPOLOGY, encode(TopologyPush(snapshot)))

@@ -34,9 +34,6 @@ from inaho.wire.frames import (
     HEADER_REST,
     REPLY,
     TELL,
-    TOPOLOGY,
-    TopologyPush,
-    frame,
     unpack_fields,
 )
 
@@ -44,7 +41,6 @@ if TYPE_CHECKING:
     from inaho.config import TransportConfig
     from inaho.runtime.connections.serving import Serving
     from inaho.runtime.grains.ports import TurnHost
-    from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
 __all__ = ["Incoming"]
@@ -80,7 +76,7 @@ class Incoming(Connection):
         self.running: dict[int, Turn] = {}
         """Turns of this connection that have suspended or wait; deadlines and cancellation look here."""
         self.streams: dict[int, StreamProducer] = {}
-        self.topology_due: TopologySnapshot | None = None
+        self.topology_due = b""
         self.mail = serving.messages.inbox(self)
         self._hosts = serving.hosts
         self._events = serving.events
@@ -322,12 +318,11 @@ class Incoming(Connection):
         if len(self._out) >= FLUSH_PARTS:
             self._flush_slice()
 
-    def push_topology(self, snapshot: TopologySnapshot) -> None:
+    def push_topology(self, message: bytes) -> None:
         """Sends a client the newest topology; one that does not read gets only the last, when it reads again."""
-        self.topology_due = snapshot if self.paused else None
-        if self.paused:
-            return
-        self.send(frame(TOPOLOGY, encode(TopologyPush(snapshot))), b"")
+        self.topology_due = message if self.paused else b""
+        if not self.paused:
+            self.send(message, b"")
 
     # Streams.
 
@@ -390,7 +385,7 @@ class Incoming(Connection):
                 self._go_on_soon()
             else:
                 self._transport.resume_reading()
-            if self.topology_due is not None:
+            if self.topology_due:
                 self.push_topology(self.topology_due)
 
     def on_closed(self, error: InahoError) -> None:

@@ -15,7 +15,7 @@ from inaho.types import Epoch, Member, MemberStatus, Struct
 if TYPE_CHECKING:
     from inaho.types import TopologySnapshot
 
-__all__ = ["ActivationHistory", "HistoryEntry", "OwnershipHistory", "PartitionMove", "why_moved"]
+__all__ = ["ActivationHistory", "HistoryEntry", "OwnershipHistory", "PartitionMove", "TopologyChange"]
 
 
 class HistoryEntry(Struct, frozen=True, array_like=True):
@@ -111,28 +111,13 @@ class OwnershipHistory:
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
         self._moves: dict[str, list[PartitionMove | None]] = {}
-        self._at = 0.0
-        self._before: TopologySnapshot | None = None
-        self._now: TopologySnapshot | None = None
-        self._shared: dict[tuple[str, str], PartitionMove] = {}
 
-    def topology_changed(self, at: float, before: TopologySnapshot | None, now: TopologySnapshot) -> None:
-        """What `gained` tells from now on follows from this change. `at`: Unix seconds."""
-        self._at, self._before, self._now = at, before, now
-        self._shared = {}
-
-    def gained(self, kind: str, partition: int, before: Member, owner: Member) -> None:
-        """The partition went to this node."""
-        assert self._now is not None
-        move = self._shared.get((before.node_id, owner.node_id))
-        if move is None:
-            because = why_moved(before, owner, self._before, self._now)
-            move = PartitionMove(self._at, before.authority, because)
-            self._shared[before.node_id, owner.node_id] = move
+    def gained(self, kind: str, partition: int, before: Member, owner: Member, change: TopologyChange) -> None:
+        """The partition went to this node by that change."""
         slots = self._moves.get(kind)
         if slots is None:
             slots = self._moves[kind] = [None] * self._partitions
-        slots[partition] = move
+        slots[partition] = change.move(before, owner)
 
     def of(self, kind: str, partition: int) -> PartitionMove | None:
         """How the partition came here; None when it has been here from the start."""
@@ -140,29 +125,52 @@ class OwnershipHistory:
         return None if slots is None else slots[partition]
 
 
-def why_moved(before: Member, owner: Member, old: TopologySnapshot | None, new: TopologySnapshot) -> str:
-    """Why a partition went from `before` to `owner` when the topology became `new`."""
-    then = {} if old is None else {member.node_id: member for member in old.members}
-    now = {member.node_id: member for member in new.members}
-    was_blocked = () if old is None else old.blocked
-    source = now.get(before.node_id)
-    if source is None:
-        # Who dies is unreachable for a while first; who leaves with nothing to hand over may be gone at once.
-        earlier = then.get(before.node_id, before)
-        if any(member.authority == before.authority for member in new.members):
-            return f"{before.authority} was restarted"
-        return f"{before.authority} {'was removed' if earlier.status is MemberStatus.UNREACHABLE else 'left'}"
-    if source.authority in new.blocked:
-        return f"an operator blocked {before.authority}"
-    if source.status is MemberStatus.LEAVING:
-        return f"{before.authority} left"
-    if source.status is not MemberStatus.UP:
-        return f"{before.authority} became {source.status.name.lower()}"
-    target = then.get(owner.node_id)
-    if target is None or target.status is MemberStatus.JOINING:
-        return f"{owner.authority} joined"
-    if target.authority in was_blocked:
-        return f"an operator unblocked {owner.authority}"
-    if target.status is not MemberStatus.UP:
-        return f"{owner.authority} was reachable again"
-    return "the members host other kinds, or have other weights, than before"
+class TopologyChange:
+    """Why partitions move from one topology to the next.
+
+    Args:
+        at: Unix seconds.
+        before: the topology before; None at first.
+        now: the topology now.
+    """
+
+    def __init__(self, at: float, before: TopologySnapshot | None, now: TopologySnapshot) -> None:
+        self._at = at
+        self._then = {} if before is None else {member.node_id: member for member in before.members}
+        self._was_blocked = () if before is None else before.blocked
+        self._now = {member.node_id: member for member in now.members}
+        self._blocked = now.blocked
+        self._authorities = {member.authority for member in now.members}
+        self._moves: dict[tuple[str, str], PartitionMove] = {}
+
+    def move(self, before: Member, owner: Member) -> PartitionMove:
+        """A move from one to the other by this change; all such moves are one object."""
+        move = self._moves.get((before.node_id, owner.node_id))
+        if move is None:
+            move = PartitionMove(self._at, before.authority, self.why(before, owner))
+            self._moves[before.node_id, owner.node_id] = move
+        return move
+
+    def why(self, before: Member, owner: Member) -> str:
+        """Why a partition went from `before` to `owner`."""
+        source = self._now.get(before.node_id)
+        if source is None:
+            # Who dies is unreachable for a while first; who leaves with nothing to hand over may be gone at once.
+            earlier = self._then.get(before.node_id, before)
+            if before.authority in self._authorities:
+                return f"{before.authority} was restarted"
+            return f"{before.authority} {'was removed' if earlier.status is MemberStatus.UNREACHABLE else 'left'}"
+        if source.authority in self._blocked:
+            return f"an operator blocked {before.authority}"
+        if source.status is MemberStatus.LEAVING:
+            return f"{before.authority} left"
+        if source.status is not MemberStatus.UP:
+            return f"{before.authority} became {source.status.name.lower()}"
+        target = self._then.get(owner.node_id)
+        if target is None or target.status is MemberStatus.JOINING:
+            return f"{owner.authority} joined"
+        if target.authority in self._was_blocked:
+            return f"an operator unblocked {owner.authority}"
+        if target.status is not MemberStatus.UP:
+            return f"{owner.authority} was reachable again"
+        return "the members host other kinds, or have other weights, than before"

@@ -16,6 +16,7 @@ from inaho.actor import EventStream
 from inaho.config import ClusterConfig
 from inaho.events import CallSucceeded, Event, SerializationFailure
 from inaho.runtime.local.clock import Entropy, boot_time, clock_ns, unix_time
+from inaho.runtime.local.slices import Slices
 from inaho.runtime.local.tasks import NodeTasks
 from inaho.types import ClusterIdentity
 
@@ -42,6 +43,7 @@ class LocalNode:
         timeout_s: of a call that names none (`rpc.timeout_s`), in seconds.
         now: the loop's time, as of the last tick.
         tasks: what runs in the background.
+        slices: work that waits, and is done a little in each turn of the loop.
         successes_wanted: somebody subscribes to `CallSucceeded`. The call path looks here.
         shutting_down: no new activations.
         closing: no new connections.
@@ -71,6 +73,7 @@ class LocalNode:
         self.clock_ns = clock_ns
         self.log = logging.getLogger("inaho.node")
         self.tasks = NodeTasks(loop)
+        self.slices = Slices(loop)
         self.node_id = entropy.token(8).hex()
         self.authority = ""
         self.timeout_s = config.rpc.timeout_s

@@ -17,6 +17,7 @@ from inaho.runtime.activation.all_activations import AllActivations
 from inaho.runtime.activation.fencing import Fencing
 from inaho.runtime.activation.kind_host import KindHost
 from inaho.runtime.activation.leases import Leases
+from inaho.runtime.calls.moved_pids import MovedPids
 from inaho.runtime.connections.acceptor import Acceptor
 from inaho.runtime.connections.associations import Associations
 from inaho.runtime.connections.own_handshake import OwnHandshake
@@ -172,6 +173,7 @@ class Node(NodeParts):
         self.locator = Locator(local, self.topology, self.hosts, self.leases, self.placement_calls, self.directory)
         self.retry_warnings = RetryWarnings(local)
         self.context = make_context(self)
+        self.moved_pids = MovedPids(local, self.topology, self.pid_cache, self.context.order, self.locator.still_there)
         self.block_list = BlockList(local, self.topology, self.control, self.pid_cache)
         self.ownership = OwnershipHistory(config.activation.partitions)
         self.reminders = GrainReminders(local, handle)

@@ -133,6 +133,7 @@ class NodeLifecycle:
         node.block_list.close()
         node.control.stop()
         node.ticker.stop()
+        node.local.slices.stop()
         node.acceptor.stop_accepting()
         node.shutdown.stopped()
         await node.runner.stop(rounds)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.activation.leases import Leases
     from inaho.runtime.calls.cluster_context import ClusterContext
+    from inaho.runtime.calls.moved_pids import MovedPids
     from inaho.runtime.connections.acceptor import Acceptor
     from inaho.runtime.connections.associations import Associations
     from inaho.runtime.connections.peer_connections import PeerConnections
@@ -107,6 +108,7 @@ class NodeParts:
     loads: Loads
     directory: Directory
     locator: Locator
+    moved_pids: MovedPids
     retry_warnings: RetryWarnings
     context: ClusterContext
     block_list: BlockList

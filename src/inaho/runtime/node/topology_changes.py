@@ -1,13 +1,14 @@
 """What a new topology changes on one node, and in which order.
 
 The order is the rule: leases of members that may hold nothing any more end first, so that nothing is activated by an
-old right; then owners change, and what was cached by the old owners is forgotten; then activations that have moved end;
-and only then clients and those who wait are told.
+old right; then owners change, and members that are gone leave the PidCache; and only then those who wait are told. What
+follows from other owners (stale Pids, partitions and activations that have moved, clients to tell) is begun here and
+goes on in slices (`runtime.local.slices`; docs/decisions/0034).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from inaho.events import TopologyChanged
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from inaho.types import TopologySnapshot
 
 __all__ = ["TopologyChanges"]
+
+MEMBER_US: Final = 4
+"""What it takes to apply a topology, per member: in a small cluster what waits (`Slices`) begins in the same turn."""
 
 
 class TopologyChanges:
@@ -47,15 +51,15 @@ class TopologyChanges:
             node.holdings.owners_changed()
             node.survey.begin_anew()
         if owners_changed:
-            self._forget_moved()
+            node.moved_pids.owners_changed()
             if not node.local.client:
-                node.ownership.topology_changed(node.local.unix_time(), before, snapshot)
-                node.bridge.topology_changed(snapshot)
+                node.bridge.topology_changed(before, snapshot)
         elif not node.local.client:
             # Owners stay, but a member that no longer owned anything may be gone, and nobody can ask it any more.
             node.bridge.members_changed(snapshot)
             node.bridge.tell_drained()
         node.acceptor.push_topology(snapshot)
+        node.local.slices.run(MEMBER_US * len(snapshot.members))
         topology.wake()
         if node.local.client:  # a member's control plane publishes it
             node.local.publish(TopologyChanged(snapshot=snapshot))
@@ -64,16 +68,9 @@ class TopologyChanges:
     def _forget_members_gone(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
         """Whether such a member still owned anything or not (SPEC VA-3.5)."""
         there = {member.node_id for member in snapshot.members}
-        for member in () if before is None else before.members:
-            if member.node_id not in there:
-                for event in self._node.pid_cache.invalidate_authority(member.authority, "the member is gone"):
-                    self._node.local.publish(event)
-
-    def _forget_moved(self) -> None:
-        node = self._node
-        still_there = node.context.order.still_there(node.locator.still_there)
-        for event in node.pid_cache.retain(still_there, "ownership changed"):
-            node.local.publish(event)
+        gone = [member.authority for member in (before.members if before else ()) if member.node_id not in there]
+        for event in self._node.pid_cache.invalidate_authorities(gone, "the member is gone"):
+            self._node.local.publish(event)
 
     def stop_activations(self, reason: str) -> None:
         """Others may run what runs here: all leases end at once, and all activations with their running turns.
@@ -84,3 +81,4 @@ class TopologyChanges:
         node.leases.revoke(node.local.node_id, reason)
         node.topology.forget_owners()
         node.all_activations.drop(reason)
+        node.local.slices.run()

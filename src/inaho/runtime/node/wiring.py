@@ -139,8 +139,8 @@ class NodeOwnership:
     def placed_ended(self, host: KindHost, grain: Grain[Any]) -> None:
         self._node.holdings.ended(host, grain)
 
-    def drained(self) -> None:
-        self._node.bridge.tell_drained()
+    def drained(self, kind: str) -> None:
+        self._node.bridge.tell_drained(kind)
 
 
 class NodeFreshness:

@@ -41,7 +41,7 @@ class KnownKinds:
 
     def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
         """Takes note of kinds that have lost their last host, or have one again."""
-        hosted = {kind for member in snapshot.members for kind in member.kinds}
+        hosted = {kind for kinds in {member.kinds for member in snapshot.members} for kind in kinds}
         for member in () if before is None else before.members:
             for kind in member.kinds:
                 if kind not in hosted:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,12 +19,14 @@ from inaho.errors import InahoError
 from inaho.errors.inspection import describe
 from inaho.runtime.activation.leases import SILENT
 from inaho.runtime.activation.records import ActivationRecord
+from inaho.runtime.local.history import TopologyChange
+from inaho.runtime.placement.lost_partitions import LostPartitions
+from inaho.runtime.placement.moved_partitions import Move, MovedPartitions, moving
 from inaho.runtime.placement.placement_actor import PlacementActor
-from inaho.types import MemberStatus
 
 if TYPE_CHECKING:
     from inaho.runtime.node.node import Node
-    from inaho.types import TopologySnapshot
+    from inaho.types import Member, TopologySnapshot
 
 __all__ = ["PartitionBridge"]
 
@@ -37,86 +39,97 @@ ASK_AGAIN_S = 1.0
 RELEASE_RETRY_S = 0.05
 """Pause before the last owner is asked again; a new topology cuts it short."""
 
+WAITING_US = 4
+"""What it takes to look at one activation that waits."""
+
 
 class PartitionBridge:
     """Hand-off of one node, both ways (DESIGN section 3, "Hand-off is pulled").
 
     Attributes:
         handoff: partitions of this node whose last owner may not have let go.
-        asked, told: releases asked for, and drained partitions told, counted.
+        asked: releases asked for, counted.
     """
 
     def __init__(self, node: Node) -> None:
         self.handoff = HandOff(node.local.config.activation.partitions)
         self.asked = 0
-        self.told = 0
         self._node = node
         self._local = node.local
         self._topology = node.topology
         self._asking_again = False
-        self._lost: dict[str, dict[int, LastOwner]] = {}
-        self._telling: set[asyncio.Task[None]] = set()
+        self._moved = MovedPartitions(node.local.node_id, node.local.config.activation.partitions, self)
+        self._lost = LostPartitions(
+            node.local, node.topology, node.hosts, self.handoff, self._moved.waiting, self._tell
+        )
         # Of what activations that come up here wait for, by kind and key.
         self._limits: dict[tuple[str, str], asyncio.Timeout] = {}
         self._waiting: set[tuple[str, str]] = set()
         """Identities whose activation here waits for a previous owner."""
-        self._looking = False
-        """Owners have just changed, and not all kinds know yet what of theirs is to end."""
+        self._alive: dict[str, None] = {}
+        """Node ids of the members that can be asked."""
 
     # A topology has come.
 
-    def topology_changed(self, snapshot: TopologySnapshot) -> None:
-        """Takes note of what moved to and from this node."""
+    def topology_changed(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
+        """Has noted what moved to and from this node, and ends what it has lost, both in slices."""
         node = self._node
-        alive = self.members_changed(snapshot)
+        self.members_changed(snapshot)
+        reasons = TopologyChange(self._local.unix_time(), before, snapshot)
+        move = Move(self._topology.lookup.change(self._local.node_id), reasons, snapshot)
         for kind, host in node.hosts.items():
-            if not host.hosted or host.system or host.apart:
-                continue
-            leaving = [
-                LastOwner(member.authority, member.node_id)
-                for member in snapshot.members
-                if member.status is MemberStatus.LEAVING and kind in member.kinds
-            ]
-            for partition, before, now in self._topology.lookup.moves(kind, self._local.node_id):
-                if before.node_id == now.node_id:
-                    continue
-                if now.node_id == self._local.node_id:
-                    node.ownership.gained(kind, partition, before, now)
-                    self._lost.get(kind, {}).pop(partition, None)
-                    if before.node_id in alive:
-                        self.handoff.gained(
-                            kind, partition, LastOwner(before.authority, before.node_id), snapshot.version
-                        )
-                    else:
-                        node.fencing.took_over(kind, partition)
-                    for last in leaving:  # it may have had it by a topology that this node has not seen
-                        self.handoff.gained(kind, partition, last, snapshot.version)
-                elif before.node_id == self._local.node_id:
-                    self._lost.setdefault(kind, {})[partition] = LastOwner(now.authority, now.node_id)
-        for (kind, key), limit in self._limits.items():
-            if not limit.expired() and not node.leases.owns(kind, key):
+            if host.hosted and not host.system and not host.apart:
+                self._moved.add(kind, move)
+                if moving(kind) not in self._local.slices:
+                    self._local.slices.add(moving(kind), self._note_moved(kind))
+        self._local.slices.add("waiting-activations", self._stop_waiting())
+        node.saved_versions.owners_changed()
+        for host in node.hosts.values():
+            if host.hosted and not host.system:
+                host.draining.begin()
+        self.tell_drained()
+
+    def _note_moved(self, kind: str) -> Iterator[int]:
+        yield from self._moved.steps(kind)
+        self.tell_drained(kind)
+
+    def _stop_waiting(self) -> Iterator[int]:
+        """Activations that come up wait no longer for previous owners where another node owns them now."""
+        node = self._node
+        for (kind, key), limit in tuple(self._limits.items()):
+            if not limit.expired() and self._limits.get((kind, key)) is limit and not node.leases.owns(kind, key):
                 # Its next owner may be the very one that it waits for.
                 limit.reschedule(self._local.loop.time())
-        node.saved_versions.owners_changed()
-        self._looking = True  # a kind that has nothing to end must not speak for those that were not looked at yet
-        try:
-            for host in node.hosts.values():
-                if host.hosted and not host.system:
-                    host.draining.begin()
-        finally:
-            self._looking = False
-        self.tell_drained()
+            yield WAITING_US
+
+    def gained(self, kind: str, partition: int, before: Member, now: Member, move: Move) -> None:
+        """See `MoveSink`."""
+        node = self._node
+        node.ownership.gained(kind, partition, before, now, move.reasons)
+        self._lost.regained(kind, partition)
+        self._await(kind, partition, before, move.version)
+        for member in move.leaving(kind):  # it may have had it by a topology that this node has not seen
+            self._await(kind, partition, member, move.version)
         if self.handoff and not self._asking_again:
             self._asking_again = True
             self._local.spawn(self._ask_again(), name="inaho-ask-again")
 
-    def members_changed(self, snapshot: TopologySnapshot) -> list[str]:
-        """Waits no longer for members that fell silent; returns the node ids of the others."""
-        alive = [member.node_id for member in snapshot.members if member.status not in SILENT]
-        self._wait_only_for(alive)
-        return alive
+    def _await(self, kind: str, partition: int, last: Member, version: int) -> None:
+        if last.node_id in self._alive:
+            self.handoff.gained(kind, partition, LastOwner(last.authority, last.node_id), version)
+        else:
+            self._node.fencing.took_over(kind, partition)
 
-    def _wait_only_for(self, node_ids: list[str]) -> None:
+    def lost(self, kind: str, partition: int, now: Member) -> None:
+        """See `MoveSink`."""
+        self._lost.add(kind, partition, LastOwner(now.authority, now.node_id))
+
+    def members_changed(self, snapshot: TopologySnapshot) -> None:
+        """Waits no longer for members that fell silent."""
+        self._alive = {member.node_id: None for member in snapshot.members if member.status not in SILENT}
+        self._wait_only_for(self._alive)
+
+    def _wait_only_for(self, node_ids: Collection[str]) -> None:
         """Nobody else is asked any more. Who had not let go may wake and save."""
         for (last, kind), (partitions, _) in self.handoff.awaited().items():
             if last.node_id not in node_ids:
@@ -128,8 +141,16 @@ class PartitionBridge:
 
     def last_owner(self, kind: str, key: str) -> LastOwner | None:
         """Whom to ask before the identity is activated here; None in the usual case."""
-        handoff = self.handoff
-        return handoff.last_owner(kind, self._topology.lookup.partition(kind, key)) if handoff else None
+        if not self._moved.waiting and not self.handoff:
+            return None
+        owners = self.last_owners(kind, self._topology.lookup.partition(kind, key))
+        return owners[0] if owners else None
+
+    def last_owners(self, kind: str, partition: int) -> tuple[LastOwner, ...]:
+        """All who must be asked before an identity of the partition is activated here, earliest first."""
+        if self._moved.waiting:
+            self._moved.settle(kind, partition)
+        return self.handoff.last_owners(kind, partition)
 
     async def take_over(self, kind: str, key: str, askers: list[str] | None = None) -> ActivationRecord:
         """Returns when all who may have it from before have ended its activation, or are members no more.
@@ -161,7 +182,7 @@ class PartitionBridge:
         while True:
             if askers is None:
                 node.leases.check_owner(kind, key)
-            left = [last for last in self.handoff.last_owners(kind, partition) if last.node_id not in asking]
+            left = [last for last in self.last_owners(kind, partition) if last.node_id not in asking]
             if not left:
                 return newest
             last = left[0]
@@ -198,13 +219,14 @@ class PartitionBridge:
         Its leases are revoked, and what it saves once a successor is up is refused by the storage (`Fencing`).
         """
         self._local.log.warning("%s is blocked and did not release what it had: %s", last.authority, describe(error))
-        members = () if self._topology.snapshot is None else self._topology.snapshot.members
-        self._wait_only_for([member.node_id for member in members if member.node_id != last.node_id])
+        members = self._topology.members
+        self._wait_only_for({member.node_id for member in members if member.node_id != last.node_id})
         self.tell_drained()
 
     async def drained(self, kind: str, partitions: list[int], node_id: str, version: int) -> None:
         """The last owner of these partitions has let go of all of them."""
         await self._seen(version)
+        await self._local.slices.ended(moving(kind))
         self._drained(kind, partitions, node_id, version)
 
     def _drained(self, kind: str, partitions: list[int], node_id: str, version: int) -> None:
@@ -273,6 +295,7 @@ class PartitionBridge:
         """See `PlacementActor.through`. What this node waits for since a later version does not concern the asker."""
         node = self._node
         await self._seen(version)
+        await self._local.slices.ended(moving(kind))
         host = node.hosts.get(kind)
         if host is None:
             return partitions
@@ -290,41 +313,34 @@ class PartitionBridge:
             and not self.handoff.waits_since(kind, partition, version)
         ]
 
-    def tell_drained(self) -> None:
-        """Tells new owners of the partitions that this node lost and runs nothing of any more."""
-        if self._looking:
-            return
-        for kind, lost in list(self._lost.items()):
-            draining = self._node.hosts[kind].draining
-            if draining.walking:
-                continue
-            busy = {self._topology.lookup.partition(kind, key) for key in draining.moving}
-            done: dict[LastOwner, list[int]] = {}
-            for partition, owner in sorted(lost.items()):
-                if partition not in busy and self.handoff.last_owner(kind, partition) is None:
-                    done.setdefault(owner, []).append(partition)
-            for owner, partitions in done.items():
-                for partition in partitions:
-                    del lost[partition]
-                self.told += len(partitions)
-                telling = self._local.spawn(self._tell(owner, kind, partitions), name="inaho-drained")
-                self._telling.add(telling)
-                telling.add_done_callback(self._telling.discard)
-            if not lost:
-                del self._lost[kind]
+    def tell_drained(self, kind: str = "") -> None:
+        """Has new owners told which partitions that this node lost are drained by now: of one kind, or of all."""
+        self._lost.tell_drained(kind)
+
+    @property
+    def told(self) -> int:
+        """Drained partitions told, counted."""
+        return self._lost.told
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether a new owner has not acknowledged yet what this node lost to it."""
+        return bool(self._moved.waiting or self._lost)
 
     async def wait_handed_over(self, within_s: float) -> bool:
         """Whether every new owner has acknowledged what this node lost to it; waits no longer than that."""
         deadline = self._local.loop.time() + within_s
-        while (self._lost or self._telling) and self._local.loop.time() < deadline:
-            if self._telling:
-                await asyncio.wait(self._telling, timeout=deadline - self._local.loop.time())
-            else:  # an owner before us has not let go, or an activation has not ended
+        while self.hands_over and self._local.loop.time() < deadline:
+            job = next(map(moving, self._moved.waiting), "")
+            if job in self._local.slices:
+                await self._local.slices.ended(job)
+            elif not await self._lost.acknowledged(deadline - self._local.loop.time()):
+                # An owner before us has not let go, or an activation has not ended.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(deadline):
                         await self._ask_all()
                 await self._topology.wait(min(RELEASE_RETRY_S, deadline - self._local.loop.time()))
-        return not (self._lost or self._telling)
+        return not self.hands_over
 
     async def _tell(self, owner: LastOwner, kind: str, partitions: list[int]) -> None:
         try:
@@ -339,10 +355,10 @@ class PartitionBridge:
         return await self._node.placement_calls.ask(owner, function, *arguments)
 
     def check(self) -> None:
-        """Asserts that no partition is both lost and waited for by its present owner."""
+        """Asserts the invariants of the parts."""
         self.handoff.check()
-        for kind, lost in self._lost.items():
-            assert lost, f"{kind} lost nothing"
+        self._moved.check()
+        self._lost.check()
 
 
 def _age(record: ActivationRecord) -> tuple[int, int, bool]:

@@ -11,7 +11,7 @@ cannot place here what the present one was told is not here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.core.activation.lease import LeaseState
@@ -53,6 +53,9 @@ LAST_WORDS_S: Final = 60.0
 
 PAGE_BYTES: Final = 128 << 10
 """Keys told in one message, about."""
+
+OWNER_US: Final = 10
+"""What it takes to find the owner of one identity, often among many members for the first time."""
 
 HELD_SLICE: Final = 500
 """Activations looked at per turn of the loop."""
@@ -259,13 +262,17 @@ class Holdings:
 
         To the same owner again, too: whoever has the identity may be one of whom it hears only now.
         """
-        now = self._local.loop.time()
-        for (kind, key), (version, ended_at) in list(self._last_words.items()):
-            owner = self._owner(kind, key)
-            if now - ended_at > LAST_WORDS_S:
+        if self._last_words:
+            self._local.slices.add("last-words", self._say_last_words())
+
+    def _say_last_words(self) -> Iterator[int]:
+        for kind, key in tuple(self._last_words):
+            words = self._last_words.get((kind, key))
+            if words is not None and self._local.loop.time() - words[1] > LAST_WORDS_S:
                 del self._last_words[kind, key]
-            elif owner is not None:
-                self._say_gone(owner, kind, key, (0, version))
+            elif words is not None and (owner := self._owner(kind, key)) is not None:
+                self._say_gone(owner, kind, key, (0, words[0]))
+            yield OWNER_US
 
     def _say_gone(self, owner: Member, kind: str, key: str, end: tuple[int, int]) -> None:
         if not self._gone:

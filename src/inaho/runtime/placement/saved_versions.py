@@ -13,7 +13,7 @@ Why not ask the storage at every call: it is a round trip per call, to be safe f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.bounded_map import BoundedMap
@@ -35,6 +35,12 @@ __all__ = ["SavedVersions"]
 
 REMEMBERED_MAX: Final = 10_000
 """Identities, each way; beyond it the oldest is forgotten."""
+
+TELLING: Final = "saved-versions"
+"""The job (`Slices`) that finds out whom to tell."""
+
+OWNER_US: Final = 10
+"""What it takes to find the owner of one identity, often among many members for the first time."""
 
 SAY_AGAIN_S: Final = 1.0
 """Pause before what was not heard is told again; a change of owners cuts it short."""
@@ -77,12 +83,20 @@ class SavedVersions:
 
     def owners_changed(self) -> None:
         """A topology has come: what ended here may be activated elsewhere from now on, or may be so already."""
-        for identity, version in list(self._ended.items()):
-            if self._tell(*identity, version):
+        if self._ended or self._heard:
+            self._local.slices.add(TELLING, self._tell_owners())
+
+    def _tell_owners(self) -> Iterator[int]:
+        for identity in tuple(self._ended):
+            version = self._ended.get(identity)
+            if version is not None and self._tell(*identity, version):
                 del self._ended[identity]
-        for identity, record in list(self._heard.items()):
-            if self._tell(*identity, record.version):
+            yield OWNER_US
+        for identity in tuple(self._heard):
+            record = self._heard.get(identity)
+            if record is not None and self._tell(*identity, record.version):
                 del self._heard[identity]
+            yield OWNER_US
 
     def _tell(self, kind: str, key: str, version: int) -> bool:
         """Has the owner told, with what else is due to it; False where that is this node, or nobody."""
@@ -122,6 +136,7 @@ class SavedVersions:
 
     async def flush(self, within_s: float) -> None:
         """Returns when others have heard what is due to them, or after `within_s`."""
+        await self._local.slices.ended(TELLING)
         if self._due:
             await asyncio.sleep(0)
         if self._saying:

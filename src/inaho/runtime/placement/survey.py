@@ -10,7 +10,7 @@ must go, called or not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from inaho.core.activation.lease import Lease, LeaseState
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from inaho.types import Member, Pid, TopologySnapshot
 
 __all__ = ["KnownKind", "Survey"]
+
+HEAR_US: Final = 200
+"""What it takes to ask one host and to take its answer: of many hosts, so many are asked per turn of the loop."""
 
 FORGET_SLICE: Final = 1_000
 """Leases looked at per turn of the loop."""
@@ -81,6 +84,7 @@ class Survey:
     ) -> None:
         self.kinds: dict[str, KnownKind] = {}
         self.adopted = 0
+        self._surveys = 0
         self._local = local
         self._topology = topology
         self._hosts = hosts
@@ -156,10 +160,25 @@ class Survey:
             for m in members
             if kind in m.kinds and m.node_id != self._local.node_id and self._leases.member(m.node_id)
         ]
-        async with asyncio.TaskGroup() as group:
-            for member in others:
-                group.create_task(self._hear(known, member))
+        hearing: list[asyncio.Task[None]] = []
+        self._surveys += 1
+        job = f"survey-{kind}-{self._surveys}"
+        self._local.slices.add(job, self._begin_hearing(known, others, hearing))
+        try:
+            await self._local.slices.ended(job)
+            await asyncio.gather(*hearing)
+        finally:
+            self._local.slices.drop(job)
+            for task in hearing:
+                task.cancel()
         known.synced = True
+
+    def _begin_hearing(
+        self, known: KnownKind, others: list[Member], hearing: list[asyncio.Task[None]]
+    ) -> Iterator[int]:
+        for member in others:
+            hearing.append(self._local.loop.create_task(self._hear(known, member), name="inaho-hear"))
+            yield HEAR_US
 
     async def _hear(self, known: KnownKind, member: Member) -> None:
         """Returns when the member has told what it holds, or is none any more."""

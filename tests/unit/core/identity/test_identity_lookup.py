@@ -108,8 +108,8 @@ def test_the_number_of_tables_is_bounded() -> None:
         for kind in kinds * 2:
             assert lookup.owner(kind, "x") == expected.owner(kind, "x")
             lookup.check()
-        assert lookup.build(10_000) == 0
-        lookup.check()
+        while lookup.open_next():
+            lookup.check()
 
 
 def test_before_the_first_topology_there_is_none() -> None:
@@ -158,41 +158,41 @@ def test_a_long_list_of_kinds_is_cut() -> None:
         lookup.owner("Cart", "a")
 
 
-def test_the_previous_owner_is_known_for_the_hand_off() -> None:
+def test_a_change_tells_the_owners_before_and_after() -> None:
     before, after = topology(1, member(1), member(2)), topology(2, member(1), member(2), member(3))
-    lookup = looked_up(before, after)
-    reference = looked_up(before)
+    lookup, reference = looked_up(before, after), looked_up(before)
+    change = lookup.change("f" * 16)
+    assert list(change.hosts("Cart")) == [member(1), member(2), member(3)]
+    assert change.hosted_before("Cart")
     moved = 0
     for key in KEYS:
-        previous = lookup.previous_owner("Cart", key)
-        assert previous == reference.owner("Cart", key)
-        moved += previous != lookup.owner("Cart", key)
+        owners = change.owners("Cart", lookup.partition("Cart", key))
+        assert owners == (reference.owner("Cart", key), lookup.owner("Cart", key))
+        moved += owners[0] != owners[1]
     assert moved > 50
-    assert looked_up(before).previous_owner("Cart", "a") is None
-    assert lookup.previous_owner("Other", "a") is None
+    assert change.owners("Other", 0) is None
+    assert not change.hosted_before("Other")
 
 
-def test_moved_tells_the_partitions_that_changed_owner() -> None:
-    lookup = looked_up(topology(1, member(1), member(2)), topology(2, member(1), member(2), member(3)))
-    moved = frozenset(lookup.moved("Cart"))
+def test_before_a_kind_had_hosts_its_owners_were_those_without_this_node() -> None:
+    hosts = [member(number, boot=number) for number in (1, 2, 3)]
+    joined, without = looked_up(topology(1, *hosts)), looked_up(topology(1, *hosts[:2]))
+    change = joined.change(hosts[2].node_id)
+    for partition in range(CONFIG.partitions):
+        expected = without.owner_of("Cart", partition), joined.owner_of("Cart", partition)
+        assert change.owners("Cart", partition) == expected
+    assert looked_up(topology(1, hosts[2])).change(hosts[2].node_id).owners("Cart", 0) is None, "nobody else hosts it"
+    assert looked_up(topology(1, *hosts), topology(2)).change(hosts[2].node_id).owners("Cart", 0) is None
+
+
+def test_a_node_owns_what_its_very_boot_owns() -> None:
+    lookup = looked_up(topology(1, member(1), member(2)))
     for key in KEYS:
-        changed = lookup.previous_owner("Cart", key) != lookup.owner("Cart", key)
-        assert changed == (lookup.partition("Cart", key) in moved)
         owner = lookup.owner("Cart", key)
         assert lookup.owns(Pid(owner.authority, owner.node_id, ClusterIdentity("Cart", key)))
         assert not lookup.owns(Pid(owner.authority, "f" * 16, ClusterIdentity("Cart", key)))
         assert not lookup.owns(Pid("10.0.0.9:7700", owner.node_id, ClusterIdentity("Cart", key)))
-
-
-def test_moved_of_a_kind_that_came_or_went_is_everything() -> None:
-    everything = tuple(range(CONFIG.partitions))
-    came = looked_up(topology(1, member(1, ())), topology(2, member(1)))
-    went = looked_up(topology(1, member(1)), topology(2, member(1, ())))
-    assert came.moved("Cart") == everything
-    assert went.moved("Cart") == everything
-    assert came.moved("Other") == ()
-    assert looked_up(topology(1, member(1))).moved("Cart") == everything
-    assert not went.owns(Pid("10.0.0.1:7700", "0" * 16, ClusterIdentity("Cart", "a")))
+    assert not looked_up(topology(1, member(1, ()))).owns(Pid("10.0.0.1:7700", "0" * 16, ClusterIdentity("Cart", "a")))
 
 
 def test_the_cache_drops_exactly_what_moved() -> None:
@@ -204,38 +204,34 @@ def test_the_cache_drops_exactly_what_moved() -> None:
         cache.put(Pid(owner.authority, owner.node_id, ClusterIdentity("Cart", key)), 0.0)
     lookup.update_topology(topology(2, member(1), member(2), member(3)))
     events = [event for start in range(0, cache.places, 50) for event in cache.retain(lookup.owns, "moved", start, 50)]
-    moved = frozenset(lookup.moved("Cart"))
     gone = [key for key in KEYS if cache.get("Cart", key, 0.0) is None]
-    assert gone == [key for key in KEYS if lookup.partition("Cart", key) in moved]
+    assert gone == [key for key in KEYS if lookup.owner("Cart", key) == member(3)]
     assert sum(event.count for event in events) == len(gone) > 50
 
 
 def test_a_kind_that_nobody_called_between_two_changes_keeps_what_it_knew() -> None:
     hosts = [member(number) for number in range(1, 51)]
     lookup = looked_up(topology(1, *hosts))
-    lookup.owner("Cart", "x")
-    assert lookup.build(10**9) == 0
+    before = [lookup.owner_of("Cart", partition) for partition in range(CONFIG.partitions)]
+    scored = lookup.scored
+    assert scored == CONFIG.partitions * len(hosts)
     lookup.update_topology(topology(2, *hosts[1:]))
     lookup.update_topology(topology(3, *hosts))
-    lookup.owner("Cart", "x")
-    assert lookup.build(10**9) == 0
-    assert lookup._tables["Cart"].scored == 0, "the members are those of two topologies ago"
-    assert lookup.moved("Cart") == looked_up(topology(1, *hosts[1:]), topology(2, *hosts)).moved("Cart")
+    assert [lookup.owner_of("Cart", partition) for partition in range(CONFIG.partitions)] == before
+    assert lookup.scored == 0, "the members are those of two topologies ago"
 
 
-def test_build_finishes_in_slices_and_opens_what_was_in_use() -> None:
-    hosts = [member(number) for number in range(1, 101)]
+def test_tables_of_kinds_that_were_called_can_be_made_ahead() -> None:
+    hosts = [member(number, ("A", "B", "C") if number < 4 else ("A", "B")) for number in range(1, 6)]
     lookup = looked_up(topology(1, *hosts))
-    lookup.owner("Cart", "x")
-    slices = 1
-    while lookup.build(2_000):
-        slices += 1
-    assert slices >= 10
+    lookup.owner("A", "x")
+    lookup.owner("C", "x")
+    assert not lookup.open_next()
     lookup.update_topology(topology(2, *hosts[1:]))
-    while lookup.build(2_000):
-        slices += 1
-    table = lookup._tables["Cart"]
-    assert table.slots.count(None) == 0
+    assert lookup.open_next()
+    assert lookup.open_next()
+    assert not lookup.open_next()
+    assert set(lookup._tables) == {"A", "C"}
     lookup.check()
 
 

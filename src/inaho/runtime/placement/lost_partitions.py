@@ -1,0 +1,125 @@
+"""Partitions that this node has lost, until their new owners know that nothing of them runs here any more.
+
+A new owner asks for each identity that it activates (`PartitionBridge`). It need not ask again for a partition that is
+drained: all activations of it here have ended, and those who had it before this node have released it, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Container, Coroutine, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from inaho.core.activation.handoff import HandOff, LastOwner
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
+
+__all__ = ["LostPartitions"]
+
+TELLING: Final = "tell-drained"
+"""The job (`Slices`) that tells new owners what is drained."""
+
+TELL_US: Final = 150
+"""What it takes to begin one such message."""
+
+
+class LostPartitions:
+    """What one node tells new owners.
+
+    Args:
+        local: the node.
+        topology: of the node.
+        hosts: its kinds by name.
+        handoff: whom it waits for itself.
+        unsettled: kinds of which it is not known yet what has moved.
+        tell: tells a new owner which partitions of a kind are drained.
+
+    Attributes:
+        told: partitions told, counted.
+    """
+
+    def __init__(
+        self,
+        local: LocalNode,
+        topology: Topology,
+        hosts: Mapping[str, KindHost],
+        handoff: HandOff,
+        unsettled: Container[str],
+        tell: Callable[[LastOwner, str, list[int]], Coroutine[Any, Any, None]],
+    ) -> None:
+        self.told = 0
+        self._local = local
+        self._topology = topology
+        self._hosts = hosts
+        self._handoff = handoff
+        self._unsettled = unsettled
+        self._tell = tell
+        self._lost: dict[str, dict[int, LastOwner]] = {}
+        self._drained: deque[tuple[LastOwner, str, list[int]]] = deque()
+        """Partitions that are drained, and the new owners that are told next."""
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def __bool__(self) -> bool:
+        """Whether a new owner has not acknowledged yet."""
+        return bool(self._lost or self._drained or self._telling)
+
+    def add(self, kind: str, partition: int, owner: LastOwner) -> None:
+        """The partition has another owner now."""
+        self._lost.setdefault(kind, {})[partition] = owner
+
+    def regained(self, kind: str, partition: int) -> None:
+        """The partition is this node's again."""
+        lost = self._lost.get(kind)
+        if lost is not None:
+            lost.pop(partition, None)
+            if not lost:
+                del self._lost[kind]
+
+    def tell_drained(self, kind: str = "") -> None:
+        """Has new owners told of what is drained by now: of one kind, or of all."""
+        for each in (kind,) if kind else tuple(self._lost):
+            if each not in self._lost or each in self._unsettled:
+                continue
+            if not self._hosts[each].draining.walking:
+                self._look(each, self._lost[each])
+
+    def _look(self, kind: str, lost: dict[int, LastOwner]) -> None:
+        busy = {self._topology.lookup.partition(kind, key) for key in self._hosts[kind].draining.moving}
+        done: dict[LastOwner, list[int]] = {}
+        for partition, owner in sorted(lost.items()):
+            if partition not in busy and self._handoff.last_owner(kind, partition) is None:
+                done.setdefault(owner, []).append(partition)
+        for owner, partitions in done.items():
+            for partition in partitions:
+                del lost[partition]
+            self.told += len(partitions)
+            self._drained.append((owner, kind, partitions))
+        if not lost:
+            del self._lost[kind]
+        if done and TELLING not in self._local.slices:
+            self._local.slices.add(TELLING, self._begin_telling())
+
+    def _begin_telling(self) -> Iterator[int]:
+        while self._drained:
+            telling = self._local.spawn(self._tell(*self._drained.popleft()), name="inaho-drained")
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
+            yield TELL_US
+
+    async def acknowledged(self, within_s: float) -> bool:
+        """Waits for those that are being told, `within_s` seconds at most; False at once where nobody is."""
+        if TELLING in self._local.slices:
+            await self._local.slices.ended(TELLING)
+        elif self._telling:
+            await asyncio.wait(self._telling, timeout=within_s)
+        else:
+            return False
+        return True
+
+    def check(self) -> None:
+        """Asserts that no kind is kept for nothing."""
+        for kind, lost in self._lost.items():
+            assert lost, f"{kind} lost nothing"

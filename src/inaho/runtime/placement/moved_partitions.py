@@ -1,0 +1,158 @@
+"""Which partitions a change of owners gave to this node or took from it, found out in slices.
+
+With a thousand members and many kinds that takes longer than a call can wait. So a change is put in line, per kind,
+and worked off while calls go on (`Slices`). Whoever must know about one partition at once, because an activation of it
+is to begin or to be given away, has that partition `settle`d: it is looked at by itself, under every change that waits.
+Each partition is looked at once per change, and the changes come in their order, so it makes no difference which way.
+
+Why changes that wait are not merged into one: a partition that went through this node in between has a previous owner
+who may not have released it, and the next owner relies on this node to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Final, Protocol
+
+from inaho.core.identity.own_partitions import OwnPartitions
+from inaho.types import MemberStatus
+
+if TYPE_CHECKING:
+    from inaho.core.identity.lookup import OwnershipChange
+    from inaho.runtime.local.history import TopologyChange
+    from inaho.types import Member, TopologySnapshot
+
+__all__ = ["Move", "MoveSink", "MovedPartitions", "moving"]
+
+SCORE_US: Final = 0.15
+"""What one score takes."""
+
+MOVE_US: Final = 5
+"""What one partition that has moved takes, beside the scores of its two owners."""
+
+
+def moving(kind: str) -> str:
+    """The job (`Slices`) that works off the changes of a kind."""
+    return f"moved-{kind}"
+
+
+class Move:
+    """One change of owners.
+
+    Args:
+        change: the owners.
+        reasons: why partitions move.
+        snapshot: the topology now.
+
+    Attributes:
+        version: of the topology.
+        reasons: as given.
+    """
+
+    def __init__(self, change: OwnershipChange, reasons: TopologyChange, snapshot: TopologySnapshot) -> None:
+        self.change = change
+        self.reasons = reasons
+        self.version = snapshot.version
+        self._leaving = [member for member in snapshot.members if member.status is MemberStatus.LEAVING]
+        self._owned: dict[tuple[int, tuple[str, ...]], tuple[OwnPartitions | None, OwnPartitions]] = {}
+        """What is owned before and after, by `id` of the first and by the hosts: many kinds have the same."""
+
+    def search(
+        self, kind: str, node_id: str, partitions: int, before: OwnPartitions | None
+    ) -> Generator[int, None, OwnPartitions]:
+        """What the node owns after the change. Yields from time to time how many microseconds it has taken."""
+        hosts = self.change.hosts(kind)
+        key = id(before), tuple([host.authority for host in hosts])
+        found = self._owned.get(key)
+        if found is None:
+            owned = OwnPartitions(node_id, partitions, hosts, before)
+            for scores in owned.search():
+                yield int(scores * SCORE_US)
+            found = self._owned[key] = before, owned
+        return found[1]
+
+    def leaving(self, kind: str) -> list[Member]:
+        """Hosts of the kind that leave."""
+        return [member for member in self._leaving if kind in member.kinds]
+
+
+class MoveSink(Protocol):
+    """Who is told what has moved."""
+
+    def gained(self, kind: str, partition: int, before: Member, now: Member, move: Move) -> None:
+        """The partition is this node's now."""
+        ...
+
+    def lost(self, kind: str, partition: int, now: Member) -> None:
+        """The partition was this node's."""
+        ...
+
+
+class _Waiting:
+    """One change that waits for one kind, and the partitions that were looked at by themselves."""
+
+    def __init__(self, move: Move) -> None:
+        self.move = move
+        self.settled: set[int] = set()
+
+
+class MovedPartitions:
+    """The changes of owners that one node has not worked off yet.
+
+    Args:
+        node_id: of this node.
+        partitions: `activation.partitions`.
+        sink: is told what has moved.
+
+    Attributes:
+        waiting: by kind, changes that were not worked off, oldest first. Empty in a quiet cluster.
+    """
+
+    def __init__(self, node_id: str, partitions: int, sink: MoveSink) -> None:
+        self.waiting: dict[str, list[_Waiting]] = {}
+        self._node_id = node_id
+        self._partitions = partitions
+        self._sink = sink
+        self._owned: dict[str, OwnPartitions] = {}
+
+    def add(self, kind: str, move: Move) -> None:
+        """A change concerns the kind: it waits until the `steps` of the kind, begun before or now, come to it."""
+        self.waiting.setdefault(kind, []).append(_Waiting(move))
+
+    def settle(self, kind: str, partition: int) -> None:
+        """Everything that has moved this partition is known when this returns."""
+        for each in self.waiting.get(kind, ()):
+            self._look(kind, partition, each)
+
+    def steps(self, kind: str) -> Generator[int]:
+        """Works off the changes of a kind. Each step yields about how many microseconds it took."""
+        waiting = self.waiting[kind]
+        while waiting:
+            each = waiting[0]
+            before = self._owned.get(kind) if each.move.change.hosted_before(kind) else None
+            owned = yield from each.move.search(kind, self._node_id, self._partitions, before)
+            had = () if before is None else before.owned
+            for partition in sorted(set(had) ^ set(owned.owned)):
+                self._look(kind, partition, each)
+                yield MOVE_US + int(2 * len(each.move.change.hosts(kind)) * SCORE_US)
+            self._owned[kind] = owned
+            waiting.pop(0)
+        del self.waiting[kind]
+
+    def _look(self, kind: str, partition: int, each: _Waiting) -> None:
+        if partition in each.settled:
+            return
+        owners = each.move.change.owners(kind, partition)
+        if owners is not None:
+            before, now = owners
+            if before.node_id == now.node_id:
+                pass
+            elif now.node_id == self._node_id:
+                self._sink.gained(kind, partition, before, now, each.move)
+            elif before.node_id == self._node_id:
+                self._sink.lost(kind, partition, now)
+        each.settled.add(partition)
+
+    def check(self) -> None:
+        """Asserts that no kind waits for nothing."""
+        assert all(self.waiting.values())
