@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from inaho.errors import InahoError
-from inaho.wire.codec import decoder
+from inaho.errors import InahoError, NoSuchKind, ProtocolViolation
+from inaho.wire.codec import DECODE_ERRORS, decoder
 from inaho.wire.frames import Definition
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.method import GrainMethod
 
-__all__ = ["Defined", "decode_definition", "decode_key"]
+__all__ = ["Defined", "decode_definition", "decode_key", "define"]
 
 Decode = Callable[[bytes | memoryview], Any]
 
@@ -44,6 +44,39 @@ class Defined:
         self.activations: dict[str, Any] = {}
         self.decode: Decode = _decode_keyed
         self.error: InahoError | None = None
+
+
+def define(body: memoryview, hosts: Mapping[str, KindHost], *, containers_max: int, authority: str) -> Defined:
+    """What a definition means here. One that cannot be served fails its calls, not the peer.
+
+    Args:
+        body: of a `DEFINE` frame.
+        hosts: kinds by name.
+        containers_max: `transport.containers_max`, for the arguments of calls.
+        authority: of this node, for errors.
+
+    Raises:
+        ProtocolViolation: it does not decode.
+    """
+    try:
+        defined = Defined(decode_definition(body))
+    except DECODE_ERRORS as error:
+        raise ProtocolViolation(f"a definition that does not decode: {error}") from error
+    definition = defined.definition
+    host = hosts.get(definition.kind)
+    if host is None or not host.hosted:
+        defined.error = NoSuchKind(
+            f"this node hosts no kind {definition.kind!r}", identity=definition.kind, authority=authority
+        )
+        return defined
+    try:
+        method = host.kind.find(definition.method, stream=definition.streams)
+        defined.decode = method.bounded_arguments_decoder(definition.arity, containers_max)
+    except InahoError as error:
+        defined.error = error
+        return defined
+    defined.host, defined.method, defined.activations = host, method, host.activations
+    return defined
 
 
 def decode_key(body: bytes | memoryview) -> str:

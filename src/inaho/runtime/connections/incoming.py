@@ -11,11 +11,11 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from inaho.errors import InahoError, NoSuchKind, Overloaded, ProtocolViolation, Timeout
+from inaho.errors import InahoError, Overloaded, ProtocolViolation, Timeout
 from inaho.errors.inspection import text_of
 from inaho.runtime.activation.kind_host import host_of
 from inaho.runtime.connections.connection import FLUSH_PARTS, Connection
-from inaho.runtime.connections.definitions import Defined, decode_definition, decode_key
+from inaho.runtime.connections.definitions import Defined, decode_key, define
 from inaho.runtime.connections.stream_sink import ConnectionSink
 from inaho.runtime.grains.activation_turns import ActivationTurns
 from inaho.runtime.grains.turn import Turn
@@ -203,25 +203,9 @@ class Incoming(Connection):
                 f"method {number} is defined twice, or more than {self._config.definitions_max} methods are defined "
                 "(transport.definitions_max)"
             )
-        try:
-            defined = Defined(decode_definition(body))
-        except DECODE_ERRORS as error:
-            raise ProtocolViolation(f"a definition that does not decode: {error}") from error
-        self._defined[number] = defined
-        kind, name = defined.definition.kind, defined.definition.method
-        host = self._hosts.get(kind)
-        if host is None or not host.hosted:
-            defined.error = NoSuchKind(
-                f"this node hosts no kind {kind!r}", identity=kind, authority=self._local.authority
-            )
-            return
-        try:
-            method = host.kind.find(name, stream=defined.definition.streams)
-            defined.decode = method.bounded_arguments_decoder(defined.definition.arity, self._config.containers_max)
-        except InahoError as error:
-            defined.error = error
-            return
-        defined.host, defined.method, defined.activations = host, method, host.activations
+        self._defined[number] = define(
+            body, self._hosts, containers_max=self._config.containers_max, authority=self._local.authority
+        )
 
     # Answers.
 
