@@ -25,10 +25,9 @@ from inaho.runtime.freshness.marker_record import MarkerRecord
 from inaho.runtime.freshness.marking import Marking
 from inaho.runtime.freshness.proofs import Proofs
 from inaho.runtime.freshness.reconciliation_answers import ReconciliationAnswers
-from inaho.runtime.grains.activation_turns import ActivationTurns
+from inaho.runtime.grains.activation import ActivationTurns, Turn
 from inaho.runtime.grains.reminder_delivery import REMIND
 from inaho.runtime.grains.timer import Timer
-from inaho.runtime.grains.turn import Turn
 from inaho.testing.histories.freshness_swarm import FreshnessSwarm
 from inaho.testing.histories.grain_checkers import PromiseBroken
 

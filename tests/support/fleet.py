@@ -17,7 +17,7 @@ from inaho import (
     RpcConfig,
     TransportConfig,
 )
-from inaho.runtime.grains.activation_turns import ActivationTurns
+from inaho.runtime.grains.activation import ActivationTurns
 from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
 from support.waiting import until
 

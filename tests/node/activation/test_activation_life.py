@@ -40,7 +40,8 @@ from inaho.runtime.activation.ending import Ending
 from inaho.runtime.activation.failure_policy import Resets
 from inaho.runtime.activation.lifecycle import Lifecycle
 from inaho.runtime.activation.starting import Starting
-from inaho.runtime.grains.activation_turns import ActivationTurns, running_turns, waiting_turns
+from inaho.runtime.grains.activation import ActivationTurns
+from inaho.runtime.grains.activation_turns import running_turns, waiting_turns
 from inaho.testing import SimCluster
 from inaho.wire.codec import encode
 from inaho.wire.stored import pack_state

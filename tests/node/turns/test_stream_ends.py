@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inaho import Grain, MemoryStorage, OwnershipChanged, SerializationFailed, ShuttingDown, StorageFailed, Struct
-from inaho.runtime.grains.turn import CURRENT
+from inaho.runtime.grains.activation import CURRENT
 from inaho.testing.cluster.sim_cluster import SimCluster
 
 LOG: list[str] = []

@@ -167,7 +167,7 @@ def test_a_caught_cancellation_hides_neither_the_deadline_nor_the_callers_own(ca
 
 
 async def test_a_node_ends_whatever_its_turns_do(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    monkeypatch.setattr("inaho.runtime.turns.runner.STOP_ROUND_S", 0.05)
+    monkeypatch.setattr("inaho.runtime.local.tasks.STOP_ROUND_S", 0.05)
     GATES["end"] = asyncio.Event()
     storage = MemoryStorage()
     config = ClusterConfig(authority="127.0.0.1:0", activation=ActivationConfig(drain_s=0.1))

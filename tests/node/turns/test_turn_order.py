@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inaho import Grain, Overloaded, method
 from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED, STARTED, TurnQueue
-from inaho.runtime.grains.activation_turns import ActivationTurns
+from inaho.runtime.grains.activation import ActivationTurns
 
 
 class Log(Grain):

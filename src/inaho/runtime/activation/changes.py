@@ -10,7 +10,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from inaho.errors import InahoError
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
     from inaho.runtime.local.local_node import LocalNode
 
 __all__ = ["Change", "Changes", "Gates"]
@@ -55,7 +55,7 @@ class Change(msgspec.Struct, eq=False, frozen=True):
         since: when it began, seconds of the node's clock.
     """
 
-    grain: Grain[Any]
+    grain: Activation
     what: str
     task: asyncio.Task[None]
     since: float
@@ -72,14 +72,14 @@ class Changes:
         waits: whether an activation that comes up still waits for its previous owner, with calls behind it.
     """
 
-    def __init__(self, local: LocalNode, kind: str, waits: Callable[[Grain[Any]], bool]) -> None:
+    def __init__(self, local: LocalNode, kind: str, waits: Callable[[Activation], bool]) -> None:
         self._local = local
         self._kind = kind
         self._waits = waits
         self._changes: dict[int, Change] = {}
         """In the order in which they began, by `id` of the activation: a stateless kind has several of one key."""
 
-    def begin(self, grain: Grain[Any], what: str, coroutine: Coroutine[Any, Any, None]) -> None:
+    def begin(self, grain: Activation, what: str, coroutine: Coroutine[Any, Any, None]) -> None:
         """Runs it; for `what` see `Change`."""
         task = self._local.spawn(coroutine, name=f"inaho-{what}-{self._kind}")
         change = Change(grain, what, task, self._local.now)
@@ -105,7 +105,7 @@ class Changes:
             self._changes[id(change.grain)] = msgspec.structs.replace(change, since=self._local.now)
         return found
 
-    def cancel(self, grain: Grain[Any]) -> None:
+    def cancel(self, grain: Activation) -> None:
         """Cancels what is under way with an activation, if anything is."""
         change = self._changes.get(id(grain))
         if change is not None:

@@ -15,7 +15,7 @@ from inaho.runtime.local.slices import TURN_US
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
 
 __all__ = ["Draining"]
 
@@ -44,7 +44,7 @@ class Draining:
         self.walking = False
         self._host = host
         self._left: Iterator[str] = iter(())
-        self._doomed: list[tuple[Grain[Any], str]] = []
+        self._doomed: list[tuple[Activation, str]] = []
 
     def begin(self) -> None:
         """Owners have changed: looks at all activations, again if it was about to."""
@@ -91,7 +91,7 @@ class Draining:
                 taken_us += END_US if host.kind.plain_stop else STOP_US
             yield taken_us
 
-    def interrupt(self, grain: Grain[Any]) -> None:
+    def interrupt(self, grain: Activation) -> None:
         """The node leaves and has waited long enough: cancels what runs of an activation, turns and hooks."""
         for turn in running_turns(grain):
             if turn.task is not None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.activation.life import ActivationState
 from inaho.errors import InahoError, Pending
 from inaho.errors.inspection import is_a
-from inaho.runtime.grains.activation_turns import ActivationTurns, waiting_turns
+from inaho.runtime.grains.activation import ActivationTurns
+from inaho.runtime.grains.activation_turns import waiting_turns
 from inaho.runtime.turns.hooks import run_hook
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.changes import Change
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.grains.grain import Grain
-    from inaho.runtime.grains.turn import Turn
+    from inaho.runtime.grains.activation import Activation, Turn
 
 __all__ = ["Ending"]
 
@@ -31,13 +31,13 @@ class Ending:
     def __init__(self, host: KindHost) -> None:
         self._host = host
 
-    def announce(self, grain: Grain[Any], reason: str) -> None:
+    def announce(self, grain: Activation, reason: str) -> None:
         """It is certain that an activation ends: its timers stop, and a pool gives it no new turns."""
         if self._host.pool is not None:
             self._host.pool.ends(grain, reason)
         self._host.timers.end(grain)
 
-    def begin(self, grain: Grain[Any], reason: str) -> None:
+    def begin(self, grain: Activation, reason: str) -> None:
         """Ends an activation where no turn runs. One that has nothing to wait for is gone when this returns."""
         host, record = self._host, grain._inaho_record
         if host.kind.plain_stop and grain not in host.streams and (record is None or not record.busy):
@@ -46,7 +46,7 @@ class Ending:
             host.around.leases.ending(grain._inaho_lease)
             host.changes.begin(grain, "deactivate", self._run(grain, reason))
 
-    async def _run(self, grain: Grain[Any], reason: str) -> None:
+    async def _run(self, grain: Activation, reason: str) -> None:
         host, record = self._host, grain._inaho_record
         try:
             try:
@@ -64,12 +64,12 @@ class Ending:
         finally:
             self._deactivated(grain, reason)
 
-    def _deactivated(self, grain: Grain[Any], reason: str) -> None:
+    def _deactivated(self, grain: Activation, reason: str) -> None:
         if self._host.lives(grain):  # else it was given up
             self._host.lifecycle.deactivated(grain)
             self._leave(grain, reason)
 
-    def _leave(self, grain: Grain[Any], reason: str) -> None:
+    def _leave(self, grain: Activation, reason: str) -> None:
         """The activation is gone; turns that waited go to its successor, here or elsewhere."""
         host, key = self._host, grain._inaho_key
         host.streams.interrupt(grain, reason)  # there are none left, unless it was given up just now
@@ -124,7 +124,7 @@ class Ending:
             error = leases.lost(lease, executed=False) if revoked else self._too_late(lease, why)
             host.starting.give_up(grain, error)
 
-    def waits_for_previous_owner(self, grain: Grain[Any]) -> bool:
+    def waits_for_previous_owner(self, grain: Activation) -> bool:
         """Whether an activation comes up, has run no user code since its previous owner has not released it, and calls
         wait for it. Its lease begins its time anew: those calls have deadlines of their own."""
         lease, around = grain._inaho_lease, self._host.around

@@ -20,18 +20,18 @@ own promise has changed nothing, and beside which other readers go on undisturbe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inaho.core.activation.life import ActivationState
 from inaho.errors.inspection import describe, is_a
 from inaho.events import StateReset
+from inaho.runtime.grains.activation import Turn
 from inaho.runtime.grains.state_record import StateRecord
-from inaho.runtime.grains.turn import Turn
 from inaho.runtime.turns.steps import SIGNALS
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
 
 __all__ = ["Resets", "turn_failed"]
 
@@ -61,11 +61,11 @@ class Resets:
     def __init__(self, host: KindHost) -> None:
         self._host = host
 
-    def begin(self, grain: Grain[Any], method: str, reason: str) -> None:
+    def begin(self, grain: Activation, method: str, reason: str) -> None:
         """Resets an activation where no turn runs, since `method` has failed for that reason."""
         self._host.changes.begin(grain, "reset", self._run(grain, method, reason))
 
-    async def _run(self, grain: Grain[Any], method: str, reason: str) -> None:
+    async def _run(self, grain: Activation, method: str, reason: str) -> None:
         """Loads the state again. An activation for which that fails ends, and so does a stale one."""
         host = self._host
         lifecycle = host.lifecycle
@@ -94,13 +94,13 @@ class Resets:
             host.deactivate_soon(grain, "stale")
         lifecycle.reset_done(grain)
 
-    def give_up(self, grain: Grain[Any]) -> None:
+    def give_up(self, grain: Activation) -> None:
         """A reset takes too long: the activation ends, and what the failed turn left of its state is not saved."""
         _record(grain).broken = True
         self._host.lifecycle.give_up(grain)
 
 
-def _record(grain: Grain[Any]) -> StateRecord:
+def _record(grain: Activation) -> StateRecord:
     """The durable state; a kind without it has no resets."""
     record = grain._inaho_record
     assert record is not None

@@ -11,7 +11,7 @@ Why only then: it is one more commit before the first answer. After a hand-off n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from inaho.errors import StateConflict
 from inaho.storage.base import StoredState
@@ -19,7 +19,7 @@ from inaho.storage.base import StoredState
 if TYPE_CHECKING:
     from inaho.core.activation.ledger import ActivationLedger
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
     from inaho.storage.base import Storage
@@ -83,7 +83,7 @@ class Fencing:
             del partitions[partition]
         return False
 
-    async def claim(self, storage: Storage, grain: Grain[Any], stored: StoredState | None) -> StoredState:
+    async def claim(self, storage: Storage, grain: Activation, stored: StoredState | None) -> StoredState:
         """Writes what was loaded back under the activation's epoch, and gives what is stored now.
 
         Raises:

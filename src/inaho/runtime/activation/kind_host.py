@@ -29,16 +29,15 @@ from inaho.runtime.activation.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.ports import Surroundings
-    from inaho.runtime.grains.grain import Grain, GrainKind
-    from inaho.runtime.grains.ports import Reminders
+    from inaho.runtime.grains.activation import Activation, Reminders, Turn
+    from inaho.runtime.grains.kind import GrainKind
     from inaho.runtime.grains.state_record import StateRecord
     from inaho.runtime.grains.timer import Timer
-    from inaho.runtime.grains.turn import Turn
 
 __all__ = ["KindHost", "host_of"]
 
 
-def host_of(grain: Grain[Any]) -> KindHost:
+def host_of(grain: Activation) -> KindHost:
     """The host of an activation, of which the grain itself knows only `GrainHost`."""
     return cast("KindHost", grain._inaho_host)
 
@@ -73,7 +72,7 @@ class KindHost:
         self.name = kind.name
         self.hosted = hosted
         self._parts = parts
-        self.activations: dict[str, Grain[Any]] = {}
+        self.activations: dict[str, Activation] = {}
         self.calls = 0
         self.failures = 0
         self.exceptions = 0
@@ -109,7 +108,7 @@ class KindHost:
 
     # Coming up.
 
-    def activate(self, key: str) -> Grain[Any]:
+    def activate(self, key: str) -> Activation:
         """Makes the activation of an identity that this node owns.
 
         Raises:
@@ -123,7 +122,7 @@ class KindHost:
         validate_key(key)
         return self.begin(self.around.leases.obtain(self, key))
 
-    def begin(self, lease: Lease, handed: ActivationRecord | None = None) -> Grain[Any]:
+    def begin(self, lease: Lease, handed: ActivationRecord | None = None) -> Activation:
         """Makes the activation of a pending lease; it goes on from `handed`. Raises `ActivationFailed`."""
         grain = self._make(lease.key, lease)
         self.activations[lease.key] = grain
@@ -136,13 +135,13 @@ class KindHost:
         self.starting.begin(grain, handed, again)
         return grain
 
-    def make_worker(self, key: str) -> Grain[Any]:
+    def make_worker(self, key: str) -> Activation:
         """A further activation of a stateless kind, for its pool. Raises as `activate`."""
         assert self.pool is not None
         return self._make(key, self.pool.lease(key))
 
-    def _make(self, key: str, lease: Lease) -> Grain[Any]:
-        grain = self.kind.cls.__new__(self.kind.cls)
+    def _make(self, key: str, lease: Lease) -> Activation:
+        grain: Activation = self.kind.cls.__new__(self.kind.cls)
         grain._inaho_host = self
         grain._inaho_key = key
         grain._inaho_turn = None
@@ -201,11 +200,11 @@ class KindHost:
 
     # Ending.
 
-    def lives(self, grain: Grain[Any]) -> bool:
+    def lives(self, grain: Activation) -> bool:
         """Whether it is an activation of this kind and not a former one."""
         return self.activations.get(grain._inaho_key) is grain or (self.pool is not None and grain in self.pool)
 
-    def deactivate_soon(self, grain: Grain[Any], reason: str) -> None:
+    def deactivate_soon(self, grain: Activation, reason: str) -> None:
         """Ends the activation when its running turns have; at once when there are none.
 
         Args:
@@ -214,7 +213,7 @@ class KindHost:
         """
         self.lifecycle.end(grain, reason)
 
-    def remove(self, grain: Grain[Any], error: InahoError | None = None) -> None:
+    def remove(self, grain: Activation, error: InahoError | None = None) -> None:
         """Takes an activation that is gone out of all tables.
 
         Args:
@@ -252,17 +251,17 @@ class KindHost:
 
     # What its grains ask, see `GrainHost`.
 
-    async def save(self, grain: Grain[Any], record: StateRecord) -> None:
+    async def save(self, grain: Activation, record: StateRecord) -> None:
         """See `Grain.save`."""
         await self.around.states.save(self, grain, record)
 
-    async def clear(self, grain: Grain[Any], record: StateRecord) -> None:
+    async def clear(self, grain: Activation, record: StateRecord) -> None:
         """See `Grain.clear`."""
         await self.around.states.clear(self, grain, record)
 
     def start_timer(
         self,
-        grain: Grain[Any],
+        grain: Activation,
         callback: Callable[..., object] | str,
         interval_s: float | None,
         arguments: tuple[Any, ...],
@@ -292,23 +291,23 @@ class KindHost:
         """A turn has raised `error` and still counts as running: applies the failure policy of the kind."""
         turn_failed(self, turn, error)
 
-    def turn_waits(self, grain: Grain[Any]) -> None:
+    def turn_waits(self, grain: Activation) -> None:
         """A turn has come to an activation that is not active."""
         self.lifecycle.turn_waits(grain)
 
-    def at_rest(self, grain: Grain[Any]) -> None:
+    def at_rest(self, grain: Activation) -> None:
         """No turn runs any more at an activation that is not active."""
         self.lifecycle.at_rest(grain)
 
-    def is_unproved(self, grain: Grain[Any]) -> bool:
+    def is_unproved(self, grain: Activation) -> bool:
         """Whether a stream may yield nothing more until `until_proved` returns."""
         return self.lifecycle.is_unproved(grain)
 
-    async def until_proved(self, grain: Grain[Any]) -> None:
+    async def until_proved(self, grain: Activation) -> None:
         """Returns when the activation has proved that it has what is stored. Raises as `Proofs.passed`."""
         await self.around.freshness.passed(grain)
 
-    def waits_for_previous_owner(self, grain: Grain[Any]) -> bool:
+    def waits_for_previous_owner(self, grain: Activation) -> bool:
         """Whether an activation comes up and its previous owner has to release it first."""
         if self.lifecycle.state_of(grain) is not ActivationState.ACTIVATING:
             return False

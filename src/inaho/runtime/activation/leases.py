@@ -8,7 +8,7 @@ since the successor has the higher epoch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.activation.ledger import ActivationLedger
@@ -18,7 +18,7 @@ from inaho.types import ClusterIdentity, MemberStatus
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
     from inaho.runtime.local.history import ActivationHistory
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
@@ -76,7 +76,7 @@ class Leases:
             self._holders = {member.node_id: member for member in topology.members if _may_hold(member, topology)}
         return self._holders.get(node_id)
 
-    def keeps(self, host: KindHost, grain: Grain[Any]) -> bool:
+    def keeps(self, host: KindHost, grain: Activation) -> bool:
         """Whether an activation of this node may stay after a change of owners."""
         if host.pool is not None:
             return self.open
@@ -84,7 +84,7 @@ class Leases:
             return self.owns(host.name, grain._inaho_key)
         return grain._inaho_lease.holding and self.open
 
-    def check_kept(self, host: KindHost, grain: Grain[Any]) -> None:
+    def check_kept(self, host: KindHost, grain: Activation) -> None:
         """Raises `OwnershipChanged` where owners have changed while the activation came up: another may begin."""
         if not self.keeps(host, grain):
             raise OwnershipChanged(
@@ -158,7 +158,7 @@ class Leases:
         else:  # of a stateless kind, in no ledger
             lease.move(LeaseState.ACTIVE, self._local.now)
 
-    async def confirm(self, grain: Grain[Any]) -> None:
+    async def confirm(self, grain: Activation) -> None:
         """As `activated`. Where the lease was lost while `on_activate` ran, `on_deactivate` ends what that began."""
         try:
             self.activated(grain._inaho_lease)

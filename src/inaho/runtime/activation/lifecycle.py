@@ -6,7 +6,7 @@ state says, and begins what a state is for: a reset, or the end. Nobody else rea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inaho.core.activation.life import (
     AT_WORK,
@@ -17,11 +17,11 @@ from inaho.core.activation.life import (
     rule_of,
 )
 from inaho.errors import InahoError
-from inaho.runtime.grains.activation_turns import ActivationTurns
+from inaho.runtime.grains.activation import ActivationTurns
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
 
 __all__ = ["Lifecycle"]
 
@@ -39,31 +39,31 @@ class Lifecycle:
     # Where an activation is.
 
     @staticmethod
-    def _life(grain: Grain[Any]) -> ActivationLife | None:
+    def _life(grain: Activation) -> ActivationLife | None:
         turns = grain._inaho_turn
         return turns.life if isinstance(turns, ActivationTurns) else None
 
-    def state_of(self, grain: Grain[Any]) -> ActivationState:
+    def state_of(self, grain: Activation) -> ActivationState:
         """The state of an activation."""
         life = self._life(grain)
         return ActivationState.ACTIVE if life is None else life.state
 
-    def reason_of(self, grain: Grain[Any]) -> str:
+    def reason_of(self, grain: Activation) -> str:
         """Why an activation ends, or is to end; empty while it does not."""
         life = self._life(grain)
         return "" if life is None else life.reason
 
-    def is_changing(self, grain: Grain[Any]) -> bool:
+    def is_changing(self, grain: Activation) -> bool:
         """Whether it is being brought up, down, or back to its saved state. A gate opens when that is done."""
         life = self._life(grain)
         return life is not None and life.state in AT_WORK
 
-    def is_unproved(self, grain: Grain[Any]) -> bool:
+    def is_unproved(self, grain: Activation) -> bool:
         """Whether a proof is required before it may answer, in whatever state it is."""
         life = self._life(grain)
         return life is not None and life.unproved
 
-    def is_in_use(self, grain: Grain[Any]) -> bool:
+    def is_in_use(self, grain: Activation) -> bool:
         """Whether a turn runs or waits at it, or something is under way with it. A proof that nobody waits for is no
         use."""
         turns = grain._inaho_turn
@@ -74,12 +74,12 @@ class Lifecycle:
 
     # It comes up.
 
-    def begin(self, grain: Grain[Any]) -> None:
+    def begin(self, grain: Activation) -> None:
         """It is made, and its turns wait until it is `up`."""
         turns = self._host.around.runner.queue_of(grain)
         turns.held, turns.life = True, ActivationLife(ActivationState.ACTIVATING)
 
-    def up(self, grain: Grain[Any]) -> None:
+    def up(self, grain: Activation) -> None:
         """Its state is loaded and `on_activate` has returned."""
         turns = self._take(grain, ActivationEvent.UP)
         if turns.life is not None and turns.life.reason and rule_of(turns.life.reason).calls_first:
@@ -88,18 +88,18 @@ class Lifecycle:
             turns.held = True
         self._enter(grain, turns)
 
-    def failed(self, grain: Grain[Any]) -> None:
+    def failed(self, grain: Activation) -> None:
         """It did not come up, or the program has ended during its reset: it is gone."""
         self._take(grain, ActivationEvent.FAILED)
 
     # It ends.
 
-    def end(self, grain: Grain[Any], reason: str) -> None:
+    def end(self, grain: Activation, reason: str) -> None:
         """It ends when its running turns have; at once when there are none. See `KindHost.deactivate_soon`."""
         if self._host.lives(grain) and not self.reason_of(grain):
             self._enter(grain, self._take(grain, ActivationEvent.END, reason=reason))
 
-    def at_rest(self, grain: Grain[Any]) -> None:
+    def at_rest(self, grain: Activation) -> None:
         """No turn runs at an activation that is not active: what is due begins, a reset or the end."""
         life = self._life(grain)
         if life is None or life.state not in WAITING_FOR_REST:
@@ -112,45 +112,45 @@ class Lifecycle:
         else:
             self._host.ending.begin(grain, life.reason)
 
-    def deactivated(self, grain: Grain[Any]) -> None:
+    def deactivated(self, grain: Activation) -> None:
         """`on_deactivate` is over: it is gone."""
         self._take(grain, ActivationEvent.DEACTIVATED)
 
-    def give_up(self, grain: Grain[Any]) -> None:
+    def give_up(self, grain: Activation) -> None:
         """What is under way with it takes too long. One that was being reset ends; any other is gone."""
         self._enter(grain, self._take(grain, ActivationEvent.GIVEN_UP))
 
     # Its state.
 
-    def turn_failed(self, grain: Grain[Any], method: str, reason: str) -> None:
+    def turn_failed(self, grain: Activation, method: str, reason: str) -> None:
         """A turn has failed, and the kind has its state reset then."""
         self._enter(grain, self._take(grain, ActivationEvent.TURN_FAILED, failure=(method, reason)))
 
-    def reset_done(self, grain: Grain[Any]) -> None:
+    def reset_done(self, grain: Activation) -> None:
         """Its state is what was saved last."""
         self._enter(grain, self._take(grain, ActivationEvent.RESET_DONE))
 
-    def reset_failed(self, grain: Grain[Any]) -> None:
+    def reset_failed(self, grain: Activation) -> None:
         """What was saved last cannot be loaded: it ends."""
         self._enter(grain, self._take(grain, ActivationEvent.RESET_FAILED))
 
-    def require_proof(self, grain: Grain[Any]) -> None:
+    def require_proof(self, grain: Activation) -> None:
         """It is to be proved before its next turn, unless it ends anyway. What runs goes on."""
         if self._host.lives(grain) and not self.reason_of(grain):
             self._enter(grain, self._take(grain, ActivationEvent.PROOF_REQUIRED))
 
-    def proved(self, grain: Grain[Any]) -> None:
+    def proved(self, grain: Activation) -> None:
         """It has what is stored, or may answer without that."""
         self._enter(grain, self._take(grain, ActivationEvent.PROVED))
 
     # Its turns.
 
-    def turn_waits(self, grain: Grain[Any]) -> None:
+    def turn_waits(self, grain: Activation) -> None:
         """A turn has come to an activation that is not active. The first one asks for the proof that is required."""
         if self.state_of(grain) is ActivationState.UNPROVED:
             self._host.around.freshness.want(grain)
 
-    def refuse_waiting(self, grain: Grain[Any], error: InahoError) -> None:
+    def refuse_waiting(self, grain: Activation, error: InahoError) -> None:
         """Answers the turns that wait with an error; they have not run."""
         turns = grain._inaho_turn
         while isinstance(turns, ActivationTurns) and turns.waiting:
@@ -158,7 +158,7 @@ class Lifecycle:
             self._host.around.runner.answer_error(turns.waiting.popleft(), error)
 
     def _take(
-        self, grain: Grain[Any], event: ActivationEvent, *, reason: str = "", failure: tuple[str, str] | None = None
+        self, grain: Activation, event: ActivationEvent, *, reason: str = "", failure: tuple[str, str] | None = None
     ) -> ActivationTurns:
         """Gives an event to the table; turns wait from now on exactly if the state that was entered is not `ACTIVE`."""
         life = self._life(grain) or ActivationLife()
@@ -171,7 +171,7 @@ class Lifecycle:
             self._host.ending.announce(grain, life.reason)
         return turns
 
-    def _enter(self, grain: Grain[Any], turns: ActivationTurns) -> None:
+    def _enter(self, grain: Activation, turns: ActivationTurns) -> None:
         """Does what the state asks for in which an activation is now."""
         life, host = turns.life, self._host
         if life is None:

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from inaho.runtime.activation.leases import Leases
     from inaho.runtime.activation.records import ActivationRecord
     from inaho.runtime.activation.state import States
-    from inaho.runtime.grains.grain import Grain
-    from inaho.runtime.grains.ports import Reminders
-    from inaho.runtime.grains.turn import Turn
+    from inaho.runtime.grains.activation import Activation, Reminders, Turn
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.turns.runner import TurnRunner
     from inaho.storage import Storage
@@ -58,15 +56,15 @@ class Ownership(Protocol):
         """What was expected has been found."""
         ...
 
-    def ended(self, kind: str, grain: Grain[Any], *, asked_for: bool) -> None:
+    def ended(self, kind: str, grain: Activation, *, asked_for: bool) -> None:
         """An activation has ended. `asked_for`: its next owner waits for what it had."""
         ...
 
-    def placed_looked_at(self, host: KindHost, grain: Grain[Any]) -> None:
+    def placed_looked_at(self, host: KindHost, grain: Activation) -> None:
         """Owners have changed: the new owner of a placed activation is told of it."""
         ...
 
-    def placed_ended(self, host: KindHost, grain: Grain[Any]) -> None:
+    def placed_ended(self, host: KindHost, grain: Activation) -> None:
         """A placed activation is gone, or has not come up: its owner is told."""
         ...
 
@@ -87,7 +85,7 @@ class Freshness(Protocol):
         """Returns when state may be loaded. Raises `InahoError`."""
         ...
 
-    def begins(self, kind: str, key: str, grain: Grain[Any]) -> None:
+    def begins(self, kind: str, key: str, grain: Activation) -> None:
         """An activation of a placed kind begins."""
         ...
 
@@ -95,15 +93,15 @@ class Freshness(Protocol):
         """An activation of a placed kind is gone."""
         ...
 
-    def started(self, grain: Grain[Any], loaded_at: float) -> None:
+    def started(self, grain: Activation, loaded_at: float) -> None:
         """An activation has what was stored at `loaded_at`, seconds of the loop's clock."""
         ...
 
-    def want(self, grain: Grain[Any]) -> None:
+    def want(self, grain: Activation) -> None:
         """A turn waits for the proof of this activation."""
         ...
 
-    async def passed(self, grain: Grain[Any]) -> None:
+    async def passed(self, grain: Activation) -> None:
         """Returns when the activation is proved or has ended. Raises `InahoError`."""
         ...
 

@@ -16,8 +16,7 @@ from inaho.errors import InahoError, Pending
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.grains.grain import Grain
-    from inaho.runtime.grains.turn import Turn
+    from inaho.runtime.grains.activation import Activation, Turn
     from inaho.runtime.turns.streams import StreamProducer
 
 __all__ = ["StreamTurns"]
@@ -34,7 +33,7 @@ class StreamTurns:
         self._running: dict[int, dict[StreamProducer, None]] = {}
         """By `id` of the activation: users may define equality."""
 
-    def __contains__(self, grain: Grain[Any]) -> bool:
+    def __contains__(self, grain: Activation) -> bool:
         return id(grain) in self._running
 
     def __len__(self) -> int:
@@ -44,7 +43,7 @@ class StreamTurns:
         """Runs a stream; `done` is called when it has ended."""
         self._host.local.spawn(self._run(producer, done), name=f"inaho-stream-{self._host.name}")
 
-    def interrupt(self, grain: Grain[Any], reason: str) -> list[asyncio.Task[Any]]:
+    def interrupt(self, grain: Activation, reason: str) -> list[asyncio.Task[Any]]:
         """The activation ends, or is gone: consumers are told at once.
 
         Args:
@@ -59,7 +58,7 @@ class StreamTurns:
             producer.end(reason)
         return [producer.turn.task for producer in producers if producer.turn.task is not None]
 
-    async def end(self, grain: Grain[Any], reason: str) -> None:
+    async def end(self, grain: Activation, reason: str) -> None:
         """As `interrupt`; returns when the generators are closed, or after `CLOSE_S`."""
         if grain not in self:
             return

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from inaho.errors import InahoError
 from inaho.errors.inspection import is_a
 from inaho.events import ActivationStarted
 from inaho.runtime.activation.start_failures import not_run, start_failure
-from inaho.runtime.grains.activation_turns import ActivationTurns
+from inaho.runtime.grains.activation import ActivationTurns
 from inaho.runtime.turns.hooks import run_hook
 from inaho.runtime.turns.steps import report
 from inaho.types import Pid
@@ -16,7 +16,7 @@ from inaho.types import Pid
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.activation.records import ActivationRecord
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
 
 __all__ = ["Starting"]
 
@@ -36,7 +36,7 @@ class Starting:
     def __init__(self, host: KindHost) -> None:
         self._host = host
 
-    def begin(self, grain: Grain[Any], handed: ActivationRecord | None, again: bool) -> None:
+    def begin(self, grain: Activation, handed: ActivationRecord | None, again: bool) -> None:
         """Brings up an activation that has been made. One that has nothing to wait for is up when this returns.
 
         Args:
@@ -55,7 +55,7 @@ class Starting:
             host.lifecycle.begin(grain)
             host.changes.begin(grain, "activate", self._run(grain, origin, handed))
 
-    async def _run(self, grain: Grain[Any], origin: str, handed: ActivationRecord | None) -> None:
+    async def _run(self, grain: Activation, origin: str, handed: ActivationRecord | None) -> None:
         """Loads state and runs `on_activate`, then lets the waiting turns go; or fails them all."""
         host = self._host
         around = host.around
@@ -84,7 +84,7 @@ class Starting:
         around.freshness.started(grain, loaded_at)
         host.lifecycle.up(grain)
 
-    async def _take_over(self, grain: Grain[Any]) -> ActivationRecord | None:
+    async def _take_over(self, grain: Activation) -> ActivationRecord | None:
         """Has the previous owner of the partition, if there is one to ask, end its activation first."""
         name, key, around = self._host.name, grain._inaho_key, self._host.around
         if around.ownership.has_previous(name, key):
@@ -95,7 +95,7 @@ class Starting:
                 return around.ownership.newer(name, key, handed)
         return around.ownership.expected(name, key)
 
-    def failed(self, grain: Grain[Any], error: BaseException) -> None:
+    def failed(self, grain: Activation, error: BaseException) -> None:
         """An activation did not come up, whatever it was: it is gone, and its turns are answered with the failure."""
         if not self._host.lives(grain):  # it was given up (`give_up`)
             return
@@ -103,13 +103,13 @@ class Starting:
         self._host.lifecycle.failed(grain)
         self._drop(grain, failure)
 
-    def give_up(self, grain: Grain[Any], error: BaseException) -> None:
+    def give_up(self, grain: Activation, error: BaseException) -> None:
         """As `failed`, of an activation that takes too long to come up."""
         failure = start_failure(self._host, grain, error)
         self._host.lifecycle.give_up(grain)
         self._drop(grain, failure)
 
-    def _drop(self, grain: Grain[Any], failure: InahoError) -> None:
+    def _drop(self, grain: Activation, failure: InahoError) -> None:
         host = self._host
         host.streams.interrupt(grain, "failed")
         host.remove(grain, failure)
@@ -117,7 +117,7 @@ class Starting:
         while isinstance(turns, ActivationTurns) and turns.waiting:
             host.around.runner.answer_error(turns.waiting.popleft(), not_run(failure, failure.__cause__))
 
-    def _note(self, grain: Grain[Any], origin: str) -> None:
+    def _note(self, grain: Activation, origin: str) -> None:
         """Tells that an activation is up."""
         local, lease = self._host.local, grain._inaho_lease
         self._host.around.leases.note(lease, "started", origin)

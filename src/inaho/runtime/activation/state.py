@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from inaho.runtime.activation.leases import Leases
     from inaho.runtime.activation.ports import Freshness, OpenStorage, Ownership
     from inaho.runtime.activation.records import ActivationRecord
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
     from inaho.runtime.local.local_node import LocalNode
     from inaho.storage.base import StoredVersion
 
@@ -62,7 +62,7 @@ class States:
         self._ownership = ownership
         self._freshness = freshness
 
-    def hand_over(self, host: KindHost, grain: Grain[Any], record: StateRecord) -> tuple[int, bytes | None]:
+    def hand_over(self, host: KindHost, grain: Activation, record: StateRecord) -> tuple[int, bytes | None]:
         """Version and encoded state for the next owner, which loads it from the storage where it gets none.
 
         In doubt it gets none: another activation may have saved, and this one would not know.
@@ -79,7 +79,7 @@ class States:
             return record.version, None
         return record.version, data
 
-    async def _load(self, host: KindHost, grain: Grain[Any], handed: ActivationRecord | None = None) -> StateRecord:
+    async def _load(self, host: KindHost, grain: Activation, handed: ActivationRecord | None = None) -> StateRecord:
         """The state of an activation: what the last owner gave, else what is stored, else a new one.
 
         Its epoch is raised above the one under which it was stored.
@@ -111,7 +111,7 @@ class States:
             return StateRecord(host.kind.new_state(), stored.version, stored.epoch)
         return StateRecord(_decode(host, grain, stored.data, _saved(stored.version)), stored.version, stored.epoch)
 
-    async def _is_proved(self, host: KindHost, grain: Grain[Any], handed: ActivationRecord) -> bool:
+    async def _is_proved(self, host: KindHost, grain: Activation, handed: ActivationRecord) -> bool:
         """Whether a snapshot that was handed over is of what is stored; else the state is loaded."""
         if self._local.storage_is_private:
             return True
@@ -132,7 +132,7 @@ class States:
         )  # fmt: skip
         return False
 
-    async def load(self, host: KindHost, grain: Grain[Any], handed: ActivationRecord | None) -> StateRecord:
+    async def load(self, host: KindHost, grain: Activation, handed: ActivationRecord | None) -> StateRecord:
         """As `_load`, and tells how the hand-off went. What the last owner had must be there (SPEC CL-5)."""
         if handed is None:
             return await self._load(host, grain)
@@ -155,7 +155,7 @@ class States:
             self._local.publish(event)
         return record
 
-    async def reload(self, host: KindHost, grain: Grain[Any], record: StateRecord) -> bool:
+    async def reload(self, host: KindHost, grain: Activation, record: StateRecord) -> bool:
         """Puts back what this activation has loaded or saved last; False when another one has saved since.
 
         It never raises the epoch, as a load at the start does: an activation that was replaced must not outbid its
@@ -171,7 +171,7 @@ class States:
             record.value_unfit = False
         return True
 
-    async def save(self, host: KindHost, grain: Grain[Any], record: StateRecord) -> None:
+    async def save(self, host: KindHost, grain: Activation, record: StateRecord) -> None:
         """See `Grain.save`."""
         storage = await self._opened()
         async with record.writing():
@@ -186,7 +186,7 @@ class States:
                 self._write_failed(host, grain, record, error)
                 raise
 
-    async def clear(self, host: KindHost, grain: Grain[Any], record: StateRecord) -> None:
+    async def clear(self, host: KindHost, grain: Activation, record: StateRecord) -> None:
         """See `Grain.clear`."""
         storage = await self._opened()
         async with record.writing():
@@ -201,7 +201,7 @@ class States:
             record.stored_epoch = epoch
             record.value = host.kind.new_state()
 
-    def _check_may_save(self, host: KindHost, grain: Grain[Any], record: StateRecord) -> None:
+    def _check_may_save(self, host: KindHost, grain: Activation, record: StateRecord) -> None:
         """A revoked lease may not commit; the storage would refuse it too, once the successor has committed."""
         if not grain._inaho_lease.holding:
             host.deactivate_soon(grain, "stale")
@@ -213,7 +213,7 @@ class States:
                 maybe_executed=True,
             )
 
-    def _write_failed(self, host: KindHost, grain: Grain[Any], record: StateRecord, error: BaseException) -> None:
+    def _write_failed(self, host: KindHost, grain: Activation, record: StateRecord, error: BaseException) -> None:
         """What is stored is not known any more: the activation ends, and its successor loads it.
 
         Raises:
@@ -243,7 +243,7 @@ def _saved(version: int) -> str:
     return f"the saved state (version {version})"
 
 
-def _decode(host: KindHost, grain: Grain[Any], data: bytes, what: str) -> Any:
+def _decode(host: KindHost, grain: Activation, data: bytes, what: str) -> Any:
     decode = host.kind.decode_state
     assert decode is not None
     try:
@@ -260,7 +260,7 @@ def _decode(host: KindHost, grain: Grain[Any], data: bytes, what: str) -> Any:
         ) from error
 
 
-def _encode(grain: Grain[Any], value: Any) -> bytes:
+def _encode(grain: Activation, value: Any) -> bytes:
     try:
         return pack_state(encode(value))
     except ENCODE_ERRORS as error:

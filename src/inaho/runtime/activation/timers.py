@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, Any
 from inaho.errors import InahoError, InvalidArguments, Overloaded
 from inaho.errors.inspection import describe, is_a
 from inaho.events import TimerFailed
+from inaho.runtime.grains.activation import Turn
 from inaho.runtime.grains.activation_turns import running_turns, waiting_turns
 from inaho.runtime.grains.method_options import OPTIONS
 from inaho.runtime.grains.timer import Timer
-from inaho.runtime.grains.turn import Turn
 from inaho.runtime.turns.hooks import UnlistedMethod
 from inaho.runtime.turns.steps import SIGNALS
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
 
 __all__ = ["ActivationTimer", "ActivationTimers"]
 
@@ -42,7 +42,7 @@ class TickMethod(UnlistedMethod):
     __slots__ = ()
 
     @staticmethod
-    async def function(grain: Grain[Any], timer: ActivationTimer) -> None:
+    async def function(grain: Activation, timer: ActivationTimer) -> None:
         """Runs the callback. What it raises is told here, while it has its traceback."""
         timer._begin()
         try:
@@ -209,7 +209,7 @@ class TimerTable:
 
     __slots__ = ("ending", "grain", "host", "runner", "timers")
 
-    def __init__(self, grain: Grain[Any], host: KindHost, *, ending: bool) -> None:
+    def __init__(self, grain: Activation, host: KindHost, *, ending: bool) -> None:
         self.grain = grain
         self.ending = ending
         self.timers: dict[ActivationTimer, None] = {}
@@ -274,7 +274,7 @@ class ActivationTimers:
         """When the activation of `key`, which has timers, was last of use to others."""
         return self._tables[key].used_at(now)
 
-    def end(self, grain: Grain[Any]) -> None:
+    def end(self, grain: Activation) -> None:
         """The activation ends, and its timers with it."""
         for slot in (grain._inaho_key, id(grain)):
             table = self._tables.get(slot)
@@ -284,7 +284,7 @@ class ActivationTimers:
 
     def start(
         self,
-        grain: Grain[Any],
+        grain: Activation,
         callback: Callable[..., object] | str,
         interval_s: float | None,
         arguments: tuple[Any, ...],
@@ -316,7 +316,7 @@ class ActivationTimers:
             self._tables[self._slot(grain)] = table
         return timer
 
-    def _table(self, grain: Grain[Any]) -> TimerTable:
+    def _table(self, grain: Activation) -> TimerTable:
         current = self._host.lives(grain)
         if not current and grain._inaho_lease.holding:
             raise RuntimeError(f"{grain.identity}: start timers in on_activate or later, not in the constructor")
@@ -326,12 +326,12 @@ class ActivationTimers:
         ending = not current or bool(self._host.lifecycle.reason_of(grain))
         return TimerTable(grain, self._host, ending=ending)
 
-    def _slot(self, grain: Grain[Any]) -> str | int:
+    def _slot(self, grain: Activation) -> str | int:
         key = grain._inaho_key
         return key if self._host.activations.get(key) is grain else id(grain)
 
 
-def _resolved(grain: Grain[Any], callback: Callable[..., object] | str) -> tuple[str, Callable[..., object]]:
+def _resolved(grain: Activation, callback: Callable[..., object] | str) -> tuple[str, Callable[..., object]]:
     """Name and function of a callback."""
     if isinstance(callback, str):
         name, found = callback, getattr(grain, callback, None)

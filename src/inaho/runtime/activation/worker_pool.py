@@ -7,7 +7,7 @@ finds it idle is that of any call. The pool is asked when it is busy, and holds 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inaho.core.activation.lease import Lease
 from inaho.errors import Overloaded
@@ -15,8 +15,7 @@ from inaho.runtime.grains.activation_turns import count_turns, running_turns
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.grains.grain import Grain
-    from inaho.runtime.grains.turn import Turn
+    from inaho.runtime.grains.activation import Activation, Turn
 
 __all__ = ["WorkerPool"]
 
@@ -33,19 +32,19 @@ class WorkerPool:
 
     def __init__(self, host: KindHost) -> None:
         self._host = host
-        self._extras: dict[str, list[Grain[Any]]] = {}
-        self.ending: dict[int, Grain[Any]] = {}
+        self._extras: dict[str, list[Activation]] = {}
+        self.ending: dict[int, Activation] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._extras.values())) + len(self.ending)
 
-    def __iter__(self) -> Iterator[Grain[Any]]:
+    def __iter__(self) -> Iterator[Activation]:
         """All of them, those that end included."""
         for extras in self._extras.values():
             yield from extras
         yield from self.ending.values()
 
-    def __contains__(self, grain: Grain[Any]) -> bool:
+    def __contains__(self, grain: Activation) -> bool:
         return any(grain is extra for extra in self._extras.get(grain._inaho_key, ())) or id(grain) in self.ending
 
     def lease(self, key: str) -> Lease:
@@ -63,7 +62,7 @@ class WorkerPool:
             )
         return Lease(self._host.name, key, local.node_id, 0, local.now)
 
-    def pick(self, primary: Grain[Any], turn: Turn | None) -> Grain[Any]:
+    def pick(self, primary: Activation, turn: Turn | None) -> Activation:
         """The activation for a call that finds the first one busy: an idle one, a new one, or that with least to do.
 
         Args:
@@ -91,7 +90,7 @@ class WorkerPool:
             able = [grain for grain in able if not self._waits(grain, turn)] or able
         return min(able, key=_length)
 
-    def _waits(self, grain: Grain[Any], turn: Turn) -> bool:
+    def _waits(self, grain: Activation, turn: Turn) -> bool:
         running = running_turns(grain)
         return bool(running) and self._host.around.runner.chains.waits(running, turn)
 
@@ -99,7 +98,7 @@ class WorkerPool:
         """Whether one of the further activations of that identity has something to do."""
         return any(extra._inaho_turn is not None for extra in self._extras.get(key, ()))
 
-    def ends(self, grain: Grain[Any], reason: str) -> None:
+    def ends(self, grain: Activation, reason: str) -> None:
         """An activation begins to end: it takes no new turns, and the first one takes the others with it."""
         key = grain._inaho_key
         extras = self._extras.get(key, [])
@@ -114,7 +113,7 @@ class WorkerPool:
             for extra in extras:
                 self._host.deactivate_soon(extra, reason)
 
-    def remove(self, grain: Grain[Any]) -> bool:
+    def remove(self, grain: Activation) -> bool:
         """A further activation is gone, however it ended; False when it was none."""
         self.ends(grain, "")
         return self.ending.pop(id(grain), None) is not None
@@ -126,5 +125,5 @@ class WorkerPool:
             assert key in self._host.activations, f"extras of {key} without a first one"
 
 
-def _length(grain: Grain[Any]) -> int:
+def _length(grain: Activation) -> int:
     return sum(count_turns(grain))

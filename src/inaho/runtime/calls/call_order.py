@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from inaho.runtime.calls.resolver import Resolver
     from inaho.runtime.connections.outgoing import Outgoing
     from inaho.runtime.connections.peers import Peers
-    from inaho.runtime.grains.turn import Scope, Turn
+    from inaho.runtime.grains.activation import Scope, Turn
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
     from inaho.runtime.placement.system_calls import SystemCalls

@@ -13,7 +13,7 @@ from inaho.core.rpc.retry import Tries
 from inaho.errors import InahoError
 from inaho.runtime.calls.call_order import Waiting
 from inaho.runtime.calls.retrying import within
-from inaho.runtime.grains.turn import ONE_WAY, Scope, Turn
+from inaho.runtime.grains.activation import ONE_WAY, Scope, Turn
 from inaho.runtime.turns.inline import run_here, see_through
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from inaho.runtime.calls.retrying import Retrying
     from inaho.runtime.calls.stream_calls import StreamCalls
     from inaho.runtime.connections.outgoing import Outgoing
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
     from inaho.runtime.grains.method import GrainMethod
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
@@ -167,7 +167,7 @@ class ClusterContext:
                 self.order.ended(host, key)
             del future  # a failed one has the error, and the error's traceback this frame
 
-    async def _here(self, grain: Grain[Any], turn: Turn, scope: Scope | Turn | None) -> Any:
+    async def _here(self, grain: Activation, turn: Turn, scope: Scope | Turn | None) -> Any:
         """A call of an activation on this node that may be busy or coming up."""
         runner = self.runner
         pool = grain._inaho_host.pool

@@ -21,7 +21,7 @@ from inaho.errors import InahoError
 from inaho.events import CallSucceeded
 from inaho.runtime.calls.request import Request
 from inaho.runtime.calls.retrying import passed
-from inaho.runtime.grains.turn import CURRENT, Turn
+from inaho.runtime.grains.activation import CURRENT, Turn
 from inaho.runtime.turns.inherited import inherited
 from inaho.runtime.turns.inline import SUSPENDED, first_step, see_through
 from inaho.types import ClusterIdentity
@@ -29,7 +29,7 @@ from inaho.types import ClusterIdentity
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.calls.cluster_context import ClusterContext
-    from inaho.runtime.grains.grain import GrainKind
+    from inaho.runtime.grains.kind import GrainKind
     from inaho.runtime.grains.method import GrainMethod
 
 __all__ = ["Reference", "invoke", "invoke_stream", "make_class", "make_reference", "tell_success"]

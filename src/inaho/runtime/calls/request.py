@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.grains.activation import Scope, Turn
     from inaho.runtime.grains.method import GrainMethod
-    from inaho.runtime.grains.turn import Scope, Turn
 
 __all__ = ["Callee", "Request"]
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.calls.request import Callee
     from inaho.runtime.calls.resolver import Resolver
+    from inaho.runtime.grains.activation import Scope, Turn
     from inaho.runtime.grains.method import GrainMethod
-    from inaho.runtime.grains.turn import Scope, Turn
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.warnings import RetryWarnings
     from inaho.runtime.turns.call_chain import CallChains

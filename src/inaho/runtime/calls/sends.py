@@ -20,7 +20,7 @@ from inaho.errors import InahoError, InvalidArguments, Overloaded, ShuttingDown
 from inaho.errors.inspection import describe
 from inaho.events import CallFailed
 from inaho.runtime.calls.reference import Reference, tell_success
-from inaho.runtime.grains.turn import ONE_WAY
+from inaho.runtime.grains.activation import ONE_WAY
 from inaho.runtime.turns.inline import spawn_begun
 from inaho.types import ClusterIdentity
 

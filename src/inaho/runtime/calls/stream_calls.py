@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from inaho.core.rpc.retry import Tries
 from inaho.errors import InahoError
 from inaho.runtime.calls.retrying import within
-from inaho.runtime.grains.turn import Scope, Turn
+from inaho.runtime.grains.activation import Scope, Turn
 from inaho.runtime.turns.streams import LocalSink, StreamProducer, StreamReceiver
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from inaho.errors import InvalidArguments, InvalidConfig, InvalidGrain
 from inaho.events import Event
 from inaho.runtime.calls.reference import make_reference
 from inaho.runtime.calls.sends import Sends
-from inaho.runtime.grains.grain import Grain, GrainKind
+from inaho.runtime.grains.grain import Grain, GrainKind, unknown_kind
 from inaho.runtime.grains.method import GrainMethod
 from inaho.runtime.operators.operations import Operations
 from inaho.runtime.operators.operator_actor import OPERATOR_KEY, OperatorActor
@@ -206,7 +206,7 @@ class Cluster(Operations):
         _check_timeout(timeout)
         host = self._node.hosts.get(kind)
         if host is None:
-            host = self._node.add_kind(GrainKind.unknown(kind), hosted=False)
+            host = self._node.add_kind(unknown_kind(kind), hosted=False)
         reference = make_reference(self._node.context, host, key, timeout_s=timeout, retry=True)
         if host.hosted:
             known = host.kind.find(method, stream=stream)

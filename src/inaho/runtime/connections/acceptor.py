@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from inaho.runtime.connections.associations import Associations
     from inaho.runtime.connections.own_handshake import OwnHandshake
     from inaho.runtime.connections.serving import Serving
-    from inaho.runtime.grains.turn import Turn
+    from inaho.runtime.grains.activation import Turn
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
     from inaho.runtime.transport.transport import Listener, Transport

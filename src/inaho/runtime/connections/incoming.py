@@ -17,8 +17,7 @@ from inaho.runtime.activation.kind_host import host_of
 from inaho.runtime.connections.connection import FLUSH_PARTS, Connection
 from inaho.runtime.connections.definitions import Defined, decode_key, define
 from inaho.runtime.connections.stream_sink import ConnectionSink
-from inaho.runtime.grains.activation_turns import ActivationTurns
-from inaho.runtime.grains.turn import Turn
+from inaho.runtime.grains.activation import ActivationTurns, Turn
 from inaho.runtime.turns.streams import StreamProducer
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.exceptions import encode_failure
@@ -40,7 +39,7 @@ from inaho.wire.frames import (
 if TYPE_CHECKING:
     from inaho.config import TransportConfig
     from inaho.runtime.connections.serving import Serving
-    from inaho.runtime.grains.ports import TurnHost
+    from inaho.runtime.grains.activation import TurnHost
     from inaho.wire.handshake import PeerInfo
 
 __all__ = ["Incoming"]

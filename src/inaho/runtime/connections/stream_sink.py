@@ -8,8 +8,7 @@ from inaho.wire.frames import END, HEADER, HEADER_REST, ITEMS
 
 if TYPE_CHECKING:
     from inaho.runtime.connections.connection import Connection
-    from inaho.runtime.grains.ports import Caller
-    from inaho.runtime.grains.turn import Turn
+    from inaho.runtime.grains.activation import Caller, Turn
 
 __all__ = ["ConnectionSink"]
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inaho.errors import InahoError
 from inaho.errors.inspection import describe
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from inaho.runtime.freshness.other_clusters import OtherClusters
     from inaho.runtime.freshness.proofs import Proofs
     from inaho.runtime.freshness.reconciliation import Reconciliation
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
     from inaho.types import Member
@@ -79,7 +79,7 @@ class Freshness:
     ) -> None:
         self.doubts = doubts
         self.others = others
-        self.begun: dict[tuple[str, str], Grain[Any]] = {}
+        self.begun: dict[tuple[str, str], Activation] = {}
         self._local = local
         self._topology = topology
         self._marking = marking
@@ -246,7 +246,7 @@ class Freshness:
         if self._marking.is_due:
             await self._marking.written()
 
-    def begins(self, kind: str, key: str, grain: Grain[Any]) -> None:
+    def begins(self, kind: str, key: str, grain: Activation) -> None:
         """An activation of a placed kind begins, in doubt or after a block: it ends before the others may go on."""
         if self.doubts or self._local.boot_time() <= self._blocked_at + self._local.config.membership.tombstone_s:
             self.begun[kind, key] = grain

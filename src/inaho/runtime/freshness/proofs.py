@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from inaho.core.detection.bound import detection_bound_s
 from inaho.errors import InahoError, StorageFailed
@@ -31,7 +31,7 @@ from inaho.runtime.freshness.time_limit import time_limit
 if TYPE_CHECKING:
     from inaho.runtime.freshness.proved_kinds import ProvedKinds
     from inaho.runtime.freshness.unknown import UnknownFreshness
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
     from inaho.runtime.grains.state_record import StateRecord
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
@@ -95,11 +95,11 @@ class Proofs:
         self._unknown = unknown
         self._unnoticed_until = -math.inf
         """Until then a member that lost sight of this node may not have noticed, and so not have written a marker."""
-        self._wanted: dict[int, Grain[Any]] = {}
-        self._to_hold: list[Grain[Any]] = []
+        self._wanted: dict[int, Activation] = {}
+        self._to_hold: list[Activation] = []
         self._proving = False
         self._looking = False
-        self._due: dict[int, tuple[float, Grain[Any]]] = {}
+        self._due: dict[int, tuple[float, Activation]] = {}
         """When activations are to be proved again, by `id`; the latest time counts."""
         self._round: asyncio.Future[InahoError | None] | None = None
 
@@ -116,7 +116,7 @@ class Proofs:
         if self._to_hold:
             self._local.loop.call_soon(self._hold_slice)
 
-    def require(self, grain: Grain[Any]) -> None:
+    def require(self, grain: Activation) -> None:
         """The activation is to be proved before its next turn. What runs goes on."""
         host_of(grain).lifecycle.require_proof(grain)
 
@@ -130,7 +130,7 @@ class Proofs:
         until = self._local.loop.time() + min(unnoticed_s, self._local.config.membership.tombstone_s)
         self._unnoticed_until = max(self._unnoticed_until, until)
 
-    def started(self, grain: Grain[Any], loaded_at: float) -> None:
+    def started(self, grain: Activation, loaded_at: float) -> None:
         """An activation is up, and has what was stored at `loaded_at`; it is proved again in time, or now."""
         record = grain._inaho_record
         if record is None or not is_proved_kind(host_of(grain)):
@@ -142,14 +142,14 @@ class Proofs:
             if due <= self._local.loop.time():  # `on_activate` took its time
                 self._again(due, [grain])
 
-    def want(self, grain: Grain[Any]) -> None:
+    def want(self, grain: Activation) -> None:
         """Somebody waits for the proof of this activation."""
         self._wanted[id(grain)] = grain
         if not self._proving:
             self._proving = True
             self._local.spawn(self._prove(), name="inaho-prove")
 
-    async def passed(self, grain: Grain[Any]) -> None:
+    async def passed(self, grain: Activation) -> None:
         """Returns when the activation is proved, or has ended.
 
         Raises:
@@ -220,7 +220,7 @@ class Proofs:
                 attempt += 1
                 await asyncio.sleep(READ_PAUSE_S)
 
-    def _judge(self, grain: Grain[Any], version: int, epoch: int, stored: StoredVersion | None) -> None:
+    def _judge(self, grain: Activation, version: int, epoch: int, stored: StoredVersion | None) -> None:
         """Draws the consequences of what is stored. The activation had `version` under `epoch` when that was asked.
 
         A save of its own since then was acknowledged because nobody else had saved, so all versions up to it are its
@@ -254,7 +254,7 @@ class Proofs:
         host.deactivate_soon(grain, "stale")
 
     async def _judge_when_written(
-        self, grain: Grain[Any], record: StateRecord, version: int, epoch: int, stored: StoredVersion | None
+        self, grain: Activation, record: StateRecord, version: int, epoch: int, stored: StoredVersion | None
     ) -> None:
         async with record.writing():
             pass
@@ -264,7 +264,7 @@ class Proofs:
         """Whether nothing is answered unproved because of `error`: by setting, or since it shows that data was lost."""
         return self._local.config.activation.when_unproved == "refuse" or not isinstance(error, StorageFailed)
 
-    def _not_read(self, grains: list[Grain[Any]], error: InahoError) -> None:
+    def _not_read(self, grains: list[Activation], error: InahoError) -> None:
         """The storage does not answer: without a bound on their age, answers are given or refused, by setting.
 
         Where it has lost data they are refused.
@@ -306,7 +306,7 @@ class Proofs:
         finally:
             self._looking = False
 
-    def _is_due_again(self, grain: Grain[Any], asked_at: float) -> bool:
+    def _is_due_again(self, grain: Activation, asked_at: float) -> bool:
         """Whether an activation is to be proved once more after a read that began then."""
         record = grain._inaho_record
         assert record is not None
@@ -314,14 +314,14 @@ class Proofs:
             record.contested = False
         return self.repeat or record.contested
 
-    def _again_at(self, since: float, grains: list[Grain[Any]]) -> None:
+    def _again_at(self, since: float, grains: list[Activation]) -> None:
         """Has what was proved at `since` proved again in time."""
         due = since + self._local.config.activation.freshness_s
         for grain in grains:
             self._due[id(grain)] = due, grain
         self._local.loop.call_at(due, self._again, due, grains)
 
-    def _again(self, due: float, grains: list[Grain[Any]]) -> None:
+    def _again(self, due: float, grains: list[Activation]) -> None:
         skip = self._local.closing
         if self.blind and self._local.config.activation.when_unproved == "answer":
             skip = True  # all are required when the storage answers again
@@ -334,7 +334,7 @@ class Proofs:
                 self.require(grain)
 
 
-def _stored_as(grain: Grain[Any]) -> tuple[int, int]:
+def _stored_as(grain: Activation) -> tuple[int, int]:
     """Version and epoch of the state of an activation that is up."""
     record = grain._inaho_record
     assert record is not None

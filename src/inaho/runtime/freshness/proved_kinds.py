@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
     from inaho.runtime.local.local_node import LocalNode
 
 __all__ = ["ProvedKinds", "is_proved_kind"]
@@ -38,7 +38,7 @@ class ProvedKinds:
         """Of the kinds, whoever sees the storage."""
         return {host.name for host in self._hosts.values() if is_proved_kind(host)}
 
-    def activations(self) -> Iterator[Grain[Any]]:
+    def activations(self) -> Iterator[Activation]:
         """Of all these kinds; made and ended meanwhile they must not be."""
         for host in self._hosts.values():
             if is_proved_kind(host):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from inaho.types import ClusterIdentity, Epoch
 
 if TYPE_CHECKING:
-    from inaho.runtime.grains.turn import Turn
+    from inaho.runtime.grains.activation import Turn
 
 __all__ = ["CallContext"]
 

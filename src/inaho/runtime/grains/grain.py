@@ -8,25 +8,20 @@ idle, because a node holds millions.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
 
 from inaho.core.activation.placement import OWNER, check_strategy
-from inaho.errors import InvalidGrain, NoSuchMethod, SchemaMismatch
-from inaho.runtime.grains.activation_turns import ActivationTurns
+from inaho.errors import InvalidGrain
+from inaho.runtime.grains.activation import CURRENT, ActivationTurns, GrainHost, Turn
 from inaho.runtime.grains.call_context import CallContext
 from inaho.runtime.grains.class_scope import names_around
-from inaho.runtime.grains.interface import HOOKS, bindings, complete, find_methods, hints_of, make_state, state_type
-from inaho.runtime.grains.method import GrainMethod
-from inaho.runtime.grains.method_options import OPTIONS, method
-from inaho.runtime.grains.reminder_delivery import REMIND, delivery_method
+from inaho.runtime.grains.kind import GrainKind
+from inaho.runtime.grains.method_options import method
 from inaho.runtime.grains.state_record import StateRecord
 from inaho.runtime.grains.timer import Timer
-from inaho.runtime.grains.turn import CURRENT, Turn
 from inaho.types import ClusterIdentity
-from inaho.wire.codec import check_type, decoder
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -34,7 +29,6 @@ if TYPE_CHECKING:
     from inaho.core.activation.lease import Lease
     from inaho.core.activation.reminders import Reminder
     from inaho.runtime.cluster.cluster import Cluster
-    from inaho.runtime.grains.ports import GrainHost
 
     # A bare `Grain` is a grain of any state, and `Grain[A]` and `Grain[B]` are both `Grain[object]`: so type checkers
     # take a list of kinds. Only a grain itself sets its state, so nobody can misuse that.
@@ -44,125 +38,10 @@ else:
 
     S = TypeVar("S")
 
-__all__ = ["POLICIES", "CallContext", "Grain", "GrainKind", "method"]
+__all__ = ["POLICIES", "CallContext", "Grain", "GrainKind", "method", "unknown_kind"]
 
 POLICIES: Final = ("keep", "reset", "stop")
 """What may become of the state when a turn fails, see `Grain`."""
-
-
-class GrainKind:
-    """What was read from one grain class.
-
-    Attributes:
-        cls: the class.
-        name: of the kind, in the whole cluster.
-        methods: by name.
-        reentrant: turns need not wait for each other.
-        idle_ttl_s: overrides `activation.idle_ttl_s`; None does not.
-        on_failure: see `failure_policy`.
-        placement: one of `core.activation.placement.STRATEGIES`.
-        placed: the owner of an identity is not simply its host.
-        role: that a node must have to host the kind; empty for any.
-        stateless_max: activations of one identity per node, see `stateless`; 0 for kinds that are active once.
-        hidden: methods that the runtime calls and references do not have.
-        hints: annotations of its methods as they were written, with type variables, for classes derived from it.
-        state_type: class of the durable state; None for a kind without.
-        decode_state: bytes to state.
-        plain_start, plain_stop: `on_activate`, `on_deactivate` are not overridden, so both ends cost nothing.
-        reminded: `on_reminder` is overridden: it may have reminders.
-    """
-
-    def __init__(
-        self,
-        cls: type[Grain[Any]],
-        name: str,
-        *,
-        reentrant: bool = False,
-        idle_ttl_s: float | None = None,
-        on_failure: str = "keep",
-        placement: str = OWNER,
-        role: str = "",
-    ) -> None:
-        self.cls = cls
-        self.name = name
-        self.reentrant = reentrant
-        self.idle_ttl_s = idle_ttl_s
-        self.on_failure = on_failure
-        self.placement = placement
-        self.placed = placement != OWNER
-        self.role = role
-        self.stateless_max = 0
-        self.methods: dict[str, GrainMethod] = {}
-        self.hidden: dict[str, GrainMethod] = {}
-        self.hints: dict[str, dict[str, Any]] = {}
-        self.state_type: Any = None
-        self.decode_state: Callable[[bytes | memoryview], Any] | None = None
-        self.plain_start = cls.on_activate is Grain.on_activate
-        self.plain_stop = cls.on_deactivate is Grain.on_deactivate
-        self.reminded = cls.on_reminder is not Grain.on_reminder
-        self.has_init = cls.__init__ is not object.__init__
-        self.proxy_class: type[Any] | None = None
-
-    @classmethod
-    def unknown(cls, name: str) -> GrainKind:
-        """A kind of which only the name is known, for calls by name."""
-        return cls(Grain, name)
-
-    @property
-    def is_unknown(self) -> bool:
-        """Whether only the name is known."""
-        return self.cls is Grain
-
-    def read(self, local_names: dict[str, Any]) -> None:
-        """Reads state type and methods; `local_names` are those around the class statement."""
-        cls = self.cls
-        bound = bindings(cls, local_names)
-        self.state_type = state_type(cls, Grain, bound)
-        if self.state_type is not None:
-            check_type(self.state_type, f"the state of {self.name}")
-            make_state(self.state_type, self.name)
-            self.decode_state = decoder(self.state_type)
-        elif self.on_failure == "reset" and not getattr(cls, "__parameters__", ()):
-            raise InvalidGrain(f"{self.name} has no durable state to reset; give on_failure='stop' or none")
-        if self.reminded:
-            self.hidden[REMIND] = delivery_method(self.name)
-        for found in find_methods(cls, Grain, _RESERVED, local_names):
-            name, function = found.name, found.function
-            hints = self.hints[name] = hints_of(found, cls, local_names)
-            scope = vars(sys.modules[function.__module__])
-            known = bound.get(found.owner, {})
-            hints = {each: complete(hint, known, scope) for each, hint in hints.items()}
-            self.methods[name] = GrainMethod(self.name, name, function, getattr(function, OPTIONS, None), hints)
-
-    def find(self, name: str, *, stream: bool) -> GrainMethod:
-        """The method of that name.
-
-        Raises:
-            NoSuchMethod: there is none; the reason lists what there is.
-            SchemaMismatch: it is a stream and the caller does not expect one, or the other way round.
-        """
-        found = self.methods.get(name) or self.hidden.get(name)
-        if found is None:
-            known = ", ".join(self.methods)
-            raise NoSuchMethod(f"{self.name} has no method {name!r} here; it has: {known}", identity=self.name)
-        if found.stream != stream:
-            raise SchemaMismatch(f"{self.name}.{name} is a stream on one side only", identity=self.name)
-        return found
-
-    def uncallable(self) -> list[str]:
-        """Public names of the class that a reference does not have."""
-        return [name for name in dir(self.cls) if not name.startswith("_") and name not in self.methods]
-
-    def explain_missing(self, name: str) -> str:
-        """Why a reference has no attribute of that name of the class, for an `AttributeError`."""
-        methods = ", ".join(self.methods)
-        if not hasattr(Grain, name):
-            return f"{name!r} of {self.name} is not called from outside: that are public async def methods, {methods}"
-        return f"{self.name} has no {name!r} that can be called from outside; it has: {methods}"
-
-    def new_state(self) -> Any:
-        """State of an identity that was never saved."""
-        return make_state(self.state_type, self.name)
 
 
 class Grain(Generic[S]):
@@ -223,7 +102,7 @@ class Grain(Generic[S]):
         name = name or cls.__name__
         check_strategy(name, placement)
         own = {"on_failure": on_failure, "placement": placement, "role": role}
-        kind = GrainKind(cls, name, reentrant=reentrant, idle_ttl_s=idle_ttl_s, **own)
+        kind = GrainKind(cls, name, base=Grain, reentrant=reentrant, idle_ttl_s=idle_ttl_s, **own)
         kind.read(names_around(cls.__module__))
         cls.inaho_kind = kind
 
@@ -371,4 +250,6 @@ class Grain(Generic[S]):
         return f"<{type(self).__name__} {getattr(self, '_inaho_key', '(not activated)')!r}>"
 
 
-_RESERVED: Final = frozenset(name for name in vars(Grain) if not name.startswith("_")) - HOOKS
+def unknown_kind(name: str) -> GrainKind:
+    """A kind of which only the name is known, for calls by name."""
+    return GrainKind(Grain, name, base=Grain)

@@ -11,19 +11,17 @@ import inspect
 import typing
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from inaho.errors import FrameTooLarge, InahoError, InvalidArguments, InvalidGrain, SchemaMismatch, SerializationFailed
 from inaho.errors.inspection import text_of
 from inaho.runtime.grains.caller_functions import make_caller
 from inaho.runtime.grains.method_options import MethodOptions
+from inaho.runtime.local.local_node import LocalNode
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode
 from inaho.wire.frames import HEADER_REST, SIGNATURE_CHARS_MAX, Definition
 from inaho.wire.limits import bounded, repeats
 from inaho.wire.plain import check_of, classes_of
-
-if TYPE_CHECKING:
-    from inaho.runtime.grains.ports import TurnHost
 
 __all__ = ["STREAMS", "GrainMethod"]
 
@@ -45,6 +43,20 @@ def _is_required(parameter: inspect.Parameter) -> bool:
 
 def _never(result: Any) -> bool:
     return False
+
+
+class ValueHost(Protocol):
+    """The node on which a value is copied, as the errors and limits of copies need it."""
+
+    @property
+    def local(self) -> LocalNode:
+        """Has the limits."""
+        ...
+
+    @property
+    def authority(self) -> str:
+        """Of the node."""
+        ...
 
 
 class GrainMethod:
@@ -227,7 +239,7 @@ class GrainMethod:
         """`decode_result` within `transport.containers_max`."""
         return bounded(self.decode_result, containers_max) if self.gives_many else self.decode_result
 
-    def copy_arguments(self, arguments: tuple[Any, ...], key: str, host: TurnHost) -> tuple[Any, ...]:
+    def copy_arguments(self, arguments: tuple[Any, ...], key: str, host: ValueHost) -> tuple[Any, ...]:
         """Arguments as a callee on another node would get them: validated, within bounds, and shared with nobody.
 
         Args:
@@ -251,7 +263,7 @@ class GrainMethod:
             raise failure from error
         return copied[1:]
 
-    def copy_result(self, result: Any, key: str, host: TurnHost) -> Any:
+    def copy_result(self, result: Any, key: str, host: ValueHost) -> Any:
         """The result as a caller on another node would get it; raises what that caller would get.
 
         Args:

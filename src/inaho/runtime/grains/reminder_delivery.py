@@ -6,7 +6,7 @@ The method belongs to every kind that overrides `on_reminder`, but not to its in
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final, Protocol
 
 from inaho.core.activation.reminders import Reminder
 from inaho.errors import InahoError
@@ -14,9 +14,6 @@ from inaho.errors.inspection import is_a
 from inaho.runtime.grains.method import GrainMethod
 from inaho.runtime.grains.method_options import MethodOptions
 from inaho.wire.exceptions import GrainError
-
-if TYPE_CHECKING:
-    from inaho.runtime.grains.grain import Grain
 
 __all__ = ["ANSWER_S", "REMIND", "OnReminderError", "delivery_method"]
 
@@ -40,11 +37,33 @@ def delivery_method(kind: str) -> GrainMethod:
     return known
 
 
+class Deadline(Protocol):
+    """What a delivery asks of the call that it is."""
+
+    @property
+    def deadline(self) -> float:
+        """Seconds of the loop's clock."""
+        ...
+
+
+class Reminded(Protocol):
+    """What a grain with reminders has."""
+
+    @property
+    def context(self) -> Deadline:
+        """The call that delivers."""
+        ...
+
+    async def on_reminder(self, reminder: Reminder) -> None:
+        """See `Grain.on_reminder`."""
+        ...
+
+
 class OnReminderError(GrainError):
     """An `on_reminder` ran and failed with an error of ours, which looks like one of the call that delivers."""
 
 
-async def _deliver(grain: Grain[Any], reminder: Reminder) -> None:
+async def _deliver(grain: Reminded, reminder: Reminder) -> None:
     until = grain.context.deadline - ANSWER_S
     waited = until <= asyncio.get_running_loop().time()  # for so long that what is left is no attempt
     limit = asyncio.timeout_at(None if waited else until)

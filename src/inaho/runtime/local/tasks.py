@@ -7,6 +7,7 @@ may catch its cancellation. So everything that a node runs in the background is 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, Final
@@ -18,6 +19,12 @@ __all__ = ["CUT_OFF", "NodeTasks", "is_cut_off", "until_cut_off"]
 
 CUT_OFF: Final = "inaho: cut off"
 """Message of the last cancellation of user code that catches all others: it is closed where it waits."""
+
+
+STOP_ROUND_S: Final = 1.0
+"""What still runs when its node stops is cancelled again after so many seconds."""
+
+_log: Final = logging.getLogger("inaho.node")
 
 
 class NodeTasks:
@@ -52,6 +59,27 @@ class NodeTasks:
         if not drives:
             task.add_done_callback(lambda _: coroutine.close())  # one that was cancelled before its first step
         return task
+
+    async def stop(self, rounds: int) -> None:
+        """Ends what runs. User code that catches its cancellation is cut off in the end (`CUT_OFF`).
+
+        Args:
+            rounds: how often what still runs is cancelled before that, `STOP_ROUND_S` apart.
+        """
+        message: str | None = None
+        while tasks := [task for task in self.running if task is not asyncio.current_task()]:
+            for task in tasks:
+                task.cancel(message)
+            _, left = await asyncio.wait(tasks, timeout=STOP_ROUND_S)
+            await asyncio.sleep(0)  # what their ends have begun
+            if not left:
+                continue
+            if message is not None:
+                _log.error("%d turns, hooks or streams cannot be ended, and go on", len(left))
+                return
+            _log.warning("%d turns, hooks or streams go on after their cancellation", len(left))
+            rounds -= 1
+            message = None if rounds > 0 else CUT_OFF
 
 
 def is_cut_off(error: BaseException) -> bool:

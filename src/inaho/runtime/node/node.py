@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from inaho.actor import ActorSystem
-    from inaho.runtime.grains.grain import GrainKind
+    from inaho.runtime.grains.kind import GrainKind
     from inaho.runtime.transport.transport import Transport
     from inaho.storage import Storage
 

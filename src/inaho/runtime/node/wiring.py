@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from inaho.runtime.connections.connection import Connection
     from inaho.runtime.connections.outgoing import Outgoing
     from inaho.runtime.connections.ports import MessageFrames
-    from inaho.runtime.grains.grain import Grain
-    from inaho.runtime.grains.ports import Reminders
-    from inaho.runtime.grains.turn import Turn
+    from inaho.runtime.grains.activation import Activation, Reminders, Turn
     from inaho.runtime.node.parts import NodeParts
     from inaho.types import ClusterIdentity, TopologySnapshot
     from inaho.wire.handshake import PeerInfo
@@ -130,13 +128,13 @@ class NodeOwnership:
     def found(self, kind: str, key: str) -> None:
         self._node.saved_versions.found(kind, key)
 
-    def ended(self, kind: str, grain: Grain[Any], *, asked_for: bool) -> None:
+    def ended(self, kind: str, grain: Activation, *, asked_for: bool) -> None:
         self._node.saved_versions.ended(kind, grain, asked_for=asked_for)
 
-    def placed_looked_at(self, host: KindHost, grain: Grain[Any]) -> None:
+    def placed_looked_at(self, host: KindHost, grain: Activation) -> None:
         self._node.holdings.look(host, grain)
 
-    def placed_ended(self, host: KindHost, grain: Grain[Any]) -> None:
+    def placed_ended(self, host: KindHost, grain: Activation) -> None:
         self._node.holdings.ended(host, grain)
 
     def drained(self, kind: str) -> None:
@@ -156,19 +154,19 @@ class NodeFreshness:
     async def before_activation(self) -> None:
         await self._node.freshness.before_activation()
 
-    def begins(self, kind: str, key: str, grain: Grain[Any]) -> None:
+    def begins(self, kind: str, key: str, grain: Activation) -> None:
         self._node.freshness.begins(kind, key, grain)
 
     def ended(self, kind: str, key: str) -> None:
         self._node.freshness.begun.pop((kind, key), None)
 
-    def started(self, grain: Grain[Any], loaded_at: float) -> None:
+    def started(self, grain: Activation, loaded_at: float) -> None:
         self._node.proofs.started(grain, loaded_at)
 
-    def want(self, grain: Grain[Any]) -> None:
+    def want(self, grain: Activation) -> None:
         self._node.proofs.want(grain)
 
-    async def passed(self, grain: Grain[Any]) -> None:
+    async def passed(self, grain: Activation) -> None:
         await self._node.proofs.passed(grain)
 
     def storage_silent(self, error: InahoError) -> None:

@@ -17,7 +17,7 @@ from inaho.runtime.local.history import HistoryEntry, PartitionMove
 from inaho.types import Epoch, Struct
 
 if TYPE_CHECKING:
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
     from inaho.runtime.node.node import Node
 
 __all__ = [
@@ -115,7 +115,7 @@ class IdentityReport(Struct, frozen=True):
     entries: tuple[HistoryEntry, ...] = ()
 
 
-def report_activation(node: Node, grain: Grain[Any]) -> ActivationReport:
+def report_activation(node: Node, grain: Activation) -> ActivationReport:
     """What that activation is doing now."""
     record, lease = grain._inaho_record, grain._inaho_lease
     running, waiting = count_turns(grain)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from inaho.core.activation.lease import LeaseState
 from inaho.core.bounded_map import BoundedMap
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from inaho.core.activation.lease import Lease
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.activation.leases import Leases
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
     from inaho.runtime.local.warnings import WaitingWarnings
@@ -228,7 +228,7 @@ class Holdings:
 
     # This node tells owners.
 
-    def look(self, host: KindHost, grain: Grain[Any]) -> None:
+    def look(self, host: KindHost, grain: Activation) -> None:
         """Owners have changed: a new owner of a placed activation is told of it."""
         key = grain._inaho_key
         owner = self._owner(host.name, key)
@@ -242,7 +242,7 @@ class Holdings:
             kinds = self._news.setdefault(owner.node_id, (owner, {}))[1]
             kinds.setdefault(host.name, {})[key] = grain._inaho_lease.epoch
 
-    def ended(self, host: KindHost, grain: Grain[Any]) -> None:
+    def ended(self, host: KindHost, grain: Activation) -> None:
         """A placed activation is gone; its owner is told, so that it can free the lease.
 
         Where the owner knows of another activation, that one is told what this one had saved.

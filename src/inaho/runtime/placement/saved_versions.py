@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from inaho.core.bounded_map import BoundedMap
 from inaho.errors import InahoError
@@ -26,7 +26,7 @@ from inaho.runtime.placement.system_calls import SystemCalls
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
     from inaho.types import Member
@@ -70,7 +70,7 @@ class SavedVersions:
 
     # What ended here.
 
-    def ended(self, kind: str, grain: Grain[Any], *, asked_for: bool) -> None:
+    def ended(self, kind: str, grain: Activation, *, asked_for: bool) -> None:
         """An activation has ended. `asked_for`: its next owner waits for it, and is told in any case."""
         record = grain._inaho_record
         if asked_for or record is None or not record.version:

@@ -9,7 +9,8 @@ from inaho.errors.inspection import describe
 from inaho.runtime.activation.kind_host import KindHost
 from inaho.runtime.calls.cluster_context import ClusterContext
 from inaho.runtime.calls.reference import invoke, make_reference
-from inaho.runtime.grains.grain import GrainKind
+from inaho.runtime.grains.grain import unknown_kind
+from inaho.runtime.grains.kind import GrainKind
 from inaho.runtime.grains.reminder_delivery import ANSWER_S, delivery_method
 from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.reminders.shard import KEEPER
@@ -47,7 +48,7 @@ class KeeperCalls:
         """
         host = self._hosts.get(record.kind)
         if host is None:
-            host = self._learn(GrainKind.unknown(record.kind))
+            host = self._learn(unknown_kind(record.kind))
         timeout_s = self._local.timeout_s + ANSWER_S
         reference = make_reference(self._context, host, record.key, timeout_s=timeout_s, retry=True)
         await invoke(reference, delivery_method(record.kind), (reminder,), plain=False)

@@ -17,7 +17,7 @@ from inaho.runtime.reminders.keeper import ReminderKeeper
 from inaho.runtime.reminders.shard import shard_of
 
 if TYPE_CHECKING:
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
     from inaho.runtime.local.local_node import LocalNode
 
 __all__ = ["GrainReminders"]
@@ -36,7 +36,7 @@ class GrainReminders:
         self._cluster = cluster
 
     async def remind(
-        self, grain: Grain[Any], name: str, due: float | datetime, period_s: float | None, catch_up: str
+        self, grain: Activation, name: str, due: float | datetime, period_s: float | None, catch_up: str
     ) -> None:
         """See `Grain.remind`."""
         kind, key = grain.identity.kind, grain.key
@@ -50,15 +50,15 @@ class GrainReminders:
         validate_reminder(record)
         await self._keeper(grain).put(record, delay_s)
 
-    async def forget(self, grain: Grain[Any], name: str) -> bool:
+    async def forget(self, grain: Activation, name: str) -> bool:
         """See `Grain.forget`."""
         return await self._keeper(grain).drop(grain.identity.kind, grain.key, name)
 
-    async def listed(self, grain: Grain[Any]) -> list[Reminder]:
+    async def listed(self, grain: Activation) -> list[Reminder]:
         """See `Grain.reminders`."""
         return await self._keeper(grain).listed(grain.identity.kind, grain.key)
 
-    def _keeper(self, grain: Grain[Any]) -> ReminderKeeper:
+    def _keeper(self, grain: Activation) -> ReminderKeeper:
         shard = shard_of(grain.identity.kind, grain.key, self._local.config.activation.reminder_shards)
         keeper: ReminderKeeper = self._cluster().grain(ReminderKeeper, shard)
         return keeper

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Final
 
 from inaho.errors import CallCycle
+from inaho.runtime.grains.activation import Turn
 from inaho.runtime.grains.activation_turns import waiting_turns
-from inaho.runtime.grains.turn import Turn
 from inaho.wire.frames import ChainLink
 
 __all__ = ["CallChains"]

@@ -10,11 +10,10 @@ import math
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from inaho.runtime.grains.turn import CURRENT, Turn
+from inaho.runtime.grains.activation import CURRENT, Turn
 
 if TYPE_CHECKING:
-    from inaho.runtime.grains.activation_turns import ActivationTurns
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation, ActivationTurns
 
 __all__ = ["UnlistedMethod", "run_hook"]
 
@@ -42,7 +41,7 @@ class UnlistedMethod:
         self.read_only = read_only
 
 
-async def run_hook(grain: Grain[Any], queue: ActivationTurns, name: str, hook: Coroutine[Any, Any, None]) -> None:
+async def run_hook(grain: Activation, queue: ActivationTurns, name: str, hook: Coroutine[Any, Any, None]) -> None:
     """Runs a hook of an activation whose queue is held; what it calls knows who waits for it.
 
     Args:

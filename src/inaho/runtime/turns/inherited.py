@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, suppress
 from contextvars import Token
 from typing import Any, Final
 
-from inaho.runtime.grains.turn import CURRENT, Scope, Turn
+from inaho.runtime.grains.activation import CURRENT, Scope, Turn
 from inaho.runtime.turns.steps import current_task
 
 __all__ = ["deadline", "inherited"]

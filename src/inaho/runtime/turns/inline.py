@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import Timeout
 from inaho.errors.inspection import is_a
-from inaho.runtime.grains.turn import CURRENT, Turn
+from inaho.runtime.grains.activation import CURRENT, Turn
 from inaho.runtime.turns.steps import CURRENT_TASKS, SIGNALS, as_raised, resume, suspended_on, untold
 from inaho.runtime.turns.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller

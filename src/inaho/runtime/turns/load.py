@@ -13,7 +13,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from inaho.core.rpc.turns import TurnQueue
-from inaho.runtime.grains.turn import Turn
+from inaho.runtime.grains.activation import Turn
 
 if TYPE_CHECKING:
     from inaho.runtime.turns.worker import Worker

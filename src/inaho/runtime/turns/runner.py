@@ -24,9 +24,8 @@ from inaho.actor.raise_soon import raise_soon
 from inaho.core.rpc.turns import DROPPED_OLDEST, QUEUED, REFUSED
 from inaho.errors import CallCycle, InahoError, Overloaded, ShuttingDown, Timeout
 from inaho.errors.inspection import is_a
-from inaho.runtime.grains.activation_turns import ActivationTurns
-from inaho.runtime.grains.turn import CURRENT, Turn
-from inaho.runtime.local.tasks import CUT_OFF, NodeTasks
+from inaho.runtime.grains.activation import CURRENT, ActivationTurns, Turn
+from inaho.runtime.local.tasks import NodeTasks
 from inaho.runtime.turns.call_chain import CallChains
 from inaho.runtime.turns.load import TurnLoad
 from inaho.runtime.turns.steps import as_raised, report, suspended_on, untold
@@ -35,7 +34,7 @@ from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import HEADER_REST
 
 if TYPE_CHECKING:
-    from inaho.runtime.grains.grain import Grain
+    from inaho.runtime.grains.activation import Activation
 
 __all__ = ["TurnRunner"]
 
@@ -48,7 +47,6 @@ WORKERS_IDLE_MAX: Final = 256
 """Workers kept for the next turns that suspend; a kilobyte and a half each."""
 
 STOP_ROUNDS: Final = 5
-STOP_ROUND_S: Final = 1.0
 """How often, and how far apart, what still runs at the end of a node is cancelled."""
 
 
@@ -240,7 +238,7 @@ class TurnRunner:
             return False
         return True
 
-    def queue_of(self, grain: Grain[Any]) -> ActivationTurns:
+    def queue_of(self, grain: Activation) -> ActivationTurns:
         """The queue of an activation, made where it has none; a turn that runs alone is in it."""
         busy = grain._inaho_turn
         if isinstance(busy, ActivationTurns):
@@ -253,7 +251,7 @@ class TurnRunner:
         grain._inaho_turn = queue
         return queue
 
-    def overloaded(self, grain: Grain[Any]) -> Overloaded:
+    def overloaded(self, grain: Activation) -> Overloaded:
         """The refusal of a call at an activation whose queue is full."""
         return Overloaded(
             f"{self._depth} calls wait for this activation already (activation.queue_depth)",
@@ -323,7 +321,7 @@ class TurnRunner:
             busy.finish(turn)
             self.advance(grain, busy)
 
-    def advance(self, grain: Grain[Any], queue: ActivationTurns) -> None:
+    def advance(self, grain: Activation, queue: ActivationTurns) -> None:
         """Starts waiting turns that may run now, and forgets a queue that nobody needs."""
         self.start_waiting(queue)
         if queue.idle:
@@ -397,20 +395,7 @@ class TurnRunner:
         """Ends workers and what still runs. User code that catches its cancellation is cut off in the end (`CUT_OFF`).
 
         Args:
-            rounds: how often what still runs is cancelled before that, `STOP_ROUND_S` apart.
+            rounds: how often what still runs is cancelled before that, a second apart.
         """
         self._stopping = True
-        message: str | None = None
-        while tasks := [task for task in self.tasks.running if task is not asyncio.current_task()]:
-            for task in tasks:
-                task.cancel(message)
-            _, left = await asyncio.wait(tasks, timeout=STOP_ROUND_S)
-            await asyncio.sleep(0)  # what their ends have begun
-            if not left:
-                continue
-            if message is not None:
-                _log.error("%d turns, hooks or streams cannot be ended, and go on", len(left))
-                return
-            _log.warning("%d turns, hooks or streams go on after their cancellation", len(left))
-            rounds -= 1
-            message = None if rounds > 0 else CUT_OFF
+        await self.tasks.stop(rounds)

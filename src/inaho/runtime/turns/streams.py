@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDown, Timeout
 from inaho.errors.inspection import describe, is_a, text_of
-from inaho.runtime.grains.turn import CURRENT, Turn
+from inaho.runtime.grains.activation import CURRENT, Turn
 from inaho.runtime.local.closed_generators import closed_where_it_waits
 from inaho.runtime.turns.steps import SIGNALS, as_raised, report, untold
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode

@@ -5,16 +5,58 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from inaho.errors.inspection import is_a
-from inaho.runtime.grains.turn import Turn
+from inaho.runtime.grains.activation import Turn
 from inaho.runtime.turns.steps import resume
 
 if TYPE_CHECKING:
-    from inaho.runtime.turns.runner import TurnRunner
+    from inaho.runtime.local.tasks import NodeTasks
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "WorkerOwner"]
+
+
+class Workers(Protocol):
+    """The workers of one node.
+
+    Attributes:
+        workers: all that have a Task, idle ones included.
+    """
+
+    workers: dict[Worker, None]
+
+
+class WorkerOwner(Protocol):
+    """What a worker asks of the runner whose turns it sees through.
+
+    Attributes:
+        loop, tasks: of the node.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    tasks: NodeTasks
+
+    @property
+    def load(self) -> Workers:
+        """Where workers are remembered."""
+        ...
+
+    def keep(self, worker: Worker) -> bool:
+        """Whether a worker that is free again should wait for more."""
+        ...
+
+    def forget(self, worker: Worker) -> None:
+        """A worker has been cancelled and takes no turn any more."""
+        ...
+
+    def fail(self, turn: Turn, error: BaseException) -> None:
+        """The user's code raised."""
+        ...
+
+    def finish(self, turn: Turn, result: Any) -> None:
+        """The user's code returned."""
+        ...
 
 
 class Worker:
@@ -32,7 +74,7 @@ class Worker:
 
     __slots__ = ("_adopted", "_cancelled", "_runner", "_wake", "context", "task", "turn")
 
-    def __init__(self, runner: TurnRunner) -> None:
+    def __init__(self, runner: WorkerOwner) -> None:
         self._runner = runner
         self.turn: Turn | None = None
         self._wake: asyncio.Future[None] | None = None

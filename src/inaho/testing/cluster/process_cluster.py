@@ -21,7 +21,7 @@ from inaho.runtime.grains.grain import Grain
 from inaho.testing.simulation.simulated_process import OWNER
 
 if TYPE_CHECKING:
-    from inaho.runtime.grains.grain import GrainKind
+    from inaho.runtime.grains.kind import GrainKind
     from inaho.testing.simulation.simulated_process import SimulatedProcess
 
 __all__ = ["SimulatedCluster"]

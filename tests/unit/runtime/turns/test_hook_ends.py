@@ -6,8 +6,7 @@ import contextvars
 from types import SimpleNamespace
 from typing import Any
 
-from inaho.runtime.grains.activation_turns import ActivationTurns
-from inaho.runtime.grains.turn import CURRENT
+from inaho.runtime.grains.activation import CURRENT, ActivationTurns
 from inaho.runtime.turns.hooks import run_hook
 
 
