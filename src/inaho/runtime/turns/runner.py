@@ -14,7 +14,6 @@ Tasks: they exist from Python 3.12 on, and make a Task per call too.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TurnRunner"]
 
-_log: Final = logging.getLogger("inaho.node")
 
 _enter_task = asyncio.tasks._enter_task
 _leave_task = asyncio.tasks._leave_task
