@@ -19,9 +19,9 @@ __all__ = ["Admission"]
 
 
 class Admission:
-    """The room of one queue. It belongs to the event loop on which it is made.
+    """The bound of one queue. It belongs to the event loop on which it is made.
 
-    A single request that exceeds the bytes is let in when it is alone: `StorageConfig` sees to it that no state is so
+    A single request that exceeds the bytes is accepted when it is alone; `StorageConfig` makes sure that no state is so
     large.
 
     Args:
@@ -57,25 +57,25 @@ class Admission:
             await gate
         except asyncio.CancelledError:
             if gate.cancelled():
-                with suppress(ValueError):  # the round that makes room may have dropped it already
+                with suppress(ValueError):  # the loop that makes room may have dropped it already
                     self._waiting.remove((gate, size))
-            elif gate.exception() is None:  # room was given in the same moment
+            elif gate.exception() is None:  # it got room at the same moment
                 self._give(size)
             self._let_in()
             raise
         try:
-            self._refuse_when_closed()  # room was given, then the end came before the request could be queued
+            self._refuse_when_closed()  # it got room, then the queue was closed before the request could be queued
         except StorageFailed:
             self._give(size)
             raise
 
     def leave(self, size: int) -> None:
-        """Gives the room of a finished request to those who wait."""
+        """Gives the room of a finished request to waiting ones."""
         self._give(size)
         self._let_in()
 
     def close(self) -> None:
-        """Refuses those who wait and those who come. What was accepted stays."""
+        """Refuses waiting and new requests. Accepted ones stay."""
         self.closed = True
         while self._waiting:
             gate, _ = self._waiting.popleft()

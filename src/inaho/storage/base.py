@@ -1,17 +1,17 @@
 """The contract of a state storage: load, conditional save, conditional delete.
 
-Two activations of one grain can overlap while views of the cluster disagree. Storage is where that is settled: a
-save names the version that it replaces and the epoch of its activation, and it commits only if nobody has saved in
-between and nobody newer has saved at all. The one who is behind learns it and stops (DESIGN section 3, "Leases and
-fencing"; the fencing token is Kleppmann's, "How to do distributed locking", 2016).
+Two activations of one grain can overlap while views of the cluster disagree. The storage decides between them: a save
+names the version that it replaces and the epoch of its activation. It commits only if there was no other save in
+between and no save with a higher epoch at all. The activation that is behind learns it and stops (DESIGN section 3,
+"Leases and fencing"; the fencing token is Kleppmann's, "How to do distributed locking", 2016).
 
-Why both numbers. The version alone prevents lost updates, yet lets a zombie win a race against its successor again
-and again, each time with a fresh load. The epoch alone prevents that, yet lets two turns of one activation overwrite
-each other. Why a delete leaves a tombstone: if the record vanished, "no record" would be true again, and a save that
-a zombie had prepared before the grain existed would bring old state back.
+Why both numbers: the version alone prevents lost updates, but an outdated activation could win against its successor
+again and again, each time with a fresh load. The epoch alone prevents that, but two turns of one activation could
+overwrite each other. Why a delete leaves a tombstone: if the record vanished, "no record" would be true again, and a
+save that an outdated activation had prepared before the grain existed would bring old state back.
 
-The checks that every back end needs stand here once, in the public methods; a back end implements the hooks that
-begin with an underscore.
+The checks that every back end needs are here once, in the public methods; a back end implements the hooks that begin
+with an underscore.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from inaho.types import ClusterIdentity
 __all__ = ["NUMBER_MAX", "Storage", "StoredState", "StoredVersion", "conflict_of"]
 
 NUMBER_MAX: Final = (1 << 63) - 1
-"""Greatest version and epoch: what the signed 64-bit integers of SQLite and PostgreSQL hold."""
+"""Greatest version and epoch: the bound of signed 64-bit integers in SQLite and PostgreSQL."""
 
 
 class StoredState(msgspec.Struct, frozen=True):
-    """What a storage holds for one identity.
+    """The record of one identity in a storage.
 
     Attributes:
         data: the encoded state; None is a tombstone: the state was deleted and only its numbers are left.
@@ -49,7 +49,7 @@ class StoredState(msgspec.Struct, frozen=True):
 
 
 class StoredVersion(msgspec.Struct, frozen=True):
-    """What a storage holds for one identity, without the data. A tombstone has both numbers too.
+    """The record of one identity without the data. A tombstone has both numbers too.
 
     Attributes:
         version: see `StoredState`.
@@ -65,12 +65,12 @@ def conflict_of(
 ) -> StateConflict | None:
     """The rule of a conditional write, in one place for all back ends.
 
-    A stale epoch is named before a wrong version, because it is the reason behind both: the writer was replaced.
+    A stale epoch is reported before a wrong version, because it is the cause of both: the writer was replaced.
 
     Args:
         identity: for the error.
-        stored: what is there, tombstones included; None when nothing ever was.
-        expected_version: what the writer believes to be there; 0 for nothing.
+        stored: the present record, tombstones included; None if there never was one.
+        expected_version: the version that the writer expects; 0 for no record.
         epoch: of the writer.
 
     Returns:
@@ -89,10 +89,11 @@ def conflict_of(
 class Storage(ABC):
     """Durable state by identity, with conditional writes.
 
-    One storage may be shared by several nodes of a process that run on one event loop: each opens it and closes it
-    once, and the last close releases what the first open took.
+    Several nodes of a process that run on one event loop may share a storage: each opens it and closes it once, and the
+        last
+    close releases what the first open took.
 
-    What every back end promises, and `inaho.testing.storage_conformance` checks:
+    What every back end guarantees, and `inaho.testing.storage_conformance` checks:
 
     - A write commits if and only if the stored version equals `expected_version` and `epoch` is not below the stored
       epoch. Otherwise it raises `StateConflict` and changes nothing. Of several writers that expect one version,
@@ -101,15 +102,16 @@ class Storage(ABC):
     - A write that returned is durable, in the sense that the back end documents, and every later load sees it.
     - A write that was cancelled, or that raised with `maybe_executed`, may or may not have committed. Load before
       the next write. A load through the same object waits for such a write, so that its answer stays true. Only a
-      server that stood still beyond every limit may carry one out later: if nobody has written meanwhile, so that
-      nothing acknowledged is lost, and the next write is a conflict.
-    - The storage repeats no write by itself. Who repeats one whose outcome was unknown gets the version, if it had
-      not committed, or `StateConflict`: it never commits twice.
-    - Where the back end keeps marks (`instances`; those of this package do), an operation on a storage that has lost
-      what it had acknowledged is refused with `StorageLost`, until `accept`. A storage of your own need not keep any:
-      then nothing is noticed here, and only the versions of single records tell of a loss.
-    - A load fences nobody: the old activation may still write until the new one has. What it loses then is a
-      conflict for the new one, which loads again; never an update.
+      server that stood still beyond every time limit may carry it out later. It does so only if there was no other
+      write
+      meanwhile, so no acknowledged write is lost, and the next write is a conflict.
+    - The storage repeats no write by itself. A caller that repeats a write with an unknown outcome gets the version, if
+      the first one had not committed, or `StateConflict`: a write never commits twice.
+    - If the back end keeps marks (`instances`; those of this package do), operations on a storage that has lost
+      acknowledged data are refused with `StorageLost`, until `accept`. A storage of your own need not keep marks: then
+      a loss is not noticed here, and only the versions of single records show it.
+    - A load does not fence: the old activation may still write until the new one has written. The new one then gets a
+      conflict and loads again; no update is lost.
 
     Tombstones stay until the operator removes them; one costs its key and two numbers.
 
@@ -119,8 +121,8 @@ class Storage(ABC):
         saves: writes acknowledged, deletes included.
         conflicts: writes refused with `StateConflict`.
         failures: operations that ended in `StorageFailed` or `StorageLost`.
-        instances: what this object has seen of the marks of its storage. A back end of your own that has one mark
-            calls `instances.seen()` before a request and `instances.check()` with what came with the answer.
+        instances: the marks of its storage that this object has seen. A back end of your own that has one mark calls
+            `instances.seen()` before a request and `instances.check()` with the mark that came with the answer.
     """
 
     def __init__(self, config: StorageConfig | None = None) -> None:
@@ -136,11 +138,11 @@ class Storage(ABC):
     async def open(self) -> None:
         """Makes the storage ready. Each open needs one close.
 
-        The first open after the last close takes what is there, as a new process would. A loss that was found before
-        stays one.
+        The first open after the last close accepts the present content, as a new process would. A loss that was found
+        before stays one.
 
         Raises:
-            StorageFailed: it cannot be reached, or is not a storage of ours; `reason` says what to do.
+            StorageFailed: it cannot be reached, or is not a storage of inaho; `reason` says what to do.
         """
         async with self._lifecycle:
             if self._users == 0:
@@ -149,12 +151,12 @@ class Storage(ABC):
             self._users += 1
 
     async def close(self) -> None:
-        """Ends one use. The last close refuses new operations, then waits for those that were accepted.
+        """Ends one use. The last close refuses new operations, then waits for the accepted ones.
 
         On a storage that is not open it does nothing.
 
         Raises:
-            StorageFailed: releasing failed. What was acknowledged stays durable.
+            StorageFailed: releasing failed. Acknowledged writes stay durable.
         """
         async with self._lifecycle:
             if self._users == 0:
@@ -171,19 +173,19 @@ class Storage(ABC):
         await self.close()
 
     async def accept(self) -> None:
-        """Takes what the storage has now for all there is: what an operator does after `StorageLost`.
+        """Accepts the present content of the storage: what an operator does after `StorageLost`.
 
-        Where nothing was lost it changes nothing. Whoever holds states from before must load them again.
+        If nothing was lost it changes nothing. Holders of states from before must load them again.
 
         Raises:
-            StorageFailed: not open, or the back end failed. It is as before, and may be tried again.
+            StorageFailed: not open, or the back end failed. Nothing changed, and it may be tried again.
         """
         self._check_open("")
         await self._accept()
         self.instances.accept()
 
     async def load(self, identity: ClusterIdentity) -> StoredState | None:
-        """What is stored for `identity`.
+        """The record of `identity`.
 
         Returns:
             The state, or a tombstone (`data` is None) whose version the next save must name, or None if nothing
@@ -206,14 +208,15 @@ class Storage(ABC):
         return stored
 
     async def versions(self, identities: Sequence[ClusterIdentity]) -> list[StoredVersion | None]:
-        """The numbers of many records, without their data: what is asked to prove that a state is the newest.
+        """The versions and epochs of many records, without their data, to prove that a state is the newest.
 
         It sees what `load` would see: every acknowledged write, and it waits for writes of this object whose outcome is
-        not known yet. It is no snapshot: writes that are going on may fall between two of its answers.
+        not
+        known yet. It is no snapshot: concurrent writes may commit between two of its answers.
 
         Args:
             identities: any number, in any order; the same one may occur twice. They are read in portions of
-                `config.versions_max`, each in one round trip where the back end can.
+                `config.versions_max`, each in one round trip if the back end can.
 
         Returns:
             For each identity, in the order asked: its version and epoch, also of a tombstone; None if nothing was ever
@@ -238,7 +241,7 @@ class Storage(ABC):
         return found
 
     async def save(self, identity: ClusterIdentity, data: bytes, *, expected_version: int, epoch: int) -> int:
-        """Replaces the state of `identity`, if the writer is still the one to do so.
+        """Replaces the state of `identity`, if version and epoch allow it.
 
         Args:
             identity: kind and key are not empty, hold no NUL and together stay within `config.key_bytes_max`. Case,
@@ -251,7 +254,7 @@ class Storage(ABC):
             The new version, `expected_version + 1`.
 
         Raises:
-            StateConflict: the stored version or epoch says otherwise; `reason` has both numbers. Nothing changed.
+            StateConflict: the stored version or epoch does not allow it; `reason` has both numbers. Nothing changed.
             StateTooLarge: too many bytes. Nothing changed.
             StorageFailed: not open, or the back end failed; `maybe_executed` tells whether it may have committed.
             StorageLost: the storage has lost what it had acknowledged. Nothing changed.
@@ -268,7 +271,7 @@ class Storage(ABC):
     async def delete(self, identity: ClusterIdentity, *, expected_version: int, epoch: int) -> None:
         """Replaces the state of `identity` by a tombstone of version `expected_version + 1`.
 
-        The conditions and errors are those of `save`. It also works where nothing is stored, or a tombstone is.
+        The conditions and errors are those of `save`. It also works if there is no record, or a tombstone.
         """
         await self._counted_write(identity, None, expected_version, epoch)
 
@@ -326,12 +329,12 @@ class Storage(ABC):
         """`load`, arguments checked."""
 
     async def _accept(self) -> None:  # noqa: B027  most need not do anything
-        """`accept`: puts a mark into a storage that has none any more, where writes do not do so."""
+        """`accept`: puts a mark into a storage that has none any more, if writes do not do so."""
 
     async def _versions(self, identities: Sequence[ClusterIdentity]) -> list[StoredVersion | None]:
         """`versions` of at most `config.versions_max` identities, arguments checked.
 
-        Here for storages that cannot do better: it loads one after the other.
+        This default is for storages that cannot do better: it loads one after the other.
         """
         found: list[StoredVersion | None] = []
         for identity in identities:

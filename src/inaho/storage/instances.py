@@ -1,18 +1,18 @@
 """Detects that a storage has lost data that it had acknowledged.
 
-A storage that comes back empty, or as an old backup had it, answers as if nothing were wrong: a grain whose state is
-gone would begin again from nothing. So the storage itself holds a mark: a random id, made once, and a number that rises
-with every commit. Both come with the answers to loads and writes. A storage object remembers the id and the greatest
-number that it has seen. Another id, no id any more, or a smaller number: what was acknowledged is gone, and the object
-refuses everything from then on until an operator accepts what is there.
+A storage that comes back empty, or with the state of an old backup, answers as if nothing were wrong, and a grain whose
+state is gone would begin with an empty state. So the storage itself holds a mark: a random id, made once, and a number
+that rises with every commit. Both come with the answers to loads and writes. A storage object remembers the id and the
+greatest number that it has seen. Another id, no id any more, or a smaller number means that acknowledged data is lost.
+Then the object refuses everything until an operator accepts the present content.
 
 Answers of concurrent requests overtake each other. So an answer is compared with what had been seen before its request
 was made, and not with what has been seen since.
 
 A storage that is spread over several servers has one mark for each part that can be lost alone.
 
-What it cannot notice: a loss after which others have saved so much that the number is past what this object saw, or a
-loss while the object did not exist. Then the versions of single records tell, where somebody knows them.
+A loss is not noticed if others have saved so much after it that the number is past what this object saw, or if the
+object did not exist at the time of the loss. Then the versions of single records show it, if a node knows them.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from inaho.errors import StorageLost
 __all__ = ["WHOLE", "Instances", "Mark", "new_instance"]
 
 WHOLE: Final = b""
-"""The part of a storage that has one only."""
+"""The part of a storage that has only one."""
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """What tells one state of a storage from another.
+    """The mark of a storage: it changes when the storage loses data.
 
     Attributes:
-        instance: random, made with the storage; empty where the storage has none.
-        commits: rises with every commit; by how much is the back end's.
+        instance: random, made with the storage; empty if the storage has none.
+        commits: rises with every commit; the back end decides by how much.
     """
 
     instance: str = ""
@@ -46,7 +46,7 @@ class Mark(msgspec.Struct, frozen=True):
         return f"instance {self.instance} at commit {self.commits}" if self.instance else "no instance"
 
     def contradicts(self, seen: Mark | None) -> bool:
-        """Whether a storage that has this mark has lost something since it had `seen`."""
+        """Whether a storage that has this mark has lost data since it had `seen`."""
         return seen is not None and (self.instance != seen.instance or self.commits < seen.commits)
 
 
@@ -56,13 +56,13 @@ def new_instance() -> str:
 
 
 class Instances:
-    """What one storage object has seen of the marks of its storage.
+    """The marks of its storage that one storage object has seen.
 
     Args:
-        name: gives the name of the storage, for messages.
+        name: returns the name of the storage, for messages.
 
     Attributes:
-        lost: what was found, and refuses every operation; None in the usual case.
+        lost: the error of a loss that was found, which refuses every operation; None in the usual case.
     """
 
     def __init__(self, name: Callable[[], str]) -> None:
@@ -72,27 +72,27 @@ class Instances:
         self._watchers: list[Callable[[str], None]] = []
 
     def seen(self, part: bytes = WHOLE) -> Mark | None:
-        """What to compare an answer with: ask before the request is made."""
+        """The mark to compare an answer with: call it before the request is made."""
         return self._seen.get(part)
 
     def marks(self) -> list[Mark]:
-        """What was seen last of each part."""
+        """The last mark of each part."""
         return [self._seen[part] for part in sorted(self._seen)]
 
     def check(
         self, seen: Mark | None, told: Mark, part: bytes = WHOLE, *, identity: str = "", rises: bool = True
     ) -> None:
-        """Compares an answer with what had been seen before its request, and remembers it.
+        """Compares the mark of an answer with the mark before its request, and remembers it.
 
         Args:
             seen: from `seen`, before the request was made.
-            told: what came with the answer.
+            told: the mark that came with the answer.
             part: of the storage.
             identity: what the request was about, for the error.
-            rises: whether `told.commits` is certain to stay, so that less of it later is a loss.
+            rises: whether `told.commits` is durable, so that a smaller number later is a loss.
 
         Raises:
-            StorageLost: something is lost. The same is raised by `refuse` from then on.
+            StorageLost: data is lost. `refuse` raises the same from then on.
         """
         if told.contradicts(seen):
             self._loses(f"it had {seen}, and has {told} now")
@@ -114,16 +114,16 @@ class Instances:
             )
 
     def begin(self) -> None:
-        """The storage was opened after nobody used it: what is there now is compared with from here on."""
+        """The storage was opened again: the present mark is the first one to compare with."""
         self._seen.clear()
 
     def accept(self) -> None:
-        """Takes what is there for all there is."""
+        """Accepts the present content."""
         self.lost = ""
         self._seen.clear()
 
     def watch(self, watcher: Callable[[str], None]) -> None:
-        """Has `watcher` told, in one sentence, when a loss is found."""
+        """Calls `watcher`, with one sentence, when a loss is found."""
         self._watchers.append(watcher)
 
     def unwatch(self, watcher: Callable[[str], None]) -> None:

@@ -1,10 +1,10 @@
 """`MemoryStorage`: state in a dictionary, for tests, the simulator and state that may end with the process.
 
-No thread, no await, no clock: an operation is done when it is called, in the order of the calls, so that one seed
-gives one history. The data belongs to the object and not to its being open: a simulated node that crashes and comes
-back, or another node that shares the object, finds it again.
+No thread, no await, no clock: an operation is done when it is called, in the order of the calls, so that one seed gives
+one history. The data belongs to the object, also while it is closed: a simulated node that crashes and comes back, or
+another node that shares the object, finds it again.
 
-Why not SQLite's `:memory:`: it brings a thread, and with it an order that no seed decides.
+Why not SQLite's `:memory:`: it has a thread, and with it an order that no seed decides.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from inaho.types import ClusterIdentity
 __all__ = ["MemoryStorage"]
 
 _MARK: Final = ClusterIdentity("", "")
-"""Where the mark is, among the records and lost with them; no grain has this identity."""
+"""The identity of the mark, among the records and lost with them; no grain has it."""
 
 
 class MemoryStorage(Storage):
     """Storage that lasts as long as the object; any number of nodes of one process may share it.
 
     Args:
-        config: bounds of one record. The number of records is the user's: every stored grain is one.
+        config: bounds of one record. The number of records is not bounded: every stored grain is one.
     """
 
     def __init__(self, config: StorageConfig | None = None) -> None:
@@ -40,15 +40,15 @@ class MemoryStorage(Storage):
         return f"MemoryStorage({len(self._states) - (_MARK in self._states)} records)"
 
     def snapshot(self) -> Mapping[ClusterIdentity, StoredState]:
-        """What is stored now, as a backup has it; for `restore`."""
+        """The present content, as a backup has it; for `restore`."""
         return dict(self._states)
 
     def restore(self, snapshot: Mapping[ClusterIdentity, StoredState]) -> None:
-        """Loses what was saved since `snapshot`: what a restored backup does, or a fail-over to a late replica."""
+        """Goes back to `snapshot`, like a restored backup, or a fail-over to a late replica."""
         self._states = dict(snapshot)
 
     def lose(self) -> None:
-        """Loses everything, as a server without persistence that was restarted: another, empty storage is there."""
+        """Loses everything, like a server without persistence that was restarted."""
         self._states = {}
         self._make_mark()
 
@@ -59,7 +59,7 @@ class MemoryStorage(Storage):
         return mark
 
     def _check_mark(self, identity: str) -> StoredState | None:
-        """Compares the mark that is there now with what was seen."""
+        """Compares the present mark with the one that was seen."""
         stored = self._states.get(_MARK)
         told = Mark() if stored is None else Mark((stored.data or b"").decode(), stored.version)
         self.instances.check(self.instances.seen(WHOLE), told, identity=identity)

@@ -1,15 +1,15 @@
 """Queues requests to a storage server; the next free connection takes all that have gathered.
 
-A lane is one connection and what it is doing. Requests that arrive in one turn of the event loop leave together, in
-one write where the protocol allows it; while every lane waits for its server, the next requests gather. So an idle
-storage answers a single save at once, and a busy one shares round trips and disk flushes among many. It is what
-`batches` does for a file, without the thread.
+A lane is one connection and its present work. Requests that arrive in one loop iteration leave together, in one write
+if the protocol allows it; while every lane waits for its server, the next requests gather. So an idle storage answers a
+single save at once, and a busy one shares round trips and disk flushes among many. `thread_queue` does the same for a
+file, with a thread.
 
-An operation is bounded in time twice: while it waits for a lane, and by its lane while it waits for the answer. A
-request whose caller was cancelled goes on to its end once it has begun, and whoever asks for `settled` waits for it.
+An operation is bounded in time twice: while it waits for a lane, and in its lane while it waits for the answer. If the
+caller of a request that has begun is cancelled, the request still runs to its end; `settled` waits for it.
 
 Why not the pools of the client libraries: each request would pay for taking a connection, checking it and giving it
-back (asyncpg: one more round trip), and would travel alone.
+back (asyncpg: one more round trip), and would be sent alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Lane(Protocol[Request_contra, Result_co]):
 
 
 class _Ticket(Generic[Request, Result]):
-    """A request on its way. `abandoned` is set when its caller was cancelled: not begun, it need not begin."""
+    """A request on its way. `abandoned`: its caller was cancelled, so it need not begin."""
 
     __slots__ = ("abandoned", "expires_at", "future", "key", "request", "size")
 
@@ -63,7 +63,7 @@ class Lanes(Generic[Request, Result]):
 
     Args:
         name: of the storage, for messages.
-        make: a new lane.
+        make: makes a new lane.
         config: `queue_requests_max`, `queue_bytes_max`, `batch_bytes_max` and `operation_timeout_s` apply.
         lanes_max: connections at most; each is made when all others are busy.
         batch_requests_max: requests that one lane takes at once.
@@ -101,12 +101,12 @@ class Lanes(Generic[Request, Result]):
         """Waits for room, then for the outcome.
 
         Args:
-            key: what the request is about, see `settled`; None: nobody will ask.
+            key: of the record, see `settled`; None if `settled` is not used for it.
             request: for a lane.
             size: bytes that it holds in memory.
 
         Raises:
-            StorageFailed: closed; no lane was free in time; or what the lane made of it.
+            StorageFailed: closed; no lane was free in time; or the error of the lane.
         """
         expires_at = self._loop.time() + self._config.operation_timeout_s
         await self._admission.enter(size)
@@ -122,20 +122,20 @@ class Lanes(Generic[Request, Result]):
             raise
 
     async def settled(self, key: Hashable) -> None:
-        """Waits until no request about `key` is under way, be its caller cancelled or not."""
+        """Waits until no request about `key` is running, even if its caller was cancelled."""
         while key in self._in_flight:
             gate: asyncio.Future[None] = self._loop.create_future()
             self._settling.setdefault(key, []).append(gate)
             await gate
 
     async def stop(self) -> None:
-        """Refuses those who wait for room, serves what was accepted and closes the lanes."""
+        """Refuses requests that wait for room, serves accepted ones and closes the lanes."""
         self._admission.close()
         while self._pending or self._busy:
             if self._busy:
                 await asyncio.wait(self._busy)
             else:
-                await asyncio.sleep(0)  # woken, not begun
+                await asyncio.sleep(0)  # woken, but not begun
         lanes, self._idle = self._idle, []
         for lane in lanes:
             await lane.close()
@@ -143,7 +143,7 @@ class Lanes(Generic[Request, Result]):
     def _wake(self) -> None:
         if not self._waking:
             self._waking = True
-            self._loop.call_soon(self._start)  # behind all that is sent in this turn of the loop
+            self._loop.call_soon(self._start)  # after all requests of this loop iteration
 
     def _start(self) -> None:
         self._waking = False
@@ -159,7 +159,7 @@ class Lanes(Generic[Request, Result]):
         while batch:
             try:
                 outcomes = await self._outcomes(lane, batch)
-            except BaseException:  # the loop is being torn down
+            except BaseException:  # the loop is being closed
                 for ticket in batch:
                     ticket.future.cancel()
                     self._finish(ticket)
@@ -174,7 +174,7 @@ class Lanes(Generic[Request, Result]):
     ) -> Sequence[Result | InahoError]:
         try:
             return await lane.serve([ticket.request for ticket in batch])
-        except Exception as error:  # a fault of ours: the callers must hear of it, and the lane must go on
+        except Exception as error:  # a mistake here: the callers get the error, and the lane continues
             failures: list[Result | InahoError] = []
             for _ in batch:
                 failure = StorageFailed(f"{self._name} failed: {error!r}")
@@ -183,7 +183,7 @@ class Lanes(Generic[Request, Result]):
             return failures
 
     def _gather(self) -> list[_Ticket[Request, Result]]:
-        """Takes what is pending, within the bounds of a batch, leaving out what nobody waits for any more."""
+        """Takes pending requests, within the bounds of a batch, without those whose caller was cancelled."""
         batch: list[_Ticket[Request, Result]] = []
         size = 0
         now = self._loop.time()

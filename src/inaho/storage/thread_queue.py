@@ -1,18 +1,19 @@
 """Queues requests for one thread, which takes all that have gathered as one batch.
 
-A commit costs one disk flush however many saves are in it. So while one batch is being committed the next one
-gathers, and it is taken whole: an idle storage answers a single save at once, a busy one shares each flush among
-many, and nobody has to choose a waiting time. The results of a batch come back to the event loop in one wake-up.
+A commit costs one disk flush however many saves are in it. While one batch is committed, the next one gathers and is
+then taken as a whole. So an idle storage answers a single save at once, a busy one shares each flush among many, and no
+waiting time has to be configured. The results of a batch come back to the event loop in one wake-up.
 
 Requests beyond the bounds wait, first come first served, in the coroutine of their caller: nothing is dropped.
 
-A queue that moves is worth waiting for, however slow the disk. Behind a batch of which nothing succeeded, as when
-another process keeps the file locked, the next would wait as long again, and so on through the whole queue. So there
-what has waited for `busy_timeout_s` is refused when its turn comes: it has waited as long as it would have alone.
-What came after the end of that batch is not refused for it, however late the thread takes it.
+A queue that makes progress is worth waiting for, however slow the disk. After a batch in which nothing succeeded, for
+example because another process keeps the file locked, the next batch would wait as long again, and so on through the
+whole queue. So after such a batch, requests that have waited for `busy_timeout_s` are refused: they have waited as long
+as they would have alone. Requests that came after the end of that batch are not refused, however late the thread takes
+them.
 
-Why not `asyncio.to_thread`: a pool has several threads and no order, hands over results one by one, and its queue
-has no bound.
+Why not `asyncio.to_thread`: a pool has several threads and no order, returns results one by one, and its queue has no
+bound.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class BatchServer(Protocol[Request_contra, Result_co]):
-    """What runs on the thread; its methods are called there only, one at a time."""
+    """The work of the thread; its methods are called there only, one at a time."""
 
     def open(self) -> None:
         """Takes what it needs. Raises `InahoError` to refuse the start."""
@@ -51,7 +52,7 @@ class BatchServer(Protocol[Request_contra, Result_co]):
 
 
 class _Ticket(Generic[Request, Result]):
-    """A request on its way. `abandoned` is set when its caller was cancelled: not begun, it need not begin."""
+    """A request on its way. `abandoned`: its caller was cancelled, so it need not begin."""
 
     __slots__ = ("abandoned", "expires_at", "future", "key", "request", "size")
 
@@ -67,11 +68,11 @@ class _Ticket(Generic[Request, Result]):
 
 
 class BatchWorker(Generic[Request, Result]):
-    """Runs a `BatchServer` on a thread of its own and brings requests and results across.
+    """Runs a `BatchServer` on a thread of its own and passes requests and results between it and the event loop.
 
     Args:
         name: of the thread.
-        server: what does the work.
+        server: does the work.
         config: `queue_requests_max`, `queue_bytes_max`, `batch_requests_max`, `batch_bytes_max` and `busy_timeout_s`
             apply.
     """
@@ -82,7 +83,7 @@ class BatchWorker(Generic[Request, Result]):
         self._config = config
         self._queue: SimpleQueue[_Ticket[Request, Result] | None] = SimpleQueue()
         self._admission = Admission(config)
-        self._late_until = 0.0  # what expires later has not waited behind a batch that failed
+        self._late_until = 0.0  # a request that expires later has not waited behind a batch that failed
         self._in_flight: dict[Hashable, int] = {}
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
@@ -98,20 +99,20 @@ class BatchWorker(Generic[Request, Result]):
     async def start(self) -> None:
         """Starts the thread and waits until the server is open.
 
-        A daemon thread, so that a process that forgot to close can still exit: what it loses was not acknowledged.
+        A daemon thread, so that a process without a close can still exit: saves that it loses were not acknowledged.
         """
         threading.Thread(target=self._run, name=self._name, daemon=True).start()
         try:
             await asyncio.shield(self._opened)
         except BaseException:
-            # Whoever was cancelled here will not call stop; a server that did not open ends by itself.
+            # A caller that is cancelled here does not call stop; a server that did not open ends by itself.
             self._opened.add_done_callback(_retrieve)
             self._ended.add_done_callback(_retrieve)
             self._queue.put(None)
             raise
 
     async def stop(self) -> None:
-        """Refuses those who wait for room, serves what was accepted, closes the server and ends the thread."""
+        """Refuses requests that wait for room, serves accepted ones, closes the server and ends the thread."""
         if not self._admission.closed:
             self._admission.close()
             self._queue.put(None)
@@ -120,15 +121,15 @@ class BatchWorker(Generic[Request, Result]):
     async def submit(self, key: Hashable, request: Request, size: int) -> Result:
         """Waits for room, then for the outcome.
 
-        Cancelled while it waits for room, or before its batch is taken, it does not run; later, it may.
+        If it is cancelled while it waits for room, or before its batch is taken, it does not run; later, it may.
 
         Args:
-            key: what the request is about, see `busy_with`.
+            key: of the record, see `busy_with`.
             request: for the server.
             size: bytes that it holds in memory.
 
         Raises:
-            StorageFailed: closed; it waited for too long behind what failed; or what the server made of it.
+            StorageFailed: closed; it waited too long behind a failed batch; or the error of the server.
         """
         expires_at = time.monotonic() + self._config.busy_timeout_s
         await self._admission.enter(size)
@@ -142,7 +143,7 @@ class BatchWorker(Generic[Request, Result]):
             raise
 
     def busy_with(self, key: Hashable) -> bool:
-        """Whether a request about `key` was accepted and is not finished, be its caller cancelled or not."""
+        """Whether a request about `key` was accepted and is not finished, even if its caller was cancelled."""
         return key in self._in_flight
 
     def _deliver(self, tickets: list[_Ticket[Request, Result]], outcomes: Sequence[Result | InahoError]) -> None:
@@ -172,7 +173,7 @@ class BatchWorker(Generic[Request, Result]):
     def _run(self) -> None:
         try:
             self._server.open()
-        except Exception as error:  # whatever it is, the one who waits for the start must hear of it
+        except Exception as error:  # any error must reach the caller that waits for the start
             self._post(_settle, self._opened, error)
             self._post(_settle, self._ended, None)
             return
@@ -184,7 +185,7 @@ class BatchWorker(Generic[Request, Result]):
             late: list[_Ticket[Request, Result]] = []
             begun: list[_Ticket[Request, Result]] = []
             now = time.monotonic()
-            for ticket in tickets:  # the loop may abandon one at any moment: each is asked once
+            for ticket in tickets:  # the loop may abandon one at any moment, so each is checked once
                 is_late = ticket.expires_at <= min(now, self._late_until)
                 (abandoned if ticket.abandoned else late if is_late else begun).append(ticket)
             if abandoned:
@@ -199,12 +200,12 @@ class BatchWorker(Generic[Request, Result]):
         failure: Exception | None = None
         try:
             self._server.close()
-        except Exception as error:  # handed to the one who closes
+        except Exception as error:  # raised to the caller of the close
             failure = error
         self._post(_settle, self._ended, failure)
 
     def _gather(self) -> tuple[list[_Ticket[Request, Result]], bool]:
-        """Waits for one request, then takes what else is there. False: nothing follows."""
+        """Waits for one request, then takes all that are there. False: nothing follows."""
         ticket = self._queue.get()
         tickets: list[_Ticket[Request, Result]] = []
         size = 0
@@ -227,7 +228,7 @@ class BatchWorker(Generic[Request, Result]):
     def _outcomes(self, tickets: list[_Ticket[Request, Result]]) -> Sequence[Result | InahoError]:
         try:
             return self._server.serve([ticket.request for ticket in tickets])
-        except Exception as error:  # a fault of ours: the callers must hear of it, and the thread must go on
+        except Exception as error:  # a mistake here: the callers get the error, and the thread continues
             failures: list[Result | InahoError] = []
             for _ in tickets:
                 failure = StorageFailed(f"{self._name} failed: {error!r}")
@@ -236,7 +237,7 @@ class BatchWorker(Generic[Request, Result]):
             return failures
 
     def _post(self, call: Callable[..., None], *arguments: Any) -> bool:
-        """Runs `call` on the event loop. False: the loop is gone, and with it everyone who waited."""
+        """Runs `call` on the event loop. False: the loop is closed, and all callers with it."""
         try:
             self._loop.call_soon_threadsafe(call, *arguments)
         except RuntimeError:
@@ -254,6 +255,6 @@ def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:
-    """Marks an outcome as seen, so that asyncio does not report it as forgotten."""
+    """Marks an outcome as retrieved, so that asyncio does not report it as never retrieved."""
     if not future.cancelled():
         future.exception()

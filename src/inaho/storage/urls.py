@@ -4,11 +4,11 @@
     sqlite:path                              a file, for the nodes of one machine
     redis://host:port/number                 rediss:// with TLS, redis+unix:///path of a socket
     redis+cluster://host:port                rediss+cluster:// with TLS
-    postgresql://user:password@host/name     what libpq takes
+    postgresql://user:password@host/name     as libpq accepts it
 
-What such a text holds may be a secret: no error, log or `repr` of ours repeats more than `shown` leaves of it.
+Such a text may contain a secret: errors, logs and `repr` show only what `shown` returns.
 
-A module of an optional package is imported only when its scheme is asked for.
+A module of an optional package is imported only when its scheme is used.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def storage_from_url(url: str, config: StorageConfig | None = None) -> Storage:
         config: bounds.
 
     Raises:
-        InvalidConfig: it names none, its package is not installed, or a part of it is wrong.
+        InvalidConfig: it names no storage, its package is not installed, or a part of it is wrong.
     """
     if url in ("memory", "memory:"):
         return MemoryStorage(config)
@@ -81,14 +81,14 @@ def shown(url: str) -> str:
         return f"{scheme}://***"
     if "@" in parts.path + parts.query + parts.fragment:  # a password with / ? or # that should be escaped
         return f"{scheme}://***"
-    if _OPTION.search(host + parts.path):  # `host password=…`, a mixture of both ways to write it
+    if _OPTION.search(host + parts.path):  # `host password=…`, a mixture of both notations
         return f"{scheme}://***"
     host = f"[{host}]" if ":" in host else host
     return f"{scheme}://{'***@' if user else ''}{host}{'' if port is None else f':{port}'}{parts.path}"
 
 
 def _shown_beginning(text: str) -> str:
-    """Of what is no URL only its first word: libpq's `host=db password=…` is one long secret to us."""
+    """Only the first word of a text that is no URL: libpq's `host=db password=…` may be a secret as a whole."""
     if not text or text in ("memory", "sqlite", *_SERVERS):
         return text
     beginning = _BEGINNING.fullmatch(text)

@@ -1,14 +1,14 @@
 """Converts values to bytes and back: msgpack by msgspec, typed at both ends.
 
 Decoders are made per type, once; decoding validates. Dataclasses, enums, dates, UUIDs, decimals and Structs are
-msgspec's own; pydantic models are recognised by their methods, so that pydantic is needed only by those who use it.
-Why not pickle: it executes what it reads.
+msgspec's own types. Pydantic models are recognised by their methods, so only their users need pydantic. Why not pickle:
+it executes what it reads.
 
-`check_type` refuses, when a grain class is made, a type that could not be decoded at the first call.
+`check_type` refuses, when a grain class is defined, a type that could not be decoded at the first call.
 
-Encoding and decoding run the user's code: `__post_init__`, validators, `_missing_` of an enum, `model_dump`. It may
-raise whatever it likes, and all that follows is that this value has no encoding, or these bytes no value. So
-`ENCODE_ERRORS` and `DECODE_ERRORS` are broad: narrower ones let one grain's `KeyError` end the connection of all.
+Encoding and decoding run user code: `__post_init__`, validators, `_missing_` of an enum, `model_dump`. It may raise
+anything, and this means only that this value has no encoding, or that these bytes are no value. So `ENCODE_ERRORS` and
+`DECODE_ERRORS` are broad: with narrower ones a `KeyError` of one grain would end the connection of all.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = ["DECODE_ERRORS", "ENCODE_ERRORS", "check_type", "decoder", "encode"]
 
 
 def _to_plain(value: Any) -> Any:
-    """Encodes what msgspec does not know: pydantic models, by the methods that define one.
+    """Encodes pydantic models, which msgspec does not know, by the methods that they define.
 
-    By alias and without computed fields, because that is what `model_validate` takes.
+    By alias and without computed fields, because `model_validate` expects this.
     """
     kind = typing.cast(Any, type(value))
     if hasattr(kind, "model_dump") and hasattr(kind, "model_validate"):
@@ -47,10 +47,10 @@ encode: Final[Callable[[Any], bytes]] = msgspec.msgpack.Encoder(enc_hook=_to_pla
 """Encodes one value. Raises one of `ENCODE_ERRORS` for a value that has no encoding."""
 
 ENCODE_ERRORS: Final = (Exception,)
-"""What `encode` raises: TypeError, OverflowError, RecursionError and so on, and whatever a pydantic serializer does."""
+"""What `encode` raises: TypeError, OverflowError, RecursionError and so on, and any error of a pydantic serializer."""
 
 DECODE_ERRORS: Final = (Exception,)
-"""What a decoder raises for bytes that are not of its type: msgspec's errors, and whatever a validator does."""
+"""What a decoder raises for bytes that are not of its type: msgspec's errors, and anything that a validator raises."""
 
 
 def decoder(kind: Any) -> Callable[[bytes | memoryview], Any]:
@@ -83,7 +83,7 @@ _UNION_ADVICE: Final = (
         f"`{_TAGGED}`",
     ),
 )
-"""What to do about a union that msgspec refuses, by a part of its text."""
+"""What to write instead of a union that msgspec refuses, by a part of its message."""
 
 
 def check_type(kind: Any, where: str) -> None:
@@ -91,7 +91,7 @@ def check_type(kind: Any, where: str) -> None:
 
     Args:
         kind: annotation, resolved.
-        where: what has the annotation, for the message.
+        where: the owner of the annotation, for the message.
 
     Raises:
         InvalidGrain: names the offending type and what can be used.
@@ -99,7 +99,7 @@ def check_type(kind: Any, where: str) -> None:
     try:
         msgspec.msgpack.Decoder(kind)
         described = inspect.type_info(kind)
-    except Exception as error:  # annotations of fields are evaluated here, and may be anything
+    except Exception as error:  # annotations of fields are evaluated here, and may raise anything
         advice = next((advice for text, advice in _UNION_ADVICE if text in str(error)), "")
         raise InvalidGrain(f"{where} has type {kind!r}, which cannot cross the wire: {error}{advice}") from error
     problem = _find_problem(described, set())
@@ -108,7 +108,7 @@ def check_type(kind: Any, where: str) -> None:
 
 
 def _find_problem(described: Any, seen: set[int]) -> str:
-    """What is wrong with the first type within `described` that could not be decoded; empty when nothing is."""
+    """Describes the first type within `described` that could not be decoded; empty when there is none."""
     if id(described) in seen:
         return ""
     seen.add(id(described))
@@ -128,7 +128,7 @@ def _find_problem(described: Any, seen: set[int]) -> str:
 
 
 def _parts_of(described: Any) -> list[Any]:
-    """The descriptions that `described` is made of; by name, because most kinds of description have a few of them."""
+    """The descriptions of which `described` consists; by name, because most kinds of description have a few of them."""
     single = ("type", "item_type", "key_type", "value_type")
     parts = [getattr(described, name) for name in single if hasattr(described, name)]
     for name in ("types", "item_types", "fields"):

@@ -1,9 +1,9 @@
 """Reads and sets the parts of an exception besides its class: texts, notes, attributes, each bounded.
 
-Builtin exceptions keep some of their attributes outside of `__dict__`, and may have an object of the user's among them
-(`AttributeError.obj`). A user's exception may do anything when it is asked for its text or another attribute, and may
-refuse to be changed, as a frozen dataclass does. So what Python itself keeps in every exception is read and set where
-Python keeps it, past the methods of the class. Only `attributes_of` runs code of the user, and may raise.
+Builtin exceptions keep some of their attributes outside of `__dict__`, and may hold a user's object
+(`AttributeError.obj`). A user's exception may raise when its text or another attribute is read, and may refuse to be
+changed, as a frozen dataclass does. So the parts that Python itself keeps in every exception are read and set where
+Python keeps them, without the methods of the class. Only `attributes_of` runs user code, and may raise.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 MADE_WITH: Final = "_inaho_made_with"
-"""Attribute with the constructor's arguments. It is not sent: the constructor at the caller makes it again."""
+"""Attribute with the constructor's arguments. It is not sent: the constructor on the caller's node sets it again."""
 
 TRACEBACK_CHARS_MAX: Final = 16_384
 MESSAGE_CHARS_MAX: Final = TEXT_CHARS_MAX
@@ -51,10 +51,10 @@ NOTE_CHARS_MAX: Final = 1_024
 _SHORT: Final = 256
 
 _CONTAINERS_MAX: Final = 4_096
-"""Containers in the body of a failure, looked at before it is decoded."""
+"""Bound of the containers in the body of a failure, checked before it is decoded."""
 
 ARGUMENTS_BYTES_MAX: Final = 64 << 10
-"""Larger arguments stay at home, and the exception arrives as `RemoteError`: what failed must still fit in a frame."""
+"""Larger arguments are not sent, and the exception arrives as `RemoteError`: the failure must fit into a frame."""
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -77,7 +77,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Made(msgspec.Struct, frozen=True, array_like=True):
-    """What an exception is made anew from: the constructor's arguments, and the attributes that it had."""
+    """The parts of which an exception is built again: the constructor's arguments, and its attributes."""
 
     arguments: list[Any]
     attributes: dict[str, Any]
@@ -89,13 +89,13 @@ _decode_made = bounded(decoder(Made), _CONTAINERS_MAX)
 
 
 def decode_body(body: bytes | memoryview) -> Failure:
-    """What an `ERROR` frame says. Raises one of `DECODE_ERRORS`."""
+    """Decodes the body of an `ERROR` frame. Raises one of `DECODE_ERRORS`."""
     failure: Failure = _decode_body(body)
     return failure
 
 
 def decode_made(arguments: bytes) -> Made:
-    """What is in `Failure.arguments`. Raises one of `DECODE_ERRORS`."""
+    """Decodes `Failure.arguments`. Raises one of `DECODE_ERRORS`."""
     made: Made = _decode_made(arguments)
     return made
 
@@ -104,9 +104,9 @@ _HELD: Final[tuple[tuple[type[Exception], tuple[str, ...]], ...]] = (
     (OSError, ("filename", "filename2")),
     (ImportError, ("name", "path")),
     (NameError, ("name",)),
-    (AttributeError, ("name",)),  # `obj` is the very object, which stays at home
+    (AttributeError, ("name",)),  # `obj` is the object itself, which is not sent
 )
-"""What builtin exceptions keep beside their arguments, and outside of their `__dict__`."""
+"""Attributes that builtin exceptions keep besides their arguments, and outside of their `__dict__`."""
 
 
 def held_by(error: BaseException) -> tuple[str, ...]:
@@ -115,10 +115,10 @@ def held_by(error: BaseException) -> tuple[str, ...]:
 
 
 def attributes_of(error: BaseException) -> dict[str, Any]:
-    """What it has beside its arguments. File names that UTF-8 cannot write are escaped.
+    """Its attributes besides its arguments. File names that UTF-8 cannot encode are escaped.
 
     Raises:
-        Exception: what a property of its class, or the path that it holds, does.
+        Exception: what a property of its class, or the path that it holds, raises.
     """
     attributes = {name: value for name, value in fields_of(error).items() if name not in ("__notes__", MADE_WITH)}
     for name in held_by(error):
@@ -130,7 +130,7 @@ def attributes_of(error: BaseException) -> dict[str, Any]:
 
 
 def set_attributes(error: BaseException, attributes: dict[str, Any]) -> None:
-    """Sets what the exception carried, except what belongs to Python: a peer shall not replace `with_traceback`."""
+    """Sets the attributes that were sent, except Python's own: a peer must not replace `with_traceback`."""
     held, fields = held_by(error), fields_of(error)
     for name, value in attributes.items():
         if name in held:
@@ -167,7 +167,7 @@ def set_cause(error: BaseException, cause: BaseException | None) -> None:
 
 
 def forget_context(error: BaseException) -> None:
-    """Forgets what was being handled when it was raised, and a `from None`: neither is sent."""
+    """Removes its `__context__` and a `from None`: neither is sent."""
     _PYTHONS["__context__"].__set__(error, None)
     _PYTHONS["__suppress_context__"].__set__(error, cause_of(error) is not None)
 
@@ -188,7 +188,7 @@ def notes_of(error: BaseException) -> tuple[str, ...]:
 
 
 def is_short(value: Any) -> bool:
-    """Whether it cannot change, and arrives as itself wherever it is sent."""
+    """Whether it cannot change, and arrives unchanged wherever it is sent."""
     kind = typing.cast(Any, type(value))
     if kind is int:
         return bool(-(2**63) <= value < 2**64)
@@ -198,7 +198,7 @@ def is_short(value: Any) -> bool:
 
 
 def is_plain_error_of_ours(error: InahoError) -> bool:
-    """Whether an error of ours is told in full by its code and its text."""
+    """Whether an error of inaho is described in full by its code and its text."""
     kind = type(error)
     if cause_of(error) is not None or type(error_from_code(str(kind.code), "")) is not kind:
         return False
@@ -210,7 +210,7 @@ _OURS: Final = vars(InahoError("")).keys()
 
 
 def sendable(text: str, chars_max: int) -> str:
-    """Text that has an encoding and an end. Names of files, for one, may contain what UTF-8 does not."""
+    """Text that can be encoded, and is bounded. File names, for example, may contain what UTF-8 cannot encode."""
     text = str(text)[:chars_max]
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
@@ -221,6 +221,6 @@ def traceback_of(error: BaseException) -> str:
         lines = traceback.format_exception(error)
     except KeyboardInterrupt:
         raise
-    except BaseException as broken:  # it asks the user's class for its text and its truth
+    except BaseException as broken:  # it calls `__str__` and `__bool__` of the user's class
         return f"<no traceback: {type(broken).__name__}>"
     return "".join(lines)[-TRACEBACK_CHARS_MAX:]

@@ -1,20 +1,20 @@
 """Decides how an exception crosses the wire: by error code, by registered name, or as `RemoteError`.
 
-inaho's own errors travel by code. A user's exception travels by the name under which its class is registered, with its
-arguments and attributes, and is raised as itself on the other side. One that is not registered, or whose arguments have
-no encoding, arrives as `RemoteError` with type name, message and remote traceback: the caller is told all that can be
-told safely. What was raised `from` goes along, and so do notes and the members of an `ExceptionGroup`, within bounds.
-What was being handled at the time (`__context__`) does not: the traceback tells of it.
+inaho's own errors cross by their code. A user's exception crosses by the name under which its class is registered, with
+its arguments and attributes, and is raised as its own class on the other side. One that is not registered, or whose
+arguments have no encoding, arrives as `RemoteError` with type name, message and remote traceback. Causes (`raise …
+from`), notes and the members of an `ExceptionGroup` are sent too, within bounds. `__context__` is not sent: the
+traceback shows it.
 
-A class of the user's may raise whatever it is asked for. All that follows is that its exception arrives as
-`RemoteError`: what raised here instead would keep a grain busy for ever, or end a connection.
+A user's class may raise anything when it is read. Its exception then arrives as `RemoteError`. An error raised here
+instead would keep a grain busy for ever, or end a connection.
 
-A caller on the same node gets the same. An exception that holds nothing but short scalars is passed on as it is, any
-other goes through the codec.
+A caller on the same node gets the same result. An exception that holds only short scalars is passed on as it is, any
+other one goes through the codec.
 
-Only registered classes are ever constructed, so a peer cannot choose what runs here. Never registered are what ends a
-process or a generator (`SystemExit`, `StopIteration` and their kin): raised at a caller they would not be errors but
-commands.
+Only registered classes are ever constructed, so a peer cannot choose which code runs here. Exceptions that end a
+process or a generator (`SystemExit`, `StopIteration` and so on) are never registered: raised at a caller they would be
+commands, not errors.
 """
 
 from __future__ import annotations
@@ -67,30 +67,31 @@ __all__ = [
 ExceptionType = TypeVar("ExceptionType", bound=type[Exception])
 
 CAUSES_MAX: Final = 4
-"""How far a chain of causes is followed."""
+"""Bound of the chain of causes that is sent."""
 
 MEMBERS_MAX: Final = 64
 GROUP_DEPTH_MAX: Final = 8
-"""Exceptions in a group, over all its levels, and levels. What is larger or deeper arrives as `RemoteError`."""
+"""Bound of the exceptions in a group, over all its levels, and of the levels. A larger or deeper group arrives as
+`RemoteError`."""
 
 NESTED_CHARS_MAX: Final = 512
-"""Text of a cause or member."""
+"""Bound of the text of a cause or member."""
 
 _MANY: Final = 16
 
 _NEVER: Final = (StopIteration, StopAsyncIteration)
-"""Python gives these a meaning in coroutines and generators; a future does not even take the first."""
+"""Python gives these a meaning in coroutines and generators; a future does not accept the first."""
 
 _by_name: dict[str, type[Exception]] = {}
 _names: dict[type[BaseException], str] = {}
 _groups: set[type[BaseException]] = set()
-"""Registered classes that are made of a message and members."""
+"""Registered classes whose constructor takes a message and members."""
 
 
 def register_exception(kind: ExceptionType, name: str = "") -> ExceptionType:
-    """Lets an exception class cross the wire as itself. Usable as a decorator.
+    """Lets exceptions of a class cross the wire as their own class. Usable as a decorator.
 
-    Such an exception is a result that the program expects. It is counted apart from failures
+    Such an exception is an expected result of the program. It is counted apart from failures
     (`inaho.rpc.client.exceptions`), and raises no alert unless `alerts.count_registered` is set.
 
     Args:
@@ -98,8 +99,8 @@ def register_exception(kind: ExceptionType, name: str = "") -> ExceptionType:
         name: stable name on the wire; module and qualified name unless given. Same on all nodes.
 
     Raises:
-        InvalidConfig: the name belongs to another class, or the class is no error but a signal to Python: not derived
-            from `Exception`, or from `StopIteration` or `StopAsyncIteration`.
+        InvalidConfig: the name belongs to another class, or the class is no error but a signal to Python: it does not
+            derive from `Exception`, or it derives from `StopIteration` or `StopAsyncIteration`.
     """
     if not _may_be_registered(kind):
         raise InvalidConfig(f"{kind!r} cannot cross the wire: raised at a caller it would not be taken for an error")
@@ -119,10 +120,11 @@ def _may_be_registered(kind: type[BaseException]) -> bool:
 
 
 class GrainError(Exception):
-    """Base for a user's exceptions: every subclass is registered when it is made.
+    """Base for a user's exceptions: every subclass is registered when it is defined.
 
-    A subclass may have a constructor of its own: what it was given is remembered, and builds the exception anew at the
-    caller. `Exception` alone keeps only what was passed to `super().__init__`, which is mostly a text made from it.
+    A subclass may have a constructor of its own: its arguments are remembered, and build the exception again on the
+        caller's
+    node. `Exception` alone keeps only what was passed to `super().__init__`, which is usually a text made of them.
     """
 
     def __new__(cls, *arguments: Any, **named: Any) -> Self:
@@ -139,17 +141,18 @@ class GrainError(Exception):
 for _kind in vars(builtins).values():
     if isinstance(_kind, type) and issubclass(_kind, Exception):
         if not issubclass(_kind, Warning) and _may_be_registered(_kind):
-            register_exception(_kind, _kind.__name__)  # `IOError` is but another name of `OSError`
+            register_exception(_kind, _kind.__name__)  # `IOError` is another name of `OSError`
 _PYTHONS_OWN: Final = frozenset(_names)
-"""Registered by this module, so they say nothing about what a program expects."""
+"""Registered by this module, so they are not expected results of a program."""
 register_exception(GrainError)
 
 
 def is_expected(error: BaseException) -> bool:
-    """Whether a program has registered the class of `error`: a result of its own, such as "out of stock".
+    """Whether the program has registered the class of `error`: an expected result, such as "out of stock".
 
-    Python's own exceptions are registered too, but not by the program, and are mostly mistakes. A group of exceptions
-    is expected when all in it are.
+    Python's own exceptions are registered too, but not by the program, and are usually mistakes. A group of exceptions
+    is
+    expected when all of its members are.
     """
     if is_a(error, BaseExceptionGroup):
         return all(map(is_expected, group_of(error)[1]))
@@ -159,15 +162,15 @@ def is_expected(error: BaseException) -> bool:
 def encode_failure(
     error: BaseException, *, identity: str, authority: str, executed: bool, bytes_max: int = 0, method: str = ""
 ) -> bytes:
-    """The body of an `ERROR` frame for whatever was raised. Never raises.
+    """The body of an `ERROR` frame for any exception. Never raises.
 
     Args:
-        error: what the call ended with.
+        error: the exception with which the call ended.
         identity: the grain.
         authority: this node.
-        executed: whether user code had begun; sent with a user's exception, while an error of ours knows itself.
+        executed: whether user code had begun; sent with a user's exception, while an error of inaho has its own flag.
         bytes_max: a longer body is replaced by that of a `FrameTooLarge`; 0 for no bound.
-        method: that failed, for the text of that error.
+        method: the method that failed, for the text of that error.
     """
     body = _encode(error, identity, authority, executed, with_traceback=True)
     if bytes_max and len(body) > bytes_max:
@@ -186,7 +189,7 @@ def _encode(error: BaseException, identity: str, authority: str, executed: bool,
     except KeyboardInterrupt:
         raise
     except BaseException as broken:
-        deep = isinstance(broken, RecursionError)  # of the user's, far down, where nothing can be called any more
+        deep = isinstance(broken, RecursionError)  # raised by user code at the limit of recursion
         reason = "too deep to be told of" if deep else sendable(text_of(error), MESSAGE_CHARS_MAX)
         trace = sendable(traceback_of(error), TRACEBACK_CHARS_MAX) if with_traceback and not deep else ""
         name = sendable(exception_name(type(error)), NAME_CHARS_MAX)
@@ -195,7 +198,7 @@ def _encode(error: BaseException, identity: str, authority: str, executed: bool,
 
 
 class _Encoding:
-    """One exception with all that goes along: what it has used of the bounds so far."""
+    """Encodes one exception with its causes and members, within the bounds."""
 
     def __init__(self, identity: str, authority: str, executed: bool) -> None:
         self.identity = identity
@@ -207,13 +210,13 @@ class _Encoding:
     def failure(
         self, error: BaseException, *, with_traceback: bool = False, causes: int = 0, levels: int = 0
     ) -> Failure:
-        """`causes`, `levels`: how far down the chain of causes, and within groups, it is."""
+        """`causes`, `levels`: the present depth in the chain of causes, and within groups."""
         identity, authority, executed = self.identity, self.authority, self.executed
         outermost = not causes and not levels
         if is_a(error, InahoError):
             executed = error.maybe_executed
             identity, authority = error.identity or identity, error.authority or authority
-        if is_a(error, RemoteError):  # passed on from further away: keep what it says
+        if is_a(error, RemoteError):  # passed on from another node: keep its parts
             code = RemoteError.code if error.advice == RemoteError.unregistrable else ""
             reason, type_name, trace = error.message or error.reason, error.type_name, error.remote_traceback
         elif is_a(error, InahoError):
@@ -245,7 +248,7 @@ class _Encoding:
         )
 
     def _group(self, error: BaseException, causes: int, levels: int) -> tuple[tuple[Failure, ...] | None, bytes]:
-        """Members and message of a group; None for members where it is one that cannot be sent."""
+        """Members and message of a group; None for members if it cannot be sent."""
         if not is_a(error, BaseExceptionGroup):
             return (), b""
         kind: type[BaseException] = type(typing.cast(BaseException, error))
@@ -274,7 +277,7 @@ class _Encoding:
         try:
             body = encode(made)
         except ENCODE_ERRORS:
-            return b""  # told by type, message and traceback instead
+            return b""  # sent as type, message and traceback instead
         if self.arguments_bytes + len(body) > ARGUMENTS_BYTES_MAX:
             return b""
         self.arguments_bytes += len(body)
@@ -282,7 +285,7 @@ class _Encoding:
 
 
 def decode_failure(body: bytes | memoryview) -> Exception:
-    """The exception to raise at the caller.
+    """The exception to raise to the caller.
 
     Raises:
         msgspec.MsgspecError, ValueError, RecursionError: the body is not a `Failure`.
@@ -297,10 +300,10 @@ def decode_failure(body: bytes | memoryview) -> Exception:
 def as_seen_by_caller(
     error: BaseException, *, identity: str, authority: str, bytes_max: int = 0, method: str = ""
 ) -> Exception:
-    """What a caller on the same node gets: the same as one on another node would. Never raises.
+    """The exception that a caller on the same node gets: the same as one on another node would. Never raises.
 
-    The exception itself where nothing could tell the difference, else one that went through the codec: it shares no
-    list with the grain, and what cannot be sent is a `RemoteError` here too. It keeps the traceback.
+    The exception itself if the caller could not see a difference, else one that went through the codec: it shares no
+    list with the grain, and an exception that cannot be sent is a `RemoteError` here too. It keeps the traceback.
 
     The arguments are those of `encode_failure`.
     """
@@ -324,7 +327,7 @@ def as_seen_by_caller(
 
 
 def _raised(failure: Failure) -> Exception:
-    """The exception that a failure tells of, without the traceback."""
+    """The exception that a failure describes, without the traceback."""
     error: Exception | None
     if failure.code and failure.code != RemoteError.code:
         error = error_from_code(
@@ -346,7 +349,7 @@ def _raised(failure: Failure) -> Exception:
                 message=failure.reason,
                 remote_traceback=failure.traceback,
             )
-            if failure.code:  # what cannot be registered is not to be advised
+            if failure.code:  # a class that cannot be registered gets no advice to register it
                 error.advice = RemoteError.unregistrable
     for note in failure.notes[:NOTES_MAX]:
         add_note(error, note)
@@ -356,7 +359,7 @@ def _raised(failure: Failure) -> Exception:
 
 
 def _rebuild(kind: Any, failure: Failure) -> Exception | None:
-    """An instance of a registered class; None when its arguments do not fit its constructor here."""
+    """An instance of a registered class; None when its arguments do not fit the constructor on this node."""
     try:
         made = decode_made(failure.arguments)
         error: Any
@@ -369,13 +372,13 @@ def _rebuild(kind: Any, failure: Failure) -> Exception | None:
         set_attributes(error, made.attributes)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # the constructor is the user's and may raise anything, the arguments are a peer's
+    except BaseException:  # the constructor is the user's and may raise anything; the arguments come from a peer
         return None
     return error
 
 
 def _is_plain(error: Exception) -> bool:
-    """Whether a registered exception holds nothing that can be changed, and would be rebuilt as it is."""
+    """Whether a registered exception holds nothing that can change, and would be rebuilt equal."""
     kind: Any = type(error)
     if kind not in _names or is_a(error, BaseExceptionGroup) or isinstance(kind.__init__, types.FunctionType):
         return False
@@ -394,5 +397,5 @@ def _is_plain(error: Exception) -> bool:
 
 
 def exception_name(kind: type[BaseException]) -> str:
-    """The name on the wire, for one that is not registered its module and qualified name."""
+    """The name on the wire; for an unregistered class its module and qualified name."""
     return _names.get(kind) or f"{kind.__module__}.{kind.__qualname__}"

@@ -1,13 +1,13 @@
 """The frames of an authenticated connection: their types, fields and bytes.
 
-A frame is a fixed header of 12 bytes and a body. The header is the same for every type, so that the receiver reads a
-whole batch in one loop and looks at bodies only after their length was checked. Optional fields stand between header
-and body, announced by flags, and cost nothing when absent. Methods are small integers that the dialling side defines
-once per connection, because names in every call would cost more than the call.
+A frame is a fixed header of 12 bytes and a body. The header is the same for every type, so the receiver reads a whole
+batch in one loop and reads bodies only after it has checked their length. Optional fields are between header and body,
+announced by flags, and cost nothing when absent. Methods are small integers that the dialling side defines once per
+connection, because names in every call would cost more than the call.
 
     length u32 | type u8 | flags u8 | method u16 | correlation u32 | optional fields | body
 
-`length` counts what follows itself. All integers are little-endian.
+`length` counts what follows it. All integers are little-endian.
 """
 
 from __future__ import annotations
@@ -61,16 +61,16 @@ __all__ = [
 HEADER: Final = struct.Struct("<IBBHI")
 HEADER_BYTES: Final = HEADER.size
 HEADER_REST: Final = HEADER_BYTES - 4
-"""What `length` says for an empty body."""
+"""The value of `length` for an empty body."""
 
 CALL: Final = 1
 """Caller to callee: run a method. Body: array of key and arguments."""
 REPLY: Final = 2
-"""Callee to caller: the result; `method` is echoed, so that the caller finds the decoder without a lookup."""
+"""Callee to caller: the result; `method` is repeated, so that the caller finds the decoder without a lookup."""
 ERROR: Final = 3
 """Callee to caller: the call failed. Body: `Failure`."""
 CANCEL: Final = 4
-"""Caller to callee: nobody waits for this call any more."""
+"""Caller to callee: the caller does not wait for this call any more."""
 ITEMS: Final = 5
 """Callee to caller: items of a stream, in one array."""
 END: Final = 6
@@ -78,13 +78,13 @@ END: Final = 6
 CREDIT: Final = 7
 """Caller to callee: `method` more items may be sent."""
 DEFINE: Final = 8
-"""Caller to callee: what `method` means from now on. Body: `Definition`."""
+"""Caller to callee: the meaning of `method` from now on. Body: `Definition`."""
 CONTROL: Final = 9
 """Control plane: one `ControlMessage`."""
 TOPOLOGY: Final = 10
 """Member to client: the newest topology. Body: `TopologyPush`."""
 GOODBYE: Final = 11
-"""Either way, last frame: why the connection is closed. Body: `Goodbye`."""
+"""Either direction, last frame: why the connection is closed. Body: `Goodbye`."""
 
 # Messages between actors. From here on: what `runtime.remoting` handles; the order of numbers is relied upon.
 # `TELL`, `ASK` and `STOP` are acknowledged: each is counted by both sides of the connection.
@@ -97,11 +97,11 @@ STOP: Final = 14
 ACKNOWLEDGE: Final = 15
 """Receiver to sender: so many messages of this connection, modulo 2**32, have been handled: the correlation id."""
 ANSWER: Final = 16
-"""Receiver to sender: what an ask came to. Body: `[type, value]`, or with `FAILED` in the flags a `Failure`."""
+"""Receiver to sender: the result of an ask. Body: `[type, value]`, or with `FAILED` in the flags a `Failure`."""
 WITHDRAW: Final = 17
-"""Sender to receiver: nobody waits for the answer any more."""
+"""Sender to receiver: the asker does not wait for the answer any more."""
 WATCH: Final = 18
-"""Sender to receiver: tell once, under this correlation id, when an actor ends. Body: its path."""
+"""Sender to receiver: notify once, under this correlation id, when an actor ends. Body: its path."""
 UNWATCH: Final = 19
 """Sender to receiver: the inverse of `WATCH`."""
 TERMINATED: Final = 20
@@ -130,7 +130,7 @@ class Definition(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         kind: name of the grain kind.
         method: name of the method.
-        signature: as the caller knows it, for the diagnosis of a mismatch.
+        signature: the caller's, for the diagnosis of a mismatch.
         arity: number of parameters that the caller sends after the key.
         timeout_ms: deadline of a call that carries none.
         streams: whether the caller expects a stream.
@@ -145,7 +145,7 @@ class Definition(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ChainLink(msgspec.Struct, frozen=True, array_like=True):
-    """One grain that waits for the call: whose turn, on which node, for naming and detecting cycles."""
+    """One grain that waits for the call: its turn and its node, to name and detect cycles."""
 
     kind: str
     key: str
@@ -185,7 +185,7 @@ _decode_chain = msgspec.msgpack.Decoder(tuple[ChainLink, ...]).decode
 
 
 def frame(kind: int, body: bytes = b"", *, flags: int = 0, method: int = 0, correlation: int = 0) -> bytes:
-    """A whole frame in one piece. The call path packs header and body by itself."""
+    """A whole frame in one piece. The call path packs header and body itself."""
     return HEADER.pack(HEADER_REST + len(body), kind, flags, method, correlation) + body
 
 
@@ -193,9 +193,9 @@ def pack_fields(deadline_ms: int | None, chain: tuple[ChainLink, ...], trace: st
     """Optional fields as (flags, bytes), in the order deadline, chain, trace.
 
     Args:
-        deadline_ms: time left; held to what 32 bits can say, which is 49 days.
+        deadline_ms: time left; at most 32 bits, which is 49 days.
         chain: grains that wait for the call, outermost first.
-        trace: W3C `traceparent`; the receiver gives it on as it is.
+        trace: W3C `traceparent`; the receiver passes it on unchanged.
 
     Raises:
         FrameTooLarge: chain or trace takes more than 65,535 bytes.

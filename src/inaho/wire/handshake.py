@@ -7,18 +7,18 @@
                               <-            proof("acceptor", both)
     DONE                                    DONE
 
-A proof is HMAC-SHA256, keyed with the cluster's secret, over a label and the hash of both hellos as they went over
-the wire. Both nonces are in there, so a recording proves nothing on another connection. The label names the
-direction, so a proof that is sent back proves nothing either. All versions that were offered are in there, so nobody
-on the way can talk two nodes down to an old one.
+A proof is HMAC-SHA256, keyed with the cluster's secret, over a label and the hash of both hellos as they were sent. It
+covers both nonces, so a recording proves nothing on another connection. The label names the direction, so a proof that
+is sent back proves nothing either. It covers all offered versions, so nobody between the two nodes can make them use an
+old one.
 
-The dialer proves first: whoever merely finds an open port gets nothing from which a weak secret could be guessed
-offline. That costs one round trip more than the acceptor proving in its hello, once per connection. A secret should
-still be long and random: who impersonates a node can collect proofs. The secret authenticates; it does not encrypt.
-Use TLS where the network itself is not trusted.
+The dialer proves first: a process that only finds an open port gets nothing with which it could guess a weak secret
+offline. This costs one round trip more than a proof in the acceptor's hello, once per connection. A secret should still
+be long and random, because a process that pretends to be a node can collect proofs. The secret authenticates and does
+not encrypt. Use TLS where the network itself is not trusted.
 
-The hellos settle what needs no secret (cluster, versions, whether a secret is expected). That a node is *gone*
-(another one answers at its authority) is only concluded after the proofs, because membership acts upon it.
+The hellos decide everything that needs no secret (cluster, versions, whether a secret is expected). That a node is
+*gone* (another one answers at its authority) is concluded only after the proofs, because membership acts upon it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ Role = Literal["dialer", "acceptor"]
 
 
 class HandshakeState(enum.Enum):
-    """Where a handshake stands."""
+    """The state of a handshake."""
 
     NEW = "new"
     AWAIT_HELLO = "await_hello"
@@ -93,15 +93,15 @@ class Handshake:
     """One side of one handshake.
 
     Args:
-        role: who opened the connection.
-        local: what this side says and demands.
+        role: which side opened the connection.
+        local: what this side states and requires.
         nonce: 32 random bytes, never used before.
 
     Attributes:
         farewell: bytes to write before closing, once `receive` has raised; may be empty.
 
     Raises:
-        InvalidConfig: `local` cannot be said in a hello, or the nonce has another size.
+        InvalidConfig: `local` does not fit into a hello, or the nonce has another size.
     """
 
     def __init__(self, role: Role, local: HandshakeConfig, nonce: bytes) -> None:
@@ -128,11 +128,11 @@ class Handshake:
 
     @property
     def state(self) -> HandshakeState:
-        """Where it stands."""
+        """The present state."""
         return self._state
 
     def start(self) -> bytes:
-        """Begins; returns the bytes to send first, which are none for an acceptor.
+        """Begins; returns the bytes to send first (none for an acceptor).
 
         Raises:
             IllegalTransition: it has begun before.
@@ -143,7 +143,7 @@ class Handshake:
         return self._say_hello() if self.role == "dialer" else b""
 
     def receive(self, data: bytes) -> tuple[bytes, PeerInfo | None, bytes]:
-        """Takes bytes of the peer, cut anywhere.
+        """Takes bytes of the peer, split anywhere.
 
         Returns:
             Bytes to send; the peer once it is authenticated, else None; bytes that came after the handshake and
@@ -151,7 +151,7 @@ class Handshake:
 
         Raises:
             InahoError: the handshake has failed: `ProtocolViolation`, `WrongCluster`, `VersionMismatch`,
-                `AuthenticationFailed`, `WrongIncarnation` or what the peer refused with. `farewell` has what to
+                `AuthenticationFailed`, `WrongIncarnation` or the refusal of the peer. `farewell` has the bytes to
                 send before closing.
             IllegalTransition: it has not started, or has ended. Nothing changed.
         """
@@ -207,7 +207,7 @@ class Handshake:
         return self._unsent, self._peer, leftover
 
     def _next_frame(self) -> bytes | None:
-        """The next whole frame, judged by its header before its body is waited for; None when bytes are missing."""
+        """The next whole frame; its header is checked before its body arrives. None when bytes are missing."""
         if not self._read_preface() or len(self._buffer) < HEADER.size:
             return None
         kind, length = HEADER.unpack_from(self._buffer)
@@ -278,7 +278,8 @@ class Handshake:
             raise AuthenticationFailed(f"the {other}'s proof does not match: the two secrets differ")
         answer = self._proof_frame() if self.role == "acceptor" else b""
         if self._elsewhere is not None:
-            # The dialer needs our proof to believe that the node it looked for is gone; then both sides close.
+            # The dialer needs this node's proof before it concludes that the expected node is gone; then both sides
+            # close.
             self._parting = answer
             raise self._elsewhere
         self._state = HandshakeState.DONE

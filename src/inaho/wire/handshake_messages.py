@@ -2,11 +2,11 @@
 
 Each direction begins with a preface of six bytes (`INAHO` and the layout of these frames), then frames of one byte
 kind, two bytes length (big endian) and a body. A proof is 32 raw bytes; hello and refusal are msgpack arrays decoded
-into typed Structs whose every string and list has a limit. These are the only bytes that a stranger can make a node
-decode, which is why they do not share the decoder, the limits or the extension points of the data frames.
+into typed Structs whose strings and lists all have limits. These are the only bytes that a node decodes before it has
+authenticated the peer, so they do not share the decoder, the limits or the extension points of the data frames.
 
-Why arrays that ignore elements at their end and not maps: a later release may append a field without a new layout,
-and the proof covers the bytes as they were sent, so that what the older side skips is still authenticated.
+Why arrays that ignore elements at their end and not maps: a later release may append a field without a new layout, and
+the proof covers the bytes as they were sent, so that fields which the older side skips are authenticated as well.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PROOF_BYTES: Final = 32
 
 _REASON_CHARACTERS_MAX: Final = 400
 NAMES_MAX: Final = 64
-"""Most features, and most settings, that one hello names."""
+"""Bound of the features, and of the settings, that one hello names."""
 
 _REFUSAL_CODES: Final = (
     "authentication_failed",
@@ -67,7 +67,7 @@ _REFUSAL_CODES: Final = (
     "version_mismatch",
     "wrong_cluster",
 )
-# `wrong_incarnation` is missing on purpose. It says that a node is gone, which membership acts upon, so it is never
+# `wrong_incarnation` is missing on purpose. It means that a node is gone, and membership acts upon it, so it is never
 # believed from a refusal: the dialer concludes it from the hello that the acceptor has proven.
 
 VersionNumber = Annotated[int, Meta(ge=0, le=65535)]
@@ -80,7 +80,7 @@ ExpectedNodeId = Annotated[str, Meta(pattern=r"\A[0-9A-Za-z_.-]{0,64}\Z")]
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
-    """The first frame of each side: who it is and what it speaks.
+    """The first frame of each side: its identity and the versions that it supports.
 
     Attributes:
         protocols: versions of the frames that follow the handshake, any order.
@@ -91,9 +91,9 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
         incarnation: see `Member.incarnation`.
         role: a member hosts grains, a client only calls.
         expected_node_id: whom the dialer looks for; empty when unknown, and from an acceptor.
-        has_secret: whether it will prove a secret. Covered by the proof, so nobody on the way can clear it.
+        has_secret: whether it will prove a secret. Covered by the proof, so it cannot be cleared on the way.
         nonce: fresh random bytes; makes every proof good for one connection only.
-        release: of the library, for people; empty from 0.1, which did not say it.
+        release: of the library, for people; empty from 0.1, which did not send it.
         features: see `wire.features`; names that the other side does not know are ignored.
         settings: values that must be equal on both sides, by name; see `config_shared`.
     """
@@ -114,7 +114,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True):
-    """The last frame of a side that will not go on. Nothing vouches for it: it is a diagnosis, not evidence."""
+    """The last frame of a side that ends the handshake. It is not authenticated: a diagnosis, not evidence."""
 
     code: Annotated[str, Meta(max_length=64)]
     reason: Annotated[str, Meta(max_length=_REASON_CHARACTERS_MAX)]
@@ -131,7 +131,7 @@ def encode_frame(kind: int, body: bytes) -> bytes:
 
 
 def encode_refusal(error: InahoError) -> bytes:
-    """The frame that tells a peer why; without preface. A code that peers do not take becomes a violation's."""
+    """The frame that tells a peer the reason; without preface. An unknown code is sent as a protocol violation."""
     code = error.code if error.code in _REFUSAL_CODES else ProtocolViolation.code
     return encode_frame(KIND_REFUSAL, msgspec.msgpack.encode(Refusal(code, clean_text(error.reason), RELEASE)))
 
@@ -146,11 +146,11 @@ def decode_hello(body: bytes) -> Hello:
 
 
 def error_of_refusal(body: bytes, own: str = "this node") -> InahoError:
-    """The error that a peer's refusal stands for.
+    """The error for a peer's refusal.
 
     Args:
         body: of the frame.
-        own: what this side is, for the refusal of a 0.1, which does not say what it is itself.
+        own: the description of this side, for the refusal of a 0.1, which does not describe itself.
 
     Only the code (out of those that a refusal may carry) and a bounded, printable reason are taken from it.
 
@@ -162,7 +162,7 @@ def error_of_refusal(body: bytes, own: str = "this node") -> InahoError:
     if refusal.code not in _REFUSAL_CODES:
         return ProtocolViolation(f"{reason} (with code {clean_text(refusal.code)!r}, which no refusal carries)")
     if refusal.code == VersionMismatch.code and not refusal.release:
-        # It refused our hello before it said its own, but only 0.1 names no release, and it spoke protocol 1.
+        # It refused this node's hello before it sent its own. Only 0.1 names no release, and it has protocol 1.
         return VersionMismatch(
             f"no protocol version in common: the peer, inaho {RELEASE_WITHOUT_NAME}, speaks protocol [1], {own}"
         )
@@ -170,13 +170,13 @@ def error_of_refusal(body: bytes, own: str = "this node") -> InahoError:
 
 
 def clean_text(text: str) -> str:
-    """`text` from a stranger made fit for a log: printable and bounded."""
+    """Text from an unauthenticated peer made fit for a log: printable and bounded."""
     bounded = text[:_REASON_CHARACTERS_MAX]
     return "".join(character if character.isprintable() else "?" for character in bounded)
 
 
 def foreign_hint(head: bytes) -> str:
-    """What `head`, the first bytes of a peer that does not speak inaho, looks like."""
+    """What protocol `head`, the first bytes of a peer that does not speak inaho, looks like."""
     for prefix, hint in _FOREIGN:
         if head.startswith(prefix):
             return f"the peer's bytes look like {hint}"

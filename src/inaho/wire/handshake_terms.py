@@ -1,7 +1,7 @@
 """What each side states in the handshake, and the decision whether two statements are compatible.
 
-Everything here is a judgement about values, without state: `Handshake` decides when it is asked. Both sides judge
-with the same function over the same two hellos, so that they cannot come to different versions.
+These are functions without state; `Handshake` calls them. Both sides decide with the same function over the same two
+hellos, so they cannot choose different versions.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ __all__ = ["HandshakeConfig", "PeerInfo", "agree", "check_peer_hello", "check_se
 
 _HANDSHAKE_BYTES_MIN: Final = 2048
 _TOLD_MAX: Final = 3
-"""Differing settings that a refusal names: its text is bounded."""
+"""Bound of the differing settings that a refusal names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandshakeConfig:
-    """What one side says of itself, and what it demands.
+    """What one side states about itself, and what it requires.
 
     Attributes:
         cluster: name of the cluster; the peer's must be equal.
         node_id: of this process, 1 to 64 of letters, digits, `_`, `.`, `-`.
-        role: `member`, or `client` for one that hosts nothing and that nobody dials.
+        role: `member`, or `client` for a process that hosts nothing and is not dialled.
         authority: under which peers reach this node; empty for a client.
         incarnation: see `Member.incarnation`; 0 or more.
-        secret: of the cluster; empty demands, and offers, no proof.
+        secret: of the cluster; if empty, no proof is required or sent.
         protocols: versions of the frames that this release speaks.
         schemas: versions of the messages that this release speaks.
         release: of the library, for people.
-        features: what this release speaks beyond that, see `wire.features`.
-        settings: that must be equal on both sides where both name them.
-        expected_node_id: dialer only: the process it means to reach; empty accepts whoever lives there.
-        bytes_max: most bytes of the peer before it is authenticated; 2 KiB at least.
+        features: what else this release supports, see `wire.features`.
+        settings: values that must be equal if both sides name them.
+        expected_node_id: dialer only: the process that it wants to reach; empty accepts any.
+        bytes_max: bound of the bytes of the peer before it is authenticated; 2 KiB at least.
     """
 
     cluster: str
@@ -75,15 +75,15 @@ class PeerInfo(msgspec.Struct, frozen=True):
     """An authenticated peer, and what was agreed with it.
 
     Attributes:
-        authority: under which it says it is reached; empty for a client.
+        authority: at which it is reached, as it states; empty for a client.
         node_id: of its process.
-        incarnation: that it had when it said hello.
+        incarnation: at the time of its hello.
         role: `member` or `client`.
         protocol_version: highest version of the frames that both speak.
         schema_version: highest version of the messages that both speak.
-        release: of its library, as it says; empty from one that does not say it.
+        release: of its library, as it states; empty if it does not.
         features: what both speak, at the lower version of the two.
-        settings: that it has and that must be equal on both sides.
+        settings: its values of those that must be equal on both sides.
     """
 
     authority: str
@@ -105,10 +105,10 @@ class PeerInfo(msgspec.Struct, frozen=True):
 
 
 def own_hello(local: HandshakeConfig, nonce: bytes) -> tuple[Hello, bytes]:
-    """Our hello and its frame, held to the limits that a peer will apply.
+    """The hello of this side and its frame, checked against the limits of the peer.
 
     Raises:
-        InvalidConfig: no peer would take it; the reason names the field.
+        InvalidConfig: no peer would accept it; the reason names the field.
     """
     hello = Hello(
         protocols=local.protocols,
@@ -138,10 +138,10 @@ def own_hello(local: HandshakeConfig, nonce: bytes) -> tuple[Hello, bytes]:
 
 
 def check_peer_hello(hello: Hello, own: Hello, *, of_acceptor: bool) -> None:
-    """Refuses what a correct peer never says.
+    """Refuses a hello that no correct peer sends.
 
     Raises:
-        ProtocolViolation: the hello is our own, or contradicts the role of who said it.
+        ProtocolViolation: the hello is this node's own, or contradicts the role of its sender.
     """
     if hmac.compare_digest(hello.nonce, own.nonce):
         raise ProtocolViolation("our own hello came back: something on the way echoes")
@@ -157,12 +157,12 @@ def check_peer_hello(hello: Hello, own: Hello, *, of_acceptor: bool) -> None:
 
 
 def agree(dialer: Hello, acceptor: Hello) -> tuple[int, int]:
-    """Protocol and schema version of a pair that may go on; raises for one that may not.
+    """Protocol and schema version for this pair; raises when the two cannot work together.
 
-    The texts name dialer and acceptor, not "us" and "them", because both sides log them.
+    The texts name dialer and acceptor, because both sides log them.
 
     Raises:
-        WrongCluster: the names differ. Looked at first: a stranger's versions and secret are none of our business.
+        WrongCluster: the names differ. Checked first: the versions and the secret of another cluster do not matter.
         VersionMismatch: nothing in common; the reason names both sides with their releases and versions.
         AuthenticationFailed: one side has a secret and the other none.
     """
@@ -197,7 +197,7 @@ def check_settings(dialer: Hello, acceptor: Hello) -> None:
 
 
 def describe(hello: Hello) -> str:
-    """Who says hello, for people."""
+    """The sender of a hello, for people."""
     who = clean_text(hello.authority) or f"client {hello.node_id}"
     return f"{who} (inaho {clean_text(hello.release) or RELEASE_WITHOUT_NAME})"
 

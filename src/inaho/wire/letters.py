@@ -1,11 +1,11 @@
 """Messages between actors as bytes: which classes may be sent, under which name, and how they are encoded.
 
-A class travels under the name by which it is registered, and only registered classes are ever made from bytes, so a
-peer cannot choose what runs here. Builtin values travel without registration, and arrive as what they were: a list in
-which a Struct hides would arrive as a list of dicts, so it is refused at the sender instead.
+A class is sent under the name by which it is registered, and only registered classes are made from bytes, so a peer
+cannot choose which code runs here. Builtin values are sent without registration, and arrive with their types. A list
+that contains a Struct would arrive as a list of dicts, so the sender refuses it.
 
-A letter is one array, `[recipient, sender, type, value]`, encoded at once. Names are sent in full with every message:
-a few dozen bytes cost less than tables that both sides must bound and keep alike.
+A letter is one array, `[recipient, sender, type, value]`, encoded at once. Names are sent in full with every message: a
+few dozen bytes cost less than tables that both sides must bound and keep equal.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _names: dict[type[Any], str] = dict.fromkeys(_PLAIN, "")
 _decoders: dict[str, Callable[[bytes | memoryview | msgspec.Raw], Any]] = {"": decoder(Any)}
 _classes: dict[str, type[Any]] = {}
 _repeating: set[str] = {"", "list", "dict", "tuple", "set", "frozenset"}
-"""Names of types that can hold any number of containers. Most messages are none of these, and cost no look."""
+"""Names of types that can hold any number of containers. Most messages are of other types and are not counted."""
 
 for _container in (list, dict, tuple, set, frozenset):
     _decoders[_container.__name__] = decoder(_container)
@@ -79,7 +79,7 @@ def encode_letter(recipient: str, sender: str, message: Any) -> bytes:
 
     Args:
         recipient: path of the actor within its system.
-        sender: path of who sends, within its system or in full; empty when unsigned.
+        sender: path of the sender, within its system or in full; empty when unsigned.
         message: a builtin value, or an instance of a registered class.
 
     Raises:
@@ -135,7 +135,7 @@ def decode_value(name: str, value: bytes | memoryview | msgspec.Raw, containers_
 
 
 def _name_of(message: Any) -> str:
-    """The name for a builtin container, whose content is looked at; others must be registered."""
+    """The name of a builtin container, whose content is checked; other classes must be registered."""
     kind: type[Any] = message.__class__
     if kind.__name__ in _decoders and kind.__module__ == "builtins":
         _check_plain(list(message.items()) if kind is dict else message, kind)
@@ -147,7 +147,7 @@ def _name_of(message: Any) -> str:
 
 
 def _check_plain(values: Any, outermost: type[Any]) -> None:
-    """Refuses what would arrive as something else. Iterative, so that depth costs no stack."""
+    """Refuses a value that would arrive as another type. Iterative, so that depth costs no stack."""
     waiting = [(value, outermost is dict) for value in values]
     seen = 0
     while waiting:
@@ -170,7 +170,7 @@ def _check_plain(values: Any, outermost: type[Any]) -> None:
 
 
 _ITEMS_MAX: Final = 1_000_000
-"""A frame cannot hold more; what holds itself would never end."""
+"""A frame cannot hold more; a value that contains itself would never end."""
 
 
 def _unserializable(message: Any, error: Exception) -> SerializationFailed:

@@ -1,15 +1,15 @@
 """Bounds the lists, maps and Structs in a value, counted on its bytes before it is decoded.
 
-One byte of msgpack can be an empty list, map or Struct, which takes a hundred bytes of memory: a frame of 1 MiB would
-become 100 MB and keep the loop for a tenth of a second. Numbers and text are no such bombs: they take at most some 30
-times their bytes, and a frame is bounded. So *containers* are counted.
+One byte of msgpack can be an empty list, map or Struct, which takes a hundred bytes of memory. A frame of 1 MiB could
+become 100 MB and block the event loop for a tenth of a second. Numbers and text take at most some 30 times their bytes,
+and a frame is bounded. So *containers* are counted.
 
-The bytes that can begin a container are an upper bound of them, at a millisecond per megabyte; only a body with too
-many is looked at token by token, and only as far as that takes some milliseconds. A body with fewer bytes than
-containers are allowed is not looked at, and a type that cannot hold many of them keeps its decoder (`repeats`).
+The bytes that can begin a container are an upper bound of them, counted at a millisecond per megabyte. Only a body with
+too many is read token by token, for at most some milliseconds. A body with fewer bytes than containers are allowed is
+not counted, and a type that cannot hold many of them keeps its decoder (`repeats`).
 
-Depth is held by the recursion limit of Python, in C, wherever msgspec decodes: a deeper value is refused like any other
-that does not decode. A check by us would have to look at every token of every body.
+Python's recursion limit, in C, bounds the depth wherever msgspec decodes: a deeper value is refused like any other that
+does not decode. A check here would have to read every token of every body.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Decode = Callable[[Any], Any]
 
 _SCANNED_PER_CONTAINER: Final = 2
 _SCANNED_MIN: Final = 4096
-"""Tokens that are looked at before a body is refused uncounted: so many, and two per container that is allowed."""
+"""Tokens that are read before a body is refused without a count: this number, and two per allowed container."""
 
 _CONTAINERS: Final = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 _SHORT: Final = re.compile(rb"[\x00-\xa0\xc0\xc2\xc3\xe0-\xff]+")
@@ -60,7 +60,7 @@ def _sizes() -> tuple[list[int], list[int]]:
 
 _WHOLE, _FIELD = _sizes()
 _COUNT_BYTES: Final = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
-"""Containers whose length is a field of so many bytes."""
+"""Containers whose length field has this number of bytes."""
 
 
 def check_containers(body: bytes | memoryview, containers_max: int) -> None:
@@ -82,7 +82,7 @@ def check_containers(body: bytes | memoryview, containers_max: int) -> None:
 
 
 def _could_begin(data: bytes) -> int:
-    """How many bytes would begin a container if they began a token."""
+    """The number of bytes that would begin a container if they began a token."""
     return len(data) - len(data.translate(None, _CONTAINERS))
 
 

@@ -1,13 +1,13 @@
 """Decides which values may be passed within a process as they are, without the codec.
 
-A call of a grain on this node must end as one of a grain elsewhere would: the same value of the same type, or the same
-error. Encoding and decoding every value would make sure of that, and costs ten times the call. Most arguments and
-results need none of it: nobody can change them, they have an encoding, and what is decoded would be equal and of the
-same type. Those are `None`, `bool`, `float`, an `int` of 64 bits, short ASCII text, short bytes, members of an enum,
-and frozen Structs of such fields. Everything else takes the way through the codec.
+A call of a grain on this node must have the same result as a call of a grain elsewhere: the same value of the same
+type, or the same error. Encoding and decoding every value would guarantee that, at ten times the cost of the call. Most
+arguments and results do not need it: nothing can change them, they have an encoding, and the decoded value would be
+equal and of the same type. These are `None`, `bool`, `float`, an `int` of 64 bits, short ASCII text, short bytes,
+members of an enum, and frozen Structs of such fields. All other values go through the codec.
 
 The test is a Python expression, compiled once per type, because a caller's function can then contain it. Lengths are
-bounded so that what passes fits in a frame of any size that is allowed (`PLAIN_BYTES_MAX`).
+bounded so that the values fit into a frame of any allowed size (`PLAIN_BYTES_MAX`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ import msgspec
 __all__ = ["PLAIN_BYTES_MAX", "check_of", "classes_of", "expression", "leaves"]
 
 PLAIN_BYTES_MAX: Final = 8 << 10
-"""What a call or an answer of plain values takes at most when it is encoded, its key of 1 KiB included."""
+"""Bound of an encoded call or answer of plain values, including its key of 1 KiB."""
 
 _CHARS_MAX: Final = 1024
-"""Characters of text, or bytes, that the plain values of one call have together at most."""
+"""Bound of the characters of text, or bytes, of the plain values of one call together."""
 
 _LEAVES_MAX: Final = 64
 _NAMES_CHARS_MAX: Final = 2048
-"""Most scalars that a frozen Struct may hold to be looked at, and the length of the names of their fields."""
+"""Bound of the scalars in a frozen Struct that is checked, and of the length of the names of their fields."""
 
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
@@ -46,7 +46,7 @@ def is_union(kind: Any) -> bool:
 
 
 def leaves(kind: Any) -> int:
-    """How many scalars a plain value of the type may hold; 0 where no value of it is plain."""
+    """The number of scalars that a plain value of the type may hold; 0 if no value of it is plain."""
     if kind is Any or kind is None or kind in _SCALARS or _is_plain_enum(kind):
         return 1
     if is_union(kind):
@@ -68,11 +68,11 @@ def classes_of(kind: Any) -> frozenset[type]:
 
 
 def expression(kind: Any, value: str, scope: dict[str, Any], longest: int) -> str:
-    """A Python expression that is true only of plain values of the type; empty where there are none.
+    """A Python expression that is true only of plain values of the type; empty if there are none.
 
     Args:
         kind: annotation, resolved.
-        value: how the expression names the value.
+        value: name of the value in the expression.
         scope: the names that the expression needs are added here.
         longest: the longest text, and the most bytes, of one scalar.
     """
@@ -104,7 +104,7 @@ def expression(kind: Any, value: str, scope: dict[str, Any], longest: int) -> st
 
 
 def check_of(kind: Any) -> Callable[[Any], bool] | None:
-    """A function that is true only of plain values of the type; None where there are none."""
+    """A function that is true only of plain values of the type; None if there are none."""
     scope: dict[str, Any] = {}
     text = expression(kind, "value", scope, chars_max(leaves(kind)))
     if not text:
@@ -123,7 +123,7 @@ def chars_max(count: int) -> int:
 
 
 def _is_plain_enum(kind: Any) -> bool:
-    """Whether each member of it, and nothing else, arrives as itself: flags have instances that are no members."""
+    """Whether each member, and nothing else, arrives unchanged: flags have instances that are no members."""
     if not (isinstance(kind, type) and issubclass(kind, enum.Enum)) or issubclass(kind, enum.Flag):
         return False
     try:
@@ -136,8 +136,9 @@ def _is_plain_enum(kind: Any) -> bool:
 def _is_plain_struct(kind: Any, outer: tuple[Any, ...]) -> bool:
     """Whether a frozen Struct of that exact class is plain if its fields are. Recursive types are not.
 
-    Nor are Structs with a `__dict__` or with `__post_init__`, which runs again where the value arrives; and those with
-    a field of another Struct type, unless that one is plain too, whose exact class is tested.
+    Structs with a `__dict__` or with `__post_init__`, which would run again on arrival, are not plain either. Nor are
+    Structs
+    with a field of another Struct type, unless that type is plain too; its exact class is checked.
     """
     if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)) or kind in outer or len(outer) > 3:
         return False

@@ -26,7 +26,7 @@ def pack_state(encoded: bytes) -> bytes:
 
 
 def unpack_state(data: bytes) -> bytes | memoryview:
-    """The msgpack in what was kept.
+    """The msgpack in a stored state.
 
     Raises:
         SerializationFailed: the format is of a later release, or the data ends within its header.

@@ -30,16 +30,16 @@ __all__ = ["Outcome", "Request", "Session", "limit_ms_of"]
 asyncpg: Any = _asyncpg  # it has no types
 
 _MARK: Final = "inaho grain states, schema 1"
-"""The comment of the table: tells our tables from others', and this schema from later ones."""
+"""The comment of the table: it identifies tables of inaho, and the version of their schema."""
 
 _LOCK: Final = 0x696E6168_6F000001
-"""Advisory lock of those who make the table."""
+"""Advisory lock for making the table."""
 
 _STATEMENT_SHARE: Final = 0.8
-"""Part of the time that is left for it after which the server gives a statement up."""
+"""Part of the remaining time after which the server gives a statement up."""
 
 _LIMIT_MS_MIN: Final = 50
-"""Least `statement_timeout`: it also bounds the statement by which the next batch sets a longer one."""
+"""Least `statement_timeout`: it also applies to the statement with which the next batch sets a longer one."""
 
 _WAITED: Final = ("57", "55P03")
 """SQLSTATEs of statements that took or waited too long: one by one, each would take as long again."""
@@ -63,14 +63,14 @@ class Request(msgspec.Struct, frozen=True):
     epoch: int = 0
     data: bytes | None = None
     asked: tuple[bytes, ...] = ()
-    seen: Mark | None = None  # what the mark must not be behind
+    seen: Mark | None = None  # the mark of the storage must not be behind this one
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What was found, with the mark of the storage where it was.
+    """A result, with the mark of the storage that gave it.
 
     Attributes:
-        found: of a load: what is stored. Of a read of versions: those. Of a write: a conflict, or None.
+        found: of a load: the record. Of a read of versions: the versions. Of a write: a conflict, or None.
         mark: see `instances`.
         committed: the mark is that of a commit.
     """
@@ -84,7 +84,7 @@ Outcome: TypeAlias = Told | InahoError
 
 
 class Session:
-    """One connection, which is made anew when it has failed.
+    """One connection, which is made again after a failure.
 
     Args:
         name: of the storage, for messages, without secrets.
@@ -118,7 +118,7 @@ class Session:
                 if await self._is_ours():
                     await self._make_mark()
                     return
-                # Several nodes may be starting at this moment. The lock is the session's, which ends soon: a
+                # Several nodes may be starting at this moment. The lock belongs to the session, which ends soon: a
                 # transaction that began before it would not reliably see the table that another one has made.
                 await connection.execute(f"SELECT pg_advisory_lock({_LOCK})")
                 if not await self._is_ours():
@@ -133,7 +133,7 @@ class Session:
         await self._connection.execute(self._mark, new_instance().encode())
 
     async def _is_ours(self) -> bool:
-        """Whether the table is there. Raises `StorageFailed` on a foreign one."""
+        """Whether the table exists. Raises `StorageFailed` for a table of another application."""
         table = self._table
         oid, mark = await self._connection.fetchrow(
             "SELECT to_regclass($1)::oid, obj_description(to_regclass($1)::oid, 'pg_class')", table
@@ -144,9 +144,9 @@ class Session:
         raise StorageFailed(f"{self._name}: the table {table} {reason}: choose another", maybe_executed=False)
 
     async def serve(self, batch: Sequence[Request]) -> list[Outcome]:
-        """Loads in one statement, each read of versions in one, writes in as few as may be: two of one record need two.
+        """Loads share one statement, a read of versions has its own, writes share as few as possible.
 
-        They share one deadline.
+        Two writes of one record need two statements. All of them share one deadline.
         """
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         outcomes: dict[int, Outcome] = {}
@@ -175,7 +175,7 @@ class Session:
     async def _attempt(self, part: Sequence[Request], deadline: float) -> Sequence[Outcome]:
         """All loads, a read of versions, or writes of different records.
 
-        Those of several requests are tried one by one when the server refuses them together.
+        Requests that the server refuses together are tried one by one.
         """
         if asyncio.get_running_loop().time() >= deadline:
             return [self._failure(TimeoutError(), each.about, unknown=False) for each in part]
@@ -230,9 +230,9 @@ class Session:
         return rows, mark
 
     async def _save(self, writes: Sequence[Request], answers: dict[bytes, Outcome]) -> None:
-        """Fills `answers` as they become known: what has been written stays so whatever happens to the others."""
+        """Fills `answers` as they become known, so that committed writes stay acknowledged if others fail."""
         left = list(writes)
-        # All are from one storage object; the one that saw least is compared with, as an answer may be on its way.
+        # All are from one storage object; the oldest mark is compared, since an answer may be on its way.
         seen = min((each.seen or Mark() for each in writes), key=lambda mark: mark.commits)
         while left:
             columns = (
@@ -259,7 +259,7 @@ class Session:
                 conflict = conflict_of(identity, stored, expected_version=each.version - 1, epoch=each.epoch)
                 if conflict is not None or mark.contradicts(seen if seen.instance else None):
                     answers[each.name] = Told(conflict, mark)
-            # What refused the others has changed since: they were not written, and may be tried again.
+            # The reason for refusing the others is gone: they were not written, and may be tried again.
             left = [each for each in left if each.name not in answers]
 
     async def _connected(self) -> Any:
@@ -269,7 +269,7 @@ class Session:
         return self._connection
 
     async def _ready(self, deadline: float) -> None:
-        """Connects, and has the server give up before `deadline`. The first statement of a batch needs no telling."""
+        """Connects, and sets the server's time limit before `deadline`. The first statement of a batch needs none."""
         await self._connected()
         limit_ms = limit_ms_of(deadline - asyncio.get_running_loop().time())
         if abs(limit_ms - self._limit_ms) > limit_ms / 10:
@@ -277,13 +277,13 @@ class Session:
             self._limit_ms = limit_ms
 
     def _drop(self) -> None:
-        """Ends the connection without a word: what is still under way on it belongs to nobody."""
+        """Aborts the connection: no result on it is needed any more."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
 
     async def close(self) -> None:
-        """Takes leave of the server, if it still listens."""
+        """Closes the connection with a message to the server, if it still answers."""
         connection, self._connection = self._connection, None
         if connection is not None and not connection.is_closed():
             try:
@@ -324,6 +324,6 @@ def _state_of(error: BaseException) -> str:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Whether the server has said no, so that nothing of the statement is stored."""
+    """Whether the server has refused, so that nothing of the statement is stored."""
     state = _state_of(error)
     return bool(state) and not state.startswith(_UNKNOWN_STATES)

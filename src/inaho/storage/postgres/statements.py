@@ -37,7 +37,7 @@ ON CONFLICT (name) DO UPDATE SET version = excluded.version, epoch = excluded.ep
 WHERE stored.version = excluded.version - 1 AND stored.epoch <= excluded.epoch
 RETURNING name, (SELECT instance FROM mark), txid_current()
 """
-"""Where nothing is stored, only version 1 may be written: hence the second EXISTS.
+"""If there is no record, only version 1 may be written: hence the second EXISTS.
 
 $7 and $8 are the mark that was seen, empty and 0 for none: another or an older storage is not written to.
 """
@@ -48,7 +48,7 @@ ON CONFLICT DO NOTHING
 """
 """Makes the mark. Its id is the data with the number of the transaction that has written the row (`xmin`).
 
-So a row that was brought back from a dump is another one, in whatever way that was done.
+So a row that was restored from a dump is another one, in whatever way that was done.
 """
 
 _STORED: Final = """
@@ -56,7 +56,7 @@ _STORED: Final = """
 CASE WHEN name = '\\x00' THEN txid_snapshot_xmax(txid_current_snapshot()) - 1 END
 FROM {table} WHERE name = ANY($1::bytea[])
 """
-"""With the mark, where its row is asked for: its id, and the last transaction that has ended."""
+"""With the mark, if its row is requested: its id, and the last transaction that has ended."""
 
 SELECT: Final = "SELECT name, version, epoch, data" + _STORED
 SELECT_NUMBERS: Final = "SELECT name, version, epoch, NULL::bytea" + _STORED

@@ -75,7 +75,7 @@ class PostgresStorage(Storage):
         super().__init__(config)
         if not dsn.startswith(("postgresql://", "postgres://")):
             raise InvalidConfig(f"PostgresStorage needs a postgresql:// DSN, not {shown(dsn)!r}")
-        if not all(0 < port <= _PORT_MAX for port in _ports(dsn)):  # some loops would take it modulo 65536
+        if not all(0 < port <= _PORT_MAX for port in _ports(dsn)):  # some event loops would use it modulo 65536
             raise InvalidConfig(f"PostgresStorage cannot use the DSN {shown(dsn)}: ports are 1 to {_PORT_MAX}")
         if not _TABLE_NAME.fullmatch(table):
             raise InvalidConfig(
@@ -157,15 +157,15 @@ class PostgresStorage(Storage):
         self, lanes: Lanes[Request, Told], key: ClusterIdentity | None, request: Request
     ) -> StoredState | list[StoredVersion | None] | InahoError | None:
         told = await lanes.submit(key, request, len(request.data or b""))
-        # What a load sees may be of a transaction that a standby has not got yet. Only what was acknowledged stays.
+        # A load may see a transaction that a standby does not have yet. Only acknowledged writes are certain to stay.
         self.instances.check(request.seen, told.mark, identity=request.about, rises=told.committed)
         return told.found
 
     async def connect(self) -> Any:
-        """A new connection of asyncpg, with our limits.
+        """A new connection of asyncpg, with the limits of inaho.
 
         Raises:
-            InvalidConfig: the DSN is wrong; what is wrong is not repeated, as it may be a part of the password.
+            InvalidConfig: the DSN is wrong; the wrong part is not shown, as it may belong to the password.
         """
         timeout_s = self.config.operation_timeout_s
         settings = {
@@ -191,6 +191,6 @@ def _name(identity: ClusterIdentity) -> bytes:
 
 
 def _ports(dsn: str) -> list[int]:
-    """The ports that the DSN names, of one host or several. Its options are left to asyncpg."""
+    """The ports that the DSN names, of one host or several. asyncpg checks its options."""
     hosts = re.split("[/?#]", dsn.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
     return [int(port) for port in _PORT.findall(hosts)]

@@ -1,15 +1,15 @@
 """Redis Cluster: finds the server of each key and keeps lanes to each server.
 
-The map of slots is asked of any server that answers. It may be wrong at any time, and whoever is asked by mistake
-says so: MOVED names the server that has the slot now, ASK the one that has this key while its slot is on the way, and
-TRYAGAIN asks for patience. Nothing ran then, so the command goes on to where it is sent. A server that does not answer
-says nothing: the map is asked anew of the others, and once they have put another in its place commands go there.
+Any server that answers is asked for the map of slots. The map may be wrong at any time, and a wrong server says so:
+MOVED names the server that has the slot now, ASK the server that has this key while its slot moves, and TRYAGAIN asks
+the client to wait. Nothing ran in these cases, so the command is sent on. If a server does not answer, the map is
+requested from the others, and once they name another primary, commands go there.
 
-Lanes belong to one server, so that one that stands still holds up nobody but its own keys.
+Lanes belong to one server, so a server that stands still delays only its own keys.
 
-Why not redis-py's `RedisCluster`: its tasks share the connections to a server, so an ASKING and its command may travel
-on two of them and an error of one closes those of others, and a time-out from outside does not make it look for who
-took over (decision 0013).
+Why not redis-py's `RedisCluster`: its tasks share the connections to a server, so an ASKING and its command may use two
+of them, an error of one closes those of others, and a time-out from outside does not make it look for the new primary
+(decision 13).
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ __all__ = ["Address", "RedisCluster", "slot_tag"]
 Address: TypeAlias = tuple[str, int]
 
 _HOPS_MAX: Final = 16
-"""Servers that one command is sent on to. Two are usual; while a slot changes hands they may point to each other."""
+"""Bound of the redirections of one command. Two are usual; while a slot moves, two servers may name each other."""
 
 _HOPS_AT_ONCE: Final = 3
 _HOP_PAUSE_S: Final = 0.05
 
 _MAP_TIMEOUT_S: Final = 1.0
-"""How long one server is waited for that is asked for the map: others know it too."""
+"""Time limit for one server that is asked for the map: others know it too."""
 
 _MAP_PAUSE_S: Final = 0.25
-"""At least so long between two maps that were asked for because something failed."""
+"""Least time between two requests for the map after failures."""
 
 
 class RedisCluster:
@@ -55,11 +55,11 @@ class RedisCluster:
 
     Args:
         name: for messages, without secrets.
-        seed: the server that is asked first.
-        make: a server at an address.
+        seed: the server that is asked first for the map.
+        make: makes a server for an address.
 
     Attributes:
-        servers: those with lanes, by address.
+        servers: servers with lanes, by address.
     """
 
     def __init__(self, name: str, seed: Address, make: Callable[[Address], RedisServer]) -> None:
@@ -120,7 +120,7 @@ class RedisCluster:
     async def read(self, keys: Sequence[bytes], mark_key: MarkKey) -> tuple[Sequence[Any], Mapping[bytes, Mark | None]]:
         """See `RedisServer.read`: one round trip to each server that has some of the keys, all at the same time.
 
-        Keys of a server that has not all of them any more are asked for one by one.
+        If a server does not have all keys of a read any more, they are read one by one.
         """
         shares: dict[Address | None, list[int]] = {}
         for number, key in enumerate(keys):
@@ -155,12 +155,12 @@ class RedisCluster:
         return answers, marks
 
     async def settled(self, key: Hashable) -> None:
-        """See `Lanes.settled`: of no server a request about `key` is under way."""
+        """See `Lanes.settled`: no server has a running request about `key`."""
         for server in (*self.servers.values(), *self._retiring):
             await server.settled(key)
 
     async def ask_all(self, *words: bytes | str | int) -> list[Any]:
-        """The answers of all servers that have slots and can be reached, after a look at the map.
+        """The answers of all servers that have slots and can be reached, after an update of the map.
 
         Raises:
             StorageFailed: no server answers, or this is no cluster.
@@ -174,7 +174,7 @@ class RedisCluster:
         return [answer for answer in answers if not isinstance(answer, BaseException)]
 
     async def stop(self) -> None:
-        """Serves what was accepted, and ends all connections."""
+        """Serves accepted commands, and ends all connections."""
         if self._mapping is not None:
             self._mapping.cancel()
             await asyncio.wait((self._mapping,))
@@ -193,14 +193,14 @@ class RedisCluster:
     # The map.
 
     def _map_soon(self) -> None:
-        """Asks for the map in the background, unless that was done a moment ago or is being done."""
+        """Asks for the map in the background, unless that was done a moment ago or is running."""
         if self._mapping is None:
             self._mapping = self._loop.create_task(self._map_again(), name=f"{self._name}, map of slots")
             self._mapping.add_done_callback(self._mapping_ended)
 
     async def _map_again(self) -> None:
         await asyncio.sleep(self._mapped_at + _MAP_PAUSE_S - self._loop.time())
-        with suppress(StorageFailed):  # whoever is served badly meanwhile hears it, and asks again
+        with suppress(StorageFailed):  # a command that fails meanwhile asks again
             await self._ask_for_map()
 
     def _mapping_ended(self, task: asyncio.Task[None]) -> None:
@@ -209,7 +209,7 @@ class RedisCluster:
             task.result()
 
     async def _ask_for_map(self) -> None:
-        """Asks one after the other, those that failed lately last."""
+        """Asks one server after the other; those that failed lately come last."""
         candidates = dict.fromkeys((*self._primaries(), *self.servers, self._seed))
         order = [each for each in candidates if each not in self._suspects]
         order += [each for each in candidates if each in self._suspects]
@@ -233,10 +233,10 @@ class RedisCluster:
         raise StorageFailed(f"{self._name}: no server tells the map of slots", maybe_executed=False) from failure
 
     def _read_map(self, asked: Address, answer: Any) -> None:
-        """Takes over an answer to CLUSTER SLOTS: ranges of slots, each with its primary first."""
+        """Applies an answer to CLUSTER SLOTS: ranges of slots, each with its primary first."""
         slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         for first, last, primary, *_ in answer:
-            host = (primary[0] or b"").decode()  # unknown where a server does not know its own address
+            host = (primary[0] or b"").decode()  # unknown if a server does not know its own address
             slots[first : last + 1] = [(host or asked[0], int(primary[1]))] * (last + 1 - first)
         if not any(slots):
             raise StorageFailed(f"{self._name}: the cluster has no slots yet", maybe_executed=False)

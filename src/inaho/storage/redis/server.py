@@ -1,7 +1,7 @@
 """One Redis server: its connections, the commands on them, and what a missing answer means.
 
-What has gathered travels in one write, and the answers come in its order. The library connects, authenticates and
-parses; what is sent again is ours, because only a plain refusal is certain not to have changed anything.
+Gathered commands are sent in one write, and the answers come in the same order. The library connects, authenticates and
+parses. Repeats are decided here, because only a plain refusal is certain not to have changed anything.
 """
 
 from __future__ import annotations
@@ -64,11 +64,13 @@ return {1, instance ~= '' and instance or id, commits}
 ARGV: expected version, epoch, new version, instance and commits that were seen (empty and 0: none), an id for the mark
 if there is none, all in one text; data (absent: a tombstone).
 
-Where a record is and no mark, the records of a slot were moved without it: a loss takes both. It is left as it is then.
+If there is a record and no mark, the records of a slot were moved without it: a loss removes both. Nothing is changed
+    then.
 
-Returns the commits of the mark that was seen, or 0 when it was not looked at: the write was done. Else what became of
-it (1 done, 0 a conflict, -1 another or an older storage) and the mark, empty where the storage has none; of a conflict
-also the stored version and epoch, where the version is 0 if nothing is stored.
+Returns the commits of the mark that was seen, or 0 when it was not checked: the write was done. Else the result (1
+    done,
+0 a conflict, -1 another or an older storage) and the mark, empty if the storage has none; of a conflict also the stored
+version and epoch; the version is 0 if there is no record.
 """
 
 _WRITE_DIGEST: Final = sha1(_WRITE.encode(), usedforsecurity=False).hexdigest()
@@ -78,18 +80,19 @@ _Words: TypeAlias = tuple[bytes | str | int, ...]
 
 
 class Command(msgspec.Struct, frozen=True):
-    """What is sent.
+    """One command for the server.
 
     Attributes:
-        words: the command and its arguments; empty where there are `parts`.
-        key: the record, which decides who has it in Redis Cluster; empty where any server will do.
-        identity: what it is about, for errors.
+        words: the command and its arguments; empty if there are `parts`.
+        key: the record, which decides the server in Redis Cluster; empty if any server will do.
+        identity: of the grain, for errors.
         writes: whether it changes anything.
-        asking: whether the server has the key only by an ASK of another one.
-        parts: several commands that are sent at once, in place of `words`; the answer is a list of theirs. None of
+        asking: whether another server sent the command here with ASK.
+        parts: several commands that are sent at once, in place of `words`; the answer is a list of their answers. None
+            of
             them writes.
-        marks: keys of marks that are read behind it. With any, the answer is a pair: what it would be else, and the
-            marks by their keys, None for what the server did not tell.
+        marks: keys of marks that are read after it. With any, the answer is a pair: the answer to the command, and the
+            marks by their keys, None for a mark that the server refused.
         alone: in place of `words` while the keys of the slot move, when the record and the mark may be apart.
     """
 
@@ -104,19 +107,19 @@ class Command(msgspec.Struct, frozen=True):
 
 
 def loading(key: bytes, identity: str, mark_key: bytes) -> Command:
-    """Gives version, epoch and data of a record, each None where there is none, and the mark."""
+    """Returns version, epoch and data of a record, each None if there is none, and the mark."""
     return Command(("HMGET", key, "version", "epoch", "data"), key, identity, marks=(mark_key,))
 
 
 def reading(keys: Sequence[bytes], mark_keys: Iterable[bytes]) -> Command:
-    """Gives version and epoch of each record, each None where there is none, and the marks."""
+    """Returns version and epoch of each record, each None if there is none, and the marks."""
     return Command(parts=tuple(("HMGET", key, "version", "epoch") for key in keys), marks=tuple(mark_keys))
 
 
 def writing(
     key: bytes, identity: str, data: bytes | None, mark_key: bytes, seen: Mark | None, *, version: int, epoch: int
 ) -> Command:
-    """Gives what the script returns, a number or a list. `data` None: a tombstone. `version`: the expected one."""
+    """Returns the result of the script, a number or a list. `data` None: a tombstone. `version`: the expected one."""
     if seen is None:
         numbers = b"%d %d %d  0 %b" % (version, epoch, version + 1, new_instance().encode())
     else:
@@ -127,7 +130,7 @@ def writing(
 
 
 def mark_of(answer: Any) -> Mark | None:
-    """The mark in the answer to an HMGET of it; None where the server refused to tell."""
+    """The mark in the answer to an HMGET of it; None if the server refused."""
     if isinstance(answer, Exception):
         return None
     instance, commits = answer
@@ -135,13 +138,13 @@ def mark_of(answer: Any) -> Mark | None:
 
 
 _ERRORS: Final = (OSError, exceptions.RedisError)
-"""What goes wrong on the way; `TimeoutError` is an `OSError`."""
+"""Errors of the connection; `TimeoutError` is an `OSError`."""
 
 _SILENCE: Final = exceptions.ConnectionError("the connection ended before the answer")
 
 
 class _Connection(Protocol):
-    """What is used of redis-py's connections; its own methods are not typed."""
+    """The methods of redis-py's connections that are used; its own ones are not typed."""
 
     def pack_commands(self, commands: Sequence[_Words]) -> list[bytes]: ...
     async def send_packed_command(self, command: list[bytes], check_health: bool = True) -> None: ...
@@ -181,11 +184,11 @@ class RedisServer:
         return await self._lanes.submit(key, command, size)
 
     async def read(self, keys: Sequence[bytes], mark_key: MarkKey) -> tuple[Sequence[Any], Mapping[bytes, Mark | None]]:
-        """Version and epoch of each record, each None where there is none, and the marks; in one round trip.
+        """Version and epoch of each record, each None if there is none, and the marks; in one round trip.
 
         Args:
             keys: of the records.
-            mark_key: gives the key of the mark of a record's part of the storage.
+            mark_key: returns the key of the mark of a record's part of the storage.
         """
         command = reading(keys, dict.fromkeys(map(mark_key, keys)))
         answers: tuple[Sequence[Any], Mapping[bytes, Mark | None]] = await self._lanes.submit(None, command, 0)
@@ -211,7 +214,7 @@ class RedisServer:
         return [await self.ask(*words)]
 
     async def stop(self) -> None:
-        """Serves what was accepted, and ends all connections."""
+        """Serves accepted commands, and ends all connections."""
         try:
             await self._lanes.stop()
         finally:
@@ -222,8 +225,9 @@ class RedisServer:
     async def serve(self, batch: Sequence[Command]) -> list[Any]:
         """One write, then the answers. Connecting and waiting share `operation_timeout_s`.
 
-        When the connection ends before all answers are here, what only reads is sent once more on another one. A write
-        is not: nobody knows what became of it.
+        If the connection ends before all answers have arrived, commands that only read are sent once more on another
+        one. A
+        write is not, since its outcome is unknown.
         """
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         outcomes, broken = await self._attempt(batch, deadline)
@@ -261,7 +265,7 @@ class RedisServer:
                     sent = True
                     await self._exchange(connection, words, answers)
                     await self._teach(connection, words, answers)
-                except BaseException:  # what is still to come on it belongs to nobody
+                except BaseException:  # later answers on it are not needed
                     await connection.disconnect(nowait=True)
                     raise
                 finally:
@@ -269,7 +273,7 @@ class RedisServer:
         except _ERRORS as error:
             if len(answers) < len(words):
                 answers.append(error)
-            # Only one of them was refused by a server that is loading; what became of those behind it nobody knows.
+            # Only one of them was refused by a server that is loading; the outcome of those behind it is unknown.
             rest = _SILENCE if isinstance(error, exceptions.BusyLoadingError) and sent else error
             answers += [rest] * (len(words) - len(answers))
             if sent and _is_end(error):
@@ -287,7 +291,7 @@ class RedisServer:
         """A lane has nothing of its own."""
 
     async def _exchange(self, connection: _Connection, batch: Sequence[_Words], answers: list[Any]) -> None:
-        """Appends to `answers`, so that those that came are kept when the connection breaks."""
+        """Appends to `answers`, so that those that arrived are kept when the connection breaks."""
         await connection.send_packed_command(connection.pack_commands(batch), check_health=False)
         demoted = False
         for _ in batch:
@@ -296,16 +300,16 @@ class RedisServer:
             except exceptions.ResponseError as error:
                 answers.append(error)
                 demoted = demoted or isinstance(error, exceptions.ReadOnlyError)
-        if demoted:  # the server became a replica: the name may lead to the new primary now
+        if demoted:  # the server became a replica: its name may now stand for the new primary
             await connection.disconnect(nowait=True)
 
     async def _teach(self, connection: _Connection, batch: Sequence[_Words], answers: list[Any]) -> None:
-        """Sends again what the server has refused for not knowing the script, as after a restart."""
+        """Sends commands again that the server has refused because it does not know the script, as after a restart."""
         refused = [number for number, each in enumerate(answers) if isinstance(each, exceptions.NoScriptError)]
         if not refused:
             return
         again: list[Any] = []
-        for number in refused:  # the refusal no longer tells what happened to it
+        for number in refused:  # the refusal no longer describes its outcome
             answers[number] = _SILENCE
         try:
             await self._exchange(connection, [("SCRIPT", "LOAD", _WRITE), *(batch[each] for each in refused)], again)
@@ -314,7 +318,7 @@ class RedisServer:
                 answers[number] = answer
 
     def _failure(self, error: Exception, command: Command, *, sent: bool) -> StorageFailed:
-        """The `StorageFailed` for `error`. An answer of the server is a refusal; its silence may hide anything."""
+        """The `StorageFailed` for `error`. An answer of the server is a refusal; without one the outcome is unknown."""
         refused = isinstance(error, exceptions.ResponseError | exceptions.BusyLoadingError)
         if isinstance(error, TimeoutError | exceptions.TimeoutError):
             what = f"no answer within {self._timeout_s:g} s (storage.operation_timeout_s)"
@@ -327,10 +331,10 @@ class RedisServer:
 
 
 def _has_ended(connection: _Connection) -> bool:
-    """Whether an idle connection can be read: nothing was asked on it, so that is its end, or what belongs to nobody.
+    """Whether an idle connection can be read: nothing was requested on it, so that is its end, or a stray answer.
 
-    A server closes connections when it stops, when an operator says so, and those that are silent for its `timeout`.
-    The event loop may not have seen the end yet, so the socket itself is asked.
+    A server closes connections when it stops, when an operator orders it, and those that are silent for its `timeout`.
+    The event loop may not have seen the end yet, so the socket itself is checked.
     """
     writer: asyncio.StreamWriter | None = getattr(connection, "_writer", None)
     if writer is None or writer.transport.is_closing():
@@ -341,7 +345,7 @@ def _has_ended(connection: _Connection) -> bool:
     socket = writer.get_extra_info("socket")
     if socket is None or socket.fileno() < 0:
         return True
-    if not hasattr(select, "poll"):  # Windows: what the loop has seen must do
+    if not hasattr(select, "poll"):  # Windows: what the loop has seen must be enough
         return False
     waiting = select.poll()
     waiting.register(socket.fileno(), select.POLLIN)
@@ -349,19 +353,19 @@ def _has_ended(connection: _Connection) -> bool:
 
 
 def _is_end(error: Exception) -> bool:
-    """Whether it tells that the connection ended, and not that the server refused or was too slow."""
+    """Whether the error means that the connection ended, and not that the server refused or was too slow."""
     if isinstance(error, TimeoutError | exceptions.TimeoutError | exceptions.BusyLoadingError):
         return False
     return isinstance(error, OSError | exceptions.ConnectionError)
 
 
 def _marks_of(batch: Sequence[Command]) -> Iterable[bytes]:
-    """The keys of the marks that some of `batch` asks for, each once."""
+    """The keys of the marks that commands of `batch` need, each once."""
     return dict.fromkeys(key for command in batch for key in command.marks)
 
 
 def _told(command: Command, answers: Sequence[Any], position: int, read: Mapping[bytes, Mark | None]) -> Any:
-    """The answer to `command`, of which the first part is at `position`; what went wrong first, if anything did."""
+    """The answer to `command`, whose first part is at `position`; its first error, if there is one."""
     answer = answers[position]
     if command.parts:
         answer = list(answers[position : position + len(command.parts)])

@@ -58,7 +58,7 @@ _SCHEMES: Final = {
     "redis+cluster": "redis",
     "rediss+cluster": "rediss",
 }
-"""Of our URLs, and what redis-py calls them."""
+"""Schemes of URLs here, and their names in redis-py."""
 
 _WRITTEN: Final = 1
 
@@ -103,7 +103,7 @@ class RedisStorage(Storage):
         if scheme != "redis+unix":
             self._refuse_number(urlsplit(self._url).path.strip("/"))
         self._server: RedisServer | RedisCluster | None = None
-        self._make_pool()  # a wrong URL is told here, and not at the first save
+        self._make_pool()  # a wrong URL is an error here, and not at the first save
 
     def __repr__(self) -> str:
         return f"RedisStorage({self._shown!r})"
@@ -114,7 +114,7 @@ class RedisStorage(Storage):
         return 0 if self._server is None else self._server.queued
 
     def _refuse_number(self, number: str) -> None:
-        """What the library would take for database 0."""
+        """Refuses a number that the library would take for database 0."""
         if self._clustered and number not in ("", "0"):
             raise InvalidConfig(f"{self._shown}: Redis Cluster has no numbered databases")
         if not (number.isdecimal() or not number):
@@ -196,7 +196,7 @@ class RedisStorage(Storage):
                 self.instances.check(seen, Mark(seen.instance, answer), part, identity=name)
             return expected_version + 1
         outcome, instance, commits, *numbers = answer
-        if instance or outcome < 0:  # else it was refused while keys moved, and the mark was not looked at
+        if instance or outcome < 0:  # else it was refused while keys moved, and the mark was not checked
             self.instances.check(seen, Mark(instance.decode(), int(commits)), part, identity=name)
         if outcome == _WRITTEN:
             return expected_version + 1
@@ -213,9 +213,9 @@ class RedisStorage(Storage):
         return b"%s:{%s}" % (self._prefix.encode(), tag)
 
     def _check_mark(self, seen: Mark | None, told: Mark | None, part: bytes, identity: str, *, found: bool) -> None:
-        """Compares a mark that was read, unless nothing is certain.
+        """Compares a mark that was read, unless it is unknown.
 
-        Where a record is and no mark, the records of a slot were moved without it: a loss takes both.
+        If there is a record and no mark, the records of a slot were moved without it: a loss removes both.
         """
         if told is not None and (told.instance or not found):
             self.instances.check(seen, told, part, identity=identity)
@@ -228,7 +228,7 @@ class RedisStorage(Storage):
         return f"{self._prefix}:{{{kind}/{identity.key}}}".encode()
 
     def _refuse_eviction(self, memory: bytes) -> None:
-        """Raises `StorageFailed` if the server would throw records away to make room for others."""
+        """Raises `StorageFailed` if the server may evict records to make room for others."""
         told = _parsed(memory)
         policy, limit = told.get("maxmemory_policy", ""), told.get("maxmemory", "0")
         if policy.startswith(_EVICTING) and limit != "0":

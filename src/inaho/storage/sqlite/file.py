@@ -1,11 +1,11 @@
 """Creates, checks and opens the file of `SqliteStorage`, and explains its errors.
 
-A file is checked before anything in it is changed: it carries our mark and schema version, or it is empty. A path
-that points at another application's database, or at no database at all, is refused as it is.
+A file is checked before anything in it is changed: it has the mark and schema version of inaho, or it is empty. A path
+of another application's database, or of no database at all, is refused and not changed.
 
-A file stays open when someone removes it or moves another one to its path, and SQLite goes on in it: acknowledged
-saves would be in a file that nobody finds, while the next process to open the path begins another. So whoever uses the
-file compares what it has opened with what the path leads to.
+When somebody removes the open file or moves another one to its path, SQLite continues in the old file: acknowledged
+saves would be in a file that nobody finds, while the next process that opens the path begins another one. So the users
+of the file compare the opened file with the file at the path.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from inaho.errors import StorageFailed
 __all__ = ["APPLICATION_ID", "CREATE_MARK", "SCHEMA_VERSION", "SqliteFile", "roll_back"]
 
 APPLICATION_ID: Final = 0x696E6168
-"""Marks the file as ours ("inah"); `file` and SQLite's tools show it."""
+"""Identifies files of inaho ("inah"); `file` and SQLite's tools show it."""
 
 SCHEMA_VERSION: Final = 1
 
@@ -41,14 +41,14 @@ CREATE TABLE IF NOT EXISTS storage_mark (
     one INTEGER PRIMARY KEY CHECK (one = 1), instance TEXT NOT NULL, commits INTEGER NOT NULL
 ) STRICT
 """
-"""The mark (see `instances`). A file from before there were marks gets the table with its next commit."""
+"""The mark (see `instances`). An old file without a mark gets the table with its next commit."""
 
 _WAL_ATTEMPTS: Final = 20
-"""Processes that start at the same moment hinder each other; each attempt waits for the lock in between."""
+"""Attempts, since processes that start at the same moment hinder each other; each attempt waits for the lock."""
 
 
 class SqliteFile:
-    """How to connect to the file, and what its errors mean to a person.
+    """Connects to the file, and explains its errors.
 
     Args:
         path: absolute.
@@ -62,10 +62,10 @@ class SqliteFile:
         self._busy_timeout_s = busy_timeout_s
 
     def connect(self, *, writes: bool) -> sqlite3.Connection:
-        """A connection for the calling thread, its file checked; the writer's makes what is missing.
+        """A connection for the calling thread, its file checked; the writer's connection makes missing parts.
 
         Raises:
-            StorageFailed: the file cannot be opened, is damaged, or is not one of ours.
+            StorageFailed: the file cannot be opened, is damaged, or is not a file of inaho.
         """
         try:
             if writes:
@@ -90,7 +90,7 @@ class SqliteFile:
         return connection
 
     def number(self) -> tuple[int, int] | None:
-        """Device and number of the file to which the path leads at this moment; None where there is none."""
+        """Device and number of the file to which the path leads at this moment; None if there is none."""
         try:
             found = os.stat(self.path)
         except OSError:
@@ -108,7 +108,7 @@ class SqliteFile:
 
     def failure(self, error: OSError | sqlite3.Error, *, maybe_executed: bool, identity: str = "") -> StorageFailed:
         """The `StorageFailed` for `error`: the path, what is wrong, and what to do."""
-        # The low byte is the primary code; the rest tells apart what a person handles alike.
+        # The low byte is the primary code; the rest distinguishes cases with the same remedy.
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             remedy = (
@@ -126,7 +126,7 @@ class SqliteFile:
         return failure
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
-        """Whether the table is there. An empty file is not ours yet. Raises `StorageFailed` on a foreign one."""
+        """Whether the table exists. An empty file has none yet. Raises `StorageFailed` for a foreign file."""
         application_id = _number(connection, "PRAGMA application_id")
         schema_version = _number(connection, "PRAGMA user_version")
         if application_id == APPLICATION_ID and schema_version == SCHEMA_VERSION:
@@ -154,7 +154,7 @@ class SqliteFile:
             return
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if not self._is_ours(connection):  # another process may have been quicker
+            if not self._is_ours(connection):  # another process may have done it first
                 connection.execute(CREATE_MARK)
                 connection.execute(_SCHEMA)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -166,7 +166,7 @@ class SqliteFile:
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
-    """Ends the transaction, if the failure has not done so. A failing rollback loses to the error that led here."""
+    """Ends the transaction, if the failure has not done so. An error of the rollback is ignored: the first counts."""
     if connection.in_transaction:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
@@ -178,10 +178,10 @@ def _number(connection: sqlite3.Connection, statement: str) -> int:
 
 
 def _enter_wal(connection: sqlite3.Connection) -> str:
-    """Sets the journal mode, which is kept in the file, and returns what it is now.
+    """Sets the journal mode, which the file keeps, and returns the present one.
 
-    The change needs the file alone, and SQLite does not wait for that: with two at once, each would wait for the
-    other. Taking the write lock does wait, up to the busy timeout, and by then the other is done.
+    The change needs the file exclusively, and SQLite does not wait for that: two processes at once would wait for each
+    other. Taking the write lock does wait, up to the busy timeout, and by then the other process is done.
     """
     for _ in range(_WAL_ATTEMPTS):
         try:
@@ -195,10 +195,10 @@ def _enter_wal(connection: sqlite3.Connection) -> str:
 
 
 def _make_folder(folder: Path) -> None:
-    """Creates `folder` and its parents, each entry flushed, so that a power cut cannot take the file's folder."""
+    """Creates `folder` and its parents, each entry flushed, so that a power cut cannot remove the file's folder."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    if os.name == "nt":  # there a folder cannot be opened, and needs no flush
+    if os.name == "nt":  # on Windows a folder cannot be opened, and needs no flush
         return
     for made in missing:
         descriptor = os.open(made.parent, os.O_RDONLY)

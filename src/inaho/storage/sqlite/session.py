@@ -1,16 +1,16 @@
 """The SQLite statements that run on the threads of `SqliteStorage`: loads, and saves in transactions.
 
-A batch of writes is one transaction, and each write in it is conditional in its own statement, so that a conflict
-fails that write alone and its neighbours commit. `BEGIN IMMEDIATE` takes the lock at the start: a transaction that
-reads first and asks for the lock later can find that another process has written in between, and has to start over.
+A batch of writes is one transaction, and each write in it is conditional in its own statement, so a conflict fails that
+write alone and the others commit. `BEGIN IMMEDIATE` takes the lock at the start: a transaction that reads first and
+asks for the lock later may find that another process has written in between, and would have to start again.
 
-If a statement fails (a damaged page, no room for a large value) the batch is undone and its requests are tried one
-by one, so that what is wrong with one record does not stop the others. If the commit itself fails, nobody can know
-what reached the disk, and every write of the batch says so with `maybe_executed`.
+If a statement fails (a damaged page, no room for a large value), the batch is undone and its requests are tried one by
+one, so that a problem with one record does not stop the others. If the commit itself fails, it is unknown what reached
+the disk, and every write of the batch fails with `maybe_executed`.
 
-Before a commit, and before loads, the path must still lead to the file that was opened (see `sqlite_file`). Otherwise
-nothing is answered until it does so again or the storage is opened anew: to open by ourselves what is there instead,
-perhaps nothing, would let the grains begin again without anyone having said so.
+Before a commit, and before loads, the path must still lead to the file that was opened (see `file`). Otherwise nothing
+is answered until it does so again or the storage is opened again. Opening the new file automatically, which may be
+missing or empty, would let grains begin with empty states without anybody's decision.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _COUNT_COMMIT: Final = "UPDATE storage_mark SET commits = commits + 1"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A write; a load when `loads`; or a read of the versions of `asked`, which has no `identity`."""
+    """A write; a load when `loads`; or a read of the versions of `asked`, without an `identity`."""
 
     identity: ClusterIdentity | None = None
     data: bytes | None = None
@@ -52,7 +52,7 @@ class Request(msgspec.Struct, frozen=True):
     epoch: int = 0
     loads: bool = False
     asked: tuple[ClusterIdentity, ...] = ()
-    seen: Mark | None = None  # what the mark must not be behind
+    seen: Mark | None = None  # the mark of the file must not be behind this one
 
     @property
     def about(self) -> str:
@@ -73,7 +73,7 @@ class Numbers(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """An outcome, with the mark of the storage that gave it; no outcome where the mark refused a write."""
+    """An outcome, with the mark of the storage that gave it; without an outcome if the mark refused a write."""
 
     outcome: int | Loaded | Numbers | None
     mark: Mark
@@ -92,7 +92,7 @@ class _UndoneError(Exception):
 
 
 class _NotBegunError(_UndoneError):
-    """The transaction could not begin: another one would wait for the lock as long again."""
+    """The transaction could not begin: the next one would wait for the lock as long again."""
 
 
 class _Session:
@@ -259,7 +259,7 @@ class Writer(_Session):
         return conflict
 
     def _unknown(self, request: Request, outcome: _Found, error: sqlite3.Error) -> Outcome:
-        """Of a failed commit: a write that had passed may be on the disk, a conflict or a load changed nothing."""
+        """The outcomes of a failed commit: a write may be on the disk; a conflict or a load changed nothing."""
         return self._file.failure(error, maybe_executed=isinstance(outcome, int), identity=request.about)
 
     def _all_failed(self, batch: Sequence[Request], error: sqlite3.Error) -> list[Outcome]:

@@ -1,19 +1,20 @@
 """`SqliteStorage`: durable state in one file, shared by all nodes of one machine.
 
-Each node process has one thread that writes and one that reads. The writer commits whatever saves have gathered
-while the last commit was on its way to the disk (`batches`), so that a thousand grains share one flush. The reader
-has a connection of its own, because in WAL mode a reader never waits: loading a grain costs microseconds even while
-a commit waits for the disk or for the lock of another process. Processes take turns by SQLite's own file lock.
+Each node process has one thread that writes and one that reads. The writer commits all saves that have gathered during
+the last commit (`thread_queue`), so that a thousand grains share one flush. The reader has a connection of its own,
+because in WAL mode a reader never waits: loading a grain costs microseconds even while a commit waits for the disk or
+for the lock of another process. Processes take turns by SQLite's own file lock.
 
-What "durable" means is the choice of `synchronous`. `full` flushes the log at each commit: an acknowledged save
-survives the end of the process and of the machine's power, as far as the disk tells the truth. `normal` flushes only
-at checkpoints: it saves one flush per commit, a power cut may take the last seconds with it, the end of the process
-alone takes nothing. The file stays sound either way. (https://www.sqlite.org/pragma.html#pragma_synchronous)
+The setting `synchronous` decides what "durable" means. `full` flushes the log at each commit: an acknowledged save
+survives the end of the process and a power cut, if the disk does not lie about flushes. `normal` flushes only at
+checkpoints: it saves one flush per commit; a power cut may lose the last seconds, the end of the process alone loses
+nothing. The file stays valid in both cases. (https://www.sqlite.org/pragma.html#pragma_synchronous)
 
-A file that is removed or replaced while it is open is noticed at the next save or load: they fail, and say what to do.
+A file that is removed or replaced while it is open is noticed at the next save or load: these fail, and the error says
+what to do.
 
 Not for network file systems: WAL needs memory that all processes share (https://www.sqlite.org/wal.html). Nodes on
-several machines need a storage that is a server.
+several machines need a storage server.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _VALUE_BYTES_MAX: Final = 999_000_000
 """SQLite refuses values of 10**9 bytes, keys and all (https://www.sqlite.org/limits.html)."""
 
 _LOAD_SIZE: Final = 0
-"""A load that waits holds no state in memory yet."""
+"""The size of a waiting load, which holds no state in memory yet."""
 
 Worker: TypeAlias = BatchWorker[Request, Told]
 
@@ -92,7 +93,7 @@ class SqliteStorage(Storage):
 
     @property
     def commits(self) -> int:
-        """Transactions of this process that changed something; `saves / commits` is how well they share."""
+        """Transactions of this process that changed something; `saves / commits` is the number of saves per commit."""
         return self._commits_earlier + self._write_server.commits
 
     @property
@@ -107,7 +108,7 @@ class SqliteStorage(Storage):
                 f"{'.'.join(map(str, _SQLITE_OLDEST))}",
                 maybe_executed=False,
             )
-        # New servers each time: the thread of an open that was cancelled may still be at work on its own.
+        # New servers each time: the thread of a cancelled open may still use its own.
         self._commits_earlier = self.commits
         self._write_server = Writer(self._file)
         writer = Worker(f"inaho-save-{self.path.name}", self._write_server, self.config)
@@ -126,11 +127,11 @@ class SqliteStorage(Storage):
         try:
             await reader.stop()
         finally:
-            await writer.stop()  # last: the last connection folds the log into the file
+            await writer.stop()  # last: the last connection merges the log into the file
 
     async def _load(self, identity: ClusterIdentity) -> StoredState | None:
         writer = self._require(self._writer)
-        # A save of this identity is on its way, perhaps abandoned by its caller: only behind it is the answer true.
+        # A save of this identity is on its way, perhaps of a cancelled caller: only a load after it is correct.
         worker = writer if writer.busy_with(identity) else self._require(self._reader)
         request = Request(identity, loads=True, seen=self.instances.seen())
         outcome = self._checked(request, await worker.submit(identity, request, _LOAD_SIZE))
