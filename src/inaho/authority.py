@@ -1,9 +1,9 @@
 """Parses and normalises authorities: `host:port`, the addresses under which nodes reach each other.
 
-Membership, ownership and caches compare authorities as text, so every node must write one the same way. That is why
-parsing is strict and gives one spelling back (lower case, IPv6 compressed and in brackets) instead of accepting
-whatever a resolver happens to understand: `127.1:7700`, `[0:0::1]:7700` or `Host:07700` would be second names of a
-node that the cluster takes for another one.
+Membership, ownership and caches compare authorities as text, so every node must write an authority in the same way.
+That is why parsing is strict and returns one spelling (lower case, IPv6 compressed and in brackets) instead of
+accepting everything that a resolver understands: `127.1:7700`, `[0:0::1]:7700` or `Host:07700` would look like other
+nodes to the cluster.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The data types that every package may use: identities, members, topologies.
 
-All are frozen `msgspec.Struct`s: they cross the wire, enter tables and are compared by value. Nothing here decides
-anything; the machines in `core` do. Those that exist by the hundred thousand are kept from the garbage collector
-(`gc=False`): they hold text, numbers and tuples of them, and cannot be part of a circle.
+All are frozen `msgspec.Struct`s: they cross the wire, are stored in tables and are compared by value. They decide
+nothing; the machines in `core` do. Those that exist by the hundred thousand are not tracked by the garbage collector
+(`gc=False`): they contain text, numbers and tuples of them, and cannot be part of a cycle.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`Actor`, the class that users write, and `ActorContext`, which each actor is given.
 
 The context belongs to the actor's place in the tree and survives restarts; the instance does not. So the context, not
-the instance, knows children, watches and the reference.
+the instance, holds children, watches and the reference.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Asks: a message that waits for its answer, and when the ask fails instead.
 
-The asker gets a temporary reference of its own, and that reference is the sender of the message. So an answer is
-nothing but a `tell`, it can be given later or by another actor to whom the message was passed on, and an answer that
-nobody waits for any more is a dead letter like any other.
+The asker gets a temporary reference of its own, which is the sender of the message. So an answer is a `tell`. It may be
+given later, or by another actor to which the message was passed on. An answer that nobody waits for any more is a dead
+letter like any other.
 
-The actor that has the message holds the ask. When the holder ends, the ask fails at once instead of running into its
-deadline; and because it is known whether the holder had begun, so is `maybe_executed`.
+The actor that has the message holds the ask. When this holder ends, the ask fails at once, before its deadline. It is
+known whether the holder had begun, and so is `maybe_executed`.
 """
 
 from __future__ import annotations

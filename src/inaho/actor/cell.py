@@ -1,8 +1,8 @@
 """Runs one actor inside the system: its mailbox, its place in the tree, its asks and watches, its end.
 
-A cell is what a reference leads to. It outlives the instances of its actor; `run_loop` has the loop that runs them. All
-methods here are synchronous and run on the event loop, so each is one atomic step: nothing can come between closing a
-mailbox and sending its rest to the dead letters.
+A reference leads to a cell. The cell outlives the instances of its actor; `run_loop` runs them. All methods here are
+synchronous and run on the event loop, so each is one atomic step: nothing can happen between closing a mailbox and
+sending its rest to the dead letters.
 """
 
 from __future__ import annotations

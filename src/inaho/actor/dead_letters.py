@@ -1,7 +1,7 @@
 """Counts, publishes and keeps messages that reached no actor.
 
-Losing a message is normal for an actor that ended; losing it silently is not. So every path on which a message ends
-without an actor having worked on it comes through here, and the counts add up: told = delivered + dead letters.
+Messages to an ended actor are lost, which is normal, but they must not be lost silently. So every path on which a
+message ends before an actor has handled it leads here, and the counts add up: told = delivered + dead letters.
 """
 
 from __future__ import annotations

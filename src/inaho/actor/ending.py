@@ -1,6 +1,6 @@
 """Ends a tree of actors, or an extension, within a time limit.
 
-Both run code of the user's, which may take too long, and may catch its cancellation.
+Both run user code, which may take too long, and may catch its cancellation.
 """
 
 from __future__ import annotations

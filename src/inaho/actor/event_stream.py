@@ -1,10 +1,10 @@
 """Publish and subscribe within one process, by the class of the event.
 
-Publishing is synchronous and never waits: a subscriber has a bounded buffer of its own, and when it is slow it loses
-its oldest events and a counter says how many. So a forgotten subscription cannot hold up the node.
+Publishing is synchronous and never waits. Each subscriber has a bounded buffer; a slow subscriber loses its oldest
+events, and a counter shows how many. So a forgotten subscription cannot slow down the node.
 
-Intuition for the cost: the subscribers that want a class are found once and remembered; publishing what nobody wants
-is one dictionary look-up. Why not one queue for all: the slowest reader would decide for the others.
+The subscribers of a class are searched once and remembered; publishing an event without subscribers is one dictionary
+look-up. Why not one queue for all: the slowest reader would decide for the others.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The root of a tree of actors: the parent of the topmost actors, which handles failures that they escalate.
 
-No actor: it has no mailbox and no task, and it cannot fail.
+It is no actor: it has no mailbox and no Task, and it cannot fail.
 """
 
 from __future__ import annotations

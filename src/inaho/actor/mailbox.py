@@ -1,11 +1,11 @@
 """The bounded message queue of one actor, and what happens to messages when it is full.
 
-Intuition: a deque with a policy for the moment it is full. Control messages (`PoisonPill`, `Terminated`) travel in the
-same queue, so that they keep their place in the order, but take no room in it: there is at most one pill, and at most
-one `Terminated` for each watch, so they are bounded by themselves and must never be the ones dropped.
+It is a deque with a policy for the moment at which it is full. Control messages (`PoisonPill`, `Terminated`) use the
+same queue, to keep their place in the order, but take no room in it: there is at most one pill, and at most one
+`Terminated` for each watch. So they are bounded anyway and are never dropped.
 
-Why not `asyncio.Queue`: its `put` waits, which a teller must not; it cannot drop the oldest, nor take back an ask
-that nobody waits for any more.
+Why not `asyncio.Queue`: its `put` waits, which a `tell` must not. It cannot drop the oldest message, nor take back an
+ask whose asker gave up.
 """
 
 from __future__ import annotations

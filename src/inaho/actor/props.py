@@ -1,6 +1,6 @@
 """`Props`, the recipe of an actor: how to make an instance, its mailbox, its supervision strategy.
 
-A recipe and not an instance, because a restart makes the actor anew; and because one recipe spawns many.
+A recipe and not an instance, because a restart makes a new instance, and because one recipe can spawn many actors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Raises an exception that ends the process, such as `SystemExit`, from the event loop and not from a protocol.
 
 User code may run below a protocol, when a call or message arrives. uvloop closes a connection whose protocol raises,
-whatever it raises, and goes on. A callback of the loop has no such guard, there or in asyncio.
+whatever the exception, and continues. A callback of the loop has no such guard, in uvloop and in asyncio.
 """
 
 from __future__ import annotations

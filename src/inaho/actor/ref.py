@@ -1,16 +1,17 @@
 """`ActorRef`, by which all code refers to an actor, and what watching an actor reports.
 
-A reference outlives restarts of its actor and stays valid, though useless, after the end: what is told then goes to
-the dead letters. It belongs to one life of a name: an actor spawned later under the same name has another reference,
-and the two are not equal. Paths are for people; references are for sending.
+A reference outlives restarts of its actor and stays valid after its end; messages to it are then dead letters. It
+belongs to one actor: an actor that is spawned later under the same name has another reference, and the two are not
+equal. Paths are for people; references are for sending.
 
-What a reference leads to is a `Target`, so that an extension can hand out references to actors that are not cells of
-this process. Nothing here is safe to call from another thread than the loop's.
+A reference leads to a `Target`, so that an extension can return references to actors that are not cells of this
+process. Nothing here is safe to call from another thread than the loop's.
 
 Watching and the envelope of a message are here, too, because they and the reference name each other: an envelope has
-the reference of its sender, and `Terminated` that of who has ended. Two messages only (`PoisonPill`, `Terminated`):
-everything else that happens between cells (watching, children ending, escalation) is a plain method call. All cells
-live on one event loop, so a queue of system messages would add delay and states without adding safety.
+the reference of its sender, and `Terminated` that of the actor that ended. Only two messages are of the system
+(`PoisonPill`, `Terminated`). All other interaction between cells (watching, ends of children, escalation) is a plain
+method call: all cells are on one event loop, so a queue of system messages would add delay and states without adding
+safety.
 """
 
 from __future__ import annotations

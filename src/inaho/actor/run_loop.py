@@ -1,13 +1,14 @@
 """The run loop of one actor: creates instances, handles messages one at a time, applies the decision on a failure.
 
-The loop is a plain coroutine in one task per actor. A failure is a value that the loop carries from the place where
-it happened to the supervisor, not an exception that unwinds it: so resume, restart and escalate are ordinary
-branches, and a restart that fails is one more turn of the same loop.
+The loop is a plain coroutine in one Task per actor. A failure is a value that the loop passes from its place to the
+supervisor, not an exception that unwinds the loop. So resume, restart and escalate are ordinary branches, and a restart
+that fails is one more round of the same loop.
 
-Cancellation has two meanings that must not be confused. Somebody cancels the task: the actor ends. The user's code
-lets a `CancelledError` out of something that it awaited: that is a failure like any other. `Task.cancelling()` tells
-them apart. Before Python 3.13 it has a third: an `asyncio.TaskGroup` cancels its own task when a child fails, and may
-never take that back. There, user code that has returned, or raised something else, was killed only if the cell says so.
+Cancellation has two meanings that must be distinguished. If somebody cancels the Task, the actor ends. If user code
+lets a `CancelledError` out of something that it awaited, that is a failure like any other. `Task.cancelling()`
+distinguishes them. Before Python 3.13 there is a third case: an `asyncio.TaskGroup` cancels its own Task when a child
+fails, and may never take that back. On these versions, user code that has returned, or raised something else, counts as
+killed only if the cell says so.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Decides what happens to an actor that raised: resume, restart, stop or escalate, and how many restarts.
 
-A strategy says what becomes of the actor whose `Props` carry it. That is the model of the typed actors of Pekko, not
-of its classic ones, where the parent holds one strategy for all children: here the line that spawns an actor tells
-what happens when it fails, and topmost actors need no exception. Only `Escalate` involves the parent: the failure
-becomes the parent's own, and the parent's strategy decides about the parent.
+A strategy decides about the actor whose `Props` carry it. This is the model of the typed actors of Pekko, not of its
+classic ones, where the parent has one strategy for all children. Here the line that spawns an actor says what happens
+when it fails, and topmost actors need no exception. Only `Escalate` involves the parent: the failure becomes the
+parent's own, and the parent's strategy decides about the parent.
 
-Everything here is pure: time and chance are arguments.
+Everything here is pure: time and randomness are arguments.
 """
 
 from __future__ import annotations

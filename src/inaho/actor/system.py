@@ -1,8 +1,8 @@
 """`ActorSystem`: starts the extensions, spawns topmost actors, and ends everything in order.
 
-The order of the end is the reverse of the dependencies: the user's actors first, children before parents; then the
-extensions, the last installed first; then the extensions' own actors; then the event stream, so that all of it can
-still be seen there.
+The order of the end is the reverse of the dependencies: first the user's actors, children before parents; then the
+extensions, the last installed first; then the extensions' own actors; then the event stream, so that all of these are
+still published there.
 """
 
 from __future__ import annotations

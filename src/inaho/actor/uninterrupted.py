@@ -1,9 +1,9 @@
 """Waits for a Task that continues when the waiting caller is cancelled.
 
-An end that is cut short leaves a port bound, or a connection open, that nobody will close any more. So it runs in a
-Task of its own, and whoever is cancelled while it waits only stops waiting.
+If the end of a system is interrupted, a port stays bound or a connection open, and nobody closes it any more. So the
+end runs in a Task of its own, and a waiting caller that is cancelled only stops waiting.
 
-Why not `asyncio.shield` alone: when its waiter is gone, it drops what the Task fails with.
+Why not `asyncio.shield` alone: when its caller is gone, it drops the exception of the Task.
 """
 
 from __future__ import annotations

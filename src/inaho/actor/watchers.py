@@ -1,6 +1,6 @@
 """Holds who is notified of the end of one actor.
 
-Each watcher is in the list once and leaves it when it is told, which is what makes `Terminated` come exactly once.
+Each watcher is in the list once and leaves it when it is notified, so `Terminated` comes exactly once.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def _options(
     connect_timeout: ConnectTimeoutOption = CONNECT_TIMEOUT_S,
     as_json: JsonOption = False,
 ) -> tuple[Callable[[], ClusterConfig], Output]:
-    """What the common options mean: the settings, loaded when asked, and where to write."""
+    """The settings of the common options, loaded when needed, and the output."""
 
     def settings() -> ClusterConfig:
         return load_settings(
@@ -60,8 +60,8 @@ _SHARED: Final = inspect.signature(_options, eval_str=True).parameters
 def client_command(command: Command) -> Callable[..., None]:
     """Makes a command of a coroutine function `(output, settings, *, its own options) -> exit code`.
 
-    The options of all clients are added behind its own; failures become messages and exit codes as everywhere. The
-    settings have seeds, unless the command has a `follow` that was not given: then it connects to nobody.
+    The options of all clients are added after its own; failures become messages and exit codes as for all commands. The
+    settings have seeds, unless the command has a `follow` that was not given: then it does not connect.
     """
     signature = inspect.signature(command, eval_str=True)
     own = list(signature.parameters.values())[2:]

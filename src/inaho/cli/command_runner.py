@@ -26,30 +26,31 @@ from inaho.errors import InahoError, InvalidConfig
 __all__ = ["LOG_LEVELS", "run_command", "start_logging"]
 
 ENDS_S: Final = 5.0
-"""How long a command waits at its end for Tasks, and then for threads, that code of the user has started."""
+"""How long a command waits at its end for Tasks, and then for threads, that user code has started."""
 
 INTERRUPTED_S: Final = 1.5
-"""How long one that was interrupted waits for Tasks: a node that stops at once gives its turns a second."""
+"""How long an interrupted command waits for Tasks: a node that stops at once gives its turns a second."""
 
 NAMED_MAX: Final = 5
-"""Of what is left behind, so much is named."""
+"""Bound of the Tasks or threads left behind that are named."""
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 
 def run_command(output: Output, command: Callable[[], Coroutine[Any, Any, int]]) -> None:
-    """Runs a command to its end and leaves with its exit code.
+    """Runs a command to its end and exits with its exit code.
 
-    Tasks and threads that code of the user has left behind get `ENDS_S` each; then the process ends without them. One
-    that was interrupted waits `INTERRUPTED_S` for Tasks, so that its connections are closed, and for no thread.
+    Tasks and threads that user code has left behind get `ENDS_S` each; then the process ends without them. An
+    interrupted
+    command waits `INTERRUPTED_S` for Tasks, so that its connections are closed, and does not wait for threads.
 
     Args:
-        output: where failures are told.
+        output: takes failures.
         command: makes the coroutine; it returns the exit code.
 
     Raises:
         typer.Exit: when the command has ended.
-        BaseException: what it has raised besides an `InahoError`.
+        BaseException: an exception of the command that is no `InahoError`.
     """
     before = threading.enumerate()
     runner = asyncio.Runner(loop_factory=_loop_factory())
@@ -62,7 +63,7 @@ def run_command(output: Output, command: Callable[[], Coroutine[Any, Any, int]])
     except (KeyboardInterrupt, asyncio.CancelledError):
         output.note("interrupted")
         code, interrupted = EXIT_INTERRUPTED, True
-    except BaseException as error:  # `sys.exit` in a grain, or a fault of the command
+    except BaseException as error:  # `sys.exit` in a grain, or an error of the command
         failure, code = error, _exit_code(error)
     try:
         left = _end_tasks(runner, INTERRUPTED_S if interrupted else ENDS_S)
@@ -80,7 +81,7 @@ def run_command(output: Output, command: Callable[[], Coroutine[Any, Any, int]])
 
 
 def _run_loop(runner: asyncio.Runner, command: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Runs the coroutine. SIGTERM ends it as Ctrl-C does, through cancellation: what it started is cleaned up."""
+    """Runs the coroutine. SIGTERM ends it as Ctrl-C does, by cancellation, so that it cleans up."""
     loop = runner.get_loop()
     executor = ThreadPoolExecutor(thread_name_prefix="inaho-thread")
     loop.set_default_executor(executor)
@@ -88,7 +89,7 @@ def _run_loop(runner: asyncio.Runner, command: Callable[[], Coroutine[Any, Any, 
         return runner.run(_with_signals(command))
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
-        loop.set_default_executor(ThreadPoolExecutor(1))  # the runner would wait for the threads of the other one
+        loop.set_default_executor(ThreadPoolExecutor(1))  # the runner would wait for the threads of the other executor
 
 
 def _exit_code(error: BaseException) -> int:
@@ -98,8 +99,8 @@ def _exit_code(error: BaseException) -> int:
 
 
 def _end_tasks(runner: asyncio.Runner, limit_s: float) -> list[str]:
-    """Cancels what still runs in the loop; gives what goes on after `limit_s`. The runner would wait for ever."""
-    with contextlib.suppress(SystemExit):  # of a Task that meets its end; what the process ends with is known already
+    """Cancels Tasks that still run in the loop; returns those that do not end in `limit_s`. The runner would wait."""
+    with contextlib.suppress(SystemExit):  # of a Task that ends; the exit code of the process is known already
         runner.get_loop().run_until_complete(_cancelled(limit_s))
     return _tasks_left(runner)
 
@@ -121,7 +122,7 @@ def _tasks_left(runner: asyncio.Runner) -> list[str]:
 
 
 def _end_threads(before: list[threading.Thread], limit_s: float) -> list[str]:
-    """Waits for threads that would keep the process alive; gives those that go on after `limit_s`."""
+    """Waits for threads that would keep the process alive; returns those that continue after `limit_s`."""
     deadline = time.monotonic() + limit_s
     while (left := _threads_since(before)) and time.monotonic() < deadline:
         left[0].join(min(0.1, limit_s))
@@ -133,7 +134,7 @@ def _threads_left(before: list[threading.Thread]) -> list[str]:
 
 
 def _end_without(output: Output, left: list[str], code: int, failure: BaseException | None) -> NoReturn:
-    """Ends the process though something of the user's code goes on."""
+    """Ends the process although user code still runs."""
     if isinstance(failure, SystemExit):
         if isinstance(failure.code, str):
             output.note(failure.code)
@@ -153,8 +154,11 @@ def _threads_since(before: list[threading.Thread]) -> list[threading.Thread]:
 
 
 async def _with_signals(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Python's own handler and not one of the loop: the loop forgets a signal that comes while a module is imported,
-    when `inaho up` sets its own handler right after that."""
+    """Runs the command with Python's own signal handler and not one of the loop.
+
+    A handler of the loop loses a signal that comes while a module is imported, if `inaho up` sets its own handler
+    right after that.
+    """
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
 
     def asked(_number: int, _frame: object) -> None:

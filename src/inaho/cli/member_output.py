@@ -19,7 +19,7 @@ MEMBER_COLUMNS: Final = ("authority", "status", "node id", "incarnation", "weigh
 
 
 def describe_member(member: Member, blocked: Container[str] = ()) -> dict[str, Any]:
-    """A member as plain data, for JSON documents; `blocked`: what `Cluster.blocked` gives."""
+    """A member as plain data, for JSON documents; `blocked`: the result of `Cluster.blocked`."""
     return {
         **msgspec.structs.asdict(member),
         "status": member.status.name.lower(),
@@ -34,7 +34,7 @@ def own_kinds(member: Member) -> tuple[str, ...]:
 
 
 def member_rows(members: Sequence[Member], blocked: Container[str] = ()) -> list[tuple[str, ...]]:
-    """Members as rows under `MEMBER_COLUMNS`; `blocked`: what `Cluster.blocked` gives."""
+    """Members as rows under `MEMBER_COLUMNS`; `blocked`: the result of `Cluster.blocked`."""
     return [
         (
             member.authority,

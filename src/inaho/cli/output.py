@@ -23,10 +23,10 @@ EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
-"""128 and the number of SIGINT, as shells have it."""
+"""128 plus the number of SIGINT, as in shells."""
 
 _USAGE_ERRORS: Final = (InvalidConfig, InvalidGrain, InvalidPid)
-"""Errors of what was asked for: asking again gives the same answer. A grain that ran may raise them too."""
+"""Errors of wrong use: the same command gives the same error again. A grain that ran may raise them too."""
 
 
 def describe_error(error: InahoError) -> dict[str, Any]:
@@ -50,12 +50,12 @@ def describe_error(error: InahoError) -> dict[str, Any]:
 
 
 def time_of_day(at: float) -> str:
-    """A time in seconds since the epoch as the time of day here, to the millisecond."""
+    """A time in seconds since the epoch as the local time of day, to the millisecond."""
     return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S.%f")[:-3]
 
 
 class Output:
-    """Where one command writes.
+    """Writes the output of one command.
 
     Args:
         as_json: write JSON instead of text and tables.
@@ -111,21 +111,21 @@ class Output:
         for row in rows:
             table.add_row(*row)
         sys.stdout.flush()
-        # A file or a pipe has no width; rows must not be folded there because some default terminal has 80 columns.
+        # A file or a pipe has no width; rows must not be wrapped there to the width of a default terminal.
         Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False).print(table)
 
     def failure(self, error: InahoError, **known: Any) -> int:
-        """Tells why the command failed: to standard error, and as `{"error": …}` under `--json`.
+        """Writes why the command failed: to standard error, and as `{"error": …}` under `--json`.
 
         Args:
             error: what happened.
-            known: more members for the JSON document.
+            known: further members of the JSON document.
 
         Returns:
-            The exit code to end with.
+            The exit code of the command.
         """
         if isinstance(error, RemoteError):
-            error.advice = ""  # how a program gets the class of an exception does not help at the command line
+            error.advice = ""  # advice for programs, such as to register the class, does not help on the command line
         self.note(f"error [{error.code}]: {error}")
         if self.as_json:
             self.document({**known, "error": describe_error(error)})
@@ -135,7 +135,7 @@ class Output:
         try:
             print(line, flush=True)
         except BrokenPipeError:
-            # The reader, `head` for instance, has what it wanted. What is buffered must not fail again at exit.
+            # The reader, such as `head`, has closed the pipe. Buffered output must not fail again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise KeyboardInterrupt from None
 

@@ -1,7 +1,7 @@
 """The grains of `inaho quickstart` and `inaho bench`: short examples that users can copy.
 
-`Counter` keeps durable state, calls another grain and says where it lives, which is what the quickstart shows.
-`Echo` keeps nothing and does nothing: what a call of it costs is what the library costs.
+`Counter` keeps durable state, calls another grain and says on which node it is, for the quickstart. `Echo` keeps
+nothing and does nothing: the cost of a call of it is the cost of the library.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ class CounterState(Struct):
 
 
 class Place(Struct, frozen=True):
-    """Where an activation runs: the node, and this boot of it."""
+    """Where an activation runs: authority and node id."""
 
     authority: str
     node_id: str
 
 
 class Relayed(Struct, frozen=True):
-    """What came of asking another counter.
+    """The result of asking another counter.
 
     Attributes:
         value: of the other counter, after adding.
@@ -41,7 +41,7 @@ class Relayed(Struct, frozen=True):
 
 
 class Counter(Grain[CounterState]):
-    """A number that survives the node it lives on."""
+    """A number that survives the node on which it is active."""
 
     async def add(self, amount: int = 1) -> int:
         """Adds and saves; the answer is the new value."""
@@ -56,12 +56,12 @@ class Counter(Grain[CounterState]):
 
     @method(read_only=True, idempotent=True)
     async def place(self) -> Place:
-        """Which node this activation lives on."""
+        """The node of this activation."""
         member = self.cluster.self
         return Place(member.authority, member.node_id)
 
     async def ask(self, other: str, amount: int = 1) -> Relayed:
-        """Adds to another counter, wherever that one is, and tells what it answered."""
+        """Adds to another counter, on any node, and returns its answer."""
         counter = self.cluster.grain(Counter, other)
         value = await counter.add(amount)
         place = await counter.place()
@@ -74,7 +74,7 @@ class Counter(Grain[CounterState]):
 
 
 class Echo(Grain):
-    """Gives back what it is given."""
+    """Returns its argument."""
 
     @method(read_only=True)
     async def echo(self, value: int) -> int:

@@ -1,7 +1,8 @@
 """Makes a `ClusterConfig` of the values of options, merged with file and environment.
 
 Options are the last of the sources of `inaho.config.sources.load_config`. An option that was not given is None and
-leaves the setting alone; one that was given empty (`--seeds ''`) takes the setting away, so that a script can say so.
+leaves the setting alone. An option that was given empty (`--seeds ''`) removes the setting, so that a script can do
+this.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def split_list(given: list[str] | None) -> tuple[str, ...] | None:
 
 
 def require(settings: ClusterConfig, *names: str) -> None:
-    """Checks that settings which a command cannot do without are there.
+    """Checks that the settings which a command needs are given.
 
     Raises:
         InvalidConfig: some are empty; the reason names each, and where it can be given.

@@ -1,6 +1,6 @@
 """The base class of every group of settings: frozen, and checked when an instance is made.
 
-A running node never sees half of a change, and a node with an impossible configuration does not start.
+A running node never sees half of a change, and a node with an invalid configuration does not start.
 """
 
 from __future__ import annotations

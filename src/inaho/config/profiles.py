@@ -1,8 +1,8 @@
 """Profiles: sets of defaults for one machine, one data centre, or several regions.
 
-Timing is the only thing that a network really dictates, so a profile changes times and fan-out and nothing else:
-bounds, limits and guarantees are the same everywhere. A profile is a function that returns a whole configuration, not
-a name that other modules look at, so that what a node does is always readable from its `ClusterConfig` alone.
+The network dictates only timing, so a profile changes times and fan-out and nothing else: bounds, limits and guarantees
+are the same everywhere. A profile is a function that returns a whole configuration, not a name that other modules
+check, so the behaviour of a node can be read from its `ClusterConfig` alone.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Lists the settings that must be equal on all members, and takes the members' values on a client.
 
-Members say these in the handshake, and one whose values differ is refused with both. Some decide together (the number
-of partitions says who owns a name); the others are bounds that the receiving side enforces as violations of the
-protocol, so that a sender with a higher bound would be cut off for what it takes to be allowed. All other settings are
-a node's own: a difference costs at most a refusal that says so.
+Members send these values in the handshake, and a member with other values is refused; the error has both values. Some
+are needed for common decisions (the number of partitions decides the owner of a name). The others are bounds that the
+receiving side enforces as violations of the protocol, so a sender with a higher bound would be disconnected for a
+message that it thinks is allowed. All other settings are a node's own: a difference costs at most a refusal that says
+so.
 
-A client hosts nothing and decides nothing: it takes the members' values in place of its own.
+A client hosts nothing and decides nothing: it uses the members' values instead of its own.
 """
 
 from __future__ import annotations

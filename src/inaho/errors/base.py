@@ -1,7 +1,7 @@
 """`InahoError`, the base class of every error.
 
 A retry policy, an alert and a person all ask the same three questions: what happened, may the call have run, and what
-to do about it. A class of our own answers them; a builtin exception does not.
+to do about it. This class answers them; a builtin exception does not.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Reads exceptions of any class safely, whatever the methods of that class do.
 
-Grains raise exceptions of the user's, whose class may have a `__str__` that raises, a `__class__` that is computed or a
-`__setattr__` that refuses. The call still has to be answered, so these functions do not go through such methods, or
-take what they raise.
+Grains raise exceptions of user classes, which may have a `__str__` that raises, a computed `__class__` or a
+`__setattr__` that refuses. The call must still be answered, so these functions avoid such methods, or catch what they
+raise.
 """
 
 from __future__ import annotations

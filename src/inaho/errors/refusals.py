@@ -1,7 +1,7 @@
 """Lists which refusals of a handshake are final, so that dialling again cannot help.
 
-There is one list, because the search of a member, the search of a client and the log must agree about it. It is not
-part of the public surface.
+A final refusal stays as long as both nodes run with their settings. There is one list, because the search of a member,
+the search of a client and the log must agree. It is not part of the public surface.
 """
 
 from __future__ import annotations

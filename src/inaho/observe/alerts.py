@@ -1,16 +1,15 @@
 """Decides when the calls of a kind are too slow or fail too often (SPEC CL-6.5, CL-10.2).
 
-A pure machine: it is given the time and the running totals of each kind, about once a second, and returns the alerts
-that are raised or over. The call path only counts; what the counts mean is worked out here.
+A pure machine: about once a second it gets the time and the running totals of each kind, and returns the alerts that
+begin or end. The call path only counts; this module interprets the counts.
 
-The intuition: totals only grow, so what happened within the last minute is the totals now less those of a minute ago.
-The window therefore keeps one copy of the totals per slot and no call at all, and moves on slot by slot. Latencies are
-counted in buckets that double in width, so a percentile is exact to its bucket and interpolated within it, as a
-Prometheus `histogram_quantile` is.
+Totals only grow, so the calls of the last minute are the present totals minus those of a minute ago. The window keeps
+one copy of the totals per slot and no single call, and moves slot by slot. Latencies are counted in buckets that double
+in width, so a percentile is exact to its bucket and interpolated within it, as in `histogram_quantile` of Prometheus.
 
-Why not average rates with exponential decay: they need one number less, and forget a bad minute only gradually, so
-that nobody can say of which calls a figure is. Why an alert ends below its threshold and not at it: a figure that
-stands at the threshold would raise and clear it every second.
+Why not average rates with exponential decay: they need one number less, but forget a bad minute only gradually, so it
+is unclear to which calls a value refers. Why an alert ends below its threshold and not at it: a value that stays at the
+threshold would begin and end the alert every second.
 """
 
 # ruff: noqa: S101  the assertions of `check` are the point of it

@@ -1,8 +1,8 @@
 """Writes the audit log: which authorities were quarantined and released, and why (SPEC CL-4.5).
 
-One logger, `inaho.audit`, with one line per decision. The text is for people; the fields (`extra=`) are for whatever
-collects logs: `audit_event`, `audit_authority`, `audit_node_id`, `audit_reason`, `audit_observer`, and with a
-quarantine `audit_for_s`. It is apart from the node's own log, because it is kept longer and read by others.
+One logger, `inaho.audit`, with one line per decision. The text is for people; the fields (`extra=`) are for log
+collectors: `audit_event`, `audit_authority`, `audit_node_id`, `audit_reason`, `audit_observer`, and with a quarantine
+`audit_for_s`. It is separate from the node's own log, because it is kept longer and has other readers.
 """
 
 from __future__ import annotations

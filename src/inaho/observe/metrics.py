@@ -1,20 +1,21 @@
 """Exports the metrics of a node as OpenTelemetry instruments, read when an exporter asks (DESIGN section 8).
 
 The call path adds to plain integers. All instruments here are *observable*: the SDK calls back when it collects, and
-what stands in the integers then is what it gets. Nobody who does not collect pays more than the additions, and with
-the API alone, or no SDK configured, all of this does nothing.
+gets the present values of the integers. Without a collector the cost is only these additions, and with the API alone,
+or no SDK configured, all of this does nothing.
 
 OpenTelemetry has no observable histogram, and a synchronous one would cost more per call than a call on this node
-takes. So a latency is exported as what a histogram is made of: one counter per bucket, cumulative, with the upper bound
-in `le`, the form in which Prometheus' `histogram_quantile` takes it. Ready-made percentiles come beside it as gauges,
-over the window of the alerts. Replaying bucket counts into a synchronous histogram was turned down: it takes time in
-proportion to the calls, at once, on whatever thread collects.
+takes. So a latency is exported as the parts of a histogram: one counter per bucket, cumulative, with the upper bound in
+`le`, as `histogram_quantile` of Prometheus expects it. Computed percentiles are exported as gauges, over the window of
+the alerts. Replaying bucket counts into a synchronous histogram was turned down: its time is proportional to the number
+of calls, at once, on the thread that collects.
 
 Names follow the conventions of OpenTelemetry: singular subjects with dots, units in UCUM, `error.type` and
 `network.io.direction` where they exist. `rpc.client.call.duration` itself is not used, since the conventions make it a
 histogram. Every label has a bound; keys of grains and texts of errors are in none.
 
-A process may have several nodes. Instruments are made once per meter provider, and each figure carries `inaho.node`.
+A process may have several nodes. Instruments are made once per meter provider, and each value has the label
+`inaho.node`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ SEED_DEFAULT: Final = 0
 
 
 class ClusterFactory:
-    """What the fixture `inaho_cluster` is: `SimCluster` with the seed filled in, started, and ended after the test.
+    """The type of the fixture `inaho_cluster`: `SimCluster` with the seed filled in, started, and ended after the test.
 
     Args:
         seed: for clusters that are not given another one.
@@ -89,7 +89,7 @@ class ClusterFactory:
         return cluster
 
     def test_failed(self, error: BaseException) -> None:
-        """Says with the test's error which histories led to it."""
+        """Adds to the test's error which histories led to it."""
         self._failed = True
         for cluster in self.started:
             cluster.annotate(error)
@@ -98,7 +98,7 @@ class ClusterFactory:
         """Ends all clusters, the last one first.
 
         Raises:
-            SimulationFailed: a cluster had failures that nobody saw, and the test has not failed anyway; of several
+            SimulationFailed: a cluster had unnoticed failures, and the test has not failed already; of several clusters
                 the first.
         """
         errors: list[BaseException] = []
@@ -109,13 +109,13 @@ class ClusterFactory:
                 else:
                     cluster.__exit__(None, None, None)
             except BaseException as error:
-                errors.append(error)  # the others are to end all the same
+                errors.append(error)  # the others must end as well
         if errors:
             raise errors[0]
 
 
 FACTORY: Final = pytest.StashKey[ClusterFactory]()
-"""Where an item keeps its factory: a test that has it only through another fixture does not have it as an argument."""
+"""The key of a test's factory: a test that uses it only through another fixture does not have it as an argument."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -179,9 +179,9 @@ def inaho_cluster(inaho_seed: int, request: pytest.FixtureRequest) -> Generator[
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Before the report of a failed test is made: its error is told the seed and the command of the replay.
+    """Adds seed and replay command to the error of a failed test before its report is made.
 
-    In whatever phase it failed: a fixture that uses `inaho_cluster` may be what fails.
+    In every phase, because a fixture that uses `inaho_cluster` may fail.
     """
     factory = item.stash.get(FACTORY, None)
     if factory is not None and call.excinfo is not None:

@@ -1,9 +1,9 @@
 """`inaho bench`: measures in a few seconds what calls cost with this installation on this machine.
 
-One node in a process of its own, authenticated as in production, and this process as its client: latency of calls one
-after another, then calls per second with many in flight, to one grain and to a thousand. It is a check of an
-installation ("is uvloop there, is the machine busy"), not the project's benchmark: that one compares with other
-libraries and with the limit of the interpreter, and lives in the repository.
+One node in a process of its own, with authentication as in production, and this process as its client. It measures the
+latency of calls one after another, then calls per second with many in flight, to one grain and to a thousand. It checks
+an installation ("is uvloop there, is the machine busy"). It is not the project's benchmark, which compares with other
+libraries and with the limit of the interpreter, and is in the repository.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def bench(
 
 
 async def run_bench(output: Output, *, seconds: float, in_flight: int) -> int:
-    """Measures, writes the figures, and leaves nothing behind.
+    """Measures, writes the results, and leaves nothing behind.
 
     Args:
-        output: gets a table, or one JSON document.
+        output: takes a table, or one JSON document.
         seconds: for each of the measurements, above 0.
-        in_flight: calls under way at once where that is what is measured, 1 or more.
+        in_flight: concurrent calls in the measurements with concurrency, 1 or more.
 
     Returns:
         The exit code.
@@ -122,7 +122,7 @@ async def _sequential(grain: Echo, seconds: float) -> dict[str, float]:
 
 
 async def _concurrent(grain_of: Callable[[int], Echo], seconds: float, in_flight: int) -> dict[str, float]:
-    """`in_flight` callers, each with one call under way at any time."""
+    """`in_flight` callers, each with one call at any time."""
     started = perf_counter()
     until = started + seconds
     done = 0

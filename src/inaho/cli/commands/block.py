@@ -14,18 +14,18 @@ __all__ = ["block", "set_blocked", "unblock"]
 
 @client_command
 async def block(output: Output, settings: ClusterConfig, *, authority: AuthorityArgument) -> int:
-    """Bar a member from holding activations: others take over what it has. It stays a member."""
+    """Block a member: it must not hold activations, and others take over its own. It stays a member."""
     return await set_blocked(output, settings, authority, blocked=True)
 
 
 @client_command
 async def unblock(output: Output, settings: ClusterConfig, *, authority: AuthorityArgument) -> int:
-    """Lift a block: the member takes its share of activations again."""
+    """End a block: the member takes its share of activations again."""
     return await set_blocked(output, settings, authority, blocked=False)
 
 
 async def set_blocked(output: Output, settings: ClusterConfig, authority: str, *, blocked: bool) -> int:
-    """Puts an authority on the block list or takes it off. To repeat it is no error.
+    """Blocks or unblocks an authority. Repeating it is no error.
 
     Raises:
         InahoError: as `connect` and `Cluster.block`.

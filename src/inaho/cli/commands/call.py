@@ -38,13 +38,13 @@ async def call(
         float | None, typer.Option("--timeout", min=0.001, help="Seconds for the call.", show_default=False)
     ] = None,
 ) -> int:
-    """Call a method of a grain of a running cluster and print what it gives."""
+    """Call a method of a grain of a running cluster and print its result."""
     values: list[Any] = [parse_argument(text) for text in arguments or ()]
     return await call_method(output, settings, (kind, key), method, values, timeout_s=timeout, stream=stream)
 
 
 def parse_argument(text: str) -> Any:
-    """An argument of a call as it was typed: JSON where it is JSON, else the text itself.
+    """An argument of a call as it was typed: JSON if it is JSON, else the text itself.
 
     So `2`, `true`, `null`, `[1,2]` and `{"a":1}` are data, and `apple` needs no quotes; `'"2"'` is the text 2.
     """
@@ -64,7 +64,7 @@ async def call_method(
     timeout_s: float | None = None,
     stream: bool = False,
 ) -> int:
-    """Calls a method by names and writes what it gives: one result, or the items of a stream as they come.
+    """Calls a method by names and writes its result, or the items of a stream as they arrive.
 
     Args:
         output: gets the result.
@@ -73,7 +73,7 @@ async def call_method(
         method: its name.
         arguments: positional.
         timeout_s: for the call, above 0.
-        stream: the method is known to be a stream. Otherwise it is found out: the node refuses, before anything
+        stream: the method is known to be a stream. Otherwise the command finds out: the node refuses, before anything
             runs, to answer a stream as a call.
 
     Raises:
@@ -100,19 +100,19 @@ async def call_method(
                     await _as_stream(items, refused)
         except (InahoError, asyncio.CancelledError):
             raise
-        except Exception as error:  # registered exceptions of the grain arrive as themselves, whatever they are
+        except Exception as error:  # registered exceptions of the grain arrive as their own class, whatever it is
             raise _of_grain(error, f"{kind}/{key}") from error
     return EXIT_OK
 
 
 async def _as_stream(items: Any, refused: SchemaMismatch) -> None:
-    """Tries what was refused as a call as a stream; when that is refused too, the better reason is raised."""
+    """Tries a refused call as a stream; if that is refused too, the more specific error is raised."""
     if refused.maybe_executed:
         raise refused
     try:
         await items()
     except SchemaMismatch as again:
-        # One of the two says only that the method is a stream or is none, the other what is really wrong.
+        # One of the two errors says only that the method is a stream or is none, the other one names the real problem.
         raise (again if "stream" in refused.reason else refused) from None
 
 

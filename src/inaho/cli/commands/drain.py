@@ -17,7 +17,7 @@ from inaho.config import ClusterConfig
 __all__ = ["drain", "drain_member"]
 
 GONE_S: Final = 10.0
-"""How long the command waits, once everything is handed over, for the cluster to agree that the member has left."""
+"""How long the command waits, once everything is handed over, until the other members know that the member has left."""
 
 
 @client_command
@@ -37,15 +37,15 @@ async def drain(
         ),
     ] = None,
 ) -> int:
-    """Have a member leave gracefully, as at SIGTERM; its `inaho up` ends. Fails when something did not end in time."""
+    """Make a member leave gracefully, as at SIGTERM; its `inaho up` ends. Fails when something did not end in time."""
     return await drain_member(output, settings, authority, timeout)
 
 
 async def drain_member(output: Output, settings: ClusterConfig, authority: str, drain_s: float | None) -> int:
-    """Has a member leave, and writes what became of what it had.
+    """Makes a member leave, and writes what happened to its activations.
 
     Returns:
-        The exit code: failed, when leases timed out, new owners did not acknowledge, or it is still a member.
+        The exit code: failed if leases timed out, new owners did not acknowledge, or it is still a member.
 
     Raises:
         InahoError: as `connect`, `find_member` and `Cluster.drain_at`.

@@ -42,14 +42,14 @@ async def events(
         int | None, typer.Option("--count", min=1, help="End after so many events.", show_default=False)
     ] = None,
 ) -> int:
-    """Show what happens on one member as it happens; without --follow, the names for --type."""
+    """Show the events of one member as they happen; without --follow, the names for --type."""
     if not follow:
         return show_types(output)
     return await follow_events(output, settings, types or [], at=at, count=count)
 
 
 def show_types(output: Output) -> int:
-    """Writes the names of all events, and what each says."""
+    """Writes the names of all events, and the meaning of each."""
     classes = [found for _, found in inspect.getmembers(inaho.events, inspect.isclass) if issubclass(found, Event)]
     told = [(found.__name__, (inspect.getdoc(found) or "").partition("\n")[0]) for found in classes]
     if output.as_json:
@@ -61,22 +61,22 @@ def show_types(output: Output) -> int:
 async def follow_events(
     output: Output, settings: ClusterConfig, types: Sequence[str], *, at: str | None, count: int | None = None
 ) -> int:
-    """Writes events until the member leaves, the command is interrupted, or `count` have come.
+    """Writes events until the member leaves, the command is interrupted, or `count` have arrived.
 
     Args:
         output: one line, or one JSON document, per event.
         settings: of the client.
         types: classes of `inaho.events`; all when none is given.
         at: authority of the member; a seed, if it is a member, unless given.
-        count: events to write at most.
+        count: bound of the events to write.
 
     Raises:
         InvalidArguments: there is no such type.
-        InahoError: as `connect`; `Unreachable` when the member is lost.
+        InahoError: as `connect`; `Unreachable` when the connection to the member is lost.
     """
     from inaho.runtime.operators.event_feed import event_types
 
-    event_types(types)  # a typing mistake is told before anything is dialled
+    event_types(types)  # a typing mistake is an error before anything is dialled
     async with inaho.connect(config=settings) as cluster:
         member = _member_to_follow(cluster, settings) if at is None else find_member(cluster, at)
         output.note(f"following {member.authority}")

@@ -29,15 +29,15 @@ async def grains(
         int, typer.Option("--limit", min=0, max=400, help="Activations listed of each kind and member.")
     ] = 20,
 ) -> int:
-    """Show what is active: how many of each kind on each member, and some of them."""
+    """Show the activations: how many of each kind on each member, and some of them."""
     return await show_grains(output, settings, kind, limit)
 
 
 async def show_grains(output: Output, settings: ClusterConfig, kind: str, limit: int) -> int:
-    """Writes what is active.
+    """Writes the activations.
 
     Returns:
-        The exit code: failed, when a member did not answer, since the numbers are not complete then.
+        The exit code: failed if a member did not answer, since the numbers are then incomplete.
 
     Raises:
         InahoError: as `connect` and `Cluster.grains`.

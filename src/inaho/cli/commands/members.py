@@ -18,7 +18,7 @@ async def members(output: Output, settings: ClusterConfig) -> int:
 
 
 async def show_members(output: Output, settings: ClusterConfig) -> int:
-    """Writes the members as the seed that answers first sees them.
+    """Writes the members in the view of the seed that answers first.
 
     Raises:
         InahoError: as `connect`.

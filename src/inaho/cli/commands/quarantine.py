@@ -1,7 +1,7 @@
 """`inaho quarantine`: lists what each member has quarantined, or ends a quarantine.
 
-Each member judges its peers for itself, so an answer is complete only when all have given theirs. A member that does
-not answer is named, and makes the command fail; what the others said is written all the same.
+Each member decides about its own peers, so an answer is complete only when all members have answered. A member that
+does not answer is named, and makes the command fail; the other answers are still written.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ AnswerT = TypeVar("AnswerT")
 
 QUARANTINE_COLUMNS: Final = ("authority", "node id", "quarantined by", "left s", "reason")
 ASKED_AT_ONCE_MAX: Final = 32
-"""Members that are dialled at the same time."""
+"""Bound of the members that are dialled at the same time."""
 
 
 quarantine_app = typer.Typer(
@@ -53,7 +53,7 @@ async def release(
     *,
     authority: Annotated[str, typer.Argument(help="host:port, as the list has it.")],
 ) -> int:
-    """End a quarantine at once, at every member that has it. Fails when none has, or a member does not answer."""
+    """End a quarantine at once, on every member that has it. Fails when none has, or a member does not answer."""
     return await release_quarantined(output, settings, authority)
 
 
@@ -61,7 +61,7 @@ async def show_quarantined(output: Output, settings: ClusterConfig) -> int:
     """Writes what each member has quarantined.
 
     Returns:
-        The exit code: failed, when a member did not answer.
+        The exit code: failed if a member did not answer.
 
     Raises:
         InahoError: as `connect`.
@@ -82,13 +82,13 @@ async def show_quarantined(output: Output, settings: ClusterConfig) -> int:
 
 
 async def release_quarantined(output: Output, settings: ClusterConfig, authority: str) -> int:
-    """Tells every member to end its quarantine of `authority`, and writes which of them had one.
+    """Makes every member end its quarantine of `authority`, and writes which of them had one.
 
     Returns:
-        The exit code: failed, when no member had one or a member did not answer.
+        The exit code: failed if no member had one or a member did not answer.
 
     Raises:
-        InvalidConfig: it is no authority; nobody is asked.
+        InvalidConfig: it is no authority; no member is called.
         InahoError: as `connect`.
     """
     authority = known_authority(authority)
@@ -108,7 +108,7 @@ async def release_quarantined(output: Output, settings: ClusterConfig, authority
 async def _ask_all(
     members: tuple[Member, ...], ask: Callable[[Member], Coroutine[Any, Any, AnswerT]]
 ) -> tuple[list[tuple[Member, AnswerT]], list[tuple[Member, InahoError]]]:
-    """The answers, and the members that gave none with the reason; both in the order of the members."""
+    """The answers, and the members without one with the reason; both in the order of the members."""
     places = asyncio.Semaphore(ASKED_AT_ONCE_MAX)
 
     async def one(member: Member) -> AnswerT | InahoError:

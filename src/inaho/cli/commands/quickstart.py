@@ -47,7 +47,7 @@ def quickstart(
     keep: KeepOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Form a cluster of processes here, call grains across it, kill a node, and write a report of it all."""
+    """Start a cluster of processes on this machine, call grains, kill a node, and write a report of all steps."""
     output = Output(as_json=as_json)
 
     async def command() -> int:

@@ -26,15 +26,15 @@ async def settle(
         bool, typer.Option("--keep/--give-way", help="Whether the member's view holds, or it joins the other side.")
     ],
 ) -> int:
-    """Settle two views of the cluster that exclude each other, where no rule could: one side joins the other."""
+    """Decide between two conflicting views of the cluster when no rule can: one side joins the other."""
     return await settle_conflict(output, settings, at, authority, keep=keep)
 
 
 async def settle_conflict(output: Output, settings: ClusterConfig, at: str, authority: str, *, keep: bool) -> int:
-    """Has a member keep its view against another, or give it up.
+    """Makes a member keep its view against another member's, or give it up.
 
     Returns:
-        The exit code: failed when there is no conflict between the two.
+        The exit code: failed if there is no conflict between the two.
 
     Raises:
         InahoError: as `connect`, `find_member` and `Cluster.resolve_conflict_at`.

@@ -30,7 +30,7 @@ async def show(output: Output, settings: ClusterConfig) -> int:
 @storage_app.command()
 @client_command
 async def accept(output: Output, settings: ClusterConfig) -> int:
-    """Accept what the storage has now, at every member: what was lost stays so. Fails when a member does not answer."""
+    """Accept the present content of the storage on every member; lost data stays lost. Fails if one does not answer."""
     return await accept_storage(output, settings)
 
 
@@ -38,7 +38,7 @@ async def show_storages(output: Output, settings: ClusterConfig) -> int:
     """Writes what each member knows of its storage.
 
     Returns:
-        The exit code: failed, when a member has found a loss or did not answer.
+        The exit code: failed if a member has found a loss or did not answer.
 
     Raises:
         InahoError: as `connect`.
@@ -56,10 +56,10 @@ async def show_storages(output: Output, settings: ClusterConfig) -> int:
 
 
 async def accept_storage(output: Output, settings: ClusterConfig) -> int:
-    """Has every member accept what its storage has now. To repeat it is no error.
+    """Makes every member accept the present content of its storage. Repeating it is no error.
 
     Returns:
-        The exit code: failed, when a member did not answer or could not.
+        The exit code: failed if a member did not answer or could not.
 
     Raises:
         InahoError: as `connect`.

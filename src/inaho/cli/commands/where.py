@@ -24,7 +24,7 @@ HISTORY_COLUMNS: Final = ("at", "what", "on", "epoch", "reason")
 
 @client_command
 async def where(output: Output, settings: ClusterConfig, *, kind: KindArgument, key: KeyArgument) -> int:
-    """Show where a grain is, what it does, why it is there, and what happened to it. Fails when nobody can own it."""
+    """Show where a grain is, what it does, why it is there, and what happened to it. Fails if no member can own it."""
     return await show_where(output, settings, kind, key)
 
 
@@ -32,10 +32,10 @@ async def show_where(output: Output, settings: ClusterConfig, kind: str, key: st
     """Writes where a grain is and why.
 
     Returns:
-        The exit code: failed, when no member answered or none can own the grain. One that is silent is only named.
+        The exit code: failed if no member answered or none can own the grain. A member without an answer is only named.
 
     Raises:
-        InvalidPid: kind or key cannot be one; nobody is asked.
+        InvalidPid: the kind or the key is not valid; no member is called.
         InahoError: as `connect` and `Cluster.where`.
     """
     validate_kind(kind)
@@ -56,7 +56,7 @@ async def show_where(output: Output, settings: ClusterConfig, kind: str, key: st
 
 
 def describe_explanation(found: Explanation) -> dict[str, Any]:
-    """An explanation as plain data, for JSON documents. Hashes and epochs exceed what JavaScript counts: as text."""
+    """An explanation as plain data, for JSON documents. Hashes and epochs are too large for JavaScript: as text."""
     described = msgspec.structs.asdict(found)
     described["identity"] = str(found.identity)
     described["topology_hash"] = f"{found.topology_hash:016x}"

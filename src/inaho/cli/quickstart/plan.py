@@ -1,8 +1,8 @@
 """Decides what a quickstart will start: settings, authorities and a new folder, before anything runs.
 
-Without any configuration the plan makes everything up: free ports on loopback, seeds that are the nodes themselves, a
-random secret. As soon as the user configures authority or seeds (file or environment), nothing is made up any more,
-and what is missing is named (SPEC CL-8.4): a cluster on guessed addresses is not the one that was described.
+Without any configuration the plan chooses everything: free ports on loopback, seeds that are the nodes themselves, a
+random secret. If the user configures authority or seeds (file or environment), nothing is chosen any more, and missing
+settings are named (SPEC CL-8.4): a cluster on guessed addresses is not the one that the user described.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ __all__ = ["Plan", "make_plan", "settings_as_toml"]
 
 AUTHORITY_DEFAULT: Final = "127.0.0.1:0"
 MADE_UP: Final = {"profile": "local", "membership": {"found_after_s": 0.1, "join_retry_s": 0.05}}
-"""Settings of a run that nobody configured. All nodes have the same seeds and start together, so that the first need
-not look long for an older cluster."""
+"""Settings of a run without configuration. All nodes have the same seeds and start together, so the first one need not
+search long for an older cluster."""
 
 SAMPLE: Final = "inaho.cli.sample:Counter"
 
 
 class Plan:
-    """A decided run; `with` gives its ports back at the end. The folder stays, for the report is in it.
+    """A plan of a run; `with` releases its ports at the end. The folder stays, because it contains the report.
 
     Attributes:
-        settings: what all nodes and clients share, seeds and secret included.
+        settings: of all nodes and clients, seeds and secret included.
         authorities: of the nodes, in order.
         directory: the run's own folder, readable only by this user.
         config_file: the settings, as the nodes read them.
@@ -69,7 +69,7 @@ class Plan:
         ]
 
     def client_command(self, *arguments: str) -> list[str]:
-        """A command that talks to the nodes of this run."""
+        """A command that calls the nodes of this run."""
         return [sys.executable, "-m", "inaho.cli", *arguments, "--config", str(self.config_file)]
 
     def remove(self) -> None:
@@ -95,7 +95,7 @@ def make_plan(
     environ: Mapping[str, str] | None = None,
     **overrides: Any,
 ) -> Plan:
-    """Decides a run.
+    """Makes the plan of a run.
 
     Args:
         nodes: processes, 1 or more.
@@ -207,5 +207,5 @@ def _toml_lines(group: Group, default: Group | None, secret_file: str) -> list[s
 
 
 def _toml_value(value: Any) -> str:
-    """Texts, numbers, flags and lists look alike in JSON and TOML, but for surrogate pairs and DEL."""
+    """Texts, numbers, flags and lists look the same in JSON and TOML, except surrogate pairs and DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

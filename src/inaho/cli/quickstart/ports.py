@@ -1,7 +1,7 @@
 """Reserves free ports, so that no other process takes them before a node binds them.
 
 A port that was only looked up may be taken by another run before the node binds it, so two quickstarts at once would
-collide now and then. A reservation holds a bound socket for each port instead, for as long as the run lasts.
+sometimes collide. A reservation holds a bound socket for each port instead, for the duration of the run.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ __all__ = ["Reservation"]
 
 
 class Reservation:
-    """Ports that nobody else is given while this object is open.
+    """Ports that no other process gets while this object is open.
 
     On Linux a bound socket that does not listen keeps the port from being handed out and lets a node bind it
-    explicitly, since both set SO_REUSEADDR. Elsewhere the port is let go at once, and the chance that another
-    process gets it in the next moments is left.
+    explicitly, since both set SO_REUSEADDR. On other systems the port is released at once, and another process may get
+    it
+    in the next moments.
 
     Args:
         host: to bind.
@@ -44,7 +45,7 @@ class Reservation:
             self.close()
 
     def close(self) -> None:
-        """Gives the ports back."""
+        """Releases the ports."""
         for reserved in self._sockets:
             reserved.close()
         self._sockets.clear()

@@ -1,8 +1,8 @@
 """Starts and ends the node processes of a command: one object per process, which can end only that process.
 
-A node is told to leave by closing its standard input, which also happens when this process dies in whatever way: no
-quickstart, killed at any point, leaves nodes behind. Each is in a session of its own, so that Ctrl-C in the terminal
-reaches this process only and the order of the end stays ours.
+A node is told to leave by closing its standard input. This also happens when this process dies in any way, so no
+quickstart leaves nodes behind, wherever it is killed. Each node is in a session of its own, so Ctrl-C in the terminal
+reaches only this process, which then ends the nodes in order.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class NodeProcess:
     Attributes:
         name: for messages and the log file.
         authority: that it was told to bind.
-        command: as it can be repeated by hand.
+        command: which a person can repeat.
         log_file: standard error and output of the process.
-        ready: what its ready line said; None before.
+        ready: the content of its ready line; None before.
     """
 
     def __init__(self, name: str, authority: str, command: Sequence[str], log_file: Path, process: Process) -> None:
@@ -62,7 +62,7 @@ class NodeProcess:
     async def start(
         cls, name: str, authority: str, command: Sequence[str], directory: Path, environ: Mapping[str, str]
     ) -> Self:
-        """Starts the process; `wait_ready` tells when the node is up.
+        """Starts the process; `wait_ready` waits until the node is up.
 
         Args:
             name: for messages and the log file.
@@ -100,11 +100,11 @@ class NodeProcess:
         """Waits until the node is up.
 
         Returns:
-            What its ready line said.
+            The content of its ready line.
 
         Raises:
-            InahoError: what the node failed with, or it ended without a word.
-            Timeout: it said nothing in time.
+            InahoError: the node's error, or it ended without a message.
+            Timeout: there was no ready line in time.
         """
         try:
             async with asyncio.timeout(within_s):
@@ -125,7 +125,7 @@ class NodeProcess:
         return ShuttingDown(f"{self.name} ended before it was ready: {log or 'it said nothing'}")
 
     async def _read(self, lines: asyncio.StreamReader) -> None:
-        """Keeps the node's output flowing: into its log, and the first word of readiness or failure to who waits."""
+        """Copies the node's output into its log, and passes the first ready line or failure to the waiting caller."""
         told = self._told
         with self.log_file.open("ab", buffering=0) as log:
             async for line in lines:
@@ -144,7 +144,7 @@ class NodeProcess:
             await self._ended()
 
     async def stop(self, within_s: float) -> bool:
-        """Lets the node leave, and kills it when that takes too long.
+        """Makes the node leave, and kills it when that takes too long.
 
         Returns:
             Whether it left by itself.
@@ -168,5 +168,5 @@ class NodeProcess:
 def _decoded(line: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(line, type=dict[str, Any])
-    except msgspec.DecodeError:  # a grain's module may print what it likes
+    except msgspec.DecodeError:  # a grain's module may print anything
         return {}

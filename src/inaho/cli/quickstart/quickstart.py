@@ -1,8 +1,8 @@
 """`inaho quickstart`: runs a cluster of processes on this machine and shows that it works (SPEC CL-8).
 
-It does what a sceptical newcomer would do by hand: start nodes, look at the members from each of them, call grains
-across, kill a node with SIGKILL and ask again for what lived there. Every step is kept in a `Record`, which is the
-JSON answer and the source of the report, also when a step fails: what happened up to then is what one needs to know.
+It does what a careful new user would do by hand: start nodes, list the members from each of them, call grains on other
+nodes, kill a node with SIGKILL and call again the grain that was there. Every step is kept in a `Record`, which is the
+JSON answer and the source of the report, also when a step fails.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ async def run_quickstart(output: Output, plan: Plan, *, keep: bool = False) -> i
     """Does the whole run, ends everything that it started, and writes the report.
 
     Args:
-        output: told as it happens; one JSON document at the end under `--json`.
+        output: takes each step as it happens; one JSON document at the end under `--json`.
         plan: what to start and where.
         keep: keep the cluster up until this command is interrupted.
 
@@ -57,7 +57,7 @@ async def run_quickstart(output: Output, plan: Plan, *, keep: bool = False) -> i
         run.record.error = describe_error(error)
         output.note(f"error [{error.code}]: {error}")
     except asyncio.CancelledError as error:
-        if not run.kept:  # else it is how the command is meant to end
+        if not run.kept:  # else this is the intended end of the command
             run.record.error = {"code": "interrupted", "reason": "the run was interrupted"}
             interrupted = error
     finally:
@@ -76,12 +76,12 @@ class Quickstart:
     """The steps of one run.
 
     Args:
-        output: told as it happens.
+        output: takes each step as it happens.
         plan: what to start and where.
 
     Attributes:
         record: what has happened so far.
-        kept: all steps are done, and the cluster runs on until the command is interrupted.
+        kept: all steps are done, and the cluster runs until the command is interrupted.
     """
 
     def __init__(self, output: Output, plan: Plan) -> None:
@@ -97,7 +97,7 @@ class Quickstart:
         self._nodes: list[NodeProcess] = []
 
     async def steps(self, *, keep: bool) -> None:
-        """Everything but the end."""
+        """All steps except the end."""
         output = self._output
         output.text(f"starting {len(self._plan.authorities)} nodes; their files: {self._plan.directory}")
         for index in range(len(self._plan.authorities)):
@@ -136,7 +136,7 @@ class Quickstart:
 
     @asynccontextmanager
     async def _clients(self) -> AsyncGenerator[list[Cluster]]:
-        """A client for each node, so that each node's own view is seen."""
+        """A client for each node, to see each node's own view."""
         async with AsyncExitStack() as stack:
             nodes = range(len(self._plan.authorities))
             joinings = [connect(config=self._client_settings(index)) for index in nodes]
@@ -204,7 +204,7 @@ class Quickstart:
             await self._call(f"{keys[first]} on {asking}", asked, keys[second], ask)
 
     async def _call(self, source: str, target: str, key: str, ask: Callable[[], Awaitable[int]]) -> None:
-        """One ask and its reply, told and recorded; a failure is told with its reason."""
+        """One ask and its reply, printed and recorded; a failure is printed with its reason."""
         started = time.perf_counter()
         call = CallRecord(source, target, f"Counter/{key}")
         try:
@@ -222,7 +222,7 @@ class Quickstart:
             self._output.note(f"the ask failed [{call.error['code']}]: {call.error['reason']}")
 
     async def _survive(self, client: Cluster, key: str) -> None:
-        """Kills the node on which the grain lives, and asks for it until it answers from elsewhere."""
+        """Kills the node with the activation of the grain, and calls the grain until it answers from another node."""
         counter = client.grain(Counter, key, timeout=1.0)
         before = await counter.value()
         place = await counter.place()
@@ -258,7 +258,7 @@ class Quickstart:
         self._output.text(f"and it goes on: one more makes {goes_on}")
 
     async def _keep(self) -> None:
-        """Brings the killed node back and waits to be interrupted."""
+        """Restarts the killed node and waits to be interrupted."""
         index = next(index for index, node in enumerate(self._nodes) if not node.running)
         node = await self._start_node(index, f"node-{index + 1}-again")
         await node.wait_ready(START_TIMEOUT_S)
@@ -271,7 +271,7 @@ async def _poll(what: str, ask: Callable[[], Awaitable[T | None]], within_s: flo
     """Asks until the answer is not None.
 
     Raises:
-        Timeout: it stayed None; `what` is what was waited for.
+        Timeout: it stayed None; `what` names what was waited for.
     """
     until = time.monotonic() + within_s
     while (found := await ask()) is None:

@@ -28,7 +28,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
 
 
 class CallRecord(msgspec.Struct):
-    """One ask and what came of it.
+    """One call and its result.
 
     Attributes:
         source: who asked: a grain and its node, or a client.
@@ -50,7 +50,7 @@ class CallRecord(msgspec.Struct):
 
 
 class Survival(msgspec.Struct, frozen=True):
-    """How a grain outlived its node.
+    """How a grain survived the death of its node.
 
     Attributes:
         key: of the counter.
@@ -101,6 +101,6 @@ class Record(msgspec.Struct, kw_only=True):
     error: dict[str, Any] | None = None
 
     def succeeded(self) -> bool:
-        """Whether all that was done so far came out right."""
+        """Whether all steps so far succeeded."""
         survived = self.survival is None or self.survival.value_before == self.survival.value_after
         return bool(self.calls) and all(call.ok for call in self.calls) and survived

@@ -1,7 +1,7 @@
 """Writes the report of a quickstart: one file with which a person can repeat each step (SPEC CL-8.5).
 
-Every command in it is complete, interpreter and settings file included, and is the one that the run itself used. The
-secret is in a file beside it and never in the report, which people attach to messages.
+Every command in it is complete, with interpreter and settings file, and is the one that the run itself used. The secret
+is in a file beside it and never in the report, which people attach to messages.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _repeat(plan: Plan, record: Record) -> list[str]:
 
 
 def repeated_command(argv: list[str]) -> list[str]:
-    """The command that this process is running, with the secret left out of it.
+    """The command that this process is running, without the secret.
 
     Args:
         argv: of the process, the program first.

@@ -1,11 +1,11 @@
 """Checks the arguments of `inaho up` before it starts anything, and reports all problems together.
 
-Whoever corrects one mistake and is told of the next one, run by run, learns slowly; and a class that cannot be found is
-the mistake that matters most. So nothing here stops at the first problem.
+A person who corrects one mistake and then gets the next one learns slowly, so nothing here stops at the first problem.
+A class that cannot be found is the most important mistake, so it comes first.
 
 Without an authority a member is for this machine. The first one takes `DEFAULT_AUTHORITY`, so that others can name it
-as a seed; those that join through seeds of this machine take a free port. Where seeds are elsewhere, only the user
-knows the address under which others reach this machine, so it must be given.
+as a seed; members that join through seeds of this machine take a free port. If seeds are on other machines, only the
+user knows the address under which those machines reach this one, so it must be given.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def check_together(*checks: Callable[[], object]) -> None:
     """Runs all checks.
 
     Raises:
-        InahoError: the one that was raised, or an `InvalidConfig` with all of them.
+        InahoError: the only one that was raised, or an `InvalidConfig` with all of them.
     """
     problems: list[InahoError] = []
     for check in checks:
@@ -78,8 +78,8 @@ def with_authority(settings: ClusterConfig) -> ClusterConfig:
     """The settings with an authority: the one that is given, or one on this machine.
 
     Raises:
-        InvalidConfig: none is given, and one on this machine would not do, because `bind` or the seeds say that others
-            are to reach this node from elsewhere.
+        InvalidConfig: none is given, and one on this machine is not enough, because `bind` or the seeds show that other
+            machines must reach this node.
     """
     if settings.authority:
         return settings

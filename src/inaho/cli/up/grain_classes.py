@@ -1,8 +1,7 @@
 """Finds grain classes by name: `module:Grain`, `module:list_of_grains`, or `module` for all classes in it.
 
-The working directory is searched first, as `python -m` does, so that a file beside the user is found without being
-installed. What goes wrong is told in one sentence with the place in the user's file; a traceback through an import
-system says less.
+The working directory is searched first, as `python -m` does, so a file in it is found without an installation. An error
+is one sentence with the place in the user's file; a traceback through the import system would be less helpful.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Runs one member for `inaho up`, from its start to its graceful leave.
 
-The first SIGTERM or SIGINT (or, where asked for, the end of standard input) makes the node leave, as `inaho drain`
-does: it hands over what it runs, and the command ends with 0. A second signal does not wait for that, even where a
-grain blocks the event loop. The ready line carries the real authority, so that port 0 and a ready file are all that a
-script needs to start nodes without choosing ports.
+The first SIGTERM or SIGINT (or, if requested, the end of standard input) makes the node leave, as `inaho drain` does:
+it hands over its activations, and the command ends with 0. A second signal does not wait for that, even if a grain
+blocks the event loop. The ready line has the real authority, so a script needs only port 0 and a ready file to start
+nodes without choosing ports.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ async def serve(
         grains: what it hosts.
         storage: as for `join`.
         ready_file: written, in one piece, when the node is up; removed when it has left.
-        stop_on_eof: the end of standard input means stop, so that a parent's death ends this node too.
+        stop_on_eof: the end of standard input means stop, so that the death of the parent process ends this node too.
 
     Returns:
         The exit code.
@@ -81,7 +81,7 @@ async def serve(
 
 
 def describe_ready(cluster: Cluster) -> dict[str, Any]:
-    """What the ready line and the ready file say."""
+    """The content of the ready line and the ready file."""
     member = cluster.self
     return {
         "event": "ready",
@@ -108,7 +108,7 @@ def _announce(output: Output, ready: dict[str, Any]) -> None:
 async def _join_unless(
     stop: asyncio.Event, settings: ClusterConfig, grains: Sequence[type[Grain[Any]]], storage: str | None
 ) -> Cluster | None:
-    """Joins; None when it was told to stop first, with nothing left behind."""
+    """Joins; None when it was told to stop first, after a clean-up."""
 
     async def start() -> Cluster:
         return await join(config=settings, grains=grains, storage=storage)
@@ -145,7 +145,7 @@ async def _report_members(output: Output, cluster: Cluster) -> None:
 
 
 def _write_at_once(path: Path, document: dict[str, Any]) -> None:
-    """Whoever sees the file sees all of it."""
+    """Writes a file in one step: a reader of the file sees its whole content."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_bytes(msgspec.json.encode(document) + b"\n")
@@ -159,7 +159,7 @@ def _write_at_once(path: Path, document: dict[str, Any]) -> None:
 async def _stopped_by(stop: asyncio.Event, stop_on_eof: bool) -> AsyncGenerator[None]:
     """Sets `stop` at the first signal or the end of input, and cancels the command at the second signal.
 
-    The signal handlers are Python's own and not those of the loop: where a grain blocks the loop, nothing of the loop
+    The signal handlers are Python's own and not those of the loop: if a grain blocks the loop, no handler of the loop
     runs any more, and the second signal ends the process here.
     """
     loop = asyncio.get_running_loop()
@@ -170,7 +170,7 @@ async def _stopped_by(stop: asyncio.Event, stop_on_eof: bool) -> AsyncGenerator[
     def asked(number: int, _: object) -> None:
         nonlocal signals
         signals += 1
-        if signals > 1 and not stop.is_set():  # the loop has not come to what the first one has asked for
+        if signals > 1 and not stop.is_set():  # the loop has not handled the first signal yet
             os.write(2, b"the event loop is blocked: the process ends without leaving\n")
             os._exit(EXIT_INTERRUPTED)
         loop.call_soon_threadsafe(stop.set)

@@ -1,9 +1,9 @@
 """The `Cluster` that a test gets of a simulated node: its calls run in the process of that node.
 
-A test stands outside of the processes. If it called through the node's own `Cluster`, a call of an activation there
-would run in the test's Task, and neither a pause nor the death of the process would stop it. So every coroutine and
-every stream goes through `SimulatedProcess.enter`. Code of that process comes straight through, and grains have the
-node's own `Cluster`. What is no coroutine is done at once, by the test.
+A test is outside of the processes. If it called through the node's own `Cluster`, a call of an activation there would
+run in the test's Task, and neither a pause nor the death of the process would stop it. So every coroutine and every
+stream goes through `SimulatedProcess.enter`. Code of that process is called directly, and grains have the node's own
+`Cluster`. What is no coroutine runs at once, in the test.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ T = TypeVar("T")
 
 
 class SimulatedCluster(Cluster):
-    """The `Cluster` of a node for those outside of its process.
+    """The `Cluster` of a node for callers outside of its process.
 
     Args:
         cluster: the node's own.
         process: that the node runs in.
-        starting: done when the node has started: what is asked of it before waits for that.
+        starting: done when the node has started; earlier calls wait for that.
     """
 
     def __init__(self, cluster: Cluster, process: SimulatedProcess, starting: asyncio.Future[None]) -> None:
-        self._node = cluster._node  # without `super().__init__`: grains keep the node's own
+        self._node = cluster._node  # without `super().__init__`: grains keep the node's own `Cluster`
         self._system = cluster._system
         self._sends = cluster._sends
         self._operators = cluster._operators
@@ -92,7 +92,7 @@ class SimulatedCluster(Cluster):
         return entering
 
     def send(self, method: Callable[P, Awaitable[Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """As `Cluster.send`; from outside it is begun by a Task of the process, as calls are, and in order with them.
+        """As `Cluster.send`; from outside a Task of the process begins it, as for calls, and in order with them.
 
         Raises:
             Unreachable: the process is dead.

@@ -53,12 +53,12 @@ EVENTS_MAX: Final = 100_000
 
 
 class SimEvent(msgspec.Struct, frozen=True):
-    """An event and where it was published.
+    """An event and the node that published it.
 
     Attributes:
         at: virtual seconds since the start.
         node: index of the node; clients count from -1 downwards.
-        process: number of the process, 1 for the first that was started: tells a node from its former self.
+        process: number of the process, 1 for the first that was started: distinguishes processes of one node.
         event: as published.
     """
 
@@ -71,27 +71,27 @@ class SimEvent(msgspec.Struct, frozen=True):
 class SimCluster(LinkFaults):
     """A simulated cluster. Use it with `with`; at the start all nodes are up and agree.
 
-    Inside of a coroutine that `run` runs, the methods that make faults work as well, except those that say that they
-    wait: there `await sim.until(…)` does.
+    Inside a coroutine that `run` runs, the methods that make faults work as well, except those that wait; use
+    `await sim.until(…)` there.
 
     Args:
-        nodes: how many, at least 1; indexes count from 0.
+        nodes: their number, at least 1; indexes count from 0.
         seed: of everything that is random. One seed, one history.
         grains: classes that every node hosts.
-        config: settings of every node; authority and seeds are the simulation's.
+        config: settings of every node; the simulation sets authority and seeds.
         faults: of the network, see `Faults`. May be replaced later through the attribute.
-        storage: durable state that all nodes share and that no crash touches; in memory unless given. One without
-            threads and sockets: their answers have no place in virtual time.
-        storage_faults: of the way to that storage, drawn from the seed; `sim.storage` is a `FaultyStorage` then.
+        storage: durable state that all nodes share and that no crash affects; in memory unless given. It must work
+            without threads and sockets, since their answers do not come in virtual time.
+        storage_faults: faults of that storage, drawn from the seed; `sim.storage` is then a `FaultyStorage`.
         within_s: virtual seconds after which `run` gives up, unless told otherwise.
         real_limit_s: seconds of the wall clock after which a run gives up; None never. A callback that does not
             return is not interrupted.
-        show_system: whether a failure tells what grains of system kinds did last, such as the keepers of reminders.
+        show_system: whether the report of a failure includes system grains, such as the keepers of reminders.
 
     Attributes:
-        events: what nodes published, oldest first; the last `EVENTS_MAX`.
+        events: the events that nodes published, oldest first; the last `EVENTS_MAX`.
         storage: the shared storage.
-        network: for what the methods here do not offer.
+        network: for faults that the methods here do not offer.
 
     Raises:
         ValueError: there is no node.
@@ -161,7 +161,7 @@ class SimCluster(LinkFaults):
     # Nodes.
 
     def node(self, index: int) -> Cluster:
-        """What the process of node `index` has from `inaho.join`: `sim.node(0).grain(Cart, "alice")`.
+        """The `Cluster` of the process of node `index`, as from `inaho.join`: `sim.node(0).grain(Cart, "alice")`.
 
         Raises:
             SimulationFailed: it has crashed, left or not joined yet, or the simulation has not begun.
@@ -200,11 +200,11 @@ class SimCluster(LinkFaults):
         return client.cluster
 
     def crash(self, index: int, *, silent: bool = False) -> None:
-        """Kills the process of a node as SIGKILL does. The storage keeps what was saved.
+        """Kills the process of a node as SIGKILL does. The storage keeps saved states.
 
         Args:
             index: of the node.
-            silent: its host is gone too: peers get no reset, only silence.
+            silent: its host is gone too: its connections are not reset.
         """
         node = self._node(index)
         self._note("crash", index)
@@ -227,7 +227,7 @@ class SimCluster(LinkFaults):
             self._wait_started(self._nodes[index])
 
     def leave(self, index: int) -> None:
-        """Lets a node leave and end as `cluster.close()` does. Waits; inside of a coroutine it only begins."""
+        """Makes a node leave and end as `cluster.close()` does. Waits; inside a coroutine it only begins."""
         node, waits = self._node(index), self._may_wait()
         self._note("leave", index)
         stopping = self._loop.create_task(node.stop(), name=f"node {index} leaves")
@@ -239,7 +239,7 @@ class SimCluster(LinkFaults):
 
         Args:
             index: of the node.
-            seconds: after which it goes on; None: until `resume`.
+            seconds: after which it continues; None: until `resume`.
         """
         node = self._node(index)
         self._note("pause", index)
@@ -259,7 +259,7 @@ class SimCluster(LinkFaults):
         """`host:port` of a node."""
         return f"node-{index}:{PORT}"
 
-    # What came of it.
+    # Results.
 
     def members_seen_by(self, index: int) -> dict[int, MemberStatus]:
         """The members that node `index` knows of: status by index, in order of the indexes."""
@@ -278,7 +278,7 @@ class SimCluster(LinkFaults):
         """Lets time pass until `converged`. Returns the virtual seconds that it took.
 
         Raises:
-            NotConverged: it did not come to that within `within_s`; the message has what each node sees.
+            NotConverged: they did not agree within `within_s`; the message has what each node sees.
         """
         try:
             return self.wait_until(lambda: self.converged(among), within_s)
@@ -286,10 +286,10 @@ class SimCluster(LinkFaults):
             raise NotConverged(f"after {within_s} s: {self._disagreement(among)}") from None
 
     def check(self) -> None:
-        """Runs the invariants of every living process: of its control plane, and of what it sends to others.
+        """Checks the invariants of every living process: of its control plane, and of its messages to others.
 
-        Among them is the law of conservation: every message that a node has taken for sending is delivered, a dead
-        letter, in doubt, waiting or not yet acknowledged, and only one of these (SPEC CL-3).
+        One of them: every message that a node has accepted for sending is exactly one of delivered, a dead letter, in
+        doubt, waiting, and not yet acknowledged (SPEC CL-3).
         """
         for node in (*self._nodes, *self._clients):
             if not node.is_member:
@@ -366,7 +366,7 @@ class SimCluster(LinkFaults):
         raise SimulationFailed(f"{node!r} is not of this simulation, or has ended")
 
     def _disagreement(self, among: Iterable[int] | None) -> str:
-        """What keeps these nodes from being converged; empty when they are."""
+        """Why these nodes have not converged; empty when they have."""
         running = [index for index, node in enumerate(self._nodes) if node.process.state is RUNNING]
         asked = running if among is None else sorted(set(among))
         missing = [index for index in asked if index not in running or not self._nodes[index].is_member]
@@ -389,7 +389,7 @@ class SimCluster(LinkFaults):
 
 
 def _check_storage(storage: Storage | None) -> None:
-    """Refuses a storage of ours, or a `FaultyStorage` around one, that has no place in virtual time."""
+    """Refuses a storage of inaho, or a `FaultyStorage` around one, that does not work in virtual time."""
     while isinstance(storage, FaultyStorage):
         storage = storage.inner
     for base in type(storage).__mro__:

@@ -80,7 +80,7 @@ class SimulatedNode:
         self._stop_observing = self._system.events.subscribe_callback(Event, observe)
         start = self._system.start()
         self.starting: asyncio.Task[None] = process.loop.create_task(start, name=f"{process.name} starts")
-        # A start that fails is told to whoever asks for the node; nobody may ask.
+        # A failed start is raised to callers of the node; there may be none.
         self.starting.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     @property
@@ -92,7 +92,7 @@ class SimulatedNode:
 
     @property
     def cluster(self) -> Cluster:
-        """What the process would have from `join` or `connect`, for those outside of it."""
+        """The `Cluster` of the process, for callers outside of it."""
         if self._cluster is None:
             self._cluster = SimulatedCluster(self._extension.cluster, self.process, self.starting)
         return self._cluster
@@ -109,14 +109,14 @@ class SimulatedNode:
         self.process.kill("left")
 
     def crash(self, network: MemoryNetwork, *, silent: bool) -> None:
-        """Ends the process without a word."""
+        """Ends the process without any clean-up."""
         self._stop_observing()
         self.process.kill()
         network.crash(self.address, silent=silent)
         self._release_callers()
 
     def _release_callers(self) -> None:
-        """Ends what code outside has begun with what grains gave it, such as references of the node's own."""
+        """Ends calls that outside code has made through references that a grain gave it."""
         node = self._extension._node
         if node is None:
             return
@@ -130,7 +130,7 @@ class SimulatedNode:
                     entry.fail(lost)
                 elif not entry.done():
                     entry.set_exception(lost)
-                    entry.exception()  # whoever waits is told; where nobody does, nobody needs to know
+                    entry.exception()  # waiting callers get the error; without callers it is not needed
         node.peers.connections.clear()
 
 
@@ -152,5 +152,5 @@ class _Extension(ClusterExtension):
             storage_is_private=storage_is_private,
             boot_time=loop.time,
             unix_time=system.clock,
-            clock_ns=lambda: int(loop.time() * 1e9),  # what the machine takes is no part of the history
+            clock_ns=lambda: int(loop.time() * 1e9),  # the real time that it takes is no part of the history
         )

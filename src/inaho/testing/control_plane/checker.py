@@ -14,7 +14,7 @@ _GENERATION_BITS = 20
 
 
 class CheckFailed(AssertionError):  # noqa: N818
-    """A claim does not hold.
+    """A condition does not hold.
 
     Attributes:
         checker: name of the checker.
@@ -26,17 +26,17 @@ class CheckFailed(AssertionError):  # noqa: N818
 
 
 class Checker:
-    """Base of all: sees each step, and the end."""
+    """Base of all checkers: sees each step, and the end."""
 
     name = "nothing"
 
     def on_step(
         self, simulation: ControlSimulation, authority: str, node: ControlNode, happening: Input, effects: list[Effect]
     ) -> None:
-        """Looks at what a step did."""
+        """Checks the result of a step."""
 
     def at_end(self, simulation: ControlSimulation) -> None:
-        """Looks at where everything ended, after the cluster has healed and converged."""
+        """Checks the final state, after the cluster has healed and converged."""
 
     def fail(self, message: str) -> CheckFailed:
         """The failure to raise."""

@@ -1,8 +1,9 @@
 """Checks after every step what must hold of simulated control planes.
 
-Each checker has a name and one claim, and raises `CheckFailed` with both when the claim is broken. They share no code
-with what they check: the order of records is written down here once more, who was removed is remembered here, and
-sources are counted from what was really sent. Why: a mistake in the merge rule must not also excuse itself.
+Each checker has a name and one condition, and raises `CheckFailed` with both when the condition is broken. Checkers
+share no code with what they check: the order of records is written here a second time, removed generations are
+remembered here, and sources are counted from the messages that were really sent. Otherwise a mistake in the merge rule
+would hide itself.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Invariants(Checker):
 
 
 class MonotonicViews(Checker):
-    """A table's version never falls, and what it says of an authority is only replaced by what outdoes it."""
+    """A table's version never falls, and its record of an authority is only replaced by one that wins over it."""
 
     name = "monotonic views"
 
@@ -78,7 +79,7 @@ class MonotonicViews(Checker):
         if table.version < seen.version:
             raise self.fail(f"the version of {authority} fell from {seen.version} to {table.version}")
         if table is not seen.table:
-            # It lost its place and began anew; only its numbering goes on.
+            # It lost its place and joined again; only its numbering continues.
             seen.table, seen.records = table, {}
         seen.version = table.version
         for record in table.records():
@@ -91,7 +92,7 @@ class MonotonicViews(Checker):
 
 
 class _View:
-    """What one process last showed."""
+    """The last view of one process."""
 
     def __init__(self, table: object) -> None:
         self.table = table
@@ -100,9 +101,9 @@ class _View:
 
 
 class NoReturn(Checker):
-    """Who was removed is never a member again in that generation: with nobody who knew, and in the end with nobody.
+    """A removed generation never comes back: not on a node that knew of its removal, and in the end on no node.
 
-    A node that lost its place takes the table of those who refused it, so what it knew by the refused view is void.
+    A node that lost its place takes the table of the other view, so what it knew in the refused view is void.
     """
 
     name = "no return"
@@ -118,7 +119,7 @@ class NoReturn(Checker):
         if seen is None:
             seen = self._seen[node.member.node_id] = _Removals(table)
         elif seen.table is not table:
-            # What this step still said of the former table does not concern the new one.
+            # Effects of this step about the former table do not concern the new one.
             seen, effects = _Removals(table), []
             self._seen[node.member.node_id] = seen
         elif seen.version == table.version:
@@ -145,7 +146,7 @@ class NoReturn(Checker):
 
 
 class _Removals:
-    """Which lives one table has shown as removed."""
+    """Generations that one table has shown as removed."""
 
     def __init__(self, table: object) -> None:
         self.table = table
@@ -154,7 +155,7 @@ class _Removals:
 
 
 class StopsBeforeReturn(Checker):
-    """A node is up in one generation at a time, and stops its activations before it is up in another."""
+    """A node is up in one generation at a time, and ends its activations before it is up in another."""
 
     name = "stops before return"
 
@@ -190,7 +191,7 @@ class StopsBeforeReturn(Checker):
 
 
 class Conservation(Checker):
-    """The network delivers, loses and counts every message once: none is invented, none forgotten."""
+    """The network delivers, loses and counts every message once."""
 
     name = "conservation"
 
@@ -228,7 +229,7 @@ class OneContent(Checker):
 
 
 class BoundedConvergence(Checker):
-    """Once all is well, the cluster is one again within the bound, and quiet."""
+    """After the last fault the cluster converges within the bound, and then is quiet."""
 
     name = "bounded convergence"
 
@@ -239,9 +240,9 @@ class BoundedConvergence(Checker):
         """Runs until converged.
 
         Args:
-            simulation: in which all is well.
+            simulation: without faults.
             bound_s: virtual seconds.
-            tend: done before each look: what a supervisor would do.
+            tend: called before each check: what a supervisor would do.
 
         Raises:
             CheckFailed: it takes longer than `bound_s`.
@@ -283,7 +284,7 @@ def all_checkers() -> Sequence[Checker]:
 
 
 def _rank(member: Member) -> tuple[int, bool, str, int, int]:
-    """The order of records as the design states it, written down independently of the merge rule."""
+    """The order of records as in the design, written independently of the merge rule."""
     removed = member.status is MemberStatus.REMOVED
     generation = member.incarnation >> _GENERATION_BITS
     return (generation, removed, member.node_id, member.incarnation, _SEVERITY[member.status])

@@ -1,8 +1,9 @@
 """A member that sends false statements over its own connections, drawn from a seed.
 
-The lies go in beside the member's real control plane, which stays what it is: the others talk with an honest node that
-also says these things. Whatever it tells, in whoever's name, nobody else may lose its place by it, and a member that
-really dies meanwhile is still removed (`membership.testimony` says why).
+The false statements are sent in addition to those of the member's real control plane, which is unchanged: the others
+exchange messages with a correct node that also sends these. Whatever it sends, in whoever's name, no other member may
+lose its place because of it, and a member that really dies meanwhile is still removed (`core.membership.claims` says
+why).
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ LIES_S: Final = 20.0
 
 
 class NobodyByALie(Checker):
-    """No running member is called unreachable or removed by those who do not lie, and none of them gives up its place.
+    """No correct node calls a running member unreachable or removed, and no correct member gives up its place.
 
     Args:
-        liar: authority of the one that lies; what becomes of it is its own affair.
+        liar: authority of the member that lies; nothing is required about it.
     """
 
     name = "nobody by a lie"
@@ -87,11 +88,11 @@ class Liar:
             self._refutes_for_it,
             self._passes_a_verdict,
         )
-        # What was told, with times: the story of a failure.
+        # The false statements that were sent, with times, for the report of a failure.
         self.told: list[tuple[float, str]] = []
 
     def lie(self) -> None:
-        """Tells one lie about one member to some of the others."""
+        """Sends one false statement about one member to some of the others."""
         chance, simulation = self._chance, self._simulation
         subject = simulation.nodes[chance.choice(self._others())].member
         telling = chance.choice(self._lies)
@@ -113,7 +114,7 @@ class Liar:
         return Mark(self._me.incarnation, table.version, table.content_hash())
 
     def _names(self) -> tuple[str, ...]:
-        """Every node id, in some order: in whose name things may be said."""
+        """Every node id, in a random order, as the claimed origin of a statement."""
         names = [node.member.node_id for node in self._simulation.nodes.values()]
         self._chance.shuffle(names)
         return tuple(names)
@@ -123,7 +124,7 @@ class Liar:
         return Member(subject.authority, subject.node_id, subject.incarnation, status, subject.kinds)
 
     def _state(self, origin: str, member: Member, reason: str) -> Gossip:
-        """A statement in the name of `origin`, just beyond what it has said."""
+        """A statement in the name of `origin`, just beyond its last one."""
         covered = self._simulation.nodes[self._authority].table.covered(origin)
         entry = Entry(origin, covered + 1, member, reason, self._names()[:4])
         return Gossip(self._mark(), News((MembershipDelta(origin, covered, covered + 1, (entry,)),)))
@@ -181,7 +182,7 @@ class LiarScenario:
 
     Args:
         seed: of everything.
-        checked: whether to check what is said at every step; the end is always checked.
+        checked: whether to check every step; the end is always checked.
     """
 
     def __init__(self, seed: int, checked: bool = True) -> None:
@@ -216,7 +217,7 @@ class LiarScenario:
         BoundedConvergence().settle(simulation, 45.0)
 
     def _check_removed(self) -> None:
-        """Fifteen seconds ago a member has died: all others know."""
+        """A member died fifteen seconds ago: all others know."""
         for authority, node in self.simulation.nodes.items():
             record = node.table.get(self._victim)
             if record is not None and record.status < MemberStatus.UNREACHABLE:

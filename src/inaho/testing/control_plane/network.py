@@ -1,7 +1,7 @@
 """The network between simulated control planes: delay, loss, repetition, cuts, reports of connections.
 
-Messages are handed over as objects, without a codec. Every one is counted on its way in and on its way out, by what
-became of it, so that a checker can show that none was invented or forgotten.
+Messages are handed over as objects, without a codec. Each one is counted when it is sent and when its fate is known, so
+a checker can show that none was invented or forgotten.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ __all__ = ["Links", "Network", "Traffic"]
 
 
 class Network(msgspec.Struct):
-    """How the network behaves; may be changed while the simulation runs.
+    """The behaviour of the network; may be changed while the simulation runs.
 
     Attributes:
         delay_least_s: one way.
         delay_most_s: one way; unequal delays reorder.
-        loss: share of messages that vanish.
+        loss: share of messages that are lost.
         repeat: share of messages that arrive twice.
-        evidence: whether nodes are told about connections and dials. Without it a message also reaches whoever lives at
-            its authority, as a datagram would.
+        evidence: whether nodes are told about connections and dials. Without it a message reaches any process at its
+            authority, as a datagram would.
     """
 
     delay_least_s: float = 0.0005
@@ -33,17 +33,17 @@ class Network(msgspec.Struct):
 
 
 class Traffic(msgspec.Struct):
-    """What became of the messages so far.
+    """What happened to the messages so far.
 
     Attributes:
         sent: given to the network by nodes.
         repeated: copies that the network made.
         delivered: given to a node.
-        lost: vanished by chance.
-        cut: vanished in a cut.
-        refused: nobody lives at the authority.
-        misdirected: another process lives there than the sender meant.
-        outlived: the process for which it was under way is gone.
+        lost: lost at random.
+        cut: lost because of a cut.
+        refused: no process is at the authority.
+        misdirected: another process is there than the sender expected.
+        outlived: the process to which it was sent is gone.
         encoded_bytes: size of all that was sent; 0 unless the simulation measures it.
     """
 
@@ -58,7 +58,7 @@ class Traffic(msgspec.Struct):
     encoded_bytes: int = 0
 
     def unaccounted(self, in_flight: int) -> int:
-        """Messages of which nobody knows what became; 0 unless the network invents or forgets some."""
+        """Messages with an unknown fate; 0 unless the network invents or forgets some."""
         came = self.sent + self.repeated
         went = self.delivered + self.lost + self.cut + self.refused + self.misdirected + self.outlived
         return came - went - in_flight
@@ -82,7 +82,7 @@ class Links:
         return bool(self._cuts)
 
     def is_cut(self, source: str, target: str) -> bool:
-        """Whether nothing passes in that direction."""
+        """Whether no message passes in that direction."""
         return (source, target) in self._cuts
 
     def cut(self, source: str, target: str) -> None:
@@ -90,7 +90,7 @@ class Links:
         self._cuts[source, target] = None
 
     def mend(self, source: str, target: str) -> None:
-        """Mends one direction of one link."""
+        """Ends the cut of one direction of one link."""
         self._cuts.pop((source, target), None)
 
     def partition(self, sides: Iterable[Iterable[str]]) -> None:
@@ -102,7 +102,7 @@ class Links:
                     self._cuts.update(dict.fromkeys((a, b) for a in left for b in right))
 
     def heal(self) -> None:
-        """Mends all links."""
+        """Ends all cuts."""
         self._cuts.clear()
 
     def connect(self, left: str, right: str) -> bool:
@@ -115,7 +115,7 @@ class Links:
         return True
 
     def disconnect(self, authority: str) -> tuple[str, ...]:
-        """Ends all connections of a process; returns who was at the other ends."""
+        """Ends all connections of a process; returns the processes at the other ends."""
         peers = tuple(self._peers.pop(authority, ()))
         for peer in peers:
             self._peers[peer].pop(authority, None)

@@ -1,6 +1,7 @@
 """Checks that members were accused and removed only with enough evidence.
 
-Sources are counted from what was really sent, and health is known from the simulation, not from any node.
+Sources are counted from the messages that were really sent, and the health of a node is known from the simulation, not
+from a node.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ _DETECTED: Final = frozenset({"dead", "wedged", "busy", "silent"})
 
 
 class TwoSources(Checker):
-    """Nobody is called unreachable or removed on one word where two others exist, nor on a word that was not heard.
+    """No member is called unreachable or removed by one source if two others exist, nor by a source that sent nothing.
 
-    Heard is what reached the speaker over the connection of whoever said it: an accusation of its own, or a table that
-    has the subject as unreachable or removed. What others pass on as somebody's word does not count.
+    A source has sent its report over its own connection: an accusation of its own, or a table with the subject as
+    unreachable or removed. A report that others pass on does not count.
     """
 
     name = "two sources"
 
     def __init__(self) -> None:
-        # Listener, speaker and subject.
+        # Receiver, sender and subject.
         self._heard: dict[tuple[str, str, str], None] = {}
         self._spoken: dict[str, int] = {}
 
@@ -71,7 +72,7 @@ class TwoSources(Checker):
 
 
 def _spoken_against(received: Received) -> list[str]:
-    """Node ids of those whom the sender of a message itself calls unreachable or removed, or accuses."""
+    """Node ids of members that the sender of a message itself calls unreachable or removed, or accuses."""
     message = received.message
     if isinstance(message, _WITH_NEWS):
         said = [delta.entries for delta in message.news.deltas]
@@ -98,7 +99,7 @@ def _witnesses(node: ControlNode, subject: Member) -> list[str]:
 
 
 class NoFalseRemoval(Checker):
-    """Nobody is removed for silence after the whole network has been well for long enough to refute.
+    """No member is removed for silence after the whole network has worked for long enough to refute.
 
     Args:
         calm_s: how long that is, virtual seconds.

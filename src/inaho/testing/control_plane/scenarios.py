@@ -1,9 +1,9 @@
 """Draws histories of a simulated control plane from a seed: first faults, then none, checked in both phases.
 
-Swarm style: each seed first draws which kinds of trouble it has at all, and how often. Why not all kinds in each
-history: trouble masks trouble (a crash ends a flapping link), and what needs three pauses in a row happens only where
-little else does. In the safety phase nothing wrong may be said or shown; in the liveness phase everything is healed,
-and the cluster must be one again within a bound, with an operator to settle what no rule can.
+Swarm style: each seed first draws which kinds of faults it has at all, and how often. Why not all kinds in each
+history: faults mask each other (a crash ends a flapping link), and a failure that needs three pauses in a row happens
+only where little else does. In the safety phase nothing wrong may be stated or shown. In the liveness phase all faults
+end, and the cluster must be one again within a bound, with an operator to decide what no rule can.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Scenario:
 
     Args:
         seed: of everything.
-        swarm: what it is made of; drawn from the seed unless given.
+        swarm: its sizes and kinds of faults; drawn from the seed unless given.
         checkers: what is checked; one of each unless given.
         config: of every node.
         safety_s: length of the safety phase of a swarm that is drawn, virtual seconds.
@@ -60,14 +60,14 @@ class Scenario:
         """Runs it all.
 
         Raises:
-            CheckFailed: a claim does not hold.
+            CheckFailed: a condition does not hold.
         """
         self._safety()
         self._liveness()
         return self.simulation
 
     def story(self) -> str:
-        """What was done, one line each."""
+        """What happened, one line per event."""
         return "\n".join(f"{at - 1000.0:8.3f}  {act}" for at, act in self.trouble.acts)
 
     def _safety(self) -> None:
@@ -124,7 +124,7 @@ class Scenario:
                 self.simulation.crash(authority)
 
     def _tend(self, started: float) -> None:
-        """What a supervisor and an operator do: restart what failed, and settle what no rule can."""
+        """What a supervisor and an operator do: restart failed processes, and decide what no rule can."""
         simulation = self.simulation
         self._bury()
         for authority in self.trouble.seeds:

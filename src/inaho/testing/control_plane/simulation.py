@@ -1,11 +1,11 @@
 """Runs the control planes of a whole cluster in one process, under virtual time and a seeded network.
 
-Each node is a real `ControlNode`; messages are handed over as objects, through the network of `control_network`. What
-the asyncio driver would report of connections (opened, reset, refused, answered by another node) is modelled too, and
-can be switched off to see that detection works without it. One seed is one history. Every node's `check()` runs after
-each of its steps, and observers (`control_checkers`) see every step.
+Each node is a real `ControlNode`; messages are handed over as objects, through `testing.control_plane.network`. Reports
+that the asyncio driver would make about connections (opened, reset, refused, answered by another node) are modelled
+too, and can be switched off to see that detection works without them. One seed gives one history. Every node's
+`check()` runs after each of its steps, and observers (`testing.control_plane.checkers`) see every step.
 
-Why not the real driver on a virtual loop: this is the machine room alone, fast enough for a thousand nodes.
+Why not the real driver on a virtual loop: the control plane alone is fast enough for a thousand nodes.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class ControlSimulation:
         # All effects but `Send`, with time and authority: the history to assert on.
         self.history: list[tuple[float, str, Effect]] = []
         self.steps = 0
-        # Whether a backlog is being handed over, which is neither under way nor delivered meanwhile.
+        # Whether a backlog is being handed over: meanwhile it is neither in flight nor delivered.
         self.resuming = False
         self.seed = seed
         self._check_every = check_every
@@ -100,7 +100,7 @@ class ControlSimulation:
         self._ticks: dict[str, float] = {}
         self._paused: dict[str, list[Input]] = {}
 
-    # The cast.
+    # Nodes.
 
     def authority(self, index: int) -> str:
         """The authority of the `index`-th node."""
@@ -153,7 +153,7 @@ class ControlSimulation:
         self._paused[authority] = []
 
     def resume(self, authority: str) -> None:
-        """Lets it run on, with what has queued up meanwhile."""
+        """Continues a process, with the messages that have queued up meanwhile."""
         waiting = self._paused.pop(authority)
         self.resuming = True
         self.give(authority, _TICK)
@@ -170,7 +170,7 @@ class ControlSimulation:
         self.links.cut(source, target)
 
     def heal(self) -> None:
-        """Mends all links."""
+        """Ends all cuts."""
         self.links.heal()
 
     # Time.
@@ -186,7 +186,7 @@ class ControlSimulation:
         """Runs until `done()` or the limit; returns whether it was done.
 
         Args:
-            done: asked after every event, or every `every_s` of virtual time when that is above 0.
+            done: checked after every event, or every `every_s` of virtual time when that is above 0.
             limit_s: virtual seconds.
             every_s: for a `done` that costs more than an event.
         """
@@ -204,7 +204,7 @@ class ControlSimulation:
         return True
 
     def give(self, authority: str, happening: Input) -> list[Effect]:
-        """Gives a node an input now, and carries out what follows."""
+        """Gives a node an input now, and carries out its effects."""
         node = self.nodes[authority]
         effects = node.step(self.now, happening)
         self.steps += 1
@@ -263,7 +263,7 @@ class ControlSimulation:
             and (isinstance(effect, kind) or isinstance(getattr(effect, "event", None), kind))
         ]
 
-    # The machinery.
+    # Inside.
 
     def _next(self) -> None:
         at, _, authority, process, happening = heapq.heappop(self._heap)
@@ -282,7 +282,7 @@ class ControlSimulation:
 
     def _deliver(self, authority: str, happening: Input) -> None:
         if type(happening) is AuthorityAnswered:
-            # A driver reports who it is connected to at that moment, so this is never older than the process there.
+            # A driver reports its connections of that moment, so this is never older than the process there.
             process = self.nodes.get(happening.authority)
             if process is None or process.member.node_id != happening.node_id:
                 return

@@ -1,10 +1,10 @@
 """Writes the messages of a small simulated cluster as text that a person can review.
 
-One line per thing that happens: who sends what to whom, what becomes of it, what a node concludes. What says nothing
-new (probes and their answers, marks that agree) is counted and not told. Nodes go by letters; `b'` is the second
-process at b's authority; `g2.1` is generation 2 after one refutation; `b#3` is the third statement that b made.
+There is one line per event: a message from one node to another, its fate, a conclusion of a node. Messages without new
+information (probes and their answers, equal marks) are counted and left out. Nodes are named by letters; `b'` is the
+second process at b's authority; `g2.1` is generation 2 after one refutation; `b#3` is the third statement that b made.
 
-Why text files that are compared (`tests/golden`): whoever changes a protocol sees in the difference what it does now.
+Why text files that are compared (`tests/golden`): a change of a protocol is visible in the difference.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
 class Transcript:
-    """Writes down a simulation that it observes.
+    """Writes the transcript of a simulation that it observes.
 
     Args:
         title: first line.
@@ -68,12 +68,12 @@ class Transcript:
         self._began: float | None = None
 
     def chapter(self, text: str) -> None:
-        """Says what is done to the cluster now."""
+        """Adds a heading: what is done to the cluster now."""
         self._flush()
         self._lines += ["", f"--- {text}", ""]
 
     def text(self) -> str:
-        """The story so far."""
+        """The transcript so far."""
         self._flush()
         return "\n".join(self._lines) + "\n"
 
@@ -137,7 +137,7 @@ class Transcript:
     def _view(self, members: Iterable[Member]) -> str:
         return ", ".join(f"{self._process(m.authority, m.node_id)} {m.status.name}" for m in members) or "nobody"
 
-    # What is told of each kind of thing; nothing of those that are not listed.
+    # The text for each kind of message, event and effect; others are left out.
 
     def _input(self, happening: Input) -> str:
         match happening:

@@ -32,19 +32,19 @@ KINDS: Final = (
     "weather",
     "heal",
 )
-"""Kinds of trouble, and the ends of some."""
+"""Kinds of faults, and the ends of some."""
 
 
 class Swarm(msgspec.Struct, frozen=True):
-    """What one history is made of.
+    """Sizes and kinds of faults of one history.
 
     Attributes:
         nodes: at the start.
         nodes_max: at any time.
         seeds: how many of them are seeds.
-        kinds: which trouble there is.
+        kinds: the kinds of faults.
         pause_s: mean time between two events, virtual seconds.
-        safety_s: how long there is trouble, virtual seconds.
+        safety_s: how long there are faults, virtual seconds.
         evidence: see `Network.evidence`.
     """
 
@@ -72,7 +72,7 @@ class Swarm(msgspec.Struct, frozen=True):
 
 
 class Trouble:
-    """Makes trouble in one simulation.
+    """Makes faults in one simulation.
 
     Args:
         simulation: in which.
@@ -86,27 +86,27 @@ class Trouble:
         self.chance = chance
         self.seeds = tuple(simulation.authority(index) for index in range(min(swarm.seeds, swarm.nodes)))
         self.everybody = tuple(simulation.authority(index) for index in range(swarm.nodes_max))
-        # What was done, with times: the story of a failure.
+        # The faults, with times, for the report of a failure.
         self.acts: list[tuple[float, str]] = []
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._kinds: dict[str, Callable[[], None]] = {kind: getattr(self, f"_{kind}") for kind in KINDS}
 
     def strike(self) -> None:
-        """Makes trouble of a random kind."""
+        """Makes a fault of a random kind."""
         self._kinds[self.chance.choice(self.swarm.kinds)]()
 
     def next_at(self) -> float | None:
-        """When something that was planned is due."""
+        """When the next planned step is due."""
         return min((at for at, _ in self._later), default=None)
 
     def go_on(self) -> None:
-        """Does what was planned for now."""
+        """Does the planned steps that are due now."""
         for item in [item for item in self._later if item[0] <= self.simulation.now]:
             self._later.remove(item)
             item[1]()
 
     def stop(self) -> None:
-        """Drops what was planned, mends all links and lets stopped processes run on."""
+        """Drops planned steps, ends all cuts and continues stopped processes."""
         self._later.clear()
         self.note("all is well")
         self.simulation.heal()
@@ -114,7 +114,7 @@ class Trouble:
             self.simulation.resume(authority)
 
     def note(self, act: str) -> None:
-        """Writes down what is done."""
+        """Records a step."""
         self.acts.append((self.simulation.now, act))
 
     def absent(self) -> list[str]:

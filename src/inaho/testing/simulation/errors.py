@@ -19,7 +19,7 @@ ENTER: Final = SimulatedProcess.enter.__code__
 
 
 class SimulationFailed(RuntimeError):  # noqa: N818  as the errors of the library: what happened, no suffix
-    """A simulation cannot go on, or went on although something in it failed unseen."""
+    """A simulation cannot continue, or something in it failed unnoticed."""
 
 
 class Deadlock(SimulationFailed):
@@ -35,7 +35,7 @@ class OutOfTime(SimulationFailed):
 
 
 class NotConverged(SimulationFailed, AssertionError):  # noqa: N818
-    """The nodes did not come to agree; the message has what each sees."""
+    """The nodes did not agree in time; the message has what each sees."""
 
 
 def describe_wait(future: asyncio.Future[Any] | None) -> str:

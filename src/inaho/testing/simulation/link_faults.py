@@ -1,6 +1,6 @@
 """Faults of the links of a simulated cluster: cuts, partitions, flapping, slowness.
 
-All of it is a pattern of one-way cuts (`MemoryNetwork.cut`), in words in which a test thinks.
+All of it consists of one-way cuts (`MemoryNetwork.cut`), with the names that a test uses.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LinkFaults(Simulation):
         self.network.faults = faults
 
     def partition(self, *groups: Iterable[int | Cluster]) -> None:
-        """Cuts every link between nodes of different groups. Who is in no group keeps all links.
+        """Cuts every link between nodes of different groups. A node in no group keeps all links.
 
         Raises:
             TypeError: a group is no set or list of nodes.
@@ -63,12 +63,12 @@ class LinkFaults(Simulation):
                             self.network.cut(source, target)
 
     def cut(self, source: int | Cluster, target: int | Cluster) -> None:
-        """Cuts one way: nothing of `source` reaches `target`, while the way back works."""
+        """Cuts one direction: nothing of `source` reaches `target`, while the other direction works."""
         self._note("cut", self._address(source), self._address(target))
         self.network.cut(self._address(source), self._address(target))
 
     def heal(self, one: int | Cluster | None = None, other: int | Cluster | None = None) -> None:
-        """Ends all cuts, or those between two nodes. What was held back arrives.
+        """Ends all cuts, or those between two nodes. Held-back bytes arrive.
 
         Raises:
             TypeError: one node is named alone.

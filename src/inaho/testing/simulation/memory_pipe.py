@@ -1,11 +1,11 @@
 """One end of a connection in memory: an `asyncio.Transport` that behaves as TCP does.
 
 What one end writes waits in the inbox of the other until its time has come, the link is open and the reader wants it.
-The inbox is at once the wire, the receive buffer and what flow control counts: beyond the network's window, bytes
-there are unsent bytes of the writer, so a reader that pauses makes its writer pause. The end of the stream and a
-reset travel in the same inbox, behind the bytes that were written before them.
+The inbox is the wire, the receive buffer and the measure of flow control at once: beyond the network's window, bytes in
+it count as unsent bytes of the writer, so a reader that pauses makes its writer pause. The end of the stream and a
+reset use the same inbox, behind the bytes that were written before them.
 
-Callbacks come from the loop and never from inside the peer's call, one per turn of the loop, as with sockets.
+Callbacks come from the loop and never from inside the peer's call, one per loop iteration, as with sockets.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class MemoryPipe(asyncio.Transport):
             if self._silent:
                 self._inbox_bytes += len(item or b"")
             elif item:
-                # Nobody reads this any more: the host answers with a reset.
+                # No process reads this any more: the host answers with a reset.
                 self._peer._arrive(_RESET)
             return
         due = self._loop.time() + self._network.latency(self.remote, self.local)
@@ -323,7 +323,7 @@ class MemoryPipe(asyncio.Transport):
         self._peer._drained()
 
     def _drained(self) -> None:
-        """The other end has taken bytes: the writer may go on, or has flushed and may end."""
+        """The other end has taken bytes: the writer may continue, or has flushed and may end."""
         if self._lost:
             return
         size = self.get_write_buffer_size()

@@ -1,11 +1,11 @@
 """A network in memory: the transport interface without sockets, with faults on demand.
 
-A `MemoryNetwork` is the cables and the kernels of all hosts; each node has a `MemoryTransport` on it. Nothing here is
-random and nothing reads a clock but the loop's, so one loop with one seed gives one history. Faults are those of
-TCP: bytes are never lost, reordered or damaged within a connection. A cut link holds them back until it heals, which
-is what retransmission looks like from above. Only a reset, or a crash, takes them away.
+A `MemoryNetwork` is the network of all hosts; each node has a `MemoryTransport` on it. Nothing here is random and only
+the loop's clock is read, so one loop with one seed gives one history. Faults are those of TCP: bytes are never lost,
+reordered or damaged within a connection. A cut link holds them back until it heals, as retransmission does. Only a
+reset, or a crash, removes them.
 
-Why not real sockets on loopback for the simulator: virtual time cannot pass while the kernel owes an answer.
+Why not real sockets on loopback for the simulator: virtual time cannot pass while the kernel has not answered.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Latency = float | Callable[[str, str], float]
 
 
 class MemoryNetwork:
-    """The hub: who listens where, which connections exist, which links are cut.
+    """The network: which authorities listen, which connections exist, which links are cut.
 
     Args:
         latency_s: one way, 0 or more. A function is called with (from, to) for each chunk; chunks keep their order.
@@ -50,7 +50,7 @@ class MemoryNetwork:
         self._clients = 0
 
     def cut(self, source: str, target: str) -> None:
-        """Makes a black hole of the way from `source` to `target`; the way back stays open."""
+        """Holds back everything from `source` to `target`; the other direction stays open."""
         self._cuts[(source, target)] = None
 
     def heal(self, source: str, target: str) -> None:
@@ -75,7 +75,7 @@ class MemoryNetwork:
         return len(broken) // 2
 
     def crash(self, authority: str, *, silent: bool = False) -> None:
-        """Ends the process at `authority` without a word: its protocols are called no more, its listener is gone.
+        """Ends the process at `authority` without clean-up: its protocols are called no more, its listener is gone.
 
         Args:
             authority: of the process.
@@ -161,12 +161,12 @@ class MemoryNetwork:
         return near
 
     def client_name(self) -> str:
-        """The authority, so to say, of a node that only dials."""
+        """The name of a node that only dials."""
         self._clients += 1
         return f"client-{self._clients}:0"
 
     async def _travel(self, source: str, target: str) -> None:
-        """Lets one packet go the way, as often as the sender would repeat it."""
+        """Waits for one packet, as often as the sender would repeat it."""
         await asyncio.sleep(self.latency(source, target))
         while self.is_cut(source, target):
             changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

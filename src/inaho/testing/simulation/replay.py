@@ -13,7 +13,7 @@ __all__ = ["RUNS", "PytestRun", "replay_command", "replay_note", "replay_of_test
 
 
 class PytestRun(NamedTuple):
-    """What the command line of a test depends on.
+    """The parts of pytest's run that the command line of a test depends on.
 
     Attributes:
         root: pytest's rootdir, to which the ids of tests are relative.
@@ -65,7 +65,7 @@ def replay_note(seed: int, command: str, trace_hash: str, time_s: float, lines: 
         command: that runs it again.
         trace_hash: of its history.
         time_s: virtual seconds since its start.
-        lines: what happened last, oldest first.
+        lines: the last events, oldest first.
         hidden: lines about system kinds that are left out.
     """
     story = "\n".join(f"  {line}" for line in lines)

@@ -1,12 +1,12 @@
 """The network of a simulation: seeded delays, and faults that a seed decides.
 
-Calls ride on TCP, so a connection delays, holds back and breaks, but loses and reorders nothing. Control messages ride
-on the same connections and are written to survive much worse: by default they are only delayed, and `Faults` can lose,
-repeat and reorder them one by one. That happens where whole frames are known, between the node's write and the wire;
-the handshake and all other frames are left alone.
+Calls use TCP, so a connection delays, holds back and breaks, but loses and reorders nothing. Control messages use the
+same connections and are designed to survive much worse. By default they are only delayed; `Faults` can lose, repeat and
+reorder them one by one. This happens where whole frames are known, between the node's write and the wire; the handshake
+and all other frames are not affected.
 
-A cut holds bytes back, as retransmission does. If it lasts for `Faults.reset_after_s`, the writing end gives up and
-sees its connection time out, as TCP does at last; the other end knows nothing until it writes itself.
+A cut holds bytes back, as retransmission does. If it lasts for `Faults.reset_after_s`, the writing end gives up and its
+connection times out, as TCP does in the end; the other end does not notice until it writes itself.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Faults(Group, frozen=True, kw_only=True):
     Attributes:
         delay_least_s: one way, for every chunk.
         delay_most_s: one way; the delay is drawn evenly between the two.
-        control_loss: share of control frames that vanish, 0 to 1.
+        control_loss: share of control frames that are lost, 0 to 1.
         control_repeat: share of control frames that arrive twice.
         control_reorder: share of control frames that are held up, each for up to `control_reorder_s`, while others
             overtake them.
         control_reorder_s: see `control_reorder`.
-        reset_after_s: bytes that no acknowledgement follows for so long break their connection. Linux takes minutes by
-            default; a deployment that cares sets `TCP_USER_TIMEOUT`.
+        reset_after_s: bytes without an acknowledgement for this time break their connection. Linux takes minutes by
+            default; a deployment may set `TCP_USER_TIMEOUT`.
     """
 
     delay_least_s: float = 0.0002
@@ -88,7 +88,7 @@ class SimulatedNetwork(MemoryNetwork):
 
     Attributes:
         faults: in force now.
-        processes: who lives at which authority now.
+        processes: the present process at each authority.
         extra_s: seconds that are added to every delay from and to an authority.
         control_lost, control_repeated, control_held_up: frames, counted.
     """
@@ -145,7 +145,7 @@ class SimulatedNetwork(MemoryNetwork):
         self.later(self.faults.reset_after_s, self._give_up, source, target, number)
 
     def later(self, delay_s: float, callback: Any, *args: Any) -> None:
-        """Calls back as the network: no process's pause or end holds it."""
+        """Calls back as the network: no pause or end of a process affects it."""
         self._loop.call_later(delay_s, callback, *args, context=contextvars.Context())
 
     def _draw_delay(self, source: str, target: str) -> float:
@@ -159,7 +159,7 @@ class SimulatedNetwork(MemoryNetwork):
     # Frames.
 
     def comparable(self, data: bytes) -> bytes:
-        """Whole frames, as the trace takes them.
+        """Whole frames, as they enter the trace.
 
         Methods are numbered per process, in the order in which their classes were made. What other tests have defined
         must not change a history, so they are numbered here in the order in which they are first used.
@@ -174,7 +174,7 @@ class SimulatedNetwork(MemoryNetwork):
         return bytes(frames)
 
     def disturb(self, pipe: SimulatedPipe, data: bytes) -> bytes:
-        """What of `data`, whole frames, goes on its way at once; the faults have taken the rest."""
+        """The part of `data`, whole frames, that is sent at once; faults have taken the rest."""
         faults, chance, kept = self.faults, self._random.random, bytearray()
         position = 0
         while position < len(data):
@@ -216,7 +216,7 @@ class SimulatedPipe(MemoryPipe):
         super().write(data)
 
     def inject(self, frame: bytes) -> None:
-        """Lets a frame that was held up go now, if the connection is still there."""
+        """Sends a frame that was held up now, if the connection is still there."""
         if not self._end_sent:
             super().write(frame)
 

@@ -1,14 +1,15 @@
 """A simulated process: decides whether a callback that belongs to it may run now.
 
-A process runs, is paused (as by SIGSTOP: nothing of it runs, time passes, then everything that was due comes at once)
-or is dead (as by SIGKILL: nothing of it ever runs again, no clean-up either). The loop asks before every callback.
+A process runs, is paused (as by SIGSTOP: none of its code runs while time passes, then everything that was due runs at
+once) or is dead (as by SIGKILL: none of its code ever runs again, not even clean-up). The loop checks this before every
+callback.
 
-A node is given a `ProcessLoop` as its loop: the one virtual loop, except that what is scheduled through it belongs to
-the process, whoever calls. Without it a test that calls a node from outside would own the timers which that call sets,
-and a pause of the node would not hold them.
+A node gets a `ProcessLoop` as its loop: the one virtual loop, except that callbacks scheduled through it belong to the
+process, whoever calls. Without it the timers that a test's call sets in a node would belong to the test, and a pause of
+the node would not hold them.
 
-What the test does through a node is a Task of that process (`enter`), for which the test waits outside: else a turn
-that runs in its caller's Task would be the test's own, and would go on, and save, when the process is dead.
+What the test does through a node is a Task of that process (`enter`), for which the test waits outside. Otherwise a
+turn that runs in its caller's Task would belong to the test, and would continue, and save, when the process is dead.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ OWNER: Final[contextvars.ContextVar[SimulatedProcess | None]] = contextvars.Cont
 
 
 class ProcessHost(asyncio.BaseEventLoop, ABC):
-    """The loop that all simulated processes run on. It keeps back what is due of a process that is paused."""
+    """The loop on which all simulated processes run. It holds back callbacks of a paused process."""
 
     @abstractmethod
     def requeue(self, handles: list[Any]) -> None:
-        """Makes what was held back ready again, in its order."""
+        """Makes held-back callbacks ready again, in order."""
 
 
 class SimulatedProcess:
@@ -61,7 +62,7 @@ class SimulatedProcess:
         name: as given.
         state: `running`, `paused` or `dead`.
         held: callbacks that became due while it was paused. As many as the process has timers and connections.
-        tasks: its tasks that are still known to anybody.
+        tasks: its tasks that are still referenced.
         loop: the loop to give to the node.
     """
 
@@ -77,7 +78,7 @@ class SimulatedProcess:
         self._end = ""
         self._remains: list[asyncio.Task[Any]] = []
 
-    # What others do through it.
+    # Calls of others through it.
 
     async def enter(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Runs a coroutine in a Task of this process; from inside of it, in the Task that is there.
@@ -130,22 +131,22 @@ class SimulatedProcess:
         if self.state is DEAD:
             raise Unreachable(f"{self.name} has {self._end}; nothing can be done through it")
 
-    # Its life.
+    # Pause, continue, end.
 
     def pause(self) -> None:
-        """Nothing of it runs from now on."""
+        """From now on none of its callbacks runs."""
         if self.state is RUNNING:
             self.state = PAUSED
 
     def resume(self) -> None:
-        """It runs again, first what was held."""
+        """It runs again, first the callbacks that were held."""
         if self.state is PAUSED:
             self.state = RUNNING
             held, self.held = self.held, []
             self._loop.requeue(held)
 
     def kill(self, end: str = "crashed") -> None:
-        """Nothing of it runs ever again. Its tasks are kept as they are, so that no finalizer runs for them.
+        """It never runs again. Its tasks are kept as they are, so that no finalizer runs for them.
 
         Args:
             end: what it has done, for those who wait for it or ask it for something later.
@@ -164,7 +165,7 @@ class SimulatedProcess:
                 answer.exception()  # whoever waits is told; where nobody does, nobody needs to know
 
     def bury(self) -> None:
-        """Ends what is left of its coroutines, in silence; for the end of a simulation, when nobody looks any more."""
+        """Ends the rest of its coroutines silently, at the end of a simulation."""
         inside = contextvars.Context()
         inside.run(OWNER.set, self)
         for task in self._remains:
@@ -237,7 +238,7 @@ class ProcessLoop:
 
 
 def _copy(answer: asyncio.Future[T], done: asyncio.Task[T]) -> None:
-    """Tells whoever waits outside how a task ended; where nobody waits any more, its failure is nobody's."""
+    """Passes the end of a task to outside callers; without callers its failure is ignored."""
     error = None if done.cancelled() else done.exception()
     if answer.done():
         return
@@ -250,7 +251,7 @@ def _copy(answer: asyncio.Future[T], done: asyncio.Task[T]) -> None:
 
 
 def close_quietly(task: asyncio.Task[Any]) -> None:
-    """Throws `GeneratorExit` into what a task was doing; whatever its clean-up raises concerns nobody any more.
+    """Throws `GeneratorExit` into a task; errors of its clean-up are ignored.
 
     A task that has not begun has not taken its arguments yet: a coroutine among them is closed too.
     """

@@ -1,6 +1,6 @@
 """Runs a simulation: its time, its processes, when it ends, and the report of a failure.
 
-Nothing here knows about clusters; `sim_cluster` puts nodes into it.
+Nothing here knows about clusters; `testing.cluster.sim_cluster` puts nodes into it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Simulation:
         seed: of everything that is random.
         within_s: virtual seconds after which `run` gives up, unless told otherwise.
         real_limit_s: seconds of the wall clock after which a run gives up; None never.
-        show_system: whether what happened last, as told by a failure, has lines about system kinds.
+        show_system: whether the report of a failure has lines about system kinds.
 
     Attributes:
         seed: as given.
@@ -49,7 +49,7 @@ class Simulation:
         self._loop = VirtualLoop(real_limit_s=real_limit_s)
         self._trace = Trace(lambda: self.time, show_system=show_system)
         self._processes: list[SimulatedProcess] = []
-        # Coroutines that a run gave up: kept, so that no finalizer runs before the end.
+        # Coroutines that a run gave up: kept, so that no finalizer runs before the end of the simulation.
         self._abandoned: list[asyncio.Task[Any]] = []
         self._begun = False
         self._clocks = VirtualClocks(self._loop, self.unix_time, seed)
@@ -80,7 +80,7 @@ class Simulation:
             raise unseen from failures[0].get("exception")
 
     def close(self) -> None:
-        """Ends everything at once, as pulling the plug does. `with` does it; may be repeated."""
+        """Ends everything at once, without clean-up. `with` calls it; may be repeated."""
         if self._loop.is_closed():
             return
         for process in self._processes:
@@ -132,13 +132,13 @@ class Simulation:
         self.run(asyncio.sleep(seconds), within_s=seconds + 1.0)
 
     def wait_until(self, condition: Callable[[], object], within_s: float = 30.0) -> float:
-        """Lets time pass until `condition` is true, looking every 10 ms.
+        """Lets time pass until `condition` is true; checks it every 10 ms.
 
         Returns:
             Virtual seconds that it took.
 
         Raises:
-            OutOfTime: it did not come true within `within_s`.
+            OutOfTime: it was not true within `within_s`.
         """
         return self.run(self.until(condition, within_s), within_s=within_s + 1.0)
 
@@ -162,7 +162,7 @@ class Simulation:
 
     @property
     def callbacks(self) -> int:
-        """How many have run: the work that the simulation was, whatever the machine."""
+        """The number of callbacks that have run: the work of the simulation, whatever the machine."""
         return self._loop.callbacks
 
     def trace_hash(self) -> str:
@@ -170,11 +170,11 @@ class Simulation:
         return self._trace.hexdigest()
 
     def _note(self, what: str, *details: object) -> None:
-        """Makes something that the test did part of the history."""
+        """Records an action of the test in the history."""
         self._trace.add(what, *(str(detail) for detail in details))
 
     def annotate(self, error: BaseException) -> None:
-        """Adds to `error`, once, the seed, the command that replays it and what happened last."""
+        """Adds to `error`, once, the seed, the replay command and the last events."""
         command = self.replay or replay_command(self.seed)
         note = replay_note(self.seed, command, self.trace_hash(), self.time, self._trace.lines, self._trace.hidden)
         if note not in fields_of(error).get("__notes__", ()):

@@ -1,8 +1,8 @@
 """Hashes the history of a simulation into one number, and keeps its last lines as text.
 
-Everything that a seed decides goes in, in order, with its virtual time: bytes as they leave and arrive, events as nodes
-publish them, faults as they are made. Two runs with one hash were the same run; where two runs of one seed differ,
-something read a clock, an address or the order of a set.
+Everything that a seed decides is recorded, in order, with its virtual time: bytes as they leave and arrive, events as
+nodes publish them, faults as they are made. Two runs with one hash were the same run. If two runs of one seed differ,
+some code read a clock, an address or the order of a set.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Trace:
 
     Attributes:
         records: how many there were.
-        lines: the last ones that are worth reading, bytes left out.
+        lines: the last lines for people, without bytes.
         hidden: how many were left out of `lines` because they are about system kinds.
     """
 
@@ -78,7 +78,7 @@ class Trace:
         return now
 
     def _tell(self, now: float, what: str, words: str) -> None:
-        """A line for people, unless it is about a system kind."""
+        """Adds a line for people, unless it is about a system kind."""
         if not self._show_system and SYSTEM_KIND.search(words):
             self.hidden += 1
         else:
@@ -94,6 +94,6 @@ _encode: Final = msgspec.msgpack.Encoder(enc_hook=lambda value: type(value).__qu
 
 
 def _subject(event: Any) -> str:
-    """Whom an event concerns, in a few words."""
+    """The subject of an event, in a few words."""
     parts = [getattr(event, name, "") for name in ("authority", "identity", "reason")]
     return " ".join(str(part) for part in parts if part)

@@ -1,20 +1,20 @@
 """Replaces `time`, `datetime` and `random` during a simulation with virtual time and seeded randomness.
 
-A grain that stamps what it saves with `time.time()` would see the machine's clock in a simulation: an hour of virtual
-time would be a millisecond, and no run would be like the one before. So while the loop of a simulation runs, the
-functions of `time`, `datetime.datetime.now` and `utcnow`, `os.urandom` (with it `uuid.uuid4` and `secrets`) and the
-functions of `random` are those of the simulation. They look at whose code runs: other threads, such as a time-out of
-the test runner, see the machine's, and between two runs nothing is replaced. Names that a module got by
-`from time import monotonic` are replaced too.
+A grain that stores `time.time()` would see the machine's clock in a simulation: an hour of virtual time would be a
+millisecond, and no run would be like the one before. So while the loop of a simulation runs, the functions of `time`,
+`datetime.datetime.now` and `utcnow`, `os.urandom` (with it `uuid.uuid4` and `secrets`) and the functions of `random`
+are those of the simulation. They check which code calls: other threads, such as a time-out of the test runner, see the
+machine's clocks, and between two runs nothing is replaced. Names that a module imported with `from time import
+monotonic` are replaced too.
 
-A module that is first imported inside of a run is imported as if that had been done before: everything is put back
-meanwhile. So it draws nothing from the seed, and keeps nothing that is of one simulation only.
+A module that is first imported during a run is imported as if it had been imported before: everything is put back
+meanwhile. So it draws nothing from the seed, and keeps nothing that belongs to one simulation only.
 
-`time.sleep` would stop all nodes at once. In a function that `asyncio.to_thread` runs it takes virtual time. Elsewhere
-it is refused, with what to do.
+`time.sleep` would stop all nodes at once. In a function that `asyncio.to_thread` runs, it takes virtual time. Elsewhere
+it is refused, and the error says what to do.
 
-Why the method table of `datetime.datetime` is changed and not the name, as other tools do: a class in its place is no
-`datetime` to whoever reads annotations while the simulation runs, as the codec does.
+Why the method table of `datetime.datetime` is changed and not the name, as other tools do: a replacement class is no
+`datetime` to code that reads annotations while the simulation runs, as the codec does.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["VirtualClocks"]
 
 OURS: Final = frozenset({"inaho", "pytest", "_pytest", "pluggy", "hypothesis", "coverage", "pytest_timeout", "xdist"})
-"""Packages whose own names are left alone, beside the standard library: they time the run, and not what runs in it."""
+"""Packages whose names are not replaced, besides the standard library: they measure the run, not the simulated code."""
 
 _importlib: Final[Any] = sys.modules["_frozen_importlib"]
 _methods: Final[dict[str, Any]] = gc.get_referents(datetime.datetime.__dict__)[0]
@@ -68,14 +68,14 @@ _running: Final = threading.Lock()
 _get_running_loop: Final = asyncio._get_running_loop
 
 NOBODY: Final = object()
-"""What is no loop: not even None, which is that of code without one."""
+"""A value that is no loop, and not None, which stands for code without a loop."""
 
 _active: Final[Any] = SimpleNamespace(loop=NOBODY, clocks=NOBODY)
-"""The loop and the clocks of the simulation that runs now; nobody's while it imports a module."""
+"""The loop and the clocks of the running simulation; `NOBODY` while it imports a module."""
 
 
 class VirtualClocks:
-    """The clocks and the chance of one simulation.
+    """The clocks and the randomness of one simulation.
 
     Args:
         loop: of the simulation.
@@ -90,7 +90,7 @@ class VirtualClocks:
         self._chance: Any = random.Random(f"{seed}/random").getstate()
         """State of the functions of `random` while none of its code runs."""
         self._outer_chance: Any = None
-        """That of everybody else, while code of the simulation runs."""
+        """The state for all other code, while code of the simulation runs."""
         self._names: list[tuple[dict[str, Any], str, Any, Any]] = []
         """Where the functions are known by name: namespace, name, the real one, the virtual one."""
         self._modules: dict[str, Any] = {}
@@ -98,7 +98,7 @@ class VirtualClocks:
 
     @contextmanager
     def installed(self) -> Generator[None]:
-        """In the block code of the simulation's loop sees its clocks. Everything is as it was after it.
+        """Within the block, code of the simulation's loop sees its clocks. Afterwards everything is as before.
 
         Raises:
             SimulationFailed: another simulation runs in this process, in another thread.
@@ -130,7 +130,7 @@ class VirtualClocks:
         """As `os.urandom`, from the seed."""
         return self._bytes.randbytes(size)
 
-    # Putting in and taking out.
+    # Install and remove.
 
     def _replace(self) -> None:
         _active.clocks, _active.loop = self, self.loop
@@ -147,14 +147,14 @@ class VirtualClocks:
         _importlib._find_and_load = _REAL.load
         _set_methods(now=_REAL.datetime_now, utcnow=_REAL.datetime_utcnow)
         for namespace, name, real, virtual in self._names:
-            if namespace.get(name) is virtual:  # and not what a test has put there
+            if namespace.get(name) is virtual:  # and not a replacement by a test
                 namespace[name] = real
         self._chance = random.getstate()
         random.setstate(self._outer_chance)
         _active.clocks = _active.loop = NOBODY
 
     def _load(self, name: str, import_: Any) -> Any:
-        """What Python calls to import a module that is not there yet: it is imported as outside of a simulation.
+        """Python's hook to import a missing module: it is imported as outside of a simulation.
 
         Else the first simulation of a process, in which modules are imported, would draw other numbers than the next.
         """
@@ -164,7 +164,7 @@ class VirtualClocks:
         try:
             return _REAL.load(name, import_)
         finally:
-            self._modules.pop(name, None)  # it may be there again, and be another one
+            self._modules.pop(name, None)  # a module of this name may have been imported again
             self._replace()
 
     def _look_for_names(self) -> None:
@@ -188,7 +188,7 @@ class VirtualClocks:
 
 
 def _here(real: Any, virtual: Callable[..., Any]) -> tuple[Any, Any]:
-    """The function of the machine, and the one in its place: `virtual` for code of the simulation that runs.
+    """The machine's function and its replacement: `virtual` for code of the running simulation.
 
     Args:
         real: the function.
@@ -272,7 +272,7 @@ def _datetime_utcnow(cls: type[datetime.datetime]) -> datetime.datetime:
 
 def _set_methods(**methods: Any) -> None:
     _methods.update(methods)
-    ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))  # forget what was looked up before
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))  # forget earlier look-ups
 
 
 def _is_left_alone(module: str) -> bool:

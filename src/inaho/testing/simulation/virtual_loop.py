@@ -1,19 +1,19 @@
 """An asyncio event loop in which time is a number: when nothing is ready it jumps to the next timer.
 
-Ten seconds of waiting cost no more than the callbacks in them, and nothing outside the process has a say in what
-comes next, so that one seed gives one history. Everything runs in the order in which it was asked for; timers of the
-same instant too. Tasks and futures hash by a running number instead of their address, so that a set of them (in
-`asyncio.TaskGroup`, in `asyncio.wait`) is walked in one order in every process.
+Ten seconds of waiting cost no more than the callbacks in them, and nothing outside the process decides what comes next,
+so one seed gives one history. Callbacks run in the order in which they were scheduled; timers of the same instant too.
+Tasks and futures hash by a running number instead of their address, so a set of them (in `asyncio.TaskGroup`, in
+`asyncio.wait`) has the same order in every process.
 
-Work belongs to processes (`simulated_process`), which can be stopped and killed: a callback of a stopped process is
-held back, one of a dead process is dropped. Whom a callback belongs to is a context variable, which tasks inherit.
+Callbacks belong to processes (`simulated_process`), which can be paused and killed: a callback of a paused process is
+held back, one of a dead process is dropped. A context variable, which Tasks inherit, names the process.
 
-There is no I/O: the loop's methods for sockets, pipes and subprocesses are refused; calls that block, such as those of
-`socket` itself, do not come past here. `run_in_executor`, and `asyncio.to_thread` with it, calls the function at once,
-in this thread: deterministic, and no virtual time passes but what it sleeps.
+There is no I/O: the loop's methods for sockets, pipes and subprocesses are refused. Calls that block, such as those of
+`socket` itself, do not use the loop. `run_in_executor`, and with it `asyncio.to_thread`, calls the function at once, in
+this thread: deterministic, and no virtual time passes except what the function sleeps.
 
-Why a loop of our own and not a selector that lies about readiness: a selector cannot tell whose callback is ready,
-and the stock loop orders timers of one instant by the whims of its heap.
+Why a loop of our own and not a selector that pretends readiness: a selector cannot tell whose callback is ready, and
+the stock loop orders timers of one instant by the state of its heap.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 START_S: Final = 1000.0
-"""Where the clock starts: far from 0, which code may take for "never"."""
+"""Start of the clock: far from 0, which code may use for "never"."""
 
 COLLECT_EVERY: Final = 250_000
 """Callbacks between collections of garbage: at a fixed point, since finalizers are part of the history."""
@@ -75,7 +75,7 @@ REFUSED: Final = (
     "subprocess_exec",
     "subprocess_shell",
 )
-"""Methods that would reach the world outside."""
+"""Methods that would do real I/O."""
 CANCELLED_MIN: Final = 1000
 
 
@@ -83,14 +83,14 @@ class VirtualLoop(ProcessHost):
     """The loop.
 
     Args:
-        callbacks_max: run at one instant; more mean that time would never pass again.
+        callbacks_max: bound of the callbacks at one instant; with more, time would never pass again.
         real_limit_s: of one `run_until_complete`, in seconds of the wall clock; None waits for ever. Looked at between
             rounds of callbacks: one that does not return is not interrupted.
 
     Attributes:
         callbacks: run so far.
         slept_s: by how much the clock is ahead for the function of a thread that runs now, because it has slept.
-        failures: what the exception handler was told, oldest first; of many, the first `FAILURES_MAX`.
+        failures: failures that the exception handler got, oldest first; the first `FAILURES_MAX`.
     """
 
     def __init__(self, *, callbacks_max: int = 1_000_000, real_limit_s: float | None = None) -> None:
@@ -136,7 +136,7 @@ class VirtualLoop(ProcessHost):
         """As usual. Garbage is collected at fixed points while it runs, and not when an allocation happens to.
 
         Raises:
-            Deadlock: it waits for something that nothing will bring about.
+            Deadlock: it waits for something that cannot happen.
             Livelock: `callbacks_max` callbacks ran and time stood still.
             OutOfTime: it did not end within the virtual `limit` or the real `real_limit_s`.
         """
@@ -160,7 +160,7 @@ class VirtualLoop(ProcessHost):
 
     @property
     def main(self) -> asyncio.Future[Any] | None:
-        """What `run_until_complete` waits for."""
+        """The future for which `run_until_complete` waits."""
         return self._main
 
     # Scheduling.
@@ -195,7 +195,7 @@ class VirtualLoop(ProcessHost):
     def call_soon_threadsafe(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        """As `call_soon`. From another thread it is refused: when that one runs is not for a seed to decide."""
+        """As `call_soon`. Refused from another thread, since a seed cannot decide when that thread runs."""
         if threading.get_ident() != self._thread:
             raise RuntimeError("a simulation runs in one thread; another thread must not schedule on its loop")
         return self.call_soon(callback, *args, context=context)
@@ -215,7 +215,7 @@ class VirtualLoop(ProcessHost):
         **options: Any,
     ) -> asyncio.Task[T]:
         if self.is_closed():
-            coro.close()  # it will never run
+            coro.close()  # it never runs
         self._check_closed()
         owner = OWNER.get()
         if context is None:
@@ -224,7 +224,7 @@ class VirtualLoop(ProcessHost):
             owner = own
         elif owner is not None:
             context.run(OWNER.set, owner)
-        if owner is not None and owner.state is DEAD:  # the clean-up of its last coroutines: it would never run
+        if owner is not None and owner.state is DEAD:  # the clean-up of its last coroutines would never run
             coro.close()
             raise Unreachable(f"{owner.name} is dead, and starts no Task")
         task: NumberedTask[T] = NumberedTask(
@@ -235,7 +235,7 @@ class VirtualLoop(ProcessHost):
         return task
 
     def step_first(self, task: asyncio.Task[Any]) -> None:
-        """Runs the first step of a task now that was created just now, and not when the loop turns.
+        """Runs the first step of a new task now, and not in the next loop iteration.
 
         For code that must have something at once, and itself runs in a task, which is set aside meanwhile.
         """
@@ -251,7 +251,7 @@ class VirtualLoop(ProcessHost):
                 asyncio.tasks._enter_task(self, current)
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
-        """Calls `func` now, in this thread; where it has slept, the result comes as much later."""
+        """Calls `func` now, in this thread; if it has slept, its result comes as much later."""
         future = self.create_future()
         outer, self._in_executor = (self._in_executor, self.slept_s), True
         try:
@@ -271,7 +271,7 @@ class VirtualLoop(ProcessHost):
         """`time.sleep` of code that runs here.
 
         Raises:
-            RuntimeError: it is no function of a thread, so all nodes would stand still.
+            RuntimeError: it is not called in a function of a thread, so all nodes would stand still.
         """
         if seconds < 0:
             raise ValueError("sleep length must be non-negative")
@@ -296,7 +296,7 @@ class VirtualLoop(ProcessHost):
     # Running.
 
     def _run_once(self) -> None:
-        """One round: what is due, then everything that was ready when the round began."""
+        """One round: due timers, then everything that was ready when the round began."""
         if not self._queue and not self._stopping:  # type: ignore[attr-defined]
             self._jump()
         self._take_due()
@@ -365,7 +365,7 @@ class VirtualLoop(ProcessHost):
 
 
 def _settle(future: asyncio.Future[Any], *, result: Any = None, error: Exception | None = None) -> None:
-    """The function of a thread has ended; whoever waited may have been cancelled meanwhile."""
+    """The function of a thread has ended; its caller may have been cancelled meanwhile."""
     if future.done():
         return
     if error is None:
@@ -386,7 +386,7 @@ for _name in REFUSED:
 
 
 def _remember(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """The exception handler: a failure in nobody's task is kept, and fails the simulation when it is closed."""
+    """The exception handler: keeps a failure without a caller; it fails the simulation at its end."""
     assert isinstance(loop, VirtualLoop)
     if not loop.is_closed() and len(loop.failures) < FAILURES_MAX:
         loop.failures.append(context)

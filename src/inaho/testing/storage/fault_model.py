@@ -1,8 +1,8 @@
 """Compares a storage behind faults with what may be stored, over histories that Hypothesis draws.
 
-After a write whose outcome is unknown the model holds two states, the old and the new one, until a load tells which.
-What it insists on: an acknowledged write is there; a refused one is not; an unknown one is there wholly or not at
-all; versions and epochs never go back.
+After a write with an unknown outcome the model holds two states, the old and the new one, until a load decides. It
+requires that an acknowledged write is stored, that a refused one is not, that one with an unknown outcome is stored
+wholly or not at all, and that versions and epochs never go back.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TROUBLE = StorageFaults(refuse=0.1, lose_request=0.15, lose_answer=0.25, repeat
 
 
 class FaultyComparison(RuleBasedStateMachine):
-    """One history: writers and readers that meet faults, and a model of what they were told.
+    """One history: writers and readers that meet faults, and a model of the answers that they got.
 
     Args:
         make_storage: gives access to the same data at each call.
@@ -58,14 +58,14 @@ class FaultyComparison(RuleBasedStateMachine):
 
     @rule(key=_keys, data=st.none() | _data, distance=_distances, rise=_epochs)
     def write(self, key: str, data: bytes | None, distance: int, rise: int) -> None:
-        """A save, or a delete, of a writer who knows one of the states that may be there."""
+        """A save, or a delete, by a writer that knows one of the possible states."""
         known = self._states(key)[-1]
         expected, epoch = max(0, known.version + distance), max(0, known.epoch + rise)
         self._told(key, self._run(self._try(key, data, expected, epoch)), data, expected, epoch)
 
     @rule(key=_keys, data=_data)
     def take_over(self, key: str, data: bytes) -> None:
-        """A successor saves, and the one that it replaced tries once more."""
+        """A successor saves, and the previous writer tries once more."""
         known = self._states(key)[-1]
         for version, epoch in ((known.version, known.epoch + 1), (known.version + 1, known.epoch)):
             self._told(key, self._run(self._try(key, data, version, epoch)), data, version, epoch)
@@ -82,7 +82,7 @@ class FaultyComparison(RuleBasedStateMachine):
 
     @rule(key=_keys, writes=st.lists(_data, min_size=2, max_size=4))
     def race(self, key: str, writes: list[bytes]) -> None:
-        """Several savers expect one version; at most one is told that it won."""
+        """Several savers expect one version; at most one gets a success."""
         known = self._states(key)[-1]
 
         async def run() -> list[int | StateConflict | StorageFailed]:
@@ -99,7 +99,7 @@ class FaultyComparison(RuleBasedStateMachine):
 
     @rule(key=_keys)
     def load(self, key: str) -> None:
-        """One of the states that may be there; from then on it is the one."""
+        """One of the possible states; from then on it is the only one."""
         try:
             stored = self._run(self._storage.load(self._identity(key)))
         except StorageFailed:
@@ -108,7 +108,7 @@ class FaultyComparison(RuleBasedStateMachine):
 
     @rule(keys=st.lists(_keys, min_size=1, max_size=4))
     def versions(self, keys: list[str]) -> None:
-        """The numbers of states that may be there; what they leave over is there."""
+        """The numbers of possible states; the remaining ones are the present state."""
         try:
             found = self._run(self._storage.versions([self._identity(key) for key in keys]))
         except StorageFailed:
@@ -121,7 +121,7 @@ class FaultyComparison(RuleBasedStateMachine):
             self._possible[key] = left
 
     def teardown(self) -> None:
-        """Without faults, every record is as it was acknowledged."""
+        """Without faults, every record is as acknowledged."""
         self._storage.faults = _QUIET
         try:
             for key in sorted(self._possible):
@@ -133,7 +133,7 @@ class FaultyComparison(RuleBasedStateMachine):
     def _told(
         self, key: str, outcome: int | StateConflict | StorageFailed, data: bytes | None, expected: int, epoch: int
     ) -> None:
-        """Narrows down, or widens, what may be there by what a writer was told."""
+        """Narrows or widens the possible states by the answer that a writer got."""
         states = self._states(key)
         bases = [each for each in states if each.version == expected and epoch >= each.epoch]
         written = StoredState(data, expected + 1, epoch)
@@ -154,7 +154,7 @@ class FaultyComparison(RuleBasedStateMachine):
         self._possible[key] = [found]
 
     def _states(self, key: str) -> list[StoredState]:
-        """What may be there, oldest first; each follows from the one before it or is its rival."""
+        """The possible states, oldest first; each follows from the one before it or competes with it."""
         return self._possible.setdefault(key, [_NOTHING])
 
     async def _try(

@@ -2,11 +2,11 @@
 
     storage = FaultyStorage(MemoryStorage(), StorageFaults(lose_answer=0.05, repeat=0.05), seed=7)
 
-What can happen to a request on its way is little: it is refused, it is lost, its answer is lost, it arrives twice, it
-is late. None of it may cost an acknowledged save, and a grain that asks `maybe_executed` can tell what to do. The one
-that is forgotten most often is the lost answer: the save is there, and its caller has an error.
+A request on its way can be refused, lost, lose its answer, arrive twice, or be late. None of these may lose an
+acknowledged save, and a grain that reads `maybe_executed` knows what to do. The case that is forgotten most often is
+the lost answer: the save is stored, and its caller gets an error.
 
-Why around a storage and not inside of each: the faults are those of the way, so that every back end is put through the
+Why around a storage and not inside of each: the faults are those of the network, so every back end is tested with the
 same ones, yours included.
 """
 
@@ -27,10 +27,10 @@ __all__ = ["FaultyStorage", "StorageFaults"]
 
 
 class StorageFaults(msgspec.Struct, frozen=True, kw_only=True):
-    """Probabilities, 0 to 1, of what happens to an operation. An operation has at most one of the first four.
+    """Probabilities, 0 to 1, of faults of an operation. An operation has at most one of the first four.
 
     Attributes:
-        refuse: it fails before it is applied, and says so (`maybe_executed` is false).
+        refuse: it fails before it is applied, and its error says so (`maybe_executed` is false).
         lose_request: it is not applied; its caller cannot know.
         lose_answer: it is applied; its caller cannot know. Of a load, or a read of versions, it is the same as
             `lose_request`.
@@ -55,14 +55,14 @@ class StorageFaults(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FaultyStorage(Storage):
-    """`inner` behind a way on which things happen.
+    """`inner` with faults on the way to it.
 
     Args:
         inner: holds the data.
-        faults: what happens, and how often.
-        seed: of what happens: the same operations in the same order have the same faults.
+        faults: their probabilities.
+        seed: of the faults: the same operations in the same order have the same faults.
         sleep: waits for slow operations; on a virtual loop `asyncio.sleep` takes no real time.
-        observe: told of each fault, by its name in `StorageFaults`, and of the identity.
+        observe: called for each fault, with its name in `StorageFaults` and the identity.
 
     Attributes:
         inner: as given.
@@ -80,7 +80,7 @@ class FaultyStorage(Storage):
         observe: Callable[[str, ClusterIdentity], None] | None = None,
     ) -> None:
         super().__init__(inner.config)
-        self.instances = inner.instances  # the data, and so the marks, are the other's
+        self.instances = inner.instances  # the data, and so the marks, belong to `inner`
         self.inner = inner
         self.faults = faults
         self.injected: Counter[str] = Counter()
@@ -171,7 +171,7 @@ class FaultyStorage(Storage):
         return expected_version + 1
 
     def _draw(self, identity: ClusterIdentity, *, writes: bool) -> tuple[str, float, float]:
-        """What happens to the next operation: a fault or "", and the delays before and after it is applied.
+        """Draws the fault of the next operation, or "", and the delays before and after it is applied.
 
         Always the same number of draws, so that one probability does not shift the history of the others.
         """

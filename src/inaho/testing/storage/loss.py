@@ -1,6 +1,6 @@
 """The part of `StorageConformance` about storages that lose data which they had acknowledged.
 
-A storage need not notice that: override the fixture `damage` for one that does (see `Storage.instances`). Without it
+A storage need not notice a loss; override the fixture `damage` for one that does (see `Storage.instances`). Without it
 these tests are skipped, and a loss shows only in the versions of single records.
 """
 
@@ -21,16 +21,16 @@ __all__ = ["Damage", "LossConformance"]
 
 
 class Damage(Protocol):
-    """How the data behind the storages of a test is lost, without their help."""
+    """Makes the data behind the storages of a test lost, without their help."""
 
     async def lose(self) -> None:
-        """Takes everything away."""
+        """Removes everything."""
 
     async def snapshot(self) -> Any:
-        """What is stored now, in a form of your own."""
+        """The present content, in a form of your own."""
 
     async def restore(self, snapshot: Any) -> None:
-        """Puts that back in place of what is there."""
+        """Puts that back in place of the present content."""
 
 
 class LossConformance:
@@ -40,12 +40,12 @@ class LossConformance:
 
     @pytest.fixture
     def damage(self) -> Damage | None:
-        """Override: loses the data behind what `make_storage` gives. None: the storage would not notice."""
+        """Override: loses the data behind the storages of `make_storage`. None: the storage would not notice."""
         return None
 
     @pytest_asyncio.fixture
     async def losing(self, storage: Storage, damage: Damage | None) -> AsyncIterator[Damage]:
-        """Skips where the storage notices nothing; afterwards nothing is refused any more."""
+        """Skips the test if the storage notices nothing; afterwards nothing is refused any more."""
         if damage is None:
             pytest.skip("the fixture damage is not overridden: this storage does not notice that it lost data")
         yield damage

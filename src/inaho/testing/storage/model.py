@@ -1,8 +1,8 @@
 """Compares a storage with a model, step by step, over histories that Hypothesis draws.
 
-The model is a dictionary and two sentences: a write commits if the version is the stored one and the epoch is not
-below the stored one; it then adds 1 to the version. Versions and epochs are drawn close to the stored ones, because
-far away everything is a conflict and nothing is tested.
+The model is a dictionary and two rules: a write commits if the version is the stored one and the epoch is not below the
+stored one; it then adds 1 to the version. Versions and epochs are drawn close to the stored ones, because otherwise
+nearly every write would be a conflict and nothing would be tested.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class StorageComparison(RuleBasedStateMachine):
 
     @rule(key=_keys, writes=st.lists(st.tuples(_data, _epochs), min_size=2, max_size=5))
     def race(self, key: str, writes: list[tuple[bytes, int]]) -> None:
-        """Several savers expect one version: one of those with a good epoch wins, whichever."""
+        """Several savers expect one version: one of those with a valid epoch wins."""
         _, version, stored_epoch = self._model.get(key, (None, 0, 0))
         able = [number for number, (_, epoch) in enumerate(writes) if epoch >= stored_epoch]
 
@@ -96,13 +96,13 @@ class StorageComparison(RuleBasedStateMachine):
 
     @rule(key=_keys)
     def load(self, key: str) -> None:
-        """What was stored last, numbers included."""
+        """The last stored state, numbers included."""
         expected = StoredState(*self._model[key]) if key in self._model else None
         assert self._run(self._storage.load(self._identity(key))) == expected
 
     @rule(keys=st.lists(_keys, max_size=6))
     def versions(self, keys: list[str]) -> None:
-        """The numbers of what was stored last, in the order asked."""
+        """The last stored numbers, in the order of the request."""
         stored = (self._model.get(key) for key in keys)
         expected = [None if each is None else StoredVersion(each[1], each[2]) for each in stored]
         assert self._run(self._storage.versions([self._identity(key) for key in keys])) == expected

@@ -1,6 +1,6 @@
 """The part of `StorageConformance` about `Storage.versions`.
 
-It holds for storages that leave it to the base class, too: that one loads one record after the other.
+It also holds for storages that use the method of the base class, which loads one record after the other.
 """
 
 from __future__ import annotations
