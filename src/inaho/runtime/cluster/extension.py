@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from inaho.errors import BridgeCreateFailed, InahoError, InvalidConfig, InvalidGrain, StatusStore
 from inaho.errors.inspection import add_note, describe
@@ -178,7 +178,7 @@ class ClusterExtension:
     def _make_bridge(self, *parts: Any, **named: Any) -> PartitionBridge:
         """What the factory makes of the parts of the node. Raises `BridgeCreateFailed`."""
         try:
-            bridge = self._bridge(*parts, **named)
+            bridge = cast(object, self._bridge(*parts, **named))  # it may be of a program that no type checker sees
         except Exception as error:
             raise BridgeCreateFailed(f"the bridge factory failed: {_reason_of(error)}") from error
         if not isinstance(bridge, PartitionBridge):

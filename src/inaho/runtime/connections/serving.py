@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.connections.ports import MessageParts, PeerEvents
+    from inaho.runtime.connections.ports import CachedActivations, MessageParts, PeerEvents
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.ticker import Ticker
     from inaho.runtime.turns.runner import TurnRunner
@@ -25,9 +25,10 @@ class Serving:
         ticker: knows whether this process has just stood still.
         events: takes control messages.
         messages: takes messages between actors.
+        cached: is told what callers keep in their PidCaches.
     """
 
-    __slots__ = ("events", "hosts", "local", "messages", "runner", "ticker")
+    __slots__ = ("cached", "events", "hosts", "local", "messages", "runner", "ticker")
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Serving:
         *,
         events: PeerEvents,
         messages: MessageParts,
+        cached: CachedActivations,
     ) -> None:
         self.local = local
         self.hosts = hosts
@@ -45,3 +47,4 @@ class Serving:
         self.ticker = ticker
         self.events = events
         self.messages = messages
+        self.cached = cached

@@ -49,11 +49,8 @@ from inaho.runtime.node.node_lifecycle import NodeLifecycle
 from inaho.runtime.node.parts import NodeParts
 from inaho.runtime.node.ticks import make_ticker
 from inaho.runtime.node.topology_changes import TopologyChanges
-from inaho.runtime.node.wiring import (
-    NodeAssociationEffects,
-    NodeMessageParts,
-    NodePeerEvents,
-)
+from inaho.runtime.node.wiring import NodeAssociationEffects, NodeCachedActivations, NodeMessageParts, NodePeerEvents
+from inaho.runtime.placement.caching_callers import CachingCallers
 from inaho.runtime.placement.directory import Directory
 from inaho.runtime.placement.known_kinds import KnownKinds
 from inaho.runtime.placement.loads import Loads
@@ -129,12 +126,14 @@ class Node(NodeParts):
         )
         self.reports = LoopReports(self.control.feed, self.activations)
         self.ticker = make_ticker(self)
-        events, messages = NodePeerEvents(self), NodeMessageParts(self)
+        events, messages, cached = NodePeerEvents(self), NodeMessageParts(self), NodeCachedActivations(self)
         handshake = OwnHandshake(local, lambda: self.control.incarnation)
-        serving = Serving(local, self.hosts, self.runner, self.ticker, events=events, messages=messages)
+        serving = Serving(local, self.hosts, self.runner, self.ticker, events=events, messages=messages, cached=cached)
         self.associations = Associations(local, self.topology, NodeAssociationEffects(self))
         self.acceptor = Acceptor(local, self.topology, transport, handshake, self.associations, serving)
-        self.peers = Peers(local, transport, handshake, self.associations, events=events, messages=messages)
+        self.peers = Peers(
+            local, transport, handshake, self.associations, events=events, messages=messages, cached=cached
+        )
         self.connections = PeerConnections(self.peers, self.acceptor, self.associations)
         self.remoting = Remoting(local, system, self.associations, self.peers)
         self.storage_access = StorageAccess(local, storage, lost=self._storage_lost, accepted=self._storage_accepted)
@@ -155,9 +154,11 @@ class Node(NodeParts):
         self.freshness = make_freshness(self, doubts, proved)
         self.reconciliation_answers = ReconciliationAnswers(local, self.topology, self.hosts, self.freshness)
         self.bridge = make_bridge(self)
+        self.caching_callers = CachingCallers(local, self.hosts, self.acceptor.connections)
         self.holdings = Holdings(
-            local, self.topology, self.hosts, self.leases, self.placement_calls, self.waiting_warnings
-        )
+            local, self.topology, self.hosts, self.leases, self.caching_callers, self.placement_calls,
+            self.waiting_warnings,
+        )  # fmt: skip
         self.recalls = Recalls(self.topology, self.leases, self.placement_calls, self.waiting_warnings)
         self.survey = Survey(
             local, self.topology, self.hosts, self.leases, self.recalls, self.placement_calls, self.waiting_warnings

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from inaho.runtime.local.topology import Topology
     from inaho.runtime.local.warnings import ActivationWarnings, RetryWarnings, WaitingWarnings
     from inaho.runtime.messages.remoting import Remoting
+    from inaho.runtime.placement.caching_callers import CachingCallers
     from inaho.runtime.placement.directory import Directory
     from inaho.runtime.placement.known_kinds import KnownKinds
     from inaho.runtime.placement.loads import Loads
@@ -102,6 +103,7 @@ class NodeParts:
     freshness: Freshness
     reconciliation_answers: ReconciliationAnswers
     bridge: PartitionBridge
+    caching_callers: CachingCallers
     holdings: Holdings
     recalls: Recalls
     survey: Survey
