@@ -1,4 +1,4 @@
-"""What a method number means on one accepted connection, as the caller has defined it."""
+"""What a method number means on one accepted connection, as the caller has defined it; decoding of small bodies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.method import GrainMethod
 
-__all__ = ["Defined", "decode_definition", "decode_key", "define"]
+__all__ = ["Defined", "decode_definition", "decode_identity", "decode_key", "define"]
 
 Decode = Callable[[bytes | memoryview], Any]
 
@@ -27,6 +27,7 @@ class _Keyed(Struct, array_like=True):
 
 
 _decode_keyed: Final = decoder(_Keyed)
+_decode_identity: Final = decoder(tuple[str, str])
 decode_definition: Final = decoder(Definition)
 """The body of a `DEFINE` frame."""
 
@@ -83,3 +84,12 @@ def decode_key(body: bytes | memoryview) -> str:
     """The key of a call whose arguments are not what the method takes. Raises one of `DECODE_ERRORS`."""
     keyed: _Keyed = _decode_keyed(body)
     return keyed.key
+
+
+def decode_identity(body: bytes | memoryview) -> tuple[str, str]:
+    """Kind and key, the body of a `KEEPS` frame. Raises `ProtocolViolation` where it is neither."""
+    try:
+        identity: tuple[str, str] = _decode_identity(body)
+    except DECODE_ERRORS as error:
+        raise ProtocolViolation(f"an identity that does not decode: {error}") from error
+    return identity
