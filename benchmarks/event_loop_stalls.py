@@ -174,7 +174,7 @@ class Cluster:
         bridge = node.bridge
         return (
             all(known.synced for known in surveys)
-            and not bridge.handoff
+            and not bridge.previous.handoff
             and not bridge.hands_over
             and not any(host.draining.walking or host.draining.moving for host in node.hosts.values())
         )

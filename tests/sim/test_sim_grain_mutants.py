@@ -15,7 +15,7 @@ import pytest
 from inaho.errors import StateMissing
 from inaho.runtime.activation.records import ActivationRecord
 from inaho.runtime.activation.state import States
-from inaho.runtime.placement.partition_bridge import PartitionBridge
+from inaho.runtime.placement.taking_over import TakingOver
 from inaho.storage import memory as memory_module
 from inaho.testing.histories.grain_checkers import PromiseBroken
 from inaho.testing.histories.grain_swarm import GrainSwarm
@@ -46,10 +46,10 @@ def acknowledged_before_saved(patch: pytest.MonkeyPatch) -> None:
 
 
 def hand_off_without_waiting(patch: pytest.MonkeyPatch) -> None:
-    async def at_once(self: PartitionBridge, kind: str, key: str, askers: Any = None) -> ActivationRecord:
+    async def at_once(self: TakingOver, kind: str, key: str, askers: Any = None) -> ActivationRecord:
         return ActivationRecord(False)
 
-    patch.setattr(PartitionBridge, "take_over", at_once)
+    patch.setattr(TakingOver, "take_over", at_once)
 
 
 MUTANTS: list[tuple[Patch, str, dict[str, Any], int]] = [

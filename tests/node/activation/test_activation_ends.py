@@ -157,7 +157,7 @@ async def test_the_next_owner_goes_on_with_what_a_stream_was_saving(fleet, event
     moved = [key for key in keys if other._node.leases.owns("Counter", key)]
     await eventually(lambda: not any(one._node.leases.owns("Counter", key) for key in moved))
     calls = [asyncio.ensure_future(other.grain(Counter, key).add()) for key in moved]
-    await eventually(lambda: other._node.bridge.asked >= len(moved))
+    await eventually(lambda: other._node.bridge.taking_over.asked >= len(moved))
     await turn_the_loop()
     saving.open.set()
     assert await asyncio.gather(*calls) == [3] * len(moved)

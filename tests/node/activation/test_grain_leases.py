@@ -198,7 +198,7 @@ async def test_a_node_that_was_removed_activates_nothing_by_the_topology_from_be
         await other.grain(Counter, key, timeout=1.0).add()
     snapshot = other._node.topology.snapshot
     other._node.topology_changes.apply(msgspec.structs.replace(snapshot, version=snapshot.version + 1))
-    assert other._node.bridge.last_owner("Counter", key).node_id == one.self.node_id
+    assert other._node.bridge.previous.first("Counter", key).node_id == one.self.node_id
     assert await other.grain(Counter, key).add() == 1
 
 
@@ -228,7 +228,7 @@ async def test_the_next_owner_goes_on_with_the_state_as_it_stands(fleet, eventua
 
 
 @pytest.mark.parametrize("asked", [True, False], ids=["asked for", "drained"])
-async def test_state_that_the_last_owner_had_and_the_storage_has_not_is_an_error(fleet, eventually, asked: bool):
+async def test_state_that_the_previous_owner_had_and_the_storage_has_not_is_an_error(fleet, eventually, asked: bool):
     one = await fleet.member(Counter, activation={"snapshot_bytes_max": 1})
     keys = [f"k{number}" for number in range(20)]
     for key in keys:
@@ -355,7 +355,7 @@ async def test_what_moves_is_drained_in_slices_and_told_at_the_end(fleet, eventu
     for number in range(100):
         await one.grain(Counter, f"k{number}").look()
     other = await fleet.member(Counter)
-    await eventually(lambda: one._node.bridge.told and not other._node.bridge.handoff)
+    await eventually(lambda: one._node.bridge.told and not other._node.bridge.previous.handoff)
     kept = one._node.hosts["Counter"].activations
     assert 20 < len(kept) < 80
     assert all(one._node.leases.owns("Counter", key) for key in kept)

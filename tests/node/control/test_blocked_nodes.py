@@ -189,17 +189,17 @@ async def test_a_blocked_owner_that_does_not_answer_is_asked_once_and_briefly(
     fleet: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """It may be blocked because it is wedged: its turn never ends, and the new owner goes on without it."""
-    monkeypatch.setattr("inaho.runtime.placement.partition_bridge.BLOCKED_RELEASE_S", 0.05)
+    monkeypatch.setattr("inaho.runtime.placement.taking_over.BLOCKED_RELEASE_S", 0.05)
     one, two = await active_everywhere(fleet)
     first, second = [key for key in KEYS if two._node.leases.owns("Counter", key)][:2]
     calls = [asyncio.ensure_future(one.grain(Counter, key, retry=False).save_at_gate()) for key in (first, second)]
     await eventually(lambda: len(HELD) == 2)
     await one.block(two.authority)
-    asked = one._node.bridge.asked
+    asked = one._node.bridge.taking_over.asked
     assert await one.grain(Counter, first).add() == 2
-    assert one._node.bridge.asked == asked + 1
+    assert one._node.bridge.taking_over.asked == asked + 1
     assert await one.grain(Counter, second).add() == 2
-    assert one._node.bridge.asked == asked + 1
+    assert one._node.bridge.taking_over.asked == asked + 1
     GATE[0].set()
     for outcome in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(outcome, OwnershipChanged)

@@ -135,7 +135,7 @@ async def test_a_grain_that_moves_to_a_member_that_joined_says_from_where_and_wh
     other = await fleet.member(Counter)
     key = next(key for key in keys if other._node.leases.owns("Counter", key))
     await other.grain(Counter, key).add()
-    await eventually(lambda: not other._node.bridge.handoff)
+    await eventually(lambda: not other._node.bridge.previous.handoff)
     found = await one.where(Counter, key)
     assert found.reason.startswith(
         f"Moved from {one.authority} to {other.authority} because {other.authority} joined at "

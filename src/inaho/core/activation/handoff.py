@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-__all__ = ["HandOff", "LastOwner"]
+__all__ = ["HandOff", "PreviousOwner"]
 
 
-class LastOwner(msgspec.Struct, frozen=True, array_like=True):
+class PreviousOwner(msgspec.Struct, frozen=True, array_like=True):
     """A previous owner of a partition: its authority and its node id."""
 
     authority: str
@@ -34,7 +34,7 @@ class HandOff:
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
-        self._awaited: dict[str, dict[int, tuple[tuple[LastOwner, int], ...]]] = {}
+        self._awaited: dict[str, dict[int, tuple[tuple[PreviousOwner, int], ...]]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._awaited)
@@ -42,7 +42,7 @@ class HandOff:
     def __len__(self) -> int:
         return sum(map(len, self._awaited.values()))
 
-    def gained(self, kind: str, partition: int, last: LastOwner, version: int = 0) -> None:
+    def gained(self, kind: str, partition: int, last: PreviousOwner, version: int = 0) -> None:
         """The topology of that version gave the partition to this node.
 
         If it comes back before an earlier owner has released it, both are asked: each may have identities of it, since
@@ -56,13 +56,13 @@ class HandOff:
         others = tuple(each for each in before if each[0].node_id != last.node_id)
         awaited[partition] = (*others, (last, version))
 
-    def last_owner(self, kind: str, partition: int) -> LastOwner | None:
+    def previous_owner(self, kind: str, partition: int) -> PreviousOwner | None:
         """The node to ask first before an identity of the partition is activated; None when there is none."""
         awaited = self._awaited.get(kind)
         owners = () if awaited is None else awaited.get(partition, ())
         return owners[0][0] if owners else None
 
-    def last_owners(self, kind: str, partition: int) -> tuple[LastOwner, ...]:
+    def previous_owners(self, kind: str, partition: int) -> tuple[PreviousOwner, ...]:
         """All nodes to ask before an identity of the partition is activated, earliest first."""
         awaited = self._awaited.get(kind)
         return () if awaited is None else tuple(last for last, _ in awaited.get(partition, ()))
@@ -84,7 +84,7 @@ class HandOff:
             waited = len(awaited.get(partition, ()))
             if waited:
                 self._keep(kind, partition, lambda last, since: last.node_id != node_id or since > version)
-                count += waited - len(self.last_owners(kind, partition))
+                count += waited - len(self.previous_owners(kind, partition))
         return count
 
     def retain(self, alive: Iterable[str]) -> int:
@@ -100,9 +100,9 @@ class HandOff:
             self._keep(kind, partition, lambda last, _: last.node_id in known)
         return len(touched)
 
-    def awaited(self) -> dict[tuple[LastOwner, str], tuple[list[int], int]]:
+    def awaited(self) -> dict[tuple[PreviousOwner, str], tuple[list[int], int]]:
         """By previous owner and kind: the partitions waited for, and the newest version that gave one of them."""
-        found: dict[tuple[LastOwner, str], tuple[list[int], int]] = {}
+        found: dict[tuple[PreviousOwner, str], tuple[list[int], int]] = {}
         for kind, partitions in self._awaited.items():
             for partition, owners in partitions.items():
                 for last, since in owners:
@@ -116,7 +116,7 @@ class HandOff:
         awaited = self._awaited.get(kind)
         return awaited is not None and any(since <= version for _, since in awaited.get(partition, ()))
 
-    def _keep(self, kind: str, partition: int, wanted: Callable[[LastOwner, int], bool]) -> None:
+    def _keep(self, kind: str, partition: int, wanted: Callable[[PreviousOwner, int], bool]) -> None:
         awaited = self._awaited[kind]
         left = tuple(each for each in awaited[partition] if wanted(*each))
         if left:

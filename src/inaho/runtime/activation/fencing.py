@@ -1,9 +1,9 @@
-"""Identities whose last owner may still run somewhere: it was not heard to let go, it was only not heard.
+"""Identities whose previous owner went silent without confirming that it released them: it may still run them.
 
 A process that was stopped, cut off or stuck goes on in the middle of a turn when it wakes, and saves before it learns
 that others have replaced it. A storage refuses that once the successor has saved. So that it refuses before, too, a
 successor that took over from one who fell silent writes what it has loaded back under its own epoch, once per
-activation: whatever the last owner still holds names a version that is gone.
+activation: whatever the previous owner still holds names a version that is gone.
 
 Why only then: it is one more commit before the first answer. After a hand-off nobody is left who could save.
 """
@@ -57,7 +57,7 @@ class Fencing:
         self._until: dict[str, dict[int, float]] = {}
 
     def took_over(self, kind: str, partition: int) -> None:
-        """The last owner of the partition, now this node's, is unreachable or removed and has not let go of it."""
+        """The previous owner of the partition, now this node's, is unreachable or removed and has not let go of it."""
         until = self._local.boot_time() + self._local.config.membership.tombstone_s
         self._until.setdefault(kind, {})[partition] = until
 
@@ -69,7 +69,7 @@ class Fencing:
                 self.took_over(kind, ANY)
 
     def is_doubtful(self, kind: str, key: str) -> bool:
-        """Whether the last owner of the identity may wake and save."""
+        """Whether the previous owner of the identity may wake and save."""
         partitions = self._until.get(kind)
         if not partitions:
             return False
@@ -101,7 +101,7 @@ class Fencing:
                     await storage.delete(identity, expected_version=version, epoch=lease.epoch)
                 else:
                     await storage.save(identity, data, expected_version=version, epoch=lease.epoch)
-            except StateConflict:  # the last owner was quicker; what it saved is what counts
+            except StateConflict:  # the previous owner was quicker; what it saved is what counts
                 left -= 1
                 if not left:
                     raise

@@ -305,7 +305,7 @@ class CallOrder:
             self._fail(line, error_from_code("shutting_down", "this node closes", authority=self._local.authority))
 
     async def _up(self, host: KindHost, key: str) -> None:
-        """Returns when the activation on this node is up, by when its last owner has refused what waited there."""
+        """Returns when the activation on this node is up, by when its previous owner has refused what waited there."""
         grain = host.activations.get(key)
         if grain is None:
             grain = host.activate(key)

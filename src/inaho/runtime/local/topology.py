@@ -44,6 +44,11 @@ class Topology:
         """Of the newest snapshot; empty before the first."""
         return () if self.snapshot is None else self.snapshot.members
 
+    @property
+    def version(self) -> int:
+        """Of the newest snapshot; 0 before the first."""
+        return 0 if self.snapshot is None else self.snapshot.version
+
     def member(self, authority: str) -> Member | None:
         """The member that has that authority by the newest snapshot; None when there is none."""
         return holders(member for member in self.members if member.authority == authority).get(authority)

@@ -153,7 +153,11 @@ class Node(NodeParts):
         self.reconciliation = Reconciliation(local, self.topology, doubts, self.placement_calls)
         self.freshness = make_freshness(self, doubts, proved)
         self.reconciliation_answers = ReconciliationAnswers(local, self.topology, self.hosts, self.freshness)
-        self.bridge = make_bridge(self)
+        self.ownership = OwnershipHistory(config.activation.partitions)
+        self.bridge = make_bridge(
+            local, self.topology, self.hosts, self.leases, self.fencing, self.ownership, self.waiting_warnings,
+            self.placement_calls,
+        )  # fmt: skip
         self.caching_callers = CachingCallers(local, self.hosts, self.acceptor.connections)
         self.holdings = Holdings(
             local, self.topology, self.hosts, self.leases, self.caching_callers, self.placement_calls,
@@ -176,7 +180,6 @@ class Node(NodeParts):
         self.context = make_context(self)
         self.moved_pids = MovedPids(local, self.topology, self.pid_cache, self.context.order, self.locator.still_there)
         self.block_list = BlockList(local, self.topology, self.control, self.pid_cache)
-        self.ownership = OwnershipHistory(config.activation.partitions)
         self.reminders = GrainReminders(local, handle)
         self.keeper_calls = KeeperCalls(local, self.context, self.hosts, self._learn)
         self.join_watch = JoinWatch(local)
@@ -217,7 +220,8 @@ class Node(NodeParts):
         if self.local.client:
             return
         placement = (
-            self.bridge, self.saved_versions, self.reconciliation_answers, self.directory, self.survey, self.holdings,
+            self.bridge.release, self.bridge.taking_over, self.saved_versions, self.reconciliation_answers,
+            self.directory, self.survey, self.holdings,
         )  # fmt: skip
         self.add_kind(PlacementActor.inaho_kind, parts=placement).install(PLACEMENT_KEY)
         if any(host.hosted and host.kind.reminded for host in self.hosts.values()):

@@ -54,10 +54,13 @@ class TopologyChanges:
             node.moved_pids.owners_changed()
             if not node.local.client:
                 node.bridge.topology_changed(before, snapshot)
+                node.saved_versions.owners_changed()
+                for host in node.hosts.values():
+                    if host.hosted and not host.system:
+                        host.draining.begin()
+                node.bridge.tell_drained()
         elif not node.local.client:
-            # Owners stay, but a member that no longer owned anything may be gone, and nobody can ask it any more.
-            node.bridge.members_changed(snapshot)
-            node.bridge.tell_drained()
+            node.bridge.members_changed()
         node.acceptor.push_topology(snapshot)
         node.local.slices.run(MEMBER_US * len(snapshot.members))
         topology.wake()

@@ -122,13 +122,13 @@ class NodeOwnership:
         self._node = node
 
     def has_previous(self, kind: str, key: str) -> bool:
-        return self._node.bridge.last_owner(kind, key) is not None
+        return self._node.bridge.previous.first(kind, key) is not None
 
     def waits(self, kind: str, key: str) -> bool:
-        return self._node.bridge.waits(kind, key)
+        return self._node.bridge.taking_over.waits(kind, key)
 
     async def take_over(self, kind: str, key: str) -> ActivationRecord:
-        return await self._node.bridge.take_over(kind, key)
+        return await self._node.bridge.taking_over.take_over(kind, key)
 
     def newer(self, kind: str, key: str, handed: ActivationRecord) -> ActivationRecord:
         return self._node.saved_versions.newer(kind, key, handed)

@@ -163,7 +163,7 @@ def report_identity(node: Node, kind: str, key: str) -> IdentityReport:
     else:
         known |= {"owner": owner.authority, "owner_node_id": owner.node_id}
         if owner.node_id == node.local.node_id:
-            known["awaited_from"] = tuple(last.authority for last in node.bridge.last_owners(kind, partition))
+            known["awaited_from"] = tuple(previous.authority for previous in node.bridge.previous.of(kind, partition))
             known["move"] = node.ownership.of(kind, partition)
     host = node.hosts.get(kind)
     grain = None if host is None else host.activations.get(key)

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Container, Coroutine, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Container, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from inaho.errors import InahoError
+from inaho.errors.inspection import describe
+from inaho.runtime.placement.placement_actor import PlacementActor
 
 if TYPE_CHECKING:
-    from inaho.core.activation.handoff import HandOff, LastOwner
+    from inaho.core.activation.handoff import HandOff, PreviousOwner
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
+    from inaho.runtime.placement.system_calls import SystemCalls
 
 __all__ = ["LostPartitions"]
 
@@ -35,7 +40,7 @@ class LostPartitions:
         hosts: its kinds by name.
         handoff: whom it waits for itself.
         unsettled: kinds of which it is not known yet what has moved.
-        tell: tells a new owner which partitions of a kind are drained.
+        calls: of placement actors.
 
     Attributes:
         told: partitions told, counted.
@@ -48,7 +53,7 @@ class LostPartitions:
         hosts: Mapping[str, KindHost],
         handoff: HandOff,
         unsettled: Container[str],
-        tell: Callable[[LastOwner, str, list[int]], Coroutine[Any, Any, None]],
+        calls: SystemCalls,
     ) -> None:
         self.told = 0
         self._local = local
@@ -56,9 +61,9 @@ class LostPartitions:
         self._hosts = hosts
         self._handoff = handoff
         self._unsettled = unsettled
-        self._tell = tell
-        self._lost: dict[str, dict[int, LastOwner]] = {}
-        self._drained: deque[tuple[LastOwner, str, list[int]]] = deque()
+        self._calls = calls
+        self._lost: dict[str, dict[int, PreviousOwner]] = {}
+        self._drained: deque[tuple[PreviousOwner, str, list[int]]] = deque()
         """Partitions that are drained, and the new owners that are told next."""
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -66,7 +71,7 @@ class LostPartitions:
         """Whether a new owner has not acknowledged yet."""
         return bool(self._lost or self._drained or self._telling)
 
-    def add(self, kind: str, partition: int, owner: LastOwner) -> None:
+    def add(self, kind: str, partition: int, owner: PreviousOwner) -> None:
         """The partition has another owner now."""
         self._lost.setdefault(kind, {})[partition] = owner
 
@@ -86,11 +91,11 @@ class LostPartitions:
             if not self._hosts[each].draining.walking:
                 self._look(each, self._lost[each])
 
-    def _look(self, kind: str, lost: dict[int, LastOwner]) -> None:
+    def _look(self, kind: str, lost: dict[int, PreviousOwner]) -> None:
         busy = {self._topology.lookup.partition(kind, key) for key in self._hosts[kind].draining.moving}
-        done: dict[LastOwner, list[int]] = {}
+        done: dict[PreviousOwner, list[int]] = {}
         for partition, owner in sorted(lost.items()):
-            if partition not in busy and self._handoff.last_owner(kind, partition) is None:
+            if partition not in busy and self._handoff.previous_owner(kind, partition) is None:
                 done.setdefault(owner, []).append(partition)
         for owner, partitions in done.items():
             for partition in partitions:
@@ -108,6 +113,15 @@ class LostPartitions:
             self._telling.add(telling)
             telling.add_done_callback(self._telling.discard)
             yield TELL_US
+
+    async def _tell(self, owner: PreviousOwner, kind: str, partitions: list[int]) -> None:
+        node_id, version = self._local.node_id, self._topology.version
+        try:
+            await self._calls.ask(owner, PlacementActor.drained, kind, partitions, node_id, version)
+        except InahoError as error:  # it goes on asking for each identity, which is slower and no less right
+            self._local.log.info(
+                "%s was not told of %d drained partitions: %s", owner.authority, len(partitions), describe(error)
+            )
 
     async def acknowledged(self, within_s: float) -> bool:
         """Waits for those that are being told, `within_s` seconds at most; False at once where nobody is."""

@@ -15,10 +15,11 @@ from inaho.types import Pid
 
 if TYPE_CHECKING:
     from inaho.runtime.placement.ports import (
-        Bridge,
+        NewOwnerRole,
         PlacementDirectory,
         PlacementHost,
         PlacementSurvey,
+        PreviousOwnerRole,
         Reconciler,
         SavedElsewhere,
     )
@@ -35,7 +36,8 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
     """Answers other nodes about activations on this one (SPEC VA-2, BS-3).
 
     Args:
-        bridge: gives partitions away and takes them over.
+        release: gives partitions away.
+        taking_over: takes them over.
         saved_versions: hears what others have saved.
         reconciler: answers members that lost sight of this node.
         directory, survey: of this node, which owns partitions.
@@ -44,14 +46,16 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
 
     def __init__(
         self,
-        bridge: Bridge,
+        release: PreviousOwnerRole,
+        taking_over: NewOwnerRole,
         saved_versions: SavedElsewhere,
         reconciler: Reconciler,
         directory: PlacementDirectory,
         survey: PlacementSurvey,
         placed: PlacementHost,
     ) -> None:
-        self._bridge = bridge
+        self._release = release
+        self._taking_over = taking_over
         self._saved_versions = saved_versions
         self._reconciler = reconciler
         self._directory = directory
@@ -68,7 +72,7 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
             askers: node ids that wait for the answer, the first of which owns the identity. None of them is asked
                 again: where a partition went round, they would wait for each other.
         """
-        return await self._bridge.release(kind, key, topology_version, askers)
+        return await self._release.release(kind, key, topology_version, askers)
 
     @method(idempotent=True)
     async def drained(self, kind: str, partitions: list[int], node_id: str, topology_version: int) -> None:
@@ -76,10 +80,10 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
 
         Args:
             kind, partitions: what it was.
-            node_id: of the last owner.
+            node_id: of the previous owner.
             topology_version: by which it lost them; before this node has seen as much it does not wait for them yet.
         """
-        await self._bridge.drained(kind, partitions, node_id, topology_version)
+        await self._taking_over.drained(kind, partitions, node_id, topology_version)
 
     @method(idempotent=True)
     async def through(self, kind: str, partitions: list[int], topology_version: int) -> list[int]:
@@ -89,7 +93,7 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
             kind, partitions: which the asker waits for.
             topology_version: by which it gained them; this node waits until it has seen as much.
         """
-        return await self._bridge.through(kind, partitions, topology_version)
+        return await self._release.through(kind, partitions, topology_version)
 
     @method(idempotent=True)
     async def superseded(self, kind: str, versions: dict[str, int], authority: str) -> None:

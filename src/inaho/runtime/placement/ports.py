@@ -12,22 +12,34 @@ if TYPE_CHECKING:
     from inaho.runtime.placement.activation_requests import ActivationRequest, ActivationResponse
     from inaho.types import Pid
 
-__all__ = ["Bridge", "PlacementDirectory", "PlacementHost", "PlacementSurvey", "Reconciler", "SavedElsewhere"]
+__all__ = [
+    "NewOwnerRole",
+    "PlacementDirectory",
+    "PlacementHost",
+    "PlacementSurvey",
+    "PreviousOwnerRole",
+    "Reconciler",
+    "SavedElsewhere",
+]
 
 
-class Bridge(Protocol):
-    """Moves partitions between nodes."""
+class PreviousOwnerRole(Protocol):
+    """This node gives partitions away."""
 
     async def release(self, kind: str, key: str, version: int, askers: list[str]) -> ActivationRecord:
         """See `PlacementActor.release`."""
         ...
 
-    async def drained(self, kind: str, partitions: list[int], node_id: str, version: int) -> None:
-        """See `PlacementActor.drained`."""
-        ...
-
     async def through(self, kind: str, partitions: list[int], version: int) -> list[int]:
         """See `PlacementActor.through`."""
+        ...
+
+
+class NewOwnerRole(Protocol):
+    """This node gets partitions."""
+
+    async def drained(self, kind: str, partitions: list[int], node_id: str, version: int) -> None:
+        """See `PlacementActor.drained`."""
         ...
 
 

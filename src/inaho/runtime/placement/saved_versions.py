@@ -166,7 +166,7 @@ class SavedVersions:
         return self._heard.get((kind, key)) if self._heard else None
 
     def newer(self, kind: str, key: str, handed: ActivationRecord) -> ActivationRecord:
-        """What an activation must find that was handed a record: its last owner may be behind what others saved."""
+        """What an activation must find that was handed a record: its previous owner may be behind what others saved."""
         expected = self.expected(kind, key)
         return handed if expected is None or expected.version <= handed.version else expected
 
