@@ -1,11 +1,9 @@
 """The control plane of one node: `step(now, input) -> list[Effect]` and `next_deadline()`.
 
-It owns the machines, passes each input to a handler and each deadline to the machine that set it. It decides what
-belongs to more than one machine: admission, removal, refutation, leaving. It uses no clock, socket or randomness of its
-own, so a thousand of them run in one process under virtual time, and a seed replays every history.
-
-A gap between two calls means that this process did not run. The node then shifts its own time by the gap, so that no
-deadline passes because of it: this node was silent, not the others.
+It passes each input to a handler and each deadline to the machine that set it, and decides what concerns several
+machines: admission, removal, refutation, leaving. It uses no clock, socket or randomness of its own, so a thousand of
+them run in one process under virtual time, and a seed replays every history. A gap between two calls means that this
+process did not run: the node then shifts its own time by the gap, so that no deadline passes because of it.
 """
 
 from __future__ import annotations
