@@ -7,10 +7,8 @@ from`), notes and the members of an `ExceptionGroup` are sent too, within bounds
 traceback shows it.
 
 A user's class may raise anything when it is read. Its exception then arrives as `RemoteError`. An error raised here
-instead would keep a grain busy for ever, or end a connection.
-
-A caller on the same node gets the same result. An exception that holds only short scalars is passed on as it is, any
-other one goes through the codec.
+instead would keep a grain busy for ever, or end a connection. A caller on the same node gets the same result: an
+exception that holds only short scalars is passed on as it is, any other one goes through the codec.
 
 Only registered classes are ever constructed, so a peer cannot choose which code runs here. Exceptions that end a
 process or a generator (`SystemExit`, `StopIteration` and so on) are never registered: raised at a caller they would be
