@@ -23,7 +23,9 @@ class Timer(ABC):
     def __init__(self, name: str, interval_s: float | None) -> None:
         self.name = name
         self.interval_s = interval_s
-        self.ticks = self.failures = self.skipped = 0
+        self.ticks: int = 0
+        self.failures: int = 0
+        self.skipped: int = 0
 
     @property
     @abstractmethod
