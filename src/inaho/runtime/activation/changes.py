@@ -1,4 +1,4 @@
-"""What brings activations up and down, and waiting for it."""
+"""The Tasks that bring activations up, down, or back to their saved state; and gates for who waits for them."""
 
 from __future__ import annotations
 

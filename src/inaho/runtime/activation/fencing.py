@@ -1,11 +1,12 @@
-"""Identities whose previous owner went silent without confirming that it released them: it may still run them.
+"""Identities whose previous owner went silent without confirming release, so it may still be running.
 
-A process that was stopped, cut off or stuck goes on in the middle of a turn when it wakes, and saves before it learns
-that others have replaced it. A storage refuses that once the successor has saved. So that it refuses before, too, a
-successor that took over from one who fell silent writes what it has loaded back under its own epoch, once per
-activation: whatever the previous owner still holds names a version that is gone.
+A process that was stopped, cut off or stuck goes on in the middle of a turn when it wakes. It may save before it learns
+that another node has replaced it. A storage refuses such a save once the successor has saved, because its epoch is
+higher. To have it refused before that too, the successor writes the state that it has loaded back under its own epoch,
+once per activation. After that, every save of the previous owner names a version that is not stored any more.
 
-Why only then: it is one more commit before the first answer. After a hand-off nobody is left who could save.
+Why only for silent owners: it is one more commit before the first answer. After a hand-off nobody is left who could
+save.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Fencing:
         self._until: dict[str, dict[int, float]] = {}
 
     def took_over(self, kind: str, partition: int) -> None:
-        """The previous owner of the partition, now this node's, is unreachable or removed and has not let go of it."""
+        """The partition is this node's now. Its previous owner is unreachable or removed, and has not released it."""
         until = self._local.boot_time() + self._local.config.membership.tombstone_s
         self._until.setdefault(kind, {})[partition] = until
 

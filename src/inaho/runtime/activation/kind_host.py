@@ -1,8 +1,8 @@
-"""One kind on one node: its activations, how they come up, and how they end.
+"""One kind on one node: the table of its activations, and the parts that bring them up, end them and keep their state.
 
 A stateless activation without hooks is a dict entry, made and dropped between two calls. Where something must be
-awaited (state to load, `on_activate`, `on_deactivate`) the activation's queue is *held*: calls that arrive meanwhile
-wait in their order and see nothing of it.
+awaited (state to load, `on_activate`, `on_deactivate`), calls that arrive meanwhile wait in their order. The states are
+in `lifecycle`; what is done in them is in `starting`, `ending` and `failure_policy`.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class States:
         return record.version, data
 
     async def _load(self, host: KindHost, grain: Activation, handed: ActivationRecord | None = None) -> StateRecord:
-        """The state of an activation: what the previous owner gave, else what is stored, else a new one.
+        """The state of an activation: what the previous owner handed over, else what is stored, else a new one.
 
         Its epoch is raised above the one under which it was stored.
 
@@ -133,7 +133,7 @@ class States:
         return False
 
     async def load(self, host: KindHost, grain: Activation, handed: ActivationRecord | None) -> StateRecord:
-        """As `_load`, and tells how the hand-off went. What the previous owner had must be there (SPEC CL-5)."""
+        """As `_load`, and tells how the hand-off went. What the previous owner had must be stored (SPEC CL-5)."""
         if handed is None:
             return await self._load(host, grain)
         identity = grain.identity

@@ -235,9 +235,16 @@ class Grain(Generic[S]):
         """Runs after the last turn, the last tick of a timer and the end of streams; not run on a crash.
 
         Args:
-            reason: `idle`; `requested` by `deactivate`; `moved` to another owner; `shutdown` of the node; `failed` by
-                `on_failure`: the state is as a turn left it, and better not saved; it cannot be after a `reset`. With
-                `stale` (another has saved, or may) and any other text (why others removed this node) it cannot either.
+            reason: why the activation ends, and whether `save` is possible:
+
+                - `idle`: nobody called it for `idle_ttl_s`. It may save.
+                - `requested`: `deactivate` was called. It may save.
+                - `moved`: another node owns it. It may save.
+                - `shutdown`: the node leaves. It may save.
+                - `failed`: a turn failed. With `on_failure="stop"` it may save, but the state is as that turn left it.
+                  With `"reset"` it cannot: what was saved could not be loaded again.
+                - `stale`: another activation has saved, or may have. It cannot save.
+                - any other text says why other nodes removed this one. It cannot save.
         """
 
     def _stateful(self) -> StateRecord:

@@ -5,7 +5,7 @@ the batch is full or, at the latest, when the loop turns. The consumer says how 
 is never more than a window of items, or of bytes, ahead, so a stalled consumer costs bounded memory on both sides.
 
 Streams interleave with turns: a consumer may take its time, and a grain that waited for it would answer nobody. They
-end with their activation at the latest (`stream_turns`).
+end with their activation at the latest (`running_streams`).
 """
 
 from __future__ import annotations
