@@ -202,7 +202,7 @@ class Cluster:
                 owner = node.topology.lookup.owner(name, key)
                 if kind.inaho_kind.placed:
                     request = ActivationRequest(name, key, 1, node.topology.lookup.hash, owner.node_id)
-                    response = await node.holdings.activate(request)
+                    response = await node.placed_activations.activate(request)
                     if response.code:
                         raise RuntimeError(response.reason)
                 elif owner.node_id == node.local.node_id:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inaho.runtime.placement.placed_activations import Holdings
+from inaho.runtime.placement.placed_activations import PlacedActivations
 from inaho.runtime.placement.survey import KnownKind, Survey
 from inaho.testing.histories.grain_checkers import PromiseBroken
 from inaho.testing.histories.grain_swarm import GrainSwarm
@@ -49,7 +49,7 @@ def test_an_owner_that_asks_nobody_is_caught(monkeypatch: pytest.MonkeyPatch):
         known.synced = True
 
     monkeypatch.setattr(Survey, "_sync", blind)
-    monkeypatch.setattr(Holdings, "look", lambda *arguments: None)
+    monkeypatch.setattr(PlacedActivations, "look", lambda *arguments: None)
 
     def judge() -> None:
         for seed in range(10):

@@ -332,8 +332,8 @@ async def test_a_request_is_the_same_again(fleet: Any):
 async def test_an_answer_that_is_lost_has_the_activation_taken_back(fleet: Any):
     owner, caller = await fleet.members(2, Near)
     key = key_at(owner)
-    holdings = caller._node.holdings
-    activate, tries = holdings.activate, itertools.count()
+    placed_activations = caller._node.placed_activations
+    activate, tries = placed_activations.activate, itertools.count()
 
     async def lost(request: ActivationRequest) -> Any:
         response = await activate(request)
@@ -342,7 +342,7 @@ async def test_an_answer_that_is_lost_has_the_activation_taken_back(fleet: Any):
         assert key in caller._node.hosts["Near"].activations
         raise inaho.Timeout("the answer is lost", maybe_executed=True)
 
-    holdings.activate = lost
+    placed_activations.activate = lost
     assert await caller.grain(Near, key).add() == 1
     assert owner._node.recalls.count == 1
     assert next(tries) == 2
@@ -479,7 +479,7 @@ async def test_two_holders_become_one_when_views_agree_again(fleet: Any, eventua
     assert await third.grain(Near, key).where() == third.authority
     host = holder._node.hosts["Near"]
     assert key in host.activations
-    holder._node.holdings._told["Near"][key] = "another"
+    holder._node.placed_activations._told["Near"][key] = "another"
     host.draining.begin()
     await eventually(lambda: key not in host.activations or key not in third._node.hosts["Near"].activations)
     answers = {await cluster.grain(Near, key).where() for cluster in (owner, holder, third)}
@@ -497,7 +497,7 @@ async def test_one_that_lived_on_from_an_older_version_begins_again(fleet: Any, 
     assert await third.grain(Near, key).add() == 2
     host = holder._node.hosts["Near"]
     host.activations[key]._inaho_lease.epoch += 1 << 40  # so that the one that has saved nothing stays
-    holder._node.holdings._told["Near"][key] = "another"
+    holder._node.placed_activations._told["Near"][key] = "another"
     host.draining.begin()
     await eventually(lambda: key not in third._node.hosts["Near"].activations)
     await eventually(lambda: key not in host.activations)
@@ -538,7 +538,7 @@ async def test_an_owner_that_was_thought_dead_asks_again(fleet: Any, eventually:
     key = key_at(owner)
     await holder.grain(Near, key).bump()
     owner._node.leases.ledger.revoke(holder._node.local.node_id, 0.0)
-    owner._node.holdings.look = holder._node.holdings.look = lambda *arguments: None
+    owner._node.placed_activations.look = holder._node.placed_activations.look = lambda *arguments: None
     topology = owner._node.topology.snapshot
     fields = {name: getattr(topology, name) for name in topology.__struct_fields__}
     members = tuple(

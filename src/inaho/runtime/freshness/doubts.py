@@ -173,7 +173,7 @@ class Freshness:
         self._begin_reconciliation()
 
     def is_harmless(self, node_id: str, why: str) -> None:
-        """A member has left in order, was replaced, or has confirmed that it let go of what it took over."""
+        """A member has left in order, was replaced, or has confirmed that it released what it took over."""
         doubt = self.doubts.get(node_id)
         now = self._local.boot_time()
         if self.doubts.end(now, node_id, why) and doubt is not None:

@@ -1,4 +1,4 @@
-"""Answers members that lost sight of this node: whether it has let go of what it took over (see `reconciliation`)."""
+"""Answers members that did not see this node whether it has released what it took over (see `reconciliation`)."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ from inaho.runtime.placement.known_kinds import KnownKinds
 from inaho.runtime.placement.loads import Loads
 from inaho.runtime.placement.locator import Locator
 from inaho.runtime.placement.partition_bridge import PartitionBridge
-from inaho.runtime.placement.placed_activations import Holdings
+from inaho.runtime.placement.placed_activations import PlacedActivations
 from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.placement.placing import Placing
 from inaho.runtime.placement.recalls import Recalls
@@ -159,7 +159,7 @@ class Node(NodeParts):
             self.placement_calls,
         )  # fmt: skip
         self.caching_callers = CachingCallers(local, self.hosts, self.acceptor.connections)
-        self.holdings = Holdings(
+        self.placed_activations = PlacedActivations(
             local, self.topology, self.hosts, self.leases, self.caching_callers, self.placement_calls,
             self.waiting_warnings,
         )  # fmt: skip
@@ -169,7 +169,7 @@ class Node(NodeParts):
         )
         self.loads = Loads(local, self.activations, self.control.loads)
         placing = Placing(
-            local, self.topology, self.leases, self.loads, self.recalls, self.holdings, self.placement_calls,
+            local, self.topology, self.leases, self.loads, self.recalls, self.placed_activations, self.placement_calls,
             self.freshness.before_activation,
         )  # fmt: skip
         self.directory = Directory(
@@ -221,7 +221,7 @@ class Node(NodeParts):
             return
         placement = (
             self.bridge.release, self.bridge.taking_over, self.saved_versions, self.reconciliation_answers,
-            self.directory, self.survey, self.holdings,
+            self.directory, self.survey, self.placed_activations,
         )  # fmt: skip
         self.add_kind(PlacementActor.inaho_kind, parts=placement).install(PLACEMENT_KEY)
         if any(host.hosted and host.kind.reminded for host in self.hosts.values()):

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from inaho.runtime.placement.loads import Loads
     from inaho.runtime.placement.locator import Locator
     from inaho.runtime.placement.partition_bridge import PartitionBridge
-    from inaho.runtime.placement.placed_activations import Holdings
+    from inaho.runtime.placement.placed_activations import PlacedActivations
     from inaho.runtime.placement.recalls import Recalls
     from inaho.runtime.placement.saved_versions import SavedVersions
     from inaho.runtime.placement.survey import Survey
@@ -104,7 +104,7 @@ class NodeParts:
     reconciliation_answers: ReconciliationAnswers
     bridge: PartitionBridge
     caching_callers: CachingCallers
-    holdings: Holdings
+    placed_activations: PlacedActivations
     recalls: Recalls
     survey: Survey
     loads: Loads

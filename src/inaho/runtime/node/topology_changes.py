@@ -48,7 +48,7 @@ class TopologyChanges:
         self._forget_members_gone(before, snapshot)
         if node.survey.is_outdated(before, snapshot, owners_changed):
             node.loads.book.retain(member.node_id for member in snapshot.members)
-            node.holdings.owners_changed()
+            node.placed_activations.owners_changed()
             node.survey.begin_anew()
         if owners_changed:
             node.moved_pids.owners_changed()

@@ -146,10 +146,10 @@ class NodeOwnership:
         self._node.saved_versions.ended(kind, grain, asked_for=asked_for)
 
     def placed_looked_at(self, host: KindHost, grain: Activation) -> None:
-        self._node.holdings.look(host, grain)
+        self._node.placed_activations.look(host, grain)
 
     def placed_ended(self, host: KindHost, grain: Activation) -> None:
-        self._node.holdings.ended(host, grain)
+        self._node.placed_activations.ended(host, grain)
 
     def drained(self, kind: str) -> None:
         self._node.bridge.tell_drained(kind)

@@ -120,7 +120,7 @@ class LostPartitions:
             await self._calls.ask(owner, PlacementActor.drained, kind, partitions, node_id, version)
         except InahoError as error:  # it goes on asking for each identity, which is slower and no less right
             self._local.log.info(
-                "%s was not told of %d drained partitions: %s", owner.authority, len(partitions), describe(error)
+                "reporting %d drained partitions to %s failed: %s", len(partitions), owner.authority, describe(error)
             )
 
     async def acknowledged(self, within_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""What this node holds of placed kinds: activations that an owner, perhaps another node, has placed here.
+"""The activations of placed kinds on this node: an owner, perhaps another node, has placed them here.
 
 The lease of such an activation is in this node's own ledger too, under the epoch that the owner gave, so raising its
 epoch, ending it, revoking it and refusing its saves work as for any other. This module adds the conversation with the
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from inaho.runtime.placement.caching_callers import CachingCallers
     from inaho.types import Member
 
-__all__ = ["Holdings"]
+__all__ = ["PlacedActivations"]
 
 Told = TypeVar("Told")
 
@@ -62,7 +62,7 @@ HELD_SLICE: Final = 500
 """Activations looked at per turn of the loop."""
 
 
-class Holdings:
+class PlacedActivations:
     """The placed activations of one node.
 
     Args:
@@ -208,7 +208,7 @@ class Holdings:
                 self._topology.lookup.hash or 0,
                 self._local.loop.time() + PATIENCE * self._local.config.gossip.convergence_s,
             )
-            self._local.log.info("told %s all that is held of %s: %s", asker, kind, describe(error))
+            self._local.log.info("sent %s a list of all activations of %s: %s", asker, kind, describe(error))
         member = self._leases.member(asker)
         told = self._told.setdefault(kind, {})
         page: dict[str, int] = {}
@@ -300,7 +300,7 @@ class Holdings:
                     await self._tell(owner, kind, page, self._topology.lookup.hash or 0)
                     break
                 except InahoError as error:
-                    self._warnings.tell(owner.authority, f"was not told what is held of {kind} yet", error)
+                    self._warnings.tell(owner.authority, f"did not take the list of activations of {kind} yet", error)
                     await self._topology.wait(RETRY_S)
 
     async def _tell(self, owner: Member, kind: str, page: dict[str, int], topology_hash: int) -> None:
@@ -325,7 +325,11 @@ class Holdings:
                 await self._calls.ask(owner, PlacementActor.terminated, kind, page, self._local.node_id)
         except InahoError as error:  # the next caller is refused here, and has it looked into
             self._local.log.info(
-                "%s was not told that %d of %s ended: %s", owner.authority, len(ends), kind, describe(error)
+                "reporting the end of %d activations of %s to %s failed: %s",
+                len(ends),
+                kind,
+                owner.authority,
+                describe(error),
             )
 
     def _owner(self, kind: str, key: str) -> Member | None:

@@ -87,7 +87,7 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
 
     @method(idempotent=True)
     async def through(self, kind: str, partitions: list[int], topology_version: int) -> list[int]:
-        """Which of these partitions this node has let go of: for who missed to be told that they are `drained`.
+        """Which of these partitions this node has released: for a new owner that missed the report (`drained`).
 
         Args:
             kind, partitions: which the asker waits for.
@@ -102,7 +102,7 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
 
     @method(idempotent=True)
     async def reconcile(self, node_id: str, incarnation: int) -> bool:
-        """Whether this node has let go of all that it took over while it and the asker had lost sight of each other.
+        """Whether this node has released all that it took over while it and the asker did not see each other.
 
         Args:
             node_id: of the asker.
@@ -115,7 +115,7 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
         """Node ids and authorities of the members that this node doubts: a node that joins doubts them too."""
         return self._reconciler.doubted()
 
-    # Placed kinds (`directory`, `holdings`). Asked of the owner:
+    # Placed kinds (`directory`, `placed_activations`). Asked of the owner:
 
     @method(idempotent=True, timeout=LONG_S)
     async def locate(self, kind: str, key: str, asker: str, verify: bool) -> Pid:

@@ -20,7 +20,7 @@ from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.local.topology import Topology
 from inaho.runtime.placement.activation_requests import ActivationRequest, ActivationResponse
 from inaho.runtime.placement.loads import Loads
-from inaho.runtime.placement.placed_activations import Holdings
+from inaho.runtime.placement.placed_activations import PlacedActivations
 from inaho.runtime.placement.placement_actor import PlacementActor
 from inaho.runtime.placement.recalls import Recalls
 from inaho.runtime.placement.survey import KnownKind
@@ -46,7 +46,7 @@ class Placing:
         leases: grant.
         loads: for the choice of a host.
         recalls: end what is where it must not be.
-        holdings: activations of placed kinds on this node.
+        placed_activations: activations of placed kinds on this node.
         calls: of placement actors.
         before_activation: returns when this node may have a kind with state activated: its host may doubt nobody.
 
@@ -61,7 +61,7 @@ class Placing:
         leases: Leases,
         loads: Loads,
         recalls: Recalls,
-        holdings: Holdings,
+        placed_activations: PlacedActivations,
         calls: SystemCalls,
         before_activation: Callable[[], Awaitable[None]],
     ) -> None:
@@ -71,7 +71,7 @@ class Placing:
         self._leases = leases
         self._loads = loads
         self._recalls = recalls
-        self._holdings = holdings
+        self._placed_activations = placed_activations
         self._calls = calls
         self._before_activation = before_activation
 
@@ -93,7 +93,7 @@ class Placing:
         handed: ActivationRecord | None = None
         lease = self._leases.ledger.get(host.name, key)
         if lease is not None and lease.holder == self._local.node_id:
-            if await self._holdings.has(host, key):
+            if await self._placed_activations.has(host, key):
                 return self._here(host.name, key)
         elif lease is not None:
             holder = self._leases.member(lease.holder)
@@ -123,17 +123,17 @@ class Placing:
 
     async def _place_here(self, known: KnownKind, key: str, handed: ActivationRecord | None, changes: int) -> None:
         host = known.host
-        await self._holdings.clear(host, key)
+        await self._placed_activations.clear(host, key)
         await self._before_placing(host)
         if known.changes != changes:
             raise OwnersChanged
         self._leases.check_owner(host.name, key)
-        self._holdings.check_current(host.name, key)
+        self._placed_activations.check_current(host.name, key)
         lease = self._leases.grant(host.name, key)
         if handed is not None:
             self._leases.ledger.raise_epoch(lease, handed.epoch)
         self._loads.book.granted(self._local.node_id)
-        await self._holdings.begin(host, lease, self._local.node_id, handed)
+        await self._placed_activations.begin(host, lease, self._local.node_id, handed)
 
     async def _place_there(
         self, known: KnownKind, key: str, chosen: Member, handed: ActivationRecord | None

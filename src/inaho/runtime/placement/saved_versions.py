@@ -123,7 +123,9 @@ class SavedVersions:
             for page in pages(versions):
                 await self._calls.ask(owner, PlacementActor.superseded, kind, page, self._local.authority)
         except InahoError as error:
-            self._local.log.info("%s was not told what was saved here: %s", owner.authority, describe(error))
+            self._local.log.info(
+                "reporting the saved versions to %s failed, retrying: %s", owner.authority, describe(error)
+            )
             for key, version in versions.items():
                 self._remember(kind, key, version)
             if self._say_again is None and not self._local.closing:

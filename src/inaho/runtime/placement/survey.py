@@ -1,4 +1,4 @@
-"""What hosts hold of placed kinds: an owner asks all of them before it places anything (see `directory`).
+"""Lists the activations of placed kinds: an owner asks all hosts before it places anything (see `directory`).
 
 A survey is made of a kind whenever owners change, and no identity of the kind is looked up before it is complete. It
 ends by itself: a host that does not answer is asked again until it answers or is no member any more.
@@ -42,7 +42,7 @@ class KnownKind:
     """What an owner knows of one placed kind.
 
     Attributes:
-        synced: all hosts have told what they hold of ours, by the newest topology.
+        synced: all hosts have listed their activations of ours, by the newest topology.
         changes: topologies that changed owners, counted.
         placing: by key, what is under way for an identity.
     """
@@ -131,7 +131,7 @@ class Survey:
         return next((member.incarnation for member in members if member.node_id == self._local.node_id), 0)
 
     async def made(self, known: KnownKind) -> None:
-        """Returns when all hosts have told what they hold of the kind, by the newest topology."""
+        """Returns when all hosts have listed their activations of the kind, by the newest topology."""
         while not known.synced:
             task = known.syncing
             if task is None:
@@ -189,7 +189,7 @@ class Survey:
                     member, PlacementActor.held, kind, self._local.node_id, self._topology.lookup.hash or 0
                 )
             except InahoError as error:
-                self._warnings.tell(member.authority, f"did not tell what it holds of {kind} yet", error)
+                self._warnings.tell(member.authority, f"did not list its activations of {kind} yet", error)
                 await self._topology.wait(RETRY_S)
                 continue
             losers = self.adopt(kind, held, member.node_id)
@@ -205,7 +205,7 @@ class Survey:
         return self.adopt(kind, epochs, node_id)
 
     def adopt(self, kind: str, held: dict[str, int], node_id: str) -> list[str]:
-        """Takes note of what a node holds of this node's identities: key to epoch.
+        """Notes which of this node's identities are active on another node: key to epoch.
 
         Returns:
             Keys that the node is to give up, because another has them too. Of two the higher epoch stays, but one that

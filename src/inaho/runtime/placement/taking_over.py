@@ -28,7 +28,7 @@ BLOCKED_RELEASE_S: Final = 1.0
 """How long a blocked previous owner is asked, once."""
 
 ASK_AGAIN_S: Final = 1.0
-"""Pause between questions whether a previous owner is through."""
+"""Pause between questions which partitions a previous owner has released."""
 
 RELEASE_RETRY_S: Final = 0.05
 """Pause before a previous owner is asked again; a new topology cuts it short."""
@@ -201,7 +201,7 @@ class TakingOver:
                 if left:
                     through = await self._calls.ask(previous, PlacementActor.through, kind, left, version)
             except InahoError as error:
-                self._warnings.tell(previous.authority, "did not tell what it is through with", error)
+                self._warnings.tell(previous.authority, "did not report which partitions it has released", error)
             self._are_drained(kind, back + through, previous.node_id, version)
 
 
