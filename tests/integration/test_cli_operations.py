@@ -126,7 +126,7 @@ def test_where_tells_owner_lease_and_history(pair: tuple[Node, Node]):
     assert found["reason"].startswith(f"Active on {found['owner']} since ")
     code, [nowhere], _ = operate(pair, "where", "Shoop", "a")
     assert (code, nowhere["owner"]) == (1, "")
-    assert nowhere["reason"].startswith("Nobody can own it: ")
+    assert nowhere["reason"].startswith("No member can own it: ")
     shown = subprocess.run(
         [*COMMAND, "where", "Shop", KEYS[0], "--seeds", pair[0].authority, *OPTIONS],
         env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT_S, check=True,

@@ -90,7 +90,7 @@ class PendingAsk:
     def expire(self) -> None:
         """The time is up."""
         if not self.future.done():
-            waited = "before the actor came to the message" if self._queued else "without a reply"
+            waited = "before the actor began to handle the message" if self._queued else "without a reply"
             error = Timeout(f"the time was up {waited}", identity=self.asked.path, maybe_executed=self.begun)
             self.future.set_exception(error)
             self._end()

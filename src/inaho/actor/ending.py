@@ -80,7 +80,7 @@ async def stop_tree(cells: Mapping[str, Cell], guardian: Guardian, timeout_s: fl
             cell.kill()
         await asyncio.wait(_tasks_below(cells, guardian), timeout=_KILL_GRACE_S)
     for cell in _cells_below(cells, guardian):
-        _logger.error("%s catches its cancellation and is given up; its task goes on", cell.path)
+        _logger.error("%s catches its cancellation and is given up; its Task still runs", cell.path)
         cell.abandon()
 
 

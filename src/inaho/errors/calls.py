@@ -51,7 +51,7 @@ class OwnershipChanged(InahoError):
     """The node does not own the identity (any more)."""
 
     code = "ownership_changed"
-    advice = "call again; the owner is looked up anew"
+    advice = "call again; the owner is looked up again"
 
 
 class NoSuchKind(InahoError):
@@ -147,7 +147,7 @@ class RemoteError(InahoError):
     maybe_executed_default = True
     register: Final = (
         "to catch it as its own class, pass the class to inaho.register_exception, or derive it from inaho.GrainError, "
-        "in both processes; its arguments must be serializable and build it anew"
+        "in both processes; its arguments must be serializable and build it again"
     )
     unregistrable: Final = (
         "its class cannot be registered, as it does not derive from Exception, or derives from StopIteration or "

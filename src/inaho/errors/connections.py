@@ -89,4 +89,4 @@ class Quarantined(InahoError):
     """The authority is in quarantine; nothing is sent to it until the quarantine ends."""
 
     code = "quarantined"
-    advice = "wait for the release, or release it by hand"
+    advice = "wait until the quarantine ends, or end it with `inaho quarantine release`"

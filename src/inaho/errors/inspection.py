@@ -46,7 +46,7 @@ def text_of(error: BaseException) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException as broken:  # a user's __str__ may raise anything; the call still gets its answer
-        return f"<the text of this exception could not be had: {type(broken).__name__}>"
+        return f"<the text of this exception could not be read: {type(broken).__name__}>"
 
 
 def describe(error: BaseException) -> str:

@@ -58,7 +58,7 @@ class StorageLost(StateMissing):
     """
 
     code = "storage_lost"
-    advice = "bring back the newest data, or accept what is there with `inaho storage accept`"
+    advice = "restore the newest data, or accept the present data with `inaho storage accept`"
 
 
 class StateTooLarge(StorageFailed):

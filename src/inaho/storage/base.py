@@ -193,7 +193,7 @@ class Storage(ABC):
 
         Raises:
             StorageFailed: not open, or the back end failed.
-            StorageLost: the storage has lost what it had acknowledged.
+            StorageLost: the storage has lost acknowledged data.
             InvalidArguments: the identity cannot be stored (see `save`).
         """
         self._check_identity(identity)
@@ -224,7 +224,7 @@ class Storage(ABC):
 
         Raises:
             StorageFailed: not open, or the back end failed. Nothing was changed.
-            StorageLost: the storage has lost what it had acknowledged.
+            StorageLost: the storage has lost acknowledged data.
             InvalidArguments: an identity cannot be stored (see `save`).
         """
         for identity in identities:
@@ -257,7 +257,7 @@ class Storage(ABC):
             StateConflict: the stored version or epoch does not allow it; `reason` has both numbers. Nothing changed.
             StateTooLarge: too many bytes. Nothing changed.
             StorageFailed: not open, or the back end failed; `maybe_executed` tells whether it may have committed.
-            StorageLost: the storage has lost what it had acknowledged. Nothing changed.
+            StorageLost: the storage has lost acknowledged data. Nothing changed.
             InvalidArguments: identity or numbers out of range, or data that is not bytes. Nothing changed.
         """
         if type(data) is not bytes:  # a bytearray could change while it waits for its commit

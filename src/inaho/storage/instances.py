@@ -109,7 +109,7 @@ class Instances:
         """Raises `StorageLost` once a loss was found."""
         if self.lost:
             raise StorageLost(
-                f"{self._name()} has lost what it had acknowledged: {self.lost}",
+                f"{self._name()} has lost acknowledged data: {self.lost}",
                 identity=identity,
             )
 

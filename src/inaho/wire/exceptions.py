@@ -188,7 +188,7 @@ def _encode(error: BaseException, identity: str, authority: str, executed: bool,
         raise
     except BaseException as broken:
         deep = isinstance(broken, RecursionError)  # raised by user code at the limit of recursion
-        reason = "too deep to be told of" if deep else sendable(text_of(error), MESSAGE_CHARS_MAX)
+        reason = "nested too deeply to be described" if deep else sendable(text_of(error), MESSAGE_CHARS_MAX)
         trace = sendable(traceback_of(error), TRACEBACK_CHARS_MAX) if with_traceback and not deep else ""
         name = sendable(exception_name(type(error)), NAME_CHARS_MAX)
         code = "" if _may_be_registered(type(error)) else RemoteError.code

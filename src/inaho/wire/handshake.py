@@ -263,7 +263,7 @@ class Handshake:
         )
         if acceptor.node_id != dialer.expected_node_id != "":
             self._elsewhere = WrongIncarnation(
-                f"node {dialer.expected_node_id} is looked for and node {acceptor.node_id} answers",
+                f"node {dialer.expected_node_id} is expected and node {acceptor.node_id} answers",
                 authority=acceptor.authority,
                 node_id=acceptor.node_id,
             )

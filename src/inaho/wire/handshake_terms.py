@@ -133,7 +133,7 @@ def own_hello(local: HandshakeConfig, nonce: bytes) -> tuple[Hello, bytes]:
         body = msgspec.msgpack.encode(hello)
         decode_hello(body)
     except (ProtocolViolation, UnicodeEncodeError, OverflowError) as error:
-        raise InvalidConfig(f"this node cannot say hello: {error}") from error
+        raise InvalidConfig(f"this node cannot send a hello: {error}") from error
     return hello, encode_frame(KIND_HELLO, body)
 
 
@@ -144,9 +144,9 @@ def check_peer_hello(hello: Hello, own: Hello, *, of_acceptor: bool) -> None:
         ProtocolViolation: the hello is this node's own, or contradicts the role of its sender.
     """
     if hmac.compare_digest(hello.nonce, own.nonce):
-        raise ProtocolViolation("our own hello came back: something on the way echoes")
+        raise ProtocolViolation("this node received its own hello: something on the way echoes it")
     if of_acceptor and (hello.role != "member" or hello.expected_node_id):
-        raise ProtocolViolation("the hello of an acceptor speaks like a dialer's")
+        raise ProtocolViolation("the hello of an acceptor has the fields of a dialer")
     if (hello.role == "member") != bool(hello.authority):
         raise ProtocolViolation("a member names its authority and a client has none")
     if hello.authority:

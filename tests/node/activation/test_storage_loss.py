@@ -129,7 +129,7 @@ async def test_the_first_loss_is_an_event_and_a_line_and_acceptance_too(
         assert isinstance(lost, StorageDataLost)
         assert "at commit" in lost.reason
         assert isinstance(taken, StorageAccepted)
-    assert sum("has lost what it had acknowledged" in record.getMessage() for record in caplog.records) == 1
+    assert sum("has lost acknowledged data" in record.getMessage() for record in caplog.records) == 1
     assert any(getattr(record, "audit_event", "").startswith("accept") for record in caplog.records)
     assert not (await cluster.storages()).lost
     assert await basket.get() == ["a", "b", "c"]

@@ -191,7 +191,7 @@ async def test_a_kind_that_nobody_hosts(fleet: Any):
     (one,) = await fleet.members(1, Counter)
     found = await one.where("Cuonter", "a")
     assert found.owner == ""
-    assert found.reason.startswith("Nobody can own it: ")
+    assert found.reason.startswith("No member can own it: ")
     with pytest.raises(InvalidPid):
         await one.where("Counter", "")
     with pytest.raises(InvalidArguments):
@@ -390,12 +390,12 @@ def test_an_owner_that_did_not_answer():
 
 def test_an_activation_that_comes_up_tells_whom_it_waits_for():
     told = report(B, B, activation=doing("pending"), lease="pending", lease_holder=B, awaited_from=(A,))
-    assert sentence(told).startswith(f"Coming up on {B}, which waits for {A} since ")
+    assert sentence(told).startswith(f"Starting on {B}, which waits for {A} since ")
 
 
 def test_one_that_has_not_let_go_yet():
     told = sentence(report(A, B, activation=doing()), report(B, B, awaited_from=(A,)))
-    assert told.startswith(f"Active on {A} since ") and f"which does not own it: {B} will ask it to let go." in told
+    assert told.startswith(f"Active on {A} since ") and f"which does not own it: {B} will ask it to release it." in told
     assert sentence(report(A, B, activation=doing("releasing")), report(B, B)).startswith(f"Ending on {A} (releasing)")
 
 

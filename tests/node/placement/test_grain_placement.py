@@ -326,7 +326,7 @@ async def test_a_request_is_the_same_again(fleet: Any):
     record = await one._node.placement_calls.ask(other.self, PlacementActor.recall, "Near", key, first.epoch)
     assert record.was_active
     late = await one._node.placement_calls.ask(other.self, PlacementActor.activate, request)
-    assert late.code == "ownership_changed", "it was taken back before it came"
+    assert late.code == "ownership_changed", "the request was withdrawn before it arrived"
 
 
 async def test_an_answer_that_is_lost_has_the_activation_taken_back(fleet: Any):

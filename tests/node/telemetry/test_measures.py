@@ -405,5 +405,5 @@ async def test_retry_warnings_are_held_back_and_their_number_is_told(fleet: Any,
     assert figures["inaho.rpc.client.failures"] == {("Never", caught.value.code): 1, ("Never", "_OTHER"): 0}
     lines = [record.getMessage() for record in caplog.records if record.name == "inaho.rpc"]
     assert len(lines) == 2
-    assert "Never/k.x failed at attempt 1 and is tried again" in lines[0]
+    assert "Never/k.x failed at attempt 1, retrying" in lines[0]
     assert lines[1] == f"{retries - 1} further retries of Never within 0.8 s were not logged"

@@ -178,7 +178,7 @@ async def test_a_node_ends_whatever_its_turns_do(monkeypatch: pytest.MonkeyPatch
     await client.close()
     async with asyncio.timeout(30.0):
         await cluster.close()
-    assert "go on after their cancellation" in caplog.text
+    assert "still run after their cancellation" in caplog.text
     GATES["end"].set()
 
 

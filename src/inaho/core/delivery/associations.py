@@ -266,7 +266,7 @@ class Authorities:
         gone, known.node_id, known.incarnation = known.node_id, node_id, incarnation
         if before is AuthorityState.DISCONNECTED:
             return ()
-        return self._freed(known, gone, f"node {node_id} lives there now")
+        return self._freed(known, gone, f"node {node_id} is there now")
 
     def condemned(
         self, authority: str, reason: str, now: float, *, node_id: str = "", incarnation: int = 0

@@ -37,7 +37,7 @@ def pid_of(path: ActorPath) -> Pid:
         InvalidPid: the path names no boot (`#node_id`); `resolve` finds the one that runs.
     """
     if not path.node_id:
-        raise InvalidPid("node id is missing: the path is bound to no boot of its node", authority=path.authority)
+        raise InvalidPid("node id is missing: the path names no process of its node", authority=path.authority)
     return Pid(path.authority, path.node_id, ClusterIdentity(path.kind, path.key))
 
 
@@ -72,7 +72,7 @@ def resolve(path: ActorPath, members: Sequence[Member]) -> Pid:
         if member.status in (MemberStatus.UNREACHABLE, MemberStatus.REMOVED):
             reason = f"the member is {member.status.name.lower()}"
         elif path.node_id and path.node_id != member.node_id:
-            reason = f"the path is bound to boot {path.node_id}, the node runs as {member.node_id}"
+            reason = f"the path names process {path.node_id}, the node runs as {member.node_id}"
         else:
             return Pid(member.authority, member.node_id, identity)
         raise Unreachable(reason, identity=str(identity), authority=path.authority)

@@ -177,7 +177,7 @@ class Joiner:
         }
 
     def _self_told(self) -> str:
-        return f"that is this node; its authority is {self._authority}, and in `seeds` it must be called so"
+        return f"that is this node; its authority is {self._authority}: write that in `seeds`"
 
     def _may_found(self, now: float) -> bool:
         if self._may_found_at is None or any(refusal.code in SAME_CLUSTER_CODES for refusal in self._final.values()):

@@ -263,7 +263,7 @@ class Exchange:
             self._ask_others(now, received.authority, verdict.members)
             return False
         if settlement.holds == UNDECIDED:
-            reason = "neither seeds nor numbers tell which view holds"
+            reason = "neither seeds nor numbers decide which view holds"
             view.outbox.publish(ViewConflict(authority=received.authority, reason=reason))
             return False
         refused = "theirs" if settlement.holds == OURS else "ours"

@@ -88,7 +88,7 @@ class Leases:
         """Raises `OwnershipChanged` where owners have changed while the activation came up: another may begin."""
         if not self.keeps(host, grain):
             raise OwnershipChanged(
-                "it has moved while it came up", identity=f"{host.name}/{grain._inaho_key}", authority=host.authority
+                "it has moved while it started", identity=f"{host.name}/{grain._inaho_key}", authority=host.authority
             )
 
     def check_owner(self, kind: str, key: str) -> None:
@@ -119,7 +119,7 @@ class Leases:
         if host.kind.placed:
             self.check_open(host.name, key)
             raise OwnershipChanged(
-                "it is not active here; its owner knows where",
+                "it is not active here; ask its owner",
                 identity=f"{host.name}/{key}",
                 authority=self._local.authority,
             )

@@ -116,7 +116,7 @@ class Passivation:
         host = self._host
         setting = "activation.idle_ttl_s" if host.kind.idle_ttl_s is None else f"idle_ttl_s of class {host.name}"
         host.local.log.warning(
-            "%d of the last %d unloaded activations of %s came back within %.1f s: raise %s",
+            "%d of the last %d unloaded activations of %s were called again within %.1f s: raise %s",
             back, unloaded, host.name, self._ttl_s, setting,
         )  # fmt: skip
         host.local.publish(

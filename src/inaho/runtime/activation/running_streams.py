@@ -110,7 +110,7 @@ class StreamTurns:
             grain = host.activations.get(key)
             if grain is None:
                 if made:  # `on_activate` may ask for it each time
-                    reason = "the activation ended as soon as it was up"
+                    reason = "the activation ended as soon as it had started"
                     raise Pending(reason, identity=f"{host.name}/{key}", authority=host.authority)
                 grain = host.activate(key)
                 made = True

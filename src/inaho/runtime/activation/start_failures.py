@@ -34,13 +34,13 @@ def start_failure(host: KindHost, grain: Activation, error: BaseException) -> In
     except KeyboardInterrupt:
         raise
     except BaseException as broken:  # a class of the user's that raises at who looks at it; nobody shall wait for ever
-        reason = f"{type(error).__name__}, which cannot be told: {describe(broken)}"
+        reason = f"{type(error).__name__}, which cannot be described: {describe(broken)}"
         return ActivationFailed(reason, identity=str(grain.identity), authority=host.authority)
 
 
 def _told(host: KindHost, grain: Activation, error: BaseException) -> InahoError:
     if is_a(error, asyncio.CancelledError) and host.around.runner.leaving:
-        reason = "this node left while the activation came up"
+        reason = "this node left while the activation started"
         error = ShuttingDown(reason, identity=str(grain.identity), authority=host.authority)
     if is_a(error, InahoError) and error.code in MOVING:  # no failure: it belongs elsewhere, or to a moment later
         return not_run(error, error)

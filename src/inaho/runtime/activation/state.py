@@ -75,7 +75,7 @@ class States:
                 return record.version, None
             _decode(host, grain, data, "the state")
         except SerializationFailed as error:  # what was saved last could be loaded: the next owner begins with that
-            self._local.log.warning("%s moves without what it had not saved: %s", grain.identity, error.reason)
+            self._local.log.warning("%s moves and loses its unsaved state: %s", grain.identity, error.reason)
             return record.version, None
         return record.version, data
 
@@ -127,7 +127,7 @@ class States:
         if is_same(handed.version, handed.stored_epoch, stored):
             return True
         self._local.log.info(
-            "%s begins with what is stored: %s handed over version %d, another one is stored",
+            "%s begins with the stored state: %s handed over version %d, another version is stored",
             grain.identity, handed.authority, handed.version,
         )  # fmt: skip
         return False

@@ -243,7 +243,7 @@ class Cluster(Operations):
 
         Args:
             where: its Pid, or its canonical path, `inaho://cluster@host:port/user/name`. Without `#node_id` behind it
-                the path means the process that lives there now.
+                the path means the process that is there now.
 
         Raises:
             InvalidPid: it is malformed or names another cluster.

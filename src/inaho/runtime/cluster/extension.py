@@ -123,7 +123,7 @@ class ClusterExtension:
             try:
                 await self._write_status(BootstrapState.ERROR, system, _reason_of(error))
             except StatusStore as unwritten:
-                add_note(error, f"nor could that be kept: {unwritten}")
+                add_note(error, f"and that could not be recorded: {unwritten}")
             self._cluster = self._node = None
             raise
         try:

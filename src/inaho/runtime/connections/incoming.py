@@ -365,7 +365,7 @@ class Incoming(Connection):
         if not self._unread or unread < self._unread:
             self._unread, self._unread_since = unread, now
         elif now - self._unread_since >= self._config.stall_timeout_s:
-            self.abort(f"cut off: it read nothing for {self._config.stall_timeout_s} s")
+            self.abort(f"disconnected: it read nothing for {self._config.stall_timeout_s} s")
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -80,7 +80,7 @@ class Peers:
         """The connection to that node, dialled if need be.
 
         Raises:
-            Unreachable: it cannot be reached, or another process lives there now.
+            Unreachable: it cannot be reached, or another process is there now.
             Quarantined: nothing is sent to it.
             ShuttingDown: this node is closing its connections.
             InahoError: the handshake failed for this reason.

@@ -69,17 +69,17 @@ class BlockList:
         canonical = str(parse_authority(authority, allow_port_zero=False))
         control = self._control.machine
         if control is None:
-            raise InvalidConfig("a client keeps no block list")
+            raise InvalidConfig("a client has no block list")
         changes = (canonical in control.blocked) != blocked
         if changes:
             self._control.feed(BlockNode(canonical) if blocked else UnblockNode(canonical))
             if (canonical in control.blocked) != blocked:
-                raise Overloaded("the block list takes no more (membership.members_max)", authority=canonical)
+                raise Overloaded("the block list is full (membership.members_max)", authority=canonical)
             audit_order("block" if blocked else "unblock", canonical, self._local.authority)
         if not await self.seen(canonical, blocked=blocked) and not await self._rejoined(canonical, blocked=blocked):
             raise Pending(
                 f"others have removed this node and it is joining again ({control.stage}); the order is kept and will "
-                "be told to them",
+                "be announced then",
                 authority=self._local.authority,
                 maybe_executed=True,
             )

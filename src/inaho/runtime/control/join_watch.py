@@ -75,7 +75,7 @@ class JoinWatch:
         assert self._answers is not None
         answers = "; ".join(f"{authority}: {text}" for authority, text in self._answers().items())
         self._local.log.warning(
-            "no seed has let this node into the cluster %r for %.0f s, and they are tried again: %s",
+            "no seed has admitted this node to the cluster %r for %.0f s, retrying: %s",
             self._local.config.name, self._local.loop.time() - self._began, answers or "there are no other seeds",
         )  # fmt: skip
         self._timer = self._local.loop.call_later(AGAIN_S, self._log_answers)

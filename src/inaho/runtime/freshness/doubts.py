@@ -130,7 +130,7 @@ class Freshness:
             self.was_away("this node was removed" if isinstance(event, SelfRemoved) else "this process was paused")
         elif isinstance(event, BlockListChanged):
             if event.authority == self._local.authority:
-                self.was_away("an operator has blocked this node, or had")
+                self.was_away("an operator blocks this node, or has blocked it")
             elif event.blocked:
                 self._marking.member_blocked()
                 self._proofs.member_lost()
@@ -221,9 +221,7 @@ class Freshness:
                 if self._local.closing:
                     return
                 if not told:
-                    self._local.log.warning(
-                        "the marker of a new cluster is not written yet, which is tried again: %s", describe(error)
-                    )
+                    self._local.log.warning("writing the marker of a new cluster failed, retrying: %s", describe(error))
                 told = True
             await asyncio.sleep(self._local.config.activation.freshness_s)
         markers = self._marking.found_there

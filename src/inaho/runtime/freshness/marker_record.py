@@ -71,7 +71,9 @@ class MarkerRecord:
             else:
                 self.writes += 1
                 return markers
-        raise StorageFailed("the markers are replaced all the time", identity=str(MARKERS), maybe_executed=False)
+        raise StorageFailed(
+            "other nodes replace the record of the markers again and again", identity=str(MARKERS), maybe_executed=False
+        )
 
     async def read(self) -> tuple[Markers, int]:
         """The markers, and the version of their record.

@@ -103,9 +103,7 @@ class OtherClusters:
                 if warns:
                     await self.warn(markers, founded=False)
             except InahoError as error:
-                self._local.log.debug(
-                    "the markers cannot be read or written, which is tried again: %s", describe(error)
-                )
+                self._local.log.debug("reading or writing the markers failed, retrying: %s", describe(error))
                 self._asked = self._asked or warns
             else:
                 if not self._asked:

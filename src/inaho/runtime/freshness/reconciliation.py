@@ -69,7 +69,9 @@ class Reconciliation:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._asking = None
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._local.log.error("asking members whether they are through failed", exc_info=error)
+            self._local.log.error(
+                "asking members whether they have released what they took over failed", exc_info=error
+            )
 
     def _back(self) -> list[tuple[Doubt, Member]]:
         found: list[tuple[Doubt, Member]] = []
@@ -93,7 +95,9 @@ class Reconciliation:
         try:
             through = await self._calls.ask(member, PlacementActor.reconcile, self._local.node_id, doubt.incarnation)
         except InahoError as error:
-            self._local.log.debug("%s did not confirm that it is through: %s", member.authority, describe(error))
+            self._local.log.debug(
+                "%s did not confirm that it has released what it took over: %s", member.authority, describe(error)
+            )
             return False
         # Where this node is blocked nothing stays active here; an end of that is told.
         return through or is_blocked(self._topology, self._local.authority)
@@ -119,7 +123,7 @@ class Reconciliation:
         try:
             found = await self._calls.ask(member, PlacementActor.doubted, timeout_s=ASK_AGAIN_S * 4)
         except InahoError as error:
-            self._local.log.debug("%s did not say whom it doubts: %s", member.authority, describe(error))
+            self._local.log.debug("%s did not answer which members it doubts: %s", member.authority, describe(error))
             return None
         return found
 

@@ -1,6 +1,6 @@
 """The storage of one node: watched for losses, and accepted on an operator's word.
 
-A storage that has lost what it had acknowledged refuses every operation (`inaho.storage.instances`). The node says so
+A storage that has lost acknowledged data refuses every operation (`inaho.storage.instances`). The node says so
 once, in the log and as an event. When an operator accepts what is there, whatever the node knows of earlier versions is
 forgotten, and its activations end without saving and begin again from what is stored.
 """
@@ -81,9 +81,7 @@ class StorageAccess:
         try:
             await self.opened()
         except StorageFailed as error:
-            self._local.log.warning(
-                "the storage cannot be opened, which is tried again when a grain needs it: %s", describe(error)
-            )
+            self._local.log.warning("opening the storage failed, retrying when a grain needs it: %s", describe(error))
 
     async def close(self) -> None:
         """This node uses the storage no more."""
@@ -120,7 +118,7 @@ class StorageAccess:
 
     def _found_loss(self, reason: str) -> None:
         self._local.log.error(
-            "the storage has lost what it had acknowledged, and grains with a state are refused: %s; bring back the "
+            "the storage has lost acknowledged data, and grains with a state are refused: %s; bring back the "
             "newest data, or accept what is there with `inaho storage accept`",
             reason,
         )

@@ -75,9 +75,9 @@ class NodeTasks:
             if not left:
                 continue
             if message is not None:
-                _log.error("%d turns, hooks or streams cannot be ended, and go on", len(left))
+                _log.error("%d turns, hooks or streams cannot be ended and still run", len(left))
                 return
-            _log.warning("%d turns, hooks or streams go on after their cancellation", len(left))
+            _log.warning("%d turns, hooks or streams still run after their cancellation", len(left))
             rounds -= 1
             message = None if rounds > 0 else CUT_OFF
 

@@ -62,7 +62,7 @@ class RetryWarnings:
         self.retries.add(kind)
         if kind.startswith("inaho.") and attempt < OWN_ATTEMPTS:
             self._log.debug(
-                "%s/%s.%s failed at attempt %d and is tried again: %s: %s",
+                "%s/%s.%s failed at attempt %d, retrying: %s: %s",
                 kind, key, method, attempt, error.code, error.reason,
             )  # fmt: skip
             return
@@ -70,7 +70,7 @@ class RetryWarnings:
         if self._throttles[level].admit(kind, self._local.loop.time()):
             self._log.log(
                 level,
-                "%s/%s.%s failed at attempt %d and is tried again in %.3f s: %s: %s",
+                "%s/%s.%s failed at attempt %d, retrying in %.3f s: %s: %s",
                 kind, key, method, attempt, pause_s, error.code, error.reason,
             )  # fmt: skip
         else:

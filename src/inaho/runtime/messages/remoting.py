@@ -97,7 +97,7 @@ class Remoting:
         if isinstance(ref.target, RemoteTarget):
             return pid_of(parse_path(ref.path))
         if not self._local.authority:
-            raise InvalidPid("nobody can reach the actors of a client")
+            raise InvalidPid("no node can reach the actors of a client")
         pid = Pid(self._local.authority, self._local.node_id, _identity_of(self.name_of(ref)))
         format_pid(pid, self._local.config.name)  # raises for what has no canonical path
         return pid
@@ -178,9 +178,9 @@ class Remoting:
             made.was_member = member is not None and member.node_id == node_id
             if channel is not None:
                 if member is not None and member.node_id == channel.node_id:
-                    made.end(f"node {member.node_id} lives there, not {node_id}")
+                    made.end(f"node {member.node_id} is there, not {node_id}")
                     return made
-                self._end(channel, f"node {node_id} lives there, not {channel.node_id}")
+                self._end(channel, f"node {node_id} is there, not {channel.node_id}")
             self._make_room()
             self._channels[authority] = made
             channel = made
@@ -225,7 +225,7 @@ class Remoting:
                 if channel.was_member:
                     self._end(channel, "its node was removed")
             elif member.node_id != channel.node_id:
-                self._end(channel, f"node {member.node_id} lives there, not {channel.node_id}")
+                self._end(channel, f"node {member.node_id} is there, not {channel.node_id}")
             else:
                 channel.was_member = True
                 unreachable = member.status >= MemberStatus.UNREACHABLE

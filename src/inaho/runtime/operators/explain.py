@@ -135,7 +135,7 @@ def _sentences(
         return ["No member answered."]
     if not newest.owner:
         where = f" It is still active on {holder.authority}." if holder else ""
-        return [f"Nobody can own it: {newest.unowned}.{where}"]
+        return [f"No member can own it: {newest.unowned}.{where}"]
     owns = _ownership(partition, newest.owner, owner)
     if holder is None or holder.activation is None:
         return [_why_inactive(newest.owner, owner, history), owns]
@@ -162,7 +162,7 @@ def _ownership(partition: int, authority: str, owner: IdentityReport | None) -> 
 def _why_inactive(authority: str, owner: IdentityReport | None, history: Sequence[HistoryEntry]) -> str:
     next_call = f"The next call activates it on {authority}."
     if owner is not None and owner.awaited_from:
-        next_call = f"The next call activates it on {authority}, once {' and '.join(owner.awaited_from)} let go of it."
+        next_call = f"The next call activates it on {authority}, once {' and '.join(owner.awaited_from)} released it."
     if not history:
         return f"Not active, and no member remembers that it was. {next_call}"
     last = history[-1]
@@ -173,7 +173,8 @@ def _why_elsewhere(here: str, authority: str, owner: IdentityReport | None, doin
     if owner is not None and owner.lease_holder and owner.lease_holder != owner.node_id:
         return f"Active on {here}, where {authority}, its owner, has placed it, since {clock(doing.since)}."
     if doing.lease == "active":
-        return f"Active on {here} since {clock(doing.since)}, which does not own it: {authority} will ask it to let go."
+        since = clock(doing.since)
+        return f"Active on {here} since {since}, which does not own it: {authority} will ask it to release it."
     return f"Ending on {here} ({doing.lease}) before it goes to {authority}."
 
 
@@ -187,7 +188,7 @@ def _how_it_came(
     """How the present activation on the owner came to be: moved, again, or for the first time."""
     if doing.lease == "pending":
         waits = f", which waits for {' and '.join(owner.awaited_from)}" if owner and owner.awaited_from else ""
-        return f"Coming up on {here}{waits} since {clock(doing.since)}."
+        return f"Starting on {here}{waits} since {clock(doing.since)}."
     before = [entry for entry in history if entry.epoch < doing.epoch and entry.what in ("started", *_ENDS)]
     before.sort(key=lambda entry: (entry.epoch, entry.at))
     last = before[-1] if before else None

@@ -208,7 +208,9 @@ class Terminations:
                     self._take(member, batch)
                     await asyncio.sleep(0)  # ten thousand ends must not keep calls waiting
         except InahoError as error:
-            self._local.log.info("%s does not tell what ends there: %s", member.authority, describe(error))
+            self._local.log.info(
+                "subscribing to ends of activations on %s failed: %s", member.authority, describe(error)
+            )
         known = (
             {}
             if self._topology.snapshot is None

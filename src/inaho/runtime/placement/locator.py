@@ -65,7 +65,7 @@ class Locator:
             return await self._calls.ask(owner, PlacementActor.locate, kind, key, asker, verify)
         except Timeout as error:
             raise Pending(
-                f"the owner did not say where it is: {error.reason}",
+                f"the owner did not answer where it is: {error.reason}",
                 identity=f"{kind}/{key}",
                 authority=owner.authority,
             ) from error

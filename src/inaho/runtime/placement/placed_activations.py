@@ -140,17 +140,19 @@ class PlacedActivations:
         self._leases.check_open(request.kind, request.key)
         self.check_current(request.kind, request.key)
         if self._topology.lookup.owner(request.kind, request.key).node_id != request.granted_by:
-            raise OwnershipChanged("who grants it does not own it", identity=identity, authority=self._local.authority)
+            raise OwnershipChanged(
+                "the node that grants it does not own it", identity=identity, authority=self._local.authority
+            )
         if self._recalled.get((request.kind, request.key), -1) >= request.epoch:
             raise OwnershipChanged(
-                "it was taken back before it came", identity=identity, authority=self._local.authority
+                "the request was withdrawn before it arrived", identity=identity, authority=self._local.authority
             )
 
     def check_current(self, kind: str, key: str) -> None:
         """Raises `Pending` while this node knows that others see owners in another way, and have heard what is here."""
         seen, until = self._overtaken
         if seen == self._topology.lookup.hash and self._local.loop.time() < until:
-            raise Pending("owners have changed and this node waits to hear how", identity=f"{kind}/{key}")
+            raise Pending("owners have changed, and this node waits for the new topology", identity=f"{kind}/{key}")
 
     async def begin(self, host: KindHost, lease: Lease, owner: str, handed: ActivationRecord | None) -> None:
         """Makes the activation of a pending lease, and returns when it is up. Raises why it did not come up."""

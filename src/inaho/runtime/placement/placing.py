@@ -164,7 +164,8 @@ class Placing:
             if error.maybe_executed:
                 await self._take_back(chosen, lease)
                 raise Pending(
-                    f"{chosen.authority} did not say whether it is up: {error.reason}", identity=f"{kind}/{key}"
+                    f"{chosen.authority} did not answer whether it has started: {error.reason}",
+                    identity=f"{kind}/{key}",
                 ) from error
             response = ActivationResponse(code="unreachable", reason=error.reason)
         if lease.state is LeaseState.ACTIVE:  # it was there, as the node has told meanwhile

@@ -84,7 +84,7 @@ class SystemCalls:
             What the method returned.
 
         Raises:
-            Unreachable: the node cannot be reached, or another process lives there now.
+            Unreachable: the node cannot be reached, or another process is there now.
             Quarantined: nothing is sent to it.
             InahoError: as any call.
         """

@@ -179,7 +179,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
             )
         topology = self._topology.snapshot
         if topology is None or not any(record.kind in member.kinds for member in topology.members):
-            raise TopologyUnavailable("no member that this node has heard of hosts the kind", identity=name)
+            raise TopologyUnavailable("no known member hosts the kind", identity=name)
 
     # Saving.
 
@@ -217,7 +217,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         try:
             await self._save()
         except InahoError as error:
-            self._local.log.warning("%s could not be saved, and is tried again: %s", self.identity, describe(error))
+            self._local.log.warning("%s could not be saved, retrying: %s", self.identity, describe(error))
 
     # The clock.
 

@@ -70,6 +70,6 @@ class ReminderWatch:
             return
         self._tell_at = now + TOLD_AGAIN_S
         self._local.log.warning(
-            "the keepers of %d reminder shards (such as %s) cannot be started, which is tried again: %s",
+            "the keepers of %d reminder shards (such as %s) cannot be started, retrying: %s",
             len(failed), next(iter(failed)), describe(next(iter(failed.values()))),
         )  # fmt: skip

@@ -151,7 +151,7 @@ class NodeMetrics:
 
     def _demand(self) -> None:
         if not self.local.config.metrics.enabled:
-            raise MetricsOff("this node keeps no figures (metrics.enabled)", authority=self.local.authority)
+            raise MetricsOff("this node has no metrics (metrics.enabled)", authority=self.local.authority)
 
     def close(self) -> None:
         """Nothing is exported or counted from events any more."""

@@ -153,7 +153,7 @@ class TcpTransport(Transport):
         if not self._may_bind_anywhere and not is_loopback_address(address[0]):
             raise InvalidConfig(
                 f"{asked} can be reached from other machines and nothing would authenticate them: set `secret`, "
-                "or set `tls`, or spell out `insecure=True`, or bind 127.0.0.1"
+                "or set `tls`, or set `insecure=True`, or bind 127.0.0.1"
             )
         sock = _bound_socket(family, address, asked)
         try:
@@ -211,7 +211,7 @@ class TcpTransport(Transport):
             if sock.getsockname() == sock.getpeername():
                 # TCP's simultaneous open: our own port happened to be the one that was dialled and is free.
                 transport.abort()
-                raise ConnectionRefusedError(errno.ECONNREFUSED, "the socket met itself")
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "the socket connected to itself")
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return transport
         raise last

@@ -63,7 +63,7 @@ def as_raised(error: BaseException, method: str) -> BaseException:
 
 def untold(error: BaseException, method: str, broken: Exception) -> RuntimeError:
     """The answer in place of what the user's code raised, when its class raises `broken` at whoever looks at it."""
-    return RuntimeError(f"{method} raised {type(error).__name__}, which cannot be told: {describe(broken)}")
+    return RuntimeError(f"{method} raised {type(error).__name__}, which cannot be described: {describe(broken)}")
 
 
 def suspended_on(awaited: Any) -> None:

@@ -230,7 +230,7 @@ class RedisCluster:
             self._mapped_at = self._loop.time()
         if isinstance(failure, StorageFailed):
             raise failure
-        raise StorageFailed(f"{self._name}: no server tells the map of slots", maybe_executed=False) from failure
+        raise StorageFailed(f"{self._name}: no server returned the map of slots", maybe_executed=False) from failure
 
     def _read_map(self, asked: Address, answer: Any) -> None:
         """Applies an answer to CLUSTER SLOTS: ranges of slots, each with its primary first."""

@@ -233,7 +233,7 @@ class RedisStorage(Storage):
         policy, limit = told.get("maxmemory_policy", ""), told.get("maxmemory", "0")
         if policy.startswith(_EVICTING) and limit != "0":
             raise StorageFailed(
-                f"{self!r} throws records away when its memory is full (maxmemory-policy {policy}): set noeviction",
+                f"{self!r} evicts records when its memory is full (maxmemory-policy {policy}): set noeviction",
                 maybe_executed=False,
             )
 

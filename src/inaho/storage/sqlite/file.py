@@ -100,8 +100,8 @@ class SqliteFile:
     def lost(self, identity: str = "") -> StorageFailed:
         """The `StorageFailed` for a path that no longer leads to the file that was opened."""
         return StorageFailed(
-            f"{self.path}: it was removed or replaced while it was open, and what it is given now would be lost: "
-            "put it back, or restart this node to go on with what is there instead",
+            f"{self.path}: it was removed or replaced while it was open, so further saves would be lost: "
+            "put it back, or restart this node to use the file that is there now",
             identity=identity,
             maybe_executed=False,
         )

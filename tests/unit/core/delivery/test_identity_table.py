@@ -45,7 +45,7 @@ def test_a_member_is_ready_under_its_canonical_path():
     ("members", "final", "reason"),
     [
         ((), False, "no member"),
-        ((member(NEW),), True, "lives there"),
+        ((member(NEW),), True, "is there"),
         ((member(status=MemberStatus.UNREACHABLE),), False, "unreachable"),
         ((member(status=MemberStatus.REMOVED),), True, "removed"),
     ],
