@@ -1,4 +1,4 @@
-"""How many activations one node has, of all kinds that are not the runtime's own, and waiting until there are none."""
+"""Counts the activations of one node, without system grains, and waits until there are none."""
 
 from __future__ import annotations
 

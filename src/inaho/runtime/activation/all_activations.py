@@ -1,7 +1,7 @@
-"""All activations of one node together: how a node that leaves ends them.
+"""Ends all activations of a node that leaves, within `activation.drain_s`.
 
-Each kind ends its own activations, a slice at a time (`draining`). What concerns all kinds is here: one time limit for
-all of them, and what becomes of those that do not end within it.
+Each kind ends its own activations, in slices (`draining`). This module has what concerns all kinds: one time limit for
+all of them, and what happens to those that do not end within it.
 """
 
 from __future__ import annotations

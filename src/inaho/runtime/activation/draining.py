@@ -1,7 +1,7 @@
-"""Ending activations that a topology has given to others, or all, a slice at a time.
+"""Ends activations whose partitions a topology has given to others, or all, in slices.
 
-The new owner asks for the identities that are called (`PartitionBridge`), so nobody waits for this walk. It frees the
-rest, and when it is through and the last of them has ended, the partitions are drained and the new owners are told.
+The new owner asks for the identities that are called (`PartitionBridge`), so nothing waits for this walk. It ends the
+other activations. When the last of them has ended, the partitions are drained and the new owners are notified.
 """
 
 from __future__ import annotations

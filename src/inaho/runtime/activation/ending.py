@@ -1,4 +1,4 @@
-"""How activations of one kind end: streams end, `on_deactivate` runs, and turns that wait go to the next activation."""
+"""Ends activations of one kind: their streams end, `on_deactivate` runs, waiting turns go to the next activation."""
 
 from __future__ import annotations
 

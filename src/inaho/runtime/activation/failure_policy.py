@@ -1,21 +1,21 @@
-"""What becomes of an activation's state when a turn fails (`on_failure` of the class).
+"""Decides what happens to an activation's state when a turn fails (`on_failure` of the class).
 
-A turn that raises may have changed half of what it meant to. Nobody but the author of the kind knows whether that
-matters, so each kind says it:
+A turn that raises may have changed half of its state. Only the author of the kind knows whether that matters, so each
+kind says it:
 
-- `keep`: the state stays as the turn left it. Right where a method checks before it changes, and the default, because
-  it costs nothing and is what an object does.
-- `reset`: before the next turn the state is loaded again as it was saved last. Turns that run go on to their end; those
-  that come later wait for the load. Only the durable state is reset, not other attributes of the instance. If it cannot
-  be loaded the activation ends (`failed`), those that wait go to the next one, and `on_deactivate` can save nothing.
+- `keep`: the state stays as the turn left it. Right if methods check before they change; the default, because it costs
+  nothing and plain objects behave so.
+- `reset`: before the next turn the saved state is loaded again. Running turns continue to their end; later ones wait
+  for the load. Only the durable state is reset, not other attributes of the instance. If it cannot be loaded, the
+  activation ends (`failed`), waiting turns go to the next one, and `on_deactivate` cannot save.
 - `stop`: the activation ends (`failed`) when its running turns have, and the next call makes a new one, with all its
   attributes.
 
-What counts as a failure: whatever leaves the user's code, its own exceptions, those of calls that it made and did not
-catch (inaho's errors included: they too leave a turn in the middle), an interruption at the deadline or because the
-caller has gone; in a turn, a tick of a timer, a reminder, and a stream that raises. What does not: a call that was
-refused before it ran; a consumer that breaks off its stream, which is how streams end; a read-only method, which by its
-own promise has changed nothing, and beside which other readers go on undisturbed.
+Failures are: any exception that leaves user code, its own ones and those of calls that it made and did not catch
+(inaho's errors included: they too stop a turn in the middle); an interruption at the deadline or because the caller is
+gone; in a turn, a tick of a timer, a reminder, or a stream that raises. Not failures are: a call that was refused
+before it ran; a consumer that breaks off its stream, which is how streams end; a read-only method, which has changed
+nothing by its own declaration.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The right to activate on one node: its ledger, and what a topology, a block or a removal does to it.
+"""Decides whether this node may activate an identity: its ledger, and topologies, blocks and removals.
 
-An activation holds a lease from its first moment to its last. Its owner's node grants it, which is the node of the
-activation itself unless the kind is placed elsewhere (`directory`). A lease that is revoked ends the activation's right
-at once, while its running turn may go on: what that turn saves is refused here already, and by the storage in any case,
-since the successor has the higher epoch.
+An activation has a lease from its first moment to its last. The owner of its identity grants it, which is this node
+itself unless the kind is a placed one (`directory`). When a lease is revoked, the right of the activation ends at once,
+while its running turn may continue. A save of that turn is refused here already, and by the storage in any case, since
+the successor has the higher epoch.
 """
 
 from __future__ import annotations

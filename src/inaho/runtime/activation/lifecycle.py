@@ -1,7 +1,7 @@
-"""The owner of the lives of one kind's activations: whatever happens to one goes through here.
+"""Moves the activations of one kind through the states of `core.activation.life`; it owns these states.
 
-The table of states is `inaho.core.activation.life`. This module gives it the events, lets turns wait or go on as the
-state says, and begins what a state is for: a reset, or the end. Nobody else reads or changes `ActivationTurns.life`.
+This module passes events to the table of `inaho.core.activation.life`, lets turns wait or run as the state says, and
+begins what a state is for: a reset, or the end. No other module reads or changes `ActivationTurns.life`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Unloading activations that nobody calls, and saying so when it happens too often.
+"""Unloads idle activations, and warns when many of them are soon called again.
 
-An activation that is unloaded and called again soon after costs a load and an activation each time, and the cure is a
-setting. So each kind counts how many of its activations had been unloaded a moment before; where that is most of them,
-an event names the setting (SPEC CL-5, "frequent passivation").
+An activation that is unloaded and called again soon costs a load and a start each time, and a setting can avoid this.
+So each kind counts how many of its new activations had been unloaded a moment before; if they are the majority, an
+event names the setting (SPEC CL-5, "frequent passivation").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What activations ask of the parts of a node that are above them, and all that the hosts of one node share."""
+"""What activations need of parts of the node in higher rooms, and what the hosts of one node share."""
 
 from __future__ import annotations
 

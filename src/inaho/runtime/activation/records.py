@@ -1,4 +1,4 @@
-"""What is told of an activation that has ended, to the one that goes on with its identity."""
+"""The record of an ended activation that is handed to the next owner of its identity."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Running streams beside the turns of their activations, which are not idle meanwhile.
+"""Runs streams beside the turns of their activations, which are not idle meanwhile.
 
-A stream ends with its activation: once another may be active, a generator that goes on yields what is no longer so, and
-what it changes is lost. It is interrupted when the last turn has ended, before `on_deactivate` begins, so that this
-finds the grain at rest; and not while it saves, after which nobody would know what is stored.
+A stream ends with its activation: once another activation may exist, a generator of the old one would yield outdated
+items, and its changes would be lost. It is interrupted when the last turn has ended, before `on_deactivate` begins, so
+that `on_deactivate` runs alone; and not during a save, whose outcome would then be unknown.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What is told of an activation that did not come up, and what its callers get.
+"""The errors for callers of an activation that did not start, and the reports of its failure.
 
-Whatever it failed with, their calls have not run. An error of a call that `on_activate` made may say that *that* call
-may have run. Passed on as it is it would say so of a call that never began: its caller would not dare to try again, and
-a keeper of reminders would count it as an attempt. So callers get a copy that says no, each its own, since an error is
-changed where it leaves a turn (`as_raised`).
+Whatever the failure, the waiting calls have not run. An error of a call that `on_activate` made may say that *that*
+call may have run. Passed on unchanged, it would say so of a call that never began: its caller would not retry, and a
+keeper of reminders would count it as an attempt. So each caller gets a copy that says "not executed"; each its own
+copy, since an error is changed where it leaves a turn (`as_raised`).
 """
 
 from __future__ import annotations

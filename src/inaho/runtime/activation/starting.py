@@ -1,4 +1,4 @@
-"""How activations of one kind come up: the previous owner releases them, state is loaded, `on_activate` runs."""
+"""Starts activations of one kind: the previous owner releases them, state is loaded, `on_activate` runs."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""The durable state of an activation: loaded before the first turn, saved and cleared on the user's word.
+"""Loads the state of an activation before its first turn, and saves and clears it.
 
-A save names the version that it replaces and the epoch of the activation. One that loses shows that the activation is
-stale, and ends it; so does one that was interrupted or not answered, since nobody knows then what is stored.
+A save names the version that it replaces and the epoch of the activation. A save that is refused shows that the
+activation is outdated, and ends it. So does a save that was interrupted or not answered, since the stored version is
+then unknown.
 
-Whatever leaves an activation, to the storage or to its next owner, is decoded before it goes. Encoding checks no types,
-and loading does: a wrong value in one field, once acknowledged, would be refused at every later load, for good.
+State that leaves an activation, to the storage or to its next owner, is decoded first. Encoding checks no types, and
+loading does: a wrong value in one field, once acknowledged, would be refused at every later load.
 """
 
 from __future__ import annotations

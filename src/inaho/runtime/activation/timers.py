@@ -1,14 +1,14 @@
-"""Timers of an activation: calls that it makes of itself, and that end with it.
+"""Runs the timers of an activation: calls that it makes to itself, and that end with it.
 
-A tick is a turn like any other: it waits behind the calls that came before it, others wait behind it, it has a context
-and a deadline, and what it raises meets the failure policy of the kind. Only its caller is missing, so a failure goes
-to the log and is an event.
+A tick is a turn like any other: it waits behind earlier calls, later calls wait behind it, it has a context and a
+deadline, and its exceptions go to the failure policy of the kind. It has no caller, so a failure goes to the log and is
+an event.
 
-Ticks never pile up: the next one is counted from the end of the last, whether that ran, failed, or was given up because
-the activation had no room for it. A timer that waits is one entry in the loop's heap: no Task, no future, no turn.
+Ticks never accumulate: the next one is counted from the end of the last, whether that ran, failed, or was given up
+because the activation's queue was full. A waiting timer is one entry in the loop's heap: no Task, no future, no turn.
 
-Why not `asyncio.create_task` with a loop that sleeps, which users would write: its body interleaves with turns, it has
-no context, it goes on when the activation has ended, and it costs a Task while it waits.
+Why not `asyncio.create_task` with a loop that sleeps, as users would write: its body interleaves with turns, it has no
+context, it continues when the activation has ended, and it costs a Task while it waits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The activations of a stateless kind on one node: more of them while there is work.
+"""The activations of a stateless kind on one node: decides when to add one and which one runs a call.
 
-The first activation of an identity is where all activations are, in `KindHost.activations`, so the way of a call that
-finds it idle is that of any call. The pool is asked when it is busy, and holds the others.
+The first activation of an identity is in `KindHost.activations`, like all others, so a call that finds it idle takes
+the usual path. The pool holds the further ones, and is asked when the first one is busy.
 """
 
 from __future__ import annotations

@@ -1,25 +1,25 @@
-"""Keeps the order of the calls that one node makes of one identity, where they cannot be sent at once.
+"""Keeps the order of the calls that one node makes to one identity when they cannot be sent at once.
 
-Calls that leave on one connection arrive in their order, and an activation runs them in that order. It would be lost
-where calls are refused because the identity moves: each would pause and try again by itself, and a newer call would
-overtake. So the first call that cannot be sent opens a *line* of its identity. Calls that were refused come first in
-it, in the order of their refusals, which is that of their sending; calls made meanwhile come behind them. A Task of the
-line finds out where to send: it sends the first call alone, and when that is not refused on arrival, all others
-behind it. Where there is no line, a call is sent at once, and nothing here runs.
+Calls on one connection arrive in their order, and an activation runs them in that order. The order would be lost when
+calls are refused because the identity moves: each would pause and retry by itself, and a newer call would overtake. So
+the first call that cannot be sent opens a *line* for its identity. Refused calls come first in it, in the order of
+their refusals, which is the order of sending; calls made meanwhile come behind them. A Task of the line finds out where
+to send. It sends the first call alone, and when that is not refused on arrival, it sends all others. If there is no
+line, a call is sent at once, and nothing here runs.
 
-Two times it must know that a refusal would have come by now: that all calls which are on their way to the former place
-have been refused, and that the first one was not refused at the new place. It asks that node something trivial on the
-same connection (`CallOrder._passed`). The answer comes behind those of all frames before it.
+Two facts must be known: that all calls on their way to the previous owner have been refused, and that the first one was
+not refused by the new owner. For this the Task asks that node a trivial question on the same connection
+(`CallOrder._passed`): its answer comes behind the answers to all frames before it.
 
-Why not numbers on calls, to be sorted by the callee: it would have to wait for numbers that never come.
+Why not numbers on calls that the callee sorts: it would have to wait for numbers that never come.
 
-The order ends where: a connection breaks with calls on their way (what became of them is unknown); an operator blocks
-the node where calls wait (it may be wedged, so nobody waits for its refusals); a node does not answer for `PASSED_S`;
-an entry of a full PidCache gives way while its calls are on their way; a call is made by a turn that was itself called
-by a turn (it may be what others in the line wait for; a send before it does wait in line); a turn that runs at the
-callee waits for a call, which may go ahead of the queue there. Stateless kinds and streams have none, and turns that an
-activation runs together (read-only, reentrant) begin in order and go on as they like. A one-way call (`sends`) has its
-place among the calls of its sender.
+The order ends: when a connection breaks with calls on their way (their outcome is unknown); when an operator blocks the
+node where calls wait (it may stand still, so its refusals are not waited for); when a node does not answer for
+`PASSED_S`; when an entry of a full PidCache is dropped while its calls are on their way; for a call made by a turn that
+was itself called by a turn (others in the line may wait for it; a send before it does wait in line); when a turn that
+runs at the callee waits for a call, which may go ahead of the queue there. Stateless kinds and streams have no order.
+Turns that an activation runs together (read-only, reentrant) begin in order and then run concurrently. A one-way call
+(`sends`) has its place among the calls of its sender.
 """
 
 from __future__ import annotations

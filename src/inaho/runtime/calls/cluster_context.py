@@ -1,4 +1,4 @@
-"""What a call does when the short way is not open: attempts, in order, until one is not refused (SPEC VA-3).
+"""Makes a call that the short path cannot make: attempts, in order, until one is not refused (SPEC VA-3).
 
 `Resolver` finds the connection, `CallOrder` keeps the order of calls of one identity, `Retrying` decides about the next
 attempt. This module makes the attempts.

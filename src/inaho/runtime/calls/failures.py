@@ -1,4 +1,4 @@
-"""Calls and streams of this node that failed for good, counted."""
+"""Counts calls and streams of this node that failed for good."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries of the PidCache that a change of owners has made wrong: they are dropped in slices.
+"""Drops entries of the PidCache that a change of owners has made wrong, in slices.
 
 Until its slice comes, a stale entry costs its caller one refusal (`OwnershipChanged`) and a retry, as it does before
 this node has seen the topology.

@@ -1,13 +1,13 @@
-"""References: what `cluster.grain(Kind, key)` gives, and the way of one call.
+"""References: what `cluster.grain(Kind, key)` returns, and the path of one call.
 
-A reference has the methods of the grain's class, with their signatures, and nothing else: what is ours lies behind
-underscored slots. Each method goes straight into `invoke`, which takes one of three ways:
+A reference has the methods of the grain's class, with their signatures, and nothing else: our own attributes begin with
+an underscore. Each method calls `invoke`, which takes one of three paths:
 
-- the activation is on this node and idle: its coroutine takes its first step at once, in the Task of a worker that is
-  entered in place of the caller's, with arguments that nobody can change or that were copied. Most turns end there: no
-  socket, no codec, no new Task, no queue. One that suspends has a future, like a call of another node.
-- the PidCache knows a node that we are connected to: one frame, one future.
-- anything else (unknown owner, no connection, contention, a refusal) goes through `ClusterContext.request`.
+- The activation is on this node and idle: its coroutine takes its first step at once, in the Task of a worker that is
+  entered in place of the caller's, with arguments that cannot change or that were copied. Most turns end there: no
+  socket, no codec, no new Task, no queue. One that suspends has a future, like a call to another node.
+- The PidCache knows a node with an open connection: one frame, one future.
+- Everything else (unknown owner, no connection, contention, a refusal) goes through `ClusterContext.request`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Finds the connection on which to call an identity.
 
-The PidCache is asked first; on a miss the owner by partition, which is one hop away and activates by itself. The owner
-of a placed kind is asked where it has its activation (`placement.locator`).
+The PidCache is asked first. On a miss the owner of the partition is called, which is one hop away and activates by
+itself. For a placed kind the owner is asked where it has the activation (`placement.locator`).
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""Streams that outlive a move: a consumer's loop that opens the stream again, written once.
+"""`inaho.resuming`: opens a stream again when its activation has moved or ended.
 
-A stream ends with its activation (`stream_turns`), and activations move: when a member joins, leaves or dies. What a
-generator has in its local variables cannot move with it, so the runtime cannot go on where it was. It can only begin
-again, and whether that is right depends on what the items are. So the consumer says that it is, by `resuming`, and
-passes a position to its method where items must be neither repeated nor missed.
+A stream ends with its activation (`running_streams`), and activations move when a member joins, leaves or dies. The
+local variables of a generator cannot move with it, so the runtime cannot continue it. It can only call the method
+again, and whether that is right depends on the items. So the consumer says so, by `resuming`, and passes a position to
+its method if items must be neither repeated nor missed.
 
-Why not inside the reference: a stream that begins again without a word would repeat its items to a consumer that
-counts them.
+Why not inside the reference: a stream that silently begins again would repeat its items to a consumer that counts them.
 """
 
 from __future__ import annotations

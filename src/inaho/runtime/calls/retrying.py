@@ -1,8 +1,8 @@
-"""Whether, when and until when a call or the opening of a stream is tried again (SPEC VA-3).
+"""Decides whether, when and until when a call or the opening of a stream is tried again (SPEC VA-3).
 
-A refusal (not the owner, leaving, unreachable, not sent) is certain not to have run, so it is tried again until the
-deadline, after a pause that a new topology cuts short. A call that may have run is repeated only if its method is
-idempotent.
+A refused call (not the owner, leaving, unreachable, not sent) has certainly not run, so it is retried until the
+deadline, after a pause that ends early when a new topology arrives. A call that may have run is repeated only if its
+method is idempotent.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """One-way calls: `Cluster.send`.
 
-A grain that waits for a call of itself would wait for ever, and one that does not care for an answer should not
-have to keep a Task for it. A send is a call that nobody waits for: it inherits neither deadline nor call chain, so
-it can close no cycle, and one at a busy grain gets into its queue like any call. What becomes of it is told to the
-log and to `CallFailed`, because there is nobody else to tell. Why not a frame of its own on the wire: with the
-answer of the call the sender's node knows what was refused and may be tried again, and what has failed.
+A grain that waits for a call of itself would wait for ever, and a grain that needs no answer should not need a Task for
+it. A send is a call that nobody waits for. It inherits neither deadline nor call chain, so it cannot close a cycle, and
+one to a busy grain waits in its queue like any call. A failure goes to the log and to `CallFailed`, because there is no
+caller. Why not a frame of its own on the wire: from the answer to the call the sender's node learns what was refused
+and may be retried, and what has failed.
 
-Its first attempt is made in the step of `send`: it is on its way, has its place in the queue of the activation, or
-waits in the line of its identity (`call_order`), before anything that the sender calls next. What fails in that step
-fails as a send does. No code of the callee runs in it: a chain of grains that send to each other has no end.
+The first attempt is made in the step of `send`: before the sender makes its next call, the send is on its way, in the
+queue of the activation, or in the line of its identity (`call_order`). A failure in that step is reported like any
+failure of a send. No code of the callee runs in it: a chain of grains that send to each other has no end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Opening streams: retried like calls until the first items have come, and never after.
+"""Opens streams: retried like calls until the first items have arrived, and never after.
 
 Streams have no order among each other or with calls: a streaming method runs beside the turns of its activation.
 """

@@ -1,8 +1,7 @@
-"""How the last start of the cluster on this machine went, kept where the next start and an operator find it (BS-1.5).
+"""Stores the result of the last start of the cluster on this machine, for the next start and operators (BS-1.5).
 
-The store is read before anything is started and written after, so that a program which cannot keep its status does not
-run without one. A file is replaced in one piece and flushed to the disk: whoever reads it sees the old status or the
-new one.
+The store is read before anything is started and written after, so a program that cannot keep its status does not run
+without one. A file is replaced in one step and flushed to the disk: a reader sees the old status or the new one.
 """
 
 from __future__ import annotations

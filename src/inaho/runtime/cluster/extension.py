@@ -1,4 +1,4 @@
-"""Installing the cluster on an actor system (SPEC BS-1.1).
+"""Installs the cluster on an actor system (SPEC BS-1.1).
 
 `ActorSystem("shop", extensions=[ClusterExtension(config, grains=[Cart])])` starts the cluster before the user's actors
 and ends it after them. `join` and `connect` do the same with a system of their own.

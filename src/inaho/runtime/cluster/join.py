@@ -1,6 +1,6 @@
-"""The two ways in: `join` (a member) and `connect` (a client).
+"""`join` (a member) and `connect` (a client): the start of a node from a program.
 
-Both are sugar over the extension (`runtime.bootstrap`): they make an actor system with nothing on it but the cluster.
+Both are short forms of the extension (`cluster.extension`): they make an actor system with only the cluster on it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Accepted connections: one listener, the handshakes under way, and what is open.
+"""Accepts connections: one listener, the handshakes that are not complete, and the open connections.
 
-Bounds are kept here: handshakes pending, connections open. What fails before a peer is known is an event.
+The bounds are kept here: pending handshakes, open connections. A failure before a peer is known is an event.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""The authority machine of a node, and what follows from its decisions.
+"""Runs the machine of associations on one node, and carries out its decisions, such as a quarantine.
 
 `core.delivery.associations` decides. Here its decisions are published and audited, and `AssociationEffects` carries
-them out. Everything that learns about a peer (dials, handshakes, connections, the control plane) reports here and asks
+them out. All parts that learn about a peer (dials, handshakes, connections, the control plane) report here and ask
 here.
 
-A claim of a peer that is not authenticated never counts against the authority that it names. Only what a dialled
-authority itself does, or an authenticated peer, counts. Otherwise anybody could make members quarantine each other.
+A claim of a peer that is not authenticated never counts against the authority that it names. Only the behaviour of a
+dialled authority itself, or of an authenticated peer, counts. Otherwise any process could make members quarantine each
+other.
 """
 
 from __future__ import annotations

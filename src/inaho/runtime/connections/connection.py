@@ -1,9 +1,9 @@
-"""One authenticated connection: bytes to frames, frames to bytes.
+"""One authenticated connection: splits bytes into frames, and decides when frames are written.
 
-What arrives in one read is handled in one loop over one buffer; everything that is sent within one loop iteration
-leaves in one write. That is most of the speed: a write per frame costs five times the CPU (DESIGN section 8). A long
-read is handled in slices, between which other connections have their turn. Lengths are checked before a frame is waited
-for, so that a peer cannot make us buffer more than the bound.
+All frames of one read are handled in one loop over one buffer; all frames that are sent within one loop iteration leave
+in one write. Most of the speed comes from this: a write per frame costs five times the CPU (DESIGN section 8). A long
+read is handled in slices, between which other connections are served. A length is checked before the frame has arrived,
+so a peer cannot make this node buffer more than the bound.
 
 `Outgoing` is the side that dialled and calls, `Incoming` the side that accepted and answers: one connection per
 direction and peer.

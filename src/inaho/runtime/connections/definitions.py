@@ -1,4 +1,4 @@
-"""What a method number means on one accepted connection, as the caller has defined it; decoding of small bodies."""
+"""The meaning of a method number on one accepted connection, as the caller defined it; decodes small bodies."""
 
 from __future__ import annotations
 

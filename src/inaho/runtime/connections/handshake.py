@@ -1,10 +1,10 @@
 """Runs a handshake over any asyncio transport and hands the connection on.
 
-The machine in `wire.handshake` decides; this shell feeds it, writes its answers, watches the time and replaces itself
-by the protocol that follows. Nothing is read into that protocol, and none is made, before the peer is authenticated.
+The machine in `wire.handshake` decides; this shell passes bytes to it, writes its answers, bounds the time and replaces
+itself by the protocol that follows. That protocol is made, and gets bytes, only after the peer is authenticated.
 
-Why the next protocol is made *before* the last bytes go out: whoever makes it may still refuse (draining, too many
-connections, quarantine), and the dialer then learns so instead of a connection that opens and closes at once.
+Why the next protocol is made *before* the last bytes are sent: its maker may still refuse (draining, too many
+connections, quarantine). Then the dialer gets the refusal instead of a connection that opens and closes at once.
 """
 
 from __future__ import annotations

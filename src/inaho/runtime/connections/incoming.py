@@ -1,4 +1,4 @@
-"""The side of a connection that answers.
+"""The answering side of a connection: handles the frames of calls that a peer makes.
 
 A call is decoded, typed, into the arguments of its method and becomes a turn of its activation; all turns of one read
 are run as one batch, and their replies leave in one write. A call that cannot be served is answered with an error, and

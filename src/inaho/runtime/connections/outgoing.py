@@ -1,4 +1,4 @@
-"""The side of a connection that calls.
+"""The calling side of a connection: sends calls and passes on replies.
 
 Pending calls live in the timer wheel of the connection (`PendingWheel`); a reply finds its future by one dict pop. A
 method is defined once, before its first call, and is a small integer from then on.

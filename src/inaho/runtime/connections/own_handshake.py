@@ -1,4 +1,4 @@
-"""How this node introduces itself in a handshake."""
+"""What this node states about itself in a handshake."""
 
 from __future__ import annotations
 

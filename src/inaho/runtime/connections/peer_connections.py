@@ -1,7 +1,7 @@
 """All open connections with one peer, whoever dialled them.
 
 A node has one connection per direction and peer, in two tables: `Peers` has those that it dialled, `Acceptor` those
-that it accepted. To close all connections with a peer, or to know whether it is still connected, one must look at both.
+that it accepted. To close all connections with a peer, or to know whether it is still connected, both must be checked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Dialled connections: one per peer, opened when first needed.
+"""Dials peers: one connection per peer, opened when first needed; decides when a redial may begin.
 
 Calls wait for the dial. Of control messages a few per peer are kept; they leave when the dial succeeds and are dropped
 when it fails, since the next round sends the same again. What a dial has found (refused, answered by another process)

@@ -1,4 +1,4 @@
-"""Where the items of a stream go whose consumer is on another node."""
+"""Sends the items of a stream to a consumer on another node."""
 
 from __future__ import annotations
 

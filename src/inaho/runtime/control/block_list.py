@@ -1,8 +1,8 @@
-"""The block list, as an operator and the PidCache of one node meet it (SPEC VA-1.4, BS-2.3).
+"""Takes an operator's order to block or unblock, and waits until another member has it (SPEC VA-1.4, BS-2.3).
 
-A topology that blocks an authority first revokes its leases; then the PidCache forgets it, and then there is an event.
-The cache listens to that event too. It has two ways to learn of a block, so that a fault in the longer one, which goes
-through owners and hashes, does not leave calls going to a blocked node.
+A topology that blocks an authority first revokes its leases; then the PidCache drops its entries, and then the event is
+published. The cache handles that event too. So it learns of a block in two ways, and an error in the longer one, which
+goes through owners and hashes, does not leave calls going to a blocked node.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a member and a client do with what their connections learn about peers.
+"""Reports what connections learn about peers to the control plane of a member, or to the gateway of a client.
 
 A member reports it to its control plane, as evidence of which processes run; nothing is decided here. The `Gateway` of
-a client takes settings and topologies from the members that it is connected to. Each is a `PeerEvents`.
+a client takes settings and topologies from the members to which it is connected. Each is a `PeerEvents`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The control plane of one node, as the other parts see it: on a client, and before a member starts, there is none.
 
-Parts report what they see without asking whether anybody listens. So none of them needs to know that a client has no
-control plane, or when a member's begins.
+Parts report what they observe without checking whether there is a control plane. So none of them needs to know that a
+client has none, or when a member's begins.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The asyncio shell of the control plane: feeds `ControlNode`, does what it asks, owns its one timer.
+"""The asyncio shell of the control plane: passes inputs to `ControlNode`, carries out its effects, owns its timer.
 
-All decisions are in `core`; this page only carries them out (the shape is aioquic's). The machine is given the boot
-clock (`LocalNode.boot_time`), which goes on while the computer is suspended, so a node that slept sees how long.
-Timers are the loop's, whose clock stands still meanwhile: they are set as a length, and the `Ticker` notices what is
-late.
+All decisions are in `core`; this module only carries them out (its shape is that of aioquic's driver). The machine gets
+the boot clock (`LocalNode.boot_time`), which also runs while the computer is suspended, so a node knows how long it was
+suspended. Timers are the loop's, whose clock stands still meanwhile: they are set as a duration, and the `Ticker`
+notices late ones.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""A client's gateway: some member that sends it topologies.
+"""The gateway of a client: chooses a member that sends it topologies, and another one when that is lost.
 
-Any member will do. When no connection is left, all known members and the seeds are dialled, and the first to answer
-is the new gateway; calls wait meanwhile as they wait for any dial. A connection that brings nothing is asked for a sign
-of life (`detection.probe_interval_s`); when none has given one for `detection.lag_wedged_s`, others are dialled too.
-A client does not decide who is dead. The members do, and the new gateway sends a topology without the wedged member.
+Any member can be the gateway. When no connection is left, all known members and the seeds are dialled, and the first to
+answer is the new gateway; calls wait meanwhile as they wait for any dial. A silent connection gets a ping
+(`detection.probe_interval_s`); when no answer has come for `detection.lag_wedged_s`, other members are dialled too. A
+client does not decide which members are dead. The members do, and the new gateway sends a topology without the dead
+one.
 """
 
 from __future__ import annotations

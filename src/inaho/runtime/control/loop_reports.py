@@ -1,4 +1,4 @@
-"""What a node reports of itself to its control plane: the lag of its event loop, and how many activations it has.
+"""Reports the lag of the event loop and the number of activations to the control plane.
 
 A lagging loop makes this node suspect itself before it suspects others (Lifeguard). The load is gossiped, for placement
 on the member that has the least. Both are reported only when they have changed.

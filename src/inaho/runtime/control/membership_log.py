@@ -1,11 +1,11 @@
-"""What a member logs of its cluster: who joined, left, became unreachable or was removed, and what this node lost.
+"""Logs which members joined, left, became unreachable or were removed, and doubts and removals of this node.
 
-The lines are for people, in the logger `inaho.membership`: INFO for what is meant to happen, WARNING for what is not.
-Each begins with the authority of the node that says it, since a process may have several. Programs subscribe to the
-events instead (`Cluster.events`), which the lines are made from.
+The lines are for people, in the logger `inaho.membership`: INFO for what is intended, WARNING for what is not. Each
+begins with the authority of the node that logs it, since a process may have several. Programs subscribe to the events
+instead (`Cluster.events`), of which the lines are made.
 
-A member whose network comes and goes would fill the log. So of one kind of event about one member only the first
-`membership.log_lines_max` within `membership.log_period_s` are logged, and then how many were not.
+A member with an unstable network would fill the log. So of one kind of event about one member only the first
+`membership.log_lines_max` within `membership.log_period_s` are logged, and then the number of the others.
 """
 
 from __future__ import annotations

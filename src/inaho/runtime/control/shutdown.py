@@ -1,12 +1,12 @@
-"""Leaving without failing a call (SPEC VA-2.5, BS-3.4).
+"""Leaves gracefully: the order of the steps, and their time limits (SPEC VA-2.5, BS-3.4).
 
-The order is the protocol: the node takes nothing new, others are told that it leaves and own its partitions from then
-on, running turns end, what others wait for is handed over and acknowledged, what is left of leases is given up, the
-leave is agreed on, what was to be sent is sent, and only then are connections closed. Calls that arrive meanwhile are
-refused with `ShuttingDown`, which callers retry elsewhere by themselves.
+The order of the steps is the protocol. The node takes nothing new. It announces that it leaves, and others own its
+partitions from then on. Running turns end. What others wait for is handed over and acknowledged. Remaining leases are
+given up. Other members acknowledge the leave. Messages that were to be sent are sent. Only then are connections closed.
+Calls that arrive meanwhile are refused with `ShuttingDown`, and callers retry elsewhere.
 
-One time limit, `activation.drain_s`, holds for turns: what still runs then is interrupted. Each later step waits until
-the same moment for others, and at least for `STEP_S`, so a node always ends.
+One time limit, `activation.drain_s`, holds for turns: turns that still run then are interrupted. Each later step waits
+for others until the same moment, and at least for `STEP_S`, so a node always ends.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Answers that are not older than what was saved elsewhere: markers in the storage, read while members are doubted.
+"""Decides when this node doubts members, and begins and ends what follows from it: markers, reads, proofs.
 
-`core.activation.doubt` knows whom this node doubts. This module reads and writes the markers, and tells `Proofs` when
-activations must prove that they have what is stored. While there is no doubt it does nothing. In doubt it reads one
-record of the storage every `activation.freshness_s`, whatever the number of activations. Where a marker is foreign,
-activations that are called are proved as often, many in one read; so are those that begin in the first seconds of a
-doubt, when the member that was lost may not have noticed it yet.
+`core.activation.doubt` knows which members this node doubts. This module reads and writes the markers, and tells
+`Proofs` when activations must prove that they have the stored state. Without a doubt it does nothing. In doubt it reads
+one record of the storage every `activation.freshness_s`, whatever the number of activations. If a marker is foreign,
+activations that are called are proved at that interval, many in one read. So are activations that begin in the first
+seconds of a doubt, when the lost member may not have noticed anything yet.
 
-The order is what makes it safe. A node that doubts somebody writes its marker before it activates anything, so a save
-of such an activation comes after the marker. A node on another side therefore finds the marker at the latest one read
-after that save (`docs/decisions/0030-doubt.md` has the argument, and its limits).
+The order makes it safe. A node that doubts a member writes its marker before it activates anything, so a save of such
+an activation comes after the marker. A node on another side therefore finds the marker at the latest one read after
+that save (`docs/decisions/0030-doubt.md` has the argument, and its limits).
 """
 
 from __future__ import annotations

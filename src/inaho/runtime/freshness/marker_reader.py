@@ -1,4 +1,4 @@
-"""Reads the markers in doubt, and says what follows for the activations of this node."""
+"""Reads the markers while this node doubts, and decides which activations must be proved."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The record of all markers in the storage: one for all clusters that use it, since their grains share it too.
+"""Reads and writes the record of all markers: one per storage, for all clusters that use it.
 
-It is replaced as a whole, by whoever has a marker to add. Its version alone decides who was first; the others read it
-again.
+The record is replaced as a whole by a node that adds a marker. Its version decides which write was first; the other
+nodes read it again.
 """
 
 from __future__ import annotations

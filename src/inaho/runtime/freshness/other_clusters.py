@@ -1,15 +1,16 @@
-"""Whether another cluster saves the same grains: one marker of a live member is in the storage at any time.
+"""Detects another cluster that saves the same grains, by the marker of a live member in the storage.
 
-A process without seeds founds a cluster of its own. It reads the markers then, and warns where one is of a process that
-runs. So a cluster must have one there for as long as it lives, whoever founded it. When a member goes, the first host
-of each kind with state looks whether the marker of a member that stays is there, and writes one of its own if not. The
-first is the one with the lowest authority. It goes by its own topology: two that take themselves for the first write
-two markers, which does no harm, and when the first one goes at the same time, its going makes the next one look. So
-does a node that joins and is the first: a founder that hosts no such kind has written nothing.
+A process without seeds founds a cluster of its own. It then reads the markers, and warns if one is of a process that
+runs. So a cluster must have a marker in the storage as long as it exists, whichever node founded it. When a member
+goes, the first host of each kind with state checks whether there is a marker of a member that stays, and writes one of
+its own if not. The first host is the one with the lowest authority, by its own topology: if two nodes both think that
+they are the first, they write two markers, which does no harm; if the first one goes at the same time, its end makes
+the next one check. A node that joins and is the first host checks too, because a founder that hosts no such kind has
+written nothing.
 
-The one that looks warns as a founder does: a process that founded a cluster just before has not seen its marker.
+The node that checks warns as a founder does: a process that founded a cluster just before has not seen its marker.
 
-Why not ask for the author of the marker instead: who joins would read the markers, each time.
+Why not ask for the author of the marker instead: every node that joins would read the markers.
 """
 
 from __future__ import annotations

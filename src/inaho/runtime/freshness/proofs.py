@@ -1,16 +1,15 @@
-"""Proving that activations have what is stored, before they answer.
+"""Proves that activations have the stored version before they answer.
 
-An activation that must be proved is *held*, like one that comes up: its turns wait in its queue. The first turn that
-waits asks for the proof. What is asked for in one turn of the loop goes to the storage as one read
-(`Storage.versions`). Where version and epoch are equal the turns go on. Where another activation has saved, the
-activation ends and the turns go to its successor, which loads. Where the storage has less, its successor is refused
-with `StateMissing`.
+An activation that must be proved is *held*, like one that starts: its turns wait in its queue. The first waiting turn
+requests the proof. All requests of one loop iteration go to the storage as one read (`Storage.versions`). If version
+and epoch are equal, the turns run. If another activation has saved, the activation ends and the turns go to its
+successor, which loads. If the storage has less, its successor is refused with `StateMissing`.
 
-An activation that nobody calls stays held and costs no read. Calls of all kinds pass the queue of the activation, so
-none needs a check of its own: from other nodes, from this node, read-only ones, ticks, reminders. Items of streams are
-asked about one by one (`passed`), because a stream runs beside the queue.
+An activation without calls stays held and costs no read. Calls of all kinds pass the queue of the activation, so none
+needs a check of its own: from other nodes, from this node, read-only ones, ticks, reminders. Items of streams are
+checked one by one (`passed`), because a stream runs beside the queue.
 
-Why not a check before every turn: it would cost every call, and almost none needs it.
+Why not a check before every turn: every call would pay for it, and almost none needs it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which activations may have less than what is stored: those of kinds with state, where others can save it too."""
+"""Decides which activations may have less than what is stored: kinds with state in a shared storage."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Two nodes that lost sight of each other agree that it is over.
+"""Ends the doubt of two nodes that could not reach each other: each confirms that it has released activations.
 
-A member that was unreachable and is back may still run what it took over meanwhile, and so may this node. Each asks the
-other until the other confirms three things: it sees the asker as a member again, it has handed back what the asker
-owns, and it has ended what it began for placed kinds while it doubted somebody. After that confirmation nothing of the
-time of doubt is left there that could save, so one last proof here is final.
+A member that was unreachable and is back may still run activations that it took over meanwhile, and so may this node.
+Each asks the other until the other confirms three things: it sees the asker as a member again, it has handed back the
+identities that the asker owns, and it has ended the placed activations that it began while it doubted a member. After
+that, no activation of the time of doubt is left there that could save, so one last proof here is final.
 
-The question also tells the other node that it was found unreachable. It may not know that: its answer to the accusation
-may have overtaken the news (SPEC CL-7.3).
+The question also tells the other node that it was found unreachable. It may not know that: its refutation may have
+overtaken the accusation (SPEC CL-7.3).
 """
 
 from __future__ import annotations

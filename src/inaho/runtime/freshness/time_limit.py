@@ -1,4 +1,4 @@
-"""How long the storage may take before it counts as one that does not answer."""
+"""The time after which the storage counts as one that does not answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told when nobody knows how old the answers of this node are."""
+"""Reports that the age of this node's answers is unknown."""
 
 from __future__ import annotations
 

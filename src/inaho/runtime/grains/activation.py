@@ -1,9 +1,8 @@
-"""An activation, its turns, and what both ask of their node.
+"""An activation, its turns, and what both need of their node.
 
-A grain knows the turn that runs, a turn knows its grain, and the host of both is asked by either. So they are described
-in one module: an activation, its host and the caller as protocols, a turn and what waits as classes. A `Turn` is made
-per call, so it is a Struct: three times as fast to make as an instance of a plain class. How turns are run is in
-`inaho.runtime.turns`.
+A grain knows the turn that runs, a turn knows its grain, and both need their host. So they are described in one module:
+an activation, its host and the caller as protocols, a turn and a waiting turn as classes. A `Turn` is made per call, so
+it is a Struct, which is three times as fast to make as an instance of a plain class. `inaho.runtime.turns` runs turns.
 
 `Activation._inaho_turn` is None while the activation is active and idle, a `Turn` while it is active and runs that one,
 and an `ActivationTurns` in all other cases: several turns, or a state of its life in which turns wait. So an idle

@@ -1,4 +1,4 @@
-"""`self.context`: what a grain can ask about the call that is running."""
+"""`self.context`: what a grain can read about the call that is running."""
 
 from __future__ import annotations
 

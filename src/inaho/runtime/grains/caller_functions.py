@@ -1,7 +1,7 @@
 """Makes the functions that callers of grain methods call: the signature is the one that the user wrote.
 
 Such a function is compiled from a text of two lines, because `inspect.Signature.bind` in every call would cost more
-than the call. Nothing from outside the class's own signature enters the text.
+than the call. The text contains nothing but the class's own signature.
 """
 
 from __future__ import annotations

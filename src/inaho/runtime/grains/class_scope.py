@@ -1,4 +1,4 @@
-"""The names around a class statement, for annotations that are only text (`from __future__ import annotations`)."""
+"""Finds the names around a class statement, for annotations that are text (`from __future__ import annotations`)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""`Grain`, the class that users write, and what is read from it.
+"""`Grain`, the base of the classes that users write.
 
 A grain's public `async def` methods (and async generators) are its interface. Everything about them is read when the
-class is made, so that a type that cannot cross the wire is an error in the importing module and not at the first call.
-An activation is the user's instance itself with six slots of ours: no wrapper, no queue, no lock, no Task while it is
+class is defined, so a type that cannot cross the wire is an error in the importing module and not at the first call. An
+activation is the user's instance itself with six slots of ours: no wrapper, no queue, no lock, no Task while it is
 idle, because a node holds millions.
 """
 

@@ -1,13 +1,13 @@
-"""What is read from a grain class: which methods are its interface, and what its type variables stand for.
+"""Reads a grain class: which methods are its interface, and the types of its type variables.
 
-The interface are the public methods that callers can await or iterate: `async def`, async generators, and a plain `def`
-whose annotation promises an `AsyncIterator`, which is how an abstract or a delegating stream is written. Any other
-public plain `def` is refused when the class is made. A type checker would let callers call it through a reference, and
-there it does not exist.
+The interface consists of the public methods that callers can await or iterate: `async def`, async generators, and a
+plain `def` whose annotation is an `AsyncIterator`, for an abstract or a delegating stream. Any other public plain `def`
+is refused when the class is defined. A type checker would let callers call it through a reference, which does not have
+it.
 
-A method that a class inherits may speak of type variables of the class that has it. What they stand for is found along
-the generic bases, so that `ItemBox(Box[Item])` decodes an `Item` where `Box` says `T`. Annotations that are only text
-are read where the method was written: a name of the derived class's module may mean something else.
+A method that a class inherits may use type variables of the class that defines it. Their types are found along the
+generic bases, so that `ItemBox(Box[Item])` decodes an `Item` where `Box` says `T`. Annotations that are text are
+evaluated where the method was written: a name in the module of the derived class may mean something else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the runtime knows of one grain class, read once, when the class is made.
+"""What the runtime knows of one grain class, read once, when the class is defined.
 
 The interface of a class are its public `async def` methods and async generators. Whatever is wrong with one of them is
 an error in the module that defines the class, and not at the first call.

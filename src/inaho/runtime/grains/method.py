@@ -1,8 +1,8 @@
-"""What the runtime knows of one grain method, read from its signature once, when the class is made.
+"""What the runtime knows of one grain method, read from its signature once, when the class is defined.
 
-From the signature come: the decoder for arguments and result (typed, so that decoding validates), the function that
-callers call (with the very same signature, so that wrong arguments raise where they are written), and, per parameter,
-which classes can be passed within a process as they are. Nothing about a signature is looked at during a call.
+The signature gives: the decoder for arguments and result (typed, so decoding validates), the function that callers call
+(with the same signature, so wrong arguments raise at the line of the call), and, per parameter, which classes can be
+passed within a process as they are. During a call the signature is not read.
 """
 
 from __future__ import annotations

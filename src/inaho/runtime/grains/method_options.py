@@ -1,4 +1,4 @@
-"""`@method`: what a class says of one of its methods, kept on the function until the class is made."""
+"""`@method`: the options of one method, kept on the function until the class is defined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a grain is given a reminder: by a call, with the deadline, retries and errors of any call.
+"""Delivers a reminder to a grain: a call, with the deadline, retries and errors of any call.
 
 The method belongs to every kind that overrides `on_reminder`, but not to its interface: references do not have it.
 """

@@ -1,4 +1,4 @@
-"""The durable state of an activation, and what is known of how it is stored."""
+"""The durable state of an activation, with its stored version."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Stateless workers: activations that a node makes for its own calls, and more of them while there is work.
+"""`@inaho.stateless`: kinds that each host activates for its own calls, several activations at once.
 
-A stateless kind has nothing that two activations could disagree about, so there is no owner to ask and no lease to
-hold: whoever hosts the kind runs its own calls, other members call the owner by hash, as for any kind, and
-clients call the members that host it in turn: a member is one caller of many, a client may be the only one. How many
-there are at a time is decided in `inaho.runtime.activation.worker_pool`.
+Two activations of a stateless kind cannot disagree about anything, so there is no owner to ask and no lease. A host of
+the kind runs its own calls; other members call the owner by hash, as for any kind. Clients call the hosts in turn: a
+member is one caller of many, but a client may be the only one. `inaho.runtime.activation.worker_pool` decides how many
+activations there are at a time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a grain has of its timers."""
+"""The handle of a timer that a grain gets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The only place where the runtime reads clocks and entropy.
+"""The only place where the runtime reads clocks and randomness.
 
-Everything else asks the loop (`loop.time()`) or is given what it needs, so that a virtual-time loop and a seed are
-enough to repeat a run.
+All other code asks the loop (`loop.time()`) or gets what it needs, so a loop with virtual time and a seed are enough to
+repeat a run.
 """
 
 from __future__ import annotations

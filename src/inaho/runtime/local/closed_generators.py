@@ -1,9 +1,9 @@
-"""Code of the user that is closed where it waits: a coroutine, and the async generators that it reads.
+"""Closes user code where it waits: a coroutine, and the async generators that it reads.
 
-It is closed when it is cut off (`CUT_OFF`), or when its loop is closed. Before Python 3.13 `close()` of the awaitable
-that is a step of an async generator (`asend`, `aclose`) does not reach the generator. It stays as it is, marked as
-running: its `finally` does not run, and nobody can close it any more. `throw(GeneratorExit)` does reach it. So `close`
-looks for such steps where a coroutine waits, and throws it there before it closes the coroutine.
+User code is closed when it is cut off (`CUT_OFF`), or when its loop is closed. Before Python 3.13 `close()` of the
+awaitable of a step of an async generator (`asend`, `aclose`) does not reach the generator. The generator stays marked
+as running: its `finally` does not run, and it cannot be closed any more. `throw(GeneratorExit)` does reach it. So
+`close` looks for such steps where a coroutine waits, and throws it there before it closes the coroutine.
 
 Why not a driver in Python around each step: it costs a third of a microsecond per item, and few streams are cut off.
 """

@@ -1,4 +1,4 @@
-"""What has become of activations and partitions on this node: the last of it, for explanations.
+"""Remembers what happened to activations and partitions on this node, bounded, for explanations.
 
 Rings of short tuples, because they are written at every activation and read when a person asks.
 """

@@ -1,11 +1,11 @@
-"""What a node does when the program around it ends without closing it.
+"""Stops the node when the program ends without closing it.
 
-A program may end at any line: its main coroutine returns or raises, user code calls `sys.exit`, a second Ctrl-C comes.
-`asyncio.run` then cancels every Task of the loop and waits for all of them. A node sees that because one Task of its
-own, which does nothing else, is cancelled: nobody else has a reason to. It stops at once: it does not leave, because a
-program that is told twice to end must not wait for the turns of others.
+A program may end at any line: its main coroutine returns or raises, user code calls `sys.exit`, or a second Ctrl-C
+comes. `asyncio.run` then cancels every Task of the loop and waits for all of them. A node notices it because one Task
+of its own, which does nothing else, is cancelled: no other code has a reason to cancel it. The node stops at once. It
+does not leave, because a program that is told twice to end must not wait for the turns of others.
 
-Why not `atexit` or a finalizer: the loop is closed by then, and nothing can be awaited, so connections would not be
+Why not `atexit` or a finalizer: the loop is closed by then, and nothing can be awaited, so connections could not be
 closed and turns not be interrupted.
 """
 

@@ -1,12 +1,12 @@
-"""Work that may wait, in slices: in one turn of the event loop no more of it than a call can bear.
+"""Runs work that may wait in slices: in one loop iteration only so much that calls are not delayed.
 
-After a change of topology a node has much to look at: partitions, cached Pids, activations, saved versions. None of it
-is urgent, since whoever needs one answer at once can compute that one. So each such job is an iterator of small steps,
-and the jobs take turns: some steps now, the rest in later turns of the loop. A small cluster is through within the
-first turn, a big one stalls nobody.
+After a change of topology a node has much to check: partitions, cached Pids, activations, saved versions. None of it is
+urgent, since code that needs one answer at once can compute that one. So each such job is an iterator of small steps,
+and the jobs take turns: some steps now, the rest in later loop iterations. A small cluster is done within the first
+iteration, and a large one does not block the loop.
 
-Why steps say what they cost, and no clock is read: the same history must take the same turns in a simulation, where
-time stands still while code runs.
+Why steps state their cost, and no clock is read: the same history must take the same steps in a simulation, where time
+stands still while code runs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The storage of one node: watched for losses, and accepted on an operator's word.
+"""Opens the storage of one node, watches it for losses, and accepts its content on an operator's order.
 
-A storage that has lost acknowledged data refuses every operation (`inaho.storage.instances`). The node says so
-once, in the log and as an event. When an operator accepts what is there, whatever the node knows of earlier versions is
-forgotten, and its activations end without saving and begin again from what is stored.
+A storage that has lost acknowledged data refuses every operation (`inaho.storage.instances`). The node reports it once,
+in the log and as an event. When an operator accepts the present content, the node forgets what it knows of earlier
+versions; its activations end without saving, and the next ones load what is stored.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Counts by the values of labels, bounded: what several parts of a node count and telemetry reads."""
+"""Counts by the values of labels, bounded: several parts of a node count, and telemetry reads."""
 
 from __future__ import annotations
 

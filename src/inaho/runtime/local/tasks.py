@@ -1,4 +1,4 @@
-"""The Tasks of one node: each is remembered until it ends, so that it is neither collected nor left behind.
+"""Remembers the Tasks of one node until they end, so that none is collected or left behind.
 
 asyncio keeps only weak references to Tasks. And a node that stops must end what it started, user code included, which
 may catch its cancellation. So everything that a node runs in the background is started here.

@@ -1,8 +1,8 @@
-"""The one periodic timer of a node: what must be looked at ten times a second is called here.
+"""The one periodic timer of a node: runs a list of callbacks ten times a second.
 
-Deadlines, idle activations and silent connections need no timer of their own: one tick looks at all of them. A timer
-per deadline would cost each call two changes of the loop's heap. The ticker knows nobody. It measures how late a tick
-is, because a process that did not run for a while must find that out before it answers anybody.
+Deadlines, idle activations and silent connections need no timer of their own: one tick checks all of them. A timer per
+deadline would cost each call two changes of the loop's heap. The ticker does not know its callbacks. It measures how
+late a tick is, because a process that did not run for a while must learn that before it answers a call.
 """
 
 from __future__ import annotations

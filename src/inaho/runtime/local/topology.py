@@ -1,7 +1,7 @@
-"""The topology as one node knows it: the newest snapshot, the owners that follow from it, and waiting for the next.
+"""The newest topology of one node, the owners that follow from it, and waiting for the next one.
 
-There is one way to wait for a topology: `wait_until` asks a condition again at each new one. A part that loops by
-itself forgets its deadline, or looks once too often.
+There is one way to wait for a topology: `wait_until` checks a condition again at each new one. A loop in each part
+would forget its deadline, or check once too often.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Log lines that would repeat many times per second, limited: the first few of a period are logged, the rest counted.
+"""Limits log lines that would repeat many times per second: the first few of a period are logged, others counted.
 
-One class for each subject: retried calls, activations that failed, members that this node waits for. A storage that is
-down or a member that is gone concerns thousands of calls, and a log with a line for each of them hides the reason.
+There is one class for each subject: retried calls, failed activations, members that this node waits for. A storage that
+is down or a member that is gone affects thousands of calls, and a log with a line for each of them hides the reason.
 """
 
 from __future__ import annotations

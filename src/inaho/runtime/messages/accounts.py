@@ -1,7 +1,7 @@
-"""The accounts of messages of one node: dead letters, and what came in or could not be encoded.
+"""Counts the messages of one node: dead letters, received ones, and those that could not be encoded.
 
-What became of the messages that this node has sent is counted by the delay queue of each channel; `Remoting.counts`
-adds everything up.
+The delay queue of each channel counts what happened to messages that this node has sent; `Remoting.counts` adds
+everything up.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Messages to the actors of one other process: the queue, the connection when there is one, and what waits for answers.
+"""Messages to the actors of one other process: its queue, its connection, and the asks that wait.
 
-A message goes straight to the connection as long as nothing waits before it; that is the hot path and costs one append
-to the line of what is unacknowledged. Else it waits in the `DelayQueue`, which has the bounds and the accounts. A
-channel belongs to one process. When that process has ended, so has the channel, and no message for it ever reaches the
-process that follows at the same authority.
+A message goes straight to the connection if nothing waits before it; this is the hot path and costs one append to the
+queue of unacknowledged messages. Otherwise it waits in the `DelayQueue`, which has the bounds and the counts. A channel
+belongs to one process. When that process has ended, so has the channel, and no message for it reaches the next process
+at the same authority.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The receiving end of messages between actors: frames of one accepted connection to actors of this system.
+"""Receives messages between actors: from the frames of one accepted connection to actors of this system.
 
-Messages are delivered in the order in which they came, and counted; one acknowledgement per read has the count. A peer
-sends on one connection at a time. So when a newer connection has brought a message, what is left of an older one is not
-delivered any more: it would arrive out of order. The sender counts those messages as in doubt.
+Messages are delivered in the order in which they arrived, and counted; one acknowledgement per read has the count. A
+peer sends on one connection at a time. So when a newer connection has brought a message, the rest of an older one is
+not delivered any more, because it would be out of order. The sender counts those messages as in doubt.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Messages between actor systems: `tell`, `ask` and `watch` by Pid (SPEC CL-2, CL-3).
 
-A reference to a remote actor is an ordinary `ActorRef`; only what it leads to differs (`RemoteTarget`). There is one
-`Channel` per process to which messages go and one `Inbox` per connection on which they come. This module finds the
-right ones, keeps the membership's view of where actors can be reached, and adds up the accounts.
+A reference to a remote actor is an ordinary `ActorRef` with another target (`RemoteTarget`). There is one `Channel` per
+process to which messages go and one `Inbox` per connection on which they arrive. This module finds the right ones,
+resolves Pids by the newest membership, and adds up the counts.
 """
 
 from __future__ import annotations

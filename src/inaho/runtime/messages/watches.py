@@ -1,6 +1,6 @@
 """The actors of one other process that are watched from this node.
 
-A watch is a request that the peer keeps for one connection. So all watches are sent anew on the next connection, and a
+A watch is a request that the peer keeps for one connection. So all watches are sent again on the next connection, and a
 watch that ends before it was sent costs no message.
 """
 

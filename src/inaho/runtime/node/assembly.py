@@ -1,4 +1,4 @@
-"""Builds those rooms of a node whose parts only know each other."""
+"""Builds the rooms of a node whose parts know only each other."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One node: everything that a process of the cluster has, put together.
+"""One node: builds all parts of a member or client and connects them.
 
-A member listens, hosts grains and runs the control plane. A client has the same data plane and none of that: it is
-given topologies by the member that it is connected to. `Node` owns the parts and passes between them; what they do is
-in their own modules.
+A member listens, hosts grains and runs the control plane. A client has the same data plane and none of that: the member
+to which it is connected sends it topologies. `Node` owns the parts and connects them; their work is in their own
+modules.
 """
 
 from __future__ import annotations

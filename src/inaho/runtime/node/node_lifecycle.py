@@ -1,4 +1,4 @@
-"""How one node starts and how it ends: in which order its parts begin and are closed.
+"""Starts and ends one node: the order in which its parts begin and are closed.
 
 A member opens its storage, listens, and only then joins, because others dial it as soon as they know it. The end goes
 from the outside in: no new connections, no new turns, then what runs, then what is connected, and the storage last.

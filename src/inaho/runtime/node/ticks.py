@@ -1,4 +1,4 @@
-"""What a node looks at ten times a second, and in which order."""
+"""What a node does ten times a second, and in which order."""
 
 from __future__ import annotations
 

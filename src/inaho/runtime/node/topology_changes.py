@@ -1,9 +1,9 @@
-"""What a new topology changes on one node, and in which order.
+"""Applies a new topology to the parts of one node, in a fixed order.
 
-The order is the rule: leases of members that may hold nothing any more end first, so that nothing is activated by an
-old right; then owners change, and members that are gone leave the PidCache; and only then those who wait are told. What
-follows from other owners (stale Pids, partitions and activations that have moved, clients to tell) is begun here and
-goes on in slices (`runtime.local.slices`; docs/decisions/0034).
+The order is the rule. First end the leases of members that may hold none any more, so that nothing is activated by an
+old right. Then owners change, and members that are gone leave the PidCache. Only then do waiting calls continue. What
+follows from other owners (stale Pids, partitions and activations that have moved, clients to notify) begins here and
+continues in slices (`runtime.local.slices`; docs/decisions/0034).
 """
 
 from __future__ import annotations

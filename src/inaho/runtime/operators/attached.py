@@ -1,7 +1,7 @@
-"""Attaches to a node what operators ask of it, and what is told of ends of activations across the cluster.
+"""Attaches the operators' parts to a node: the operator actor, and reports of ends of activations.
 
-The node does not know its operators: a node without them would serve calls as well. `runtime.cluster` attaches them
-before the node starts, so that no caller meets a member that cannot answer an operator.
+The node does not know its operators' parts: a node without them would serve calls as well. `runtime.cluster` attaches
+them before the node starts, so that no caller meets a member that cannot answer an operator.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Events of one node for somebody elsewhere: as plain data, since what an event holds need not be a class there.
+"""Sends the events of one node to another process as plain data, since their classes may be unknown there.
 
-A feed is a subscription with a bounded buffer, as any other: who reads too slowly loses the oldest, and is told how
-many. It ends when the node leaves, so that nobody waits for a node that is gone.
+A feed is a subscription with a bounded buffer, as any other: a slow reader loses the oldest events, and is told how
+many. It ends when the node leaves, so that no reader waits for a node that is gone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Why an identity is where it is: the reports of all members, merged into one answer and one sentence.
+"""Explains why an identity is where it is: merges the reports of all members into one answer and one sentence.
 
-Nobody knows all of it. The owner knows its lease and from whom the partition came, the holder what runs, and each
-member what happened there. So all are asked, and whoever has seen the newest topology says who the owner is. Times are
-those of the members' clocks; epochs put the activations of one identity in order whatever the clocks say.
+No node knows all of it. The owner knows its lease and from which member the partition came, the host knows what runs,
+and each member knows what happened there. So all are asked, and the report with the newest topology names the owner.
+Times are those of the members' clocks; epochs order the activations of one identity whatever the clocks say.
 """
 
 from __future__ import annotations

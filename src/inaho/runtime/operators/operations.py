@@ -1,7 +1,7 @@
-"""What an operator does with a cluster: ask where things are, have a member leave, bar one from holding activations.
+"""Operations on a cluster: ask where grains are, make a member leave, block a member, settle views.
 
-All of it goes through the `OperatorActor` of single members, so clients can do it as members can. A member that does
-not answer is named in the answer; what the others said is worth having.
+All operations go through the `OperatorActor` of single members, so clients can do what members can. A member that does
+not answer is named in the answer; the other answers are still returned.
 """
 
 from __future__ import annotations

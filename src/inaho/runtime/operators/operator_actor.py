@@ -1,7 +1,7 @@
-"""What an operator asks of one node: a system actor beside `PlacementActor`, called by clients that act for people.
+"""The system actor on each node that answers operators: reports, drains, quarantines, events.
 
-The authority machine of a node is its own: what one member has quarantined, another may be talking to. So an operator
-asks each member, and tells each member. Whoever proves the secret of the cluster may do so, as it may do anything else;
+Associations belong to one node: what one member has quarantined, another may be connected to. So an operator asks each
+member, and orders each member. A process that proves the secret of the cluster may do so, as it may do anything else;
 the audit log has what was released, blocked and drained.
 """
 

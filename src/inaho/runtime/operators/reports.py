@@ -1,7 +1,7 @@
-"""What one node tells an operator of its activations, read from its own tables when it is asked.
+"""Reports the activations of one node to an operator, read from its own tables on request.
 
-Every answer is bounded, so that it fits a frame whatever the node has: histories by `ENTRIES_MAX`, lists by the limit
-that the asker gives and `LISTED_MAX`, texts by `TEXT_MAX`.
+Every answer is bounded, so that it fits into a frame whatever the node has: histories by `ENTRIES_MAX`, lists by the
+caller's limit and `LISTED_MAX`, texts by `TEXT_MAX`.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Ends of activations, told across the cluster to whoever listens (SPEC VA-2.3, VA-4.2, BS-3.3).
+"""Sends ends of activations to all nodes that subscribe to them (SPEC VA-2.3, VA-4.2, BS-3.3).
 
-Interest is a stream: a node whose event stream wants `ActivationTerminated` opens one to every member, and closes it
-when nobody wants them any more. So a cluster in which nobody listens sends nothing and keeps nothing, a client listens
-as a member does, and a node that dies takes its interest with it.
+A subscription is a stream: a node whose event stream wants `ActivationTerminated` opens one to every member, and closes
+it when it wants them no more. So a cluster without subscribers sends and keeps nothing, a client subscribes as a member
+does, and the subscriptions of a dead node end with it.
 
-What ends between two ticks goes out together. A listener that reads too slowly loses the oldest, and the next batch
-tells it how many. Each is told at most once: what was on its way when a connection broke is not told again.
+Ends between two ticks are sent together. A subscriber that reads too slowly loses the oldest, and the next batch says
+how many. Each end is sent at most once: what was on its way when a connection broke is not sent again.
 
-Why not a message to all members at each end: a thousand activations that move would be a thousand messages to each of
-a hundred nodes, most of which have no use for them.
+Why not a message to all members at each end: a thousand activations that move would be a thousand messages to each of a
+hundred nodes, most of which do not need them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How an owner has another node host an activation."""
+"""The request of an owner that another node hosts an activation, and its response."""
 
 from __future__ import annotations
 

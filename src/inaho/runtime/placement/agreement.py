@@ -1,4 +1,4 @@
-"""Two nodes that talk about owners must mean the same owners."""
+"""Checks that two nodes which exchange messages about owners have the same owners."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""Who keeps in its PidCache that an activation of a placed kind is on this node, and is told when it has ended.
+"""Remembers which nodes have an activation of a placed kind in their PidCache, and notifies them of its end.
 
-A caller that puts such an activation into its PidCache tells the node that has it. When the activation ends, or has
-ended already, that node tells the caller, so that the next call does not go to a node that refuses it (SPEC BS-3.3). A
-caller that is not told, because its connection broke or the bound was reached, is refused at its next call and asks the
-owner again.
+A caller that puts such an activation into its PidCache notifies the node that has it. When the activation ends, or has
+ended already, that node notifies the caller, so that the next call does not go to a node that refuses it (SPEC BS-3.3).
+A caller that is not notified, because its connection broke or the bound was reached, is refused at its next call and
+asks the owner again.
 
 Why not for other kinds: an entry of theirs names the owner, which activates the identity again when it is called. It is
-right as long as the owner is the owner, and goes when the topology says that another one is.
+right as long as the owner is the owner, and is dropped when a topology names another owner.
 
-Why not the owner, who is asked: it may be another node by the time that the activation ends, and would not know.
+Why not by the owner: another node may be the owner by the time at which the activation ends, and would not know.
 """
 
 from __future__ import annotations

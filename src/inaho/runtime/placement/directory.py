@@ -1,15 +1,16 @@
-"""Where the activations of placed kinds are: the directory that each owner keeps for its partitions.
+"""The directory of an owner: where the activations of placed kinds in its partitions are.
 
 A placed kind is activated where its strategy says (`core.activation.placement`), and the owner of the identity
 remembers where: its `ActivationLedger` has the lease, whose holder may be another node. Callers ask the owner once
-(`locator`) and go straight to the holder from then on, by their PidCache.
+(`locator`) and from then on call the host directly, by their PidCache.
 
-The holders are the truth. When owners change, a new owner asks all hosts what they hold before it places anything
-(`survey`), and holders tell a new owner by themselves (`placed_activations`), so it does not matter who died, or who
-saw it first. What is lost on the way is repaired by who notices: a caller that was refused asks again with `verify`.
+The hosts have the truth. When owners change, a new owner asks all hosts for their activations before it places anything
+(`survey`), and hosts also report to a new owner by themselves (`placed_activations`), so it does not matter which node
+died, or which noticed it first. If a message is lost, the next caller repairs it: a caller that was refused asks again
+with `verify`.
 
-All that happens to one identity happens in one Task of its own (`placing`), which all who ask share: two first callers
-on two nodes get one activation.
+All changes of one identity happen in one Task of its own (`placing`), which all requests for it share: two first
+callers on two nodes get one activation.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Which kinds that nobody hosts now are known all the same, so that a call of one waits instead of failing for good.
+"""Decides whether a kind without a host now is known, so that a call of it waits instead of failing for good.
 
-A kind may have one host, and that host may restart. A caller that has the class, or that has seen a host of the kind a
-while ago, can tell this from a kind that does not exist: the first may pass (`TopologyUnavailable`, retried until the
-deadline), the second does not (`NoSuchKind`).
+A kind may have one host, and that host may restart. A caller that has the class, or that has seen a host of the kind
+lately, can distinguish this from a kind that does not exist: the first may pass (`TopologyUnavailable`, retried until
+the deadline), the second does not (`NoSuchKind`).
 
-Why not wait for every kind: a name that is misspelt would cost its caller the whole deadline.
+Why not wait for every kind: a misspelt name would cost its caller the whole deadline.
 """
 
 from __future__ import annotations

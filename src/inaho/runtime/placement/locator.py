@@ -1,4 +1,4 @@
-"""Where an activation is, for who wants to call it and cannot tell by the owners of partitions (see `directory`)."""
+"""Finds out where an activation of a placed kind is, for callers: asks its owner (see `directory`)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Partitions that this node has lost, until their new owners know that nothing of them runs here any more.
+"""Partitions that this node has lost, until their new owners know that they are drained.
 
-A new owner asks for each identity that it activates (`PartitionBridge`). It need not ask again for a partition that is
-drained: all activations of it here have ended, and those who had it before this node have released it, too.
+A new owner asks for each identity that it activates (`PartitionBridge`). It need not ask any more for a partition that
+is drained: all activations of it here have ended, and the owners before this node have released it, too.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Which partitions a change of owners gave to this node or took from it, found out in slices.
+"""Finds the partitions that a change of owners gave to this node or took from it, in slices.
 
-With a thousand members and many kinds that takes longer than a call can wait. So a change is put in line, per kind,
-and worked off while calls go on (`Slices`). Whoever must know about one partition at once, because an activation of it
-is to begin or to be given away, has that partition `settle`d: it is looked at by itself, under every change that waits.
-Each partition is looked at once per change, and the changes come in their order, so it makes no difference which way.
+With a thousand members and many kinds this takes longer than a call can wait. So a change is queued, per kind, and
+worked off while calls are served (`Slices`). Code that needs one partition at once, because an activation of it is to
+begin or to be handed over, has that partition `settle`d: it is checked alone, under every queued change. Each partition
+is checked once per change, and the changes in their order, so both ways give the same result.
 
-Why changes that wait are not merged into one: a partition that went through this node in between has a previous owner
-who may not have released it, and the next owner relies on this node to know.
+Why queued changes are not merged into one: a partition that went through this node in between has a previous owner that
+may not have released it, and the next owner relies on this node to know.
 """
 
 from __future__ import annotations

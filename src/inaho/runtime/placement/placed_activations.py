@@ -1,11 +1,11 @@
 """The activations of placed kinds on this node: an owner, perhaps another node, has placed them here.
 
-The lease of such an activation is in this node's own ledger too, under the epoch that the owner gave, so raising its
-epoch, ending it, revoking it and refusing its saves work as for any other. This module adds the conversation with the
-owner: it accepts, it tells when an activation has ended, and it tells a new owner what it holds.
+The lease of such an activation is in this node's own ledger too, under the epoch that the owner gave. So raising its
+epoch, ending it, revoking it and refusing its saves work as for any other activation. This module exchanges messages
+with the owner: it accepts requests, reports ends of activations, and reports all activations to a new owner.
 
-A request is accepted only if the one who grants has the same owners in mind as this node. So an owner of the past
-cannot place here what the present one was told is not here.
+A request is accepted only if the node that grants it has the same owners as this node. So a former owner cannot place
+here what the present owner was told is not here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What nodes ask of each other about activations: a system actor, one per node, called like any grain.
+"""The system actor on each node that answers other nodes about activations, called like any grain.
 
-It is a grain of a reserved kind whose one activation exists from the start of the node, so requests between nodes have
-the deadlines, the authentication, the bounds and the errors of any call, and nothing of their own.
+It is a grain of a reserved kind whose one activation exists from the start of the node. So requests between nodes have
+the deadlines, the authentication, the bounds and the errors of any call.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Places one identity: finds out where it is active, and has it activated where it is not.
+"""Places one identity: finds out where it is active, and has it activated if it is not.
 
-The owner of an identity runs this, in a Task that all who ask for the identity share (see `directory`).
+The owner of an identity runs this, in a Task that all requests for the identity share (see `directory`).
 """
 
 from __future__ import annotations

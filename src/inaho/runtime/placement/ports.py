@@ -1,4 +1,4 @@
-"""Who answers what the placement actor is asked. Each is a part of the node that the actor lives on.
+"""The parts of a node that answer the requests to its placement actor.
 
 Protocols, because the parts themselves call placement actors of other nodes, and so import `placement_actor`.
 """

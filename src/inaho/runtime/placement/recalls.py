@@ -1,4 +1,4 @@
-"""Takes activations of placed kinds back from the nodes that hold them."""
+"""Takes activations of placed kinds back from the nodes that have them."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Which versions other nodes have saved: so that no owner answers from less, or from nothing, in silence.
+"""Remembers which versions other nodes have saved, so that no owner silently answers from less.
 
-Two things can go wrong where an identity changes its owner, and both look like state that was never saved. After a
-split of the cluster the owner may have an activation from before it, older than what the other side has saved since.
-And where the members were not given one storage, the new owner finds nothing. So a node remembers the versions of the
-activations that ended here last, and tells them to whoever owns the identities by a later topology, until somebody has
-heard. The new owner begins again where it has less, and refuses where its storage has less. One that loses the identity
-before it was called passes on what it heard.
+Two things can go wrong when an identity changes its owner, and both look like state that was never saved. After a
+network partition the owner may have an activation from before it, older than what the other side has saved since. And
+if the members do not share one storage, the new owner finds nothing. So a node remembers the versions of the
+activations that ended here last, and reports them to the owners of those identities in later topologies, until one has
+acknowledged them. If the new owner's activation has less, it ends and the next one loads; if its storage has less, it
+refuses. An owner that loses the identity before it was called passes the report on.
 
-Why not ask the storage at every call: it is a round trip per call, to be safe from what happens once a year.
+Why not ask the storage at every call: it is a round trip per call, for something that happens once a year.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Lists the activations of placed kinds: an owner asks all hosts before it places anything (see `directory`).
 
-A survey is made of a kind whenever owners change, and no identity of the kind is looked up before it is complete. It
+There is a survey of a kind whenever owners change, and no identity of the kind is looked up before it is complete. It
 ends by itself: a host that does not answer is asked again until it answers or is no member any more.
 
-Why not only when somebody calls: where a split of the cluster had two activations of one identity, the one that goes
-must go, called or not.
+Why not only at a call: if a network partition led to two activations of one identity, one of them must end, called or
+not.
 """
 
 from __future__ import annotations

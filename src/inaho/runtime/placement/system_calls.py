@@ -1,10 +1,10 @@
-"""Calls of a system actor: one given node is asked, whoever owns whatever.
+"""Calls a system actor on one given node, whatever the owners.
 
 A system actor is on every member under the same kind and key, so there is nothing to place, to look up or to retry
-elsewhere: the caller names the node. All the rest is that of any call: connection, deadline, cancellation, errors.
+elsewhere: the caller names the node. Connection, deadline, cancellation and errors are those of any call.
 
-Why not a reference as for grains: a reference follows its identity from node to node, which is the one thing that a
-question to a node must not do.
+Why not a reference as for grains: a reference follows its identity from node to node, and a question to one node must
+not.
 """
 
 from __future__ import annotations

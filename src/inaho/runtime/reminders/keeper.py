@@ -1,18 +1,17 @@
 """Keepers of reminders: system grains, one per shard, that watch the clock for the grains of that shard.
 
-A reminder must fire though nothing of its grain is active anywhere. So somebody else has to be awake: the keeper of the
-shard that the identity's hash names. Keepers are grains, and all that is hard about them is done by what there is for
-grains: one owner, hand-off, fail-over, state that is fenced by version and epoch. They live on the members that host a
-kind with `on_reminder`; a cluster without one has no keeper and opens no storage for them. A grain that nobody calls is
-not activated by itself, so each such member calls the keepers that it owns (`ReminderWatch`), after every change of
-topology and from time to time.
+A reminder must fire even if its grain is active nowhere. So another grain must watch the clock: the keeper of the shard
+that the identity's hash names. Keepers are grains, so they have one owner, hand-off, fail-over, and state that is
+fenced by version and epoch. They are on the members that host a kind with `on_reminder`; a cluster without one has no
+keeper and opens no storage for them. A grain without calls is not activated, so each such member calls the keepers that
+it owns (`ReminderWatch`), after every change of topology and from time to time.
 
-A reminder is saved before `remind` returns; changes that come during a save share the next one. That a delivery has
-ended is saved a moment later, with others: a crash in between repeats the delivery. While views of the cluster disagree
-a shard may have two keepers, which both deliver; only one of them can save.
+A reminder is saved before `remind` returns; changes that come during a save share the next one. The end of a delivery
+is saved a moment later, together with others: a crash before that repeats the delivery. While views of the cluster
+disagree a shard may have two keepers, which both deliver; only one of them can save.
 
 Why a shard is one state and not a record per reminder: the storage interface can load and save by name and cannot
-search, and a keeper needs to know them all. `activation.reminders_max` bounds what that costs.
+search, and a keeper needs all of them. `activation.reminders_max` bounds the cost.
 """
 
 from __future__ import annotations

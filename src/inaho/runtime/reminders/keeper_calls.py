@@ -1,4 +1,4 @@
-"""Calls that keepers of reminders make, and calls that wake them: ordinary calls, with deadlines, retries and order."""
+"""Calls by keepers of reminders, and calls that start them: ordinary calls, with deadline, retries and order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a grain says to the keeper of its reminders, and what the keeper says to the grain.
+"""The calls of a grain to the keeper of its reminders, and of the keeper to the grain.
 
 Both are ordinary calls, with the deadlines, retries and errors of any call. The method that delivers a reminder belongs
 to every kind that overrides `on_reminder`, but not to its interface: references do not have it.

@@ -1,4 +1,4 @@
-"""What a keeper saves: the reminders of one shard, and how they are read back.
+"""The saved state of a keeper: the reminders of one shard, and how they are read back.
 
 The number of shards is saved with them, because the shard of a reminder depends on it.
 """

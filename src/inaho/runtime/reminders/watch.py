@@ -1,7 +1,7 @@
-"""Keeps the keepers of reminders awake that this node owns.
+"""Keeps the keepers of reminders active that this node owns.
 
-A grain that nobody calls is not activated by itself, and a keeper that is not active watches no clock. So each member
-that hosts a kind with reminders calls its keepers, after every change of topology and from time to time.
+A grain without calls is not activated, and a keeper that is not active watches no clock. So each member that hosts a
+kind with reminders calls its keepers, after every change of topology and from time to time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Counters for figures that no part of a node keeps: bounded ones by label, events, and the traffic of connections."""
+"""Counters that no part of a node keeps itself: by label, of events, and of the traffic of connections."""
 
 from __future__ import annotations
 

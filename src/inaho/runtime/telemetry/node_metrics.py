@@ -1,11 +1,11 @@
-"""What a node counts, read together when somebody asks (SPEC CL-6.5, CL-10, VA-4.3).
+"""Collects the metrics of a node when they are read (SPEC CL-6.5, CL-10, VA-4.3).
 
-The parts of a node count for themselves, in plain integers that cost the call path an addition. Here they are read:
-for OpenTelemetry (`observe.metrics`), for `Cluster.metrics`, and once a second for the alerts. What happens rarely and
-is an event anyway is counted from the event stream, so that those who publish it need not count too.
+The parts of a node count for themselves, in plain integers that cost the call path an addition. Here they are read: for
+OpenTelemetry (`observe.metrics`), for `Cluster.metrics`, and once a second for the alerts. Rare things that are events
+anyway are counted from the event stream, so that their publishers need not count too.
 
 An exporter usually asks on a thread of its own, instrument by instrument. A dictionary that the loop changes must not
-be walked there, and figures of one collection should be of one moment. So the loop is asked for all figures at once,
+be read there, and the values of one collection should be of one moment. So the loop is asked for all values at once,
 and each instrument is answered from them once; the second question for the same instrument begins the next reading.
 """
 

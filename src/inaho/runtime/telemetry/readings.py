@@ -1,6 +1,6 @@
-"""From the parts of a node to the figures of the instruments: one function per group of them, run on the node's loop.
+"""Reads the parts of a node for the instruments: one function per group, run on the node's loop.
 
-Every instrument of the table is in the result, if only with no figures.
+Every instrument of the table is in the result, even without values.
 """
 
 from __future__ import annotations

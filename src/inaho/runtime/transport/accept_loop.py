@@ -1,10 +1,10 @@
-"""Takes connections off a listening socket, and goes on when the machine runs out of descriptors.
+"""Accepts connections of a listening socket, and pauses when the process has no file descriptors left.
 
-`loop.create_server` tries again at once, a hundred times per turn of the loop, and logs each time: with descriptors
-exhausted that was 100,000 lines in half a minute, and no processor time left for what is connected. Here a failed
-accept is followed by a pause that doubles. One line tells of all failures of ten seconds. Another one says that it is
-over, when nothing has failed for ten seconds: where descriptors come back one by one, each success is followed by the
-next failure.
+`loop.create_server` tries again at once, a hundred times per loop iteration, and logs each time: with descriptors
+exhausted that was 100,000 lines in half a minute, and no processor time was left for open connections. Here a failed
+accept is followed by a pause that doubles. One line reports all failures of ten seconds. Another line reports the end,
+when nothing has failed for ten seconds: while descriptors come back one by one, each success is followed by the next
+failure.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""The places of connections that have not shown yet who they are, and who gives one up when there is none left.
+"""Decides which unauthenticated connection is closed when a new one needs a place.
 
-Whoever can reach the port can open connections and say nothing. Were places kept until a time-out, some tens of
-connections per second would hold all of them, and nobody else would get in. So a newcomer always gets a place, and
-somebody has to go for it: from the address that has the most, first who has been silent for a while, else who came
-first. A rightful peer is through in two round trips and needs its place no longer. To push it out within that time
-takes a whole pool of newer connections from its own address.
+Any process that can reach the port can open connections and send nothing. If places were kept until a time-out, some
+tens of connections per second would take all of them, and no other peer would get in. So a new connection always gets a
+place, and another one is closed for it: one of the address with the most places, first one that has been silent for a
+while, else the oldest. A correct peer is done in two round trips and then needs its place no longer. To close it within
+that time takes a whole pool of newer connections from its own address.
 
-Why not a share per address: a cluster behind one gateway is one address. Why not a random early drop: it turns away the
-rightful ones in proportion, and here they can be told apart by what they do.
+Why not a share per address: a cluster behind one gateway is one address. Why not a random early drop: it closes correct
+peers in proportion, and here their behaviour distinguishes them.
 """
 
 from __future__ import annotations

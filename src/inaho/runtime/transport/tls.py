@@ -1,10 +1,10 @@
 """Mutual TLS: the contexts, the accept loop, and errors that say what is wrong.
 
-`loop.create_server(ssl=…)` keeps a failed TLS handshake to itself: the protocol is made and never told, nothing
-bounds the handshakes under way, and a peer that speaks plain text just sees the connection close. So the accept loop
-is ours. It bounds the pending handshakes, looks at the first byte without taking it (a peer without TLS is told so
-in words it understands), and sends the alert that asyncio leaves out, so that the dialer learns that its certificate
-was refused and does not take the node for crashed.
+`loop.create_server(ssl=…)` hides a failed TLS handshake: the protocol is made and never told, pending handshakes are
+not bounded, and a peer that speaks plain text just sees the connection close. So the accept loop is our own. It bounds
+the pending handshakes, reads the first byte without taking it (a peer without TLS gets a refusal that it can read), and
+sends the alert that asyncio leaves out, so that the dialer learns that its certificate was refused and does not take
+the node for crashed.
 """
 
 from __future__ import annotations

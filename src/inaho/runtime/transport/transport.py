@@ -1,8 +1,8 @@
-"""Who carries bytes between nodes: the interface, and TCP.
+"""The interface of a transport between nodes, and TCP.
 
-A transport hands out plain `asyncio` transports and runs plain `asyncio.Protocol`s, so the handshake and the
-connection are written once and run over TCP, TLS and memory. Every failure leaves here as an error of `inaho.errors`
-that says what to do; `OSError` numbers stay inside.
+A transport returns plain `asyncio` transports and runs plain `asyncio.Protocol`s, so the handshake and the connection
+are written once and run over TCP, TLS and memory. Every failure is raised as an error of `inaho.errors` that says what
+to do; `OSError` numbers stay inside.
 
 Why not `asyncio.start_server` and streams: a stream costs a task and two futures per read, and the data plane parses
 many frames out of one buffer.

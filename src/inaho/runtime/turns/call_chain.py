@@ -1,7 +1,7 @@
-"""Who waits for whom: call chains, and the cycles in them.
+"""Call chains: which turn waits for which, and the detection of cycles.
 
-A call carries the turns that wait for it, so that a grain that is asked by one of its own running turns is told so
-instead of waiting for ever. Turns are numbered on the node where they run, when a chain first names them.
+A call carries the turns that wait for it. So a call to a grain by one of its own running turns is refused instead of
+waiting for ever. Turns are numbered on the node where they run, when a chain first names them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`on_activate` and `on_deactivate` as members of call chains.
+"""Makes `on_activate` and `on_deactivate` part of call chains.
 
-Turns that arrive while a hook runs wait for it. So a call that the hook makes may close a cycle, through the turns that
-wait or through the hook itself, and is refused then like any call that would wait for itself.
+Turns that arrive while a hook runs wait for it. So a call that the hook makes may close a cycle, through the waiting
+turns or through the hook itself, and is then refused like any call that would wait for itself.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""What a call inherits from the turn that makes it: deadline and chain, as long as that turn waits for the call.
+"""Decides what a call inherits from the turn that makes it: deadline and chain, while that turn waits for the call.
 
-A Task that a turn has started inherits the turn with its context. Two such Tasks must not be taken for the turn:
-one that lives on when the turn has ended, and one that the turn starts and does not wait for. Their calls have
-their own deadline and no chain, so one at the grain of the turn waits behind it like any other. Whether somebody
-waits for a Task shows in its callbacks: `await`, `gather`, `wait`, `wait_for` and the groups of asyncio and anyio
-all leave one there, and it leads to who waits. That may be a Task for which the turn waits, or one for which nobody
-does, so the way is followed to the turn. Where it ends in something of asyncio or anyio that does not say who waits,
-the turn is taken to wait. A turn that waits for a Task only later, or by means of an event or a queue of its own,
-cannot be seen in time; a cycle through that Task ends at the deadline of its call.
+A Task that a turn has started inherits the turn with its context. Two kinds of Tasks must not be taken for the turn:
+one that continues when the turn has ended, and one that the turn starts and does not wait for. Their calls have their
+own deadline and no chain, so one to the grain of the turn waits behind it like any other. The callbacks of a Task show
+whether something waits for it: `await`, `gather`, `wait`, `wait_for` and the groups of asyncio and anyio all leave one
+there, and it leads to the Task that waits. The turn may wait for that Task, or nothing may, so the chain is followed to
+the turn. If it ends in something of asyncio or anyio that does not show what waits, the turn is taken to wait. If a
+turn waits for a Task only later, or by means of an event or a queue of its own, this cannot be seen in time; a cycle
+through that Task ends at the deadline of its call.
 """
 
 from __future__ import annotations

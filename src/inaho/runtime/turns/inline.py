@@ -1,10 +1,10 @@
-"""Turns for callers on the same node: the first step taken inside the caller's Task, as another Task.
+"""Runs turns for callers on the same node: the first step inside the caller's Task, as another Task.
 
 User code must behave the same wherever its caller is, so it does not run in its caller's Task: the caller's time-outs
-and scopes would reach into it, and its own `TaskGroup` would reach out. A new Task per call would be right too, and
-several times slower. So the first step is taken as for a call from another node (`turns`): the Task of an idle worker
-is entered as the current one, and the caller's Task is entered again afterwards. A turn that suspends stays with its
-worker, and the caller waits for a future.
+and cancel scopes would reach into it, and its own `TaskGroup` would reach the caller. A new Task per call would be
+right too, and several times slower. So the first step is taken as for a call from another node (`runner`): the Task of
+an idle worker is entered as the current one, and the caller's Task is entered again afterwards. If the turn suspends,
+the worker continues it, and the caller waits for a future.
 """
 
 from __future__ import annotations

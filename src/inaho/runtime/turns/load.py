@@ -1,8 +1,8 @@
-"""How many turns run and wait on one node, by kind: counted when somebody asks (SPEC CL-6.3).
+"""Counts the turns that run and wait on one node, by kind, when somebody asks (SPEC CL-6.3).
 
 A turn that ends in its first step is never seen here, since nobody can ask meanwhile. A turn that suspends has a
-worker, and a turn that waits is in a queue. So the workers and the queues in which a turn has begun to wait are
-remembered, and asking costs as much as there is to do, however many activations are idle.
+worker, and a waiting turn is in a queue. So the workers and the queues in which a turn has begun to wait are
+remembered, and the cost of asking depends on the present work, not on the number of idle activations.
 
 Why not counters per kind: each turn would change two of them, on the path of every call.
 """

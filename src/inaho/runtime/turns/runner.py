@@ -1,14 +1,14 @@
-"""Running turns: user code in a real Task, at the price of a function call when it does not suspend.
+"""Runs turns: user code in a real Task, at the cost of a function call when it does not suspend.
 
-A call at a grain is a `Turn`. Its coroutine's first step is taken at once, where the call arrived, while a *worker*, a
-Task that waits for work, is entered as the current one. Most turns end in that step and cost no Task, no future and no
-trip through the loop. One that suspends is adopted by its worker, which sees it through and then waits for the next.
-So user code always has one Task around it from beginning to end, and `asyncio.timeout`, `TaskGroup` and `current_task`
-work; and each turn has a context of its own.
+A call at a grain is a `Turn`. The first step of its coroutine is taken at once, where the call arrived, while a
+*worker*, a Task that waits for work, is entered as the current one. Most turns end in that step and cost no Task, no
+future and no loop iteration. If a turn suspends, its worker runs it to its end and then waits for the next. So user
+code always has one Task around it from beginning to end, and `asyncio.timeout`, `TaskGroup` and `current_task` work;
+and each turn has a context of its own.
 
-`asyncio._enter_task` and `_leave_task` are what the standard library documents for those who run Tasks by themselves
-("Extending asyncio"). Why not a Task per call: it is four times slower for methods that only compute. Why not eager
-Tasks: they exist from Python 3.12 on, and make a Task per call too.
+The standard library documents `asyncio._enter_task` and `_leave_task` for code that runs Tasks by itself ("Extending
+asyncio"). Why not a Task per call: it is four times slower for methods that only compute. Why not eager Tasks: they
+exist from Python 3.12 on, and make a Task per call too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The steps of user code: the current Task, how a coroutine is driven, and what is made of what it raises."""
+"""Runs the steps of user code: sets the current Task, drives the coroutine, and handles what it raises."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Streams: an async generator on one node, `async for` on another.
 
-Items travel in batches. The producer's Task collects what the generator yields without suspending and sends it when
-the batch is full or, at the latest, when the loop turns. The consumer says how many items it has consumed; the producer
-is never more than a window of items, or of bytes, ahead, so a stalled consumer costs bounded memory on both sides.
+Items are sent in batches. The producer's Task collects what the generator yields without suspending and sends it when
+the batch is full or, at the latest, at the end of the loop iteration. The consumer reports how many items it has
+consumed; the producer is never more than a window of items, or of bytes, ahead, so a stalled consumer costs bounded
+memory on both sides.
 
 Streams interleave with turns: a consumer may take its time, and a grain that waited for it would answer nobody. They
 end with their activation at the latest (`running_streams`).

@@ -1,4 +1,4 @@
-"""Tasks that see turns through: see `turns` for why there are any."""
+"""Worker Tasks, which run turns to their end (see `runner`)."""
 
 from __future__ import annotations
 
