@@ -54,7 +54,7 @@ from inaho.core.messages import (
 from inaho.core.node.exchange import Exchange
 from inaho.core.node.join_requests import JoinRequests
 from inaho.core.node.lifecycle import FAILED, LEAVING, LEFT, MEMBER, NEW, SEEKING, Lifecycle, Stage
-from inaho.core.node.periodic import PeriodicWork
+from inaho.core.node.periodic import Periodic
 from inaho.core.node.view import ClusterView
 from inaho.errors import IllegalTransition
 from inaho.events import NodePaused
@@ -81,8 +81,7 @@ class ControlNode:
         self._anti_entropy = anti_entropy
         self._life = Lifecycle(config, self._view, self._exchange, anti_entropy, self._outbox)
         self._join_requests = JoinRequests(config, self._view, self._outbox)
-        members_max = config.membership.members_max
-        self._periodic = PeriodicWork(self._view, self._exchange, anti_entropy, self._outbox, members_max)
+        self._periodic = Periodic(self._view, self._exchange, anti_entropy, self._outbox, config.membership.members_max)
         self._steps = 0
         # The sum of the pauses of this process, seconds: this node's time is the caller's time less this.
         self._skipped_s = 0.0
@@ -351,8 +350,7 @@ class ControlNode:
         if member is not None and member.node_id == disconnected.node_id and is_live(member):
             evidence = self._view.detector.evidence
             evidence.disconnected(disconnected.authority, disconnected.node_id, disconnected.reason)
-            # A probe makes the driver dial again. The result of that dial shows whether the process is dead or a packet
-            # was lost.
+            # A probe makes the driver dial again, which shows whether the process is dead or a packet was lost.
             self._view.detector.prober.urge(disconnected.authority)
 
     def seed_answers(self) -> dict[str, str]:

@@ -21,10 +21,10 @@ from inaho.events import (
 )
 from inaho.types import MemberStatus
 
-__all__ = ["PeriodicWork"]
+__all__ = ["Periodic"]
 
 
-class PeriodicWork:
+class Periodic:
     """Does the periodic work of one member.
 
     Args:
