@@ -92,7 +92,7 @@ async def test_a_search_that_takes_long_is_told_and_told_again(
 ) -> None:
     monkeypatch.setattr(join_watch, "FIRST_S", 0.2)
     monkeypatch.setattr(join_watch, "AGAIN_S", 0.3)
-    start = "no seed has let this node into the cluster 'shop'"
+    start = "no seed has admitted this node to the cluster 'shop'"
     told: list[logging.LogRecord] = []
     began = time.time()
     with caplog.at_level(logging.WARNING, "inaho"):

@@ -183,7 +183,7 @@ async def test_retries_of_inahos_own_calls_are_told_when_they_go_on(fleet: Any, 
         error = inaho.OwnershipChanged("elsewhere")
         cluster._node.retry_warnings.retrying("inaho.reminders", "36", "verify", error, attempt, 0.01)
     told = [text for name, _, text in lines if name == "inaho.rpc"]
-    assert [text.split(" and ")[0] for text in told] == ["inaho.reminders/36.verify failed at attempt 10"]
+    assert [text.split(", retrying")[0] for text in told] == ["inaho.reminders/36.verify failed at attempt 10"]
     cluster._node.retry_warnings.retrying("Cart", "k", "add", inaho.Unreachable("no route"), 1, 0.01)
     assert lines[-1][1:2] == ("WARNING",)
     assert "Cart/k.add failed at attempt 1" in lines[-1][2]
@@ -196,7 +196,7 @@ async def test_retries_of_calls_whose_identity_moves_are_warnings_when_they_go_o
         for attempt in range(1, 4):
             warnings.retrying("Cart", "k", "add", error, attempt, 0.01)
     warnings.tick(cluster._node.local.loop.time() + 6.0)
-    told = [(level, text.split(" and ")[0]) for name, level, text in lines if name == "inaho.rpc"]
+    told = [(level, text.split(", retrying")[0]) for name, level, text in lines if name == "inaho.rpc"]
     assert told == [
         ("INFO", "Cart/k.add failed at attempt 1"),
         ("INFO", "Cart/k.add failed at attempt 2"),
