@@ -389,7 +389,7 @@ async def test_a_leave_gives_up_what_does_not_end_and_says_so(fleet, eventually,
 
 
 async def test_events_tell_a_first_activation_from_one_again_and_one_that_moved(fleet, eventually):
-    one = await fleet.member(Counter, Brief)
+    one = await fleet.member(Counter, Brief, Waiting)
     with one.system.events.subscribe(ActivationStarted, capacity=16) as subscription:
         events = aiter(subscription)
         await one.grain(Counter, "a").look()
@@ -404,11 +404,15 @@ async def test_events_tell_a_first_activation_from_one_again_and_one_that_moved(
     assert told == [("a", "first"), ("b", "first"), ("a", "first"), ("b", "again"), ("c", "first"), ("c", "again")]
     keys = [f"k{number}" for number in range(20)]
     for key in keys:
-        await one.grain(Counter, key).add()
-    other = await fleet.member(Counter)
+        await one.grain(Waiting, key).save_at_gate()
+    stop = GATES["stop"] = Gate()  # so that nothing is drained before the new owner asks for it
+    other = await fleet.member(Waiting)
     with other.system.events.subscribe(ActivationStarted, capacity=16) as subscription:
-        key = next(key for key in keys if other._node.leases.owns("Counter", key))
-        await other.grain(Counter, key).look()
+        key = next(key for key in keys if other._node.leases.owns("Waiting", key))
+        asking = asyncio.ensure_future(other.grain(Waiting, key).ask())
+        await eventually(lambda: other._node.bridge.taking_over.waits("Waiting", key) and stop.reached)
+        stop.open.set()
+        await asking
         assert (await anext(aiter(subscription))).origin == "moved"
 
 
