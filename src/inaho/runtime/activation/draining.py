@@ -14,7 +14,7 @@ from inaho.runtime.grains.activation_turns import running_turns
 from inaho.runtime.local.slices import TURN_US
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.activation_host import ActivationHost
     from inaho.runtime.grains.activation import Activation
 
 __all__ = ["Draining"]
@@ -39,7 +39,7 @@ class Draining:
         walking: not all activations have been looked at since the last change.
     """
 
-    def __init__(self, host: KindHost) -> None:
+    def __init__(self, host: ActivationHost) -> None:
         self.moving: set[str] = set()
         self.walking = False
         self._host = host
@@ -83,7 +83,7 @@ class Draining:
                         continue
                     if host.around.leases.keeps(host, found):
                         if host.kind.placed:
-                            host.around.ownership.placed_looked_at(host, found)
+                            host.around.ownership.placed_looked_at(host.name, found)
                         continue
                     self.moving.add(key)
                     grain, reason = found, "moved"

@@ -14,8 +14,8 @@ from inaho.runtime.grains.activation_turns import waiting_turns
 from inaho.runtime.turns.hooks import run_hook
 
 if TYPE_CHECKING:
+    from inaho.runtime.activation.activation_host import ActivationHost
     from inaho.runtime.activation.changes import Change
-    from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.activation import Activation, Turn
 
 __all__ = ["Ending"]
@@ -28,7 +28,7 @@ class Ending:
         host: the kind.
     """
 
-    def __init__(self, host: KindHost) -> None:
+    def __init__(self, host: ActivationHost) -> None:
         self._host = host
 
     def announce(self, grain: Activation, reason: str) -> None:

@@ -30,13 +30,13 @@ from inaho.runtime.grains.state_record import StateRecord
 from inaho.runtime.turns.steps import SIGNALS
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.activation_host import ActivationHost
     from inaho.runtime.grains.activation import Activation
 
 __all__ = ["Resets", "turn_failed"]
 
 
-def turn_failed(host: KindHost, turn: Turn, error: BaseException) -> None:
+def turn_failed(host: ActivationHost, turn: Turn, error: BaseException) -> None:
     """Applies the policy of the kind. Call it while the turn still counts as running, so that no other begins first."""
     grain, policy = turn.grain, host.kind.on_failure
     if policy == "keep" or turn.method.read_only or host.local.closing or is_a(error, SIGNALS):
@@ -58,7 +58,7 @@ class Resets:
         host: the kind.
     """
 
-    def __init__(self, host: KindHost) -> None:
+    def __init__(self, host: ActivationHost) -> None:
         self._host = host
 
     def begin(self, grain: Activation, method: str, reason: str) -> None:

@@ -12,28 +12,41 @@ save.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from inaho.errors import StateConflict
 from inaho.storage.base import StoredState
 
 if TYPE_CHECKING:
     from inaho.core.activation.ledger import ActivationLedger
-    from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.activation import Activation
+    from inaho.runtime.grains.kind import GrainKind
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
     from inaho.storage.base import Storage
     from inaho.types import Member
 
-__all__ = ["Fencing"]
-
+__all__ = ["FencedHost", "Fencing"]
 
 ANY: Final = -1
 """In place of a partition: all of a placed kind, whose activations may have been with any member."""
 
 CLAIMS_MAX: Final = 3
 """Attempts of one activation."""
+
+
+class FencedHost(Protocol):
+    """A kind on one node, as far as it may have to be fenced."""
+
+    @property
+    def kind(self) -> GrainKind:
+        """What was read from the class."""
+        ...
+
+    @property
+    def hosted(self) -> bool:
+        """Whether activations may live here."""
+        ...
 
 
 class Fencing:
@@ -49,7 +62,7 @@ class Fencing:
     """
 
     def __init__(
-        self, local: LocalNode, topology: Topology, hosts: Mapping[str, KindHost], ledger: ActivationLedger
+        self, local: LocalNode, topology: Topology, hosts: Mapping[str, FencedHost], ledger: ActivationLedger
     ) -> None:
         self._local = local
         self._topology = topology

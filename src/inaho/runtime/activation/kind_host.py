@@ -28,7 +28,7 @@ from inaho.runtime.activation.timers import ActivationTimers
 from inaho.runtime.activation.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.ports import Surroundings
+    from inaho.runtime.activation.activation_host import Surroundings
     from inaho.runtime.grains.activation import Activation, Reminders, Turn
     from inaho.runtime.grains.kind import GrainKind
     from inaho.runtime.grains.state_record import StateRecord
@@ -128,7 +128,7 @@ class KindHost:
         self.activations[lease.key] = grain
         if self.kind.placed:
             self.around.freshness.begins(self.name, lease.key, grain)
-        self.around.services.came_here(self, lease.key)
+        self.around.services.came_here(self.name, lease.key)
         again = False
         if self.passivation is not None:
             again = self.passivation.add(lease.key, self.local.now)
@@ -229,7 +229,7 @@ class KindHost:
             self.around.leases.ended(grain._inaho_lease)
             self.around.count.ended()
             if self.kind.placed:
-                self.around.ownership.placed_ended(self, grain)
+                self.around.ownership.placed_ended(self.name, grain)
                 self.around.freshness.ended(self.name, grain._inaho_key)
             if self.draining.moving:
                 self.draining.ended(grain)

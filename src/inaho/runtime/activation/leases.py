@@ -8,7 +8,7 @@ the successor has the higher epoch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.activation.ledger import ActivationLedger
@@ -17,17 +17,49 @@ from inaho.events import LeaseTimedOut
 from inaho.types import ClusterIdentity, MemberStatus
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.activation import Activation
+    from inaho.runtime.grains.kind import GrainKind
     from inaho.runtime.local.history import ActivationHistory
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
     from inaho.types import Member, TopologySnapshot
 
-__all__ = ["Leases"]
+__all__ = ["LeaseHost", "LeasePool", "Leases"]
 
 SILENT = (MemberStatus.UNREACHABLE, MemberStatus.REMOVED)
 """Members that keep no lease: others may take over what they held (SPEC CL-5.4)."""
+
+
+class LeasePool(Protocol):
+    """Gives leases that are in no ledger, to activations of a stateless kind."""
+
+    def lease(self, key: str) -> Lease:
+        """A lease of epoch 0. Raises `Overloaded`."""
+        ...
+
+
+class LeaseHost(Protocol):
+    """A kind on one node, as far as the right to activate depends on it."""
+
+    @property
+    def name(self) -> str:
+        """Of the kind."""
+        ...
+
+    @property
+    def kind(self) -> GrainKind:
+        """What was read from the class."""
+        ...
+
+    @property
+    def authority(self) -> str:
+        """Of the node."""
+        ...
+
+    @property
+    def pool(self) -> LeasePool | None:
+        """Of a stateless kind; None for all others."""
+        ...
 
 
 class Leases:
@@ -76,7 +108,7 @@ class Leases:
             self._holders = {member.node_id: member for member in topology.members if _may_hold(member, topology)}
         return self._holders.get(node_id)
 
-    def keeps(self, host: KindHost, grain: Activation) -> bool:
+    def keeps(self, host: LeaseHost, grain: Activation) -> bool:
         """Whether an activation of this node may stay after a change of owners."""
         if host.pool is not None:
             return self.open
@@ -84,7 +116,7 @@ class Leases:
             return self.owns(host.name, grain._inaho_key)
         return grain._inaho_lease.holding and self.open
 
-    def check_kept(self, host: KindHost, grain: Activation) -> None:
+    def check_kept(self, host: LeaseHost, grain: Activation) -> None:
         """Raises `OwnershipChanged` where owners have changed while the activation came up: another may begin."""
         if not self.keeps(host, grain):
             raise OwnershipChanged(
@@ -111,7 +143,7 @@ class Leases:
         blocked = topology is not None and self._local.authority in topology.blocked
         return not self._local.shutting_down and not blocked
 
-    def obtain(self, host: KindHost, key: str) -> Lease:
+    def obtain(self, host: LeaseHost, key: str) -> Lease:
         """The lease for an activation that a call makes, pending. Raises as `KindHost.activate`."""
         if host.pool is not None:
             self.check_open(host.name, key)

@@ -20,7 +20,7 @@ from inaho.errors import InahoError
 from inaho.runtime.grains.activation import ActivationTurns
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.activation_host import ActivationHost
     from inaho.runtime.grains.activation import Activation
 
 __all__ = ["Lifecycle"]
@@ -33,7 +33,7 @@ class Lifecycle:
         host: the kind.
     """
 
-    def __init__(self, host: KindHost) -> None:
+    def __init__(self, host: ActivationHost) -> None:
         self._host = host
 
     # Where an activation is.

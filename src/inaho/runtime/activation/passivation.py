@@ -14,7 +14,7 @@ from inaho.core.bounded_map import BoundedMap
 from inaho.events import ActivationPassivated, PassivationFrequent
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.activation_host import ActivationHost
 
 __all__ = ["Passivation"]
 
@@ -47,7 +47,7 @@ class Passivation:
         returned: of these, those that came back within the time to live.
     """
 
-    def __init__(self, host: KindHost, ttl_s: float) -> None:
+    def __init__(self, host: ActivationHost, ttl_s: float) -> None:
         self.passivated = 0
         self.returned = 0
         self._host = host

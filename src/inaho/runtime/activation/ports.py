@@ -1,25 +1,18 @@
-"""What activations need of parts of the node in higher rooms, and what the hosts of one node share."""
+"""What activations need of parts of the node in higher rooms."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from inaho.errors import InahoError
-    from inaho.runtime.activation.activation_count import ActivationCount
-    from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.activation.leases import Leases
     from inaho.runtime.activation.records import ActivationRecord
-    from inaho.runtime.activation.state import States
     from inaho.runtime.grains.activation import Activation, Reminders, Turn
-    from inaho.runtime.local.local_node import LocalNode
-    from inaho.runtime.turns.runner import TurnRunner
     from inaho.storage import Storage
     from inaho.types import ClusterIdentity
 
-__all__ = ["Freshness", "OpenStorage", "Ownership", "Services", "Surroundings"]
+__all__ = ["Freshness", "OpenStorage", "Ownership", "Services"]
 
 OpenStorage = Callable[[], Awaitable["Storage"]]
 """Gives the storage, opened. Raises `StorageFailed`."""
@@ -60,11 +53,11 @@ class Ownership(Protocol):
         """An activation has ended. `asked_for`: its next owner waits for what it had."""
         ...
 
-    def placed_looked_at(self, host: KindHost, grain: Activation) -> None:
+    def placed_looked_at(self, kind: str, grain: Activation) -> None:
         """Owners have changed: the new owner of a placed activation is told of it."""
         ...
 
-    def placed_ended(self, host: KindHost, grain: Activation) -> None:
+    def placed_ended(self, kind: str, grain: Activation) -> None:
         """A placed activation is gone, or has not come up: its owner is told."""
         ...
 
@@ -132,7 +125,7 @@ class Services(Protocol):
         """Whether code of grains is cancelled because the node or its program ends."""
         ...
 
-    def came_here(self, host: KindHost, key: str) -> None:
+    def came_here(self, kind: str, key: str) -> None:
         """An activation was made here. Calls may be on their way to where the identity was before, and come first."""
         ...
 
@@ -143,26 +136,3 @@ class Services(Protocol):
     def start_failed(self, identity: ClusterIdentity, error: BaseException) -> None:
         """An activation did not come up: a line for the log, within its limits."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """All that the hosts of one node share.
-
-    Attributes:
-        local: the node.
-        runner: runs turns.
-        leases: the right to activate.
-        count: of activations.
-        states: loads and saves.
-        ownership, freshness, services: see their classes.
-    """
-
-    local: LocalNode
-    runner: TurnRunner
-    leases: Leases
-    count: ActivationCount
-    states: States
-    ownership: Ownership
-    freshness: Freshness
-    services: Services

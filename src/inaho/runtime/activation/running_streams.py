@@ -15,7 +15,7 @@ from inaho.core.activation.life import ActivationState
 from inaho.errors import InahoError, Pending
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.activation_host import ActivationHost
     from inaho.runtime.grains.activation import Activation, Turn
     from inaho.runtime.turns.streams import StreamProducer
 
@@ -28,7 +28,7 @@ CLOSE_S: Final = 5.0
 class StreamTurns:
     """The streams of one kind on one node; `grain in streams` tells whether an activation has any."""
 
-    def __init__(self, host: KindHost) -> None:
+    def __init__(self, host: ActivationHost) -> None:
         self._host = host
         self._running: dict[int, dict[StreamProducer, None]] = {}
         """By `id` of the activation: users may define equality."""

@@ -21,13 +21,13 @@ from inaho.runtime.turns.steps import SIGNALS
 from inaho.wire.exception_parts import set_cause
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.activation_host import ActivationHost
     from inaho.runtime.grains.activation import Activation
 
 __all__ = ["initialise", "not_run", "start_failure"]
 
 
-def start_failure(host: KindHost, grain: Activation, error: BaseException) -> InahoError:
+def start_failure(host: ActivationHost, grain: Activation, error: BaseException) -> InahoError:
     """Tells of an activation that did not come up, and gives why, for who wanted it. Never raises."""
     try:
         return _told(host, grain, error)
@@ -38,7 +38,7 @@ def start_failure(host: KindHost, grain: Activation, error: BaseException) -> In
         return ActivationFailed(reason, identity=str(grain.identity), authority=host.authority)
 
 
-def _told(host: KindHost, grain: Activation, error: BaseException) -> InahoError:
+def _told(host: ActivationHost, grain: Activation, error: BaseException) -> InahoError:
     if is_a(error, asyncio.CancelledError) and host.around.runner.leaving:
         reason = "this node left while the activation started"
         error = ShuttingDown(reason, identity=str(grain.identity), authority=host.authority)
@@ -67,7 +67,7 @@ def not_run(error: InahoError, cause: BaseException | None) -> InahoError:
     return refusal
 
 
-def initialise(host: KindHost, grain: Activation, parts: tuple[Any, ...]) -> None:
+def initialise(host: ActivationHost, grain: Activation, parts: tuple[Any, ...]) -> None:
     """Runs the constructor of the class; one of the runtime is given `parts` of the node.
 
     Raises `ActivationFailed`, the lease given up, when the constructor raises.

@@ -14,7 +14,7 @@ from inaho.runtime.turns.steps import report
 from inaho.types import Pid
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.activation_host import ActivationHost
     from inaho.runtime.activation.records import ActivationRecord
     from inaho.runtime.grains.activation import Activation
 
@@ -33,7 +33,7 @@ class Starting:
         host: the kind.
     """
 
-    def __init__(self, host: KindHost) -> None:
+    def __init__(self, host: ActivationHost) -> None:
         self._host = host
 
     def begin(self, grain: Activation, handed: ActivationRecord | None, again: bool) -> None:

@@ -11,7 +11,7 @@ loading does: a wrong value in one field, once acknowledged, would be refused at
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.errors import SerializationFailed, StateConflict, StateMissing, StorageFailed, StorageLost
 from inaho.errors.inspection import text_of
@@ -22,17 +22,40 @@ from inaho.wire.stored import pack_state, unpack_state
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.fencing import Fencing
-    from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.activation.leases import Leases
     from inaho.runtime.activation.ports import Freshness, OpenStorage, Ownership
     from inaho.runtime.activation.records import ActivationRecord
     from inaho.runtime.grains.activation import Activation
+    from inaho.runtime.grains.kind import GrainKind
     from inaho.runtime.local.local_node import LocalNode
     from inaho.storage.base import StoredVersion
 
-__all__ = ["States", "is_same"]
+__all__ = ["StateHost", "States", "is_same"]
 
 _FAILED_WRITES: Final = (StateConflict, StorageFailed, StorageLost, asyncio.CancelledError)
+
+
+class StateHost(Protocol):
+    """A kind on one node, as far as its states are concerned."""
+
+    @property
+    def name(self) -> str:
+        """Of the kind."""
+        ...
+
+    @property
+    def kind(self) -> GrainKind:
+        """What was read from the class."""
+        ...
+
+    @property
+    def authority(self) -> str:
+        """Of the node."""
+        ...
+
+    def deactivate_soon(self, grain: Activation, reason: str) -> None:
+        """Ends the activation when its running turns have."""
+        ...
 
 
 class States:
@@ -63,7 +86,7 @@ class States:
         self._ownership = ownership
         self._freshness = freshness
 
-    def hand_over(self, host: KindHost, grain: Activation, record: StateRecord) -> tuple[int, bytes | None]:
+    def hand_over(self, host: StateHost, grain: Activation, record: StateRecord) -> tuple[int, bytes | None]:
         """Version and encoded state for the next owner, which loads it from the storage where it gets none.
 
         In doubt it gets none: another activation may have saved, and this one would not know.
@@ -80,7 +103,7 @@ class States:
             return record.version, None
         return record.version, data
 
-    async def _load(self, host: KindHost, grain: Activation, handed: ActivationRecord | None = None) -> StateRecord:
+    async def _load(self, host: StateHost, grain: Activation, handed: ActivationRecord | None = None) -> StateRecord:
         """The state of an activation: what the previous owner handed over, else what is stored, else a new one.
 
         Its epoch is raised above the one under which it was stored.
@@ -112,7 +135,7 @@ class States:
             return StateRecord(host.kind.new_state(), stored.version, stored.epoch)
         return StateRecord(_decode(host, grain, stored.data, _saved(stored.version)), stored.version, stored.epoch)
 
-    async def _is_proved(self, host: KindHost, grain: Activation, handed: ActivationRecord) -> bool:
+    async def _is_proved(self, host: StateHost, grain: Activation, handed: ActivationRecord) -> bool:
         """Whether a snapshot that was handed over is of what is stored; else the state is loaded."""
         if self._local.storage_is_private:
             return True
@@ -133,7 +156,7 @@ class States:
         )  # fmt: skip
         return False
 
-    async def load(self, host: KindHost, grain: Activation, handed: ActivationRecord | None) -> StateRecord:
+    async def load(self, host: StateHost, grain: Activation, handed: ActivationRecord | None) -> StateRecord:
         """As `_load`, and tells how the hand-off went. What the previous owner had must be stored (SPEC CL-5)."""
         if handed is None:
             return await self._load(host, grain)
@@ -156,7 +179,7 @@ class States:
             self._local.publish(event)
         return record
 
-    async def reload(self, host: KindHost, grain: Activation, record: StateRecord) -> bool:
+    async def reload(self, host: StateHost, grain: Activation, record: StateRecord) -> bool:
         """Puts back what this activation has loaded or saved last; False when another one has saved since.
 
         It never raises the epoch, as a load at the start does: an activation that was replaced must not outbid its
@@ -172,7 +195,7 @@ class States:
             record.value_unfit = False
         return True
 
-    async def save(self, host: KindHost, grain: Activation, record: StateRecord) -> None:
+    async def save(self, host: StateHost, grain: Activation, record: StateRecord) -> None:
         """See `Grain.save`."""
         storage = await self._opened()
         async with record.writing():
@@ -187,7 +210,7 @@ class States:
                 self._write_failed(host, grain, record, error)
                 raise
 
-    async def clear(self, host: KindHost, grain: Activation, record: StateRecord) -> None:
+    async def clear(self, host: StateHost, grain: Activation, record: StateRecord) -> None:
         """See `Grain.clear`."""
         storage = await self._opened()
         async with record.writing():
@@ -202,7 +225,7 @@ class States:
             record.stored_epoch = epoch
             record.value = host.kind.new_state()
 
-    def _check_may_save(self, host: KindHost, grain: Activation, record: StateRecord) -> None:
+    def _check_may_save(self, host: StateHost, grain: Activation, record: StateRecord) -> None:
         """A revoked lease may not commit; the storage would refuse it too, once the successor has committed."""
         if not grain._inaho_lease.holding:
             host.deactivate_soon(grain, "stale")
@@ -214,7 +237,7 @@ class States:
                 maybe_executed=True,
             )
 
-    def _write_failed(self, host: KindHost, grain: Activation, record: StateRecord, error: BaseException) -> None:
+    def _write_failed(self, host: StateHost, grain: Activation, record: StateRecord, error: BaseException) -> None:
         """What is stored is not known any more: the activation ends, and its successor loads it.
 
         Raises:
@@ -244,7 +267,7 @@ def _saved(version: int) -> str:
     return f"the saved state (version {version})"
 
 
-def _decode(host: KindHost, grain: Activation, data: bytes, what: str) -> Any:
+def _decode(host: StateHost, grain: Activation, data: bytes, what: str) -> Any:
     decode = host.kind.decode_state
     assert decode is not None
     try:

@@ -30,7 +30,7 @@ from inaho.runtime.turns.hooks import UnlistedMethod
 from inaho.runtime.turns.steps import SIGNALS
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.activation_host import ActivationHost
     from inaho.runtime.grains.activation import Activation
 
 __all__ = ["ActivationTimer", "ActivationTimers"]
@@ -209,7 +209,7 @@ class TimerTable:
 
     __slots__ = ("ending", "grain", "host", "runner", "timers")
 
-    def __init__(self, grain: Activation, host: KindHost, *, ending: bool) -> None:
+    def __init__(self, grain: Activation, host: ActivationHost, *, ending: bool) -> None:
         self.grain = grain
         self.ending = ending
         self.timers: dict[ActivationTimer, None] = {}
@@ -259,7 +259,7 @@ class TimerTable:
 class ActivationTimers:
     """The timers of all activations of one kind on one node. Activations without timers are not in it."""
 
-    def __init__(self, host: KindHost) -> None:
+    def __init__(self, host: ActivationHost) -> None:
         self._host = host
         self._tables: dict[str | int, TimerTable] = {}
         """By key; by `id` for the further activations of a stateless kind."""

@@ -14,7 +14,7 @@ from inaho.errors import Overloaded
 from inaho.runtime.grains.activation_turns import count_turns, running_turns
 
 if TYPE_CHECKING:
-    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.activation.activation_host import ActivationHost
     from inaho.runtime.grains.activation import Activation, Turn
 
 __all__ = ["WorkerPool"]
@@ -30,7 +30,7 @@ class WorkerPool:
         ending: activations that end after their turns, and take no new ones, by `id`: users may define equality.
     """
 
-    def __init__(self, host: KindHost) -> None:
+    def __init__(self, host: ActivationHost) -> None:
         self._host = host
         self._extras: dict[str, list[Activation]] = {}
         self.ending: dict[int, Activation] = {}

@@ -237,8 +237,9 @@ class CallOrder:
         if turn.future is not None:
             self.hold(host_of(turn.grain), turn.grain._inaho_key)
 
-    def came_here(self, host: KindHost, key: str) -> None:
+    def came_here(self, kind: str, key: str) -> None:
         """An activation was made here. Calls may be on their way to where the identity was before, and come first."""
+        host = self._hosts[kind]
         if host.system:
             return
         calls = host.first_calls.get(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from inaho.runtime.activation.ports import Surroundings
+from inaho.runtime.activation.activation_host import Surroundings
 from inaho.runtime.activation.state import States
 from inaho.runtime.calls.call_order import CallOrder
 from inaho.runtime.calls.cluster_context import ClusterContext

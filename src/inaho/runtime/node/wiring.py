@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inaho.errors import InahoError, Quarantined
-    from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.activation.records import ActivationRecord
     from inaho.runtime.connections.connection import Connection
     from inaho.runtime.connections.outgoing import Outgoing
@@ -145,11 +144,11 @@ class NodeOwnership:
     def ended(self, kind: str, grain: Activation, *, asked_for: bool) -> None:
         self._node.saved_versions.ended(kind, grain, asked_for=asked_for)
 
-    def placed_looked_at(self, host: KindHost, grain: Activation) -> None:
-        self._node.placed_activations.look(host, grain)
+    def placed_looked_at(self, kind: str, grain: Activation) -> None:
+        self._node.placed_activations.look(kind, grain)
 
-    def placed_ended(self, host: KindHost, grain: Activation) -> None:
-        self._node.placed_activations.ended(host, grain)
+    def placed_ended(self, kind: str, grain: Activation) -> None:
+        self._node.placed_activations.ended(kind, grain)
 
     def drained(self, kind: str) -> None:
         self._node.bridge.tell_drained(kind)
@@ -210,8 +209,8 @@ class NodeServices:
         node = self._node
         return node.local.closing or node.runner.leaving or node.program_end.begun
 
-    def came_here(self, host: KindHost, key: str) -> None:
-        self._node.context.order.came_here(host, key)
+    def came_here(self, kind: str, key: str) -> None:
+        self._node.context.order.came_here(kind, key)
 
     def refused_here(self, turn: Turn) -> None:
         self._node.context.order.refused_here(turn)

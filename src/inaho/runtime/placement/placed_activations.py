@@ -234,11 +234,11 @@ class PlacedActivations:
 
     # This node tells owners.
 
-    def look(self, host: KindHost, grain: Activation) -> None:
+    def look(self, kind: str, grain: Activation) -> None:
         """Owners have changed: a new owner of a placed activation is told of it."""
         key = grain._inaho_key
-        owner = self._owner(host.name, key)
-        told = self._told.setdefault(host.name, {})
+        owner = self._owner(kind, key)
+        told = self._told.setdefault(kind, {})
         if owner is None or told.get(key) == owner.node_id:
             return
         told[key] = owner.node_id
@@ -246,23 +246,23 @@ class PlacedActivations:
             if not self._news:
                 self._local.loop.call_soon(self._tell_news)
             kinds = self._news.setdefault(owner.node_id, (owner, {}))[1]
-            kinds.setdefault(host.name, {})[key] = grain._inaho_lease.epoch
+            kinds.setdefault(kind, {})[key] = grain._inaho_lease.epoch
 
-    def ended(self, host: KindHost, grain: Activation) -> None:
+    def ended(self, kind: str, grain: Activation) -> None:
         """A placed activation is gone; its callers are told, and its owner, so that it can free the lease.
 
         Where the owner knows of another activation, that one is told what this one had saved.
         """
         key = grain._inaho_key
-        self._callers.ended(host.name, key)
-        self._told.get(host.name, {}).pop(key, None)
-        owner = self._owner(host.name, key)
+        self._callers.ended(kind, key)
+        self._told.get(kind, {}).pop(key, None)
+        owner = self._owner(kind, key)
         record = grain._inaho_record
         version = 0 if record is None else record.version
         if version and grain._inaho_lease.state is LeaseState.REVOKED:
-            self._last_words[host.name, key] = (version, self._local.loop.time())
+            self._last_words[kind, key] = (version, self._local.loop.time())
         if owner is not None and (version or owner.node_id != self._local.node_id):
-            self._say_gone(owner, host.name, key, (grain._inaho_lease.epoch, version))
+            self._say_gone(owner, kind, key, (grain._inaho_lease.epoch, version))
 
     def owners_changed(self) -> None:
         """What was saved under a view that was given up is told to the owners of the next ones.
