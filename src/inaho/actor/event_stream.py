@@ -250,7 +250,8 @@ class EventStream:
         self._subscriptions_changed()
 
     def _remove(self, sink: _Sink) -> None:
-        if self._sinks.pop(sink, self) is None:
+        if sink in self._sinks:
+            del self._sinks[sink]
             self._subscriptions_changed()
 
     def _subscriptions_changed(self) -> None:

@@ -22,6 +22,7 @@ from typing import Generic, Protocol, TypeVar
 from inaho.config import StorageConfig
 from inaho.errors import InahoError, StorageFailed
 from inaho.storage.admission import Admission
+from inaho.storage.ticket import Ticket
 
 __all__ = ["Lane", "Lanes"]
 
@@ -40,22 +41,6 @@ class Lane(Protocol[Request_contra, Result_co]):
 
     async def close(self) -> None:
         """Ends the connection, if there is one."""
-
-
-class _Ticket(Generic[Request, Result]):
-    """A request on its way. `abandoned`: its caller was cancelled, so it need not begin."""
-
-    __slots__ = ("abandoned", "expires_at", "future", "key", "request", "size")
-
-    def __init__(
-        self, key: Hashable, request: Request, size: int, expires_at: float, future: asyncio.Future[Result]
-    ) -> None:
-        self.key = key
-        self.request = request
-        self.size = size
-        self.expires_at = expires_at
-        self.future = future
-        self.abandoned = False
 
 
 class Lanes(Generic[Request, Result]):
@@ -85,7 +70,7 @@ class Lanes(Generic[Request, Result]):
         self._batch_requests_max = batch_requests_max
         self._loop = asyncio.get_running_loop()
         self._admission = Admission(config)
-        self._pending: deque[_Ticket[Request, Result]] = deque()
+        self._pending: deque[Ticket[Request, Result]] = deque()
         self._idle: list[Lane[Request, Result]] = []
         self._busy: set[asyncio.Task[None]] = set()
         self._waking = False
@@ -110,7 +95,7 @@ class Lanes(Generic[Request, Result]):
         """
         expires_at = self._loop.time() + self._config.operation_timeout_s
         await self._admission.enter(size)
-        ticket = _Ticket[Request, Result](key, request, size, expires_at, self._loop.create_future())
+        ticket = Ticket[Request, Result](key, request, size, expires_at, self._loop.create_future())
         if key is not None:
             self._in_flight[key] = self._in_flight.get(key, 0) + 1
         self._pending.append(ticket)
@@ -155,7 +140,7 @@ class Lanes(Generic[Request, Result]):
                 self._busy.add(task)
                 task.add_done_callback(self._busy.discard)
 
-    async def _run(self, lane: Lane[Request, Result], batch: list[_Ticket[Request, Result]]) -> None:
+    async def _run(self, lane: Lane[Request, Result], batch: list[Ticket[Request, Result]]) -> None:
         while batch:
             try:
                 outcomes = await self._outcomes(lane, batch)
@@ -170,7 +155,7 @@ class Lanes(Generic[Request, Result]):
         self._idle.append(lane)
 
     async def _outcomes(
-        self, lane: Lane[Request, Result], batch: list[_Ticket[Request, Result]]
+        self, lane: Lane[Request, Result], batch: list[Ticket[Request, Result]]
     ) -> Sequence[Result | InahoError]:
         try:
             return await lane.serve([ticket.request for ticket in batch])
@@ -182,9 +167,9 @@ class Lanes(Generic[Request, Result]):
                 failures.append(failure)
             return failures
 
-    def _gather(self) -> list[_Ticket[Request, Result]]:
+    def _gather(self) -> list[Ticket[Request, Result]]:
         """Takes pending requests, within the bounds of a batch, without those whose caller was cancelled."""
-        batch: list[_Ticket[Request, Result]] = []
+        batch: list[Ticket[Request, Result]] = []
         size = 0
         now = self._loop.time()
         while self._pending and len(batch) < self._batch_requests_max and size < self._config.batch_bytes_max:
@@ -200,7 +185,7 @@ class Lanes(Generic[Request, Result]):
                 size += ticket.size
         return batch
 
-    def _deliver(self, ticket: _Ticket[Request, Result], outcome: Result | InahoError) -> None:
+    def _deliver(self, ticket: Ticket[Request, Result], outcome: Result | InahoError) -> None:
         self._finish(ticket)
         if ticket.future.done():
             return
@@ -209,7 +194,7 @@ class Lanes(Generic[Request, Result]):
         else:
             ticket.future.set_result(outcome)
 
-    def _finish(self, ticket: _Ticket[Request, Result]) -> None:
+    def _finish(self, ticket: Ticket[Request, Result]) -> None:
         self._admission.leave(ticket.size)
         if ticket.key is None:
             return

@@ -28,6 +28,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from inaho.config import StorageConfig
 from inaho.errors import InahoError, StorageFailed
 from inaho.storage.admission import Admission
+from inaho.storage.ticket import Ticket
 
 __all__ = ["BatchServer", "BatchWorker"]
 
@@ -51,22 +52,6 @@ class BatchServer(Protocol[Request_contra, Result_co]):
         """Releases what `open` took."""
 
 
-class _Ticket(Generic[Request, Result]):
-    """A request on its way. `abandoned`: its caller was cancelled, so it need not begin."""
-
-    __slots__ = ("abandoned", "expires_at", "future", "key", "request", "size")
-
-    def __init__(
-        self, key: Hashable, request: Request, size: int, expires_at: float, future: asyncio.Future[Result]
-    ) -> None:
-        self.key = key
-        self.request = request
-        self.size = size
-        self.expires_at = expires_at
-        self.future = future
-        self.abandoned = False
-
-
 class BatchWorker(Generic[Request, Result]):
     """Runs a `BatchServer` on a thread of its own and passes requests and results between it and the event loop.
 
@@ -81,7 +66,7 @@ class BatchWorker(Generic[Request, Result]):
         self._name = name
         self._server = server
         self._config = config
-        self._queue: SimpleQueue[_Ticket[Request, Result] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Ticket[Request, Result] | None] = SimpleQueue()
         self._admission = Admission(config)
         self._late_until = 0.0  # a request that expires later has not waited behind a batch that failed
         self._in_flight: dict[Hashable, int] = {}
@@ -133,7 +118,7 @@ class BatchWorker(Generic[Request, Result]):
         """
         expires_at = time.monotonic() + self._config.busy_timeout_s
         await self._admission.enter(size)
-        ticket = _Ticket[Request, Result](key, request, size, expires_at, self._loop.create_future())
+        ticket = Ticket[Request, Result](key, request, size, expires_at, self._loop.create_future())
         self._in_flight[key] = self._in_flight.get(key, 0) + 1
         self._queue.put(ticket)
         try:
@@ -146,7 +131,7 @@ class BatchWorker(Generic[Request, Result]):
         """Whether a request about `key` was accepted and is not finished, even if its caller was cancelled."""
         return key in self._in_flight
 
-    def _deliver(self, tickets: list[_Ticket[Request, Result]], outcomes: Sequence[Result | InahoError]) -> None:
+    def _deliver(self, tickets: list[Ticket[Request, Result]], outcomes: Sequence[Result | InahoError]) -> None:
         for ticket, outcome in zip(tickets, outcomes, strict=True):
             self._finish(ticket)
             if ticket.future.done():
@@ -156,11 +141,11 @@ class BatchWorker(Generic[Request, Result]):
             else:
                 ticket.future.set_result(outcome)
 
-    def _forget(self, tickets: list[_Ticket[Request, Result]]) -> None:
+    def _forget(self, tickets: list[Ticket[Request, Result]]) -> None:
         for ticket in tickets:
             self._finish(ticket)
 
-    def _finish(self, ticket: _Ticket[Request, Result]) -> None:
+    def _finish(self, ticket: Ticket[Request, Result]) -> None:
         self._admission.leave(ticket.size)
         left = self._in_flight[ticket.key] - 1
         if left:
@@ -181,9 +166,9 @@ class BatchWorker(Generic[Request, Result]):
         going = True
         while alive and going:
             tickets, going = self._gather()
-            abandoned: list[_Ticket[Request, Result]] = []
-            late: list[_Ticket[Request, Result]] = []
-            begun: list[_Ticket[Request, Result]] = []
+            abandoned: list[Ticket[Request, Result]] = []
+            late: list[Ticket[Request, Result]] = []
+            begun: list[Ticket[Request, Result]] = []
             now = time.monotonic()
             for ticket in tickets:  # the loop may abandon one at any moment, so each is checked once
                 is_late = ticket.expires_at <= min(now, self._late_until)
@@ -204,10 +189,10 @@ class BatchWorker(Generic[Request, Result]):
             failure = error
         self._post(_settle, self._ended, failure)
 
-    def _gather(self) -> tuple[list[_Ticket[Request, Result]], bool]:
+    def _gather(self) -> tuple[list[Ticket[Request, Result]], bool]:
         """Waits for one request, then takes all that are there. False: nothing follows."""
         ticket = self._queue.get()
-        tickets: list[_Ticket[Request, Result]] = []
+        tickets: list[Ticket[Request, Result]] = []
         size = 0
         while ticket is not None:
             tickets.append(ticket)
@@ -225,7 +210,7 @@ class BatchWorker(Generic[Request, Result]):
         reason = f"{self._name}: it waited for {waited} behind others, which failed"
         return StorageFailed(reason, maybe_executed=False)
 
-    def _outcomes(self, tickets: list[_Ticket[Request, Result]]) -> Sequence[Result | InahoError]:
+    def _outcomes(self, tickets: list[Ticket[Request, Result]]) -> Sequence[Result | InahoError]:
         try:
             return self._server.serve([ticket.request for ticket in tickets])
         except Exception as error:  # a mistake here: the callers get the error, and the thread continues

@@ -144,7 +144,10 @@ class Corroboration:
         """Investigates a statement that was held back: probes its subject, or has it refute."""
         view, after = self._view, entry.member
         before = view.table.get(after.authority)
-        if self._new_claims.pop(after.authority, self) is self or before is None or not is_live(before):
+        if after.authority not in self._new_claims:
+            return
+        del self._new_claims[after.authority]
+        if before is None or not is_live(before):
             return
         if entry.origin == after.node_id == before.node_id and before.node_id != self._node_id:
             return  # a leave, which no probe shows: its subject says so itself, or a second source does

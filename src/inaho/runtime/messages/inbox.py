@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from inaho.actor.ask import PendingAsk
 from inaho.actor.dead_letters import DeadLetterReason
 from inaho.actor.ref import Envelope, StopReason, Terminated
+from inaho.core.bounded_map import BoundedMap
 from inaho.errors import (
     ActorStopped,
     FrameTooLarge,
@@ -123,7 +124,7 @@ class Inbox:
         self._acknowledged = 0
         self._asks: dict[int, PendingAsk] = {}
         self._watches: dict[int, _Watch] = {}
-        self._references: dict[str, ActorRef | None] = {}
+        self._references: BoundedMap[str, ActorRef | None] = BoundedMap(local.config.delivery.references_max)
 
     def on_frame(self, kind: int, correlation: int, body: memoryview) -> None:
         """Handles a frame. Raises `ProtocolViolation`."""
@@ -197,8 +198,6 @@ class Inbox:
         known = self._references.get(signed)
         if known is not None and not self._senders.is_gone(known):
             return known
-        if len(self._references) >= self._local.config.delivery.references_max:
-            del self._references[next(iter(self._references))]
         peer = self._connection.peer
         try:
             ref = self._senders.sender_of(signed, peer.authority, peer.node_id)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from inaho.actor.ref import ActorRef, PoisonPill
+from inaho.core.bounded_map import BoundedMap
 from inaho.core.delivery.identity_table import IdentityTable, QuarantinedPid, Resolution, UnreachablePid
 from inaho.core.identity.path import ActorPath, parse_path
 from inaho.core.identity.pid import format_pid, pid_of
@@ -68,7 +69,7 @@ class Remoting:
         self._peers = peers
         self._channels: dict[str, Channel] = {}
         self._references: WeakValueDictionary[str, ActorRef] = WeakValueDictionary()
-        self._newest: dict[str, Inbox] = {}
+        self._newest: BoundedMap[str, Inbox] = BoundedMap(local.config.delivery.authorities_max)
         self._accepted = 0
         self._progress: asyncio.Future[None] | None = None
         """Done when a channel has nothing left, for those who wait in `flush`."""
@@ -318,8 +319,6 @@ class Remoting:
             inbox = known
         elif known is not None:
             known.stale = True
-        while len(self._newest) >= self._local.config.delivery.authorities_max:
-            del self._newest[next(iter(self._newest))]
         self._newest[node_id] = inbox
 
     # Accounts.
