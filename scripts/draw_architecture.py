@@ -40,10 +40,10 @@ def draw_life() -> str:
     lines += [f"    {_name(ActivationState.GONE)} --> [*]", "```", ""]
     lines += ["| State | Meaning |", "|---|---|"]
     lines += [f"| {_name(state)} | {text} |" for state, text in _meanings(ActivationState).items()]
-    lines += ["", "| Reason of an end | `save()` | a reset that is due | calls that wait |", "|---|---|---|---|"]
+    lines += ["", "| Reason of an end | `save()` | pending reset | calls that wait |", "|---|---|---|---|"]
     for reason, rule in REASONS.items():
         save = "allowed" if rule.save else "refused"
-        reset = "is done before" if rule.reset else "is not done"
+        reset = "done first" if rule.reset else "skipped"
         lines.append(f"| `{reason}` | {save} | {reset} | go on {rule.waiting} |")
     return "\n".join(lines)
 

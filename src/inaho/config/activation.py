@@ -26,10 +26,9 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
         when_unproved: what a node does at such a time when it cannot read the storage: `answer` with its own state,
             however old that is, or `refuse`. An event reports it in both cases.
         drain_s: how long a leaving node waits for running turns.
-        lease_pending_s: an activation that takes longer to start, including the end at the previous owner, or to run
-            its
-            `on_deactivate`, is given up, and its identity is free again. An activation that takes longer to load its
-            state again after a failed turn ends. Choose it longer than any of these should take.
+        lease_pending_s: longest time for a start (with the release by the previous owner) or for `on_deactivate`. After
+            it the activation is given up, and its identity is free again. A reload after a failed turn that takes
+            longer ends the activation. Choose it longer than any of these should take.
         snapshot_bytes_max: largest encoded state that is handed over with a moved activation; a larger one is loaded.
         history_max: starts and ends of activations that a node remembers for `inaho where`.
         terminations_max: ends of activations that wait to be sent to one subscribing node; beyond it the oldest are
@@ -39,9 +38,8 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
         failure_warnings_period_s: see `failure_warnings_max`.
         timers_max: timers of one activation.
         reminder_shards: parts in which the reminders of the cluster are kept. Equal on all nodes, and fixed once there
-            are reminders. More shards distribute the work better, and each costs an activation, and a load at a change
-            of
-            owner.
+            are reminders. More shards distribute the work better; each shard costs one activation, and one load when
+            its owner changes.
         reminders_max: reminders of one shard, which is saved as a whole.
         reminders_per_grain_max: reminders of one grain.
         reminder_catch_up_max: most missed occurrences of a reminder that `catch_up="all"` delivers.

@@ -22,8 +22,8 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
     """All settings of a node.
 
     Attributes:
-        authority: `host:port` at which others reach this node, and that it binds unless `bind` is given; port 0 takes a
-            free one. Empty for a client.
+        authority: `host:port` at which others reach this node, and the address it binds if `bind` is not given; port 0
+            takes a free one. Empty for a client.
         bind: `host:port` to bind where that differs from `authority`, such as `0.0.0.0:7700` or `[::]:7700` in a
             container. With port 0 in both, one free port serves for both.
         seeds: authorities to join through. None, or only this node's own: this node founds the cluster.
@@ -35,7 +35,7 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
         weight: see `Member.weight`.
         roles: see `Member.roles`.
         membership, gossip, detection, transport, delivery, rpc, activation, storage, metrics, alerts: groups of
-            settings, each documented above.
+            settings, each documented in the module of that name in `inaho.config` (`alerts` in `metrics`).
     """
 
     authority: str = ""

@@ -13,8 +13,7 @@ class DeliveryConfig(Group, frozen=True, kw_only=True):
 
     Attributes:
         queue_messages_max: messages that wait for a peer. More survive a longer interruption; fewer cost less memory,
-            and
-            the sender learns of a problem sooner.
+            and the sender learns of a problem sooner.
         queue_bytes_max: encoded bytes that wait.
         queue_age_s: a message that waits longer is a dead letter.
         queue_policy: what a full queue does: `drop_oldest` makes dead letters, `reject_new` refuses the new message.
@@ -26,7 +25,7 @@ class DeliveryConfig(Group, frozen=True, kw_only=True):
         quarantine_s: a quarantine ends by itself after this time.
         authorities_max: peers whose state is remembered; beyond it the oldest that is not connected is forgotten.
         references_max: remote actors that messages of one connection may name as their sender, and that are remembered.
-        watches_max: remote actors that one peer may watch here, or this node there, at once.
+        watches_max: watches per direction between this node and one peer.
     """
 
     queue_messages_max: int = 1024

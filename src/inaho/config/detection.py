@@ -16,9 +16,9 @@ class DetectionConfig(Group, frozen=True, kw_only=True):
         probe_timeout_s: time for the direct answer before other members are asked to probe; below the interval.
         indirect_probes: number of members that are asked.
         suspicion_factor: a suspect has `factor * log10(n + 9) * probe_interval_s` to refute.
-        suspicion_factor_max: multiplier of that time while few confirm the suspicion.
+        suspicion_factor_max: multiplier of that time at first; it shrinks to 1 as sources confirm the suspicion.
         dead_after_s: the time to refute when two members have seen the process die (connection reset, port refused).
-            Longer tolerates a port that is refused for a moment, shorter moves activations sooner.
+            Longer tolerates a port that is refused for a moment; shorter moves activations sooner.
         health_max: maximum of the local health multiplier, which lengthens this node's time-outs when it is slow
             itself.
         lag_busy_s: event-loop lag from which a node calls itself busy.

@@ -12,8 +12,8 @@ class GossipConfig(Group, frozen=True, kw_only=True):
 
     Attributes:
         interval_s: pause between rounds while there are rumours. In a stable cluster there are none.
-        fanout: peers per round; up to twice as many if there are no more.
-        retransmit_factor: an entry is sent `factor * ceil(log2(n + 1))` times, then left to anti-entropy.
+        fanout: peers per round. With at most `2 * fanout` peers, each round goes to all.
+        retransmit_factor: a rumour is sent `factor * ceil(log2(n + 1))` times, then left to anti-entropy.
         push_bytes_max: budget of one push or piggyback.
         anti_entropy_s: pause between whole-digest exchanges with one random peer.
         convergence_s: expected time until all members have a change; a longer time is an event and a metric.

@@ -12,21 +12,20 @@ class MembershipConfig(Group, frozen=True, kw_only=True):
 
     Attributes:
         join_timeout_s: how long `join` tries its seeds before it fails.
-        join_retry_s: pause between rounds over the seeds; doubles up to 8 times itself.
+        join_retry_s: pause between rounds over the seeds; doubles after each round, at most to 8 times this value.
         update_period_s: changes within one period make one topology update. Longer spares recomputation, shorter
             reacts sooner.
         remove_unreachable_after_s: a member that is unreachable for this long is removed.
         tombstone_s: how long a removed incarnation is remembered, so that late statements cannot bring it back. It must
             exceed the longest network partition after which the members of the other side should be recognised.
         members_max: bound of the table, tombstones not counted.
-        incarnation_jump_max: the most by which a refutation may exceed what it refutes, and a new generation the one
-            before.
+        incarnation_jump_max: a refutation may exceed what it refutes by at most this. So may a new generation exceed
+            the one before.
         found_after_s: how long the first seed looks for a cluster before it founds one. Longer is safer against two
             clusters, shorter starts sooner.
         tombstones_max: removed incarnations remembered at once; beyond it the oldest is forgotten early.
         log_lines_max: lines in the log (`inaho.membership`) within `log_period_s` about one kind of change of one
-            member;
-            of further changes only the number is logged.
+            member; of further changes only the number is logged.
         log_period_s: see `log_lines_max`.
     """
 

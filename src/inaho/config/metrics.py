@@ -29,10 +29,10 @@ class AlertsConfig(Group, frozen=True, kw_only=True):
         window_s: alerts consider the calls that ended within it. Longer gives fewer alerts, shorter gives them sooner.
         window_slots: number of steps in which the window moves.
         calls_min: with fewer calls in the window no alert is raised, because one failure of two calls shows little.
-        latency_p99_s: raised when the 99th percentile of the successful calls exceeds it.
-        failure_ratio: raised when more of the calls than this fail. Calls that their callers cancelled count too, and
-            exceptions of the user's code, except those that `register_exception` was given and subclasses of
-            `GrainError`: a program that registers an exception expects it.
+        latency_p99_s: an alert is raised when the 99th percentile of the successful calls exceeds it.
+        failure_ratio: an alert is raised when more of the calls than this fail. Calls that their callers cancelled
+            count too, and exceptions of the user's code, except those that `register_exception` was given and
+            subclasses of `GrainError`: a program that registers an exception expects it.
         count_registered: whether registered exceptions count as failures, too.
         clear_ratio: an alert ends when the value falls to this part of the threshold. Lower values give fewer changes.
     """

@@ -24,9 +24,8 @@ def local() -> ClusterConfig:
     """Settings for one machine: development, tests, `inaho quickstart`.
 
     Compared with `lan()`, probing and gossip are about twice as fast and removal takes 2 s instead of 5 s, because
-    loopback
-    loses nothing and a person is waiting. Shutting down waits 3 s for running turns instead of 10 s. The cost is that a
-    busy laptop suspects its own nodes sooner.
+    loopback loses nothing and a person is waiting. Shutting down waits 3 s for running turns instead of 10 s. The cost
+    is that a busy laptop suspects its own nodes sooner.
 
     Returns:
         A configuration without authority, seeds or secret.
@@ -49,12 +48,9 @@ def wan() -> ClusterConfig:
     """Settings for nodes in several regions, round trips of 50 ms to 300 ms, with loss.
 
     Compared with `lan()`, probes wait 3 s instead of 0.4 s and suspicion lasts longer, so that a minute with packet
-    loss
-    removes no member. An unreachable member is removed after 30 s instead of 5 s. Gossip is slower, reaches more peers
-    per
-    round and is expected to take 5 s. Dialling, the handshake and calls get more time. The cost is that a node which
-    really
-    died is noticed about six times later.
+    loss removes no member. An unreachable member is removed after 30 s instead of 5 s. Gossip is slower, reaches more
+    peers per round and is expected to take 5 s. Dialling, the handshake and calls get more time. The cost is that a
+    node which really died is noticed about six times later.
 
     Returns:
         A configuration without authority, seeds or secret.

@@ -18,10 +18,9 @@ class RpcConfig(Group, frozen=True, kw_only=True):
     """Calls.
 
     Attributes:
-        timeout_s: of a call that names none; at most 1,000,000. An expired call fails at most 0.1 s late.
+        timeout_s: time-out of calls that set none; at most 1,000,000. An expired call fails at most 0.1 s late.
         retry_attempts: attempts of an idempotent call that may have run. Refusals before execution do not count: they
-            are
-            repeated, with pauses, until the deadline of the call.
+            are repeated, with pauses, until the deadline of the call.
         retry_base_s: first pause; doubles, with jitter, up to `retry_max_s`.
         retry_max_s: see `retry_base_s`.
         retry_moving_max_s: longest pause after a refusal of an identity that moves to another node. With a shorter one

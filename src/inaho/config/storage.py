@@ -14,8 +14,8 @@ class StorageConfig(Group, frozen=True, kw_only=True):
     Attributes:
         data_bytes_max: largest encoded state of one grain; a larger save is refused before it is sent.
         key_bytes_max: kind and key together, in UTF-8.
-        queue_requests_max: saves, or loads, accepted and not yet answered; more wait for room.
-        queue_bytes_max: bytes of accepted saves; more wait for room.
+        queue_requests_max: saves, or loads, accepted and not yet answered; further requests wait.
+        queue_bytes_max: bytes of accepted saves; further requests wait.
         batch_requests_max: saves in one commit. More cost fewer disk flushes under load, fewer answer the first one
             sooner.
         batch_bytes_max: bytes from which a commit takes no further save.

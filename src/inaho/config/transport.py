@@ -15,12 +15,12 @@ FRAME_BYTES_MIN: Final = 8 << 10
 
 
 class TlsConfig(Group, frozen=True, kw_only=True):
-    """Mutual TLS: files in PEM form. Every node and client presents a certificate of the one authority.
+    """Mutual TLS: files in PEM form. All certificates are signed by the same certificate authority.
 
     Attributes:
         certificate: path of this node's certificate chain.
         private_key: path of its key.
-        authority_certificates: path of the certificates that peers must descend from.
+        authority_certificates: path of the certificates of that certificate authority.
     """
 
     certificate: str
@@ -36,11 +36,10 @@ class TransportConfig(Group, frozen=True, kw_only=True):
             too. At least 8 KiB. All nodes need the same.
         containers_max: lists, maps and Structs in the arguments of one call, its result, a batch of a stream, or a
             message; checked before they are decoded, since each takes a hundred bytes of memory for one on the wire.
-        handshake_timeout_s: from accept to authenticated.
+        handshake_timeout_s: longest time from accept until authenticated.
         handshake_bytes_max: most bytes a peer may send before it is authenticated.
-        handshakes_pending_max: unauthenticated connections at once. For each further one an older one is closed, first
-            a
-            silent one. More survive a faster flood of connections, and each costs a descriptor.
+        handshakes_pending_max: unauthenticated connections at once. For each further one an older one is closed,
+            first a silent one. More survive a faster flood of connections, and each costs a descriptor.
         connections_max: authenticated incoming connections.
         dial_timeout_s: for the TCP (and TLS) connection.
         redial_s: first pause after a failed dial; doubles, with jitter, up to `redial_max_s`.
@@ -51,8 +50,7 @@ class TransportConfig(Group, frozen=True, kw_only=True):
             `Overloaded`, for a peer that does not read them.
         definitions_max: methods that one peer may define on a connection.
         stall_timeout_s: a peer that has `write_high_bytes` to read and reads nothing for this long is disconnected. A
-            slow
-            reader is not, however slow.
+            peer that reads slowly stays connected.
         goodbye_timeout_s: a connection that is being closed is aborted if its last bytes are not sent after this time.
     """
 

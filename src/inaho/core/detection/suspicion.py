@@ -1,8 +1,9 @@
-"""Decides when a suspect is unreachable: how long it may refute, and how many sources must agree.
+"""Decides how long a suspect may refute, and counts the sources that confirm the suspicion.
 
 The time starts long and shrinks with each independent source that confirms (Lifeguard, "LHA-suspicion"): `max(min_s,
 max_s - (max_s - min_s) * log(c + 1) / log(k + 1))` after `c` of `k` expected confirmations. One source may have a
-broken link. So where two or more other members exist, time alone is not enough: a second source is needed.
+broken link. So where two or more other members exist, time alone is not enough: a second source is needed
+(`Detector.sources_needed`).
 
 A source is this node itself, or an accuser that sent its accusation over its own connection. An accusation that another
 member passes on is a reason to probe, and for the suspect to refute. It does not count as a source, because the member

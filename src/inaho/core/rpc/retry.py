@@ -5,7 +5,9 @@ the error), or does it not matter if it runs twice (the method is `idempotent`)?
 change the answer? The table below answers the second question per code; the error answers the first.
 
 Why a table and not a flag on the classes: errors arrive from other releases, by code, and an operator who asks "what is
-retried" should find one answer in one place. A code that is not in the table is not retried.
+retried" should find one answer in one place. A code that is not in the table is not retried. One exception is made
+outside: for the calls of a node, `quarantined` is never retried (`runtime.calls.retrying`), because a quarantine lasts
+longer than a call.
 
 The pause is exponential with jitter in its upper half: callers that failed together retry at different times, and none
 retries at once (Brooker, "Exponential Backoff And Jitter", 2015, "equal jitter"; full jitter from 0 spreads better, but
@@ -46,7 +48,7 @@ RETRY_RULES: Final[Mapping[str, RetryRule]] = MappingProxyType(
         "blocked": RetryRule.REFUSED,
         "ownership_changed": RetryRule.REFUSED,
         "pending": RetryRule.REFUSED,
-        "quarantined": RetryRule.REFUSED,
+        "quarantined": RetryRule.REFUSED,  # not for the calls of a node, see above
         "shutting_down": RetryRule.REFUSED,
         "topology_unavailable": RetryRule.REFUSED,
         "unreachable": RetryRule.REFUSED,
@@ -130,8 +132,7 @@ class Tries:
     """The results of the attempts of one call so far.
 
     A refusal before execution does not count: nothing ran, and only the deadline of the call bounds the number of
-        refusals.
-    Counted attempts of an idempotent call are those that may have run.
+    refusals. Counted attempts of an idempotent call are those that may have run.
 
     Attributes:
         failed: attempts that failed, refusals included; the pause before the next one grows with it.
@@ -154,8 +155,7 @@ def may_retry(error: InahoError, idempotent: bool) -> bool:
     """Whether a call that failed with `error` may be sent again. It says nothing of attempts left or the deadline.
 
     `overloaded` is never retried, though it was refused before it ran: a retry would add to the load. The caller may
-    wait
-    and try again itself.
+    wait and try again itself.
 
     Args:
         error: of the last attempt.

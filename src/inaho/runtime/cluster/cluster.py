@@ -69,17 +69,17 @@ class Cluster(Operations):
 
     @property
     def runtime(self) -> Node:
-        """The node below, for tools that look inside (SPEC BS-1.3). What it has may change between releases."""
+        """The runtime of this node. For tools; may change between releases (SPEC BS-1.3)."""
         return self._node
 
     @property
     def context(self) -> ClusterContext:
-        """How calls are resolved and tried again, with its counts; as `runtime`."""
+        """How calls are resolved and tried again, with its counts. For tools; may change between releases."""
         return self._node.context
 
     @property
     def partition_bridge(self) -> PartitionBridge:
-        """The hand-off of partitions between nodes; as `runtime`."""
+        """The hand-off of partitions between nodes. For tools; may change between releases."""
         return self._node.bridge
 
     @property
@@ -112,15 +112,15 @@ class Cluster(Operations):
             key: 1 to 1,024 bytes of text.
             timeout: seconds for every call of this reference, above 0, at most 1,000,000; None takes the method's or
                 `rpc.timeout_s`.
-            retry: whether calls that were certainly not run are tried again until their deadline.
+            retry: whether calls that were refused before they ran are tried again until their deadline.
 
         Returns:
             A reference typed as the class: its methods run on the grain.
 
         Raises:
             InvalidGrain: `kind` is not a grain class.
-            InvalidPid: the key is no key.
-            InvalidArguments: the time-out is none.
+            InvalidPid: the key is invalid.
+            InvalidArguments: the time-out is out of range.
         """
         described = getattr(kind, "inaho_kind", None)
         if not isinstance(described, GrainKind):
@@ -138,9 +138,9 @@ class Cluster(Operations):
     def send(self, method: Callable[P, Awaitable[Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Calls a method of a grain without waiting for it: `cluster.send(cart.add, "apple", n=2)`. Costs no await.
 
-        From within a grain it may be a method of the grain itself, which then runs behind the turns that run or wait;
-        a call that is waited for would be refused as a cycle. Nothing is inherited: the call has its own deadline, that
-        of the reference, the method or `rpc.timeout_s`, and no call chain. Arguments are copied now.
+        From within a grain it may be a method of the grain itself. The call runs after the turns that run or wait.
+        `await` on it would be refused as a cycle. Nothing is inherited: the call has its own deadline, that of the
+        reference, the method or `rpc.timeout_s`, and no call chain. Arguments are copied now.
 
         **Delivery** is at most once: the call runs once, or not at all where the process ends, the node leaves, or no
         owner takes it before the deadline; what was certainly refused is tried again until then, as for any call. An
@@ -149,8 +149,8 @@ class Cluster(Operations):
 
         **Order** is that of any call: what one process sends to one grain and calls there begins in the order in which
         it was made, through moves too. `cluster.send(cart.add, 1)` comes before an `await cart.total()` that follows.
-        It ends where that of calls ends: a broken connection, stateless kinds, streams. In a method that another grain
-        has called, a call may overtake a send while it is not known where the grain is. No code of the grain runs
+        The order is not kept across a broken connection, for stateless kinds, or for streams. In a method that another
+        grain has called, a call may overtake a send while it is not known where the grain is. No code of the grain runs
         before `send` returns.
 
         Args:
@@ -176,8 +176,7 @@ class Cluster(Operations):
     ) -> Any:
         """Calls a method by names, for tools that do not have the class. Arguments are positional and plain data.
 
-        Where the class is not known, that the kind is stateless is not known either: all calls of a key go to the owner
-        of the key.
+        If the class is unknown here, the call always goes to the owner, even for a stateless kind.
 
         Raises:
             NoSuchKind, NoSuchMethod, SchemaMismatch: as told by the node that hosts it.
@@ -223,7 +222,7 @@ class Cluster(Operations):
     def events(self, *types: type[E], capacity: int = ...) -> AsyncIterator[E]: ...
 
     def events(self, *types: type[Any], capacity: int = 1024) -> AsyncIterator[Any]:
-        """Events of these classes (subclasses included), or all, from now on: also those before the first is awaited.
+        """Events of these classes (subclasses included), or all. They are buffered from the moment of this call.
 
         Args:
             types: classes of `inaho.events`.
@@ -261,7 +260,7 @@ class Cluster(Operations):
         return self._node.remoting.pid(ref)
 
     async def room(self, ref: ActorRef) -> None:
-        """Waits until messages to that actor's node will not fill its queue, for senders that are faster than it.
+        """Waits until the queue to that node has room, for senders that are faster than the actor.
 
         Returns at once for an actor of this node, whose mailbox has its own policy.
         """
@@ -312,7 +311,7 @@ class Cluster(Operations):
         """Leaves and stops everything that `join` or `connect` started. Harmless when repeated.
 
         It ends whatever happens: turns get `activation.drain_s`, then they are interrupted. A caller that is cancelled
-        stops waiting only: the rest goes on in the background, and the address is free when it is through.
+        stops waiting only: the rest goes on in the background, and the address is free when closing is complete.
         """
         if self._closing is None or self._closing.cancelled():  # with all Tasks of the loop
             self._closing = self._node.local.loop.create_task(self._close(), name="inaho-close", context=Context())

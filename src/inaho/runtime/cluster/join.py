@@ -67,8 +67,8 @@ def join(
     """Joins the cluster as a member that hosts `grains`. Await it, or use it with `async with`.
 
     Args:
-        authority: `host:port` at which others reach this node, and that it binds unless `bind` is given; port 0 takes a
-            free one.
+        authority: `host:port` at which others reach this node, and the address it binds if `bind` is not given; port 0
+            takes a free one.
         bind: `host:port` to bind in place of it, such as `0.0.0.0:7700` in a container; see `ClusterConfig`.
         seeds: authorities of other members, any of which lets this node in. None or only our own: found a cluster.
         grains: classes that this node hosts.
@@ -80,8 +80,8 @@ def join(
         entropy: repeatable randomness, for tests.
 
     Raises:
-        InvalidConfig: at once, when a setting is missing or impossible; when awaited, if the storage, which grains with
-            state need, cannot work as it is configured. One that is down is a warning: it may come up later.
+        InvalidConfig: at once, when a setting is missing or impossible. If the storage is misconfigured and grains have
+            a state: when awaited. If the storage is down: only a warning.
         AuthorityInUse, JoinRefused, TopologyUnavailable, AuthenticationFailed, WrongCluster: when awaited.
     """
     settled = _settle(

@@ -53,16 +53,18 @@ class Grain(Generic[S]):
         idle_ttl_s: seconds without a call after which an activation is unloaded; 0 keeps it.
         on_failure: what becomes of the state when a turn raises or is interrupted: `keep` it as the turn left it (the
             default); `reset` it to what was saved last, before the next turn; or `stop` the activation, and the next
-            call makes a new one. An exception of a call that the turn made and did not catch counts like its own.
-            Read-only methods have changed nothing, and cause neither.
+            call makes a new one. An exception of a call that the turn made and did not catch counts like its own. A
+            failed read-only method never resets or stops.
         placement: where an identity is activated: at its `owner` by hash (the default); on the node that calls it
             first if that hosts the kind (`prefer_local`); or where there is less to do (`least_loaded`).
-        role: only nodes with this role (`ClusterConfig.roles`) host the kind; others that are given it call it.
+        role: only nodes with this role (`ClusterConfig.roles`) host the kind; a node without the role that
+            gets the class can only call it.
 
     Methods whose names do not begin with an underscore and that are `async def` can be called from anywhere, inherited
-    ones included; type variables of generic bases are what the class says. Turns of one activation run one after
-    another. Async generators, and a plain `def` annotated with `AsyncIterator`, are streams: they interleave with
-    turns, since a consumer may take its time, and should not rely on the state between two `yield`s.
+    ones included; type variables of generic bases are those that the class gives: after `class Names(Store[str])` a
+    method `put(item: T)` of `Store[T]` takes text. Turns of one activation run one after another. Async generators, and
+    a plain `def` annotated with `AsyncIterator`, are streams: they interleave with turns, since a consumer may take its
+    time, and should not rely on the state between two `yield`s.
 
     Any other public plain `def` is refused. What only the grain itself uses has an underscore before its name, or is a
     `@staticmethod`, `@classmethod` or property; plain methods of bases that are no grains are left alone. None of
@@ -136,7 +138,7 @@ class Grain(Generic[S]):
 
     @property
     def state(self) -> S:
-        """Durable state, loaded before the first call. Changes last from the next `save`."""
+        """Durable state, loaded before the first call. Changes are durable after the next `save`."""
         return self._stateful().value  # type: ignore[no-any-return]
 
     @state.setter
@@ -158,7 +160,10 @@ class Grain(Generic[S]):
         await self._inaho_host.clear(self, self._stateful())
 
     def deactivate(self) -> None:
-        """Unloads this activation after its running turns, in `on_activate` its first; the next call makes another."""
+        """Unloads this activation after its running turns; the next call makes another.
+
+        If called in `on_activate`: after the first turn.
+        """
         self._inaho_host.deactivate_soon(self, "requested")
 
     def timer(
@@ -173,14 +178,15 @@ class Grain(Generic[S]):
         """Calls this activation back, again and again, until it ends or the timer is cancelled.
 
         Each tick is a turn: it runs alone, and `self.context` works. What it raises is logged, is the event
-        `TimerFailed`, and meets `on_failure`; the timer goes on. Call this in `on_activate` or later.
+        `TimerFailed`, and is handled by `on_failure`; the timer goes on. Call this in `on_activate` or later.
 
         Args:
             callback: a method, function or coroutine function, or the name of a method.
             interval_s: seconds from the end of one tick to the next, above 0; None: it ticks once.
             arguments: for the callback.
             first_s: seconds until the first tick, 0 or more; `interval_s` unless given.
-            keep_alive: the activation is not unloaded as idle while the timer is active. Else ticks do not count.
+            keep_alive: the activation is not unloaded as idle while the timer is active. Without it ticks do not count
+                as use.
             timeout_s: a tick is interrupted after this time, and not begun if it waited so long; `rpc.timeout_s`
                 unless given.
 
@@ -203,11 +209,12 @@ class Grain(Generic[S]):
 
         Args:
             name: of the reminder, unique for this grain, 1 to 200 bytes.
-            due: seconds from now, whatever clocks say; or a time with its time zone, by the clock of the keeper's node.
+            due: seconds from now, independent of clock differences; or a time with its time zone, by the clock of the
+                keeper's node.
             period_s: seconds between occurrences, at least 1; None: only one.
-            catch_up: what is made of occurrences that passed while nothing could deliver them: `once` delivers one
-                for all, the last; `skip` none that is over `activation.reminder_late_s` late; `all` each one, the
-                newest `activation.reminder_catch_up_max` of them.
+            catch_up: what is made of occurrences that passed while nothing could deliver them. `once` delivers one for
+                all, the last. `skip` delivers none that is more than `activation.reminder_late_s` late. `all` delivers
+                each one, at most the newest `activation.reminder_catch_up_max`.
 
         Raises:
             InvalidArguments: name, time, period or policy out of range, or the class has no `on_reminder`.
@@ -235,16 +242,16 @@ class Grain(Generic[S]):
         """Runs after the last turn, the last tick of a timer and the end of streams; not run on a crash.
 
         Args:
-            reason: why the activation ends, and whether `save` is possible:
+            reason: why the activation ends, and whether it may save:
 
                 - `idle`: nobody called it for `idle_ttl_s`. It may save.
                 - `requested`: `deactivate` was called. It may save.
                 - `moved`: another node owns it. It may save.
                 - `shutdown`: the node leaves. It may save.
-                - `failed`: a turn failed. With `on_failure="stop"` it may save, but the state is as that turn left it.
-                  With `"reset"` it cannot: what was saved could not be loaded again.
-                - `stale`: another activation has saved, or may have. It cannot save.
-                - any other text says why other nodes removed this one. It cannot save.
+                - `failed`: a turn failed, and its state is as that turn left it. Do not save. After a failed reset
+                  `save` is refused.
+                - `stale`: another activation has saved, or may have. `save` is refused.
+                - any other text says why other nodes removed this one. `save` is refused.
         """
 
     def _stateful(self) -> StateRecord:

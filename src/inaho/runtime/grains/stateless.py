@@ -26,10 +26,10 @@ def stateless(*, max: int) -> Callable[[GrainClass], GrainClass]:
     """Class decorator: activations live on the node that calls, up to `max` per identity and node.
 
     Each activation still runs one turn at a time, and no two calls need meet the same one. A process that hosts the
-    kind calls its own activations; a member that does not host it calls those of one
-    member, and a client those of all that host it: with each call of a method, those of the next member. A client that
-    has not the class and calls by name (`Cluster.call`) cannot tell that the kind is stateless: its calls of one key
-    all reach one member. A class derived from it is not stateless unless it is decorated too.
+    kind calls its own activations; a member that does not host it calls those of one member, and a client those of all
+    that host it: with each call of a method, those of the next member. A client that has not the class and calls by
+    name (`Cluster.call`) cannot tell that the kind is stateless: its calls of one key all reach one member. A class
+    derived from it is not stateless unless it is decorated too.
 
     Args:
         max: activations of one identity on one node, at least 1.

@@ -45,8 +45,10 @@ from inaho.runtime.local.topology import Topology
 from inaho.runtime.local.warnings import ActivationWarnings, RetryWarnings, WaitingWarnings
 from inaho.runtime.messages.remoting import Remoting
 from inaho.runtime.node.assembly import make_context, make_freshness, make_surroundings
+from inaho.runtime.node.hand_over import HandOver
 from inaho.runtime.node.node_lifecycle import NodeLifecycle
 from inaho.runtime.node.parts import NodeParts
+from inaho.runtime.node.storage_losses import StorageLosses
 from inaho.runtime.node.ticks import make_ticker
 from inaho.runtime.node.topology_changes import TopologyChanges
 from inaho.runtime.node.wiring import NodeAssociationEffects, NodeCachedActivations, NodeMessageParts, NodePeerEvents
@@ -136,7 +138,8 @@ class Node(NodeParts):
         )
         self.connections = PeerConnections(self.peers, self.acceptor, self.associations)
         self.remoting = Remoting(local, system, self.associations, self.peers)
-        self.storage_access = StorageAccess(local, storage, lost=self._storage_lost, accepted=self._storage_accepted)
+        losses = StorageLosses(self)
+        self.storage_access = StorageAccess(local, storage, lost=losses.found, accepted=losses.accepted)
         self.history = ActivationHistory(config.activation.history_max, local.loop.time)
         self.leases = Leases(local, self.topology, self.history)
         self.placement_calls = SystemCalls(local, self.peers, self.hosts, PlacementActor, PLACEMENT_KEY)
@@ -191,7 +194,7 @@ class Node(NodeParts):
             self.topology,
             self.control,
             self.all_activations,
-            hand_over=self._hand_over,
+            hand_over=HandOver(local, self.saved_versions, self.bridge, self.remoting).run,
             farewell=self.acceptor.farewell,
         )
         self.topology_changes = TopologyChanges(self)
@@ -201,7 +204,7 @@ class Node(NodeParts):
             self.gateway = Gateway(local, self.topology, self.peers, self.topology_changes)
             self.peer_events = ClientPeerEvents(self.gateway, self.peers, self.join_watch)
         else:
-            self.membership_log = MembershipLog(local, self.control, self._doubted)
+            self.membership_log = MembershipLog(local, self.control, lambda: len(doubts.open()))
             self.peer_events = MemberPeerEvents(local, self.control, self.peers, self.connections, self.join_watch)
         self.lifecycle = NodeLifecycle(self)
         self.program_end = ProgramEnd(local, self.lifecycle.stop_now)
@@ -242,24 +245,3 @@ class Node(NodeParts):
                 "give one another name with class X(Grain, name='…')"
             )
         return host
-
-    async def _hand_over(self, left_s: Callable[[], float]) -> bool:
-        """See `Shutdown`. Messages are sent while this node is still a member."""
-        await self.saved_versions.flush(left_s())
-        acknowledged = await self.bridge.wait_handed_over(left_s())
-        if unsent := await self.remoting.flush(left_s()):
-            self.local.log.warning("%d messages were not acknowledged in time", unsent)
-        return acknowledged
-
-    def _doubted(self) -> int:
-        return len(self.freshness.doubts.open())
-
-    def _storage_lost(self) -> None:
-        """What is active may have what is lost: a proof is refused until an operator accepts."""
-        self.proofs.require_all()
-
-    def _storage_accepted(self) -> None:
-        """An operator has accepted what the storage has: activations with a state begin again from it."""
-        self.saved_versions.forget()
-        for host in self.hosts.values():
-            host.storage_accepted()

@@ -12,8 +12,8 @@ The nodes are the real ones: their handshake, codec, control plane, turns and st
 simulated is underneath: the loop (`virtual_loop`), the network (`simulated_network`) and the processes
 (`simulated_process`). One seed makes one history; `trace_hash` says whether two runs were the same.
 
-Why whole nodes, when the control plane alone runs a thousand times faster (`control_simulation`): the bugs that users
-meet are between the parts.
+Why whole nodes, when the control plane alone runs a thousand times faster (`testing.control_plane`): the bugs that
+users meet are between the parts.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class SimEvent(msgspec.Struct, frozen=True):
 class SimCluster(LinkFaults):
     """A simulated cluster. Use it with `with`; at the start all nodes are up and agree.
 
-    Inside a coroutine that `run` runs, the methods that make faults work as well, except those that wait; use
-    `await sim.until(…)` there.
+    Inside a coroutine of `run` you may call the methods that make faults. They do not wait there; use
+    `await sim.until(…)` to wait.
 
     Args:
         nodes: their number, at least 1; indexes count from 0.
@@ -175,7 +175,7 @@ class SimCluster(LinkFaults):
     def add(self) -> int:
         """Starts one more node and waits until it has joined; returns its index.
 
-        Inside of a coroutine it does not wait: `await sim.until(lambda: sim.is_member(index))`.
+        Inside a coroutine it does not wait: `await sim.until(lambda: sim.is_member(index))`.
         """
         waits = self._may_wait()
         index = self._add()
@@ -186,7 +186,7 @@ class SimCluster(LinkFaults):
     def client(self) -> Cluster:
         """A new client, connected through any member, in a process of its own.
 
-        Inside of a coroutine it does not wait until it is connected; what is done through it does.
+        Inside a coroutine it returns at once. Calls through it wait until it is connected.
         """
         waits = self._may_wait()
         address = self.network.client_name()
@@ -216,7 +216,7 @@ class SimCluster(LinkFaults):
     def restart(self, index: int) -> None:
         """Starts a new process at the authority of a node that has crashed or left. Waits until it has joined.
 
-        Inside of a coroutine it does not wait: `await sim.until(lambda: sim.is_member(index))`.
+        Inside a coroutine it does not wait: `await sim.until(lambda: sim.is_member(index))`.
         """
         if self._node(index).process.state is not DEAD:
             raise SimulationFailed(f"node {index} is {self._node(index).process.state}; crash it first")
@@ -289,7 +289,7 @@ class SimCluster(LinkFaults):
         """Checks the invariants of every living process: of its control plane, and of its messages to others.
 
         One of them: every message that a node has accepted for sending is exactly one of delivered, a dead letter, in
-        doubt, waiting, and not yet acknowledged (SPEC CL-3).
+        doubt, waiting, or not yet acknowledged (SPEC CL-3).
         """
         for node in (*self._nodes, *self._clients):
             if not node.is_member:

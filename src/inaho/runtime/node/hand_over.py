@@ -1,0 +1,54 @@
+"""The order of the hand-over of a member that leaves.
+
+`Shutdown` asks for it after the activations have ended, while this node is still a member. The versions that were saved
+last are sent first: a new owner compares them with its storage when it makes an activation. Then the new owners are
+told that their partitions are drained, and acknowledge it; they wait for this, messages do not. Messages to actors come
+last, with the time that is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.messages.remoting import Remoting
+    from inaho.runtime.placement.partition_bridge import PartitionBridge
+    from inaho.runtime.placement.saved_versions import SavedVersions
+
+__all__ = ["HandOver"]
+
+
+class HandOver:
+    """Hands over what others wait for.
+
+    Args:
+        local: the node.
+        saved_versions: which it saved.
+        bridge: knows who owns its partitions now.
+        remoting: has the messages that were sent to actors of other nodes.
+    """
+
+    def __init__(
+        self, local: LocalNode, saved_versions: SavedVersions, bridge: PartitionBridge, remoting: Remoting
+    ) -> None:
+        self._local = local
+        self._saved_versions = saved_versions
+        self._bridge = bridge
+        self._remoting = remoting
+
+    async def run(self, left_s: Callable[[], float]) -> bool:
+        """Hands everything over.
+
+        Args:
+            left_s: seconds for which the present step may still wait.
+
+        Returns:
+            Whether the new owners have acknowledged that their partitions are drained.
+        """
+        await self._saved_versions.flush(left_s())
+        acknowledged = await self._bridge.wait_handed_over(left_s())
+        if unsent := await self._remoting.flush(left_s()):
+            self._local.log.warning("%d messages were not acknowledged in time", unsent)
+        return acknowledged
