@@ -86,8 +86,7 @@ def own_addresses(authority: str, bind: str) -> tuple[str, str]:
 
     Raises:
         InvalidConfig: one of them does not parse, the authority is an address that means "all addresses of this
-            machine",
-            or only `bind` has port 0, so that no other node would know the port.
+            machine", or only `bind` has port 0, so that no other node would know the port.
     """
     reached = parse_authority(authority)
     bound = parse_authority(bind) if bind else reached

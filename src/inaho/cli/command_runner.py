@@ -41,8 +41,8 @@ def run_command(output: Output, command: Callable[[], Coroutine[Any, Any, int]])
     """Runs a command to its end and exits with its exit code.
 
     Tasks and threads that user code has left behind get `ENDS_S` each; then the process ends without them. An
-    interrupted
-    command waits `INTERRUPTED_S` for Tasks, so that its connections are closed, and does not wait for threads.
+    interrupted command waits `INTERRUPTED_S` for Tasks, so that its connections are closed, and does not wait for
+    threads.
 
     Args:
         output: takes failures.

@@ -65,8 +65,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         member: the record of the subject.
         reason: why, for events: `dead`, `wedged`, `busy`, `silent`, `left`, `replaced`, …
         sources: node ids that accused the subject to its author, for people to read: nothing proves them, and they are
-            not
-            counted (`membership.claims`).
+            not counted (`membership.claims`).
     """
 
     origin: Text

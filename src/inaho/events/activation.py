@@ -25,8 +25,7 @@ class ActivationStarted(IdentityEvent, frozen=True, kw_only=True):
     """A grain was activated on this node.
 
     `origin`: `first`, as far as this node knows; `again`: it has saved state or was unloaded here; `moved`: it comes
-    from
-    another node.
+    from another node.
     """
 
     pid: Pid
@@ -60,7 +59,7 @@ class ActivationTerminated(IdentityEvent, frozen=True, kw_only=True):
     """An activation ended; `reason` says why (idle, moved, stopped, failed, shutdown).
 
     Published on every node that subscribes, wherever the activation was: `authority` names that node, and `at` is its
-        time.
+    time.
     """
 
     reason: str

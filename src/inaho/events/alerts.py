@@ -11,8 +11,7 @@ class AlertEvent(Event, frozen=True, kw_only=True):
     """Base of alerts about one kind, as the callers on this node see it (SPEC CL-6.5).
 
     `measure` is `latency_p99_s` or `failure_ratio`, the name of its setting in the group `alerts`. `figure` is the
-    value
-    measured over the last `window_s` seconds, and `threshold` is the setting.
+    value measured over the last `window_s` seconds, and `threshold` is the setting.
     """
 
     kind: str

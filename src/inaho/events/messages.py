@@ -34,8 +34,7 @@ class ResolutionOutOfOrder(Event, frozen=True, kw_only=True):
         version: of the membership that arrived.
         newest: of the newest one before it.
         ignored: True: Pids are resolved by the newest one as before. False: the cluster has begun again, or this node
-            has
-            joined again, and versions are counted again, so Pids are resolved by the one that arrived.
+            has joined again, and versions are counted again, so Pids are resolved by the one that arrived.
     """
 
     authority: str

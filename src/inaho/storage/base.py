@@ -90,8 +90,7 @@ class Storage(ABC):
     """Durable state by identity, with conditional writes.
 
     Several nodes of a process that run on one event loop may share a storage: each opens it and closes it once, and the
-        last
-    close releases what the first open took.
+    last close releases what the first open took.
 
     What every back end guarantees, and `inaho.testing.storage_conformance` checks:
 
@@ -100,10 +99,9 @@ class Storage(ABC):
       one wins.
     - The version after a write is `expected_version + 1`. It never falls, and a delete does not reset it.
     - A write that returned is durable, in the sense that the back end documents, and every later load sees it.
-    - A write that was cancelled, or that raised with `maybe_executed`, may or may not have committed. Load before
-      the next write. A load through the same object waits for such a write, so that its answer stays true. Only a
-      server that stood still beyond every time limit may carry it out later. It does so only if there was no other
-      write
+    - A write that was cancelled, or that raised with `maybe_executed`, may or may not have committed. Load before the
+      next write. A load through the same object waits for such a write, so that its answer stays true. Only a server
+      that stood still beyond every time limit may carry it out later. It does so only if there was no other write
       meanwhile, so no acknowledged write is lost, and the next write is a conflict.
     - The storage repeats no write by itself. A caller that repeats a write with an unknown outcome gets the version, if
       the first one had not committed, or `StateConflict`: a write never commits twice.
@@ -211,8 +209,7 @@ class Storage(ABC):
         """The versions and epochs of many records, without their data, to prove that a state is the newest.
 
         It sees what `load` would see: every acknowledged write, and it waits for writes of this object whose outcome is
-        not
-        known yet. It is no snapshot: concurrent writes may commit between two of its answers.
+        not known yet. It is no snapshot: concurrent writes may commit between two of its answers.
 
         Args:
             identities: any number, in any order; the same one may occur twice. They are read in portions of

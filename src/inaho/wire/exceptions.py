@@ -121,8 +121,8 @@ class GrainError(Exception):
     """Base for a user's exceptions: every subclass is registered when it is defined.
 
     A subclass may have a constructor of its own: its arguments are remembered, and build the exception again on the
-        caller's
-    node. `Exception` alone keeps only what was passed to `super().__init__`, which is usually a text made of them.
+    caller's node. `Exception` alone keeps only what was passed to `super().__init__`, which is usually a text made of
+    them.
     """
 
     def __new__(cls, *arguments: Any, **named: Any) -> Self:
@@ -149,8 +149,7 @@ def is_expected(error: BaseException) -> bool:
     """Whether the program has registered the class of `error`: an expected result, such as "out of stock".
 
     Python's own exceptions are registered too, but not by the program, and are usually mistakes. A group of exceptions
-    is
-    expected when all of its members are.
+    is expected when all of its members are.
     """
     if is_a(error, BaseExceptionGroup):
         return all(map(is_expected, group_of(error)[1]))

@@ -137,8 +137,7 @@ def _is_plain_struct(kind: Any, outer: tuple[Any, ...]) -> bool:
     """Whether a frozen Struct of that exact class is plain if its fields are. Recursive types are not.
 
     Structs with a `__dict__` or with `__post_init__`, which would run again on arrival, are not plain either. Nor are
-    Structs
-    with a field of another Struct type, unless that type is plain too; its exact class is checked.
+    Structs with a field of another Struct type, unless that type is plain too; its exact class is checked.
     """
     if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)) or kind in outer or len(outer) > 3:
         return False

@@ -20,8 +20,7 @@ class Reservation:
 
     On Linux a bound socket that does not listen keeps the port from being handed out and lets a node bind it
     explicitly, since both set SO_REUSEADDR. On other systems the port is released at once, and another process may get
-    it
-    in the next moments.
+    it in the next moments.
 
     Args:
         host: to bind.

@@ -46,8 +46,7 @@ class HandOff:
         """The topology of that version gave the partition to this node.
 
         If it comes back before an earlier owner has released it, both are asked: each may have identities of it, since
-            the
-        later owner asked the earlier one only for identities that it activated.
+        the later owner asked the earlier one only for identities that it activated.
         """
         if not 0 <= partition < self._partitions:
             raise ValueError(f"partition {partition} is not below {self._partitions}")

@@ -128,8 +128,7 @@ class ActivationLedger:
         """Leases of other nodes than `holder` that have been pending for too long, each once per such time.
 
         They still hold the identity: they end when their node reports that it does not run the activation (`release`),
-            or
-        when it is no member any more (`revoke`).
+        or when it is no member any more (`revoke`).
         """
         late = [lease for lease in self._late(now) if lease.holder != holder]
         for lease in late:

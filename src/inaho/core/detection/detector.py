@@ -226,7 +226,7 @@ class Detector:
         """How many sources are needed against that member: two if another member could be the second one.
 
         A member that is accused itself counts as a possible source: else a member that accuses all others would be the
-            only one.
+        only one.
         """
         for member in self._around.others():
             if member.authority != authority and member.status < MemberStatus.UNREACHABLE and not self.accuses(member):

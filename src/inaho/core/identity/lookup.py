@@ -31,8 +31,7 @@ class _Placement:
     """The tables of one topology: per kind, shared by kinds with the same hosts, made on demand.
 
     `ancestors` are tables of earlier topologies from which to derive new ones. So a kind without calls between two
-    changes
-    does not lose its computed owners.
+    changes does not lose its computed owners.
     """
 
     def __init__(self, snapshot: TopologySnapshot | None, before: _Placement | None, config: ActivationConfig) -> None:

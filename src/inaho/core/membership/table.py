@@ -248,7 +248,7 @@ class MembershipTable:
         """Raises `version` to that of a peer with an equal table whose forgotten origins counted for more.
 
         A version beyond the sum that origins can reach is refused: it is false, and would leave no room for correct
-            ones.
+        ones.
         """
         if version <= VERSION_MAX * SEQUENCE_MAX:
             self._base += max(0, version - self.version)

@@ -191,8 +191,7 @@ class Corroboration:
 
         Returns:
             Authorities of members whose claim can be accepted now and that are to send it again; and of members that
-            keep
-            a record that is known to be wrong, because its subject has answered meanwhile.
+            keep a record that is known to be wrong, because its subject has answered meanwhile.
         """
         if not self._claims:
             return [], []

@@ -65,12 +65,11 @@ ARGV: expected version, epoch, new version, instance and commits that were seen 
 if there is none, all in one text; data (absent: a tombstone).
 
 If there is a record and no mark, the records of a slot were moved without it: a loss removes both. Nothing is changed
-    then.
+then.
 
 Returns the commits of the mark that was seen, or 0 when it was not checked: the write was done. Else the result (1
-    done,
-0 a conflict, -1 another or an older storage) and the mark, empty if the storage has none; of a conflict also the stored
-version and epoch; the version is 0 if there is no record.
+done, 0 a conflict, -1 another or an older storage) and the mark, empty if the storage has none; of a conflict also the
+stored version and epoch; the version is 0 if there is no record.
 """
 
 _WRITE_DIGEST: Final = sha1(_WRITE.encode(), usedforsecurity=False).hexdigest()
@@ -89,8 +88,7 @@ class Command(msgspec.Struct, frozen=True):
         writes: whether it changes anything.
         asking: whether another server sent the command here with ASK.
         parts: several commands that are sent at once, in place of `words`; the answer is a list of their answers. None
-            of
-            them writes.
+            of them writes.
         marks: keys of marks that are read after it. With any, the answer is a pair: the answer to the command, and the
             marks by their keys, None for a mark that the server refused.
         alone: in place of `words` while the keys of the slot move, when the record and the mark may be apart.
@@ -226,8 +224,7 @@ class RedisServer:
         """One write, then the answers. Connecting and waiting share `operation_timeout_s`.
 
         If the connection ends before all answers have arrived, commands that only read are sent once more on another
-        one. A
-        write is not, since its outcome is unknown.
+        one. A write is not, since its outcome is unknown.
         """
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         outcomes, broken = await self._attempt(batch, deadline)
