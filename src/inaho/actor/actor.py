@@ -21,26 +21,26 @@ __all__ = ["Actor", "ActorContext"]
 
 
 class Actor(ABC):
-    """Base of actors written as classes. One message is worked on at a time.
+    """Base of actors written as classes. They handle one message at a time.
 
     Attributes:
-        context: the actor's place in the system. There from `on_start` on, not yet in `__init__`.
+        context: the actor's place in the system. Set from `on_start` on, not yet in `__init__`.
     """
 
     context: ActorContext
 
     @abstractmethod
     async def receive(self, message: Any) -> None:
-        """Works on one message. What it raises goes to the supervisor."""
+        """Handles one message. Its exceptions go to the supervisor."""
 
     async def on_start(self) -> None:  # noqa: B027  a hook, empty unless wanted
-        """Before the first message, of every new instance. What it raises goes to the supervisor."""
+        """Called before the first message, for every new instance. Its exceptions go to the supervisor."""
 
     async def on_stop(self) -> None:  # noqa: B027
-        """After the last message and after the children have ended. Also after an `on_start` that raised."""
+        """Called after the last message and after the children have ended. Also after an `on_start` that raised."""
 
     async def on_restart(self, error: Exception) -> None:
-        """On the instance that is about to be replaced, its children ended. By default does what `on_stop` does.
+        """Called for the instance that will be replaced, after its children have ended. By default calls `on_stop`.
 
         Args:
             error: the failure that led to the restart.
@@ -49,7 +49,7 @@ class Actor(ABC):
 
 
 class ActorContext:
-    """An actor's own view of itself and its surroundings. To be used by that actor only."""
+    """An actor's view of itself and of the system. To be used by that actor only."""
 
     __slots__ = ("_cell", "_system")
 
@@ -64,7 +64,7 @@ class ActorContext:
 
     @property
     def sender(self) -> ActorRef | None:
-        """Who sent the current message, if it was signed. Keep it in a variable to reply after `receive`."""
+        """The sender of the current message, if it was signed. Keep it in a variable to reply after `receive`."""
         return self._cell.sender
 
     @property
@@ -99,15 +99,15 @@ class ActorContext:
         return self._system.spawn_child(self._cell, props, name)
 
     def watch(self, ref: ActorRef) -> None:
-        """Asks for one `Terminated` when `ref` ends; at once, if it has ended. Watching twice is watching once."""
+        """Requests one `Terminated` when `ref` ends; at once, if it has ended. Watching twice is watching once."""
         self._cell.watch(ref)
 
     def unwatch(self, ref: ActorRef) -> None:
-        """No `Terminated` for `ref` will come, even if one is queued."""
+        """No `Terminated` for `ref` will arrive, even if one is queued."""
         self._cell.unwatch(ref)
 
     def stop(self, ref: ActorRef | None = None) -> None:
-        """Ends `ref`, or this actor, after the message that it is working on."""
+        """Ends `ref`, or this actor, after its current message."""
         (self._cell.ref if ref is None else ref).target.request_stop(StopReason.STOPPED)
 
     def reply(self, message: Any) -> None:
@@ -124,7 +124,7 @@ class ActorContext:
         """Answers the current ask with a failure, which `ask` raises. To a sender that told, `error` is the message.
 
         Args:
-            error: raised as it is when it is an `InahoError`, else as the cause of `ActorFailed`.
+            error: raised unchanged if it is an `InahoError`, else as the cause of `ActorFailed`.
         """
         envelope = self._cell.current
         pending = None if envelope is None else envelope.ask
@@ -137,5 +137,5 @@ class ActorContext:
         pending.fail(error)
 
     def become(self, behaviour: Callable[[Any], Awaitable[None]] | None) -> None:
-        """Works on the next messages with `behaviour` instead of `receive`; None goes back. A restart goes back too."""
+        """Handles the next messages with `behaviour` instead of `receive`; None goes back. A restart goes back too."""
         self._cell.behaviour = behaviour

@@ -38,8 +38,8 @@ class PendingAsk:
     Attributes:
         ref: the temporary reference, which is the sender of the question.
         future: of the answer.
-        begun: whether an actor has begun to work on the question.
-        holder: the actor that has it now.
+        begun: whether an actor has begun to handle the question.
+        holder: the actor that has the question now.
     """
 
     __slots__ = ("_envelope", "_system", "_watchers", "asked", "begun", "future", "holder", "ref")
@@ -61,7 +61,7 @@ class PendingAsk:
 
     @property
     def over(self) -> bool:
-        """Whether nobody waits for an answer."""
+        """Whether no asker waits for an answer any more."""
         return self.future.done()
 
     def held_by(self, holder: AskHolder, envelope: Envelope) -> None:
@@ -72,7 +72,7 @@ class PendingAsk:
         self._envelope = envelope
 
     def begin(self, envelope: Envelope) -> None:
-        """An actor begins to work on the question."""
+        """An actor begins to handle the question."""
         self.begun = True
         self.unqueue(envelope)
 
@@ -82,7 +82,7 @@ class PendingAsk:
             self._envelope = None
 
     def fail(self, error: InahoError) -> None:
-        """Ends the ask with `error`; nothing, if it is over."""
+        """Ends the ask with `error`; does nothing if it is over."""
         if not self.future.done():
             self.future.set_exception(error)
             self._end()
@@ -96,11 +96,11 @@ class PendingAsk:
             self._end()
 
     def abandon(self) -> None:
-        """The asker waits no more, with or without an answer. Leaves nothing behind."""
+        """The asker does not wait any more, with or without an answer. Leaves nothing behind."""
         if not self.future.done():
             self.future.cancel()
         elif not self.future.cancelled():
-            self.future.exception()  # an asker that was cancelled in the same moment never looks at it
+            self.future.exception()  # an asker that was cancelled at the same moment never reads it
         self._end()
 
     def accept(self, envelope: Envelope) -> None:
@@ -118,7 +118,7 @@ class PendingAsk:
         """An ask ends when it is answered or its asker gives up; others cannot stop it."""
 
     def add_watcher(self, watcher: Watcher) -> None:
-        """Tells `watcher` when the ask is over."""
+        """Notifies `watcher` when the ask is over."""
         self._watchers.add(self.ref, watcher)
 
     def remove_watcher(self, watcher: Watcher) -> None:

@@ -58,12 +58,12 @@ class Cell:
         parent: the cell or guardian above.
         children: the cells below.
         mailbox: messages that wait.
-        current: the message being worked on.
-        behaviour: what works on messages instead of `receive` (see `ActorContext.become`); None: `receive` does.
-        watching: actors whose `Terminated` is still to come.
+        current: the message being handled.
+        behaviour: handles messages instead of `receive` (see `ActorContext.become`); None: `receive` does.
+        watching: actors whose `Terminated` has not arrived yet.
         escalations: children that failed and wait for a decision about this actor.
         suspended: whether this actor waits for a decision about its parent.
-        stopping: why it is to end; None while it is not.
+        stopping: the reason for which it ends; None while it does not.
     """
 
     def __init__(self, system: CellSystem, parent: Parent, name: str, mailbox: MailboxConfig) -> None:
@@ -95,14 +95,14 @@ class Cell:
 
     @property
     def sender(self) -> ActorRef | None:
-        """Who sent the message being worked on."""
+        """The sender of the message being handled."""
         return None if self.current is None else self.current.sender
 
     def accept(self, envelope: Envelope) -> None:
         """Queues a message; see `ActorRef.tell`."""
         if not self.mailbox.accepting:
             if envelope.ask is not None:
-                envelope.ask.held_by(self, envelope)  # also when another actor passes it on: that one is done with it
+                envelope.ask.held_by(self, envelope)  # also when another actor passes it on: that one has handled it
             self._bury(envelope, DeadLetterReason.STOPPED, self._stopped_error)
             return
         if type(envelope.message) is PoisonPill:
@@ -118,7 +118,7 @@ class Cell:
         self.wake()
 
     def request_stop(self, reason: StopReason) -> None:
-        """Ends the actor after its current message. What waits will never be worked on, so its fate is told now."""
+        """Ends the actor after its current message. Waiting messages will not be handled, so they are reported now."""
         if self.stopping is None:
             self.stopping = reason
             for envelope in self.mailbox.close():
@@ -126,7 +126,7 @@ class Cell:
             self.wake()
 
     def add_watcher(self, watcher: Watcher) -> None:
-        """Tells `watcher` of the end."""
+        """Notifies `watcher` of the end."""
         self._watchers.add(self.ref, watcher)
 
     def remove_watcher(self, watcher: Watcher) -> None:
@@ -140,18 +140,18 @@ class Cell:
         self._asks.pop(pending, None)
 
     def withdraw(self, envelope: Envelope) -> None:
-        """Takes back a question that nobody waits for."""
+        """Takes back a question whose asker does not wait any more."""
         if not envelope.control:
             self.mailbox.withdraw(envelope)
             self._record(envelope, DeadLetterReason.ASK_OVER)
 
     def skip(self, envelope: Envelope, pending: OpenAsk) -> None:
-        """Drops a question just taken, whose asker was cancelled in this round of the loop and has not withdrawn it."""
+        """Drops a question just taken, whose asker was cancelled in this loop iteration and has not withdrawn it."""
         pending.unqueue(envelope)
         self._record(envelope, DeadLetterReason.ASK_OVER)
 
     def fail_begun_asks(self, error: Exception) -> None:
-        """Ends the asks that the instance, about to be thrown away, had begun and not answered."""
+        """Ends the asks that the instance, about to be dropped, had begun and not answered."""
         for pending in [pending for pending in self._asks if pending.begun]:
             self.fail_ask(pending, error)
 
@@ -162,7 +162,7 @@ class Cell:
             failure.__cause__ = error
             pending.fail(failure)
 
-    # The parent of cells, itself a child.
+    # As the parent of other cells.
 
     def child_terminated(self, child: Child) -> None:
         """A child has ended."""
@@ -170,16 +170,16 @@ class Cell:
         self.wake()
 
     def child_escalated(self, child: Child, error: Exception) -> None:
-        """A child's failure becomes this actor's own, once it is between two messages."""
+        """A child's failure becomes this actor's own, between two messages."""
         self.escalations.append((child, error))
         self.wake()
 
     def resume(self) -> None:
-        """The parent has decided to go on, and so does this actor."""
+        """The parent has decided to continue, and so does this actor."""
         self.suspended = False
         self.wake()
 
-    # The watcher of others.
+    # As the watcher of others.
 
     def watch(self, ref: ActorRef) -> None:
         """See `ActorContext.watch`."""
@@ -188,13 +188,13 @@ class Cell:
             ref.target.add_watcher(self)
 
     def unwatch(self, ref: ActorRef) -> None:
-        """See `ActorContext.unwatch`. A `Terminated` that is queued is skipped when its turn comes."""
+        """See `ActorContext.unwatch`. A queued `Terminated` is skipped at its turn."""
         if ref in self.watching:
             del self.watching[ref]
             ref.target.remove_watcher(self)
 
     def watched_terminated(self, terminated: Terminated) -> None:
-        """Queues the news behind what the ended actor had told before."""
+        """Queues the `Terminated` behind earlier messages of the ended actor."""
         self.mailbox.put_control(Envelope(terminated, terminated.ref, control=True))
         self.wake()
 
@@ -209,18 +209,18 @@ class Cell:
         self._task.add_done_callback(self._finished)
 
     def kill(self) -> None:
-        """Cancels the actor in the midst of what it does; its `on_stop` does not run."""
+        """Cancels the actor while it runs; its `on_stop` does not run."""
         self.request_stop(StopReason.KILLED)
         if not self._terminated and self._task is not None:
             self.stopping = StopReason.KILLED
             self._task.cancel()
 
     def abandon(self) -> None:
-        """Ends the cell although its task goes on, because the user's code catches every cancellation."""
+        """Ends the cell although its Task still runs, because user code catches every cancellation."""
         self._terminate()
 
     def wake(self) -> None:
-        """Lets the task look again at what there is to do."""
+        """Lets the Task check again what there is to do."""
         if self._waker is not None and not self._waker.done():
             self._waker.set_result(None)
 
@@ -262,8 +262,8 @@ class Cell:
         for ref in self.watching:
             ref.target.remove_watcher(self)
         self.watching.clear()
-        self.behaviour = None  # a reference to an ended actor keeps nothing of it alive
-        # The name is free before anybody hears of the end, so that a watcher can spawn the successor.
+        self.behaviour = None  # a reference to an ended actor keeps none of its parts alive
+        # The name is free before watchers are notified, so that a watcher can spawn a successor.
         self._system.remove_cell(self)
         self.parent.child_terminated(self)
         self._watchers.end(self.ref, self.stopping or StopReason.KILLED)

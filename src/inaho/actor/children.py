@@ -15,7 +15,7 @@ __all__ = ["Child", "Children", "Parent"]
 
 
 class Child(Protocol):
-    """What a parent needs of a cell below it."""
+    """What a parent needs of a child cell."""
 
     @property
     def path(self) -> str: ...
@@ -28,12 +28,12 @@ class Child(Protocol):
         ...
 
     def resume(self) -> None:
-        """The parent has decided about a failure that the child escalated: go on."""
+        """The parent has decided about an escalated failure: continue."""
         ...
 
 
 class Parent(Protocol):
-    """What a cell needs of the one above it: another cell, or a guardian."""
+    """What a cell needs of its parent: another cell, or a guardian."""
 
     @property
     def path(self) -> str: ...
@@ -52,7 +52,7 @@ class Parent(Protocol):
         ...
 
     def child_escalated(self, child: Child, error: Exception) -> None:
-        """The child failed and waits for a decision from above."""
+        """The child failed and waits for a decision."""
         ...
 
 
@@ -94,7 +94,7 @@ class Children:
         self._by_name[name] = child
 
     def remove(self, child: Child) -> None:
-        """Forgets a child that has ended; nothing, if it is not there."""
+        """Forgets a child that has ended; does nothing if it is not there."""
         if self._by_name.get(child.ref.name) is child:
             del self._by_name[child.ref.name]
 

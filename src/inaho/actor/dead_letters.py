@@ -22,13 +22,13 @@ _OTHER = "other"
 
 
 class DeadLetterReason(enum.StrEnum):
-    """Why a message of the local actor system reached nobody."""
+    """Why a message of the local actor system reached no actor."""
 
-    STOPPED = "stopped"  # the recipient has ended, or is to end before it comes to the message
+    STOPPED = "stopped"  # the recipient has ended, or ends before it handles the message
     MAILBOX_FULL = "mailbox_full"  # dropped as the oldest to make room for a newer one
     ASK_OVER = "ask_over"  # the asker gave up (timeout or cancellation) before the message was worked on
     LATE_REPLY = "late_reply"  # the answer to an ask that is over, or a second answer
-    NO_SENDER = "no_sender"  # a reply to a message that nobody signed
+    NO_SENDER = "no_sender"  # a reply to a message without a sender
 
 
 class DeadLetters:
@@ -66,10 +66,10 @@ class DeadLetters:
         """Counts, keeps and publishes one dead letter.
 
         Args:
-            message: what was to be delivered.
-            recipient: path of the actor that it was meant for.
-            sender: path of who sent it; empty when unsigned.
-            reason: a `DeadLetterReason`, or a word of an extension's own.
+            message: that was not delivered.
+            recipient: path of the actor to which it was sent.
+            sender: path of its sender; empty when unsigned.
+            reason: a `DeadLetterReason`, or an extension's own word.
         """
         label = str(reason)
         if label not in self._counts and len(self._counts) >= self._reasons_max:

@@ -20,7 +20,7 @@ __all__ = ["Stoppable", "stop_extension", "stop_tree"]
 
 _logger = logging.getLogger("inaho.actor")
 
-_KILL_ROUNDS = 3  # times that an actor which catches its cancellation is cancelled before it is given up
+_KILL_ROUNDS = 3  # times that an actor which catches its cancellation is cancelled, before it is given up
 _KILL_GRACE_S = 0.5  # time for the clean-up of the user's code in each round
 
 
@@ -37,7 +37,7 @@ async def stop_extension(extension: Stoppable, timeout_s: float) -> Exception | 
     """Stops one extension.
 
     Args:
-        extension: what is to end.
+        extension: to end.
         timeout_s: seconds that it gets; then it is cancelled.
 
     Returns:

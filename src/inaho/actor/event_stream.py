@@ -136,7 +136,7 @@ class _Callback(Generic[E_contra]):
         except (KeyboardInterrupt, SystemExit) as error:
             raise_soon(error)
         except BaseException:
-            # A subscriber's mistake must reach neither the publisher nor the other subscribers.
+            # An error of a subscriber must reach neither the publisher nor other subscribers.
             self._stream.callback_errors += 1
             _logger.exception("a subscriber's callback failed on %s", type(event).__name__)
 
@@ -168,7 +168,7 @@ class EventStream:
         self._closed = False
 
     def publish(self, event: object) -> None:
-        """Gives `event` to every subscriber of its class or of a base of it. Never waits, never raises for them.
+        """Passes `event` to every subscriber of its class or of a base of it. Never waits, and never raises their errors.
 
         An event whose class is `by_name_only` goes to subscribers that name such a class.
         """

@@ -23,14 +23,14 @@ class Guardian:
 
     Args:
         system_name: of the actor system.
-        events: where a failure that reached the root is published.
+        events: takes failures that reached the root.
         name: `user` for the user's actors, `system` for those of extensions.
     """
 
     def __init__(self, system_name: str, name: str, events: EventStream) -> None:
         self.path = f"inaho://{system_name}/{name}"
         self.depth = 0
-        self.ref: ActorRef | None = None  # it takes no messages
+        self.ref: ActorRef | None = None  # it accepts no messages
         self.children = Children(self.path)
         self._events = events
 
@@ -39,7 +39,7 @@ class Guardian:
         self.children.remove(child)
 
     def child_escalated(self, child: Child, error: Exception) -> None:
-        """Stops the topmost actor whose subtree could not deal with `error`, and says so loudly."""
+        """Stops the topmost actor whose subtree could not handle `error`, and logs it."""
         text = describe(error)
         _logger.error("%s is stopped: a failure was escalated to the root: %s", child.path, text, exc_info=error)
         child.request_stop(StopReason.ESCALATED)

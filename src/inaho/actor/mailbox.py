@@ -28,8 +28,9 @@ class MailboxConfig(Group, frozen=True, kw_only=True):
         capacity: messages that may wait. More absorbs longer bursts, and costs memory and waiting time.
         policy: what a full mailbox does with one more: `reject_new` raises `MailboxFull` to the teller, `drop_oldest`
             sends the oldest to the dead letters.
-        batch_max: messages worked on before other tasks get a turn, if the actor itself never waits. More gives
-            throughput, less gives fairness.
+        batch_max: messages handled before other Tasks run, if the actor itself never waits. More gives throughput,
+            fewer
+            give fairness.
     """
 
     capacity: int = 1024
@@ -42,7 +43,7 @@ class MailboxConfig(Group, frozen=True, kw_only=True):
 
 
 class Mailbox:
-    """Queue of envelopes in the order told.
+    """A queue of envelopes in order of arrival.
 
     Args:
         config: bound and policy.
@@ -56,7 +57,7 @@ class Mailbox:
         self._path = path
         self._queue: deque[Envelope] = deque()
         self._waiting = 0  # user envelopes that can still be taken
-        self._withdrawn = 0  # envelopes in the queue that nobody waits for
+        self._withdrawn = 0  # withdrawn envelopes in the queue
         self._accepting = True
 
     def __len__(self) -> int:
@@ -92,8 +93,8 @@ class Mailbox:
     def put_control(self, envelope: Envelope, *, last: bool = False) -> None:
         """Queues a control message whatever the capacity; `last` refuses everything after it.
 
-        Silently does nothing once the mailbox takes no more: a second pill and the end of a watched actor mean
-        nothing to an actor that is about to end itself.
+        Silently does nothing once the mailbox accepts no more: an actor that is ending needs neither a second pill nor
+        the end of a watched actor.
         """
         if self._accepting:
             self._queue.append(envelope)
@@ -118,13 +119,13 @@ class Mailbox:
         envelope.withdrawn = True
         self._waiting -= 1
         self._withdrawn += 1
-        # A stuck actor with impatient askers would otherwise collect husks without bound.
+        # Otherwise the queue of a stuck actor, whose askers give up, would grow without bound.
         if self._withdrawn > max(_WITHDRAWN_MIN, self._config.capacity // 2):
             self._queue = deque(kept for kept in self._queue if not kept.withdrawn)
             self._withdrawn = 0
 
     def close(self) -> list[Envelope]:
-        """Takes no more and gives back the user messages that were waiting, in order."""
+        """Accepts no more and returns the waiting user messages, in order."""
         left_over = [envelope for envelope in self._queue if not envelope.control and not envelope.withdrawn]
         self._accepting = False
         self._queue.clear()

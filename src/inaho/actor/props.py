@@ -50,7 +50,7 @@ class Props(msgspec.Struct, frozen=True):
             check_name(self.name)
 
     def maker(self, cell: Cell, system: ActorSystem) -> Maker:
-        """The function that makes the actor's instances in `cell`; all of them share one context."""
+        """The function that makes the actor's instances in `cell`; all instances share one context."""
         context, factory = ActorContext(cell, system), self.factory
         if _is_behaviour(factory):
             bound = BoundBehaviour(partial(factory, context))

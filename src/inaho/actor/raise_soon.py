@@ -12,7 +12,7 @@ __all__ = ["raise_soon"]
 
 
 def raise_soon(error: BaseException) -> None:
-    """Raises `error` out of the running loop when the loop turns; at once where no loop runs."""
+    """Raises `error` out of the running loop in its next iteration; at once if no loop runs."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

@@ -54,14 +54,14 @@ class StopReason(enum.StrEnum):
 
 
 class PoisonPill(msgspec.Struct, frozen=True):
-    """Ends the actor when it comes to this message, so after everything queued before.
+    """Ends the actor when it reaches this message, so after everything queued before.
 
-    A pill is never refused by a full mailbox. What is told after the pill goes to the dead letters.
+    A full mailbox never refuses a pill. Messages after the pill are dead letters.
     """
 
 
 class Terminated(msgspec.Struct, frozen=True):
-    """Tells a watcher, once for each watch, that an actor has ended.
+    """Notifies a watcher, once for each watch, that an actor has ended.
 
     Attributes:
         ref: the actor that was watched.
@@ -75,7 +75,7 @@ class Terminated(msgspec.Struct, frozen=True):
 
 
 class Watcher(Protocol):
-    """Who is told when an actor ends."""
+    """Is notified when an actor ends."""
 
     def watched_terminated(self, terminated: Terminated) -> None:
         """Called once for each watch."""
@@ -90,12 +90,12 @@ class AskHolder(Protocol):
         ...
 
     def withdraw(self, envelope: Envelope) -> None:
-        """Nobody waits for the answer to this queued message: take it back."""
+        """The asker of this queued message does not wait any more: take it back."""
         ...
 
 
 class OpenAsk(Protocol):
-    """An ask, as seen by whoever has the question (see `ask.PendingAsk`)."""
+    """An ask, as the holder of the question sees it (see `ask.PendingAsk`)."""
 
     @property
     def over(self) -> bool:
@@ -129,12 +129,12 @@ class OpenAsk(Protocol):
         ...
 
     def fail(self, error: InahoError) -> None:
-        """Ends the ask with `error`; nothing, if it is over."""
+        """Ends the ask with `error`; does nothing if it is over."""
         ...
 
 
 class Envelope:
-    """A message on its way: who sent it, and the ask that waits for the answer, if one does."""
+    """A message on its way: its sender, and the ask that waits for the answer, if there is one."""
 
     __slots__ = ("ask", "control", "message", "sender", "withdrawn")
 
@@ -154,7 +154,7 @@ class Envelope:
 
 
 class Target(Protocol):
-    """What a reference leads to."""
+    """The target of a reference."""
 
     @property
     def task(self) -> asyncio.Task[None] | None:
@@ -170,7 +170,7 @@ class Target(Protocol):
         ...
 
     def add_watcher(self, watcher: Watcher) -> None:
-        """Tells `watcher` of the end; at once, if that has come already."""
+        """Notifies `watcher` of the end; at once, if the actor has ended."""
         ...
 
     def remove_watcher(self, watcher: Watcher) -> None:
@@ -179,7 +179,7 @@ class Target(Protocol):
 
 
 class Asker(Protocol):
-    """Puts a question to an actor and waits for the answer: what a reference needs of its actor system."""
+    """Sends a question to an actor and waits for the answer: what a reference needs of its actor system."""
 
     async def ask(self, ref: ActorRef, message: Any, *, timeout_s: float | None = None) -> Any:
         """See `ActorRef.ask`."""
@@ -187,7 +187,7 @@ class Asker(Protocol):
 
 
 class ActorRef:
-    """Handle of one actor. Made by `spawn`, compared by identity.
+    """The handle of one actor. Made by `spawn`, compared by identity.
 
     Attributes:
         path: `inaho://system/user/parent/child`.
@@ -210,8 +210,8 @@ class ActorRef:
         """Sends `message` and returns at once. Messages from one sender arrive in the order told.
 
         Args:
-            message: anything. It is not copied; let it be immutable.
-            sender: whom a reply should go to. Passing on the sender of an ask hands over the duty to answer it.
+            message: any object. It is not copied, so it should be immutable.
+            sender: gets the reply. Passing on the sender of an ask hands over the duty to answer it.
 
         Raises:
             MailboxFull: the mailbox is full and its policy is `reject_new`. An actor that has ended raises nothing:
@@ -222,15 +222,15 @@ class ActorRef:
     async def ask(self, message: Any, *, timeout_s: float | None = None) -> Any:
         """Sends `message` and waits for the reply.
 
-        When the time is up, or the asker is cancelled, before the actor has begun to work on the message, the actor
-        never will.
+        If the time is up, or the asker is cancelled, before the actor has begun to handle the message, the actor never
+        handles it.
 
         Args:
             message: as in `tell`.
             timeout_s: seconds to wait; None takes the system's `ask_timeout_s`.
 
         Returns:
-            What the actor passed to `context.reply`.
+            The value that the actor passed to `context.reply`.
 
         Raises:
             Timeout: no reply came in time. `maybe_executed` tells whether the actor had begun.
@@ -242,7 +242,7 @@ class ActorRef:
         return await self._system.ask(self, message, timeout_s=timeout_s)
 
     def stop(self) -> None:
-        """Ends the actor after its current message; what is queued goes to the dead letters. Nothing, if it ended."""
+        """Ends the actor after its current message; queued messages are dead letters. Does nothing if it has ended."""
         self.target.request_stop(StopReason.STOPPED)
 
     async def wait_terminated(self) -> Terminated:

@@ -44,7 +44,7 @@ __all__ = ["LEAVES_CANCELLATIONS", "BoundBehaviour", "Instance", "Maker", "Recei
 _logger = logging.getLogger("inaho.actor")
 
 LEAVES_CANCELLATIONS: Final = sys.version_info < (3, 13)
-"""Whether a `TaskGroup` that was handled may leave its task with a cancellation that nobody has asked for."""
+"""Whether a handled `TaskGroup` may leave its Task with a cancellation that no code has requested."""
 
 
 Receive: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -64,7 +64,7 @@ class Instance(Protocol):
 
 
 class BoundBehaviour(NamedTuple):
-    """What an actor without instances consists of: one function, bound to its context."""
+    """An actor without instances: one function, bound to its context."""
 
     receive: Receive
 
@@ -74,7 +74,7 @@ Maker: TypeAlias = Callable[[], Instance | BoundBehaviour]
 
 
 class _Failure(NamedTuple):
-    """An error that the supervisor has to decide about, and the child that escalated it, if one did."""
+    """An error for the supervisor to decide about, and the child that escalated it, if one did."""
 
     error: Exception
     origin: Child | None = None
@@ -84,7 +84,7 @@ class RunLoop:
     """Runs the instances of one cell, one after the other.
 
     Args:
-        cell: the place that they run in.
+        cell: of the actor.
         make: called for the first instance, and for a new one at each restart.
         supervisor: decides about their failures.
         batch_max: see `MailboxConfig`.
@@ -178,7 +178,7 @@ class RunLoop:
                 return None
             if isinstance(message, Terminated):
                 if message.ref not in cell.watching:
-                    return None  # unwatched in the meantime
+                    return None  # unwatched meanwhile
                 del cell.watching[message.ref]
         receive = cell.behaviour or self._receive
         assert receive is not None  # an actor that has not started is never given a message
@@ -199,7 +199,7 @@ class RunLoop:
     async def _supervise(self, failure: _Failure) -> _Failure | None:
         directive = self._decide(failure.error)
         if isinstance(directive, Resume) and self._receive is None:
-            directive = Stop()  # there is no instance to go on with
+            directive = Stop()  # there is no instance to continue with
         pause_s: float | None = None
         if isinstance(directive, Restart):
             now = asyncio.get_running_loop().time()
@@ -226,7 +226,7 @@ class RunLoop:
         try:
             return decide(self._supervisor, error)
         except Exception:
-            # A supervisor that cannot decide has failed itself; the one above it decides.
+            # A supervisor that cannot decide has failed itself; its parent's supervisor decides.
             _logger.exception("the supervisor of %s failed; the failure is escalated", self._cell.path)
             return Escalate()
 
@@ -249,7 +249,7 @@ class RunLoop:
         cell = self._cell
         cell.fail_begun_asks(failure.error)
         await self._stop_children(StopReason.PARENT, until=lambda: not len(cell.children) or self._ending())
-        cell.escalations.clear()  # of children that are no more
+        cell.escalations.clear()  # of children that have ended
         if self._ending():
             return None
         instance, self._instance = self._instance, None
@@ -283,7 +283,7 @@ class RunLoop:
             await self._cell.wait_for_wake()
 
     async def _hook(self, name: str, hook: Callable[[], Awaitable[None]]) -> None:
-        """Runs a hook whose failure changes nothing: the instance goes away in any case."""
+        """Runs a hook; its failure changes nothing, because the instance is dropped in any case."""
         try:
             await hook()
         except BaseException as error:
@@ -297,7 +297,7 @@ class RunLoop:
         )
 
     def _failure_of(self, error: BaseException) -> Exception:
-        """The failure that `error` is. Raises it again where it is none: the process ends, or this task does."""
+        """The failure for `error`. Raises `error` again if it is none: the process ends, or this Task does."""
         if is_a(error, (KeyboardInterrupt, SystemExit)) or not self._runs():
             raise error
         self._raise_if_killed(error)
@@ -311,7 +311,7 @@ class RunLoop:
         """Whether the actor's task runs, and is not being closed from outside (`GeneratorExit`)."""
         try:
             return asyncio.current_task() is self._cell.task
-        except RuntimeError:  # there is no loop any more
+        except RuntimeError:  # the loop is closed
             return False
 
     def _raise_if_killed(self, error: BaseException | None) -> None:

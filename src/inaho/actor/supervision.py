@@ -30,7 +30,7 @@ __all__ = [
     "decide",
 ]
 
-_EXPONENT_MAX = 62  # 2 ** 62 times any pause is past every sensible ceiling, and no float overflows
+_EXPONENT_MAX = 62  # 2 ** 62 times any pause exceeds every useful maximum, and no float overflows
 
 
 class RandomSource(Protocol):
@@ -75,7 +75,7 @@ class Restart(msgspec.Struct, frozen=True):
 
 
 class Resume(msgspec.Struct, frozen=True):
-    """Drop the message that failed and go on with the same instance. An actor that never started is stopped."""
+    """Drop the failed message and continue with the same instance. An actor that never started is stopped."""
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -83,10 +83,10 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 class Escalate(msgspec.Struct, frozen=True):
-    """Make the failure the parent's own. The actor works on nothing until the parent's strategy has decided.
+    """Make the failure the parent's own. The actor handles nothing until the parent's strategy has decided.
 
-    If the parent resumes, so does the actor; if the parent restarts or stops, the actor is stopped as its child. Past
-    the topmost actor the failure stops that one.
+    If the parent resumes, so does the actor; if the parent restarts or stops, the actor is stopped as its child. If the
+    topmost actor escalates, it is stopped.
     """
 
 
@@ -95,7 +95,7 @@ Supervisor = Directive | Callable[[Exception], Directive]
 
 
 def decide(supervisor: Supervisor, error: Exception) -> Directive:
-    """What `supervisor` says to `error`.
+    """The directive of `supervisor` for `error`.
 
     Raises:
         InvalidConfig: a decider returned something that is no directive. What a decider raises passes through.
@@ -121,7 +121,7 @@ class RestartLedger:
 
         Args:
             now: seconds, monotonic.
-            limit: how many are allowed, and how long to pause.
+            limit: the number of allowed restarts, and the pause.
             random: source of the jitter.
 
         Returns:

@@ -47,7 +47,7 @@ class _Status(enum.Enum):
 
 
 class Extension(Protocol):
-    """Something with a life of its own that starts before the actors run and ends after them (SPEC BS-1)."""
+    """A part of the system that starts before the actors run and ends after them (SPEC BS-1)."""
 
     @property
     def name(self) -> str:
@@ -57,7 +57,7 @@ class Extension(Protocol):
     async def install(self, system: ActorSystem) -> None:
         """Starts it. It may spawn actors and use the extensions before it in the order.
 
-        What it raises fails the start of the system; then its own `stop` is not called, so it must clean up first.
+        An exception fails the start of the system; its own `stop` is then not called, so it must clean up first.
         """
         ...
 
@@ -67,7 +67,7 @@ class Extension(Protocol):
 
 
 class Recipe(Protocol):
-    """What the system needs to make an actor: `Props` has it."""
+    """What the system needs to make an actor; `Props` is one."""
 
     @property
     def name(self) -> str | None:
@@ -99,18 +99,18 @@ class ActorSystem:
         extensions: installed in this order at the start.
         event_capacity: events buffered for a subscription that names no other bound.
         subscribers_max: subscribers of the event stream at once.
-        dead_letters_recent_max: dead letters kept for looking at.
+        dead_letters_recent_max: dead letters that are kept for inspection.
         actors_max: actors alive at once.
-        ask_timeout_s: for an ask that says nothing else.
-        stop_timeout_s: for a `stop` that says nothing else, and for `async with`.
-        clock: Unix seconds, for `Event.at` and whatever else has to know the time of day.
+        ask_timeout_s: of an ask that names none.
+        stop_timeout_s: of a `stop` that names none, and of `async with`.
+        clock: Unix seconds, for `Event.at` and other code that needs the time of day.
         seed: of the random part of restart pauses; None takes one from the operating system.
 
     Attributes:
         clock: as given.
         events: the event stream.
-        dead_letters: messages that reached nobody.
-        random: the system's source of chance.
+        dead_letters: messages that reached no actor.
+        random: the system's random generator.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class ActorSystem:
         self.clock = clock
         self.events = EventStream(capacity=event_capacity, subscribers_max=subscribers_max, clock=clock)
         self.dead_letters = DeadLetters(self.events, recent_max=dead_letters_recent_max)
-        self.random = random.Random(seed)  # spreads restarts, guards nothing
+        self.random = random.Random(seed)  # spreads restarts; needs no cryptographic strength
         self.ask_timeout_s = ask_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._actors_max = actors_max
@@ -183,7 +183,7 @@ class ActorSystem:
             if names.count(name) > 1:
                 raise NameInUse("two extensions have this name", identity=name)
         self._status = _Status.STARTING
-        # Actors live longer than whoever spawns them, so they must not inherit that one's deadline or trace.
+        # Actors live longer than the code that spawns them, so they must not inherit its deadline or trace.
         self._context = contextvars.copy_context()
         if LEAVES_CANCELLATIONS:
             self._sentry = asyncio.get_running_loop().create_task(
@@ -210,7 +210,7 @@ class ActorSystem:
 
         Raises:
             ExceptionGroup: extensions failed to stop. The others, and all actors, were stopped nevertheless.
-            IllegalTransition: an actor called it from its own task and would wait for itself.
+            IllegalTransition: an actor called it from its own Task and would wait for itself.
         """
         current = asyncio.current_task()
         if any(cell.task is current for cell in self._cells.values()):
@@ -227,7 +227,7 @@ class ActorSystem:
                 self._stop(patience_s), name=f"inaho://{self.name} stop"
             )
         if self._stop_task is not None:
-            # A caller that gives up does not leave the system half stopped.
+            # If the caller gives up, the system is still stopped completely.
             await uninterrupted(self._stop_task, _logger)
 
     async def __aenter__(self) -> Self:
@@ -337,7 +337,7 @@ class ActorSystem:
     async def _roll_back(self) -> None:
         self._status = _Status.STOPPING
         for error in await self._stop_all(self._stop_timeout_s):
-            # The error that failed the start is what the caller must see.
+            # The caller must get the error that failed the start.
             _logger.error("an extension failed to stop after a failed start", exc_info=error)
 
     async def _stop(self, timeout_s: float) -> None:
@@ -365,7 +365,8 @@ class ActorSystem:
     async def _await_end_of_loop(self) -> None:
         """Ends the actors when the program ends without `stop`: `asyncio.run` then cancels every task once.
 
-        An actor whose code catches that goes on, and cannot tell it from what a `TaskGroup` has left (see `run_loop`).
+        An actor whose code catches that continues, and cannot distinguish it from a leftover of a `TaskGroup` (see
+        `run_loop`).
         """
         try:
             await asyncio.get_running_loop().create_future()

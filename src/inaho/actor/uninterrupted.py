@@ -16,17 +16,17 @@ __all__ = ["uninterrupted"]
 
 
 async def uninterrupted(task: asyncio.Task[Any], logger: logging.Logger) -> Any:
-    """Waits for a Task. A waiter that is cancelled leaves it running.
+    """Waits for a Task, which continues when its waiting caller is cancelled.
 
     Args:
-        task: what must come to its end.
-        logger: told of its failure when the waiter is gone by then.
+        task: that must run to its end.
+        logger: logs its failure if the caller is gone by then.
 
     Returns:
         Its result.
 
     Raises:
-        BaseException: what the Task raised.
+        BaseException: the exception of the Task.
     """
 
     def report(ended: asyncio.Task[Any]) -> None:

@@ -11,7 +11,7 @@ __all__ = ["Watchers"]
 
 
 class Watchers:
-    """The watchers of one actor. After `end` a new watcher is told at once."""
+    """The watchers of one actor. After `end` a new watcher is notified at once."""
 
     __slots__ = ("_reason", "_watchers")
 
@@ -20,18 +20,18 @@ class Watchers:
         self._reason: StopReason | None = None
 
     def add(self, ref: ActorRef, watcher: Watcher) -> None:
-        """Adds `watcher`, or tells it at once that `ref` has ended before."""
+        """Adds `watcher`, or notifies it at once that `ref` has ended before."""
         if self._reason is None:
             self._watchers[watcher] = None
         else:
             watcher.watched_terminated(Terminated(ref=ref, reason=self._reason, exists=False))
 
     def remove(self, watcher: Watcher) -> None:
-        """Forgets `watcher`; nothing, if it is not there."""
+        """Forgets `watcher`; does nothing if it is not there."""
         self._watchers.pop(watcher, None)
 
     def end(self, ref: ActorRef, reason: StopReason) -> None:
-        """Tells all that `ref` has ended. Later calls do nothing."""
+        """Notifies all that `ref` has ended. Later calls do nothing."""
         if self._reason is not None:
             return
         self._reason = reason
