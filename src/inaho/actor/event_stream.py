@@ -168,7 +168,7 @@ class EventStream:
         self._closed = False
 
     def publish(self, event: object) -> None:
-        """Passes `event` to every subscriber of its class or of a base of it. Never waits, and never raises their errors.
+        """Passes `event` to every subscriber of its class or of a base of it. Never waits, never raises their errors.
 
         An event whose class is `by_name_only` goes to subscribers that name such a class.
         """
