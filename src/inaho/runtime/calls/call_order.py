@@ -50,20 +50,20 @@ if TYPE_CHECKING:
 __all__ = ["CallOrder", "FirstCalls", "Line", "Waiting"]
 
 PASSED_S: Final = 1.0
-"""How long a node may take to answer that frames before have arrived; then the line goes on without its answer."""
+"""How long a node may take to answer the question behind earlier frames; then the line continues without its answer."""
 
 ENDING_S: Final = 0.05
-"""How long refusals are waited for that are on their way from a node that has said goodbye and takes no question."""
+"""How long to wait for refusals of a node that has said goodbye and answers no question."""
 
 
 class Waiting:
     """One call in a line.
 
     Attributes:
-        place: given the connection on which to send, or None for this node; or why there is none.
+        place: resolved with the connection on which to send, or None for this node; or with the error if there is none.
         number: among calls of this node that were sent and may come back, in the order of their sending; kept from the
             first refusal on. 0 for one that was not sent.
-        pause_s: how long its line is to wait before it goes on.
+        pause_s: how long its line waits before it continues.
         sent: it has been sent elsewhere.
     """
 
@@ -77,11 +77,11 @@ class Waiting:
 
 
 class FirstCalls:
-    """Calls of one identity that are on their way before any has been answered. Later ones go where they went.
+    """Calls of one identity that were sent before any of them is answered. Later calls go to the same node.
 
     Attributes:
-        connection: where.
-        count: how many; above 0.
+        connection: on which they were sent.
+        count: their number; above 0.
     """
 
     __slots__ = ("connection", "count")
@@ -95,10 +95,10 @@ class Line:
     """The calls of one identity that wait to be sent.
 
     Attributes:
-        returned: those that were refused, a heap by number; before all others.
-        joined: those that were made since.
+        returned: refused calls, a heap by number; before all others.
+        joined: calls that were made since.
         former: connections on which calls of the identity may be on their way.
-        refusals: calls that came back, counted. What was known of the place is to be verified once there are any.
+        refusals: number of refused calls. Once there are any, the known owner must be verified.
     """
 
     __slots__ = ("former", "joined", "refusals", "returned")
@@ -117,7 +117,7 @@ class Line:
         return self.returned[0][1] if self.returned else self.joined[0]
 
     def take(self) -> Waiting | None:
-        """The first that still waits; None when nobody does."""
+        """The first call that still waits; None when there is none."""
         while self.returned or self.joined:
             waiting = heapq.heappop(self.returned)[1] if self.returned else self.joined.popleft()
             if not waiting.place.done():
@@ -159,7 +159,7 @@ class CallOrder:
 
     @staticmethod
     def applies(host: KindHost, key: str, scope: Scope | Turn | None) -> bool:
-        """Whether a call keeps the order: not of a stateless kind, nor where a turn that waits for it may be ahead."""
+        """Whether a call keeps the order: not of a stateless kind, nor if a turn that waits for it may be ahead."""
         if host.kind.stateless_max or host.system:
             return False
         turn = None if scope is None else scope.turn
@@ -169,7 +169,7 @@ class CallOrder:
 
     @staticmethod
     def begin(host: KindHost, key: str, connection: Outgoing) -> None:
-        """A call has been sent of which the PidCache does not know the place."""
+        """A call was sent whose identity is not in the PidCache."""
         calls = host.first_calls.get(key)
         if calls is None or calls.connection is not connection:
             calls = host.first_calls[key] = FirstCalls(connection)
@@ -177,7 +177,7 @@ class CallOrder:
 
     @staticmethod
     def ended(host: KindHost, key: str) -> None:
-        """Such a call has been answered, or nobody waits for it any more."""
+        """Such a call was answered, or its caller gave up."""
         calls = host.first_calls.get(key)
         if calls is not None:
             calls.count -= 1
@@ -185,7 +185,7 @@ class CallOrder:
                 del host.first_calls[key]
 
     def hold(self, host: KindHost, key: str, former: Outgoing | None = None) -> Line:
-        """The line of an identity, opened if there is none: from now on no call overtakes those that come back."""
+        """The line of an identity, opened if there is none: from now on no call overtakes refused ones."""
         line = host.lines.get(key)
         if line is None:
             line = host.lines[key] = Line()
@@ -201,18 +201,18 @@ class CallOrder:
         """Waits in line.
 
         Args:
-            waiting: the call, the same each time that it comes back.
+            waiting: the call, the same object each time.
             host, key: the identity.
             deadline: of the call, seconds of the loop's clock.
-            refused: the call was made before, and comes back.
+            refused: the call was sent before and refused.
             former: the connection that the call was refused on.
 
         Returns:
-            Where to send, in the same step of the loop: a connection, or None for this node.
+            The connection on which to send in the same step of the loop, or None for this node.
 
         Raises:
             Timeout: the deadline passed. The call has not run.
-            InahoError: why there is no place. The call has not run.
+            InahoError: why it cannot be sent. The call has not run.
         """
         line = self.hold(host, key, former)
         waiting.place = self._local.loop.create_future()
@@ -233,12 +233,12 @@ class CallOrder:
             raise Timeout("no connection to the owner before the deadline", maybe_executed=False) from error
 
     def refused_here(self, turn: Turn) -> None:
-        """A call that waited on this node is refused; none that is made before its caller hears of it overtakes it."""
+        """A call that waited on this node is refused; no call made before its caller learns of it overtakes it."""
         if turn.future is not None:
             self.hold(host_of(turn.grain), turn.grain._inaho_key)
 
     def came_here(self, kind: str, key: str) -> None:
-        """An activation was made here. Calls may be on their way to where the identity was before, and come first."""
+        """An activation was made here. Calls may be on their way to the previous owner, and come first."""
         host = self._hosts[kind]
         if host.system:
             return
@@ -280,7 +280,7 @@ class CallOrder:
         connection: Outgoing | None = None
         try:
             while True:
-                await asyncio.sleep(0)  # who was woken comes back, or has sent
+                await asyncio.sleep(0)  # calls that were woken wait again, or have been sent
                 while line.former:
                     await self._passed(line.former.pop())
                 if not len(line):
@@ -306,7 +306,7 @@ class CallOrder:
             self._fail(line, error_from_code("shutting_down", "this node closes", authority=self._local.authority))
 
     async def _up(self, host: KindHost, key: str) -> None:
-        """Returns when the activation on this node is up, by when its previous owner has refused what waited there."""
+        """Returns when the activation on this node has started; its previous owner has then refused waiting calls."""
         grain = host.activations.get(key)
         if grain is None:
             grain = host.activate(key)
@@ -314,7 +314,7 @@ class CallOrder:
             await host.gates.wait(key)
 
     async def _send(self, line: Line, connection: Outgoing | None) -> None:
-        """Lets all go, in order; elsewhere the first one alone until it is known not to be refused on arrival."""
+        """Releases all calls, in order; elsewhere only the first one until it is known not to be refused on arrival."""
         refusals = line.refusals
         if connection is not None:
             first = None
@@ -342,7 +342,7 @@ class CallOrder:
         return self._numbers
 
     def _fail(self, line: Line, error: InahoError) -> None:
-        """Tells all why there is no place now; who may try again comes back, in order."""
+        """Fails all calls with the error; those that may be retried wait again, in order."""
         waiting = [*(one for _, one in sorted(line.returned)), *line.joined]
         line.returned.clear()
         line.joined.clear()
@@ -375,4 +375,4 @@ class CallOrder:
             if not future.done():
                 connection.cancel(correlation)
             elif not future.cancelled():
-                future.exception()  # any answer tells what was asked
+                future.exception()  # any answer is enough

@@ -34,7 +34,7 @@ __all__ = ["ClusterContext"]
 
 
 class ClusterContext:
-    """The caller's side of one node: references reach it here.
+    """The caller's side of one node: references call it.
 
     Args:
         local: this node.
@@ -48,7 +48,7 @@ class ClusterContext:
 
     Attributes:
         resolver, order, runner, streams, failures: see above.
-        chains: who waits for whom.
+        chains: which turn waits for which.
     """
 
     def __init__(
@@ -74,26 +74,26 @@ class ClusterContext:
 
     @property
     def retries(self) -> int:
-        """Calls tried again."""
+        """Number of retries."""
         return self._retrying.retries
 
     async def request(
         self, callee: Callee, method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | Turn | None
     ) -> Any:
-        """One call, however many attempts it takes.
+        """Makes one call, with as many attempts as it takes.
 
         Raises:
-            InahoError: what the last attempt failed with.
+            InahoError: the error of the last attempt.
             Exception: what the method raised.
         """
         return await self._perform(self._retrying.begin(callee, method, arguments, scope))
 
     async def retry(self, request: Request, error: InahoError, former: Outgoing) -> Any:
-        """Goes on after a first attempt, made on the connection `former`, that failed with `error`."""
+        """Continues after a first attempt, made on the connection `former`, that failed with `error`."""
         return await self._perform(request, error, former)
 
     async def _perform(self, request: Request, error: InahoError | None = None, former: Outgoing | None = None) -> Any:
-        """Attempts, in the order of the calls of the identity (`call_order`), until one is not refused."""
+        """Makes attempts, in the order of the calls of the identity (`call_order`), until one is not refused."""
         host, key, deadline = request.host, request.key, request.deadline
         tries = Tries()
         ordered = self.order.applies(host, key, request.scope)
@@ -121,7 +121,7 @@ class ClusterContext:
                         connection = await within(deadline, self.resolver.reach(host, key, again=again))
                 except InahoError as another:
                     late = refusal is not None and self._local.loop.time() >= deadline
-                    error = refusal if late else another  # why it was refused says more than that time is up
+                    error = refusal if late else another  # the reason of the refusal says more than the time-out
                     continue
                 former = connection
                 try:
@@ -132,7 +132,7 @@ class ClusterContext:
             error = refusal = None  # their tracebacks have this frame
 
     async def _attempt(self, connection: Outgoing | None, waiting: Waiting | None, request: Request) -> Any:
-        """One attempt, on that connection or on this node; it is sent, or has its place here, before it waits."""
+        """One attempt, on that connection or on this node; it is sent, or queued here, before it waits."""
         host, key, method, deadline = request.host, request.key, request.method, request.deadline
         if method.attempt_timeout_s is not None:
             deadline = min(deadline, self._local.loop.time() + method.attempt_timeout_s)
@@ -168,7 +168,7 @@ class ClusterContext:
             del future  # a failed one has the error, and the error's traceback this frame
 
     async def _here(self, grain: Activation, turn: Turn, scope: Scope | Turn | None) -> Any:
-        """A call of an activation on this node that may be busy or coming up."""
+        """A call of an activation on this node that may be busy or starting."""
         runner = self.runner
         pool = grain._inaho_host.pool
         if scope is ONE_WAY:

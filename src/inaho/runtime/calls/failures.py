@@ -17,13 +17,13 @@ __all__ = ["CallFailures"]
 
 
 class CallFailures:
-    """How the calls of one node fail.
+    """Counts the failed calls of one node.
 
     Args:
         local: the node.
 
     Attributes:
-        codes: failed calls by kind and code of the error. What the user's code raised has no code.
+        codes: failed calls by kind and code of the error. Exceptions of user code have no code.
         exceptions: calls that ended with an exception that the program has registered, by kind and its name.
     """
 
@@ -43,5 +43,5 @@ class CallFailures:
         if isinstance(error, InahoError):
             counted = (host.name, error.code)
             self.codes[counted] = self.codes.get(counted, 0) + 1
-        if isinstance(error, SerializationFailed):  # the other side has told its own events (SPEC CL-6.4)
+        if isinstance(error, SerializationFailed):  # the other side publishes its own event (SPEC CL-6.4)
             self._local.serialization_failed(host.name, key, method.name, "call", error.reason)

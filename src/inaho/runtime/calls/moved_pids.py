@@ -20,27 +20,27 @@ __all__ = ["MovedPids"]
 
 PIDS_SLICE: Final = 100
 PIDS_US: Final = 250
-"""Entries looked at in one step (`Slices`), and what that takes."""
+"""Entries checked in one step (`Slices`), and the cost of that."""
 
 ORDER_US: Final = 5_000
-"""What it takes to find out to which of a thousand nodes calls are on their way."""
+"""The cost of finding to which of a thousand nodes calls are on their way."""
 
 TABLE_US: Final = 1_000
-"""What it takes to make one table of owners."""
+"""The cost of one table of owners."""
 
 SCORES_PER_US: Final = 10
-"""Scores computed in a microsecond, where owners are asked for the first time."""
+"""Scores computed in a microsecond, for owners that are computed for the first time."""
 
 
 class MovedPids:
-    """Drops what is stale in the PidCache of one node.
+    """Drops stale entries of the PidCache of one node.
 
     Args:
         local: the node.
         topology: of the node.
         pid_cache: of the node.
         order: of its calls: entries that calls on their way have used are kept.
-        still_there: whether a Pid is as good as it was.
+        still_there: whether a Pid is still valid.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class MovedPids:
         self._still_there = still_there
 
     def owners_changed(self) -> None:
-        """Begins to look at all entries, again if it was about to."""
+        """Begins to check all entries, again if a check is running."""
         self._local.slices.add("pid-cache", self._steps())
 
     def _steps(self) -> Iterator[int]:

@@ -37,13 +37,13 @@ __all__ = ["Reference", "invoke", "invoke_stream", "make_class", "make_reference
 GrainType = TypeVar("GrainType")
 
 FAIRNESS_MASK: Final = 0x3FF
-"""After so many calls on this node that did not suspend, the loop gets a turn: probes must be answered."""
+"""After this number of calls on this node that did not suspend, the loop runs: probes must be answered."""
 
 
 class _Missing:
-    """In place of a name that the grain's class has and that cannot be called from outside: says why.
+    """Stands for a name of the grain's class that cannot be called from outside; its error says why.
 
-    Why not `__getattr__`: a class that has one takes twice as long to give any attribute, in every call.
+    Why not `__getattr__`: in a class that has one every attribute access takes twice as long, in every call.
     """
 
     __slots__ = ("_kind", "_name")
@@ -111,9 +111,9 @@ def make_class(kind: GrainKind, call: Callable[..., Any], stream: Callable[..., 
 def invoke(
     reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], plain: bool
 ) -> Coroutine[Any, Any, Any]:
-    """One call. `plain`: every argument is of a class that nobody can change, so it needs no copy on this node.
+    """One call. `plain`: every argument is of a class that cannot change, so it needs no copy on this node.
 
-    Which way it takes is guessed now and made sure of when it is awaited: one coroutine per call, whichever it is.
+    The path is chosen now and checked when the call is awaited: one coroutine per call in each case.
     """
     if reference._inaho_key in reference._inaho_host.activations:
         return _call_here(reference, method, arguments, plain)
@@ -123,8 +123,9 @@ def invoke(
 def _named_invoke(method: GrainMethod) -> Callable[..., Any]:
     """`invoke` with coroutines that have the name of the user's method.
 
-    Python warns of one that was never awaited by this name. A name given to each coroutine would cost every call
-    something; a function of its own per method costs nothing.
+    Python's warning about a coroutine that was never awaited has this name. Setting the name of each coroutine would
+    cost
+    every call something; a function of its own per method costs nothing.
     """
     here, there = (
         FunctionType(way.__code__.replace(), way.__globals__, method.name) for way in (_call_here, _call_there)
@@ -135,7 +136,7 @@ def _named_invoke(method: GrainMethod) -> Callable[..., Any]:
 
 
 async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], plain: bool) -> Any:
-    """A call of an activation on this node, which runs here and now if it is idle."""
+    """A call of an activation on this node, which runs at once if it is idle."""
     host = reference._inaho_host
     key = reference._inaho_key
     local = host.local
@@ -170,7 +171,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
                 result = await see_through(reference._inaho_context.runner, turn)
             elif result.__class__ not in method.plain_results and not method.is_plain_result(result):
                 result = method.copy_result(result, key, host)
-        if not calls & FAIRNESS_MASK:  # after the call: before it, later ones would overtake it
+        if not calls & FAIRNESS_MASK:  # after the call, so that later ones do not overtake it
             await asyncio.sleep(0)
     except BaseException as error:
         reference._inaho_context.failures.count(host, key, method, error)
@@ -184,7 +185,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
 
 
 async def _call_there(reference: Reference, method: GrainMethod, arguments: tuple[Any, ...]) -> Any:
-    """A call of an activation elsewhere; one frame and one future if it is known where."""
+    """A call of an activation elsewhere; one frame and one future if its node is known."""
     host = reference._inaho_host
     key = reference._inaho_key
     local = host.local
@@ -224,7 +225,7 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
             try:
                 result = await future
             except InahoError as error:
-                del future  # it has the error, and the error's traceback this frame: leave no circle behind
+                del future  # it has the error, and the error's traceback has this frame: break the reference cycle
                 request = Request(reference, method, arguments, scope, deadline)
                 result = await context.retry(request, error, connection)
             except BaseException as error:
@@ -263,7 +264,7 @@ def tell_success(reference: Reference, method: GrainMethod, started: int) -> Non
 async def invoke_stream(
     reference: Reference, method: GrainMethod, arguments: tuple[Any, ...], plain: bool
 ) -> AsyncGenerator[Any]:
-    """One stream. Opening it is retried like a call as long as nothing has come."""
+    """One stream. Opening it is retried like a call until the first items have arrived."""
     host = reference._inaho_host
     host.calls += 1
     scope = CURRENT.get()

@@ -13,7 +13,7 @@ __all__ = ["Callee", "Request"]
 
 
 class Callee(Protocol):
-    """What a reference says of the calls that are made by it."""
+    """The attributes of a reference that its calls need."""
 
     _inaho_host: KindHost
     _inaho_key: str
@@ -22,21 +22,21 @@ class Callee(Protocol):
 
 
 class Request:
-    """What is asked of whom, and until when.
+    """One call with its arguments and its deadline.
 
-    It is made only where the short way is not open (`reference`): most calls never need it.
+    It is made only if the short path is not possible (`reference`): most calls never need it.
 
     Args:
         callee: the reference.
         method: of its kind.
         arguments: in the order of the method's parameters; not copied.
-        scope: in which the call is made; None outside of any.
+        scope: the scope of the call; None outside of any.
         deadline: seconds of the loop's clock.
 
     Attributes:
         host: the kind, as this node knows it.
         key: of the identity.
-        retry: whether it is tried again where that is safe.
+        retry: whether it is retried if that is safe.
     """
 
     __slots__ = ("arguments", "deadline", "host", "key", "method", "retry", "scope")

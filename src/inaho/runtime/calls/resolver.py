@@ -37,8 +37,8 @@ class Resolver:
         locator: asks owners of placed kinds.
 
     Attributes:
-        unresolved: calls for which no owner was found.
-        latency: as `KindHost.latency`, of resolutions that the PidCache could not answer.
+        unresolved: calls without an owner.
+        latency: as `KindHost.latency`, of resolutions on a miss of the PidCache.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Resolver:
     # On the call path.
 
     def connection_for(self, kind: str, key: str) -> Outgoing | None:
-        """The open connection to where the identity was last reached; None when there is none."""
+        """The open connection to the node where the identity was last reached; None when there is none."""
         pid = self._pids.get(kind, key, self._local.now)
         if pid is None:
             return None
@@ -67,11 +67,11 @@ class Resolver:
         return connection
 
     def next_connection(self, host: KindHost, method: GrainMethod) -> Outgoing | None:
-        """The open connection to a member that hosts a stateless kind, the next one with each call; None without one.
+        """The open connection to the next member that hosts a stateless kind; None without one.
 
-        Each method has its own turn: with one for all, of two methods that are called alternately each would always
-        meet the same members. Members without a connection are dialled in the background, and have their turn when
-        there is one.
+        Each method has its own order: with one order for all, two methods that are called alternately would each always
+        reach the same members. Members without a connection are dialled in the background and take part when there is
+        one.
         """
         members = self._topology.lookup.hosts(host.name)
         turn = host.turns.get(method.name, len(host.turns))
@@ -87,9 +87,9 @@ class Resolver:
         return None
 
     def connection_to_owner(self, host: KindHost, key: str) -> Outgoing | None:
-        """The open connection to the owner; None when there is none, or this node is the owner, or nobody is.
+        """The open connection to the owner; None when there is none, this node is the owner, or there is no owner.
 
-        None too where the owner is not whom to call (`KindHost.apart`).
+        None too if the owner need not have the activation (`KindHost.apart`).
         """
         if host.apart or (host.lines and key in host.lines):
             return None
@@ -101,7 +101,7 @@ class Resolver:
         try:
             owner = self._topology.lookup.owner(host.name, key)
         except InahoError:
-            return None  # `request` meets it again, and says so
+            return None  # `request` gets the same error, and raises it
         connection = self._connections.get(owner.authority)
         return connection if connection is not None and connection.peer.node_id == owner.node_id else None
 
@@ -115,14 +115,14 @@ class Resolver:
         for event in self._pids.put(pid, self._local.now):
             self._local.publish(event)
 
-    # Off it.
+    # Not on the call path.
 
     def knows(self, host: KindHost, key: str) -> bool:
-        """Whether it is known where the identity was last reached."""
+        """Whether the node where the identity was last reached is known."""
         return self._pids.peek(host.name, key) is not None
 
     def forget(self, kind: str, key: str, why: str) -> None:
-        """A call was refused where the identity was last reached, or waits: that is not known any more."""
+        """A call was refused by the node where the identity was last reached, or waits: drops the entry."""
         for event in self._pids.invalidate(kind, key, why):
             self._local.publish(event)
 
@@ -138,7 +138,7 @@ class Resolver:
                 self._local.publish(event)
 
     def at_once(self, host: KindHost, key: str, method: GrainMethod, *, again: bool) -> tuple[bool, Outgoing | None]:
-        """Whether it is known at once where to send, and the connection; None for this node. Raises as `owner`."""
+        """Whether the node to call is known at once, and the connection; None for this node. Raises as `owner`."""
         if key in host.activations:
             return True, None
         connection = self.next_connection(host, method) if host.spread else self.connection_for(host.name, key)
@@ -164,14 +164,14 @@ class Resolver:
         return not connection.paused, connection
 
     async def reach(self, host: KindHost, key: str, *, again: bool) -> Outgoing | None:
-        """A connection to where the identity is, with room to send; None when it is, or is to be, on this node.
+        """A connection to the node of the identity, with room to send; None when it is this node.
 
         Args:
             host, key: the identity.
-            again: a call was refused where it was thought to be.
+            again: a call was refused by the node that was thought to have it.
 
         Raises:
-            InahoError: nobody owns it, or whoever does cannot be reached. Nothing of a call has run.
+            InahoError: it has no owner, or the owner cannot be reached. No call has run.
         """
         if key in host.activations:
             return None
@@ -189,7 +189,7 @@ class Resolver:
         return connection
 
     async def _resolve(self, host: KindHost, key: str, again: bool) -> Outgoing | None:
-        """A connection to who is to be called, dialled if need be; None when that is this node."""
+        """A connection to the node to call, dialled if needed; None when that is this node."""
         if host.pool is not None and self._leases.open:
             return None
         target: Member | Pid

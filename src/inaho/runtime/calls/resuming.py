@@ -22,7 +22,7 @@ __all__ = ["resuming"]
 Item = TypeVar("Item")
 
 _ENDED: Final = (OwnershipChanged, ShuttingDown, StateConflict, Unreachable)
-"""With `maybe_executed`: the activation ended or moved, its node left or died, or it was stale and has a successor."""
+"""With `maybe_executed`: the activation ended or moved, its node left or died, or a successor replaced it."""
 
 _FIRST_PAUSE_S: Final = 0.05
 _PAUSE_MAX_S: Final = 2.0
@@ -36,28 +36,31 @@ async def resuming(
         async for price in inaho.resuming(lambda: cluster.grain(Ticker, "rice").prices()):
             ...
 
-    Items may be repeated, and those of the time in between may be missed: each new stream is a new call of the method.
-    A method that takes a position closes the gap, with a position that moves on in the loop:
+    Items may be repeated, and items of the time in between may be missed: each new stream is a new call of the method.
+        A
+    method that takes a position avoids both, with a position that advances in the loop:
 
         async for entry in inaho.resuming(lambda: ledger.entries(after=seen)):
             seen = entry.number
 
-    The stream ends when the method's generator does, and then it is over. It is not opened again after a time-out, or
-    after what the method itself raises, unless that is one of the four errors below.
+    The stream ends when the method's generator does. It is not opened again after a time-out, or after an exception of
+    the
+    method itself, unless that is one of the four errors below.
 
     Args:
         open_stream: calls the method; it is called once for each attempt.
         attempts: how often in a row the stream is opened again without an item, at least 1; the pauses between grow
             from 0.05 to 2 s.
-        within_s: seconds, above 0. A stream that was open for longer has worked, even if it had nothing to say, and the
-            attempts are counted anew.
+        within_s: seconds, above 0. A stream that was open for longer has worked, even without an item, and the attempts
+            are
+            counted from the start again.
 
     Returns:
         The items. Close it (`contextlib.aclosing`) to end the stream before its end.
 
     Raises:
         InvalidConfig: a bound is out of range.
-        OwnershipChanged, ShuttingDown, StateConflict, Unreachable: the last attempt ended so (`maybe_executed`).
+        OwnershipChanged, ShuttingDown, StateConflict, Unreachable: of the last attempt (`maybe_executed`).
         InahoError: the stream could not be opened until the deadline of the method, or failed otherwise.
         Exception: what the method raised.
     """
@@ -87,5 +90,5 @@ async def resuming(
 
 
 def _has_ended(error: InahoError) -> bool:
-    """Whether a stream that was open has ended; else opening it was tried until the deadline, and in vain."""
+    """Whether an open stream has ended; else opening it was tried until the deadline, without success."""
     return error.maybe_executed

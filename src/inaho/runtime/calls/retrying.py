@@ -33,16 +33,16 @@ __all__ = ["Retrying", "passed", "within"]
 
 
 class Retrying:
-    """The policy of one node, and what it has come to.
+    """The retry policy of one node, and its counts.
 
     Args:
         local: this node.
-        chains: who waits for whom.
-        resolver: forgets what was refused.
-        warnings: what the log is told of retries.
+        chains: which turn waits for which.
+        resolver: drops entries of refused calls.
+        warnings: logs retries.
 
     Attributes:
-        retries: calls tried again.
+        retries: number of retries.
     """
 
     def __init__(self, local: LocalNode, chains: CallChains, resolver: Resolver, warnings: RetryWarnings) -> None:
@@ -62,7 +62,7 @@ class Retrying:
     def begin(
         self, callee: Callee, method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | Turn | None
     ) -> Request:
-        """The request of a call that begins. Arguments are those of `Request`.
+        """The request for a new call. Arguments are those of `Request`.
 
         Raises:
             Timeout: it inherits a deadline that has passed.
@@ -70,7 +70,7 @@ class Retrying:
         return Request(callee, method, arguments, scope, self._deadline(callee, method, scope))
 
     def _deadline(self, callee: Callee, method: GrainMethod, scope: Scope | Turn | None) -> float:
-        """When a call fails: its own time-out, or what it inherits if that is sooner."""
+        """The deadline of a call: its own time-out, or an inherited deadline if that is sooner."""
         timeout_s = callee._inaho_timeout_s or method.timeout_s
         if timeout_s is None:
             timeout_s = STREAM_TIMEOUT_S if method.stream else self._local.timeout_s
@@ -82,13 +82,13 @@ class Retrying:
         return scope.deadline
 
     def judge(self, request: Request, error: InahoError, tries: Tries) -> float:
-        """Counts a failed attempt; gives the pause before the next one in seconds, or raises `error` for good."""
+        """Counts a failed attempt; returns the pause before the next one in seconds, or raises `error` for good."""
         tries.count(error)
         kind, key, method = request.host.name, request.key, request.method
         retriable = request.retry and may_retry(error, method.idempotent)
-        if isinstance(error, Quarantined):  # it lasts longer than a call, so its caller hears at once (SPEC CL-4.2)
+        if isinstance(error, Quarantined):  # it lasts longer than a call: the caller gets the error at once (CL-4.2)
             retriable = False
-        if self._local.closing:  # for good: there is no other way from here
+        if self._local.closing:  # for good: this node has no other way
             retriable = False
         if retriable and error.maybe_executed and tries.in_doubt >= self._policy.attempts:
             retriable = False
@@ -111,7 +111,7 @@ class Retrying:
         return pause_s
 
     def fields(self, request: Request, deadline: float, now: float) -> tuple[int, bytes]:
-        """Optional fields of an attempt: an inherited or explicit deadline, and who waits for this call."""
+        """Optional fields of an attempt: an inherited or explicit deadline, and the turns that wait for this call."""
         method, scope = request.method, request.scope
         usual_s = method.timeout_s or (STREAM_TIMEOUT_S if method.stream else self._local.timeout_s)
         left_s = deadline - now
@@ -127,11 +127,11 @@ T = TypeVar("T")
 
 
 async def within(deadline: float, waiting: Awaitable[T]) -> T:
-    """Waits for something that precedes a call, which has not run if this takes too long.
+    """Waits for a step before a call, which has not run if this takes too long.
 
     Args:
         deadline: of the call, seconds of the loop's clock.
-        waiting: what precedes it.
+        waiting: the step before it.
 
     Raises:
         Timeout: the deadline passed.

@@ -39,14 +39,14 @@ class Sends:
     """The one-way calls of one node.
 
     Args:
-        local: the node; `rpc.sends_max` bounds what is under way.
-        runner: has workers for the first steps.
+        local: the node; `rpc.sends_max` bounds the running sends.
+        runner: provides workers for the first steps.
         context: makes the attempts.
 
     Attributes:
-        sent: one-way calls that were taken.
+        sent: one-way calls that were accepted.
         failed: of these, those that did not run, or raised.
-        under_way: those whose outcome is not known yet.
+        under_way: one-way calls whose outcome is not known yet.
     """
 
     def __init__(self, local: LocalNode, runner: TurnRunner, context: ClusterContext) -> None:
@@ -63,8 +63,8 @@ class Sends:
         """See `Cluster.send`.
 
         Args:
-            function, arguments, named: method of a reference, and what it is given.
-            begun: the first attempt is made in this step, where a loop runs; else in a step of its own.
+            function, arguments, named: method of a reference, and its arguments.
+            begun: the first attempt is made in this step, if a loop runs; else in a step of its own.
         """
         reference = getattr(function, "__self__", None)
         if not isinstance(reference, Reference):
@@ -85,7 +85,7 @@ class Sends:
         self.under_way += 1
         name = f"inaho-send-{host.name}"
         call = self._call(reference, method, given)
-        if not begun or asyncio._get_running_loop() is None:  # no Task that calls anything next
+        if not begun or asyncio._get_running_loop() is None:  # no Task that makes further calls
             task = self._local.spawn(call, name=name)
         else:
             task = spawn_begun(self._runner, call, name=name)
@@ -110,5 +110,5 @@ class Sends:
             self._local.log.warning("the one-way call %s of %s failed: %s", method.name, identity, reason)
             if not isinstance(error, InahoError) and self._local.events_wanted(
                 CallFailed
-            ):  # the others are told by `request`
+            ):  # `request` reports the others
                 self._local.publish(CallFailed(identity=identity, method=method.name, code="", reason=reason))

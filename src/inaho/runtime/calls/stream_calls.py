@@ -31,7 +31,7 @@ class StreamCalls:
     Args:
         local: this node.
         topology: of this node.
-        chains: who waits for whom.
+        chains: which turn waits for which.
         resolver: finds connections.
         retrying: decides about the next attempt.
     """
@@ -48,7 +48,7 @@ class StreamCalls:
     async def open(
         self, callee: Callee, method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | Turn | None
     ) -> tuple[StreamReceiver, list[Any]]:
-        """Opens a stream and waits for its first items; until they come it is retried like a call."""
+        """Opens a stream and waits for its first items; until they arrive it is retried like a call."""
         request = self._retrying.begin(callee, method, arguments, scope)
         tries = Tries()
         while True:

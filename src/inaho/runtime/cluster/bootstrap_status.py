@@ -21,7 +21,7 @@ __all__ = ["BootstrapState", "BootstrapStatus", "BootstrapStatusStore", "FileSta
 
 
 class BootstrapState(enum.Enum):
-    """What came of a start."""
+    """The result of a start."""
 
     READY = "ready"
     DISABLED = "disabled"
@@ -34,7 +34,7 @@ class BootstrapStatus(Struct, frozen=True):
     Attributes:
         state: see `BootstrapState`.
         reason: why it is disabled, or what failed; empty when it is ready.
-        authority: of the node; empty for a client, and where there is none.
+        authority: of the node; empty for a client, and if there is none.
         at: Unix seconds.
     """
 
@@ -45,19 +45,19 @@ class BootstrapStatus(Struct, frozen=True):
 
 
 class BootstrapStatusStore(ABC):
-    """Where the status is kept. What it raises blocks the start, as `StatusStore`."""
+    """A store for the status. Its exceptions block the start, as `StatusStore`."""
 
     @abstractmethod
     async def read(self) -> BootstrapStatus | None:
-        """What was written last; None when nothing ever was."""
+        """The last written status; None if there is none."""
 
     @abstractmethod
     async def write(self, status: BootstrapStatus) -> None:
-        """Keeps the status in place of the one before."""
+        """Replaces the status."""
 
 
 class MemoryStatusStore(BootstrapStatusStore):
-    """Keeps it as long as the process lives; for programs that show it themselves, and for tests."""
+    """Keeps the status as long as the process lives; for programs that show it themselves, and for tests."""
 
     def __init__(self) -> None:
         self.status: BootstrapStatus | None = None
@@ -70,7 +70,7 @@ class MemoryStatusStore(BootstrapStatusStore):
 
 
 class FileStatusStore(BootstrapStatusStore):
-    """Keeps it as one line of JSON.
+    """Keeps the status as one line of JSON.
 
     Args:
         path: of the file; its folder must exist. One file for each node.

@@ -50,16 +50,16 @@ class ClusterExtension:
         entropy: the operating system's unless given.
         client: call grains only.
         enabled: False makes no runtime and leaves the actor system as it is (SPEC BS-1.4).
-        status_store: keeps how the start went (SPEC BS-1.5); in memory unless given.
+        status_store: stores the result of the start (SPEC BS-1.5); in memory unless given.
         bridge: makes the partition bridge, such as a subclass of `PartitionBridge`; called with the arguments of that
             class.
 
     Attributes:
-        status: what was written last; None before the first.
-        status_before: what the store had from the start before this one; None for nothing.
+        status: the last written status; None before the first.
+        status_before: the status of the previous start in the store; None if there is none.
 
     Raises:
-        InvalidGrain: something in `grains` is no grain class.
+        InvalidGrain: an item of `grains` is no grain class.
         InvalidConfig: two kinds of one name.
     """
 
@@ -94,7 +94,7 @@ class ClusterExtension:
 
     @property
     def cluster(self) -> Cluster:
-        """The handle; there from the installation on, before the actor system runs (SPEC BS-1.1).
+        """The handle; available from the installation on, before the actor system runs (SPEC BS-1.1).
 
         Raises:
             InvalidConfig: the actor system has not started, or the extension is not enabled.
@@ -106,7 +106,7 @@ class ClusterExtension:
         return self._cluster
 
     async def install(self, system: ActorSystem) -> None:
-        """Starts the node and joins; nothing is left behind when that fails.
+        """Starts the node and joins; after a failure nothing is left behind.
 
         Raises:
             StatusStore: the status cannot be read, or written after the start.
@@ -176,9 +176,9 @@ class ClusterExtension:
         return node
 
     def _make_bridge(self, *parts: Any, **named: Any) -> PartitionBridge:
-        """What the factory makes of the parts of the node. Raises `BridgeCreateFailed`."""
+        """The bridge that the factory makes of the parts of the node. Raises `BridgeCreateFailed`."""
         try:
-            bridge = cast(object, self._bridge(*parts, **named))  # it may be of a program that no type checker sees
+            bridge = cast(object, self._bridge(*parts, **named))  # the program may not use a type checker
         except Exception as error:
             raise BridgeCreateFailed(f"the bridge factory failed: {_reason_of(error)}") from error
         if not isinstance(bridge, PartitionBridge):
@@ -186,7 +186,7 @@ class ClusterExtension:
         return bridge
 
     def _make_local(self, system: ActorSystem, storage_is_private: bool) -> LocalNode:
-        """What the parts of the node share. A simulation gives its own loop and clocks."""
+        """What all parts of the node share. A simulation passes its own loop and clocks."""
         return LocalNode(
             self._config,
             events=system.events,
@@ -198,9 +198,9 @@ class ClusterExtension:
         )
 
     async def stop(self) -> None:
-        """Leaves the cluster and closes everything; complete when nothing is active, which is told (SPEC BS-3.5).
+        """Leaves the cluster and closes everything; complete when nothing is active, as the status says (SPEC BS-3.5).
 
-        Cancelled while it leaves, as at the time limit of the actor system, it closes everything nevertheless.
+        If it is cancelled while it leaves, as at the time limit of the actor system, it still closes everything.
         """
         if self._node is not None and self._cluster is not None:
             try:
@@ -241,10 +241,10 @@ def _kind_of(cls: Any) -> GrainKind:
 
 
 def storage_of(storage: Storage | str | None, config: ClusterConfig) -> Storage:
-    """The storage that a `storage=` argument means.
+    """The storage for a `storage=` argument.
 
     Raises:
-        InvalidConfig: a text that names none, or one whose package is not installed.
+        InvalidConfig: the text names no storage, or its package is not installed.
     """
     if isinstance(storage, Storage):
         return storage

@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 __all__ = ["Acceptor"]
 
 LOGGED: Final = (*FINAL_REFUSALS, Overloaded)
-"""Refusals that are logged: somebody configured a node or client wrongly, or there are too many of them."""
+"""Refusals that are logged: a node or client is configured wrongly, or there are too many of them."""
 
 PUSH_US: Final = 20
 PUSHED_BYTES_PER_US: Final = 1_000
-"""What it takes to tell one client a topology."""
+"""The cost of sending one client a topology."""
 
 REFUSALS_MAX: Final = 5
 REFUSALS_PERIOD_S: Final = 10.0
-"""Of one code so many are logged in this time, and the number of the others after it. Each is an event."""
+"""Refusals of one code are logged this often, and the number of the others after that. Each is an event."""
 
 
 class Acceptor:
@@ -49,16 +49,17 @@ class Acceptor:
 
     Args:
         local: the node.
-        topology: is pushed to clients.
-        transport: how peers reach this node.
-        handshake: how this node introduces itself.
-        associations: whether a peer may connect.
+        topology: pushed to clients.
+        transport: by which peers reach this node.
+        handshake: what this node states about itself.
+        associations: decides whether a peer may connect.
         serving: what the connections share.
 
     Attributes:
-        connections: open ones, in the order in which they came.
+        connections: open ones, in the order in which they were accepted.
         turns_expired: turns whose deadline passed while they ran or waited.
-        orphans: turns that have suspended and whose connection has ended. They keep their deadline: one that waits for
+        orphans: turns that have suspended and whose connection has ended. They keep their deadline: a turn that waits
+            for
             ever would hold its activation for ever.
     """
 
@@ -86,7 +87,7 @@ class Acceptor:
         self._gate = HandshakeGate(local.config.transport.handshakes_pending_max)
 
     async def listen(self, authority: str, bind: str) -> str:
-        """Accepts at `bind` what is meant for `authority`, which it returns with the real port.
+        """Accepts at `bind` connections for `authority`, which it returns with the real port.
 
         Raises as `Transport.listen`.
         """
@@ -127,10 +128,10 @@ class Acceptor:
         return connection
 
     def open(self, peer: PeerInfo, config: TransportConfig) -> Incoming:
-        """Makes the connection of a peer that has proven who it is, and keeps it until it is closed.
+        """Makes the connection of an authenticated peer, and keeps it until it is closed.
 
         Args:
-            peer: as proven.
+            peer: as authenticated.
             config: limits of this connection.
         """
         connection = Incoming(peer, config, self._serving, self._closed)
@@ -143,7 +144,7 @@ class Acceptor:
             connection.push_topology(_topology_message(topology))
 
     def push_topology(self, snapshot: TopologySnapshot) -> None:
-        """Has all clients told a new topology."""
+        """Sends all clients a new topology."""
         clients = [connection for connection in self.connections if connection.peer.role == "client"]
         if clients:
             self._local.slices.add("push-topology", self._push_to(clients, _topology_message(snapshot)))
@@ -184,7 +185,7 @@ class Acceptor:
                 self._serving.runner.abandon(turn, "deadline")
 
     def close_peer(self, authority: str, error: InahoError) -> None:
-        """Closes what that peer has opened."""
+        """Closes connections that the peer has opened."""
         for connection in list(self.connections):
             if connection.peer.authority == authority:
                 connection.close(error)
@@ -195,7 +196,7 @@ class Acceptor:
             self._listener.close()
 
     async def farewell(self, error: InahoError, within_s: float) -> None:
-        """Asks all callers to call other nodes, and answers the calls that are on their way until they have closed."""
+        """Tells all callers to call other nodes, and answers the calls on their way until callers have closed."""
         if not self.connections:
             return
         self._empty = self._local.loop.create_future()
@@ -204,7 +205,7 @@ class Acceptor:
         await asyncio.wait((self._empty,), timeout=within_s)
 
     def close_connections(self, error: InahoError) -> None:
-        """Says goodbye to all peers, and ends the handshakes that are under way."""
+        """Says goodbye to all peers, and ends pending handshakes."""
         self._gate.close(error)
         for connection in list(self.connections):
             connection.close(error)

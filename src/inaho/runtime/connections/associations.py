@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 __all__ = ["Associations"]
 
 _INVALID = (AuthenticationFailed, WrongCluster, WrongIncarnation, ProtocolViolation)
-"""What makes the association with a member invalid when a dial of it ends so (SPEC CL-4.1)."""
+"""Failures of a dial that make the association with a member invalid (SPEC CL-4.1)."""
 
 _ANSWERED = (Overloaded, Quarantined, ShuttingDown)
-"""Refusals of a peer that is there: they lengthen the pause and are no evidence against it."""
+"""Refusals of a peer that answers: they lengthen the pause and do not count against it."""
 
 
 class Associations:
@@ -49,8 +49,8 @@ class Associations:
 
     Args:
         local: the node.
-        topology: says who is a member.
-        effects: does what follows.
+        topology: has the members.
+        effects: carries out the consequences.
 
     Attributes:
         machine: the states.
@@ -71,7 +71,7 @@ class Associations:
     # Questions.
 
     def demand(self, authority: str, node_id: str = "") -> None:
-        """Raises `Quarantined` when nothing may pass to or from the process at the authority."""
+        """Raises `Quarantined` if nothing may be sent to or accepted from the process at the authority."""
         refusal = self.machine.refusal(authority, node_id)
         if refusal is not None:
             raise refusal
@@ -91,22 +91,22 @@ class Associations:
     # Reports.
 
     def connected(self, authority: str, peer: PeerInfo) -> None:
-        """A dial of `authority` came through to `peer`."""
+        """A dial of `authority` reached `peer`."""
         self._publish(self.machine.replaced(authority, peer.node_id, peer.incarnation))
         self._publish(self.machine.connected(authority, peer.node_id, peer.incarnation))
 
     def lost(self, authority: str, reason: str) -> None:
-        """The dialled connection takes no more."""
+        """The dialled connection accepts no more frames."""
         if self.machine.state(authority) is not AuthorityState.DISCONNECTED:
             self._publish(self.machine.lost(authority, reason))
 
     def failed(self, authority: str, error: InahoError) -> None:
-        """A dial of `authority` failed. Those of a member count towards quarantine, unless it answered."""
+        """A dial of `authority` failed. For a member it counts towards quarantine, unless the member answered."""
         if self.machine.state(authority) is AuthorityState.CONNECTED:
             return
         now = self._local.loop.time()
-        # Nodes that are no members are dialled to find out whether they are back. A quarantine of such a node would
-        # keep the two sides of a partition apart after it has healed.
+        # Removed nodes are dialled to find out whether they are back. A quarantine of such a node would
+        # keep the two sides of a network partition apart after it has healed.
         is_member = self._topology.member(authority) is not None
         if isinstance(error, _INVALID) and is_member:
             self._publish(self.machine.condemned(authority, f"{error.code}: {error.reason}", now))
@@ -116,7 +116,7 @@ class Associations:
         self._publish(self.machine.failed(authority, error.reason, now, counts=counts))
 
     def accepted(self, peer: PeerInfo) -> None:
-        """A peer has connected to us. Raises `Quarantined` when it may not."""
+        """A peer has connected to this node. Raises `Quarantined` when it may not."""
         if peer.role != "member":
             return
         self.demand(peer.authority, peer.node_id)
@@ -124,7 +124,7 @@ class Associations:
         self._effects.pauses_changed()
 
     def violated(self, peer: PeerInfo, reason: str) -> None:
-        """An authenticated peer has done what no correct node does.
+        """An authenticated peer has violated the protocol.
 
         A process that only claims the authority of a member is refused, and that member is not quarantined for it.
         """
@@ -149,7 +149,7 @@ class Associations:
         )
 
     def apply_topology(self, snapshot: TopologySnapshot) -> None:
-        """The membership says which process has which authority."""
+        """The membership names the process at each authority."""
         for member in snapshot.members:
             self._publish(self.machine.replaced(member.authority, member.node_id, member.incarnation))
         self._effects.pauses_changed()

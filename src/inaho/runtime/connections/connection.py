@@ -31,18 +31,19 @@ _decode_goodbye = decoder(Goodbye)
 REASON_CHARS_MAX: Final = 500
 
 FLUSH_PARTS: Final = 32
-"""A write leaves when so many parts (headers and bodies) have been collected, or when the loop turns.
+"""Data is written when so many parts (headers and bodies) have been collected, or at the end of the loop iteration.
 
-Were it only when the loop turns, a caller with 64 calls in flight and its callee would wait for each other's whole
-batches and never work at the same time: with 16 frames per write they do, for nearly twice the calls per second
+If it were only at the end of the iteration, a caller with 64 calls in flight and its callee would wait for each other's
+whole batches and never work at the same time. With 16 frames per write they do, with nearly twice the calls per second
 (docs/decisions/0003-writes-in-slices.md).
 """
 
 SLICE_BYTES: Final = 4 << 10
-"""So much of what one peer sends is handled in one turn of the loop; the others come first for the rest of it.
+"""Bytes of one peer that are handled in one loop iteration; the rest is handled after those of other peers.
 
-A read may bring a quarter of a megabyte, which is ten thousand small calls and a hundred milliseconds. Bytes, because
-they are known before the loop over the frames begins: what fits in one slice costs nothing more
+A read may contain a quarter of a megabyte, which is ten thousand small calls and a hundred milliseconds. It is counted
+in
+bytes, because they are known before the loop over the frames begins: a read that fits in one slice costs nothing more
 (docs/decisions/0009-reads-in-slices.md).
 """
 
@@ -51,7 +52,7 @@ class Connection(asyncio.Protocol, abc.ABC):
     """Framing, coalesced writes and flow control; subclasses handle the frames.
 
     Args:
-        peer: who is at the other end, as proven by the handshake.
+        peer: the node at the other end, as authenticated by the handshake.
         config: limits.
         loop: the node's loop.
     """
@@ -73,14 +74,14 @@ class Connection(asyncio.Protocol, abc.ABC):
         self._going_on = False
         self._out: list[bytes] = []
         self._corked = False
-        """A batch is being handled, and what it sends leaves at its end."""
+        """A batch is being handled, and its frames are written at its end."""
         self._room: asyncio.Future[None] | None = None
         self._goodbye: InahoError | None = None
         self._cut_off: asyncio.TimerHandle | None = None
         self.violation = ""
-        """What the peer did that no correct node does."""
+        """The protocol violation of the peer."""
 
-    # What subclasses do.
+    # For subclasses.
 
     @abc.abstractmethod
     def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
@@ -90,7 +91,7 @@ class Connection(asyncio.Protocol, abc.ABC):
         """All frames of one read have been handled."""
 
     def on_closed(self, error: InahoError) -> None:
-        """The connection is gone; called once."""
+        """The connection has ended; called once."""
 
     # asyncio.Protocol.
 
@@ -120,7 +121,7 @@ class Connection(asyncio.Protocol, abc.ABC):
         except ProtocolViolation as error:
             self._violated(error)
             return
-        except SIGNALS as error:  # of a constructor or a check of values: the frame is spent, the program ends
+        except SIGNALS as error:  # from a constructor or a check of values: the frame is consumed, the program ends
             raise_soon(error)
             position = max(position, end)
         if position < size:
@@ -130,9 +131,9 @@ class Connection(asyncio.Protocol, abc.ABC):
             self._pace()
 
     def _gathered(self, data: bytes | memoryview) -> bytes | memoryview:
-        """What was left of earlier reads with `data` behind it, once it may be a whole frame; empty until then.
+        """The rest of earlier reads with `data` after it, once it may be a whole frame; empty until then.
 
-        Joined once per frame: a megabyte that drips in byte by byte costs no more than one that comes at once.
+        Joined once per frame: a megabyte that arrives byte by byte costs no more than one that arrives at once.
         """
         if data:
             self._rest.append(data)
@@ -144,24 +145,25 @@ class Connection(asyncio.Protocol, abc.ABC):
         return data
 
     def _keep(self, view: memoryview, position: int) -> None:
-        """Keeps what was not handled: part of a frame, or frames for which the peer or this turn has no room."""
+        """Keeps the unhandled rest: part of a frame, or frames for which the peer or this iteration has no room."""
         left = view[position:]
         needed = HEADER_BYTES
         if len(left) >= HEADER_BYTES:
             (length, *_) = HEADER.unpack_from(left)
-            needed = 4 + length if length <= self._frame_max else 0  # what is too long is refused, not waited for
+            needed = 4 + length if length <= self._frame_max else 0  # a frame too long is refused at once
         self._missing = needed - len(left)
-        self._rest = [bytes(left) if self._missing > 0 else left]  # a part may stay for long, and not the whole read
+        # The part may stay for long: a copy of it keeps the rest of the read out of memory.
+        self._rest = [bytes(left) if self._missing > 0 else left]
 
     def _pace(self) -> None:
-        """Whole frames that are left are handled when the loop turns, and nothing is read until they are."""
+        """Schedules whole frames that are left for the next loop iteration; nothing is read until then."""
         if self.closed:
             return
         if self._rest and self._missing <= 0:
             if not self._behind:
                 self._behind = True
                 self._transport.pause_reading()
-            if not self.paused:  # else when the peer has read
+            if not self.paused:  # otherwise when the peer has read
                 self._go_on_soon()
         elif self._behind:
             self._behind = False
@@ -185,7 +187,7 @@ class Connection(asyncio.Protocol, abc.ABC):
         )
 
     def _violated(self, error: ProtocolViolation) -> None:
-        """The peer sent what no correct node sends: it gets the reason, and nothing more of it is read."""
+        """The peer violated the protocol: it gets the reason, and nothing more is read from it."""
         self._rest.clear()
         self._corked = False
         self.violation = f"{error.code}: {error.reason}"
@@ -222,7 +224,7 @@ class Connection(asyncio.Protocol, abc.ABC):
     # Sending.
 
     def send(self, header: bytes, body: bytes) -> None:
-        """Adds a frame to what leaves at the end of this loop iteration."""
+        """Adds a frame to those that are written at the end of this loop iteration."""
         out = self._out
         if not out and not self._corked:
             self._loop.call_soon(self.flush)
@@ -230,7 +232,7 @@ class Connection(asyncio.Protocol, abc.ABC):
         out.append(body)
 
     def flush(self) -> None:
-        """One write for all that has been collected."""
+        """Writes all collected frames at once."""
         if self._out and not self.closed:
             data = b"".join(self._out)
             self._out.clear()
@@ -251,10 +253,10 @@ class Connection(asyncio.Protocol, abc.ABC):
         return int(waiting) + sum(map(len, self._out))
 
     def close(self, error: InahoError | None = None) -> None:
-        """Says goodbye and closes; what was sent before still leaves, if the peer reads it in time.
+        """Says goodbye and closes; earlier frames are still sent, if the peer reads them in time.
 
         Args:
-            error: what the peer did wrong; sent to it, and raised to those who wait for this connection.
+            error: of the peer; sent to it, and raised to callers that wait for this connection.
         """
         if self.closed:
             return
@@ -274,14 +276,14 @@ class Connection(asyncio.Protocol, abc.ABC):
             self.send(frame(GOODBYE, body), b"")
 
     def abort(self, reason: str) -> None:
-        """Closes at once; what was not sent is lost."""
+        """Closes at once; unsent frames are lost."""
         if not self.closed:
             self.closed = reason
         if self._transport is not None:
             self._transport.abort()
 
     def on_goodbye(self, body: memoryview) -> None:
-        """The peer closes and says why."""
+        """The peer closes and states the reason."""
         try:
             goodbye = _decode_goodbye(body)
         except DECODE_ERRORS as error:

@@ -21,7 +21,7 @@ Decode = Callable[[bytes | memoryview], Any]
 
 
 class _Keyed(Struct, array_like=True):
-    """Arguments of which only the key is made; the rest is skipped, whatever it is."""
+    """Arguments of which only the key is decoded; the rest is skipped."""
 
     key: str
 
@@ -33,7 +33,7 @@ decode_definition: Final = decoder(Definition)
 
 
 class Defined:
-    """What a method number means: the method here, or the error that its calls get."""
+    """The meaning of a method number: the method on this node, or the error for its calls."""
 
     __slots__ = ("activations", "decode", "definition", "error", "host", "method", "timeout_s")
 
@@ -48,7 +48,7 @@ class Defined:
 
 
 def define(body: memoryview, hosts: Mapping[str, KindHost], *, containers_max: int, authority: str) -> Defined:
-    """What a definition means here. One that cannot be served fails its calls, not the peer.
+    """The meaning of a definition on this node. If it cannot be served, its calls fail, not the peer.
 
     Args:
         body: of a `DEFINE` frame.
@@ -81,13 +81,13 @@ def define(body: memoryview, hosts: Mapping[str, KindHost], *, containers_max: i
 
 
 def decode_key(body: bytes | memoryview) -> str:
-    """The key of a call whose arguments are not what the method takes. Raises one of `DECODE_ERRORS`."""
+    """The key of a call whose arguments do not fit the method. Raises one of `DECODE_ERRORS`."""
     keyed: _Keyed = _decode_keyed(body)
     return keyed.key
 
 
 def decode_identity(body: bytes | memoryview) -> tuple[str, str]:
-    """Kind and key, the body of a `KEEPS` frame. Raises `ProtocolViolation` where it is neither."""
+    """Kind and key, the body of a `KEEPS` frame. Raises `ProtocolViolation` if it is malformed."""
     try:
         identity: tuple[str, str] = _decode_identity(body)
     except DECODE_ERRORS as error:

@@ -25,17 +25,17 @@ __all__ = ["Established", "HandshakeGate", "HandshakeProtocol", "accept_factory"
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.Protocol)
 
 Established = Callable[[asyncio.Transport, PeerInfo], ProtocolT]
-"""Makes the protocol that follows. May raise an `InahoError`, which refuses the peer with its code and reason."""
+"""Makes the protocol that follows. An `InahoError` refuses the peer with its code and reason."""
 
 
 class HandshakeGate:
-    """Knows the unauthenticated incoming connections; beyond the bound one of them goes for each that comes.
+    """Holds the unauthenticated incoming connections; beyond the bound one is closed for each new one.
 
     Args:
         pending_max: `transport.handshakes_pending_max`.
 
     Attributes:
-        turned_away: how many had to go.
+        turned_away: connections that were closed for a new one.
     """
 
     def __init__(self, pending_max: int) -> None:
@@ -49,7 +49,7 @@ class HandshakeGate:
         return len(self._pool)
 
     def enter(self, protocol: HandshakeProtocol, address: str, now: float) -> None:
-        """Takes a place, for which another connection may have to go (`PendingPool`)."""
+        """Takes a place; another connection may be closed for it (`PendingPool`)."""
         victim = self._pool.enter(protocol, source_of(address), now)
         if victim is not None:
             self.turned_away += 1
@@ -58,11 +58,11 @@ class HandshakeGate:
             )
 
     def spoke(self, protocol: HandshakeProtocol) -> None:
-        """It has said hello."""
+        """The connection has sent its hello."""
         self._pool.spoke(protocol)
 
     def leave(self, protocol: HandshakeProtocol) -> None:
-        """Gives a place back."""
+        """Releases a place."""
         self._pool.leave(protocol)
 
     def close(self, error: InahoError) -> None:
@@ -84,9 +84,10 @@ class HandshakeProtocol(asyncio.Protocol):
         handshake: not started.
         timeout_s: from connection to authenticated.
         established: makes the protocol that takes over.
-        failed: called with the reason why there will be none, and with the address of the peer if it is known. The
-            connection is closed already, or closing.
-        gate: for an acceptor, where the connection takes its place.
+        failed: called with the reason of the failure, and with the address of the peer if it is known. The connection
+            is
+            closed already, or closing.
+        gate: for an acceptor, holds the place of the connection.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class HandshakeProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        name: tuple[Any, ...] | None = transport.get_extra_info("peername")  # once it is closed, nobody knows any more
+        name: tuple[Any, ...] | None = transport.get_extra_info("peername")  # unknown once it is closed
         self._address = ":".join(map(str, name[:2])) if name else ""
         if self._gate is not None:
             self._gate.enter(self, str(name[0]) if name else "", asyncio.get_running_loop().time())
@@ -245,21 +246,21 @@ async def dial_authenticated(
 
     Args:
         transport: over which.
-        authority: whom to dial.
+        authority: to dial.
         handshake: a dialer's, not started.
         timeout_s: for the handshake; the transport limits the dialling itself.
         established: makes the protocol that takes over.
 
     Returns:
-        What `established` made, connected.
+        The protocol that `established` made, connected.
 
     Raises:
-        DialFailed: no connection, or it broke or fell silent in the handshake; `cause_kind` tells which.
+        DialFailed: no connection, or it broke or went silent in the handshake; `cause_kind` says which.
         InahoError: the handshake failed on either side, see `Handshake.receive`; `authority` is filled in.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[ProtocolT] = loop.create_future()
-    # A dial that is cancelled while the handshake fails leaves an error that nobody else looks at.
+    # A dial that is cancelled while the handshake fails leaves an error that no other code retrieves.
     outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def succeed(raw: asyncio.Transport, peer: PeerInfo) -> asyncio.Protocol:
@@ -279,7 +280,7 @@ async def dial_authenticated(
     try:
         return await outcome
     except asyncio.CancelledError:
-        # Nobody will own the connection. The protocol's own `connection_lost` tidies up.
+        # The connection will have no owner. The protocol's own `connection_lost` cleans up.
         raw.abort()
         raise
 

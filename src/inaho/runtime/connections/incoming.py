@@ -49,10 +49,10 @@ if TYPE_CHECKING:
 __all__ = ["Incoming"]
 
 SLICE_BYTES: Final = 32 << 10
-"""An answer of more bytes leaves at once, so that what a peer does not read is noticed in time."""
+"""An answer of more bytes is written at once, so that a peer that does not read is noticed in time."""
 
 SMALL_BYTES: Final = 1 << 10
-"""An answer of at most so many bytes is sent whatever waits: the error that would replace it is no smaller."""
+"""An answer of at most so many bytes is always sent: the error that would replace it is no smaller."""
 
 
 class Incoming(Connection):
@@ -61,10 +61,10 @@ class Incoming(Connection):
     Args:
         peer, config: see `Connection`.
         serving: what serves the calls.
-        closed_callback: called when the connection has ended, with the turns that have suspended and run on.
+        closed_callback: called when the connection has ended, with the turns that have suspended and still run.
 
     Attributes:
-        mail: where messages between actors go.
+        mail: handles messages between actors.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Incoming(Connection):
         local = serving.local
         super().__init__(peer, config, local.loop)
         self.running: dict[int, Turn] = {}
-        """Turns of this connection that have suspended or wait; deadlines and cancellation look here."""
+        """Turns of this connection that have suspended or wait, for deadlines and cancellation."""
         self.streams: dict[int, StreamProducer] = {}
         self.topology_due = b""
         self.mail = serving.messages.inbox(self)
@@ -96,9 +96,9 @@ class Incoming(Connection):
         activation = local.config.activation
         self._queue_depth = activation.queue_depth if activation.queue_policy == "reject_new" else sys.maxsize
         self._full: tuple[TurnHost | None, str, bytes] = (None, "", b"")
-        """The last activation whose queue was full, and the refusal that its callers get."""
+        """The last activation whose queue was full, and the refusal for its callers."""
         self._stopped = False
-        """The batch being handled goes no further: the peer does not read its answers."""
+        """The batch being handled stops: the peer does not read its answers."""
         self._crowded = False
         """Perhaps more than `transport.write_high_bytes` wait for the peer; transports say so when the loop turns."""
         self._now = local.now
@@ -120,7 +120,7 @@ class Incoming(Connection):
             if turn.method.stream:
                 grain._inaho_touched = self._now
                 self.start_stream(turn)
-            elif grain._inaho_turn is None:  # one that is refused, as a cycle may be, is no use of the activation
+            elif grain._inaho_turn is None:  # a refused call, such as a cycle, does not count as use of the activation
                 grain._inaho_touched = self._now
                 grain._inaho_turn = turn
                 self._runner.run(turn)
@@ -153,7 +153,7 @@ class Incoming(Connection):
             self._ticker.wake()
         self._corked = True
         super().data_received(data)
-        if self._corked:  # it was only a part of a frame; answers of earlier calls must not wait for the rest
+        if self._corked:  # only part of a frame arrived; answers to earlier calls must not wait for the rest
             self._corked = False
             self.flush()
 
@@ -162,7 +162,7 @@ class Incoming(Connection):
         self._corked = False
         self.flush()
         if self._stopped:
-            self.paused = self._stopped = False  # goes on unless the transport has paused us by then
+            self.paused = self._stopped = False  # continues unless the transport has paused this connection by then
 
     def _turn(self, defined: Defined, flags: int, correlation: int, body: memoryview) -> Turn:
         deadline = self._now + defined.timeout_s
@@ -194,7 +194,7 @@ class Incoming(Connection):
         return turn
 
     def _undecodable(self, defined: Defined, body: memoryview, error: Exception) -> InahoError:
-        """The error for arguments that are not what the method takes."""
+        """The error for arguments that do not fit the method."""
         try:
             key = decode_key(body)
         except DECODE_ERRORS:
@@ -203,7 +203,7 @@ class Incoming(Connection):
         return defined.method.invalid_arguments(error, key, defined.definition.signature)
 
     def _define(self, number: int, body: memoryview) -> None:
-        """Learns what a method number means. A definition that cannot be served fails its calls, not the peer."""
+        """Learns the meaning of a method number. If it cannot be served, its calls fail, not the peer."""
         if number in self._defined or len(self._defined) >= self._config.definitions_max:
             raise ProtocolViolation(
                 f"method {number} is defined twice, or more than {self._config.definitions_max} methods are defined "
@@ -220,7 +220,7 @@ class Incoming(Connection):
         self._send_error(correlation, body)
 
     def _is_full(self, busy: Turn | ActivationTurns) -> bool:
-        """Whether a turn that nothing here waits for would be refused; `TurnRunner.enqueue` decides for the others."""
+        """Whether a turn for which no turn here waits would be refused; `TurnRunner.enqueue` decides about others."""
         return isinstance(busy, ActivationTurns) and len(busy.waiting) >= self._queue_depth
 
     def _refuse_full(self, turn: Turn) -> None:
@@ -264,7 +264,7 @@ class Incoming(Connection):
             self._flush_slice()
 
     def _has_no_room(self, size: int) -> bool:
-        """Whether a large answer would be too much of what the peer leaves unread (`transport.write_bytes_max`)."""
+        """Whether a large answer would exceed the bound of unread bytes (`transport.write_bytes_max`)."""
         return size > SMALL_BYTES and self.unsent_bytes + size > self._config.write_bytes_max
 
     def _unread_answer(self, turn: Turn) -> Overloaded:
@@ -276,7 +276,7 @@ class Incoming(Connection):
         )
 
     def _flush_slice(self) -> None:
-        """Writes what has been answered so far; a batch stops here when the peer does not read its answers.
+        """Writes the answers so far; the batch stops here if the peer does not read its answers.
 
         A transport may say so only when the loop turns, which is after the whole batch: thousands of answers too late.
         """
@@ -287,7 +287,7 @@ class Incoming(Connection):
                 self.paused = self._stopped = True
 
     def reply_error(self, turn: Turn, error: BaseException) -> None:
-        """Sends a failure, whatever it is."""
+        """Sends a failure of any kind."""
         if self.closed or turn.cancelled == "caller":
             return
         body = encode_failure(
@@ -309,20 +309,20 @@ class Incoming(Connection):
             self._flush_slice()
 
     def push_topology(self, message: bytes) -> None:
-        """Sends a client the newest topology; one that does not read gets only the last, when it reads again."""
+        """Sends a client the newest topology; a client that does not read gets only the last, once it reads again."""
         self.topology_due = message if self.paused else b""
         if not self.paused:
             self.send(message, b"")
 
     def push_ends(self, identities: list[tuple[str, str]]) -> None:
-        """Tells a caller that activations that it keeps have ended; one that does not read meets that by itself."""
+        """Notifies a caller that activations in its PidCache have ended; one that does not read finds out by itself."""
         if not self.paused and self.peer.speaks(ENDS):
             self.send(frame(ENDED, encode(identities)), b"")
 
     # Streams.
 
     def start_stream(self, turn: Turn) -> None:
-        """Runs a streaming method until it ends or the caller wants no more."""
+        """Runs a streaming method until it ends or the caller breaks off."""
         if turn.correlation in self.streams:
             raise ProtocolViolation(f"a second stream for call {turn.correlation}, which is under way")
         if len(self.streams) >= self._local.config.rpc.streams_max:
@@ -354,10 +354,10 @@ class Incoming(Connection):
                 self.reply_error(turn, Timeout("the deadline passed in the queue", maybe_executed=False))
         return len(late)
 
-    # Flow control: a peer that does not read its answers may not send more calls, and is cut off in the end.
+    # Flow control: a peer that does not read its answers may not send more calls, and is disconnected in the end.
 
     def _watch_reader(self, now: float) -> None:
-        """Cuts off a peer that reads nothing of what waits for it (`transport.stall_timeout_s`)."""
+        """Disconnects a peer that reads nothing of what waits for it (`transport.stall_timeout_s`)."""
         if not self.paused or self.closed:
             self._unread = 0
             return
@@ -376,7 +376,7 @@ class Incoming(Connection):
         super().resume_writing()
         self._crowded = False
         if not self.closed:
-            if self._behind:  # what came while the peer did not read
+            if self._behind:  # frames that arrived while the peer did not read
                 self._go_on_soon()
             else:
                 self._transport.resume_reading()

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["Outgoing"]
 
 STREAM_TIMEOUT_S: Final = CALL_TIMEOUT_MAX_S
-"""Streams last as long as they are read, unless the method or the caller has another time-out."""
+"""Streams last as long as they are read, unless the method or the caller sets a time-out."""
 
 _decode_topology = decoder(TopologyPush)
 _decode_ends = decoder(Identities)
@@ -69,7 +69,7 @@ class MessageSender(Protocol):
         ...
 
     def disconnected(self, connection: Outgoing) -> None:
-        """The connection takes no more."""
+        """The connection accepts no more frames."""
         ...
 
 
@@ -79,14 +79,14 @@ class Outgoing(Connection):
     Args:
         peer, config, loop: see `Connection`.
         rpc: limits of calls.
-        ending_callback: called, once or twice, when the connection takes no more calls.
+        ending_callback: called, once or twice, when the connection accepts no more calls.
         closed_callback: called when the connection has ended, with the reason.
         topology_callback: called with topologies that a member pushes to this client.
         ends_callback: called with kind and key of activations at the peer that have ended.
 
     Attributes:
-        used_lately: calls wait for their answers, or were made since deadlines were last looked at.
-        ending: one side has said goodbye, or the connection is gone.
+        used_lately: calls wait for their answers, or were made since deadlines were last checked.
+        ending: one side has said goodbye, or the connection has ended.
     """
 
     def __init__(
@@ -107,12 +107,12 @@ class Outgoing(Connection):
         self._slots: list[dict[int, Any]] = self.wheel.slots
         self._defined: set[int] = set()
         self._results: dict[int, Callable[[bytes | memoryview], Any]] = {}
-        """Decoders of what comes back, by number of the method."""
+        """Decoders of results, by number of the method."""
         self._rpc = rpc
         self.ending = False
         self._count_seen = 0
         self.sender: MessageSender | None = None
-        """Whose messages between actors leave here; see `attach`."""
+        """The sender of messages between actors on this connection; see `attach`."""
         self._ending_callback = ending_callback
         self._closed_callback = closed_callback
         self._topology_callback = topology_callback
@@ -131,7 +131,7 @@ class Outgoing(Connection):
         flags: int = 0,
         fields: bytes = b"",
     ) -> int:
-        """Sends a call. Its result, its exception, or `Timeout` at `deadline` go to `entry`.
+        """Sends a call. Its result, its exception, or `Timeout` at `deadline` goes to `entry`.
 
         Args:
             entry: a future, or the receiver of a stream.
@@ -174,7 +174,7 @@ class Outgoing(Connection):
         return correlation
 
     def _define(self, method: GrainMethod) -> None:
-        if self.ending:  # calls of known methods come here too, see `_end`
+        if self.ending:  # calls of known methods reach this too, see `_end`
             raise Unreachable("the connection is closing", authority=self.peer.authority, maybe_executed=False)
         if len(self._defined) >= self._config.definitions_max:
             raise Overloaded(
@@ -210,7 +210,7 @@ class Outgoing(Connection):
         receiver.attach(consumed, lambda: self.cancel(correlation))
 
     def cancel(self, correlation: int) -> None:
-        """The caller waits no more: forgets the call and cancels it at the callee."""
+        """The caller gave up: forgets the call and cancels it at the callee."""
         if self.wheel.pop(correlation) is not None and not self.closed:
             self.send(HEADER.pack(HEADER_REST, CANCEL, 0, 0, correlation), b"")
 
@@ -231,7 +231,7 @@ class Outgoing(Connection):
             if not self.closed:
                 self.send(HEADER.pack(HEADER_REST, CANCEL, 0, 0, correlation), b"")
         if self.ending and not self.closed and not len(self.wheel):
-            self.close()  # the peer waits for it, see `Acceptor.farewell`
+            self.close()  # the peer waits for this, see `Acceptor.farewell`
         return len(expired)
 
     def send_control(self, body: bytes) -> None:
@@ -239,13 +239,13 @@ class Outgoing(Connection):
         self.send(HEADER.pack(HEADER_REST + len(body), CONTROL, 0, 0, 0), body)
 
     def attach(self, sender: MessageSender | None) -> None:
-        """Gives what the peer answers to messages to `sender` from now on; None for nobody."""
+        """Passes answers of the peer to messages to `sender` from now on; None for none."""
         self.sender = sender
 
     # Answers.
 
     def data_received(self, data: bytes | memoryview) -> None:
-        """`Connection.data_received` with replies, which are nearly all that comes, handled in the loop."""
+        """`Connection.data_received` with replies, which are nearly all frames, handled in the loop."""
         self.bytes_received += len(data)
         if self._rest and not (data := self._gathered(data)):
             return
@@ -286,7 +286,7 @@ class Outgoing(Connection):
         except ProtocolViolation as error:
             self._violated(error)
             return
-        except SIGNALS as error:  # of what makes a result or an error: the frame is spent, the program ends
+        except SIGNALS as error:  # raised while a result or error is made: the frame is consumed, the program ends
             raise_soon(error)
             position = max(position, end)
         if position < size:
@@ -322,7 +322,7 @@ class Outgoing(Connection):
         elif kind == GOODBYE:
             self.on_goodbye(body)
         elif kind in (ACKNOWLEDGE, ANSWER, TERMINATED):
-            if self.sender is not None:  # else what it is about has ended already
+            if self.sender is not None:  # otherwise its call has ended already
                 self.sender.on_frame(kind, flags, correlation, body)
         else:
             raise ProtocolViolation(f"frame type {kind} from the side that answers")
@@ -343,7 +343,7 @@ class Outgoing(Connection):
             entry.set_exception(error)
 
     def keep(self, kind: str, key: str) -> None:
-        """Tells the peer that this node keeps in its PidCache that the activation is there, to be told of its end."""
+        """Notifies the peer that this node's PidCache has the activation, so that the peer notifies it of the end."""
         if self.peer.speaks(ENDS):
             self.send(frame(KEEPS, encode((kind, key))), b"")
 
@@ -357,11 +357,12 @@ class Outgoing(Connection):
         super().on_goodbye(body)
         self._end()
         if self._goodbye is None or self._goodbye.code != ShuttingDown.code:
-            self._transport.close()  # nothing more will come, and a peer that says goodbye may not hang up
-        # A node that leaves still answers what it has got, and waits for us: `expire` closes when all is answered.
+            self._transport.close()  # no more frames will arrive, and a peer that says goodbye may not close
+        # A node that leaves still answers calls it has received, and waits for this node: `expire` closes when all are
+        # answered.
 
     def _end(self) -> None:
-        """No more calls: the peer would not read them, and no answer would ever come."""
+        """Accepts no more calls: the peer would not read them, so no answer would come."""
         self.ending = True
         self._defined.clear()  # every call is now one of a new method and is refused there, at no cost to the others
         self._ending_callback(self)

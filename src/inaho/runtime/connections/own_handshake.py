@@ -16,7 +16,7 @@ class OwnHandshake:
 
     Args:
         local: the node.
-        incarnation: of this node as a member, now; 0 before it was admitted, and for a client.
+        incarnation: the present one of this node as a member; 0 before it was admitted, and for a client.
     """
 
     def __init__(self, local: LocalNode, incarnation: Callable[[], int]) -> None:

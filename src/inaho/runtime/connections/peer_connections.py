@@ -19,7 +19,7 @@ __all__ = ["PeerConnections"]
 
 
 class PeerConnections:
-    """Looks at and closes the connections of one node, by peer.
+    """Checks and closes the connections of one node, by peer.
 
     Args:
         peers: dialled connections.
@@ -43,21 +43,21 @@ class PeerConnections:
         )
 
     def close(self, authority: str, error: InahoError) -> None:
-        """Closes all connections with that authority; the peer is told why."""
+        """Closes all connections with that authority; the peer gets the reason."""
         outgoing = self._peers.connections.get(authority)
         if outgoing is not None:
             outgoing.close(error)
         self._acceptor.close_peer(authority, error)
 
     def reject(self, authority: str, reason: str) -> None:
-        """The control plane has found a peer that says the impossible: quarantines it and closes its connections."""
+        """The control plane has received an invalid message of a peer: quarantines it and closes its connections."""
         self.quarantine(authority, reason)
         self.close(authority, ProtocolViolation(reason, authority=authority))
 
     def quarantine(self, authority: str, reason: str) -> None:
         """Quarantines the process that is connected under `authority`.
 
-        With two of them nobody knows which one it was, so none is quarantined.
+        If two processes are, it is unknown which one it was, so none is quarantined.
         """
         peers = {connection.peer.node_id: connection.peer for connection in self._acceptor.connections}
         peers = {node_id: peer for node_id, peer in peers.items() if peer.authority == authority}

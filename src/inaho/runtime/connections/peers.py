@@ -37,16 +37,16 @@ class Peers:
 
     Args:
         local: the node.
-        transport: how it reaches others.
-        handshake: how this node introduces itself.
-        associations: whether and when a peer may be dialled.
-        events: take what dials and connections find out.
+        transport: by which it reaches others.
+        handshake: what this node states about itself.
+        associations: decides whether and when a peer may be dialled.
+        events: takes what dials and connections find out.
         messages: sends messages between actors on the connections.
-        cached: is told which activations have ended.
+        cached: notified which activations have ended.
 
     Attributes:
         connections: open ones, by authority. The call path reads it directly.
-        control_dropped: control messages that found no connection.
+        control_dropped: control messages without a connection.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class Peers:
         self._control: dict[str, list[bytes]] = {}
         # Dials that wait for their pause to be over.
         self._pausing: dict[str, asyncio.Future[None]] = {}
-        # Connections on which one side has said goodbye: no new calls, and the old ones still have their deadlines.
+        # Connections on which one side has said goodbye: no new calls, and the present ones still have their deadlines.
         self._ending: dict[Outgoing, str] = {}
 
     async def connect(self, authority: str, node_id: str) -> Outgoing:
-        """The connection to that node, dialled if need be.
+        """The connection to that node, dialled if needed.
 
         Raises:
             Unreachable: it cannot be reached, or another process is there now.
@@ -218,7 +218,7 @@ class Peers:
             self._events.refused(authority, error)
 
     def _ends(self, connection: Outgoing) -> None:
-        """One side has said goodbye: what is sent from now on would not be read."""
+        """One side has said goodbye: later frames would not be read."""
         authority = self._authority_of(connection)
         if authority is not None:
             del self.connections[authority]
@@ -238,7 +238,7 @@ class Peers:
             )
 
     def _authority_of(self, connection: Outgoing) -> str | None:
-        """The authority that was dialled, which a member may spell differently from how it names itself."""
+        """The dialled authority, which may be spelled differently from the member's own spelling."""
         if self.connections.get(connection.peer.authority) is connection:
             return connection.peer.authority
         return next((name for name, other in self.connections.items() if other is connection), None)
@@ -267,7 +267,7 @@ class Peers:
         return expired
 
     async def close(self, error: InahoError | None = None) -> None:
-        """Closes all connections, and ends what is being dialled."""
+        """Closes all connections, and ends running dials."""
         dials: list[asyncio.Task[Any]] = list(self._dials.values())
         for task in dials:
             task.cancel()

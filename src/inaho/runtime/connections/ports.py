@@ -16,10 +16,10 @@ __all__ = ["AssociationEffects", "CachedActivations", "MessageFrames", "MessageP
 
 
 class PeerEvents(Protocol):
-    """Takes what connections learn about peers. A member and a client do different things with it."""
+    """Takes what connections learn about peers. A member and a client react differently."""
 
     def authenticated(self, peer: PeerInfo) -> None:
-        """A dialled peer has proven who it is. Raises an `InahoError` when this node cannot work with it."""
+        """A dialled peer is authenticated. Raises an `InahoError` when this node cannot work with it."""
         ...
 
     def connected(self, authority: str, peer: PeerInfo) -> None:
@@ -31,11 +31,11 @@ class PeerEvents(Protocol):
         ...
 
     def outgoing_closed(self, authority: str, connection: Outgoing) -> None:
-        """A dialled connection is gone."""
+        """A dialled connection has ended."""
         ...
 
     def incoming_closed(self, peer: PeerInfo, reason: str) -> None:
-        """An accepted connection is gone."""
+        """An accepted connection has ended."""
         ...
 
     def dial_failed(self, authority: str, reason: str, detail: str) -> None:
@@ -47,7 +47,7 @@ class PeerEvents(Protocol):
         ...
 
     def control_message(self, peer: PeerInfo, body: memoryview) -> None:
-        """A control message has come. Raises `ProtocolViolation` for one that this peer must not send."""
+        """A control message has arrived. Raises `ProtocolViolation` for one that this peer must not send."""
         ...
 
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
@@ -56,7 +56,7 @@ class PeerEvents(Protocol):
 
 
 class CachedActivations(Protocol):
-    """Is told which activations are in PidCaches of callers, and which of them have ended."""
+    """Is notified which activations are in PidCaches of callers, and which of them have ended."""
 
     def caller_keeps(self, peer: PeerInfo, kind: str, key: str) -> None:
         """A caller keeps in its PidCache that the activation is on this node."""
@@ -68,7 +68,7 @@ class CachedActivations(Protocol):
 
 
 class MessageFrames(Protocol):
-    """Handles the frames of messages between actors that come on one accepted connection."""
+    """Handles the frames of messages between actors on one accepted connection."""
 
     def on_frame(self, kind: int, correlation: int, body: memoryview) -> None:
         """Handles a frame. Raises `ProtocolViolation`."""
@@ -79,7 +79,7 @@ class MessageFrames(Protocol):
         ...
 
     def close(self) -> None:
-        """The connection is gone."""
+        """The connection has ended."""
         ...
 
 
@@ -87,7 +87,7 @@ class MessageParts(Protocol):
     """The parts of a node that send and receive messages between actors."""
 
     def inbox(self, connection: Connection) -> MessageFrames:
-        """Makes what handles the message frames of an accepted connection."""
+        """Makes the handler for the message frames of an accepted connection."""
         ...
 
     def connected(self, authority: str, connection: Outgoing) -> None:
@@ -100,14 +100,14 @@ class MessageParts(Protocol):
 
 
 class AssociationEffects(Protocol):
-    """Does what follows from a change of an association."""
+    """Carries out the consequences of a change of an association."""
 
     def cut_off(self, authority: str, error: Quarantined) -> None:
         """The authority is quarantined: refuses unsent messages, closes connections, drops cached Pids."""
         ...
 
     def released(self, authority: str) -> None:
-        """A quarantine has ended: messages for that authority are taken again."""
+        """A quarantine has ended: messages for that authority are accepted again."""
         ...
 
     def pauses_changed(self) -> None:

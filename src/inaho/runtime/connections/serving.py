@@ -22,10 +22,10 @@ class Serving:
         local: the node.
         hosts: kinds by name.
         runner: runs turns.
-        ticker: knows whether this process has just stood still.
+        ticker: knows whether this process has just been stopped.
         events: takes control messages.
         messages: takes messages between actors.
-        cached: is told what callers keep in their PidCaches.
+        cached: notified which activations callers keep in their PidCaches.
     """
 
     __slots__ = ("cached", "events", "hosts", "local", "messages", "runner", "ticker")

@@ -23,13 +23,13 @@ __all__ = ["BlockList"]
 
 
 class BlockList:
-    """What one node does about blocked authorities.
+    """Handles blocks on one node.
 
     Args:
         local: the node.
         topology: the newest has the list.
         control: the control plane, which gossips the list.
-        pid_cache: forgets where identities were reached at an authority that is blocked.
+        pid_cache: drops entries of an authority that is blocked.
     """
 
     def __init__(self, local: LocalNode, topology: Topology, control: ControlPlane, pid_cache: PidCache) -> None:
@@ -44,18 +44,19 @@ class BlockList:
             self._local.publish(dropped)
 
     def told(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
-        """A client has learnt a topology; members publish this from the control plane."""
+        """A client has received a topology; members publish this from the control plane."""
         known = () if before is None else before.blocked
         for authority in snapshot.blocked:
             if authority not in known:
                 self._local.publish(BlockListApplied(authority=authority, version=snapshot.version))
 
     async def set_blocked(self, authority: str, *, blocked: bool) -> bool:
-        """Puts an authority on the list or takes it off, and waits until the topology of this node has it.
+        """Blocks or unblocks an authority, and waits until the topology of this node has it.
 
-        Then it waits, at most for `gossip.convergence_s`, until another member has it too: the order must not end with
-        this process. Where no other member can be reached, this node keeps the order and tells it when it is heard
-        again, also after it was removed and has joined again.
+        Then it waits, at most for `gossip.convergence_s`, until another member has it too: the order must not be lost
+        with
+        this process. If no other member can be reached, this node keeps the order and announces it when it reaches one,
+        also after it was removed and has joined again.
 
         Returns:
             Whether that changed anything.
@@ -64,7 +65,7 @@ class BlockList:
             InvalidConfig: it is no authority, or this is a client.
             Overloaded: the list is full. Nothing has changed.
             Pending: this node is no member now, because others have removed it, and has not become one in time. The
-                order is kept (`maybe_executed`) and is told when the node has joined again.
+                order is kept (`maybe_executed`) and announced when the node has joined again.
         """
         canonical = str(parse_authority(authority, allow_port_zero=False))
         control = self._control.machine
@@ -88,7 +89,7 @@ class BlockList:
         return changes
 
     async def _rejoined(self, authority: str, *, blocked: bool) -> bool:
-        """Waits for a node that joins again, as long as a join may take; whether the topology has the order then."""
+        """Waits for a node that joins again, as long as a join may take; whether the topology then has the order."""
         within_s = self._local.config.membership.join_timeout_s
         return await self._topology.wait_until(lambda: self.has(authority) == blocked, within_s)
 
@@ -102,6 +103,6 @@ class BlockList:
         return self._topology.snapshot is not None and authority in self._topology.snapshot.blocked
 
     async def seen(self, authority: str, *, blocked: bool) -> bool:
-        """Waits until the topology of this node says so, as long as views take to agree; whether it does."""
+        """Waits until the topology of this node has it, as long as views take to agree; whether it does."""
         within_s = self._local.config.gossip.convergence_s + self._local.config.membership.update_period_s
         return await self._topology.wait_until(lambda: self.has(authority) == blocked, within_s)

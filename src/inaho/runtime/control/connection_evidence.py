@@ -34,7 +34,7 @@ class MemberPeerEvents:
         control: its control plane.
         peers: its dialled connections.
         connections: all its connections, by peer.
-        join_watch: logs who refuses this node while it joins.
+        join_watch: logs which seeds refuse this node while it joins.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class MemberPeerEvents:
             self._local.loop.call_soon(self._leave_own, authority)
 
     def _leave_own(self, authority: str) -> None:
-        """A seed is this node under another name. The name may stand for others too, so it is dialled anew."""
+        """A seed is this node under another name. The name may stand for others too, so it is dialled again."""
         connection = self._peers.connections.get(authority)
         if connection is not None:
             connection.close(Unreachable("that is this node itself", authority=authority))
@@ -82,10 +82,11 @@ class MemberPeerEvents:
         self._closed(peer.authority, peer.node_id, reason)
 
     def _closed(self, authority: str, node_id: str, reason: str) -> None:
-        """A connection with that node ended; this is reported to the control plane when it was the last.
+        """A connection with that node ended; this is reported to the control plane if it was the last one.
 
-        One that was reset counts even when an accepted connection is left. After the peer's machine has failed and
-        started again, that one stays open for long: nothing is sent on it that the peer would answer with a reset.
+        A reset counts even if an accepted connection is left. After the peer's machine has failed and started again,
+        that
+        connection stays open for long: nothing is sent on it that the peer would answer with a reset.
         """
         if self._local.closing or self._connections.has_dialled(authority):
             return
@@ -118,7 +119,7 @@ class ClientPeerEvents:
     Args:
         gateway: takes settings and topologies.
         peers: its connections.
-        join_watch: logs who refuses this node while it connects.
+        join_watch: logs which seeds refuse this node while it connects.
     """
 
     def __init__(self, gateway: Gateway, peers: Peers, join_watch: JoinWatch) -> None:

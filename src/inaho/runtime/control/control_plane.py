@@ -45,11 +45,11 @@ class ControlPlane:
         return 0 if self.driver is None else self.driver.control.member.incarnation
 
     def loads(self) -> dict[str, float]:
-        """The load of each member, by node id, as far as it has reported it."""
+        """The load of each member, by node id, as far as it is known."""
         return {} if self.driver is None else dict(self.driver.control.loads())
 
     def feed(self, given: Input) -> None:
-        """One step of the machine, if there is one."""
+        """Runs one step of the machine, if there is one."""
         if self.driver is not None:
             self.driver.feed(given)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Driver", "decode_control"]
 
 EARLY_S: Final = 0.002
-"""A timer may fire so much before its time: event loops round to a millisecond."""
+"""A timer may fire this much early: event loops round to a millisecond."""
 
 _decode: Final = decoder(ControlMessage)
 
@@ -53,10 +53,10 @@ def decode_control(body: memoryview) -> ControlMessage:
 
 
 class MembershipFollower(Protocol):
-    """Follows the membership to know how old answers of this node may be."""
+    """Follows the membership, to know how old answers of this node may be."""
 
     def notice(self, event: Event) -> None:
-        """The control plane has published this."""
+        """The control plane has published this event."""
         ...
 
     def founded(self) -> None:
@@ -75,12 +75,12 @@ class Driver:
         local: the node.
         control: the machine.
         peers: take control messages to other members.
-        connections: with a peer that the machine rejects, are closed.
+        connections: closed when the machine rejects a peer.
         freshness: follows the membership.
-        topology: has topologies take effect.
+        topology: applies topologies.
 
     Attributes:
-        joined: done when the node is up; fails with what refused it.
+        joined: done when the node is up; fails with the refusal.
         left: done when a leave is complete.
     """
 
@@ -105,7 +105,7 @@ class Driver:
         self._stopped = False
 
     def feed(self, given: Input) -> None:
-        """One step of the machine."""
+        """Runs one step of the machine."""
         self._step(self._local.boot_time(), given)
 
     def _step(self, now: float, given: Input) -> None:
@@ -131,9 +131,9 @@ class Driver:
         self._step(self._on_time(deadline), Tick())
 
     def _on_time(self, deadline: float) -> float:
-        """The time of a tick: that of its deadline where the timer fired a little early, by rounding or resolution.
+        """The time of a tick: its deadline if the timer fired a little early, by rounding or resolution.
 
-        Else the machine would have nothing to do yet, and would be asked again at once, in virtual time for ever.
+        Otherwise the machine would have nothing to do yet and would be called again at once, in virtual time for ever.
         """
         now = self._local.boot_time()
         return deadline if now < deadline <= now + EARLY_S else now
@@ -157,7 +157,7 @@ class Driver:
             case JoinFailed():
                 if not self.joined.done():
                     error = error_from_code(effect.code, effect.reason, authority=self._local.authority)
-                    if isinstance(error, RemoteError):  # a code of the control plane alone
+                    if isinstance(error, RemoteError):  # a code that only the control plane uses
                         error = JoinRefused(effect.reason, authority=self._local.authority)
                     self.joined.set_exception(error)
             case Left():

@@ -37,11 +37,11 @@ _HEARTBEAT: Final = frame(WATCH, b"inaho/heartbeat")
 
 
 ASKED_MIN: Final = 3
-"""Questions without an answer, at the least: when it is our own loop that stood still, there was only one."""
+"""Least number of questions without an answer: if this node's own loop stood still, there was only one."""
 
 
 LOST_S: Final = 1.0
-"""After so many seconds without an answer there is a log line. A gateway that leaves is mostly replaced sooner."""
+"""Without an answer for this time, in seconds, there is a log line. A leaving gateway is usually replaced sooner."""
 
 NAMED_MAX: Final = 5
 """Members that a log line names."""
@@ -66,9 +66,9 @@ class Gateway:
 
     Args:
         local: the client.
-        topology: the newest that a member has sent.
+        topology: the newest one that a member has sent.
         peers: connections of the client.
-        effects: has a new topology take effect.
+        effects: applies a new topology.
     """
 
     def __init__(self, local: LocalNode, topology: Topology, peers: Peers, effects: TopologyEffects) -> None:
@@ -78,7 +78,7 @@ class Gateway:
         self._effects = effects
         self._traffic: dict[Outgoing, _Traffic] = {}
         self._refusals: dict[str, InahoError | None] = {}
-        """What came of the last question to each seed; None for one that has not answered."""
+        """The outcome of the last question to each seed; None for a seed that has not answered."""
         self._lost_at: float | None = None
         self._logged_at: float | None = None
 
@@ -103,7 +103,7 @@ class Gateway:
                 return
             errors = list(self._refusals.values())
             if errors[0] is not None and all(isinstance(error, FINAL_REFUSALS) for error in errors):
-                raise errors[0]  # while one seed may still answer, the others may be the wrong ones
+                raise errors[0]  # while one seed may still answer, the others may be wrong
             if self._local.loop.time() + pause_s >= deadline:
                 answers = "; ".join(f"{authority}: {reason}" for authority, reason in self.answers_of_seeds().items())
                 raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s} s: {answers}")
@@ -117,7 +117,7 @@ class Gateway:
         }
 
     async def _ask_all(self, deadline: float) -> None:
-        """Asks all seeds at once, so that a silent one delays nobody, and notes what went wrong with each."""
+        """Asks all seeds at once, so that a silent one delays no other, and records each failure."""
         loop = self._local.loop
         asked = {loop.create_task(self._ask(authority)): authority for authority in self._candidates()}
         self._refusals = {authority: self._refusals.get(authority) for authority in asked.values()}
@@ -145,7 +145,7 @@ class Gateway:
         return TopologyUnavailable("it sent no topology", authority=authority)
 
     def adopt(self, settings: Mapping[str, int]) -> None:
-        """Takes over what all members have alike. Raises `InvalidConfig` for values that none can have."""
+        """Takes over the settings that all members have alike. Raises `InvalidConfig` for invalid values."""
         before = self._local.config
         self._local.config = config = adopt_settings(before, settings)
         if config.activation.partitions != before.activation.partitions:
@@ -156,9 +156,9 @@ class Gateway:
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
         """A member sends the newest topology.
 
-        Versions begin anew when all members have ended and a new cluster begins. A member that the present topology
-        does not have may be of that new cluster. So its topology is taken whatever its version, unless a member of
-        the present topology is still connected.
+        Versions begin again when all members have ended and a new cluster begins. A member that the present topology
+        does not have may belong to that new cluster. So its topology is accepted whatever its version, unless a member
+        of the present topology is still connected.
         """
         current = self._topology.snapshot
         if current is None or snapshot.version > current.version:
@@ -174,14 +174,14 @@ class Gateway:
             )
 
     def _knows_any(self, topology: TopologySnapshot, peer: PeerInfo) -> bool:
-        """Whether `peer`, or another one that is connected, belongs to `topology`."""
+        """Whether `peer`, or another connected one, belongs to `topology`."""
         known = {member.node_id for member in topology.members}
         return peer.node_id in known or any(
             connection.peer.node_id in known for connection in self._peers.connections.values()
         )
 
     def keep(self) -> None:
-        """Looks for another gateway when no connection is left, or none on which anybody answers."""
+        """Looks for another gateway when no connection is left, or none of them answers."""
         if self._local.closing or self._topology.snapshot is None:
             return
         now = self._local.loop.time()

@@ -28,7 +28,7 @@ AGAIN_S: Final = 10.0
 
 
 class JoinWatch:
-    """Logs how the search of one node for its cluster goes on.
+    """Logs the progress of one node's search for its cluster.
 
     Args:
         local: the node.
@@ -43,7 +43,7 @@ class JoinWatch:
 
     @contextmanager
     def searching(self, answers: Callable[[], Mapping[str, str]]) -> Generator[None]:
-        """Watches as long as the block runs.
+        """Watches during the block.
 
         Args:
             answers: by seed, what it answered last or why it could not be asked.
@@ -59,7 +59,7 @@ class JoinWatch:
             self._refusals.clear()
 
     def refused(self, authority: str, error: InahoError) -> None:
-        """A dial ended with a refusal, of which each is logged once per seed."""
+        """A dial ended with a refusal; each is logged once per seed."""
         if self._answers is None or not isinstance(error, FINAL_REFUSALS) or authority not in self._local.config.seeds:
             return
         if self._refusals.get(authority) == error.code:

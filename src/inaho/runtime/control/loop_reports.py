@@ -23,7 +23,7 @@ class LoopReports:
 
     Args:
         feed: gives the control plane an input.
-        activations: what this node has.
+        activations: of this node.
     """
 
     def __init__(self, feed: Callable[[Input], None], activations: ActivationCount) -> None:

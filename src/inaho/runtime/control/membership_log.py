@@ -47,7 +47,7 @@ _REASONS: Final = {
     "view refused": "the view of the other members holds",
     "isolated": "no other member heard this node",
 }
-"""Plain words for the reasons that events have."""
+"""Texts for the reasons of events."""
 
 Line = tuple[int, str]
 """Level and text of a log line."""
@@ -59,7 +59,7 @@ class MembershipLog:
     Args:
         local: a member.
         control: its control plane.
-        doubted: how many members this node doubts now.
+        doubted: the number of members that this node doubts now.
     """
 
     def __init__(self, local: LocalNode, control: ControlPlane, doubted: Callable[[], int]) -> None:
@@ -103,7 +103,7 @@ class MembershipLog:
         self._log.log(line[0], "%s: %s", self._local.authority, line[1])
 
     def tick(self, now: float) -> None:
-        """Tells how many lines were held back, once their period is over."""
+        """Logs how many lines were held back, once their period is over."""
         for held in self._throttle.due(now):
             self._log.warning(
                 "%s: %d further events (%s) within %g s were not logged",
@@ -166,7 +166,7 @@ class MembershipLog:
         )
 
     def _doubt_began(self, event: DoubtBegan) -> Line | None:
-        if self._doubted() > 1:  # told for the first one
+        if self._doubted() > 1:  # logged for the first one
             return None
         return (
             logging.INFO,

@@ -11,12 +11,12 @@ __all__ = ["TopologyEffects"]
 
 
 class TopologyEffects(Protocol):
-    """Has a topology take effect on all parts of a node."""
+    """Applies a topology to all parts of a node."""
 
     def apply(self, snapshot: TopologySnapshot) -> None:
-        """A new topology holds."""
+        """A new topology is in force."""
         ...
 
     def stop_activations(self, reason: str) -> None:
-        """This node has lost its place: others may run what runs here."""
+        """This node has lost its place: others may run its activations."""
         ...

@@ -27,28 +27,28 @@ from inaho.types import MemberStatus, Struct
 __all__ = ["DrainReport", "Shutdown"]
 
 FAREWELL_S: Final = 1.0
-"""How long a node that has left goes on answering callers that have not heard of it."""
+"""How long a node that has left still answers callers that do not know it yet."""
 
 STEP_S: Final = 2.0
-"""Least time for a step that waits for others, where turns have taken all of `drain_s`; never more than `drain_s`."""
+"""Least time for a step that waits for others, if turns have used all of `drain_s`; never more than `drain_s`."""
 
 INTERRUPTED_S: Final = 1.0
-"""How long turns that were interrupted may clean up before the leave goes on without them."""
+"""How long interrupted turns may clean up before the leave continues without them."""
 
 NAMED_MAX: Final = 100
-"""Identities that a report names; a count tells of the others."""
+"""Bound of the identities that a report names; the others are counted."""
 
 
 class DrainReport(Struct, frozen=True):
-    """What became of what a leaving node had (SPEC BS-3.4).
+    """What happened to the activations of a leaving node (SPEC BS-3.4).
 
     Attributes:
         authority: of the node.
-        activations: how many it had.
-        handed_over: those of them that ended, so that others may go on with them.
+        activations: their number.
+        handed_over: activations that ended, so that others may activate their identities.
         timed_out: identities whose activation did not end in time; at most 100 are named.
         timed_out_count: how many there were.
-        acknowledged: the new owners have answered that they know.
+        acknowledged: the new owners have acknowledged it.
         took_s: seconds.
     """
 
@@ -67,18 +67,19 @@ class Shutdown:
     Args:
         local: the node.
         topology: by which others own what this node owned.
-        control: the control plane, which agrees on the leave.
-        activations: what ends.
-        hand_over: given how long each step may still wait, has everything handed over and sent that others wait for;
-            returns whether the new owners have acknowledged it.
-        farewell: given the reason and a time limit in seconds, refuses calls that still arrive, then closes the
+        control: the control plane, which announces the leave.
+        activations: to end.
+        hand_over: takes the time limit of each step; hands over and sends everything that others wait for; returns
+            whether
+            the new owners have acknowledged it.
+        farewell: takes the reason and a time limit in seconds; refuses calls that still arrive, then closes the
             connections.
 
     Attributes:
         begun: the node is leaving.
-        drained: what was handed over; there as soon as it was, while the node can still answer.
-        parting: done when all is handed over, and only answers on their way are waited for. Streams end now.
-        left: done when it has left; for those who did not ask for it themselves (`inaho drain`).
+        drained: the report of the hand-over; available as soon as it is done, while the node can still answer.
+        parting: done when all is handed over, and the node only waits for answers on their way. Streams end now.
+        left: done when it has left; for a program that did not request it itself (`inaho drain`).
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Shutdown:
         self._farewell = farewell
 
     async def drain(self, drain_s: float | None = None) -> DrainReport:
-        """Leaves, and returns as soon as everything is handed over: whoever asks from elsewhere is still answered.
+        """Leaves, and returns as soon as everything is handed over, so that a remote caller still gets an answer.
 
         Args:
             drain_s: as for `leave`.
@@ -118,22 +119,22 @@ class Shutdown:
         return self.drained.result()
 
     async def leave(self, drain_s: float | None = None) -> None:
-        """Hands everything over and leaves. The second to ask waits for the first.
+        """Hands everything over and leaves. A second caller waits for the first leave.
 
-        A caller that is cancelled stops waiting only: half a leave would leave a member that serves nobody.
+        A caller that is cancelled only stops waiting: half a leave would leave a member that serves no calls.
 
         Args:
-            drain_s: how long turns may run on; `activation.drain_s` unless given.
+            drain_s: how long turns may still run; `activation.drain_s` unless given.
         """
         leaving = self._begin(drain_s)
         if leaving is not None:
             await asyncio.wait((leaving,))
-            if not leaving.cancelled():  # else the node was stopped at once
+            if not leaving.cancelled():  # otherwise the node was stopped at once
                 leaving.result()
         await asyncio.shield(self.left)
 
     def _begin(self, drain_s: float | None) -> asyncio.Task[None] | None:
-        """Starts the leave; None where it was begun before, or the node has been stopped."""
+        """Starts the leave; None if it was begun before, or the node has been stopped."""
         if self.begun:
             return None
         self.begun = True
@@ -178,7 +179,7 @@ class Shutdown:
             self.stopped()
 
     def _log_released(self, had: int, late: int, started: float) -> None:
-        """No lease of this node is left (SPEC VA-2, BS-3.4): says how they ended."""
+        """No lease of this node is left (SPEC VA-2, BS-3.4): logs how they ended."""
         if not self._local.client:
             level = logging.WARNING if late else logging.INFO
             self._local.log.log(
@@ -195,7 +196,7 @@ class Shutdown:
         return max(started + drain_s - self._local.loop.time(), min(drain_s, STEP_S))
 
     def stopped(self) -> None:
-        """The node has left, or will not any more: nobody waits for it longer."""
+        """The node has left, or never will: ends all waiting for it."""
         self.drained.cancel()
         self._part()
         if not self.left.done():
@@ -206,7 +207,7 @@ class Shutdown:
             self.parting.set_result(None)
 
     async def _wait_disowned(self, within_s: float) -> None:
-        """Returns when a topology has come by which others own what this node owned, or after `within_s`."""
+        """Returns when a topology gives all partitions of this node to others, or after `within_s`."""
         await self._topology.wait_until(lambda: not self._is_up(), within_s)
 
     def _is_up(self) -> bool:

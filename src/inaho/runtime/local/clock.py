@@ -16,16 +16,16 @@ from typing import Final, Protocol
 __all__ = ["Entropy", "SeededEntropy", "SystemEntropy", "boot_time", "clock_ns", "unix_time"]
 
 clock_ns: Final = time.perf_counter_ns
-"""Nanoseconds since some moment, for how long calls take. The builtin itself: it is read twice in every call."""
+"""Nanoseconds since some moment, for durations of calls. The builtin itself, because it is read twice in every call."""
 
 
 class Entropy(Protocol):
-    """Where a node's randomness comes from."""
+    """The source of a node's randomness."""
 
     random: random.Random
 
     def token(self, size: int) -> bytes:
-        """`size` bytes that nobody can predict."""
+        """`size` unpredictable bytes."""
         ...
 
 
@@ -50,7 +50,7 @@ class SeededEntropy:
 
 
 def _boot_clock() -> Callable[[], float]:
-    """The clock of this system that counts suspension, or the next best."""
+    """The clock of this system that includes suspension, or the next best."""
     number = getattr(time, "CLOCK_BOOTTIME", None)
     if number is None:
         return time.monotonic
@@ -62,10 +62,11 @@ def _boot_clock() -> Callable[[], float]:
 
 
 boot_time: Final = _boot_clock()
-"""Seconds since some moment, for decisions: it never falls, and goes on while the computer is suspended.
+"""Seconds since some moment, for decisions: it never falls, and runs while the computer is suspended.
 
-`loop.time()` stands still then on Linux, so a node that slept for an hour would take what it knew for fresh. Where the
-system has no such clock it is the monotonic one; see `docs/decisions/0027-clocks.md`. Read once per batch of calls."""
+On Linux `loop.time()` stands still then, so a node that was suspended for an hour would take its old knowledge for
+fresh.
+Without such a clock in the system it is the monotonic one (docs/decisions/0027-clocks.md). Read once per batch."""
 
 
 def unix_time() -> float:

@@ -21,14 +21,15 @@ __all__ = ["close", "closed_where_it_waits", "driven"]
 NEEDED: Final = sys.version_info < (3, 13)
 
 THROWS: Final = 8
-"""How often a generator that awaits again while it is closed is interrupted there; then it is left as it is."""
+"""How often a generator that awaits again while it is closed is interrupted; then it is left as it is."""
 
 
 def closed_where_it_waits(awaitable: Any) -> Any:
     """What to await instead of a coroutine that reads a generator of the user, or of a step of such a generator.
 
-    Who awaits it gets what the generator's clean-up raises. And its generator is closed when the collector of garbage
-    closes that one first, as it does with what was made first, and nobody calls `close`.
+    The awaiting code gets what the generator's clean-up raises. And the generator is closed when the garbage collector
+    closes
+    this one first, as it does with older objects, and no code calls `close`.
     """
     return driven(awaitable) if NEEDED and hasattr(awaitable, "throw") else awaitable
 
@@ -39,7 +40,7 @@ def driven(awaitable: Any, ends: Callable[[BaseException], bool] | None = None) 
 
     Args:
         awaitable: it has taken no step yet. It is closed by `close` when this is.
-        ends: tells of what is raised where it waits whether to close it instead of telling it.
+        ends: decides about an exception raised where it waits: True closes it instead of raising the exception in it.
 
     Returns:
         Its result.
@@ -85,7 +86,7 @@ def close(awaitable: Any) -> None:
         if failed is not None:
             raise failed
     finally:
-        del failed  # the traceback has this frame: leave no circle behind
+        del failed  # the traceback has this frame: break the reference cycle
 
 
 def _step_types() -> tuple[type[Any], ...]:
@@ -95,7 +96,7 @@ def _step_types() -> tuple[type[Any], ...]:
     generator: Any = nothing()
     steps = generator.asend(None), generator.aclose()
     for step in steps:
-        step.close()  # nobody awaits it, and Python would say so
+        step.close()  # it is not awaited, and Python would warn
     return tuple(map(type, steps))
 
 

@@ -24,9 +24,9 @@ class HistoryEntry(Struct, frozen=True, array_like=True):
     Attributes:
         at: Unix seconds of that node.
         what: `started`, `ended`, `failed`, `took_over`, `refused`, `timed_out`, `revoked` or `placed`.
-        reason: one sentence or word; empty where `what` says all.
-        epoch: of the activation; 0 where there was none.
-        authority: of the node that tells it.
+        reason: one sentence or word; empty if `what` says all.
+        epoch: of the activation; 0 if there was none.
+        authority: of the node that reports it.
     """
 
     at: float
@@ -37,10 +37,10 @@ class HistoryEntry(Struct, frozen=True, array_like=True):
 
 
 class ActivationHistory:
-    """The last things that happened, in their order.
+    """The last entries, in order.
 
     Args:
-        size: most entries, of all identities together; `activation.history_max`.
+        size: bound of the entries, of all identities together; `activation.history_max`.
         clock: monotonic seconds.
     """
 
@@ -50,13 +50,13 @@ class ActivationHistory:
         self._observers: list[Callable[[str, str, str, str], None]] = []
 
     def observe(self, observer: Callable[[str, str, str, str], None]) -> None:
-        """Has `observer(kind, key, what, reason)` called at each entry, repeated ones included."""
+        """Calls `observer(kind, key, what, reason)` at each entry, repeated ones included."""
         self._observers.append(observer)
 
     def note(self, kind: str, key: str, what: str, reason: str, epoch: Epoch) -> None:
-        """Remembers an entry; the oldest is forgotten for it.
+        """Remembers an entry, in place of the oldest.
 
-        A refusal that only repeats the entry before it is not remembered: callers try again many times per second.
+        A refusal that only repeats the previous entry is not remembered: callers retry many times per second.
         """
         for observer in self._observers:
             observer(kind, key, what, reason)
@@ -92,8 +92,8 @@ class PartitionMove(Struct, frozen=True, array_like=True):
 
     Attributes:
         at: Unix seconds of the owner.
-        from_authority: who owned it before.
-        because: what made it move, such as `127.0.0.1:7701 was removed`.
+        from_authority: the previous owner.
+        because: the reason of the move, such as `127.0.0.1:7701 was removed`.
     """
 
     at: float
@@ -102,7 +102,7 @@ class PartitionMove(Struct, frozen=True, array_like=True):
 
 
 class OwnershipHistory:
-    """From whom this node got its partitions last, and why: one slot per partition and kind.
+    """From which member this node got its partitions last, and why: one slot per partition and kind.
 
     Args:
         partitions: `activation.partitions`.
@@ -155,7 +155,8 @@ class TopologyChange:
         """Why a partition went from `before` to `owner`."""
         source = self._now.get(before.node_id)
         if source is None:
-            # Who dies is unreachable for a while first; who leaves with nothing to hand over may be gone at once.
+            # A member that dies is unreachable for a while first; one that leaves with nothing to hand over may be gone
+            # at once.
             earlier = self._then.get(before.node_id, before)
             if before.authority in self._authorities:
                 return f"{before.authority} was restarted"

@@ -24,11 +24,11 @@ __all__ = ["LocalNode"]
 
 
 class LocalNode:
-    """The shared ground of one member or client.
+    """The shared objects of one member or client.
 
     Args:
         config: settings.
-        events: where events are published.
+        events: the event stream.
         entropy: randomness.
         loop: the event loop on which the node runs.
         client: it hosts nothing and joins nothing.
@@ -42,9 +42,9 @@ class LocalNode:
         authority: under which peers reach this node, once it listens; empty for a client.
         timeout_s: of a call that names none (`rpc.timeout_s`), in seconds.
         now: the loop's time, as of the last tick.
-        tasks: what runs in the background.
-        slices: work that waits, and is done a little in each turn of the loop.
-        successes_wanted: somebody subscribes to `CallSucceeded`. The call path looks here.
+        tasks: the background Tasks.
+        slices: waiting work, done in small steps in each loop iteration.
+        successes_wanted: there is a subscriber to `CallSucceeded`. The call path reads this.
         shutting_down: no new activations.
         closing: no new connections.
     """
@@ -87,11 +87,11 @@ class LocalNode:
         self.successes_wanted = wanted
 
     def publish(self, event: Event) -> None:
-        """Puts an event on the stream."""
+        """Publishes an event."""
         self.events.publish(event)
 
     def events_wanted(self, kind: type[Event]) -> bool:
-        """Whether anybody subscribes to events of `kind`: those on the call path are made only then."""
+        """Whether there is a subscriber to events of `kind`: events of the call path are made only then."""
         return self.events.wants(kind)
 
     def serialization_failed(self, kind: str, key: str, method: str, direction: str, reason: str) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 __all__ = ["Slices"]
 
 TURN_US: Final = 2_000
-"""What the steps of one turn may cost together, in microseconds on a slow machine. One step may exceed it."""
+"""What the steps of one loop iteration may cost together, in microseconds on a slow machine. One step may exceed it."""
 
 
 class Slices:
@@ -32,7 +32,7 @@ class Slices:
         self._loop = loop
         self._jobs: dict[str, Iterator[int]] = {}
         self._ends: dict[str, list[asyncio.Future[None]]] = {}
-        """Those who wait for the end of a job."""
+        """Futures of callers that wait for the end of a job."""
         self._scheduled = False
         self._running = False
 
@@ -40,20 +40,20 @@ class Slices:
         return name in self._jobs
 
     def add(self, name: str, steps: Iterator[int]) -> None:
-        """Puts a job in line; it begins in a later turn of the loop, or with `run`.
+        """Queues a job; it begins in a later loop iteration, or with `run`.
 
         Args:
-            name: a job of the same name that is under way is given up, and this one takes its place in the order.
+            name: a running job of the same name is given up, and this one takes its place in the order.
             steps: each step yields about how many microseconds it took.
         """
         self._jobs[name] = steps
         self._schedule()
 
     def run(self, taken_us: int = 0) -> None:
-        """Takes as many steps as fit in one turn, and goes on in the next one.
+        """Takes as many steps as fit in one loop iteration, and continues in the next one.
 
         Args:
-            taken_us: what the caller has taken of the turn already.
+            taken_us: what the caller has used of the iteration already.
         """
         if self._running:
             return
@@ -77,7 +77,7 @@ class Slices:
             self._schedule()
 
     def drop(self, name: str) -> None:
-        """Gives a job up, if it is there."""
+        """Gives a job up, if there is one."""
         self._jobs.pop(name, None)
         for future in self._ends.pop(name, ()):
             if not future.done():

@@ -22,7 +22,7 @@ from inaho.types import Struct
 __all__ = ["StorageAccess", "StorageReport"]
 
 MARKS_MAX: Final = 8
-"""Marks that one report lists; a Redis Cluster has one for each slot."""
+"""Bound of the marks that one report lists; a Redis Cluster has one for each slot."""
 
 
 class StorageReport(Struct, frozen=True):
@@ -31,9 +31,10 @@ class StorageReport(Struct, frozen=True):
     Attributes:
         authority: of the member.
         storage: its name, without secrets.
-        lost: what was found missing, one sentence; empty in the usual case. Then everything is refused.
-        marks: what was seen of the instances of the storage, the first few of them; none before the first use, or
-            where the back end has none.
+        lost: the loss that was found, in one sentence; empty in the usual case. With a loss everything is refused.
+        marks: the marks of the storage that were seen, the first few of them; none before the first use, or if the back
+            end
+            has none.
     """
 
     authority: str
@@ -43,13 +44,13 @@ class StorageReport(Struct, frozen=True):
 
 
 class StorageAccess:
-    """The storage of one node: opened when it is first needed, watched for losses, accepted on an operator's word.
+    """The storage of one node: opened when first needed, watched for losses, accepted on an operator's order.
 
     Args:
         local: the node.
         storage: durable state of its grains.
-        lost: called when the storage turns out to have lost data: nothing that is active may be taken as proved.
-        accepted: called when an operator has accepted what the storage has: what this node knows of versions is void.
+        lost: called when the storage has lost data: no activation counts as proved any more.
+        accepted: called when an operator has accepted the content of the storage: known versions are void.
 
     Attributes:
         storage: as given; see `opened` for its use.
@@ -66,7 +67,7 @@ class StorageAccess:
         self._watching = False
 
     async def opened(self) -> Storage:
-        """The storage, opened; after an attempt that failed this is the next one. Raises as `Storage.open`."""
+        """The storage, opened; after a failed attempt this is the next one. Raises as `Storage.open`."""
         opening = self._opening
         if opening is None or _failed(opening):
             if not self._watching:
@@ -77,20 +78,20 @@ class StorageAccess:
         return self.storage
 
     async def open_early(self) -> None:
-        """Finds out what is wrong with the storage before a call does. Raises `InvalidConfig`."""
+        """Finds problems of the storage before a call does. Raises `InvalidConfig`."""
         try:
             await self.opened()
         except StorageFailed as error:
             self._local.log.warning("opening the storage failed, retrying when a grain needs it: %s", describe(error))
 
     async def close(self) -> None:
-        """This node uses the storage no more."""
+        """This node does not use the storage any more."""
         if self._watching:
             self._watching = False
             self.storage.instances.unwatch(self._found_loss)
         if self._opening is not None:
             await asyncio.gather(self._opening, return_exceptions=True)
-            if not _failed(self._opening):  # else it would end the use of another node
+            if not _failed(self._opening):  # otherwise it would end the use of another node
                 await self.storage.close()
 
     def report(self) -> StorageReport:
@@ -100,10 +101,10 @@ class StorageAccess:
         return StorageReport(self._local.authority, repr(self.storage), instances.lost, marks)
 
     async def accept(self) -> StorageReport:
-        """Accepts what the storage has now, and begins all activations with a state again.
+        """Accepts the present content of the storage; all activations with state begin again.
 
         Returns:
-            The report from before: what was accepted.
+            The report from before: the loss that was accepted.
 
         Raises:
             StorageFailed: the storage cannot be opened or asked; nothing was accepted.

@@ -10,11 +10,11 @@ from inaho.observe.metrics import Sample
 __all__ = ["LABELS_MAX", "Tally"]
 
 LABELS_MAX: Final = 4096
-"""Combinations of labels that one tally tells apart; what comes after them counts as `other`."""
+"""Combinations of labels that one tally distinguishes; further ones count as `other`."""
 
 
 class Tally:
-    """Counts by the values of labels, so many of them that a label from outside cannot fill the memory."""
+    """Counts by the values of labels, bounded, so that labels from outside cannot fill the memory."""
 
     __slots__ = ("_counts", "_size_max")
 
@@ -23,7 +23,7 @@ class Tally:
         self._size_max = size_max
 
     def add(self, *labels: str) -> None:
-        """One more of these labels."""
+        """Counts one more."""
         counts = self._counts
         if labels not in counts and len(counts) >= self._size_max:
             labels = (OTHER,) * len(labels)

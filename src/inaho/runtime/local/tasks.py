@@ -18,11 +18,11 @@ from inaho.runtime.local.closed_generators import driven
 __all__ = ["CUT_OFF", "NodeTasks", "is_cut_off", "until_cut_off"]
 
 CUT_OFF: Final = "inaho: cut off"
-"""Message of the last cancellation of user code that catches all others: it is closed where it waits."""
+"""Message of the last cancellation of user code that catches all others: the code is closed where it waits."""
 
 
 STOP_ROUND_S: Final = 1.0
-"""What still runs when its node stops is cancelled again after so many seconds."""
+"""Interval in seconds at which Tasks that still run when their node stops are cancelled again."""
 
 _log: Final = logging.getLogger("inaho.node")
 
@@ -49,7 +49,7 @@ class NodeTasks:
         Args:
             coroutine: its code; may be the user's.
             name: of the Task.
-            drives: it uses `resume` for code of the user, and needs no `until_cut_off` around itself.
+            drives: it uses `resume` for user code, and needs no `until_cut_off` around itself.
             context: where it runs; an empty one unless given.
         """
         running = coroutine if drives else until_cut_off(coroutine)
@@ -61,17 +61,17 @@ class NodeTasks:
         return task
 
     async def stop(self, rounds: int) -> None:
-        """Ends what runs. User code that catches its cancellation is cut off in the end (`CUT_OFF`).
+        """Ends running Tasks. User code that catches its cancellation is cut off in the end (`CUT_OFF`).
 
         Args:
-            rounds: how often what still runs is cancelled before that, `STOP_ROUND_S` apart.
+            rounds: how often running Tasks are cancelled before that, `STOP_ROUND_S` apart.
         """
         message: str | None = None
         while tasks := [task for task in self.running if task is not asyncio.current_task()]:
             for task in tasks:
                 task.cancel(message)
             _, left = await asyncio.wait(tasks, timeout=STOP_ROUND_S)
-            await asyncio.sleep(0)  # what their ends have begun
+            await asyncio.sleep(0)  # Tasks that were started while they ended
             if not left:
                 continue
             if message is not None:
@@ -88,10 +88,10 @@ def is_cut_off(error: BaseException) -> bool:
 
 
 async def until_cut_off(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Runs a coroutine in the current Task and context. Cancelled with `CUT_OFF` it is closed, whatever it catches."""
+    """Runs a coroutine in the current Task and context. A cancel with `CUT_OFF` closes it, whatever it catches."""
     try:
         return await driven(coroutine, is_cut_off)
-    except (KeyboardInterrupt, SystemExit):  # they leave the loop here, and nobody awaits this Task
+    except (KeyboardInterrupt, SystemExit):  # they leave the loop here, and no code awaits this Task
         task = asyncio.current_task()
         assert task is not None
         task.add_done_callback(_retrieve)
@@ -99,6 +99,6 @@ async def until_cut_off(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Marks what a Task ended with as seen."""
+    """Marks the outcome of a Task as retrieved."""
     if not task.cancelled():
         task.exception()

@@ -39,11 +39,11 @@ class Ticker:
         self._due = 0.0
 
     def each(self, callback: Callable[[float, float], object]) -> None:
-        """Has `callback(now, lag_s)` called at each tick: the loop's time, and how late this tick is, in seconds."""
+        """Calls `callback(now, lag_s)` at each tick: the loop's time, and how late this tick is, in seconds."""
         self._callbacks.append(callback)
 
     def start(self) -> None:
-        """Begins, or goes on: the next tick comes after the pause."""
+        """Begins, or continues: the next tick comes after the pause."""
         self._due = self._local.boot_time() + TICK_S
         self.late_at = self._due + self._local.config.detection.lag_wedged_s
         self._timer = self._local.loop.call_later(TICK_S, self._tick)
@@ -56,7 +56,7 @@ class Ticker:
     def wake(self) -> None:
         """The process was stopped or the computer suspended: this is reported before anything else happens.
 
-        Otherwise calls that have waited meanwhile would be answered until the next tick as if nothing had happened.
+        Otherwise waiting calls would be answered until the next tick as if nothing had happened.
         """
         self.late_at = float("inf")  # until the next tick, which is due
         self._woke(max(0.0, self._local.boot_time() - self._due))
@@ -64,6 +64,6 @@ class Ticker:
     def _tick(self) -> None:
         self._local.now = now = self._local.loop.time()
         lag_s = max(0.0, self._local.boot_time() - self._due)
-        self.start()  # first: whatever fails below, deadlines must go on
+        self.start()  # first, so that deadlines continue whatever fails below
         for callback in self._callbacks:
             callback(now, lag_s)

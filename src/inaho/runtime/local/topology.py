@@ -22,12 +22,12 @@ class Topology:
 
     Args:
         local: the node.
-        described: what is known of a kind that no member hosts now, for the reason of a refusal; None when it is
-            unknown here.
+        described: what is known of a kind that no member hosts now, for the reason of a refusal; None if it is unknown
+            here.
 
     Attributes:
         snapshot: the newest; None before the first.
-        lookup: owners of identities by that snapshot. It is another object after `forget_owners`.
+        lookup: owners of identities by that snapshot. Another object after `forget_owners`.
         closed: the node has stopped: the list of members stays as it is.
     """
 
@@ -54,21 +54,21 @@ class Topology:
         return holders(member for member in self.members if member.authority == authority).get(authority)
 
     def forget_owners(self) -> None:
-        """Owners are unknown until the next snapshot: versions have begun again, or this node has lost its place."""
+        """Owners are unknown until the next snapshot: versions begin again, or this node has lost its place."""
         self.lookup = self._no_owners()
 
     def _no_owners(self) -> IdentityLookup:
         return IdentityLookup(self._local.config.activation, self._described)
 
     def wake(self) -> None:
-        """Lets those go on who wait for a topology: a new one holds everywhere on this node."""
+        """Lets callers continue that wait for a topology: a new one is in force everywhere on this node."""
         waiters, self._waiters = self._waiters, []
         for future in waiters:
             if not future.done():
                 future.set_result(None)
 
     def close(self) -> None:
-        """No further topology is applied, and nobody waits for one any more."""
+        """No further topology is applied; ends all waiting for one."""
         self.closed = True
         for future in self._waiters:
             future.cancel()
@@ -84,15 +84,15 @@ class Topology:
                 self._waiters.remove(future)
 
     async def wait_until(self, condition: Callable[[], bool], within_s: float, *, each_s: float | None = None) -> bool:
-        """Waits until `condition()` holds, which is asked now and at each new topology.
+        """Waits until `condition()` is true; it is checked now and at each new topology.
 
         Args:
-            condition: it has no effect.
+            condition: must have no effect.
             within_s: seconds until this gives up.
-            each_s: ask also so often, in seconds, for what may come true without a new topology.
+            each_s: check also at this interval, in seconds, for conditions that may change without a new topology.
 
         Returns:
-            Whether it holds.
+            Whether it is true.
         """
         loop = self._local.loop
         deadline = loop.time() + within_s

@@ -22,27 +22,29 @@ __all__ = ["RPC_LOGGER", "ActivationWarnings", "RetryWarnings", "WaitingWarnings
 RPC_LOGGER: Final = "inaho.rpc"
 
 OWN_ATTEMPTS: Final = 10
-"""A call of one of inaho's own kinds that has failed so often is told as any other is."""
+"""A call of one of inaho's own kinds that has failed so often is logged like any other."""
 
 
 MOVES: Final = ("ownership_changed", "shutting_down", "topology_unavailable")
 MOVE_ATTEMPTS: Final = 3
-"""A call refused for one of these, because its identity moves, is a warning when it has failed so often."""
+"""A call that is refused because its identity moves is a warning when it has failed so often."""
 
 
 class RetryWarnings:
-    """What one node logs of retried calls: counted by kind, and limited by kind and period (SPEC VA-4.1, VA-4.4).
+    """Logs retried calls of one node: counted by kind, and limited by kind and period (SPEC VA-4.1, VA-4.4).
 
-    While members start or leave, identities move, and some calls are refused and tried again. Their first retries are
-    logged at INFO; those of the grains that inaho itself calls, such as the keepers of reminders, at DEBUG. A call that
-    goes on failing is a WARNING.
+    While members start or leave, identities move, and some calls are refused and retried. Their first retries are
+    logged at
+    INFO; those of grains that inaho itself calls, such as the keepers of reminders, at DEBUG. A call that fails further
+    is a
+    WARNING.
 
     Args:
         local: the node.
 
     Attributes:
         retries: by kind.
-        suppressed: by kind, those that were not logged.
+        suppressed: by kind, retries that were not logged.
     """
 
     def __init__(self, local: LocalNode) -> None:
@@ -58,7 +60,7 @@ class RetryWarnings:
         }
 
     def retrying(self, kind: str, key: str, method: str, error: InahoError, attempt: int, pause_s: float) -> None:
-        """A call is about to be tried again, after `attempt` attempts that failed."""
+        """A call will be retried, after `attempt` attempts that failed."""
         self.retries.add(kind)
         if kind.startswith("inaho.") and attempt < OWN_ATTEMPTS:
             self._log.debug(
@@ -87,9 +89,10 @@ class RetryWarnings:
 
 
 class ActivationWarnings:
-    """What one node logs of activations that failed (SPEC VA-4.4, for these).
+    """Logs failed activations of one node (SPEC VA-4.4, for these).
 
-    While a storage is down every call is such an activation, with a traceback. The first few of a kind say what is
+    While a storage is down every call leads to a failed activation, with a traceback. The first few of a kind show what
+    is
     wrong. Each is still an event and counted in the metrics.
 
     Args:
@@ -105,7 +108,7 @@ class ActivationWarnings:
         )
 
     def failed(self, identity: ClusterIdentity, error: BaseException) -> None:
-        """An activation did not come up, because of `error`."""
+        """An activation did not start, because of `error`."""
         if self._throttle.admit(identity.kind, self._local.loop.time()):
             self._local.log.warning("activation of %s failed", identity, exc_info=error)
 
@@ -119,10 +122,11 @@ class ActivationWarnings:
 
 
 class WaitingWarnings:
-    """What one node logs, at INFO, of members that it waits for (`membership.log_lines_max`, `log_period_s`).
+    """Logs, at INFO, for which members this node waits (`membership.log_lines_max`, `log_period_s`).
 
     A node that waits for another one asks many times per second, for each identity that is called. The first few lines
-    say for whom and why.
+    name
+    the member and the reason.
 
     Args:
         local: the node.
@@ -138,9 +142,9 @@ class WaitingWarnings:
         """A question failed and will be asked again.
 
         Args:
-            authority: of whom it was asked.
-            what: what that member has not done yet, such as `did not release Cart/alice yet`.
-            error: why.
+            authority: of the member that was asked.
+            what: the missing action of that member, such as `did not release Cart/alice yet`.
+            error: of the question.
         """
         if self._throttle.admit(authority, self._local.loop.time()):
             self._local.log.info("%s %s: %s", authority, what, describe(error))
