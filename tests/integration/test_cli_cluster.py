@@ -132,7 +132,7 @@ def test_a_storage_that_is_not_there_is_told_at_the_start(tmp_path: Path):
         finally:
             process.kill()
     assert process.returncode == 0
-    assert b"the storage cannot be opened" in complaint and b"notes.txt" in complaint
+    assert b"opening the storage failed" in complaint and b"notes.txt" in complaint
 
 
 # Calls.

@@ -29,8 +29,7 @@ class MailboxConfig(Group, frozen=True, kw_only=True):
         policy: what a full mailbox does with one more: `reject_new` raises `MailboxFull` to the teller, `drop_oldest`
             sends the oldest to the dead letters.
         batch_max: messages handled before other Tasks run, if the actor itself never waits. More gives throughput,
-            fewer
-            give fairness.
+            fewer give fairness.
     """
 
     capacity: int = 1024

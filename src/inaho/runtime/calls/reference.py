@@ -124,8 +124,7 @@ def _named_invoke(method: GrainMethod) -> Callable[..., Any]:
     """`invoke` with coroutines that have the name of the user's method.
 
     Python's warning about a coroutine that was never awaited has this name. Setting the name of each coroutine would
-    cost
-    every call something; a function of its own per method costs nothing.
+    cost every call something; a function of its own per method costs nothing.
     """
     here, there = (
         FunctionType(way.__code__.replace(), way.__globals__, method.name) for way in (_call_here, _call_there)

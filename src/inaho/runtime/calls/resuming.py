@@ -44,16 +44,14 @@ async def resuming(
             seen = entry.number
 
     The stream ends when the method's generator does. It is not opened again after a time-out, or after an exception of
-    the
-    method itself, unless that is one of the four errors below.
+    the method itself, unless that is one of the four errors below.
 
     Args:
         open_stream: calls the method; it is called once for each attempt.
         attempts: how often in a row the stream is opened again without an item, at least 1; the pauses between grow
             from 0.05 to 2 s.
         within_s: seconds, above 0. A stream that was open for longer has worked, even without an item, and the attempts
-            are
-            counted from the start again.
+            are counted from the start again.
 
     Returns:
         The items. Close it (`contextlib.aclosing`) to end the stream before its end.

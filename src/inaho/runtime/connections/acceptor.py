@@ -59,8 +59,7 @@ class Acceptor:
         connections: open ones, in the order in which they were accepted.
         turns_expired: turns whose deadline passed while they ran or waited.
         orphans: turns that have suspended and whose connection has ended. They keep their deadline: a turn that waits
-            for
-            ever would hold its activation for ever.
+            for ever would hold its activation for ever.
     """
 
     def __init__(

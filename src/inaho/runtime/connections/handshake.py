@@ -85,8 +85,7 @@ class HandshakeProtocol(asyncio.Protocol):
         timeout_s: from connection to authenticated.
         established: makes the protocol that takes over.
         failed: called with the reason of the failure, and with the address of the peer if it is known. The connection
-            is
-            closed already, or closing.
+            is closed already, or closing.
         gate: for an acceptor, holds the place of the connection.
     """
 

@@ -54,9 +54,8 @@ class BlockList:
         """Blocks or unblocks an authority, and waits until the topology of this node has it.
 
         Then it waits, at most for `gossip.convergence_s`, until another member has it too: the order must not be lost
-        with
-        this process. If no other member can be reached, this node keeps the order and announces it when it reaches one,
-        also after it was removed and has joined again.
+        with this process. If no other member can be reached, this node keeps the order and announces it when it reaches
+        one, also after it was removed and has joined again.
 
         Returns:
             Whether that changed anything.

@@ -70,8 +70,7 @@ class Shutdown:
         control: the control plane, which announces the leave.
         activations: to end.
         hand_over: takes the time limit of each step; hands over and sends everything that others wait for; returns
-            whether
-            the new owners have acknowledged it.
+            whether the new owners have acknowledged it.
         farewell: takes the reason and a time limit in seconds; refuses calls that still arrive, then closes the
             connections.
 

@@ -65,8 +65,8 @@ boot_time: Final = _boot_clock()
 """Seconds since some moment, for decisions: it never falls, and runs while the computer is suspended.
 
 On Linux `loop.time()` stands still then, so a node that was suspended for an hour would take its old knowledge for
-fresh.
-Without such a clock in the system it is the monotonic one (docs/decisions/0027-clocks.md). Read once per batch."""
+fresh. Without such a clock in the system it is the monotonic one (docs/decisions/0027-clocks.md). Read once per
+batch."""
 
 
 def unix_time() -> float:

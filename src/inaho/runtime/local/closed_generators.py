@@ -28,8 +28,7 @@ def closed_where_it_waits(awaitable: Any) -> Any:
     """What to await instead of a coroutine that reads a generator of the user, or of a step of such a generator.
 
     The awaiting code gets what the generator's clean-up raises. And the generator is closed when the garbage collector
-    closes
-    this one first, as it does with older objects, and no code calls `close`.
+    closes this one first, as it does with older objects, and no code calls `close`.
     """
     return driven(awaitable) if NEEDED and hasattr(awaitable, "throw") else awaitable
 

@@ -33,8 +33,7 @@ class StorageReport(Struct, frozen=True):
         storage: its name, without secrets.
         lost: the loss that was found, in one sentence; empty in the usual case. With a loss everything is refused.
         marks: the marks of the storage that were seen, the first few of them; none before the first use, or if the back
-            end
-            has none.
+            end has none.
     """
 
     authority: str

@@ -34,10 +34,8 @@ class RetryWarnings:
     """Logs retried calls of one node: counted by kind, and limited by kind and period (SPEC VA-4.1, VA-4.4).
 
     While members start or leave, identities move, and some calls are refused and retried. Their first retries are
-    logged at
-    INFO; those of grains that inaho itself calls, such as the keepers of reminders, at DEBUG. A call that fails further
-    is a
-    WARNING.
+    logged at INFO; those of grains that inaho itself calls, such as the keepers of reminders, at DEBUG. A call that
+    fails further is a WARNING.
 
     Args:
         local: the node.
@@ -92,8 +90,7 @@ class ActivationWarnings:
     """Logs failed activations of one node (SPEC VA-4.4, for these).
 
     While a storage is down every call leads to a failed activation, with a traceback. The first few of a kind show what
-    is
-    wrong. Each is still an event and counted in the metrics.
+    is wrong. Each is still an event and counted in the metrics.
 
     Args:
         local: the node.
@@ -125,8 +122,7 @@ class WaitingWarnings:
     """Logs, at INFO, for which members this node waits (`membership.log_lines_max`, `log_period_s`).
 
     A node that waits for another one asks many times per second, for each identity that is called. The first few lines
-    name
-    the member and the reason.
+    name the member and the reason.
 
     Args:
         local: the node.
