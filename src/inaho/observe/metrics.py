@@ -72,7 +72,7 @@ INSTRUMENTS: Final = (
     Instrument("inaho.rpc.client.exceptions", "counter", "{call}", (KIND, _CODE),
         "Calls that ended with an exception that the program has registered, by its name; not among the failures"),
     Instrument("inaho.rpc.client.timeouts", "counter", "{call}", (KIND,),
-        "Calls whose deadline passed, part of the failures; not those that passed inside a method on the own node"),
+        "Calls whose deadline passed, part of the failures. Timeouts inside a method on the same node are not counted"),
     Instrument("inaho.rpc.client.call.duration.bucket", "counter", "{call}", (KIND, "le"),
         "Successful calls that took at most `le` seconds, cumulative"),
     Instrument("inaho.rpc.client.call.duration.quantile", "gauge", "s", (KIND, "quantile"),
