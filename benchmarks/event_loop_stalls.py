@@ -162,8 +162,12 @@ class Cluster:
         done = asyncio.get_running_loop().create_future()
 
         def apply() -> None:
-            self.node.apply_topology(snapshot)
-            done.set_result(None)
+            try:
+                self.node.topology_changes.apply(snapshot)
+            except BaseException as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
 
         asyncio.get_running_loop().call_soon(apply)
         await done
