@@ -37,6 +37,9 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
             further ones only the number is logged.
         failure_warnings_period_s: see `failure_warnings_max`.
         timers_max: timers of one activation.
+        collector_sees_activations: whether Python's garbage collector looks at activations that live. It need not: they
+            are in use, and it looks at them when they have ended. For a debugger of memory that asks the collector
+            (`gc.get_objects`). With a million activations each full collection then takes a quarter of a second.
         reminder_shards: parts in which the reminders of the cluster are kept. Equal on all nodes, and fixed once there
             are reminders. More shards distribute the work better; each shard costs one activation, and one load when
             its owner changes.
@@ -65,6 +68,7 @@ class ActivationConfig(Group, frozen=True, kw_only=True):
     failure_warnings_max: int = 5
     failure_warnings_period_s: float = 10.0
     timers_max: int = 64
+    collector_sees_activations: bool = False
     reminder_shards: int = 64
     reminders_max: int = 4096
     reminders_per_grain_max: int = 64

@@ -6,12 +6,14 @@ activation's own time stamp, and a million idle activations cost one check each 
 
 An activation that ends is not searched for in the buckets: its key is dropped when it is checked. An activation that
 ends and starts again is in several buckets until then, but only once in each, so the number of its entries is bounded.
-For that reason a bucket is a dict and not a list.
+For that reason a bucket is a map and not a list.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+from inaho.core.parted_map import PART_MAX, PartedMap
 
 __all__ = ["IdleWheel"]
 
@@ -28,16 +30,18 @@ class IdleWheel:
     def __init__(self, ttl_s: float) -> None:
         self._ttl_s = ttl_s
         self._width_s = ttl_s / BUCKETS_PER_TTL
-        self._buckets: dict[int, dict[str, None]] = {}
+        self._buckets: dict[int, PartedMap[bool]] = {}
 
     def add(self, key: str, touched_at: float) -> None:
         """Schedules the check of `key` for the time at which it could be idle; `touched_at` in monotonic seconds."""
         bucket = int((touched_at + self._ttl_s) / self._width_s) + 1
         keys = self._buckets.get(bucket)
         if keys is None:
-            self._buckets[bucket] = {key: None}
-        else:
-            keys[key] = None
+            keys = self._buckets[bucket] = PartedMap()
+        if not keys.older and len(keys.newest) < PART_MAX:
+            keys.newest[key] = True
+        elif keys.get(key) is None:
+            keys.add(key, True)
 
     def due(
         self, now: float, touched_at: Callable[[str], float | None], most: int, found_max: int | None = None
@@ -57,9 +61,9 @@ class IdleWheel:
         current = int(now / self._width_s)
         for bucket in sorted(number for number in self._buckets if number <= current):
             keys = self._buckets[bucket]
-            while keys and most > 0 and (found_max is None or len(found) < found_max):
+            while len(keys) and most > 0 and (found_max is None or len(found) < found_max):
                 most -= 1
-                key, _ = keys.popitem()
+                key = keys.pop_last()
                 touched = touched_at(key)
                 if touched is None:
                     continue
@@ -67,7 +71,7 @@ class IdleWheel:
                     found[key] = None
                 else:
                     self.add(key, touched)
-            if keys:
+            if len(keys):
                 break
             del self._buckets[bucket]
         return list(found)
@@ -82,4 +86,5 @@ class IdleWheel:
     def check(self) -> None:
         """Asserts that there is no empty bucket."""
         for number, keys in self._buckets.items():
-            assert keys, f"bucket {number} is empty and still there"
+            keys.check()
+            assert len(keys), f"bucket {number} is empty and still there"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from inaho.core.activation.lease import Lease, LeaseState
+from inaho.core.parted_map import PART_MAX, PartedMap
 from inaho.errors import Overloaded, Pending
 from inaho.types import Epoch
 
@@ -36,7 +37,7 @@ class ActivationLedger:
         self.revoked = 0
         self._leases_max = leases_max
         self._pending_s = pending_s
-        self._kinds: dict[str, dict[str, Lease]] = {}
+        self._kinds: dict[str, PartedMap[Lease]] = {}
         self._changing: dict[tuple[str, str], Lease] = {}
         self._held_by: dict[str, int] = {}
         self._count = 0
@@ -71,8 +72,13 @@ class ActivationLedger:
             Pending: another lease holds it; wait and ask again.
             Overloaded: there are `leases_max` leases.
         """
-        keys = self._kinds.setdefault(kind, {})
-        held = keys.get(key)
+        keys = self._kinds.get(kind)
+        if keys is None:
+            keys = self._kinds[kind] = PartedMap()
+        newest = keys.newest  # in place of `get` and `add`, which take longer than the rest
+        held = newest.get(key)
+        if held is None and keys.older:
+            held = keys.get(key)
         if held is not None:
             self.refused += 1
             raise Pending(
@@ -82,7 +88,11 @@ class ActivationLedger:
         if self._count >= self._leases_max:
             self.refused += 1
             raise Overloaded(f"{self._count} leases are held (activation.activations_max)", identity=f"{kind}/{key}")
-        lease = keys[key] = Lease(kind, key, holder, self.next_epoch(), now)
+        lease = Lease(kind, key, holder, self.next_epoch(), now)
+        if len(newest) < PART_MAX:
+            newest[key] = lease
+        else:
+            keys.add(key, lease)
         self._changing[kind, key] = lease
         self._held_by[holder] = self._held_by.get(holder, 0) + 1
         self._count += 1
@@ -165,7 +175,8 @@ class ActivationLedger:
 
     def of_kind(self, kind: str) -> Iterable[Lease]:
         """The leases of a kind, in the order in which they were granted."""
-        return self._kinds.get(kind, {}).values()
+        keys = self._kinds.get(kind)
+        return () if keys is None else keys.values()
 
     def revoke(self, holder: str, now: float) -> list[Lease]:
         """Ends all leases of a node that was blocked or removed (SPEC VA-1.4), in the order of the ledger.
@@ -182,7 +193,7 @@ class ActivationLedger:
         return lost
 
     def _drop(self, lease: Lease) -> None:
-        del self._kinds[lease.kind][lease.key]
+        self._kinds[lease.kind].remove(lease.key)
         self._changing.pop((lease.kind, lease.key), None)
         self._count -= 1
         left = self._held_by[lease.holder] - 1
@@ -196,6 +207,7 @@ class ActivationLedger:
         assert self._count == sum(map(len, self._kinds.values())) <= self._leases_max
         assert self._count == sum(self._held_by.values())
         for kind, keys in self._kinds.items():
+            keys.check()
             for key, lease in keys.items():
                 assert (lease.kind, lease.key) == (kind, key)
                 assert lease.holding, f"{lease!r} has ended and is in the ledger"

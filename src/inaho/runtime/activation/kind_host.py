@@ -7,7 +7,7 @@ in `lifecycle`; what is done in them is in `starting`, `ending` and `failure_pol
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from inaho.core.activation.lease import Lease
@@ -15,6 +15,7 @@ from inaho.core.activation.life import ActivationState
 from inaho.core.identity.identity import validate_key
 from inaho.errors import InahoError
 from inaho.runtime.activation.changes import Changes, Gates
+from inaho.runtime.activation.collector import BIG_TABLE, hide, show
 from inaho.runtime.activation.draining import Draining
 from inaho.runtime.activation.ending import Ending
 from inaho.runtime.activation.failure_policy import Resets, turn_failed
@@ -72,6 +73,8 @@ class KindHost:
         self.name = kind.name
         self.hosted = hosted
         self._parts = parts
+        self._hides = hosted and not around.local.config.activation.collector_sees_activations
+        """Its activations are kept from the collector (`collector`)."""
         self.activations: dict[str, Activation] = {}
         self.calls = 0
         self.failures = 0
@@ -126,6 +129,10 @@ class KindHost:
         """Makes the activation of a pending lease; it goes on from `handed`. Raises `ActivationFailed`."""
         grain = self._make(lease.key, lease)
         self.activations[lease.key] = grain
+        if self._hides:
+            hide(grain)
+            if len(self.activations) >= BIG_TABLE:  # each addition shows it again
+                hide(self.activations)
         if self.kind.placed:
             self.around.freshness.begins(self.name, lease.key, grain)
         self.around.services.came_here(self.name, lease.key)
@@ -225,6 +232,8 @@ class KindHost:
             if pool is not None:
                 pool.ends(grain, "first one gone")
             del self.activations[grain._inaho_key]
+            if self._hides:
+                show(grain)
             self.timers.end(grain)
             self.around.leases.ended(grain._inaho_lease)
             self.around.count.ended()
@@ -238,6 +247,13 @@ class KindHost:
             self.timers.end(grain)
             self.around.leases.ended(grain._inaho_lease)
             self.around.count.ended()
+
+    def show_all(self) -> Iterator[None]:
+        """Gives all activations back to the collector, a step each: nobody ends them any more."""
+        for grain in tuple(self.activations.values()) if self._hides else ():
+            show(grain)
+            yield
+        show(self.activations)
 
     def drop_all(self, reason: str) -> None:
         """Ends all activations, those of the runtime excepted."""

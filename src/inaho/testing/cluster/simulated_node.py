@@ -122,6 +122,8 @@ class SimulatedNode:
             return
         node.local.closing = node.local.shutting_down = True
         for host in node.hosts.values():
+            for _ in host.show_all():
+                pass
             host.activations.clear()
         for connection in node.peers.connections.values():
             for entry in connection.wheel.drain():
