@@ -15,11 +15,11 @@ from inaho.errors import InahoError, Overloaded, ProtocolViolation, Timeout
 from inaho.errors.inspection import text_of
 from inaho.runtime.activation.kind_host import host_of
 from inaho.runtime.connections.connection import FLUSH_PARTS, Connection
-from inaho.runtime.connections.definitions import Defined, decode_identity, decode_key, define
+from inaho.runtime.connections.definitions import Defined, decode_key, define
 from inaho.runtime.connections.stream_sink import ConnectionSink
 from inaho.runtime.grains.activation import ActivationTurns, Turn
 from inaho.runtime.turns.streams import StreamProducer
-from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
+from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
 from inaho.wire.exceptions import encode_failure
 from inaho.wire.features import ENDS
 from inaho.wire.frames import (
@@ -36,7 +36,6 @@ from inaho.wire.frames import (
     KEEPS,
     REPLY,
     TELL,
-    frame,
     unpack_fields,
 )
 
@@ -53,6 +52,9 @@ SLICE_BYTES: Final = 32 << 10
 
 SMALL_BYTES: Final = 1 << 10
 """An answer of at most so many bytes is always sent: the error that would replace it is no smaller."""
+
+
+_decode_identity: Final = decoder(tuple[str, str])
 
 
 class Incoming(Connection):
@@ -129,7 +131,11 @@ class Incoming(Connection):
             else:
                 self._runner.submit(turn)
         elif kind == KEEPS:
-            self._cached.caller_keeps(self.peer, *decode_identity(body))
+            try:
+                grain_kind, key = _decode_identity(body)
+            except DECODE_ERRORS as error:
+                raise ProtocolViolation(f"an identity that does not decode: {error}") from error
+            self._cached.caller_keeps(self.peer, grain_kind, key)
         elif kind >= TELL:
             self.mail.on_frame(kind, correlation, body)
         elif kind == CONTROL:
