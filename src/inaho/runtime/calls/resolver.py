@@ -110,8 +110,6 @@ class Resolver:
         if host.spread or key in host.lines:
             return
         pid = Pid(connection.peer.authority, connection.peer.node_id, ClusterIdentity(host.name, key))
-        if (host.kind.placed or host.kind.is_unknown) and self._pids.peek(host.name, key) != pid:
-            connection.keep(host.name, key)
         for event in self._pids.put(pid, self._local.now):
             self._local.publish(event)
 
@@ -125,17 +123,6 @@ class Resolver:
         """A call was refused by the node where the identity was last reached, or waits: drops the entry."""
         for event in self._pids.invalidate(kind, key, why):
             self._local.publish(event)
-
-    def forget_ended(self, node_id: str, identities: list[tuple[str, str]]) -> None:
-        """Activations on that node have ended (SPEC BS-3.3).
-
-        Args:
-            node_id: of the node.
-            identities: kinds and keys.
-        """
-        for kind, key in identities:
-            for event in self._pids.invalidate_at(kind, key, node_id, "terminated"):
-                self._local.publish(event)
 
     def at_once(self, host: KindHost, key: str, method: GrainMethod, *, again: bool) -> tuple[bool, Outgoing | None]:
         """Whether the node to call is known at once, and the connection; None for this node. Raises as `owner`."""

@@ -19,21 +19,18 @@ from inaho.runtime.connections.definitions import Defined, decode_key, define
 from inaho.runtime.connections.stream_sink import ConnectionSink
 from inaho.runtime.grains.activation import ActivationTurns, Turn
 from inaho.runtime.turns.streams import StreamProducer
-from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
+from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.exceptions import encode_failure
-from inaho.wire.features import ENDS
 from inaho.wire.frames import (
     CALL,
     CANCEL,
     CONTROL,
     CREDIT,
     DEFINE,
-    ENDED,
     ERROR,
     GOODBYE,
     HEADER,
     HEADER_REST,
-    KEEPS,
     REPLY,
     TELL,
     unpack_fields,
@@ -52,9 +49,6 @@ SLICE_BYTES: Final = 32 << 10
 
 SMALL_BYTES: Final = 1 << 10
 """An answer of at most so many bytes is always sent: the error that would replace it is no smaller."""
-
-
-_decode_identity: Final = decoder(tuple[str, str])
 
 
 class Incoming(Connection):
@@ -85,7 +79,6 @@ class Incoming(Connection):
         self.mail = serving.messages.inbox(self)
         self._hosts = serving.hosts
         self._events = serving.events
-        self._cached = serving.cached
         self._ticker = serving.ticker
         self._closed_callback = closed_callback
         self._local = local
@@ -130,12 +123,6 @@ class Incoming(Connection):
                 self._refuse_full(turn)
             else:
                 self._runner.submit(turn)
-        elif kind == KEEPS:
-            try:
-                grain_kind, key = _decode_identity(body)
-            except DECODE_ERRORS as error:
-                raise ProtocolViolation(f"an identity that does not decode: {error}") from error
-            self._cached.caller_keeps(self.peer, grain_kind, key)
         elif kind >= TELL:
             self.mail.on_frame(kind, correlation, body)
         elif kind == CONTROL:
@@ -319,11 +306,6 @@ class Incoming(Connection):
         self.topology_due = message if self.paused else b""
         if not self.paused:
             self.send(message, b"")
-
-    def push_ends(self, identities: list[tuple[str, str]]) -> None:
-        """Notifies a caller that activations in its PidCache have ended; one that does not read finds out by itself."""
-        if not self.paused and self.peer.speaks(ENDS):
-            self.send(frame(ENDED, encode(identities)), b"")
 
     # Streams.
 

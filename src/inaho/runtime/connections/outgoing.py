@@ -20,7 +20,6 @@ from inaho.runtime.turns.steps import SIGNALS
 from inaho.runtime.turns.streams import AGAIN, StreamReceiver
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
 from inaho.wire.exceptions import decode_failure
-from inaho.wire.features import ENDS
 from inaho.wire.frames import (
     ACKNOWLEDGE,
     ANSWER,
@@ -30,18 +29,15 @@ from inaho.wire.frames import (
     CREDIT,
     DEFINE,
     END,
-    ENDED,
     ERROR,
     GOODBYE,
     HEADER,
     HEADER_BYTES,
     HEADER_REST,
     ITEMS,
-    KEEPS,
     REPLY,
     TERMINATED,
     TOPOLOGY,
-    Identities,
     TopologyPush,
     frame,
 )
@@ -58,7 +54,6 @@ STREAM_TIMEOUT_S: Final = CALL_TIMEOUT_MAX_S
 """Streams last as long as they are read, unless the method or the caller sets a time-out."""
 
 _decode_topology = decoder(TopologyPush)
-_decode_ends = decoder(Identities)
 
 
 class MessageSender(Protocol):
@@ -82,7 +77,6 @@ class Outgoing(Connection):
         ending_callback: called, once or twice, when the connection accepts no more calls.
         closed_callback: called when the connection has ended, with the reason.
         topology_callback: called with topologies that a member pushes to this client.
-        ends_callback: called with kind and key of activations at the peer that have ended.
 
     Attributes:
         used_lately: calls wait for their answers, or were made since deadlines were last checked.
@@ -99,7 +93,6 @@ class Outgoing(Connection):
         ending_callback: Callable[[Outgoing], None],
         closed_callback: Callable[[Outgoing, InahoError], None],
         topology_callback: Callable[[TopologySnapshot], None],
-        ends_callback: Callable[[list[tuple[str, str]]], None],
     ) -> None:
         super().__init__(peer, config, loop)
         self.wheel: PendingWheel[Any] = PendingWheel(loop.time())
@@ -116,7 +109,6 @@ class Outgoing(Connection):
         self._ending_callback = ending_callback
         self._closed_callback = closed_callback
         self._topology_callback = topology_callback
-        self._ends_callback = ends_callback
 
     # Calls.
 
@@ -313,12 +305,6 @@ class Outgoing(Connection):
                 self._topology_callback(_decode_topology(body).snapshot)
             except DECODE_ERRORS as error:
                 raise ProtocolViolation(f"a topology that does not decode: {error}") from error
-        elif kind == ENDED:
-            try:
-                ends = _decode_ends(body)
-            except DECODE_ERRORS as error:
-                raise ProtocolViolation(f"ends of activations that do not decode: {error}") from error
-            self._ends_callback(ends)
         elif kind == GOODBYE:
             self.on_goodbye(body)
         elif kind in (ACKNOWLEDGE, ANSWER, TERMINATED):
@@ -341,11 +327,6 @@ class Outgoing(Connection):
             entry.fail(error)
         elif not entry.done():
             entry.set_exception(error)
-
-    def keep(self, kind: str, key: str) -> None:
-        """Notifies the peer that this node's PidCache has the activation, so that the peer notifies it of the end."""
-        if self.peer.speaks(ENDS):
-            self.send(frame(KEEPS, encode((kind, key))), b"")
 
     # The end.
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
-__all__ = ["AssociationEffects", "CachedActivations", "MessageFrames", "MessageParts", "PeerEvents"]
+__all__ = ["AssociationEffects", "MessageFrames", "MessageParts", "PeerEvents"]
 
 
 class PeerEvents(Protocol):
@@ -52,18 +52,6 @@ class PeerEvents(Protocol):
 
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
         """A dialled peer sends the newest topology. Raises `ProtocolViolation` when this node takes none."""
-        ...
-
-
-class CachedActivations(Protocol):
-    """Is notified which activations are in PidCaches of callers, and which of them have ended."""
-
-    def caller_keeps(self, peer: PeerInfo, kind: str, key: str) -> None:
-        """A caller keeps in its PidCache that the activation is on this node."""
-        ...
-
-    def ended(self, peer: PeerInfo, identities: list[tuple[str, str]]) -> None:
-        """Activations at a dialled peer have ended: kinds and keys."""
         ...
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.connections.ports import CachedActivations, MessageParts, PeerEvents
+    from inaho.runtime.connections.ports import MessageParts, PeerEvents
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.ticker import Ticker
     from inaho.runtime.turns.runner import TurnRunner
@@ -25,10 +25,9 @@ class Serving:
         ticker: knows whether this process has just been stopped.
         events: takes control messages.
         messages: takes messages between actors.
-        cached: notified which activations callers keep in their PidCaches.
     """
 
-    __slots__ = ("cached", "events", "hosts", "local", "messages", "runner", "ticker")
+    __slots__ = ("events", "hosts", "local", "messages", "runner", "ticker")
 
     def __init__(
         self,
@@ -39,7 +38,6 @@ class Serving:
         *,
         events: PeerEvents,
         messages: MessageParts,
-        cached: CachedActivations,
     ) -> None:
         self.local = local
         self.hosts = hosts
@@ -47,4 +45,3 @@ class Serving:
         self.ticker = ticker
         self.events = events
         self.messages = messages
-        self.cached = cached

@@ -51,8 +51,11 @@ from inaho.runtime.node.parts import NodeParts
 from inaho.runtime.node.storage_losses import StorageLosses
 from inaho.runtime.node.ticks import make_ticker
 from inaho.runtime.node.topology_changes import TopologyChanges
-from inaho.runtime.node.wiring import NodeAssociationEffects, NodeCachedActivations, NodeMessageParts, NodePeerEvents
-from inaho.runtime.placement.caching_callers import CachingCallers
+from inaho.runtime.node.wiring import (
+    NodeAssociationEffects,
+    NodeMessageParts,
+    NodePeerEvents,
+)
 from inaho.runtime.placement.directory import Directory
 from inaho.runtime.placement.known_kinds import KnownKinds
 from inaho.runtime.placement.loads import Loads
@@ -128,14 +131,12 @@ class Node(NodeParts):
         )
         self.reports = LoopReports(self.control.feed, self.activations)
         self.ticker = make_ticker(self)
-        events, messages, cached = NodePeerEvents(self), NodeMessageParts(self), NodeCachedActivations(self)
+        events, messages = NodePeerEvents(self), NodeMessageParts(self)
         handshake = OwnHandshake(local, lambda: self.control.incarnation)
-        serving = Serving(local, self.hosts, self.runner, self.ticker, events=events, messages=messages, cached=cached)
+        serving = Serving(local, self.hosts, self.runner, self.ticker, events=events, messages=messages)
         self.associations = Associations(local, self.topology, NodeAssociationEffects(self))
         self.acceptor = Acceptor(local, self.topology, transport, handshake, self.associations, serving)
-        self.peers = Peers(
-            local, transport, handshake, self.associations, events=events, messages=messages, cached=cached
-        )
+        self.peers = Peers(local, transport, handshake, self.associations, events=events, messages=messages)
         self.connections = PeerConnections(self.peers, self.acceptor, self.associations)
         self.remoting = Remoting(local, system, self.associations, self.peers)
         losses = StorageLosses(self)
@@ -161,11 +162,9 @@ class Node(NodeParts):
             local, self.topology, self.hosts, self.leases, self.fencing, self.ownership, self.waiting_warnings,
             self.placement_calls,
         )  # fmt: skip
-        self.caching_callers = CachingCallers(local, self.hosts, self.acceptor.connections)
         self.placed_activations = PlacedActivations(
-            local, self.topology, self.hosts, self.leases, self.caching_callers, self.placement_calls,
-            self.waiting_warnings,
-        )  # fmt: skip
+            local, self.topology, self.hosts, self.leases, self.placement_calls, self.waiting_warnings
+        )
         self.recalls = Recalls(self.topology, self.leases, self.placement_calls, self.waiting_warnings)
         self.survey = Survey(
             local, self.topology, self.hosts, self.leases, self.recalls, self.placement_calls, self.waiting_warnings

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from inaho.runtime.local.topology import Topology
     from inaho.runtime.local.warnings import ActivationWarnings, RetryWarnings, WaitingWarnings
     from inaho.runtime.messages.remoting import Remoting
-    from inaho.runtime.placement.caching_callers import CachingCallers
     from inaho.runtime.placement.directory import Directory
     from inaho.runtime.placement.known_kinds import KnownKinds
     from inaho.runtime.placement.loads import Loads
@@ -103,7 +102,6 @@ class NodeParts:
     freshness: Freshness
     reconciliation_answers: ReconciliationAnswers
     bridge: PartitionBridge
-    caching_callers: CachingCallers
     placed_activations: PlacedActivations
     recalls: Recalls
     survey: Survey

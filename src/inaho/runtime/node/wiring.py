@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NodeAssociationEffects",
-    "NodeCachedActivations",
     "NodeFreshness",
     "NodeMessageParts",
     "NodeOwnership",
@@ -49,19 +48,6 @@ class NodeAssociationEffects:
 
     def pauses_changed(self) -> None:
         self._node.peers.end_pauses()
-
-
-class NodeCachedActivations:
-    """What callers keep of this node's activations, and this node of others': a `CachedActivations`."""
-
-    def __init__(self, node: NodeParts) -> None:
-        self._node = node
-
-    def caller_keeps(self, peer: PeerInfo, kind: str, key: str) -> None:
-        self._node.caching_callers.keeps(peer.node_id, kind, key)
-
-    def ended(self, peer: PeerInfo, identities: list[tuple[str, str]]) -> None:
-        self._node.context.resolver.forget_ended(peer.node_id, identities)
 
 
 class NodeMessageParts:
