@@ -147,7 +147,9 @@ def test_after_a_crash_what_the_others_take_over_is_proved_for_some_seconds_only
     sim.crash(2)
     sim.wait_until(lambda: not (is_on_2(keys[0], 0) or is_on_2(keys[0], 1)), 20.0)
     touch_for(10)
-    assert 5 <= reads() <= 2 * 11
+    # Calls that come while a batch is proved share the next one, so a node may prove two batches within a second. Here
+    # one of the two nodes does at times: its calls come from the other one, some of them a moment later.
+    assert 5 <= reads() <= 3 * 11
     touch_for(15)
     before = reads()
     touch_for(15)

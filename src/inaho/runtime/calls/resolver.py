@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inaho.errors import InahoError
+from inaho.errors import InahoError, Pending
 from inaho.types import ClusterIdentity, Member, Pid
 
 if TYPE_CHECKING:
@@ -175,6 +175,16 @@ class Resolver:
             await connection.room()
         return connection
 
+    def _check_not_blocked(self, pid: Pid) -> None:
+        """Raises `Pending` for an answer of an owner that had not heard yet that the node is blocked."""
+        snapshot = self._topology.snapshot
+        if snapshot is not None and snapshot.blocked and pid.authority in snapshot.blocked:
+            raise Pending(
+                "its owner answered before it knew that this node is blocked",
+                identity=str(pid.identity),
+                authority=pid.authority,
+            )
+
     async def _resolve(self, host: KindHost, key: str, again: bool) -> Outgoing | None:
         """A connection to the node to call, dialled if needed; None when that is this node."""
         if host.pool is not None and self._leases.open:
@@ -183,6 +193,7 @@ class Resolver:
         try:
             if host.kind.placed or (again and host.kind.is_unknown):
                 target = await self._locator.find(host.name, key, verify=again)
+                self._check_not_blocked(target)
             else:
                 target = self._topology.lookup.owner(host.name, key)
         except InahoError:
