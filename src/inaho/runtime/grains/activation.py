@@ -51,10 +51,10 @@ __all__ = [
 
 
 class Activation(Protocol):
-    """A grain that is active, as the runtime sees it: the user's instance, and what the runtime keeps on it.
+    """An active grain as the runtime sees it: the user's instance, and what the runtime stores on it.
 
-    `Grain` is the one class that has all this. The runtime names this protocol instead, so that what runs an activation
-    needs to know nothing of what users write.
+    `Grain` is the only class with all this. The runtime names this protocol instead, so that the code that runs an
+    activation needs to know nothing of what users write.
     """
 
     _inaho_host: GrainHost
@@ -116,15 +116,15 @@ class Turn(msgspec.Struct, eq=False):
         correlation: id of the call on that connection.
         number: the method's number on that connection, echoed in the reply.
         caller: the turn that waits for this one, when it runs on this node.
-        chain: turns on other nodes that wait for this one, outermost first.
-        depth: turns that wait for this one, on any node.
+        chain: turns on other nodes that wait for this turn, outermost first.
+        depth: number of turns that wait for this turn, on any node.
         trace: W3C `traceparent`, or empty.
         future: answer for a caller on this node, when the turn had to wait or has suspended.
         task: the Task that runs it, once it has suspended.
-        cancelled: nobody waits any more; "" until then, else why.
-        id: number of the turn on this node; 0 until somebody asks.
+        cancelled: the reason if no caller waits any more; "" until then.
+        id: number of the turn on this node; 0 until it is needed.
         awaiting: what it awaits since its first step, until its worker has begun to wait for that.
-        hook: it is no call but `on_activate` or `on_deactivate`, for which the turns in the queue wait.
+        hook: the turn is `on_activate` or `on_deactivate`, not a call; the turns in the queue wait for it.
         over: it has ended. A Task that it started may live on, and inherits neither deadline nor chain from then on.
     """
 
@@ -157,7 +157,7 @@ class Turn(msgspec.Struct, eq=False):
         return self.method.read_only
 
     def cancel(self, why: str) -> None:
-        """Nobody waits any more: interrupts the user's code if it runs, and keeps it from starting if not."""
+        """No caller waits any more: interrupts the user's code if it runs, and prevents its start if it does not."""
         if not self.cancelled:
             self.cancelled = why
             if self.task is not None:
@@ -193,7 +193,7 @@ class ActivationTurns(TurnQueue[Turn]):
 
 
 class CallerNode(Protocol):
-    """The node that a call came from."""
+    """The node from which a call came."""
 
     @property
     def authority(self) -> str:
@@ -202,10 +202,10 @@ class CallerNode(Protocol):
 
 
 class Caller(Protocol):
-    """The connection that a call came from, as far as its turn knows it.
+    """The connection from which a call came, as far as its turn needs it.
 
     Attributes:
-        running: turns of this connection that have suspended or wait, by correlation; who cancels one looks here.
+        running: turns of this connection that have suspended or wait, by correlation; a cancel is looked up here.
     """
 
     running: dict[int, Turn]
@@ -220,7 +220,7 @@ class Caller(Protocol):
         ...
 
     def reply_error(self, turn: Turn, error: BaseException) -> None:
-        """Sends why there is no result."""
+        """Sends the error in place of a result."""
         ...
 
 
@@ -228,7 +228,7 @@ class MoreActivations(Protocol):
     """The further activations of a stateless kind."""
 
     def pick(self, primary: Activation, turn: Turn | None) -> Activation:
-        """The activation that takes a call which finds the first one busy. Raises `ActivationFailed`."""
+        """Selects the activation for a call when the first one is busy. Raises `ActivationFailed`."""
         ...
 
 
@@ -265,7 +265,7 @@ class TurnHost(Protocol):
         ...
 
     def turn_waits(self, grain: Activation) -> None:
-        """A turn has come to an activation that is not active."""
+        """A turn has reached an activation that is not active."""
         ...
 
     def at_rest(self, grain: Activation) -> None:
@@ -277,11 +277,11 @@ class TurnHost(Protocol):
         ...
 
     async def until_proved(self, grain: Activation) -> None:
-        """Returns when the activation has proved that it has what is stored. Raises `InahoError` when it cannot."""
+        """Returns when the activation has proved that its state is the newest. Raises `InahoError` if it cannot."""
         ...
 
     def waits_for_previous_owner(self, grain: Activation) -> bool:
-        """Whether an activation comes up and its previous owner has to release it first."""
+        """Whether an activation is starting and its previous owner must release it first."""
         ...
 
 

@@ -24,7 +24,7 @@ def make_caller(
     types: Sequence[Any],
     invoke: Callable[..., Any],
 ) -> Callable[..., Any]:
-    """The function that callers of a method call.
+    """Makes the function that callers of a method call.
 
     Args:
         method: passed on to `invoke`.

@@ -11,7 +11,7 @@ __all__ = ["names_around"]
 def names_around(module: str) -> dict[str, Any]:
     """Local names where a class statement of `module` is being run. Call it in `__init_subclass__`.
 
-    Between here and there may lie a metaclass and the user's own `__init_subclass__`: those are passed over.
+    Frames of a metaclass and of the user's own `__init_subclass__` between here and there are skipped.
     """
     frame = sys._getframe(2)
     while frame.f_code.co_name in ("__new__", "__init_subclass__") or frame.f_globals.get("__name__") != module:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from inaho.runtime.cluster.cluster import Cluster
 
     # A bare `Grain` is a grain of any state, and `Grain[A]` and `Grain[B]` are both `Grain[object]`: so type checkers
-    # take a list of kinds. Only a grain itself sets its state, so nobody can misuse that.
+    # take a list of kinds. Only a grain itself sets its state, so this is safe.
     S = TypeVar("S", default=Any, covariant=True)  # noqa: PLC0105
 else:
     from typing import TypeVar
@@ -51,7 +51,7 @@ class Grain(Generic[S]):
         name: name of the kind in the cluster; the class's name unless given.
         reentrant: turns of one activation may interleave at every await.
         idle_ttl_s: seconds without a call after which an activation is unloaded; 0 keeps it.
-        on_failure: what becomes of the state when a turn raises or is interrupted: `keep` it as the turn left it (the
+        on_failure: what happens to the state when a turn raises or is interrupted: `keep` it as the turn left it (the
             default); `reset` it to what was saved last, before the next turn; or `stop` the activation, and the next
             call makes a new one. An exception of a call that the turn made and did not catch counts like its own. A
             failed read-only method never resets or stops.
@@ -225,7 +225,7 @@ class Grain(Generic[S]):
         await self._inaho_host.reminders.remind(self, name, due, period_s, catch_up)
 
     async def forget(self, name: str) -> bool:
-        """Takes a reminder back, durably; False when there is none. A delivery that is under way still comes."""
+        """Deletes a reminder, durably; False when there is none. A delivery that has begun still arrives."""
         return await self._inaho_host.reminders.forget(self, name)
 
     async def reminders(self) -> list[Reminder]:

@@ -29,7 +29,7 @@ __all__ = ["HOOKS", "Found", "bindings", "complete", "find_methods", "hints_of",
 HOOKS: Final = frozenset({"on_activate", "on_deactivate", "on_reminder"})
 
 Bindings = dict[Any, dict[Any, Any]]
-"""Per class of an MRO, what its own type variables stand for."""
+"""Per class of an MRO, the values of its own type variables."""
 
 
 class Found:
@@ -50,11 +50,11 @@ def find_methods(cls: type[Any], root: type[Any], reserved: frozenset[str], loca
         cls: the class that is made.
         root: `Grain`.
         reserved: names that belong to `Grain`.
-        local_names: what is around the class statement.
+        local_names: the local names around the class statement.
 
     Raises:
-        InvalidGrain: a public plain `def`, a name that is taken, a hook that cannot be awaited, or `@method` on what
-            is no method of the interface.
+        InvalidGrain: a public plain `def`, a reserved name, a hook that cannot be awaited, or `@method` on a function
+            that is no method of the interface.
     """
     found: dict[str, Found] = {}
     local: set[str] = set()  # plain methods of bases that are no grains: those were not written to be called by others
@@ -108,7 +108,7 @@ def _promises_stream(found: Found, cls: type[Any], local_names: dict[str, Any]) 
         result = hints_of(found, cls, local_names)["return"]
     except InvalidGrain:
         if "Async" in str(found.function.__annotations__["return"]):
-            raise  # it means to be a stream, and the reader shall learn which name is not known
+            raise  # it is meant to be a stream, and the error must name the unknown name
         return False
     return (typing.get_origin(result) or result) in STREAMS
 
@@ -131,7 +131,7 @@ def hints_of(found: Found, cls: type[Any], local_names: dict[str, Any]) -> dict[
         local_names: what is around its class statement.
 
     Raises:
-        InvalidGrain: an annotation names nothing.
+        InvalidGrain: an annotation has a name that is not defined.
     """
     owner = found.owner
     known = vars(owner).get("inaho_kind")
@@ -151,7 +151,7 @@ def hints_of(found: Found, cls: type[Any], local_names: dict[str, Any]) -> dict[
 
 
 def bindings(cls: type[Any], local_names: dict[str, Any]) -> Bindings:
-    """What the type variables of every base of `cls` stand for, as far as its generic bases say it."""
+    """The values of the type variables of every base of `cls`, as far as its generic bases give them."""
     found: Bindings = {}
 
     def visit(base: type[Any], arguments: tuple[Any, ...], names: dict[str, Any]) -> None:
@@ -177,7 +177,7 @@ def bindings(cls: type[Any], local_names: dict[str, Any]) -> Bindings:
 
 
 def substitute(hint: Any, known: dict[Any, Any]) -> Any:
-    """`hint` with its type variables replaced by what is known of them, at any depth; others stay."""
+    """`hint` with its known type variables replaced, at any depth; the others stay."""
     if isinstance(hint, typing.TypeVar):
         return known.get(hint, hint)
     variables = getattr(hint, "__parameters__", ())
@@ -187,7 +187,7 @@ def substitute(hint: Any, known: dict[Any, Any]) -> Any:
 
 
 def complete(hint: Any, known: dict[Any, Any], scope: dict[str, Any]) -> Any:
-    """As `substitute`; a variable of which nothing is known is its default, else its bound, else anything."""
+    """As `substitute`; an unknown variable is replaced by its default, else by its bound, else by `Any`."""
     hint = substitute(hint, known)
     left = (hint,) if isinstance(hint, typing.TypeVar) else getattr(hint, "__parameters__", ())
     if not left or isinstance(hint, type):
@@ -209,7 +209,7 @@ def _fallback(variable: Any, scope: dict[str, Any]) -> Any:
 
 
 def state_type(cls: type[Any], root: type[Any], bound: Bindings) -> Any:
-    """S of `Grain[S]`, followed through generic bases; None where there is none, or where it is left open."""
+    """S of `Grain[S]`, followed through generic bases; None if there is none, or if it is left open."""
     given = next(iter(bound.get(root, {}).values()), None)
     if given is None or given is type(None) or isinstance(given, typing.TypeVar):
         return None
@@ -224,7 +224,7 @@ def make_state(kind_of_state: Any, kind: str) -> Any:
     """
     try:
         return kind_of_state()
-    except Exception as error:  # a pydantic model raises its own, and `__post_init__` what it likes
+    except Exception as error:  # a pydantic model raises its own errors, and `__post_init__` any error
         raise InvalidGrain(
             f"the state of {kind} ({kind_of_state!r}) must be constructible without arguments, because an identity "
             f"that was never saved begins with it: give every field a default, for instance `field: T | None = None` "

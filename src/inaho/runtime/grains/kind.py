@@ -27,7 +27,7 @@ class GrainKind:
     Args:
         cls: the class.
         name: of the kind.
-        base: `Grain`, which knows this class and not the other way round.
+        base: `Grain`, which imports this module; this module does not import it.
         reentrant, idle_ttl_s, on_failure, placement, role: see `Grain`.
 
     Attributes:
@@ -39,9 +39,9 @@ class GrainKind:
         on_failure: see `failure_policy`.
         placement: one of `core.activation.placement.STRATEGIES`.
         placed: the owner of an identity is not simply its host.
-        role: that a node must have to host the kind; empty for any.
+        role: a node must have it to host the kind; empty for any node.
         stateless_max: activations of one identity per node, see `stateless`; 0 for kinds that are active once.
-        hidden: methods that the runtime calls and references do not have.
+        hidden: methods that the runtime calls but references do not have.
         hints: annotations of its methods as they were written, with type variables, for classes derived from it.
         state_type: class of the durable state; None for a kind without.
         decode_state: bytes to state.
@@ -129,7 +129,7 @@ class GrainKind:
         return [name for name in dir(self.cls) if not name.startswith("_") and name not in self.methods]
 
     def explain_missing(self, name: str) -> str:
-        """Why a reference has no attribute of that name of the class, for an `AttributeError`."""
+        """The reason why a reference lacks an attribute of that name of the class, for an `AttributeError`."""
         methods = ", ".join(self.methods)
         if not hasattr(self._base, name):
             return f"{name!r} of {self.name} is not called from outside: that are public async def methods, {methods}"

@@ -135,7 +135,7 @@ class GrainMethod:
             scope: dict[str, Any] = {}
             exec(f"async def untyped(self, {names}):\n    {'yield' if stream else 'pass'}\n", scope)  # noqa: S102
             known = _untyped[kind, name, arity, stream] = cls(kind, name, scope["untyped"], None, {})
-            known.signature = ""  # it promises nothing, so a mismatch is the caller's mistake and not the release's
+            known.signature = ""  # no annotations: a mismatch is a mistake of the caller
         return known
 
     def _type_of(self, parameter: inspect.Parameter, hints: dict[str, Any]) -> Any:
@@ -163,7 +163,7 @@ class GrainMethod:
         return result
 
     def _adapter(self) -> Callable[[Any, tuple[Any, ...]], Any]:
-        """`call`: the shortest way from a tuple of arguments to the user's function."""
+        """`call`: the fastest way from a tuple of arguments to the user's function."""
         function = self.function
         if self.simple:
             return lambda grain, arguments: function(grain, *arguments)
@@ -216,7 +216,7 @@ class GrainMethod:
 
     @cached_property
     def gives_many(self) -> bool:
-        """The same of a result, or of a batch of a stream."""
+        """As `takes_many`, for a result or a batch of a stream."""
         return repeats(list[self.result] if self.stream else self.result)  # type: ignore[name-defined]
 
     def complete(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -240,7 +240,7 @@ class GrainMethod:
         return bounded(self.decode_result, containers_max) if self.gives_many else self.decode_result
 
     def copy_arguments(self, arguments: tuple[Any, ...], key: str, host: ValueHost) -> tuple[Any, ...]:
-        """Arguments as a callee on another node would get them: validated, within bounds, and shared with nobody.
+        """Arguments as a callee on another node would get them: validated, within limits, and not shared.
 
         Args:
             arguments: in the order of the parameters.
@@ -307,7 +307,7 @@ class GrainMethod:
             raise self.unserializable_argument(arguments, error, key) from error
 
     def definition(self, timeout_s: float) -> Definition:
-        """What a connection is told before the first call of this method on it."""
+        """The definition that a connection sends before the first call of this method on it."""
         return Definition(
             self.kind, self.name, self.signature[:SIGNATURE_CHARS_MAX], self.arity, int(timeout_s * 1000), self.stream
         )
@@ -315,7 +315,7 @@ class GrainMethod:
     # Errors, the same for local and remote calls.
 
     def invalid_arguments(self, error: Exception, key: str, caller_signature: str = "") -> InahoError:
-        """The error for arguments that do not decode: our caller's mistake, or a difference between releases."""
+        """The error for arguments that do not decode: a mistake of the caller, or a difference between releases."""
         if caller_signature and caller_signature != self.signature:
             return SchemaMismatch(
                 f"{self.name}: the caller knows {caller_signature}, here it is {self.signature}: {text_of(error)}",
@@ -379,5 +379,5 @@ class GrainMethod:
 
 
 def _given(_reference: Any, _method: GrainMethod, arguments: tuple[Any, ...], _plain: bool) -> tuple[Any, ...]:
-    """In the place of `ref.invoke`: what it would be given."""
+    """Takes the place of `ref.invoke` and returns its arguments."""
     return arguments

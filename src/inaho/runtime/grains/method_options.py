@@ -13,11 +13,11 @@ __all__ = ["OPTIONS", "MethodOptions", "method"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 OPTIONS: Final = "__inaho_method__"
-"""Attribute of a function under which `@method` keeps what it says."""
+"""Attribute of a function in which `@method` stores its options."""
 
 
 class MethodOptions:
-    """What `@method` says; stored on the function."""
+    """The options of `@method`; stored on the function."""
 
     __slots__ = ("attempt_timeout_s", "idempotent", "read_only", "timeout_s")
 
@@ -60,12 +60,12 @@ def method(
             idempotent.
         idempotent: running it twice is the same as once, so a call whose outcome is unknown is retried.
         timeout: seconds until a call fails with `Timeout`, above 0, at most 1,000,000; None takes `rpc.timeout_s`.
-        attempt_timeout: seconds after which an attempt is given up and, with what is left of `timeout`, another one is
+        attempt_timeout: seconds after which an attempt is given up and, within the rest of `timeout`, another one is
             made, up to `rpc.retry_attempts` (SPEC VA-3.2); above 0, and longer than the method takes. Only for methods
             that are idempotent and no streams. None gives one attempt all the time.
 
     Raises:
-        InvalidGrain: a time-out is none, or `attempt_timeout` is given for a method that may not run twice.
+        InvalidGrain: a time-out is out of range, or `attempt_timeout` is given for a method that is not idempotent.
     """
     for name, seconds in (("timeout", timeout), ("attempt_timeout", attempt_timeout)):
         if seconds is not None and not 0 < seconds <= CALL_TIMEOUT_MAX_S:

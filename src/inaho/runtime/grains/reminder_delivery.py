@@ -28,7 +28,7 @@ _methods: Final[dict[str, GrainMethod]] = {}
 
 
 def delivery_method(kind: str) -> GrainMethod:
-    """The method by which that kind is given a reminder. One per kind, which the caller need not host."""
+    """The method that delivers a reminder to that kind. One per kind; the caller need not host the kind."""
     known = _methods.get(kind)
     if known is None:
         options = MethodOptions(read_only=False, idempotent=True, timeout_s=None)
@@ -38,7 +38,7 @@ def delivery_method(kind: str) -> GrainMethod:
 
 
 class Deadline(Protocol):
-    """What a delivery asks of the call that it is."""
+    """What a delivery needs of its call."""
 
     @property
     def deadline(self) -> float:
@@ -60,7 +60,7 @@ class Reminded(Protocol):
 
 
 class OnReminderError(GrainError):
-    """An `on_reminder` ran and failed with an error of ours, which looks like one of the call that delivers."""
+    """An `on_reminder` ran and failed with an error of inaho, which looks like an error of the delivering call."""
 
 
 async def _deliver(grain: Reminded, reminder: Reminder) -> None:

@@ -15,7 +15,8 @@ class Timer(ABC):
         interval_s: seconds from the end of a tick to the next; None: one tick only.
         ticks: that have begun.
         failures: ticks that raised, or were interrupted at their deadline.
-        skipped: ticks that did not run because the activation's queue was full, or held them until their deadline.
+        skipped: ticks that did not run because the activation's queue was full, or they waited there until their
+            deadline.
     """
 
     __slots__ = ("failures", "interval_s", "name", "skipped", "ticks")
@@ -34,4 +35,4 @@ class Timer(ABC):
 
     @abstractmethod
     def cancel(self) -> None:
-        """No more ticks. One that runs goes on to its end; one that waits does not begin. Harmless when repeated."""
+        """Stops the ticks. A running tick continues to its end; a waiting one never begins. May be repeated."""

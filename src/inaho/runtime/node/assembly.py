@@ -29,7 +29,7 @@ __all__ = ["make_context", "make_freshness", "make_surroundings"]
 
 
 def make_context(node: NodeParts) -> ClusterContext:
-    """The caller's side of a node whose lower rooms are there."""
+    """Makes the caller's side of a node whose lower rooms exist."""
     local, topology, chains = node.local, node.topology, node.runner.chains
     resolver = Resolver(local, topology, node.pid_cache, node.peers, node.leases, node.locator)
     order = CallOrder(local, topology, node.hosts, node.pid_cache, node.peers, node.placement_calls, resolver)
@@ -39,7 +39,7 @@ def make_context(node: NodeParts) -> ClusterContext:
 
 
 def make_freshness(node: NodeParts, doubts: Doubts, kinds: ProvedKinds) -> Freshness:
-    """What a node knows of the age of its answers; its proofs are there."""
+    """Makes the part that knows the age of a node's answers; its proofs exist already."""
     local, topology = node.local, node.topology
     record = MarkerRecord(local, node.storage_access.opened)
     marking = Marking(local, kinds, doubts, record)
@@ -49,7 +49,7 @@ def make_freshness(node: NodeParts, doubts: Doubts, kinds: ProvedKinds) -> Fresh
 
 
 def make_surroundings(node: NodeParts, handle: Callable[[], Any]) -> Surroundings:
-    """What the hosts of all kinds of a node share. `handle` gives what grains call others through."""
+    """Makes what the hosts of all kinds of a node share. `handle` returns what grains call others through."""
     ownership, freshness = NodeOwnership(node), NodeFreshness(node)
     states = States(node.local, node.storage_access.opened, node.leases, node.fencing, ownership, freshness)
     return Surroundings(

@@ -21,12 +21,12 @@ __all__ = ["HandOver"]
 
 
 class HandOver:
-    """Hands over what others wait for.
+    """Hands over what other members wait for.
 
     Args:
         local: the node.
-        saved_versions: which it saved.
-        bridge: knows who owns its partitions now.
+        saved_versions: the versions that the node saved.
+        bridge: knows the new owners of its partitions.
         remoting: has the messages that were sent to actors of other nodes.
     """
 
@@ -42,7 +42,7 @@ class HandOver:
         """Hands everything over.
 
         Args:
-            left_s: seconds for which the present step may still wait.
+            left_s: gives the seconds for which the present step may still wait.
 
         Returns:
             Whether the new owners have acknowledged that their partitions are drained.

@@ -88,7 +88,7 @@ class Node(NodeParts):
     """The runtime of one member or client.
 
     Args:
-        local: settings, loop, clocks, events and what else all parts share.
+        local: settings, loop, clocks, events and the other things that all parts share.
         kinds: grain kinds that this node hosts.
         transport: how it reaches others.
         storage: durable state of its grains.

@@ -89,7 +89,7 @@ class NodeLifecycle:
             local.spawn(watch.run(), name="inaho-reminder-watch")
 
     def _member(self) -> Member:
-        """This node as it asks for admission."""
+        """This node's own record for its join request."""
         local = self._local
         return Member(
             authority=local.authority,
@@ -113,7 +113,7 @@ class NodeLifecycle:
     async def stop(self) -> None:
         """Closes everything. Call `Shutdown.leave` before it for a graceful end.
 
-        A caller that is cancelled does not leave the node half closed: the rest goes on in the background, within
+        If the caller is cancelled the node still closes completely: the rest continues in the background, within
         `STOP_ROUNDS` seconds for turns that catch their cancellation.
         """
         if self._stopping is None or self._stopping.cancelled():  # with all Tasks of the loop
@@ -121,8 +121,8 @@ class NodeLifecycle:
         await uninterrupted(self._stopping, self._local.log)
 
     async def stop_now(self) -> None:
-        """As `stop`, in the caller's own Task and with less patience, for when the program ends: all others are
-        cancelled, a `stop` that is under way too."""
+        """As `stop`, but in the caller's own Task and with short waits, at the end of the program. All other Tasks are
+        cancelled, also a `stop` that runs."""
         await self._stop(1)
 
     async def _stop(self, rounds: int) -> None:

@@ -21,11 +21,11 @@ class StorageLosses:
         self._node = node
 
     def found(self) -> None:
-        """What is active may have what is lost: a proof is refused until an operator accepts."""
+        """An active grain may have state that the storage lost: a proof is refused until an operator accepts."""
         self._node.proofs.require_all()
 
     def accepted(self) -> None:
-        """Activations with a state begin again from what is stored."""
+        """Activations with a state begin again from the stored state."""
         node = self._node
         node.saved_versions.forget()
         for host in node.hosts.values():

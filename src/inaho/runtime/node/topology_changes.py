@@ -33,7 +33,7 @@ class TopologyChanges:
         self._node = node
 
     def apply(self, snapshot: TopologySnapshot) -> None:
-        """Has a topology take effect."""
+        """Applies a topology."""
         node, topology = self._node, self._node.topology
         if topology.closed:
             return
@@ -76,7 +76,7 @@ class TopologyChanges:
             self._node.local.publish(event)
 
     def stop_activations(self, reason: str) -> None:
-        """Others may run what runs here: all leases end at once, and all activations with their running turns.
+        """Ends all leases and all activations at once, with running turns: other members may run the same activations.
 
         Owners are unknown until the next topology, by which this node has just joined, and asks others first.
         """

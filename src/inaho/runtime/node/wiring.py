@@ -31,7 +31,7 @@ __all__ = [
 
 
 class NodeAssociationEffects:
-    """What follows from a change of an association, in all parts of a node: an `AssociationEffects`."""
+    """The effects of a change of an association on all parts of a node: an `AssociationEffects`."""
 
     def __init__(self, node: NodeParts) -> None:
         self._node = node
@@ -67,7 +67,7 @@ class NodeMessageParts:
 
 
 class NodePeerEvents:
-    """What a node does with what its connections learn: a `PeerEvents`."""
+    """What a node does when its connections learn something: a `PeerEvents`."""
 
     def __init__(self, node: NodeParts) -> None:
         self._node = node
@@ -101,7 +101,7 @@ class NodePeerEvents:
 
 
 class NodeOwnership:
-    """What the parts of a node know of previous owners and of what they had saved: an `Ownership`."""
+    """What the parts of a node know of previous owners and of their saved versions: an `Ownership`."""
 
     def __init__(self, node: NodeParts) -> None:
         self._node = node

@@ -14,7 +14,7 @@ __all__ = ["attach_operators"]
 
 
 def attach_operators(node: Node) -> Terminations:
-    """Attaches them to a node that has not started. A client answers no operator, but listens for ends elsewhere."""
+    """Attaches the operator parts to a node that has not started. A client only gets their part for terminations."""
     terminations = Terminations(node)
     node.history.observe(terminations.noted)
     node.lifecycle.attach(tick=terminations.tick)

@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 __all__ = ["LOST", "EventRecord", "describe_event", "event_types", "feed"]
 
 FEED_CAPACITY: Final = 4096
-"""Events that may wait for one reader elsewhere."""
+"""Number of events that may wait for one remote reader."""
 
 TEXT_MAX: Final = 2000
-"""Characters of one text within an event that are told."""
+"""Characters of one text within an event that are sent."""
 
 DEPTH_MAX: Final = 8
-"""Values nested deeper than that are told as text."""
+"""Values nested deeper than this are sent as text."""
 
 ITEMS_MAX: Final = 1000
-"""Elements of one list or dict that are told."""
+"""Elements of one list or dict that are sent."""
 
 RECORD_BYTES_MAX: Final = 256 << 10
-"""Of an event that takes more than this, a quarter of a frame, only the beginnings of its fields are told."""
+"""Of an event that takes more than this, a quarter of a frame, only the beginnings of its fields are sent."""
 
 _BRIEF: Final = reprlib.Repr()
 _BRIEF.maxother = _BRIEF.maxstring = TEXT_MAX
 
 LOST: Final = "EventsLost"
-"""Name of the record that tells how many events a slow reader has lost."""
+"""Name of the record that gives how many events a slow reader has lost."""
 
 
 class EventRecord(Struct, frozen=True):
@@ -63,7 +63,7 @@ class EventRecord(Struct, frozen=True):
 
 
 def event_types(names: Sequence[str]) -> tuple[type[Event], ...]:
-    """Classes of `inaho.events` by name, `Event` where none is named. Bases count for all below them.
+    """Classes of `inaho.events` by name, `Event` if none is named. A base class includes all its subclasses.
 
     Raises:
         InvalidArguments: there is none of that name; the reason names the nearest.
@@ -119,7 +119,7 @@ def _is_mapping(value: object) -> TypeGuard[dict[Any, Any]]:
 
 
 def _text(value: object) -> str:
-    """A few words about anything; what raises when it is asked is told by its class."""
+    """A short text of any value; a value that raises when it is converted is given by its class."""
     return (value if isinstance(value, str) else _BRIEF.repr(value))[:TEXT_MAX]
 
 

@@ -39,18 +39,19 @@ class Explanation(Struct, frozen=True):
     Attributes:
         identity: which.
         partition: it belongs to.
-        owner, owner_node_id: member that owns the partition; empty when nobody can.
-        topology_version, topology_hash: by which it does: the newest that any member told.
+        owner, owner_node_id: member that owns the partition; empty when no member can.
+        topology_version, topology_hash: of the topology that names the owner: the newest that any member reported.
         holder: where it is active; None when it is not.
-        lease: state of its lease, as in `LeaseState`; `none` when nobody holds it.
+        lease: state of its lease, as in `LeaseState`; `none` when no member holds it.
         epoch: of the lease; 0 for none.
         since: Unix seconds at which the lease entered that state; 0 for none.
         idle_s: seconds since the last call.
         running, queue_length: turns that run and that wait.
         state_version: of the state that is loaded; 0 for none.
         also_active: other authorities that have it active, while members disagree.
-        awaited_from: authorities that the owner asks to let go before it activates the identity.
-        move: how the partition came to its owner; None where it was from the start, or the owner did not tell.
+        awaited_from: authorities that must release the identity before the owner activates it.
+        move: how the partition came to its owner; None if it was there from the start, or if the owner did not report
+            it.
         history: what happened to the identity on all members that answered, oldest first.
         silent: members that did not answer.
         reason: one or two sentences.
@@ -81,19 +82,19 @@ class Explanation(Struct, frozen=True):
 def explain(
     identity: ClusterIdentity, partition: int, reports: Sequence[IdentityReport], silent: Sequence[Silent]
 ) -> Explanation:
-    """Merges what members told.
+    """Merges the reports of members.
 
     Args:
         identity, partition: asked for.
-        reports: of those that answered; none is fine.
-        silent: those that did not.
+        reports: of the members that answered; may be empty.
+        silent: members that did not answer.
     """
     newest = max(reports, key=lambda told: told.topology_version, default=None)
     if newest is not None:
         partition = newest.partition  # a client may be configured otherwise
     owner = None if newest is None else next((r for r in reports if r.node_id == newest.owner_node_id), None)
     active = [report for report in reports if report.activation is not None]
-    # Of several the one with the highest epoch: the others have lost, and do not know it yet.
+    # Of several the one with the highest epoch: the others have lost the lease, and do not know it yet.
     active.sort(key=lambda told: 0 if told.activation is None else told.activation.epoch, reverse=True)
     holder = active[0] if active else None
     doing = None if holder is None else holder.activation
@@ -149,7 +150,7 @@ def _sentences(
 
 
 def _ownership(partition: int, authority: str, owner: IdentityReport | None) -> str:
-    """Why the owner is the owner."""
+    """Explains why that member is the owner."""
     if owner is None:
         return f"{authority} owns partition {partition} and did not answer."
     move = owner.move
@@ -185,7 +186,7 @@ def _how_it_came(
     owner: IdentityReport | None,
     history: Sequence[HistoryEntry],
 ) -> str:
-    """How the present activation on the owner came to be: moved, again, or for the first time."""
+    """Explains the origin of the present activation on the owner: moved, activated again, or the first one."""
     if doing.lease == "pending":
         waits = f", which waits for {' and '.join(owner.awaited_from)}" if owner and owner.awaited_from else ""
         return f"Starting on {here}{waits} since {clock(doing.since)}."
@@ -204,12 +205,12 @@ def _how_it_came(
 
 
 def _told(entry: HistoryEntry) -> str:
-    """One entry in words."""
+    """One history entry in words."""
     what = entry.what.replace("_", " ")
     reason = f" ({entry.reason})" if entry.reason else ""
     return f"it {what}{reason} on {entry.authority} at {clock(entry.at)}"
 
 
 def clock(at: float) -> str:
-    """The time of day here, to the millisecond."""
+    """The local time of day, to the millisecond."""
     return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S.%f")[:-3]

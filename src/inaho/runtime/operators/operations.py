@@ -31,20 +31,20 @@ __all__ = ["Activations", "Operations", "Storages", "ask_members"]
 AnswerT = TypeVar("AnswerT")
 
 ASKED_AT_ONCE_MAX: Final = 32
-"""Members that are asked at the same time."""
+"""Number of members that are asked at the same time."""
 
 ASKED_S: Final = 2.0
-"""How long a member has to answer a question that all are asked; a wedged one must not keep the others waiting."""
+"""Seconds for a member to answer a question that all members are asked; a wedged member must not delay the others."""
 
 ACCEPTED_S: Final = 10.0
-"""How long a member has to accept its storage: that may have to be opened."""
+"""Seconds for a member to accept its storage, which it may have to open first."""
 
 DRAIN_MARGIN_S: Final = 10.0
-"""What a drain may take beyond its two steps that wait: the way there and back, and the end of turns."""
+"""Seconds that a drain may take besides its two waiting steps: for the messages, and for the end of turns."""
 
 
 class Activations(Struct, frozen=True):
-    """What members have active (`inaho grains`).
+    """The activations of all members (`inaho grains`).
 
     Attributes:
         kinds: one report per kind and member, sorted by kind and authority.
@@ -56,12 +56,12 @@ class Activations(Struct, frozen=True):
 
     @property
     def count(self) -> int:
-        """All activations that were counted."""
+        """Number of all activations that were counted."""
         return sum(report.count for report in self.kinds)
 
 
 class Storages(Struct, frozen=True):
-    """What members say of their storages (`inaho storage`).
+    """The reports of members about their storages (`inaho storage`).
 
     Attributes:
         reports: one for each member that answered, sorted by authority.
@@ -73,7 +73,7 @@ class Storages(Struct, frozen=True):
 
     @property
     def lost(self) -> tuple[StorageReport, ...]:
-        """Of members that have found a loss."""
+        """Reports of members that have found a loss."""
         return tuple(report for report in self.reports if report.lost)
 
 
@@ -83,7 +83,7 @@ async def ask_members(
     """Asks all members at once, within bounds.
 
     Returns:
-        The answers, and who gave none; both in the order of the members.
+        The answers, and the members that gave none; both in the order of the members.
     """
     places = asyncio.Semaphore(ASKED_AT_ONCE_MAX)
 
@@ -140,15 +140,15 @@ class Operations:
     # Asking.
 
     async def where(self, kind: str | type[Any], key: str) -> Explanation:
-        """Where an identity is, what it does, and why it is there. All members are asked what they know.
+        """Where an identity is, what it does, and why it is there. Asks all members.
 
         Args:
             kind: its class, or the name of its kind.
             key: within the kind.
 
         Raises:
-            InvalidPid: kind or key cannot be one.
-            InvalidArguments: `kind` is a class that is no grain.
+            InvalidPid: the kind or the key is not valid.
+            InvalidArguments: `kind` is a class that is not a grain class.
         """
         name = _name_of(kind)
         validate_kind(name)
@@ -182,7 +182,7 @@ class Operations:
         """Events of that member as they happen, until it leaves or the iteration is closed.
 
         Args:
-            member: whose.
+            member: its authority.
             names: classes of `inaho.events`; all when none is given.
 
         Raises:
@@ -194,7 +194,7 @@ class Operations:
                 yield record
 
     async def quarantine_at(self, member: Member) -> tuple[QuarantineRecord, ...]:
-        """What that member has quarantined, sorted by authority: each member judges for itself. Clients may ask too.
+        """The quarantines of that member, sorted by authority: each member decides for itself. Clients may ask too.
 
         Raises:
             Unreachable: the member cannot be reached.
@@ -210,16 +210,17 @@ class Operations:
         )
         return Storages(tuple(told for _, told in answers), tuple(silent))
 
-    # Telling.
+    # Orders.
 
     async def accept_storage(self) -> Storages:
-        """Has every member accept what the storage has now, after `StorageLost` (see `inaho.storage.instances`).
+        """Makes every member accept what the storage has now, after `StorageLost` (see `inaho.storage.instances`).
 
         Activations with a state end without saving, and begin again from what is stored. Each member writes a line to
-        its audit log and publishes `StorageAccepted`. To repeat it is safe: do so when members were silent.
+        its audit log and publishes `StorageAccepted`. It can be repeated safely: do so if members did not answer.
 
         Returns:
-            The reports from before, of the members that have accepted; and who did not answer, or could not.
+            The reports from before, of the members that have accepted; and the members that did not answer, or could
+            not.
         """
         answers, silent = await ask_members(
             self.members(), lambda member: self._operators.ask(member, OperatorActor.accept_storage), ACCEPTED_S
@@ -237,16 +238,17 @@ class Operations:
         return released
 
     async def resolve_conflict_at(self, member: Member, authority: str, *, keep: bool) -> bool:
-        """Settles what that member has told as `ViewConflict` and no rule could (SPEC CL-7.4).
+        """Settles a `ViewConflict` that the member has published and that no rule can settle (SPEC CL-7.4).
 
         Args:
             member: whose view it is.
-            authority: with whom it is in conflict, as the event tells it.
-            keep: that the member's view holds, and the other side joins it. Else the member gives way and joins theirs.
+            authority: of the other side of the conflict, as in the event.
+            keep: the member's view stays, and the other side joins it. Otherwise the member gives way and joins the
+                other.
 
         Returns:
-            Whether there can be a conflict: False when that authority is a member, or was never heard of, or, with
-            `keep=False`, has not said lately that it has another view, as during a split.
+            Whether there can be a conflict: False if that authority is a member, or is unknown, or, with
+            `keep=False`, has not recently reported another view, as during a split.
 
         Raises:
             Unreachable: the member cannot be reached.
@@ -256,13 +258,13 @@ class Operations:
         return settled
 
     async def drain_at(self, member: Member, *, drain_s: float | None = None) -> DrainReport:
-        """Has that member leave gracefully, as at SIGTERM, and returns when it has handed over what it had.
+        """Makes that member leave gracefully, as at SIGTERM; returns when it has handed over everything.
 
-        Its `inaho up` ends; a program that has joined by itself learns it from `wait_left`, and closes.
+        Its `inaho up` ends; in a program that called `join`, `wait_left` returns, and the program closes.
 
         Args:
-            member: who is to leave.
-            drain_s: seconds that its activations get for what they are doing, above 0; None leaves it to the member's
+            member: authority of the member that is to leave.
+            drain_s: seconds for its activations to finish, above 0; None takes the member's
                 `activation.drain_s`.
 
         Raises:
@@ -281,13 +283,14 @@ class Operations:
     async def block(self, authority: str) -> bool:
         """Bars an authority from holding activations until `unblock`; it need not be a member now (SPEC VA-1.4).
 
-        Its leases end at once everywhere, and others take over what it had. It stays a member, and may call.
+        Its leases end at once everywhere, and other members take over its identities. It stays a member, and may call.
 
         Returns:
-            Whether it was not blocked before; once the topology of this node, or of the member that was asked, has it.
+            True if it was not blocked before. Returns once the topology of this node, or of the asked member, has the
+            block.
 
         Raises:
-            InvalidConfig: it is no authority.
+            InvalidConfig: it is not an authority.
             Overloaded: the block list is full.
             InahoError: as any call.
         """
@@ -307,7 +310,7 @@ class Operations:
         if self._node.control.driver is not None:
             return await block_list.set_blocked(canonical, blocked=blocked)
         failure: InahoError = TopologyUnavailable("no member is known")
-        # Who is to be blocked is asked last: it may be wedged.
+        # The member that is to be blocked is asked last: it may be wedged.
         for member in sorted(self.members(), key=lambda member: member.authority == canonical):
             try:
                 changed: bool = await self._operators.ask(member, OperatorActor.set_blocked, canonical, blocked)
@@ -319,9 +322,9 @@ class Operations:
         raise failure
 
     async def wait_gone(self, member: Member, within_s: float) -> bool:
-        """Waits until that process is no member any more, as this node sees it; whether it came to that.
+        """Waits until that process is no member any more, as this node sees it; returns whether that happened.
 
-        A client that has lost its last member cannot know, and takes it as gone.
+        A client that has lost its last member cannot know it, and assumes it.
         """
         node = self._node
 
@@ -334,7 +337,7 @@ class Operations:
     # The end of this process's own part.
 
     async def wait_left(self) -> None:
-        """Returns when this node has left, whoever asked for it (`leave`, `drain_at`, `inaho drain`), or was stopped.
+        """Returns when this node has left, on any request (`leave`, `drain_at`, `inaho drain`), or was stopped.
 
         Call `close` then, if the program does not end anyway.
         """

@@ -27,7 +27,7 @@ __all__ = ["DRAIN_S_MAX", "OPERATOR_KEY", "OperatorActor", "QuarantineRecord"]
 OPERATOR_KEY: Final = "operator"
 
 DRAIN_S_MAX: Final = 24 * 3600.0
-"""The longest drain that can be asked for from elsewhere."""
+"""The longest drain, in seconds, that another process can request."""
 
 
 class QuarantineRecord(Struct, frozen=True):
@@ -35,7 +35,7 @@ class QuarantineRecord(Struct, frozen=True):
 
     Attributes:
         authority: `host:port`; nothing is sent to it and nothing accepted from it.
-        node_id: the process that is quarantined; empty when it never said who it is.
+        node_id: the process that is quarantined; empty if its id is unknown.
         incarnation: of that process, as far as known.
         reason: one sentence.
         left_s: seconds until the quarantine ends by itself, not below 0.
@@ -49,14 +49,14 @@ class QuarantineRecord(Struct, frozen=True):
 
 
 class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
-    """Answers operators about this one node."""
+    """Answers the requests of operators about this one node."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
 
     @method(idempotent=True)
     async def quarantined(self) -> list[QuarantineRecord]:
-        """What this node has quarantined, sorted by authority."""
+        """The quarantines of this node, sorted by authority."""
         node = self._node
         now = node.local.loop.time()
         return [
@@ -71,7 +71,7 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
         """Ends a quarantine at once (SPEC CL-4.4).
 
         Args:
-            authority: as `quarantined` tells it.
+            authority: as in the answer of `quarantined`.
 
         Returns:
             Whether there was one. None is no error: the members need not have quarantined the same authorities, and
@@ -90,12 +90,12 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
 
     @method(idempotent=True)
     async def activations(self, kind: str, limit: int) -> list[KindReport]:
-        """The activations of a kind, or of all when it is empty, with so many listed of each."""
+        """The activations of a kind, or of all kinds if it is empty, with at most `limit` of each listed."""
         return report_kinds(self._node, kind, limit)
 
     @method(idempotent=True, timeout=DRAIN_S_MAX)
     async def drain(self, drain_s: float | None) -> DrainReport:
-        """Has this node leave as at SIGTERM; answers when it has handed over everything.
+        """Makes this node leave as at SIGTERM; answers when it has handed over everything.
 
         Args:
             drain_s: how long activations get; `activation.drain_s` for None.
@@ -104,7 +104,7 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
 
     @method(idempotent=True)
     async def set_blocked(self, authority: str, blocked: bool) -> bool:
-        """Puts an authority on the block list, or takes it off; whether that changed anything (SPEC VA-1.4).
+        """Adds an authority to the block list, or removes it; returns whether that changed anything (SPEC VA-1.4).
 
         Returns when the topology of this node has it.
         """
@@ -115,7 +115,7 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
         """Settles what this node has reported as `ViewConflict` (SPEC CL-7.4).
 
         Args:
-            authority: with whom it is in conflict, as the event tells it.
+            authority: of the other side of the conflict, as in the event.
             keep: that the view of this node holds: those on the other side end their activations and join it. Else
                 this node does so, and joins theirs.
 
@@ -139,7 +139,7 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
 
     @method(idempotent=True)
     async def accept_storage(self) -> StorageReport:
-        """Accepts what the storage has now; the report is from before, see `StorageAccess.accept`."""
+        """Accepts the present content of the storage; returns the report from before, see `StorageAccess.accept`."""
         return await self._node.storage_access.accept()
 
     async def events(self, names: list[str]) -> AsyncIterator[EventRecord]:

@@ -31,13 +31,13 @@ __all__ = [
 ]
 
 ENTRIES_MAX: Final = 64
-"""Newest entries of an identity's history that one node tells."""
+"""Number of newest entries of an identity's history that one node reports."""
 
 LISTED_MAX: Final = 400
-"""Most activations that one answer lists: with the longest keys half a frame."""
+"""The most activations that one answer lists: with the longest keys half a frame."""
 
 TEXT_MAX: Final = 500
-"""Characters of a reason that are told."""
+"""Characters of a reason that are sent."""
 
 
 class ActivationReport(Struct, frozen=True):
@@ -84,15 +84,15 @@ class IdentityReport(Struct, frozen=True):
     """What one member knows of one identity.
 
     Attributes:
-        authority, node_id: of the member that tells this.
-        topology_version, topology_hash: by which it tells the owner.
+        authority, node_id: of the member that reports this.
+        topology_version, topology_hash: of the topology that names the owner.
         partition: of the identity.
-        owner, owner_node_id: who owns it by that topology; empty when nobody can.
-        unowned: why nobody can own it.
+        owner, owner_node_id: its owner by that topology; empty when no member can own it.
+        unowned: why no member can own it.
         activation: the one on this member, if there is one.
         lease_holder: node id that holds the identity by this member's ledger; empty for none.
         lease, epoch, since: that lease, as in `ActivationReport`.
-        awaited_from: authorities that this member asks to let go before it activates the identity.
+        awaited_from: authorities that must release the identity before this member activates it.
         move: how the partition came to this member, if it is the owner and it came from another one.
         entries: what happened to the identity here, oldest first.
     """
@@ -116,7 +116,7 @@ class IdentityReport(Struct, frozen=True):
 
 
 def report_activation(node: Node, grain: Activation) -> ActivationReport:
-    """What that activation is doing now."""
+    """The present state of that activation."""
     record, lease = grain._inaho_record, grain._inaho_lease
     running, waiting = count_turns(grain)
     return ActivationReport(
@@ -135,7 +135,7 @@ def report_kinds(node: Node, kind: str, limit: int) -> list[KindReport]:
     """The activations of one kind, or of all that this node hosts, sorted by kind.
 
     Args:
-        node: which.
+        node: that reports.
         kind: name; empty for all.
         limit: activations that are listed of each kind; all of them are counted. Together at most `LISTED_MAX`.
     """

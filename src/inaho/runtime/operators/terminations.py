@@ -35,10 +35,10 @@ __all__ = ["TERMINATIONS_KEY", "Termination", "TerminationActor", "TerminationBa
 TERMINATIONS_KEY: Final = "terminations"
 
 BATCH_MAX: Final = 256
-"""Terminations of one batch: with the longest keys a third of a frame."""
+"""Number of terminations of one batch: with the longest keys a third of a frame."""
 
 RETRY_S: Final = 1.0
-"""Pause before a member that could not be listened to is asked again."""
+"""Seconds before a member that could not be reached is asked again."""
 
 
 class Termination(Struct, frozen=True, array_like=True):
@@ -57,11 +57,11 @@ class Termination(Struct, frozen=True, array_like=True):
 
 
 class TerminationBatch(Struct, frozen=True, array_like=True):
-    """What ended on one node since its last batch.
+    """The activations that ended on one node since its last batch.
 
     Attributes:
         terminations: in their order.
-        missed: how many before them this listener was too slow for.
+        missed: number of earlier terminations that were dropped because this listener was too slow.
     """
 
     terminations: list[Termination]
@@ -69,7 +69,7 @@ class TerminationBatch(Struct, frozen=True, array_like=True):
 
 
 class TerminationActor(Grain, name="inaho.terminations", reentrant=True, idle_ttl_s=0):
-    """Tells other nodes what ends on this one; a system actor."""
+    """Notifies other nodes of activations that end on this node; a system actor."""
 
     def __init__(self, terminations: Terminations) -> None:
         self._terminations = terminations
@@ -86,7 +86,7 @@ class TerminationActor(Grain, name="inaho.terminations", reentrant=True, idle_tt
 
 
 class Listener:
-    """One other node that listens, as the node sees it where activations end.
+    """Another node that listens, as the node sees it on which activations end.
 
     Args:
         waiting_max: terminations that may wait; `activation.terminations_max`.
@@ -100,18 +100,18 @@ class Listener:
         self._wake: asyncio.Future[None] | None = None
 
     def add(self, termination: Termination) -> None:
-        """One more; the oldest is given up for it when there are too many."""
+        """Adds one; if there are too many, the oldest is dropped."""
         if len(self._waiting) == self._waiting.maxlen:
             self._missed += 1
         self._waiting.append(termination)
 
     def flush(self) -> None:
-        """Lets what waits go."""
+        """Lets the waiting terminations be sent."""
         if self._wake is not None and not self._wake.done() and (self._waiting or self._missed or self.over):
             self._wake.set_result(None)
 
     async def next_batch(self) -> TerminationBatch | None:
-        """The next, at a tick; None when there will be no more."""
+        """Returns the next batch, at a tick; None when there will be no more."""
         while not (self._waiting or self._missed):
             if self.over:
                 return None
@@ -144,7 +144,7 @@ class Terminations:
     # Here activations end.
 
     def noted(self, kind: str, key: str, what: str, reason: str) -> None:
-        """Something became of an activation of this node; see `ActivationHistory.observe`."""
+        """The history of an activation of this node has a new entry; see `ActivationHistory.observe`."""
         if what == "ended":
             self.ended(kind, key, reason)
 
@@ -166,16 +166,16 @@ class Terminations:
         return listener
 
     def dismiss(self, listener: Listener) -> None:
-        """It listens no more."""
+        """That node no longer listens."""
         self._listeners.pop(listener, None)
 
     def _end(self, _: object) -> None:
-        """The node leaves: listeners get what waits, and the end."""
+        """The node leaves: listeners get the terminations that wait, and the end."""
         for listener in self._listeners:
             listener.over = True
             listener.flush()
 
-    # They end elsewhere.
+    # Activations end on other nodes.
 
     def tick(self, now: float, _lag_s: float) -> None:
         """Sends what has ended, and listens to others as long as somebody here wants to know."""
@@ -206,7 +206,7 @@ class Terminations:
             async with aclosing(self._calls.stream(member, TerminationActor.watch)) as batches:
                 async for batch in batches:
                     self._take(member, batch)
-                    await asyncio.sleep(0)  # ten thousand ends must not keep calls waiting
+                    await asyncio.sleep(0)  # ten thousand terminations must not delay calls
         except InahoError as error:
             self._local.log.info(
                 "subscribing to ends of activations on %s failed: %s", member.authority, describe(error)

@@ -42,10 +42,10 @@ from inaho.wire.features import FEATURES, REMINDERS
 __all__ = ["ReminderKeeper"]
 
 LOOK_AGAIN_S: Final = 30.0
-"""The wall clock may be set at any time, so a keeper looks at it at least so often."""
+"""The wall clock may be set at any time, so a keeper reads it at least this often, in seconds."""
 
 CLOCK_STEP_S: Final = 1.0
-"""A wall clock that gained or lost more than this against the clock of the machine was set."""
+"""If the wall clock gained or lost more than this against the clock of the machine, it was set."""
 
 LINGER_S: Final = 0.05
 """The end of a delivery is saved after this time, together with others."""
@@ -54,16 +54,16 @@ SAVE_AGAIN_S: Final = 1.0
 """Pause after a save that failed."""
 
 RETRY: Final = RetryPolicy(attempts=8, base_s=1.0, max_s=60.0)
-"""For an `on_reminder` that raises, does not end in time or takes its node along; after so many attempts its occurrence
+"""For an `on_reminder` that raises, does not end in time or ends its process; after the last attempt the occurrence
 is given up. A call that did not run as far as the keeper knows (nobody hosts the kind now, its owner is lost, the grain
 is busy or its queue full) is tried again with the same pauses for ever."""
 
 FINISH_S: Final = 1.0
-"""A keeper that ends waits so long for deliveries that are under way. What does not end is delivered again."""
+"""A keeper that ends waits this long for deliveries that have begun. Those that do not end are delivered again."""
 
 
 class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl_s=0):
-    """Has the reminders of one shard, and calls their grains when they are due. Its key is the shard's number."""
+    """Stores the reminders of one shard, and calls their grains when they are due. Its key is the shard's number."""
 
     def __init__(self, local: LocalNode, topology: Topology, storage_access: StorageAccess, calls: KeeperCalls) -> None:
         self._local = local
@@ -115,7 +115,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
                 "%s could not save at its end; deliveries may repeat: %s", self.identity, describe(error)
             )
 
-    # What grains ask.
+    # Requests of grains.
 
     @method(idempotent=True)
     async def put(self, record: ReminderRecord, delay_s: float | None = None) -> None:
@@ -139,11 +139,11 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
 
     @method(idempotent=True)
     async def drop(self, kind: str, key: str, name: str) -> bool:
-        """Takes a reminder out, durably; whether there was one."""
+        """Deletes a reminder, durably; returns whether there was one."""
         found = self._schedule.forget(kind, key, name)
         if found:
             self._changes += 1
-        await self._save()  # found or not: an attempt before this one may have taken it out and not saved
+        await self._save()  # also if it was not found: an earlier attempt may have deleted it without a save
         return found
 
     @method(read_only=True)
@@ -153,15 +153,17 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
 
     @method(idempotent=True)
     async def verify(self) -> None:
-        """Makes sure that there is a keeper, and that no other one has saved since it loaded, as on the far side of a
-        split; else it begins again."""
+        """Makes sure that a keeper runs, and that no other one has saved since it loaded, as across a split.
+
+        Otherwise this keeper begins again.
+        """
         storage = await self._storage_access.opened()
         stored = await storage.load(self.identity)
-        if stored is not None and self._saving is None:  # a save that is under way finds out by itself
+        if stored is not None and self._saving is None:  # a save that has begun notices it itself
             host_of(self).end_older(self.key, stored.version)
 
     def _check_place(self, record: ReminderRecord) -> None:
-        """Raises why a reminder cannot be kept here."""
+        """Raises the reason if a reminder cannot be stored here."""
         name = str(identity(record.kind, record.key))
         if self._local.storage_is_private:
             raise InvalidConfig(
@@ -183,7 +185,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
     # Saving.
 
     async def _save(self) -> None:
-        """Returns when what has changed so far is saved. Whoever comes during a save shares the next."""
+        """Returns when all changes so far are saved. Changes that are made during a save share the next save."""
         change = self._changes
         while self._saved < change:
             if self._saving is None:
@@ -245,7 +247,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
         return now
 
     def _look(self) -> None:
-        """The time of some reminder has come."""
+        """The time of some reminder has come: begins its delivery."""
         self._alarm = None
         deliveries, dropped = self._schedule.due(self._look_at_clock())
         for each in dropped:
@@ -270,7 +272,7 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
             await self._calls.deliver(record, delivery.reminder)
         except (asyncio.CancelledError, *SIGNALS):  # the keeper ends, or the process
             raise
-        except BaseException as error:  # whatever it is: the keeper goes on with the other reminders
+        except BaseException as error:  # any error: the keeper continues with the other reminders
             self._failed(delivery, error)
             return
         if self._schedule.ended(delivery):
@@ -278,11 +280,11 @@ class ReminderKeeper(Grain[ReminderShard], name=KEEPER, reentrant=True, idle_ttl
             self._save_soon(LINGER_S)
 
     def _failed(self, delivery: Delivery, error: BaseException) -> None:
-        """The grain raised, or did not answer; which of both decides whether it counts."""
+        """The grain raised, or did not answer; this decides whether the attempt counts."""
         record, attempt = delivery.record, delivery.reminder.attempt
         now = self._look_at_clock()
         raised = isinstance(error, RemoteError) or not isinstance(error, InahoError)
-        if isinstance(error, Unreachable) and error.maybe_executed:  # a node that dies of it must not for ever
+        if isinstance(error, Unreachable) and error.maybe_executed:  # it may end every node that runs it
             raised = True
         given_up = raised and attempt >= RETRY.attempts
         pause_s = RETRY.delay_s(attempt if raised else delivery.refusals + 1, self._local.entropy.random.random())

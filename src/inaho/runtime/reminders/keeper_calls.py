@@ -25,7 +25,7 @@ class KeeperCalls:
         local: the node.
         context: through which calls go.
         hosts: kinds of the node, by name.
-        learn: makes a kind known that this node does not host.
+        learn: makes a kind known to this node that it does not host.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class KeeperCalls:
         self._learn = learn
 
     async def deliver(self, record: ReminderRecord, reminder: Reminder) -> None:
-        """Calls `on_reminder`, wherever the grain is; this node need not host its kind, nor have its class.
+        """Calls `on_reminder` on the node of the grain; this node need not host its kind, nor have its class.
 
         Raises:
-            Exception: what the grain raised, or why it was not called.
+            Exception: raised by the grain, or the reason why it was not called.
         """
         host = self._hosts.get(record.kind)
         if host is None:
@@ -54,10 +54,10 @@ class KeeperCalls:
         await invoke(reference, delivery_method(record.kind), (reminder,), plain=False)
 
     async def wake(self, key: str) -> Exception | None:
-        """Sees to it that there is a keeper of that shard, and that it knows what was saved.
+        """Starts the keeper of that shard if there is none, and makes sure that it has what was saved.
 
         Returns:
-            Why that failed; None where it did not.
+            The error if that failed, otherwise None.
         """
         try:
             await make_reference(self._context, self._hosts[KEEPER], key, timeout_s=None, retry=True).verify()

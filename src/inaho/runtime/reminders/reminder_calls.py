@@ -24,7 +24,7 @@ __all__ = ["GrainReminders"]
 
 
 class GrainReminders:
-    """What the grains of one node say to the keepers of their reminders.
+    """The calls from the grains of one node to the keepers of their reminders.
 
     Args:
         local: the node.
@@ -65,7 +65,7 @@ class GrainReminders:
 
 
 def _due(due: float | datetime) -> tuple[float, float | None]:
-    """Unix seconds of a time of day, or a delay, whose moment the keeper computes by its own clock."""
+    """The Unix time of a time of day; or a delay, from which the keeper computes the time by its own clock."""
     if isinstance(due, datetime):
         if due.tzinfo is None:
             raise InvalidArguments("a reminder's time needs a time zone: datetime(…, tzinfo=UTC)")

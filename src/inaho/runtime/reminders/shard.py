@@ -26,7 +26,7 @@ class ReminderShard(Struct):
     Attributes:
         shards: how many there were when it was saved; a reminder's shard depends on it.
         records: the reminders.
-        format: of the records, see `wire.features.REMINDERS`; 1 where 0.1 has saved it and said none.
+        format: of the records, see `wire.features.REMINDERS`; 1 if version 0.1 saved it, which gave no format.
     """
 
     shards: int = 0
@@ -54,5 +54,5 @@ def decode_shard(data: bytes | memoryview) -> ReminderShard:
 
 
 def shard_of(kind: str, key: str, shards: int) -> str:
-    """Key of the keeper that has the reminders of a grain."""
+    """Key of the keeper that stores the reminders of a grain."""
     return str(identity_hash(kind, key) % shards)

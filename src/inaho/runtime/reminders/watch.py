@@ -20,14 +20,14 @@ from inaho.runtime.reminders.shard import KEEPER
 __all__ = ["ReminderWatch"]
 
 WATCH_S: Final = 2.0
-"""A member looks after the keepers that it owns at least so often."""
+"""A member checks the keepers that it owns at least this often, in seconds."""
 
 TOLD_AGAIN_S: Final = 60.0
-"""Keepers that cannot be started are told in the log at most so often."""
+"""Keepers that cannot be started are logged at most this often, in seconds."""
 
 
 class ReminderWatch:
-    """Keeps the keepers awake that a node owns.
+    """Keeps the keepers running that a node owns.
 
     Args:
         local: a member that hosts a kind with reminders.
@@ -63,7 +63,7 @@ class ReminderWatch:
                 await self._topology.wait(WATCH_S)
 
     def _tell(self, keys: list[str], outcomes: list[Exception | None]) -> None:
-        """Logs which keepers could not be started: once, and again after a while."""
+        """Logs the keepers that could not be started: once, and again after `TOLD_AGAIN_S`."""
         failed = {key: error for key, error in zip(keys, outcomes, strict=True) if error is not None}
         now = self._local.loop.time()
         if not failed or self._local.shutting_down or now < self._tell_at:
