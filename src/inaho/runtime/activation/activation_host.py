@@ -303,6 +303,6 @@ class HostPool(LeasePool, Protocol):
         """Whether one of the further activations of that identity has something to do."""
         ...
 
-    def ends(self, grain: Activation, reason: str) -> None:
-        """An activation begins to end: it takes no new turns."""
+    def retire(self, grain: Activation, reason: str) -> None:
+        """Gives an activation no new turns, since it begins to end."""
         ...

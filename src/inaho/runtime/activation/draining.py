@@ -98,8 +98,8 @@ class Draining:
                 turn.task.cancel()
         self._host.changes.cancel(grain)
 
-    def ended(self, grain: Any) -> None:
-        """An activation has ended, for whatever reason."""
+    def activation_ended(self, grain: Any) -> None:
+        """An activation has ended, for any reason: with the last one, the partitions are drained."""
         self.moving.discard(grain._inaho_key)
         if not self.moving and not self.walking:
             self._host.around.ownership.drained(self._host.name)

@@ -34,7 +34,7 @@ class Ending:
     def announce(self, grain: Activation, reason: str) -> None:
         """It is certain that an activation ends: its timers stop, and a pool gives it no new turns."""
         if self._host.pool is not None:
-            self._host.pool.ends(grain, reason)
+            self._host.pool.retire(grain, reason)
         self._host.timers.end(grain)
 
     def begin(self, grain: Activation, reason: str) -> None:
@@ -43,7 +43,7 @@ class Ending:
         if host.kind.plain_stop and grain not in host.streams and (record is None or not record.busy):
             self._deactivated(grain, reason)
         else:
-            host.around.leases.ending(grain._inaho_lease)
+            host.around.leases.begin_release(grain._inaho_lease)
             host.changes.begin(grain, "deactivate", self._run(grain, reason))
 
     async def _run(self, grain: Activation, reason: str) -> None:

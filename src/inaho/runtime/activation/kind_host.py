@@ -230,7 +230,7 @@ class KindHost:
         pool = self.pool
         if self.activations.get(grain._inaho_key) is grain:
             if pool is not None:
-                pool.ends(grain, "first one gone")
+                pool.retire(grain, "first one gone")
             del self.activations[grain._inaho_key]
             if self._hides:
                 show(grain)
@@ -241,7 +241,7 @@ class KindHost:
                 self.around.ownership.placed_ended(self.name, grain)
                 self.around.freshness.ended(self.name, grain._inaho_key)
             if self.draining.moving:
-                self.draining.ended(grain)
+                self.draining.activation_ended(grain)
             self.gates.open(grain._inaho_key, error)
         elif pool is not None and pool.remove(grain):
             self.timers.end(grain)

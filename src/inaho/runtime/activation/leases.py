@@ -201,8 +201,8 @@ class Leases:
                 self._local.log.warning("on_deactivate of %s failed", grain.identity, exc_info=error)
             raise
 
-    def ending(self, lease: Lease) -> None:
-        """It will end after its running turns."""
+    def begin_release(self, lease: Lease) -> None:
+        """The activation ends after its running turns."""
         if lease.state is not LeaseState.ACTIVE:
             return
         if lease.epoch:
@@ -212,7 +212,7 @@ class Leases:
 
     def ended(self, lease: Lease) -> None:
         """It is gone, whatever became of its lease before."""
-        self.ending(lease)
+        self.begin_release(lease)
         if not lease.holding:
             return
         if lease.epoch:
@@ -225,7 +225,7 @@ class Leases:
         if lease.holding:
             now = self._local.now
             held_s = now - lease.since
-            self.ending(lease)
+            self.begin_release(lease)
             if lease.epoch:
                 self.ledger.time_out(lease, now)
             else:

@@ -27,25 +27,25 @@ class WorkerPool:
         host: the kind.
 
     Attributes:
-        ending: activations that end after their turns, and take no new ones, by `id`: users may define equality.
+        retiring: activations that end after their turns, and take no new ones, by `id`: users may define equality.
     """
 
     def __init__(self, host: ActivationHost) -> None:
         self._host = host
         self._extras: dict[str, list[Activation]] = {}
-        self.ending: dict[int, Activation] = {}
+        self.retiring: dict[int, Activation] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._extras.values())) + len(self.ending)
+        return sum(map(len, self._extras.values())) + len(self.retiring)
 
     def __iter__(self) -> Iterator[Activation]:
         """All of them, those that end included."""
         for extras in self._extras.values():
             yield from extras
-        yield from self.ending.values()
+        yield from self.retiring.values()
 
     def __contains__(self, grain: Activation) -> bool:
-        return any(grain is extra for extra in self._extras.get(grain._inaho_key, ())) or id(grain) in self.ending
+        return any(grain is extra for extra in self._extras.get(grain._inaho_key, ())) or id(grain) in self.retiring
 
     def lease(self, key: str) -> Lease:
         """A lease of epoch 0, in no ledger: it keeps nobody out.
@@ -98,13 +98,13 @@ class WorkerPool:
         """Whether one of the further activations of that identity has something to do."""
         return any(extra._inaho_turn is not None for extra in self._extras.get(key, ()))
 
-    def ends(self, grain: Activation, reason: str) -> None:
-        """An activation begins to end: it takes no new turns, and the first one takes the others with it."""
+    def retire(self, grain: Activation, reason: str) -> None:
+        """Gives an activation no new turns, since it begins to end. With the first activation all further ones end."""
         key = grain._inaho_key
         extras = self._extras.get(key, [])
         left = [extra for extra in extras if extra is not grain]
         if len(left) < len(extras):
-            self.ending[id(grain)] = grain
+            self.retiring[id(grain)] = grain
             if left:
                 self._extras[key] = left
             else:
@@ -115,8 +115,8 @@ class WorkerPool:
 
     def remove(self, grain: Activation) -> bool:
         """A further activation is gone, however it ended; False when it was none."""
-        self.ends(grain, "")
-        return self.ending.pop(id(grain), None) is not None
+        self.retire(grain, "")
+        return self.retiring.pop(id(grain), None) is not None
 
     def check(self) -> None:
         """Asserts the bound, and that each stands beside a first one."""

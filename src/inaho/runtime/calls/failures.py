@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inaho.errors import InahoError, SerializationFailed
-from inaho.runtime.local.tally import Tally
+from inaho.runtime.local.labelled_counter import LabelledCounter
 from inaho.wire.exceptions import exception_name, is_expected
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class CallFailures:
 
     def __init__(self, local: LocalNode) -> None:
         self.codes: dict[tuple[str, str], int] = {}
-        self.exceptions = Tally()
+        self.exceptions = LabelledCounter()
         self._local = local
 
     def count(self, host: KindHost, key: str, method: GrainMethod, error: BaseException) -> None:

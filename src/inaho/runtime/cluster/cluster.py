@@ -48,7 +48,7 @@ class Cluster(Operations):
         node: the runtime.
         system: the actor system that it is installed on.
         terminations: ends of activations, here and elsewhere.
-        metrics: figures of the node.
+        metrics: of the node.
     """
 
     def __init__(self, node: Node, system: ActorSystem, terminations: Terminations, metrics: NodeMetrics) -> None:
@@ -271,7 +271,7 @@ class Cluster(Operations):
         return self._node.remoting.counts()
 
     def metrics(self) -> dict[str, list[tuple[dict[str, str], float]]]:
-        """The figures of this node now: by name of the metric, each with its labels (`docs/metrics.md`).
+        """The metrics of this node now: values by name of the metric, each with its labels (`docs/metrics.md`).
 
         Needs no OpenTelemetry SDK. Counters count since the node was made.
 
@@ -281,7 +281,7 @@ class Cluster(Operations):
         return self._metrics.snapshot()
 
     def export_metrics(self, provider: MeterProvider) -> None:
-        """Exports the figures to a further meter provider until this node stops; the global one has them anyway.
+        """Exports the metrics to a further meter provider until this node stops; the global one has them anyway.
 
         Raises:
             MetricsOff: as `metrics`.

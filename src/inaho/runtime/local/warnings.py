@@ -13,8 +13,8 @@ from inaho.core.rpc.throttle import WarningThrottle
 from inaho.errors import InahoError
 from inaho.errors.inspection import describe
 from inaho.events import RetryThrottled
+from inaho.runtime.local.labelled_counter import LabelledCounter
 from inaho.runtime.local.local_node import LocalNode
-from inaho.runtime.local.tally import Tally
 from inaho.types import ClusterIdentity
 
 __all__ = ["RPC_LOGGER", "ActivationWarnings", "RetryWarnings", "WaitingWarnings"]
@@ -47,8 +47,8 @@ class RetryWarnings:
 
     def __init__(self, local: LocalNode) -> None:
         config = local.config
-        self.retries = Tally()
-        self.suppressed = Tally()
+        self.retries = LabelledCounter()
+        self.suppressed = LabelledCounter()
         self._local = local
         self._log = logging.getLogger(RPC_LOGGER)
         self._period_s = config.rpc.retry_warnings_period_s

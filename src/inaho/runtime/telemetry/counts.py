@@ -24,7 +24,7 @@ from inaho.events import (
     ViewRefused,
 )
 from inaho.observe.alerts import Alerts, KindTotals
-from inaho.runtime.local.tally import Tally
+from inaho.runtime.local.labelled_counter import LabelledCounter
 
 if TYPE_CHECKING:
     from inaho.actor import EventStream
@@ -36,7 +36,7 @@ __all__ = ["EventCounts", "KindLabels", "NodeCounts", "Traffic"]
 
 
 class KindLabels:
-    """Which kinds have figures of their own: the first `kinds_max` that were met, for as long as the node lives."""
+    """Decides which kinds have labels of their own: the first `kinds_max` kinds, for as long as the node runs."""
 
     def __init__(self, kinds_max: int) -> None:
         self._kinds_max = kinds_max
@@ -53,7 +53,7 @@ class KindLabels:
         return kind
 
     def merged(self, samples: list[Sample]) -> list[Sample]:
-        """Samples whose first label is a kind, those of the kinds without a label of their own added up."""
+        """Renames the first label, a kind, with `of`, and adds up the samples that get the same labels."""
         merged: dict[tuple[str, ...], float] = {}
         for labels, value in samples:
             named = (self.of(labels[0]), *labels[1:])
@@ -62,9 +62,9 @@ class KindLabels:
 
 
 class Traffic:
-    """Connections that were opened, and the bytes of all, those that are closed included.
+    """Counts opened connections, and the bytes of all connections, closed ones included.
 
-    A connection counts its own bytes. It is remembered here until it is closed, and its sums then go to the others.
+    A connection counts its own bytes. `Traffic` keeps it until it is closed, then adds its bytes to the sums.
 
     Attributes:
         opened: connections so far, by direction.
@@ -78,7 +78,7 @@ class Traffic:
         self._received = 0
 
     def announced(self, authority: str) -> None:
-        """A connection has just been opened to or by `authority`: met now, since it may be closed at the next sweep."""
+        """Adds the connection just opened to or by `authority`. At the next sweep it may be closed already."""
         node = self._node
         accepted = next(reversed(node.acceptor.connections), None)
         if accepted is not None:
@@ -88,7 +88,7 @@ class Traffic:
             self._meet(dialled, "out")
 
     def sweep(self) -> None:
-        """Lets go of what is closed."""
+        """Removes closed connections, and adds their bytes to the sums."""
         for connection in [known for known in self._known if known.closed]:
             del self._known[connection]
             self._sent += connection.bytes_sent
@@ -109,16 +109,16 @@ class Traffic:
 
 
 class EventCounts:
-    """What is counted from the event stream. None of it is on the path of a call.
+    """Counts events of the event stream. None of them is published on the path of a call.
 
     Attributes:
-        convergence_s: as last measured; None before.
+        convergence_s: the last measured convergence time; None before the first.
     """
 
     def __init__(self, events: EventStream, traffic: Traffic) -> None:
         self.convergence_s: float | None = None
         self._traffic = traffic
-        self._tallies: dict[str, Tally] = {}
+        self._counters: dict[str, LabelledCounter] = {}
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             AlertRaised: lambda event: self._add("alerts", event.kind, event.measure),
             AuthorityConnected: self._connected,
@@ -138,13 +138,13 @@ class EventCounts:
 
     def samples(self, name: str) -> list[Sample]:
         """The counts of one name, by their labels."""
-        tally = self._tallies.get(name)
-        return [] if tally is None else tally.samples
+        counter = self._counters.get(name)
+        return [] if counter is None else counter.samples
 
     def total(self, name: str) -> int:
         """The count of a name without labels."""
-        tally = self._tallies.get(name)
-        return 0 if tally is None else tally.get()
+        counter = self._counters.get(name)
+        return 0 if counter is None else counter.get()
 
     def _count(self, event: Event) -> None:
         handler = self._handlers.get(type(event))
@@ -154,10 +154,10 @@ class EventCounts:
             self._add("members", type(event).__name__)
 
     def _add(self, name: str, *labels: str) -> None:
-        tally = self._tallies.get(name)
-        if tally is None:
-            tally = self._tallies[name] = Tally()
-        tally.add(*labels)
+        counter = self._counters.get(name)
+        if counter is None:
+            counter = self._counters[name] = LabelledCounter()
+        counter.add(*labels)
 
     def _connected(self, event: AuthorityConnected) -> None:
         if event.reconnected:
@@ -169,18 +169,18 @@ class EventCounts:
 
 
 class NodeCounts:
-    """What one node counts for its metrics beside what its parts count for themselves.
+    """The counters of one node that none of its parts keeps itself.
 
     Args:
         node: whose kinds and connections are counted.
 
     Attributes:
-        labels: the kinds that have figures of their own.
-        alerts: what is too slow or fails too often.
+        labels: the labels of kinds.
+        alerts: finds kinds that are too slow or fail too often.
         lag_s: the greatest lag of the loop within the last second or two.
-        started, ended, failed, taken: activations by kind, the ended ones by reason too.
+        started, ended, failed, taken: activations by kind; `ended` by reason too.
         traffic: connections and their bytes.
-        events: what was counted from the event stream; None when metrics are off.
+        events: counters of events; None when metrics are off.
     """
 
     def __init__(self, node: Node) -> None:
@@ -188,16 +188,16 @@ class NodeCounts:
         self.labels = KindLabels(config.metrics.kinds_max)
         self.alerts = Alerts(config.alerts)
         self.lag_s = 0.0
-        self.started = Tally()
-        self.ended = Tally()
-        self.failed = Tally()
-        self.taken = Tally()
+        self.started = LabelledCounter()
+        self.ended = LabelledCounter()
+        self.failed = LabelledCounter()
+        self.taken = LabelledCounter()
         self.traffic = Traffic(node)
         self.events = EventCounts(node.local.events, self.traffic) if config.metrics.enabled else None
         self._node = node
 
     def noted(self, kind: str, _key: str, what: str, reason: str) -> None:
-        """Something became of an activation; `what` as in `HistoryEntry`."""
+        """Counts an entry of the history of activations; `what` as in `HistoryEntry`."""
         if what == "ended":
             self.ended.add(kind, reason)
         elif what == "started":
@@ -208,7 +208,7 @@ class NodeCounts:
             self.taken.add(kind, "taken")
 
     def totals(self) -> dict[str, KindTotals]:
-        """What the alerts are fed: of each kind that was called."""
+        """Latencies and failures of each kind that was called, for the alerts."""
         totals: dict[str, KindTotals] = {}
         for host in list(self._node.hosts.values()):
             if host.system or not host.calls:
@@ -221,5 +221,5 @@ class NodeCounts:
     def check(self) -> None:
         """Asserts the invariants."""
         self.alerts.check()
-        for tally in (self.started, self.ended, self.failed, self.taken):
-            tally.check()
+        for counter in (self.started, self.ended, self.failed, self.taken):
+            counter.check()

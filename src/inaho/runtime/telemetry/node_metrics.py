@@ -1,12 +1,13 @@
 """Collects the metrics of a node when they are read (SPEC CL-6.5, CL-10, VA-4.3).
 
-The parts of a node count for themselves, in plain integers that cost the call path an addition. Here they are read: for
-OpenTelemetry (`observe.metrics`), for `Cluster.metrics`, and once a second for the alerts. Rare things that are events
-anyway are counted from the event stream, so that their publishers need not count too.
+The parts of a node count for themselves, in plain integers that cost the call path an addition. This module reads them:
+for OpenTelemetry (`observe.metrics`), for `Cluster.metrics`, and once a second for the alerts. Rare things that are
+events anyway are counted from the event stream, so that their publishers need not count too.
 
-An exporter usually asks on a thread of its own, instrument by instrument. A dictionary that the loop changes must not
-be read there, and the values of one collection should be of one moment. So the loop is asked for all values at once,
-and each instrument is answered from them once; the second question for the same instrument begins the next reading.
+An exporter usually asks on a thread of its own, instrument by instrument. That thread must not read a dictionary that
+the loop changes, and the values of one collection should be of one moment. So `NodeMetrics` asks the loop for the
+values of all instruments at once, and gives each instrument its values once. The second question for the same
+instrument begins the next collection.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from inaho.errors import MetricsOff
 from inaho.events import AlertRaised
 from inaho.observe.metrics import INSTRUMENTS, Sample, export_metrics
 from inaho.runtime.telemetry.counts import NodeCounts
-from inaho.runtime.telemetry.readings import read_metrics
+from inaho.runtime.telemetry.metric_values import read_metrics
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -32,23 +33,23 @@ if TYPE_CHECKING:
 __all__ = ["NodeMetrics"]
 
 LOOK_S: Final = 1.0
-"""Alerts and closed connections are looked at this often."""
+"""The period of the check of alerts and closed connections."""
 
 FRESH_S: Final = 1.0
-"""Figures older than this answer nobody."""
+"""Older values are not given to an exporter."""
 
 ANSWER_S: Final = 1.0
-"""How long an exporter's thread waits for a busy loop; after that it gets no figures this time."""
+"""How long an exporter's thread waits for a busy loop. After that it gets no values in this collection."""
 
 
 class NodeMetrics:
-    """The figures of one node; a `MetricSource`. Make it on the node's loop.
+    """The metrics of one node; a `MetricSource`. Make it on the node's loop.
 
     Args:
-        node: whose parts are read, when asked and no sooner.
+        node: its parts are read at each collection, not before.
 
     Attributes:
-        counts: what this node has counted for its metrics.
+        counts: the counters that no part of the node keeps itself.
     """
 
     def __init__(self, node: Node) -> None:
@@ -59,14 +60,14 @@ class NodeMetrics:
         self._thread = get_ident()
         self._look_due = 0.0
         self._lag_before_s = 0.0
-        self._figures: dict[str, Sequence[Sample]] = {}
+        self._values: dict[str, Sequence[Sample]] = {}
         self._read_at = 0.0
         self._stops: list[Callable[[], None]] = []
 
-    # Looking.
+    # Once a second.
 
     def tick(self, now: float, lag_s: float) -> None:
-        """Looks at what must be looked at once a second.
+        """Checks alerts and closed connections once per `LOOK_S`.
 
         Args:
             now: seconds of the loop's clock.
@@ -102,24 +103,24 @@ class NodeMetrics:
         return self.local.authority
 
     def samples(self, name: str) -> Sequence[Sample]:
-        """The figures of one instrument; see `MetricSource`. Any thread may ask."""
-        figures = self._figures.pop(name, None)
+        """The values of one instrument; see `MetricSource`. Any thread may ask."""
+        values = self._values.pop(name, None)
         now = self.local.loop.time()
-        if figures is None or now - self._read_at > FRESH_S:
-            self._figures = read = self._ask()
+        if values is None or now - self._read_at > FRESH_S:
+            self._values = read = self._ask()
             self._read_at = now
-            figures = read.pop(name, ())
-        return figures
+            values = read.pop(name, ())
+        return values
 
     def _ask(self) -> dict[str, Sequence[Sample]]:
-        """All figures, read on the loop. None of any instrument when the loop does not answer."""
+        """The values of all instruments, read on the loop. No instrument has values when the loop does not answer."""
         if get_ident() == self._thread:
             return read_metrics(self.node, self.counts)
         answer: Future[dict[str, Sequence[Sample]]] = Future()
         try:
             self.local.loop.call_soon_threadsafe(self._answer, answer)
             return answer.result(ANSWER_S)
-        except (NoAnswer, CancelledError, RuntimeError):  # it is busy, or closed: the gap in the figures tells it
+        except (NoAnswer, CancelledError, RuntimeError):  # the loop is busy or closed: the gap in the values shows it
             answer.cancel()
             return {instrument.name: () for instrument in INSTRUMENTS}
 
@@ -134,10 +135,10 @@ class NodeMetrics:
     def snapshot(self) -> dict[str, list[tuple[dict[str, str], float]]]:
         """See `Cluster.metrics`."""
         self._demand()
-        figures = read_metrics(self.node, self.counts)
+        values = read_metrics(self.node, self.counts)
         return {
             instrument.name: [
-                (dict(zip(instrument.labels, labels, strict=True)), value) for labels, value in figures[instrument.name]
+                (dict(zip(instrument.labels, labels, strict=True)), value) for labels, value in values[instrument.name]
             ]
             for instrument in INSTRUMENTS
         }
@@ -154,7 +155,7 @@ class NodeMetrics:
             raise MetricsOff("this node has no metrics (metrics.enabled)", authority=self.local.authority)
 
     def close(self) -> None:
-        """Nothing is exported or counted from events any more."""
+        """Stops exporting, and counting events."""
         for stop in self._stops:
             stop()
         self._stops.clear()

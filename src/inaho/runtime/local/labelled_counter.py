@@ -1,4 +1,4 @@
-"""Counts by the values of labels, bounded: several parts of a node count, and telemetry reads."""
+"""A counter with labels, bounded: several parts of a node count, and telemetry reads."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Final
 from inaho.core.rpc.throttle import OTHER
 from inaho.observe.metrics import Sample
 
-__all__ = ["LABELS_MAX", "Tally"]
+__all__ = ["LABELS_MAX", "LabelledCounter"]
 
 LABELS_MAX: Final = 4096
-"""Combinations of labels that one tally distinguishes; further ones count as `other`."""
+"""Combinations of labels that one counter distinguishes; it counts further ones as `other`."""
 
 
-class Tally:
-    """Counts by the values of labels, bounded, so that labels from outside cannot fill the memory."""
+class LabelledCounter:
+    """Counts by label values. It is bounded, so that labels from outside cannot fill the memory."""
 
     __slots__ = ("_counts", "_size_max")
 
@@ -30,12 +30,12 @@ class Tally:
         counts[labels] = counts.get(labels, 0) + 1
 
     def get(self, *labels: str) -> int:
-        """How many of these labels."""
+        """The count of these labels."""
         return self._counts.get(labels, 0)
 
     @property
     def samples(self) -> list[Sample]:
-        """All counts."""
+        """All counts, with their labels."""
         return list(self._counts.items())
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Reads the parts of a node for the instruments: one function per group, run on the node's loop.
+"""Reads the values of all instruments from the parts of a node: one function per group, run on the node's loop.
 
 Every instrument of the table is in the result, even without values.
 """
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["read_metrics"]
 
-Figures: TypeAlias = Iterator[tuple[str, Sequence[Sample]]]
+Values: TypeAlias = Iterator[tuple[str, Sequence[Sample]]]
+"""Names of instruments, each with its values."""
 
 BUCKETS: Final = tuple((index, f"{bucket_bound_s(index):.4g}") for index in range(6, 25))
-"""The latency buckets that are exported, from 66 us to 17 s, and their label; what is shorter counts in the first."""
+"""The latency buckets that are exported, from 66 us to 17 s, with their labels. Shorter calls count in the first."""
 
 UNCODED: Final = "_OTHER"
-"""What OpenTelemetry says where there is no error code: the user's exceptions, mostly, and what callers cancelled."""
+"""OpenTelemetry's label for failures without an error code: exceptions of users, and calls cancelled by callers."""
 
 QUANTILES: Final = ((0.5, "0.5"), (0.99, "0.99"))
 
@@ -32,18 +33,18 @@ _STATUSES: Final = tuple(status for status in MemberStatus if status is not Memb
 
 
 def read_metrics(node: Node, counts: NodeCounts) -> dict[str, Sequence[Sample]]:
-    """The figures of all instruments, by name."""
-    figures: dict[str, Sequence[Sample]] = {instrument.name: () for instrument in INSTRUMENTS}
-    figures.update(_calls(node, counts))
-    figures.update(_actors(node, counts))
-    figures.update(_plain(node))
-    figures.update(_messages(node))
-    figures.update(_peers(node, counts))
-    figures.update(_membership(node))
+    """The values of all instruments, by name."""
+    values: dict[str, Sequence[Sample]] = {instrument.name: () for instrument in INSTRUMENTS}
+    values.update(_calls(node, counts))
+    values.update(_activations(node, counts))
+    values.update(_plain(node))
+    values.update(_messages(node))
+    values.update(_peers(node, counts))
+    values.update(_membership(node))
     if counts.events is not None:
-        figures.update(_counted(counts.events))
-    figures["inaho.loop.lag"] = _one(max(counts.lag_s, 0.0))
-    return figures
+        values.update(_events(counts.events))
+    values["inaho.loop.lag"] = _one(max(counts.lag_s, 0.0))
+    return values
 
 
 def _one(value: float) -> list[Sample]:
@@ -60,7 +61,7 @@ def _buckets(labels: tuple[str, ...], latency: Sequence[int]) -> Iterator[Sample
     yield (*labels, "+Inf"), total + sum(latency[begin:])
 
 
-def _calls(node: Node, counts: NodeCounts) -> Figures:
+def _calls(node: Node, counts: NodeCounts) -> Values:
     labels = counts.labels
     context = node.context
     hosts = [host for host in node.hosts.values() if not host.system and host.calls]
@@ -96,7 +97,7 @@ def _calls(node: Node, counts: NodeCounts) -> Figures:
     yield "inaho.alerts.active", [(labels_, 1) for labels_ in counts.alerts.active]
 
 
-def _actors(node: Node, counts: NodeCounts) -> Figures:
+def _activations(node: Node, counts: NodeCounts) -> Values:
     labels = counts.labels
     hosts = [host for host in node.hosts.values() if host.hosted and not host.system]
     active: list[Sample] = [((host.name,), len(host.activations) + len(host.pool or ())) for host in hosts]
@@ -118,8 +119,8 @@ def _actors(node: Node, counts: NodeCounts) -> Figures:
     yield "inaho.leases.ended", [((outcome,), getattr(ledger, outcome)) for outcome in outcomes]
 
 
-def _plain(node: Node) -> Figures:
-    """Single integers of single parts."""
+def _plain(node: Node) -> Values:
+    """Instruments without labels, each one integer of one part."""
     runner, cache, storage = node.runner, node.pid_cache, node.storage_access.storage
     for name, value in (
         ("inaho.rpc.server.turns", runner.started),
@@ -142,7 +143,7 @@ def _plain(node: Node) -> Figures:
         yield name, _one(value)
 
 
-def _messages(node: Node) -> Figures:
+def _messages(node: Node) -> Values:
     counts = node.remoting.counts()
     for name in ("accepted", "refused", "drained", "waiting", "unacknowledged", "received", "stale", "unserializable"):
         yield f"inaho.messages.{name}", _one(getattr(counts, name))
@@ -152,7 +153,7 @@ def _messages(node: Node) -> Figures:
     yield "inaho.dead_letters", [((reason,), count) for reason, count in dead.items()]
 
 
-def _peers(node: Node, counts: NodeCounts) -> Figures:
+def _peers(node: Node, counts: NodeCounts) -> Values:
     traffic = counts.traffic
     accepted, dialled = len(node.acceptor.connections), len(node.peers.connections)
     yield "inaho.connections", [(("in",), accepted), (("out",), dialled)]
@@ -162,7 +163,7 @@ def _peers(node: Node, counts: NodeCounts) -> Figures:
     yield "inaho.authorities.quarantined", _one(len(node.associations.quarantined()))
 
 
-def _membership(node: Node) -> Figures:
+def _membership(node: Node) -> Values:
     topology = node.topology.snapshot
     if topology is None:
         return
@@ -174,8 +175,8 @@ def _membership(node: Node) -> Figures:
     yield "inaho.block_list.size", _one(len(topology.blocked))
 
 
-def _counted(events: EventCounts) -> Figures:
-    """What was counted from the event stream."""
+def _events(events: EventCounts) -> Values:
+    """Counters of events."""
     if events.convergence_s is not None:
         yield "inaho.gossip.convergence.time", _one(events.convergence_s)
     for name, counted in (

@@ -6,21 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inaho.core.rpc.throttle import OTHER
-from inaho.runtime.local.tally import Tally
+from inaho.runtime.local.labelled_counter import LabelledCounter
 from inaho.runtime.telemetry.counts import KindLabels
 
 names = st.lists(st.text(max_size=3), max_size=60)
 
 
 @given(names, st.integers(1, 5))
-def test_a_tally_is_bounded_and_counts_all(labels: list[str], size_max: int):
-    tally = Tally(size_max)
+def test_a_counter_is_bounded_and_counts_all(labels: list[str], size_max: int):
+    counter = LabelledCounter(size_max)
     for label in labels:
-        tally.add(label)
-        tally.check()
-    assert sum(count for _, count in tally.samples) == len(labels)
+        counter.add(label)
+        counter.check()
+    assert sum(count for _, count in counter.samples) == len(labels)
     first = list(dict.fromkeys(labels))[:size_max]
-    assert all(tally.get(label) == labels.count(label) for label in first if label != OTHER)
+    assert all(counter.get(label) == labels.count(label) for label in first if label != OTHER)
 
 
 @given(names, st.integers(1, 5))
