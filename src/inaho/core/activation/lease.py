@@ -35,6 +35,9 @@ class LeaseState(enum.Enum):
     TIMED_OUT = "timed_out"
     REVOKED = "revoked"
 
+    # Enum hashes the name, in Python. Each activation looks up two states in the table of transitions.
+    __hash__ = object.__hash__
+
 
 TRANSITIONS: Final[Mapping[LeaseState, frozenset[LeaseState]]] = MappingProxyType(
     {

@@ -86,7 +86,7 @@ class Leases:
 
     def note(self, lease: Lease, what: str, reason: str) -> None:
         """Writes into the history what has become of an activation; `what` as in `HistoryEntry`."""
-        self._history.note_lease(lease, what, reason)
+        self._history.note(lease.kind, lease.key, what, reason, lease.epoch)
 
     # Before an activation.
 
@@ -271,7 +271,7 @@ class Leases:
         """Ends all leases of a node at once."""
         lost = self.ledger.revoke(node_id, self._local.now)
         for lease in lost:
-            self._history.note_lease(lease, "revoked", reason)
+            self.note(lease, "revoked", reason)
         return lost
 
     def expire(self) -> list[Lease]:
@@ -291,7 +291,7 @@ class Leases:
 
     def _report(self, lease: Lease, held_s: float) -> None:
         identity = ClusterIdentity(lease.kind, lease.key)
-        self._history.note_lease(lease, "timed_out", f"after {held_s:.1f} s")
+        self.note(lease, "timed_out", f"after {held_s:.1f} s")
         self._local.log.warning("the lease of %s (epoch %#x) timed out after %.1f s", identity, lease.epoch, held_s)
         self._local.publish(LeaseTimedOut(identity=identity, epoch=lease.epoch, holder=lease.holder, held_s=held_s))
 

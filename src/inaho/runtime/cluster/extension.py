@@ -159,7 +159,7 @@ class ClusterExtension:
             make_bridge=self._make_bridge,
         )
         metrics = NodeMetrics(node)
-        node.history.observe(metrics.counts.noted)
+        metrics.counts.follow(node.history)
         node.lifecycle.attach(tick=metrics.tick, close=metrics.close)
         self._cluster = Cluster(node, system, attach_operators(node), metrics)
         self._node = node

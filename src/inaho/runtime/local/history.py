@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from inaho.core.activation.lease import Lease
 from inaho.types import Epoch, Member, MemberStatus, Struct
 
 if TYPE_CHECKING:
@@ -47,27 +46,23 @@ class ActivationHistory:
     def __init__(self, size: int, clock: Callable[[], float]) -> None:
         self._entries: deque[tuple[float, str, str, str, str, Epoch]] = deque(maxlen=size)
         self._clock = clock
-        self._observers: list[Callable[[str, str, str, str], None]] = []
+        self._observers: dict[str, list[Callable[[str, str, str], None]]] = {}
 
-    def observe(self, observer: Callable[[str, str, str, str], None]) -> None:
-        """Calls `observer(kind, key, what, reason)` at each entry, repeated ones included."""
-        self._observers.append(observer)
+    def observe(self, what: str, observer: Callable[[str, str, str], None]) -> None:
+        """Calls `observer(kind, key, reason)` at each entry of that `what`, repeated ones included."""
+        self._observers.setdefault(what, []).append(observer)
 
     def note(self, kind: str, key: str, what: str, reason: str, epoch: Epoch) -> None:
         """Remembers an entry, in place of the oldest.
 
         A refusal that only repeats the previous entry is not remembered: callers retry many times per second.
         """
-        for observer in self._observers:
-            observer(kind, key, what, reason)
+        for observer in self._observers.get(what, ()):
+            observer(kind, key, reason)
         at, entries = self._clock(), self._entries
         if what == "refused" and entries and entries[-1][1:] == (kind, key, what, reason, epoch):
             return
         entries.append((at, kind, key, what, reason, epoch))
-
-    def note_lease(self, lease: Lease, what: str, reason: str) -> None:
-        """As `note`, of the activation that has this lease."""
-        self.note(lease.kind, lease.key, what, reason, lease.epoch)
 
     def of(self, kind: str, key: str, *, offset_s: float, authority: str) -> list[HistoryEntry]:
         """What is remembered of one identity, oldest first.

@@ -16,7 +16,7 @@ __all__ = ["attach_operators"]
 def attach_operators(node: Node) -> Terminations:
     """Attaches the operator parts to a node that has not started. A client only gets their part for terminations."""
     terminations = Terminations(node)
-    node.history.observe(terminations.noted)
+    node.history.observe("ended", terminations.ended)
     node.lifecycle.attach(tick=terminations.tick)
     if not node.local.client:
         node.add_kind(OperatorActor.inaho_kind, parts=(node,)).install(OPERATOR_KEY)

@@ -143,11 +143,6 @@ class Terminations:
 
     # Here activations end.
 
-    def noted(self, kind: str, key: str, what: str, reason: str) -> None:
-        """The history of an activation of this node has a new entry; see `ActivationHistory.observe`."""
-        if what == "ended":
-            self.ended(kind, key, reason)
-
     def ended(self, kind: str, key: str, reason: str) -> None:
         """An activation of this node has ended."""
         if self._local.events_wanted(ActivationTerminated):

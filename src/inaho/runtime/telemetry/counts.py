@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from inaho.actor import EventStream
     from inaho.observe.metrics import Sample
     from inaho.runtime.connections.connection import Connection
+    from inaho.runtime.local.history import ActivationHistory
     from inaho.runtime.node.node import Node
 
 __all__ = ["EventCounts", "KindLabels", "NodeCounts", "Traffic"]
@@ -196,16 +197,12 @@ class NodeCounts:
         self.events = EventCounts(node.local.events, self.traffic) if config.metrics.enabled else None
         self._node = node
 
-    def noted(self, kind: str, _key: str, what: str, reason: str) -> None:
-        """Counts an entry of the history of activations; `what` as in `HistoryEntry`."""
-        if what == "ended":
-            self.ended.add(kind, reason)
-        elif what == "started":
-            self.started.add(kind)
-        elif what == "failed":
-            self.failed.add(kind)
-        elif what == "took_over":
-            self.taken.add(kind, "taken")
+    def follow(self, history: ActivationHistory) -> None:
+        """Counts what becomes of activations from now on."""
+        history.observe("started", lambda kind, _key, _reason: self.started.add(kind))
+        history.observe("failed", lambda kind, _key, _reason: self.failed.add(kind))
+        history.observe("took_over", lambda kind, _key, _reason: self.taken.add(kind, "taken"))
+        history.observe("ended", lambda kind, _key, reason: self.ended.add(kind, reason))
 
     def totals(self) -> dict[str, KindTotals]:
         """Latencies and failures of each kind that was called, for the alerts."""
