@@ -407,7 +407,7 @@ async def test_a_reset_that_cannot_load_ends_the_activation_and_saves_nothing_of
     assert isinstance(outcomes[0], RefusedError)
     assert outcomes[1:] == [["saved"], ["saved", "more"]]
     assert ended.reason == "failed"
-    why = "a turn failed half-way and the state could not be reset, so it is not saved"
+    why = "a turn failed and the state could not be reset, so the state is not saved"
     assert ["active", "failed", why, "active"] == LOG
 
 

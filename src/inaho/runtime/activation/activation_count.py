@@ -14,7 +14,7 @@ class ActivationCount:
         loop: the node's.
 
     Attributes:
-        count: activations of all kinds, those included that come up or end.
+        count: activations of all kinds, including those that start or end.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -23,13 +23,13 @@ class ActivationCount:
         self._empty: asyncio.Future[None] | None = None
 
     def ended(self) -> None:
-        """One activation less."""
+        """Counts one activation less."""
         self.count -= 1
         if not self.count and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
 
     async def wait_none(self, within_s: float) -> bool:
-        """Waits until no activation is left, at most `within_s` seconds; whether none is."""
+        """Waits at most `within_s` seconds until no activation is left. Returns whether none is left."""
         if self.count:
             self._empty = self._loop.create_future()
             await asyncio.wait((self._empty,), timeout=within_s)

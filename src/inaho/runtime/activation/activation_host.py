@@ -1,4 +1,4 @@
-"""What the parts of a `KindHost` need of their host and of each other, and what the hosts of one node share.
+"""What the parts of a `KindHost` need from their host and from each other, and what the hosts of one node share.
 
 `KindHost` makes its parts, so it imports them, and a part must not import `KindHost`. The parts name `ActivationHost`
 instead. A part reaches another part through the host, and each of them has a protocol here with what the others call.
@@ -34,14 +34,14 @@ __all__ = ["ActivationHost", "Surroundings"]
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """All that the hosts of one node share.
+    """What the hosts of one node share.
 
     Attributes:
         local: the node.
         runner: runs turns.
-        leases: the right to activate.
+        leases: decide whether this node may activate an identity.
         count: of activations.
-        states: loads and saves.
+        states: load and save the states of activations.
         ownership, freshness, services: see their classes.
     """
 
@@ -90,7 +90,7 @@ class ActivationHost(Protocol):
 
     @property
     def apart(self) -> bool:
-        """Its activations do not follow the owners of partitions."""
+        """Whether its activations are independent of the owners of partitions."""
         ...
 
     @property
@@ -107,42 +107,42 @@ class ActivationHost(Protocol):
 
     @property
     def lifecycle(self) -> HostLifecycle:
-        """The states of its activations."""
+        """Keeps the lifecycle states of its activations."""
         ...
 
     @property
     def starting(self) -> HostStarting:
-        """How its activations come up."""
+        """Starts its activations."""
         ...
 
     @property
     def ending(self) -> HostEnding:
-        """How its activations end."""
+        """Ends its activations."""
         ...
 
     @property
     def resets(self) -> HostResets:
-        """How their states are loaded again after a failure."""
+        """Loads the state of an activation again after a failure."""
         ...
 
     @property
     def streams(self) -> HostStreams:
-        """Their running streams."""
+        """The running streams of its activations."""
         ...
 
     @property
     def timers(self) -> HostTimers:
-        """Their timers."""
+        """The timers of its activations."""
         ...
 
     @property
     def changes(self) -> Changes:
-        """What is under way with them."""
+        """The starts, ends and resets of activations that are under way."""
         ...
 
     @property
     def gates(self) -> Gates:
-        """Who waits for them."""
+        """Lets callers wait until an activation has started or ended."""
         ...
 
     # Its activations. See the methods of `KindHost`.
@@ -152,91 +152,91 @@ class ActivationHost(Protocol):
         ...
 
     def make_worker(self, key: str) -> Activation:
-        """A further activation of a stateless kind, for its pool. Raises as `activate`."""
+        """Makes a further activation of a stateless kind, for its pool. Raises as `activate`."""
         ...
 
     def lives(self, grain: Activation) -> bool:
-        """Whether it is an activation of this kind and not a former one."""
+        """Whether `grain` is an activation of this kind that has not ended."""
         ...
 
     def is_asked_for(self, key: str) -> bool:
-        """Whether the next owner waits for what the activation had."""
+        """Whether the next owner waits for the record of this activation."""
         ...
 
     def deactivate_soon(self, grain: Activation, reason: str) -> None:
-        """Ends the activation when its running turns have; at once when there are none."""
+        """Ends the activation after its running turns; at once when no turn runs."""
         ...
 
     def remove(self, grain: Activation, error: InahoError | None = None) -> None:
-        """Takes an activation that is gone out of all tables; `error` says why it did not come up."""
+        """Removes an ended activation from all tables; `error` is the reason when it failed to start."""
         ...
 
     async def until_proved(self, grain: Activation) -> None:
-        """Returns when the activation has proved that it has what is stored. Raises `InahoError` when it cannot."""
+        """Returns when a proof has shown that the activation has the stored state. Raises `InahoError` if none can."""
         ...
 
 
 class HostLifecycle(Protocol):
-    """The states of the activations of one kind: a `Lifecycle`."""
+    """Keeps the lifecycle states of the activations of one kind: a `Lifecycle`."""
 
     def state_of(self, grain: Activation) -> ActivationState:
-        """The state of an activation."""
+        """The lifecycle state of an activation."""
         ...
 
     def reason_of(self, grain: Activation) -> str:
-        """Why an activation ends, or is to end; empty while it does not."""
+        """Why an activation ends or will end; empty if it does not end."""
         ...
 
     def is_in_use(self, grain: Activation) -> bool:
-        """Whether a turn runs or waits at it, or something is under way with it."""
+        """Whether a turn runs or waits at the activation, or its start, end or reset is under way."""
         ...
 
     def begin(self, grain: Activation) -> None:
-        """It is made, and its turns wait until it is `up`."""
+        """An activation starts: its turns wait until `up`."""
         ...
 
     def up(self, grain: Activation) -> None:
-        """Its state is loaded and `on_activate` has returned."""
+        """An activation has started: its state is loaded and `on_activate` has returned."""
         ...
 
     def failed(self, grain: Activation) -> None:
-        """It did not come up, or the program has ended during its reset: it is gone."""
+        """An activation failed to start, or the program ended during its reset."""
         ...
 
     def deactivated(self, grain: Activation) -> None:
-        """`on_deactivate` is over: it is gone."""
+        """An activation has ended: `on_deactivate` has returned or failed."""
         ...
 
     def give_up(self, grain: Activation) -> None:
-        """What is under way with it takes too long."""
+        """The start, end or reset of an activation takes too long."""
         ...
 
     def turn_failed(self, grain: Activation, method: str, reason: str) -> None:
-        """A turn has failed, and the kind has its state reset then."""
+        """A turn of `method` failed, and the kind has `on_failure="reset"`."""
         ...
 
     def reset_done(self, grain: Activation) -> None:
-        """Its state is what was saved last."""
+        """An activation has its saved state again."""
         ...
 
     def reset_failed(self, grain: Activation) -> None:
-        """What was saved last cannot be loaded: it ends."""
+        """The saved state of an activation cannot be loaded, so the activation ends."""
         ...
 
 
 class HostStarting(Protocol):
-    """Brings up the activations of one kind: a `Starting`."""
+    """Starts the activations of one kind: a `Starting`."""
 
     def begin(self, grain: Activation, handed: ActivationRecord | None, again: bool) -> None:
-        """Brings up an activation that has been made; `again`: it was unloaded here before."""
+        """Starts a new activation; `again`: an activation of this identity was unloaded here before."""
         ...
 
     def failed(self, grain: Activation, error: BaseException) -> None:
-        """An activation did not come up: it is gone, and its turns are answered with the failure."""
+        """Removes an activation that failed to start, and answers its waiting turns with the failure."""
         ...
 
     def give_up(self, grain: Activation, error: BaseException) -> None:
-        """As `failed`, of an activation that takes too long to come up."""
+        """As `failed`, for an activation that takes too long to start."""
         ...
 
 
@@ -244,23 +244,23 @@ class HostEnding(Protocol):
     """Ends the activations of one kind: an `Ending`."""
 
     def announce(self, grain: Activation, reason: str) -> None:
-        """It is certain that an activation ends."""
+        """An activation will end: stops its timers, and gives it no new turns."""
         ...
 
     def begin(self, grain: Activation, reason: str) -> None:
-        """Ends an activation where no turn runs."""
+        """Ends an activation at which no turn runs."""
         ...
 
 
 class HostResets(Protocol):
-    """Loads the states of one kind's activations again: a `Resets`."""
+    """Resets the states of one kind's activations: a `Resets`."""
 
     def begin(self, grain: Activation, method: str, reason: str) -> None:
-        """Resets an activation where no turn runs, since `method` has failed for that reason."""
+        """Resets an activation at which no turn runs; `method` failed for `reason`."""
         ...
 
     def give_up(self, grain: Activation) -> None:
-        """A reset takes too long: the activation ends."""
+        """Ends an activation whose reset takes too long."""
         ...
 
 
@@ -268,11 +268,11 @@ class HostStreams(Protocol):
     """The running streams of one kind: a `StreamTurns`."""
 
     def __contains__(self, grain: Activation) -> bool:
-        """Whether an activation has any."""
+        """Whether an activation has running streams."""
         ...
 
     def interrupt(self, grain: Activation, reason: str) -> object:
-        """The activation ends, or is gone: consumers are told at once."""
+        """Ends the streams of an activation; consumers are notified at once."""
         ...
 
     async def end(self, grain: Activation, reason: str) -> None:
@@ -284,15 +284,15 @@ class HostTimers(Protocol):
     """The timers of one kind's activations: an `ActivationTimers`."""
 
     def __contains__(self, key: str) -> bool:
-        """Whether the activation of `key` has any."""
+        """Whether the activation of `key` has timers."""
         ...
 
     def used_at(self, key: str, now: float) -> float:
-        """When the activation of `key`, which has timers, was last of use to others."""
+        """When a caller last used the activation of `key`, which has timers."""
         ...
 
     def end(self, grain: Activation) -> None:
-        """The activation ends, and its timers with it."""
+        """Ends the timers of an activation."""
         ...
 
 
@@ -300,7 +300,7 @@ class HostPool(LeasePool, Protocol):
     """The further activations of a stateless kind: a `WorkerPool`."""
 
     def busy(self, key: str) -> bool:
-        """Whether one of the further activations of that identity has something to do."""
+        """Whether a turn runs or waits at one of the further activations of that identity."""
         ...
 
     def retire(self, grain: Activation, reason: str) -> None:

@@ -25,9 +25,9 @@ class AllActivations:
         local: the node.
         hosts: its kinds, by name.
         count: its activations.
-        leases: the right to each of them.
+        leases: of its activations.
         runner: of its turns.
-        look_into: has another node asked whether it still needs a lease that is overdue.
+        look_into: asks another node whether it still needs an overdue lease.
     """
 
     def __init__(
@@ -48,30 +48,30 @@ class AllActivations:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of activations."""
         return self._count.count
 
     def expire(self) -> None:
-        """Gives up what takes too long to come up or to end here; has leases of other nodes that do looked into."""
+        """Gives up activations that take too long to start or end; looks into overdue leases of other nodes."""
         for host in self._hosts.values():
             host.ending.give_up_late()
         for lease in self._leases.expire():
             self._look_into(lease)
 
     def drop(self, reason: str) -> None:
-        """Has all of them end after their running turns."""
+        """Has all activations end after their running turns."""
         for host in self._hosts.values():
             host.drop_all(reason)
 
     async def end(self, within_s: float, interrupted_s: float) -> list[str]:
-        """Ends all after their turns, interrupts those that do not end in time, and logs it.
+        """Ends all activations after their turns. Interrupts those that do not end in time, and logs how many.
 
         Args:
-            within_s: how long turns may run on, in seconds.
-            interrupted_s: how long turns that were interrupted may clean up, in seconds.
+            within_s: how long turns may continue, in seconds.
+            interrupted_s: how long interrupted turns may clean up, in seconds.
 
         Returns:
-            The identities of those that were interrupted.
+            The identities of the interrupted activations.
         """
         self.drop("shutdown")
         if await self._count.wait_none(within_s):

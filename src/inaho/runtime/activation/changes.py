@@ -1,4 +1,4 @@
-"""The Tasks that bring activations up, down, or back to their saved state; and gates for who waits for them."""
+"""The Tasks that start, end and reset activations, and gates for callers that wait for this."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Change", "Changes", "Gates"]
 
 
 class Gates:
-    """One gate per key that somebody waits for; nothing for all others."""
+    """Lets callers wait until the activation of a key has started or ended. Only keys with waiters have a gate."""
 
     def __init__(self) -> None:
         self._gates: dict[str, asyncio.Future[None]] = {}
@@ -26,7 +26,7 @@ class Gates:
         return len(self._gates)
 
     async def wait(self, key: str) -> None:
-        """Returns when the activation has come up or is gone; raises why it did not come up."""
+        """Returns when the activation has started or ended; raises the error when it failed to start."""
         gate = self._gates.get(key)
         if gate is None:
             gate = self._gates[key] = asyncio.get_running_loop().create_future()
@@ -35,7 +35,7 @@ class Gates:
         gate.result()
 
     def open(self, key: str, error: InahoError | None) -> None:
-        """Lets go who waits for `key`; with an error where it did not come up."""
+        """Wakes all that wait for `key`; with the error if its activation failed to start."""
         gate = self._gates.pop(key, None)
         if gate is None or gate.done():
             return
@@ -46,12 +46,12 @@ class Gates:
 
 
 class Change(msgspec.Struct, eq=False, frozen=True):
-    """What brings one activation up, down, or back to its saved state.
+    """The start, end or reset of one activation, while it is under way.
 
     Attributes:
         grain: the activation.
         what: `activate`, `deactivate` or `reset`.
-        task: that does it.
+        task: the Task that does it.
         since: when it began, seconds of the node's clock.
     """
 
@@ -62,14 +62,14 @@ class Change(msgspec.Struct, eq=False, frozen=True):
 
 
 class Changes:
-    """The changes that are under way with activations of one kind, one at a time each.
+    """The changes of one kind's activations that are under way, at most one per activation.
 
-    Their own time counts, not that of the lease: it may have been revoked, be in no ledger, or stay active.
+    A change is late by its own time, not by that of the lease: the lease may be revoked, in no ledger, or still active.
 
     Args:
         local: the node.
         kind: name of the kind.
-        waits: whether an activation that comes up still waits for its previous owner, with calls behind it.
+        waits: whether a starting activation, for which calls wait, still waits for its previous owner.
     """
 
     def __init__(self, local: LocalNode, kind: str, waits: Callable[[Activation], bool]) -> None:
@@ -80,7 +80,7 @@ class Changes:
         """In the order in which they began, by `id` of the activation: a stateless kind has several of one key."""
 
     def begin(self, grain: Activation, what: str, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Runs it; for `what` see `Change`."""
+        """Runs `coroutine` as a change; for `what` see `Change`."""
         task = self._local.spawn(coroutine, name=f"inaho-{what}-{self._kind}")
         change = Change(grain, what, task, self._local.now)
         self._changes.pop(id(grain), None)
@@ -88,9 +88,9 @@ class Changes:
         task.add_done_callback(lambda _: self._ended(change))
 
     def late(self, limit_s: float) -> list[Change]:
-        """Takes out those that are under way for `limit_s` or longer, the oldest first.
+        """Removes and returns the changes that are under way for `limit_s` or longer, the oldest first.
 
-        Those that still wait for a previous owner, with calls behind them, begin their time anew instead.
+        The time of an activation that still waits for a previous owner, and for which calls wait, begins anew instead.
         """
         found = list[Change]()
         for change in self._changes.values():
@@ -106,7 +106,7 @@ class Changes:
         return found
 
     def cancel(self, grain: Activation) -> None:
-        """Cancels what is under way with an activation, if anything is."""
+        """Cancels the change of an activation, if one is under way."""
         change = self._changes.get(id(grain))
         if change is not None:
             change.task.cancel()
@@ -117,6 +117,6 @@ class Changes:
 
 
 def _retrieve(gate: asyncio.Future[None]) -> None:
-    """Whoever waited may have gone; the failure was published in any case."""
+    """Retrieves the error, since all waiters may have been cancelled. The failure was published in any case."""
     if not gate.cancelled():
         gate.exception()

@@ -1,18 +1,18 @@
-"""Keeps activations away from Python's cyclic garbage collector for as long as they live.
+"""Keeps activations away from Python's cyclic garbage collector until they end.
 
-An activation that lives is no garbage: the table of its kind refers to it. Yet the collector looks at each of them, and
-at all that it refers to, whenever it looks at old objects, and stops the program meanwhile: a quarter of a second at a
-million. So an activation is taken off the collector's list when it begins and put back when it has ended. What it
-refers to counts as in use meanwhile, which it is. A circle that user code has made of it is found after its end, as any
-other.
+An activation that has not ended is no garbage: the table of its kind refers to it. Yet each collection of old objects
+visits all activations and everything they refer to, and stops the program for that time: a quarter of a second for a
+million activations. So an activation is taken off the collector's list when it starts and put back when it has ended.
+Until then, the collector takes everything that it refers to as in use, and this is right. If user code has made a
+reference cycle through the activation, the collector finds it after the end of the activation.
 
-Why not `gc.freeze()`: it takes all objects of the process from the collector, those of the program and those that are
-garbage already, and for ever; a circle through one of them is never found. Why not a rarer collection of old objects
-(`gc.set_threshold`): it is a setting of the whole process, the garbage of the program stays longer, and the pause, when
-it comes, is as long. See docs/decisions/0036.
+Why not `gc.freeze()`: it hides all objects of the process from the collector for ever, also those that are garbage
+already. The collector never finds a cycle through one of them. Why not a rarer collection of old objects
+(`gc.set_threshold`): it is a setting of the whole process, other garbage stays longer, and each pause is as long as
+before. See docs/decisions/0036.
 
-Only what the C interface of CPython documents is used: `PyObject_GC_UnTrack` and `PyObject_GC_Track`. Where there is no
-such interface, or `activation.collector_sees_activations` is set, nothing is done.
+It uses only what the C interface of CPython documents: `PyObject_GC_UnTrack` and `PyObject_GC_Track`. Without that
+interface, or with `activation.collector_sees_activations`, it does nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Any, Final
 __all__ = ["BIG_TABLE", "hide", "show"]
 
 BIG_TABLE: Final = 200_000
-"""From so many activations on their table is kept from the collector, too: to look at it is to look at all of them.
-Below that it takes some milliseconds, and is not worth a call per activation."""
+"""With so many activations, their table is hidden from the collector too, since visiting it means visiting all of them.
+With fewer activations a visit takes some milliseconds, which is not worth a call per activation."""
 
 
 def _function(name: str) -> Callable[[Any], None]:

@@ -1,6 +1,6 @@
-"""Ends activations whose partitions a topology has given to others, or all, in slices.
+"""Ends activations in slices: those whose partitions now have other owners, or all.
 
-The new owner asks for the identities that are called (`PartitionBridge`), so nothing waits for this walk. It ends the
+A new owner asks for the identities that are called (`PartitionBridge`), so no call waits for this walk. It ends the
 other activations. When the last of them has ended, the partitions are drained and the new owners are notified.
 """
 
@@ -25,10 +25,10 @@ STEP_US: Final = 200
 LOOK_US: Final = 2
 PLACED_US: Final = 8
 END_US: Final = 20
-"""What it takes to look at an activation, to find the owner of one that is placed, and to end one that does nothing."""
+"""Time to check an activation, to find the owner of a placed one, and to end one that has nothing to wait for."""
 
 STOP_US: Final = TURN_US // STOP_SLICE
-"""And to begin the end of one that has something to do: so many are begun in one turn as passivation begins."""
+"""Time to begin the end of an activation that runs `on_deactivate`: per loop iteration as many as in passivation."""
 
 
 class Draining:
@@ -36,7 +36,7 @@ class Draining:
 
     Attributes:
         moving: keys of activations that end because another node owns them.
-        walking: not all activations have been looked at since the last change.
+        walking: whether the walk since the last change is under way.
     """
 
     def __init__(self, host: ActivationHost) -> None:
@@ -47,12 +47,12 @@ class Draining:
         self._doomed: list[tuple[Activation, str]] = []
 
     def begin(self) -> None:
-        """Owners have changed: looks at all activations, again if it was about to."""
+        """Owners have changed: checks all activations, from the start if a walk is under way."""
         self._left = iter(tuple(self._host.activations))
         self._walk()
 
     def end_all(self, reason: str) -> None:
-        """Ends all activations that there are now, whoever owns them."""
+        """Ends all present activations, whatever node owns them."""
         self._doomed = [(grain, reason) for grain in self._host.activations.values()]
         self._walk()
 
@@ -62,7 +62,7 @@ class Draining:
             self._host.local.slices.add(f"drain-{self._host.name}", self._steps())
 
     def _steps(self) -> Iterator[int]:
-        """Looks at what is left. Each step yields about how many microseconds it took."""
+        """Checks the activations that are left. Each step yields an estimate of its microseconds."""
         host = self._host
         look_us = PLACED_US if host.kind.placed else LOOK_US
         while True:
@@ -92,7 +92,7 @@ class Draining:
             yield taken_us
 
     def interrupt(self, grain: Activation) -> None:
-        """The node leaves and has waited long enough: cancels what runs of an activation, turns and hooks."""
+        """Cancels the running turns and hooks of an activation that did not end in time when the node leaves."""
         for turn in running_turns(grain):
             if turn.task is not None:
                 turn.task.cancel()

@@ -32,13 +32,13 @@ class Ending:
         self._host = host
 
     def announce(self, grain: Activation, reason: str) -> None:
-        """It is certain that an activation ends: its timers stop, and a pool gives it no new turns."""
+        """An activation will end: stops its timers, and has the pool give it no new turns."""
         if self._host.pool is not None:
             self._host.pool.retire(grain, reason)
         self._host.timers.end(grain)
 
     def begin(self, grain: Activation, reason: str) -> None:
-        """Ends an activation where no turn runs. One that has nothing to wait for is gone when this returns."""
+        """Ends an activation at which no turn runs. One that has nothing to wait for has ended when this returns."""
         host, record = self._host, grain._inaho_record
         if host.kind.plain_stop and grain not in host.streams and (record is None or not record.busy):
             self._deactivated(grain, reason)
@@ -54,7 +54,7 @@ class Ending:
                 queue = host.around.runner.queue_of(grain)
                 await run_hook(grain, queue, "on_deactivate", grain.on_deactivate(reason))
             finally:
-                if record is not None and record.busy:  # the next activation must find what is being saved
+                if record is not None and record.busy:  # a save is under way: the next activation must find its state
                     async with record.writing():
                         pass
         except BaseException as error:
@@ -65,14 +65,14 @@ class Ending:
             self._deactivated(grain, reason)
 
     def _deactivated(self, grain: Activation, reason: str) -> None:
-        if self._host.lives(grain):  # else it was given up
+        if self._host.lives(grain):  # otherwise `give_up_late` has removed it
             self._host.lifecycle.deactivated(grain)
             self._leave(grain, reason)
 
     def _leave(self, grain: Activation, reason: str) -> None:
-        """The activation is gone; turns that waited go to its successor, here or elsewhere."""
+        """Removes the activation. The turns that waited go to its successor, here or on another node."""
         host, key = self._host, grain._inaho_key
-        host.streams.interrupt(grain, reason)  # there are none left, unless it was given up just now
+        host.streams.interrupt(grain, reason)  # streams are left only if the activation was given up
         host.remove(grain)
         host.around.leases.note(grain._inaho_lease, "ended", reason)
         if not host.apart:
@@ -85,7 +85,7 @@ class Ending:
                 self._pass_on(turn, key)
 
     def _pass_on(self, turn: Turn, key: str) -> None:
-        """Gives a turn that waited to the next activation; its caller is told where this node makes none."""
+        """Gives a turn that waited to the next activation, or answers it with the reason why this node makes none."""
         host, runner = self._host, self._host.around.runner
         if turn.connection is not None:
             turn.connection.running.pop(turn.correlation, None)
@@ -99,7 +99,7 @@ class Ending:
             runner.submit_soon(turn)
 
     def give_up_late(self) -> None:
-        """Gives up what is under way with an activation for longer than `activation.lease_pending_s`."""
+        """Gives up starts, ends and resets that take longer than `activation.lease_pending_s`."""
         host = self._host
         for change in host.changes.late(host.local.config.activation.lease_pending_s):
             lease = change.grain._inaho_lease
@@ -108,14 +108,14 @@ class Ending:
                 self._give_up(change, why)
 
     def _give_up(self, change: Change, why: str) -> None:
-        """The activation is gone now, whatever its code makes of the cancellation; one that was reset ends."""
+        """Removes the activation, whatever its code does with the cancellation. One that was being reset ends."""
         host, grain = self._host, change.grain
         leases, lease = host.around.leases, grain._inaho_lease
         host.local.log.warning("gave up the attempt to %s %s: it took too long", change.what, grain.identity)
         if host.lifecycle.state_of(grain) is ActivationState.RESETTING:
             host.resets.give_up(grain)
             return
-        revoked = lease.state is LeaseState.REVOKED  # another may be active, and callers shall look for it
+        revoked = lease.state is LeaseState.REVOKED  # another activation may exist, and callers must look it up
         leases.time_out(lease)
         if reason := host.lifecycle.reason_of(grain):
             host.lifecycle.give_up(grain)
@@ -125,14 +125,14 @@ class Ending:
             host.starting.give_up(grain, error)
 
     def waits_for_previous_owner(self, grain: Activation) -> bool:
-        """Whether an activation comes up, has run no user code since its previous owner has not released it, and calls
-        wait for it. Its lease begins its time anew: those calls have deadlines of their own."""
+        """Whether calls wait for a starting activation that its previous owner has not released, so that no user code
+        has run. If so, the time of its lease begins anew, since those calls have deadlines of their own."""
         lease, around = grain._inaho_lease, self._host.around
         waits = bool(waiting_turns(grain)) and around.ownership.waits(lease.kind, lease.key)
         return waits and around.leases.renew(lease)
 
     def _too_late(self, lease: Lease, why: str) -> BaseException:
-        """What callers are told of an activation that took too long to come up."""
-        if self._host.around.ownership.waits(lease.kind, lease.key):  # no user code has run; the next one asks again
+        """The error for callers of an activation that took too long to start."""
+        if self._host.around.ownership.waits(lease.kind, lease.key):  # no user code has run; the next start asks again
             return Pending(f"{why}: its previous owner has not released it", identity=f"{lease.kind}/{lease.key}")
         return asyncio.CancelledError(why)

@@ -1,21 +1,22 @@
 """Decides what happens to an activation's state when a turn fails (`on_failure` of the class).
 
-A turn that raises may have changed half of its state. Only the author of the kind knows whether that matters, so each
-kind says it:
+A turn that raises may have changed half of the state. Only the author of the kind knows whether that matters, so each
+kind chooses a policy:
 
-- `keep`: the state stays as the turn left it. Right if methods check before they change; the default, because it costs
-  nothing and plain objects behave so.
-- `reset`: before the next turn the saved state is loaded again. Running turns continue to their end; later ones wait
-  for the load. Only the durable state is reset, not other attributes of the instance. If it cannot be loaded, the
-  activation ends (`failed`), waiting turns go to the next one, and `on_deactivate` cannot save.
-- `stop`: the activation ends (`failed`) when its running turns have, and the next call makes a new one, with all its
+- `keep`: the state stays as the turn left it. This is right if methods check before they change anything. It is the
+  default, because it costs nothing and plain objects behave so.
+- `reset`: the saved state is loaded again before the next turn. Running turns continue to their end; later turns wait
+  for the load. Only the durable state is reset, not other attributes of the instance. If the load fails, the activation
+  ends (`failed`), waiting turns go to the next activation, and `on_deactivate` cannot save.
+- `stop`: the activation ends (`failed`) after its running turns. The next call makes a new activation, with new
   attributes.
 
-Failures are: any exception that leaves user code, its own ones and those of calls that it made and did not catch
-(inaho's errors included: they too stop a turn in the middle); an interruption at the deadline or because the caller is
-gone; in a turn, a tick of a timer, a reminder, or a stream that raises. Not failures are: a call that was refused
-before it ran; a consumer that breaks off its stream, which is how streams end; a read-only method, which has changed
-nothing by its own declaration.
+A failure is any exception that leaves user code in a turn, a tick of a timer, a reminder or a stream. The exception may
+come from a call that the code made and did not catch; inaho's errors count, since they too stop a turn in the middle.
+An interruption at the deadline, or because the caller is gone, is a failure too.
+
+Not a failure: a call that was refused before it ran; a consumer that closes its stream, which is how streams end; a
+read-only method, which declares that it changes nothing.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ __all__ = ["Resets", "turn_failed"]
 
 
 def turn_failed(host: ActivationHost, turn: Turn, error: BaseException) -> None:
-    """Applies the policy of the kind. Call it while the turn still counts as running, so that no other begins first."""
+    """Applies the policy of the kind. Call it before the turn is released, so that no other turn begins first."""
     grain, policy = turn.grain, host.kind.on_failure
     if policy == "keep" or turn.method.read_only or host.local.closing or is_a(error, SIGNALS):
         return
     if not host.lives(grain):
         return
     if grain._inaho_record is not None:
-        grain._inaho_record.value_unfit = True  # the next owner, if there is one, must not go on from here
+        grain._inaho_record.value_unfit = True  # it must not be handed over to a next owner
     if policy == "stop":
         host.deactivate_soon(grain, "failed")
     else:
@@ -52,7 +53,7 @@ def turn_failed(host: ActivationHost, turn: Turn, error: BaseException) -> None:
 
 
 class Resets:
-    """Loads the states of one kind's activations again as they were saved.
+    """Resets activations of one kind: loads their saved state again.
 
     Args:
         host: the kind.
@@ -62,17 +63,17 @@ class Resets:
         self._host = host
 
     def begin(self, grain: Activation, method: str, reason: str) -> None:
-        """Resets an activation where no turn runs, since `method` has failed for that reason."""
+        """Resets an activation at which no turn runs; `method` failed for `reason`."""
         self._host.changes.begin(grain, "reset", self._run(grain, method, reason))
 
     async def _run(self, grain: Activation, method: str, reason: str) -> None:
-        """Loads the state again. An activation for which that fails ends, and so does a stale one."""
+        """Loads the state again. The activation ends if that fails, or if another activation has saved since."""
         host = self._host
         lifecycle = host.lifecycle
         try:
             done = await host.around.states.reload(host, grain, _record(grain))
         except BaseException as error:
-            if lifecycle.state_of(grain) is ActivationState.RESETTING:  # else it was given up, and ends already
+            if lifecycle.state_of(grain) is ActivationState.RESETTING:  # otherwise it was given up, and ends already
                 if is_a(error, SIGNALS) or host.local.closing:
                     host.starting.failed(grain, error)
                 else:
@@ -95,13 +96,13 @@ class Resets:
         lifecycle.reset_done(grain)
 
     def give_up(self, grain: Activation) -> None:
-        """A reset takes too long: the activation ends, and what the failed turn left of its state is not saved."""
+        """Ends an activation whose reset takes too long. The state that the failed turn left is not saved."""
         _record(grain).broken = True
         self._host.lifecycle.give_up(grain)
 
 
 def _record(grain: Activation) -> StateRecord:
-    """The durable state; a kind without it has no resets."""
+    """The durable state. A kind without durable state has no resets."""
     record = grain._inaho_record
     assert record is not None
     return record

@@ -1,12 +1,13 @@
-"""Identities whose previous owner went silent without confirming release, so it may still be running.
+"""Fences previous owners that went silent without confirming release, so that they cannot save any more.
 
-A process that was stopped, cut off or stuck goes on in the middle of a turn when it wakes. It may save before it learns
-that another node has replaced it. A storage refuses such a save once the successor has saved, because its epoch is
-higher. To have it refused before that too, the successor writes the state that it has loaded back under its own epoch,
-once per activation. After that, every save of the previous owner names a version that is not stored any more.
+A process that was stopped, disconnected or blocked continues in the middle of a turn when it runs again. It may save
+before it learns that another node has replaced it. A storage refuses such a save once the successor has saved, because
+the successor has the higher epoch. To have such saves refused earlier, the successor loads the state and writes it back
+under its own epoch, once per activation. From then on, every save of the previous owner names a version that is no
+longer stored.
 
-Why only for silent owners: it is one more commit before the first answer. After a hand-off nobody is left who could
-save.
+Why only for silent owners: fencing costs one more commit before the first answer, and after a hand-off the previous
+owner has no activation that could save.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["FencedHost", "Fencing"]
 
 ANY: Final = -1
-"""In place of a partition: all of a placed kind, whose activations may have been with any member."""
+"""In place of a partition: all partitions of a placed kind, whose activations may have been at any member."""
 
 CLAIMS_MAX: Final = 3
-"""Attempts of one activation."""
+"""How often one activation tries to write its state back."""
 
 
 class FencedHost(Protocol):
-    """A kind on one node, as far as it may have to be fenced."""
+    """What fencing needs to know of a kind on one node."""
 
     @property
     def kind(self) -> GrainKind:
@@ -45,14 +46,14 @@ class FencedHost(Protocol):
 
     @property
     def hosted(self) -> bool:
-        """Whether activations may live here."""
+        """Whether this node may activate the kind."""
         ...
 
 
 class Fencing:
-    """Partitions of this node that it took over from members that fell silent (DESIGN, "Leases and fencing").
+    """Partitions that this node took over from members that went silent (DESIGN, "Leases and fencing").
 
-    A partition is remembered for `membership.tombstone_s`, which is how long a removed member is, by the boot clock.
+    A partition is remembered for `membership.tombstone_s` of the boot clock, as long as a removed member is.
 
     Args:
         local: the node.
@@ -71,19 +72,19 @@ class Fencing:
         self._until: dict[str, dict[int, float]] = {}
 
     def took_over(self, kind: str, partition: int) -> None:
-        """The partition is this node's now. Its previous owner is unreachable or removed, and has not released it."""
+        """This node owns the partition now; the previous owner is unreachable or removed, and has not released it."""
         until = self._local.boot_time() + self._local.config.membership.tombstone_s
         self._until.setdefault(kind, {})[partition] = until
 
     def fell_silent(self, member: Member) -> None:
-        """A member may hold any identity of a placed kind, and nobody can ask it any more."""
+        """A member went silent that may still run activations of any placed kind."""
         for kind in member.kinds:
             host = self._hosts.get(kind)
             if host is not None and host.hosted and host.kind.placed:
                 self.took_over(kind, ANY)
 
     def is_doubtful(self, kind: str, key: str) -> bool:
-        """Whether the previous owner of the identity may wake and save."""
+        """Whether the previous owner of the identity may still run and save."""
         partitions = self._until.get(kind)
         if not partitions:
             return False
@@ -98,10 +99,10 @@ class Fencing:
         return False
 
     async def claim(self, storage: Storage, grain: Activation, stored: StoredState | None) -> StoredState:
-        """Writes what was loaded back under the activation's epoch, and gives what is stored now.
+        """Writes the loaded state back under the activation's epoch. Returns what is stored now.
 
         Raises:
-            StateConflict: others save all the time; this node is not the owner that it takes itself for.
+            StateConflict: other activations saved during each attempt, so this node is probably not the owner.
             StorageFailed: the storage did not answer.
         """
         identity, lease = grain.identity, grain._inaho_lease
@@ -115,7 +116,7 @@ class Fencing:
                     await storage.delete(identity, expected_version=version, epoch=lease.epoch)
                 else:
                     await storage.save(identity, data, expected_version=version, epoch=lease.epoch)
-            except StateConflict:  # the previous owner was quicker; what it saved is what counts
+            except StateConflict:  # the previous owner has saved first: its state is the newest one
                 left -= 1
                 if not left:
                     raise
@@ -124,7 +125,7 @@ class Fencing:
                 return StoredState(data, version + 1, lease.epoch)
 
     def check(self) -> None:
-        """Asserts the bound: one entry per partition and kind, and one for all."""
+        """Asserts the bound: per kind, one entry per partition and one for all."""
         assert all(
             len(partitions) <= self._local.config.activation.partitions + 1 for partitions in self._until.values()
         )

@@ -1,8 +1,8 @@
-"""One kind on one node: the table of its activations, and the parts that bring them up, end them and keep their state.
+"""One kind on one node: the table of its activations, and the parts that start them, end them and keep their state.
 
-A stateless activation without hooks is a dict entry, made and dropped between two calls. Where something must be
-awaited (state to load, `on_activate`, `on_deactivate`), calls that arrive meanwhile wait in their order. The states are
-in `lifecycle`; what is done in them is in `starting`, `ending` and `failure_policy`.
+An activation without state and hooks is a dict entry, made and dropped between two calls. Where something must be
+awaited (state to load, `on_activate`, `on_deactivate`), calls that arrive in the meantime wait in their order.
+`lifecycle` keeps the lifecycle states; `starting`, `ending` and `failure_policy` do the work of each state.
 """
 
 from __future__ import annotations
@@ -44,26 +44,26 @@ def host_of(grain: Activation) -> KindHost:
 
 
 class KindHost:
-    """A kind as one node knows it: to host it, or only to call it.
+    """A kind on one node that hosts it, or only calls it.
 
     Args:
         around: what the hosts of one node share.
         kind: what was read from the class.
-        hosted: whether activations may live here.
-        parts: of the node, which the constructor of a class of the runtime is given.
+        hosted: whether this node may activate the kind.
+        parts: parts of the node, arguments for the constructor of a class of the runtime.
 
     Attributes:
         name: of the kind.
         activations: by key. The call path looks here first.
         calls, failures: of callers on this node.
-        exceptions: calls that ended with an exception that the program has registered; no failures.
-        latency: such calls by the bit length of their duration in units of 1.024 us, as far as a call may last.
+        exceptions: calls that ended with an exception that the program has registered. They are no failures.
+        latency: calls of callers on this node, by the bit length of their duration in units of 1.024 us.
         lines, first_calls: by key, calls of this node that wait or are on their way; mostly empty. The room `calls`
             has their classes.
         pool: the further activations of a stateless kind; None for all others.
-        spread: it is stateless and this a client: calls go to the members that host it in turn.
-        turns: by method of such a kind, how far the turn of members has come.
-        system: it belongs to the runtime: it is not placed, not counted, and stays until the end.
+        spread: whether the kind is stateless and this node a client: calls go to its hosts in turn.
+        turns: for `spread`, by method, the position of the next host.
+        system: whether the kind belongs to the runtime. It is not placed, not counted, and stays until the node stops.
     """
 
     def __init__(self, around: Surroundings, kind: GrainKind, *, hosted: bool, parts: tuple[Any, ...] = ()) -> None:
@@ -74,7 +74,7 @@ class KindHost:
         self.hosted = hosted
         self._parts = parts
         self._hides = hosted and not around.local.config.activation.collector_sees_activations
-        """Its activations are kept from the collector (`collector`)."""
+        """Whether its activations are hidden from the collector (`collector`)."""
         self.activations: dict[str, Activation] = {}
         self.calls = 0
         self.failures = 0
@@ -101,7 +101,7 @@ class KindHost:
 
     @property
     def apart(self) -> bool:
-        """Its activations do not follow the owners of partitions: it is placed, or stateless and hosted here."""
+        """Whether its activations are independent of the owners of partitions: it is placed, or stateless here."""
         return self.kind.placed or self.pool is not None
 
     @property
@@ -109,29 +109,29 @@ class KindHost:
         """Of this node."""
         return self.local.authority
 
-    # Coming up.
+    # Starting.
 
     def activate(self, key: str) -> Activation:
         """Makes the activation of an identity that this node owns.
 
         Raises:
             OwnershipChanged: another member owns it.
-            ShuttingDown, Blocked: this node takes nothing.
-            Pending: its lease is held.
+            ShuttingDown, Blocked: this node activates nothing.
+            Pending: another activation holds the lease.
             Overloaded: the node has `activation.activations_max` activations.
             ActivationFailed: the user's constructor raised.
-            InvalidArguments: the key is no key.
+            InvalidArguments: the key is not valid.
         """
         validate_key(key)
         return self.begin(self.around.leases.obtain(self, key))
 
     def begin(self, lease: Lease, handed: ActivationRecord | None = None) -> Activation:
-        """Makes the activation of a pending lease; it goes on from `handed`. Raises `ActivationFailed`."""
+        """Makes the activation of a pending lease; `handed` is its previous activation. Raises `ActivationFailed`."""
         grain = self._make(lease.key, lease)
         self.activations[lease.key] = grain
         if self._hides:
             hide(grain)
-            if len(self.activations) >= BIG_TABLE:  # each addition shows it again
+            if len(self.activations) >= BIG_TABLE:  # each new entry makes the collector track the table again
                 hide(self.activations)
         if self.kind.placed:
             self.around.freshness.begins(self.name, lease.key, grain)
@@ -143,7 +143,7 @@ class KindHost:
         return grain
 
     def make_worker(self, key: str) -> Activation:
-        """A further activation of a stateless kind, for its pool. Raises as `activate`."""
+        """Makes a further activation of a stateless kind, for its pool. Raises as `activate`."""
         assert self.pool is not None
         return self._make(key, self.pool.lease(key))
 
@@ -160,21 +160,21 @@ class KindHost:
         return grain
 
     def install(self, key: str) -> None:
-        """Makes the one activation of a system kind. Its lease is in no ledger: nobody else may have it anyway."""
+        """Makes the one activation of a system kind. Its lease is in no ledger, since no other node may have it."""
         self.system = True
         self.activations[key] = self._make(key, Lease(self.name, key, self.local.node_id, 0, self.local.now))
 
     def storage_accepted(self) -> None:
-        """An operator has accepted what the storage has: activations with a state begin again from it."""
+        """An operator has accepted the state in the storage: ends activations with state, so that they load it."""
         for grain in list(self.activations.values()):
             record = grain._inaho_record
             if record is not None:
-                record.version = 0  # what it had is not expected of the storage any more
+                record.version = 0  # the storage need not have this version any more
                 record.version_unknown = True
                 self.deactivate_soon(grain, "stale")
 
     async def hand_over(self, key: str) -> ActivationRecord:
-        """Ends the activation for its next owner, after its running turns, and tells what it was."""
+        """Ends the activation for its next owner, after its running turns, and returns its record."""
         grain = self.activations.get(key)
         if grain is None:
             return ActivationRecord(False)
@@ -192,11 +192,11 @@ class KindHost:
         return ActivationRecord(True, version, epoch, snapshot, self.authority, stored_epoch=record.stored_epoch)
 
     def is_asked_for(self, key: str) -> bool:
-        """Whether the next owner waits for what `hand_over` returns."""
+        """Whether the next owner waits for the record of this activation (`hand_over`)."""
         return key in self._asked_for
 
     def end_older(self, key: str, version: int) -> bool:
-        """Ends an activation that has less than that version. Returns whether one here has it."""
+        """Ends an activation older than `version`. Returns whether one here has that version or a newer one."""
         grain = self.activations.get(key)
         if grain is None:
             return False
@@ -208,24 +208,24 @@ class KindHost:
     # Ending.
 
     def lives(self, grain: Activation) -> bool:
-        """Whether it is an activation of this kind and not a former one."""
+        """Whether `grain` is an activation of this kind that has not ended."""
         return self.activations.get(grain._inaho_key) is grain or (self.pool is not None and grain in self.pool)
 
     def deactivate_soon(self, grain: Activation, reason: str) -> None:
-        """Ends the activation when its running turns have; at once when there are none.
+        """Ends the activation after its running turns; at once when no turn runs.
 
         Args:
-            grain: the activation; nothing happens to one that is gone or ends already.
-            reason: as `on_deactivate` gets it, see `inaho.core.activation.life.Reason`.
+            grain: the activation; nothing happens if it has ended or is ending.
+            reason: the argument of `on_deactivate`, see `inaho.core.activation.life.Reason`.
         """
         self.lifecycle.end(grain, reason)
 
     def remove(self, grain: Activation, error: InahoError | None = None) -> None:
-        """Takes an activation that is gone out of all tables.
+        """Removes an ended activation from all tables.
 
         Args:
             grain: the activation.
-            error: why it did not come up, for those who wait for that.
+            error: why it failed to start, raised to those that wait for its start.
         """
         pool = self.pool
         if self.activations.get(grain._inaho_key) is grain:
@@ -249,14 +249,14 @@ class KindHost:
             self.around.count.ended()
 
     def show_all(self) -> Iterator[None]:
-        """Gives all activations back to the collector, a step each: nobody ends them any more."""
+        """Puts all activations back on the collector's list, one per step: they will not be ended."""
         for grain in tuple(self.activations.values()) if self._hides else ():
             show(grain)
             yield
         show(self.activations)
 
     def drop_all(self, reason: str) -> None:
-        """Ends all activations, those of the runtime excepted."""
+        """Ends all activations, except those of the runtime."""
         if not self.system:
             self.draining.end_all(reason)
 
@@ -265,7 +265,7 @@ class KindHost:
         """Whether code of grains is cancelled because the node or its program ends."""
         return self.around.services.is_stopping
 
-    # What its grains ask, see `GrainHost`.
+    # For grains, see `GrainHost`.
 
     async def save(self, grain: Activation, record: StateRecord) -> None:
         """See `Grain.save`."""
@@ -298,17 +298,17 @@ class KindHost:
 
     @property
     def reminders(self) -> Reminders:
-        """Where grains of all kinds ask for reminders."""
+        """See `GrainHost.reminders`."""
         return self.around.services.reminders
 
-    # What its turns ask, see `TurnHost`.
+    # For turns, see `TurnHost`.
 
     def turn_failed(self, turn: Turn, error: BaseException) -> None:
-        """A turn has raised `error` and still counts as running: applies the failure policy of the kind."""
+        """Applies the failure policy of the kind to a turn that has raised `error` and is not released yet."""
         turn_failed(self, turn, error)
 
     def turn_waits(self, grain: Activation) -> None:
-        """A turn has come to an activation that is not active."""
+        """A turn waits at an activation that is not active."""
         self.lifecycle.turn_waits(grain)
 
     def at_rest(self, grain: Activation) -> None:
@@ -320,11 +320,11 @@ class KindHost:
         return self.lifecycle.is_unproved(grain)
 
     async def until_proved(self, grain: Activation) -> None:
-        """Returns when the activation has proved that it has what is stored. Raises as `Proofs.passed`."""
+        """Returns when a proof has shown that the activation has the stored state. Raises as `Proofs.passed`."""
         await self.around.freshness.passed(grain)
 
     def waits_for_previous_owner(self, grain: Activation) -> bool:
-        """Whether an activation comes up and its previous owner has to release it first."""
+        """Whether an activation is starting and its previous owner must release it first."""
         if self.lifecycle.state_of(grain) is not ActivationState.ACTIVATING:
             return False
         return self.around.ownership.has_previous(self.name, grain._inaho_key)

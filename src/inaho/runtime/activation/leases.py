@@ -1,9 +1,9 @@
-"""Decides whether this node may activate an identity: its ledger, and topologies, blocks and removals.
+"""Decides whether this node may activate an identity: by its ledger, and by topologies, blocks and removals.
 
-An activation has a lease from its first moment to its last. The owner of its identity grants it, which is this node
-itself unless the kind is a placed one (`directory`). When a lease is revoked, the right of the activation ends at once,
-while its running turn may continue. A save of that turn is refused here already, and by the storage in any case, since
-the successor has the higher epoch.
+An activation has a lease from its start to its end. The owner of the identity grants it. That is this node itself,
+unless the kind is placed (`directory`). When a lease is revoked, the activation loses its right at once, but a running
+turn may continue. This module refuses a save of that turn; the storage refuses it in any case once the successor has
+saved, since the successor has the higher epoch.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["LeaseHost", "LeasePool", "Leases"]
 
 SILENT = (MemberStatus.UNREACHABLE, MemberStatus.REMOVED)
-"""Members that keep no lease: others may take over what they held (SPEC CL-5.4)."""
+"""Members with this status keep no lease: others may take over their activations (SPEC CL-5.4)."""
 
 
 class LeasePool(Protocol):
-    """Gives leases that are in no ledger, to activations of a stateless kind."""
+    """Makes the leases of a stateless kind, which are in no ledger."""
 
     def lease(self, key: str) -> Lease:
         """A lease of epoch 0. Raises `Overloaded`."""
@@ -39,7 +39,7 @@ class LeasePool(Protocol):
 
 
 class LeaseHost(Protocol):
-    """A kind on one node, as far as the right to activate depends on it."""
+    """What leases need to know of a kind on one node."""
 
     @property
     def name(self) -> str:
@@ -63,15 +63,15 @@ class LeaseHost(Protocol):
 
 
 class Leases:
-    """The `ActivationLedger` of a node, and the questions that are asked before it (SPEC VA-1, VA-2, BS-2).
+    """The `ActivationLedger` of a node, and the checks before a lease is granted (SPEC VA-1, VA-2, BS-2).
 
     Args:
         local: the node.
         topology: of the node.
-        history: what happened to activations.
+        history: of its activations.
 
     Attributes:
-        ledger: the machine.
+        ledger: the leases that this node has granted.
     """
 
     def __init__(self, local: LocalNode, topology: Topology, history: ActivationHistory) -> None:
@@ -82,16 +82,16 @@ class Leases:
         self._history = history
         self._holders_at: TopologySnapshot | None = None
         self._holders: dict[str, Member] = {}
-        """Members that may hold something, by node id, as of that topology."""
+        """Members that may hold leases, by node id, in the topology `_holders_at`."""
 
     def note(self, lease: Lease, what: str, reason: str) -> None:
-        """Writes into the history what has become of an activation; `what` as in `HistoryEntry`."""
+        """Adds an entry for an activation to the history; `what` as in `HistoryEntry`."""
         self._history.note(lease.kind, lease.key, what, reason, lease.epoch)
 
     # Before an activation.
 
     def owns(self, kind: str, key: str) -> bool:
-        """Whether this node owns the identity under its newest topology. False when nobody can own it now."""
+        """Whether this node owns the identity by its newest topology. False when no member can own it now."""
         try:
             owner: Member = self._topology.lookup.owner(kind, key)
         except InahoError:
@@ -99,7 +99,7 @@ class Leases:
         return owner.node_id == self._local.node_id
 
     def member(self, node_id: str) -> Member | None:
-        """The member of that id, if it may hold anything."""
+        """The member with that node id; None if it may hold no lease."""
         topology = self._topology.snapshot
         if topology is None:
             return None
@@ -109,7 +109,7 @@ class Leases:
         return self._holders.get(node_id)
 
     def keeps(self, host: LeaseHost, grain: Activation) -> bool:
-        """Whether an activation of this node may stay after a change of owners."""
+        """Whether an activation of this node may continue after a change of owners."""
         if host.pool is not None:
             return self.open
         if not host.kind.placed:
@@ -117,14 +117,16 @@ class Leases:
         return grain._inaho_lease.holding and self.open
 
     def check_kept(self, host: LeaseHost, grain: Activation) -> None:
-        """Raises `OwnershipChanged` where owners have changed while the activation came up: another may begin."""
+        """Raises `OwnershipChanged` if the owner changed during the start: another activation may start elsewhere."""
         if not self.keeps(host, grain):
             raise OwnershipChanged(
-                "it has moved while it started", identity=f"{host.name}/{grain._inaho_key}", authority=host.authority
+                "the owner of the identity changed while it started",
+                identity=f"{host.name}/{grain._inaho_key}",
+                authority=host.authority,
             )
 
     def check_owner(self, kind: str, key: str) -> None:
-        """Raises why this node may not activate the identity: `ShuttingDown`, `Blocked` or `OwnershipChanged`."""
+        """Raises `ShuttingDown`, `Blocked` or `OwnershipChanged` if this node may not activate the identity."""
         self.check_open(kind, key)
         owner = self._topology.lookup.owner(kind, key)
         if owner.node_id != self._local.node_id:
@@ -144,14 +146,14 @@ class Leases:
         return not self._local.shutting_down and not blocked
 
     def obtain(self, host: LeaseHost, key: str) -> Lease:
-        """The lease for an activation that a call makes, pending. Raises as `KindHost.activate`."""
+        """A pending lease for an activation that a call makes. Raises as `KindHost.activate`."""
         if host.pool is not None:
             self.check_open(host.name, key)
             return host.pool.lease(key)
         if host.kind.placed:
             self.check_open(host.name, key)
             raise OwnershipChanged(
-                "it is not active here; ask its owner",
+                "the identity is not active here; ask its owner",
                 identity=f"{host.name}/{key}",
                 authority=self._local.authority,
             )
@@ -159,7 +161,7 @@ class Leases:
         return self.grant(host.name, key)
 
     def check_open(self, kind: str, key: str) -> None:
-        """Raises why this node may activate nothing at all: `ShuttingDown` or `Blocked`."""
+        """Raises `ShuttingDown` or `Blocked` if this node may activate nothing."""
         if self._local.shutting_down:
             raise ShuttingDown("this node is leaving", identity=f"{kind}/{key}", authority=self._local.authority)
         if (
@@ -172,7 +174,7 @@ class Leases:
             )
 
     def grant(self, kind: str, key: str) -> Lease:
-        """A pending lease of this node. Raises `Pending` while another holds the identity, or `Overloaded`."""
+        """A pending lease of this node. Raises `Pending` while another activation has a lease, or `Overloaded`."""
         try:
             return self.ledger.grant(kind, key, self._local.node_id, self._local.now)
         except InahoError as error:
@@ -182,7 +184,7 @@ class Leases:
     # An activation's life.
 
     def activated(self, lease: Lease) -> None:
-        """It is up. Raises `OwnershipChanged` when its lease was revoked while it came up."""
+        """The activation has started. Raises `OwnershipChanged` if its lease was revoked during the start."""
         if lease.state is not LeaseState.PENDING:
             raise self.lost(lease, executed=False)
         if lease.epoch:
@@ -191,7 +193,7 @@ class Leases:
             lease.move(LeaseState.ACTIVE, self._local.now)
 
     async def confirm(self, grain: Activation) -> None:
-        """As `activated`. Where the lease was lost while `on_activate` ran, `on_deactivate` ends what that began."""
+        """As `activated`. If the lease was lost during `on_activate`, it runs `on_deactivate` to clean up."""
         try:
             self.activated(grain._inaho_lease)
         except OwnershipChanged:
@@ -211,7 +213,7 @@ class Leases:
             lease.move(LeaseState.RELEASING, self._local.now)
 
     def ended(self, lease: Lease) -> None:
-        """It is gone, whatever became of its lease before."""
+        """The activation has ended: releases its lease if the lease still holds."""
         self.begin_release(lease)
         if not lease.holding:
             return
@@ -221,7 +223,7 @@ class Leases:
             lease.move(LeaseState.RELEASED, self._local.now)
 
     def time_out(self, lease: Lease) -> None:
-        """It did not end while this node could wait: the identity is free, and that is told (SPEC BS-3.4)."""
+        """The activation did not end in time: its identity is free from now on, and this is reported (SPEC BS-3.4)."""
         if lease.holding:
             now = self._local.now
             held_s = now - lease.since
@@ -233,21 +235,21 @@ class Leases:
             self._report(lease, held_s)
 
     def lost(self, lease: Lease, *, executed: bool) -> OwnershipChanged:
-        """What code hears that acts for an activation whose lease has ended; `executed`: a turn has begun."""
+        """The error for code of an activation whose lease has ended; `executed`: whether a turn has begun."""
         return OwnershipChanged(
-            f"the lease of this activation is {lease.state.value} (epoch {lease.epoch:#x}); another may be active",
+            f"the lease of this activation is {lease.state.value} (epoch {lease.epoch:#x}), another may be active",
             identity=f"{lease.kind}/{lease.key}",
             authority=self._local.authority,
             maybe_executed=executed,
         )
 
-    # What the cluster says.
+    # Changes of the cluster, and time limits.
 
     def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> list[Member]:
-        """Revokes the leases of members that are blocked, unreachable or gone; first of all, before caches (VA-1.4).
+        """Revokes the leases of blocked, unreachable and removed members, before caches are changed (VA-1.4).
 
         Returns:
-            Those that did not leave in order: they may go on with what they had.
+            The members that did not release their activations: they may still run them.
         """
         silent: list[Member] = []
         self.ledger.note_topology(snapshot.version)
@@ -256,30 +258,30 @@ class Leases:
             present = now.get(member.node_id)
             if present is None or not _may_hold(present, snapshot):
                 self.revoke(member.node_id, _why_revoked(member, present, snapshot))
-                if present is not None or member.status is not MemberStatus.LEAVING:  # else it let go of what it had
+                if present is not None or member.status is not MemberStatus.LEAVING:  # one that left has released all
                     silent.append(member)
         return silent
 
     def renew(self, lease: Lease) -> bool:
-        """Gives a pending lease its whole time again; False for any other."""
+        """Starts the time limit of a pending lease anew; returns False for any other lease."""
         if lease.state is not LeaseState.PENDING:
             return False
         self.ledger.renew(lease, self._local.now)
         return True
 
     def revoke(self, node_id: str, reason: str) -> list[Lease]:
-        """Ends all leases of a node at once."""
+        """Revokes all leases of a node at once."""
         lost = self.ledger.revoke(node_id, self._local.now)
         for lease in lost:
             self.note(lease, "revoked", reason)
         return lost
 
     def expire(self) -> list[Lease]:
-        """Ends leases of this node whose activations take too long to come up or to end.
+        """Ends leases of this node whose activations take too long to start or to end.
 
         Returns:
-            Leases of other nodes that are overdue. They stay, since a second activation must not come up beside one
-            that may come up yet: the node that has it is to be asked.
+            Overdue leases of other nodes. They stay, since their activations may still start, and no second one may
+            start beside them. The caller must ask those nodes.
         """
         pending_s = self._local.config.activation.lease_pending_s
         for lease in self.ledger.expire(self._local.now, self._local.node_id):

@@ -1,7 +1,7 @@
 """Moves the activations of one kind through the states of `core.activation.life`; it owns these states.
 
-This module passes events to the table of `inaho.core.activation.life`, lets turns wait or run as the state says, and
-begins what a state is for: a reset, or the end. No other module reads or changes `ActivationTurns.life`.
+This module passes events to the table of `inaho.core.activation.life`, lets turns wait or run as the state requires,
+and begins the work of a state: a reset, or the end. No other module reads or changes `ActivationTurns.life`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Lifecycle"]
 
 
 class Lifecycle:
-    """Moves the activations of one kind on one node through the states of their lives.
+    """Moves the activations of one kind on one node through their lifecycle states.
 
     Args:
         host: the kind.
@@ -36,7 +36,7 @@ class Lifecycle:
     def __init__(self, host: ActivationHost) -> None:
         self._host = host
 
-    # Where an activation is.
+    # Questions.
 
     @staticmethod
     def _life(grain: Activation) -> ActivationLife | None:
@@ -44,43 +44,45 @@ class Lifecycle:
         return turns.life if isinstance(turns, ActivationTurns) else None
 
     def state_of(self, grain: Activation) -> ActivationState:
-        """The state of an activation."""
+        """The lifecycle state of an activation."""
         life = self._life(grain)
         return ActivationState.ACTIVE if life is None else life.state
 
     def reason_of(self, grain: Activation) -> str:
-        """Why an activation ends, or is to end; empty while it does not."""
+        """Why an activation ends or will end; empty if it does not end."""
         life = self._life(grain)
         return "" if life is None else life.reason
 
     def is_changing(self, grain: Activation) -> bool:
-        """Whether it is being brought up, down, or back to its saved state. A gate opens when that is done."""
+        """Whether the start, end or reset of the activation is under way. A gate opens when that is done."""
         life = self._life(grain)
         return life is not None and life.state in AT_WORK
 
     def is_unproved(self, grain: Activation) -> bool:
-        """Whether a proof is required before it may answer, in whatever state it is."""
+        """Whether the activation needs a proof before it may answer, in any lifecycle state."""
         life = self._life(grain)
         return life is not None and life.unproved
 
     def is_in_use(self, grain: Activation) -> bool:
-        """Whether a turn runs or waits at it, or something is under way with it. A proof that nobody waits for is no
-        use."""
+        """Whether a turn runs or waits at the activation, or its start, end or reset is under way.
+
+        A required proof for which no turn waits does not count as use.
+        """
         turns = grain._inaho_turn
         if not isinstance(turns, ActivationTurns):
             return turns is not None
         waits_for_calls = turns.life is None or turns.life.state is ActivationState.UNPROVED
         return bool(turns.running or turns.waiting) or not waits_for_calls
 
-    # It comes up.
+    # Start.
 
     def begin(self, grain: Activation) -> None:
-        """It is made, and its turns wait until it is `up`."""
+        """An activation starts: its turns wait until `up`."""
         turns = self._host.around.runner.queue_of(grain)
         turns.held, turns.life = True, ActivationLife(ActivationState.ACTIVATING)
 
     def up(self, grain: Activation) -> None:
-        """Its state is loaded and `on_activate` has returned."""
+        """An activation has started: its state is loaded and `on_activate` has returned."""
         turns = self._take(grain, ActivationEvent.UP)
         if turns.life is not None and turns.life.reason and rule_of(turns.life.reason).calls_first:
             turns.held = False
@@ -89,18 +91,18 @@ class Lifecycle:
         self._enter(grain, turns)
 
     def failed(self, grain: Activation) -> None:
-        """It did not come up, or the program has ended during its reset: it is gone."""
+        """An activation failed to start, or the program ended during its reset."""
         self._take(grain, ActivationEvent.FAILED)
 
-    # It ends.
+    # End.
 
     def end(self, grain: Activation, reason: str) -> None:
-        """It ends when its running turns have; at once when there are none. See `KindHost.deactivate_soon`."""
+        """Ends an activation after its running turns; at once when no turn runs. See `KindHost.deactivate_soon`."""
         if self._host.lives(grain) and not self.reason_of(grain):
             self._enter(grain, self._take(grain, ActivationEvent.END, reason=reason))
 
     def at_rest(self, grain: Activation) -> None:
-        """No turn runs at an activation that is not active: what is due begins, a reset or the end."""
+        """No turn runs at an activation that is not active: begins its reset or its end, if one of them is due."""
         life = self._life(grain)
         if life is None or life.state not in WAITING_FOR_REST:
             return
@@ -113,45 +115,45 @@ class Lifecycle:
             self._host.ending.begin(grain, life.reason)
 
     def deactivated(self, grain: Activation) -> None:
-        """`on_deactivate` is over: it is gone."""
+        """An activation has ended: `on_deactivate` has returned or failed."""
         self._take(grain, ActivationEvent.DEACTIVATED)
 
     def give_up(self, grain: Activation) -> None:
-        """What is under way with it takes too long. One that was being reset ends; any other is gone."""
+        """The start, end or reset of an activation takes too long. A reset activation ends now; any other has ended."""
         self._enter(grain, self._take(grain, ActivationEvent.GIVEN_UP))
 
-    # Its state.
+    # Reset and proof.
 
     def turn_failed(self, grain: Activation, method: str, reason: str) -> None:
-        """A turn has failed, and the kind has its state reset then."""
+        """A turn of `method` failed, and the kind has `on_failure="reset"`."""
         self._enter(grain, self._take(grain, ActivationEvent.TURN_FAILED, failure=(method, reason)))
 
     def reset_done(self, grain: Activation) -> None:
-        """Its state is what was saved last."""
+        """An activation has its saved state again."""
         self._enter(grain, self._take(grain, ActivationEvent.RESET_DONE))
 
     def reset_failed(self, grain: Activation) -> None:
-        """What was saved last cannot be loaded: it ends."""
+        """The saved state of an activation cannot be loaded, so the activation ends."""
         self._enter(grain, self._take(grain, ActivationEvent.RESET_FAILED))
 
     def require_proof(self, grain: Activation) -> None:
-        """It is to be proved before its next turn, unless it ends anyway. What runs goes on."""
+        """Requires a proof before the next turn of an activation, unless it ends anyway. Running turns continue."""
         if self._host.lives(grain) and not self.reason_of(grain):
             self._enter(grain, self._take(grain, ActivationEvent.PROOF_REQUIRED))
 
     def proved(self, grain: Activation) -> None:
-        """It has what is stored, or may answer without that."""
+        """The activation has the stored state, or may answer without a proof."""
         self._enter(grain, self._take(grain, ActivationEvent.PROVED))
 
-    # Its turns.
+    # Turns.
 
     def turn_waits(self, grain: Activation) -> None:
-        """A turn has come to an activation that is not active. The first one asks for the proof that is required."""
+        """A turn waits at an activation that is not active. If a proof is required, the first such turn asks for it."""
         if self.state_of(grain) is ActivationState.UNPROVED:
             self._host.around.freshness.want(grain)
 
     def refuse_waiting(self, grain: Activation, error: InahoError) -> None:
-        """Answers the turns that wait with an error; they have not run."""
+        """Answers the waiting turns, which have not run, with an error."""
         turns = grain._inaho_turn
         while isinstance(turns, ActivationTurns) and turns.waiting:
             error.maybe_executed = False
@@ -160,7 +162,7 @@ class Lifecycle:
     def _take(
         self, grain: Activation, event: ActivationEvent, *, reason: str = "", failure: tuple[str, str] | None = None
     ) -> ActivationTurns:
-        """Gives an event to the table; turns wait from now on exactly if the state that was entered is not `ACTIVE`."""
+        """Gives an event to the table. From then on turns wait exactly if the new state is not `ACTIVE`."""
         life = self._life(grain) or ActivationLife()
         had_reason = bool(life.reason)
         life.step(event, reason=reason, failure=failure)
@@ -172,7 +174,7 @@ class Lifecycle:
         return turns
 
     def _enter(self, grain: Activation, turns: ActivationTurns) -> None:
-        """Does what the state asks for in which an activation is now."""
+        """Does the work of the state that an activation has entered."""
         life, host = turns.life, self._host
         if life is None:
             host.gates.open(grain._inaho_key, None)

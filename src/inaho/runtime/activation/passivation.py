@@ -1,8 +1,8 @@
 """Unloads idle activations, and warns when many of them are soon called again.
 
 An activation that is unloaded and called again soon costs a load and a start each time, and a setting can avoid this.
-So each kind counts how many of its new activations had been unloaded a moment before; if they are the majority, an
-event names the setting (SPEC CL-5, "frequent passivation").
+So each kind counts how many of its unloaded activations were soon called again. If most of them were, an event names
+the setting (SPEC CL-5, "frequent passivation").
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 __all__ = ["Passivation"]
 
 IDLE_SLICE: Final = 200
-"""Activations looked at in one turn of the loop: half a millisecond at most."""
+"""Activations checked in one loop iteration: half a millisecond at most."""
 
 IDLE_PAUSE_S: Final = 0.005
-"""Between slices: to unload may take its time, while calls have the most of the processor."""
+"""Pause between slices: unloading is not urgent, so calls get most of the processor."""
 
 STOP_SLICE: Final = 15
-"""Activations whose `on_deactivate` is begun in one turn of the loop. Each is a Task; a hundred at a time live long
-enough for Python's collector to take them for lasting, and to walk over all activations of the process every time."""
+"""Activations whose `on_deactivate` begins in one loop iteration. Each is a Task. A hundred Tasks at a time would live
+so long that Python's collector would move them to its old objects, and then visit all activations of the process."""
 
 REMEMBERED_MAX: Final = 1_024
-"""Keys unloaded last that are remembered, to notice those that come back."""
+"""The last unloaded keys that are remembered, to notice those that are called again."""
 
 FREQUENT_SHARE: Final = 0.5
-"""Share of the last `REMEMBERED_MAX // 8` unloaded activations that came back within their time to live."""
+"""The event is published if this share of the last `REMEMBERED_MAX // 8` unloaded activations returned in time."""
 
 
 class Passivation:
@@ -43,8 +43,8 @@ class Passivation:
         ttl_s: see `activation.idle_ttl_s`; above 0.
 
     Attributes:
-        passivated: activations unloaded, counted.
-        returned: of these, those that came back within the time to live.
+        passivated: the number of unloaded activations.
+        returned: how many of them were called again within the time to live.
     """
 
     def __init__(self, host: ActivationHost, ttl_s: float) -> None:
@@ -58,7 +58,7 @@ class Passivation:
         self._pausing = False
 
     def add(self, key: str, now: float) -> bool:
-        """An activation has been made. Returns whether it is known to have been unloaded before."""
+        """Adds a new activation. Returns whether one of this key was unloaded before, as far as remembered."""
         self._wheel.add(key, now)
         left_at = self._left.pop(key, None) if self._left else None
         if left_at is not None and now - left_at < self._ttl_s:
@@ -66,7 +66,7 @@ class Passivation:
         return left_at is not None
 
     def step(self, now: float) -> None:
-        """Unloads activations that were not called for the time to live, a slice at a time."""
+        """Unloads, in slices, activations that were not called for the time to live."""
         if not self._pausing and len(self._wheel):
             self._slice(now)
 
@@ -91,7 +91,7 @@ class Passivation:
 
         for key in self._wheel.due(now, touched_at, IDLE_SLICE, None if host.kind.plain_stop else STOP_SLICE):
             grain = host.activations.get(key)
-            if grain is None:  # the wheel knew it twice, from an activation before
+            if grain is None:  # the wheel had the key twice, once from an earlier activation
                 continue
             if host.local.events_wanted(ActivationPassivated):
                 idle_s = now - grain._inaho_touched
@@ -105,7 +105,7 @@ class Passivation:
             host.local.loop.call_later(IDLE_PAUSE_S, self._go_on)
 
     def _judge(self) -> None:
-        """Says once per window when most of what was unloaded in it came back soon."""
+        """Reports, once per window, that most activations unloaded in the window were soon called again."""
         passivated, returned = self._window
         unloaded, back = self.passivated - passivated, self.returned - returned
         if unloaded < REMEMBERED_MAX // 8:

@@ -1,4 +1,4 @@
-"""What activations need of parts of the node in higher rooms."""
+"""What activations need from parts of the node in higher rooms."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["Freshness", "OpenStorage", "Ownership", "Services"]
 
 OpenStorage = Callable[[], Awaitable["Storage"]]
-"""Gives the storage, opened. Raises `StorageFailed`."""
+"""Returns the opened storage. Raises `StorageFailed`."""
 
 
 class Ownership(Protocol):
-    """Who had an identity before, and what its activations had saved."""
+    """Knows the previous owners of identities, and the versions that their activations had saved."""
 
     def has_previous(self, kind: str, key: str) -> bool:
-        """Whether a previous owner may still have it, and must be asked before an activation comes up here."""
+        """Whether a previous owner may still have an activation, and must be asked before one starts here."""
         ...
 
     def waits(self, kind: str, key: str) -> bool:
@@ -30,48 +30,48 @@ class Ownership(Protocol):
         ...
 
     async def take_over(self, kind: str, key: str) -> ActivationRecord:
-        """Has the previous owner release it; gives what it had. Raises `InahoError`."""
+        """Has the previous owner release the identity; returns its record. Raises `InahoError`."""
         ...
 
     def newer(self, kind: str, key: str, handed: ActivationRecord) -> ActivationRecord:
-        """What must be found in the storage: what was handed over, or what others have said since."""
+        """The record with the version that the storage must have: `handed`, or a newer one that others reported."""
         ...
 
     def expected(self, kind: str, key: str) -> ActivationRecord | None:
-        """What must be found in the storage of an identity without a previous owner; None when nobody has said."""
+        """As `newer`, for an identity without a previous owner; None when no node has reported a version."""
         ...
 
     def expect(self, kind: str, key: str, record: ActivationRecord) -> None:
-        """The next activation must find what `record` says."""
+        """The next activation must find the version of `record` in the storage."""
         ...
 
     def found(self, kind: str, key: str) -> None:
-        """What was expected has been found."""
+        """The storage has the expected version."""
         ...
 
     def ended(self, kind: str, grain: Activation, *, asked_for: bool) -> None:
-        """An activation has ended. `asked_for`: its next owner waits for what it had."""
+        """An activation has ended. `asked_for`: whether its next owner waits for its record."""
         ...
 
     def placed_looked_at(self, kind: str, grain: Activation) -> None:
-        """Owners have changed: the new owner of a placed activation is told of it."""
+        """Owners have changed: reports a placed activation to its new owner."""
         ...
 
     def placed_ended(self, kind: str, grain: Activation) -> None:
-        """A placed activation is gone, or has not come up: its owner is told."""
+        """Reports to its owner that a placed activation has ended or failed to start."""
         ...
 
     def drained(self, kind: str) -> None:
-        """No activation of a kind is here any more that others own."""
+        """The last activation of the kind that other nodes own has ended here."""
         ...
 
 
 class Freshness(Protocol):
-    """Whether activations have what is stored."""
+    """Decides whether activations have the stored state."""
 
     @property
     def in_doubt(self) -> bool:
-        """Whether others may have saved without this node's knowing."""
+        """Whether other nodes may have saved without the knowledge of this node."""
         ...
 
     async def before_activation(self) -> None:
@@ -79,15 +79,15 @@ class Freshness(Protocol):
         ...
 
     def begins(self, kind: str, key: str, grain: Activation) -> None:
-        """An activation of a placed kind begins."""
+        """An activation of a placed kind starts."""
         ...
 
     def ended(self, kind: str, key: str) -> None:
-        """An activation of a placed kind is gone."""
+        """An activation of a placed kind has ended."""
         ...
 
     def started(self, grain: Activation, loaded_at: float) -> None:
-        """An activation has what was stored at `loaded_at`, seconds of the loop's clock."""
+        """An activation has started with the state stored at `loaded_at`, seconds of the loop's clock."""
         ...
 
     def want(self, grain: Activation) -> None:
@@ -99,11 +99,11 @@ class Freshness(Protocol):
         ...
 
     def storage_silent(self, error: InahoError) -> None:
-        """The storage did not answer when it was asked for versions."""
+        """The storage did not answer a request for versions."""
         ...
 
     def answered_unproved(self) -> None:
-        """Something is answered unproved, since the storage did not answer."""
+        """An activation answers without a proof, since the storage did not answer."""
         ...
 
 
@@ -126,13 +126,13 @@ class Services(Protocol):
         ...
 
     def came_here(self, kind: str, key: str) -> None:
-        """An activation was made here. Calls may be on their way to where the identity was before, and come first."""
+        """An activation was made here. Earlier calls may be on their way to its previous node, and must come first."""
         ...
 
     def refused_here(self, turn: Turn) -> None:
-        """A call that waited here is refused; none that is made before its caller knows may overtake it."""
+        """A call that waited here is refused. Until its caller knows, no later call may overtake it."""
         ...
 
     def start_failed(self, identity: ClusterIdentity, error: BaseException) -> None:
-        """An activation did not come up: a line for the log, within its limits."""
+        """Logs that an activation failed to start, within the limits of the log."""
         ...

@@ -1,4 +1,4 @@
-"""The record of an ended activation that is handed to the next owner of its identity."""
+"""The record of an ended activation, for the next owner of its identity."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ __all__ = ["ActivationRecord"]
 
 
 class ActivationRecord(Struct, frozen=True, array_like=True):
-    """What the previous owner tells the next one of an activation that it has ended.
+    """What the previous owner reports to the next one about an activation that it has ended.
 
     Attributes:
-        was_active: whether there was one.
-        version: of the state that it had loaded or saved last; 0 for none.
-        epoch: its fencing token; the next one must exceed it.
-        snapshot: its state as it stood, saved or not; None where there is none, or it is too large to take along.
+        was_active: whether there was an activation.
+        version: of the state that it loaded or saved last; 0 for none.
+        epoch: of its lease; the next activation must have a higher one.
+        snapshot: its last state, saved or not; None if it had no state, or the state is too large or may not be used.
         authority: of the node that ended it.
-        drained: that node has nothing else of the partition, and need not be asked again.
-        stored_epoch: under which `version` was stored; -1 where that node did not tell.
+        drained: whether that node has no other activation of the partition, and need not be asked again.
+        stored_epoch: under which `version` was stored; -1 if that node did not report it.
     """
 
     was_active: bool

@@ -1,8 +1,8 @@
-"""Runs streams beside the turns of their activations, which are not idle meanwhile.
+"""Runs streams beside the turns of their activations. An activation with a running stream is not idle.
 
 A stream ends with its activation: once another activation may exist, a generator of the old one would yield outdated
-items, and its changes would be lost. It is interrupted when the last turn has ended, before `on_deactivate` begins, so
-that `on_deactivate` runs alone; and not during a save, whose outcome would then be unknown.
+items, and its changes would be lost. The stream is interrupted after the last turn and before `on_deactivate`, so that
+`on_deactivate` runs alone. It is not interrupted during a save, because the outcome of the save would be unknown.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["StreamTurns"]
 
 CLOSE_S: Final = 5.0
-"""An activation that ends waits so long for its generators to clean up; then that is interrupted, too."""
+"""How long an ending activation waits for its generators to clean up. Then their clean-up is interrupted too."""
 
 
 class StreamTurns:
-    """The streams of one kind on one node; `grain in streams` tells whether an activation has any."""
+    """The streams of one kind on one node. `grain in streams`: whether an activation has running streams."""
 
     def __init__(self, host: ActivationHost) -> None:
         self._host = host
         self._running: dict[int, dict[StreamProducer, None]] = {}
-        """By `id` of the activation: users may define equality."""
+        """By `id` of the activation, since users may define `__eq__`."""
 
     def __contains__(self, grain: Activation) -> bool:
         return id(grain) in self._running
@@ -44,14 +44,14 @@ class StreamTurns:
         self._host.local.spawn(self._run(producer, done), name=f"inaho-stream-{self._host.name}")
 
     def interrupt(self, grain: Activation, reason: str) -> list[asyncio.Task[Any]]:
-        """The activation ends, or is gone: consumers are told at once.
+        """Ends the streams of an activation; consumers are notified at once.
 
         Args:
             grain: the activation.
             reason: as for `on_deactivate`.
 
         Returns:
-            What closes the generators.
+            The Tasks that close the generators.
         """
         producers = list(self._running.get(id(grain), ()))
         for producer in producers:
@@ -66,7 +66,7 @@ class StreamTurns:
         if record is None:
             tasks = self.interrupt(grain, reason)
         else:
-            async with record.writing():  # what is being saved is saved before
+            async with record.writing():  # a save that is under way ends first
                 tasks = self.interrupt(grain, reason)
         if not tasks:
             return
@@ -80,15 +80,15 @@ class StreamTurns:
         turn = producer.turn
         try:
             turn.task = asyncio.current_task()
-            if turn.cancelled:  # before there was a Task that could be
+            if turn.cancelled:  # before it had a Task to cancel
                 return
             await self._wait_until_up(turn)
             self._running.setdefault(id(turn.grain), {})[producer] = None
             await producer.run()
-        except InahoError as error:  # it did not come up; what the generator raises is told by the producer
+        except InahoError as error:  # no activation started; the producer reports what the generator raises
             producer.sink.send_failure(error)
         finally:
-            turn.over = True  # a Task that the generator has started may live on
+            turn.over = True  # a Task that the generator has started may still run
             self._remove(producer)
             done()
 
@@ -102,14 +102,14 @@ class StreamTurns:
                 grain._inaho_touched = self._host.local.now
 
     async def _wait_until_up(self, turn: Turn) -> None:
-        """Returns when the turn's activation, or its successor, takes calls. Raises why there is none."""
+        """Returns when the turn's activation, or its successor, accepts calls. Raises if no activation starts."""
         host = self._host
         key = turn.grain._inaho_key
         made = False
         while True:
             grain = host.activations.get(key)
             if grain is None:
-                if made:  # `on_activate` may ask for it each time
+                if made:  # `on_activate` may end the activation each time
                     reason = "the activation ended as soon as it had started"
                     raise Pending(reason, identity=f"{host.name}/{key}", authority=host.authority)
                 grain = host.activate(key)

@@ -1,9 +1,9 @@
 """The errors for callers of an activation that did not start, and the reports of its failure.
 
-Whatever the failure, the waiting calls have not run. An error of a call that `on_activate` made may say that *that*
-call may have run. Passed on unchanged, it would say so of a call that never began: its caller would not retry, and a
-keeper of reminders would count it as an attempt. So each caller gets a copy that says "not executed"; each its own
-copy, since an error is changed where it leaves a turn (`as_raised`).
+Whatever the failure, the waiting calls have not run. But `on_activate` may have made a call, and the error of that call
+may say "maybe executed". If it went to the waiting callers unchanged, they would not retry, and a keeper of reminders
+would count an attempt. So each caller gets a copy that says "not executed". Each caller gets its own copy, since an
+error is changed where it leaves a turn (`as_raised`).
 """
 
 from __future__ import annotations
@@ -28,21 +28,24 @@ __all__ = ["initialise", "not_run", "start_failure"]
 
 
 def start_failure(host: ActivationHost, grain: Activation, error: BaseException) -> InahoError:
-    """Tells of an activation that did not come up, and gives why, for who wanted it. Never raises."""
+    """Reports that an activation failed to start, and returns the error for its callers.
+
+    It raises nothing but `KeyboardInterrupt`.
+    """
     try:
-        return _told(host, grain, error)
+        return _reported(host, grain, error)
     except KeyboardInterrupt:
         raise
-    except BaseException as broken:  # a class of the user's that raises at who looks at it; nobody shall wait for ever
+    except BaseException as broken:  # the user's exception raises when it is read, but callers must get an answer
         reason = f"{type(error).__name__}, which cannot be described: {describe(broken)}"
         return ActivationFailed(reason, identity=str(grain.identity), authority=host.authority)
 
 
-def _told(host: ActivationHost, grain: Activation, error: BaseException) -> InahoError:
+def _reported(host: ActivationHost, grain: Activation, error: BaseException) -> InahoError:
     if is_a(error, asyncio.CancelledError) and host.around.runner.leaving:
         reason = "this node left while the activation started"
         error = ShuttingDown(reason, identity=str(grain.identity), authority=host.authority)
-    if is_a(error, InahoError) and error.code in MOVING:  # no failure: it belongs elsewhere, or to a moment later
+    if is_a(error, InahoError) and error.code in MOVING:  # no failure: the call must go to another node, or try later
         return not_run(error, error)
     reason = describe(error)
     identity = grain.identity
@@ -60,7 +63,7 @@ def not_run(error: InahoError, cause: BaseException | None) -> InahoError:
     """A copy of `error` for a call that has not run."""
     try:
         refusal = copy.copy(error)
-    except Exception:  # a class of the user's that is made otherwise
+    except Exception:  # a class of the user whose constructor takes other arguments
         refusal = InahoError(describe(error))
     fields_of(refusal)["maybe_executed"] = False
     set_cause(refusal, cause)
@@ -68,12 +71,12 @@ def not_run(error: InahoError, cause: BaseException | None) -> InahoError:
 
 
 def initialise(host: ActivationHost, grain: Activation, parts: tuple[Any, ...]) -> None:
-    """Runs the constructor of the class; one of the runtime is given `parts` of the node.
+    """Runs the constructor of the class; for a class of the runtime, with `parts` of the node.
 
-    Raises `ActivationFailed`, the lease given up, when the constructor raises.
+    Raises `ActivationFailed`, and releases the lease, when the constructor raises.
     """
     try:
-        Context().run(type(grain).__init__, grain, *parts)  # it sees no variables of whoever calls first
+        Context().run(type(grain).__init__, grain, *parts)  # the constructor must not see the first caller's context
     except BaseException as error:
         host.around.leases.ended(grain._inaho_lease)
         if is_a(error, SIGNALS):

@@ -23,11 +23,11 @@ __all__ = ["Starting"]
 FIRST: Final = "first"
 AGAIN: Final = "again"
 MOVED: Final = "moved"
-"""What an activation is (`ActivationStarted.origin`)."""
+"""Values of `ActivationStarted.origin`."""
 
 
 class Starting:
-    """Brings up the activations of one kind on one node.
+    """Starts the activations of one kind on one node.
 
     Args:
         host: the kind.
@@ -37,12 +37,12 @@ class Starting:
         self._host = host
 
     def begin(self, grain: Activation, handed: ActivationRecord | None, again: bool) -> None:
-        """Brings up an activation that has been made. One that has nothing to wait for is up when this returns.
+        """Starts a new activation. One that has nothing to wait for has started when this returns.
 
         Args:
             grain: the activation.
-            handed: what its previous owner had, where that is known already.
-            again: it was unloaded here before.
+            handed: the record of its previous owner, if it is known already.
+            again: whether an activation of this identity was unloaded here before.
         """
         host = self._host
         around, kind, key = host.around, host.kind, grain._inaho_key
@@ -56,7 +56,7 @@ class Starting:
             host.changes.begin(grain, "activate", self._run(grain, origin, handed))
 
     async def _run(self, grain: Activation, origin: str, handed: ActivationRecord | None) -> None:
-        """Loads state and runs `on_activate`, then lets the waiting turns go; or fails them all."""
+        """Loads state, runs `on_activate` and starts the waiting turns; on a failure, answers them with it."""
         host = self._host
         around = host.around
         try:
@@ -89,22 +89,22 @@ class Starting:
         name, key, around = self._host.name, grain._inaho_key, self._host.around
         if around.ownership.has_previous(name, key):
             handed = await around.ownership.take_over(name, key)
-            around.leases.check_owner(name, key)  # it may have moved on meanwhile
+            around.leases.check_owner(name, key)  # the owner may have changed during the hand-off
             around.leases.ledger.raise_epoch(grain._inaho_lease, handed.epoch)
             if handed.was_active:
                 return around.ownership.newer(name, key, handed)
         return around.ownership.expected(name, key)
 
     def failed(self, grain: Activation, error: BaseException) -> None:
-        """An activation did not come up, whatever it was: it is gone, and its turns are answered with the failure."""
-        if not self._host.lives(grain):  # it was given up (`give_up`)
+        """Removes an activation that failed to start, and answers its waiting turns with the failure."""
+        if not self._host.lives(grain):  # `give_up` has removed it
             return
         failure = start_failure(self._host, grain, error)
         self._host.lifecycle.failed(grain)
         self._drop(grain, failure)
 
     def give_up(self, grain: Activation, error: BaseException) -> None:
-        """As `failed`, of an activation that takes too long to come up."""
+        """As `failed`, for an activation that takes too long to start."""
         failure = start_failure(self._host, grain, error)
         self._host.lifecycle.give_up(grain)
         self._drop(grain, failure)
@@ -118,7 +118,7 @@ class Starting:
             host.around.runner.answer_error(turns.waiting.popleft(), not_run(failure, failure.__cause__))
 
     def _note(self, grain: Activation, origin: str) -> None:
-        """Tells that an activation is up."""
+        """Reports that an activation has started."""
         local, lease = self._host.local, grain._inaho_lease
         self._host.around.leases.note(lease, "started", origin)
         if local.events_wanted(ActivationStarted):

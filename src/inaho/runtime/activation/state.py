@@ -1,11 +1,11 @@
 """Loads the state of an activation before its first turn, and saves and clears it.
 
-A save names the version that it replaces and the epoch of the activation. A save that is refused shows that the
-activation is outdated, and ends it. So does a save that was interrupted or not answered, since the stored version is
-then unknown.
+A save names the version that it replaces and the epoch of the activation. A refused save shows that the activation is
+outdated, so the activation ends. It also ends after a save that was interrupted or not answered, since the stored
+version is then unknown.
 
-State that leaves an activation, to the storage or to its next owner, is decoded first. Encoding checks no types, and
-loading does: a wrong value in one field, once acknowledged, would be refused at every later load.
+State that goes to the storage or to the next owner is encoded, and decoded once before it is sent. Encoding checks no
+types, but decoding does: a wrong value in one field, once saved, would make every later load fail.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FAILED_WRITES: Final = (StateConflict, StorageFailed, StorageLost, asyncio.Canc
 
 
 class StateHost(Protocol):
-    """A kind on one node, as far as its states are concerned."""
+    """What loading and saving needs to know of a kind on one node."""
 
     @property
     def name(self) -> str:
@@ -54,7 +54,7 @@ class StateHost(Protocol):
         ...
 
     def deactivate_soon(self, grain: Activation, reason: str) -> None:
-        """Ends the activation when its running turns have."""
+        """Ends the activation after its running turns."""
         ...
 
 
@@ -63,11 +63,11 @@ class States:
 
     Args:
         local: the node.
-        opened: gives its storage.
-        leases: the right to save.
-        fencing: identities whose previous owner may wake and save.
-        ownership: what must be found.
-        freshness: whether what is here is what is stored.
+        opened: returns its storage, opened.
+        leases: decide whether an activation may save.
+        fencing: knows identities whose previous owner may still run and save.
+        ownership: knows the versions that the storage must have.
+        freshness: decides whether activations have the stored state.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class States:
         self._freshness = freshness
 
     def hand_over(self, host: StateHost, grain: Activation, record: StateRecord) -> tuple[int, bytes | None]:
-        """Version and encoded state for the next owner, which loads it from the storage where it gets none.
+        """Version and encoded state for the next owner. Without a state the next owner loads it from the storage.
 
-        In doubt it gets none: another activation may have saved, and this one would not know.
+        While this node is in doubt it gives none: another activation may have saved without its knowledge.
         """
         if record.version_unknown or record.value_unfit or self._freshness.in_doubt:
             return record.version, None
@@ -98,19 +98,19 @@ class States:
             if len(data) > self._local.config.activation.snapshot_bytes_max:
                 return record.version, None
             _decode(host, grain, data, "the state")
-        except SerializationFailed as error:  # what was saved last could be loaded: the next owner begins with that
+        except SerializationFailed as error:  # the saved state can be loaded: the next owner begins with it
             self._local.log.warning("%s moves and loses its unsaved state: %s", grain.identity, error.reason)
             return record.version, None
         return record.version, data
 
     async def _load(self, host: StateHost, grain: Activation, handed: ActivationRecord | None = None) -> StateRecord:
-        """The state of an activation: what the previous owner handed over, else what is stored, else a new one.
+        """The state of an activation: from the previous owner, otherwise from the storage, otherwise a new one.
 
-        Its epoch is raised above the one under which it was stored.
+        The epoch of the activation is raised above the stored epoch.
 
         Raises:
-            SerializationFailed: what is given or stored is not of the kind's state type.
-            StateMissing: the storage has less than what the previous owner had saved.
+            SerializationFailed: the state is not of the kind's state type.
+            StateMissing: the storage has an older version than the previous owner had saved.
             StorageFailed: the storage did not answer.
         """
         if handed is not None and handed.snapshot is not None and await self._is_proved(host, grain, handed):
@@ -136,7 +136,7 @@ class States:
         return StateRecord(_decode(host, grain, stored.data, _saved(stored.version)), stored.version, stored.epoch)
 
     async def _is_proved(self, host: StateHost, grain: Activation, handed: ActivationRecord) -> bool:
-        """Whether a snapshot that was handed over is of what is stored; else the state is loaded."""
+        """Whether a snapshot of the previous owner has the stored version; otherwise the state must be loaded."""
         if self._local.storage_is_private:
             return True
         try:
@@ -157,14 +157,14 @@ class States:
         return False
 
     async def load(self, host: StateHost, grain: Activation, handed: ActivationRecord | None) -> StateRecord:
-        """As `_load`, and tells how the hand-off went. What the previous owner had must be stored (SPEC CL-5)."""
+        """As `_load`, and reports the outcome of the hand-off. The previous owner's version must be stored (CL-5)."""
         if handed is None:
             return await self._load(host, grain)
         identity = grain.identity
         try:
             record = await self._load(host, grain, handed)
         except (StateMissing, SerializationFailed) as error:
-            self._ownership.expect(identity.kind, identity.key, handed)  # the next attempt must find it too
+            self._ownership.expect(identity.kind, identity.key, handed)  # the next attempt must find this version too
             self._local.publish(HandOffFailed(identity=identity, from_authority=handed.authority, reason=error.reason))
             raise
         self._ownership.found(identity.kind, identity.key)
@@ -180,9 +180,9 @@ class States:
         return record
 
     async def reload(self, host: StateHost, grain: Activation, record: StateRecord) -> bool:
-        """Puts back what this activation has loaded or saved last; False when another one has saved since.
+        """Loads the state again that this activation loaded or saved last; False if another activation saved since.
 
-        It never raises the epoch, as a load at the start does: an activation that was replaced must not outbid its
+        Unlike a load at the start it never raises the epoch: a replaced activation must not get a higher epoch than its
         successor.
         """
         storage = await self._opened()
@@ -226,19 +226,19 @@ class States:
             record.value = host.kind.new_state()
 
     def _check_may_save(self, host: StateHost, grain: Activation, record: StateRecord) -> None:
-        """A revoked lease may not commit; the storage would refuse it too, once the successor has committed."""
+        """Refuses a save under a revoked lease. The storage refuses it too, once the successor has saved."""
         if not grain._inaho_lease.holding:
             host.deactivate_soon(grain, "stale")
             raise self._leases.lost(grain._inaho_lease, executed=True)
         if record.broken:
             raise StateConflict(
-                "a turn failed half-way and the state could not be reset, so it is not saved",
+                "a turn failed and the state could not be reset, so the state is not saved",
                 identity=str(grain.identity),
                 maybe_executed=True,
             )
 
     def _write_failed(self, host: StateHost, grain: Activation, record: StateRecord, error: BaseException) -> None:
-        """What is stored is not known any more: the activation ends, and its successor loads it.
+        """The stored version is unknown now: ends the activation, and its successor loads the stored state.
 
         Raises:
             StateMissing: the storage has a version below the one that this activation has saved or loaded.
@@ -257,7 +257,7 @@ class States:
 
 
 def is_same(version: int, epoch: int, stored: StoredVersion | None) -> bool:
-    """Whether a state that was loaded or saved as `version` under `epoch` is what is stored; epoch -1 is unknown."""
+    """Whether the stored state has `version` and `epoch`; epoch -1 is unknown and matches all."""
     if stored is None:
         return version == 0
     return stored.version == version and epoch in (-1, stored.epoch)
@@ -272,7 +272,7 @@ def _decode(host: StateHost, grain: Activation, data: bytes, what: str) -> Any:
     assert decode is not None
     try:
         return decode(unpack_state(data))
-    except SerializationFailed as error:  # the format is of a later release
+    except SerializationFailed as error:  # a later release wrote this format
         raise SerializationFailed(
             f"{what}: {error.reason}", identity=str(grain.identity), authority=host.authority
         ) from error

@@ -1,11 +1,12 @@
-"""Runs the timers of an activation: calls that it makes to itself, and that end with it.
+"""Runs the timers of an activation: calls that an activation makes to itself at intervals, until it ends.
 
 A tick is a turn like any other: it waits behind earlier calls, later calls wait behind it, it has a context and a
-deadline, and its exceptions go to the failure policy of the kind. It has no caller, so a failure goes to the log and is
-an event.
+deadline, and its exceptions go to the failure policy of the kind. It has no caller, so a failure is logged and
+published as an event.
 
-Ticks never accumulate: the next one is counted from the end of the last, whether that ran, failed, or was given up
-because the activation's queue was full. A waiting timer is one entry in the loop's heap: no Task, no future, no turn.
+Ticks never accumulate: the interval to the next tick begins at the end of the last one, whether that tick ran, failed,
+or was skipped because the activation's queue was full. A waiting timer is one entry in the loop's heap: no Task, no
+future, no turn.
 
 Why not `asyncio.create_task` with a loop that sleeps, as users would write: its body interleaves with turns, it has no
 context, it continues when the activation has ended, and it costs a Task while it waits.
@@ -43,14 +44,14 @@ class TickMethod(UnlistedMethod):
 
     @staticmethod
     async def function(grain: Activation, timer: ActivationTimer) -> None:
-        """Runs the callback. What it raises is told here, while it has its traceback."""
+        """Runs the callback, and reports its exception while that has its traceback."""
         timer._begin()
         try:
             result = timer._callback(*timer._arguments)
             if inspect.isawaitable(result):
                 await result
         except BaseException as error:
-            timer._tell(error)
+            timer._report(error)
             raise
 
 
@@ -90,7 +91,7 @@ class ActivationTimer(Timer):
         read_only = options is not None and options.read_only
         self._method: Any = TickMethod(table.grain._inaho_host.name, name, read_only=read_only)
         self._handle: asyncio.TimerHandle | None = None
-        """Of the next tick, or of the deadline of the one that waits or runs."""
+        """Of the next tick, or of the deadline of the tick that waits or runs."""
         self._turn: Turn | None = None
         self._running = False
 
@@ -110,7 +111,7 @@ class ActivationTimer(Timer):
             self._table.runner.abandon(turn, "timer cancelled")
 
     def arm(self, delay_s: float) -> None:
-        """The next tick begins after so many seconds."""
+        """Schedules the next tick in `delay_s` seconds."""
         loop = self._table.loop
         self._handle = loop.call_at(loop.time() + delay_s, self._tick)
 
@@ -120,7 +121,7 @@ class ActivationTimer(Timer):
             self._handle = None
 
     def _tick(self) -> None:
-        """The time has come: the tick runs, or gets in line."""
+        """Runs the tick, or puts it into the queue of the activation."""
         table = self._table
         grain, runner, loop = table.grain, table.runner, table.loop
         if grain._inaho_host.local.closing:
@@ -157,9 +158,9 @@ class ActivationTimer(Timer):
             turn.future.set_result(None)
 
     def _ended(self, future: asyncio.Future[Any]) -> None:
-        """The tick is over, however it went; the next one is counted from here."""
+        """The tick has ended, with any outcome: the interval to the next one begins."""
         if not future.cancelled():
-            future.exception()  # it has been told, or the tick did not run
+            future.exception()  # it has been reported, or the tick did not run
         if self._turn is None or self._turn.future is not future:
             return  # it was taken out of the queue
         self._turn = None
@@ -174,8 +175,8 @@ class ActivationTimer(Timer):
         else:
             table.forget(self)
 
-    def _tell(self, error: BaseException) -> None:
-        """A tick failed: there is no caller who would hear of it."""
+    def _report(self, error: BaseException) -> None:
+        """Reports the failure of a tick to the log and as an event, since a tick has no caller."""
         turn, table = self._turn, self._table
         if is_a(error, SIGNALS) or turn is None:
             return
@@ -196,12 +197,12 @@ class ActivationTimer(Timer):
 
 
 class TimerTable:
-    """The timers of one activation; there is none while it has no timers.
+    """The timers of one activation. An activation without timers has no table.
 
     Args:
         grain: the activation.
         host: its kind.
-        ending: it ends, and nothing of it ticks any more.
+        ending: whether the activation is ending, so that its timers do not tick.
 
     Attributes:
         timers: those that may tick again, in the order in which they were made.
@@ -222,7 +223,7 @@ class TimerTable:
         return self.runner.loop
 
     def add(self, timer: ActivationTimer, first_s: float) -> None:
-        """Starts a timer; one of an activation that ends never ticks.
+        """Starts a timer. The timer never ticks if the activation is ending.
 
         Raises:
             Overloaded: there are `activation.timers_max` already.
@@ -238,17 +239,17 @@ class TimerTable:
         timer.arm(first_s)
 
     def forget(self, timer: ActivationTimer) -> None:
-        """A timer will not tick again."""
+        """Removes a timer that will not tick again."""
         self.timers.pop(timer, None)
 
     def end(self) -> None:
-        """The activation ends: ticks that run go on to their end, nothing else of a timer happens."""
+        """The activation ends: cancels its timers. Running ticks continue to their end."""
         self.ending = True
         for timer in list(self.timers):
             timer.cancel()
 
     def used_at(self, now: float) -> float:
-        """When the activation was last of use to others, for unloading idle ones: ticks do not count."""
+        """When a caller last used the activation, for passivation. Ticks do not count as use."""
         grain = self.grain
         if any(timer._keep_alive for timer in self.timers):
             return now
@@ -257,7 +258,7 @@ class TimerTable:
 
 
 class ActivationTimers:
-    """The timers of all activations of one kind on one node. Activations without timers are not in it."""
+    """The timers of all activations of one kind on one node."""
 
     def __init__(self, host: ActivationHost) -> None:
         self._host = host
@@ -271,11 +272,11 @@ class ActivationTimers:
         return len(self._tables)
 
     def used_at(self, key: str, now: float) -> float:
-        """When the activation of `key`, which has timers, was last of use to others."""
+        """When a caller last used the activation of `key`, which has timers."""
         return self._tables[key].used_at(now)
 
     def end(self, grain: Activation) -> None:
-        """The activation ends, and its timers with it."""
+        """Ends the timers of an activation."""
         for slot in (grain._inaho_key, id(grain)):
             table = self._tables.get(slot)
             if table is not None and table.grain is grain:

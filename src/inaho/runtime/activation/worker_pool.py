@@ -1,7 +1,7 @@
 """The activations of a stateless kind on one node: decides when to add one and which one runs a call.
 
-The first activation of an identity is in `KindHost.activations`, like all others, so a call that finds it idle takes
-the usual path. The pool holds the further ones, and is asked when the first one is busy.
+The first activation of an identity is in `KindHost.activations`, as for any kind, so a call that finds it idle takes
+the usual path. The pool has the further activations, and chooses one when the first activation is busy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class WorkerPool:
         host: the kind.
 
     Attributes:
-        retiring: activations that end after their turns, and take no new ones, by `id`: users may define equality.
+        retiring: activations that end after their turns and get no new ones, by `id`, since users may define `__eq__`.
     """
 
     def __init__(self, host: ActivationHost) -> None:
@@ -39,7 +39,7 @@ class WorkerPool:
         return sum(map(len, self._extras.values())) + len(self.retiring)
 
     def __iter__(self) -> Iterator[Activation]:
-        """All of them, those that end included."""
+        """All further activations, including those that are ending."""
         for extras in self._extras.values():
             yield from extras
         yield from self.retiring.values()
@@ -48,7 +48,7 @@ class WorkerPool:
         return any(grain is extra for extra in self._extras.get(grain._inaho_key, ())) or id(grain) in self.retiring
 
     def lease(self, key: str) -> Lease:
-        """A lease of epoch 0, in no ledger: it keeps nobody out.
+        """A lease of epoch 0, in no ledger: it excludes no other activation.
 
         Raises:
             Overloaded: the node has `activation.activations_max` activations.
@@ -63,11 +63,11 @@ class WorkerPool:
         return Lease(self._host.name, key, local.node_id, 0, local.now)
 
     def pick(self, primary: Activation, turn: Turn | None) -> Activation:
-        """The activation for a call that finds the first one busy: an idle one, a new one, or that with least to do.
+        """The activation for a call that finds the first one busy: an idle one, a new one, or the least busy.
 
         Args:
             primary: the activation of `KindHost.activations`.
-            turn: the call, where it exists already: it does not wait for a turn that waits for it.
+            turn: the call, if it exists already. It gets no activation whose running turns wait for it.
 
         Raises:
             ActivationFailed: the user's constructor raised.
@@ -95,7 +95,7 @@ class WorkerPool:
         return bool(running) and self._host.around.runner.chains.waits(running, turn)
 
     def busy(self, key: str) -> bool:
-        """Whether one of the further activations of that identity has something to do."""
+        """Whether a turn runs or waits at one of the further activations of that identity."""
         return any(extra._inaho_turn is not None for extra in self._extras.get(key, ()))
 
     def retire(self, grain: Activation, reason: str) -> None:
@@ -114,12 +114,12 @@ class WorkerPool:
                 self._host.deactivate_soon(extra, reason)
 
     def remove(self, grain: Activation) -> bool:
-        """A further activation is gone, however it ended; False when it was none."""
+        """Removes a further activation that has ended; False if `grain` is none."""
         self.retire(grain, "")
         return self.retiring.pop(id(grain), None) is not None
 
     def check(self) -> None:
-        """Asserts the bound, and that each stands beside a first one."""
+        """Asserts the bound, and that no identity has further activations without a first one."""
         for key, extras in self._extras.items():
             assert 0 < len(extras) < self._host.kind.stateless_max, f"{len(extras)} extras of {key}"
             assert key in self._host.activations, f"extras of {key} without a first one"

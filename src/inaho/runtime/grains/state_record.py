@@ -17,7 +17,7 @@ class StateRecord(msgspec.Struct, eq=False, gc=False):
         stored_epoch: under which `version` was stored; -1 where that is not known.
         version_unknown: a save lost or was not answered, so another version than this may be stored.
         value_unfit: a turn failed, so the next owner must not continue from the value. The saved state is still good.
-        broken: a turn failed half-way, and what was saved could not be loaded again. It is never saved.
+        broken: a turn failed, and the saved state could not be loaded again. This state is never saved.
         contested: another member may unknowingly have the same activation, so this one is proved in time.
         lock: held by the writer; made at the first write.
     """
