@@ -16,7 +16,8 @@ class StorageFailed(InahoError):
 
 
 class StateConflict(InahoError):
-    """A conditional save was refused: another activation has saved since, or has a newer epoch.
+    """A save was refused: another activation has saved since, or has a newer epoch; or a call beside has failed, and
+    `on_failure` of the class discards what it left of the state.
 
     Attributes:
         stored_version: the version that the storage has for the identity, 0 for nothing; None when it is unknown, as in
@@ -25,7 +26,7 @@ class StateConflict(InahoError):
     """
 
     code = "state_conflict"
-    advice = "the activation is stale; call again to reach its successor"
+    advice = "call again; the next call finds what was saved last"
     stored_version: int | None = None
     stored_epoch: int | None = None
 

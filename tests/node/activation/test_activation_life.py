@@ -40,8 +40,10 @@ from inaho.runtime.activation.ending import Ending
 from inaho.runtime.activation.failure_policy import Resets
 from inaho.runtime.activation.lifecycle import Lifecycle
 from inaho.runtime.activation.starting import Starting
+from inaho.runtime.activation.state import States
 from inaho.runtime.grains.activation import ActivationTurns
 from inaho.runtime.grains.activation_turns import running_turns, waiting_turns
+from inaho.runtime.grains.state_record import StateRecord
 from inaho.testing import SimCluster
 from inaho.wire.codec import encode
 from inaho.wire.stored import pack_state
@@ -258,7 +260,7 @@ class ActivationMachine(RuleBasedStateMachine):
         self.activations += 1
         self.version = self.stored
         self.value = self.saved_value
-        self.broken = self.revoked = False
+        self.unfit = self.revoked = False
 
     def go_on(self) -> None:
         """What happens by itself after an event."""
@@ -305,6 +307,7 @@ class ActivationMachine(RuleBasedStateMachine):
         """A running call has ended, and whatever is not a result has failed half-way."""
         call.end = end
         if end != "returned" and not call.read_only:
+            self.unfit = True
             self.take(E.TURN_FAILED)
         self.running.remove(call)
         self.go_on()
@@ -367,9 +370,10 @@ class ActivationMachine(RuleBasedStateMachine):
     def save(self, gate: Any) -> bool:
         """Somebody saves. Returns whether that must have succeeded."""
         self.say(gate, "save")
-        allowed = not self.broken and not self.revoked and self.version == self.stored
+        allowed = not self.unfit and not self.revoked and self.version == self.stored
         assert WORLD.saves[-1] is allowed
         if allowed:
+            assert self.value != SPOILT, "a half-changed state is saved"
             self.stored = self.version = self.version + 1
             self.saved_value = self.value
         return allowed
@@ -378,7 +382,7 @@ class ActivationMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def turn_saves(self, data: st.DataObject) -> None:
         call = data.draw(st.sampled_from(self.running))
-        if not self.save(call.number):
+        if not self.save(call.number) and not self.unfit:
             self.end("stale")
 
     def another_saves(self) -> None:
@@ -413,11 +417,11 @@ class ActivationMachine(RuleBasedStateMachine):
     def reset_ends(self, word: str) -> None:
         self.say("load", word)
         if word == "fail":
-            self.broken = True
             self.take(E.RESET_FAILED)
         else:
             if self.version == self.stored:
                 self.value = self.saved_value
+                self.unfit = False
             else:
                 self.take(E.END, reason="stale")
             self.take(E.RESET_DONE)
@@ -497,7 +501,6 @@ class ActivationMachine(RuleBasedStateMachine):
         assert self.life is not None
         self.sim.run_for(PENDING_S + 2.0)
         if self.life.state is S.RESETTING:
-            self.broken = True
             self.take(E.GIVEN_UP)
             self.go_on()
         else:
@@ -615,6 +618,16 @@ def a_reset_loads_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Resets, "begin", lambda self, grain, method, reason: self._host.lifecycle.reset_done(grain))
 
 
+def calls_save_what_a_failed_one_has_left(patch: pytest.MonkeyPatch) -> None:
+    right = States.save
+
+    async def save(self: States, host: Any, grain: Any, record: StateRecord) -> None:
+        record.value_unfit = False
+        await right(self, host, grain, record)
+
+    patch.setattr(States, "save", save)
+
+
 def nobody_asks_for_the_proof(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lifecycle, "turn_waits", lambda self, grain: None)
 
@@ -644,6 +657,7 @@ MUTANTS: list[Callable[[pytest.MonkeyPatch], None]] = [
     waiting_calls_are_lost_at_the_end,
     waiting_calls_hang_when_it_does_not_come_up,
     a_reset_loads_nothing,
+    calls_save_what_a_failed_one_has_left,
     nobody_asks_for_the_proof,
     what_takes_too_long_is_waited_for,
     no_call_runs_before_a_requested_end,

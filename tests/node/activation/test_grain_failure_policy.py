@@ -261,6 +261,87 @@ async def test_a_reset_waits_for_the_turns_beside_the_one_that_failed(fleet, eve
     assert await late == ["saved"]
 
 
+class Beside(Grain[Marks]):
+    """Its methods go on when their gate is opened."""
+
+    async def on_deactivate(self, reason: str) -> None:
+        try:
+            await self.save()
+        except StateConflict:
+            LOG.append(reason)
+
+    async def pass_gate(self, gate: str) -> None:
+        LOG.append(gate)
+        await GATES.setdefault(gate, asyncio.Event()).wait()
+
+    async def mark(self, text: str, gate: str = "") -> None:
+        if gate:
+            await self.pass_gate(gate)
+        self.state.marks.append(text)
+        await self.save()
+
+    @method(idempotent=True)
+    async def put(self, text: str, gate: str) -> None:
+        await self.mark(text, gate)
+
+    async def empty(self, gate: str) -> None:
+        await self.pass_gate(gate)
+        await self.clear()
+
+    async def fail(self) -> None:
+        self.state.marks.append("half")
+        raise RefusedError("half")
+
+    @method(read_only=True)
+    async def look(self) -> list[str]:
+        return list(self.state.marks)
+
+
+class ResetBeside(Beside, reentrant=True, on_failure="reset"):
+    """Goes back to what was saved."""
+
+
+class StoppedBeside(Beside, reentrant=True, on_failure="stop"):
+    """Begins anew."""
+
+
+async def fail_beside(grain: Any, eventually: Any, act: Any) -> Any:
+    """What comes of `act`, which saves after a call beside it has failed."""
+    GATES["beside"] = asyncio.Event()
+    beside = asyncio.ensure_future(act)
+    await eventually(lambda: "beside" in LOG)
+    with pytest.raises(RefusedError):
+        await grain.fail()
+    GATES["beside"].set()
+    [outcome] = await asyncio.gather(beside, return_exceptions=True)
+    return outcome
+
+
+@pytest.mark.parametrize("kind", [ResetBeside, StoppedBeside])
+@pytest.mark.parametrize("what", ["mark", "empty"])
+async def test_a_turn_beside_a_failed_one_cannot_save(caller, eventually, kind: type[Beside], what: str):
+    cluster = await caller(kind)
+    grain = cluster.grain(kind, "a")
+    await grain.mark("saved")
+    act = grain.mark("beside", "beside") if what == "mark" else grain.empty("beside")
+    outcome = await fail_beside(grain, eventually, act)
+    assert isinstance(outcome, StateConflict) and outcome.maybe_executed
+    assert f"on_failure={kind.inaho_kind.on_failure!r}" in outcome.reason and "call again" in str(outcome)
+    assert await grain.look() == ["saved"]
+    await grain.mark("later")
+    assert await grain.look() == ["saved", "later"]
+    assert (["beside"] if kind is ResetBeside else ["beside", "failed"]) == LOG
+
+
+@pytest.mark.parametrize("kind", [ResetBeside, StoppedBeside])
+async def test_an_idempotent_call_beside_a_failed_one_is_made_again(fleet, eventually, kind: type[Beside]):
+    await fleet.member(kind)
+    grain = (await fleet.client()).grain(kind, "a")
+    await grain.mark("saved")
+    assert await fail_beside(grain, eventually, grain.put("beside", "beside")) is None
+    assert await grain.look() == ["saved", "beside"]
+
+
 @pytest.mark.parametrize(("kind", "left"), [(Reset, ["saved"]), (Stopped, ["saved"]), (Kept, 4)])
 async def test_a_stream_that_raises_has_failed(caller, eventually, kind: type[Kept], left: Any):
     cluster = await caller(kind)
@@ -407,7 +488,7 @@ async def test_a_reset_that_cannot_load_ends_the_activation_and_saves_nothing_of
     assert isinstance(outcomes[0], RefusedError)
     assert outcomes[1:] == [["saved"], ["saved", "more"]]
     assert ended.reason == "failed"
-    why = "a turn failed and the state could not be reset, so the state is not saved"
+    why = "a call of this activation has failed, so its state is not saved (on_failure='reset')"
     assert ["active", "failed", why, "active"] == LOG
 
 

@@ -162,7 +162,8 @@ class ReasonRule(msgspec.Struct, frozen=True):
     """What follows from the reason for which an activation ends.
 
     Attributes:
-        save: `save()` in `on_deactivate` may succeed. Where it cannot, another activation has saved, or may.
+        save: `save()` in `on_deactivate` may succeed. Where it cannot, another activation has saved, or may; or a call
+            failed half-way.
         reset: a reset that is due is done before the end, so that `on_deactivate` finds what was saved.
         calls_first: where `on_activate` asks for it, the calls that may run next run before the end. Without that, a
             successor would ask for the same, and no call would ever run.
@@ -186,8 +187,8 @@ REASONS: Final[Mapping[Reason, ReasonRule]] = MappingProxyType(
         "moved": ReasonRule(save=True, reset=True, calls_first=False, waiting="elsewhere"),
         # This node leaves.
         "shutdown": ReasonRule(save=True, reset=True, calls_first=False, waiting="elsewhere"),
-        # A call failed and `on_failure` is "stop"; or a reset failed, and then it cannot save.
-        "failed": ReasonRule(save=True, reset=True, calls_first=False, waiting="here"),
+        # A call failed and `on_failure` is "stop", or a reset failed: what is in memory is half changed.
+        "failed": ReasonRule(save=False, reset=True, calls_first=False, waiting="here"),
         # Another activation has saved, or what was saved is not known.
         "stale": ReasonRule(save=False, reset=False, calls_first=False, waiting="here"),
         # Other nodes have removed this one, so all of its leases are revoked.

@@ -7,9 +7,13 @@ kind chooses a policy:
   default, because it costs nothing and plain objects behave so.
 - `reset`: the saved state is loaded again before the next turn. Running turns continue to their end; later turns wait
   for the load. Only the durable state is reset, not other attributes of the instance. If the load fails, the activation
-  ends (`failed`), waiting turns go to the next activation, and `on_deactivate` cannot save.
+  ends (`failed`), and waiting turns go to the next activation.
 - `stop`: the activation ends (`failed`) after its running turns. The next call makes a new activation, with new
   attributes.
+
+From the failure until the state is loaded again nobody can save: not the turns of a reentrant kind that run beside the
+failed turn, not streams, not `on_deactivate`. Their `save` raises `StateConflict`, as when another activation has
+saved. A save that began before the failure stores what it found.
 
 A failure is any exception that leaves user code in a turn, a tick of a timer, a reminder or a stream. The exception may
 come from a call that the code made and did not catch; inaho's errors count, since they too stop a turn in the middle.
@@ -45,7 +49,7 @@ def turn_failed(host: ActivationHost, turn: Turn, error: BaseException) -> None:
     if not host.lives(grain):
         return
     if grain._inaho_record is not None:
-        grain._inaho_record.value_unfit = True  # it must not be handed over to a next owner
+        grain._inaho_record.value_unfit = True  # from here on it is neither saved nor handed over
     if policy == "stop":
         host.deactivate_soon(grain, "failed")
     else:
@@ -80,7 +84,6 @@ class Resets:
                     host.local.log.warning(
                         "the state of %s could not be reset, so it ends", grain.identity, exc_info=error
                     )
-                    _record(grain).broken = True
                     lifecycle.reset_failed(grain)
             if is_a(error, SIGNALS):
                 raise
@@ -97,7 +100,6 @@ class Resets:
 
     def give_up(self, grain: Activation) -> None:
         """Ends an activation whose reset takes too long. The state that the failed turn left is not saved."""
-        _record(grain).broken = True
         self._host.lifecycle.give_up(grain)
 
 

@@ -226,13 +226,17 @@ class States:
             record.value = host.kind.new_state()
 
     def _check_may_save(self, host: StateHost, grain: Activation, record: StateRecord) -> None:
-        """Refuses a save under a revoked lease. The storage refuses it too, once the successor has saved."""
+        """Refuses a save under a revoked lease. The storage refuses it too, once the successor has saved.
+
+        Refuses to save a state that a failed turn has changed half, too: the next load would take it for a good one.
+        """
         if not grain._inaho_lease.holding:
             host.deactivate_soon(grain, "stale")
             raise self._leases.lost(grain._inaho_lease, executed=True)
-        if record.broken:
+        if record.value_unfit:
+            policy = host.kind.on_failure
             raise StateConflict(
-                "a turn failed and the state could not be reset, so the state is not saved",
+                f"a call of this activation has failed, so its state is not saved (on_failure={policy!r})",
                 identity=str(grain.identity),
                 maybe_executed=True,
             )

@@ -53,8 +53,9 @@ class Grain(Generic[S]):
         idle_ttl_s: seconds without a call after which an activation is unloaded; 0 keeps it.
         on_failure: what happens to the state when a turn raises or is interrupted: `keep` it as the turn left it (the
             default); `reset` it to what was saved last, before the next turn; or `stop` the activation, and the next
-            call makes a new one. An exception of a call that the turn made and did not catch counts like its own. A
-            failed read-only method never resets or stops.
+            call makes a new one. Until then turns beside the failed one (`reentrant`, streams) cannot save. An
+            exception of a call that the turn made and did not catch counts like its own. A failed read-only method
+            never resets or stops.
         placement: where an identity is activated: at its `owner` by hash (the default); on the node that calls it
             first if that hosts the kind (`prefer_local`); or where there is less to do (`least_loaded`).
         role: only nodes with this role (`ClusterConfig.roles`) host the kind; a node without the role that
@@ -149,7 +150,8 @@ class Grain(Generic[S]):
         """Makes the state durable, fenced by version and epoch. When it returns, the state is committed.
 
         Raises:
-            StateConflict: another activation has saved since; this one is stale and is stopped.
+            StateConflict: another activation has saved since; this one is stale and is stopped. Or another call of this
+                activation has failed, and `on_failure` discards what it left; the next call finds what was saved.
             StorageFailed: the outcome is unknown.
             SerializationFailed: the state has no encoding, or is not of its type. Nothing was stored.
         """
@@ -248,8 +250,7 @@ class Grain(Generic[S]):
                 - `requested`: `deactivate` was called. It may save.
                 - `moved`: another node owns it. It may save.
                 - `shutdown`: the node leaves. It may save.
-                - `failed`: a turn failed, and its state is as that turn left it. Do not save. After a failed reset
-                  `save` is refused.
+                - `failed`: a turn failed, and its state is as that turn left it. `save` is refused.
                 - `stale`: another activation has saved, or may have. `save` is refused.
                 - any other text says why other nodes removed this one. `save` is refused.
         """

@@ -16,8 +16,7 @@ class StateRecord(msgspec.Struct, eq=False, gc=False):
     Attributes:
         stored_epoch: under which `version` was stored; -1 where that is not known.
         version_unknown: a save lost or was not answered, so another version than this may be stored.
-        value_unfit: a turn failed, so the next owner must not continue from the value. The saved state is still good.
-        broken: a turn failed, and the saved state could not be loaded again. This state is never saved.
+        value_unfit: a turn failed, so the value is neither saved nor handed over. What is stored is still good.
         contested: another member may unknowingly have the same activation, so this one is proved in time.
         lock: held by the writer; made at the first write.
     """
@@ -27,7 +26,6 @@ class StateRecord(msgspec.Struct, eq=False, gc=False):
     stored_epoch: int = -1
     version_unknown: bool = False
     value_unfit: bool = False
-    broken: bool = False
     contested: bool = False
     lock: asyncio.Lock | None = None
 
