@@ -213,7 +213,7 @@ def test_a_call_that_takes_too_long_says_where_it_waits_in_the_process():
     with SimCluster(nodes=2, seed=1, grains=[Local]) as sim:
         grain = sim.node(1).grain(Local, "k")
         sim.run(grain.get())
-        with pytest.raises(OutOfTime, match=r"in see_through < .* in enter < test_simulated_cluster\.py:\d+ in one"):
+        with pytest.raises(OutOfTime, match=r"in wait_for_turn < .* in enter < test_simulated_cluster\.py:\d+ in one"):
             sim.run(one(grain), within_s=0.5)
 
 

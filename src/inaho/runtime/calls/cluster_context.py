@@ -14,7 +14,7 @@ from inaho.errors import InahoError
 from inaho.runtime.calls.call_order import Waiting
 from inaho.runtime.calls.retrying import within
 from inaho.runtime.grains.activation import ONE_WAY, Scope, Turn
-from inaho.runtime.turns.inline import run_here, see_through
+from inaho.runtime.turns.inline import run_here, wait_for_turn
 
 if TYPE_CHECKING:
     from inaho.runtime.calls.call_order import CallOrder
@@ -174,7 +174,7 @@ class ClusterContext:
         if scope is ONE_WAY:
             turn.future = self._local.loop.create_future()
             runner.submit_soon(turn)
-            return await see_through(runner, turn)
+            return await wait_for_turn(runner, turn)
         if scope is not None and scope.turn is not None:
             self.chains.extend(turn, scope.turn)
         if pool is not None and grain._inaho_turn is not None:
@@ -187,4 +187,4 @@ class ClusterContext:
                 return await run_here(runner, turn)
             runner.run_soon(turn)
         turn.future = self._local.loop.create_future()
-        return await see_through(runner, turn)
+        return await wait_for_turn(runner, turn)

@@ -23,7 +23,7 @@ from inaho.runtime.calls.request import Request
 from inaho.runtime.calls.retrying import passed
 from inaho.runtime.grains.activation import CURRENT, Turn
 from inaho.runtime.turns.inherited import inherited
-from inaho.runtime.turns.inline import SUSPENDED, first_step, see_through
+from inaho.runtime.turns.inline import SUSPENDED, first_step, wait_for_turn
 from inaho.types import ClusterIdentity
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
             grain._inaho_touched = local.now
             result = first_step(reference._inaho_context.runner, turn)
             if result is SUSPENDED:
-                result = await see_through(reference._inaho_context.runner, turn)
+                result = await wait_for_turn(reference._inaho_context.runner, turn)
             elif result.__class__ not in method.plain_results and not method.is_plain_result(result):
                 result = method.copy_result(result, key, host)
         if not calls & FAIRNESS_MASK:  # after the call, so that later ones do not overtake it

@@ -1,7 +1,7 @@
 """Call chains: which turn waits for which, and the detection of cycles.
 
-A call carries the turns that wait for it. So a call to a grain by one of its own running turns is refused instead of
-waiting for ever. Turns are numbered on the node where they run, when a chain first names them.
+A call carries the list of the turns that wait for it. If a running turn of the called grain is in the list, the call
+would wait for ever, so it is refused. A turn gets a number, on the node where it runs, when a chain first names it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from inaho.wire.frames import ChainLink
 __all__ = ["CallChains"]
 
 SHOWN: Final = 5
-"""Links of a chain that is too long that its error names."""
+"""How many of the last links of a too long chain its error names."""
 
 
 class CallChains:
-    """The chains through one node.
+    """Extends and checks the call chains of one node.
 
     Args:
-        node_id: gives the id under which links name this node.
-        depth_max: most turns that may wait for one (`rpc.call_chain_max`).
+        node_id: returns the id of this node, for links.
+        depth_max: how many turns may wait for one turn at most (`rpc.call_chain_max`).
     """
 
     def __init__(self, node_id: Callable[[], str], depth_max: int) -> None:
@@ -34,7 +34,7 @@ class CallChains:
         self._numbers = 0
 
     def extend(self, turn: Turn, caller: Turn) -> None:
-        """`turn` is called by `caller`, which waits for it. Raises as `check_depth`."""
+        """Adds `turn` to the chain of `caller`, which waits for it. Raises as `check_depth`."""
         if caller.depth >= self.depth_max:
             self.check_depth(caller, f"{turn.method.kind}.{turn.method.name}")
         turn.caller = caller
@@ -44,7 +44,7 @@ class CallChains:
         """Refuses a call made by `caller` that would make its chain too long.
 
         Raises:
-            CallCycle: grains call ever new grains and wait for them.
+            CallCycle: the chain is too long; probably grains call more and more grains and wait for them.
         """
         if caller.depth >= self.depth_max:
             names = [f"{link.kind}/{link.key}" for link in self.of(caller)[-SHOWN:]]
@@ -54,10 +54,10 @@ class CallChains:
             )
 
     def of(self, turn: Turn | None) -> tuple[ChainLink, ...]:
-        """All turns that wait for a call made by `turn`, itself included, outermost first.
+        """All turns that wait for a call made by `turn`, outermost first; `turn` is the last one.
 
-        For a hook (`on_activate`, `on_deactivate`) these are the turns that wait for its activation to change, and
-        those that wait for them; as many as a chain may have.
+        For a hook (`on_activate`, `on_deactivate`) these are the turns that wait for the hook to end and the turns that
+        wait for those, at most as many as a chain may have.
         """
         links: list[ChainLink] = []
         node_id = self._node_id()
@@ -103,10 +103,10 @@ class CallChains:
         return False
 
     def check_arriving(self, turn: Turn) -> None:
-        """The activation comes up. Where its previous owner has to release it first, `turn` may wait for itself.
+        """Checks a turn of a starting activation that the previous owner must release first.
 
         Raises:
-            CallCycle: a turn of the identity still runs over there, and it waits for this one.
+            CallCycle: a turn of the identity still runs on the previous owner and waits for `turn`.
         """
         host, key, node_id = turn.grain._inaho_host, turn.grain._inaho_key, self._node_id()
         links = self._waiting_links(turn)
@@ -119,7 +119,7 @@ class CallChains:
         return self.of(turn.caller) if turn.caller is not None else turn.chain
 
     def describe(self, turn: Turn) -> str:
-        """Names the cycle that `turn` would close."""
+        """Describes the cycle that `turn` would close, for an error."""
         links = self._waiting_links(turn)
         names = [f"{link.kind}/{link.key}" for link in links]
         names.append(f"{turn.grain._inaho_host.name}/{turn.grain._inaho_key}")

@@ -1,7 +1,7 @@
 """Makes `on_activate` and `on_deactivate` part of call chains.
 
 Turns that arrive while a hook runs wait for it. So a call that the hook makes may close a cycle, through the waiting
-turns or through the hook itself, and is then refused like any call that would wait for itself.
+turns or through the hook itself. Such a call is refused like any call that would wait for itself.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ __all__ = ["UnlistedMethod", "run_hook"]
 
 
 class UnlistedMethod:
-    """What a turn needs to know of its method, for code that is no method of the kind's interface.
+    """The method of a turn that runs other code than a method of the kind's interface.
 
     Attributes:
         kind: name of the kind.
         name: of the code, for errors.
-        read_only: its turns may run beside other read-only turns.
+        read_only: whether its turns may run beside other read-only turns.
     """
 
     __slots__ = ("kind", "name", "read_only")
@@ -42,7 +42,7 @@ class UnlistedMethod:
 
 
 async def run_hook(grain: Activation, queue: ActivationTurns, name: str, hook: Coroutine[Any, Any, None]) -> None:
-    """Runs a hook of an activation whose queue is held; what it calls knows who waits for it.
+    """Runs a hook of an activation whose queue is held. Calls of the hook carry the turns that wait for it.
 
     Args:
         grain: the activation.
@@ -58,7 +58,7 @@ async def run_hook(grain: Activation, queue: ActivationTurns, name: str, hook: C
     try:
         await hook
     finally:
-        if CURRENT.get() is turn:  # not where the collector closes this, in a context of its own
+        if CURRENT.get() is turn:  # false when the collector closes this coroutine in another context
             CURRENT.reset(token)
         turn.over = True
         if queue.hook is turn:

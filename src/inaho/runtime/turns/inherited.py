@@ -1,13 +1,16 @@
 """Decides what a call inherits from the turn that makes it: deadline and chain, while that turn waits for the call.
 
-A Task that a turn has started inherits the turn with its context. Two kinds of Tasks must not be taken for the turn:
-one that continues when the turn has ended, and one that the turn starts and does not wait for. Their calls have their
-own deadline and no chain, so one to the grain of the turn waits behind it like any other. The callbacks of a Task show
-whether something waits for it: `await`, `gather`, `wait`, `wait_for` and the groups of asyncio and anyio all leave one
-there, and it leads to the Task that waits. The turn may wait for that Task, or nothing may, so the chain is followed to
-the turn. If it ends in something of asyncio or anyio that does not show what waits, the turn is taken to wait. If a
-turn waits for a Task only later, or by means of an event or a queue of its own, this cannot be seen in time; a cycle
-through that Task ends at the deadline of its call.
+A Task that a turn has started gets the turn with its context. But the calls of two kinds of Tasks must not count as
+calls of the turn: a Task that continues after the turn has ended, and a Task for which the turn does not wait. Their
+calls have their own deadline and no chain. Such a call to the grain of the turn waits behind the turn like any other.
+
+The callbacks of a Task show what waits for it: `await`, `gather`, `wait`, `wait_for` and the groups of asyncio and
+anyio each add a callback that refers to the waiting Task. This module follows the callbacks from Task to Task until it
+finds the turn, or nothing more. If it reaches a callback of asyncio or anyio that does not show what waits, it assumes
+that the turn waits.
+
+If a turn waits for a Task only later, or by means of an event or a queue, this cannot be known in time. A cycle through
+that Task ends at the deadline of its call.
 """
 
 from __future__ import annotations
@@ -25,14 +28,14 @@ __all__ = ["deadline", "inherited"]
 _TASK: Final[Any] = asyncio.Task
 
 _WAITING: Final = ("asyncio", "_asyncio", "anyio")
-"""Packages whose callbacks at a Task mean that somebody waits for it."""
+"""Packages whose callbacks at a Task mean that something waits for it."""
 
 FOLLOWED_MAX: Final = 64
-"""Tasks and futures on the way from a Task to the turn; where there are more, the turn is taken to wait."""
+"""How many Tasks and futures are followed from a Task to the turn. Beyond it, the turn is assumed to wait."""
 
 
 def inherited(scope: Scope | Turn) -> Scope | Turn | None:
-    """The scope of a call made now, by code that runs with `scope` in its context; None where nothing is inherited."""
+    """The scope that a call made now inherits from `scope`, the scope in its context; None for nothing."""
     if scope.over:
         return None
     turn = scope if isinstance(scope, Turn) else scope.turn  # the property of a Turn costs more than this
@@ -45,8 +48,8 @@ def inherited(scope: Scope | Turn) -> Scope | Turn | None:
 
 
 class _Deadline:
-    """See `deadline`. `contextlib.contextmanager` sets the traceback of what is raised in its block, which the class of
-    a user's exception may refuse."""
+    """See `deadline`. It is no `contextlib.contextmanager`, because that sets the traceback of an exception, which a
+    user's exception class may refuse."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -66,21 +69,21 @@ class _Deadline:
 
 
 def deadline(seconds: float) -> AbstractContextManager[None]:
-    """Bounds every call made in the block, and the calls that those make, by one deadline.
+    """Sets one deadline for all calls made in the block, and for the calls that those make.
 
-    Unlike `asyncio.timeout` it travels: the callee knows how long its caller waits.
+    Unlike `asyncio.timeout`, the deadline is sent with a call: the callee knows how long its caller waits.
 
     Args:
         seconds: from now; 0 or more.
 
     Raises:
-        Timeout: by calls that are not answered in time.
+        Timeout: raised by calls that are not answered in time.
     """
     return _Deadline(seconds)
 
 
 def _waits_for(turn: Turn, task: asyncio.Task[Any]) -> bool:
-    """Whether a turn waits for a Task, itself or through others. True also where that cannot be told."""
+    """Whether a turn waits for a Task, directly or through others. True also if this is unknown."""
     seen: list[asyncio.Future[Any]] = [task]  # a handful: comparing is cheaper than hashing
     for future in seen:
         callbacks: list[Any] = getattr(future, "_callbacks", None) or []
@@ -97,7 +100,7 @@ def _waits_for(turn: Turn, task: asyncio.Task[Any]) -> bool:
 
 
 def _waiters(callback: Any) -> list[asyncio.Future[Any]] | None:
-    """Who waits by means of a callback: Tasks, and futures for which others wait. None: asyncio or anyio cannot say."""
+    """The Tasks and futures that wait by means of a callback. None: asyncio or anyio does not show them."""
     owner: Any = getattr(callback, "__self__", None)
     if isinstance(owner, _TASK):
         return [owner]  # the step of another Task, which awaits this one
@@ -114,7 +117,7 @@ def _waiters(callback: Any) -> list[asyncio.Future[Any]] | None:
 
 
 def _waiters_in(part: Any) -> list[asyncio.Future[Any]]:
-    """What a part of a callback says: the future of a `gather`, `shield` or `wait`, a group, an `as_completed`."""
+    """The waiting futures in a part of a callback: of a `gather`, `shield` or `wait`, a group, an `as_completed`."""
     queue = getattr(part, "_done", part)
     found: list[Any] = [
         part,

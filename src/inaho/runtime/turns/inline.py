@@ -1,10 +1,10 @@
 """Runs turns for callers on the same node: the first step inside the caller's Task, as another Task.
 
-User code must behave the same wherever its caller is, so it does not run in its caller's Task: the caller's time-outs
-and cancel scopes would reach into it, and its own `TaskGroup` would reach the caller. A new Task per call would be
-right too, and several times slower. So the first step is taken as for a call from another node (`runner`): the Task of
-an idle worker is entered as the current one, and the caller's Task is entered again afterwards. If the turn suspends,
-the worker continues it, and the caller waits for a future.
+User code must behave the same wherever its caller is, so it does not run in its caller's Task. There the caller's
+time-outs and cancel scopes would interrupt it, and its own `TaskGroup` would cancel the caller. A new Task per call
+would be correct too, but several times slower. So the first step is taken as for a call from another node (`runner`):
+the Task of an idle worker becomes the current Task for this step, and then the caller's Task is the current one again.
+If the turn suspends, the worker continues it, and the caller waits for a future.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.errors import Timeout
 from inaho.errors.inspection import is_a
 from inaho.runtime.grains.activation import CURRENT, Turn
-from inaho.runtime.turns.steps import CURRENT_TASKS, SIGNALS, as_raised, resume, suspended_on, untold
+from inaho.runtime.turns.steps import CURRENT_TASKS, SIGNALS, as_raised, resume, suspended_on, undescribed
 from inaho.runtime.turns.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import HEADER_REST
@@ -25,17 +25,17 @@ from inaho.wire.frames import HEADER_REST
 if TYPE_CHECKING:
     from inaho.runtime.turns.runner import TurnRunner
 
-__all__ = ["SUSPENDED", "first_step", "run_here", "see_through", "spawn_begun"]
+__all__ = ["SUSPENDED", "first_step", "run_here", "spawn_begun", "wait_for_turn"]
 
 SUSPENDED: Final = object()
-"""What `first_step` gives for a turn that has not ended."""
+"""What `first_step` returns for a turn that has not ended."""
 
 
 def first_step(runner: TurnRunner, turn: Turn) -> Any:
-    """Takes the first step of a turn for a caller on this node; it is marked as running at its activation already.
+    """Takes the first step of a turn for a caller on this node. The turn must be marked as running at its activation.
 
     Returns:
-        The result, not copied; or `SUSPENDED`: `see_through` must follow.
+        The result, not copied; or `SUSPENDED`, then the caller must await `wait_for_turn`.
 
     Raises:
         BaseException: what a call from another node would raise.
@@ -56,7 +56,7 @@ def first_step(runner: TurnRunner, turn: Turn) -> Any:
             del CURRENT_TASKS[loop]
         else:
             CURRENT_TASKS[loop] = caller
-        if not task.cancelling():  # else the user's code has cancelled its own Task and did not wait for it
+        if not task.cancelling():  # otherwise the user's code has cancelled its own Task and did not await that
             idle.append(worker)
         turn.over = True
         if grain._inaho_turn is turn:
@@ -75,13 +75,13 @@ def first_step(runner: TurnRunner, turn: Turn) -> Any:
         runner.suspend(turn, worker, coroutine, context, awaited)
         return SUSPENDED
     try:
-        raise seen  # here, where nothing is being handled that it would be said to have come from
+        raise seen  # outside the `except` block, so that it gets no `__context__`
     finally:
-        del seen  # the traceback has this frame: leave no circle behind
+        del seen  # the traceback has this frame: avoid a reference cycle
 
 
 def _restore(loop: asyncio.AbstractEventLoop, caller: asyncio.Task[Any] | None) -> None:
-    """The caller's Task is the current one again."""
+    """Makes the caller's Task the current one again."""
     if caller is None:
         del CURRENT_TASKS[loop]
     else:
@@ -89,15 +89,15 @@ def _restore(loop: asyncio.AbstractEventLoop, caller: asyncio.Task[Any] | None) 
 
 
 def spawn_begun(runner: TurnRunner, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
-    """Starts a Task as `TurnRunner.spawn` does, and takes its first step now, inside the caller's Task.
+    """Starts a Task of the node, and takes its first step now, inside the caller's Task.
 
-    From then on it waits as a Task does that has begun: of all who wait, those go on first whose futures were done
-    first. The loop starts the Task a moment later, and a future may be done by then. So until the Task waits for it
-    itself, the future's callback takes the next step.
+    After that it must continue in the same order as other waiting Tasks: the Task whose future is done first continues
+    first. But the loop starts the new Task only in its next iteration, and the awaited future may be done before. So
+    until the Task itself waits for the future, a callback of the future takes the next step.
 
     Args:
         runner: of the node.
-        coroutine: code of ours; it raises nothing.
+        coroutine: code of the runtime; it raises nothing.
         name: of the Task.
     """
     loop, context = runner.loop, Context()
@@ -127,7 +127,7 @@ def spawn_begun(runner: TurnRunner, coroutine: Coroutine[Any, Any, Any], *, name
         nonlocal over
         cancelled: asyncio.CancelledError | None = None
         try:
-            # Its turn comes with the callback. And a loop may take the first step of a Task while it is made.
+            # The callback takes the next step. And a loop may run this Task already while `spawn` makes it.
             while not begun or (not over and awaited is not None and awaited.done()):  # noqa: ASYNC110
                 await asyncio.sleep(0)
         except asyncio.CancelledError as error:
@@ -140,12 +140,12 @@ def spawn_begun(runner: TurnRunner, coroutine: Coroutine[Any, Any, Any], *, name
         try:
             await resume(coroutine, inner, awaited, cancelled)
         finally:
-            del cancelled  # its traceback has this frame: leave no circle behind
+            del cancelled  # its traceback has this frame: avoid a reference cycle
 
     def end(_: object) -> None:
         nonlocal over
         over = True
-        coroutine.close()  # of a Task that was cancelled before it went on
+        coroutine.close()  # if the Task was cancelled before it continued
 
     task = runner.tasks.spawn(go_on(), name=name, drives=True, context=context)
     task.add_done_callback(end)
@@ -156,7 +156,7 @@ def spawn_begun(runner: TurnRunner, coroutine: Coroutine[Any, Any, Any], *, name
 
 
 def _failed(runner: TurnRunner, turn: Turn, error: BaseException) -> BaseException:
-    """Ends a turn whose first step has raised; gives what the caller gets for that."""
+    """Ends a turn whose first step has raised `error`; returns the error for the caller."""
     host, method = turn.grain._inaho_host, turn.method.name
     try:
         host.turn_failed(turn, error)
@@ -164,7 +164,7 @@ def _failed(runner: TurnRunner, turn: Turn, error: BaseException) -> BaseExcepti
             return error
         answer = as_raised(error, method)
     except Exception as broken:
-        answer = untold(error, method, broken)
+        answer = undescribed(error, method, broken)
     finally:
         runner.release(turn)
     return as_seen_by_caller(
@@ -176,14 +176,14 @@ def _failed(runner: TurnRunner, turn: Turn, error: BaseException) -> BaseExcepti
     )
 
 
-async def see_through(runner: TurnRunner, turn: Turn) -> Any:
-    """Waits, within its deadline, for a turn on this node that has suspended or is in the queue.
+async def wait_for_turn(runner: TurnRunner, turn: Turn) -> Any:
+    """Waits until its deadline for a turn on this node that has suspended or is in the queue.
 
-    A caller that is cancelled, or whose time is up, goes on at once, as one on another node does. The turn is
-    interrupted, and cleans up in its own time.
+    A caller that is cancelled, or whose deadline has passed, continues at once, like a caller on another node. The turn
+    is interrupted, and the caller does not wait for its clean-up.
 
     Returns:
-        The result, as the caller may have it.
+        The result, copied if the caller could change it.
     """
     assert turn.future is not None
     limit = runner.loop.call_at(turn.deadline, _expire, runner, turn)
@@ -194,7 +194,7 @@ async def see_through(runner: TurnRunner, turn: Turn) -> Any:
         raise
     finally:
         limit.cancel()
-        turn.future = None  # a failed one has the error, and the error's traceback this frame: leave no circle behind
+        turn.future = None  # its error has a traceback with this frame: avoid a reference cycle
 
 
 def _expire(runner: TurnRunner, turn: Turn) -> None:
@@ -212,10 +212,10 @@ def _expire(runner: TurnRunner, turn: Turn) -> None:
 
 
 async def run_here(runner: TurnRunner, turn: Turn) -> Any:
-    """Runs a turn that is marked as running, from beginning to end, and gives its result as the caller may have it."""
+    """Runs a turn that is marked as running to its end. Returns the result, copied if the caller could change it."""
     result = first_step(runner, turn)
     if result is SUSPENDED:
-        return await see_through(runner, turn)
+        return await wait_for_turn(runner, turn)
     if result.__class__ in turn.method.plain_results or turn.method.is_plain_result(result):
         return result
     return turn.method.copy_result(result, turn.grain._inaho_key, turn.grain._inaho_host)

@@ -1,8 +1,8 @@
-"""Counts the turns that run and wait on one node, by kind, when somebody asks (SPEC CL-6.3).
+"""Counts the turns that run and wait on one node, by kind, on request (SPEC CL-6.3).
 
-A turn that ends in its first step is never seen here, since nobody can ask meanwhile. A turn that suspends has a
-worker, and a waiting turn is in a queue. So the workers and the queues in which a turn has begun to wait are
-remembered, and the cost of asking depends on the present work, not on the number of idle activations.
+A turn that ends in its first step is never counted, since no request can come during that step. A turn that suspends
+has a worker, and a waiting turn is in a queue. So this module remembers the workers, and the queues in which a turn has
+begun to wait. The cost of a request depends on the present work, not on the number of idle activations.
 
 Why not counters per kind: each turn would change two of them, on the path of every call.
 """
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 __all__ = ["TurnLoad"]
 
 QUEUES_MIN: Final = 256
-"""So many queues may be remembered before those in which nothing waits any more are looked for."""
+"""This many queues are remembered before the empty ones are removed."""
 
 
 class TurnLoad:
     """The turns of one node that have not ended.
 
     Args:
-        ready: those that may run and have not begun; the runner changes it.
+        ready: turns that may run and have not begun; the runner changes it.
 
     Attributes:
-        workers: all that have a Task, idle ones included.
+        workers: all workers that have a Task, including idle ones.
     """
 
     def __init__(self, ready: Collection[Turn]) -> None:
@@ -41,7 +41,7 @@ class TurnLoad:
         self._queues_max = QUEUES_MIN
 
     def waits(self, queue: TurnQueue[Turn]) -> None:
-        """A turn waits in that queue, in which none waited before."""
+        """Remembers a queue in which a turn has begun to wait."""
         self._queues[queue] = None
         if len(self._queues) > self._queues_max:
             self._forget_empty()
@@ -69,5 +69,5 @@ class TurnLoad:
         self._queues_max = max(QUEUES_MIN, 2 * len(self._queues))
 
     def check(self) -> None:
-        """Asserts that what is remembered is bounded by what there is to do."""
+        """Asserts the bound of the remembered queues."""
         assert len(self._queues) <= self._queues_max

@@ -3,8 +3,8 @@
 A call at a grain is a `Turn`. The first step of its coroutine is taken at once, where the call arrived, while a
 *worker*, a Task that waits for work, is entered as the current one. Most turns end in that step and cost no Task, no
 future and no loop iteration. If a turn suspends, its worker runs it to its end and then waits for the next. So user
-code always has one Task around it from beginning to end, and `asyncio.timeout`, `TaskGroup` and `current_task` work;
-and each turn has a context of its own.
+code runs in one Task from beginning to end, and `asyncio.timeout`, `TaskGroup` and `current_task` work. Each turn has a
+context of its own.
 
 The standard library documents `asyncio._enter_task` and `_leave_task` for code that runs Tasks by itself ("Extending
 asyncio"). Why not a Task per call: it is four times slower for methods that only compute. Why not eager Tasks: they
@@ -27,7 +27,7 @@ from inaho.runtime.grains.activation import CURRENT, ActivationTurns, Turn
 from inaho.runtime.local.tasks import NodeTasks
 from inaho.runtime.turns.call_chain import CallChains
 from inaho.runtime.turns.load import TurnLoad
-from inaho.runtime.turns.steps import as_raised, report, suspended_on, untold
+from inaho.runtime.turns.steps import as_raised, report, suspended_on, undescribed
 from inaho.runtime.turns.worker import Worker
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import HEADER_REST
@@ -42,10 +42,10 @@ _enter_task = asyncio.tasks._enter_task
 _leave_task = asyncio.tasks._leave_task
 
 WORKERS_IDLE_MAX: Final = 256
-"""Workers kept for the next turns that suspend; a kilobyte and a half each."""
+"""Idle workers kept for the next turns that suspend. Each takes 1.5 kilobytes."""
 
 STOP_ROUNDS: Final = 5
-"""How often, and how far apart, what still runs at the end of a node is cancelled."""
+"""How often code that still runs at the end of a node is cancelled, one second apart."""
 
 
 class TurnRunner:
@@ -53,18 +53,18 @@ class TurnRunner:
 
     Args:
         loop: the node's loop.
-        tasks: of the node; what runs longer than a first step is one of them.
+        tasks: the Tasks of the node; each worker is one of them.
         depth: bound of each activation's queue.
         drop_oldest: see `inaho.core.rpc.turns.TurnQueue`.
-        node_id: callable giving the id under which chain links name this node.
-        call_chain_max: most turns that may wait for one (`rpc.call_chain_max`).
+        node_id: returns the id of this node, for call chains.
+        call_chain_max: how many turns may wait for one turn at most (`rpc.call_chain_max`).
 
     Attributes:
-        chains: who waits for whom.
+        chains: knows which turn waits for which.
         idle: workers that wait for a turn.
         load: the turns that run and wait.
-        started, suspended, refused: turns, counted.
-        leaving: the node leaves and turns have had their time: what is cancelled now is cancelled for that.
+        started, suspended, refused: numbers of turns.
+        leaving: whether the node leaves and now cancels the turns that have not ended in time.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class TurnRunner:
         self._stopping = False
 
     def submit(self, turn: Turn) -> None:
-        """Runs a turn that has come from elsewhere, or queues it. Call it outside Tasks."""
+        """Runs a turn of a call from another node, or queues it. Call it outside Tasks."""
         grain = turn.grain
         if grain._inaho_turn is None and not turn.cancelled:
             grain._inaho_turn = turn
@@ -106,12 +106,12 @@ class TurnRunner:
             self.run_soon(turn)
 
     def submit_soon(self, turn: Turn) -> None:
-        """As `submit`, from anywhere: the turn takes its place now, and its first step when the loop turns."""
+        """As `submit`, also inside Tasks: the turn is admitted now, and its first step runs in the next iteration."""
         if self._admit(turn):
             self.run_soon(turn)
 
     def _admit(self, turn: Turn) -> bool:
-        """Whether the turn may run now, and is marked as running; else it waits, or was refused."""
+        """Whether the turn may run now and is marked as running. Otherwise it waits or was refused."""
         if turn.cancelled:
             return False
         grain = turn.grain
@@ -173,7 +173,7 @@ class TurnRunner:
     def suspend(
         self, turn: Turn, worker: Worker, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any
     ) -> None:
-        """Has its worker see a turn through that did not end in its first step."""
+        """Gives a turn that did not end in its first step to its worker."""
         self.suspended += 1
         if awaited is not None:
             suspended_on(awaited)
@@ -183,7 +183,7 @@ class TurnRunner:
         worker.adopt(turn, coroutine, context, awaited)
 
     def keep(self, worker: Worker) -> bool:
-        """Whether a worker that is free again should wait for more."""
+        """Whether a worker whose turn has ended should wait for the next one."""
         if self._stopping or len(self.idle) >= WORKERS_IDLE_MAX:
             return False
         self.idle.append(worker)
@@ -195,7 +195,7 @@ class TurnRunner:
             self.idle.remove(worker)
 
     def enqueue(self, turn: Turn) -> bool:
-        """Takes a turn for a grain that is busy. True: it may run now, and is marked as running.
+        """Takes a turn for a busy activation. Returns whether it may run now; then it is marked as running.
 
         Raises:
             CallCycle: it would wait for a turn that waits for it.
@@ -237,7 +237,7 @@ class TurnRunner:
         return True
 
     def queue_of(self, grain: Activation) -> ActivationTurns:
-        """The queue of an activation, made where it has none; a turn that runs alone is in it."""
+        """The queue of an activation; makes one that contains the running turn, if it has none."""
         busy = grain._inaho_turn
         if isinstance(busy, ActivationTurns):
             return busy
@@ -258,7 +258,7 @@ class TurnRunner:
         )
 
     def abandon(self, turn: Turn, why: str) -> bool:
-        """Nobody waits for the turn any more: it is interrupted, or leaves the queue. Tells whether it had begun."""
+        """Interrupts a turn that nothing waits for, or removes it from its queue. Returns whether it had begun."""
         started = turn.task is not None
         turn.cancel(why)
         queue = turn.grain._inaho_turn
@@ -270,19 +270,19 @@ class TurnRunner:
         return started
 
     def fail(self, turn: Turn, error: BaseException) -> None:
-        """The user's code raised: answers, and starts what waited for the turn to end."""
+        """The user's code raised: answers, and starts the turns that waited for this one."""
         if is_a(error, asyncio.CancelledError):
             error = self._cancellation(turn, error)
         try:
             turn.grain._inaho_host.turn_failed(turn, error)
             report(self.loop, error, self.answer_error, turn, as_raised(error, turn.method.name))
         except Exception as broken:
-            self.answer_error(turn, untold(error, turn.method.name, broken))
+            self.answer_error(turn, undescribed(error, turn.method.name, broken))
         finally:
             self.release(turn)
 
     def finish(self, turn: Turn, result: Any) -> None:
-        """Answers, and starts what waited for the turn to end."""
+        """The user's code returned: answers, and starts the turns that waited for this one."""
         if turn.connection is not None:
             connection = turn.connection
             if turn.task is not None:
@@ -294,7 +294,7 @@ class TurnRunner:
         self.release(turn)
 
     def _give(self, turn: Turn, future: asyncio.Future[Any], result: Any) -> None:
-        """The result for a caller on this node, copied now: the next turn may change it before the caller runs."""
+        """Copies the result for a caller on this node now, since the next turn may change it before the caller runs."""
         method = turn.method
         if result.__class__ not in method.plain_results and not method.is_plain_result(result):
             try:
@@ -305,11 +305,11 @@ class TurnRunner:
         future.set_result(result)
 
     def release(self, turn: Turn) -> None:
-        """The activation is free of this turn; those that waited start in order."""
+        """Removes an ended turn from its activation, and starts the turns that waited for it, in order."""
         turn.over = True
         turn.task = None
         grain = turn.grain
-        if turn.method.is_use:  # it was not idle as long as the turn ran
+        if turn.method.is_use:  # the activation was not idle while the turn ran
             grain._inaho_touched = grain._inaho_host.local.now
         busy = grain._inaho_turn
         if busy is turn:
@@ -320,7 +320,7 @@ class TurnRunner:
             self.advance(grain, busy)
 
     def advance(self, grain: Activation, queue: ActivationTurns) -> None:
-        """Starts waiting turns that may run now, and forgets a queue that nobody needs."""
+        """Starts the waiting turns that may run now, and removes a queue without turns."""
         self.start_waiting(queue)
         if queue.idle:
             grain._inaho_turn = None
@@ -339,23 +339,23 @@ class TurnRunner:
 
     @property
     def has_ready(self) -> bool:
-        """Whether turns that were let go wait for their first step. A turn that is let go now begins behind them."""
+        """Whether turns that may run wait for their first step. A turn that `run_soon` gets now begins after them."""
         return bool(self._ready)
 
     def run_soon(self, turn: Turn) -> None:
-        """Has the first step of a turn that is marked as running taken outside the present Task."""
+        """Schedules the first step of a turn that is marked as running, outside the present Task."""
         if not self._ready:
             self.loop.call_soon(self._run_ready)
         self._ready.append(turn)
 
     def _run_ready(self) -> None:
-        """Runs what `advance` let go, outside the Tasks in which it was called."""
+        """Runs the turns that `run_soon` has scheduled."""
         now = self.loop.time()
         for _ in range(len(self._ready)):
             turn = self._ready.popleft()
             if turn.method.is_use:
                 turn.grain._inaho_touched = now
-            if turn.connection is not None:  # until now it could be cancelled as one that waits
+            if turn.connection is not None:  # until now the connection could cancel it as a waiting turn
                 turn.connection.running.pop(turn.correlation, None)
             if turn.cancelled:
                 self.release(turn)
@@ -365,7 +365,7 @@ class TurnRunner:
             self.loop.call_soon(self._run_ready)
 
     def answer_error(self, turn: Turn, error: BaseException) -> None:
-        """Tells whoever waits how the turn failed."""
+        """Answers the caller of a turn with an error."""
         if turn.connection is not None:
             turn.connection.running.pop(turn.correlation, None)
             turn.connection.reply_error(turn, error)
@@ -390,10 +390,10 @@ class TurnRunner:
         return error
 
     async def stop(self, rounds: int = STOP_ROUNDS) -> None:
-        """Ends workers and what still runs. User code that catches its cancellation is cut off in the end (`CUT_OFF`).
+        """Ends workers and running turns. User code that catches its cancellation is closed in the end (`CUT_OFF`).
 
         Args:
-            rounds: how often what still runs is cancelled before that, a second apart.
+            rounds: how often running code is cancelled before that, one second apart.
         """
         self._stopping = True
         await self.tasks.stop(rounds)

@@ -22,18 +22,18 @@ __all__ = [
     "report",
     "resume",
     "suspended_on",
-    "untold",
+    "undescribed",
 ]
 
 SIGNALS: Final = (KeyboardInterrupt, SystemExit)
-"""What is meant for the process, and is no answer to a call. Whatever else user code raises is a failure of it."""
+"""Exceptions that end the process and are no answer to a call. Any other exception of user code is a failure."""
 
 ANSWER_LATE_S: Final = 0.1
-"""A call whose method has ended the program (`sys.exit`) is answered so much later."""
+"""The delay of the answer to a call whose method has ended the program (`sys.exit`)."""
 
 
 class _CurrentTasks:
-    """As the dict of asyncio below, from Python 3.14 on: there the current Task is in the state of the thread."""
+    """Stands for the dict `_current_tasks` of asyncio. From Python 3.14 on, the current Task is in the thread state."""
 
     def get(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:
         return asyncio.current_task(loop)
@@ -53,24 +53,25 @@ current_task: Final[Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | No
 
 
 def as_raised(error: BaseException, method: str) -> BaseException:
-    """What the user's code raised, as an answer: it has run, and nothing of it is a signal to the caller's Task."""
+    """Turns an exception of the user's code into an answer: it says "executed", and cannot cancel the caller's Task."""
     if is_a(error, InahoError):
-        fields_of(error)["maybe_executed"] = True  # a refusal that the method met; its own call was not refused
+        fields_of(error)["maybe_executed"] = True  # a call of the method was refused, but the method itself has run
     elif is_a(error, (asyncio.CancelledError, GeneratorExit)):
         return RuntimeError(f"{method} raised by itself: {describe(error)}")
     return error
 
 
-def untold(error: BaseException, method: str, broken: Exception) -> RuntimeError:
-    """The answer in place of what the user's code raised, when its class raises `broken` at whoever looks at it."""
+def undescribed(error: BaseException, method: str, broken: Exception) -> RuntimeError:
+    """The answer in place of an exception of the user's code that raises `broken` when it is read."""
     return RuntimeError(f"{method} raised {type(error).__name__}, which cannot be described: {describe(broken)}")
 
 
 def suspended_on(awaited: Any) -> None:
-    """A first step has suspended on `awaited`, and the Task that will wait for it has not begun to.
+    """Clears the mark that a first step has set on the future that it awaits.
 
-    What a coroutine awaits is marked until its Task waits for it, and nobody else can await it meanwhile. A Task takes
-    the mark away at once. So does this, and `resume` puts it back for the Task: turns may await the same future.
+    A coroutine that awaits a future marks it, and while it is marked no other coroutine can await it. A Task clears the
+    mark at once when its coroutine suspends. Here the Task that will wait has not begun, so this function clears the
+    mark, since other turns may await the same future. `resume` sets it again for the Task.
     """
     if getattr(awaited, "_asyncio_future_blocking", None):
         awaited._asyncio_future_blocking = False
@@ -87,11 +88,11 @@ def resume(
 
     Args:
         coroutine: the user's code; its first step has been taken.
-        context: where its steps run.
+        context: the context of its steps.
         awaited: what its first step has yielded: a future, or None.
-        cancelled: its Task was cancelled before it could wait for `awaited`. As asyncio does, that cancels what is
-            awaited, so that a Task, a `gather` or a `TaskGroup` ends before the coroutine goes on; only where there is
-            nothing to cancel the coroutine is interrupted at once.
+        cancelled: the cancellation, if its Task was cancelled before it could wait for `awaited`. As in asyncio, this
+            cancels `awaited`, so that a Task, a `gather` or a `TaskGroup` ends before the coroutine continues. If there
+            is nothing to cancel, the coroutine is interrupted at once.
     """
     if cancelled is not None and awaited is not None and awaited.cancel(*cancelled.args[:1]):
         cancelled = None
@@ -118,17 +119,17 @@ def resume(
             awaited = context.run(step, value)
         except StopIteration as stop:
             return stop.value
-        except GeneratorExit as error:  # nobody closes the coroutine here
+        except GeneratorExit as error:  # user code raised it: this coroutine is not being closed
             raise RuntimeError(f"the user's code raised by itself: {describe(error)}") from error
 
 
 def report(
     loop: asyncio.AbstractEventLoop, error: BaseException, report: Callable[..., object], *arguments: Any
 ) -> None:
-    """Calls `report` with the arguments, which tells those who wait that user code raised `error`.
+    """Calls `report` with the arguments, to notify the waiting callers that user code raised `error`.
 
-    Where that ends the program (`sys.exit`), it does so a moment later: the loop stops now, and its main Task, if
-    it waits, must not end in the same round. uvloop would then stop what `asyncio.run` does at the end, too.
+    If `error` ends the program (`sys.exit`), the call is delayed. The loop stops now, and a main Task that waits for
+    the answer must not end in the same iteration: uvloop would then also stop the clean-up of `asyncio.run`.
     """
     if is_a(error, SIGNALS):
         loop.call_later(ANSWER_LATE_S, report, *arguments)

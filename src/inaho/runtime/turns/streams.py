@@ -1,12 +1,12 @@
 """Streams: an async generator on one node, `async for` on another.
 
-Items are sent in batches. The producer's Task collects what the generator yields without suspending and sends it when
-the batch is full or, at the latest, at the end of the loop iteration. The consumer reports how many items it has
-consumed; the producer is never more than a window of items, or of bytes, ahead, so a stalled consumer costs bounded
-memory on both sides.
+Items are sent in batches. The producer's Task collects the items that the generator yields without suspending. It sends
+them when the batch is full or, at the latest, at the end of the loop iteration. The consumer reports how many items it
+has consumed, and the producer is never more than a window of items, or of bytes, ahead. So a stalled consumer costs
+bounded memory on both sides.
 
-Streams interleave with turns: a consumer may take its time, and a grain that waited for it would answer nobody. They
-end with their activation at the latest (`running_streams`).
+Streams interleave with turns, because a consumer may be slow, and a grain that waited for it could answer no other
+call. A stream ends with its activation at the latest (`running_streams`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from inaho.errors import FrameTooLarge, InahoError, OwnershipChanged, ShuttingDo
 from inaho.errors.inspection import describe, is_a, text_of
 from inaho.runtime.grains.activation import CURRENT, Turn
 from inaho.runtime.local.closed_generators import closed_where_it_waits
-from inaho.runtime.turns.steps import SIGNALS, as_raised, report, untold
+from inaho.runtime.turns.steps import SIGNALS, as_raised, report, undescribed
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.exceptions import as_seen_by_caller
 from inaho.wire.frames import HEADER_REST
@@ -35,15 +35,15 @@ __all__ = ["LocalSink", "StreamProducer", "StreamReceiver", "StreamSink"]
 _log: Final = logging.getLogger("inaho.node")
 
 AGAIN: Final = "inaho.resuming opens such a stream again"
-"""What a consumer may do about a stream that ended with its activation, or with a node."""
+"""Advice in errors of a stream that ended with its activation or with a node."""
 
 BATCH_ITEMS: Final = 256
 BATCHES_AHEAD: Final = 4
-"""Batches that make a window of bytes, where items are of one size."""
+"""How many batches make a window of bytes, if all items have one size."""
 
 
 class StreamSink(Protocol):
-    """Where a producer's batches go: a connection, or a receiver on this node."""
+    """Takes a producer's batches: a connection, or a receiver on this node."""
 
     frame_body_max: int
 
@@ -71,18 +71,18 @@ class StreamProducer:
         self._bytes_max = config.stream_window_bytes
         self._batch: list[Any] = []
         self._batch_items = 1
-        """Items that make a batch full, by the size of those before: nobody knows what one takes until it is sent."""
+        """Items per batch, estimated from the last batch, since the size of an item is unknown until it is encoded."""
         self._flush_scheduled = False
         self._sent: deque[list[int]] = deque()
         self._items_ahead = 0
         self._bytes_ahead = 0
         self._room: asyncio.Future[None] | None = None
         self._failed: InahoError | None = None
-        self._told = False
-        """The consumer knows how the stream ended."""
+        self._notified = False
+        """Whether the consumer was notified of the end of the stream."""
 
     async def run(self) -> None:
-        """Runs to the end of the generator, a failure or a cancellation; the consumer is told which."""
+        """Runs until the generator ends, fails or is cancelled, and notifies the consumer."""
         turn = self.turn
         CURRENT.set(turn)
         iterator: Any = None
@@ -90,28 +90,28 @@ class StreamProducer:
             iterator = turn.method.call(turn.grain, turn.arguments)  # a plain function may raise here
             await closed_where_it_waits(self._produce(iterator))
         except asyncio.CancelledError as error:
-            self._tell(self._interruption(error))
+            self._notify(self._interruption(error))
             raise
         except BaseException as error:
             try:
                 turn.grain._inaho_host.turn_failed(turn, error)
-                report(self._loop, error, self._tell, as_raised(error, turn.method.name))
+                report(self._loop, error, self._notify, as_raised(error, turn.method.name))
             except Exception as broken:
-                self._told = False
-                self._tell(untold(error, turn.method.name, broken))
+                self._notified = False
+                self._notify(undescribed(error, turn.method.name, broken))
             if is_a(error, (KeyboardInterrupt, SystemExit)):
                 raise
         finally:
             await self._close(iterator)
 
     async def _produce(self, iterator: Any) -> None:
-        """Sends what the generator yields, and tells that it has ended. No driver of ours is between two items."""
+        """Sends the items of the generator, and notifies the consumer of its end. No wrapper runs per item."""
         turn = self.turn
         host = turn.grain._inaho_host
         async for item in iterator:
             if turn.grain._inaho_turn is not None and host.is_unproved(turn.grain):  # others may have saved newer state
                 await host.until_proved(turn.grain)
-            if turn.cancelled:  # the generator has caught it and goes on, but nobody takes its items
+            if turn.cancelled:  # the generator has caught the cancellation, but the consumer takes no more items
                 return
             self._batch.append(item)
             self._items_ahead += 1
@@ -127,10 +127,10 @@ class StreamProducer:
         self._flush()
         if self._failed is not None:
             raise self._failed
-        self._tell(None)
+        self._notify(None)
 
     async def _close(self, iterator: Any) -> None:
-        """Closes the user's generator. Nobody waits for what its clean-up raises, so that is told to the log."""
+        """Closes the user's generator. Logs an exception of its clean-up, since no caller waits for it."""
         close = getattr(iterator, "aclose", None)
         if close is None or getattr(iterator, "ag_running", False):  # this very coroutine is being closed from outside
             return
@@ -155,7 +155,7 @@ class StreamProducer:
             )
 
     def end(self, reason: str) -> None:
-        """Its activation ends: tells the consumer, after what was yielded so far, and has the generator closed.
+        """The activation ends: sends the items so far, notifies the consumer, and has the generator closed.
 
         Args:
             reason: as for `on_deactivate`.
@@ -163,24 +163,24 @@ class StreamProducer:
         self._break_off(self._stopped() if reason == "shutdown" else self._ended(reason), "its activation ended")
 
     def _break_off(self, error: InahoError, why: str) -> None:
-        """Ends the stream though its generator has not; one that cleans up is let be."""
-        if not self._told:
-            self._tell(error)
+        """Ends the stream before its generator has ended. A generator that already cleans up is not interrupted."""
+        if not self._notified:
+            self._notify(error)
             self.turn.cancel(why)
 
-    def _tell(self, error: BaseException | None) -> None:
-        """Tells the consumer how the stream ended, after what it has yielded; nothing to one that wants no more."""
-        if self._told or self.turn.cancelled:
+    def _notify(self, error: BaseException | None) -> None:
+        """Sends the items so far, and notifies the consumer of the end; not if the consumer has cancelled."""
+        if self._notified or self.turn.cancelled:
             return
         self._flush()
-        self._told = True
+        self._notified = True
         if error is None:
             self.sink.send_end()
         else:
             self.sink.send_failure(self._failed or error)
 
     def _interruption(self, error: asyncio.CancelledError) -> BaseException:
-        """Why the generator was cancelled, when its consumer did not want it."""
+        """The error for a generator that was cancelled by something other than its consumer."""
         turn = self.turn
         return self._stopped() if turn.grain._inaho_host.local.closing else as_raised(error, turn.method.name)
 
@@ -201,7 +201,7 @@ class StreamProducer:
         )
 
     def consumed(self, count: int) -> None:
-        """The consumer has taken `count` items more."""
+        """The consumer has taken `count` more items."""
         while count > 0 and self._sent:
             chunk = self._sent[0]
             taken = min(count, chunk[0])
@@ -226,7 +226,7 @@ class StreamProducer:
     def _flush_late(self) -> None:
         self._flush_scheduled = False
         self._flush()
-        if self._failed is not None and not self._told:  # the generator may yield again in an hour, or never
+        if self._failed is not None and not self._notified:  # the generator may yield again in an hour, or never
             self.turn.grain._inaho_host.turn_failed(self.turn, self._failed)
             self._break_off(self._failed, "an item could not be sent")
 
@@ -236,7 +236,7 @@ class StreamProducer:
             self._send(batch)
 
     def _send(self, batch: list[Any]) -> None:
-        """Sends a batch, halved while it is too large; what precedes an item that cannot be sent still goes."""
+        """Sends a batch, in halves if it is too large. Items before one that cannot be sent are still sent."""
         method = self.turn.method
         try:
             body = encode(batch)
@@ -265,7 +265,7 @@ class StreamProducer:
 
 
 class StreamReceiver:
-    """The consumer's end: decoded batches, and how the stream ended.
+    """The consumer's side of a stream: decodes batches, and keeps the outcome of the stream.
 
     Args:
         method: the stream's method; decodes the items.
@@ -290,14 +290,14 @@ class StreamReceiver:
         self._close: Callable[[], None] | None = None
 
     def attach(self, consumed: Callable[[int], None], close: Callable[[], None]) -> None:
-        """Connects it with its producer."""
+        """Sets how to report consumed items to the producer, and how to close the stream."""
         self._consumed = consumed
         self._close = close
 
     # From the producer.
 
     def take(self, body: bytes | memoryview) -> None:
-        """A batch has come."""
+        """A batch has arrived."""
         try:
             chunk = self.decode(body)
         except DECODE_ERRORS as error:
@@ -308,12 +308,12 @@ class StreamReceiver:
         self._wake()
 
     def end(self) -> None:
-        """No more items."""
+        """The producer has sent all items."""
         self._ended = True
         self._wake()
 
     def fail(self, error: BaseException) -> None:
-        """The stream broke; what came before is still given out."""
+        """The stream failed. The consumer still gets the items that arrived before."""
         if not self._ended and self._error is None:
             self._error = error
         self._wake()
@@ -325,7 +325,7 @@ class StreamReceiver:
     # To the consumer.
 
     async def next_chunk(self) -> list[Any]:
-        """The next batch; empty at the end of the stream. Raises what the stream failed with."""
+        """The next batch; empty at the end of the stream. Raises the error of a failed stream."""
         while not self._chunks:
             if self._error is not None:
                 raise self._error
@@ -341,14 +341,14 @@ class StreamReceiver:
             self._consumed(count)
 
     def close(self) -> None:
-        """The consumer wants no more. Where its loop is closed the producer is gone too, and nothing can be sent."""
+        """The consumer wants no more items. If its loop is closed, nothing can be sent, so nothing is done."""
         close, self._close = self._close, None
         if close is not None and not self._loop.is_closed():
             close()
 
 
 class LocalSink:
-    """A stream's way to a receiver on the same node: still encoded, so that nothing is shared."""
+    """Sends batches to a receiver on the same node. They are encoded all the same, so that no object is shared."""
 
     def __init__(self, receiver: StreamReceiver, turn: Turn, frame_bytes_max: int) -> None:
         self.frame_body_max = frame_bytes_max - HEADER_REST
@@ -373,7 +373,7 @@ class LocalSink:
         self._receiver.fail(seen)
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """The deadline of the stream has passed: fails it at both ends."""
         host = self._turn.grain._inaho_host
         identity = str(self._turn.grain.identity)
         self._receiver.fail(

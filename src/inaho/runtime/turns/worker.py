@@ -21,14 +21,14 @@ class Workers(Protocol):
     """The workers of one node.
 
     Attributes:
-        workers: all that have a Task, idle ones included.
+        workers: all workers that have a Task, including idle ones.
     """
 
     workers: dict[Worker, None]
 
 
 class WorkerOwner(Protocol):
-    """What a worker asks of the runner whose turns it sees through.
+    """What a worker needs from the runner of its turns.
 
     Attributes:
         loop, tasks: of the node.
@@ -39,15 +39,15 @@ class WorkerOwner(Protocol):
 
     @property
     def load(self) -> Workers:
-        """Where workers are remembered."""
+        """Knows all workers."""
         ...
 
     def keep(self, worker: Worker) -> bool:
-        """Whether a worker that is free again should wait for more."""
+        """Whether a worker whose turn has ended should wait for the next one."""
         ...
 
     def forget(self, worker: Worker) -> None:
-        """A worker has been cancelled and takes no turn any more."""
+        """A worker was cancelled and takes no more turns."""
         ...
 
     def fail(self, turn: Turn, error: BaseException) -> None:
@@ -63,13 +63,13 @@ class Worker:
     """A Task that adopts one suspended turn after another.
 
     Args:
-        runner: whose turns.
+        runner: of its turns.
 
     Attributes:
         task: the Task.
-        turn: what it has adopted and not ended; None while it waits.
-        context: where that runs; each turn gets a copy of it. It holds nothing, or what the loop has put there to know
-            whose Task this is (the simulator's loop does).
+        turn: the adopted turn, until it has ended; None while the worker waits.
+        context: of the Task; each turn gets a copy of it. It is empty, except for what the loop adds to identify the
+            Task (the simulator's loop does this).
     """
 
     __slots__ = ("_adopted", "_cancelled", "_runner", "_wake", "context", "task", "turn")
@@ -86,7 +86,7 @@ class Worker:
         runner.load.workers[self] = None
 
     def adopt(self, turn: Turn, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any) -> None:
-        """Takes over a turn whose first step, taken with this worker's Task as the current one, has suspended."""
+        """Takes over a turn whose first step has suspended; this worker's Task was the current one in that step."""
         self.turn = turn
         self._adopted = (turn, coroutine, context, awaited)
         if self._wake is not None and not self._wake.done():
@@ -100,7 +100,8 @@ class Worker:
                 try:
                     await self._wake
                 except asyncio.CancelledError as error:
-                    # By the turn that it is to adopt, or because the runner stops; else by a turn that is over.
+                    # Cancelled by the turn that it will adopt or by the end of the runner. If `cancelling` is 0, an
+                    # earlier turn did it, and the cancellation is ignored.
                     self._cancelled = error if self.task.cancelling() else None
                 self._wake = None
             if self._adopted is None:
@@ -120,12 +121,12 @@ class Worker:
             else:
                 runner.finish(turn, result)
             self.turn = None
-            # Whoever cancelled the Task may have meant it and not the turn, as `asyncio.run` does at the end.
+            # The cancellation may have been meant for the Task, not for the turn, as `asyncio.run` does at its end.
             if self.task.cancelling() or not runner.keep(self):
                 return
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A Task that is cancelled before its first step does nothing: another sees to what it has adopted."""
+        """The Task has ended. If it was cancelled before its first step, a new worker adopts its turn."""
         self._runner.load.workers.pop(self, None)
         if not task.cancelled():
             task.exception()  # `sys.exit` of user code has left the loop, and nobody awaits this Task
