@@ -47,6 +47,17 @@ def paths(cell: str) -> list[str]:
     return [path.partition("::")[0] for path in re.findall(r"`([^`]+)`", cell)]
 
 
+def absent(cell: str, tests: Path) -> list[str]:
+    """The paths in a cell that do not exist, and the tests that are not in the file that they are said to be in."""
+    found: list[str] = []
+    for place in re.findall(r"`([^`]+)`", cell):
+        path, _, test = place.partition("::")
+        file = tests / path
+        if not file.is_file() or (test and f"def {test}(" not in file.read_text("utf-8")):
+            found.append(place)
+    return found
+
+
 def problems(row: Row, root: Path) -> list[str]:
     """What is wrong with one row."""
     found: list[str] = []
@@ -60,7 +71,7 @@ def problems(row: Row, root: Path) -> list[str]:
         if not paths(row.test):
             found.append("done, but names no test")
         found += [f"src/inaho/{p} does not exist" for p in paths(row.module) if not (root / "src/inaho" / p).is_file()]
-        found += [f"tests/{p} does not exist" for p in paths(row.test) if not (root / "tests" / p).is_file()]
+        found += [f"tests/{place} does not exist" for place in absent(row.test, root / "tests")]
     return found
 
 
@@ -86,7 +97,13 @@ def test_a_false_row_is_found(tmp_path: Path):
     (tmp_path / "src/inaho").mkdir(parents=True)
     (tmp_path / "src/inaho/real.py").touch()
     [row] = read_rows("| CL-1.1 | Joins | `real.py` | `unit/test_absent.py::test_x` | done |")
-    assert problems(row, tmp_path) == ["tests/unit/test_absent.py does not exist"]
+    assert problems(row, tmp_path) == ["tests/unit/test_absent.py::test_x does not exist"]
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_real.py").write_text("def test_x(): ...")
+    assert problems(row._replace(test="`test_real.py::test_x`, `test_real.py`"), tmp_path) == []
+    assert problems(row._replace(test="`test_real.py::test_y`"), tmp_path) == [
+        "tests/test_real.py::test_y does not exist"
+    ]
     assert problems(row._replace(test="-"), tmp_path) == ["done, but names no test"]
     assert problems(row._replace(module="`absent.py`", test="-", status="open"), tmp_path) == []
     assert problems(row._replace(status="finished"), tmp_path) == ["status 'finished' is unknown"]
