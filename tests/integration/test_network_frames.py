@@ -109,7 +109,7 @@ VIOLATIONS: dict[str, tuple[bytes, str]] = {
     "deep goodbye": (frame(GOODBYE, DEEP), "a goodbye that does not decode"),
     "undecodable message": (frame(TELL, b"\xc1"), "does not decode"),
     "deep question": (frame(ASK, DEEP), "does not decode"),
-    "undecodable watch": (frame(WATCH, b"\xc1"), "is no UTF-8"),
+    "undecodable watch": (frame(WATCH, b"\xc1"), "is not UTF-8"),
     "acknowledgement from the calling side": (frame(ACKNOWLEDGE), "frame type 15 from the side that sends messages"),
     "two streams of one id": (
         define(1, "endless", 0, streams=True) + call(1, 5, "key") + call(1, 5, "key"),

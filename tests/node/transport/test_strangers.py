@@ -130,7 +130,7 @@ async def test_without_descriptors_it_waits_says_so_once_and_goes_on(caplog: pyt
                 await asyncio.sleep(0.01)
             assert len(made) == 4
             assert len(caplog.messages) == 1
-            assert "cannot accept connections (1 attempts): Too many open files; end what holds" in caplog.messages[0]
+            assert "cannot accept connections (1 attempts): Too many open files; close other open" in caplog.messages[0]
             assert rejected == ["cannot accept connections (1 attempts): Too many open files"]
             assert server._accepting._failures <= 5 + passed_s  # it pauses: 0.05, 0.1, 0.2, 0.4, 0.8 s, then 1 s
         async with asyncio.timeout(10.0):
@@ -162,7 +162,7 @@ async def test_descriptors_that_come_back_one_by_one_are_one_line(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
     monkeypatch.setattr(accept_loop, "PAUSE_MIN_S", 0.001)
-    monkeypatch.setattr(accept_loop, "TELL_S", 60.0)
+    monkeypatch.setattr(accept_loop, "REPORT_S", 60.0)
     made: list[socket.socket] = []
     rejected: list[str] = []
     failures = 0
@@ -191,7 +191,7 @@ async def test_descriptors_that_come_back_one_by_one_are_one_line(
         await serve(20)
         assert len(caplog.messages) == len(rejected) == 1
         assert accepting._failures >= 20
-        monkeypatch.setattr(accept_loop, "TELL_S", 0.05)
+        monkeypatch.setattr(accept_loop, "REPORT_S", 0.05)
         await serve(len(made) + 2)  # one may have failed before and succeed now; the next one fails first
         async with asyncio.timeout(20.0):
             while len(caplog.messages) < 2:
@@ -224,7 +224,7 @@ async def test_a_dial_without_descriptors_says_nothing_about_the_peer(
         assert (associations.machine.refusal(other.authority) is not None) == held
 
 
-async def test_refused_connections_are_logged_with_measure(
+async def test_refused_connections_are_logged_within_a_limit(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(acceptor, "REFUSALS_PERIOD_S", 60.0)

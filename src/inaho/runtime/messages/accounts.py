@@ -1,7 +1,6 @@
 """Counts the messages of one node: dead letters, received ones, and those that could not be encoded.
 
-The delay queue of each channel counts what happened to messages that this node has sent; `Remoting.counts` adds
-everything up.
+The delay queue of each channel counts the messages that this node sends; `Remoting.counts` adds up all counts.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ __all__ = ["DeliveryCounts", "MessageAccounts"]
 
 
 class DeliveryCounts(msgspec.Struct, frozen=True):
-    """Messages of this node so far, over all peers. `accepted` is the sum of the next five.
+    """Numbers of messages of this node so far, over all peers. `accepted` is the sum of the next five.
 
     Attributes:
-        accepted: taken for sending.
+        accepted: accepted for sending.
         delivered: acknowledged by the peer's node.
-        dead_lettered: given up unsent.
+        dead_lettered: given up before they were sent.
         in_doubt: sent, and the connection broke before the acknowledgement.
         waiting: in the delay queues now.
         unacknowledged: sent, not yet acknowledged.
-        refused: not accepted, and the sender was told.
-        drained: had waited in a delay queue and were sent.
-        received: came from peers.
-        stale: came on a connection that a newer one had replaced, and were not delivered.
+        refused: not accepted, and the sender got an error.
+        drained: sent after a time in a delay queue.
+        received: received from peers.
+        stale: not delivered, since they arrived on a connection that a newer one had replaced.
         unserializable: could not be encoded or decoded.
     """
 
@@ -56,9 +55,7 @@ class MessageAccounts:
         dead_letters: of its actor system.
 
     Attributes:
-        received: came from peers.
-        stale: came on a connection that a newer one had replaced, and were not delivered.
-        unserializable_count: could not be encoded or decoded.
+        received, stale, unserializable_count: see `DeliveryCounts`.
     """
 
     def __init__(self, local: LocalNode, dead_letters: DeadLetters) -> None:
@@ -69,11 +66,11 @@ class MessageAccounts:
         self._dead_letters = dead_letters
 
     def dead_letter(self, message: Any, recipient: str, sender: str, reason: str) -> None:
-        """Records a message that reaches nobody."""
+        """Records a message that reaches no actor."""
         self._dead_letters.record(message, recipient=recipient, sender=sender, reason=reason)
 
     def unserializable(self, path: str, type_name: str, direction: str, error: InahoError) -> None:
-        """A message could not be encoded or decoded (SPEC CL-3.3)."""
+        """Counts and reports a message that cannot be encoded or decoded (SPEC CL-3.3)."""
         self.unserializable_count += 1
         kind, _, key = path.partition("/")
         self._local.serialization_failed(kind, key, type_name, direction, error.reason)

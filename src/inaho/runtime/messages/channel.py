@@ -1,9 +1,8 @@
 """Messages to the actors of one other process: its queue, its connection, and the asks that wait.
 
-A message goes straight to the connection if nothing waits before it; this is the hot path and costs one append to the
+A message goes directly to the connection if no earlier one waits; this is the hot path and costs one append to the
 queue of unacknowledged messages. Otherwise it waits in the `DelayQueue`, which has the bounds and the counts. A channel
-belongs to one process. When that process has ended, so has the channel, and no message for it reaches the next process
-at the same authority.
+belongs to one process and ends with it, so that none of its messages reaches the next process at the same authority.
 """
 
 from __future__ import annotations
@@ -46,19 +45,19 @@ _decode_end: Final = decoder(tuple[StopReason, bool])
 
 
 class Channel:
-    """The way to one process.
+    """Sends messages to one process.
 
     Args:
         local: this node.
         accounts: of its messages.
         authority, node_id: the process.
         dial: dials the process in the background, if it may be dialled now.
-        progressed: called when nothing is left that the peer may still get and acknowledge.
+        progressed: called when no message is left that the peer may still get and acknowledge.
 
     Attributes:
-        queue: what waits and what is unacknowledged.
-        gone: why nothing will ever be sent again; empty while it may.
-        was_member: whether the membership has ever named the process.
+        queue: messages that wait or are unacknowledged.
+        gone: why this channel has ended; empty before.
+        was_member: whether the process has ever been a member.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class Channel:
         self._progressed = progressed
         self._line: Outgoing | None = None
         self._connection: Outgoing | None = None
-        """The line is what may be written to: the connection, unless the member is unreachable."""
+        """The line is the connection, or None while the member is unreachable and nothing may be sent."""
         self._held = ""
         self._acknowledged = 0
         self._draining: int | None = None
@@ -93,17 +92,17 @@ class Channel:
 
     @property
     def may_finish(self) -> bool:
-        """Whether something is left that the peer may still get and acknowledge."""
+        """Whether a message is left that the peer may still get and acknowledge."""
         return not self._held and bool(self.queue.waiting or self.queue.sent)
 
     # Sending.
 
     def post(self, mail: Mail) -> None:
-        """Sends a message, now or when it can be.
+        """Sends a message, now or later.
 
         Raises:
             Quarantined: nothing is sent to that node.
-            Overloaded: too much waits, and the policy is to refuse.
+            Overloaded: too many messages wait, and `delivery.queue_policy` is `reject_new`.
         """
         line = self._line
         if line is not None and self.queue.pass_through(mail):
@@ -117,7 +116,7 @@ class Channel:
         self._delay(mail)
 
     def ask(self, mail: Mail, pending: OpenAsk, envelope: Envelope) -> None:
-        """Sends a question. Raises as `post`, and `Unreachable` while the membership says so (SPEC CL-2.2)."""
+        """Sends an ask. Raises as `post`, and `Unreachable` while the member is unreachable (SPEC CL-2.2)."""
         if self._held or self.gone:
             raise Unreachable(self._held or self.gone, identity=mail.recipient, authority=self.authority)
         if len(self._asks) >= self._local.config.rpc.pending_max:
@@ -127,7 +126,7 @@ class Channel:
         self.post(mail)
 
     def ask_over(self, ask: RemoteAsk) -> None:
-        """The caller waits no more; the question is withdrawn at the peer, if it was sent."""
+        """The caller does not wait any more: withdraws the ask at the peer, if it was sent."""
         if self._asks.pop(ask.correlation, None) is not None and self._line is not None:
             self._line.send(HEADER.pack(HEADER_REST, WITHDRAW, 0, 0, ask.correlation), b"")
 
@@ -175,13 +174,13 @@ class Channel:
         self._wake()
 
     def _drained(self) -> None:
-        """Publishes once how many messages had waited for the connection (SPEC CL-3.5)."""
+        """Publishes, once per connection, how many messages had waited for it (SPEC CL-3.5)."""
         count, self._draining = self._draining, None
         if count:
             self._local.publish(QueueDrained(authority=self.authority, node_id=self.node_id, count=count))
 
     async def room(self) -> None:
-        """Returns when half of the queue is free, or when nothing waits because nothing can be sent."""
+        """Returns when the queue is less than half full, also if it was emptied because nothing can be sent."""
         while not self.queue.has_room:
             waiter = self._local.loop.create_future()
             self._waiters.append(waiter)
@@ -201,7 +200,7 @@ class Channel:
     # Watching.
 
     def watch(self, target: WatchedActor) -> int:
-        """Asks for the end of an actor. Raises `Overloaded` beyond `delivery.watches_max`."""
+        """Begins to watch an actor. Raises `Overloaded` beyond `delivery.watches_max`."""
         number = self._watches.add(target, self._line)
         if self._line is None:
             self._dial()
@@ -211,7 +210,7 @@ class Channel:
         """Ends a watch."""
         self._watches.remove(number, self._line)
 
-    # What the peer sends.
+    # Receiving.
 
     def on_frame(self, kind: int, flags: int, correlation: int, body: memoryview) -> None:
         """Handles a frame of the connection. Raises `ProtocolViolation`."""
@@ -256,10 +255,10 @@ class Channel:
             error.maybe_executed = True
             pending.fail(error)
 
-    # What happens to the connection and the peer.
+    # Changes of the connection and the peer.
 
     def connected(self, connection: Outgoing) -> None:
-        """There is a connection to the process."""
+        """A connection to the process is open: sends watches and waiting messages on it."""
         self._connection = connection
         connection.attach(self)
         self._acknowledged = 0
@@ -274,7 +273,7 @@ class Channel:
         self._drain()
 
     def disconnected(self, connection: Outgoing) -> None:
-        """The connection takes no more. What the peer had not acknowledged is in doubt."""
+        """The connection accepts no more frames: unacknowledged messages are in doubt, and sent asks fail."""
         if self._connection is not connection:
             return
         self._connection = self._line = None
@@ -299,7 +298,7 @@ class Channel:
             )
 
     def hold(self, reason: str) -> None:
-        """Sends nothing while the membership calls the node unreachable (SPEC CL-2.2); an empty reason ends it."""
+        """Stops sending while the member is unreachable (SPEC CL-2.2); continues with an empty reason."""
         self._progressed()
         if reason and not self._held:
             self._line = None
@@ -308,18 +307,18 @@ class Channel:
             self._open(self._connection)
 
     def refuse(self, error: InahoError) -> None:
-        """Gives up what waits, refuses it to the senders, and takes nothing more until `reopen` (SPEC CL-3.4)."""
+        """Gives up waiting messages and refuses new ones with `error`, until `reopen` (SPEC CL-3.4)."""
         for mail in self.queue.refuse(error):
             self._give_up(mail, error.code, error)
         self._progressed()
         self._wake()
 
     def reopen(self) -> None:
-        """Takes messages again."""
+        """Accepts messages again."""
         self.queue.reopen()
 
     def end(self, reason: str) -> None:
-        """The process has ended: what waits for it is given up, and watched actors are reported as terminated."""
+        """The process has ended: gives up waiting messages, and reports watched actors as terminated."""
         if self.gone:
             return
         self.gone = reason
@@ -329,7 +328,7 @@ class Channel:
         self._watches.all_ended(StopReason.NODE_REMOVED)
 
     def tick(self, now: float) -> None:
-        """Gives up what has waited too long, and dials when there is a reason to."""
+        """Gives up messages that have waited too long, and dials if messages or watches wait for a connection."""
         for mail in self.queue.expire(now):
             error = Unreachable("it waited too long for a connection (delivery.queue_age_s)", authority=self.authority)
             self._give_up(mail, "delayed_too_long", error)
@@ -341,7 +340,7 @@ class Channel:
     # Messages that are not sent.
 
     def dead_letter(self, mail: Mail, reason: str) -> None:
-        """Makes a dead letter of a message."""
+        """Records a message as a dead letter."""
         self._accounts.dead_letter(mail.item, mail.recipient, mail.sender, reason)
 
     def _give_up(self, mail: Mail, reason: str, error: InahoError) -> None:

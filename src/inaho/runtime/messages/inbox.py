@@ -1,8 +1,8 @@
 """Receives messages between actors: from the frames of one accepted connection to actors of this system.
 
 Messages are delivered in the order in which they arrived, and counted; one acknowledgement per read has the count. A
-peer sends on one connection at a time. So when a newer connection has brought a message, the rest of an older one is
-not delivered any more, because it would be out of order. The sender counts those messages as in doubt.
+peer sends on one connection at a time. So when a message has arrived on a newer connection, the other messages of the
+older one are not delivered any more, because they would be out of order. The sender counts them as in doubt.
 """
 
 from __future__ import annotations
@@ -57,34 +57,34 @@ _UNREADABLE: Final = "unreadable"
 
 
 class Senders(Protocol):
-    """Knows who sends messages to this node."""
+    """Knows the senders of messages to this node."""
 
     def admit(self, inbox: Inbox, node_id: str) -> None:
-        """The first message has come on that connection: of all connections of a process, only the newest counts."""
+        """The first message has arrived on a connection: of all connections of a process, only the newest is used."""
         ...
 
     def sender_of(self, signed: str, authority: str, node_id: str) -> ActorRef | None:
-        """The reference for the signature of a peer. Raises `InvalidPid` when it is none."""
+        """The reference to the sender that a peer has written as `signed`. Raises `InvalidPid` if that is no path."""
         ...
 
     def is_gone(self, ref: ActorRef) -> bool:
-        """Whether nothing will ever be sent through this reference again."""
+        """Whether the channel of this reference has ended, so that nothing can be sent through it."""
         ...
 
 
 class Inbox:
-    """Messages of one accepted connection.
+    """Receives the messages of one accepted connection.
 
     Args:
-        connection: on which they come.
-        number: grows with every connection that is accepted.
+        connection: the connection.
+        number: higher for every connection that is accepted.
         local: this node.
-        system: has the actors to which they go.
-        accounts: of the messages of this node.
-        senders: make references to who has sent a message.
+        system: the actors of this node.
+        accounts: counts of the messages of this node.
+        senders: make references to the senders of messages.
 
     Attributes:
-        stale: a newer connection of the same process has brought messages.
+        stale: whether messages have arrived on a newer connection of the same process.
     """
 
     __slots__ = (
@@ -154,7 +154,7 @@ class Inbox:
             raise ProtocolViolation(f"frame type {kind} from the side that sends messages")
 
     def batch_ended(self) -> None:
-        """All frames of one read are handled: acknowledges the messages among them."""
+        """All frames of one read have been handled: acknowledges the messages among them."""
         if self._handled != self._acknowledged:
             self._acknowledged = self._handled
             self._connection.send(HEADER.pack(HEADER_REST, ACKNOWLEDGE, 0, 0, self._handled & _U32), b"")
@@ -194,7 +194,7 @@ class Inbox:
             self._accounts.dead_letter(envelope.message, ref.path, signed, DeadLetterReason.MAILBOX_FULL)
 
     def _sender(self, signed: str) -> ActorRef | None:
-        """The reference for a signature; None for one that cannot be answered."""
+        """The reference to the sender that is written as `signed`; None if it cannot get answers."""
         known = self._references.get(signed)
         if known is not None and not self._senders.is_gone(known):
             return known
@@ -202,7 +202,7 @@ class Inbox:
         try:
             ref = self._senders.sender_of(signed, peer.authority, peer.node_id)
         except InvalidPid as error:
-            raise ProtocolViolation(f"a message is signed by {signed[:100]!r}: {error.reason}") from error
+            raise ProtocolViolation(f"a message has the sender {signed[:100]!r}: {error.reason}") from error
         self._references[signed] = ref
         return ref
 
@@ -271,7 +271,7 @@ class Inbox:
         ref.target.add_watcher(watch)
 
     def report_end(self, correlation: int, reason: StopReason, *, exists: bool) -> None:
-        """Reports the end of an actor to the peer, once."""
+        """Reports the end of a watched actor to the peer, once."""
         self._watches.pop(correlation, None)
         if not self._connection.closed:
             body = encode((reason, exists))
@@ -280,7 +280,7 @@ class Inbox:
     # The end.
 
     def close(self) -> None:
-        """The connection has ended: no answers and no ends of actors are sent on it any more."""
+        """The connection has ended: abandons its asks and ends its watches."""
         asks, self._asks = self._asks, {}
         for pending in asks.values():
             pending.abandon()
@@ -291,7 +291,7 @@ class Inbox:
 
 
 class _Watch:
-    """A watcher on behalf of a peer."""
+    """Watches an actor for a peer."""
 
     __slots__ = ("_correlation", "_inbox", "ref")
 
@@ -308,4 +308,4 @@ def _text(body: memoryview) -> str:
     try:
         return str(body, "utf-8")
     except UnicodeDecodeError as error:
-        raise ProtocolViolation("the path of an actor is no UTF-8") from error
+        raise ProtocolViolation("the path of an actor is not UTF-8") from error

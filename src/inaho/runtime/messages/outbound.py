@@ -1,4 +1,4 @@
-"""One message on its way to another node, and the ask that waits for its answer."""
+"""One message to another node, and the ask that waits for its answer."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class AskHolder(Protocol):
     """Keeps asks until they are answered."""
 
     def ask_over(self, ask: RemoteAsk) -> None:
-        """Nobody waits for the answer any more."""
+        """No caller waits for the answer any more."""
         ...
 
     def dead_letter(self, mail: Mail, reason: str) -> None:
-        """The message will not be sent."""
+        """Records as a dead letter a message that will not be sent."""
         ...
 
 
 class Mail(Parcel[Any]):
-    """A message with its frame. `item` is the message; `body` is dropped once it is written."""
+    """A message with its frame. `item` is the message; `body` is emptied once it is written."""
 
     __slots__ = ("ask", "body", "kind", "recipient", "sender")
 
@@ -43,7 +43,7 @@ class Mail(Parcel[Any]):
 
 
 class RemoteAsk:
-    """An ask whose question goes to another node; holds it in place of the actor that is asked."""
+    """An ask to another node. It keeps the ask in place of the remote actor."""
 
     __slots__ = ("channel", "correlation", "envelope", "mail", "pending")
 
@@ -55,17 +55,17 @@ class RemoteAsk:
         self.envelope = envelope
 
     def release_ask(self, pending: OpenAsk) -> None:
-        """The ask is over, or another actor has it."""
+        """The ask has ended, or another actor keeps it now."""
         self.channel.ask_over(self)
 
     def withdraw(self, envelope: Envelope) -> None:
-        """Nobody waits for the answer, and the question has not left yet: it never will."""
+        """No caller waits for the answer, and the message is not sent yet: it will not be sent."""
         self.mail.withdrawn = True
         self.channel.dead_letter(self.mail, DeadLetterReason.ASK_OVER)
 
 
 def as_failure(error: Exception, identity: str) -> InahoError:
-    """What an ask fails with when the other node answers with `error`: an error of ours, or `ActorFailed` for it."""
+    """The error of an ask whose answer is `error`: the same for an `InahoError`, `ActorFailed` for any other."""
     if isinstance(error, InahoError):
         return error
     failure = ActorFailed(describe(error), identity=identity)

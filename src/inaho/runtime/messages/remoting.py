@@ -1,8 +1,8 @@
 """Messages between actor systems: `tell`, `ask` and `watch` by Pid (SPEC CL-2, CL-3).
 
 A reference to a remote actor is an ordinary `ActorRef` with another target (`RemoteTarget`). There is one `Channel` per
-process to which messages go and one `Inbox` per connection on which they arrive. This module finds the right ones,
-resolves Pids by the newest membership, and adds up the counts.
+process to which messages go, and one `Inbox` per connection on which they arrive. This module finds the channel and the
+inbox of a message, resolves Pids by the newest topology, and adds up the counts.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["Remoting"]
 register_message(PoisonPill, "inaho.PoisonPill")
 
 
-_ENDED = ("accepted", "delivered", "dead_lettered", "in_doubt", "refused", "drained")
+_OUTCOMES = ("accepted", "delivered", "dead_lettered", "in_doubt", "refused", "drained")
 
 
 class Remoting:
@@ -48,13 +48,13 @@ class Remoting:
     Args:
         local: this node.
         system: its actor system.
-        associations: whether anything may be sent to a peer, and whether it may be dialled.
+        associations: decide whether messages may be sent to a peer, and whether it may be dialled.
         peers: dialled connections.
 
     Attributes:
-        system: as given.
-        table: what Pids resolve to.
-        accounts: of the messages that this node receives or gives up.
+        system: of the argument.
+        table: resolves Pids.
+        accounts: counts the messages that this node receives or gives up.
     """
 
     def __init__(self, local: LocalNode, system: ActorSystem, associations: Associations, peers: Peers) -> None:
@@ -72,13 +72,13 @@ class Remoting:
         self._newest: BoundedMap[str, Inbox] = BoundedMap(local.config.delivery.authorities_max)
         self._accepted = 0
         self._progress: asyncio.Future[None] | None = None
-        """Done when a channel has nothing left, for those who wait in `flush`."""
-        self._past = dict.fromkeys(_ENDED, 0)
+        """Done when a channel has no messages left that it can send; `flush` waits for it."""
+        self._past = dict.fromkeys(_OUTCOMES, 0)
 
     # References.
 
     def resolve(self, pid: Pid) -> Resolution:
-        """What can be done with `pid` now. Raises `InvalidPid`."""
+        """Resolves a Pid by the newest topology. Raises `InvalidPid`."""
         return self.table.resolve(pid)
 
     def actor(self, where: Pid | str) -> ActorRef:
@@ -104,18 +104,18 @@ class Remoting:
         return pid
 
     async def room(self, ref: ActorRef) -> None:
-        """Returns when the way to a remote actor has room; at once for a local one."""
+        """Returns when the queue to a remote actor has room; at once for a local actor."""
         if isinstance(ref.target, RemoteTarget):
             await ref.target.channel.room()
 
     def name_of(self, ref: ActorRef) -> str:
-        """How a sender is signed: within its own system, in full when it is elsewhere; empty if none can answer it."""
+        """How a message names its sender: by local path, or by full path if it is remote; empty on a client."""
         if isinstance(ref.target, RemoteTarget):
             return ref.path
         return ref.path.split("/", 3)[3] if self._local.authority else ""
 
     def sender_of(self, signed: str, authority: str, node_id: str) -> ActorRef | None:
-        """The reference for the signature of a peer. Raises `InvalidPid` when it is none."""
+        """The reference to the sender that a peer has written as `signed`. Raises `InvalidPid` if that is no path."""
         in_full = "://" in signed
         pid = pid_of(self._parse(signed)) if in_full else Pid(authority, node_id, _identity_of(signed))
         if not pid.authority:
@@ -125,11 +125,11 @@ class Remoting:
         return self._reference(pid, format_pid(pid, self._local.config.name))
 
     def is_gone(self, ref: ActorRef) -> bool:
-        """Whether nothing will ever be sent to that remote actor again through this reference."""
+        """Whether the channel of this reference has ended, so that nothing can be sent through it."""
         return isinstance(ref.target, RemoteTarget) and bool(ref.target.channel.gone)
 
     def forget(self, ref: ActorRef) -> None:
-        """The actor has ended; its path may soon name another."""
+        """Forgets the reference to an actor that has ended, since its path may soon name another one."""
         if self._references.get(ref.path) is ref:
             del self._references[ref.path]
 
@@ -198,7 +198,7 @@ class Remoting:
             self._peers.dial_in_background(authority)
 
     def _make_room(self) -> None:
-        """Members are bounded by the membership; what peers sign with the names of non-members is bounded here."""
+        """Bounds the channels to authorities that are no members, of which peers may name many."""
         if len(self._channels) < self._local.config.delivery.authorities_max:
             return
         for channel in self._channels.values():
@@ -207,12 +207,12 @@ class Remoting:
                 return
         raise Overloaded(f"{len(self._channels)} peers are known (delivery.authorities_max)")
 
-    # What happens to peers.
+    # Changes of peers.
 
     def apply_topology(self, snapshot: TopologySnapshot) -> None:
-        """A new membership: channels to processes that are no members end, those to unreachable ones hold."""
+        """Ends the channels to former members, and holds the channels to unreachable ones."""
         newest = self.table.version
-        if not self.table.update(snapshot):  # the node believes it, so the cluster, or this node in it, began anew
+        if not self.table.update(snapshot):  # the node has accepted it, so the cluster or this node was started anew
             self._local.publish(
                 ResolutionOutOfOrder(
                     authority=self._local.authority, version=snapshot.version, newest=newest, ignored=False
@@ -243,37 +243,37 @@ class Remoting:
             self._end(channel, f"node {connection.peer.node_id} answers there, not {channel.node_id}")
 
     def disconnected(self, connection: Outgoing) -> None:
-        """A dialled connection takes no more."""
+        """A dialled connection accepts no more frames."""
         if connection.sender is not None:
             connection.sender.disconnected(connection)
 
     def quarantined(self, authority: str, error: Quarantined) -> None:
-        """Nothing is sent to that authority: what waits is given up."""
+        """An authority is quarantined: gives up the messages that wait for it."""
         channel = self._channels.get(authority)
         if channel is not None:
             channel.refuse(error)
 
     def released(self, authority: str) -> None:
-        """Messages for that authority are taken again."""
+        """A quarantine has ended: accepts messages for that authority again."""
         channel = self._channels.get(authority)
         if channel is not None:
             channel.reopen()
 
     def tick(self, now: float) -> None:
-        """Ages what waits."""
+        """Gives up messages that have waited too long."""
         for channel in list(self._channels.values()):
             channel.tick(now)
 
     async def flush(self, within_s: float) -> int:
         """Returns when peers have acknowledged all messages, or after `within_s` (SPEC VA-2.5, BS-3.4).
 
-        What no peer will acknowledge is not waited for: messages for members that are unreachable or quarantined.
+        It does not wait for messages that no peer will acknowledge: those to unreachable or quarantined members.
 
         Args:
             within_s: seconds, 0 or more.
 
         Returns:
-            Messages that wait or are unacknowledged still.
+            The number of messages that still wait or are unacknowledged.
         """
         loop = self._local.loop
         until = loop.time() + within_s
@@ -287,12 +287,12 @@ class Remoting:
         return sum(channel.queue.waiting + channel.queue.sent for channel in self._channels.values())
 
     def progressed(self) -> None:
-        """A channel has nothing left, or nothing that it could send."""
+        """A channel has no messages left, or none that it can send."""
         if self._progress is not None and not self._progress.done():
             self._progress.set_result(None)
 
     def close(self) -> None:
-        """This node stops: what waits is given up, and watched actors are reported as terminated."""
+        """This node stops: gives up waiting messages, and reports watched actors as terminated."""
         for channel in list(self._channels.values()):
             self._end(channel, "this node has stopped")
 
@@ -301,10 +301,10 @@ class Remoting:
             del self._channels[channel.authority]
         channel.end(reason)
         self.progressed()
-        for name in _ENDED:
+        for name in _OUTCOMES:
             self._past[name] += getattr(channel.queue, name)
 
-    # What peers send.
+    # Receiving.
 
     def inbox(self, connection: Connection) -> Inbox:
         """The inbox of a connection that was just accepted."""
@@ -312,7 +312,7 @@ class Remoting:
         return Inbox(connection, self._accepted, self._local, self.system, self.accounts, self)
 
     def admit(self, inbox: Inbox, node_id: str) -> None:
-        """The first message on a connection: of all connections of a process, only the newest may bring more."""
+        """The first message has arrived on a connection: of all connections of a process, only the newest is used."""
         known = self._newest.pop(node_id, None)
         if known is not None and known.number > inbox.number:
             inbox.stale = True
@@ -324,14 +324,14 @@ class Remoting:
     # Accounts.
 
     def counts(self) -> DeliveryCounts:
-        """All accounts, added up."""
+        """The counts of all channels and of this node, added up."""
         totals = dict(self._past)
         waiting = unacknowledged = 0
         for channel in self._channels.values():
             queue = channel.queue
             waiting += queue.waiting
             unacknowledged += queue.sent
-            for name in _ENDED:
+            for name in _OUTCOMES:
                 totals[name] += getattr(queue, name)
         return DeliveryCounts(
             **totals,
@@ -343,7 +343,7 @@ class Remoting:
         )
 
     def check(self) -> None:
-        """Asserts the invariants, the conservation law over all channels among them."""
+        """Asserts the invariants, among them that each accepted message is counted exactly once afterwards."""
         for authority, channel in self._channels.items():
             assert channel.authority == authority
             assert not channel.gone

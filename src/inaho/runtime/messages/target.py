@@ -1,4 +1,4 @@
-"""The targets of references: an actor on another node, and an actor of this node that does not exist."""
+"""Targets of references: an actor on another node, and a missing actor of this node."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class References(Protocol):
     """The references to actors of other nodes that this node has given out."""
 
     def name_of(self, ref: ActorRef) -> str:
-        """How a sender is signed; empty if nobody can answer it."""
+        """How a message names its sender; empty if the sender cannot get answers."""
         ...
 
     def forget(self, ref: ActorRef) -> None:
-        """The actor has ended; its path may soon name another."""
+        """Forgets the reference to an actor that has ended, since its path may soon name another one."""
         ...
 
 
@@ -36,13 +36,13 @@ class RemoteTarget:
     """An actor on another node. A `Target`.
 
     Args:
-        references: sign its senders, and forget it when it has ended.
-        accounts: of the messages of this node.
-        frame_bytes_max: bytes that a message may take, with its header.
+        references: name its senders, and forget it when it has ended.
+        accounts: counts of the messages of this node.
+        frame_bytes_max: the bytes of a message with its header, at most.
         channel: to its process.
         path: within its system, `user/parent/child`.
-        full_path: canonical, for people and errors.
-        system: that the reference belongs to.
+        full_path: the canonical path.
+        system: the system of the reference.
 
     Attributes:
         ref: the reference.
@@ -73,14 +73,14 @@ class RemoteTarget:
 
     @property
     def task(self) -> None:
-        """It runs elsewhere."""
+        """None: the actor runs on another node."""
         return
 
     def accept(self, envelope: Envelope) -> None:
         """Sends a message; see `ActorRef.tell`.
 
         Raises:
-            SerializationFailed, FrameTooLarge: it cannot cross the wire; nothing was sent (SPEC CL-3.3).
+            SerializationFailed, FrameTooLarge: the message cannot be encoded; nothing was sent (SPEC CL-3.3).
             Quarantined: nothing is sent to that node.
             Overloaded: too many messages wait for it, and `delivery.queue_policy` is `reject_new`.
         """
@@ -107,7 +107,7 @@ class RemoteTarget:
         self.channel.post(Mail(STOP, self.path.encode(), reason, self.ref.path, ""))
 
     def add_watcher(self, watcher: Watcher) -> None:
-        """Informs `watcher` once: when the actor ends, when its node is removed, or when there is no such actor."""
+        """Notifies `watcher` once: when the actor ends, when its node is removed, or when there is no such actor."""
         if self._ended is None and self.channel.gone:
             self._ended = StopReason.NODE_REMOVED
         if self._ended is not None:
@@ -125,7 +125,7 @@ class RemoteTarget:
             self._number = None
 
     def terminated(self, reason: StopReason, *, exists: bool) -> None:
-        """The actor has ended. The next look-up of the path makes another reference: it may name another actor."""
+        """The actor has ended. The next look-up of its path makes a new reference, since another actor may have it."""
         if self._ended is not None:
             return
         self._ended, self._number = reason, None
@@ -136,7 +136,7 @@ class RemoteTarget:
 
 
 class NoActor:
-    """The end of a reference to an actor of this node that does not exist. A `Target`."""
+    """A missing actor of this node. A `Target`."""
 
     __slots__ = ("_accounts", "ref")
 
@@ -146,22 +146,22 @@ class NoActor:
 
     @property
     def task(self) -> None:
-        """Nothing runs."""
+        """None: there is no actor."""
         return
 
     def accept(self, envelope: Envelope) -> None:
-        """Makes a dead letter of it, and fails an ask."""
+        """Records the message as a dead letter, and fails an ask."""
         sender = "" if envelope.sender is None else envelope.sender.path
         self._accounts.dead_letter(envelope.message, self.ref.path, sender, DeadLetterReason.STOPPED)
         if envelope.ask is not None:
             envelope.ask.fail(ActorStopped("there is no such actor", identity=self.ref.path))
 
     def request_stop(self, reason: StopReason) -> None:
-        """There is nothing to stop."""
+        """Does nothing: there is no actor."""
 
     def add_watcher(self, watcher: Watcher) -> None:
-        """Informs it at once."""
+        """Notifies `watcher` at once that there is no such actor."""
         watcher.watched_terminated(Terminated(ref=self.ref, reason=StopReason.STOPPED, exists=False))
 
     def remove_watcher(self, watcher: Watcher) -> None:
-        """There is nothing to forget."""
+        """Does nothing: no watcher is kept."""

@@ -1,4 +1,4 @@
-"""The actors of one other process that are watched from this node.
+"""Watches actors of one other process.
 
 A watch is a request that the peer keeps for one connection. So all watches are sent again on the next connection, and a
 watch that ends before it was sent costs no message.
@@ -21,7 +21,7 @@ _U32: Final = 0xFFFFFFFF
 
 
 class WatchedActor(Protocol):
-    """An actor of another node that is watched from here."""
+    """A watched actor of another node."""
 
     @property
     def path(self) -> str:
@@ -29,12 +29,12 @@ class WatchedActor(Protocol):
         ...
 
     def terminated(self, reason: StopReason, *, exists: bool) -> None:
-        """It has ended, or, without `exists`, there never was one."""
+        """The actor has ended; `exists` is false if there never was one."""
         ...
 
 
 class RemoteWatches:
-    """Keeps the watches of one process, and which of them the peer has got.
+    """Keeps the watches of one process, and knows which of them the peer has received.
 
     Args:
         authority: of the process, for errors.
@@ -52,14 +52,14 @@ class RemoteWatches:
         return len(self._watched)
 
     def add(self, actor: WatchedActor, line: Outgoing | None) -> int:
-        """Waits for the end of an actor.
+        """Begins to watch an actor.
 
         Args:
-            actor: informed of it.
-            line: on which the request is sent now; without one, `send` sends it.
+            actor: notified when it ends.
+            line: the connection for the request; with None, `send` sends the request later.
 
         Returns:
-            The number by which the peer names the watch.
+            The number of the watch in its frames.
 
         Raises:
             Overloaded: too many actors of that process are watched.
@@ -75,7 +75,7 @@ class RemoteWatches:
         return number
 
     def remove(self, number: int, line: Outgoing | None) -> None:
-        """Ends a watch, also at the peer if it has the request."""
+        """Ends a watch, also at the peer if the request was sent."""
         del self._watched[number]
         if number in self._sent:
             del self._sent[number]
@@ -83,17 +83,17 @@ class RemoteWatches:
                 line.send(HEADER.pack(HEADER_REST, UNWATCH, 0, 0, number), b"")
 
     def send(self, line: Outgoing) -> None:
-        """Sends what the peer has not got on this connection."""
+        """Sends the requests that were not sent on this connection."""
         for number, actor in self._watched.items():
             if number not in self._sent:
                 self._send(line, number, actor)
 
     def connection_lost(self) -> None:
-        """The peer has forgotten all requests."""
+        """The connection has ended, so the peer has no requests any more."""
         self._sent.clear()
 
     def ended(self, number: int, reason: StopReason, *, exists: bool) -> None:
-        """The peer says that the actor has ended, or never was."""
+        """The peer reports that a watched actor has ended or does not exist."""
         self._sent.pop(number, None)
         actor = self._watched.pop(number, None)
         if actor is not None:

@@ -1,10 +1,10 @@
 """Accepts connections of a listening socket, and pauses when the process has no file descriptors left.
 
-`loop.create_server` tries again at once, a hundred times per loop iteration, and logs each time: with descriptors
-exhausted that was 100,000 lines in half a minute, and no processor time was left for open connections. Here a failed
-accept is followed by a pause that doubles. One line reports all failures of ten seconds. Another line reports the end,
-when nothing has failed for ten seconds: while descriptors come back one by one, each success is followed by the next
-failure.
+`loop.create_server` tries again at once, a hundred times per loop iteration, and logs each failure. Without free
+descriptors it logged 100,000 lines in half a minute and left no processor time for open connections. This loop pauses
+after a failed accept, each time twice as long. One log line reports all failures of ten seconds. Another line reports
+the recovery when no accept has failed for ten seconds. One success proves no recovery: while descriptors are freed one
+by one, the next accept fails again.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _logger: Final = logging.getLogger("inaho.transport")
 
 PAUSE_MIN_S: Final = 0.05
 PAUSE_MAX_S: Final = 1.0
-"""After a failed accept; doubles until one succeeds."""
+"""The pause after a failed accept doubles until an accept succeeds."""
 
-TELL_S: Final = 10.0
-"""Failures of this time are one line in the log. Without a failure for so long, it is said to be over."""
+REPORT_S: Final = 10.0
+"""The log gets one line per this time while accepts fail, and a line about the recovery after this time."""
 
 BATCH: Final = 32
-"""Connections accepted in one turn of the loop; the others that are ready wait for the next."""
+"""Connections accepted in one loop iteration; further ones wait for the next iteration."""
 
 Rejected = Callable[[str, InahoError], None]
 
@@ -40,10 +40,10 @@ class AcceptLoop:
 
     Args:
         sock: bound and non-blocking; closed by `close`.
-        backlog: connections that the kernel keeps for us.
-        accepted: given each connection, non-blocking, and the address of the peer. Owns it from then on, unless it
-            raises `OSError`, which counts as a failed accept.
-        rejected: told when connections cannot be accepted, with measure.
+        backlog: how many connections the kernel keeps until they are accepted.
+        accepted: called with the non-blocking socket of each connection and the address of the peer. It owns the
+            socket, unless it raises `OSError`, which counts as a failed accept.
+        rejected: called when connections cannot be accepted, at most once per `REPORT_S`.
         name: of the Task.
     """
 
@@ -59,8 +59,8 @@ class AcceptLoop:
         self._accepted = accepted
         self._rejected = rejected
         self._failures = 0
-        self._untold = 0
-        self._tell_at = -math.inf
+        self._unreported = 0
+        self._report_at = -math.inf
         self._quiet: asyncio.TimerHandle | None = None
         sock.listen(backlog)
         self._loop = asyncio.get_running_loop()
@@ -80,7 +80,7 @@ class AcceptLoop:
         pause_s, batch = PAUSE_MIN_S, 0
         while True:
             try:
-                # Not `loop.sock_accept`: what it has accepted when its caller is cancelled would stay open.
+                # Not `loop.sock_accept`: if its caller is cancelled, a socket that it has accepted stays open.
                 sock, address = self._sock.accept()
             except (BlockingIOError, InterruptedError):
                 await self._connection()
@@ -98,11 +98,11 @@ class AcceptLoop:
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)
                 continue
             pause_s, batch = PAUSE_MIN_S, batch + 1
-            if batch % BATCH == 0:  # an accept that need not wait does not let others run
+            if batch % BATCH == 0:  # an accept that does not wait gives other Tasks no time
                 await asyncio.sleep(0)
 
     def _hand_over(self, sock: socket.socket, address: Any) -> OSError | None:
-        """Gives a connection to whom it is for; closes it and returns the error when that one lacks descriptors."""
+        """Passes a connection to `accepted`. If that lacks descriptors, closes the connection and returns the error."""
         sock.setblocking(False)
         try:
             self._accepted(sock, address)
@@ -127,21 +127,21 @@ class AcceptLoop:
 
     def _failed(self, error: OSError) -> None:
         self._failures += 1
-        self._untold += 1
+        self._unreported += 1
         if self._quiet is not None:
             self._quiet.cancel()
-        self._quiet = self._loop.call_later(TELL_S, self._recovered)
+        self._quiet = self._loop.call_later(REPORT_S, self._recovered)
         now = self._loop.time()
-        if now < self._tell_at:
+        if now < self._report_at:
             return
-        reason = f"cannot accept connections ({self._untold} attempts): {error.strerror or error}"
-        _logger.warning("%s; end what holds descriptors, or raise the limit of open files (ulimit -n)", reason)
+        reason = f"cannot accept connections ({self._unreported} attempts): {error.strerror or error}"
+        _logger.warning("%s; close other open files, or raise the limit of open files (ulimit -n)", reason)
         self._rejected("", Overloaded(reason))
-        self._untold, self._tell_at = 0, now + TELL_S
+        self._unreported, self._report_at = 0, now + REPORT_S
 
     def _recovered(self) -> None:
         _logger.warning("connections are accepted again; %d attempts had failed", self._failures)
-        self._failures = self._untold = 0
+        self._failures = self._unreported = 0
 
     def _ended(self, _: asyncio.Task[None]) -> None:
         self._sock.close()

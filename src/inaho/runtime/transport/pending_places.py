@@ -1,13 +1,13 @@
 """Decides which unauthenticated connection is closed when a new one needs a place.
 
-Any process that can reach the port can open connections and send nothing. If places were kept until a time-out, some
-tens of connections per second would take all of them, and no other peer would get in. So a new connection always gets a
-place, and another one is closed for it: one of the address with the most places, first one that has been silent for a
-while, else the oldest. A correct peer is done in two round trips and then needs its place no longer. To close it within
-that time takes a whole pool of newer connections from its own address.
+Any process that can reach the port can open connections and send nothing. If each connection kept its place until a
+time-out, some tens of connections per second would take all places, and no other peer could connect. So a new
+connection always gets a place, and another connection is closed for it: one of the address with the most places, if
+possible one that has been silent for a while, otherwise the oldest. A correct peer needs its place for two round trips
+only. To close it within that time, its own address must open as many newer connections as there are places.
 
-Why not a share per address: a cluster behind one gateway is one address. Why not a random early drop: it closes correct
-peers in proportion, and here their behaviour distinguishes them.
+Why not a share per address: a cluster behind one gateway has one address. Why not a random early drop: it closes
+correct peers too, although their behaviour distinguishes them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["PendingPool", "source_of"]
 ItemT = TypeVar("ItemT")
 
 SILENT_S: Final = 0.5
-"""Who has said nothing for so long goes first. Longer than a round trip takes."""
+"""A connection that has been silent for this time is closed first. Longer than a round trip."""
 
 _NETWORK_BITS: Final = 64
-"""An IPv6 host can have any address of its network, so the network counts."""
+"""An IPv6 host can use any address of its network, so the network is the source."""
 
 
 def source_of(address: str) -> str:
-    """What an IP address counts as: itself, or the /64 network of IPv6."""
+    """The source of an IP address: the address itself, or its /64 network for IPv6."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -64,11 +64,11 @@ class PendingPool(Generic[ItemT]):
         return len(self._inside)
 
     def items(self) -> list[ItemT]:
-        """All, oldest first."""
+        """All items, the oldest first."""
         return list(self._inside)
 
     def enter(self, item: ItemT, source: str, now: float) -> ItemT | None:
-        """Takes a place. Returns the item that has lost its own for it, if any."""
+        """Gives `item` a place. Returns the item that lost its place for it, if any."""
         victim = self._victim(now) if len(self._inside) >= self._places else None
         if victim is not None:
             self.leave(victim)
@@ -77,22 +77,21 @@ class PendingPool(Generic[ItemT]):
         return victim
 
     def spoke(self, item: ItemT) -> None:
-        """The item has said what a rightful one says."""
+        """The item has sent the first message of a correct peer."""
         self._inside[item].spoken = True
 
     def leave(self, item: ItemT) -> None:
-        """Gives a place back; nothing happens when it had none."""
+        """Frees the place of `item`, if it has one."""
         place = self._inside.pop(item, None)
         if place is not None:
-            crowd = self._sources[place.source]
-            del crowd[item]
-            if not crowd:
+            items = self._sources[place.source]
+            del items[item]
+            if not items:
                 del self._sources[place.source]
 
     def _victim(self, now: float) -> ItemT:
         most = max(map(len, self._sources.values()))
-        crowds = [crowd for crowd in self._sources.values() if len(crowd) == most]
-        places = [pair for crowd in crowds for pair in crowd.items()]
+        places = [pair for items in self._sources.values() if len(items) == most for pair in items.items()]
         silent = [pair for pair in places if not pair[1].spoken and now - pair[1].at >= SILENT_S]
         return min(silent or places, key=lambda pair: pair[1].at)[0]
 

@@ -1,10 +1,10 @@
-"""Mutual TLS: the contexts, the accept loop, and errors that say what is wrong.
+"""Mutual TLS: the contexts, the server, and errors that state the cause.
 
-`loop.create_server(ssl=…)` hides a failed TLS handshake: the protocol is made and never told, pending handshakes are
-not bounded, and a peer that speaks plain text just sees the connection close. So the accept loop is our own. It bounds
-the pending handshakes, reads the first byte without taking it (a peer without TLS gets a refusal that it can read), and
-sends the alert that asyncio leaves out, so that the dialer learns that its certificate was refused and does not take
-the node for crashed.
+`loop.create_server(ssl=…)` hides a failed TLS handshake: the protocol is made and never notified, pending handshakes
+are not bounded, and for a peer without TLS the connection just closes. So this module has its own server. It bounds the
+pending handshakes. It peeks at the first bytes, so that a peer without TLS gets a refusal that it can read. It sends
+the alert that asyncio leaves out, so that a dialer learns that its certificate was refused, and does not assume that
+the node has crashed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LINGER_S: Final = 1.0
 
 
 def acceptor_context(tls: TlsConfig) -> ssl.SSLContext:
-    """The context of a listener: TLS 1.2 or newer, and a certificate is demanded of every peer.
+    """The context of a listener: TLS 1.2 or newer, and every peer must have a certificate.
 
     Raises:
         InvalidConfig: a file is missing or unusable; the reason names the setting.
@@ -39,7 +39,7 @@ def acceptor_context(tls: TlsConfig) -> ssl.SSLContext:
 
 
 def dialer_context(tls: TlsConfig) -> ssl.SSLContext:
-    """The context of a dialer: checks the chain and not the host name, see `TcpTransport`.
+    """The context of a dialer: checks the certificate chain but not the host name, see `TcpTransport`.
 
     Raises:
         InvalidConfig: a file is missing or unusable; the reason names the setting.
@@ -50,13 +50,13 @@ def dialer_context(tls: TlsConfig) -> ssl.SSLContext:
 
 
 def tls_error(error: ssl.SSLError, *, authority: str = "") -> AuthenticationFailed:
-    """What a person should know about `error`."""
+    """An error with the probable cause of a failed TLS handshake."""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = f"the peer's certificate is not acceptable: {error.verify_message}"
     elif error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"):
         reason = "the peer does not speak TLS: only this side is configured with tls"
     elif isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        reason = "the peer broke off the TLS handshake: it may refuse our certificate, its log says why"
+        reason = "the peer broke off the TLS handshake: it may have refused our certificate, its log says why"
     elif error.reason and ("ALERT" in error.reason or "RECORD_TYPE" in error.reason):
         reason = f"the peer refused our certificate, its log says why ({error.reason})"
     else:
@@ -65,14 +65,14 @@ def tls_error(error: ssl.SSLError, *, authority: str = "") -> AuthenticationFail
 
 
 class TlsServer:
-    """Accepts at one socket and secures what it accepts.
+    """Accepts connections at one socket and runs their TLS handshakes.
 
     Args:
         sock: bound and non-blocking; closed by `close`.
         protocol_factory: called for every connection whose TLS handshake succeeds.
-        config: `handshakes_pending_max` bounds the TLS handshakes under way, `handshake_timeout_s` each of them.
+        config: `handshakes_pending_max` bounds the TLS handshakes under way, `handshake_timeout_s` the time of each.
         tls: files of the certificates.
-        rejected: told of each connection that came to nothing: its address and the error.
+        rejected: called with the address and the error of each connection that failed before a protocol ran.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class TlsServer:
         self._config = config
         self._context = acceptor_context(tls)
         self._rejected = rejected
-        # The socket while it is ours to close, None once a transport owns it.
+        # The socket while this server must close it; None once a transport owns it.
         self._securing: dict[asyncio.Task[None], socket.socket | None] = {}
         self._pool: PendingPool[asyncio.Task[None]] = PendingPool(config.handshakes_pending_max)
         self._accepting: AcceptLoop | None = None
@@ -112,7 +112,7 @@ class TlsServer:
             task.cancel()
 
     async def wait_closed(self) -> None:
-        """Returns when all of it has ended."""
+        """Returns when the address is free again and all handshakes have ended."""
         if self._accepting is not None:
             await self._accepting.wait_closed()
         if self._securing:
@@ -121,8 +121,8 @@ class TlsServer:
     def _accepted(self, sock: socket.socket, address: Any) -> None:
         loop = asyncio.get_running_loop()
         peer = str(address)
-        # asyncio closes its socket when a handshake fails; the duplicate keeps the connection for a last word. It takes
-        # a second descriptor; when there is none, the accept loop waits as it does when it has none for the first.
+        # asyncio closes its socket when a handshake fails; the duplicate keeps the connection open for an alert or a
+        # refusal. It needs a second descriptor; without one, the accept loop pauses as after any failed accept.
         spare = sock.dup()
         task = loop.create_task(self._secure(sock, spare, peer), name=f"tls-handshake {peer}")
         self._securing[task] = sock
@@ -144,15 +144,15 @@ class TlsServer:
             sock.close()
 
     async def _secure(self, sock: socket.socket, spare: socket.socket, peer: str) -> None:
-        """Runs the TLS handshake of one connection; every failure ends in `rejected`."""
+        """Runs the TLS handshake of one connection, and passes every failure to `rejected`."""
         try:
             async with asyncio.timeout(self._config.handshake_timeout_s):
                 await self._start_tls(sock, spare)
         except TimeoutError:
-            self._rejected(peer, Unreachable("silent in the TLS handshake"))
+            self._rejected(peer, Unreachable("the peer was silent in the TLS handshake"))
         except ssl.SSLError as error:
             self._rejected(peer, tls_error(error))
-            await _say_and_close(spare, _BAD_CERTIFICATE_ALERT)
+            await _send_and_close(spare, _BAD_CERTIFICATE_ALERT)
         except OSError as error:
             self._rejected(
                 peer, AuthenticationFailed(f"the peer broke off the TLS handshake ({str(error) or 'reset'})")
@@ -160,14 +160,14 @@ class TlsServer:
         except InahoError as error:
             self._rejected(peer, error)
             if not isinstance(error, Unreachable):
-                told = AuthenticationFailed("the acceptor requires TLS and the dialer was given none")
-                await _say_and_close(spare, PREFACE + encode_refusal(told))
+                refusal = AuthenticationFailed("the acceptor requires TLS and the dialer was given none")
+                await _send_and_close(spare, PREFACE + encode_refusal(refusal))
 
     async def _start_tls(self, sock: socket.socket, spare: socket.socket) -> None:
         head = await _first_bytes(spare)
         if not head.startswith(_TLS_HANDSHAKE_RECORD):
             if not head:
-                raise Unreachable("the peer closed the connection before it said anything")
+                raise Unreachable("the peer closed the connection before it sent anything")
             if head.startswith(MAGIC):
                 raise AuthenticationFailed("the peer speaks inaho without TLS: only this side is configured with tls")
             raise ProtocolViolation(f"no TLS; {foreign_hint(head)}")
@@ -179,7 +179,7 @@ class TlsServer:
 
 
 async def _first_bytes(sock: socket.socket) -> bytes:
-    """Waits for the peer's first bytes and leaves them where they are; empty when it has closed."""
+    """Waits for the peer's first bytes, and leaves them in the socket; empty if the peer has closed."""
     loop = asyncio.get_running_loop()
     readable: asyncio.Future[None] = loop.create_future()
 
@@ -190,7 +190,7 @@ async def _first_bytes(sock: socket.socket) -> bytes:
     try:
         loop.add_reader(sock.fileno(), wake)
     except NotImplementedError:
-        # The proactor loop of Windows cannot peek: let TLS itself find out.
+        # The proactor loop of Windows cannot peek: without TLS, the TLS handshake will fail.
         return _TLS_HANDSHAKE_RECORD
     try:
         await readable
@@ -199,8 +199,8 @@ async def _first_bytes(sock: socket.socket) -> bytes:
     return sock.recv(32, socket.MSG_PEEK)
 
 
-async def _say_and_close(sock: socket.socket, data: bytes) -> None:
-    """Writes a few last bytes and waits a little for the peer to hang up: an early close could discard them."""
+async def _send_and_close(sock: socket.socket, data: bytes) -> None:
+    """Sends a few last bytes and waits a little until the peer closes, since an early close could discard them."""
     loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(_LINGER_S):
@@ -228,5 +228,5 @@ def _load(context: ssl.SSLContext, tls: TlsConfig) -> ssl.SSLContext:
 
 
 def _refuse_password() -> NoReturn:
-    # Without this, OpenSSL would ask on the terminal and the node would hang at its start.
+    # Without this, OpenSSL would ask for a password on the terminal, and the node would not start.
     raise InvalidConfig("TlsConfig.private_key is protected by a password; give one that is not")

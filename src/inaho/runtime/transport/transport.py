@@ -1,10 +1,10 @@
 """The interface of a transport between nodes, and TCP.
 
 A transport returns plain `asyncio` transports and runs plain `asyncio.Protocol`s, so the handshake and the connection
-are written once and run over TCP, TLS and memory. Every failure is raised as an error of `inaho.errors` that says what
-to do; `OSError` numbers stay inside.
+are written once and run over TCP, TLS and memory. A transport raises every failure as an error of `inaho.errors` that
+states the cause, and no `OSError`.
 
-Why not `asyncio.start_server` and streams: a stream costs a task and two futures per read, and the data plane parses
+Why not `asyncio.start_server` and streams: a stream costs a Task and two futures per read, and the data plane parses
 many frames out of one buffer.
 """
 
@@ -35,8 +35,8 @@ ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 """Makes the protocol of one new connection."""
 
 CauseKind = Literal["refused", "timeout", "local", "other"]
-"""`refused`: a host answered that nobody listens; `timeout`: nothing answered; `local`: this machine has no descriptor
-or memory for it, which says nothing about the peer; `other`: the reason says."""
+"""`refused`: the host answered that no process listens there; `timeout`: no answer; `local`: this machine has no
+descriptor or memory left, so nothing is known about the peer; `other`: see the reason."""
 
 _LOCAL: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -59,7 +59,7 @@ class Listener(abc.ABC):
     """Accepts connections at one authority until it is closed.
 
     Attributes:
-        authority: under which it is reached: the host as it was asked for, and the real port.
+        authority: by which peers reach it: the requested host, and the real port.
     """
 
     authority: str
@@ -83,10 +83,10 @@ class Transport(abc.ABC):
         Args:
             authority: `host:port` that others dial; port 0 takes a free one.
             protocol_factory: called for every connection.
-            bind: `host:port` of this machine where that is another one; with port 0 only where both have it.
+            bind: `host:port` of this machine, if it differs from `authority`. It may have port 0 only if both have.
 
         Raises:
-            AuthorityInUse: someone listens there.
+            AuthorityInUse: another socket listens there.
             InvalidConfig: the authority does not parse, is not of this machine, or may not be bound.
             ShuttingDown: the transport is closed.
         """
@@ -99,7 +99,7 @@ class Transport(abc.ABC):
             The transport, with the protocol connected.
 
         Raises:
-            DialFailed: no connection; `cause_kind` tells why.
+            DialFailed: no connection; see `cause_kind`.
             AuthenticationFailed: the TLS handshake failed.
             InvalidConfig: the authority does not parse.
             ShuttingDown: the transport is closed.
@@ -113,16 +113,16 @@ class Transport(abc.ABC):
 class TcpTransport(Transport):
     """TCP, with mutual TLS where `tls` is given.
 
-    Members are known by address, often a bare IP address, so TLS checks that a certificate descends from the
-    cluster's authority and not what host name it is made out to. Whoever holds a certificate of that authority is
-    taken for a node: use one authority per cluster.
+    Members are known by address, often by a plain IP address. So TLS checks that the cluster's
+    authority has signed a certificate, but not its host name. Any process with a certificate of that authority is
+    accepted as a node: use one certificate authority per cluster.
 
     Args:
         transport: time limits and bounds.
-        tls: files of the certificates, read here; None for plain TCP.
+        tls: files of the certificates, read by the constructor; None for plain TCP.
         authenticated: whether the protocols prove a secret.
-        insecure: allows a bind beyond loopback with neither secret nor TLS.
-        rejected: told of each incoming connection that failed before a protocol ran (its address and the error);
+        insecure: whether the transport may bind other addresses than loopback with neither secret nor TLS.
+        rejected: called with the address and the error of each incoming connection that failed before a protocol ran;
             by default a warning is logged.
 
     Raises:
@@ -152,7 +152,7 @@ class TcpTransport(Transport):
         family, address = await self._resolve_bind(asked)
         if not self._may_bind_anywhere and not is_loopback_address(address[0]):
             raise InvalidConfig(
-                f"{asked} can be reached from other machines and nothing would authenticate them: set `secret`, "
+                f"{asked} can be reached from other machines, which would not be authenticated: set `secret`, "
                 "or set `tls`, or set `insecure=True`, or bind 127.0.0.1"
             )
         sock = _bound_socket(family, address, asked)
@@ -177,7 +177,7 @@ class TcpTransport(Transport):
         except ssl.SSLError as error:
             raise tls_error(error, authority=authority) from error
         except TimeoutError as error:
-            # ETIMEDOUT of the kernel is a TimeoutError as well, and means the same.
+            # ETIMEDOUT of the kernel is a TimeoutError too, with the same meaning.
             raise DialFailed(f"no answer within {timeout_s} s", authority=authority, cause_kind="timeout") from error
         except ConnectionRefusedError as error:
             raise DialFailed("nobody listens there", authority=authority, cause_kind="refused") from error
@@ -191,7 +191,7 @@ class TcpTransport(Transport):
             listener.close()
 
     async def _dial_any(self, target: Authority, protocol_factory: ProtocolFactory) -> asyncio.BaseTransport:
-        """Tries the addresses of a name in turn; raises the last one's error, so that `refused` stays an own type."""
+        """Tries the addresses of a name in turn. Raises the last address's own error, so that its type is kept."""
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
         last: OSError = OSError("the name has no address")
@@ -209,7 +209,7 @@ class TcpTransport(Transport):
                 continue
             sock = cast(socket.socket, transport.get_extra_info("socket"))
             if sock.getsockname() == sock.getpeername():
-                # TCP's simultaneous open: our own port happened to be the one that was dialled and is free.
+                # TCP's simultaneous open: nothing listens there, and the kernel chose the dialled port as our own.
                 transport.abort()
                 raise ConnectionRefusedError(errno.ECONNREFUSED, "the socket connected to itself")
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -222,7 +222,7 @@ class TcpTransport(Transport):
             found = await loop.getaddrinfo(asked.host, asked.port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise InvalidConfig(f"cannot bind {asked}: the host does not resolve ({error})") from error
-        # `localhost` is often both; one address is bound, and IPv4 is what peers try in the end either way.
+        # `localhost` often has an IPv6 and an IPv4 address. Only one is bound, and all peers try the IPv4 address.
         found.sort(key=lambda entry: entry[0] != socket.AF_INET)
         family, *_, address = found[0]
         return family, (str(address[0]), int(address[1]))
@@ -270,14 +270,14 @@ def _bound_socket(family: int, address: tuple[str, int], asked: Authority) -> so
     try:
         sock.setblocking(False)
         if os.name == "posix":
-            # Lets a node restart at once on its port. On Windows the option means that two may share the port.
+            # Lets a node restart at once on its port. On Windows the option would let two sockets share the port.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # `[::]` means all addresses of the machine, those of IPv4 too.
+            # `[::]` means all addresses of the machine, including IPv4.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(asked.host != "::"))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind(address)
-        # Linux reports a port that another socket listens on only here when both have SO_REUSEADDR.
+        # If both sockets have SO_REUSEADDR, Linux reports only here that another socket listens on the port.
         sock.listen(1)
     except OSError as error:
         sock.close()
