@@ -36,7 +36,7 @@ class Draining:
 
     Attributes:
         moving: keys of activations that end because another node owns them.
-        walking: whether the walk since the last change is under way.
+        walking: whether the walk is under way.
     """
 
     def __init__(self, host: ActivationHost) -> None:

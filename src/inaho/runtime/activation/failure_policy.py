@@ -11,9 +11,9 @@ kind chooses a policy:
 - `stop`: the activation ends (`failed`) after its running turns. The next call makes a new activation, with new
   attributes.
 
-From the failure until the state is loaded again nobody can save: not the turns of a reentrant kind that run beside the
-failed turn, not streams, not `on_deactivate`. Their `save` raises `StateConflict`, as when another activation has
-saved. A save that began before the failure stores what it found.
+From the failure until the state is loaded again, no code of the activation can save: no turn of a reentrant kind that
+runs beside the failed turn, no stream, and not `on_deactivate`. Their `save` raises `StateConflict`, as when another
+activation has saved. A save that began before the failure stores the state of its beginning.
 
 A failure is any exception that leaves user code in a turn, a tick of a timer, a reminder or a stream. The exception may
 come from a call that the code made and did not catch; inaho's errors count, since they too stop a turn in the middle.

@@ -1,6 +1,6 @@
 """Accepts connections: one listener, the handshakes that are not complete, and the open connections.
 
-The bounds are kept here: pending handshakes, open connections. A failure before a peer is known is an event.
+It bounds the pending handshakes and the open connections. It publishes an event for each refused connection.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ LOGGED: Final = (*FINAL_REFUSALS, Overloaded)
 
 PUSH_US: Final = 20
 PUSHED_BYTES_PER_US: Final = 1_000
-"""The cost of sending one client a topology."""
+"""The time to send one client a topology: `PUSH_US` plus its bytes by `PUSHED_BYTES_PER_US`."""
 
 REFUSALS_MAX: Final = 5
 REFUSALS_PERIOD_S: Final = 10.0
-"""Refusals of one code are logged this often, and the number of the others after that. Each is an event."""
+"""At most so many refusals of one code are logged per period, then the number of the others. Each is an event."""
 
 
 class Acceptor:
@@ -49,17 +49,17 @@ class Acceptor:
 
     Args:
         local: the node.
-        topology: pushed to clients.
-        transport: by which peers reach this node.
+        topology: of the node; sent to clients.
+        transport: accepts the connections.
         handshake: what this node states about itself.
         associations: decides whether a peer may connect.
         serving: what the connections share.
 
     Attributes:
         connections: open ones, in the order in which they were accepted.
-        turns_expired: turns whose deadline passed while they ran or waited.
-        orphans: turns that have suspended and whose connection has ended. They keep their deadline: a turn that waits
-            for ever would hold its activation for ever.
+        turns_expired: the number of turns whose deadline passed while they ran or waited.
+        orphans: suspended turns whose connection has ended. They keep their deadline, since a turn that waits for ever
+            would block its activation for ever.
     """
 
     def __init__(
@@ -86,10 +86,7 @@ class Acceptor:
         self._gate = HandshakeGate(local.config.transport.handshakes_pending_max)
 
     async def listen(self, authority: str, bind: str) -> str:
-        """Accepts at `bind` connections for `authority`, which it returns with the real port.
-
-        Raises as `Transport.listen`.
-        """
+        """Accepts connections at `bind`. Returns `authority` with the real port. Raises as `Transport.listen`."""
         factory = accept_factory(
             lambda: self._handshake.make("acceptor"),
             timeout_s=self._local.config.transport.handshake_timeout_s,
@@ -184,7 +181,7 @@ class Acceptor:
                 self._serving.runner.abandon(turn, "deadline")
 
     def close_peer(self, authority: str, error: InahoError) -> None:
-        """Closes connections that the peer has opened."""
+        """Closes the connections that the peer has dialled."""
         for connection in list(self.connections):
             if connection.peer.authority == authority:
                 connection.close(error)
@@ -195,7 +192,7 @@ class Acceptor:
             self._listener.close()
 
     async def farewell(self, error: InahoError, within_s: float) -> None:
-        """Tells all callers to call other nodes, and answers the calls on their way until callers have closed."""
+        """Sends all callers a goodbye. Returns when they have closed, after their last answers, or after `within_s`."""
         if not self.connections:
             return
         self._empty = self._local.loop.create_future()
@@ -204,7 +201,7 @@ class Acceptor:
         await asyncio.wait((self._empty,), timeout=within_s)
 
     def close_connections(self, error: InahoError) -> None:
-        """Says goodbye to all peers, and ends pending handshakes."""
+        """Closes all connections with a goodbye, and ends pending handshakes."""
         self._gate.close(error)
         for connection in list(self.connections):
             connection.close(error)

@@ -1,8 +1,8 @@
 """Runs the machine of associations on one node, and carries out its decisions, such as a quarantine.
 
-`core.delivery.associations` decides. Here its decisions are published and audited, and `AssociationEffects` carries
-them out. All parts that learn about a peer (dials, handshakes, connections, the control plane) report here and ask
-here.
+`core.delivery.associations` decides. This module publishes and audits its decisions, and `AssociationEffects` carries
+them out. All parts that learn about a peer (dials, handshakes, connections, the control plane) report to this module
+and ask it.
 
 A claim of a peer that is not authenticated never counts against the authority that it names. Only the behaviour of a
 dialled authority itself, or of an authenticated peer, counts. Otherwise any process could make members quarantine each
@@ -41,19 +41,19 @@ _INVALID = (AuthenticationFailed, WrongCluster, WrongIncarnation, ProtocolViolat
 """Failures of a dial that make the association with a member invalid (SPEC CL-4.1)."""
 
 _ANSWERED = (Overloaded, Quarantined, ShuttingDown)
-"""Refusals of a peer that answers: they lengthen the pause and do not count against it."""
+"""Refusals by a peer that answers: they lengthen the pause before the next dial, but do not count for quarantine."""
 
 
 class Associations:
-    """Which peers of one node may be dialled, and which are quarantined.
+    """Decides which peers of one node may be dialled, and which are quarantined.
 
     Args:
         local: the node.
-        topology: has the members.
-        effects: carries out the consequences.
+        topology: knows the members.
+        effects: carries out the decisions.
 
     Attributes:
-        machine: the states.
+        machine: decides; it has the state of each authority.
     """
 
     def __init__(self, local: LocalNode, topology: Topology, effects: AssociationEffects) -> None:
@@ -85,7 +85,7 @@ class Associations:
         return self.machine.may_dial(authority, self._local.loop.time())
 
     def quarantined(self) -> tuple[Association, ...]:
-        """What is quarantined, sorted by authority."""
+        """The quarantined associations, sorted by authority."""
         return self.machine.quarantined()
 
     # Reports.
@@ -116,7 +116,7 @@ class Associations:
         self._publish(self.machine.failed(authority, error.reason, now, counts=counts))
 
     def accepted(self, peer: PeerInfo) -> None:
-        """A peer has connected to this node. Raises `Quarantined` when it may not."""
+        """A peer has connected to this node. Raises `Quarantined` if it is quarantined."""
         if peer.role != "member":
             return
         self.demand(peer.authority, peer.node_id)
@@ -149,7 +149,7 @@ class Associations:
         )
 
     def apply_topology(self, snapshot: TopologySnapshot) -> None:
-        """The membership names the process at each authority."""
+        """A new topology names the process at each member's authority."""
         for member in snapshot.members:
             self._publish(self.machine.replaced(member.authority, member.node_id, member.incarnation))
         self._effects.pauses_changed()

@@ -33,18 +33,17 @@ REASON_CHARS_MAX: Final = 500
 FLUSH_PARTS: Final = 32
 """Data is written when so many parts (headers and bodies) have been collected, or at the end of the loop iteration.
 
-If it were only at the end of the iteration, a caller with 64 calls in flight and its callee would wait for each other's
-whole batches and never work at the same time. With 16 frames per write they do, with nearly twice the calls per second
-(docs/decisions/0003-writes-in-slices.md).
+If data were written only at the end of the iteration, a caller with 64 calls in flight and its callee would wait for
+each other's whole batches and never work at the same time. With 16 frames per write both work at the same time, with
+nearly twice the calls per second (docs/decisions/0003-writes-in-slices.md).
 """
 
 SLICE_BYTES: Final = 4 << 10
 """Bytes of one peer that are handled in one loop iteration; the rest is handled after those of other peers.
 
-A read may contain a quarter of a megabyte, which is ten thousand small calls and a hundred milliseconds. It is counted
-in
-bytes, because they are known before the loop over the frames begins: a read that fits in one slice costs nothing more
-(docs/decisions/0009-reads-in-slices.md).
+A read may contain a quarter of a megabyte: ten thousand small calls, which take a hundred milliseconds. The limit is in
+bytes, because their number is known before the loop over the frames begins. So a read that fits in one slice costs
+nothing more (docs/decisions/0009-reads-in-slices.md).
 """
 
 
@@ -70,11 +69,11 @@ class Connection(asyncio.Protocol, abc.ABC):
         self._rest: list[bytes | memoryview] = []
         self._missing = 0
         self._behind = False
-        """Whole frames are left for later, and reading is paused until they are handled."""
+        """Whether whole frames are left for later. Reading is paused until they are handled."""
         self._going_on = False
         self._out: list[bytes] = []
         self._corked = False
-        """A batch is being handled, and its frames are written at its end."""
+        """Whether a batch is being handled, so that frames are written at its end."""
         self._room: asyncio.Future[None] | None = None
         self._goodbye: InahoError | None = None
         self._cut_off: asyncio.TimerHandle | None = None
@@ -100,7 +99,7 @@ class Connection(asyncio.Protocol, abc.ABC):
         self._transport.set_write_buffer_limits(high=self._config.write_high_bytes, low=self._config.write_low_bytes)
 
     def data_received(self, data: bytes | memoryview) -> None:
-        """Handles the complete frames of one slice. `Outgoing` has this loop once more, with replies handled in it."""
+        """Handles the complete frames of one slice. `Outgoing` has a copy of this loop that also handles replies."""
         self.bytes_received += len(data)
         if self._rest and not (data := self._gathered(data)):
             return
@@ -121,7 +120,7 @@ class Connection(asyncio.Protocol, abc.ABC):
         except ProtocolViolation as error:
             self._violated(error)
             return
-        except SIGNALS as error:  # from a constructor or a check of values: the frame is consumed, the program ends
+        except SIGNALS as error:  # raised by a user's constructor or value check: consume the frame, end the program
             raise_soon(error)
             position = max(position, end)
         if position < size:
@@ -131,9 +130,9 @@ class Connection(asyncio.Protocol, abc.ABC):
             self._pace()
 
     def _gathered(self, data: bytes | memoryview) -> bytes | memoryview:
-        """The rest of earlier reads with `data` after it, once it may be a whole frame; empty until then.
+        """The rest of earlier reads followed by `data`, once the parts may make a whole frame; empty before.
 
-        Joined once per frame: a megabyte that arrives byte by byte costs no more than one that arrives at once.
+        The parts are joined once per frame, so a frame that arrives byte by byte is copied only once.
         """
         if data:
             self._rest.append(data)
@@ -145,25 +144,25 @@ class Connection(asyncio.Protocol, abc.ABC):
         return data
 
     def _keep(self, view: memoryview, position: int) -> None:
-        """Keeps the unhandled rest: part of a frame, or frames for which the peer or this iteration has no room."""
+        """Keeps the unhandled rest: part of a frame, frames beyond the slice, or of a peer that does not read."""
         left = view[position:]
         needed = HEADER_BYTES
         if len(left) >= HEADER_BYTES:
             (length, *_) = HEADER.unpack_from(left)
             needed = 4 + length if length <= self._frame_max else 0  # a frame too long is refused at once
         self._missing = needed - len(left)
-        # The part may stay for long: a copy of it keeps the rest of the read out of memory.
+        # The part may stay for long. A copy of the part lets the memory of the whole read be freed.
         self._rest = [bytes(left) if self._missing > 0 else left]
 
     def _pace(self) -> None:
-        """Schedules whole frames that are left for the next loop iteration; nothing is read until then."""
+        """Schedules the whole frames that are left for the next loop iteration, and pauses reading until then."""
         if self.closed:
             return
         if self._rest and self._missing <= 0:
             if not self._behind:
                 self._behind = True
                 self._transport.pause_reading()
-            if not self.paused:  # otherwise when the peer has read
+            if not self.paused:  # if paused, `resume_writing` continues
                 self._go_on_soon()
         elif self._behind:
             self._behind = False
@@ -187,7 +186,7 @@ class Connection(asyncio.Protocol, abc.ABC):
         )
 
     def _violated(self, error: ProtocolViolation) -> None:
-        """The peer violated the protocol: it gets the reason, and nothing more is read from it."""
+        """The peer violated the protocol: sends it the reason, and handles no more of its frames."""
         self._rest.clear()
         self._corked = False
         self.violation = f"{error.code}: {error.reason}"
@@ -240,7 +239,7 @@ class Connection(asyncio.Protocol, abc.ABC):
             self._transport.write(data)
 
     async def room(self) -> None:
-        """Waits until the peer has read enough for more to be sent (`transport.write_low_bytes`)."""
+        """Waits until the peer has read so much that more may be sent (`transport.write_low_bytes`)."""
         while self.paused and not self.closed:
             if self._room is None:
                 self._room = self._loop.create_future()
@@ -248,15 +247,15 @@ class Connection(asyncio.Protocol, abc.ABC):
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that wait for the peer."""
+        """The number of bytes that wait to be sent to the peer."""
         waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
         return int(waiting) + sum(map(len, self._out))
 
     def close(self, error: InahoError | None = None) -> None:
-        """Says goodbye and closes; earlier frames are still sent, if the peer reads them in time.
+        """Sends a goodbye and closes. Earlier frames are still sent, if the peer reads them in time.
 
         Args:
-            error: of the peer; sent to it, and raised to callers that wait for this connection.
+            error: the reason; sent to the peer, and raised to callers that wait for answers on this connection.
         """
         if self.closed:
             return
@@ -269,7 +268,7 @@ class Connection(asyncio.Protocol, abc.ABC):
             self._cut_off = self._loop.call_later(self._config.goodbye_timeout_s, self._transport.abort)
 
     def announce(self, error: InahoError | None) -> None:
-        """Says goodbye without closing: the peer sends nothing new, and closes when it has its answers."""
+        """Sends a goodbye without closing: the peer makes no new calls, and closes when it has its answers."""
         if not self.closed:
             reason = "closed" if error is None else f"{error.code}: {error.reason}"
             body = encode(Goodbye("" if error is None else error.code, reason[:REASON_CHARS_MAX]))
@@ -283,7 +282,7 @@ class Connection(asyncio.Protocol, abc.ABC):
             self._transport.abort()
 
     def on_goodbye(self, body: memoryview) -> None:
-        """The peer closes and states the reason."""
+        """The peer closes, and states the reason in `body`."""
         try:
             goodbye = _decode_goodbye(body)
         except DECODE_ERRORS as error:

@@ -1,4 +1,4 @@
-"""The meaning of a method number on one accepted connection, as the caller defined it; decodes small bodies."""
+"""Resolves the method numbers of one accepted connection, as the caller has defined them; decodes arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Decode = Callable[[bytes | memoryview], Any]
 
 
 class _Keyed(Struct, array_like=True):
-    """Arguments of which only the key is decoded; the rest is skipped."""
+    """The key of a call. The arguments after it are skipped."""
 
     key: str
 
@@ -32,7 +32,7 @@ decode_definition: Final = decoder(Definition)
 
 
 class Defined:
-    """The meaning of a method number: the method on this node, or the error for its calls."""
+    """The method of a method number on this node, or the error for its calls."""
 
     __slots__ = ("activations", "decode", "definition", "error", "host", "method", "timeout_s")
 
@@ -47,7 +47,7 @@ class Defined:
 
 
 def define(body: memoryview, hosts: Mapping[str, KindHost], *, containers_max: int, authority: str) -> Defined:
-    """The meaning of a definition on this node. If it cannot be served, its calls fail, not the peer.
+    """Resolves a definition on this node. If this node cannot serve it, its calls fail, and the connection stays.
 
     Args:
         body: of a `DEFINE` frame.

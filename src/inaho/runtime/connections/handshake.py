@@ -1,10 +1,10 @@
-"""Runs a handshake over any asyncio transport and hands the connection on.
+"""Runs a handshake over any asyncio transport, then replaces itself by the protocol of the connection.
 
-The machine in `wire.handshake` decides; this shell passes bytes to it, writes its answers, bounds the time and replaces
-itself by the protocol that follows. That protocol is made, and gets bytes, only after the peer is authenticated.
+The machine in `wire.handshake` decides; this shell passes bytes to it, writes its answers and bounds the time. The next
+protocol is made, and gets bytes, only after the peer is authenticated.
 
-Why the next protocol is made *before* the last bytes are sent: its maker may still refuse (draining, too many
-connections, quarantine). Then the dialer gets the refusal instead of a connection that opens and closes at once.
+Why the next protocol is made *before* the last bytes are sent: `established` may still refuse the peer (shutdown, too
+many connections, quarantine). Then the dialer gets the refusal instead of a connection that opens and closes at once.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ Established = Callable[[asyncio.Transport, PeerInfo], ProtocolT]
 
 
 class HandshakeGate:
-    """Holds the unauthenticated incoming connections; beyond the bound one is closed for each new one.
+    """Bounds the unauthenticated incoming connections: at the bound, one is closed for each new one.
 
     Args:
         pending_max: `transport.handshakes_pending_max`.
 
     Attributes:
-        turned_away: connections that were closed for a new one.
+        turned_away: the number of connections that were closed for a new one.
     """
 
     def __init__(self, pending_max: int) -> None:
@@ -49,7 +49,7 @@ class HandshakeGate:
         return len(self._pool)
 
     def enter(self, protocol: HandshakeProtocol, address: str, now: float) -> None:
-        """Takes a place; another connection may be closed for it (`PendingPool`)."""
+        """Gives a connection a place; another connection may be closed for it (`PendingPool`)."""
         victim = self._pool.enter(protocol, source_of(address), now)
         if victim is not None:
             self.turned_away += 1
@@ -62,7 +62,7 @@ class HandshakeGate:
         self._pool.spoke(protocol)
 
     def leave(self, protocol: HandshakeProtocol) -> None:
-        """Releases a place."""
+        """Frees the place of a connection."""
         self._pool.leave(protocol)
 
     def close(self, error: InahoError) -> None:
@@ -82,11 +82,11 @@ class HandshakeProtocol(asyncio.Protocol):
 
     Args:
         handshake: not started.
-        timeout_s: from connection to authenticated.
-        established: makes the protocol that takes over.
-        failed: called with the reason of the failure, and with the address of the peer if it is known. The connection
-            is closed already, or closing.
-        gate: for an acceptor, holds the place of the connection.
+        timeout_s: time limit from the open connection to the authenticated peer.
+        established: makes the next protocol.
+        failed: called with the error, and with the address of the peer if it is known. The connection is closed or
+            closing.
+        gate: for an acceptor, gives the connection a place.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class HandshakeProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         transport = self._transport
         if self._ended or transport is None:
-            # A transport may deliver what it had read before it was closed.
+            # A transport may deliver data that it has read before it was closed.
             return
         self._received_bytes += len(data)
         try:
@@ -137,8 +137,8 @@ class HandshakeProtocol(asyncio.Protocol):
         try:
             successor = self._established(transport, peer)
         except InahoError as error:
-            # When its own node refuses the peer, an acceptor sends a refusal in place of its proof. A dialer sends
-            # nothing: its peer has ended the handshake and would read a refusal as a frame.
+            # If this node refuses the peer, an acceptor sends a refusal in place of its proof. A dialer sends nothing:
+            # its peer has ended the handshake and would read a refusal as a frame.
             self._part(error, self._handshake.refuse(error) if self._handshake.role == "acceptor" else b"")
             return
         self._end()
@@ -175,14 +175,14 @@ class HandshakeProtocol(asyncio.Protocol):
         self._part(error, b"")
 
     def give_way(self, error: InahoError) -> None:
-        """Ends the connection for a newer one. A peer that has sent its hello gets the reason."""
+        """Closes the connection for a newer one. A peer that has sent its hello gets the reason."""
         if self._handshake.state is HandshakeState.AWAIT_PROOF:
             self._part(error, self._handshake.refuse(error))
         else:
             self._give_up(error)
 
     def _expire(self) -> None:
-        got = f"{self._received_bytes} bytes came"
+        got = f"{self._received_bytes} bytes received"
         self._give_up(Timeout(f"no handshake within {self._timeout_s} s ({got})", maybe_executed=False))
 
     def _give_up(self, error: InahoError) -> None:
@@ -190,7 +190,7 @@ class HandshakeProtocol(asyncio.Protocol):
         self._failed(error, self._address)
 
     def _part(self, error: InahoError, farewell: bytes) -> None:
-        """Sends a farewell, unless it is empty, and closes."""
+        """Sends the last message, unless it is empty, and closes."""
         transport = cast(asyncio.Transport, self._transport)
         self._end()
         if farewell:
@@ -219,9 +219,9 @@ def accept_factory(
     """The `protocol_factory` of a listener.
 
     Args:
-        make_handshake: a fresh acceptor's handshake, with a fresh nonce, for each connection.
+        make_handshake: makes the acceptor's handshake of one connection, with a fresh nonce.
         timeout_s: see `HandshakeProtocol`.
-        gate: shared by all connections that it makes protocols for.
+        gate: shared by all connections of the listener.
         established: see `HandshakeProtocol`.
         failed: called with the reason and the address of each connection that failed, for events and metrics.
     """
@@ -244,22 +244,22 @@ async def dial_authenticated(
     """Opens a connection and authenticates it.
 
     Args:
-        transport: over which.
+        transport: dials.
         authority: to dial.
         handshake: a dialer's, not started.
-        timeout_s: for the handshake; the transport limits the dialling itself.
-        established: makes the protocol that takes over.
+        timeout_s: for the handshake; the transport limits the time of the dial.
+        established: makes the next protocol.
 
     Returns:
         The protocol that `established` made, connected.
 
     Raises:
-        DialFailed: no connection, or it broke or went silent in the handshake; `cause_kind` says which.
+        DialFailed: no connection, or it broke or went silent in the handshake; see `cause_kind`.
         InahoError: the handshake failed on either side, see `Handshake.receive`; `authority` is filled in.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[ProtocolT] = loop.create_future()
-    # A dial that is cancelled while the handshake fails leaves an error that no other code retrieves.
+    # If a dial is cancelled while the handshake fails, no other code retrieves the error.
     outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def succeed(raw: asyncio.Transport, peer: PeerInfo) -> asyncio.Protocol:

@@ -1,8 +1,8 @@
 """The answering side of a connection: handles the frames of calls that a peer makes.
 
-A call is decoded, typed, into the arguments of its method and becomes a turn of its activation; all turns of one read
-are run as one batch, and their replies leave in one write. A call that cannot be served is answered with an error, and
-nothing else happens to the connection: only bytes that no correct peer sends close it.
+A call is decoded into the typed arguments of its method and becomes a turn of its activation. All turns of one read are
+run as one batch, and their replies are sent in one write. A call that cannot be served is answered with an error, and
+the connection stays: only bytes that no correct peer sends close it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SLICE_BYTES: Final = 32 << 10
 """An answer of more bytes is written at once, so that a peer that does not read is noticed in time."""
 
 SMALL_BYTES: Final = 1 << 10
-"""An answer of at most so many bytes is always sent: the error that would replace it is no smaller."""
+"""An answer of at most so many bytes is always sent, since the error in its place would not be smaller."""
 
 
 class Incoming(Connection):
@@ -56,8 +56,8 @@ class Incoming(Connection):
 
     Args:
         peer, config: see `Connection`.
-        serving: what serves the calls.
-        closed_callback: called when the connection has ended, with the turns that have suspended and still run.
+        serving: the parts of the node that serve the calls.
+        closed_callback: called when the connection has ended, with the suspended turns that still run.
 
     Attributes:
         mail: handles messages between actors.
@@ -93,9 +93,9 @@ class Incoming(Connection):
         self._full: tuple[TurnHost | None, str, bytes] = (None, "", b"")
         """The last activation whose queue was full, and the refusal for its callers."""
         self._stopped = False
-        """The batch being handled stops: the peer does not read its answers."""
+        """Whether the present batch stops, since the peer does not read its answers."""
         self._crowded = False
-        """Perhaps more than `transport.write_high_bytes` wait for the peer; transports say so when the loop turns."""
+        """Whether more than `transport.write_high_bytes` may wait for the peer. The transport reports it later."""
         self._now = local.now
 
     def on_frame(self, kind: int, flags: int, method: int, correlation: int, body: memoryview) -> None:
@@ -115,7 +115,7 @@ class Incoming(Connection):
             if turn.method.stream:
                 grain._inaho_touched = self._now
                 self.start_stream(turn)
-            elif grain._inaho_turn is None:  # a refused call, such as a cycle, does not count as use of the activation
+            elif grain._inaho_turn is None:  # only here: a refused call, such as a cycle, is no use of the activation
                 grain._inaho_touched = self._now
                 grain._inaho_turn = turn
                 self._runner.run(turn)
@@ -196,7 +196,7 @@ class Incoming(Connection):
         return defined.method.invalid_arguments(error, key, defined.definition.signature)
 
     def _define(self, number: int, body: memoryview) -> None:
-        """Learns the meaning of a method number. If it cannot be served, its calls fail, not the peer."""
+        """Defines a method number. If this node cannot serve it, its calls fail, and the connection stays."""
         if number in self._defined or len(self._defined) >= self._config.definitions_max:
             raise ProtocolViolation(
                 f"method {number} is defined twice, or more than {self._config.definitions_max} methods are defined "
@@ -213,11 +213,11 @@ class Incoming(Connection):
         self._send_error(correlation, body)
 
     def _is_full(self, busy: Turn | ActivationTurns) -> bool:
-        """Whether a turn for which no turn here waits would be refused; `TurnRunner.enqueue` decides about others."""
+        """Whether the queue of a busy activation is full. It decides only about turns for which no turn here waits."""
         return isinstance(busy, ActivationTurns) and len(busy.waiting) >= self._queue_depth
 
     def _refuse_full(self, turn: Turn) -> None:
-        """Refuses at a third of the cost: the body of the first refusal is sent for all that follow it."""
+        """Refuses a turn at a third of the cost: the following refusals use the body of the first one."""
         self._runner.refused += 1
         grain = turn.grain
         host, key, body = self._full
@@ -228,7 +228,7 @@ class Incoming(Connection):
         self._send_error(turn.correlation, body)
 
     def reply(self, turn: Turn, result: Any) -> None:
-        """Sends a result; one that cannot be sent becomes an error, and the connection stays."""
+        """Sends a result, or an error if the result cannot be sent."""
         try:
             body = encode(result)
         except ENCODE_ERRORS as error:
@@ -269,9 +269,9 @@ class Incoming(Connection):
         )
 
     def _flush_slice(self) -> None:
-        """Writes the answers so far; the batch stops here if the peer does not read its answers.
+        """Writes the answers so far. Stops the batch if the peer does not read its answers.
 
-        A transport may say so only when the loop turns, which is after the whole batch: thousands of answers too late.
+        A transport may report this only in the next loop iteration, after the batch: thousands of answers too late.
         """
         self.flush()
         if not self.paused and not self.closed:
@@ -280,7 +280,7 @@ class Incoming(Connection):
                 self.paused = self._stopped = True
 
     def reply_error(self, turn: Turn, error: BaseException) -> None:
-        """Sends a failure of any kind."""
+        """Sends an error as the answer to a turn."""
         if self.closed or turn.cancelled == "caller":
             return
         body = encode_failure(
@@ -302,7 +302,7 @@ class Incoming(Connection):
             self._flush_slice()
 
     def push_topology(self, message: bytes) -> None:
-        """Sends a client the newest topology; a client that does not read gets only the last, once it reads again."""
+        """Sends a client the newest topology. A client that does not read gets the last one when it reads again."""
         self.topology_due = message if self.paused else b""
         if not self.paused:
             self.send(message, b"")
@@ -310,7 +310,7 @@ class Incoming(Connection):
     # Streams.
 
     def start_stream(self, turn: Turn) -> None:
-        """Runs a streaming method until it ends or the caller breaks off."""
+        """Runs a streaming method until it ends or the caller cancels it."""
         if turn.correlation in self.streams:
             raise ProtocolViolation(f"a second stream for call {turn.correlation}, which is under way")
         if len(self.streams) >= self._local.config.rpc.streams_max:
@@ -342,10 +342,10 @@ class Incoming(Connection):
                 self.reply_error(turn, Timeout("the deadline passed in the queue", maybe_executed=False))
         return len(late)
 
-    # Flow control: a peer that does not read its answers may not send more calls, and is disconnected in the end.
+    # Flow control: of a peer that does not read its answers, no more calls are read, and it is disconnected in the end.
 
     def _watch_reader(self, now: float) -> None:
-        """Disconnects a peer that reads nothing of what waits for it (`transport.stall_timeout_s`)."""
+        """Disconnects a peer that has read none of its waiting answers for `transport.stall_timeout_s`."""
         if not self.paused or self.closed:
             self._unread = 0
             return

@@ -1,7 +1,7 @@
 """The calling side of a connection: sends calls and passes on replies.
 
-Pending calls live in the timer wheel of the connection (`PendingWheel`); a reply finds its future by one dict pop. A
-method is defined once, before its first call, and is a small integer from then on.
+Pending calls are in the timer wheel of the connection (`PendingWheel`); a reply finds its future by one dict pop. A
+method is defined once, before its first call; the calls then name it by a small integer.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Outgoing"]
 
 STREAM_TIMEOUT_S: Final = CALL_TIMEOUT_MAX_S
-"""Streams last as long as they are read, unless the method or the caller sets a time-out."""
+"""The time-out of a stream if neither the method nor the caller sets one: practically none."""
 
 _decode_topology = decoder(TopologyPush)
 
@@ -76,11 +76,11 @@ class Outgoing(Connection):
         rpc: limits of calls.
         ending_callback: called, once or twice, when the connection accepts no more calls.
         closed_callback: called when the connection has ended, with the reason.
-        topology_callback: called with topologies that a member pushes to this client.
+        topology_callback: called with topologies that a member sends to this client.
 
     Attributes:
-        used_lately: calls wait for their answers, or were made since deadlines were last checked.
-        ending: one side has said goodbye, or the connection has ended.
+        used_lately: whether calls wait for their answers, or were made since deadlines were last checked.
+        ending: whether one side has sent a goodbye, or the connection has ended.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class Outgoing(Connection):
         receiver.attach(consumed, lambda: self.cancel(correlation))
 
     def cancel(self, correlation: int) -> None:
-        """The caller gave up: forgets the call and cancels it at the callee."""
+        """The caller does not wait any more: removes the call and cancels it at the callee."""
         if self.wheel.pop(correlation) is not None and not self.closed:
             self.send(HEADER.pack(HEADER_REST, CANCEL, 0, 0, correlation), b"")
 
@@ -231,7 +231,7 @@ class Outgoing(Connection):
         self.send(HEADER.pack(HEADER_REST + len(body), CONTROL, 0, 0, 0), body)
 
     def attach(self, sender: MessageSender | None) -> None:
-        """Passes answers of the peer to messages to `sender` from now on; None for none."""
+        """Sets the handler of acknowledgements and answers to messages; None for none."""
         self.sender = sender
 
     # Answers.
@@ -338,14 +338,14 @@ class Outgoing(Connection):
         super().on_goodbye(body)
         self._end()
         if self._goodbye is None or self._goodbye.code != ShuttingDown.code:
-            self._transport.close()  # no more frames will arrive, and a peer that says goodbye may not close
-        # A node that leaves still answers calls it has received, and waits for this node: `expire` closes when all are
-        # answered.
+            self._transport.close()  # no more frames will arrive, and a peer need not close after its goodbye
+        # A node that leaves still answers the calls that it has received, and waits until this node closes: `expire`
+        # closes when all are answered.
 
     def _end(self) -> None:
         """Accepts no more calls: the peer would not read them, so no answer would come."""
         self.ending = True
-        self._defined.clear()  # every call is now one of a new method and is refused there, at no cost to the others
+        self._defined.clear()  # so every call comes to `_define`, which refuses it: no check in `call` is needed
         self._ending_callback(self)
 
     def on_closed(self, error: InahoError) -> None:

@@ -1,4 +1,4 @@
-"""What this node states about itself in a handshake."""
+"""Makes the handshakes of this node, with what it states about itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class OwnHandshake:
 
     Args:
         local: the node.
-        incarnation: the present one of this node as a member; 0 before it was admitted, and for a client.
+        incarnation: returns the present incarnation of this node; 0 before it was admitted, and for a client.
     """
 
     def __init__(self, local: LocalNode, incarnation: Callable[[], int]) -> None:

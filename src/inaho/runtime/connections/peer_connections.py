@@ -1,4 +1,4 @@
-"""All open connections with one peer, whoever dialled them.
+"""Checks and closes all open connections with one peer, dialled and accepted ones.
 
 A node has one connection per direction and peer, in two tables: `Peers` has those that it dialled, `Acceptor` those
 that it accepted. To close all connections with a peer, or to know whether it is still connected, both must be checked.
@@ -50,14 +50,14 @@ class PeerConnections:
         self._acceptor.close_peer(authority, error)
 
     def reject(self, authority: str, reason: str) -> None:
-        """The control plane has received an invalid message of a peer: quarantines it and closes its connections."""
+        """The control plane got an invalid message from a peer: quarantines the peer and closes its connections."""
         self.quarantine(authority, reason)
         self.close(authority, ProtocolViolation(reason, authority=authority))
 
     def quarantine(self, authority: str, reason: str) -> None:
         """Quarantines the process that is connected under `authority`.
 
-        If two processes are, it is unknown which one it was, so none is quarantined.
+        If two processes are connected, none is quarantined, since it is unknown which one is at fault.
         """
         peers = {connection.peer.node_id: connection.peer for connection in self._acceptor.connections}
         peers = {node_id: peer for node_id, peer in peers.items() if peer.authority == authority}

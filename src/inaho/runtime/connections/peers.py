@@ -1,8 +1,8 @@
 """Dials peers: one connection per peer, opened when first needed; decides when a redial may begin.
 
-Calls wait for the dial. Of control messages a few per peer are kept; they leave when the dial succeeds and are dropped
-when it fails, since the next round sends the same again. What a dial has found (refused, answered by another process)
-is reported to `PeerEvents`.
+Calls wait for the dial. A few control messages per peer are kept. They are sent when the dial succeeds and dropped when
+it fails, since the next round sends the same again. The outcome of a dial (refused, answered by another process) is
+reported to `PeerEvents`.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class Peers:
 
     Args:
         local: the node.
-        transport: by which it reaches others.
+        transport: dials.
         handshake: what this node states about itself.
         associations: decides whether and when a peer may be dialled.
-        events: takes what dials and connections find out.
+        events: gets the outcomes of dials and the ends of connections.
         messages: sends messages between actors on the connections.
 
     Attributes:
         connections: open ones, by authority. The call path reads it directly.
-        control_dropped: control messages without a connection.
+        control_dropped: the number of control messages that were not sent.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Peers:
         self._messages = messages
         self._dials: dict[str, asyncio.Task[Outgoing]] = {}
         self._control: dict[str, list[bytes]] = {}
-        # Dials that wait for their pause to be over.
+        # Dials that wait for the end of a pause.
         self._pausing: dict[str, asyncio.Future[None]] = {}
-        # Connections on which one side has said goodbye: no new calls, and the present ones still have their deadlines.
+        # Connections after a goodbye: they get no new calls, and the pending calls keep their deadlines.
         self._ending: dict[Outgoing, str] = {}
 
     async def connect(self, authority: str, node_id: str) -> Outgoing:
@@ -80,7 +80,7 @@ class Peers:
             Unreachable: it cannot be reached, or another process is there now.
             Quarantined: nothing is sent to it.
             ShuttingDown: this node is closing its connections.
-            InahoError: the handshake failed for this reason.
+            InahoError: the handshake failed with this error.
         """
         connection = self.connections.get(authority)
         if connection is None:
@@ -104,7 +104,7 @@ class Peers:
             return
         connection = self.connections.get(authority)
         if connection is not None:
-            if connection.paused:  # the next round sends it again, to a peer that reads
+            if connection.paused:  # the peer does not read; the next round sends the message again
                 self.control_dropped += 1
             else:
                 connection.send_control(body)
@@ -214,7 +214,7 @@ class Peers:
             self._events.refused(authority, error)
 
     def _ends(self, connection: Outgoing) -> None:
-        """One side has said goodbye: later frames would not be read."""
+        """One side has sent a goodbye, so the peer reads no later frames: no new calls use the connection."""
         authority = self._authority_of(connection)
         if authority is not None:
             del self.connections[authority]
@@ -234,7 +234,7 @@ class Peers:
             )
 
     def _authority_of(self, connection: Outgoing) -> str | None:
-        """The dialled authority, which may be spelled differently from the member's own spelling."""
+        """The dialled authority, which may differ from how the member itself spells it."""
         if self.connections.get(connection.peer.authority) is connection:
             return connection.peer.authority
         return next((name for name, other in self.connections.items() if other is connection), None)
@@ -263,7 +263,7 @@ class Peers:
         return expired
 
     async def close(self, error: InahoError | None = None) -> None:
-        """Closes all connections, and ends running dials."""
+        """Closes all connections, and cancels running dials."""
         dials: list[asyncio.Task[Any]] = list(self._dials.values())
         for task in dials:
             task.cancel()

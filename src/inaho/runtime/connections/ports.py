@@ -1,4 +1,4 @@
-"""What connections need of the rooms above: to report evidence, to handle messages, to cut off a peer."""
+"""What connections need from the rooms above: to report evidence, to handle messages, to disconnect a peer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PeerEvents(Protocol):
         ...
 
     def connected(self, authority: str, peer: PeerInfo) -> None:
-        """A dial of `authority` came through."""
+        """A dial of `authority` succeeded."""
         ...
 
     def accepted(self, peer: PeerInfo) -> None:
@@ -39,7 +39,7 @@ class PeerEvents(Protocol):
         ...
 
     def dial_failed(self, authority: str, reason: str, detail: str) -> None:
-        """A dial failed: `refused`, `timeout`, `handshake` or `other`, and in words."""
+        """A dial failed; `reason` is a `CauseKind` or `handshake`, and `detail` describes it."""
         ...
 
     def refused(self, authority: str, error: InahoError) -> None:
@@ -51,7 +51,7 @@ class PeerEvents(Protocol):
         ...
 
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
-        """A dialled peer sends the newest topology. Raises `ProtocolViolation` when this node takes none."""
+        """A dialled peer has sent the newest topology. Raises `ProtocolViolation` if this node is no client."""
         ...
 
 
@@ -63,7 +63,7 @@ class MessageFrames(Protocol):
         ...
 
     def batch_ended(self) -> None:
-        """All frames of one read are handled."""
+        """All frames of one read have been handled."""
         ...
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class MessageParts(Protocol):
         ...
 
     def disconnected(self, connection: Outgoing) -> None:
-        """A dialled connection takes no more."""
+        """A dialled connection accepts no more frames."""
         ...
 
 

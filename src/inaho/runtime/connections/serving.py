@@ -1,4 +1,4 @@
-"""What all accepted connections of one node share: the grains that are called, and what runs their turns."""
+"""What all accepted connections of one node share: the kinds that are called, and the runner of their turns."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Serving:
         local: the node.
         hosts: kinds by name.
         runner: runs turns.
-        ticker: knows whether this process has just been stopped.
-        events: takes control messages.
-        messages: takes messages between actors.
+        ticker: knows whether this process was just stopped.
+        events: gets control messages.
+        messages: handles messages between actors.
     """
 
     __slots__ = ("events", "hosts", "local", "messages", "runner", "ticker")

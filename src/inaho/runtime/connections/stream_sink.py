@@ -17,10 +17,10 @@ class ConnectionSink:
     """Sends batches of items as frames of a connection.
 
     Args:
-        connection: on which the call came.
-        caller: the same, for failures.
+        connection: of the call.
+        caller: the same connection, for failures.
         turn: of the streaming method.
-        frame_body_max: bytes that a batch may take.
+        frame_body_max: the bytes of a batch, at most.
     """
 
     def __init__(self, connection: Connection, caller: Caller, turn: Turn, frame_body_max: int) -> None:

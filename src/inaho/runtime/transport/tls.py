@@ -95,7 +95,7 @@ class TlsServer:
 
     @property
     def pending(self) -> int:
-        """TLS handshakes under way."""
+        """The number of TLS handshakes under way."""
         return len(self._securing)
 
     def start(self) -> None:

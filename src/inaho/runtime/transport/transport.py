@@ -42,7 +42,7 @@ _LOCAL: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class DialFailed(Unreachable):
-    """No connection came up.
+    """No connection was opened.
 
     Attributes:
         cause_kind: see `CauseKind`. `refused` is evidence that the process is gone, `timeout` is not.

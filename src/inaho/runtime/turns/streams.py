@@ -147,7 +147,7 @@ class StreamProducer:
                 "the generator %s of %s %s: %s",
                 turn.method.name,
                 turn.grain.identity,
-                "yields again when it is closed, so it is left as it is; a generator must not catch GeneratorExit"
+                "yields again when it is closed, so it stays open; a generator must not catch GeneratorExit"
                 if ignored
                 else "failed in its clean-up",
                 describe(error),

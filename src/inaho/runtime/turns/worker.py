@@ -129,7 +129,7 @@ class Worker:
         """The Task has ended. If it was cancelled before its first step, a new worker adopts its turn."""
         self._runner.load.workers.pop(self, None)
         if not task.cancelled():
-            task.exception()  # `sys.exit` of user code has left the loop, and nobody awaits this Task
+            task.exception()  # `sys.exit` of user code has stopped the loop, and no code awaits this Task
         if self._adopted is not None:
             turn = self._adopted[0]
             successor = Worker(self._runner)
