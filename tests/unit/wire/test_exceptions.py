@@ -1,105 +1,31 @@
-"""Failures on the wire: what is raised there is raised here, and a peer can construct nothing that it should not."""
+"""Failures on the wire: what is raised there is raised here."""
 
 from __future__ import annotations
 
 import asyncio
-import builtins
 import traceback
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inaho import errors
-from inaho.errors import InahoError, InvalidConfig, RemoteError, error_from_code
-from inaho.wire import exceptions
-from inaho.wire.exceptions import (
-    Failure,
-    GrainError,
-    as_seen_by_caller,
-    decode_failure,
-    encode_failure,
-    is_expected,
-    register_exception,
+from inaho.errors import InahoError, RemoteError
+from inaho.wire.exceptions import GrainError, as_seen_by_caller, decode_failure, encode_failure
+from support.raised_errors import (
+    INAHO_ERRORS,
+    ChangelingError,
+    OutOfStockError,
+    PickyError,
+    UnspeakableError,
+    arguments,
+    cross,
+    failure,
+    plain,
+    raised,
+    texts,
 )
-
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-plain = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False)
-    | texts
-    | st.binary(max_size=9),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=8,
-)
-INAHO_ERRORS = [getattr(errors, name) for name in errors.__all__ if name not in ("error_from_code", "RemoteError")]
-SIGNALS = [
-    "BaseException", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "BaseExceptionGroup",
-    "StopIteration", "StopAsyncIteration", "asyncio.CancelledError", "asyncio.exceptions.CancelledError",
-]  # fmt: skip
-NOT_EXCEPTIONS = [
-    "",
-    "eval",
-    "exec",
-    "open",
-    "print",
-    "object",
-    "type",
-    "os.system",
-    "builtins.ValueError",
-    "Warning",
-    "IOError",
-]
-
-
-class OutOfStockError(GrainError):
-    def __init__(self, sku: str, left: int = 0) -> None:
-        super().__init__(sku, left)
-        self.sku = sku
-        self.left = left
-
-
-class PickyError(GrainError):
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        raise {0: KeyError, 1: RuntimeError, 2: OSError, 3: RecursionError, 4: StopIteration}[number](
-            "I do not like it"
-        )
-
-
-class ChangelingError(GrainError):
-    def __new__(cls, *arguments: Any) -> Any:
-        return SystemExit(1)
-
-
-class UnspeakableError(Exception):
-    def __str__(self) -> str:
-        raise KeyError("no text")
-
-
-def cross(error: BaseException, *, executed: bool = True) -> Exception:
-    return decode_failure(encode_failure(error, identity="Cart/alice", authority="10.0.0.1:7700", executed=executed))
-
-
-def failure(**parts: Any) -> bytes:
-    defaults: dict[str, Any] = {"code": "", "reason": "r", "identity": "i", "authority": "a", "maybe_executed": True}
-    return msgspec.msgpack.encode(Failure(**{**defaults, **parts}))
-
-
-def arguments(*values: Any, **attributes: Any) -> bytes:
-    return msgspec.msgpack.encode((values, attributes))
-
-
-def raised(error: BaseException) -> BaseException:
-    try:
-        raise error
-    except BaseException as caught:
-        return caught
-
 
 # Errors of ours.
 
@@ -294,151 +220,3 @@ def test_a_caller_on_the_same_node_gets_what_one_elsewhere_would() -> None:
 def test_a_group_without_members_is_none(values: tuple[Any, ...]) -> None:
     got = decode_failure(failure(type_name="ExceptionGroup", arguments=arguments(*values)))
     assert type(got) is RemoteError and got.type_name == "ExceptionGroup"
-
-
-# Registration.
-
-
-def test_a_name_belongs_to_one_class() -> None:
-    class FirstError(Exception):
-        pass
-
-    class SecondError(Exception):
-        pass
-
-    assert register_exception(FirstError, "tests.first") is FirstError
-    register_exception(FirstError, "tests.first")
-    with pytest.raises(InvalidConfig, match=r"tests\.first"):
-        register_exception(SecondError, "tests.first")
-    with pytest.raises(InvalidConfig, match="ValueError"):
-        register_exception(SecondError, "ValueError")
-    assert type(cross(FirstError(1))) is FirstError
-    assert isinstance(cross(SecondError(1)), RemoteError)
-
-
-def test_names_of_registered_classes_are_unique_and_lead_back() -> None:
-    assert len(set(exceptions._names.values())) == len(exceptions._names)
-    for kind, name in exceptions._names.items():
-        assert exceptions._by_name[name] is kind
-
-
-@pytest.mark.parametrize(
-    "kind", [SystemExit, KeyboardInterrupt, GeneratorExit, BaseException, StopIteration, StopAsyncIteration]
-)
-def test_signals_to_python_cannot_be_registered(kind: Any) -> None:
-    with pytest.raises(InvalidConfig, match="cannot cross the wire"):
-        register_exception(kind)
-    with pytest.raises(InvalidConfig, match="cannot cross the wire"):
-        register_exception(type("Derived", (kind,), {}), "tests.derived")
-    assert "tests.derived" not in exceptions._by_name
-
-
-def test_every_registered_builtin_can_be_raised_into_a_future() -> None:
-    loop = asyncio.new_event_loop()
-    try:
-        for name, kind in exceptions._by_name.items():
-            if kind.__module__ == "builtins":
-                future: asyncio.Future[None] = loop.create_future()
-                error = decode_failure(failure(type_name=name, arguments=arguments()))
-                future.set_exception(error)
-                assert future.exception() is error
-    finally:
-        loop.close()
-
-
-# Hostile bodies.
-
-
-@pytest.mark.parametrize("name", SIGNALS + NOT_EXCEPTIONS)
-@pytest.mark.parametrize("values", [(), (1,), ("message", [1])], ids=repr)
-def test_a_peer_constructs_only_what_is_registered(name: str, values: tuple[Any, ...]) -> None:
-    assert name not in exceptions._by_name
-    got = decode_failure(failure(type_name=name, arguments=arguments(*values)))
-    assert type(got) is RemoteError and got.type_name == name
-
-
-def test_no_signal_is_among_what_a_peer_can_construct() -> None:
-    for kind in exceptions._by_name.values():
-        assert issubclass(kind, Exception)
-        assert not issubclass(kind, StopIteration | StopAsyncIteration | Warning)
-    reachable = {kind for kind in exceptions._names if kind.__module__ == builtins.__name__}
-    assert SystemExit not in reachable and ValueError in reachable
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param(arguments(1, 2, 3, 4, 5), id="too many"),
-        pytest.param(arguments(), id="too few"),
-        pytest.param(b"\xc1", id="no msgpack"),
-        pytest.param(msgspec.msgpack.encode([1, 2]), id="another shape"),
-        pytest.param(msgspec.msgpack.encode(([1], {}, 3)), id="a third part"),
-        pytest.param(b"\x92\xdd\xff\xff\xff\xff", id="four billion arguments"),
-        pytest.param(b"\x92\x91" + b"\x91" * 50_000 + b"\xc0\x80", id="deep"),
-    ],
-)
-def test_arguments_that_do_not_fit_leave_a_remote_error(body: bytes) -> None:
-    name = exceptions._names[OutOfStockError]
-    got = decode_failure(failure(type_name=name, arguments=body, reason="why"))
-    assert type(got) is RemoteError and got.message == "why" and got.type_name == name
-
-
-@pytest.mark.parametrize(
-    "name", ["__notes__", "add_note", "with_traceback", "args", "__class__", "__dict__", "__str__", "__traceback__"]
-)
-@pytest.mark.parametrize("value", ["x", 1, None, ["y"], {"a": 1}], ids=repr)
-def test_attributes_of_python_s_own_cannot_be_replaced(name: str, value: Any) -> None:
-    body = failure(
-        type_name="ValueError", arguments=msgspec.msgpack.encode((("v",), {name: value, "mine": 1})), traceback="there"
-    )
-    got = decode_failure(body)
-    assert type(got) is ValueError and got.args == ("v",)
-    assert vars(got)["mine"] == 1 and name not in vars(got).keys() - {"__notes__"}
-    assert got.with_traceback(None) is got
-    assert any("there" in note for note in got.__notes__)
-
-
-@given(st.text(max_size=20) | st.sampled_from(["error", "remote_error", "timeout"]), texts)
-def test_any_code_is_an_error(code: str, reason: str) -> None:
-    got = error_from_code(code, reason)
-    assert isinstance(got, InahoError) and reason in got.reason
-
-
-@given(st.binary(max_size=200))
-@example(b"\x98" + b"\x91" * 60_000)
-@example(b"\x99\xa0\xa0\xa0\xa0\xc2\xa0\xa0\xc4\x00" + b"\x91" * 60_000)
-def test_a_random_body_is_refused_or_an_exception(body: bytes) -> None:
-    try:
-        got = decode_failure(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return
-    assert isinstance(got, Exception)
-
-
-@given(
-    st.sampled_from(sorted(exceptions._by_name)) | texts,
-    st.binary(max_size=40)
-    | st.builds(
-        lambda a, d: msgspec.msgpack.encode((a, d)),
-        st.lists(plain, max_size=6),
-        st.dictionaries(texts, plain, max_size=2),
-    ),
-    texts,
-)
-def test_any_name_with_any_arguments_gives_an_exception(name: str, body: bytes, trace: str) -> None:
-    got = decode_failure(failure(type_name=name, arguments=body, traceback=trace))
-    assert isinstance(got, Exception) and not isinstance(got, StopIteration | StopAsyncIteration)
-
-
-@register_exception
-class ExpectedError(Exception):
-    """What a program expects."""
-
-
-def test_expected_is_what_the_program_has_registered():
-    assert is_expected(ExpectedError("x"))
-    assert is_expected(GrainError("x"))
-    assert not is_expected(ValueError("x"))
-    assert not is_expected(RemoteError(type_name="x.Y", message="z"))
-    assert is_expected(ExceptionGroup("both", [ExpectedError("x"), ExceptionGroup("one", [GrainError("y")])]))
-    assert not is_expected(ExceptionGroup("one is a mistake", [ExpectedError("x"), KeyError("y")]))
