@@ -1,6 +1,5 @@
-"""What becomes of the state when a turn fails: keep, reset, stop; wherever the turn came from and however it failed."""
+"""What becomes of the state and of the activation when a turn has failed, by the policy: keep, reset, stop."""
 
-# ruff: noqa: RUF012  Structs copy mutable defaults
 from __future__ import annotations
 
 import asyncio
@@ -8,128 +7,16 @@ from typing import Any
 
 import pytest
 
-from inaho import (
-    ClusterIdentity,
-    Grain,
-    GrainError,
-    InvalidGrain,
-    MemoryStorage,
-    NoSuchMethod,
-    StateConflict,
-    StorageFailed,
-    Struct,
-    Timeout,
-    method,
-)
+from inaho import ClusterIdentity, Grain, InvalidGrain, MemoryStorage, StateConflict, StorageFailed, method
 from inaho.events import ActivationTerminated, StateReset
 from inaho.wire.codec import encode
-
-
-class RefusedError(GrainError):
-    """What the grains here raise."""
-
-
-class Marks(Struct):
-    marks: list[str] = []
-
-
-LOG: list[str] = []
-GATES: dict[str, asyncio.Event] = {}
+from support.failing_grains import GATES, LOG, Kept, Marks, RefusedError, Reset, Stopped
 
 
 @pytest.fixture(autouse=True)
 def empty() -> None:
     LOG.clear()
     GATES.clear()
-
-
-class Kept(Grain[Marks]):
-    """Every method marks the state and then fails in its own way."""
-
-    async def on_activate(self) -> None:
-        self.attribute = "new"
-        LOG.append("active")
-
-    async def on_deactivate(self, reason: str) -> None:
-        LOG.append(reason)
-
-    async def mark(self, text: str) -> list[str]:
-        self.state.marks.append(text)
-        await self.save()
-        return list(self.state.marks)
-
-    async def fail(self, text: str = "half") -> None:
-        self.attribute = "changed"
-        self.state.marks.append(text)
-        raise RefusedError(text)
-
-    async def fail_later(self, text: str = "half") -> None:
-        self.attribute = "changed"
-        self.state.marks.append(text)
-        await asyncio.sleep(0)
-        raise RefusedError(text)
-
-    async def fail_elsewhere(self) -> None:
-        self.state.marks.append("half")
-        await self.cluster.call(self.identity.kind, "another", "absent")
-
-    async def catch(self) -> None:
-        self.state.marks.append("whole")
-        try:
-            await self.cluster.call(self.identity.kind, "another", "absent")
-        except NoSuchMethod:
-            LOG.append("caught")
-
-    async def hang(self, gate: str = "") -> None:
-        self.state.marks.append("half")
-        GATES[gate].set()
-        await asyncio.Event().wait()
-
-    @method(read_only=True)
-    async def look(self) -> list[str]:
-        return list(self.state.marks)
-
-    @method(read_only=True)
-    async def attributes(self) -> str:
-        return self.attribute
-
-    @method(read_only=True)
-    async def look_long(self, gate: str) -> list[str]:
-        GATES[gate] = asyncio.Event()
-        await GATES[gate].wait()
-        return list(self.state.marks)
-
-    @method(read_only=True)
-    async def fail_reading(self) -> None:
-        await asyncio.sleep(0)
-        raise RefusedError("reading")
-
-    async def stream(self, fail: bool):
-        for number in range(3):
-            self.state.marks.append(f"item {number}")
-            yield number
-        if fail:
-            raise RefusedError("stream")
-
-    async def begin(self) -> None:
-        self.timer(self.tick, None, first_s=0.0)
-
-    async def tick(self) -> None:
-        self.state.marks.append("tick")
-        LOG.append("tick")
-        raise RefusedError("tick")
-
-
-class Reset(Kept, on_failure="reset"):
-    """Goes back to what was saved."""
-
-
-class Stopped(Kept, on_failure="stop"):
-    """Begins anew."""
-
-
-async def settled(fleet: Any, eventually: Any) -> None:
-    await eventually(fleet.at_rest)
 
 
 FAILURES = ["fail", "fail_later"]
@@ -183,47 +70,6 @@ async def test_turns_that_wait_behind_a_failing_one_see_the_saved_state(caller, 
     )
     assert isinstance(first, RefusedError)
     assert others == [["saved"], ["saved", "y"], ["saved", "y"]]
-
-
-@pytest.mark.parametrize("kind", [Reset, Stopped])
-async def test_an_error_of_a_nested_call_counts_when_it_is_not_caught(caller, kind: type[Kept]):
-    cluster = await caller(kind)
-    grain = cluster.grain(kind, "a")
-    await grain.mark("saved")
-    await grain.catch()
-    assert await grain.look() == ["saved", "whole"]
-    with pytest.raises(NoSuchMethod):
-        await grain.fail_elsewhere()
-    assert await grain.look() == ["saved"]
-
-
-@pytest.mark.parametrize("kind", [Reset, Stopped])
-async def test_a_turn_that_is_interrupted_has_failed(caller, kind: type[Kept]):
-    cluster = await caller(kind)
-    grain = cluster.grain(kind, "a")
-    await grain.mark("saved")
-    GATES["deadline"] = asyncio.Event()
-    with pytest.raises(Timeout):
-        await cluster.grain(kind, "a", timeout=0.25).hang("deadline")
-    assert await grain.look() == ["saved"]
-    GATES["caller"] = asyncio.Event()
-    call = asyncio.ensure_future(grain.hang("caller"))
-    await GATES["caller"].wait()
-    call.cancel()
-    await asyncio.gather(call, return_exceptions=True)
-    assert await grain.look() == ["saved"]
-
-
-@pytest.mark.parametrize("kind", [Reset, Stopped])
-async def test_a_read_only_turn_that_fails_disturbs_nobody(caller, kind: type[Kept]):
-    cluster = await caller(kind)
-    grain = cluster.grain(kind, "a")
-    await grain.mark("saved")
-    await grain.catch()
-    with pytest.raises(RefusedError):
-        await grain.fail_reading()
-    assert await grain.look() == ["saved", "whole"]
-    assert LOG == ["active", "caught"]
 
 
 class Together(Grain[Marks], reentrant=True, on_failure="reset"):
@@ -340,40 +186,6 @@ async def test_an_idempotent_call_beside_a_failed_one_is_made_again(fleet, event
     await grain.mark("saved")
     assert await fail_beside(grain, eventually, grain.put("beside", "beside")) is None
     assert await grain.look() == ["saved", "beside"]
-
-
-@pytest.mark.parametrize(("kind", "left"), [(Reset, ["saved"]), (Stopped, ["saved"]), (Kept, 4)])
-async def test_a_stream_that_raises_has_failed(caller, eventually, kind: type[Kept], left: Any):
-    cluster = await caller(kind)
-    grain = cluster.grain(kind, "a")
-    await grain.mark("saved")
-    with pytest.raises(RefusedError):
-        async for _ in grain.stream(True):
-            pass
-    marks = await grain.look()
-    assert marks == left or len(marks) == left
-
-
-async def test_a_consumer_that_breaks_off_its_stream_is_no_failure(caller, eventually):
-    cluster = await caller(Reset)
-    grain = cluster.grain(Reset, "a")
-    await grain.mark("saved")
-    stream = grain.stream(False)
-    async for _ in stream:
-        break
-    await stream.aclose()
-    await settled(caller.fleet, eventually)
-    assert (await grain.look())[:2] == ["saved", "item 0"]
-
-
-@pytest.mark.parametrize("kind", [Reset, Stopped])
-async def test_a_timer_that_raises_has_failed(fleet, eventually, kind: type[Kept]):
-    member = await fleet.member(kind)
-    grain = member.grain(kind, "a")
-    await grain.mark("saved")
-    await grain.begin()
-    await eventually(lambda: "tick" in LOG)
-    assert await grain.look() == ["saved"]
 
 
 async def test_an_activation_that_fails_while_it_is_asked_to_end_is_reset_first(fleet):

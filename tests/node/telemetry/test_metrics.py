@@ -11,59 +11,12 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 import inaho
-from inaho import Grain, method
-from inaho.config import CALL_TIMEOUT_MAX_S, AlertsConfig, ClusterConfig, MetricsConfig
-from inaho.errors import ActivationFailed, MetricsOff, Pending, Timeout
-from inaho.events import AlertCleared, AlertRaised, MemberUp, RetryThrottled
+from inaho import Grain
+from inaho.config import CALL_TIMEOUT_MAX_S, MetricsConfig
+from inaho.errors import MetricsOff, Pending, Timeout
+from inaho.events import MemberUp, RetryThrottled
 from inaho.observe.metrics import INSTRUMENTS
-
-
-class Purse(inaho.Struct):
-    coins: int = 0
-
-
-class Wallet(Grain[Purse]):
-    async def put(self, coins: int) -> int:
-        self.state.coins += coins
-        await self.save()
-        return self.state.coins
-
-    async def refuse(self) -> None:
-        raise ValueError("no")
-
-
-class Slow(Grain):
-    def __init__(self) -> None:
-        self.waiting = asyncio.Event()
-
-    @method(timeout=0.15)
-    async def hang(self) -> None:
-        await self.waiting.wait()
-
-    async def wait(self) -> None:
-        await self.waiting.wait()
-
-    async def lag(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-@inaho.register_exception
-class OutOfStockError(Exception):
-    """A result that a shop expects."""
-
-
-class LateError(inaho.GrainError):
-    """Another one."""
-
-
-class Shop(Grain):
-    """Says no as it should."""
-
-    async def buy(self) -> None:
-        raise OutOfStockError("apple")
-
-    async def wait(self) -> None:
-        raise LateError(3)
+from support.metrics import Figures, Slow, Wallet, shown
 
 
 class Never(Grain):
@@ -71,30 +24,6 @@ class Never(Grain):
         raise Pending("not yet")
 
     async def x(self) -> None: ...
-
-
-Figures = dict[str, dict[tuple[str, ...], float]]
-
-
-def shown(cluster: inaho.Cluster) -> Figures:
-    """`Cluster.metrics` by name and values of labels."""
-    return {
-        name: {tuple(labels.values()): value for labels, value in samples}
-        for name, samples in cluster.metrics().items()
-    }
-
-
-@pytest.fixture
-async def fleet(fleet: Any) -> Any:
-    """A fleet whose members also take the groups `alerts` and `metrics`."""
-    plain = fleet.config
-
-    def config(**groups: Any) -> ClusterConfig:
-        own = {name: groups.pop(name) for name in ("alerts", "metrics") if name in groups}
-        return plain(**groups).replace(**own)
-
-    fleet.config = config
-    return fleet
 
 
 @pytest.fixture
@@ -309,83 +238,6 @@ async def test_the_longest_call_has_a_bucket(fleet: Any):
     node = cluster._node
     for buckets in (node.hosts["Wallet"].latency, node.context.resolver.latency):
         assert (int((CALL_TIMEOUT_MAX_S + 3600.0) * 1e9) >> 10).bit_length() < len(buckets)
-
-
-async def test_slow_calls_raise_an_alert_that_ends_with_them(fleet: Any):
-    alerts = AlertsConfig(window_s=1.0, window_slots=4, calls_min=5, latency_p99_s=0.05)
-    cluster = await fleet.member(Slow, alerts=alerts)
-    with cluster.system.events.subscribe(AlertRaised, AlertCleared) as events:
-        slow = cluster.grain(Slow, "k")
-        await asyncio.gather(*(cluster.grain(Slow, f"k{number}").lag(0.2) for number in range(10)))
-        raised = await asyncio.wait_for(anext(events), 10)
-        assert isinstance(raised, AlertRaised)
-        assert (raised.kind, raised.measure, raised.threshold) == ("Slow", "latency_p99_s", 0.05)
-        assert raised.figure > 0.1
-        assert shown(cluster)["inaho.alerts.raised"] == {("Slow", "latency_p99_s"): 1}
-        await slow.lag(0)
-        cleared = await asyncio.wait_for(anext(events), 10)
-        assert isinstance(cleared, AlertCleared)
-        assert shown(cluster)["inaho.alerts.active"] == {}
-
-
-async def test_failing_calls_raise_an_alert(fleet: Any):
-    alerts = AlertsConfig(calls_min=5)
-    cluster = await fleet.member(Wallet, alerts=alerts)
-    with cluster.system.events.subscribe(AlertRaised) as events:
-        for _ in range(5):
-            with pytest.raises(ValueError, match="no"):
-                await cluster.grain(Wallet, "k").refuse()
-        raised = await asyncio.wait_for(anext(events), 10)
-        assert (raised.measure, raised.figure, raised.threshold) == ("failure_ratio", 1.0, 0.01)
-
-
-async def test_expected_exceptions_are_counted_apart_and_raise_no_alert(fleet: Any):
-    alerts = AlertsConfig(calls_min=5)
-    here, there = await fleet.members(2, Shop, alerts=alerts)
-    with here.system.events.subscribe(AlertRaised) as events:
-        for cluster in (here, there):
-            shop = here.grain(Shop, fleet.key_at(cluster, Shop))
-            for _ in range(5):
-                with pytest.raises(OutOfStockError):
-                    await shop.buy()
-                with pytest.raises(LateError):
-                    await shop.wait()
-        figures = shown(here)
-        counted = figures["inaho.rpc.client.exceptions"]
-        assert counted["Shop", f"{__name__}.OutOfStockError"] == 10
-        assert counted["Shop", f"{__name__}.LateError"] == 10
-        assert sum(counted.values()) == 20
-        assert sum(figures["inaho.rpc.client.failures"].values()) == 0
-        here._metrics._look_due = 0.0
-        here._metrics.tick(here._node.local.loop.time(), 0.0)
-        assert here._metrics.counts.alerts.active == ()
-        assert events.drain() == []
-
-
-async def test_expected_exceptions_can_be_made_to_count(fleet: Any):
-    cluster = await fleet.member(Shop, alerts=AlertsConfig(calls_min=5, count_registered=True))
-    with cluster.system.events.subscribe(AlertRaised) as events:
-        for _ in range(5):
-            with pytest.raises(OutOfStockError):
-                await cluster.grain(Shop, "k").buy()
-        raised = await asyncio.wait_for(anext(events), 10)
-    assert (raised.measure, raised.figure) == ("failure_ratio", 1.0)
-
-
-class Closed(Grain):
-    async def on_activate(self) -> None:
-        raise OutOfStockError("no such shop")
-
-    async def x(self) -> None: ...
-
-
-async def test_an_expected_exception_that_leaves_on_activate_is_a_failure(fleet: Any):
-    cluster = await fleet.member(Closed)
-    with pytest.raises(ActivationFailed):
-        await cluster.grain(Closed, "k").x()
-    figures = shown(cluster)
-    assert figures["inaho.rpc.client.failures"]["Closed", "activation_failed"] == 1
-    assert sum(figures["inaho.rpc.client.exceptions"].values()) == 0
 
 
 async def test_retry_warnings_are_held_back_and_their_number_is_told(fleet: Any, caplog: pytest.LogCaptureFixture):

@@ -1,4 +1,4 @@
-"""How streams end that neither their consumer nor their generator ends. In virtual time."""
+"""How streams end with their activation, when neither their consumer nor their generator ends them. In virtual time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from inaho import Grain, MemoryStorage, OwnershipChanged, SerializationFailed, ShuttingDown, StorageFailed, Struct
+from inaho import Grain, MemoryStorage, OwnershipChanged, SerializationFailed, StorageFailed
 from inaho.runtime.grains.activation import CURRENT
 from inaho.testing.cluster.sim_cluster import SimCluster
-
-LOG: list[str] = []
+from support.streams import LOG, PLACES, Consumer, Ticker, follow, key_at
 
 
 @pytest.fixture(autouse=True)
@@ -20,147 +19,10 @@ def empty() -> None:
     LOG.clear()
 
 
-class Consumer:
-    """Reads one stream to its end.
-
-    Args:
-        stream: what to read.
-        pause_s: seconds after each item.
-
-    Attributes:
-        items: that came.
-        error: with which it ended; None when it ended by itself.
-        over: it has ended.
-    """
-
-    def __init__(self, stream: AsyncIterator[Any], pause_s: float = 0.0) -> None:
-        self.items: list[Any] = []
-        self.error: BaseException | None = None
-        self.over = False
-        self._stream = stream
-        self._pause_s = pause_s
-
-    async def start(self) -> None:
-        """Reads from now on."""
-        self._task = asyncio.ensure_future(self._read())
-
-    async def _read(self) -> None:
-        try:
-            async for item in self._stream:
-                self.items.append(item)
-                await asyncio.sleep(self._pause_s)
-        except Exception as error:
-            self.error = error
-        finally:
-            self.over = True
-
-
-def key_at(sim: SimCluster, index: int, kind: type[Any]) -> str:
-    """A key that this node owns."""
-    leases = sim.node(index)._node.leases
-    return next(key for key in map(str, range(1000)) if leases.owns(kind.inaho_kind.name, key))
-
-
-PLACES = pytest.mark.parametrize("place", [0, 1], ids=["here", "elsewhere"])
-"""Where the grain is; the consumer is at node 0."""
-
-
-class Count(Struct):
-    value: int = 0
-
-
-class Ticker(Grain[Count]):
-    """Yields its state every second."""
-
-    async def watch(self) -> AsyncIterator[int]:
-        LOG.append("begun")
-        try:
-            while True:
-                yield self.state.value
-                await asyncio.sleep(1.0)
-        finally:
-            await asyncio.sleep(0.1)
-            LOG.append("closed")
-
-    async def steadily(self) -> AsyncIterator[int]:
-        try:
-            while True:
-                yield 1
-        finally:
-            LOG.append("closed")
-
-    async def saving(self) -> AsyncIterator[int]:
-        while True:
-            self.state.value += 1
-            await self.save()
-            yield self.state.value
-
-    async def once(self) -> AsyncIterator[int]:
-        yield 1
-        await asyncio.sleep(3.0)
-        self.deactivate()
-        await asyncio.sleep(2.0)
-        yield 2
-
-    async def hanging(self) -> AsyncIterator[int]:
-        try:
-            yield 1
-            await asyncio.sleep(3600.0)
-        finally:
-            LOG.append("closing")
-            await asyncio.sleep(1800.0)
-            LOG.append("closed")
-
-    async def stubborn(self) -> AsyncIterator[int]:
-        while True:
-            try:
-                yield 1
-                await asyncio.sleep(3600.0)
-            except asyncio.CancelledError:
-                LOG.append("caught")
-
-    async def deaf(self) -> AsyncIterator[int]:
-        yield 1
-        while "enough" not in LOG:
-            try:
-                await asyncio.sleep(5.0)
-            except asyncio.CancelledError:
-                LOG.append("caught")
-
-    async def add(self) -> int:
-        self.state.value += 1
-        await self.save()
-        return self.state.value
-
-    async def long(self) -> int:
-        self.deactivate()
-        await asyncio.sleep(3.0)
-        return self.state.value
-
-    async def stop(self) -> None:
-        self.deactivate()
-
-    async def fail(self) -> None:
-        self.state.value = 99
-        raise ValueError("no")
-
-    async def on_deactivate(self, reason: str) -> None:
-        LOG.append(reason)
-
-
 class Failing(Ticker, on_failure="stop"): ...
 
 
 class Resetting(Ticker, on_failure="reset"): ...
-
-
-def follow(sim: SimCluster, kind: type[Any], key: str, method: str = "watch", pause_s: float = 0.0) -> Consumer:
-    """A consumer at node 0 that has got something."""
-    consumer = Consumer(getattr(sim.node(0).grain(kind, key), method)(), pause_s)
-    sim.run(consumer.start())
-    sim.run_for(2.5)
-    assert consumer.items and not consumer.over
-    return consumer
 
 
 @PLACES
@@ -197,52 +59,6 @@ def test_a_stream_lives_as_long_as_a_turn_that_runs():
         assert len(consumer.items) == 6
         assert isinstance(consumer.error, OwnershipChanged)
         assert LOG == ["begun", "closed", "requested"]
-
-
-def test_a_grain_that_moves_takes_no_stream_along_and_leaves_none_behind():
-    with SimCluster(nodes=2, seed=1, grains=[Ticker]) as sim:
-        keys = [str(number) for number in range(40)]
-        consumers = {key: follow(sim, Ticker, key) for key in keys}
-        sim.add()
-        sim.wait_converged()
-        sim.run_for(5.0)
-        moved = [key for key in keys if sim.node(2)._node.leases.owns("Ticker", key)]
-        assert 3 <= len(moved) <= 37
-        for key, consumer in consumers.items():
-            assert isinstance(consumer.error, OwnershipChanged) == consumer.over == (key in moved)
-        assert LOG.count("closed") == LOG.count("moved") == len(moved)
-        assert sim.run(sim.node(0).grain(Ticker, moved[0]).add()) == 1
-        again = follow(sim, Ticker, moved[0])
-        assert again.items[-1] == 1
-
-
-@PLACES
-def test_a_node_that_leaves_ends_its_streams(place: int):
-    with SimCluster(nodes=3, seed=1, grains=[Ticker]) as sim:
-        consumer = follow(sim, Ticker, key_at(sim, place, Ticker))
-        sim.leave(place)
-        sim.run_for(5.0)
-        if place:  # else the consumer has gone with its node
-            assert isinstance(consumer.error, ShuttingDown) and consumer.error.maybe_executed
-        assert LOG == ["begun", "closed", "shutdown"]
-
-
-def test_a_blocked_node_ends_its_streams():
-    with SimCluster(nodes=2, seed=1, grains=[Ticker]) as sim:
-        consumer = follow(sim, Ticker, key_at(sim, 1, Ticker))
-        sim.run(sim.node(0).block(sim.authority(1)))
-        sim.run_for(5.0)
-        assert isinstance(consumer.error, OwnershipChanged) and consumer.error.maybe_executed
-        assert LOG == ["begun", "closed", "moved"]
-
-
-def test_a_node_that_was_removed_by_others_ends_its_streams():
-    with SimCluster(nodes=1, seed=1, grains=[Ticker]) as sim:
-        consumer = follow(sim, Ticker, "a")
-        sim.node(0)._node.topology_changes.stop_activations("others have removed it")
-        sim.run_for(5.0)
-        assert isinstance(consumer.error, OwnershipChanged) and "others have removed it" in consumer.error.reason
-        assert LOG == ["begun", "closed", "others have removed it"]
 
 
 def test_a_turn_whose_failure_ends_the_activation_ends_its_streams():

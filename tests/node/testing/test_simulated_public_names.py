@@ -1,0 +1,98 @@
+"""Every public name of `Cluster` works for a test that stands outside of the node's process."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from opentelemetry.metrics import get_meter_provider
+
+from inaho import Cluster
+from inaho.actor import ActorRef
+from inaho.errors import IllegalTransition
+from inaho.testing import SimCluster
+from support.local_grain import Local
+
+OTHER = "node-0:7700"
+
+
+def nobody(cluster: Cluster) -> ActorRef:
+    return cluster.actor(f"inaho://{cluster.config.name}@{OTHER}/user/nobody")
+
+
+def release(cluster: Cluster) -> None:
+    with pytest.raises(IllegalTransition):
+        cluster.release(OTHER)
+
+
+USES: dict[str, Callable[[Cluster, Any], Any]] = {
+    "accept_storage": lambda cluster, _: cluster.accept_storage(),
+    "actor": lambda cluster, _: nobody(cluster),
+    "authority": lambda cluster, _: cluster.authority,
+    "block": lambda cluster, _: cluster.block("nobody:1"),
+    "blocked": lambda cluster, _: cluster.blocked(),
+    "call": lambda cluster, _: cluster.call("Local", "k", "get"),
+    "close": lambda cluster, _: cluster.close(),
+    "config": lambda cluster, _: cluster.config,
+    "context": lambda cluster, _: cluster.context,
+    "delivery_counts": lambda cluster, _: cluster.delivery_counts(),
+    "drain_at": lambda cluster, other: cluster.drain_at(other, drain_s=0.1),
+    "events": lambda cluster, _: cluster.events(),
+    "events_at": lambda cluster, other: cluster.events_at(other),
+    "export_metrics": lambda cluster, _: cluster.export_metrics(get_meter_provider()),
+    "grain": lambda cluster, _: cluster.grain(Local, "k").get(),
+    "grains": lambda cluster, _: cluster.grains(Local),
+    "leave": lambda cluster, _: cluster.leave(),
+    "members": lambda cluster, _: cluster.members(),
+    "metrics": lambda cluster, _: cluster.metrics(),
+    "partition_bridge": lambda cluster, _: cluster.partition_bridge,
+    "pid": lambda cluster, _: cluster.pid(nobody(cluster)),
+    "quarantine": lambda cluster, _: cluster.quarantine(),
+    "quarantine_at": lambda cluster, other: cluster.quarantine_at(other),
+    "ready": lambda cluster, _: cluster.ready,
+    "release": lambda cluster, _: release(cluster),
+    "release_at": lambda cluster, other: cluster.release_at(other, "nobody:1"),
+    "resolve_conflict_at": lambda cluster, other: cluster.resolve_conflict_at(other, OTHER, keep=True),
+    "room": lambda cluster, _: cluster.room(nobody(cluster)),
+    "runtime": lambda cluster, _: cluster.runtime,
+    "self": lambda cluster, _: cluster.self,
+    "send": lambda cluster, _: cluster.send(cluster.grain(Local, "k").add, 1),
+    "storages": lambda cluster, _: cluster.storages(),
+    "stream": lambda cluster, _: cluster.stream("Local", "k", "lines"),
+    "system": lambda cluster, _: cluster.system,
+    "unblock": lambda cluster, _: cluster.unblock("nobody:1"),
+    "wait_gone": lambda cluster, other: cluster.wait_gone(other, 0.1),
+    "wait_left": lambda cluster, _: cluster.wait_left(),
+    "where": lambda cluster, _: cluster.where(Local, "k"),
+}
+"""A use of every public name of `Cluster`, with another member: what it is, or what is to be waited for."""
+
+
+def test_there_is_a_use_of_every_public_name():
+    assert sorted(USES) == [name for name in dir(Cluster) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", USES)
+def test_every_public_name_works_for_those_outside(name: str):
+    with SimCluster(nodes=3, seed=1, grains=[Local]) as sim:
+        cluster, other = sim.node(1), sim.node(2).self
+        used: Any = USES[name](cluster, other)
+
+        async def wait() -> None:
+            tasks: list[asyncio.Future[Any]]
+            if inspect.iscoroutine(used):
+                tasks = [asyncio.ensure_future(used)]
+            elif hasattr(used, "__anext__"):
+                tasks = [asyncio.ensure_future(anext(used))]
+                await asyncio.sleep(0.1)
+                sim.leave(0)  # it is told
+            else:
+                return
+            if name == "wait_left":
+                tasks.append(asyncio.ensure_future(cluster.leave()))
+            await asyncio.gather(*tasks)
+
+        sim.run(wait(), within_s=30.0)
