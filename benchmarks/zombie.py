@@ -3,9 +3,10 @@
     python benchmarks/zombie.py [--stopped-s N] [--keys N] [--json]
 
 When it is stopped it is in the middle of a turn that changes state and has yet to save; `late_saves_accepted` counts
-those whose element is stored in the end: none may. `back_ms` is the time from SIGCONT until all others, as a client
-sees them, have it up again under a new incarnation; target: 5 s. `told_ms` is the time until it says that it was
-removed. The history that all processes wrote down is judged in the end.
+those whose element is stored in the end: none may. It does not hold SQLite's lock then (`GrainProcess.stop`), or nobody
+could save until it wakes. `back_ms` is the time from SIGCONT until all others, as a client sees them, have it up again
+under a new incarnation; target: 5 s. `told_ms` is the time until it says that it was removed. The history that all
+processes wrote down is judged in the end.
 """
 
 from __future__ import annotations
@@ -60,11 +61,11 @@ async def stop_one(client: inaho.Cluster, cluster: GrainCluster, load: GrainLoad
     theirs = [key for key, node in load.at.items() if node == member.node_id]
     caller = Caller(cluster.journal, "late", 900_000_000)
     late = [
-        asyncio.create_task(caller.call(client, Register, key, "add", hold_s=2.0, retry=False)) for key in theirs[:LATE]
+        asyncio.create_task(caller.call(client, Register, key, "add", hold_s=6.0, retry=False)) for key in theirs[:LATE]
     ]
     await asyncio.sleep(1.0)
     since = len(member.lines)
-    member.stop()
+    await member.stop()
     stopped_at = time.monotonic()
     await load.all_answered()
     elsewhere_s = time.monotonic() - stopped_at

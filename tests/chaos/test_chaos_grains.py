@@ -18,7 +18,7 @@ import pytest
 import inaho
 from inaho.config import ClusterConfig, RpcConfig, StorageConfig
 from inaho.testing.histories.grain_checkers import epochs_in_order, growing_counts, nothing_lost, one_activation
-from inaho.testing.histories.grain_history import Refused
+from inaho.testing.histories.grain_history import Paused, Refused
 from inaho.testing.histories.grain_load import GrainLoad, until_up
 from inaho.testing.histories.grain_process import GrainCluster, GrainProcess
 from inaho.testing.histories.grain_workload import Caller, Register
@@ -50,23 +50,23 @@ def one_with_a_key(cluster: GrainCluster, load: GrainLoad) -> tuple[GrainProcess
     return chosen, [member for member in cluster.members if member is not chosen]
 
 
-async def stop_outside_a_commit(cluster: GrainCluster, member: GrainProcess) -> None:
-    """Stops it where it does not hold SQLite's lock, which would sleep with it: then nobody saves until it goes on."""
-
-    def can_be_locked() -> bool:
-        with closing(sqlite3.connect(cluster.folder / "state.sqlite", timeout=0.5, isolation_level=None)) as database:
-            try:
-                database.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
-                return False
-            database.execute("ROLLBACK")
-            return True
-
-    member.stop()
-    while not await asyncio.to_thread(can_be_locked):
-        member.go_on()
-        await asyncio.sleep(0.05)
-        member.stop()
+@pytest.mark.integration
+@pytest.mark.timeout(120)
+async def test_a_member_is_not_stopped_while_it_holds_the_lock_of_the_file(five: GrainCluster) -> None:
+    """The lock would sleep with it: nobody could save until it wakes. Here another process holds it all the time."""
+    member = five.members[0]
+    with closing(sqlite3.connect(five.folder / "state.sqlite", timeout=30.0, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        stopping = asyncio.create_task(member.stop())
+        done, _ = await asyncio.wait([stopping], timeout=1.5)
+        assert not done
+        database.execute("ROLLBACK")
+        await stopping
+    [seen] = [record for record in five.history() if isinstance(record, Paused)]
+    assert seen.node == member.node_id
+    status = Path(f"/proc/{member.pid}/stat").read_text()  # noqa: ASYNC240
+    assert status.rpartition(")")[2].split()[0] == "T"
+    member.go_on()
 
 
 @pytest.mark.integration
@@ -124,7 +124,7 @@ async def test_a_stopped_node_that_wakes_harms_nothing_and_comes_back(five: Grai
             caller = Caller(five.journal, "late", 900_000_000)
             late = asyncio.create_task(caller.call(client, Register, contested, "add", hold_s=6.0, retry=False))
             await asyncio.sleep(0.5)  # it has begun, and is in the middle of it
-            await stop_outside_a_commit(five, stopped)
+            await stopped.stop()
             await until_up(client, [member.node_id for member in rest])
             await load.all_answered()
             assert stopped.node_id not in load.at.values()

@@ -17,6 +17,7 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -39,6 +40,9 @@ __all__ = ["GrainCluster", "GrainProcess", "free_ports"]
 
 SOURCE: Final = Path(inaho.__file__).resolve().parents[1]
 """The folder that holds the package, so that a member runs the code of its parent."""
+
+STATE: Final = "state.sqlite"
+"""Name of the file that all members save to."""
 
 READY_S: Final = 30.0
 LEFT_S: Final = 60.0
@@ -136,9 +140,16 @@ class GrainProcess:
         self._running.kill()
         await self._end(5.0)
 
-    def stop(self) -> None:
-        """Stops it where it stands (SIGSTOP)."""
+    async def stop(self) -> None:
+        """Stops it where it stands (SIGSTOP), but not while it holds the lock of the SQLite file.
+
+        The lock would sleep with it: no other member could save until it wakes.
+        """
         self._running.send_signal(signal.SIGSTOP)
+        while not await asyncio.to_thread(_can_be_locked, self._cluster.folder / STATE):
+            self._running.send_signal(signal.SIGCONT)
+            await asyncio.sleep(0.05)
+            self._running.send_signal(signal.SIGSTOP)
         self._cluster.note(Paused(at=time.monotonic(), node=self.node_id))
 
     def go_on(self) -> None:
@@ -185,7 +196,7 @@ class GrainCluster:
     def __init__(self, size: int, folder: Path, config: ClusterConfig | None = None) -> None:
         self.folder = folder
         self.config = config or ClusterConfig(name="grain-cluster", secret="a secret of this machine")  # noqa: S106
-        self.storage = f"sqlite:{folder / 'state.sqlite'}"
+        self.storage = f"sqlite:{folder / STATE}"
         self.seeds = tuple(f"127.0.0.1:{port}" for port in free_ports(size))
         self.members = [GrainProcess(self, authority) for authority in self.seeds]
         self.journal = Journal(time.monotonic, folder / "callers.journal")
@@ -226,6 +237,17 @@ class GrainCluster:
         """Ends all members."""
         await asyncio.gather(*(member.close() for member in self.members))
         self.journal.close()
+
+
+def _can_be_locked(path: Path) -> bool:
+    """Whether a process that still runs may write to that SQLite file, soon."""
+    with contextlib.closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        database.execute("ROLLBACK")
+        return True
 
 
 def _ports_of_this_process() -> Iterator[int]:
