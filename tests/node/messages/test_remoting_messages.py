@@ -42,7 +42,7 @@ async def test_what_cannot_be_addressed_says_why(pair: Any):
         one.actor("user/x")
     with pytest.raises(Unreachable, match="no member"):
         one.actor("inaho://inaho@127.0.0.1:1/user/x")
-    with pytest.raises(Unreachable, match="is there"):
+    with pytest.raises(Unreachable, match="has this authority now"):
         one.actor(Pid(other.authority, "0" * 16, identity))
 
 

@@ -113,7 +113,7 @@ class IdentityTable:
         if member is None:
             return UnreachablePid(pid, self.version, "no member has this authority", final=False)
         if member.node_id != pid.node_id:
-            reason = f"node {member.node_id} is there, not {pid.node_id}"
+            reason = f"node {member.node_id} has this authority now, not {pid.node_id}"
             return UnreachablePid(pid, self.version, reason, final=True)
         if member.status in (MemberStatus.UNREACHABLE, MemberStatus.REMOVED):
             final = member.status is MemberStatus.REMOVED

@@ -237,7 +237,7 @@ class Leases:
     def lost(self, lease: Lease, *, executed: bool) -> OwnershipChanged:
         """The error for code of an activation whose lease has ended; `executed`: whether a turn has begun."""
         return OwnershipChanged(
-            f"the lease of this activation is {lease.state.value} (epoch {lease.epoch:#x}), another may be active",
+            f"the lease of this activation is {lease.state.value} (epoch {lease.epoch:#x}); another may be active",
             identity=f"{lease.kind}/{lease.key}",
             authority=self._local.authority,
             maybe_executed=executed,

@@ -219,7 +219,7 @@ class Channel:
             try:
                 self.queue.acknowledge(count)
             except IllegalTransition as error:
-                raise ProtocolViolation(f"an acknowledgement of what was not sent: {error.reason}") from error
+                raise ProtocolViolation(f"an acknowledgement of messages that were not sent: {error.reason}") from error
             self._acknowledged = correlation
             if self.queue.waiting:
                 self._drain()
@@ -233,7 +233,7 @@ class Channel:
             try:
                 reason, exists = _decode_end(body)
             except DECODE_ERRORS as error:
-                raise ProtocolViolation(f"an end of an actor that does not decode: {error}") from error
+                raise ProtocolViolation(f"a report of the end of an actor that does not decode: {error}") from error
             self._watches.ended(correlation, reason, exists=exists)
         else:
             raise ProtocolViolation(f"frame type {kind} from the side that receives messages")
@@ -330,7 +330,8 @@ class Channel:
     def tick(self, now: float) -> None:
         """Gives up messages that have waited too long, and dials if messages or watches wait for a connection."""
         for mail in self.queue.expire(now):
-            error = Unreachable("it waited too long for a connection (delivery.queue_age_s)", authority=self.authority)
+            reason = "the message waited too long for a connection (delivery.queue_age_s)"
+            error = Unreachable(reason, authority=self.authority)
             self._give_up(mail, "delayed_too_long", error)
             self._progressed()
         self._wake()

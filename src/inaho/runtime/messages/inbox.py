@@ -260,7 +260,7 @@ class Inbox:
     def _watch(self, correlation: int, body: memoryview) -> None:
         if correlation in self._watches or len(self._watches) >= self._local.config.delivery.watches_max:
             raise ProtocolViolation(
-                f"watch {correlation} is there already, or more than {len(self._watches)} actors are watched "
+                f"watch {correlation} exists already, or more than {len(self._watches)} actors are watched "
                 "(delivery.watches_max)"
             )
         ref = self._system.find(_text(body))

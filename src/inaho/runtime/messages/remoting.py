@@ -179,9 +179,9 @@ class Remoting:
             made.was_member = member is not None and member.node_id == node_id
             if channel is not None:
                 if member is not None and member.node_id == channel.node_id:
-                    made.end(f"node {member.node_id} is there, not {node_id}")
+                    made.end(f"node {member.node_id} has this authority now, not {node_id}")
                     return made
-                self._end(channel, f"node {node_id} is there, not {channel.node_id}")
+                self._end(channel, f"node {node_id} has this authority now, not {channel.node_id}")
             self._make_room()
             self._channels[authority] = made
             channel = made
@@ -226,7 +226,7 @@ class Remoting:
                 if channel.was_member:
                     self._end(channel, "its node was removed")
             elif member.node_id != channel.node_id:
-                self._end(channel, f"node {member.node_id} is there, not {channel.node_id}")
+                self._end(channel, f"node {member.node_id} has this authority now, not {channel.node_id}")
             else:
                 channel.was_member = True
                 unreachable = member.status >= MemberStatus.UNREACHABLE

@@ -66,7 +66,8 @@ class RemoteWatches:
         """
         if len(self._watched) >= self._watches_max:
             raise Overloaded(
-                f"{len(self._watched)} actors there are watched (delivery.watches_max)", authority=self._authority
+                f"{len(self._watched)} actors of this node are watched (delivery.watches_max)",
+                authority=self._authority,
             )
         number = self._next_number()
         self._watched[number] = actor

@@ -57,7 +57,7 @@ def as_raised(error: BaseException, method: str) -> BaseException:
     if is_a(error, InahoError):
         fields_of(error)["maybe_executed"] = True  # a call of the method was refused, but the method itself has run
     elif is_a(error, (asyncio.CancelledError, GeneratorExit)):
-        return RuntimeError(f"{method} raised by itself: {describe(error)}")
+        return RuntimeError(f"{method} was not cancelled, but raised {describe(error)}")
     return error
 
 
@@ -120,7 +120,7 @@ def resume(
         except StopIteration as stop:
             return stop.value
         except GeneratorExit as error:  # user code raised it: this coroutine is not being closed
-            raise RuntimeError(f"the user's code raised by itself: {describe(error)}") from error
+            raise RuntimeError(f"the user's code was not closed, but raised {describe(error)}") from error
 
 
 def report(

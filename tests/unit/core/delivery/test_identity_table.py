@@ -45,7 +45,7 @@ def test_a_member_is_ready_under_its_canonical_path():
     ("members", "final", "reason"),
     [
         ((), False, "no member"),
-        ((member(NEW),), True, "is there"),
+        ((member(NEW),), True, "has this authority now"),
         ((member(status=MemberStatus.UNREACHABLE),), False, "unreachable"),
         ((member(status=MemberStatus.REMOVED),), True, "removed"),
     ],
