@@ -1,7 +1,7 @@
 """Stores the result of the last start of the cluster on this machine, for the next start and operators (BS-1.5).
 
-The store is read before anything is started and written after, so a program that cannot keep its status does not run
-without one. A file is replaced in one step and flushed to the disk: a reader sees the old status or the new one.
+The store is read before the start and written after it. If that fails, the program does not start. A file is replaced
+in one step and flushed to the disk: a reader sees the old status or the new one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class BootstrapStatus(Struct, frozen=True):
 
 
 class BootstrapStatusStore(ABC):
-    """A store for the status. Its exceptions block the start, as `StatusStore`."""
+    """A store for the status. If it raises, the start fails with `StatusStore`."""
 
     @abstractmethod
     async def read(self) -> BootstrapStatus | None:

@@ -1,4 +1,4 @@
-"""`Cluster`, what a process sees of the cluster and does with it."""
+"""`Cluster`: the interface of a process to its cluster."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ E = TypeVar("E", bound=Event)
 
 
 class Cluster(Operations):
-    """One process's place in the cluster. Made by `join`, `connect` or `ClusterExtension`.
+    """The interface of one process to its cluster. Made by `join`, `connect` or `ClusterExtension`.
 
     Args:
         node: the runtime.
@@ -60,11 +60,11 @@ class Cluster(Operations):
         self._operators = SystemCalls(node.local, node.peers, node.hosts, OperatorActor, OPERATOR_KEY)
 
     _closing: asyncio.Task[None] | None = None
-    """What `close` does; one for all who call it."""
+    """The Task of `close`, which all its callers share."""
 
     @property
     def system(self) -> ActorSystem:
-        """The actor system, for local actors beside the grains."""
+        """The actor system, for local actors."""
         return self._system
 
     @property
@@ -74,7 +74,7 @@ class Cluster(Operations):
 
     @property
     def context(self) -> ClusterContext:
-        """How calls are resolved and tried again, with its counts. For tools; may change between releases."""
+        """Resolves and retries calls, and counts them. For tools; may change between releases."""
         return self._node.context
 
     @property
@@ -105,10 +105,10 @@ class Cluster(Operations):
         return driver.control.member
 
     def grain(self, kind: type[G], key: str, *, timeout: float | None = None, retry: bool = True) -> G:
-        """A reference to the grain of that kind and key, wherever it is. Costs no message; the grain need not exist.
+        """A reference to the grain of that kind and key, on any node. Sends no message; the grain need not exist.
 
         Args:
-            kind: its class. This process need not host it.
+            kind: class of the grain. This process need not host it.
             key: 1 to 1,024 bytes of text.
             timeout: seconds for every call of this reference, above 0, at most 1,000,000; None takes the method's or
                 `rpc.timeout_s`.
@@ -129,29 +129,29 @@ class Cluster(Operations):
         _check_timeout(timeout)
         host = self._node.hosts.get(described.name)
         if host is not None and host.kind.cls is Grain:
-            host.kind = described  # until now it was only called by name
+            host.kind = described  # until now it was known by name only
         if host is None or host.kind is not described:
             host = self._node.add_kind(described, hosted=False)
         reference: G = make_reference(self._node.context, host, key, timeout_s=timeout, retry=retry)
         return reference
 
     def send(self, method: Callable[P, Awaitable[Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Calls a method of a grain without waiting for it: `cluster.send(cart.add, "apple", n=2)`. Costs no await.
+        """Calls a method of a grain without waiting for it: `cluster.send(cart.add, "apple", n=2)`. It is not awaited.
 
-        From within a grain it may be a method of the grain itself. The call runs after the turns that run or wait.
-        `await` on it would be refused as a cycle. Nothing is inherited: the call has its own deadline, that of the
-        reference, the method or `rpc.timeout_s`, and no call chain. Arguments are copied now.
+        A grain may send to itself: the call runs after the turns that run or wait, while `await` on such a call would
+        be refused as a cycle. The call inherits nothing: it has its own deadline, that of the reference, the method or
+        `rpc.timeout_s`, and no call chain. Arguments are copied now.
 
-        **Delivery** is at most once: the call runs once, or not at all where the process ends, the node leaves, or no
-        owner takes it before the deadline; what was certainly refused is tried again until then, as for any call. An
-        `idempotent` method may run more than once. A failure has no caller: it is a line in the log, the event
-        `CallFailed`, and counted.
+        **Delivery** is at most once: the call runs once, or not at all if the process ends, the node leaves, or no
+        owner takes it before the deadline. A call that was certainly refused is tried again until then, as any call. An
+        `idempotent` method may run more than once. No caller gets a failure: it is logged, published as `CallFailed`,
+        and counted.
 
-        **Order** is that of any call: what one process sends to one grain and calls there begins in the order in which
-        it was made, through moves too. `cluster.send(cart.add, 1)` comes before an `await cart.total()` that follows.
-        The order is not kept across a broken connection, for stateless kinds, or for streams. In a method that another
-        grain has called, a call may overtake a send while it is not known where the grain is. No code of the grain runs
-        before `send` returns.
+        **Order** is that of any call: the sends and calls of one process to one grain begin in the order in which they
+        were made, also when the grain moves. `cluster.send(cart.add, 1)` comes before an `await cart.total()` that
+        follows. The order is not kept across a broken connection, for stateless kinds, or for streams. In a method that
+        another grain has called, a call may overtake a send while the node of the grain is unknown. No code of the
+        grain runs before `send` returns.
 
         Args:
             method: a method of a reference, not a stream.
@@ -159,8 +159,8 @@ class Cluster(Operations):
 
         Raises:
             TypeError: the arguments do not fit the method.
-            InvalidArguments: no method of a reference, a stream, or arguments of wrong types.
-            SerializationFailed, FrameTooLarge: an argument has no encoding, or they are too large.
+            InvalidArguments: `method` is no method of a reference or is a stream, or an argument has a wrong type.
+            SerializationFailed, FrameTooLarge: an argument cannot be encoded, or the arguments are too large.
             Overloaded: `rpc.sends_max` one-way calls of this node are under way.
             ShuttingDown: this node has left.
         """
@@ -174,12 +174,12 @@ class Cluster(Operations):
         *arguments: Any,
         timeout: float | None = None,  # noqa: ASYNC109  it travels with the call, which asyncio.timeout does not
     ) -> Any:
-        """Calls a method by names, for tools that do not have the class. Arguments are positional and plain data.
+        """Calls a method by its name, for tools that do not have the class. Arguments are positional and plain data.
 
         If the class is unknown here, the call always goes to the owner, even for a stateless kind.
 
         Raises:
-            NoSuchKind, NoSuchMethod, SchemaMismatch: as told by the node that hosts it.
+            NoSuchKind, NoSuchMethod, SchemaMismatch: raised by the node that hosts the kind.
             InahoError: as any call.
         """
         reference, described, arguments = self._by_name(kind, key, method, arguments, timeout, stream=False)
@@ -199,7 +199,7 @@ class Cluster(Operations):
     def _by_name(
         self, kind: str, key: str, method: str, arguments: tuple[Any, ...], timeout: float | None, *, stream: bool
     ) -> tuple[Any, GrainMethod, tuple[Any, ...]]:
-        """Reference, method and arguments. Where the class is hosted, the call may run here and is checked here."""
+        """Returns reference, method and arguments. A node that hosts the kind checks the call, which may run here."""
         validate_kind(kind)
         validate_key(key)
         _check_timeout(timeout)
@@ -212,7 +212,7 @@ class Cluster(Operations):
             return reference, known, known.complete(arguments)
         declared = host.kind.methods.get(method)
         if declared is not None and declared.arity == len(arguments) and declared.stream == stream:
-            return reference, declared, arguments  # the class is here: its own method knows the types
+            return reference, declared, arguments  # the class is known here, and so are the types
         return reference, GrainMethod.untyped(kind, method, len(arguments), stream=stream), arguments
 
     @overload
@@ -222,7 +222,7 @@ class Cluster(Operations):
     def events(self, *types: type[E], capacity: int = ...) -> AsyncIterator[E]: ...
 
     def events(self, *types: type[Any], capacity: int = 1024) -> AsyncIterator[Any]:
-        """Events of these classes (subclasses included), or all. They are buffered from the moment of this call.
+        """Events of these classes and their subclasses, or all events. They are buffered from this call on.
 
         Args:
             types: classes of `inaho.events`.
@@ -230,23 +230,23 @@ class Cluster(Operations):
         """
         subscription = self._system.events.subscribe(*(types or (Event,)), capacity=capacity)
         iterator = _events_of(subscription)
-        weakref.finalize(iterator, subscription.close).atexit = False  # one that nobody began has nothing to clean up
+        weakref.finalize(iterator, subscription.close).atexit = False  # an unused iterator closes nothing itself
         return iterator
 
     def actor(self, where: Pid | str) -> ActorRef:
         """A reference to an actor of an actor system of the cluster, for `tell`, `ask` and `watch` (SPEC CL-2).
 
-        Costs no message; the actor need not exist. Messages to it arrive in the order sent while its node is
-        connected, and wait in a bounded queue while it is not. They must be builtin values, or of classes that are
+        Sends no message; the actor need not exist. Messages arrive in the order in which they were sent while its node
+        is connected, and wait in a bounded queue while it is not. They must be builtin values, or of classes that are
         registered with `inaho.register_message` on both sides. Pass Pids in messages, not references.
 
         Args:
-            where: its Pid, or its canonical path, `inaho://cluster@host:port/user/name`. Without `#node_id` behind it
-                the path means the process that is there now.
+            where: its Pid, or its canonical path, `inaho://cluster@host:port/user/name`. Without `#node_id` at the end,
+                the path means the process that is at `host:port` now.
 
         Raises:
-            InvalidPid: it is malformed or names another cluster.
-            Unreachable: the node is no member, is unreachable, or was restarted since.
+            InvalidPid: `where` is malformed or names another cluster.
+            Unreachable: the node is no member, is unreachable, or was restarted.
             Quarantined: nothing is sent to the node.
         """
         return self._node.remoting.actor(where)
@@ -255,7 +255,8 @@ class Cluster(Operations):
         """The Pid by which other nodes reach that actor.
 
         Raises:
-            InvalidPid: this is a client, which nobody can reach, or the actor's path is too long for a Pid.
+            InvalidPid: this is a client, which other nodes cannot reach, or the path of the actor is too long for a
+                Pid.
         """
         return self._node.remoting.pid(ref)
 
@@ -267,7 +268,7 @@ class Cluster(Operations):
         await self._node.remoting.room(ref)
 
     def delivery_counts(self) -> DeliveryCounts:
-        """What became of the messages that this node has sent and received."""
+        """Counts of the messages that this node has sent and received, by outcome."""
         return self._node.remoting.counts()
 
     def metrics(self) -> dict[str, list[tuple[dict[str, str], float]]]:
@@ -301,19 +302,19 @@ class Cluster(Operations):
         self._node.associations.release(authority)
 
     async def leave(self) -> None:
-        """Hands over what runs here and leaves the cluster; `close` is still needed. Harmless when repeated.
+        """Hands over all activations and leaves the cluster; `close` is still needed. May be repeated.
 
-        A caller that is cancelled stops waiting only: the leave goes on.
+        If the caller is cancelled, the leave continues.
         """
         await self._node.shutdown.leave()
 
     async def close(self) -> None:
-        """Leaves and stops everything that `join` or `connect` started. Harmless when repeated.
+        """Leaves, and stops everything that `join` or `connect` started. May be repeated.
 
-        It ends whatever happens: turns get `activation.drain_s`, then they are interrupted. A caller that is cancelled
-        stops waiting only: the rest goes on in the background, and the address is free when closing is complete.
+        It always ends: turns get `activation.drain_s`, then they are interrupted. If the caller is cancelled, the rest
+        continues in the background; the address is free when that is complete.
         """
-        if self._closing is None or self._closing.cancelled():  # with all Tasks of the loop
+        if self._closing is None or self._closing.cancelled():  # cancelled with all Tasks of the loop
             self._closing = self._node.local.loop.create_task(self._close(), name="inaho-close", context=Context())
         await uninterrupted(self._closing, self._node.local.log)
 

@@ -48,8 +48,8 @@ class ClusterExtension:
         storage: see `join`.
         transport: TCP unless given.
         entropy: the operating system's unless given.
-        client: call grains only.
-        enabled: False makes no runtime and leaves the actor system as it is (SPEC BS-1.4).
+        client: only calls grains, hosts none.
+        enabled: if False, no node is made and the actor system stays as it is (SPEC BS-1.4).
         status_store: stores the result of the start (SPEC BS-1.5); in memory unless given.
         bridge: makes the partition bridge, such as a subclass of `PartitionBridge`; called with the arguments of that
             class.
@@ -60,7 +60,7 @@ class ClusterExtension:
 
     Raises:
         InvalidGrain: an item of `grains` is no grain class.
-        InvalidConfig: two kinds of one name.
+        InvalidConfig: two kinds have the same name.
     """
 
     name = "cluster"
@@ -94,7 +94,7 @@ class ClusterExtension:
 
     @property
     def cluster(self) -> Cluster:
-        """The handle; available from the installation on, before the actor system runs (SPEC BS-1.1).
+        """The `Cluster`; available once the extension is installed, before the actor system runs (SPEC BS-1.1).
 
         Raises:
             InvalidConfig: the actor system has not started, or the extension is not enabled.
@@ -102,11 +102,11 @@ class ClusterExtension:
         if not self._enabled:
             raise InvalidConfig("the cluster is disabled: ClusterExtension(enabled=False)")
         if self._cluster is None:
-            raise InvalidConfig("the cluster is there once the actor system has started")
+            raise InvalidConfig("the cluster exists only after the actor system has started")
         return self._cluster
 
     async def install(self, system: ActorSystem) -> None:
-        """Starts the node and joins; after a failure nothing is left behind.
+        """Starts the node and joins. If it fails, it stops all that it has started.
 
         Raises:
             StatusStore: the status cannot be read, or written after the start.
@@ -123,7 +123,7 @@ class ClusterExtension:
             try:
                 await self._write_status(BootstrapState.ERROR, system, _reason_of(error))
             except StatusStore as unwritten:
-                add_note(error, f"and that could not be recorded: {unwritten}")
+                add_note(error, f"and the status could not be written: {unwritten}")
             self._cluster = self._node = None
             raise
         try:
@@ -176,7 +176,7 @@ class ClusterExtension:
         return node
 
     def _make_bridge(self, *parts: Any, **named: Any) -> PartitionBridge:
-        """The bridge that the factory makes of the parts of the node. Raises `BridgeCreateFailed`."""
+        """Makes the bridge with the factory. Raises `BridgeCreateFailed`."""
         try:
             bridge = cast(object, self._bridge(*parts, **named))  # the program may not use a type checker
         except Exception as error:
@@ -198,7 +198,7 @@ class ClusterExtension:
         )
 
     async def stop(self) -> None:
-        """Leaves the cluster and closes everything; complete when nothing is active, as the status says (SPEC BS-3.5).
+        """Leaves the cluster, closes everything and writes the status (SPEC BS-3.5).
 
         If it is cancelled while it leaves, as at the time limit of the actor system, it still closes everything.
         """

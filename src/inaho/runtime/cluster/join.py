@@ -26,7 +26,7 @@ __all__ = ["Joining", "connect", "join"]
 
 
 class Joining:
-    """What `join` and `connect` give: await it for the `Cluster`, or use it with `async with`, which closes it too."""
+    """The result of `join` and `connect`: await it to get the `Cluster`, or use `async with`, which also closes it."""
 
     def __init__(self, start: Callable[[], Any]) -> None:
         self._start = start
@@ -70,18 +70,19 @@ def join(
         authority: `host:port` at which others reach this node, and the address it binds if `bind` is not given; port 0
             takes a free one.
         bind: `host:port` to bind in place of it, such as `0.0.0.0:7700` in a container; see `ClusterConfig`.
-        seeds: authorities of other members, any of which lets this node in. None or only our own: found a cluster.
+        seeds: authorities of other members; each of them can admit this node. With none, or only its own authority,
+            this node founds a cluster.
         grains: classes that this node hosts.
         config: all settings; the arguments here override it.
         name, secret, tls, insecure, data_dir: see `ClusterConfig`.
         storage: a `Storage`, or a text that names one: `"memory"`, `"sqlite:path"`, `"redis://host:port"`,
             `"postgresql://user@host/name"` (see `inaho.storage.urls`); by default SQLite in `data_dir`.
-        transport: another way to reach peers, for tests.
-        entropy: repeatable randomness, for tests.
+        transport: TCP unless given; for tests.
+        entropy: that of the operating system unless given; for tests.
 
     Raises:
-        InvalidConfig: at once, when a setting is missing or impossible. If the storage is misconfigured and grains have
-            a state: when awaited. If the storage is down: only a warning.
+        InvalidConfig: at once, if a setting is missing or invalid; when awaited, if the storage is misconfigured and
+            grains have a state. A storage that is down is only logged as a warning.
         AuthorityInUse, JoinRefused, TopologyUnavailable, AuthenticationFailed, WrongCluster: when awaited.
     """
     settled = _settle(
@@ -130,12 +131,12 @@ def connect(
 
 
 def _canonical(seeds: tuple[str, ...]) -> tuple[str, ...]:
-    """Seeds in the one spelling by which authorities are compared."""
+    """Seeds in canonical spelling."""
     return tuple(str(parse_authority(seed, allow_port_zero=False)) for seed in seeds)
 
 
 def _settle(config: ClusterConfig | None, **overrides: Any) -> ClusterConfig:
-    """`config` with the arguments that were given; "" and None were not."""
+    """`config` with the arguments that were given. "" and None mean: not given."""
     given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None and value != ""}
     if "seeds" in given:
         if isinstance(given["seeds"], str):

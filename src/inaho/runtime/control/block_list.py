@@ -1,4 +1,4 @@
-"""Takes an operator's order to block or unblock, and waits until another member has it (SPEC VA-1.4, BS-2.3).
+"""Takes an operator's order to block or unblock, and waits until another member knows it (SPEC VA-1.4, BS-2.3).
 
 A topology that blocks an authority first revokes its leases; then the PidCache drops its entries, and then the event is
 published. The cache handles that event too. So it learns of a block in two ways, and an error in the longer one, which
@@ -27,7 +27,7 @@ class BlockList:
 
     Args:
         local: the node.
-        topology: the newest has the list.
+        topology: its newest snapshot has the list.
         control: the control plane, which gossips the list.
         pid_cache: drops entries of an authority that is blocked.
     """
@@ -61,7 +61,7 @@ class BlockList:
             Whether that changed anything.
 
         Raises:
-            InvalidConfig: it is no authority, or this is a client.
+            InvalidConfig: `authority` is not valid, or this is a client.
             Overloaded: the list is full. Nothing has changed.
             Pending: this node is no member now, because others have removed it, and has not become one in time. The
                 order is kept (`maybe_executed`) and announced when the node has joined again.
@@ -88,12 +88,12 @@ class BlockList:
         return changes
 
     async def _rejoined(self, authority: str, *, blocked: bool) -> bool:
-        """Waits for a node that joins again, as long as a join may take; whether the topology then has the order."""
+        """Waits, as long as a join may take, for a topology with the order. Returns whether there is one."""
         within_s = self._local.config.membership.join_timeout_s
         return await self._topology.wait_until(lambda: self.has(authority) == blocked, within_s)
 
     async def _told(self, control: ControlNode) -> None:
-        """Returns when another member has all that this one knows, or none can be reached in time."""
+        """Returns when another member knows all that this one knows, or when the time is over."""
         gossip = self._local.config.gossip
         await self._topology.wait_until(lambda: control.shared, gossip.convergence_s, each_s=gossip.interval_s)
 
@@ -102,6 +102,6 @@ class BlockList:
         return self._topology.snapshot is not None and authority in self._topology.snapshot.blocked
 
     async def seen(self, authority: str, *, blocked: bool) -> bool:
-        """Waits until the topology of this node has it, as long as views take to agree; whether it does."""
+        """Waits until the topology has the order, as long as views take to agree. Returns whether it has it."""
         within_s = self._local.config.gossip.convergence_s + self._local.config.membership.update_period_s
         return await self._topology.wait_until(lambda: self.has(authority) == blocked, within_s)

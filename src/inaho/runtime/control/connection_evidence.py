@@ -52,17 +52,17 @@ class MemberPeerEvents:
         self._join_watch = join_watch
 
     def authenticated(self, peer: PeerInfo) -> None:
-        """The handshake has compared all that members must have alike."""
+        """Nothing to do: the handshake has compared the settings that all members must share."""
 
     def connected(self, authority: str, peer: PeerInfo) -> None:
-        """A dial came through."""
+        """A dial succeeded."""
         self._control.feed(AuthorityAnswered(authority, peer.node_id))
         self._control.feed(Connected(authority, peer.node_id))
         if peer.node_id == self._local.node_id and authority != self._local.authority:
             self._local.loop.call_soon(self._leave_own, authority)
 
     def _leave_own(self, authority: str) -> None:
-        """A seed is this node under another name. The name may stand for others too, so it is dialled again."""
+        """A seed is another name of this node. The name may also stand for other nodes, so it is dialled again."""
         connection = self._peers.connections.get(authority)
         if connection is not None:
             connection.close(Unreachable("that is this node itself", authority=authority))
@@ -94,7 +94,7 @@ class MemberPeerEvents:
             self._control.feed(Disconnected(authority, node_id, "reset" if reason == "reset" else "closed"))
 
     def dial_failed(self, authority: str, reason: str, detail: str) -> None:
-        """A dial failed: `refused`, `timeout`, `handshake` or `other`, and in words."""
+        """A dial failed. `reason` is `refused`, `timeout`, `handshake` or `other`; `detail` is a text."""
         self._control.feed(AuthorityNotReached(authority, reason, detail=detail))
 
     def refused(self, authority: str, error: InahoError) -> None:
@@ -109,7 +109,7 @@ class MemberPeerEvents:
         self._control.feed(Received(peer.authority, peer.node_id, decode_control(body)))
 
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
-        """Only clients take a topology so."""
+        """Raises `ProtocolViolation`: topologies are pushed to clients only."""
         raise ProtocolViolation("a topology was pushed to a member")
 
 
@@ -128,11 +128,11 @@ class ClientPeerEvents:
         self._join_watch = join_watch
 
     def authenticated(self, peer: PeerInfo) -> None:
-        """Takes over the settings that all members have alike."""
+        """Takes over the settings that all members share."""
         self._gateway.adopt(peer.settings)
 
     def connected(self, authority: str, peer: PeerInfo) -> None:
-        """The gateway looks at the open connections by itself."""
+        """Nothing to do: the gateway checks the open connections itself."""
 
     def accepted(self, peer: PeerInfo) -> None:
         """Does not happen."""
@@ -146,14 +146,14 @@ class ClientPeerEvents:
         """Does not happen."""
 
     def dial_failed(self, authority: str, reason: str, detail: str) -> None:
-        """The gateway tries others by itself."""
+        """Nothing to do: the gateway tries other members itself."""
 
     def refused(self, authority: str, error: InahoError) -> None:
         """A member refuses this client, or is refused."""
         self._join_watch.refused(authority, error)
 
     def control_message(self, peer: PeerInfo, body: memoryview) -> None:
-        """Clients have no control plane."""
+        """Raises `ProtocolViolation`: clients have no control plane."""
         raise ProtocolViolation("a control message to a client", authority=peer.authority)
 
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:

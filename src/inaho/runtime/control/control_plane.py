@@ -1,7 +1,7 @@
 """The control plane of one node, as the other parts see it: on a client, and before a member starts, there is none.
 
-Parts report what they observe without checking whether there is a control plane. So none of them needs to know that a
-client has none, or when a member's begins.
+Parts report what they observe without a check whether there is a control plane. So none of them must know that a client
+has none, or when that of a member begins.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ControlPlane:
         return 0 if self.driver is None else self.driver.control.member.incarnation
 
     def loads(self) -> dict[str, float]:
-        """The load of each member, by node id, as far as it is known."""
+        """The known loads of members, by node id."""
         return {} if self.driver is None else dict(self.driver.control.loads())
 
     def feed(self, given: Input) -> None:
@@ -54,7 +54,7 @@ class ControlPlane:
             self.driver.feed(given)
 
     async def wait_left(self, within_s: float) -> bool:
-        """Waits until the leave is acknowledged, at most `within_s` seconds; whether it is."""
+        """Waits until the leave is acknowledged, at most `within_s` seconds. Returns whether it is."""
         if self.driver is None:
             return True
         await asyncio.wait((self.driver.left,), timeout=within_s)

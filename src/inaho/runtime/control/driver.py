@@ -2,7 +2,7 @@
 
 All decisions are in `core`; this module only carries them out (its shape is that of aioquic's driver). The machine gets
 the boot clock (`LocalNode.boot_time`), which also runs while the computer is suspended, so a node knows how long it was
-suspended. Timers are the loop's, whose clock stands still meanwhile: they are set as a duration, and the `Ticker`
+suspended. Timers use the clock of the loop, which stops meanwhile. So they are set as a duration, and the `Ticker`
 notices late ones.
 """
 
@@ -48,12 +48,12 @@ def decode_control(body: memoryview) -> ControlMessage:
     try:
         message: ControlMessage = _decode(body)
     except DECODE_ERRORS as error:
-        raise ProtocolViolation(f"a control message that does not decode: {error}") from error
+        raise ProtocolViolation(f"a control message cannot be decoded: {error}") from error
     return message
 
 
 class MembershipFollower(Protocol):
-    """Follows the membership, to know how old answers of this node may be."""
+    """Learns changes of the membership, to bound the age of this node's answers."""
 
     def notice(self, event: Event) -> None:
         """The control plane has published this event."""
@@ -80,7 +80,7 @@ class Driver:
         topology: applies topologies.
 
     Attributes:
-        joined: done when the node is up; fails with the refusal.
+        joined: done when the cluster has admitted the node; fails with the refusal.
         left: done when a leave is complete.
     """
 
@@ -115,7 +115,7 @@ class Driver:
             for effect in self.control.step(now, given):
                 self._carry_out(effect)
         finally:
-            self._arm()  # a step that failed must not be the last one
+            self._arm()  # after a step that failed, the next one must still run
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -133,7 +133,8 @@ class Driver:
     def _on_time(self, deadline: float) -> float:
         """The time of a tick: its deadline if the timer fired a little early, by rounding or resolution.
 
-        Otherwise the machine would have nothing to do yet and would be called again at once, in virtual time for ever.
+        Otherwise the machine would have nothing to do yet and would be called again at once; in virtual time, without
+        end.
         """
         now = self._local.boot_time()
         return deadline if now < deadline <= now + EARLY_S else now
@@ -169,7 +170,7 @@ class Driver:
                 self._connections.reject(effect.authority, effect.reason)
 
     def stop(self) -> None:
-        """No more steps."""
+        """Ends the steps of the machine."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()

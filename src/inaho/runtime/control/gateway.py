@@ -1,4 +1,4 @@
-"""The gateway of a client: chooses a member that sends it topologies, and another one when that is lost.
+"""The gateway of a client: chooses a member that sends it topologies, and another one when that member is lost.
 
 Any member can be the gateway. When no connection is left, all known members and the seeds are dialled, and the first to
 answer is the new gateway; calls wait meanwhile as they wait for any dial. A silent connection gets a ping
@@ -37,11 +37,11 @@ _HEARTBEAT: Final = frame(WATCH, b"inaho/heartbeat")
 
 
 ASKED_MIN: Final = 3
-"""Least number of questions without an answer: if this node's own loop stood still, there was only one."""
+"""Least number of pings without an answer: if the loop of this node was blocked, there was only one."""
 
 
 LOST_S: Final = 1.0
-"""Without an answer for this time, in seconds, there is a log line. A leaving gateway is usually replaced sooner."""
+"""Seconds without an answer before the first log line. A leaving gateway is usually replaced sooner."""
 
 NAMED_MAX: Final = 5
 """Members that a log line names."""
@@ -53,7 +53,7 @@ _log: Final = logging.getLogger(MEMBERSHIP_LOGGER)
 
 
 class _Traffic(NamedTuple):
-    """What a connection had received, since when it has received no more, when it was last asked and how often."""
+    """Bytes that a connection has received, since when no more came, when the last ping was sent, and how many."""
 
     received: int
     at: float
@@ -86,8 +86,8 @@ class Gateway:
         """Returns when a member has sent the topology.
 
         Raises:
-            TopologyUnavailable: no seed did within `membership.join_timeout_s`; the reason has the answer of each.
-            InahoError: all seeds refused for good; this is the refusal of the first.
+            TopologyUnavailable: no seed sent it within `membership.join_timeout_s`; the reason has the answer of each.
+            InahoError: all seeds refused for good; this is the refusal of the first seed.
         """
         config = self._local.config.membership
         deadline = self._local.loop.time() + config.join_timeout_s
@@ -103,7 +103,7 @@ class Gateway:
                 return
             errors = list(self._refusals.values())
             if errors[0] is not None and all(isinstance(error, FINAL_REFUSALS) for error in errors):
-                raise errors[0]  # while one seed may still answer, the others may be wrong
+                raise errors[0]  # as long as one seed may admit it, refusals of the others are not final
             if self._local.loop.time() + pause_s >= deadline:
                 answers = "; ".join(f"{authority}: {reason}" for authority, reason in self.answers_of_seeds().items())
                 raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s} s: {answers}")
@@ -145,7 +145,7 @@ class Gateway:
         return TopologyUnavailable("it sent no topology", authority=authority)
 
     def adopt(self, settings: Mapping[str, int]) -> None:
-        """Takes over the settings that all members have alike. Raises `InvalidConfig` for invalid values."""
+        """Takes over the settings that all members share. Raises `InvalidConfig` for invalid values."""
         before = self._local.config
         self._local.config = config = adopt_settings(before, settings)
         if config.activation.partitions != before.activation.partitions:
@@ -156,9 +156,9 @@ class Gateway:
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
         """A member sends the newest topology.
 
-        Versions begin again when all members have ended and a new cluster begins. A member that the present topology
-        does not have may belong to that new cluster. So its topology is accepted whatever its version, unless a member
-        of the present topology is still connected.
+        Versions begin again when all members have ended and a new cluster begins. A sender that the present topology
+        does not name may belong to that new cluster. So its topology is accepted with any version, unless a member of
+        the present topology is still connected.
         """
         current = self._topology.snapshot
         if current is None or snapshot.version > current.version:
@@ -174,7 +174,7 @@ class Gateway:
             )
 
     def _knows_any(self, topology: TopologySnapshot, peer: PeerInfo) -> bool:
-        """Whether `peer`, or another connected one, belongs to `topology`."""
+        """Whether `peer`, or another connected peer, is a member in `topology`."""
         known = {member.node_id for member in topology.members}
         return peer.node_id in known or any(
             connection.peer.node_id in known for connection in self._peers.connections.values()
@@ -193,7 +193,7 @@ class Gateway:
             if known is None or known.received != connection.bytes_received:
                 known = _Traffic(connection.bytes_received, now, now)
             elif now - known.asked_at >= self._local.config.detection.probe_interval_s:
-                if not connection.paused:  # else it has enough to answer
+                if not connection.paused:  # a paused one has unanswered frames already
                     connection.send(_HEARTBEAT, b"")
                 known = known._replace(asked_at=now, asked=known.asked + 1)
             self._traffic[connection] = known
@@ -216,7 +216,7 @@ class Gateway:
         if now - self._lost_at >= LOST_S and (self._logged_at is None or now - self._logged_at >= LOST_AGAIN_S):
             self._logged_at = now
             _log.warning(
-                "client of cluster %r: no member has answered for %.1f s, so calls wait or fail; tried again: %s",
+                "client of cluster %r: no member has answered for %.1f s, so calls wait or fail; dialling %s",
                 name, now - self._lost_at, ", ".join(self._candidates()[:NAMED_MAX]),
             )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Logs the progress of a join or a connect: which seeds fail and why, before the search is given up.
 
-A join may rightly take long, since seeds that start together wait for each other. So nothing is logged for the first
-two seconds. After that the log shows what each seed answered, and again from time to time. A seed that refuses for good
-(another secret, cluster or release) is logged at once, because the other seeds may hide it.
+A join may take long without a fault, since seeds that start together wait for each other. So nothing is logged for the
+first two seconds. After that the log shows what each seed answered, and again from time to time. A seed that refuses
+for good (another secret, cluster or release) is logged at once, because the other seeds may hide it.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ class LoopReports:
     """Reports lag and load of one member.
 
     Args:
-        feed: gives the control plane an input.
-        activations: of this node.
+        feed: passes an input to the control plane.
+        activations: the number of activations of this node.
     """
 
     def __init__(self, feed: Callable[[Input], None], activations: ActivationCount) -> None:

@@ -45,7 +45,7 @@ _REASONS: Final = {
     "busy": "its event loop is too busy to answer",
     "silent": "it does not answer",
     "view refused": "the view of the other members holds",
-    "isolated": "no other member heard this node",
+    "isolated": "no other member could reach this node",
 }
 """Texts for the reasons of events."""
 
@@ -94,7 +94,7 @@ class MembershipLog:
         about = f"{type(event).__name__} of {getattr(event, 'authority', '') or self._local.authority}"
         if not self._throttle.admit(about, self._local.loop.time()):
             return
-        if isinstance(event, DoubtBegan):  # it is published before the event that it follows from
+        if isinstance(event, DoubtBegan):  # it is published before the event that caused it
             self._local.loop.call_soon(self._tell, line)
         else:
             self._tell(line)
@@ -103,7 +103,7 @@ class MembershipLog:
         self._log.log(line[0], "%s: %s", self._local.authority, line[1])
 
     def tick(self, now: float) -> None:
-        """Logs how many lines were held back, once their period is over."""
+        """Logs how many lines were not logged, once their period is over."""
         for held in self._throttle.due(now):
             self._log.warning(
                 "%s: %d further events (%s) within %g s were not logged",
@@ -178,7 +178,7 @@ class MembershipLog:
         if event.outcome == "expired":
             return (
                 logging.WARNING,
-                f"{event.authority} has not been heard of for {event.lasted_s:.0f} s and is taken for dead "
+                f"{event.authority} has not answered for {event.lasted_s:.0f} s and is assumed to be dead "
                 "(membership.tombstone_s); if it still runs and saves, answers here may be old",
             )
         if self._doubted():

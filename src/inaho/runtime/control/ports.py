@@ -18,5 +18,5 @@ class TopologyEffects(Protocol):
         ...
 
     def stop_activations(self, reason: str) -> None:
-        """This node has lost its place: others may run its activations."""
+        """The others have removed this node: they may run its activations."""
         ...

@@ -27,16 +27,16 @@ from inaho.types import MemberStatus, Struct
 __all__ = ["DrainReport", "Shutdown"]
 
 FAREWELL_S: Final = 1.0
-"""How long a node that has left still answers callers that do not know it yet."""
+"""Seconds for which a node that has left still refuses calls of nodes that do not know it yet."""
 
 STEP_S: Final = 2.0
 """Least time for a step that waits for others, if turns have used all of `drain_s`; never more than `drain_s`."""
 
 INTERRUPTED_S: Final = 1.0
-"""How long interrupted turns may clean up before the leave continues without them."""
+"""Seconds for which interrupted turns may clean up before the leave continues."""
 
 NAMED_MAX: Final = 100
-"""Bound of the identities that a report names; the others are counted."""
+"""Most identities that a report names; the others are counted."""
 
 
 class DrainReport(Struct, frozen=True):
@@ -48,7 +48,7 @@ class DrainReport(Struct, frozen=True):
         handed_over: activations that ended, so that others may activate their identities.
         timed_out: identities whose activation did not end in time; at most 100 are named.
         timed_out_count: how many there were.
-        acknowledged: the new owners have acknowledged it.
+        acknowledged: the new owners have acknowledged the hand-over.
         took_s: seconds.
     """
 
@@ -77,7 +77,7 @@ class Shutdown:
     Attributes:
         begun: the node is leaving.
         drained: the report of the hand-over; available as soon as it is done, while the node can still answer.
-        parting: done when all is handed over, and the node only waits for answers on their way. Streams end now.
+        parting: done when all is handed over and only answers on their way are awaited. Streams end now.
         left: done when it has left; for a program that did not request it itself (`inaho drain`).
     """
 
@@ -133,7 +133,7 @@ class Shutdown:
         await asyncio.shield(self.left)
 
     def _begin(self, drain_s: float | None) -> asyncio.Task[None] | None:
-        """Starts the leave; None if it was begun before, or the node has been stopped."""
+        """Starts the leave; returns None if it has begun before or the node was stopped."""
         if self.begun:
             return None
         self.begun = True
@@ -169,7 +169,7 @@ class Shutdown:
             if not self.drained.done():
                 self.drained.set_result(report)
             if joined and not await self._control.wait_left(self._left_s(started, drain_s)):
-                self._local.log.warning("leaving was not acknowledged in time")
+                self._local.log.warning("no other member acknowledged in time that this node leaves")
             self._part()
             await self._farewell(
                 ShuttingDown("this node has left the cluster", authority=self._local.authority), FAREWELL_S
@@ -178,7 +178,7 @@ class Shutdown:
             self.stopped()
 
     def _log_released(self, had: int, late: int, started: float) -> None:
-        """No lease of this node is left (SPEC VA-2, BS-3.4): logs how they ended."""
+        """Logs how the leases of this node have ended (SPEC VA-2, BS-3.4)."""
         if not self._local.client:
             level = logging.WARNING if late else logging.INFO
             self._local.log.log(
@@ -195,7 +195,7 @@ class Shutdown:
         return max(started + drain_s - self._local.loop.time(), min(drain_s, STEP_S))
 
     def stopped(self) -> None:
-        """The node has left, or never will: ends all waiting for it."""
+        """The node has left, or was stopped: ends all waiting for that."""
         self.drained.cancel()
         self._part()
         if not self.left.done():

@@ -49,17 +49,17 @@ __all__ = ["Freshness"]
 
 
 class Freshness:
-    """What one node knows of the age of its answers (SPEC CL-5.4).
+    """Bounds the age of one node's answers (SPEC CL-5.4).
 
     Args:
         local: the node.
         topology: of the node.
-        doubts: whom it doubts.
+        doubts: the members that it doubts.
         marking: writes the marker of the node.
         reader: reads the markers.
-        proofs: of its activations.
-        others: clusters over the same storage.
-        reconciliation: asks members that are back.
+        proofs: proves its activations.
+        others: warns of other clusters over the same storage.
+        reconciliation: asks doubted members that can be reached again.
 
     Attributes:
         doubts, others: see above.
@@ -89,19 +89,19 @@ class Freshness:
         self._watching: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
         self._blocked_at = -math.inf
-        """When a member was blocked last; until it has heard of that, or is doubted, it keeps what it had."""
+        """When a member was blocked last. Until it knows of the block, or is doubted, it keeps its activations."""
         self._inheriting: asyncio.Task[None] | None = None
-        """Asks the others whom they doubt; None when it is known."""
+        """Asks other members which members they doubt; None when that is known."""
         self._over_at = 0.0
 
     @property
     def reads(self) -> int:
-        """Of the markers, counted."""
+        """Reads of the markers, counted."""
         return self._reader.reads
 
     @property
     def in_doubt(self) -> bool:
-        """Whether this node doubts anybody, and has activations for which that matters."""
+        """Whether this node doubts a member and has activations for which that matters."""
         return bool(self.doubts) and self.applies
 
     @property
@@ -112,14 +112,14 @@ class Freshness:
     # What happens to members.
 
     def notice(self, event: Event) -> None:
-        """Takes note of an event of the control plane, before anything follows from it."""
+        """Handles an event of the control plane, before other parts react to it."""
         if isinstance(event, MemberLeaving | MemberRemoved) and event.member.node_id != self._local.node_id:
             self.others.member_goes(event.member.node_id)
         if isinstance(event, MemberUnreachable):
             self._doubt(event.member, event.member.incarnation, "unreachable")
         elif isinstance(event, MemberRemoved):
             if event.reason == "replaced" and self.doubts.get(event.member.node_id) is None:
-                # It may have doubted this node, taken over from it and saved, and have told nobody: one read.
+                # It may have doubted this node, taken over its activations, saved, and reported nothing: read once.
                 self._doubt(event.member, -1, "")
                 self.doubts.end(self._local.boot_time(), event.member.node_id, event.reason)
             if event.reason in ("left", "replaced"):
@@ -140,14 +140,15 @@ class Freshness:
             self._begin_reconciliation()
 
     def _replaced(self, live: dict[str, str]) -> None:
-        """Node ids by authority: who is doubted at one of these has ended if the other came in this time of doubt."""
+        """Ends doubts of replaced processes. `live` has node ids by authority: if one joined in this time of doubt, the
+        doubted process at that authority has ended."""
         for doubt in self.doubts.open():
             node_id = live.get(doubt.authority, doubt.node_id)
             if node_id != doubt.node_id and node_id not in self._reader.known:
                 self.is_harmless(doubt.node_id, "replaced")
 
     def _doubt(self, member: Member, incarnation: int, reason: str) -> None:
-        """Also where nothing here depends on it: a node that joins asks this one."""
+        """Begins a doubt, also if no activation here depends on it: a node that joins asks this node for its doubts."""
         if not self._local.client and not self._local.closing:
             self._begin(member.node_id, member.authority, incarnation, reason)
 
@@ -164,7 +165,7 @@ class Freshness:
             self._watch_now()
 
     def was_away(self, reason: str) -> None:
-        """Others may have taken over what is active here: doubts all of them, and proves everything once."""
+        """Others may have taken over activations of this node: doubts all members, and proves all activations once."""
         for member in self._topology.members:
             if member.node_id != self._local.node_id:
                 self._doubt(member, -1, reason)
@@ -173,7 +174,7 @@ class Freshness:
         self._begin_reconciliation()
 
     def is_harmless(self, node_id: str, why: str) -> None:
-        """A member has left in order, was replaced, or has confirmed that it released what it took over."""
+        """Ends a doubt: the member left, was replaced, or has confirmed that it released what it took over."""
         doubt = self.doubts.get(node_id)
         now = self._local.boot_time()
         if self.doubts.end(now, node_id, why) and doubt is not None:
@@ -188,13 +189,13 @@ class Freshness:
             )
 
     def founded(self) -> None:
-        """This node has founded a cluster: says so in the storage, and looks who else has."""
+        """This node has founded a cluster: writes that to the storage, and reads whether others have founded one."""
         if self.applies:
             self._marking.founded()
             self._local.spawn(self._found(), name="inaho-founded")
 
     def joined(self) -> None:
-        """This node was admitted: whom the others doubt it doubts too, before it activates anything."""
+        """This node was admitted: before it activates anything, it doubts the members that others doubt."""
         if not self._local.client:
             self._inheriting = self._local.spawn(self._inherit(), name="inaho-inherit-doubts")
 
@@ -207,7 +208,7 @@ class Freshness:
 
     @property
     def inherits(self) -> bool:
-        """Whether this node still asks the others whom they doubt."""
+        """Whether this node still asks other members which members they doubt."""
         return self._inheriting is not None and not self._inheriting.done()
 
     async def _found(self) -> None:
@@ -236,7 +237,7 @@ class Freshness:
         """Returns when this node may activate a kind with state: its marker is in the storage where one is needed.
 
         Raises:
-            StorageFailed: it could not be written. Nothing was activated.
+            StorageFailed: the marker could not be written. Nothing was activated.
         """
         if self._inheriting is not None:
             await asyncio.wait((self._inheriting,))
@@ -245,14 +246,14 @@ class Freshness:
             await self._marking.written()
 
     def begins(self, kind: str, key: str, grain: Activation) -> None:
-        """An activation of a placed kind begins, in doubt or after a block: it ends before the others may go on."""
+        """Notes an activation of a placed kind that begins in doubt or after a block: it must end before the doubt."""
         if self.doubts or self._local.boot_time() <= self._blocked_at + self._local.config.membership.tombstone_s:
             self.begun[kind, key] = grain
 
     # While there is a doubt.
 
     def _watch_now(self) -> None:
-        """Reads the markers now, and goes on while there is a doubt."""
+        """Reads the markers now, and repeatedly while there is a doubt."""
         if self._watching is None:
             self._watching = self._local.spawn(self._watch(), name="inaho-freshness")
             self._watching.add_done_callback(self._watch_ended)
@@ -286,7 +287,7 @@ class Freshness:
             left_s = began + period_s - self._local.boot_time()
             if left_s > 0 and self.doubts:
                 await asyncio.wait((self._wake,), timeout=left_s)
-        self._over_at = self._local.boot_time()  # what was begun may be asked about yet
+        self._over_at = self._local.boot_time()  # other members may still ask about `begun`
 
     def _begin_reconciliation(self) -> None:
         self._reconciliation.begin(lambda node_id: self.is_harmless(node_id, "confirmed"))

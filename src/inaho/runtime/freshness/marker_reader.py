@@ -27,16 +27,16 @@ def live_members(topology: Topology) -> dict[str, str]:
 
 
 class MarkerReader:
-    """Has activations proved where a marker is foreign.
+    """Has activations proved if a marker is foreign.
 
     Args:
         local: the node.
         topology: of the node.
-        doubts: whom it doubts.
+        doubts: the members that it doubts.
         record: of all markers.
         marking: writes the marker of the node.
-        proofs: of its activations.
-        unknown: tells that the storage does not answer.
+        proofs: proves its activations.
+        unknown: reports that the storage does not answer.
 
     Attributes:
         known: node ids of the members that lived when the present time of doubt began.
@@ -61,21 +61,21 @@ class MarkerReader:
         self._proofs = proofs
         self._unknown = unknown
         self._ended: set[str] = set()
-        """Node ids of processes that have ended, as far as is known, and whose markers have been seen."""
+        """Node ids of processes that have been replaced and whose markers have been read."""
 
     @property
     def reads(self) -> int:
-        """Of the markers, counted."""
+        """Reads of the markers, counted."""
         return self._record.reads
 
     def doubt_begins(self) -> None:
-        """A time of doubt begins: who lives now is no stranger in it."""
+        """A time of doubt begins: the markers of members that live now are not foreign in it."""
         self.known = set(live_members(self._topology).values())
 
     async def look(self, began: float) -> None:
-        """Reads the markers, and has this node's own written where it has activations.
+        """Reads the markers, and writes the one of this node if it has activations.
 
-        One that began just now may save, and whoever found this node unreachable before that does not know of it.
+        An activation that has just begun may save, and a member that found this node unreachable must learn of that.
 
         Args:
             began: boot seconds now.
@@ -96,21 +96,21 @@ class MarkerReader:
             self.judge(began, markers)
 
     def judge(self, began: float, read: Markers) -> None:
-        """Draws the consequences of a read of the markers that began then."""
+        """Begins and ends doubts and proofs by the markers of a read that began at `began`."""
         proofs, doubts, live = self._proofs, self._doubts, live_members(self._topology)
         if not doubts:
             self.doubt_begins()
-        # Who became a member in this time of doubt may have been on another side before.
+        # A node that became a member in this time of doubt may have been in another part of the split before.
         foreign = doubts.foreign(read.markers, self.known & set(live.values()))
         ended: set[str] = set()
         for marker in foreign:
             if doubts.knows(marker.node_id):
                 continue
-            if live.get(marker.authority, marker.node_id) != marker.node_id:  # nobody knows when it saved last
+            if live.get(marker.authority, marker.node_id) != marker.node_id:  # it was replaced, but may have saved
                 ended.add(marker.node_id)
                 continue
             doubts.begin(began, marker.node_id, marker.authority)
-            reason = "a process that this node has never met, or not before the doubt, has activated grains"
+            reason = "a process that was no member before this node began to doubt has activated grains"
             self._local.publish(DoubtBegan(authority=marker.authority, node_id=marker.node_id, reason=reason))
         foreign = [marker for marker in foreign if marker.node_id not in self._ended]
         self._ended = ended

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MARKERS", "MarkerRecord"]
 
 MARKERS: Final = ClusterIdentity("inaho.markers", "all")
-"""Where the markers are."""
+"""The identity under which the markers are stored."""
 
 MARKER_EPOCH: Final = 1
 """All writers of the markers have one epoch."""
@@ -41,7 +41,7 @@ class MarkerRecord:
 
     Args:
         local: the node.
-        opened: gives its storage, opened.
+        opened: opens its storage if needed, and returns it.
 
     Attributes:
         reads, writes: counted.
@@ -57,7 +57,7 @@ class MarkerRecord:
         """Writes a marker of this node; returns what was there before.
 
         Raises:
-            StorageFailed: it could not be written, or it is not known whether it was.
+            StorageFailed: the marker was not written, or it is unknown whether it was.
         """
         storage = await self._opened()
         membership = self._local.config.membership
@@ -66,13 +66,15 @@ class MarkerRecord:
             record = add_marker(markers, marker, keep_s=2 * membership.tombstone_s, markers_max=membership.members_max)
             try:
                 await storage.save(MARKERS, encode(record), expected_version=version, epoch=MARKER_EPOCH)
-            except StateConflict:  # another node has written its own
+            except StateConflict:  # another node has written its marker
                 await asyncio.sleep(self._local.entropy.random.uniform(0.0, WRITE_PAUSE_S * (attempt + 1)))
             else:
                 self.writes += 1
                 return markers
         raise StorageFailed(
-            "other nodes replace the record of the markers again and again", identity=str(MARKERS), maybe_executed=False
+            "other nodes replaced the record of the markers at each attempt",
+            identity=str(MARKERS),
+            maybe_executed=False,
         )
 
     async def read(self) -> tuple[Markers, int]:

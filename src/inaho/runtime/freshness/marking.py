@@ -1,4 +1,4 @@
-"""Writes the marker of this node, before it activates anything that others may have active too."""
+"""Writes the marker of this node before it activates identities that may be active elsewhere, too."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Marking:
 
     Args:
         local: the node.
-        kinds: those whose activations are proved; without any no marker is written.
-        doubts: whom the node doubts.
+        kinds: those whose activations are proved; if there are none, no marker is written.
+        doubts: the members that the node doubts.
         record: of all markers.
 
     Attributes:
         kinds: see above.
-        found_there: the markers that were there when this node wrote its own last.
+        found_there: the markers of others when this node last wrote its own.
     """
 
     def __init__(self, local: LocalNode, kinds: ProvedKinds, doubts: Doubts, record: MarkerRecord) -> None:
@@ -45,31 +45,31 @@ class Marking:
         self._founded = False
         """This node has founded a cluster, and its marker is not written yet."""
         self._took_over = False
-        """A member was blocked and may not know it; what this node takes over from it waits for a marker."""
+        """A member was blocked and may not know it. What this node takes over from it waits for the marker."""
 
     def founded(self) -> None:
         """This node has founded a cluster: its marker says so from now on."""
         self._founded = True
 
     def member_blocked(self) -> None:
-        """A member was blocked: what is taken over from it waits for a marker."""
+        """A member was blocked: what this node takes over from it waits for the marker."""
         self._took_over = True
 
     @property
     def is_written(self) -> bool:
-        """Whether the marker of the present time of doubt is there."""
+        """Whether the marker of the present time of doubt is written."""
         return self._episode == self._doubts.episode
 
     @property
     def is_due(self) -> bool:
-        """Whether a marker is to be written before anything is activated whose state others may change."""
+        """Whether this node must write its marker before it activates anything whose state others may change."""
         return self._founded or self._took_over or (bool(self._doubts) and not self.is_written)
 
     async def written(self) -> None:
         """Returns when no marker is due.
 
         Raises:
-            StorageFailed: it could not be written.
+            StorageFailed: the marker could not be written.
         """
         while self.is_due and self.kinds:
             writing = self.begin()
@@ -79,7 +79,7 @@ class Marking:
             writing.result()
 
     def begin(self) -> asyncio.Task[None]:
-        """Writes the marker in the background; whoever asks meanwhile shares that."""
+        """Writes the marker in the background; callers share the Task that runs already."""
         if self._writing is None:
             self._writing = self._local.spawn(self._write(), name="inaho-marker")
             self._writing.add_done_callback(self._ended)
@@ -88,10 +88,10 @@ class Marking:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._writing = None
         if not task.cancelled():
-            task.exception()  # who waits for it raises it
+            task.exception()  # retrieved here; those who wait raise it
 
     async def renew(self, began: float) -> None:
-        """Writes the marker again before others drop it as one of a process that is gone; `began`: boot seconds now."""
+        """Writes the marker again, before others drop it because it is too old; `began`: boot seconds now."""
         if self.is_written and began > self._written_at + self._local.config.membership.tombstone_s:
             await self._write()
 

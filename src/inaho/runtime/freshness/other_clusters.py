@@ -8,7 +8,7 @@ they are the first, they write two markers, which does no harm; if the first one
 the next one check. A node that joins and is the first host checks too, because a founder that hosts no such kind has
 written nothing.
 
-The node that checks warns as a founder does: a process that founded a cluster just before has not seen its marker.
+The node that checks warns as a founder does: a process that founded a cluster just before may not have read its marker.
 
 Why not ask for the author of the marker instead: every node that joins would read the markers.
 """
@@ -43,9 +43,9 @@ class OtherClusters:
     Args:
         local: the node.
         topology: of the node.
-        kinds: those whose state others may save; without any there is nothing to warn of.
-        doubts: whom the node doubts.
-        peers: tell whether a process runs.
+        kinds: those whose state others may save; if there are none, there is nothing to warn of.
+        doubts: the members that the node doubts.
+        peers: connects to a process, to see whether it runs.
         record: of the markers.
     """
 
@@ -65,10 +65,10 @@ class OtherClusters:
         self._peers = peers
         self._record = record
         self._settled: BoundedMap[str, None] = BoundedMap(local.config.membership.members_max)
-        """Node ids that no warning is due for: of members that went, of processes that ended, and of those told."""
+        """Node ids for which no warning is due: they left, have ended, or were warned of already."""
         self._looking: asyncio.Task[None] | None = None
         self._asked = False
-        """Somebody has gone since the last look began."""
+        """A member has gone since the last check began."""
 
     def member_goes(self, node_id: str) -> None:
         """A member leaves, or was removed."""
@@ -77,7 +77,7 @@ class OtherClusters:
         self.look()
 
     def look(self) -> None:
-        """Sees, in the background, whether a marker is to be written."""
+        """Checks, in the background, whether this node must write a marker."""
         if self._looking is None and self._kinds and not self._local.closing:
             self._looking = self._local.spawn(self._look(), name="inaho-other-clusters")
             self._looking.add_done_callback(self._looked)
@@ -133,7 +133,7 @@ class OtherClusters:
             founded: this node has founded its cluster just now.
         """
         told = False
-        # The markers of processes that are no live members, nor left in order.
+        # The markers of processes that are not live members and did not leave.
         for marker in self._doubts.foreign(markers.markers, set(live_members(self._topology).values())):
             settled = told or marker.node_id in self._settled or not await self._answers(marker)
             self._settled.renew(marker.node_id, None)
@@ -151,16 +151,14 @@ class OtherClusters:
 
     async def _answers(self, marker: Marker) -> bool:
         """Whether the process that wrote a marker still runs, or may."""
-        if marker.authority == self._local.authority:  # this process has its place
+        if marker.authority == self._local.authority:  # this process has its authority now
             return False
         try:
             async with asyncio.timeout(self._local.config.transport.handshake_timeout_s):
                 await self._peers.connect(marker.authority, marker.node_id)
-        except (Unreachable, WrongIncarnation) as error:  # nobody listens, or another process lives there
-            self._local.log.debug(
-                "%s, which was in another cluster once, does not run: %s", marker.authority, describe(error)
-            )
+        except (Unreachable, WrongIncarnation) as error:  # no process listens there, or another one
+            self._local.log.debug("%s, which has written a marker, does not run: %s", marker.authority, describe(error))
             return False
-        except (TimeoutError, InahoError):  # one of another cluster refuses us, and runs
+        except (TimeoutError, InahoError):  # it runs: a process of another cluster refuses this one
             return True
         return True

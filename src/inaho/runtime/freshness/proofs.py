@@ -5,8 +5,8 @@ requests the proof. All requests of one loop iteration go to the storage as one 
 and epoch are equal, the turns run. If another activation has saved, the activation ends and the turns go to its
 successor, which loads. If the storage has less, its successor is refused with `StateMissing`.
 
-An activation without calls stays held and costs no read. Calls of all kinds pass the queue of the activation, so none
-needs a check of its own: from other nodes, from this node, read-only ones, ticks, reminders. Items of streams are
+An activation without calls stays held and costs no read. All calls pass the queue of the activation (from other nodes,
+from this node, read-only ones, timers, reminders), so none needs a check of its own. Items of streams are
 checked one by one (`passed`), because a stream runs beside the queue.
 
 Why not a check before every turn: every call would pay for it, and almost none needs it.
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 __all__ = ["Proofs"]
 
 HOLD_SLICE: Final = 2_000
-"""Activations held in one turn of the loop: about two milliseconds."""
+"""Activations held in one iteration of the loop: about two milliseconds."""
 
 
 READ_ATTEMPTS: Final = 4
 READ_PAUSE_S: Final = 0.05
-"""How often, and how far apart, a proof is tried before the storage counts as one that does not answer."""
+"""Number of reads of a proof, and the pause between them, before the storage counts as silent."""
 
 _NEVER: Final = (-1.0, None)
 
@@ -59,16 +59,17 @@ class Proofs:
         local: the node.
         topology: of the node.
         kinds: those whose activations are proved.
-        opened: gives the storage, opened.
-        saved_versions: what successors must find.
-        unknown: tells that the storage does not answer.
+        opened: opens the storage if needed, and returns it.
+        saved_versions: notes which versions successors must find.
+        unknown: reports that the storage does not answer.
 
     Attributes:
-        repeat: activations are to be proved again when a proof is older than `activation.freshness_s`.
+        repeat: activations must be proved again when their proof is older than `activation.freshness_s`.
         proved, changed, missing: outcomes, counted.
         reads: reads of the storage, counted.
-        blind: the storage did not answer a read. Until it does, nothing is held that would be answered anyway; then
-            everything is to be proved, in doubt or not: what was answered meanwhile may be old.
+        blind: the storage did not answer a read. Until it does, turns that would be answered unproved are not held.
+            Then
+            all activations must be proved, in doubt or not: their answers meanwhile may be old.
     """
 
     def __init__(
@@ -93,17 +94,17 @@ class Proofs:
         self._saved_versions = saved_versions
         self._unknown = unknown
         self._unnoticed_until = -math.inf
-        """Until then a member that lost sight of this node may not have noticed, and so not have written a marker."""
+        """Until then, a member that cannot reach this node may not have noticed that, so it has written no marker."""
         self._wanted: dict[int, Activation] = {}
         self._to_hold: list[Activation] = []
         self._proving = False
         self._looking = False
         self._due: dict[int, tuple[float, Activation]] = {}
-        """When activations are to be proved again, by `id`; the latest time counts."""
+        """When activations must be proved again, by `id`; the latest time counts."""
         self._round: asyncio.Future[InahoError | None] | None = None
 
     def require_all(self) -> None:
-        """Every activation with state on this node is to be proved before its next turn."""
+        """Every activation with state on this node must be proved before its next turn."""
         was_holding = bool(self._to_hold)
         self._to_hold = list(self._kinds.activations())
         if self._to_hold and not was_holding:
@@ -116,13 +117,13 @@ class Proofs:
             self._local.loop.call_soon(self._hold_slice)
 
     def require(self, grain: Activation) -> None:
-        """The activation is to be proved before its next turn. What runs goes on."""
+        """The activation must be proved before its next turn. Running turns continue."""
         host_of(grain).lifecycle.require_proof(grain)
 
     def member_lost(self) -> None:
-        """A member may act by its old view until it must have noticed. What begins here until then may be there, too.
+        """A member is lost. Until it notices that, it acts by its old view and may activate what begins here.
 
-        That member writes its marker when it has noticed, so until then nothing tells of what it saves.
+        It writes its marker when it notices, so until then no marker shows that it may save.
         """
         members = 1 if self._topology.snapshot is None else len(self._topology.snapshot.members)
         unnoticed_s = detection_bound_s(self._local.config, members) + 2 * self._local.config.activation.freshness_s
@@ -130,7 +131,7 @@ class Proofs:
         self._unnoticed_until = max(self._unnoticed_until, until)
 
     def started(self, grain: Activation, loaded_at: float) -> None:
-        """An activation is up, and has what was stored at `loaded_at`; it is proved again in time, or now."""
+        """An activation has started with the state stored at `loaded_at`; it is proved again when that is too old."""
         record = grain._inaho_record
         if record is None or not is_proved_kind(host_of(grain)):
             return
@@ -138,11 +139,11 @@ class Proofs:
         if self.repeat or record.contested:
             self._again_at(loaded_at, [grain])
             due = loaded_at + self._local.config.activation.freshness_s
-            if due <= self._local.loop.time():  # `on_activate` took its time
+            if due <= self._local.loop.time():  # `on_activate` took long
                 self._again(due, [grain])
 
     def want(self, grain: Activation) -> None:
-        """Somebody waits for the proof of this activation."""
+        """A turn or stream waits for the proof of this activation."""
         self._wanted[id(grain)] = grain
         if not self._proving:
             self._proving = True
@@ -169,10 +170,10 @@ class Proofs:
                 raise error
 
     async def _prove(self) -> None:
-        """Proves what is wanted, until nothing is."""
+        """Proves the requested activations, until no request is left."""
         try:
             while self._wanted:
-                # One that comes up is asked about when it is up.
+                # An activation that starts is proved when it has started.
                 wanted = [grain for grain in self._wanted.values() if grain._inaho_record is not None]
                 self._wanted = {}
                 began = self._local.loop.time()
@@ -185,7 +186,7 @@ class Proofs:
                     error = failure
                     self._not_read(wanted, failure)
                 else:
-                    if self.blind and wanted:  # those that were not proved again meanwhile are due
+                    if self.blind and wanted:  # activations that were not read meanwhile must be proved
                         self.blind = False
                         self.require_all()
                     for (grain, version, epoch), stored in zip(asked, found, strict=True):
@@ -199,11 +200,11 @@ class Proofs:
                 self._round.cancel()
 
     async def _read(self, identities: list[ClusterIdentity]) -> list[StoredVersion | None]:
-        """What is stored of them. A read that fails is repeated, as long as an answer may take.
+        """Reads the stored versions. A read that fails is repeated within the time that an answer may take.
 
         Raises:
-            StorageFailed: it did not answer.
-            StorageLost: it has lost data.
+            StorageFailed: the storage did not answer.
+            StorageLost: the storage has lost data.
         """
         if not identities:
             return []
@@ -220,10 +221,10 @@ class Proofs:
                 await asyncio.sleep(READ_PAUSE_S)
 
     def _judge(self, grain: Activation, version: int, epoch: int, stored: StoredVersion | None) -> None:
-        """Draws the consequences of what is stored. The activation had `version` under `epoch` when that was asked.
+        """Proves or ends an activation that had `version` and `epoch` when the read of `stored` began.
 
-        A save of its own since then was acknowledged because nobody else had saved, so all versions up to it are its
-        own. Else who saves all the time could never be proved.
+        If it has saved since, the save was acknowledged, so nobody else had saved and all versions up to its own are
+        its own. Without this rule, an activation that saves all the time could never be proved.
         """
         host, record = host_of(grain), grain._inaho_record
         if not host.lives(grain) or not host.lifecycle.is_unproved(grain) or record is None:
@@ -260,16 +261,16 @@ class Proofs:
         self._judge(grain, version, epoch, stored)
 
     def _refuses(self, error: InahoError) -> bool:
-        """Whether nothing is answered unproved because of `error`: by setting, or since it shows that data was lost."""
+        """Whether unproved answers are refused: by setting, or because `error` shows that data was lost."""
         return self._local.config.activation.when_unproved == "refuse" or not isinstance(error, StorageFailed)
 
     def _not_read(self, grains: list[Activation], error: InahoError) -> None:
-        """The storage does not answer: without a bound on their age, answers are given or refused, by setting.
+        """The read failed, so the age of answers has no bound: they are given or refused, by setting.
 
-        Where it has lost data they are refused.
+        If the storage has lost data, they are refused.
         """
         refuse = self._refuses(error)
-        if isinstance(error, StorageFailed):  # else it has answered: it has lost data
+        if isinstance(error, StorageFailed):  # any other error says that it has lost data
             self._unknown.tell(error)
         if not refuse:
             self.not_answered()
@@ -283,14 +284,14 @@ class Proofs:
                 host.lifecycle.proved(grain)
 
     def not_answered(self) -> None:
-        """The storage did not answer, and something is answered unproved because of that."""
+        """The storage did not answer, and turns are answered unproved because of that."""
         self.blind = True
         if not self._looking and not self._local.closing:
             self._looking = True
             self._local.spawn(self._look_again(), name="inaho-look-again")
 
     async def _look_again(self) -> None:
-        """Everything is to be proved when the storage answers again."""
+        """Has all activations proved when the storage answers again."""
         try:
             while self.blind and not self._local.closing:
                 await asyncio.sleep(self._local.config.activation.freshness_s)
@@ -306,7 +307,7 @@ class Proofs:
             self._looking = False
 
     def _is_due_again(self, grain: Activation, asked_at: float) -> bool:
-        """Whether an activation is to be proved once more after a read that began then."""
+        """Whether an activation must be proved once more after a read that began at `asked_at`."""
         record = grain._inaho_record
         assert record is not None
         if asked_at > self._unnoticed_until:
@@ -314,7 +315,7 @@ class Proofs:
         return self.repeat or record.contested
 
     def _again_at(self, since: float, grains: list[Activation]) -> None:
-        """Has what was proved at `since` proved again in time."""
+        """Has activations that were proved at `since` proved again in time."""
         due = since + self._local.config.activation.freshness_s
         for grain in grains:
             self._due[id(grain)] = due, grain
@@ -326,7 +327,7 @@ class Proofs:
             skip = True  # all are required when the storage answers again
         for grain in grains:
             if self._due.get(id(grain), _NEVER)[0] != due:
-                continue  # it was proved since
+                continue  # it was proved meanwhile
             del self._due[id(grain)]
             record = grain._inaho_record
             if not skip and record is not None and (self.repeat or record.contested):
@@ -334,7 +335,7 @@ class Proofs:
 
 
 def _stored_as(grain: Activation) -> tuple[int, int]:
-    """Version and epoch of the state of an activation that is up."""
+    """Version and epoch of the state of an activation that has started."""
     record = grain._inaho_record
     assert record is not None
     return record.version, record.stored_epoch

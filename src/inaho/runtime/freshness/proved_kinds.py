@@ -1,4 +1,4 @@
-"""Decides which activations may have less than what is stored: kinds with state in a shared storage."""
+"""Decides which activations may have an older state than the stored one: kinds with state in a shared storage."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class ProvedKinds:
 
     @property
     def names(self) -> set[str]:
-        """Of the kinds, whoever sees the storage."""
+        """The names of the kinds, also if the storage is private."""
         return {host.name for host in self._hosts.values() if is_proved_kind(host)}
 
     def activations(self) -> Iterator[Activation]:
-        """Of all these kinds; made and ended meanwhile they must not be."""
+        """All activations of these kinds. None may begin or end during the iteration."""
         for host in self._hosts.values():
             if is_proved_kind(host):
                 yield from host.activations.values()

@@ -1,4 +1,4 @@
-"""Ends the doubt of two nodes that could not reach each other: each confirms that it has released activations.
+"""Ends the doubt between two nodes that could not reach each other: each confirms that it has released activations.
 
 A member that was unreachable and is back may still run activations that it took over meanwhile, and so may this node.
 Each asks the other until the other confirms three things: it sees the asker as a member again, it has handed back the
@@ -33,19 +33,19 @@ ASK_AGAIN_S: Final = 0.25
 """Pause before a member that did not confirm is asked again; a new topology cuts it short."""
 
 ASKED_TO_INHERIT: Final = 3
-"""Members that a node that joins asks whom they doubt; the answer of one is enough."""
+"""Number of members that a joining node asks for their doubts; one answer is enough."""
 
 ASKED_AT_ONCE: Final = 16
 """Members asked at the same time."""
 
 
 class Reconciliation:
-    """Asks doubted members that are back.
+    """Asks doubted members that can be reached again.
 
     Args:
         local: the node.
         topology: of the node.
-        doubts: whom it doubts.
+        doubts: the members that it doubts.
         calls: of placement actors.
     """
 
@@ -57,10 +57,10 @@ class Reconciliation:
         self._asking: asyncio.Task[None] | None = None
 
     def begin(self, confirmed: Callable[[str], None]) -> None:
-        """Asks the doubted members that are back, until all have confirmed; nothing where that goes on already.
+        """Asks doubted members that can be reached again, until all have confirmed. Does nothing if it runs already.
 
         Args:
-            confirmed: called with the node id of each that has.
+            confirmed: called with the node id of each member that has confirmed.
         """
         if self._asking is None and not self._local.closing and self._back():
             self._asking = self._local.spawn(self._ask_all(confirmed), name="inaho-reconcile")
@@ -99,11 +99,11 @@ class Reconciliation:
                 "%s did not confirm that it has released what it took over: %s", member.authority, describe(error)
             )
             return False
-        # Where this node is blocked nothing stays active here; an end of that is told.
+        # A blocked node keeps no activations. `BlockListChanged` begins new doubts when the block ends.
         return through or is_blocked(self._topology, self._local.authority)
 
     async def doubted_by_others(self) -> list[tuple[str, str]]:
-        """Node ids and authorities that some other members doubt. Those that do not answer are asked for a while."""
+        """Node ids and authorities that some other members doubt. If none answers, it asks again for a while."""
         deadline = self._local.loop.time() + self._local.timeout_s
         while not self._local.closing and self._local.loop.time() < deadline:
             others = [
@@ -113,13 +113,13 @@ class Reconciliation:
             ]
             asked = (self._ask_whom(member) for member in others[:ASKED_TO_INHERIT])
             answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
-            if answers:  # one of them may have met somebody whom another has not
+            if answers:  # members may doubt different members
                 return sorted({(node_id, authority) for answer in answers for node_id, authority in answer})
             await self._topology.wait(ASK_AGAIN_S)
         return []
 
     async def _ask_whom(self, member: Member) -> list[tuple[str, str]] | None:
-        """Whom that member doubts; None where it does not say."""
+        """The members that `member` doubts; None if it does not answer."""
         try:
             found = await self._calls.ask(member, PlacementActor.doubted, timeout_s=ASK_AGAIN_S * 4)
         except InahoError as error:
@@ -129,7 +129,7 @@ class Reconciliation:
 
 
 def audible_member(topology: Topology, node_id: str) -> Member | None:
-    """The member of that id; None where it is none, or is not heard of."""
+    """The member with that node id; None if there is none, or if it is unreachable."""
     for member in topology.members:
         if member.node_id == node_id:
             return None if member.status in SILENT else member

@@ -1,4 +1,4 @@
-"""Answers members that did not see this node whether it has released what it took over (see `reconciliation`)."""
+"""Answers members that could not reach this node whether it has released what it took over (see `reconciliation`)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["ReconciliationAnswers"]
 
 
 class ReconciliationAnswers:
-    """What one node answers (`placement.ports.Reconciler`).
+    """Answers the requests of one node's placement actor (`placement.ports.Reconciler`).
 
     Args:
         local: the node.
         topology: of the node.
         hosts: its kinds, by name.
-        freshness: whom it doubts, and what it began in doubt.
+        freshness: knows which members it doubts, and what it began in doubt.
     """
 
     def __init__(
@@ -32,12 +32,15 @@ class ReconciliationAnswers:
         self._hosts = hosts
         self._freshness = freshness
         self._found_unreachable = -1
-        """Highest incarnation of this node under which others found it unreachable, as far as they told."""
+        """Highest incarnation of this node under which others reported that they found it unreachable."""
 
     def doubted(self) -> list[tuple[str, str]]:
         """See `PlacementActor.doubted`. Raises `Pending` while this node has just joined and asks others itself."""
         if self._freshness.inherits:
-            raise Pending("this node has just joined and does not know yet", authority=self._local.authority)
+            raise Pending(
+                "this node has just joined and does not know yet which members are doubted",
+                authority=self._local.authority,
+            )
         return [(doubt.node_id, doubt.authority) for doubt in self._freshness.doubts.open()]
 
     def asked(self, node_id: str, incarnation: int) -> bool:
@@ -46,12 +49,12 @@ class ReconciliationAnswers:
             self._found_unreachable = incarnation
             self._freshness.was_away("another member found this node unreachable")
         member = audible_member(self._topology, node_id)
-        if member is None or is_blocked(self._topology, member.authority):  # this node may take over from it yet
+        if member is None or is_blocked(self._topology, member.authority):  # this node may still take over
             return False
-        return self._has_let_go()
+        return self._has_released()
 
-    def _has_let_go(self) -> bool:
-        """Whether nothing is active here that this node does not own, or that it began in doubt for a placed kind."""
+    def _has_released(self) -> bool:
+        """Whether no activation is left here that this node does not own, or that it placed in doubt."""
         through = True
         begun = self._freshness.begun
         for (kind, _), grain in list(begun.items()):

@@ -15,10 +15,10 @@ __all__ = ["time_limit"]
 
 @asynccontextmanager
 async def time_limit(local: LocalNode) -> AsyncGenerator[None]:
-    """The storage counts as one that does not answer after the time that an operation may take.
+    """Limits the time of the block; after it the storage counts as one that does not answer.
 
     Raises:
-        StorageFailed: it did not answer in time, or failed in a way of its own.
+        StorageFailed: the storage did not answer in time, or raised an error that inaho does not know.
     """
     limit_s = max(local.config.activation.freshness_s, local.config.storage.operation_timeout_s)
     try:
@@ -26,6 +26,6 @@ async def time_limit(local: LocalNode) -> AsyncGenerator[None]:
             yield
     except InahoError:
         raise
-    except Exception as error:  # a storage of the user's may raise anything
+    except Exception as error:  # a storage of the user may raise anything
         reason = f"it did not answer within {limit_s} s" if isinstance(error, TimeoutError) else describe(error)
         raise StorageFailed(f"the storage: {reason}", authority=local.authority, maybe_executed=False) from error

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 __all__ = ["UnknownFreshness"]
 
 LOGGED_AGAIN_S: Final = 60.0
-"""How often the log repeats it."""
+"""Seconds until the log line is repeated."""
 
 
 class UnknownFreshness:
-    """Tells that the storage does not answer.
+    """Reports that the storage does not answer.
 
     Args:
         local: the node.
-        doubts: whom it doubts.
+        doubts: the members that it doubts.
     """
 
     def __init__(self, local: LocalNode, doubts: Doubts) -> None:

@@ -1,4 +1,4 @@
-"""Builds the rooms of a node whose parts know only each other."""
+"""Builds rooms of a node from the parts that exist already."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_context(node: NodeParts) -> ClusterContext:
 
 
 def make_freshness(node: NodeParts, doubts: Doubts, kinds: ProvedKinds) -> Freshness:
-    """Makes the part that knows the age of a node's answers; its proofs exist already."""
+    """Makes the part that bounds the age of a node's answers. Its proofs exist already."""
     local, topology = node.local, node.topology
     record = MarkerRecord(local, node.storage_access.opened)
     marking = Marking(local, kinds, doubts, record)
@@ -49,7 +49,7 @@ def make_freshness(node: NodeParts, doubts: Doubts, kinds: ProvedKinds) -> Fresh
 
 
 def make_surroundings(node: NodeParts, handle: Callable[[], Any]) -> Surroundings:
-    """Makes what the hosts of all kinds of a node share. `handle` returns what grains call others through."""
+    """Makes what the hosts of all kinds of a node share. `handle` returns what grains see as `self.cluster`."""
     ownership, freshness = NodeOwnership(node), NodeFreshness(node)
     states = States(node.local, node.storage_access.opened, node.leases, node.fencing, ownership, freshness)
     return Surroundings(

@@ -1,9 +1,9 @@
 """The order of the hand-over of a member that leaves.
 
 `Shutdown` asks for it after the activations have ended, while this node is still a member. The versions that were saved
-last are sent first: a new owner compares them with its storage when it makes an activation. Then the new owners are
-told that their partitions are drained, and acknowledge it; they wait for this, messages do not. Messages to actors come
-last, with the time that is left.
+last are sent first: a new owner compares them with its storage when it makes an activation. Then this node reports to
+the new owners that their partitions are drained, since they wait for that, and they acknowledge it. Messages to actors
+come last, with the time that is left.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class HandOver:
         """Hands everything over.
 
         Args:
-            left_s: gives the seconds for which the present step may still wait.
+            left_s: returns the seconds for which the present step may still wait.
 
         Returns:
             Whether the new owners have acknowledged that their partitions are drained.

@@ -94,7 +94,7 @@ class Node(NodeParts):
         storage: durable state of its grains.
         system: the actor system that it is installed on.
         make_bridge: makes the partition bridge of a node.
-        handle: what grains see as `self.cluster`; asked when a grain asks.
+        handle: returns what grains see as `self.cluster`; called when a grain reads it.
 
     Its attributes are those of `NodeParts`.
     """
@@ -216,7 +216,7 @@ class Node(NodeParts):
         return self._handle()
 
     def _add_kinds(self, kinds: Iterable[GrainKind]) -> None:
-        """The user's kinds, then those of the runtime."""
+        """Adds the kinds of the user, then those of the runtime."""
         for kind in kinds:
             self.add_kind(kind, hosted=not kind.role or kind.role in self.local.config.roles)
         if self.local.client:

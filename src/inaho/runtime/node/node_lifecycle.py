@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["NodeLifecycle"]
 
 SHOWN_AT_ONCE: Final = 5_000
-"""Activations given back to the collector per turn of the loop: about two milliseconds."""
+"""Activations given back to the collector per iteration of the loop: about two milliseconds."""
 
 
 class NodeLifecycle:
@@ -56,10 +56,11 @@ class NodeLifecycle:
             self._attached.append(close)
 
     async def start_member(self) -> None:
-        """Opens the storage if grains here will need it, binds, joins through the seeds; returns when this node is up.
+        """Opens the storage if grains here have state, binds and joins; returns when this node is up.
 
         Raises:
-            InvalidConfig: the storage cannot work as it is configured. One that is down may come up later.
+            InvalidConfig: the storage cannot work as it is configured. A storage that is down is no error: it may come
+                up.
             AuthorityInUse, InvalidConfig: it cannot bind.
             JoinRefused, TopologyUnavailable: the cluster did not admit it, or no seed answered.
             AuthenticationFailed, VersionMismatch, WrongCluster: all seeds refuse it for that reason.
@@ -116,7 +117,7 @@ class NodeLifecycle:
         If the caller is cancelled the node still closes completely: the rest continues in the background, within
         `STOP_ROUNDS` seconds for turns that catch their cancellation.
         """
-        if self._stopping is None or self._stopping.cancelled():  # with all Tasks of the loop
+        if self._stopping is None or self._stopping.cancelled():  # cancelled with all Tasks of the loop
             self._stopping = self._local.loop.create_task(self._stop(STOP_ROUNDS), name="inaho-stop", context=Context())
         await uninterrupted(self._stopping, self._local.log)
 
@@ -126,7 +127,7 @@ class NodeLifecycle:
         await self._stop(1)
 
     async def _stop(self, rounds: int) -> None:
-        """In the order of SPEC BS-3: gossip, turns, identity lookup, member list, connections, transport."""
+        """Stops in the order of SPEC BS-3: gossip, turns, identity lookup, member list, connections, transport."""
         node, local = self._node, self._local
         local.shutting_down = local.closing = True
         for close in self._attached:

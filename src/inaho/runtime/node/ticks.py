@@ -34,7 +34,7 @@ def _unload_idle(node: NodeParts, now: float) -> None:
 
 
 def _log_held_back(node: NodeParts, now: float) -> None:
-    """Logs, for each limited warning, how many lines were not logged."""
+    """Logs how many lines the limits on warnings have held back."""
     for warnings in (node.retry_warnings, node.activation_warnings, node.waiting_warnings, node.membership_log):
         if warnings is not None:
             warnings.tick(now)

@@ -1,9 +1,9 @@
 """Applies a new topology to the parts of one node, in a fixed order.
 
-The order is the rule. First end the leases of members that may hold none any more, so that nothing is activated by an
-old right. Then owners change, and members that are gone leave the PidCache. Only then do waiting calls continue. What
-follows from other owners (stale Pids, partitions and activations that have moved, clients to notify) begins here and
-continues in slices (`runtime.local.slices`; docs/decisions/0034).
+The order matters. First the leases of members that may hold none any more end, so that nothing is activated by an old
+lease. Then owners change, and entries of members that are gone leave the PidCache. Only then do waiting calls continue.
+What follows from other owners (stale Pids, partitions and activations that have moved, clients to notify) begins here
+and continues in slices (`runtime.local.slices`; docs/decisions/0034).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["TopologyChanges"]
 
 MEMBER_US: Final = 4
-"""What it takes to apply a topology, per member: in a small cluster what waits (`Slices`) begins in the same turn."""
+"""Microseconds per member to apply a topology. In a small cluster, queued `Slices` begin in the same iteration."""
 
 
 class TopologyChanges:
@@ -69,7 +69,7 @@ class TopologyChanges:
             node.block_list.told(before, snapshot)
 
     def _forget_members_gone(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
-        """Whether such a member still owned anything or not (SPEC VA-3.5)."""
+        """Drops the PidCache entries of members that are gone, also if they owned nothing (SPEC VA-3.5)."""
         there = {member.node_id for member in snapshot.members}
         gone = [member.authority for member in (before.members if before else ()) if member.node_id not in there]
         for event in self._node.pid_cache.invalidate_authorities(gone, "the member is gone"):
@@ -78,7 +78,8 @@ class TopologyChanges:
     def stop_activations(self, reason: str) -> None:
         """Ends all leases and all activations at once, with running turns: other members may run the same activations.
 
-        Owners are unknown until the next topology, by which this node has just joined, and asks others first.
+        Owners are unknown until the next topology. By that one this node has just joined, so it asks previous owners
+        first.
         """
         node = self._node
         node.leases.revoke(node.local.node_id, reason)

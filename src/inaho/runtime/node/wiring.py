@@ -67,7 +67,7 @@ class NodeMessageParts:
 
 
 class NodePeerEvents:
-    """What a node does when its connections learn something: a `PeerEvents`."""
+    """Passes what connections learn about peers to the parts of a node: a `PeerEvents`."""
 
     def __init__(self, node: NodeParts) -> None:
         self._node = node
@@ -101,7 +101,7 @@ class NodePeerEvents:
 
 
 class NodeOwnership:
-    """What the parts of a node know of previous owners and of their saved versions: an `Ownership`."""
+    """What the parts of a node know about previous owners and saved versions: an `Ownership`."""
 
     def __init__(self, node: NodeParts) -> None:
         self._node = node
@@ -141,7 +141,7 @@ class NodeOwnership:
 
 
 class NodeFreshness:
-    """What the parts of a node know of the age of its states: a `Freshness`."""
+    """What the parts of a node know about the age of its states: a `Freshness`."""
 
     def __init__(self, node: NodeParts) -> None:
         self._node = node

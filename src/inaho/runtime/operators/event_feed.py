@@ -39,13 +39,13 @@ ITEMS_MAX: Final = 1000
 """Elements of one list or dict that are sent."""
 
 RECORD_BYTES_MAX: Final = 256 << 10
-"""Of an event that takes more than this, a quarter of a frame, only the beginnings of its fields are sent."""
+"""If an event is larger than this, a quarter of a frame, its fields are sent as short texts."""
 
 _BRIEF: Final = reprlib.Repr()
 _BRIEF.maxother = _BRIEF.maxstring = TEXT_MAX
 
 LOST: Final = "EventsLost"
-"""Name of the record that gives how many events a slow reader has lost."""
+"""Name of the record with the number of events that a slow reader has lost."""
 
 
 class EventRecord(Struct, frozen=True):
@@ -66,7 +66,7 @@ def event_types(names: Sequence[str]) -> tuple[type[Event], ...]:
     """Classes of `inaho.events` by name, `Event` if none is named. A base class includes all its subclasses.
 
     Raises:
-        InvalidArguments: there is none of that name; the reason names the nearest.
+        InvalidArguments: there is no class of that name; the reason suggests a similar one.
     """
     classes = {name: found for name, found in inspect.getmembers(events, inspect.isclass) if issubclass(found, Event)}
     for name in names:

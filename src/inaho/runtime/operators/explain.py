@@ -1,8 +1,9 @@
 """Explains why an identity is where it is: merges the reports of all members into one answer and one sentence.
 
-No node knows all of it. The owner knows its lease and from which member the partition came, the host knows what runs,
-and each member knows what happened there. So all are asked, and the report with the newest topology names the owner.
-Times are those of the members' clocks; epochs order the activations of one identity whatever the clocks say.
+No node knows all of it. The owner knows its lease and from which member the partition came, the host knows which turns
+run, and each member knows what happened there. So all are asked, and the report with the newest topology names the
+owner. Times come from the clocks of the members. Epochs order the activations of one identity, even if the clocks
+differ.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def explain(
         partition = newest.partition  # a client may be configured otherwise
     owner = None if newest is None else next((r for r in reports if r.node_id == newest.owner_node_id), None)
     active = [report for report in reports if report.activation is not None]
-    # Of several the one with the highest epoch: the others have lost the lease, and do not know it yet.
+    # If there are several, the one with the highest epoch holds: the others do not know yet that their lease ended.
     active.sort(key=lambda told: 0 if told.activation is None else told.activation.epoch, reverse=True)
     holder = active[0] if active else None
     doing = None if holder is None else holder.activation
@@ -172,10 +173,10 @@ def _why_inactive(authority: str, owner: IdentityReport | None, history: Sequenc
 
 def _why_elsewhere(here: str, authority: str, owner: IdentityReport | None, doing: ActivationReport) -> str:
     if owner is not None and owner.lease_holder and owner.lease_holder != owner.node_id:
-        return f"Active on {here}, where {authority}, its owner, has placed it, since {clock(doing.since)}."
+        return f"Active on {here} since {clock(doing.since)}; its owner {authority} placed it there."
     if doing.lease == "active":
         since = clock(doing.since)
-        return f"Active on {here} since {since}, which does not own it: {authority} will ask it to release it."
+        return f"Active on {here} since {since}, but {authority} owns it and will ask {here} to release it."
     return f"Ending on {here} ({doing.lease}) before it goes to {authority}."
 
 

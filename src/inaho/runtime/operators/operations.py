@@ -56,7 +56,7 @@ class Activations(Struct, frozen=True):
 
     @property
     def count(self) -> int:
-        """Number of all activations that were counted."""
+        """Number of all activations on the members that answered."""
         return sum(report.count for report in self.kinds)
 
 
@@ -114,7 +114,7 @@ class Operations:
         return () if topology is None else topology.members
 
     def blocked(self) -> tuple[str, ...]:
-        """Authorities that an operator has barred from holding activations, sorted."""
+        """Authorities that an operator has blocked, sorted."""
         topology = self._node.topology.snapshot
         return () if topology is None else topology.blocked
 
@@ -122,7 +122,7 @@ class Operations:
     def ready(self) -> bool:
         """Whether calls should be sent to this process, for a health check.
 
-        A member is ready once it is up, until it begins to leave, and while no operator has blocked it. A client is
+        A member is ready from when it is up until it begins to leave, except while an operator blocks it. A client is
         ready while it is connected to a member.
         """
         node = self._node
@@ -204,7 +204,7 @@ class Operations:
         return tuple(found)
 
     async def storages(self) -> Storages:
-        """What the members know of their storages, and whether they found that acknowledged data is gone."""
+        """What the members know about their storages, and whether acknowledged data was lost."""
         answers, silent = await ask_members(
             self.members(), lambda member: self._operators.ask(member, OperatorActor.storage), ASKED_S
         )
@@ -219,8 +219,8 @@ class Operations:
         its audit log and publishes `StorageAccepted`. It can be repeated safely: do so if members did not answer.
 
         Returns:
-            The reports from before, of the members that have accepted; and the members that did not answer, or could
-            not.
+            The reports from before, of the members that have accepted; and the members that did not accept, or did
+            not answer.
         """
         answers, silent = await ask_members(
             self.members(), lambda member: self._operators.ask(member, OperatorActor.accept_storage), ACCEPTED_S
@@ -228,7 +228,7 @@ class Operations:
         return Storages(tuple(told for _, told in answers), tuple(silent))
 
     async def release_at(self, member: Member, authority: str) -> bool:
-        """Has that member end a quarantine at once (SPEC CL-4.4); whether it had one. Clients may ask too.
+        """Makes that member end a quarantine at once (SPEC CL-4.4). Returns whether it had one. Clients may ask too.
 
         Raises:
             Unreachable: the member cannot be reached.
@@ -247,8 +247,8 @@ class Operations:
                 other.
 
         Returns:
-            Whether there can be a conflict: False if that authority is a member, or is unknown, or, with
-            `keep=False`, has not recently reported another view, as during a split.
+            Whether there can be a conflict. False if that authority is a member or unknown; with `keep=False` also if
+            it has not recently reported another view, as during a split.
 
         Raises:
             Unreachable: the member cannot be reached.
@@ -281,7 +281,7 @@ class Operations:
         return report
 
     async def block(self, authority: str) -> bool:
-        """Bars an authority from holding activations until `unblock`; it need not be a member now (SPEC VA-1.4).
+        """Blocks an authority: it holds no activations until `unblock`. It need not be a member now (SPEC VA-1.4).
 
         Its leases end at once everywhere, and other members take over its identities. It stays a member, and may call.
 
@@ -290,21 +290,21 @@ class Operations:
             block.
 
         Raises:
-            InvalidConfig: it is not an authority.
+            InvalidConfig: `authority` is not valid.
             Overloaded: the block list is full.
             InahoError: as any call.
         """
-        return await self._bar(authority, blocked=True)
+        return await self._set_blocked(authority, blocked=True)
 
     async def unblock(self, authority: str) -> bool:
-        """Lifts `block`: the authority takes its share again. Raises as `block`.
+        """Ends a block: the authority may hold activations again. Raises as `block`.
 
         Returns:
             Whether it was blocked.
         """
-        return await self._bar(authority, blocked=False)
+        return await self._set_blocked(authority, blocked=False)
 
-    async def _bar(self, authority: str, *, blocked: bool) -> bool:
+    async def _set_blocked(self, authority: str, *, blocked: bool) -> bool:
         canonical = str(parse_authority(authority, allow_port_zero=False))
         block_list = self._node.block_list
         if self._node.control.driver is not None:
@@ -322,9 +322,9 @@ class Operations:
         raise failure
 
     async def wait_gone(self, member: Member, within_s: float) -> bool:
-        """Waits until that process is no member any more, as this node sees it; returns whether that happened.
+        """Waits until that process is no longer a member in the view of this node. Returns whether that happened.
 
-        A client that has lost its last member cannot know it, and assumes it.
+        A client without a connection cannot know it; it returns True.
         """
         node = self._node
 
@@ -334,7 +334,7 @@ class Operations:
 
         return await node.topology.wait_until(gone, within_s, each_s=0.1)
 
-    # The end of this process's own part.
+    # The end of this node.
 
     async def wait_left(self) -> None:
         """Returns when this node has left, on any request (`leave`, `drain_at`, `inaho drain`), or was stopped.
@@ -349,6 +349,6 @@ def _name_of(kind: str | type[Any]) -> str:
         return kind
     described = getattr(kind, "inaho_kind", None)
     if described is None:
-        raise InvalidArguments(f"{kind!r} is neither a Grain class nor the name of one")
+        raise InvalidArguments(f"{kind!r} is neither a Grain class nor the name of a kind")
     name: str = described.name
     return name

@@ -1,8 +1,8 @@
 """The system actor on each node that answers operators: reports, drains, quarantines, events.
 
-Associations belong to one node: what one member has quarantined, another may be connected to. So an operator asks each
-member, and orders each member. A process that proves the secret of the cluster may do so, as it may do anything else;
-the audit log has what was released, blocked and drained.
+Associations belong to one node: one member may have quarantined an authority to which another is connected. So an
+operator asks each member, and orders each member. Every process that knows the secret of the cluster may do so; the
+audit log has what was released, blocked and drained.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class QuarantineRecord(Struct, frozen=True):
     Attributes:
         authority: `host:port`; nothing is sent to it and nothing accepted from it.
         node_id: the process that is quarantined; empty if its id is unknown.
-        incarnation: of that process, as far as known.
+        incarnation: of that process, if known.
         reason: one sentence.
         left_s: seconds until the quarantine ends by itself, not below 0.
     """
@@ -74,8 +74,8 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
             authority: as in the answer of `quarantined`.
 
         Returns:
-            Whether there was one. None is no error: the members need not have quarantined the same authorities, and
-            some quarantines end by themselves just before they are released.
+            Whether there was one. False is no error: members may have quarantined different authorities, and a
+            quarantine may end by itself just before.
         """
         associations = self._node.associations
         if associations.machine.refusal(authority) is None:
@@ -85,7 +85,7 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
 
     @method(idempotent=True)
     async def explain(self, kind: str, key: str) -> IdentityReport:
-        """What this node knows of an identity, for `Cluster.where`."""
+        """What this node knows about an identity, for `Cluster.where`."""
         return report_identity(self._node, kind, key)
 
     @method(idempotent=True)
@@ -95,10 +95,10 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
 
     @method(idempotent=True, timeout=DRAIN_S_MAX)
     async def drain(self, drain_s: float | None) -> DrainReport:
-        """Makes this node leave as at SIGTERM; answers when it has handed over everything.
+        """Makes this node leave as at SIGTERM; returns when it has handed over everything.
 
         Args:
-            drain_s: how long activations get; `activation.drain_s` for None.
+            drain_s: seconds for turns to end; `activation.drain_s` for None.
         """
         return await self._node.shutdown.drain(drain_s)
 
@@ -106,22 +106,23 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
     async def set_blocked(self, authority: str, blocked: bool) -> bool:
         """Adds an authority to the block list, or removes it; returns whether that changed anything (SPEC VA-1.4).
 
-        Returns when the topology of this node has it.
+        It waits until the topology of this node has the change.
         """
         return await self._node.block_list.set_blocked(authority, blocked=blocked)
 
     @method(idempotent=True)
     async def resolve_conflict(self, authority: str, keep: bool) -> bool:
-        """Settles what this node has reported as `ViewConflict` (SPEC CL-7.4).
+        """Settles a `ViewConflict` that this node has published (SPEC CL-7.4).
 
         Args:
             authority: of the other side of the conflict, as in the event.
-            keep: that the view of this node holds: those on the other side end their activations and join it. Else
-                this node does so, and joins theirs.
+            keep: the view of this node holds: the members of the other side end their activations and join it.
+                Otherwise this node ends its activations and joins the other side.
 
         Returns:
-            Whether there can be one: False when that authority is a member, or was never heard of, or, for a node that
-            is to give way, has not said lately that it has another view. During a split it cannot be joined.
+            Whether there can be a conflict. False if that authority is a member or unknown; with `keep=False` also if
+            it
+            has not recently reported another view: during a split it cannot be joined.
         """
         node = self._node
         assert node.control.driver is not None  # only members host this kind
@@ -134,7 +135,7 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
 
     @method(idempotent=True)
     async def storage(self) -> StorageReport:
-        """What this node knows of its storage, for `Cluster.storages`."""
+        """What this node knows about its storage, for `Cluster.storages`."""
         return self._node.storage_access.report()
 
     @method(idempotent=True)

@@ -34,7 +34,7 @@ ENTRIES_MAX: Final = 64
 """Number of newest entries of an identity's history that one node reports."""
 
 LISTED_MAX: Final = 400
-"""The most activations that one answer lists: with the longest keys half a frame."""
+"""Most activations that one answer lists; with the longest keys they take half a frame."""
 
 TEXT_MAX: Final = 500
 """Characters of a reason that are sent."""
@@ -88,7 +88,7 @@ class IdentityReport(Struct, frozen=True):
         topology_version, topology_hash: of the topology that names the owner.
         partition: of the identity.
         owner, owner_node_id: its owner by that topology; empty when no member can own it.
-        unowned: why no member can own it.
+        unowned: the reason why no member can own it.
         activation: the one on this member, if there is one.
         lease_holder: node id that holds the identity by this member's ledger; empty for none.
         lease, epoch, since: that lease, as in `ActivationReport`.

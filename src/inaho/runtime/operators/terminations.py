@@ -1,11 +1,11 @@
 """Sends ends of activations to all nodes that subscribe to them (SPEC VA-2.3, VA-4.2, BS-3.3).
 
-A subscription is a stream: a node whose event stream wants `ActivationTerminated` opens one to every member, and closes
-it when it wants them no more. So a cluster without subscribers sends and keeps nothing, a client subscribes as a member
-does, and the subscriptions of a dead node end with it.
+A subscription is a stream: a node on which a program subscribes to `ActivationTerminated` opens one to every member,
+and closes it when no program subscribes any more. So a cluster without subscribers sends and keeps nothing, a client
+subscribes as a member does, and the subscriptions of a dead node end with it.
 
-Ends between two ticks are sent together. A subscriber that reads too slowly loses the oldest, and the next batch says
-how many. Each end is sent at most once: what was on its way when a connection broke is not sent again.
+Ends between two ticks are sent together. A subscriber that reads too slowly loses the oldest, and the next batch has
+their number. Each end is sent at most once: a batch on its way when a connection breaks is not sent again.
 
 Why not a message to all members at each end: a thousand activations that move would be a thousand messages to each of a
 hundred nodes, most of which do not need them.
@@ -35,7 +35,7 @@ __all__ = ["TERMINATIONS_KEY", "Termination", "TerminationActor", "TerminationBa
 TERMINATIONS_KEY: Final = "terminations"
 
 BATCH_MAX: Final = 256
-"""Number of terminations of one batch: with the longest keys a third of a frame."""
+"""Most terminations in one batch; with the longest keys they take a third of a frame."""
 
 RETRY_S: Final = 1.0
 """Seconds before a member that could not be reached is asked again."""
@@ -86,7 +86,7 @@ class TerminationActor(Grain, name="inaho.terminations", reentrant=True, idle_tt
 
 
 class Listener:
-    """Another node that listens, as the node sees it on which activations end.
+    """One other node that subscribes to the ends of activations on this node.
 
     Args:
         waiting_max: terminations that may wait; `activation.terminations_max`.
@@ -124,10 +124,10 @@ class Listener:
 
 
 class Terminations:
-    """Both sides for one node.
+    """Sends the ends on this node, and receives those on other nodes.
 
     Attributes:
-        missed: terminations elsewhere of which this node was not told, because it was too slow.
+        missed: terminations elsewhere that this node did not receive, because it was too slow.
     """
 
     def __init__(self, node: Node) -> None:
@@ -141,7 +141,7 @@ class Terminations:
         self._calls = SystemCalls(node.local, node.peers, node.hosts, TerminationActor, TERMINATIONS_KEY)
         node.shutdown.parting.add_done_callback(self._end)
 
-    # Here activations end.
+    # Activations end on this node.
 
     def ended(self, kind: str, key: str, reason: str) -> None:
         """An activation of this node has ended."""
@@ -165,7 +165,7 @@ class Terminations:
         self._listeners.pop(listener, None)
 
     def _end(self, _: object) -> None:
-        """The node leaves: listeners get the terminations that wait, and the end."""
+        """The node leaves: listeners get the terminations that wait, and then their streams end."""
         for listener in self._listeners:
             listener.over = True
             listener.flush()
@@ -173,7 +173,7 @@ class Terminations:
     # Activations end on other nodes.
 
     def tick(self, now: float, _lag_s: float) -> None:
-        """Sends what has ended, and listens to others as long as somebody here wants to know."""
+        """Sends the ends since the last tick; listens to other members while a program here subscribes to ends."""
         for listener in self._listeners:
             listener.flush()
         if self._local.closing or not self._local.events_wanted(ActivationTerminated):

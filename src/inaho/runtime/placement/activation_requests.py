@@ -9,14 +9,14 @@ __all__ = ["ActivationRequest", "ActivationResponse"]
 
 
 class ActivationRequest(Struct, frozen=True, array_like=True):
-    """An owner has another node host an activation (SPEC BS-3.1).
+    """An owner requests that another node hosts an activation (SPEC BS-3.1).
 
     Attributes:
         kind, key: the identity.
         epoch: of the lease that the owner has granted to the node.
-        topology_hash: by which it is the owner.
+        topology_hash: of the topology by which the sender is the owner.
         granted_by: node id of the owner.
-        record: what the activation goes on from; None for none.
+        record: the state that the activation continues from; None if there is none.
     """
 
     kind: str
@@ -28,11 +28,11 @@ class ActivationRequest(Struct, frozen=True, array_like=True):
 
 
 class ActivationResponse(Struct, frozen=True, array_like=True):
-    """What became of an `ActivationRequest`.
+    """The outcome of an `ActivationRequest`.
 
     Attributes:
-        epoch: of the activation, which is up; not below what was granted unless it was up before.
-        code: of the error because of which it is not up; empty when it is.
+        epoch: of the activation. It is below the granted epoch only if the activation existed before the request.
+        code: of the error with which the activation failed; empty if it is active.
         reason: of that error.
     """
 

@@ -1,4 +1,4 @@
-"""Checks that two nodes which exchange messages about owners have the same owners."""
+"""Checks that two nodes which exchange messages about owners see the same owners."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ __all__ = ["agree_on_owners", "topology_seen"]
 
 
 async def agree_on_owners(local: LocalNode, topology: Topology, hash_: int, patience: int) -> None:
-    """Returns when the owners that this node sees are those of that hash.
+    """Returns when this node sees the owners that have the hash `hash_`.
 
     Args:
         local: this node.
         topology: of this node.
-        hash_: of the owners that the other node sees.
-        patience: how long to wait, in times of `gossip.convergence_s`.
+        hash_: of the owners as the other node sees them.
+        patience: how long to wait, as a multiple of `gossip.convergence_s`.
 
     Raises:
-        OwnershipChanged: they are others after that time.
+        OwnershipChanged: this node still sees other owners after that time.
     """
     within_s = patience * local.config.gossip.convergence_s
     if not await topology.wait_until(lambda: topology.lookup.hash == hash_, within_s):
         raise OwnershipChanged(
-            f"owners are seen in another way here ({topology.lookup.hash or 0:016x}) than there ({hash_:016x})",
+            f"this node sees other owners (hash {topology.lookup.hash or 0:016x}) than the other node ({hash_:016x})",
             authority=local.authority,
         )
 
@@ -34,13 +34,13 @@ async def agree_on_owners(local: LocalNode, topology: Topology, hash_: int, pati
 async def topology_seen(
     local: LocalNode, topology: Topology, version: int, *, while_: Callable[[], bool] = lambda: True
 ) -> None:
-    """Waits until this node has seen that topology, but no longer than views take to agree.
+    """Waits until this node has seen a version of the topology, at most `gossip.convergence_s`.
 
     Args:
         local: this node.
         topology: of this node.
-        version: that the other node has seen.
-        while_: the wait ends, too, when this does not hold any more.
+        version: the newest that the other node has seen.
+        while_: the wait also ends when this returns False.
     """
-    within_s = local.config.gossip.convergence_s  # then the other one has seen more, and goes by that
+    within_s = local.config.gossip.convergence_s  # by then the other node acts by a newer topology
     await topology.wait_until(lambda: topology.version >= version or not while_(), within_s)

@@ -42,10 +42,10 @@ class Directory:
         local: this node.
         hosts: its kinds, by name.
         leases: its ledger.
-        survey: what hosts hold.
+        survey: lists the activations of all hosts.
         placing: places one identity.
         loads: of hosts.
-        pid_cache: forgets what has ended.
+        pid_cache: entries of ended activations are dropped from it.
         calls: of placement actors.
     """
 
@@ -84,7 +84,7 @@ class Directory:
             lease = self._leases.ledger.get(kind, key)
             if lease is not None and not verify and lease.state is LeaseState.ACTIVE and key not in known.placing:
                 holder = self._leases.member(lease.holder)
-                if holder is not None and holder.status is MemberStatus.UP:  # if it is no more, it says so
+                if holder is not None and holder.status is MemberStatus.UP:  # it refuses calls if it has none
                     return Pid(holder.authority, holder.node_id, ClusterIdentity(kind, key))
             if not known.synced:
                 await self._survey.made(known)
@@ -96,7 +96,7 @@ class Directory:
                 )
                 known.placing[key] = task
                 task.add_done_callback(lambda done: self._placed(known, key, done))
-            await asyncio.wait((task,))  # not a shield: its failure is lost on a waiter that is cancelled just then
+            await asyncio.wait((task,))  # not `shield`: if a waiter is cancelled just then, it loses the failure
             try:
                 return task.result()
             except OwnersChanged:
@@ -106,19 +106,19 @@ class Directory:
         if known.placing.get(key) is task:
             del known.placing[key]
         if not task.cancelled():
-            task.exception()  # whoever asked may have gone
+            task.exception()  # retrieved here, since all callers may have given up
 
     async def terminated(self, kind: str, ends: dict[str, tuple[int, int]], node_id: str) -> None:
         """See `PlacementActor.terminated`."""
         known = self._survey.kinds.get(kind)
         if known is not None and any(version for _, version in ends.values()):
-            await self._survey.made(known)  # who else has them must be known
+            await self._survey.made(known)  # the other holders must be known
         for key, (epoch, version) in ends.items():
             lease = self._leases.ledger.get(kind, key)
             if lease is None:
                 continue
             if lease.holder != node_id:
-                if version:  # it goes on elsewhere, perhaps from an older version
+                if version:  # the identity is active elsewhere, perhaps with an older version
                     await self._superseded(lease, version, node_id)
                 continue
             if lease.epoch > epoch:
@@ -141,4 +141,4 @@ class Directory:
         for kind, known in self._survey.kinds.items():
             for lease in self._leases.ledger.of_kind(kind):
                 settled = lease.holder == self._local.node_id or lease.state is LeaseState.ACTIVE
-                assert settled or lease.key in known.placing, f"{lease!r} is being placed by nobody"
+                assert settled or lease.key in known.placing, f"{lease!r} is pending, but no Task places it"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["KnownKinds"]
 
 GONE_MAX: Final = 4_096
-"""Kinds without a host that are remembered; the one that has been without for longest is forgotten first."""
+"""Kinds without a host that are remembered; the one that lost its host first is forgotten first."""
 
 
 class KnownKinds:
@@ -40,7 +40,7 @@ class KnownKinds:
         """Kinds that had a host in an earlier topology, and when the last one was gone: seconds of the node's clock."""
 
     def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
-        """Takes note of kinds that have lost their last host, or have one again."""
+        """Notes which kinds have lost their last host, and which have a host again."""
         hosted = {kind for kinds in {member.kinds for member in snapshot.members} for kind in kinds}
         for member in () if before is None else before.members:
             for kind in member.kinds:
@@ -50,9 +50,9 @@ class KnownKinds:
             del self._gone[kind]
 
     def described(self, kind: str) -> str | None:
-        """What is known of a kind that nobody hosts, for the reason of a refusal; None when it is unknown here."""
+        """Describes a kind that no member hosts, for the reason of a refusal; None if the kind is unknown here."""
         host = self._hosts.get(kind)
-        if host is not None and host.system:  # every member has it, and it is called at a member, never by owner
+        if host is not None and host.system:  # every member has it, and the caller names the member
             return None
         if host is not None and not host.kind.is_unknown:
             role = host.kind.role

@@ -16,11 +16,11 @@ class Loads:
 
     Args:
         local: this node.
-        activations: of this node, counted.
+        activations: the number of activations of this node.
         reported: the loads that others have reported, by node id.
 
     Attributes:
-        book: the loads; those of others as far as `report` has asked for them.
+        book: the loads, as of the last `report`.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Loads:
         self._reported_at = -1.0
 
     def report(self) -> None:
-        """Takes the newest reports, once per tick at most."""
+        """Reads the newest loads, once per tick at most."""
         if self._local.now != self._reported_at:
             self._reported_at = self._local.now
             self.book.report({**self._reported(), self._local.node_id: self._activations.count})

@@ -24,9 +24,9 @@ class Locator:
         local: this node.
         topology: of this node.
         hosts: kinds of this node, by name.
-        leases: know who may hold anything.
+        leases: know which members may hold leases.
         calls: of placement actors.
-        directory: of this node, for what it owns itself.
+        directory: of this node, for identities that this node owns.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class Locator:
         self._directory = directory
 
     async def find(self, kind: str, key: str, *, verify: bool) -> Pid:
-        """Where an identity is active; it is activated if it is not. Nothing of a call has run when this raises.
+        """Returns where an identity is active; its owner activates it if needed. If this raises, no call has run.
 
         Args:
             kind, key: the identity.
-            verify: whoever was called last did not have it.
+            verify: the node that was called last did not have it.
 
         Raises:
             TopologyUnavailable, NoSuchKind: nobody owns it.
             ActivationFailed: the user's code raised.
-            InahoError: as the owner says, or because it does not answer.
+            InahoError: the error of the owner, or the owner does not answer.
         """
         owner = self._topology.lookup.owner(kind, key)
         asker = self._local.node_id
@@ -65,7 +65,7 @@ class Locator:
             return await self._calls.ask(owner, PlacementActor.locate, kind, key, asker, verify)
         except Timeout as error:
             raise Pending(
-                f"the owner did not answer where it is: {error.reason}",
+                f"the owner did not answer where the identity is active: {error.reason}",
                 identity=f"{kind}/{key}",
                 authority=owner.authority,
             ) from error
@@ -74,7 +74,7 @@ class Locator:
             raise
 
     def still_there(self, pid: Pid) -> bool:
-        """Whether an entry of the PidCache is as good as it was before owners changed."""
+        """Whether an entry of the PidCache is still valid after owners have changed."""
         host = self._hosts.get(pid.identity.kind)
         if host is None or not host.kind.placed:
             return self._topology.lookup.owns(pid)

@@ -1,6 +1,6 @@
-"""Partitions that this node has lost, until their new owners know that they are drained.
+"""Keeps the partitions that this node has lost until their new owners know that they are drained.
 
-A new owner asks for each identity that it activates (`PartitionBridge`). It need not ask any more for a partition that
+A new owner asks before it activates an identity (`PartitionBridge`). It need not ask any more for a partition that
 is drained: all activations of it here have ended, and the owners before this node have released it, too.
 """
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 __all__ = ["LostPartitions"]
 
 TELLING: Final = "tell-drained"
-"""The job (`Slices`) that tells new owners what is drained."""
+"""The job (`Slices`) that reports drained partitions to new owners."""
 
 TELL_US: Final = 150
-"""What it takes to begin one such message."""
+"""Microseconds to begin one such report."""
 
 
 class LostPartitions:
-    """What one node tells new owners.
+    """Reports drained partitions to their new owners.
 
     Args:
         local: the node.
         topology: of the node.
         hosts: its kinds by name.
-        handoff: whom it waits for itself.
-        unsettled: kinds of which it is not known yet what has moved.
+        handoff: previous owners that this node itself waits for.
+        unsettled: kinds whose moved partitions are not all known yet.
         calls: of placement actors.
 
     Attributes:
-        told: partitions told, counted.
+        told: partitions reported, counted.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class LostPartitions:
         self._calls = calls
         self._lost: dict[str, dict[int, PreviousOwner]] = {}
         self._drained: deque[tuple[PreviousOwner, str, list[int]]] = deque()
-        """Partitions that are drained, and the new owners that are told next."""
+        """Drained partitions that are not reported yet, with their new owners."""
         self._telling: set[asyncio.Task[None]] = set()
 
     def __bool__(self) -> bool:
-        """Whether a new owner has not acknowledged yet."""
+        """Whether an acknowledgement of a new owner is missing."""
         return bool(self._lost or self._drained or self._telling)
 
     def add(self, kind: str, partition: int, owner: PreviousOwner) -> None:
@@ -84,7 +84,7 @@ class LostPartitions:
                 del self._lost[kind]
 
     def tell_drained(self, kind: str = "") -> None:
-        """Has new owners told of what is drained by now: of one kind, or of all."""
+        """Begins to report the partitions that are drained by now: of one kind, or of all."""
         for each in (kind,) if kind else tuple(self._lost):
             if each not in self._lost or each in self._unsettled:
                 continue
@@ -118,13 +118,13 @@ class LostPartitions:
         node_id, version = self._local.node_id, self._topology.version
         try:
             await self._calls.ask(owner, PlacementActor.drained, kind, partitions, node_id, version)
-        except InahoError as error:  # it goes on asking for each identity, which is slower and no less right
+        except InahoError as error:  # the owner then asks for each identity: slower, but as safe
             self._local.log.info(
                 "reporting %d drained partitions to %s failed: %s", len(partitions), owner.authority, describe(error)
             )
 
     async def acknowledged(self, within_s: float) -> bool:
-        """Waits for those that are being told, `within_s` seconds at most; False at once where nobody is."""
+        """Waits for acknowledgements, at most `within_s` seconds; returns False at once if no report is on its way."""
         if TELLING in self._local.slices:
             await self._local.slices.ended(TELLING)
         elif self._telling:
@@ -134,6 +134,6 @@ class LostPartitions:
         return True
 
     def check(self) -> None:
-        """Asserts that no kind is kept for nothing."""
+        """Asserts that each kind in the table has a lost partition."""
         for kind, lost in self._lost.items():
             assert lost, f"{kind} lost nothing"

@@ -1,12 +1,12 @@
 """Finds the partitions that a change of owners gave to this node or took from it, in slices.
 
 With a thousand members and many kinds this takes longer than a call can wait. So a change is queued, per kind, and
-worked off while calls are served (`Slices`). Code that needs one partition at once, because an activation of it is to
-begin or to be handed over, has that partition `settle`d: it is checked alone, under every queued change. Each partition
-is checked once per change, and the changes in their order, so both ways give the same result.
+worked off while calls are served (`Slices`). Code that needs one partition at once, to begin or hand over an activation
+of it, calls `settle`: this checks the partition alone, under every queued change. Each partition is checked once per
+change, and the changes in their order, so both ways give the same result.
 
-Why queued changes are not merged into one: a partition that went through this node in between has a previous owner that
-may not have released it, and the next owner relies on this node to know.
+Why queued changes are not merged into one: if this node owned a partition only in between, the previous owner may not
+have released it yet, and the next owner relies on this node to know that.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["Move", "MoveSink", "MovedPartitions", "moving"]
 
 SCORE_US: Final = 0.15
-"""What one score takes."""
+"""Microseconds to compute one score."""
 
 MOVE_US: Final = 5
-"""What one partition that has moved takes, beside the scores of its two owners."""
+"""Microseconds for one moved partition, besides the scores of its two owners."""
 
 
 def moving(kind: str) -> str:
@@ -40,9 +40,9 @@ class Move:
     """One change of owners.
 
     Args:
-        change: the owners.
+        change: the owners before and after.
         reasons: why partitions move.
-        snapshot: the topology now.
+        snapshot: the new topology.
 
     Attributes:
         version: of the topology.
@@ -55,7 +55,7 @@ class Move:
         self.version = snapshot.version
         self._leaving = [member for member in snapshot.members if member.status is MemberStatus.LEAVING]
         self._owned: dict[tuple[int, tuple[str, ...]], tuple[OwnPartitions | None, OwnPartitions]] = {}
-        """What is owned before and after, by `id` of the first and by the hosts: many kinds have the same."""
+        """Partitions owned before and after, by `id` of the former and by the hosts: many kinds have the same."""
 
     def search(
         self, kind: str, node_id: str, partitions: int, before: OwnPartitions | None
@@ -77,19 +77,19 @@ class Move:
 
 
 class MoveSink(Protocol):
-    """Who is told what has moved."""
+    """Receives the partitions that have moved."""
 
     def gained(self, kind: str, partition: int, before: Member, now: Member, move: Move) -> None:
-        """The partition is this node's now."""
+        """This node owns the partition now."""
         ...
 
     def lost(self, kind: str, partition: int, now: Member) -> None:
-        """The partition was this node's."""
+        """This node owned the partition; the member `now` owns it now."""
         ...
 
 
 class _Waiting:
-    """One change that waits for one kind, and the partitions that were looked at by themselves."""
+    """One queued change for one kind, and the partitions that `settle` has already checked under it."""
 
     def __init__(self, move: Move) -> None:
         self.move = move
@@ -102,10 +102,10 @@ class MovedPartitions:
     Args:
         node_id: of this node.
         partitions: `activation.partitions`.
-        sink: is told what has moved.
+        sink: receives what has moved.
 
     Attributes:
-        waiting: by kind, changes that were not worked off, oldest first. Empty in a quiet cluster.
+        waiting: by kind, the queued changes, oldest first. Empty unless owners have just changed.
     """
 
     def __init__(self, node_id: str, partitions: int, sink: MoveSink) -> None:
@@ -116,11 +116,11 @@ class MovedPartitions:
         self._owned: dict[str, OwnPartitions] = {}
 
     def add(self, kind: str, move: Move) -> None:
-        """A change concerns the kind: it waits until the `steps` of the kind, begun before or now, come to it."""
+        """Queues a change for the kind. Its `steps`, which run already or begin now, work it off."""
         self.waiting.setdefault(kind, []).append(_Waiting(move))
 
     def settle(self, kind: str, partition: int) -> None:
-        """Everything that has moved this partition is known when this returns."""
+        """Checks the partition under all queued changes. When this returns, the sink knows all its moves."""
         for each in self.waiting.get(kind, ()):
             self._look(kind, partition, each)
 
@@ -154,5 +154,5 @@ class MovedPartitions:
         each.settled.add(partition)
 
     def check(self) -> None:
-        """Asserts that no kind waits for nothing."""
+        """Asserts that each kind in the table has a queued change."""
         assert all(self.waiting.values())

@@ -2,8 +2,8 @@
 
 When a topology takes a partition from this node, its activations end after their turns, and when none is left the new
 owner is told (`lost_partitions`, `partition_release`). When a topology gives one to this node, an identity of it is
-activated only after the previous owner has released it (`taking_over`); its calls wait meanwhile in the activation's
-queue, so a rolling restart fails none of them. This module gives each new topology to both roles.
+activated only after the previous owner has released it (`taking_over`); meanwhile its calls wait in the queue of the
+activation, so no call fails because of a rolling restart. This module gives each new topology to both roles.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class PartitionBridge:
         topology: of this node.
         hosts: its kinds, by name.
         leases: say what it may activate.
-        fencing: has the storage refuse previous owners that nobody waits for.
+        fencing: makes the storage refuse saves of previous owners that this node does not wait for.
         ownership: remembers why partitions moved.
         warnings: of nodes that this one waits for.
         calls: of placement actors.
 
     Attributes:
-        previous: who had the partitions of this node before.
+        previous: the previous owners of the partitions of this node.
         taking_over: this node as the new owner.
         release: this node as the previous owner.
     """
@@ -76,10 +76,10 @@ class PartitionBridge:
         self.taking_over = TakingOver(local, topology, leases, self.previous, calls, warnings, self._lost.tell_drained)
         self.release = PartitionRelease(local, topology, hosts, leases, self.previous, self.taking_over)
 
-    # A topology has come.
+    # A new topology.
 
     def topology_changed(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
-        """Has noted, in slices, what moved to and from this node."""
+        """Begins to note, in slices, which partitions moved to and from this node."""
         self.previous.members_changed()
         reasons = TopologyChange(self._local.unix_time(), before, snapshot)
         move = Move(self._topology.lookup.change(self._local.node_id), reasons, snapshot)
@@ -91,7 +91,7 @@ class PartitionBridge:
         self._local.slices.add("waiting-activations", self.taking_over.stop_waiting())
 
     def members_changed(self) -> None:
-        """Owners stay, but a member that no longer owned anything may be gone, and nobody can ask it any more."""
+        """The owners are the same, but a previous owner may be gone: this node waits for it no longer."""
         self.previous.members_changed()
         self._lost.tell_drained()
 
@@ -104,7 +104,7 @@ class PartitionBridge:
         self._ownership.gained(kind, partition, before, now, move.reasons)
         self._lost.regained(kind, partition)
         self.previous.gained(kind, partition, before, move.version)
-        for member in move.leaving(kind):  # it may have had it by a topology that this node has not seen
+        for member in move.leaving(kind):  # it may have owned it by a topology that this node has not seen
             self.previous.gained(kind, partition, member, move.version)
         self.taking_over.ask_again_later()
 
@@ -112,31 +112,31 @@ class PartitionBridge:
         """See `MoveSink`."""
         self._lost.add(kind, partition, PreviousOwner(now.authority, now.node_id))
 
-    # This node gives away.
+    # This node as the previous owner.
 
     def tell_drained(self, kind: str = "") -> None:
-        """Has new owners told which partitions that this node lost are drained by now: of one kind, or of all."""
+        """Begins to report to new owners which lost partitions are drained by now: of one kind, or of all."""
         self._lost.tell_drained(kind)
 
     @property
     def told(self) -> int:
-        """Drained partitions told, counted."""
+        """Drained partitions reported, counted."""
         return self._lost.told
 
     @property
     def hands_over(self) -> bool:
-        """Whether a new owner has not acknowledged yet what this node lost to it."""
+        """Whether some new owner has not yet acknowledged the partitions that it gained from this node."""
         return bool(self._moved.waiting or self._lost)
 
     async def wait_handed_over(self, within_s: float) -> bool:
-        """Whether every new owner has acknowledged what this node lost to it; waits no longer than that."""
+        """Waits at most `within_s` seconds; returns whether all new owners have acknowledged what they gained."""
         deadline = self._local.loop.time() + within_s
         while self.hands_over and self._local.loop.time() < deadline:
             job = next(map(moving, self._moved.waiting), "")
             if job in self._local.slices:
                 await self._local.slices.ended(job)
             elif not await self._lost.acknowledged(deadline - self._local.loop.time()):
-                # A previous owner has not released its part, or an activation has not ended.
+                # A previous owner has not released a partition, or an activation has not ended.
                 with contextlib.suppress(TimeoutError):
                     async with timeout_at(deadline):
                         await self.taking_over.ask_all()

@@ -24,15 +24,15 @@ __all__ = ["PartitionRelease"]
 
 
 class PartitionRelease:
-    """What one node answers to new owners.
+    """Answers the new owners of partitions that this node had.
 
     Args:
         local: this node.
         topology: of this node.
         hosts: its kinds, by name.
-        leases: say what it owns.
-        previous: whom it waits for itself.
-        taking_over: has those release an identity first.
+        leases: know what it owns.
+        previous: the previous owners that this node itself waits for.
+        taking_over: asks those previous owners to release an identity first.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class PartitionRelease:
     async def release(self, kind: str, key: str, version: int, askers: list[str]) -> ActivationRecord:
         """See `PlacementActor.release`."""
         await topology_seen(self._local, self._topology, version, while_=lambda: self._leases.owns(kind, key))
-        record = await self._taking_over.take_over(kind, key, askers)  # this node may wait for one before it, too
+        record = await self._taking_over.take_over(kind, key, askers)  # this node may itself wait for an earlier owner
         host = self._hosts.get(kind)
         if host is not None and key in host.activations:
             record = max(record, await host.hand_over(key), key=age)
         return msgspec.structs.replace(record, drained=self._holds_nothing(kind, key))
 
     def _holds_nothing(self, kind: str, key: str) -> bool:
-        """Whether this node is through with the identity's partition, so that its owner need not ask again."""
+        """Whether this node has released the whole partition of the identity, so that its owner need not ask again."""
         host = self._hosts.get(kind)
         if host is None:
             return True
@@ -69,7 +69,7 @@ class PartitionRelease:
         return through and self._previous.first(kind, key) is None and not self._leases.owns(kind, key)
 
     async def through(self, kind: str, partitions: list[int], version: int) -> list[int]:
-        """See `PlacementActor.through`. What this node waits for since a later version does not concern the asker."""
+        """See `PlacementActor.through`. Partitions for which this node waits since a later version do not count."""
         await topology_seen(self._local, self._topology, version)
         await self._local.slices.ended(moving(kind))
         host = self._hosts.get(kind)

@@ -40,25 +40,25 @@ __all__ = ["PlacedActivations"]
 Told = TypeVar("Told")
 
 PATIENCE: Final = 3
-"""Times `gossip.convergence_s` that an owner waits for a host to see owners in the same way before it is told all."""
+"""How long a host waits to see the same owners as the asker before it lists everything, in `gossip.convergence_s`."""
 
 RECALLED_MAX: Final = 10_000
-"""Identities taken back of which the epoch is remembered; beyond it the oldest is forgotten."""
+"""Recalled identities whose epoch is remembered; beyond it the oldest is forgotten."""
 
 LAST_WORDS_MAX: Final = 2_000
-"""Revoked activations of which the saved version is remembered; beyond it the oldest is forgotten."""
+"""Revoked activations whose saved version is remembered; beyond it the oldest is forgotten."""
 
 LAST_WORDS_S: Final = 60.0
-"""How long they are remembered."""
+"""Seconds for which they are remembered."""
 
 PAGE_BYTES: Final = 128 << 10
-"""Keys told in one message, about."""
+"""Approximate size of the keys in one message."""
 
 OWNER_US: Final = 10
-"""What it takes to find the owner of one identity, often among many members for the first time."""
+"""Microseconds to find the owner of one identity; its partition is often looked up for the first time."""
 
 HELD_SLICE: Final = 500
-"""Activations looked at per turn of the loop."""
+"""Activations checked per iteration of the loop."""
 
 
 class PlacedActivations:
@@ -92,13 +92,13 @@ class PlacedActivations:
         """By kind and key, node id of the owner that knows of the activation."""
         self._recalled: BoundedMap[tuple[str, str], int] = BoundedMap(RECALLED_MAX)
         self._news: dict[str, tuple[Member, dict[str, dict[str, int]]]] = {}
-        """By node id of a new owner, what it is to be told that we hold."""
+        """By node id of a new owner, the activations to announce to it."""
         self._gone: dict[str, tuple[Member, dict[str, dict[str, tuple[int, int]]]]] = {}
-        """By node id of an owner, what it is to be told has ended: epochs and versions."""
+        """By node id of an owner, the ends to report to it: epochs and versions."""
         self._last_words: BoundedMap[tuple[str, str], tuple[int, float]] = BoundedMap(LAST_WORDS_MAX)
-        """Of activations whose lease was revoked, which others may have too: saved version, and when it ended."""
+        """Saved version and time of the end of activations whose lease was revoked: other nodes may have them too."""
         self._overtaken = (0, 0.0)
-        """The hash by which owners were seen here when another, newer view was answered, and until when that counts."""
+        """The hash of the owners seen here when an asker with newer owners was answered, and until when it counts."""
 
     # An owner asks.
 
@@ -115,7 +115,7 @@ class PlacedActivations:
                     return ActivationResponse(epoch=host.activations[request.key]._inaho_lease.epoch)
             self._check(request)
             stale = self._leases.ledger.get(request.kind, request.key)
-            if stale is not None and stale.holder != self._local.node_id:  # from when we were its owner
+            if stale is not None and stale.holder != self._local.node_id:  # granted when this node was the owner
                 self._leases.ended(stale)
             lease = self._leases.grant(request.kind, request.key)
             lease.epoch = max(lease.epoch, request.epoch)
@@ -131,13 +131,13 @@ class PlacedActivations:
         return host
 
     def _check(self, request: ActivationRequest) -> None:
-        """Raises why this node does not take the activation, now that it has waited for what it waits for."""
+        """Raises the reason why this node refuses the activation, if there is one. Called after all waits."""
         identity = f"{request.kind}/{request.key}"
         self._leases.check_open(request.kind, request.key)
         self.check_current(request.kind, request.key)
         if self._topology.lookup.owner(request.kind, request.key).node_id != request.granted_by:
             raise OwnershipChanged(
-                "the node that grants it does not own it", identity=identity, authority=self._local.authority
+                "the node that granted it does not own the identity", identity=identity, authority=self._local.authority
             )
         if self._recalled.get((request.kind, request.key), -1) >= request.epoch:
             raise OwnershipChanged(
@@ -145,13 +145,13 @@ class PlacedActivations:
             )
 
     def check_current(self, kind: str, key: str) -> None:
-        """Raises `Pending` while this node knows that others see owners in another way, and have heard what is here."""
+        """Raises `Pending` while another node sees newer owners than this one and has its list of activations."""
         seen, until = self._overtaken
         if seen == self._topology.lookup.hash and self._local.loop.time() < until:
             raise Pending("owners have changed, and this node waits for the new topology", identity=f"{kind}/{key}")
 
     async def begin(self, host: KindHost, lease: Lease, owner: str, handed: ActivationRecord | None) -> None:
-        """Makes the activation of a pending lease, and returns when it is up. Raises why it did not come up."""
+        """Makes the activation of a pending lease, and returns when it has started. Raises the reason if it failed."""
         grain = host.begin(lease, handed if handed is not None and handed.was_active else None)
         self._told.setdefault(host.name, {})[lease.key] = owner
         while host.activations.get(lease.key) is grain and host.lifecycle.is_changing(grain):
@@ -160,7 +160,7 @@ class PlacedActivations:
             raise self._leases.lost(lease, executed=False)
 
     async def has(self, host: KindHost, key: str) -> bool:
-        """Whether the identity is active here and stays so; returns when what is coming up or ending has done so."""
+        """Whether the identity is active here and is not ending. Waits for an activation that starts or ends."""
         while (grain := host.activations.get(key)) is not None:
             ending = bool(host.lifecycle.reason_of(grain))
             if not grain._inaho_lease.holding and not ending:
@@ -170,18 +170,18 @@ class PlacedActivations:
                 return True
             try:
                 await host.gates.wait(key)
-            except InahoError:  # those who called it are told
+            except InahoError:  # its callers get the error
                 continue
         return False
 
     async def clear(self, host: KindHost, key: str) -> None:
-        """Ends what is left here of an activation that has no lease any more."""
+        """Ends an activation here that has no lease any more."""
         while (grain := host.activations.get(key)) is not None:
             host.deactivate_soon(grain, "stale")
             if host.activations.get(key) is grain:
                 try:
                     await host.gates.wait(key)
-                except InahoError:  # it did not come up, and those who called it are told
+                except InahoError:  # it failed to start, and its callers get the error
                     continue
 
     async def holds(self, kind: str, key: str) -> bool:
@@ -200,7 +200,7 @@ class PlacedActivations:
         agreed = True
         try:
             await agree_on_owners(self._local, self._topology, topology_hash, PATIENCE)
-        except OwnershipChanged as error:  # what it owns by its own view we cannot know: it is told of everything
+        except OwnershipChanged as error:  # what the asker owns is unknown here: list everything
             agreed = False
             self._overtaken = (
                 self._topology.lookup.hash or 0,
@@ -228,10 +228,10 @@ class PlacedActivations:
             size += 16 + 4 * len(key)
         return page
 
-    # This node tells owners.
+    # Reports to owners.
 
     def look(self, kind: str, grain: Activation) -> None:
-        """Owners have changed: a new owner of a placed activation is told of it."""
+        """Owners have changed: announces a placed activation to its new owner."""
         key = grain._inaho_key
         owner = self._owner(kind, key)
         told = self._told.setdefault(kind, {})
@@ -260,9 +260,9 @@ class PlacedActivations:
             self._say_gone(owner, kind, key, (grain._inaho_lease.epoch, version))
 
     def owners_changed(self) -> None:
-        """What was saved under a view that was given up is told to the owners of the next ones.
+        """Reports saved versions of revoked activations to the present owners.
 
-        To the same owner again, too: whoever has the identity may be one of whom it hears only now.
+        To the same owner again, too: it may learn only now of the node that has the identity.
         """
         if self._last_words:
             self._local.slices.add("last-words", self._say_last_words())
@@ -290,7 +290,7 @@ class PlacedActivations:
                 self._local.spawn(self._announce(owner, kind, epochs), name=f"inaho-announce-{kind}")
 
     async def _announce(self, owner: Member, kind: str, epochs: dict[str, int]) -> None:
-        """Tells an owner what is held of its identities, until it has heard or is the owner no more."""
+        """Announces its identities that are active here to an owner, until it acknowledges or owns them no more."""
         for page in pages(epochs):
             while page := {key: epoch for key, epoch in page.items() if self._is_owner(owner, kind, key)}:
                 try:
@@ -320,7 +320,7 @@ class PlacedActivations:
         try:
             for page in pages(ends):
                 await self._calls.ask(owner, PlacementActor.terminated, kind, page, self._local.node_id)
-        except InahoError as error:  # the next caller is refused here, and has it looked into
+        except InahoError as error:  # this node refuses the next call, and its caller asks the owner to verify
             self._local.log.info(
                 "reporting the end of %d activations of %s to %s failed: %s",
                 len(ends),
@@ -341,7 +341,7 @@ class PlacedActivations:
 
 
 def pages(told: dict[str, Told]) -> list[dict[str, Told]]:
-    """In parts that fit a frame."""
+    """Splits a table into parts that fit a frame."""
     pages: list[dict[str, Told]] = [{}]
     size = 0
     for key, what in told.items():

@@ -29,17 +29,17 @@ __all__ = ["PLACEMENT_KEY", "PlacementActor"]
 PLACEMENT_KEY: Final = "placement"
 
 LONG_S: Final = 600.0
-"""For what may wait for an activation to come up or to end. Whoever asks has a shorter limit."""
+"""Time limit of methods that may wait until an activation has started or ended. Their callers set shorter ones."""
 
 
 class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0):
     """Answers other nodes about activations on this one (SPEC VA-2, BS-3).
 
     Args:
-        release: gives partitions away.
-        taking_over: takes them over.
-        saved_versions: hears what others have saved.
-        reconciler: answers members that lost sight of this node.
+        release: this node as the previous owner.
+        taking_over: this node as the new owner.
+        saved_versions: receives the versions that other nodes have saved.
+        reconciler: answers members that found this node unreachable.
         directory, survey: of this node, which owns partitions.
         placed: activations of placed kinds on this node.
     """
@@ -68,20 +68,20 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
 
         Args:
             kind, key: the identity.
-            topology_version: by which the asker owns it; this node waits until it has seen as much.
-            askers: node ids that wait for the answer, the first of which owns the identity. None of them is asked
-                again: where a partition went round, they would wait for each other.
+            topology_version: by which the asker owns it; this node waits until it has seen that version.
+            askers: node ids that wait for the answer; the first one owns the identity. This node asks none of them: if
+                a partition returns to a node that owned it before, they would wait for each other.
         """
         return await self._release.release(kind, key, topology_version, askers)
 
     @method(idempotent=True)
     async def drained(self, kind: str, partitions: list[int], node_id: str, topology_version: int) -> None:
-        """The node runs nothing of these partitions any more; it need not be asked again.
+        """The node has no activation of these partitions any more; it need not be asked again.
 
         Args:
-            kind, partitions: what it was.
+            kind, partitions: of the released identities.
             node_id: of the previous owner.
-            topology_version: by which it lost them; before this node has seen as much it does not wait for them yet.
+            topology_version: by which it lost them; this node waits until it has seen that version.
         """
         await self._taking_over.drained(kind, partitions, node_id, topology_version)
 
@@ -90,19 +90,19 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
         """Which of these partitions this node has released: for a new owner that missed the report (`drained`).
 
         Args:
-            kind, partitions: which the asker waits for.
-            topology_version: by which it gained them; this node waits until it has seen as much.
+            kind, partitions: those that the asker waits for.
+            topology_version: by which it gained them; this node waits until it has seen that version.
         """
         return await self._release.through(kind, partitions, topology_version)
 
     @method(idempotent=True)
     async def superseded(self, kind: str, versions: dict[str, int], authority: str) -> None:
-        """The node `authority` has ended activations of this node's identities, of which it had saved `versions`."""
+        """The node `authority` has ended activations of this owner's identities. It had saved `versions` of them."""
         self._saved_versions.heard(kind, versions, authority)
 
     @method(idempotent=True)
     async def reconcile(self, node_id: str, incarnation: int) -> bool:
-        """Whether this node has released all that it took over while it and the asker did not see each other.
+        """Whether this node has released all that it took over while it and the asker could not reach each other.
 
         Args:
             node_id: of the asker.
@@ -119,18 +119,18 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
 
     @method(idempotent=True, timeout=LONG_S)
     async def locate(self, kind: str, key: str, asker: str, verify: bool) -> Pid:
-        """Where the identity is active; it is activated if it is not.
+        """Returns where the identity is active; if it is not, it is activated.
 
         Args:
             kind, key: the identity, of a placed kind or not.
             asker: node id of the caller.
-            verify: the caller was refused where it was last, so the owner makes sure.
+            verify: the node that had it last has refused the call, so the owner asks that node.
         """
         return await self._directory.locate(kind, key, asker, verify=verify)
 
     @method(idempotent=True)
     async def announce(self, kind: str, epochs: dict[str, int], node_id: str, topology_hash: int) -> list[str]:
-        """The node holds these identities of this owner; answers which it is to give up since another has them."""
+        """The node has activations of this owner's identities. Returns those to end: another node has them, too."""
         return await self._survey.announced(kind, epochs, node_id, topology_hash)
 
     @method(idempotent=True)
@@ -142,20 +142,20 @@ class PlacementActor(Grain, name="inaho.placement", reentrant=True, idle_ttl_s=0
 
     @method(idempotent=True, timeout=LONG_S)
     async def activate(self, request: ActivationRequest) -> ActivationResponse:
-        """Activates the identity here; a failure is an answer, not an error. Again is the same as once."""
+        """Activates the identity here. A failure is returned, not raised. A repeated request has no further effect."""
         return await self._placed.activate(request)
 
     @method(idempotent=True, timeout=LONG_S)
     async def recall(self, kind: str, key: str, epoch: int) -> ActivationRecord:
-        """Ends the activation after its running turns; a request of that epoch or below that comes later is refused."""
+        """Ends the activation after its running turns. A later request with that epoch or a lower one is refused."""
         return await self._placed.recall(kind, key, epoch)
 
     @method(idempotent=True)
     async def holds(self, kind: str, key: str) -> bool:
-        """Whether the identity is active here and stays so."""
+        """Whether the identity is active here and is not ending."""
         return await self._placed.holds(kind, key)
 
     @method(idempotent=True)
     async def held(self, kind: str, asker: str, topology_hash: int) -> dict[str, int]:
-        """The asker's identities that are active here, and their epochs. Many are announced first, a page at a time."""
+        """The asker's identities that are active here, with their epochs. If they are many, most come by `announce`."""
         return await self._placed.held(kind, asker, topology_hash)

@@ -30,7 +30,7 @@ from inaho.types import ClusterIdentity, Member, MemberStatus, Pid
 __all__ = ["OwnersChanged", "Placing"]
 
 NOT_TAKEN: Final = frozenset((*MOVING, "no_such_kind", "overloaded", "unreachable"))
-"""Codes with which a host takes no activation, which says nothing of the activation: the owner takes it itself."""
+"""Codes of refusals that are due to the host and not to the activation: the owner then activates it itself."""
 
 
 class OwnersChanged(Exception):  # noqa: N818  not an error: begin again
@@ -43,12 +43,13 @@ class Placing:
     Args:
         local: this node.
         topology: of this node.
-        leases: grant.
-        loads: for the choice of a host.
-        recalls: end what is where it must not be.
+        leases: grants the lease.
+        loads: of hosts, to choose one.
+        recalls: ends activations on other nodes.
         placed_activations: activations of placed kinds on this node.
         calls: of placement actors.
-        before_activation: returns when this node may have a kind with state activated: its host may doubt nobody.
+        before_activation: returns when this node has written its marker, if it doubts a member: the host may doubt
+            none.
 
     Attributes:
         placed: activations placed on other nodes, counted.
@@ -76,13 +77,13 @@ class Placing:
         self._before_activation = before_activation
 
     async def place(self, known: KnownKind, key: str, asker: str, *, verify: bool) -> Pid:
-        """Where the identity is; it is placed if it is nowhere.
+        """Returns where the identity is active; if it is active nowhere, places it.
 
         Args:
             known: its kind; the survey of it is complete.
             key: of the identity.
-            asker: node id of who wants to call it.
-            verify: whoever was called last did not have it.
+            asker: node id of the caller.
+            verify: the node that was called last did not have it.
 
         Raises:
             OwnersChanged: begin again.
@@ -100,7 +101,7 @@ class Placing:
             if holder is not None and holder.status is MemberStatus.UP:
                 if await self._calls.ask(holder, PlacementActor.holds, host.name, key):
                     return self._there(host.name, key, holder)
-            elif holder is not None:  # it leaves, and its activation with it
+            elif holder is not None:  # the node leaves, so the activation moves
                 handed = await self._recalls.recall(holder, lease)
             self._leases.ended(lease)
         if known.changes != changes:
@@ -138,11 +139,11 @@ class Placing:
     async def _place_there(
         self, known: KnownKind, key: str, chosen: Member, handed: ActivationRecord | None
     ) -> Pid | None:
-        """Grants the identity to another node and has it activated there; None when it is not, for certain.
+        """Grants the identity to another node, which activates it; None if it is certainly not active there.
 
         Raises:
             ActivationFailed: or whatever else the activation failed with.
-            Pending: it had come up, or may have, when its lease was lost; it is ended again.
+            Pending: its lease was lost while it was active or might be; it is ended again.
         """
         kind, ledger, loads = known.host.name, self._leases.ledger, self._loads.book
         changes = known.changes
@@ -164,11 +165,11 @@ class Placing:
             if error.maybe_executed:
                 await self._take_back(chosen, lease)
                 raise Pending(
-                    f"{chosen.authority} did not answer whether it has started: {error.reason}",
+                    f"{chosen.authority} did not answer whether the activation has started: {error.reason}",
                     identity=f"{kind}/{key}",
                 ) from error
             response = ActivationResponse(code="unreachable", reason=error.reason)
-        if lease.state is LeaseState.ACTIVE:  # it was there, as the node has told meanwhile
+        if lease.state is LeaseState.ACTIVE:  # it was there already, as the node has announced meanwhile
             return self._there(kind, key, chosen)
         if response.code:
             self._leases.ended(lease)
@@ -191,7 +192,7 @@ class Placing:
         self._leases.ended(lease)
 
     async def _before_placing(self, host: KindHost) -> None:
-        """Has the marker of this node written where it doubts somebody: its host may doubt nobody."""
+        """Writes the marker of this node if it doubts a member: the host may doubt none."""
         if host.kind.state_type is not None:
             await self._before_activation()
 

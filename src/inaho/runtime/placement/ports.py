@@ -24,7 +24,7 @@ __all__ = [
 
 
 class PreviousOwnerRole(Protocol):
-    """This node gives partitions away."""
+    """This node as the previous owner of partitions."""
 
     async def release(self, kind: str, key: str, version: int, askers: list[str]) -> ActivationRecord:
         """See `PlacementActor.release`."""
@@ -36,7 +36,7 @@ class PreviousOwnerRole(Protocol):
 
 
 class NewOwnerRole(Protocol):
-    """This node gets partitions."""
+    """This node as the new owner of partitions."""
 
     async def drained(self, kind: str, partitions: list[int], node_id: str, version: int) -> None:
         """See `PlacementActor.drained`."""
@@ -44,7 +44,7 @@ class NewOwnerRole(Protocol):
 
 
 class SavedElsewhere(Protocol):
-    """Hears what others have saved."""
+    """Receives the versions that other nodes have saved."""
 
     def heard(self, kind: str, versions: dict[str, int], authority: str) -> None:
         """See `PlacementActor.superseded`."""
@@ -52,7 +52,7 @@ class SavedElsewhere(Protocol):
 
 
 class Reconciler(Protocol):
-    """Answers members that lost sight of this node; in the room `freshness`."""
+    """Answers members that found this node unreachable; in the room `freshness`."""
 
     def asked(self, node_id: str, incarnation: int) -> bool:
         """See `PlacementActor.reconcile`."""
@@ -64,7 +64,7 @@ class Reconciler(Protocol):
 
 
 class PlacementDirectory(Protocol):
-    """Knows where the activations are of placed kinds that this node owns."""
+    """Knows where activations of placed kinds are, for identities that this node owns."""
 
     async def locate(self, kind: str, key: str, asker: str, *, verify: bool) -> Pid:
         """See `PlacementActor.locate`."""
@@ -76,7 +76,7 @@ class PlacementDirectory(Protocol):
 
 
 class PlacementSurvey(Protocol):
-    """Learns of activations from their holders."""
+    """Learns about activations from their holders."""
 
     async def announced(self, kind: str, epochs: dict[str, int], node_id: str, topology_hash: int) -> list[str]:
         """See `PlacementActor.announce`."""

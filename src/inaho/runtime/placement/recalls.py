@@ -1,4 +1,4 @@
-"""Takes activations of placed kinds back from the nodes that have them."""
+"""Ends activations of placed kinds on other nodes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ RETRY_S: Final = 0.05
 
 
 class Recalls:
-    """Has other nodes end activations, until they have or are members no more.
+    """Asks other nodes to end activations, until they have done so or are no longer members.
 
     Args:
         topology: of this node.
-        leases: know who may hold anything.
+        leases: know which members may hold leases.
         calls: of placement actors.
         warnings: of nodes that this one waits for.
 
     Attributes:
-        count: activations that were taken back.
+        count: activations that were ended so.
     """
 
     def __init__(self, topology: Topology, leases: Leases, calls: SystemCalls, warnings: WaitingWarnings) -> None:
@@ -48,7 +48,7 @@ class Recalls:
             lease: of the activation.
 
         Returns:
-            What the activation was; None when there was none, or the holder is no member any more.
+            The record of the activation; None if there was none, or the holder is no longer a member.
         """
         while self._leases.member(holder.node_id) is not None:
             try:

@@ -1,13 +1,13 @@
-"""Remembers which versions other nodes have saved, so that no owner silently answers from less.
+"""Remembers which versions were saved, so that no owner silently answers from an older state.
 
-Two things can go wrong when an identity changes its owner, and both look like state that was never saved. After a
-network partition the owner may have an activation from before it, older than what the other side has saved since. And
-if the members do not share one storage, the new owner finds nothing. So a node remembers the versions of the
-activations that ended here last, and reports them to the owners of those identities in later topologies, until one has
-acknowledged them. If the new owner's activation has less, it ends and the next one loads; if its storage has less, it
-refuses. An owner that loses the identity before it was called passes the report on.
+Two things can go wrong when an identity changes its owner, and in both saved state seems to be missing. After a network
+partition the owner may have an activation from before it, older than what the other side has saved since. And if the
+members do not share one storage, the new owner finds nothing. So a node remembers the versions of the activations that
+ended here last, and reports them to the owners of those identities in later topologies, until an owner acknowledges
+them. If the new owner's activation has an older version, it ends and the next one loads; if the storage has an older
+version, the activation is refused. An owner that loses the identity before it was called passes the report on.
 
-Why not ask the storage at every call: it is a round trip per call, for something that happens once a year.
+Why not ask the storage at every call: that is a round trip per call, for something that happens very rarely.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ REMEMBERED_MAX: Final = 10_000
 """Identities, each way; beyond it the oldest is forgotten."""
 
 TELLING: Final = "saved-versions"
-"""The job (`Slices`) that finds out whom to tell."""
+"""The job (`Slices`) that finds the owners to report to."""
 
 OWNER_US: Final = 10
-"""What it takes to find the owner of one identity, often among many members for the first time."""
+"""Microseconds to find the owner of one identity; its partition is often looked up for the first time."""
 
 SAY_AGAIN_S: Final = 1.0
-"""Pause before what was not heard is told again; a change of owners cuts it short."""
+"""Pause before a failed report is repeated; a change of owners cuts it short."""
 
 
 class SavedVersions:
-    """Saved versions, told and heard (SPEC CL-5, "never an activation with silently empty state").
+    """Saved versions, reported and received (SPEC CL-5, "never an activation with silently empty state").
 
     Args:
         local: this node.
@@ -63,7 +63,7 @@ class SavedVersions:
         self._calls = calls
         self._ended: BoundedMap[tuple[str, str], int] = BoundedMap(REMEMBERED_MAX)
         self._due: dict[tuple[str, str], tuple[Member, dict[str, int]]] = {}
-        """By node id of an owner and kind, what it is to be told."""
+        """By node id of an owner and kind, the versions to report."""
         self._heard: BoundedMap[tuple[str, str], ActivationRecord] = BoundedMap(REMEMBERED_MAX)
         self._saying: set[asyncio.Task[None]] = set()
         self._say_again: asyncio.TimerHandle | None = None
@@ -71,7 +71,7 @@ class SavedVersions:
     # What ended here.
 
     def ended(self, kind: str, grain: Activation, *, asked_for: bool) -> None:
-        """An activation has ended. `asked_for`: its next owner waits for it, and is told in any case."""
+        """An activation has ended. `asked_for`: its next owner waits for that, and gets the version in the answer."""
         record = grain._inaho_record
         if asked_for or record is None or not record.version:
             return
@@ -82,7 +82,7 @@ class SavedVersions:
         self._ended.renew((kind, key), max(self._ended.get((kind, key), 0), version))
 
     def owners_changed(self) -> None:
-        """A topology has come: what ended here may be activated elsewhere from now on, or may be so already."""
+        """Owners have changed: another node may activate identities that ended here, or has done so already."""
         if self._ended or self._heard:
             self._local.slices.add(TELLING, self._tell_owners())
 
@@ -99,7 +99,7 @@ class SavedVersions:
             yield OWNER_US
 
     def _tell(self, kind: str, key: str, version: int) -> bool:
-        """Has the owner told, with what else is due to it; False where that is this node, or nobody."""
+        """Queues a report to the owner; returns False if this node is the owner, or there is none."""
         try:
             owner: Member = self._topology.lookup.owner(kind, key)
         except InahoError:
@@ -137,17 +137,17 @@ class SavedVersions:
             self.owners_changed()
 
     async def flush(self, within_s: float) -> None:
-        """Returns when others have heard what is due to them, or after `within_s`."""
+        """Returns when the reports are acknowledged or have failed, or after `within_s` seconds."""
         await self._local.slices.ended(TELLING)
         if self._due:
             await asyncio.sleep(0)
         if self._saying:
             await asyncio.wait(self._saying, timeout=within_s)
 
-    # What others tell.
+    # Reports of others.
 
     def heard(self, kind: str, versions: dict[str, int], authority: str) -> None:
-        """See `PlacementActor.superseded`. An activation with less begins again, and the next one must find as much."""
+        """See `PlacementActor.superseded`. An activation with an older version ends; the next must find this one."""
         host = self._hosts.get(kind)
         if host is None:
             return
@@ -156,7 +156,7 @@ class SavedVersions:
                 self.expect(kind, key, ActivationRecord(True, version, authority=authority))
 
     def expect(self, kind: str, key: str, record: ActivationRecord) -> None:
-        """The next activation of the identity must find what `record` says."""
+        """The next activation of the identity must find the version of `record`."""
         self._heard[kind, key] = ActivationRecord(True, record.version, authority=record.authority)
 
     def expect_version(self, kind: str, key: str, version: int) -> None:
@@ -164,21 +164,21 @@ class SavedVersions:
         self.expect(kind, key, ActivationRecord(True, version, authority=self._local.authority))
 
     def expected(self, kind: str, key: str) -> ActivationRecord | None:
-        """What an activation must find; None in the usual case."""
+        """What an activation must find; usually None."""
         return self._heard.get((kind, key)) if self._heard else None
 
     def newer(self, kind: str, key: str, handed: ActivationRecord) -> ActivationRecord:
-        """What an activation must find that was handed a record: its previous owner may be behind what others saved."""
+        """What an activation that was handed a record must find: others may have saved newer versions than that."""
         expected = self.expected(kind, key)
         return handed if expected is None or expected.version <= handed.version else expected
 
     def found(self, kind: str, key: str) -> None:
-        """An activation has found it."""
+        """An activation has found the expected version."""
         if self._heard:
             self._heard.pop((kind, key), None)
 
     def forget(self) -> None:
-        """An operator has accepted a storage that lost data: nothing from before is expected any more."""
+        """An operator has accepted a storage that lost data: no earlier version is expected any more."""
         self._ended.clear()
         self._due.clear()
         self._heard.clear()

@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 __all__ = ["KnownKind", "Survey"]
 
 HEAR_US: Final = 200
-"""What it takes to ask one host and to take its answer: of many hosts, so many are asked per turn of the loop."""
+"""Microseconds to ask one host and to handle its answer."""
 
 FORGET_SLICE: Final = 1_000
-"""Leases looked at per turn of the loop."""
+"""Leases checked per iteration of the loop."""
 
 
 class KnownKind:
     """What an owner knows of one placed kind.
 
     Attributes:
-        synced: all hosts have listed their activations of ours, by the newest topology.
+        synced: all hosts have listed their activations that this node owns by the newest topology.
         changes: topologies that changed owners, counted.
-        placing: by key, what is under way for an identity.
+        placing: by key, the Task that places the identity.
     """
 
     def __init__(self, host: KindHost) -> None:
@@ -56,20 +56,20 @@ class KnownKind:
 
 
 class Survey:
-    """What an owner hears from hosts.
+    """Collects the lists of activations from all hosts, for one owner.
 
     Args:
         local: this node.
         topology: of this node.
         hosts: kinds of this node, by name.
         leases: its ledger.
-        recalls: end the surplus.
+        recalls: ends the second activation of an identity.
         calls: of placement actors.
         warnings: of nodes that this one waits for.
 
     Attributes:
         kinds: what is known, by kind.
-        adopted: activations learned of from their holders.
+        adopted: activations that holders have reported, counted.
     """
 
     def __init__(
@@ -94,24 +94,23 @@ class Survey:
         self._warnings = warnings
 
     def known(self, host: KindHost) -> KnownKind:
-        """What is known of a kind; nothing at first."""
+        """What is known of a kind; at first nothing."""
         known = self.kinds.get(host.name)
         if known is None:
             known = self.kinds[host.name] = KnownKind(host)
         return known
 
     def is_outdated(self, before: TopologySnapshot | None, snapshot: TopologySnapshot, owners_changed: bool) -> bool:
-        """Whether a new topology makes what was known worthless.
+        """Whether the lists are outdated by a new topology.
 
-        Where others have thought this node dead, its incarnation has grown, and they have had other owners meanwhile.
+        So they are if the incarnation of this node has grown: others thought it dead, and have had other owners.
         """
         return owners_changed or self._incarnation(before) != self._incarnation(snapshot)
 
     def begin_anew(self) -> None:
-        """What others hold is asked anew before anything is placed.
+        """Begins a new survey of each placed kind; nothing is placed before it is complete.
 
-        At once, and not when somebody calls: where a split of the cluster had two activations of one identity, the
-        one that goes must go.
+        At once, not at the next call: if a network partition led to two activations of one identity, one must end.
         """
         if self._local.closing:
             return
@@ -126,7 +125,7 @@ class Survey:
             known.syncing = self._local.spawn(self._sync(known), name=f"inaho-sync-{host.name}")
 
     def _incarnation(self, snapshot: TopologySnapshot | None) -> int:
-        """This node's own."""
+        """The incarnation of this node."""
         members = () if snapshot is None else snapshot.members
         return next((member.incarnation for member in members if member.node_id == self._local.node_id), 0)
 
@@ -146,7 +145,7 @@ class Survey:
                     task.result()
 
     async def _sync(self, known: KnownKind) -> None:
-        """Forgets what belongs to other owners now, and hears from all hosts."""
+        """Forgets leases of identities that other nodes own now, and asks all hosts for their lists."""
         kind, ledger = known.host.name, self._leases.ledger
         for number, lease in enumerate(list(ledger.of_kind(kind)), 1):
             if lease.holding and lease.holder != self._local.node_id and lease.key not in known.placing:
@@ -181,7 +180,7 @@ class Survey:
             yield HEAR_US
 
     async def _hear(self, known: KnownKind, member: Member) -> None:
-        """Returns when the member has told what it holds, or is none any more."""
+        """Returns when the member has listed its activations, or is no longer a member."""
         kind = known.host.name
         while self._leases.member(member.node_id) is not None:
             try:
@@ -208,8 +207,8 @@ class Survey:
         """Notes which of this node's identities are active on another node: key to epoch.
 
         Returns:
-            Keys that the node is to give up, because another has them too. Of two the higher epoch stays, but one that
-            is here, or is just being placed, stays in any case.
+            Keys whose activation on the node must end, because another node has one too. The activation with the higher
+            epoch stays. One on this node, or one that is being placed, stays in any case.
         """
         ledger = self._leases.ledger
         host, known = self._hosts.get(kind), self.kinds.get(kind)
@@ -222,7 +221,7 @@ class Survey:
             lease = ledger.get(kind, key)
             placing = known is not None and key in known.placing
             if lease is not None and lease.holder == node_id:
-                if lease.state is LeaseState.PENDING:  # it is there already, whatever becomes of our request
+                if lease.state is LeaseState.PENDING:  # it is active there, whatever the outcome of our request
                     lease.epoch = epoch
                     ledger.activate(lease, self._local.now)
                 continue
@@ -239,8 +238,10 @@ class Survey:
                     self._local.spawn(self._recalls.recall(other, lease), name=f"inaho-recall-{kind}")
             try:
                 ledger.adopt(kind, key, node_id, epoch, self._local.now)
-            except Overloaded as error:  # whoever calls it is told the same
-                self._local.log.warning("%s is not known here: %s", f"{kind}/{key}", describe(error))
+            except Overloaded as error:  # its callers get the same error
+                self._local.log.warning(
+                    "%s is active on another node, but was not noted: %s", f"{kind}/{key}", describe(error)
+                )
                 continue
             self.adopted += 1
         return losers
@@ -248,10 +249,10 @@ class Survey:
     # A lease of another node.
 
     def look_into(self, lease: Lease) -> None:
-        """A lease that this node granted to another is pending for too long.
+        """A lease that this node granted to another node is pending for too long.
 
-        Who places the identity sees to it. If nobody does any more, its holder is asked to end the activation before
-        the identity is free.
+        If a Task still places the identity, that Task handles it. Otherwise the holder is asked to end the activation
+        before the lease ends.
         """
         known = self.kinds.get(lease.kind)
         if known is None or lease.key not in known.placing:

@@ -1,10 +1,10 @@
-"""Calls a system actor on one given node, whatever the owners.
+"""Calls a system actor on one given node.
 
 A system actor is on every member under the same kind and key, so there is nothing to place, to look up or to retry
 elsewhere: the caller names the node. Connection, deadline, cancellation and errors are those of any call.
 
-Why not a reference as for grains: a reference follows its identity from node to node, and a question to one node must
-not.
+Why not a reference as for grains: a reference follows its identity from node to node, but these requests are for one
+node.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ class NodePlace(Protocol):
 
     @property
     def node_id(self) -> str:
-        """Of the process; another one at the authority is not asked."""
+        """Of the process; another process at the authority is not called."""
         ...
 
 
 class SystemCalls:
-    """Calls one system actor, on whichever node.
+    """Calls one system actor, on any node.
 
     Args:
         local: this node, a member or a client.
-        peers: give the connections.
+        peers: gives the connections.
         hosts: kinds of this node, by name.
         actor: class of the system actor.
         key: of its one activation on each node.
@@ -72,13 +72,13 @@ class SystemCalls:
         *arguments: Any,
         timeout_s: float | None = None,
     ) -> Answer:
-        """Calls the actor of that very node.
+        """Calls the actor of that node.
 
         Args:
             place: the node.
             function: method of the actor's class.
             arguments: positional and complete.
-            timeout_s: for the answer, once it is connected; `rpc.timeout_s` unless given. Not longer than the method's.
+            timeout_s: for the answer, once connected; `rpc.timeout_s` unless given. At most the limit of the method.
 
         Returns:
             What the method returned.
@@ -103,7 +103,7 @@ class SystemCalls:
     def send(
         self, connection: Outgoing, function: Callable[..., Any], *arguments: Any, within_s: float
     ) -> tuple[asyncio.Future[Any], int]:
-        """Sends a call on that very connection, in this step of the loop.
+        """Sends a call on that connection, in this step of the loop.
 
         Args:
             connection: open.
@@ -123,7 +123,7 @@ class SystemCalls:
     async def stream(
         self, place: NodePlace, function: Callable[..., AsyncIterator[Item]], *arguments: Any
     ) -> AsyncGenerator[Item]:
-        """Opens a stream of the actor of that very node; it lasts until one of the two ends it.
+        """Opens a stream of the actor of that node; it lasts until one of the two ends it.
 
         Args:
             place, function, arguments: as for `ask`.

@@ -1,4 +1,4 @@
-"""This node is the new owner: previous owners release what they had before anything is activated here."""
+"""This node is the new owner: before it activates an identity, previous owners release it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["RELEASE_RETRY_S", "TakingOver", "age"]
 
 BLOCKED_RELEASE_S: Final = 1.0
-"""How long a blocked previous owner is asked, once."""
+"""Seconds that a blocked previous owner has for its answer. It is asked once."""
 
 ASK_AGAIN_S: Final = 1.0
 """Pause between questions which partitions a previous owner has released."""
@@ -34,7 +34,7 @@ RELEASE_RETRY_S: Final = 0.05
 """Pause before a previous owner is asked again; a new topology cuts it short."""
 
 WAITING_US: Final = 4
-"""What it takes to look at one activation that waits."""
+"""Microseconds to check one activation that waits."""
 
 
 class TakingOver:
@@ -43,8 +43,8 @@ class TakingOver:
     Args:
         local: this node.
         topology: of this node.
-        leases: say whether this node may activate.
-        previous: whom to ask.
+        leases: know whether this node may activate.
+        previous: the previous owners to ask.
         calls: of placement actors.
         warnings: of nodes that this one waits for.
         released: called when previous owners have released partitions.
@@ -72,8 +72,8 @@ class TakingOver:
         self._warnings = warnings
         self._released = released
         self._asking_again = False
-        # Of what activations that come up here wait for, by kind and key.
         self._limits: dict[tuple[str, str], asyncio.Timeout] = {}
+        """Time limits of the requests to previous owners, by kind and key."""
         self._waiting: set[tuple[str, str]] = set()
         """Identities whose activation here waits for a previous owner."""
 
@@ -82,14 +82,14 @@ class TakingOver:
         return (kind, key) in self._waiting
 
     async def take_over(self, kind: str, key: str, askers: list[str] | None = None) -> ActivationRecord:
-        """Returns when all who may have it from before have ended its activation, or are members no more.
+        """Returns when all previous owners have ended the activation, or are no longer members.
 
         Args:
             kind, key: the identity.
             askers: see `PlacementActor.release`.
 
         Returns:
-            The newest of what they had.
+            The newest of their records.
         """
         if askers is not None:
             return await self._take_over(kind, key, askers)
@@ -138,12 +138,12 @@ class TakingOver:
         return topology is not None and previous.authority in topology.blocked
 
     def _give_up(self, previous: PreviousOwner, error: Exception) -> None:
-        """A blocked owner did not answer. It may be blocked because it is wedged, so nobody waits for it any more.
+        """Stops waiting for a blocked previous owner that did not answer: it may be blocked because it is wedged.
 
-        Its leases are revoked, and what it saves once a successor is up is refused by the storage (`Fencing`).
+        Its leases are revoked, and once a successor is active, the storage refuses its saves (`Fencing`).
         """
         self._local.log.warning(
-            "%s is blocked and did not release what it had: %s", previous.authority, describe(error)
+            "%s is blocked and did not release its activations: %s", previous.authority, describe(error)
         )
         self._previous.give_up(previous)
         self._released()
@@ -159,21 +159,21 @@ class TakingOver:
         self._released()
 
     def stop_waiting(self) -> Iterator[int]:
-        """Activations that come up wait no longer for previous owners where another node owns them now.
+        """Ends the wait for previous owners of identities that another node owns now.
 
         Yields:
             About how many microseconds each step took.
         """
         for (kind, key), limit in tuple(self._limits.items()):
             if not limit.expired() and self._limits.get((kind, key)) is limit and not self._leases.owns(kind, key):
-                # Its next owner may be the very one that it waits for.
+                # The new owner may be the node that is waited for.
                 limit.reschedule(self._local.loop.time())
             yield WAITING_US
 
     def ask_again_later(self) -> None:
-        """Asks previous owners from time to time, as long as there are any: news of what they drained may be missed.
+        """Asks previous owners from time to time, as long as there are any: a report of drained partitions may be lost.
 
-        It comes by a topology of theirs, and counts only if that is not older than the one by which this node gained.
+        A report also does not count if the topology of its sender is older than the one by which this node gained.
         """
         if self._previous.handoff and not self._asking_again:
             self._asking_again = True
@@ -190,7 +190,7 @@ class TakingOver:
     async def ask_all(self) -> None:
         """Asks all previous owners once which partitions they have released."""
         for (previous, kind), (partitions, version) in self._previous.handoff.awaited().items():
-            back: list[int] = []  # it owns them again, and nothing need be asked of an owner
+            back: list[int] = []  # it owns them again, so this node waits no longer
             for partition in partitions:
                 owner = self._topology.lookup.owner_of(kind, partition)
                 if owner is not None and owner.node_id == previous.node_id:
@@ -206,5 +206,5 @@ class TakingOver:
 
 
 def age(record: ActivationRecord) -> tuple[int, int, bool]:
-    """Which of two records of one identity is the newer one: by what was saved, then by who might save."""
+    """The sort key by which the newest record of an identity is last: by saved version, then by epoch."""
     return (record.version, record.epoch, record.was_active)
