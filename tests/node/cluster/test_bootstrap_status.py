@@ -62,7 +62,7 @@ class Looking:
 
 async def test_the_handle_is_there_before_the_system_runs_and_until_its_extensions_have_stopped():
     installed = extension()
-    with pytest.raises(InvalidConfig, match="once the actor system has started"):
+    with pytest.raises(InvalidConfig, match="only after the actor system has started"):
         _ = installed.cluster
     looking = Looking(installed)
     async with ActorSystem("shop", extensions=[installed, looking]) as system:
@@ -143,7 +143,7 @@ async def test_a_configuration_that_cannot_work_fails_the_start_and_enables_noth
         await system.start()
     assert not system.running
     assert asyncio.all_tasks() == tasks
-    with pytest.raises(InvalidConfig, match="once the actor system has started"):
+    with pytest.raises(InvalidConfig, match="only after the actor system has started"):
         _ = impossible.cluster
     assert impossible.status is not None
     assert (impossible.status.state, impossible.status.reason[:16]) == (BootstrapState.ERROR, "invalid_config: ")
@@ -204,7 +204,7 @@ async def test_a_bridge_that_cannot_be_made_fails_the_start_and_enables_nothing(
     with pytest.raises(BridgeCreateFailed, match=reason):
         await ActorSystem("shop", extensions=[failing]).start()
     assert asyncio.all_tasks() == tasks
-    with pytest.raises(InvalidConfig, match="once the actor system has started"):
+    with pytest.raises(InvalidConfig, match="only after the actor system has started"):
         _ = failing.cluster
     assert store.status is not None
     assert (store.status.state, store.status.reason[:22]) == (BootstrapState.ERROR, "bridge_create_failed: ")

@@ -528,7 +528,7 @@ async def test_where_tells_who_placed_it(fleet: Any):
         told = await cluster.where(Near, key)
         assert told.owner == owner.authority
         assert told.holder.authority == holder.authority
-        assert f"where {owner.authority}, its owner, has placed it" in told.reason
+        assert f"; its owner {owner.authority} placed it there." in told.reason
 
 
 async def test_an_owner_that_was_thought_dead_asks_again(fleet: Any, eventually: Any):
