@@ -57,7 +57,7 @@ class Admission:
             await gate
         except asyncio.CancelledError:
             if gate.cancelled():
-                with suppress(ValueError):  # the loop that makes room may have dropped it already
+                with suppress(ValueError):  # `leave` may have dropped it already
                     self._waiting.remove((gate, size))
             elif gate.exception() is None:  # it got room at the same moment
                 self._give(size)

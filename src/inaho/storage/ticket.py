@@ -16,7 +16,7 @@ class Ticket(Generic[Request, Result]):
     """A request on its way.
 
     Attributes:
-        key: what the request is about; None when nobody will ask whether one is under way.
+        key: of the record; None if no caller will ask whether a request about it runs.
         request: what is asked.
         size: bytes that it takes in the queue.
         expires_at: seconds of the loop's clock after which it need not begin.

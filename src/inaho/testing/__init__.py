@@ -1,7 +1,7 @@
 """What users test with: `SimCluster`, the pytest plugin and the conformance suites.
 
-`SimCluster` and its errors are loaded when they are first asked for, so that a conformance suite, or the plugin in a
-project that does not use it, costs no more than it must.
+`SimCluster` and its errors are imported at their first use. So a conformance suite, or the plugin in a project that
+does not use it, starts quickly.
 """
 
 from __future__ import annotations

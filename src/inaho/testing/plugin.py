@@ -5,8 +5,8 @@
         sim.partition({0, 1}, {2})
         …
 
-The fixture is a factory, because what a test wants to say about its cluster (how many nodes, which grains, which
-faults) belongs into the test. It gives a `SimCluster` that has started, and ends it after the test. `--inaho-seed 7`
+The fixture is a factory, because the properties of a cluster (how many nodes, which grains, which faults) belong into
+the test. It returns a `SimCluster` that has started, and ends it after the test. `--inaho-seed 7`
 sets the seed; `--inaho-seeds 100` runs every test that takes the fixture 100 times, under the seeds from that one on.
 A test that fails prints its seed and the command that replays it.
 
@@ -41,7 +41,7 @@ class ClusterFactory:
     Args:
         seed: for clusters that are not given another one.
         replay: the command line that runs the test again.
-        show_system: for clusters that are not told otherwise.
+        show_system: for clusters that are not given another value.
 
     Attributes:
         started: the clusters of this test.
@@ -89,7 +89,7 @@ class ClusterFactory:
         return cluster
 
     def test_failed(self, error: BaseException) -> None:
-        """Adds to the test's error which histories led to it."""
+        """Adds to the error of the test the histories that led to it."""
         self._failed = True
         for cluster in self.started:
             cluster.annotate(error)
@@ -139,14 +139,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Checks the options, and says where a replay would run."""
+    """Checks the options, and notes the directory in which a replay would run."""
     if (count := _option(config, "inaho_seeds", 0)) < 0:
         raise pytest.UsageError(f"--inaho-seeds must not be below 0, but is {count}")
     RUNS.append(_run_of(config))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The end of what `pytest_configure` began."""
+    """Undoes `pytest_configure`."""
     if (run := _run_of(config)) in RUNS:
         RUNS.remove(run)
 

@@ -1,6 +1,6 @@
 """The conformance suite that every storage passes, ours and users'.
 
-Subclass it in a test module, say how a storage is made, and pytest runs all of it:
+Subclass it in a test module, override how a storage is made, and pytest runs all tests:
 
     class TestMyStorage(StorageConformance):
         @pytest.fixture
@@ -9,7 +9,7 @@ Subclass it in a test module, say how a storage is made, and pytest runs all of 
 
 Each test keeps to identities of its own kind, so a back end that is slow to set up may hand out one database for
 all. The last tests compare the storage with a model over random histories (Hypothesis), without faults and with them;
-the model is written from the words of the contract, and not from the code that the storages share.
+the model is written from the text of the contract, and not from the code that the storages share.
 
 Needs pytest, pytest-asyncio and hypothesis: the extra `testing`.
 """
@@ -279,7 +279,7 @@ class StorageConformance(VersionsConformance, LossConformance):
             found = (0, None) if stored is None else (stored.version, stored.data)
             if not write.cancelled() or found[0] != version:
                 assert found == (version + 1, data)
-            # The load has settled it: nothing of the cancelled save comes after.
+            # After the load, the cancelled save changes nothing any more.
             version = await storage.save(identity, b"next", expected_version=found[0], epoch=1)
             assert await storage.load(identity) == StoredState(b"next", version, 1)
 

@@ -1,6 +1,6 @@
 """One connection to PostgreSQL: runs statements, and turns answers and failures into results.
 
-What they promise is told in `postgres`.
+`postgres` describes what they guarantee.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LIMIT_MS_MIN: Final = 50
 """Least `statement_timeout`: it also applies to the statement with which the next batch sets a longer one."""
 
 _WAITED: Final = ("57", "55P03")
-"""SQLSTATEs of statements that took or waited too long: one by one, each would take as long again."""
+"""SQLSTATEs of statements that took or waited too long. They are not retried one by one: each would take as long."""
 
 _UNKNOWN_STATES: Final = ("08", "40003", "57P", "58")
 """SQLSTATEs after which a commit may have happened: connection, unknown completion, end of the server, its system.

@@ -1,6 +1,6 @@
 """The SQL statements of `PostgresStorage`; `{table}` stands for the name of its table.
 
-What they promise together is told in `postgres`.
+`postgres` describes what they guarantee together.
 """
 
 from __future__ import annotations

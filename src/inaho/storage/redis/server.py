@@ -285,7 +285,7 @@ class RedisServer:
         return outcomes, broken
 
     async def close(self) -> None:
-        """A lane has nothing of its own."""
+        """Does nothing: the lane has no resources of its own."""
 
     async def _exchange(self, connection: _Connection, batch: Sequence[_Words], answers: list[Any]) -> None:
         """Appends to `answers`, so that those that arrived are kept when the connection breaks."""

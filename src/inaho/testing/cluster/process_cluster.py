@@ -1,9 +1,9 @@
-"""The `Cluster` that a test gets of a simulated node: its calls run in the process of that node.
+"""The `Cluster` of a simulated node for a test: its calls run in the process of that node.
 
 A test is outside of the processes. If it called through the node's own `Cluster`, a call of an activation there would
 run in the test's Task, and neither a pause nor the death of the process would stop it. So every coroutine and every
 stream goes through `SimulatedProcess.enter`. Code of that process is called directly, and grains have the node's own
-`Cluster`. What is no coroutine runs at once, in the test.
+`Cluster`. Other methods run at once, in the test.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SimulatedCluster(Cluster):
 
     Args:
         cluster: the node's own.
-        process: that the node runs in.
+        process: the process of the node.
         starting: done when the node has started; earlier calls wait for that.
     """
 

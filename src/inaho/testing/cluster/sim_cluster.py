@@ -76,7 +76,7 @@ class SimCluster(LinkFaults):
 
     Args:
         nodes: their number, at least 1; indexes count from 0.
-        seed: of everything that is random. One seed, one history.
+        seed: of everything that is random. One seed gives one history.
         grains: classes that every node hosts.
         config: settings of every node; the simulation sets authority and seeds.
         faults: of the network, see `Faults`. May be replaced later through the attribute.
@@ -164,7 +164,7 @@ class SimCluster(LinkFaults):
         """The `Cluster` of the process of node `index`, as from `inaho.join`: `sim.node(0).grain(Cart, "alice")`.
 
         Raises:
-            SimulationFailed: it has crashed, left or not joined yet, or the simulation has not begun.
+            SimulationFailed: the node has crashed, left or not joined yet, or the simulation has not begun.
             IndexError, TypeError: there is no such node; all methods that take an index raise these.
         """
         node = self._node(index)
@@ -204,7 +204,7 @@ class SimCluster(LinkFaults):
 
         Args:
             index: of the node.
-            silent: its host is gone too: its connections are not reset.
+            silent: the machine fails, too: no connection is reset.
         """
         node = self._node(index)
         self._note("crash", index)
@@ -248,7 +248,7 @@ class SimCluster(LinkFaults):
             self.network.later(seconds, self._resume, index, node)
 
     def resume(self, index: int) -> None:
-        """Ends a pause: everything that was due meanwhile happens now."""
+        """Ends a pause: callbacks that were due meanwhile run now."""
         self._resume(index, self._node(index))
 
     def is_member(self, index: int) -> bool:

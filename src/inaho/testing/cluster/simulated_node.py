@@ -37,8 +37,8 @@ class SimulatedNode:
     Args:
         process: that it runs in; new.
         config: its settings; `authority` is empty for a client.
-        network: that it is on.
-        address: by which the network knows it.
+        network: the network of the simulation.
+        address: its address in the network.
         grains: classes that it hosts.
         storage: durable state, which outlives it.
         seed: of its entropy.
@@ -116,7 +116,7 @@ class SimulatedNode:
         self._release_callers()
 
     def _release_callers(self) -> None:
-        """Ends calls that outside code has made through references that a grain gave it."""
+        """Ends calls that code outside made through references that grains gave it."""
         node = self._extension._node
         if node is None:
             return
@@ -154,5 +154,5 @@ class _Extension(ClusterExtension):
             storage_is_private=storage_is_private,
             boot_time=loop.time,
             unix_time=system.clock,
-            clock_ns=lambda: int(loop.time() * 1e9),  # the real time that it takes is no part of the history
+            clock_ns=lambda: int(loop.time() * 1e9),  # real time must not be a part of the history
         )

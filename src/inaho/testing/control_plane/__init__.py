@@ -1,1 +1,1 @@
-"""Simulates hundreds of control planes without the runtime, and checks what must hold of them."""
+"""Simulates hundreds of control planes without the runtime, and checks their invariants."""

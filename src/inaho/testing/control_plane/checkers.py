@@ -1,9 +1,9 @@
-"""Checks after every step what must hold of simulated control planes.
+"""Checks the invariants of simulated control planes after every step.
 
 Each checker has a name and one condition, and raises `CheckFailed` with both when the condition is broken. Checkers
 share no code with what they check: the order of records is written here a second time, removed generations are
-remembered here, and sources are counted from the messages that were really sent. Otherwise a mistake in the merge rule
-would hide itself.
+remembered here, and sources are counted from the messages that were really sent. Otherwise a checker would repeat a
+mistake of the merge rule and not find it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class MonotonicViews(Checker):
         if table.version < seen.version:
             raise self.fail(f"the version of {authority} fell from {seen.version} to {table.version}")
         if table is not seen.table:
-            # It lost its place and joined again; only its numbering continues.
+            # It was removed and joined again; only its numbering continues.
             seen.table, seen.records = table, {}
         seen.version = table.version
         for record in table.records():
@@ -103,7 +103,7 @@ class _View:
 class NoReturn(Checker):
     """A removed generation never comes back: not on a node that knew of its removal, and in the end on no node.
 
-    A node that lost its place takes the table of the other view, so what it knew in the refused view is void.
+    A node that was removed takes the table of the other view, so what it knew in the refused view does not count.
     """
 
     name = "no return"
@@ -229,7 +229,7 @@ class OneContent(Checker):
 
 
 class BoundedConvergence(Checker):
-    """After the last fault the cluster converges within the bound, and then is quiet."""
+    """After the last fault the cluster converges within the bound, and then changes no more."""
 
     name = "bounded convergence"
 
@@ -242,7 +242,7 @@ class BoundedConvergence(Checker):
         Args:
             simulation: without faults.
             bound_s: virtual seconds.
-            tend: called before each check: what a supervisor would do.
+            tend: called before each check; does what a supervisor would do.
 
         Raises:
             CheckFailed: it takes longer than `bound_s`.

@@ -1,9 +1,8 @@
 """A member that sends false statements over its own connections, drawn from a seed.
 
 The false statements are sent in addition to those of the member's real control plane, which is unchanged: the others
-exchange messages with a correct node that also sends these. Whatever it sends, in whoever's name, no other member may
-lose its place because of it, and a member that really dies meanwhile is still removed (`core.membership.claims` says
-why).
+exchange messages with a correct node that also sends these. No other member may be removed because of any of them, and
+a member that really dies meanwhile is still removed (`core.membership.claims` says why).
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ LIES_S: Final = 20.0
 
 
 class NobodyByALie(Checker):
-    """No correct node calls a running member unreachable or removed, and no correct member gives up its place.
+    """No correct node calls a running member unreachable or removed, and no correct member leaves its cluster.
 
     Args:
         liar: authority of the member that lies; nothing is required about it.

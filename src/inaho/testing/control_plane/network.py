@@ -1,7 +1,7 @@
 """The network between simulated control planes: delay, loss, repetition, cuts, reports of connections.
 
-Messages are handed over as objects, without a codec. Each one is counted when it is sent and when its fate is known, so
-a checker can show that none was invented or forgotten.
+Messages are passed as objects, without a codec. Each one is counted when it is sent and when its outcome is known, so a
+checker can show that none was invented or forgotten.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Traffic(msgspec.Struct):
     encoded_bytes: int = 0
 
     def unaccounted(self, in_flight: int) -> int:
-        """Messages with an unknown fate; 0 unless the network invents or forgets some."""
+        """Messages without a known outcome; 0 unless the network invents or forgets some."""
         came = self.sent + self.repeated
         went = self.delivered + self.lost + self.cut + self.refused + self.misdirected + self.outlived
         return came - went - in_flight

@@ -2,8 +2,8 @@
 
 Swarm style: each seed first draws which kinds of faults it has at all, and how often. Why not all kinds in each
 history: faults mask each other (a crash ends a flapping link), and a failure that needs three pauses in a row happens
-only where little else does. In the safety phase nothing wrong may be stated or shown. In the liveness phase all faults
-end, and the cluster must be one again within a bound, with an operator to decide what no rule can.
+only if there are few other faults. In the safety phase no wrong statement may be made. In the liveness phase all faults
+end, and the cluster must be one again within a bound; an operator decides what no rule can.
 """
 
 from __future__ import annotations

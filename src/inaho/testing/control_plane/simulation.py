@@ -49,7 +49,7 @@ class Observer(Protocol):
     def on_step(
         self, simulation: ControlSimulation, authority: str, node: ControlNode, happening: Input, effects: list[Effect]
     ) -> None:
-        """Looks at what a step did."""
+        """Checks what a step did."""
         ...
 
 
@@ -85,7 +85,7 @@ class ControlSimulation:
         # All effects but `Send`, with time and authority: the history to assert on.
         self.history: list[tuple[float, str, Effect]] = []
         self.steps = 0
-        # Whether a backlog is being handed over: meanwhile it is neither in flight nor delivered.
+        # Whether queued messages are being delivered: meanwhile they count neither as in flight nor as delivered.
         self.resuming = False
         self.seed = seed
         self._check_every = check_every
@@ -107,7 +107,7 @@ class ControlSimulation:
         return f"10.0.{index // 200}.{index % 200}:{FIRST_PORT}"
 
     def start(self, authority: str, seeds: Iterable[str] = (), kinds: tuple[str, ...] = ()) -> ControlNode:
-        """Starts a node, as a new process with a new node id; an earlier one there must have crashed or left."""
+        """Starts a node as a new process with a new node id; an earlier process there must have crashed or left."""
         self._boots += 1
         node_id = f"{self.seed & 0xFFFF_FFFF:08x}{self._boots:08x}"
         member = Member(authority, node_id, 0, MemberStatus.JOINING, kinds)
@@ -282,7 +282,7 @@ class ControlSimulation:
 
     def _deliver(self, authority: str, happening: Input) -> None:
         if type(happening) is AuthorityAnswered:
-            # A driver reports its connections of that moment, so this is never older than the process there.
+            # A driver reports its connections of that moment, so the report is never older than the process there.
             process = self.nodes.get(happening.authority)
             if process is None or process.member.node_id != happening.node_id:
                 return

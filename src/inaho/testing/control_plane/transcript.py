@@ -1,6 +1,6 @@
 """Writes the messages of a small simulated cluster as text that a person can review.
 
-There is one line per event: a message from one node to another, its fate, a conclusion of a node. Messages without new
+There is one line per event: a message from one node to another, its outcome, a decision of a node. Messages without new
 information (probes and their answers, equal marks) are counted and left out. Nodes are named by letters; `b'` is the
 second process at b's authority; `g2.1` is generation 2 after one refutation; `b#3` is the third statement that b made.
 

@@ -1,7 +1,7 @@
 """The faults of a simulated control plane: one method per kind of fault, drawn by name from a seed.
 
-Trouble that lasts (flapping links, a process that is stopped for a while) plans its own end; a scenario asks for what
-is due. Nothing here looks at what the control planes think, so that no kind of trouble spares them.
+A fault that lasts (flapping links, a process that is stopped for a while) plans its own end; a scenario asks which
+steps are due. The choice of faults does not depend on the state of the control planes, so no state is spared.
 """
 
 from __future__ import annotations

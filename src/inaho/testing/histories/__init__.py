@@ -1,1 +1,1 @@
-"""Histories of grains under load and faults, and the checkers that judge them. It imports `testing.cluster`."""
+"""Histories of grains under load and faults, and their checkers. It imports `testing.cluster`."""

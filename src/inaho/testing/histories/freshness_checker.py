@@ -3,13 +3,13 @@
 The rule has three parts. Which of them holds for a call depends on what the simulator did and on what nodes published,
 never on what a node believes about its own freshness:
 
-    calm       nobody doubts anybody: no state older than any save acknowledged before the call began
+    calm       no node doubts a member: no state older than any save acknowledged before the call began
     doubted    the node that answered found a member unreachable at least one read ago and has not seen it again, or it
                was paused: no older than any save of that member acknowledged `freshness_s` and one read earlier
     disturbed  everything else, such as a fault that this node has not noticed yet: the same, and the longest time that
                a node takes to notice (`detection_s`) earlier
 
-When in doubt the checker takes the weaker part, so it excuses too much and never too little:
+If it is unclear which part holds, the checker takes the weaker one, so it never reports a false failure:
 
 - A disturbance begins with a fault, or when a node finds a member unreachable. It lasts until no fault is active, no
   node finds a member unreachable, all living nodes place by the same view, and `settle_s` have passed since. A graceful
@@ -48,7 +48,7 @@ __all__ = ["Bounds", "Contents", "Disturbances", "current_answers", "fresh_answe
 INFINITE: Final = float("inf")
 
 UNSAVED: Final = "unsaved "
-"""Begin of values that a failing turn left behind; they are never saved."""
+"""Prefix of values that a failing turn leaves behind; they are never saved."""
 
 EXTENSIONS_MAX: Final = 1000
 """Storage failures within the age of one answer; with more of them it is not judged."""
@@ -71,7 +71,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Contents:
-    """Which versions had which content, by cell; saves that were acknowledged, with the time of that."""
+    """Which versions had which content, by cell; acknowledged saves, with the time of the acknowledgement."""
 
     def __init__(self, history: Sequence[Record]) -> None:
         self._commits: dict[tuple[str, str], tuple[list[float], list[int]]] = {}
@@ -120,7 +120,7 @@ class Contents:
 
 
 class Disturbances:
-    """When the cluster was disturbed, and which nodes doubted somebody.
+    """When the cluster was disturbed, and which nodes doubted a member.
 
     Args:
         history: in the order of its times.
@@ -259,7 +259,7 @@ def _extended(record: Observed, age_s: float, bounds: Bounds, failures: Sequence
 
 
 def current_answers(answers: Mapping[str, Sequence[Observed]], stored: Mapping[str, str]) -> int:
-    """Nothing stays old for ever: in a cluster that has settled and writes nothing, all answers are what is stored.
+    """No answer stays old: in a settled cluster without writes, all answers are the stored content.
 
     Args:
         answers: by cell, as seen from every node and in every way that there is.

@@ -1,6 +1,6 @@
-"""The fault scenarios of a `freshness_swarm`: each is a sequence in which an old answer was seen or feared.
+"""The fault scenarios of a `freshness_swarm`: each is a sequence in which an old answer was seen or may occur.
 
-They end anywhere, with faults active and nodes dead: the swarm heals everything afterwards.
+They may end with active faults and dead nodes: the swarm heals everything afterwards.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def calm(swarm: LoadedCourse) -> None:
 
 
 async def split(swarm: LoadedCourse) -> None:
-    """Both sides of a split save; then whoever saved last ends before the others have heard of it."""
+    """Both sides of a split save; then the node that saved last ends before the others know of the save."""
     side, others = swarm.sides()
     swarm.split(side)
     await swarm.noticed(side, others)
@@ -63,7 +63,7 @@ async def split(swarm: LoadedCourse) -> None:
 
 
 async def after_heal(swarm: LoadedCourse) -> None:
-    """Views agree after a split, and at once one of those who saved leaves or crashes."""
+    """Views agree after a split, and at once a node that saved leaves or crashes."""
     side, others = swarm.sides()
     swarm.split(side)
     await swarm.noticed(side, others)
@@ -100,7 +100,7 @@ async def slow(swarm: LoadedCourse) -> None:
 
 
 async def pause(swarm: LoadedCourse) -> None:
-    """A process stands still, others take over and save, and it goes on with what it had, under calls."""
+    """A process is paused, others take over and save, and it continues with its old activations, under calls."""
     paused, saver, *others = swarm.chance.sample(swarm.everybody, swarm.nodes)
     await _move_to(swarm, paused)
     swarm.pause(paused)
@@ -147,7 +147,7 @@ async def one_way(swarm: LoadedCourse) -> None:
 
 
 async def second_cluster(swarm: LoadedCourse) -> None:
-    """The first seed crashes, comes back where it reaches nobody, and founds a cluster of its own."""
+    """The first seed crashes, restarts without a connection to the others, and founds a cluster of its own."""
     swarm.crash(0, silent=swarm.chance.random() < 0.5)
     swarm.split([0])
     if swarm.chance.random() < 0.6:
@@ -187,9 +187,9 @@ async def streams(swarm: LoadedCourse) -> None:
 
 
 async def replaced(swarm: LoadedCourse) -> None:
-    """A saver dies in a split right after its save, and its successor is there before the others have looked again.
+    """A saver dies in a split right after its save, and its successor starts before the others read the markers again.
 
-    Nothing but the episode calls the cells: what is called is proved, and would hide what happens to the others.
+    Only the episode calls the cells: a call has an activation proved, which would hide the fault.
     """
     side, others = swarm.sides()
     swarm.split(side)
@@ -214,7 +214,7 @@ async def replaced(swarm: LoadedCourse) -> None:
 
 
 async def restarted(swarm: LoadedCourse) -> None:
-    """Members take over from one that notices nothing; they save, die, and are there again before it has noticed."""
+    """Members take over from one that notices nothing; they save, die, and are restarted before it notices."""
     lone, saver, *others = swarm.chance.sample(swarm.everybody, swarm.nodes)
     await _move_to(swarm, lone)
     is_slow = swarm.chance.random() < 0.4
@@ -238,9 +238,9 @@ async def restarted(swarm: LoadedCourse) -> None:
 
 
 async def unheard_block(swarm: LoadedCourse) -> None:
-    """A member is blocked and does not hear it, another takes over and saves, and the block ends before it is heard.
+    """A member is blocked and does not learn it; another takes over and saves; the block ends before it learns it.
 
-    Or nobody at all hears it, because who took over is restarted where it reaches nobody.
+    Or no member learns it, because the node that took over is restarted without a connection to the others.
     """
     lone, saver, *_ = swarm.chance.sample(swarm.everybody, swarm.nodes)
     await _move_to(swarm, lone)
@@ -271,12 +271,12 @@ async def unheard_block(swarm: LoadedCourse) -> None:
         swarm.restart(saver)
     await asyncio.gather(calling, return_exceptions=True)
     await swarm.wait(1.0, 3.0)
-    if not ending:  # what both have must not live side by side
+    if not ending:  # both have activations of the same cells
         await swarm.call_all([lone], "put", 0.8)
 
 
 async def unnoticed(swarm: LoadedCourse) -> None:
-    """Some take over from members that have noticed nothing yet; these activate the same again, save, and go on."""
+    """Some nodes take over from members that notice nothing yet; these activate the same cells, save, and continue."""
     side, others = swarm.sides()
     swarm.split(side)
     await swarm.noticed(others, side)
@@ -311,7 +311,7 @@ async def rolling(swarm: LoadedCourse) -> None:
 
 
 async def outage(swarm: LoadedCourse) -> None:
-    """The storage is away in the middle of a split: no bound holds until it is back."""
+    """The storage fails in the middle of a split: no bound holds until it answers again."""
     side, others = swarm.sides()
     swarm.split(side)
     await swarm.noticed(others, side)
@@ -328,7 +328,7 @@ async def outage(swarm: LoadedCourse) -> None:
 
 
 async def chaos(swarm: LoadedCourse) -> None:
-    """Everything by chance."""
+    """Random faults of all kinds."""
     chance = swarm.chance
     for _ in range(chance.randint(4, 7)):
         await swarm.wait(0.5, 3.0)
@@ -363,7 +363,7 @@ async def _move_to(swarm: LoadedCourse, index: int) -> None:
 
 
 async def _disturb_turns(swarm: LoadedCourse, nodes: list[int]) -> None:
-    """Turns that fail and saves without an answer, on those who have just saved."""
+    """Turns that fail and saves without an answer, on nodes that have just saved."""
     chance = swarm.chance
     if chance.random() < 0.4:
         await swarm.call_all(nodes, chance.choice(["fail", "put_then_fail", "rest", "wipe"]), 0.5)
@@ -395,4 +395,4 @@ EPISODES: Final[Mapping[str, Episode]] = {episode.__name__: episode for episode 
 """By name."""
 
 LATER: Final = tuple(episode.__name__ for episode in _LATER)
-"""Those that came later. Seeds that do not choose one of them choose what they chose before."""
+"""Episodes that were added later. Seeds that choose none of them still choose the same episode as before."""

@@ -1,6 +1,6 @@
 """Injects the faults of a `freshness_swarm` and records when each begins and ends.
 
-Why not the methods of `SimCluster` itself: they say what is done and not how long it lasts. A crash, for example, is
+Why not the methods of `SimCluster` itself: they do not record how long a fault lasts. A crash, for example, is
 over when that node is a member again, a pause when the process runs.
 """
 
@@ -25,14 +25,14 @@ from inaho.types import MemberStatus
 __all__ = ["FaultyCourse", "LoadedCourse"]
 
 BACK_S: Final = 60.0
-"""Within which a process that was started is a member, or one that leaves has ended."""
+"""Seconds within which a started process is a member, or a leaving one has ended."""
 
 NOTICED_S: Final = 20.0
-"""Within which a fault is noticed, or never."""
+"""Seconds within which a fault is noticed, if at all."""
 
 
 class FaultyCourse:
-    """What an episode does to the cluster. Nodes are named by index.
+    """Makes the faults of an episode. Nodes are named by index.
 
     Args:
         sim: the cluster.
@@ -50,7 +50,7 @@ class FaultyCourse:
         self._leaving: set[int] = set()
         self._ends: list[tuple[type[Died | Paused | Resumed], float, int]] = []
 
-    # Who is there.
+    # Nodes.
 
     @property
     def everybody(self) -> range:
@@ -76,13 +76,13 @@ class FaultyCourse:
         return nodes[:size], nodes[size:]
 
     def sees_up(self, index: int, other: int) -> bool:
-        """Whether a node sees another one up; one that cannot be asked does."""
+        """Whether a node sees another one up; True if it cannot be asked."""
         if not self.runs(index):
             return True
         return self.sim.members_seen_by(index).get(other) is MemberStatus.UP
 
     async def noticed(self, nodes: Collection[int], others: Collection[int], within_s: float = NOTICED_S) -> bool:
-        """Waits until each of `nodes` sees none of `others` up. Whether it came to that."""
+        """Waits until each of `nodes` sees none of `others` up. Returns whether that happened."""
         try:
             await self.sim.until(
                 lambda: not any(self.sees_up(index, other) for index in nodes for other in others), within_s
@@ -153,7 +153,7 @@ class FaultyCourse:
             self.crash(index, silent=self.chance.random() < 0.5)
 
     def restart(self, index: int) -> None:
-        """Starts a process anew that is dead; its crash is over when it is a member."""
+        """Starts a dead process again; its crash is over when it is a member."""
         if self.sim._nodes[index].process.state is not DEAD:
             return
         self.sim.restart(index)
@@ -198,14 +198,14 @@ class FaultyCourse:
             self.sim.pause(index)
 
     def resume(self, index: int) -> None:
-        """Lets it go on."""
+        """Continues a process."""
         if f"pause {index}" in self._active:
             self._fault(f"pause {index}", False)
             self._mark(Resumed, index)
             self.sim.resume(index)
 
     async def end_faults(self) -> None:
-        """Ends all faults, and starts again whoever is dead."""
+        """Ends all faults, and starts dead processes again."""
         self.heal()
         self.storage_faults(None)
         self.sim.faults = Faults()
@@ -242,7 +242,7 @@ class FaultyCourse:
 
 
 class LoadedCourse(FaultyCourse, ABC):
-    """What an episode is given: the faults, and the calls beside them.
+    """The interface for episodes: faults and calls.
 
     Attributes:
         loaded: whether the load calls cells; an episode may stop it for a while.
@@ -252,7 +252,7 @@ class LoadedCourse(FaultyCourse, ABC):
 
     @abstractmethod
     async def call_all(self, through: Iterable[int], what: str, share: float = 1.0) -> int:
-        """Calls cells at once, each through one of the nodes in `through` that can; how many were answered.
+        """Calls cells at once, each through one of the nodes in `through`. Returns how many calls were answered.
 
         Args:
             through: indexes of nodes.

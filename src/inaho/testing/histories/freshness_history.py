@@ -1,4 +1,4 @@
-"""The records that the freshness checker reads: which value was stored when, who knew it, who answered what.
+"""The records that the freshness checker reads: stored values, acknowledged saves, answers, faults.
 
 The records extend those of `grain_history`. A cell (`freshness_workload`) has one value, and every save brings a value
 that no other save has. So an answer names the save that it comes from, and the checker needs no version numbers of the
@@ -58,7 +58,7 @@ class Acknowledged(Record, frozen=True, tag=True, kw_only=True):
 
 
 class Observed(Record, frozen=True, tag=True, kw_only=True):
-    """Somebody has seen the value of a cell: the caller of a call, the consumer of a stream, a tick, a reminder.
+    """The value of a cell was seen by a caller, the consumer of a stream, a timer tick or a reminder.
 
     Attributes:
         cell: kind and key.
@@ -94,8 +94,8 @@ class Doubted(Record, frozen=True, tag=True, kw_only=True):
     """A node has found a member unreachable, or sees it up again, by the events that it published.
 
     Attributes:
-        node: node id of who doubts.
-        member: authority of who is doubted; `EVERYBODY` after a pause.
+        node: node id of the node that doubts.
+        member: authority of the doubted member; `EVERYBODY` after a pause.
         active: whether the doubt begins.
     """
 

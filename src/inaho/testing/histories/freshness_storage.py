@@ -1,7 +1,7 @@
 """The storage of a `freshness_swarm`: draws its faults from the seed and records commits and failures.
 
 In memory or in a SQLite file. The file is used with the statements of `SqliteStorage`, but in the thread of the
-simulation: when a thread of its own answers is not for a seed to decide.
+simulation: a seed cannot decide when another thread answers.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ STORAGES: Final = {
     "sqlite": StorageFaults(slow=1.0, slow_s=0.02),
     "faulty": StorageFaults(refuse=0.02, lose_request=0.02, lose_answer=0.03, repeat=0.03, slow=0.5, slow_s=0.05),
 }
-"""What happens on the way to the storage, by name. `sqlite` is in a file, the others are in memory."""
+"""Faults of the storage, by name. `sqlite` is in a file, the others are in memory."""
 
 Committed = Callable[[ClusterIdentity, bytes | None, int, int], None]
-"""Is told of each commit: identity, data, version, epoch."""
+"""Called at each commit with identity, data, version, epoch."""
 
 
 class CellStorage(FaultyStorage):
-    """What all nodes of a swarm share.
+    """The storage that all nodes of a swarm share.
 
     Args:
         journal: is told of commits, and of operations that failed.
@@ -86,7 +86,7 @@ class _Memory(MemoryStorage):
 
 
 class _SqliteHere(Storage):
-    """A SQLite file that is read and written by whoever calls. It is opened once and for all nodes."""
+    """A SQLite file that the caller's thread reads and writes. It is opened once, for all nodes."""
 
     def __init__(self, committed: Committed) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class _SqliteHere(Storage):
         self._reader.open()
 
     async def _close(self) -> None:
-        """Nothing: nodes that crash do not close it, and others come."""
+        """Does nothing: other nodes still use the file."""
 
     def discard(self) -> None:
         """Ends it, and removes the file."""

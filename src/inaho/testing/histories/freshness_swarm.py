@@ -10,8 +10,8 @@ the storage. Before the episode every cell is saved; after it everything is heal
 asked for every cell.
 
 Why episodes and not only chance, as in `grain_swarm`: an old answer needs a save on one side of a split, a saver that
-ends before anybody has heard of that save, and a call of the other side's activation, in this order. Chance alone
-finds one such history in a hundred.
+ends before other nodes know of that save, and a call of the other side's activation, in this order. Chance alone finds
+one such history in a hundred.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ WRITES: Final = ("put", "put_then_fail", "fail", "wipe", "rest")
 POLICIES: Final = ("keep", "reset", "stop")
 
 SETTLE_S: Final = 5.0
-"""From agreement to the end of what must end, in seconds: a held turn, its hand-off, a proof."""
+"""Seconds from agreement until a held turn, its hand-off and a proof have ended."""
 
 FINISH_S: Final = 60.0
-"""Within which a healed cluster agrees."""
+"""Seconds within which a healed cluster agrees."""
 
 PAUSE_S: Final = 3.0
 """How long a node that was paused is held to doubt everybody. It may have been confirmed to it sooner that nobody took
@@ -143,7 +143,7 @@ class FreshnessSwarm(LoadedCourse):
     # The course.
 
     def run(self) -> None:
-        """Lets it all happen, heals everything, and asks every node for every cell in the end."""
+        """Runs the episode under load, heals everything, and asks every node for every cell at the end."""
         try:
             self.sim.run(self._course())
             self.sim.check()
@@ -169,7 +169,7 @@ class FreshnessSwarm(LoadedCourse):
         await self._ask_everywhere()
 
     async def _load(self, caller: CellCaller) -> None:
-        """Calls that go on whatever happens."""
+        """Calls cells until the run ends; failures do not stop it."""
         chance = self.chance
         while True:
             await asyncio.sleep(chance.uniform(0.05, 0.3))
@@ -195,7 +195,7 @@ class FreshnessSwarm(LoadedCourse):
         return sum(await asyncio.gather(*calls))
 
     async def _ask_everywhere(self) -> None:
-        """Every node asks for every cell, and the storage is looked into."""
+        """Asks for every cell through every node, and reads the storage."""
         since = len(self.journal.records)
         for kind, key in self.cells:
             for index in range(self.nodes):
@@ -209,10 +209,10 @@ class FreshnessSwarm(LoadedCourse):
             if isinstance(record, Observed) and record.way in ("read", "look"):
                 self.answers[record.cell].append(record)
 
-    # The judgement.
+    # The check.
 
     def history(self) -> list[Record]:
-        """What cells, callers and the storage wrote down, and what nodes published, in the order of time."""
+        """The records of cells, callers, storage and node events, in the order of their times."""
         names: dict[int, str] = {}
         for happened in self.sim.events:
             if isinstance(happened.event, ActivationStarted):

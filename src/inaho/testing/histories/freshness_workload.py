@@ -49,7 +49,7 @@ an old activation what it is, and ends it, so cells that are saved all the time 
 
 
 STREAMS: Final[Mapping[str, tuple[int, float]]] = {"follow": (6, 0.4), "follow_long": (30, 0.3)}
-"""How many items a stream has, and the seconds between two of them."""
+"""Number of items of a stream, and the seconds between two of them."""
 
 
 LINGER_S: Final = 1.8
@@ -64,7 +64,7 @@ class CellState(Struct):
 
 
 class BugError(GrainError):
-    """A turn fails for a reason of its own."""
+    """The error of a turn that fails on purpose."""
 
 
 class Cell(Grain[CellState]):
@@ -117,11 +117,11 @@ class Cell(Grain[CellState]):
 
     @method(read_only=True)
     async def linger(self) -> None:
-        """Is a turn that takes its time, so that a move has to wait for it."""
+        """A long turn, so that a move has to wait for it."""
         await asyncio.sleep(LINGER_S)
 
     async def follow(self, count: int, interval_s: float) -> AsyncIterator[tuple[str, str, str, float]]:
-        """As `look`, again and again, each with the time at which it was made."""
+        """As `look`, repeatedly, each item with the time at which it was made."""
         for _ in range(count):
             yield self.cluster.self.node_id, self.state.value, self.state.before, self.journal.now()
             await asyncio.sleep(interval_s)
@@ -186,7 +186,7 @@ def content_of(data: bytes | None) -> str:
 
 
 class CellCaller:
-    """Calls cells, and writes down what it was told.
+    """Calls cells, and records the answers.
 
     Args:
         journal: is told.
@@ -206,7 +206,7 @@ class CellCaller:
     async def call(
         self, cluster: Cluster, kind: type[Cell], key: str, what: str, *, hold_s: float = 0.0, within_s: float = 2.0
     ) -> bool:
-        """One call of a method of `Cell`; whether it was answered.
+        """Makes one call of a method of `Cell`. Returns whether it was answered.
 
         Args:
             cluster: through which it goes.

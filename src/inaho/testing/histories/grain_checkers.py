@@ -53,7 +53,7 @@ INFINITE: Final = float("inf")
 
 
 class PromiseBroken(AssertionError):  # noqa: N818  what a person says
-    """A history that must not be; `promise` is the name of the function that says so."""
+    """A history breaks a promise; `promise` is the name of the function that found it."""
 
     def __init__(self, promise: str, reason: str) -> None:
         super().__init__(f"{promise}: {reason}")
@@ -61,7 +61,7 @@ class PromiseBroken(AssertionError):  # noqa: N818  what a person says
 
 
 class Views:
-    """Who saw what, and who could see anything, at any time of a history."""
+    """The view of each node, and whether it was running, at any time of a history."""
 
     def __init__(self, history: Iterable[Record]) -> None:
         self._times: dict[str, list[float]] = {}

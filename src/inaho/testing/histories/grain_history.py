@@ -63,14 +63,14 @@ class Ended(Record, frozen=True, tag=True, kw_only=True):
 
 
 class Viewed(Record, frozen=True, tag=True, kw_only=True):
-    """From now on `node` places by this view: equal texts are equal owners."""
+    """From now on `node` has this view: equal texts mean equal owners."""
 
     node: str
     view: str
 
 
 class Paused(Record, frozen=True, tag=True, kw_only=True):
-    """Nothing of `node` runs until `Resumed`."""
+    """`node` does not run until `Resumed`."""
 
     node: str
 
@@ -82,7 +82,7 @@ class Resumed(Record, frozen=True, tag=True, kw_only=True):
 
 
 class Died(Record, frozen=True, tag=True, kw_only=True):
-    """Nothing of `node` runs ever again."""
+    """`node` never runs again."""
 
     node: str
 
@@ -114,7 +114,7 @@ class Refused(Record, frozen=True, tag=True, kw_only=True):
 
 
 class Called(Record, frozen=True, tag=True, kw_only=True):
-    """Somebody calls: `add` and `put` bring `element` in, `read` asks for all.
+    """A call is made: `add` and `put` add `element`, `read` asks for all elements.
 
     Attributes:
         call: its number, unique in the history.
@@ -145,7 +145,7 @@ class Answered(Record, frozen=True, tag=True, kw_only=True):
 
 
 class Failed(Record, frozen=True, tag=True, kw_only=True):
-    """The caller was told that it failed."""
+    """The call failed, and the caller got the error."""
 
     call: int
     code: str
@@ -182,7 +182,7 @@ class Journal:
             os.write(self._file, msgspec.json.encode(record) + b"\n")
 
     def close(self) -> None:
-        """Closes the file; harmless when repeated."""
+        """Closes the file. May be repeated."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -42,7 +42,7 @@ async def until_up(client: Cluster, node_ids: Iterable[str], within_s: float = 3
 
 
 class CallFailure(msgspec.Struct, frozen=True):
-    """A call that was told an error, at that monotonic time."""
+    """A call that failed, with its monotonic time."""
 
     at: float
     key: str

@@ -51,7 +51,7 @@ PORTS_EACH: Final = 1000
 
 
 class Settings(msgspec.Struct):
-    """What a member is told: its configuration, its storage, its journal."""
+    """The settings of a member: its configuration, its storage, its journal."""
 
     config: ClusterConfig
     storage: str
@@ -59,7 +59,7 @@ class Settings(msgspec.Struct):
 
 
 class GrainProcess:
-    """One member at one authority, through as many processes as it takes.
+    """One member at one authority, in one process after the other.
 
     Attributes:
         authority: it binds and is reached at.
@@ -123,7 +123,7 @@ class GrainProcess:
                 if line["event"] == event:
                     return line
             if time.monotonic() > deadline or (self._reader is not None and self._reader.done()):
-                raise AssertionError(f"{self.authority} did not say {event}, but {self.lines[since:][-5:]}")
+                raise AssertionError(f"{self.authority} did not report {event}, but {self.lines[since:][-5:]}")
             await asyncio.sleep(0.005)
 
     async def restart(self) -> float:
@@ -136,14 +136,14 @@ class GrainProcess:
         return left_s
 
     async def kill(self) -> None:
-        """Ends it without a word (SIGKILL)."""
+        """Kills it (SIGKILL)."""
         self._running.kill()
         await self._end(5.0)
 
     async def stop(self) -> None:
-        """Stops it where it stands (SIGSTOP), but not while it holds the lock of the SQLite file.
+        """Pauses it (SIGSTOP), but not while it holds the lock of the SQLite file.
 
-        The lock would sleep with it: no other member could save until it wakes.
+        A paused process would keep the lock, and no other member could save until it continues.
         """
         self._running.send_signal(signal.SIGSTOP)
         while not await asyncio.to_thread(_can_be_locked, self._cluster.folder / STATE):
@@ -153,7 +153,7 @@ class GrainProcess:
         self._cluster.note(Paused(at=time.monotonic(), node=self.node_id))
 
     def go_on(self) -> None:
-        """Lets it go on (SIGCONT)."""
+        """Continues it (SIGCONT)."""
         self._cluster.note(Resumed(at=time.monotonic(), node=self.node_id))
         self._running.send_signal(signal.SIGCONT)
 
@@ -171,7 +171,7 @@ class GrainProcess:
         self._process = None
 
     async def close(self) -> None:
-        """Ends it if it runs, in whatever state it is."""
+        """Ends it if it runs or is paused."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -179,7 +179,7 @@ class GrainProcess:
 
 
 class GrainCluster:
-    """So many members on loopback that share one SQLite file.
+    """Several members on loopback that share one SQLite file.
 
     Args:
         size: how many, at least 1.
@@ -230,7 +230,7 @@ class GrainCluster:
         return [member.node_id for member in self.members]
 
     def history(self) -> list[Record]:
-        """What all of them wrote down so far."""
+        """All records of all members so far."""
         return read_journals(self.folder.glob("*.journal"))
 
     async def close(self) -> None:

@@ -1,6 +1,6 @@
 """Runs whole nodes with grains under load and faults from a seed, and records one history to check.
 
-A seed first decides which kinds of misfortune there are at all (swarm testing, Groce and others, ISSTA 2012: leaving
+A seed first decides which kinds of faults there are at all (swarm testing, Groce and others, ISSTA 2012: leaving
 some out finds more than having all of them every time). Histories without deaths, cuts and pauses are *orderly*: in
 those an overlap of activations must have begun while the views of their nodes disagreed.
 """
@@ -31,22 +31,22 @@ from inaho.testing.simulation.simulated_network import Faults
 from inaho.testing.simulation.simulated_process import DEAD
 from inaho.types import ClusterIdentity
 
-__all__ = ["MISFORTUNES", "GrainSwarm"]
+__all__ = ["FAULT_KINDS", "GrainSwarm"]
 
-MISFORTUNES: Final = ("leave", "noise", "crash", "partition", "cut", "pause")
-"""Kinds of them. `leave` and `noise` are orderly: delays, and control messages repeated, overtaken and, where the
-history need not be orderly, lost. Who hears nothing may take others for dead, or found a cluster of its own."""
+FAULT_KINDS: Final = ("leave", "noise", "crash", "partition", "cut", "pause")
+"""Kinds of faults. `leave` and `noise` are orderly. `noise` delays, repeats and reorders control messages; if the
+history need not be orderly, it also loses them: a node may then assume that others are dead, or found a cluster."""
 
-ORDERLY: Final = frozenset(MISFORTUNES[:2])
+ORDERLY: Final = frozenset(FAULT_KINDS[:2])
 
 AWAY_MAX: Final = 2
 """Nodes that are down at one time."""
 
 HOLD_S: Final = (0.2, 2.5)
-"""How long the turns last that last."""
+"""Least and greatest duration of long turns, seconds."""
 
 SETTLE_S: Final = 4.0
-"""From agreement to the end of what must end: a held turn, a last word, a hand-off."""
+"""Seconds from agreement until a held turn, `on_deactivate` and a hand-off have ended."""
 
 
 class GrainSwarm:
@@ -55,12 +55,12 @@ class GrainSwarm:
     Args:
         seed: of everything.
         nodes, keys, callers, steps: sizes.
-        orderly: whether only orderly misfortunes happen; None lets the seed decide, one time in four.
+        orderly: whether only orderly faults happen; None lets the seed decide, one time in four.
 
     Attributes:
         sim: the cluster; alive within `with`.
         journal: the history.
-        kinds: of misfortune that this seed has.
+        kinds: of faults that this seed has.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class GrainSwarm:
         self.random = random.Random(f"{seed}/swarm")
         chosen = self.random.random() < 0.25
         self.orderly = chosen if orderly is None else orderly
-        allowed = sorted(ORDERLY) if self.orderly else list(MISFORTUNES)
+        allowed = sorted(ORDERLY) if self.orderly else list(FAULT_KINDS)
         self.kinds = [kind for kind in allowed if self.random.random() < 0.6] or allowed
         self.orderly = ORDERLY.issuperset(self.kinds)
         self.keys = [f"key-{number}" for number in range(keys)]
@@ -98,20 +98,20 @@ class GrainSwarm:
     # The course.
 
     def run(self) -> None:
-        """Lets it all happen, heals everything, and asks every node for every key in the end."""
+        """Runs load and faults, heals everything, and asks every node for every key at the end."""
         sim = self.sim
-        sim.run(self._misfortunes())
+        sim.run(self._make_faults())
         sim.wait_converged(within_s=40.0)
         sim.run_for(SETTLE_S + 1.0)
         sim.run(self._ask_everywhere())
         sim.check()
 
-    async def _misfortunes(self) -> None:
+    async def _make_faults(self) -> None:
         sim, chance = self.sim, self.random
         loads = [asyncio.create_task(self._load(caller)) for caller in self.callers[1:]]
         for _ in range(self._steps):
             await asyncio.sleep(chance.uniform(0.5, 4.0))
-            self._misfortune(chance.choice([*self.kinds, "relief"]))
+            self._make_fault(chance.choice([*self.kinds, "relief"]))
         sim.heal()
         sim.faults = Faults()
         await sim.until(lambda: not self._leaving, 30.0)
@@ -124,7 +124,7 @@ class GrainSwarm:
         await asyncio.gather(*loads, return_exceptions=True)
 
     async def _load(self, caller: Caller) -> None:
-        """Calls that go on whatever happens."""
+        """Makes calls until the run ends; failures do not stop it."""
         chance = self.random
         while True:
             await asyncio.sleep(chance.uniform(0.02, 0.2))
@@ -134,7 +134,7 @@ class GrainSwarm:
             hold_s = chance.uniform(*HOLD_S) if what == "add" and chance.random() < 0.06 else 0.0
             await caller.call(cluster, self.kind, key, what, hold_s=hold_s, timeout=hold_s + 1.0)
 
-    def _misfortune(self, kind: str) -> None:
+    def _make_fault(self, kind: str) -> None:
         chance, sim = self.random, self.sim
         one, other = chance.sample(range(self.nodes), 2)
         up = one not in self._down and sim.is_member(one)
@@ -200,10 +200,10 @@ class GrainSwarm:
         """Calls that were answered."""
         return sum(caller.answered for caller in self.callers)
 
-    # The judgement.
+    # The check.
 
     def history(self) -> list[Record]:
-        """What grains, storage and callers wrote down, and what nodes saw, by node id, in the order of time."""
+        """The records of grains, storage and callers, and the views of nodes, in the order of their times."""
         names = {
             happened.process: happened.event.pid.node_id
             for happened in self.sim.events
@@ -244,6 +244,6 @@ class GrainSwarm:
         ]
 
     def check(self) -> None:
-        """Raises `PromiseBroken`, with what replays it, at the first promise that is."""
+        """Raises `PromiseBroken`, with the replay command, for the first broken promise."""
         for promise in self.judge():
             promise()

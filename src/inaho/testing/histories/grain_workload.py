@@ -68,18 +68,18 @@ class Register(Grain[RegisterState]):
     """How long `on_deactivate` takes."""
 
     async def on_activate(self) -> None:
-        """Tells that it begins."""
+        """Records the beginning."""
         self.journal.write(Began(at=self.journal.now(), node=self._node, key=self.key, epoch=self._inaho_lease.epoch))
 
     async def on_deactivate(self, reason: str) -> None:
-        """Tells that it ends, at the very last moment."""
+        """Records the end, as its last step."""
         if self.last_words_s:
             await asyncio.sleep(self.last_words_s)
         epoch = self._inaho_lease.epoch
         self.journal.write(Ended(at=self.journal.now(), node=self._node, key=self.key, epoch=epoch, reason=reason))
 
     async def add(self, element: str, hold_s: float = 0.0) -> int:
-        """Brings an element in, after `hold_s` seconds. Answers how many there are. Not idempotent: it may be twice."""
+        """Adds an element after `hold_s` seconds; returns how many there are. Not idempotent: it may be added twice."""
         self.state.elements.append(element)
         if hold_s:
             await asyncio.sleep(hold_s)
@@ -88,7 +88,7 @@ class Register(Grain[RegisterState]):
 
     @method(idempotent=True)
     async def put(self, element: str) -> int:
-        """Brings an element in unless it is there."""
+        """Adds an element unless it is there."""
         if element not in self.state.elements:
             self.state.elements.append(element)
         await self._save(element)
@@ -96,7 +96,7 @@ class Register(Grain[RegisterState]):
 
     @method(read_only=True)
     async def read(self) -> tuple[str, list[str]]:
-        """Who answers, and all elements."""
+        """Node id of the activation, and all elements."""
         return self._node, self.state.elements
 
     async def rest(self) -> None:
@@ -134,15 +134,15 @@ def stored_elements(data: bytes | None) -> list[str]:
 
 
 def view_of(snapshot: TopologySnapshot) -> str:
-    """What placement goes by, as a text: members that are up, and those that are blocked."""
+    """The view that decides owners, as a text: members that are up, and blocked authorities."""
     up = [f"{member.authority}/{member.node_id}" for member in snapshot.members if member.status is MemberStatus.UP]
     return f"{' '.join(sorted(up))} without {' '.join(snapshot.blocked)}"
 
 
 class RecordingStorage(MemoryStorage):
-    """Memory that takes its time, before a commit and after it, and tells of each commit.
+    """`MemoryStorage` with delays before and after each commit, which it records.
 
-    Whoever crashes while it waits has saved or has not, and does not know it.
+    If a node crashes during such a delay, it is unknown whether its save was committed.
 
     Args:
         journal: is told.
@@ -169,7 +169,7 @@ class RecordingStorage(MemoryStorage):
 
 
 class Caller:
-    """Calls registers, and writes down each call and what came of it.
+    """Calls registers, and records each call and its outcome.
 
     Args:
         journal: is told.

@@ -19,7 +19,7 @@ class LinkFaults(Simulation):
     """A simulation with a network. Nodes are named by index, clients by their `Cluster`.
 
     Attributes:
-        network: for what the methods here do not offer.
+        network: for faults that the methods here do not offer.
     """
 
     network: SimulatedNetwork

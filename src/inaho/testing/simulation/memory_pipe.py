@@ -27,7 +27,7 @@ _RESET: Final = None
 
 
 class PipeNetwork(Protocol):
-    """What a pipe asks of its network."""
+    """What a pipe needs from its network."""
 
     window_bytes: int
 
@@ -203,7 +203,7 @@ class MemoryPipe(asyncio.Transport):
     # Arrival.
 
     def _arrive(self, item: bytes | None) -> None:
-        """Puts what the peer sent on its way: bytes, the end of the stream, or a reset."""
+        """Queues what the peer sent, with its delay: bytes, the end of the stream, or a reset."""
         if self._lost:
             if self._silent:
                 self._inbox_bytes += len(item or b"")
@@ -218,7 +218,7 @@ class MemoryPipe(asyncio.Transport):
         self._schedule()
 
     def _schedule(self) -> None:
-        """Arms the one handle for what can be delivered next, if anything can."""
+        """Schedules the next delivery, if there is one."""
         if self._handle is not None or not self._open or not self._inbox or self._lost:
             return
         if self._network.is_cut(self.remote, self.local):
@@ -234,7 +234,7 @@ class MemoryPipe(asyncio.Transport):
             self._handle = self._loop.call_at(due, self._pump)
 
     def _pump(self) -> None:
-        """Delivers what is due: one callback, then arms itself again."""
+        """Delivers what is due in one callback, then schedules the next delivery."""
         self._handle = None
         if self._lost or not self._inbox or self._network.is_cut(self.remote, self.local):
             return

@@ -166,7 +166,7 @@ class MemoryNetwork:
         return f"client-{self._clients}:0"
 
     async def _travel(self, source: str, target: str) -> None:
-        """Waits for one packet, as often as the sender would repeat it."""
+        """Waits until one packet has arrived, with the repetitions of its sender."""
         await asyncio.sleep(self.latency(source, target))
         while self.is_cut(source, target):
             changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -84,7 +84,7 @@ class SimulatedNetwork(MemoryNetwork):
         loop: the simulation's.
         faults: see `Faults`.
         seed: of delays and faults.
-        trace: is told of everything that arrives.
+        trace: records everything that arrives.
 
     Attributes:
         faults: in force now.

@@ -134,12 +134,12 @@ class SimulatedProcess:
     # Pause, continue, end.
 
     def pause(self) -> None:
-        """From now on none of its callbacks runs."""
+        """Holds back its callbacks from now on."""
         if self.state is RUNNING:
             self.state = PAUSED
 
     def resume(self) -> None:
-        """It runs again, first the callbacks that were held."""
+        """Runs it again, beginning with the callbacks that were held back."""
         if self.state is PAUSED:
             self.state = RUNNING
             held, self.held = self.held, []
@@ -149,7 +149,7 @@ class SimulatedProcess:
         """It never runs again. Its tasks are kept as they are, so that no finalizer runs for them.
 
         Args:
-            end: what it has done, for those who wait for it or ask it for something later.
+            end: how it ended, for the errors of callers.
         """
         if self.state is not DEAD:
             self._end = end
@@ -162,7 +162,7 @@ class SimulatedProcess:
                 answer.set_exception(
                     Unreachable(f"{self.name}, through which the call was made, has {end}", maybe_executed=True)
                 )
-                answer.exception()  # whoever waits is told; where nobody does, nobody needs to know
+                answer.exception()  # retrieved here: there may be no caller
 
     def bury(self) -> None:
         """Ends the rest of its coroutines silently, at the end of a simulation."""

@@ -365,7 +365,7 @@ class VirtualLoop(ProcessHost):
 
 
 def _settle(future: asyncio.Future[Any], *, result: Any = None, error: Exception | None = None) -> None:
-    """The function of a thread has ended; its caller may have been cancelled meanwhile."""
+    """Sets the outcome of a function of a thread, unless its caller was cancelled meanwhile."""
     if future.done():
         return
     if error is None:

@@ -3,7 +3,7 @@
     storage = FaultyStorage(MemoryStorage(), StorageFaults(lose_answer=0.05, repeat=0.05), seed=7)
 
 A request on its way can be refused, lost, lose its answer, arrive twice, or be late. None of these may lose an
-acknowledged save, and a grain that reads `maybe_executed` knows what to do. The case that is forgotten most often is
+acknowledged save, and a grain that reads `maybe_executed` knows what to do. The case that programs most often forget is
 the lost answer: the save is stored, and its caller gets an error.
 
 Why around a storage and not inside of each: the faults are those of the network, so every back end is tested with the
@@ -131,7 +131,7 @@ class FaultyStorage(Storage):
         return stored
 
     async def _versions(self, identities: Sequence[ClusterIdentity]) -> list[StoredVersion | None]:
-        """One operation, whatever the number of identities; a fault is told with the first of them."""
+        """One operation for any number of identities; a fault is reported with the first of them."""
         first = identities[0]
         fault, before_s, after_s = self._draw(first, writes=False)
         await self._delay(before_s)
@@ -162,7 +162,7 @@ class FaultyStorage(Storage):
             try:
                 await deliver()
             except StateConflict:
-                pass  # as it must be: the first one has changed the version
+                pass  # expected: the first delivery has changed the version
             else:
                 raise AssertionError(f"{self.inner!r} applied one save of {identity} twice")
         await self._delay(after_s)
