@@ -67,8 +67,7 @@ class Proofs:
         repeat: activations must be proved again when their proof is older than `activation.freshness_s`.
         proved, changed, missing: outcomes, counted.
         reads: reads of the storage, counted.
-        blind: the storage did not answer a read. Until it does, turns that would be answered unproved are not held.
-            Then
+        blind: the storage did not answer a read. Until it does, turns that may be answered unproved are not held. Then
             all activations must be proved, in doubt or not: their answers meanwhile may be old.
     """
 

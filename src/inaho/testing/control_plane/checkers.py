@@ -260,7 +260,7 @@ class BoundedConvergence(Checker):
                 authority: (node.stage, node.table.version, [f"{m.authority} {m.status.name}" for m in node.table.live])
                 for authority, node in simulation.nodes.items()
             }
-            raise self.fail(f"not converged {bound_s} s after all was well: {views}")
+            raise self.fail(f"not converged {bound_s} s after the last fault: {views}")
 
     def at_end(self, simulation: ControlSimulation) -> None:
         restless = [authority for authority, node in simulation.nodes.items() if node.gossip_phase != "confirmed"]

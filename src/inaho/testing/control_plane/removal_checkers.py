@@ -64,11 +64,11 @@ class TwoSources(Checker):
         sources = frozenset(entry.sources)
         for source in entry.sources:
             if source != me and (me, source, subject.node_id) not in self._heard:
-                raise self.fail(f"{authority} counts {source}, which it never heard accuse {subject.node_id}")
+                raise self.fail(f"{authority} counts {source}, which sent no accusation of {subject.node_id}")
         if len(sources) < 2 and subject.status is MemberStatus.UNREACHABLE and _witnesses(node, subject):
             raise self.fail(f"{authority} calls {subject.authority} unreachable on {len(sources)} source")
         if not sources:
-            raise self.fail(f"{authority} removed {subject.authority} on no word at all")
+            raise self.fail(f"{authority} removed {subject.authority} without any source")
 
 
 def _spoken_against(received: Received) -> list[str]:
@@ -131,4 +131,4 @@ class NoFalseRemoval(Checker):
                 continue
             if life_of(subject.member) == life_of(entry.member) and subject.stage == "member":
                 calm_s = simulation.now - self._troubled_at
-                raise self.fail(f"{authority} removed {entry.member}, and all had been well for {calm_s:.1f} s")
+                raise self.fail(f"{authority} removed {entry.member} after {calm_s:.1f} s without faults")

@@ -247,7 +247,9 @@ class Transcript:
             f"{self._origin(item.accuser)} accuses {self._origin(item.node_id)} of being {item.reason}"
             for item in news.accusations
         ]
-        parts += [f"{self._letter(item.authority)} {'barred' if item.blocked else 'free'}" for item in news.blocks]
+        parts += [
+            f"{self._letter(item.authority)} {'blocked' if item.blocked else 'not blocked'}" for item in news.blocks
+        ]
         return "; ".join(parts)
 
     def _entry(self, entry: Entry) -> str:
