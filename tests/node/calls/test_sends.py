@@ -1,22 +1,15 @@
-"""One-way calls, and Tasks that a turn starts and does not wait for."""
+"""One-way calls: they run in order, copy their arguments at once, and each that fails is an event."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
-import inaho
-from inaho import CallCycle, Grain, InvalidArguments, Overloaded, SerializationFailed
+from inaho import Grain, InvalidArguments, Overloaded, SerializationFailed
 from inaho.events import CallFailed
-
-LOG: list[Any] = []
-GATES: dict[str, asyncio.Event] = {}
-TASKS: list[asyncio.Future[Any]] = []
+from support.noted import GATES, LOG, TASKS, Noted
 
 
 @pytest.fixture(autouse=True)
@@ -24,125 +17,6 @@ def clean():
     LOG.clear()
     GATES.clear()
     TASKS.clear()
-
-
-async def in_task(call: Coroutine[Any, Any, None]) -> None:
-    await asyncio.create_task(call)
-
-
-async def in_gather(call: Coroutine[Any, Any, None]) -> None:
-    await asyncio.gather(call)
-
-
-async def in_wait(call: Coroutine[Any, Any, None]) -> None:
-    (task,), _ = await asyncio.wait([asyncio.ensure_future(call)])
-    task.result()
-
-
-async def in_wait_for(call: Coroutine[Any, Any, None]) -> None:
-    await asyncio.wait_for(call, 60.0)
-
-
-async def in_shield(call: Coroutine[Any, Any, None]) -> None:
-    await asyncio.shield(call)
-
-
-async def in_as_completed(call: Coroutine[Any, Any, None]) -> None:
-    for each in asyncio.as_completed([call]):
-        await each
-
-
-async def in_group(call: Coroutine[Any, Any, None]) -> None:
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(call)
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from errors
-
-
-async def in_anyio_group(call: Coroutine[Any, Any, None]) -> None:
-    anyio = import_module("anyio")
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(lambda: call)
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from errors
-
-
-async def directly(call: Coroutine[Any, Any, None]) -> None:
-    await call
-
-
-WAYS = {
-    way.__name__: way
-    for way in (
-        directly,
-        in_task,
-        in_gather,
-        in_wait,
-        in_wait_for,
-        in_shield,
-        in_as_completed,
-        in_group,
-        *([in_anyio_group] if find_spec("anyio") else []),
-    )
-}
-"""Ways to wait for a call."""
-
-
-class Noted(Grain):
-    async def note(self, value: int, twice: bool = False) -> None:
-        LOG.append(value * 2 if twice else value)
-
-    async def note_list(self, values: list[int]) -> None:
-        LOG.append(values)
-
-    async def fails(self) -> None:
-        raise ValueError("broken")
-
-    async def waits(self, gate: str) -> None:
-        await GATES[gate].wait()
-
-    async def sends_to_itself(self, suspend: bool) -> None:
-        me = self.cluster.grain(Noted, self.key)
-        for value in (2, 3):
-            self.cluster.send(me.note, value)
-        if suspend:
-            await asyncio.sleep(0.01)
-        LOG.append(1)
-
-    async def starts_a_task(self, suspend: bool) -> None:
-        async def background() -> None:
-            await self.cluster.grain(Noted, self.key).note(2)
-
-        TASKS.append(asyncio.create_task(background()))
-        TASKS[-1].add_done_callback(LOG.count)
-        if suspend:
-            await asyncio.sleep(0.01)
-        LOG.append(1)
-
-    async def keeps(self, how: str, kept: str, suspend: bool) -> None:
-        waiting = WAYS[how](self.cluster.grain(Noted, self.key).note(2))
-        if kept == "task":
-            TASKS.append(asyncio.create_task(waiting))
-        elif kept == "shield":
-            TASKS.append(asyncio.shield(waiting))
-        else:
-            TASKS.append(asyncio.gather(waiting))
-        if suspend:
-            await asyncio.sleep(0.01)
-        LOG.append(1)
-
-    async def waits_for_itself(self, how: str, through: str) -> None:
-        await WAYS[through](WAYS[how](self.cluster.grain(Noted, self.key).note(9)))
-
-    async def leaves_a_task(self, gate: str) -> None:
-        async def background() -> None:
-            await GATES[gate].wait()
-            LOG.append("inherits nothing")
-            await self.cluster.grain(Noted, self.key).note(7)
-
-        TASKS.append(asyncio.create_task(background()))
 
 
 async def test_a_send_runs_and_copies_its_arguments_at_once(caller: Any, eventually: Any):
@@ -205,51 +79,6 @@ async def test_the_failure_of_a_send_is_an_event_a_count_and_a_line(
     assert (event.identity.key, event.method, event.code) == ("a", "fails", "")
     assert "broken" in event.reason and "fails of Noted/a failed" in caplog.text
     assert cluster._sends.failed == 1
-
-
-@pytest.mark.parametrize("suspend", [False, True])
-async def test_a_task_that_nobody_waits_for_calls_its_grain_behind_the_turn(
-    caller: Any, eventually: Any, suspend: bool
-):
-    cluster = await caller(Noted)
-    await cluster.grain(Noted, "a").starts_a_task(suspend)
-    await eventually(lambda: LOG == [1, 2])
-    await asyncio.gather(*TASKS)
-
-
-@pytest.mark.parametrize("suspend", [False, True])
-@pytest.mark.parametrize("kept", ["task", "shield", "gather"])
-@pytest.mark.parametrize("how", WAYS)
-async def test_a_task_that_nobody_waits_for_may_wait_in_any_way(
-    caller: Any, eventually: Any, how: str, kept: str, suspend: bool
-):
-    cluster = await caller(Noted)
-    await cluster.grain(Noted, "a").keeps(how, kept, suspend)
-    await eventually(lambda: LOG == [1, 2])
-    await asyncio.gather(*TASKS)
-
-
-@pytest.mark.parametrize("through", ["directly", "in_task", "in_gather", "in_group"])
-@pytest.mark.parametrize("how", WAYS)
-async def test_a_self_call_that_the_turn_waits_for_is_a_cycle(caller: Any, how: str, through: str):
-    cluster = await caller(Noted)
-    reference = cluster.grain(Noted, "a")
-    await reference.note(1)
-    async with asyncio.timeout(6.0):  # at once, and not at the deadline, 8 s
-        with pytest.raises(CallCycle, match="would wait for itself"):
-            await reference.waits_for_itself(how, through)
-
-
-async def test_a_task_that_outlives_its_turn_has_no_deadline_of_it(caller: Any, eventually: Any):
-    cluster = await caller(Noted)
-    GATES["a"] = asyncio.Event()
-    await cluster.grain(Noted, "a").note(0)
-    LOG.clear()
-    await cluster.grain(Noted, "a", timeout=1.0).leaves_a_task("a")
-    await asyncio.sleep(1.05)  # the deadline of the turn passes
-    GATES["a"].set()
-    await asyncio.gather(*TASKS)
-    assert LOG == ["inherits nothing", 7]
 
 
 class Together(Noted, reentrant=True):
@@ -348,61 +177,3 @@ async def test_what_fails_in_the_first_step_fails_as_a_send_does(caller: Any, ev
     GATES["a"].set()
     await eventually(lambda: cluster._sends.under_way == 0)
     assert cluster._sends.sent == 4
-
-
-class Boss(Grain):
-    async def go(self, key: str) -> str:
-        return await self.cluster.grain(Hired, key).hi()
-
-    async def name(self) -> str:
-        return self.key
-
-
-class Hired(Grain):
-    async def on_activate(self) -> None:
-        kind, _, key = self.key.partition("-")
-        if kind == "boss":
-            self.boss = await self.cluster.grain(Boss, key).name()
-        elif kind == "itself":
-            await self.cluster.grain(Hired, self.key).hi()
-        with pytest.raises(RuntimeError):
-            _ = self.context
-
-    async def hi(self) -> str:
-        return "hi"
-
-    async def end(self) -> None:
-        self.deactivate()
-
-    async def on_deactivate(self, reason: str) -> None:
-        kind, _, key = self.key.partition("-")
-        try:
-            if kind == "late":
-                LOG.append(await self.cluster.grain(Boss, key).name())
-            elif kind == "endless":
-                await self.cluster.grain(Hired, self.key).hi()
-        except CallCycle as error:
-            LOG.append(error.code)
-
-
-async def test_cycles_through_on_activate_are_told_at_once(caller: Any):
-    cluster = await caller(Boss, Hired)
-    async with asyncio.timeout(6.0):
-        with pytest.raises(inaho.InahoError, match="would wait for itself: Boss/a -> Hired/boss-a -> Boss/a"):
-            await cluster.grain(Boss, "a").go("boss-a")
-        with pytest.raises(inaho.InahoError, match="would wait for itself"):
-            await cluster.grain(Hired, "itself").hi()
-        assert await cluster.grain(Hired, "boss-b").hi() == "hi"  # no cycle: nobody waits for it
-
-
-async def test_a_call_to_itself_from_on_deactivate_is_a_cycle(caller: Any, eventually: Any):
-    cluster = await caller(Boss, Hired)
-    async with asyncio.timeout(6.0):
-        await cluster.grain(Hired, "endless").end()
-        await eventually(lambda: LOG == ["call_cycle"])
-
-
-async def test_a_hook_that_calls_whom_nobody_waits_for_is_no_cycle(caller: Any, eventually: Any):
-    cluster = await caller(Boss, Hired)
-    await cluster.grain(Hired, "late-a").end()
-    await eventually(lambda: LOG == ["a"])
