@@ -88,8 +88,8 @@ class ClusterContext:
         """
         return await self._perform(self._retrying.begin(callee, method, arguments, scope))
 
-    async def retry(self, request: Request, error: InahoError, former: Outgoing) -> Any:
-        """Continues after a first attempt, made on the connection `former`, that failed with `error`."""
+    async def retry(self, request: Request, error: InahoError, former: Outgoing | None) -> Any:
+        """Continues after a first attempt that failed with `error`; `former` is its connection, None for this node."""
         return await self._perform(request, error, former)
 
     async def _perform(self, request: Request, error: InahoError | None = None, former: Outgoing | None = None) -> Any:

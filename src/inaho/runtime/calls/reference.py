@@ -150,26 +150,29 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
         if grain is None or grain._inaho_turn is not None or method.attempt_timeout_s or host.lines:
             result = await reference._inaho_context.request(reference, method, arguments, scope)
         else:
-            if not plain:
-                arguments = method.copy_arguments(arguments, key, host)
             now = local.loop.time()  # `local.now` may be as old as the last stall of the process
             deadline = now + (reference._inaho_timeout_s or method.timeout_s or local.timeout_s)
             if scope is not None and scope.deadline < deadline:
                 deadline = scope.deadline
                 if deadline <= now:
                     raise passed(host, key)
-            turn = Turn(method, grain, arguments, None, 0, deadline)
-            if scope is not None:
-                outer = scope if isinstance(scope, Turn) else scope.turn  # see `inherited`
-                if outer is not None:
-                    reference._inaho_context.chains.extend(turn, outer)
-            grain._inaho_turn = turn
-            grain._inaho_touched = local.now
-            result = first_step(reference._inaho_context.runner, turn)
-            if result is SUSPENDED:
-                result = await wait_for_turn(reference._inaho_context.runner, turn)
-            elif result.__class__ not in method.plain_results and not method.is_plain_result(result):
-                result = method.copy_result(result, key, host)
+            try:
+                own = arguments if plain else method.copy_arguments(arguments, key, host)
+                turn = Turn(method, grain, own, None, 0, deadline)
+                if scope is not None:
+                    outer = scope if isinstance(scope, Turn) else scope.turn  # see `inherited`
+                    if outer is not None:
+                        reference._inaho_context.chains.extend(turn, outer)
+                grain._inaho_turn = turn
+                grain._inaho_touched = local.now
+                result = first_step(reference._inaho_context.runner, turn)
+                if result is SUSPENDED:
+                    result = await wait_for_turn(reference._inaho_context.runner, turn)
+                elif result.__class__ not in method.plain_results and not method.is_plain_result(result):
+                    result = method.copy_result(result, key, host)
+            except InahoError as error:
+                request = Request(reference, method, arguments, scope, deadline)
+                result = await reference._inaho_context.retry(request, error, None)
         if not calls & FAIRNESS_MASK:  # after the call, so that later ones do not overtake it
             await asyncio.sleep(0)
     except BaseException as error:
