@@ -182,7 +182,7 @@ SPLIT = ("split",)
 
 MUTANTS: list[tuple[Patch, tuple[str, ...], int]] = [
     (no_marker_is_written, SPLIT, 0),
-    (activations_do_not_wait_for_the_marker, SPLIT, 38),
+    (activations_do_not_wait_for_the_marker, ("outage",), 19),
     (markers_are_not_looked_at, SPLIT, 0),
     (founder_writes_no_marker, ("second_cluster",), 0),
     (what_began_before_the_others_noticed_is_not_proved, ("unnoticed",), 46),

@@ -127,6 +127,9 @@ class ActivationTimer(Timer):
         if grain._inaho_host.local.closing:
             table.forget(self)
             return
+        grain._inaho_host.local.pauses.check()
+        if not self.active:  # the activation has ended, because of the pause
+            return
         now = loop.time()
         turn = Turn(self._method, grain, (self,), None, 0, now + self._timeout_s)
         turn.future = loop.create_future()

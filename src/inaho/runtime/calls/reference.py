@@ -146,11 +146,13 @@ async def _call_here(reference: Reference, method: GrainMethod, arguments: tuple
     started = clock_ns()
     host.calls = calls = host.calls + 1
     try:
+        now = local.loop.time()  # `local.now` may be as old as the last stall of the process
+        if now > local.pauses.late_at:
+            await local.pauses.noticed()
         grain = host.activations.get(key)
         if grain is None or grain._inaho_turn is not None or method.attempt_timeout_s or host.lines:
             result = await reference._inaho_context.request(reference, method, arguments, scope)
         else:
-            now = local.loop.time()  # `local.now` may be as old as the last stall of the process
             deadline = now + (reference._inaho_timeout_s or method.timeout_s or local.timeout_s)
             if scope is not None and scope.deadline < deadline:
                 deadline = scope.deadline

@@ -49,6 +49,7 @@ class StreamCalls:
         self, callee: Callee, method: GrainMethod, arguments: tuple[Any, ...], scope: Scope | Turn | None
     ) -> tuple[StreamReceiver, list[Any]]:
         """Opens a stream and waits for its first items; until they arrive it is retried like a call."""
+        await self._local.pauses.noticed()
         request = self._retrying.begin(callee, method, arguments, scope)
         tries = Tries()
         while True:

@@ -79,7 +79,7 @@ class Incoming(Connection):
         self.mail = serving.messages.inbox(self)
         self._hosts = serving.hosts
         self._events = serving.events
-        self._ticker = serving.ticker
+        self._pauses = serving.local.pauses
         self._closed_callback = closed_callback
         self._local = local
         self._defined: dict[int, Defined] = {}
@@ -142,8 +142,7 @@ class Incoming(Connection):
 
     def data_received(self, data: bytes | memoryview) -> None:
         self._now = self._loop.time()
-        if self._local.boot_time() > self._ticker.late_at:
-            self._ticker.wake()
+        self._pauses.check()
         self._corked = True
         super().data_received(data)
         if self._corked:  # only part of a frame arrived; answers to earlier calls must not wait for the rest

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.connections.ports import MessageParts, PeerEvents
     from inaho.runtime.local.local_node import LocalNode
-    from inaho.runtime.local.ticker import Ticker
     from inaho.runtime.turns.runner import TurnRunner
 
 __all__ = ["Serving"]
@@ -22,19 +21,17 @@ class Serving:
         local: the node.
         hosts: kinds by name.
         runner: runs turns.
-        ticker: knows whether this process was just stopped.
         events: gets control messages.
         messages: handles messages between actors.
     """
 
-    __slots__ = ("events", "hosts", "local", "messages", "runner", "ticker")
+    __slots__ = ("events", "hosts", "local", "messages", "runner")
 
     def __init__(
         self,
         local: LocalNode,
         hosts: Mapping[str, KindHost],
         runner: TurnRunner,
-        ticker: Ticker,
         *,
         events: PeerEvents,
         messages: MessageParts,
@@ -42,6 +39,5 @@ class Serving:
         self.local = local
         self.hosts = hosts
         self.runner = runner
-        self.ticker = ticker
         self.events = events
         self.messages = messages

@@ -16,6 +16,7 @@ from inaho.actor import EventStream
 from inaho.config import ClusterConfig
 from inaho.events import CallSucceeded, Event, SerializationFailure
 from inaho.runtime.local.clock import Entropy, boot_time, clock_ns, unix_time
+from inaho.runtime.local.pauses import Pauses
 from inaho.runtime.local.slices import Slices
 from inaho.runtime.local.tasks import NodeTasks
 from inaho.types import ClusterIdentity
@@ -42,6 +43,7 @@ class LocalNode:
         authority: under which peers reach this node, once it listens; empty for a client.
         timeout_s: of a call that names none (`rpc.timeout_s`), in seconds.
         now: the loop's time, as of the last tick.
+        pauses: notices that the process was stopped for a while.
         tasks: the background Tasks.
         slices: waiting work, done in small steps in each loop iteration.
         successes_wanted: there is a subscriber to `CallSucceeded`. The call path reads this.
@@ -78,6 +80,8 @@ class LocalNode:
         self.authority = ""
         self.timeout_s = config.rpc.timeout_s
         self.now = loop.time()
+        clock = lambda: self.boot_time()  # noqa: E731, PLW0108  tests give a node another clock
+        self.pauses = Pauses(loop, clock, config.detection.lag_wedged_s)
         self.successes_wanted = False
         events.watch_interest(CallSucceeded, self._want_successes)
         self.shutting_down = False

@@ -133,7 +133,7 @@ class Node(NodeParts):
         self.ticker = make_ticker(self)
         events, messages = NodePeerEvents(self), NodeMessageParts(self)
         handshake = OwnHandshake(local, lambda: self.control.incarnation)
-        serving = Serving(local, self.hosts, self.runner, self.ticker, events=events, messages=messages)
+        serving = Serving(local, self.hosts, self.runner, events=events, messages=messages)
         self.associations = Associations(local, self.topology, NodeAssociationEffects(self))
         self.acceptor = Acceptor(local, self.topology, transport, handshake, self.associations, serving)
         self.peers = Peers(local, transport, handshake, self.associations, events=events, messages=messages)

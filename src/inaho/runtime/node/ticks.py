@@ -14,7 +14,8 @@ __all__ = ["make_ticker"]
 
 def make_ticker(node: NodeParts) -> Ticker:
     """The ticker of a node. The parts are looked up at each tick, so the ticker may be made before them."""
-    ticker = Ticker(node.local, node.reports.woke)
+    ticker = Ticker(node.local)
+    node.local.pauses.observe(node.reports.woke)
     ticker.each(node.reports.tick)
     ticker.each(lambda now, _: node.associations.tick(now))
     ticker.each(lambda now, _: node.remoting.tick(now))

@@ -1,0 +1,75 @@
+"""Notices that this process did not run for a while, before code runs that could answer from what it knew before.
+
+Other members may have removed this node meanwhile and have activated its grains elsewhere. The ticker says when its
+next tick is due. Code that may answer, or call an activation here, first checks whether that time has long passed.
+Without the check, what waited in a socket or for a timer could run before the tick.
+
+Why not only the tick itself: it is one timer among many, and up to a tenth of a second of answers would come first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["Pauses"]
+
+NEVER: Final = float("inf")
+
+
+class Pauses:
+    """Whether this process was stopped, or its event loop blocked, or the machine suspended.
+
+    Args:
+        loop: the event loop of the node.
+        boot_time: see `LocalNode`.
+        pause_s: a tick that is later than this means such a pause; `detection.lag_wedged_s`.
+
+    Attributes:
+        late_at: by the loop's clock: code that runs after it runs in a process that was stopped and has not noticed.
+            The path of calls of the same node reads it directly; it does not see a suspended machine.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, boot_time: Callable[[], float], pause_s: float) -> None:
+        self.late_at = NEVER
+        self._loop = loop
+        self._boot_time = boot_time
+        self._pause_s = pause_s
+        self._boot_late_at = NEVER
+        self._due = 0.0
+        self._observers: list[Callable[[float], None]] = []
+
+    def observe(self, observer: Callable[[float], None]) -> None:
+        """Calls `observer(lag_s)` when a pause is noticed, with the seconds that the process is late."""
+        self._observers.append(observer)
+
+    def expect(self, tick_s: float) -> None:
+        """The next tick is due in `tick_s` seconds."""
+        self._due = self._boot_time() + tick_s
+        self._boot_late_at = self._due + self._pause_s
+        self.late_at = self._loop.time() + tick_s + self._pause_s
+
+    def stop(self) -> None:
+        """No further tick is expected."""
+        self.late_at = self._boot_late_at = NEVER
+
+    def lag_s(self) -> float:
+        """How late the tick is that is due, in seconds."""
+        return max(0.0, self._boot_time() - self._due)
+
+    def check(self) -> None:
+        """Reports a pause that nobody has noticed yet. For callbacks of the loop, before they run turns."""
+        if self._boot_time() > self._boot_late_at:
+            self.stop()  # until the next tick, which is due
+            lag_s = self.lag_s()
+            for observer in self._observers:
+                observer(lag_s)
+
+    async def noticed(self) -> None:
+        """Returns when a pause has been noticed. For Tasks, before they call an activation of this node.
+
+        They wait for the tick, which is due: what follows from a pause may end turns, even the one that this Task runs.
+        """
+        while self._loop.time() > self.late_at:  # noqa: ASYNC110  the tick comes in the next iteration of the loop
+            await asyncio.sleep(0)
