@@ -21,6 +21,7 @@ from inaho.wire.frames import (
     ACKNOWLEDGE,
     ANSWER,
     END,
+    ENDED,
     ERROR,
     GOODBYE,
     HEADER_REST,
@@ -33,7 +34,7 @@ from support.fuzz_bench import Bench, RecordingTransport, split_frames
 from support.good_frames import CLIENT, CONFIG, MEMBER, closed_cleanly, good_answers, good_calls, open_calls, outgoing
 from support.mutation import chunks, mutated
 
-ANSWERS = {REPLY, ERROR, ITEMS, END, GOODBYE, TOPOLOGY, ACKNOWLEDGE, ANSWER, TERMINATED}
+ANSWERS = {REPLY, ERROR, ITEMS, END, ENDED, GOODBYE, TOPOLOGY, ACKNOWLEDGE, ANSWER, TERMINATED}
 """Frames that the side that answers may send."""
 
 ROUNDS = 10

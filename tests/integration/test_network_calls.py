@@ -22,7 +22,7 @@ from inaho.errors import (
 )
 from inaho.events import ConnectionClosed
 from inaho.wire.exceptions import Failure
-from inaho.wire.frames import CALL, CONTROL, ERROR, GOODBYE, ITEMS, REPLY, TOPOLOGY, Goodbye, frame
+from inaho.wire.frames import CALL, CONTROL, ENDED, ERROR, GOODBYE, ITEMS, REPLY, TOPOLOGY, Goodbye, frame
 from support.attacker import SHORTEST, encode, header
 from support.impostor import Impostor
 from support.member_processes import LIMIT_S, MemberProcess, Processes, client, free_port, settings, unharmed, until
@@ -106,6 +106,7 @@ NONSENSE: dict[str, tuple[bytes, str]] = {
     "an error of garbage": (frame(ERROR, b"\xc1"), "an error that does not decode"),
     "a deep error": (frame(ERROR, b"\x91" * 50_000), "an error that does not decode"),
     "a topology of garbage": (frame(TOPOLOGY, b"\xc1"), "a topology that does not decode"),
+    "ends of garbage": (frame(ENDED, b"\xc1"), "ends of activations that do not decode"),
     "a goodbye of garbage": (frame(GOODBYE, b"\xc1"), "a goodbye that does not decode"),
 }
 

@@ -23,9 +23,11 @@ from inaho.wire.frames import (
     CREDIT,
     DEFINE,
     END,
+    ENDED,
     ERROR,
     GOODBYE,
     ITEMS,
+    KEEPS,
     REPLY,
     TOPOLOGY,
     ChainLink,
@@ -75,6 +77,7 @@ def good_calls() -> list[bytes]:
         frame(CANCEL, correlation=8),
         frame(CREDIT, method=100, correlation=8),
         frame(CONTROL, encode(Digest(Mark(1, 1, 1), ()))),
+        frame(KEEPS, encode(("FuzzedGrain", "a"))),
         frame(GOODBYE, encode(Goodbye("", "done"))),
         frame(GOODBYE, encode(Goodbye("shutting_down", "done"))),
     ]
@@ -92,6 +95,7 @@ def good_answers(pending: list[tuple[int, GrainMethod]], bench: Bench) -> list[b
         "look": {"apple": 1},
     }
     found = [frame(GOODBYE, encode(Goodbye("shutting_down", "done")))]
+    found.append(frame(ENDED, encode([("FuzzedGrain", "a")])))
     if bench.node.topology.snapshot is not None:
         found.append(frame(TOPOLOGY, encode(TopologyPush(bench.node.topology.snapshot))))
     errors = [
@@ -134,6 +138,7 @@ def outgoing(bench: Bench) -> Outgoing:
         ending_callback=lambda _: None,
         closed_callback=lambda _, __: None,
         topology_callback=lambda _: None,
+        ends_callback=lambda _: None,
     )
 
 

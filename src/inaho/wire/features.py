@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 __all__ = [
+    "ENDS",
     "FEATURES",
     "GOSSIP",
     "PROTOCOL_VERSIONS",
@@ -49,7 +50,10 @@ REMINDERS: Final = "reminders"
 GOSSIP: Final = "gossip"
 """Format of control messages."""
 
-FEATURES: Final[Mapping[str, int]] = MappingProxyType({GOSSIP: 1, REMINDERS: 2, STATE: 2})
+ENDS: Final = "ends"
+"""Callers say which activations are in their PidCache, and are told when those have ended."""
+
+FEATURES: Final[Mapping[str, int]] = MappingProxyType({ENDS: 1, GOSSIP: 1, REMINDERS: 2, STATE: 2})
 """Additions and formats by name, each with the highest version that this release supports, and all lower ones."""
 
 

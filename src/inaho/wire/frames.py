@@ -30,6 +30,8 @@ __all__ = [
     "CREDIT",
     "DEFINE",
     "END",
+    "ENDED",
+    "ENDS_MAX",
     "ERROR",
     "FAILED",
     "GOODBYE",
@@ -37,6 +39,7 @@ __all__ = [
     "HEADER_BYTES",
     "HEADER_REST",
     "ITEMS",
+    "KEEPS",
     "REPLY",
     "STOP",
     "TELL",
@@ -52,6 +55,7 @@ __all__ = [
     "ChainLink",
     "Definition",
     "Goodbye",
+    "Identities",
     "TopologyPush",
     "frame",
     "pack_fields",
@@ -107,6 +111,12 @@ UNWATCH: Final = 19
 TERMINATED: Final = 20
 """Receiver to sender: a watched actor has ended or never was. Body: `[reason, exists]`."""
 
+# Where activations of placed kinds are; only with peers that speak `wire.features.ENDS`.
+KEEPS: Final = 21
+"""Caller to callee: the caller keeps in its PidCache that an activation is there. Body: `[kind, key]`."""
+ENDED: Final = 22
+"""Callee to caller: activations that it keeps have ended. Body: array of `[kind, key]`."""
+
 FAILED: Final = 1
 """Flag of `ANSWER`."""
 
@@ -122,6 +132,12 @@ _U32: Final = struct.Struct("<I")
 SIGNATURE_CHARS_MAX: Final = 2_000
 Name = Annotated[str, msgspec.Meta(max_length=256)]
 Signature = Annotated[str, msgspec.Meta(max_length=SIGNATURE_CHARS_MAX)]
+
+
+ENDS_MAX: Final = 256
+"""Identities of one `ENDED`: with the longest keys a third of a frame."""
+Identities = Annotated[list[tuple[str, str]], msgspec.Meta(max_length=ENDS_MAX)]
+"""Kinds and keys: the body of `ENDED`."""
 
 
 class Definition(msgspec.Struct, frozen=True, array_like=True):

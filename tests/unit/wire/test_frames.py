@@ -72,6 +72,8 @@ def test_frame_types_and_flags_are_told_apart() -> None:
             "CONTROL",
             "TOPOLOGY",
             "GOODBYE",
+            "KEEPS",
+            "ENDED",
         ]
     ]
     assert len(set(types)) == len(types)

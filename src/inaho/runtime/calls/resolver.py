@@ -110,6 +110,8 @@ class Resolver:
         if host.spread or key in host.lines:
             return
         pid = Pid(connection.peer.authority, connection.peer.node_id, ClusterIdentity(host.name, key))
+        if (host.kind.placed or host.kind.is_unknown) and self._pids.peek(host.name, key) != pid:
+            connection.keep(host.name, key)
         for event in self._pids.put(pid, self._local.now):
             self._local.publish(event)
 

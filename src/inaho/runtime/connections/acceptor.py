@@ -57,6 +57,7 @@ class Acceptor:
 
     Attributes:
         connections: open ones, in the order in which they were accepted.
+        callers: the newest of them from each peer, by its node id.
         turns_expired: the number of turns whose deadline passed while they ran or waited.
         orphans: suspended turns whose connection has ended. They keep their deadline, since a turn that waits for ever
             would block its activation for ever.
@@ -72,6 +73,7 @@ class Acceptor:
         serving: Serving,
     ) -> None:
         self.connections: dict[Incoming, None] = {}
+        self.callers: dict[str, Incoming] = {}
         self.turns_expired = 0
         self.orphans: dict[Turn, None] = {}
         self._local = local
@@ -132,6 +134,7 @@ class Acceptor:
         """
         connection = Incoming(peer, config, self._serving, self._closed)
         self.connections[connection] = None
+        self.callers[peer.node_id] = connection
         return connection
 
     def _push_first(self, connection: Incoming) -> None:
@@ -156,6 +159,8 @@ class Acceptor:
         if connection not in self.connections:
             return
         del self.connections[connection]
+        if self.callers.get(connection.peer.node_id) is connection:
+            del self.callers[connection.peer.node_id]
         if not self.connections and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
         peer, reason = connection.peer, connection.closed

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.grains.method import GrainMethod
 
-__all__ = ["Defined", "decode_definition", "decode_key", "define"]
+__all__ = ["Defined", "decode_definition", "decode_identity", "decode_key", "define"]
 
 Decode = Callable[[bytes | memoryview], Any]
 
@@ -27,6 +27,7 @@ class _Keyed(Struct, array_like=True):
 
 
 _decode_keyed: Final = decoder(_Keyed)
+_decode_identity: Final = decoder(tuple[str, str])
 decode_definition: Final = decoder(Definition)
 """The body of a `DEFINE` frame."""
 
@@ -83,3 +84,12 @@ def decode_key(body: bytes | memoryview) -> str:
     """The key of a call whose arguments do not fit the method. Raises one of `DECODE_ERRORS`."""
     keyed: _Keyed = _decode_keyed(body)
     return keyed.key
+
+
+def decode_identity(body: memoryview) -> tuple[str, str]:
+    """The kind and key of a `KEEPS` frame. Raises `ProtocolViolation`."""
+    try:
+        kind, key = _decode_identity(body)
+    except DECODE_ERRORS as error:
+        raise ProtocolViolation(f"an identity that does not decode: {error}") from error
+    return kind, key

@@ -15,24 +15,28 @@ from inaho.errors import InahoError, Overloaded, ProtocolViolation, Timeout
 from inaho.errors.inspection import text_of
 from inaho.runtime.activation.kind_host import host_of
 from inaho.runtime.connections.connection import FLUSH_PARTS, Connection
-from inaho.runtime.connections.definitions import Defined, decode_key, define
+from inaho.runtime.connections.definitions import Defined, decode_identity, decode_key, define
 from inaho.runtime.connections.stream_sink import ConnectionSink
 from inaho.runtime.grains.activation import ActivationTurns, Turn
 from inaho.runtime.turns.streams import StreamProducer
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, encode
 from inaho.wire.exceptions import encode_failure
+from inaho.wire.features import ENDS
 from inaho.wire.frames import (
     CALL,
     CANCEL,
     CONTROL,
     CREDIT,
     DEFINE,
+    ENDED,
     ERROR,
     GOODBYE,
     HEADER,
     HEADER_REST,
+    KEEPS,
     REPLY,
     TELL,
+    frame,
     unpack_fields,
 )
 
@@ -79,6 +83,7 @@ class Incoming(Connection):
         self.mail = serving.messages.inbox(self)
         self._hosts = serving.hosts
         self._events = serving.events
+        self._cached = serving.cached
         self._pauses = serving.local.pauses
         self._closed_callback = closed_callback
         self._local = local
@@ -123,6 +128,8 @@ class Incoming(Connection):
                 self._refuse_full(turn)
             else:
                 self._runner.submit(turn)
+        elif kind == KEEPS:
+            self._cached.caller_keeps(self.peer.node_id, *decode_identity(body))
         elif kind >= TELL:
             self.mail.on_frame(kind, correlation, body)
         elif kind == CONTROL:
@@ -305,6 +312,11 @@ class Incoming(Connection):
         self.topology_due = message if self.paused else b""
         if not self.paused:
             self.send(message, b"")
+
+    def push_ends(self, identities: list[tuple[str, str]]) -> None:
+        """Notifies a caller that activations in its PidCache have ended."""
+        if self.peer.speaks(ENDS):
+            self.send(frame(ENDED, encode(identities)), b"")
 
     # Streams.
 

@@ -20,6 +20,7 @@ from inaho.runtime.turns.steps import SIGNALS
 from inaho.runtime.turns.streams import AGAIN, StreamReceiver
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, decoder, encode
 from inaho.wire.exceptions import decode_failure
+from inaho.wire.features import ENDS
 from inaho.wire.frames import (
     ACKNOWLEDGE,
     ANSWER,
@@ -29,15 +30,18 @@ from inaho.wire.frames import (
     CREDIT,
     DEFINE,
     END,
+    ENDED,
     ERROR,
     GOODBYE,
     HEADER,
     HEADER_BYTES,
     HEADER_REST,
     ITEMS,
+    KEEPS,
     REPLY,
     TERMINATED,
     TOPOLOGY,
+    Identities,
     TopologyPush,
     frame,
 )
@@ -54,6 +58,7 @@ STREAM_TIMEOUT_S: Final = CALL_TIMEOUT_MAX_S
 """The time-out of a stream if neither the method nor the caller sets one: practically none."""
 
 _decode_topology = decoder(TopologyPush)
+_decode_ends = decoder(Identities)
 
 
 class MessageSender(Protocol):
@@ -77,9 +82,10 @@ class Outgoing(Connection):
         ending_callback: called, once or twice, when the connection accepts no more calls.
         closed_callback: called when the connection has ended, with the reason.
         topology_callback: called with topologies that a member sends to this client.
+        ends_callback: called with kind and key of activations at the peer that have ended.
 
     Attributes:
-        used_lately: whether calls wait for their answers, or were made since deadlines were last checked.
+        used_lately: whether calls wait for their answers, or anything was begun since deadlines were last checked.
         ending: whether one side has sent a goodbye, or the connection has ended.
     """
 
@@ -93,6 +99,7 @@ class Outgoing(Connection):
         ending_callback: Callable[[Outgoing], None],
         closed_callback: Callable[[Outgoing, InahoError], None],
         topology_callback: Callable[[TopologySnapshot], None],
+        ends_callback: Callable[[list[tuple[str, str]]], None],
     ) -> None:
         super().__init__(peer, config, loop)
         self.wheel: PendingWheel[Any] = PendingWheel(loop.time())
@@ -109,6 +116,7 @@ class Outgoing(Connection):
         self._ending_callback = ending_callback
         self._closed_callback = closed_callback
         self._topology_callback = topology_callback
+        self._ends_callback = ends_callback
 
     # Calls.
 
@@ -208,7 +216,9 @@ class Outgoing(Connection):
 
     @property
     def used_lately(self) -> bool:
-        return self._count_seen != self.wheel.count or any(self.wheel.slots)
+        return self._count_seen != self.wheel.count or any(
+            entry.__class__ is not StreamReceiver for slot in self._slots if slot for entry in slot.values()
+        )
 
     def expire(self, now: float) -> int:
         """Fails calls whose deadline has passed and cancels them at the callee; returns how many."""
@@ -305,6 +315,12 @@ class Outgoing(Connection):
                 self._topology_callback(_decode_topology(body).snapshot)
             except DECODE_ERRORS as error:
                 raise ProtocolViolation(f"a topology that does not decode: {error}") from error
+        elif kind == ENDED:
+            try:
+                ends = _decode_ends(body)
+            except DECODE_ERRORS as error:
+                raise ProtocolViolation(f"ends of activations that do not decode: {error}") from error
+            self._ends_callback(ends)
         elif kind == GOODBYE:
             self.on_goodbye(body)
         elif kind in (ACKNOWLEDGE, ANSWER, TERMINATED):
@@ -327,6 +343,11 @@ class Outgoing(Connection):
             entry.fail(error)
         elif not entry.done():
             entry.set_exception(error)
+
+    def keep(self, kind: str, key: str) -> None:
+        """Notifies the peer that this node's PidCache has the activation, so that the peer notifies it of the end."""
+        if not self.closed and self.peer.speaks(ENDS):
+            self.send(frame(KEEPS, encode((kind, key))), b"")
 
     # The end.
 

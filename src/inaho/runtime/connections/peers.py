@@ -22,7 +22,7 @@ from inaho.wire.frames import HEADER_REST
 if TYPE_CHECKING:
     from inaho.runtime.connections.associations import Associations
     from inaho.runtime.connections.own_handshake import OwnHandshake
-    from inaho.runtime.connections.ports import MessageParts, PeerEvents
+    from inaho.runtime.connections.ports import CachedActivations, MessageParts, PeerEvents
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.transport.transport import Transport
     from inaho.wire.handshake import PeerInfo
@@ -42,6 +42,7 @@ class Peers:
         associations: decides whether and when a peer may be dialled.
         events: gets the outcomes of dials and the ends of connections.
         messages: sends messages between actors on the connections.
+        cached: notified which activations have ended.
 
     Attributes:
         connections: open ones, by authority. The call path reads it directly.
@@ -57,6 +58,7 @@ class Peers:
         *,
         events: PeerEvents,
         messages: MessageParts,
+        cached: CachedActivations,
     ) -> None:
         self.connections: dict[str, Outgoing] = {}
         self.control_dropped = 0
@@ -66,6 +68,7 @@ class Peers:
         self._associations = associations
         self._events = events
         self._messages = messages
+        self._cached = cached
         self._dials: dict[str, asyncio.Task[Outgoing]] = {}
         self._control: dict[str, list[bytes]] = {}
         # Dials that wait for the end of a pause.
@@ -155,6 +158,7 @@ class Peers:
                 ending_callback=self._ends,
                 closed_callback=self._closed,
                 topology_callback=lambda snapshot: self._events.topology_pushed(peer, snapshot),
+                ends_callback=lambda identities: self._cached.ended(peer.node_id, identities),
             )
 
         pause_s = self._associations.pause_s(authority)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from inaho.types import TopologySnapshot
     from inaho.wire.handshake import PeerInfo
 
-__all__ = ["AssociationEffects", "MessageFrames", "MessageParts", "PeerEvents"]
+__all__ = ["AssociationEffects", "CachedActivations", "MessageFrames", "MessageParts", "PeerEvents"]
 
 
 class PeerEvents(Protocol):
@@ -52,6 +52,18 @@ class PeerEvents(Protocol):
 
     def topology_pushed(self, peer: PeerInfo, snapshot: TopologySnapshot) -> None:
         """A dialled peer has sent the newest topology. Raises `ProtocolViolation` if this node is no client."""
+        ...
+
+
+class CachedActivations(Protocol):
+    """Is notified which activations are in PidCaches of callers, and which of them have ended."""
+
+    def caller_keeps(self, node_id: str, kind: str, key: str) -> None:
+        """That node keeps in its PidCache that the activation is on this node."""
+        ...
+
+    def ended(self, node_id: str, identities: list[tuple[str, str]]) -> None:
+        """Activations on that node have ended: kinds and keys."""
         ...
 
 

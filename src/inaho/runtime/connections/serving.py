@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
-    from inaho.runtime.connections.ports import MessageParts, PeerEvents
+    from inaho.runtime.connections.ports import CachedActivations, MessageParts, PeerEvents
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.turns.runner import TurnRunner
 
@@ -23,9 +23,10 @@ class Serving:
         runner: runs turns.
         events: gets control messages.
         messages: handles messages between actors.
+        cached: notified which activations callers keep in their PidCaches.
     """
 
-    __slots__ = ("events", "hosts", "local", "messages", "runner")
+    __slots__ = ("cached", "events", "hosts", "local", "messages", "runner")
 
     def __init__(
         self,
@@ -35,9 +36,11 @@ class Serving:
         *,
         events: PeerEvents,
         messages: MessageParts,
+        cached: CachedActivations,
     ) -> None:
         self.local = local
         self.hosts = hosts
         self.runner = runner
         self.events = events
         self.messages = messages
+        self.cached = cached

@@ -17,6 +17,7 @@ from inaho.runtime.activation.all_activations import AllActivations
 from inaho.runtime.activation.fencing import Fencing
 from inaho.runtime.activation.kind_host import KindHost
 from inaho.runtime.activation.leases import Leases
+from inaho.runtime.calls.ended_pids import EndedPids
 from inaho.runtime.calls.moved_pids import MovedPids
 from inaho.runtime.connections.acceptor import Acceptor
 from inaho.runtime.connections.associations import Associations
@@ -51,11 +52,8 @@ from inaho.runtime.node.parts import NodeParts
 from inaho.runtime.node.storage_losses import StorageLosses
 from inaho.runtime.node.ticks import make_ticker
 from inaho.runtime.node.topology_changes import TopologyChanges
-from inaho.runtime.node.wiring import (
-    NodeAssociationEffects,
-    NodeMessageParts,
-    NodePeerEvents,
-)
+from inaho.runtime.node.wiring import NodeAssociationEffects, NodeCachedActivations, NodeMessageParts, NodePeerEvents
+from inaho.runtime.placement.caching_callers import CachingCallers
 from inaho.runtime.placement.directory import Directory
 from inaho.runtime.placement.known_kinds import KnownKinds
 from inaho.runtime.placement.loads import Loads
@@ -131,12 +129,14 @@ class Node(NodeParts):
         )
         self.reports = LoopReports(self.control.feed, self.activations)
         self.ticker = make_ticker(self)
-        events, messages = NodePeerEvents(self), NodeMessageParts(self)
+        events, messages, cached = NodePeerEvents(self), NodeMessageParts(self), NodeCachedActivations(self)
         handshake = OwnHandshake(local, lambda: self.control.incarnation)
-        serving = Serving(local, self.hosts, self.runner, events=events, messages=messages)
+        serving = Serving(local, self.hosts, self.runner, events=events, messages=messages, cached=cached)
         self.associations = Associations(local, self.topology, NodeAssociationEffects(self))
         self.acceptor = Acceptor(local, self.topology, transport, handshake, self.associations, serving)
-        self.peers = Peers(local, transport, handshake, self.associations, events=events, messages=messages)
+        self.peers = Peers(
+            local, transport, handshake, self.associations, events=events, messages=messages, cached=cached
+        )
         self.connections = PeerConnections(self.peers, self.acceptor, self.associations)
         self.remoting = Remoting(local, system, self.associations, self.peers)
         losses = StorageLosses(self)
@@ -162,9 +162,11 @@ class Node(NodeParts):
             local, self.topology, self.hosts, self.leases, self.fencing, self.ownership, self.waiting_warnings,
             self.placement_calls,
         )  # fmt: skip
+        self.caching_callers = CachingCallers(local, self.hosts, self.acceptor.callers)
         self.placed_activations = PlacedActivations(
-            local, self.topology, self.hosts, self.leases, self.placement_calls, self.waiting_warnings
-        )
+            local, self.topology, self.hosts, self.leases, self.caching_callers, self.placement_calls,
+            self.waiting_warnings,
+        )  # fmt: skip
         self.recalls = Recalls(self.topology, self.leases, self.placement_calls, self.waiting_warnings)
         self.survey = Survey(
             local, self.topology, self.hosts, self.leases, self.recalls, self.placement_calls, self.waiting_warnings
@@ -175,12 +177,13 @@ class Node(NodeParts):
             self.freshness.before_activation,
         )  # fmt: skip
         self.directory = Directory(
-            local, self.hosts, self.leases, self.survey, placing, self.loads, self.pid_cache, self.placement_calls
+            local, self.hosts, self.leases, self.survey, placing, self.loads, cached, self.placement_calls
         )
         self.locator = Locator(local, self.topology, self.hosts, self.leases, self.placement_calls, self.directory)
         self.retry_warnings = RetryWarnings(local)
         self.context = make_context(self)
         self.moved_pids = MovedPids(local, self.topology, self.pid_cache, self.context.order, self.locator.still_there)
+        self.ended_pids = EndedPids(local, self.hosts, self.pid_cache, self.peers.connections, self.context.order)
         self.block_list = BlockList(local, self.topology, self.control, self.pid_cache)
         self.reminders = GrainReminders(local, handle)
         self.keeper_calls = KeeperCalls(local, self.context, self.hosts, self._learn)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.activation.leases import Leases
     from inaho.runtime.calls.cluster_context import ClusterContext
+    from inaho.runtime.calls.ended_pids import EndedPids
     from inaho.runtime.calls.moved_pids import MovedPids
     from inaho.runtime.connections.acceptor import Acceptor
     from inaho.runtime.connections.associations import Associations
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from inaho.runtime.local.topology import Topology
     from inaho.runtime.local.warnings import ActivationWarnings, RetryWarnings, WaitingWarnings
     from inaho.runtime.messages.remoting import Remoting
+    from inaho.runtime.placement.caching_callers import CachingCallers
     from inaho.runtime.placement.directory import Directory
     from inaho.runtime.placement.known_kinds import KnownKinds
     from inaho.runtime.placement.loads import Loads
@@ -102,6 +104,7 @@ class NodeParts:
     freshness: Freshness
     reconciliation_answers: ReconciliationAnswers
     bridge: PartitionBridge
+    caching_callers: CachingCallers
     placed_activations: PlacedActivations
     recalls: Recalls
     survey: Survey
@@ -109,6 +112,7 @@ class NodeParts:
     directory: Directory
     locator: Locator
     moved_pids: MovedPids
+    ended_pids: EndedPids
     retry_warnings: RetryWarnings
     context: ClusterContext
     block_list: BlockList

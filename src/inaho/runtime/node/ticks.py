@@ -21,6 +21,7 @@ def make_ticker(node: NodeParts) -> Ticker:
     ticker.each(lambda now, _: node.remoting.tick(now))
     ticker.each(lambda now, _: node.peers.expire(now))
     ticker.each(lambda now, _: node.acceptor.expire(now))
+    ticker.each(lambda _now, _lag_s: node.caching_callers.tick())
     ticker.each(lambda _now, _lag_s: node.all_activations.expire())
     ticker.each(lambda now, _: _unload_idle(node, now))
     ticker.each(lambda now, _: _log_held_back(node, now))

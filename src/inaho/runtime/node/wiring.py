@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NodeAssociationEffects",
+    "NodeCachedActivations",
     "NodeFreshness",
     "NodeMessageParts",
     "NodeOwnership",
@@ -48,6 +49,19 @@ class NodeAssociationEffects:
 
     def pauses_changed(self) -> None:
         self._node.peers.end_pauses()
+
+
+class NodeCachedActivations:
+    """What callers keep of this node's activations, and this node of others': a `CachedActivations`."""
+
+    def __init__(self, node: NodeParts) -> None:
+        self._node = node
+
+    def caller_keeps(self, node_id: str, kind: str, key: str) -> None:
+        self._node.caching_callers.keeps(node_id, kind, key)
+
+    def ended(self, node_id: str, identities: list[tuple[str, str]]) -> None:
+        self._node.ended_pids.drop(node_id, identities)
 
 
 class NodeMessageParts:

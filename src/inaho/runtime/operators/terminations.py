@@ -219,9 +219,8 @@ class Terminations:
         if batch.missed:
             self.missed += batch.missed
             self._local.publish(TerminationsMissed(authority=member.authority, count=batch.missed))
+        node.ended_pids.drop(member.node_id, [(told.kind, told.key) for told in batch.terminations])
         for told in batch.terminations:
-            for event in node.pid_cache.invalidate_at(told.kind, told.key, member.node_id, "terminated"):
-                self._local.publish(event)
             identity = ClusterIdentity(told.kind, told.key)
             self._local.publish(
                 ActivationTerminated(identity=identity, reason=told.reason, authority=member.authority, at=told.at)

@@ -20,10 +20,10 @@ from collections.abc import Mapping
 
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.identity.identity import validate_key
-from inaho.core.identity.pid_cache import PidCache
 from inaho.errors import NoSuchKind
 from inaho.runtime.activation.kind_host import KindHost
 from inaho.runtime.activation.leases import Leases
+from inaho.runtime.connections.ports import CachedActivations
 from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.placement.loads import Loads
 from inaho.runtime.placement.placement_actor import PlacementActor
@@ -45,7 +45,7 @@ class Directory:
         survey: lists the activations of all hosts.
         placing: places one identity.
         loads: of hosts.
-        pid_cache: entries of ended activations are dropped from it.
+        cached: notified of what has ended, for the PidCache of this node.
         calls: of placement actors.
     """
 
@@ -57,7 +57,7 @@ class Directory:
         survey: Survey,
         placing: Placing,
         loads: Loads,
-        pid_cache: PidCache,
+        cached: CachedActivations,
         calls: SystemCalls,
     ) -> None:
         self._local = local
@@ -66,7 +66,7 @@ class Directory:
         self._survey = survey
         self._placing = placing
         self._loads = loads
-        self._pid_cache = pid_cache
+        self._cached = cached
         self._calls = calls
 
     async def locate(self, kind: str, key: str, asker: str, *, verify: bool) -> Pid:
@@ -126,8 +126,7 @@ class Directory:
             if lease.state is LeaseState.ACTIVE and (known is None or key not in known.placing):
                 self._leases.ended(lease)
                 self._loads.book.ended(node_id)
-                for event in self._pid_cache.invalidate(kind, key, "terminated"):
-                    self._local.publish(event)
+                self._cached.ended(node_id, [(kind, key)])
 
     async def _superseded(self, lease: Lease, version: int, node_id: str) -> None:
         other, holder = self._leases.member(node_id), self._leases.member(lease.holder)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
     from inaho.runtime.local.warnings import WaitingWarnings
+    from inaho.runtime.placement.caching_callers import CachingCallers
     from inaho.types import Member
 
 __all__ = ["PlacedActivations"]
@@ -69,6 +70,7 @@ class PlacedActivations:
         topology: of this node.
         hosts: kinds of this node, by name.
         leases: its ledger.
+        callers: are told of ends.
         calls: of placement actors.
         warnings: of nodes that this one waits for.
     """
@@ -79,6 +81,7 @@ class PlacedActivations:
         topology: Topology,
         hosts: Mapping[str, KindHost],
         leases: Leases,
+        callers: CachingCallers,
         calls: SystemCalls,
         warnings: WaitingWarnings,
     ) -> None:
@@ -86,6 +89,7 @@ class PlacedActivations:
         self._topology = topology
         self._hosts = hosts
         self._leases = leases
+        self._callers = callers
         self._calls = calls
         self._warnings = warnings
         self._told: dict[str, dict[str, str]] = {}
@@ -245,11 +249,12 @@ class PlacedActivations:
             kinds.setdefault(kind, {})[key] = grain._inaho_lease.epoch
 
     def ended(self, kind: str, grain: Activation) -> None:
-        """A placed activation is gone; its owner is told, so that it can free the lease.
+        """A placed activation is gone; its callers are told, and its owner, so that it can free the lease.
 
         Where the owner knows of another activation, that one is told what this one had saved.
         """
         key = grain._inaho_key
+        self._callers.ended(kind, key)
         self._told.get(kind, {}).pop(key, None)
         owner = self._owner(kind, key)
         record = grain._inaho_record

@@ -22,7 +22,7 @@ from inaho.runtime.grains.method import METHODS, GrainMethod
 from inaho.runtime.turns.streams import StreamReceiver
 from inaho.wire.codec import decoder, encode
 from inaho.wire.exceptions import Failure, decode_failure
-from inaho.wire.frames import CALL, ITEMS, REPLY, WITH_CHAIN, Goodbye, TopologyPush, frame, unpack_fields
+from inaho.wire.frames import CALL, ITEMS, REPLY, WITH_CHAIN, Goodbye, Identities, TopologyPush, frame, unpack_fields
 from inaho.wire.handshake import Handshake, HandshakeConfig, PeerInfo
 from inaho.wire.letters import decode_letter, decode_value, encode_letter, register_message
 from inaho.wire.limits import check_containers, repeats
@@ -133,8 +133,15 @@ def test_as_a_message_between_actors(name: str, type_name: str) -> None:
 @each_bomb
 @pytest.mark.parametrize(
     "kind",
-    [decoder(ControlMessage), decode_definition, decoder(Goodbye), decoder(TopologyPush), decode_failure],
-    ids=["control", "definition", "goodbye", "topology", "failure"],
+    [
+        decoder(ControlMessage),
+        decode_definition,
+        decoder(Goodbye),
+        decoder(TopologyPush),
+        decoder(Identities),
+        decode_failure,
+    ],
+    ids=["control", "definition", "goodbye", "topology", "ends", "failure"],
 )
 def test_as_what_nodes_say_to_each_other(name: str, kind: Callable[[bytes], Any]) -> None:
     for body in (BOMBS[name], *(b"\x95" + bytes([tag]) + BOMBS[name] for tag in range(13))):
@@ -183,6 +190,7 @@ async def test_as_a_result_or_items(name: str) -> None:
         ending_callback=lambda _: None,
         closed_callback=lambda *_: None,
         topology_callback=lambda _: None,
+        ends_callback=lambda _: None,
     )
     for taker in ("anything", "rows", "tree", "number"):
         found = method(taker)

@@ -54,6 +54,7 @@ class Dialled:
             ending_callback=lambda _: None,
             closed_callback=lambda _connection, _error: None,
             topology_callback=lambda _: None,
+            ends_callback=lambda _: None,
         )
         self.connection.connection_made(self.wire)
         self.method = Echo.inaho_kind.methods["say"]
