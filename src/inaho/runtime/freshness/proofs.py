@@ -15,6 +15,7 @@ Why not a check before every turn: every call would pay for it, and almost none 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
@@ -48,8 +49,6 @@ HOLD_SLICE: Final = 2_000
 READ_ATTEMPTS: Final = 4
 READ_PAUSE_S: Final = 0.05
 """Number of reads of a proof, and the pause between them, before the storage counts as silent."""
-
-_NEVER: Final = (-1.0, None)
 
 
 class Proofs:
@@ -100,6 +99,10 @@ class Proofs:
         self._looking = False
         self._due: dict[int, tuple[float, Activation]] = {}
         """When activations must be proved again, by `id`; the latest time counts."""
+        self._batches: list[tuple[float, int, list[Activation]]] = []
+        """A heap of activations by the times at which they were to be proved again, with a number for equal times."""
+        self._batches_made = 0
+        local.pauses.observe_expiry(self._expire)
         self._round: asyncio.Future[InahoError | None] | None = None
 
     def require_all(self) -> None:
@@ -137,9 +140,7 @@ class Proofs:
         record.contested = loaded_at <= self._unnoticed_until and not self._local.storage_is_private
         if self.repeat or record.contested:
             self._again_at(loaded_at, [grain])
-            due = loaded_at + self._local.config.activation.freshness_s
-            if due <= self._local.loop.time():  # `on_activate` took long
-                self._again(due, [grain])
+            self._expire()  # `on_activate` may have taken long
 
     def want(self, grain: Activation) -> None:
         """A turn or stream waits for the proof of this activation."""
@@ -318,14 +319,27 @@ class Proofs:
         due = since + self._local.config.activation.freshness_s
         for grain in grains:
             self._due[id(grain)] = due, grain
-        self._local.loop.call_at(due, self._again, due, grains)
+        if grains:
+            self._batches_made += 1
+            heapq.heappush(self._batches, (due, self._batches_made, grains))
+            self._local.pauses.expires(self._batches[0][0])
+            self._local.loop.call_at(due, self._expire, due)
+
+    def _expire(self, due: float = 0.0) -> None:
+        """Has activations proved whose time is over; `due` is that of the timer, which may be early by rounding."""
+        now = max(due, self._local.loop.time())
+        while self._batches and self._batches[0][0] <= now:
+            since, _, grains = heapq.heappop(self._batches)
+            self._again(since, grains)
+        self._local.pauses.expires(self._batches[0][0] if self._batches else math.inf)
 
     def _again(self, due: float, grains: list[Activation]) -> None:
         skip = self._local.closing
         if self.blind and self._local.config.activation.when_unproved == "answer":
             skip = True  # all are required when the storage answers again
         for grain in grains:
-            if self._due.get(id(grain), _NEVER)[0] != due:
+            known = self._due.get(id(grain))
+            if known is None or known[0] != due:
                 continue  # it was proved meanwhile
             del self._due[id(grain)]
             record = grain._inaho_record
