@@ -133,7 +133,7 @@ async def test_two_holders_become_one_when_views_agree_again(fleet: Any, eventua
     assert await third.grain(Near, key).where() == third.authority
     host = holder._node.hosts["Near"]
     assert key in host.activations
-    holder._node.placed_activations._told["Near"][key] = "another"
+    holder._node.placed_activations._reported_to["Near"][key] = "another"
     host.draining.begin()
     await eventually(lambda: key not in host.activations or key not in third._node.hosts["Near"].activations)
     answers = {await cluster.grain(Near, key).where() for cluster in (owner, holder, third)}
@@ -151,7 +151,7 @@ async def test_one_that_lived_on_from_an_older_version_begins_again(fleet: Any, 
     assert await third.grain(Near, key).add() == 2
     host = holder._node.hosts["Near"]
     host.activations[key]._inaho_lease.epoch += 1 << 40  # so that the one that has saved nothing stays
-    holder._node.placed_activations._told["Near"][key] = "another"
+    holder._node.placed_activations._reported_to["Near"][key] = "another"
     host.draining.begin()
     await eventually(lambda: key not in third._node.hosts["Near"].activations)
     await eventually(lambda: key not in host.activations)

@@ -28,11 +28,11 @@ def topology_hash(members: Iterable[Member], blocked: Iterable[str]) -> int:
     Returns:
         xxh3_64 over canonical msgpack, 0 to 2**64 - 1.
     """
-    barred = frozenset(blocked)
+    may_not = frozenset(blocked)
     rows = sorted(
         (member.authority, member.node_id, list(member.kinds), member.weight)
         for member in members
-        if member.status is MemberStatus.UP and member.authority not in barred
+        if member.status is MemberStatus.UP and member.authority not in may_not
     )
     return xxhash.xxh3_64_intdigest(_encode(rows))
 

@@ -72,14 +72,14 @@ class Periodic:
         due = view.topology.next_deadline()
         if due is None or now < due:
             return
-        barred = view.topology.latest.blocked
+        blocked_before = view.topology.latest.blocked
         snapshot = view.topology.poll(now, view.table.version, view.table.live, view.table.blocks.blocked)
         if snapshot is not None:
             self._outbox.add(ApplyTopology(snapshot, self._outbox.cause))
             self._outbox.publish(TopologyChanged(snapshot=snapshot))
             # After the topology: applying it revokes leases first, and the event reports that this is done.
             for authority in snapshot.blocked:
-                if authority not in barred:
+                if authority not in blocked_before:
                     self._outbox.publish(BlockListApplied(authority=authority, version=snapshot.version))
 
     def gossip(self, now: float) -> None:

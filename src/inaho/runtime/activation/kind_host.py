@@ -80,8 +80,8 @@ class KindHost:
         self.failures = 0
         self.exceptions = 0
         self.latency = [0] * 42
-        self.lines: dict[str, Any] = {}
-        self.first_calls: dict[str, Any] = {}
+        self.lines: dict[str, object] = {}
+        self.first_calls: dict[str, object] = {}
         self.system = False
         self.lifecycle = Lifecycle(self)
         self.starting = Starting(self)

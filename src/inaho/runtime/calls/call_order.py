@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Final
 
 from inaho.errors import InahoError, Timeout, error_from_code
 from inaho.runtime.activation.kind_host import host_of
+from inaho.runtime.calls.first_calls import first_calls_of
 from inaho.runtime.placement.placement_actor import PlacementActor
 from inaho.types import MemberStatus
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from inaho.runtime.placement.system_calls import SystemCalls
     from inaho.types import Pid
 
-__all__ = ["CallOrder", "FirstCalls", "Line", "Waiting"]
+__all__ = ["CallOrder", "Line", "Waiting"]
 
 PASSED_S: Final = 1.0
 """How long a node may take to answer the question behind earlier frames; then the line continues without its answer."""
@@ -74,21 +75,6 @@ class Waiting:
         self.number = 0
         self.pause_s = 0.0
         self.sent = False
-
-
-class FirstCalls:
-    """Calls of one identity that were sent before any of them is answered. Later calls go to the same node.
-
-    Attributes:
-        connection: on which they were sent.
-        count: their number; above 0.
-    """
-
-    __slots__ = ("connection", "count")
-
-    def __init__(self, connection: Outgoing) -> None:
-        self.connection = connection
-        self.count = 0
 
 
 class Line:
@@ -167,27 +153,10 @@ class CallOrder:
             return True
         return not turn.depth and not (turn.grain._inaho_host is host and turn.grain._inaho_key == key)
 
-    @staticmethod
-    def begin(host: KindHost, key: str, connection: Outgoing) -> None:
-        """A call was sent whose identity is not in the PidCache."""
-        calls = host.first_calls.get(key)
-        if calls is None or calls.connection is not connection:
-            calls = host.first_calls[key] = FirstCalls(connection)
-        calls.count += 1
-
-    @staticmethod
-    def ended(host: KindHost, key: str) -> None:
-        """Such a call was answered, or its caller gave up."""
-        calls = host.first_calls.get(key)
-        if calls is not None:
-            calls.count -= 1
-            if not calls.count:
-                del host.first_calls[key]
-
     def hold(self, host: KindHost, key: str, former: Outgoing | None = None) -> Line:
         """The line of an identity, opened if there is none: from now on no call overtakes refused ones."""
         line = host.lines.get(key)
-        if line is None:
+        if not isinstance(line, Line):  # there is none
             line = host.lines[key] = Line()
             self._local.spawn(self._run(host, key, line), name=f"inaho-order-{host.name}")
         if former is not None and former not in line.former:
@@ -242,7 +211,7 @@ class CallOrder:
         host = self._hosts[kind]
         if host.system:
             return
-        calls = host.first_calls.get(key)
+        calls = first_calls_of(host, key)
         pid = self._pid_cache.peek(host.name, key)
         if calls is not None:
             self.hold(host, key, calls.connection)
@@ -269,8 +238,9 @@ class CallOrder:
             if connection.peer.node_id in alive and connection.used_lately
         }
         for host in self._hosts.values():
-            for key, calls in [*host.first_calls.items()] if host.first_calls else ():
-                if calls.connection.peer.node_id not in alive:
+            for key in [*host.first_calls] if host.first_calls else ():
+                calls = first_calls_of(host, key)
+                if calls is not None and calls.connection.peer.node_id not in alive:
                     del host.first_calls[key]
         return (lambda pid: pid.node_id in busy or keep(pid)) if busy else keep
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from inaho.core.rpc.retry import Tries
 from inaho.errors import InahoError
 from inaho.runtime.calls.call_order import Waiting
+from inaho.runtime.calls.first_calls import begin_first_call, end_first_call
 from inaho.runtime.calls.retrying import within
 from inaho.runtime.grains.activation import ONE_WAY, Scope, Turn
 from inaho.runtime.turns.inline import run_here, wait_for_turn
@@ -152,7 +153,7 @@ class ClusterContext:
         correlation = connection.call(request.method, key, request.arguments, future, deadline, now, flags, fields)
         first = waiting is None and not self.resolver.knows(host, key)
         if first:
-            self.order.begin(host, key, connection)
+            begin_first_call(host, key, connection)
         elif waiting is not None:
             waiting.sent = True
         try:
@@ -164,7 +165,7 @@ class ClusterContext:
             raise
         finally:
             if first:
-                self.order.ended(host, key)
+                end_first_call(host, key)
             del future  # a failed one has the error, and the error's traceback this frame
 
     async def _here(self, grain: Activation, turn: Turn, scope: Scope | Turn | None) -> Any:

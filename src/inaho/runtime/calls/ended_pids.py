@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from inaho.runtime.calls.first_calls import first_calls_of
+
 if TYPE_CHECKING:
     from inaho.core.identity.pid_cache import PidCache
     from inaho.runtime.activation.kind_host import KindHost
@@ -76,7 +78,7 @@ class EndedPids:
             if pid.authority not in used:  # looked at once: it takes some microseconds
                 used[pid.authority] = self._used_lately(pid)
             former = [] if host.system else [*used[pid.authority]]
-            calls = host.first_calls.get(key)
+            calls = first_calls_of(host, key)
             if calls is not None and calls.connection not in former:
                 former.append(calls.connection)
             if former and len(self._lines) >= LINES_MAX:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.errors import InahoError
 from inaho.events import CallSucceeded
+from inaho.runtime.calls.first_calls import begin_first_call, end_first_call
 from inaho.runtime.calls.request import Request
 from inaho.runtime.calls.retrying import passed
 from inaho.runtime.grains.activation import CURRENT, Turn
@@ -225,7 +226,7 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
             future: asyncio.Future[Any] = local.loop.create_future()
             correlation = connection.call(method, key, arguments, future, deadline, now)
             if not known:
-                context.order.begin(host, key, connection)
+                begin_first_call(host, key, connection)
             try:
                 result = await future
             except InahoError as error:
@@ -242,7 +243,7 @@ async def _call_there(reference: Reference, method: GrainMethod, arguments: tupl
                     resolver.learn(connection, host, key)
             finally:
                 if not known:
-                    context.order.ended(host, key)
+                    end_first_call(host, key)
     except BaseException as error:
         context.failures.count(host, key, method, error)
         raise

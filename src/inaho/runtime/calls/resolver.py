@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inaho.errors import InahoError, Pending
+from inaho.runtime.calls.first_calls import first_calls_of
 from inaho.types import ClusterIdentity, Member, Pid
 
 if TYPE_CHECKING:
@@ -94,10 +95,9 @@ class Resolver:
         if host.apart or (host.lines and key in host.lines):
             return None
         if host.first_calls:
-            calls = host.first_calls.get(key)
+            calls = first_calls_of(host, key)
             if calls is not None and not calls.connection.ending:
-                first: Outgoing = calls.connection
-                return first
+                return calls.connection
         try:
             owner = self._topology.lookup.owner(host.name, key)
         except InahoError:
@@ -134,7 +134,7 @@ class Resolver:
         if connection is None:
             if host.pool is not None and self._leases.open:
                 return True, None
-            calls = host.first_calls.get(key)
+            calls = first_calls_of(host, key)
             if calls is not None and not calls.connection.ending:
                 return not calls.connection.paused, calls.connection
             if host.kind.placed or (again and host.kind.is_unknown):

@@ -58,7 +58,7 @@ class TopologyChanges:
                 for host in node.hosts.values():
                     if host.hosted and not host.system:
                         host.draining.begin()
-                node.bridge.tell_drained()
+                node.bridge.report_drain()
         elif not node.local.client:
             node.bridge.members_changed()
         node.acceptor.push_topology(snapshot)

@@ -151,7 +151,7 @@ class NodeOwnership:
         self._node.placed_activations.ended(kind, grain)
 
     def drained(self, kind: str) -> None:
-        self._node.bridge.tell_drained(kind)
+        self._node.bridge.report_drain(kind)
 
 
 class NodeFreshness:

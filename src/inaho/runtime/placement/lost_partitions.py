@@ -83,7 +83,7 @@ class LostPartitions:
             if not lost:
                 del self._lost[kind]
 
-    def tell_drained(self, kind: str = "") -> None:
+    def report_drain(self, kind: str = "") -> None:
         """Begins to report the partitions that are drained by now: of one kind, or of all."""
         for each in (kind,) if kind else tuple(self._lost):
             if each not in self._lost or each in self._unsettled:

@@ -73,7 +73,9 @@ class PartitionBridge:
         self._moved = MovedPartitions(local.node_id, partitions, self)
         self.previous = PreviousOwners(partitions, topology, fencing, self._moved)
         self._lost = LostPartitions(local, topology, hosts, self.previous.handoff, self._moved.waiting, calls)
-        self.taking_over = TakingOver(local, topology, leases, self.previous, calls, warnings, self._lost.tell_drained)
+        self.taking_over = TakingOver(
+            local, topology, leases, self.previous, calls, warnings, self._lost.report_drain
+        )
         self.release = PartitionRelease(local, topology, hosts, leases, self.previous, self.taking_over)
 
     # A new topology.
@@ -93,11 +95,11 @@ class PartitionBridge:
     def members_changed(self) -> None:
         """The owners are the same, but a previous owner may be gone: this node waits for it no longer."""
         self.previous.members_changed()
-        self._lost.tell_drained()
+        self._lost.report_drain()
 
     def _note_moved(self, kind: str) -> Iterator[int]:
         yield from self._moved.steps(kind)
-        self._lost.tell_drained(kind)
+        self._lost.report_drain(kind)
 
     def gained(self, kind: str, partition: int, before: Member, now: Member, move: Move) -> None:
         """See `MoveSink`."""
@@ -114,9 +116,9 @@ class PartitionBridge:
 
     # This node as the previous owner.
 
-    def tell_drained(self, kind: str = "") -> None:
+    def report_drain(self, kind: str = "") -> None:
         """Begins to report to new owners which lost partitions are drained by now: of one kind, or of all."""
-        self._lost.tell_drained(kind)
+        self._lost.report_drain(kind)
 
     @property
     def told(self) -> int:

@@ -46,10 +46,10 @@ PATIENCE: Final = 3
 RECALLED_MAX: Final = 10_000
 """Recalled identities whose epoch is remembered; beyond it the oldest is forgotten."""
 
-LAST_WORDS_MAX: Final = 2_000
+FINAL_VERSIONS_MAX: Final = 2_000
 """Revoked activations whose saved version is remembered; beyond it the oldest is forgotten."""
 
-LAST_WORDS_S: Final = 60.0
+FINAL_VERSIONS_S: Final = 60.0
 """Seconds for which they are remembered."""
 
 PAGE_BYTES: Final = 128 << 10
@@ -70,7 +70,7 @@ class PlacedActivations:
         topology: of this node.
         hosts: kinds of this node, by name.
         leases: its ledger.
-        callers: are told of ends.
+        callers: are notified of ends.
         calls: of placement actors.
         warnings: of nodes that this one waits for.
     """
@@ -92,14 +92,14 @@ class PlacedActivations:
         self._callers = callers
         self._calls = calls
         self._warnings = warnings
-        self._told: dict[str, dict[str, str]] = {}
+        self._reported_to: dict[str, dict[str, str]] = {}
         """By kind and key, node id of the owner that knows of the activation."""
         self._recalled: BoundedMap[tuple[str, str], int] = BoundedMap(RECALLED_MAX)
         self._news: dict[str, tuple[Member, dict[str, dict[str, int]]]] = {}
         """By node id of a new owner, the activations to announce to it."""
         self._gone: dict[str, tuple[Member, dict[str, dict[str, tuple[int, int]]]]] = {}
         """By node id of an owner, the ends to report to it: epochs and versions."""
-        self._last_words: BoundedMap[tuple[str, str], tuple[int, float]] = BoundedMap(LAST_WORDS_MAX)
+        self._final_versions: BoundedMap[tuple[str, str], tuple[int, float]] = BoundedMap(FINAL_VERSIONS_MAX)
         """Saved version and time of the end of activations whose lease was revoked: other nodes may have them too."""
         self._overtaken = (0, 0.0)
         """The hash of the owners seen here when an asker with newer owners was answered, and until when it counts."""
@@ -115,7 +115,7 @@ class PlacedActivations:
                 if request.key not in host.activations:
                     break
                 if await self.has(host, request.key):
-                    self._told.setdefault(host.name, {})[request.key] = request.granted_by
+                    self._reported_to.setdefault(host.name, {})[request.key] = request.granted_by
                     return ActivationResponse(epoch=host.activations[request.key]._inaho_lease.epoch)
             self._check(request)
             stale = self._leases.ledger.get(request.kind, request.key)
@@ -157,7 +157,7 @@ class PlacedActivations:
     async def begin(self, host: KindHost, lease: Lease, owner: str, handed: ActivationRecord | None) -> None:
         """Makes the activation of a pending lease, and returns when it has started. Raises the reason if it failed."""
         grain = host.begin(lease, handed if handed is not None and handed.was_active else None)
-        self._told.setdefault(host.name, {})[lease.key] = owner
+        self._reported_to.setdefault(host.name, {})[lease.key] = owner
         while host.activations.get(lease.key) is grain and host.lifecycle.is_changing(grain):
             await host.gates.wait(lease.key)
         if not lease.holding:
@@ -212,7 +212,7 @@ class PlacedActivations:
             )
             self._local.log.info("sent %s a list of all activations of %s: %s", asker, kind, describe(error))
         member = self._leases.member(asker)
-        told = self._told.setdefault(kind, {})
+        reported_to = self._reported_to.setdefault(kind, {})
         page: dict[str, int] = {}
         size = 0
         for number, (key, grain) in enumerate(list(host.activations.items()), 1):
@@ -224,7 +224,7 @@ class PlacedActivations:
                 owner = self._owner(kind, key)
                 if owner is None or owner.node_id != asker:
                     continue
-                told[key] = asker
+                reported_to[key] = asker
             if size > PAGE_BYTES and member is not None:
                 await self._tell(member, kind, page, topology_hash)
                 page, size = {}, 0
@@ -238,10 +238,10 @@ class PlacedActivations:
         """Owners have changed: announces a placed activation to its new owner."""
         key = grain._inaho_key
         owner = self._owner(kind, key)
-        told = self._told.setdefault(kind, {})
-        if owner is None or told.get(key) == owner.node_id:
+        reported_to = self._reported_to.setdefault(kind, {})
+        if owner is None or reported_to.get(key) == owner.node_id:
             return
-        told[key] = owner.node_id
+        reported_to[key] = owner.node_id
         if owner.node_id != self._local.node_id:
             if not self._news:
                 self._local.loop.call_soon(self._tell_news)
@@ -249,39 +249,39 @@ class PlacedActivations:
             kinds.setdefault(kind, {})[key] = grain._inaho_lease.epoch
 
     def ended(self, kind: str, grain: Activation) -> None:
-        """A placed activation is gone; its callers are told, and its owner, so that it can free the lease.
+        """A placed activation is gone; its callers are notified, and its owner, so that it can free the lease.
 
-        Where the owner knows of another activation, that one is told what this one had saved.
+        Where the owner knows of another activation, the owner tells that one what this one had saved.
         """
         key = grain._inaho_key
         self._callers.ended(kind, key)
-        self._told.get(kind, {}).pop(key, None)
+        self._reported_to.get(kind, {}).pop(key, None)
         owner = self._owner(kind, key)
         record = grain._inaho_record
         version = 0 if record is None else record.version
         if version and grain._inaho_lease.state is LeaseState.REVOKED:
-            self._last_words[kind, key] = (version, self._local.loop.time())
+            self._final_versions[kind, key] = (version, self._local.loop.time())
         if owner is not None and (version or owner.node_id != self._local.node_id):
-            self._say_gone(owner, kind, key, (grain._inaho_lease.epoch, version))
+            self._report_end(owner, kind, key, (grain._inaho_lease.epoch, version))
 
     def owners_changed(self) -> None:
         """Reports saved versions of revoked activations to the present owners.
 
         To the same owner again, too: it may learn only now of the node that has the identity.
         """
-        if self._last_words:
-            self._local.slices.add("last-words", self._say_last_words())
+        if self._final_versions:
+            self._local.slices.add("final-versions", self._report_final_versions())
 
-    def _say_last_words(self) -> Iterator[int]:
-        for kind, key in tuple(self._last_words):
-            words = self._last_words.get((kind, key))
-            if words is not None and self._local.loop.time() - words[1] > LAST_WORDS_S:
-                del self._last_words[kind, key]
-            elif words is not None and (owner := self._owner(kind, key)) is not None:
-                self._say_gone(owner, kind, key, (0, words[0]))
+    def _report_final_versions(self) -> Iterator[int]:
+        for kind, key in tuple(self._final_versions):
+            known = self._final_versions.get((kind, key))
+            if known is not None and self._local.loop.time() - known[1] > FINAL_VERSIONS_S:
+                del self._final_versions[kind, key]
+            elif known is not None and (owner := self._owner(kind, key)) is not None:
+                self._report_end(owner, kind, key, (0, known[0]))
             yield OWNER_US
 
-    def _say_gone(self, owner: Member, kind: str, key: str, end: tuple[int, int]) -> None:
+    def _report_end(self, owner: Member, kind: str, key: str, end: tuple[int, int]) -> None:
         if not self._gone:
             self._local.loop.call_soon(self._tell_gone)
         self._gone.setdefault(owner.node_id, (owner, {}))[1].setdefault(kind, {})[key] = end
