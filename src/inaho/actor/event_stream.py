@@ -268,7 +268,7 @@ class EventStream:
     def _route(self, kind: type[Any]) -> tuple[_Sink, ...]:
         if len(self._routes) >= _ROUTES_MAX:
             self._routes.clear()
-        sinks = tuple(sink for sink in self._sinks if _is_wanted(kind, sink.types))
+        sinks = tuple([sink for sink in list(self._sinks) if _is_wanted(kind, sink.types)])
         self._routes[kind] = sinks
         return sinks
 

@@ -88,7 +88,8 @@ class ActivationLedger:
         if self._count >= self._leases_max:
             self.refused += 1
             raise Overloaded(f"{self._count} leases are held (activation.activations_max)", identity=f"{kind}/{key}")
-        lease = Lease(kind, key, holder, self.next_epoch(), now)
+        self._epochs += 1  # in place of `next_epoch`
+        lease = Lease(kind, key, holder, self._topology_version << 32 | self._epochs, now)
         if len(newest) < PART_MAX:
             newest[key] = lease
         else:

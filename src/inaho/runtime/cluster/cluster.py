@@ -230,7 +230,8 @@ class Cluster(Operations):
         """
         subscription = self._system.events.subscribe(*(types or (Event,)), capacity=capacity)
         iterator = _events_of(subscription)
-        weakref.finalize(iterator, subscription.close).atexit = False  # an unused iterator closes nothing itself
+        # An iterator that nobody has begun to use closes nothing itself.
+        weakref.finalize(iterator, _close_on, self._node.local.loop, subscription).atexit = False
         return iterator
 
     def actor(self, where: Pid | str) -> ActorRef:
@@ -330,6 +331,14 @@ async def _events_of(subscription: Subscription[Any]) -> AsyncIterator[Any]:
     with subscription:
         async for event in subscription:
             yield event
+
+
+def _close_on(loop: asyncio.AbstractEventLoop, subscription: Subscription[Any]) -> None:
+    """Closes it from the loop: the garbage collector calls this in any thread, and while code publishes an event."""
+    try:
+        loop.call_soon_threadsafe(subscription.close)
+    except RuntimeError:  # the loop is closed
+        subscription.close()
 
 
 def _check_timeout(timeout: float | None) -> None:

@@ -73,9 +73,7 @@ class PartitionBridge:
         self._moved = MovedPartitions(local.node_id, partitions, self)
         self.previous = PreviousOwners(partitions, topology, fencing, self._moved)
         self._lost = LostPartitions(local, topology, hosts, self.previous.handoff, self._moved.waiting, calls)
-        self.taking_over = TakingOver(
-            local, topology, leases, self.previous, calls, warnings, self._lost.report_drain
-        )
+        self.taking_over = TakingOver(local, topology, leases, self.previous, calls, warnings, self._lost.report_drain)
         self.release = PartitionRelease(local, topology, hosts, leases, self.previous, self.taking_over)
 
     # A new topology.
