@@ -38,8 +38,9 @@ class IdleWheel:
         keys = self._buckets.get(bucket)
         if keys is None:
             keys = self._buckets[bucket] = PartedMap()
-        if not keys.older and len(keys.newest) < PART_MAX:
-            keys.newest[key] = True
+        newest = keys.newest
+        if not keys.older and len(newest) < PART_MAX:
+            newest[key] = True
         elif keys.get(key) is None:
             keys.add(key, True)
 

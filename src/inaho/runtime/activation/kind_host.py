@@ -127,18 +127,17 @@ class KindHost:
 
     def begin(self, lease: Lease, handed: ActivationRecord | None = None) -> Activation:
         """Makes the activation of a pending lease; `handed` is its previous activation. Raises `ActivationFailed`."""
-        grain = self._make(lease.key, lease)
-        self.activations[lease.key] = grain
+        key, activations, around = lease.key, self.activations, self.around
+        grain = activations[key] = self._make(key, lease)
         if self._hides:
             hide(grain)
-            if len(self.activations) >= BIG_TABLE:  # each new entry makes the collector track the table again
-                hide(self.activations)
+            if len(activations) >= BIG_TABLE:  # each new entry makes the collector track the table again
+                hide(activations)
         if self.kind.placed:
-            self.around.freshness.begins(self.name, lease.key, grain)
-        self.around.services.came_here(self.name, lease.key)
-        again = False
-        if self.passivation is not None:
-            again = self.passivation.add(lease.key, self.local.now)
+            around.freshness.begins(self.name, key, grain)
+        around.services.came_here(self.name, key)
+        passivation = self.passivation
+        again = passivation is not None and passivation.add(key, self.local.now)
         self.starting.begin(grain, handed, again)
         return grain
 

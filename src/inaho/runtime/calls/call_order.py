@@ -211,7 +211,7 @@ class CallOrder:
         host = self._hosts[kind]
         if host.system:
             return
-        calls = first_calls_of(host, key)
+        calls = first_calls_of(host, key) if host.first_calls else None
         pid = self._pid_cache.peek(host.name, key)
         if calls is not None:
             self.hold(host, key, calls.connection)

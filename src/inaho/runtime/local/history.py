@@ -57,12 +57,13 @@ class ActivationHistory:
 
         A refusal that only repeats the previous entry is not remembered: callers retry many times per second.
         """
-        for observer in self._observers.get(what, ()):
-            observer(kind, key, reason)
-        at, entries = self._clock(), self._entries
+        if what in self._observers:
+            for observer in self._observers[what]:
+                observer(kind, key, reason)
+        entries = self._entries
         if what == "refused" and entries and entries[-1][1:] == (kind, key, what, reason, epoch):
             return
-        entries.append((at, kind, key, what, reason, epoch))
+        entries.append((self._clock(), kind, key, what, reason, epoch))
 
     def of(self, kind: str, key: str, *, offset_s: float, authority: str) -> list[HistoryEntry]:
         """What is remembered of one identity, oldest first.
