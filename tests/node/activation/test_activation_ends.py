@@ -313,7 +313,7 @@ async def test_nothing_is_kept_of_placed_activations_that_did_not_come_up(fleet)
     for number in range(3):
         with pytest.raises(ActivationFailed):
             await member.grain(Unable, f"k{number}").ask()
-    assert not member._node.placed_activations._told.get("Unable")
+    assert not member._node.placed_activations._reported_to.get("Unable")
 
 
 async def test_saved_versions_that_do_not_fit_a_frame_are_told_in_pages(fleet, eventually, monkeypatch):
