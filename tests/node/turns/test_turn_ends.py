@@ -241,4 +241,5 @@ async def test_events_come_from_when_they_were_asked_for():
         subscriptions = len(cluster.system.events._sinks)
         cluster.events(ActivationStarted)
         gc.collect()
+        await asyncio.sleep(0)  # it is closed on the loop
         assert len(cluster.system.events._sinks) == subscriptions

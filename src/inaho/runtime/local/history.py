@@ -60,10 +60,10 @@ class ActivationHistory:
         if what in self._observers:
             for observer in self._observers[what]:
                 observer(kind, key, reason)
-        entries = self._entries
+        at, entries = self._clock(), self._entries
         if what == "refused" and entries and entries[-1][1:] == (kind, key, what, reason, epoch):
             return
-        entries.append((self._clock(), kind, key, what, reason, epoch))
+        entries.append((at, kind, key, what, reason, epoch))
 
     def of(self, kind: str, key: str, *, offset_s: float, authority: str) -> list[HistoryEntry]:
         """What is remembered of one identity, oldest first.
