@@ -370,26 +370,3 @@ def test_never_saved_is_proved_too(sim: SimCluster):
     sim.heal()
     sim.run_for(1.5)
     assert sim.run(sim.node(2).grain(Cell, key).get()) == "first"
-
-
-@pytest.mark.parametrize("phase", range(4))
-@pytest.mark.parametrize("way", ["tick", "call"])
-def test_what_was_proved_before_a_short_pause_is_not_answered_after_it(simulation_seed: int, way: str, phase: int):
-    """The pause is too short for the cluster to notice, and longer than a proof holds."""
-    with SimCluster(nodes=3, seed=simulation_seed, grains=[Cell]) as sim:
-        key = key_on(sim, 1)
-        sim.run(sim.node(1).grain(Cell, key).put("old"))
-        sim.run(sim.node(1).grain(Cell, key).start_ticking())
-        sim.partition({0}, {1, 2})
-        sim.run_for(15.0 + 0.15 * phase)  # at any time between two ticks, and between two proofs
-        assert sim.run(sim.node(2).grain(Cell, key).get()) == "old"
-        Cell.ticked.clear()
-        sim.pause(1, 1.6)
-        sim.run(sim.node(0).grain(Cell, key).put("new"))
-        sim.run_for(1.2)  # longer than `activation.freshness_s` and one read
-        answer = None
-        if way == "call":
-            answer = sim.run(sim.node(2).grain(Cell, key).get())  # its frame waits in the socket
-        sim.run_for(3.0)
-        ticked = [value for authority, value in Cell.ticked if authority == sim.authority(1)]
-        assert answer in (None, "new") and set(ticked) <= {"new"}

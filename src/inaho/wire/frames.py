@@ -135,7 +135,7 @@ Signature = Annotated[str, msgspec.Meta(max_length=SIGNATURE_CHARS_MAX)]
 
 
 ENDS_MAX: Final = 256
-"""Identities of one `ENDED`: with the longest keys a third of a frame."""
+"""Identities of one `ENDED`, at most; fewer where `transport.frame_bytes_max` is small."""
 Identities = Annotated[list[tuple[str, str]], msgspec.Meta(max_length=ENDS_MAX)]
 """Kinds and keys: the body of `ENDED`."""
 

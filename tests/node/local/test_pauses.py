@@ -14,6 +14,7 @@ import pytest
 
 from inaho import Grain
 from inaho.events import NodePaused
+from inaho.runtime.local.pauses import Pauses
 from inaho.testing import SimCluster
 
 PERIOD_S = 0.003
@@ -68,6 +69,39 @@ def test_before_a_timer_of_an_activation_ticks(phase: int):
         sim.pause(0, 7.0)
         sim.run_for(8.0)
         assert log[0] == "paused" and log.count("paused") == 1 and "ran" in log
+
+
+async def test_a_task_waits_for_one_pause_only():
+    """Each iteration of the loop is long, and the tick of the node runs at its end: the next Task is late again."""
+    loop = asyncio.get_running_loop()
+
+    class Slow:
+        now = 0.0
+
+        def time(self) -> float:
+            return self.now
+
+    slow = Slow()
+    pauses = Pauses(slow, slow.time, 2.0)  # type: ignore[arg-type]
+    pauses.expires(5.0)
+    pauses.expect(0.1)
+    iterations = 0
+
+    def iterate() -> None:
+        nonlocal iterations
+        iterations += 1
+        slow.now += 10.0
+        if iterations % 2:
+            pauses.expect(0.1)  # so it is late again in the next iteration
+        else:
+            pauses.expires(slow.now + 1.0)
+        if iterations < 100:
+            loop.call_soon(iterate)
+
+    slow.now = 10.0
+    loop.call_soon(iterate)
+    await pauses.noticed()
+    assert 2 <= iterations < 10
 
 
 @pytest.mark.parametrize("how", [call, stream])

@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from inaho import Cluster, Grain
+from inaho.config.transport import FRAME_BYTES_MIN
+from inaho.core.identity.identity import KEY_BYTES_MAX
 from inaho.events import ActivationTerminated, PidInvalidated
 from inaho.runtime.placement.caching_callers import GONE_MIN, CachingCallers
 from inaho.wire.frames import ENDS_MAX
@@ -98,6 +100,25 @@ async def test_who_keeps_what_is_not_there_hears_so_at_once(fleet: Any, eventual
     await eventually(lambda: not any(kept(caller, gone) for gone in keys))
     assert kept(caller, key) == holder.authority
     assert len(callers(holder)) == 1
+
+
+async def test_ends_fit_into_the_smallest_frames(fleet: Any, eventually: Any):
+    small = {"transport": {"frame_bytes_max": FRAME_BYTES_MIN}}
+    holder, caller = await fleet.members(2, Near, **small)
+    here = fleet.key_at(holder, Near)
+    await holder.grain(Near, here).where()
+    await call(caller, here, holder)
+    pid = caller.runtime.pid_cache.peek("Near", here)
+    connection = caller.runtime.peers.connections[holder.authority]
+    await eventually(lambda: not connection.used_lately)
+    keys = [f"{number:x}".rjust(KEY_BYTES_MAX, "x") for number in range(40)]
+    for gone in keys:
+        identity = msgspec.structs.replace(pid.identity, key=gone)
+        caller.runtime.pid_cache.put(msgspec.structs.replace(pid, identity=identity), caller.runtime.local.now)
+    for gone in keys:  # they end in one iteration of the loop
+        callers(holder)._notify(caller.runtime.local.node_id, ("Near", gone))
+    await eventually(lambda: not any(kept(caller, gone) for gone in keys))
+    assert caller.runtime.peers.connections[holder.authority] is connection and not connection.closed
 
 
 @pytest.mark.parametrize("lacking", ["caller", "holder"])

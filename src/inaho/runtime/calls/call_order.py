@@ -15,7 +15,9 @@ Why not numbers on calls that the callee sorts: it would have to wait for number
 
 The order ends: when a connection breaks with calls on their way (their outcome is unknown); when an operator blocks the
 node where calls wait (it may stand still, so its refusals are not waited for); when a node does not answer for
-`PASSED_S`; when an entry of a full PidCache is dropped while its calls are on their way; for a call made by a turn that
+`PASSED_S`; when an entry of a full PidCache is dropped while its calls are on their way; when a placed activation ends
+and begins again on the same node while calls of a caller are on their way to it: those in between are refused and come
+again, behind those that were received later; for a call made by a turn that
 was itself called by a turn (others in the line may wait for it; a send before it does wait in line); when a turn that
 runs at the callee waits for a call, which may go ahead of the queue there. Stateless kinds and streams have no order.
 Turns that an activation runs together (read-only, reentrant) begin in order and then run concurrently. A one-way call

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from inaho.errors import InahoError, NoSuchKind, ProtocolViolation
+from inaho.core.identity.identity import validate_key, validate_kind
+from inaho.errors import InahoError, InvalidPid, NoSuchKind, ProtocolViolation
 from inaho.wire.codec import DECODE_ERRORS, decoder
 from inaho.wire.frames import Definition
 
@@ -90,6 +91,8 @@ def decode_identity(body: memoryview) -> tuple[str, str]:
     """The kind and key of a `KEEPS` frame. Raises `ProtocolViolation`."""
     try:
         kind, key = _decode_identity(body)
-    except DECODE_ERRORS as error:
+        validate_kind(kind)
+        validate_key(key)
+    except (*DECODE_ERRORS, InvalidPid) as error:
         raise ProtocolViolation(f"an identity that does not decode: {error}") from error
     return kind, key

@@ -170,7 +170,7 @@ class Freshness:
             if member.node_id != self._local.node_id:
                 self._doubt(member, -1, reason)
         if self.in_doubt:
-            self._proofs.require_all()
+            self._proofs.require_all(at_once=True)  # its state may be old by any time, and calls wait in sockets
         self._begin_reconciliation()
 
     def is_harmless(self, node_id: str, why: str) -> None:

@@ -105,11 +105,19 @@ class Proofs:
         local.pauses.observe_expiry(self._expire)
         self._round: asyncio.Future[InahoError | None] | None = None
 
-    def require_all(self) -> None:
-        """Every activation with state on this node must be proved before its next turn."""
+    def require_all(self, *, at_once: bool = False) -> None:
+        """Every activation with state on this node must be proved before its next turn.
+
+        Args:
+            at_once: before this returns, and not in slices. A thousand activations take about a millisecond. Needed
+                where calls wait that would be answered between two slices.
+        """
         was_holding = bool(self._to_hold)
         self._to_hold = list(self._kinds.activations())
-        if self._to_hold and not was_holding:
+        if at_once:
+            while self._to_hold:
+                self.require(self._to_hold.pop())
+        elif self._to_hold and not was_holding:
             self._hold_slice()
 
     def _hold_slice(self) -> None:

@@ -253,6 +253,9 @@ class Grain(Generic[S]):
                 - `failed`: a turn failed, and its state is as that turn left it. `save` is refused.
                 - `stale`: another activation has saved, or may have. `save` is refused.
                 - any other text says why other nodes removed this one. `save` is refused.
+
+                With `on_failure` `reset` or `stop`, `save` is also refused when a turn or stream failed and the state
+                was not loaded again since.
         """
 
     def _stateful(self) -> StateRecord:

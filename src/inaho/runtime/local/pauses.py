@@ -43,6 +43,8 @@ class Pauses:
         self._tick_late_at = NEVER
         self._expires_at = NEVER
         self._due = 0.0
+        self._ticks = 0
+        self._expiries = 0
         self._observers: list[Callable[[float], None]] = []
         self._expired: list[Callable[[], None]] = []
 
@@ -57,10 +59,12 @@ class Pauses:
     def expires(self, at: float) -> None:
         """From `at` on, by the loop's clock, what this node knows is too old; infinite if that does not happen."""
         self._expires_at = at
+        self._expiries += 1
         self.late_at = min(at, self._tick_late_at)
 
     def expect(self, tick_s: float) -> None:
         """The next tick is due in `tick_s` seconds."""
+        self._ticks += 1
         self._due = self._boot_time() + tick_s
         self._boot_late_at = self._due + self._pause_s
         self._tick_late_at = self._loop.time() + tick_s + self._pause_s
@@ -90,7 +94,12 @@ class Pauses:
     async def noticed(self) -> None:
         """Returns when a pause has been noticed. For Tasks, before they call an activation of this node.
 
-        They wait for the timer, which is due: what follows may end turns, even the one that this Task runs.
+        They wait for the timer, which is due: what follows may end turns, even the one that this Task runs. They wait
+        for one pause only: a loop that is blocked in each of its iterations is late again when the timer has run.
         """
-        while self._loop.time() > self.late_at:  # noqa: ASYNC110  the timer comes in the next iteration
-            await asyncio.sleep(0)
+        ticks, expiries = self._ticks, self._expiries
+        while (now := self._loop.time()) > self.late_at:
+            ticks_late = now > self._tick_late_at and ticks == self._ticks
+            if not ticks_late and not (now > self._expires_at and expiries == self._expiries):
+                return
+            await asyncio.sleep(0)  # the timer comes in the next iteration

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from inaho.core.identity.identity import KEY_BYTES_MAX, KIND_BYTES_MAX
 from inaho.wire.frames import ENDS_MAX
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ JOB: Final = "ends-to-callers"
 
 BATCH_US: Final = 100
 """The cost of sending one full `ENDED` frame, for `Slices`."""
+
+IDENTITY_BYTES: Final = KEY_BYTES_MAX + KIND_BYTES_MAX + 64
+"""The longest identity in a frame, with more than its share of the header."""
 
 GONE_MIN: Final = 16
 """An activation may have so many callers more than twice the connected ones; then those that left are forgotten."""
@@ -57,6 +61,7 @@ class CachingCallers:
         self._hosts = hosts
         self._connections = connections
         self._pairs_max = local.config.activation.pid_cache_size
+        self._batch_max = min(ENDS_MAX, local.config.transport.frame_bytes_max // IDENTITY_BYTES)
         self._callers: dict[tuple[str, str], dict[str, None]] = {}
         """By identity, node ids of those who keep it."""
         self._pairs = 0
@@ -132,7 +137,7 @@ class CachingCallers:
         if connection.paused:
             return
         batch: list[tuple[str, str]] = []
-        for _ in range(min(len(ends), ENDS_MAX)):
+        for _ in range(min(len(ends), self._batch_max)):
             kind, key = ends.popleft()
             self._due_count -= 1
             if key in self._hosts[kind].activations:
