@@ -268,6 +268,7 @@ class EventStream:
     def _route(self, kind: type[Any]) -> tuple[_Sink, ...]:
         if len(self._routes) >= _ROUTES_MAX:
             self._routes.clear()
+        # A copy: a finalizer that the garbage collector runs in between may close a subscription.
         sinks = tuple([sink for sink in list(self._sinks) if _is_wanted(kind, sink.types)])
         self._routes[kind] = sinks
         return sinks
