@@ -34,7 +34,7 @@ setup: $(STAMP) ## Make the virtual environment; does nothing when it is up to d
 $(STAMP): pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "inaho needs CPython 3.11 or newer: make setup PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgres,redis,testing]' $(TOOLS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgres,providers,redis,testing]' $(TOOLS)
 	@touch $@
 
 quickstart: setup ## Form a cluster of two processes on this machine and call grains across it.

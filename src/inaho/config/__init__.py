@@ -16,6 +16,7 @@ from inaho.config import (
     gossip,
     membership,
     metrics,
+    provisioning,
     rpc,
     storage,
     transport,
@@ -28,6 +29,7 @@ from inaho.config.detection import *
 from inaho.config.gossip import *
 from inaho.config.membership import *
 from inaho.config.metrics import *
+from inaho.config.provisioning import *
 from inaho.config.rpc import *
 from inaho.config.storage import *
 from inaho.config.transport import *
@@ -41,6 +43,7 @@ __all__ += detection.__all__
 __all__ += gossip.__all__
 __all__ += membership.__all__
 __all__ += metrics.__all__
+__all__ += provisioning.__all__
 __all__ += rpc.__all__
 __all__ += storage.__all__
 __all__ += transport.__all__

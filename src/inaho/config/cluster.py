@@ -11,6 +11,7 @@ from inaho.config.detection import DetectionConfig
 from inaho.config.gossip import GossipConfig
 from inaho.config.membership import MembershipConfig
 from inaho.config.metrics import AlertsConfig, MetricsConfig
+from inaho.config.provisioning import ProviderDescriptor, ProvisioningConfig
 from inaho.config.rpc import RpcConfig
 from inaho.config.storage import StorageConfig
 from inaho.config.transport import TlsConfig, TransportConfig
@@ -27,6 +28,7 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
         bind: `host:port` to bind where that differs from `authority`, such as `0.0.0.0:7700` or `[::]:7700` in a
             container. With port 0 in both, one free port serves for both.
         seeds: authorities to join through. None, or only this node's own: this node founds the cluster.
+        providers: where this node finds its cluster, beside the seeds; see `docs/providers.md`.
         name: of the cluster; nodes of another name are refused.
         secret: shared by all nodes, proven and never sent. Empty: no authentication, on loopback only.
         tls: mutual TLS instead of the secret, or together with it.
@@ -34,13 +36,14 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
         data_dir: folder for files of this node (state in SQLite by default).
         weight: see `Member.weight`.
         roles: see `Member.roles`.
-        membership, gossip, detection, transport, delivery, rpc, activation, storage, metrics, alerts: groups of
-            settings, each documented in the module of that name in `inaho.config` (`alerts` in `metrics`).
+        membership, gossip, detection, transport, delivery, rpc, activation, storage, provisioning, metrics, alerts:
+            groups of settings, each documented in the module of that name in `inaho.config` (`alerts` in `metrics`).
     """
 
     authority: str = ""
     bind: str = ""
     seeds: tuple[str, ...] = ()
+    providers: tuple[ProviderDescriptor, ...] = ()
     name: str = "inaho"
     secret: str = ""
     tls: TlsConfig | None = None
@@ -56,6 +59,7 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
     rpc: RpcConfig = RpcConfig()
     activation: ActivationConfig = ActivationConfig()
     storage: StorageConfig = StorageConfig()
+    provisioning: ProvisioningConfig = ProvisioningConfig()
     metrics: MetricsConfig = MetricsConfig()
     alerts: AlertsConfig = AlertsConfig()
 

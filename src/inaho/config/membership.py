@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from inaho.config.base import Group
 
 __all__ = ["MembershipConfig"]
@@ -11,6 +13,8 @@ class MembershipConfig(Group, frozen=True, kw_only=True):
     """Joining, leaving and removal.
 
     Attributes:
+        source: what a snapshot of a provider means. `gossip`: whom to contact; gossip decides who is a member.
+            `provider`: it is the membership; gossip carries only load, blocks and reachability.
         join_timeout_s: how long `join` tries its seeds before it fails.
         join_retry_s: pause between rounds over the seeds; doubles after each round, at most to 8 times this value.
         update_period_s: changes within one period make one topology update. Longer spares recomputation, shorter
@@ -29,6 +33,7 @@ class MembershipConfig(Group, frozen=True, kw_only=True):
         log_period_s: see `log_lines_max`.
     """
 
+    source: Literal["gossip", "provider"] = "gossip"
     join_timeout_s: float = 15.0
     join_retry_s: float = 0.1
     update_period_s: float = 0.05

@@ -18,6 +18,7 @@ from inaho.events import (
     gossip,
     membership,
     messages,
+    provisioning,
     reminders,
     storage,
 )
@@ -31,6 +32,7 @@ from inaho.events.freshness import *
 from inaho.events.gossip import *
 from inaho.events.membership import *
 from inaho.events.messages import *
+from inaho.events.provisioning import *
 from inaho.events.reminders import *
 from inaho.events.storage import *
 
@@ -45,5 +47,6 @@ __all__ += freshness.__all__
 __all__ += gossip.__all__
 __all__ += membership.__all__
 __all__ += messages.__all__
+__all__ += provisioning.__all__
 __all__ += reminders.__all__
 __all__ += storage.__all__

@@ -1,1 +1,1 @@
-"""Reserved: providers of topology, for a list of members that does not come from gossip alone."""
+"""Providers of topology: where a node finds the other members when it knows none of them (SPEC PR)."""

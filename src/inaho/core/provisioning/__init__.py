@@ -1,1 +1,1 @@
-"""Reserved: topology from outside, such as descriptors, snapshots, provider health and fail-over."""
+"""Topology from outside: snapshots, the health of providers, fail-over, founding."""

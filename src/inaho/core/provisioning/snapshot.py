@@ -1,0 +1,108 @@
+"""What a provider says of the members at one moment, checked and in one spelling.
+
+A back end may return anything: an entry that somebody else wrote, an authority twice, an address in another spelling, a
+hundred thousand entries. `checked` refuses such a list as a whole and names the entry, so the last good snapshot stays.
+Members are sorted by authority, so equal lists have equal hashes whatever the order in which the back end has them.
+
+Why not take the good entries of a bad list: what is left out would look like members that are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+import xxhash
+
+from inaho.authority import parse_authority
+from inaho.errors import InvalidConfig, InvalidSnapshot
+
+__all__ = ["ProviderMember", "ProviderSnapshot", "checked", "snapshot_hash"]
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+class ProviderMember(msgspec.Struct, frozen=True, gc=False):
+    """One entry of a provider.
+
+    Attributes:
+        authority: `host:port`.
+        node_id: of the process that wrote the entry; empty where the back end has addresses only.
+        incarnation: of that process when it wrote the entry.
+        kinds, weight, roles: as in `Member`; empty where the back end has addresses only.
+        cluster: name of its cluster; empty where the back end has addresses only.
+        quarantined: authorities that this member has quarantined, sorted: its own statement (SPEC PR-4.2).
+    """
+
+    authority: str
+    node_id: str = ""
+    incarnation: int = 0
+    kinds: tuple[str, ...] = ()
+    weight: float = 1.0
+    roles: tuple[str, ...] = ()
+    cluster: str = ""
+    quarantined: tuple[str, ...] = ()
+
+
+class ProviderSnapshot(msgspec.Struct, frozen=True, gc=False):
+    """The members of one provider (SPEC PR-2, PR-3, PR-4.2).
+
+    Attributes:
+        provider: its name.
+        seq_no: of this node, over all providers: each snapshot has a higher one than those before.
+        hash: xxh3_64 of members and blocked nodes. Equal hashes mean equal snapshots.
+        members: sorted by authority.
+        blocked_nodes: authorities, sorted: blocked by an operator, or quarantined by a member that says so.
+    """
+
+    provider: str
+    seq_no: int
+    hash: int
+    members: tuple[ProviderMember, ...]
+    blocked_nodes: tuple[str, ...] = ()
+
+
+def snapshot_hash(members: tuple[ProviderMember, ...], blocked_nodes: tuple[str, ...]) -> int:
+    """xxh3_64 over canonical msgpack; members and blocked nodes are sorted."""
+    return xxhash.xxh3_64_intdigest(_encode([members, blocked_nodes]))
+
+
+def checked(
+    members: Iterable[ProviderMember], blocked_nodes: Iterable[str], members_max: int, cluster: str
+) -> tuple[tuple[ProviderMember, ...], tuple[str, ...]]:
+    """Members and blocked nodes, sorted and in canonical spelling.
+
+    Args:
+        members: as the back end has them.
+        blocked_nodes: authorities.
+        members_max: `membership.members_max`.
+        cluster: name of this node's cluster.
+
+    Raises:
+        InvalidSnapshot: an authority does not parse or comes twice, there are too many members, or one is of another
+            cluster.
+    """
+    found: dict[str, ProviderMember] = {}
+    for member in members:
+        if len(found) >= members_max:
+            raise InvalidSnapshot(f"it has more than {members_max} members (membership.members_max)")
+        authority = _canonical(member.authority)
+        if member.cluster not in ("", cluster):
+            raise InvalidSnapshot(
+                f"it has a member of the cluster {member.cluster!r}; give each cluster a prefix of its own",
+                authority=authority,
+            )
+        if authority in found:
+            raise InvalidSnapshot(f"it has {authority} twice", authority=authority)
+        if authority != member.authority:
+            member = msgspec.structs.replace(member, authority=authority)
+        found[authority] = member
+    return tuple(found[key] for key in sorted(found)), tuple(sorted({_canonical(node) for node in blocked_nodes}))
+
+
+def _canonical(authority: str) -> str:
+    try:
+        return str(parse_authority(authority, allow_port_zero=False))
+    except InvalidConfig as error:
+        raise InvalidSnapshot(error.reason, authority=authority) from error

@@ -1,0 +1,94 @@
+"""Numbers the snapshots of all providers in one order, and gives each consumer what it has not had yet.
+
+Placement, the partition manager and remoting must see the same snapshots in the same order, whichever provider is in
+use (SPEC PR-2.1, PR-3.1). So there is one counter, one last snapshot, and a notice between two providers. A snapshot
+that equals the last one of the same provider is not delivered again: caches stay (PR-2.3).
+
+The last snapshot stays when its provider ends (PR-2.2), and is what a consumer that comes late gets first.
+"""
+
+from __future__ import annotations
+
+from inaho.core.provisioning.snapshot import ProviderMember, ProviderSnapshot, snapshot_hash
+from inaho.errors import IllegalTransition, ProviderError
+from inaho.events import ProviderChanged, ProviderTerminated, ProvisioningRestored, ProvisioningUnavailable
+
+__all__ = ["Update", "WatchHub"]
+
+
+Update = ProviderSnapshot | ProviderChanged | ProviderTerminated | ProvisioningUnavailable | ProvisioningRestored
+
+
+class WatchHub:
+    """The order of snapshots on one node.
+
+    Attributes:
+        last: the newest snapshot; None before the first.
+        closed: the node shuts down: no further snapshot is taken (SPEC PR-3.5).
+    """
+
+    def __init__(self) -> None:
+        self.last: ProviderSnapshot | None = None
+        self.closed = False
+        self._seq_no = 0
+        self._seen: dict[str, int] = {}
+        """By consumer, the number of the last update that it was given."""
+
+    def snapshot(
+        self, provider: str, members: tuple[ProviderMember, ...], blocked_nodes: tuple[str, ...]
+    ) -> ProviderSnapshot | None:
+        """The snapshot with its number; None if nothing has changed, or the node shuts down.
+
+        Args:
+            provider: the one in use.
+            members, blocked_nodes: as `snapshot.checked` returns them.
+        """
+        if self.closed:
+            return None
+        found = snapshot_hash(members, blocked_nodes)
+        if self.last is not None and self.last.provider == provider and self.last.hash == found:
+            return None
+        self._seq_no += 1
+        self.last = ProviderSnapshot(provider, self._seq_no, found, members, blocked_nodes)
+        return self.last
+
+    def changed(self, previous: str, current: str, reason: str) -> ProviderChanged:
+        """The notice of a fail-over."""
+        seq_no, found = self._position()
+        return ProviderChanged(provider=current, previous=previous, reason=reason, seq_no=seq_no, hash=found)
+
+    def terminated(self, provider: str, error: ProviderError) -> ProviderTerminated:
+        """The notice of the end or a failure of a stream."""
+        seq_no, found = self._position()
+        return ProviderTerminated(
+            provider=provider, failure=error.failure, code=error.code, reason=error.reason, seq_no=seq_no, hash=found
+        )
+
+    def _position(self) -> tuple[int, int]:
+        return (0, 0) if self.last is None else (self.last.seq_no, self.last.hash)
+
+    def due(self, consumer: str) -> ProviderSnapshot | None:
+        """The newest snapshot if that consumer has not had it."""
+        if self.last is None or self._seen.get(consumer, 0) >= self.last.seq_no:
+            return None
+        return self.last
+
+    def delivered(self, consumer: str, seq_no: int) -> None:
+        """The consumer has applied that snapshot.
+
+        Raises:
+            IllegalTransition: it had a newer one already.
+        """
+        seen = self._seen.get(consumer, 0)
+        if not seen < seq_no <= self._seq_no:
+            raise IllegalTransition(f"{consumer} had snapshot {seen} and was given {seq_no}")
+        self._seen[consumer] = seq_no
+
+    def close(self) -> None:
+        """Takes no further snapshots; the last one stays for draining."""
+        self.closed = True
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        assert self.last is None or self.last.seq_no == self._seq_no
+        assert all(0 < seen <= self._seq_no for seen in self._seen.values())
