@@ -101,6 +101,6 @@ def test_a_module_outside_the_layers_is_found(copy: Path):
 
 
 def test_a_module_named_after_an_optional_dependency_may_import_it(copy: Path):
-    (copy / "src/inaho/providers/consul.py").write_text('"""Planted."""\n\nimport httpx\n')
+    (copy / "src/inaho/providers/http.py").write_text('"""Planted."""\n\nimport aiohttp\n')
     done = lint_imports(copy)
     assert "optional dependencies are imported only in modules named after them KEPT" in done.stdout

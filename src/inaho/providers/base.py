@@ -1,8 +1,8 @@
-"""What a back end of topologies offers: the protocol that each provider implements.
+"""The protocol of a provider: what each back end offers to the stream that watches it.
 
 A provider is thin. It speaks to one back end, and says what it finds. `ProviderStream` does what is the same for all of
 them: when to read, what a silent watch means, when to register again, how long to wait after a failure. So a provider
-of one's own needs five methods.
+of one's own needs few methods.
 
 All methods may be called at the same time, and raise only errors of `inaho.errors.ProviderError`.
 """
@@ -68,7 +68,18 @@ class TopologyProvider(Protocol):
         ...
 
     async def register(self, member: ProviderMember, ttl_s: float) -> None:
-        """Writes the entry of this node, or makes it last `ttl_s` seconds from now again (`register`)."""
+        """Writes the entry of this node, which lasts `ttl_s` seconds (`register`).
+
+        It replaces an entry of its authority: that of a former process, or its own.
+        """
+        ...
+
+    async def renew(self, member: ProviderMember, ttl_s: float) -> bool:
+        """Makes the entry of this node last `ttl_s` seconds from now (`register`).
+
+        Returns:
+            False if there is no such entry, or another process has written it since: nothing was changed.
+        """
         ...
 
     async def deregister(self) -> None:

@@ -33,12 +33,14 @@ class Capabilities(msgspec.Struct, frozen=True):
         register: members write themselves into it.
         record: it keeps a record that changes by compare-and-set, so a cluster is founded by it and never twice.
         details: its entries have node ids, kinds and weights, so it can be the membership.
+        read_period_s: how often it is read; 0 takes `provisioning.read_period_s`. For a back end without a watch.
     """
 
     watch: bool = False
     register: bool = False
     record: bool = False
     details: bool = False
+    read_period_s: float = 0.0
 
 
 class ProviderUrl(msgspec.Struct, frozen=True):
