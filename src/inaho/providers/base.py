@@ -9,7 +9,7 @@ All methods may be called at the same time, and raise only errors of `inaho.erro
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 import msgspec
@@ -59,7 +59,7 @@ class TopologyProvider(Protocol):
         """All entries of this cluster. Raises `ProviderError`."""
         ...
 
-    def watch(self, position: str) -> AsyncIterator[ProviderRead | None]:
+    def watch(self, position: str) -> AsyncGenerator[ProviderRead | None, None]:
         """Changes since `position`, until it fails or is closed (`watch`).
 
         Yields a read where the back end sends the entries; None where something has changed and must be read, or where
