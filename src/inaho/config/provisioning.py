@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from inaho.config.base import Group
 from inaho.errors import InvalidConfig
 
-__all__ = ["ProviderDescriptor", "ProvisioningConfig", "SecretReference"]
+__all__ = ["ProviderDescriptor", "ProvisioningConfig", "SecretReference", "with_names"]
+
+_SECRET_OPTIONS: Final = re.compile(r"\b(password|passwd|secret|token)=[^&]*")
 
 
 class SecretReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -47,6 +51,46 @@ class ProviderDescriptor(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         """The name of the back end; empty if the URL has none."""
         scheme, separator, _ = self.url.partition("://")
         return scheme if separator else ""
+
+    @property
+    def shown_url(self) -> str:
+        """The URL for people, without user and password. A definition that has them is refused, but shown before."""
+        _, found, end = _SECRET_OPTIONS.sub(r"\1=***", self.url).rpartition("@")
+        return f"{self.scheme}://***@{end}" if found else end
+
+    def __repr__(self) -> str:
+        return f"ProviderDescriptor({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [
+            ("name", self.name),
+            ("url", self.shown_url),
+            ("priority", self.priority),
+            ("secrets", dict(self.secrets)),
+        ]
+
+
+def with_names(definitions: Iterable[ProviderDescriptor], taken: Iterable[str] = ()) -> tuple[ProviderDescriptor, ...]:
+    """The definitions, each with a name: without one it gets its scheme, or `etcd-2` where `etcd` is taken.
+
+    Args:
+        definitions: in the order of the user; those without a scheme stay without a name, and are refused later.
+        taken: names of other providers of the node.
+    """
+    given = tuple(definitions)
+    names = {*taken, *(definition.name for definition in given)}
+    found: list[ProviderDescriptor] = []
+    for definition in given:
+        scheme = definition.scheme.replace("+", "-")
+        if not definition.name and scheme:
+            name, number = scheme, 1
+            while name in names:
+                number += 1
+                name = f"{scheme}-{number}"
+            names.add(name)
+            definition = msgspec.structs.replace(definition, name=name)
+        found.append(definition)
+    return tuple(found)
 
 
 class ProvisioningConfig(Group, frozen=True, kw_only=True):

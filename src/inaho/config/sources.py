@@ -14,6 +14,7 @@ Forms of a key: `rpc.timeout_s` is `timeout_s` under `[rpc]` in TOML, `INAHO_RPC
 - `profile` (`local`, `lan` or `wan`) chooses the defaults.
 - `INAHO_CONFIG` names the TOML file when no file is given.
 - `INAHO_SECRET_FILE` names a file that holds the secret.
+- `INAHO_PROVIDERS` has the URLs of providers, separated by commas or white space.
 - `INAHO_STORAGE` names the storage for `inaho up`, as its option `--storage` does, and is not read here.
 - `INAHO_TEST_*` belongs to test runs and is not read.
 """
@@ -34,6 +35,7 @@ import msgspec
 from inaho.config.base import Group
 from inaho.config.cluster import ClusterConfig
 from inaho.config.profiles import PROFILES, lan, local, wan
+from inaho.config.provider_definitions import read_definitions, split_urls
 from inaho.errors import InvalidConfig
 
 __all__ = ["PROFILES", "lan", "load_config", "local", "wan"]
@@ -67,7 +69,11 @@ class Setting(msgspec.Struct, frozen=True):
 
     def error(self, what: str) -> InvalidConfig:
         """An error that names key and source."""
-        return InvalidConfig(f"{self.key} in {self.source} {what}")
+        return self.error_of("", what)
+
+    def error_of(self, part: str, what: str) -> InvalidConfig:
+        """An error about a part of the setting, or about all of it if `part` is empty."""
+        return InvalidConfig(f"{f'{part} ({self.key})' if part else self.key} in {self.source} {what}")
 
 
 Typed: TypeAlias = Mapping[tuple[str, ...], tuple[Any, Setting]]
@@ -233,6 +239,9 @@ def _spelled(path: Sequence[str], in_environment: bool) -> str:
 def _typed(setting: Setting, environ: Mapping[str, str]) -> Any:
     if setting.path == ("secret",):
         return _secret(setting, environ)
+    if setting.path == ("providers",):
+        given = split_urls(setting.value) if setting.text else setting.value
+        return read_definitions(given, setting.folder, setting.error_of)
     kind = _field_type(setting.path)
     value = setting.value
     if setting.text and typing.get_origin(kind) is tuple:
@@ -240,7 +249,7 @@ def _typed(setting: Setting, environ: Mapping[str, str]) -> Any:
     try:
         result = msgspec.convert(value, kind, strict=not setting.text)
     except msgspec.ValidationError as error:
-        raise setting.error(f"must be a {_type_name(kind)}, not {_shown(setting)}") from error
+        raise setting.error(f"must be {_type_name(kind)}, not {_shown(setting)}") from error
     if isinstance(result, float) and not math.isfinite(result):
         raise setting.error(f"must be finite, not {_shown(setting)}")
     return result
@@ -273,12 +282,14 @@ def _secret(setting: Setting, environ: Mapping[str, str]) -> str:
 
 def _type_name(kind: Any) -> str:
     if typing.get_origin(kind) is tuple:
-        return "list of texts"
-    return {int: "whole number", float: "number", str: "text", bool: "flag (true or false)"}.get(kind, str(kind))
+        return "a list of texts"
+    if typing.get_origin(kind) is typing.Literal:
+        return f"one of {', '.join(typing.get_args(kind))}"
+    return {int: "a whole number", float: "a number", str: "a text", bool: "a flag (true or false)"}[kind]
 
 
 def _shown(setting: Setting) -> str:
-    if setting.path == ("secret",):
+    if setting.path in (("secret",), ("providers",)):  # a URL may contain a password, although it must not
         return "***"
     text = repr(setting.value)
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"

@@ -46,7 +46,7 @@ def make_provider(descriptor: ProviderDescriptor, cluster: str, config: Provisio
     """
     found = problems(descriptor)
     if found:
-        raise ProviderInvalid(f"provider {descriptor.name or descriptor.url!r}: {'; '.join(found)}")
+        raise ProviderInvalid(f"provider {descriptor.name or descriptor.shown_url!r}: {'; '.join(found)}")
     url = parse_url(descriptor.url)
     if url.scheme not in SCHEMES:
         raise ProviderInvalid(

@@ -23,6 +23,9 @@ __all__ = ["Capabilities", "ProviderUrl", "parse_url", "problems"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
+_SECRET_OPTIONS: Final = ("password", "passwd", "secret", "token")
+
+URL_CHARACTERS_MAX: Final = 4096
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -63,19 +66,26 @@ def parse_url(url: str) -> ProviderUrl:
     """Takes the URL of a provider apart.
 
     Raises:
-        ProviderInvalid: it has no scheme, contains a user or a password, or an option twice.
+        ProviderInvalid: it has no scheme, contains a user or a password, or an option twice. The reason never has the
+            URL itself, which may contain a password.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme):
         raise ProviderInvalid("the URL has no scheme; write for example etcd://127.0.0.1:2379/shop")
+    if "@" in rest:  # anywhere: a password that contains a slash would look like a path
+        raise ProviderInvalid("the URL contains a user or a password; give them as secrets of the provider")
+    if "#" in rest or not rest.isprintable() or len(url) > URL_CHARACTERS_MAX:
+        raise ProviderInvalid(
+            f"the URL must be at most {URL_CHARACTERS_MAX} printable characters without '#'; write %23 for one"
+        )
     try:
         parts = urlsplit(f"//{rest}")
     except ValueError as error:
         raise ProviderInvalid(f"the URL cannot be read: {error}") from error
-    if "@" in parts.netloc:
-        raise ProviderInvalid("the URL contains a user or a password; give them as secrets of the provider")
     options: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name in _SECRET_OPTIONS:
+            raise ProviderInvalid(f"the URL contains a {name}; give it as a secret of the provider")
         if name in options:
             raise ProviderInvalid(f"the URL has the option {name} twice")
         options[name] = value
