@@ -19,7 +19,9 @@ __all__ = [
     "BlockNode",
     "Connected",
     "Disconnected",
+    "Discovered",
     "Drained",
+    "FoundCluster",
     "Input",
     "LeaveRequested",
     "LoadChanged",
@@ -52,9 +54,33 @@ class RandomSource(Protocol):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Begin to join through `seeds`, or found the cluster when they name nobody else."""
+    """Begin to join through `seeds`, or found the cluster when they name nobody else.
+
+    Attributes:
+        seeds: as configured.
+        by_record: a provider with a durable record decides who founds: this node waits for `FoundCluster`, or for a
+            contact that admits it, whatever its seeds are. This holds for later searches of this node too.
+    """
 
     seeds: tuple[str, ...] = ()
+    by_record: bool = False
+
+
+class Discovered(msgspec.Struct, frozen=True):
+    """The authorities that the provider in use lists; replaces those of the last `Discovered`.
+
+    Give the first one before `Start`: a node without seeds founds a cluster at once if it knows no other authority.
+
+    Attributes:
+        authorities: in the order in which to ask them; this node's own may be among them. Those beyond
+            `membership.members_max` are not used.
+    """
+
+    authorities: tuple[str, ...]
+
+
+class FoundCluster(msgspec.Struct, frozen=True):
+    """This node has won the record of the cluster: it founds at once if it still looks for a cluster."""
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -157,6 +183,8 @@ Input = (
     | AuthorityNotReached
     | AuthorityAnswered
     | LeaveRequested
+    | Discovered
+    | FoundCluster
     | Drained
     | LoopLag
     | LoadChanged

@@ -20,7 +20,9 @@ from inaho.core.inputs import (
     BlockNode,
     Connected,
     Disconnected,
+    Discovered,
     Drained,
+    FoundCluster,
     Input,
     LeaveRequested,
     LoadChanged,
@@ -92,6 +94,8 @@ class ControlNode:
         self._handlers: dict[type, Callable[[float, Any], None]] = {
             Start: self._on_start,
             Tick: self._on_tick,
+            Discovered: self._on_discovered,
+            FoundCluster: self._on_found_cluster,
             Received: self._on_received,
             Connected: self._on_connected,
             Disconnected: self._on_disconnected,
@@ -266,10 +270,16 @@ class ControlNode:
     # Handlers: the life of this node.
 
     def _on_start(self, now: float, start: Start) -> None:
-        self._life.start(now, start.seeds)
+        self._life.start(now, start.seeds, by_record=start.by_record)
 
     def _on_tick(self, now: float, tick: Tick) -> None:
         """Does nothing itself: `_run` follows every input."""
+
+    def _on_discovered(self, now: float, discovered: Discovered) -> None:
+        self._life.discovered(now, discovered.authorities[: self._config.membership.members_max])
+
+    def _on_found_cluster(self, now: float, found: FoundCluster) -> None:
+        self._life.joiner.won()
 
     def _on_leave_requested(self, now: float, request: LeaveRequested) -> None:
         self._life.leave(now, request.hold_s)

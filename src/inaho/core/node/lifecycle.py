@@ -17,7 +17,7 @@ from inaho.core.inputs import Received
 from inaho.core.membership.incarnation import GENERATION_MAX, first_of, generation_of, next_generation, refuting
 from inaho.core.membership.join import Ask, Fail, Joiner
 from inaho.core.membership.leave import Leaver
-from inaho.core.membership.member import with_status
+from inaho.core.membership.member import is_live, with_status
 from inaho.core.messages import JoinAccepted, JoinRequest, ViewVerdict
 from inaho.core.node.exchange import Exchange
 from inaho.core.node.view import ClusterView
@@ -72,16 +72,26 @@ class Lifecycle:
         self._contested = False
         # This process has paused; nodes that removed it meanwhile will have sent that by this time.
         self._doubtful_until = 0.0
+        self._by_record = False
 
     # Joining.
 
-    def start(self, now: float, seeds: tuple[str, ...]) -> None:
-        """Begins to look for the cluster."""
+    def start(self, now: float, seeds: tuple[str, ...], *, by_record: bool = False) -> None:
+        """Begins to look for the cluster; arguments as in `inputs.Start`."""
         if self.stage is not NEW:
             raise IllegalTransition(f"a node that is {self.stage} cannot start", authority=self._view.me.authority)
         self._become(SEEKING)
         self._exchange.seeds = seeds or self._config.seeds
-        self.joiner.start(now, self._exchange.seeds)
+        self._by_record = by_record
+        self.joiner.start(now, self._exchange.seeds, by_record=by_record)
+
+    def discovered(self, now: float, authorities: tuple[str, ...]) -> None:
+        """The provider in use lists these: contacts of a search, and authorities that a member contacts."""
+        known = frozenset(self._view.discovered)
+        self._view.discovered = authorities
+        self.joiner.discovered(now, authorities)
+        if any(authority not in known and not is_live(self._view.table.get(authority)) for authority in authorities):
+            self._anti_entropy.seek(now)
 
     def seek(self, now: float) -> None:
         """Continues the search for the cluster."""
@@ -233,7 +243,7 @@ class Lifecycle:
         self._anti_entropy.stop()
         self._become(SEEKING)
         contacts = (towards, *others) if towards else others
-        self.joiner.start(now, self._exchange.seeds, contacts, again=True)
+        self.joiner.start(now, self._exchange.seeds, contacts, again=True, by_record=self._by_record)
         self.seek(now)
 
     # Leaving.

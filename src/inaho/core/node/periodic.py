@@ -45,10 +45,10 @@ class Periodic:
         # Authorities that were removed without a leave, oldest first: they may be the other side of a network
         # partition.
         self._lost: BoundedMap[str, None] = BoundedMap(lost_max)
-        # Those of them and of the seeds that are no members, and the table version and seeds of which this was
-        # computed.
+        # Those of them, of the seeds and of the discovered authorities that are no members, and the table version,
+        # seeds and discovered authorities of which this was computed.
         self._calling: tuple[str, ...] = ()
-        self._calling_of: tuple[int, tuple[str, ...]] | None = None
+        self._calling_of: tuple[int, tuple[str, ...], tuple[str, ...]] | None = None
 
     def detect(self, now: float) -> None:
         """Probes, and announces what follows from silence."""
@@ -149,16 +149,17 @@ class Periodic:
             self._calling_of = None
             self._lost[authority] = None
             self._anti_entropy.seek(now)
-        stand = (view.table.version, self._exchange.seeds)
+        stand = (view.table.version, self._exchange.seeds, view.discovered)
         if stand == self._calling_of:
             return self._calling
-        candidates = dict.fromkeys((*self._exchange.seeds, *self._lost))
+        named = dict.fromkeys((*self._exchange.seeds, *view.discovered))
+        candidates = dict.fromkeys((*named, *self._lost))
         lost: list[str] = []
         for authority in candidates:
             record = view.table.get(authority)
             if is_live(record):
                 self._lost.pop(authority, None)
-            elif record is None and authority not in self._exchange.seeds:
+            elif record is None and authority not in named:
                 # Its tombstone is forgotten, so it is not contacted any more.
                 self._lost.pop(authority, None)
             elif authority != view.me.authority:

@@ -85,6 +85,8 @@ class ClusterView:
         self.contested = False
         # Authorities that were removed without a leave, since the last call of `drain_lost`.
         self.lost: list[str] = []
+        # Authorities that the provider in use lists, in its order.
+        self.discovered: tuple[str, ...] = ()
         self.now = 0.0
         # Event-loop lag that this node reports, seconds.
         self.lag_s = 0.0

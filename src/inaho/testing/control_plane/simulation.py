@@ -24,6 +24,7 @@ from inaho.core.inputs import (
     AuthorityNotReached,
     Connected,
     Disconnected,
+    Discovered,
     Input,
     LeaveRequested,
     Received,
@@ -106,8 +107,22 @@ class ControlSimulation:
         """The authority of the `index`-th node."""
         return f"10.0.{index // 200}.{index % 200}:{FIRST_PORT}"
 
-    def start(self, authority: str, seeds: Iterable[str] = (), kinds: tuple[str, ...] = ()) -> ControlNode:
-        """Starts a node as a new process with a new node id; an earlier process there must have crashed or left."""
+    def start(
+        self,
+        authority: str,
+        seeds: Iterable[str] = (),
+        kinds: tuple[str, ...] = (),
+        *,
+        discovered: Iterable[str] = (),
+        by_record: bool = False,
+    ) -> ControlNode:
+        """Starts a node as a new process with a new node id; an earlier process there must have crashed or left.
+
+        Args:
+            authority, seeds, kinds: of the node.
+            discovered: what a provider lists at its start; given only if it is not empty.
+            by_record: see `inputs.Start`.
+        """
         self._boots += 1
         node_id = f"{self.seed & 0xFFFF_FFFF:08x}{self._boots:08x}"
         member = Member(authority, node_id, 0, MemberStatus.JOINING, kinds)
@@ -115,7 +130,10 @@ class ControlSimulation:
         node = ControlNode(config, member, random.Random(f"{self.seed}/{self._boots}"))
         self.nodes[authority] = node
         self._ticks.pop(authority, None)
-        self.give(authority, Start(tuple(seeds)))
+        listed = tuple(discovered)
+        if listed:
+            self.give(authority, Discovered(listed))
+        self.give(authority, Start(tuple(seeds), by_record))
         return node
 
     def start_many(self, count: int, seed_count: int = 1, gap_s: float = 0.0) -> list[ControlNode]:
