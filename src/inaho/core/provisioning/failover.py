@@ -1,11 +1,15 @@
 """Decides which provider is in use: the one of highest priority that is up.
 
-All providers are watched all the time, so the next one has a snapshot when it is needed, and a provider that is back is
+All providers are watched all the time, so the next one has been read when it is needed, and a provider that is back is
 seen. A change is made at most once per `cool_down_s`, so a provider that comes and goes does not move the cluster each
-time. A provider of higher priority is used again when it has been up for `cool_down_s`.
+time; the first change after a quiet time does not wait. A provider of higher priority is used again when it has been up
+for `cool_down_s`. A return to the provider that was used last is no change.
 
-If the provider in use is down and no other is up, none is in use: `Unavailable`, and the last snapshot stays (SPEC
-PR-5.3).
+A degraded provider stays in use: a change for each late answer would cost more than it gains. One is chosen only if
+none is up. If all are down, none is in use: `Unavailable`, and the last snapshot stays (SPEC PR-5.3).
+
+The first choice waits for providers of higher priority that are still starting. Otherwise each node would begin with
+the provider that happens to answer first.
 
 Why not a vote of all providers: they are different views of the same members, updated at different times, and the
 difference would look like members that come and go.
@@ -21,27 +25,34 @@ import msgspec
 from inaho.config import ProvisioningConfig
 from inaho.core.provisioning.health import HealthState
 
-__all__ = ["Changed", "FailoverController", "Unavailable"]
+__all__ = ["Chosen", "Decision", "FailoverController", "Unavailable"]
 
 LONG_AGO: Final = float("-inf")
 
 
-class Changed(msgspec.Struct, frozen=True):
-    """Another provider is in use; `previous` is empty the first time, and when there was none."""
+class Chosen(msgspec.Struct, frozen=True):
+    """This provider is in use from now on.
+
+    Attributes:
+        previous: the provider that was used last; empty the first time; the same one when it is used again.
+        current: the provider.
+        reason: why, for people.
+        restored: whether it ends an `Unavailable`.
+    """
 
     previous: str
     current: str
     reason: str
+    restored: bool
 
 
 class Unavailable(msgspec.Struct, frozen=True):
-    """No provider is up."""
+    """All providers are down; `reason` says why each of them is."""
 
-    previous: str
     reason: str
 
 
-Decision = Changed | Unavailable
+Decision = Chosen | Unavailable
 
 
 class FailoverController:
@@ -52,7 +63,7 @@ class FailoverController:
 
     Attributes:
         active: the name of the provider in use; empty when there is none.
-        fail_overs: number of changes from one provider to another.
+        fail_overs: number of changes from one provider to another because of their health.
     """
 
     def __init__(self, config: ProvisioningConfig) -> None:
@@ -60,15 +71,16 @@ class FailoverController:
         self.fail_overs = 0
         self._config = config
         self._order: tuple[str, ...] = ()
-        self._changed_at = LONG_AGO
         self._up_since: dict[str, float] = {}
-        self._told_unavailable = False
+        self._changed_at = LONG_AGO
         self._last = ""
+        self._unavailable = False
+        self._due: float | None = None
 
     def set_order(self, names: tuple[str, ...]) -> None:
         """The enabled providers by priority, the highest first. One in use that is not among them is in use no more."""
         self._order = names
-        self._up_since = {name: at for name, at in self._up_since.items() if name in names}
+        self._up_since = {name: self._up_since[name] for name in names if name in self._up_since}
         if self.active not in names:
             self.active = ""
 
@@ -81,54 +93,83 @@ class FailoverController:
             reasons: why those that are not up are not.
         """
         for name in self._order:
-            if states.get(name) is HealthState.UP:
+            if states[name] is HealthState.UP:
                 self._up_since.setdefault(name, now)
             else:
                 self._up_since.pop(name, None)
-        usable = self.active and states.get(self.active) is not HealthState.DOWN
-        candidate = self._candidate(now, bool(usable))
-        if candidate and candidate != self.active and now >= self._changed_at + self._config.cool_down_s:
-            return self._change(now, candidate, reasons)
-        if not usable and not self._up_since and not self._told_unavailable:
-            previous, self.active, self._told_unavailable = self.active, "", True
-            said = "; ".join(f"{name}: {reasons.get(name, 'no answer yet')}" for name in self._order)
-            return Unavailable(previous, said or "no provider is enabled")
-        return None
+        self._due = None
+        usable = bool(self.active) and states[self.active] is not HealthState.DOWN
+        choice = self._better(now) if usable else self._next(now, states)
+        if choice and choice != self.active:
+            return self._choose(now, choice, usable, reasons)
+        if usable or self._due is not None or HealthState.STARTING in states.values() or self._unavailable:
+            return None
+        self.active, self._unavailable = "", True
+        said = "; ".join(f"{name}: {reasons.get(name, '')}" for name in self._order)
+        return Unavailable(said or "no provider is enabled")
 
-    def _candidate(self, now: float, usable: bool) -> str:
-        """The provider that should be in use; empty if the present one should stay."""
+    def _better(self, now: float) -> str:
+        """The provider that takes the place of the usable one; empty if none does now."""
+        for name in self._order[: self._order.index(self.active)]:
+            if name in self._up_since:
+                at = max(self._up_since[name] + self._config.cool_down_s, self._free_at)
+                if now >= at:
+                    return name
+                self._wait_until(at)
+        return ""
+
+    def _next(self, now: float, states: Mapping[str, HealthState]) -> str:
+        """The provider to use where none is usable; empty if there is none now."""
         for name in self._order:
-            since = self._up_since.get(name)
-            if name == self.active and usable:
+            if states[name] is HealthState.UP and self._is_free(now, name):
+                return name
+            if states[name] is HealthState.STARTING and self._last not in self._order:
                 return ""
-            if since is not None and (not usable or now >= since + self._config.cool_down_s):
+        for name in self._order:
+            if states[name] is HealthState.DEGRADED and self._is_free(now, name):
                 return name
         return ""
 
-    def _change(self, now: float, name: str, reasons: Mapping[str, str]) -> Changed:
-        previous = self.active
+    def _is_free(self, now: float, name: str) -> bool:
+        if name == self._last or now >= self._free_at:
+            return True
+        self._wait_until(self._free_at)
+        return False
+
+    @property
+    def _free_at(self) -> float:
+        """When another provider may be chosen. The removal of the one in use by an operator is followed at once."""
+        return self._changed_at + self._config.cool_down_s if self._last in self._order else LONG_AGO
+
+    def _wait_until(self, at: float) -> None:
+        self._due = at if self._due is None else min(self._due, at)
+
+    def _choose(self, now: float, name: str, usable: bool, reasons: Mapping[str, str]) -> Chosen:
+        previous, restored = self._last, self._unavailable
         if not previous:
-            why = "it is the first that is up" if not self._last else f"{name} is up again"
-        elif previous in self._order and self._order.index(name) < self._order.index(previous):
-            why = f"{name} has a higher priority and has been up for {self._config.cool_down_s:g} s"
+            why = "it was the first of the highest priority that was up"
+        elif previous == name:
+            why = "it is up again"
+        elif previous not in self._order:
+            why = f"{previous} was removed"
+        elif usable:
+            why = f"it has a higher priority than {previous} and had been up for {self._config.cool_down_s:g} s"
         else:
-            why = f"{previous} is down: {reasons.get(previous, 'removed')}"
-        if self._last and self._last != name:
+            why = f"{previous} was down: {reasons.get(previous, '')}"
+        if previous in self._order and previous != name:
+            self._changed_at = now
             self.fail_overs += 1
         self.active = self._last = name
-        self._changed_at, self._told_unavailable = now, False
-        return Changed(previous, name, why)
+        self._unavailable, self._due = False, None
+        return Chosen(previous, name, why, restored)
 
     def next_deadline(self) -> float | None:
-        """When `decide` may have something to do although no state has changed."""
-        ahead = self._order[: self._order.index(self.active)] if self.active in self._order else self._order
-        times = [self._up_since[name] + self._config.cool_down_s for name in ahead if name in self._up_since]
-        if not times:
-            return None
-        return max(self._changed_at + self._config.cool_down_s, min(times))
+        """When `decide` has something to do although no state has changed."""
+        return self._due
 
     def check(self) -> None:
         """Asserts the invariants."""
+        assert not self.active or self.active == self._last
         assert not self.active or self.active in self._order
         assert all(name in self._order for name in self._up_since)
-        assert not (self.active and self._told_unavailable)
+        assert not (self.active and self._unavailable)

@@ -1,4 +1,4 @@
-"""Numbers the snapshots of all providers in one order, and gives each consumer what it has not had yet.
+"""Numbers the snapshots of all providers in one order, and knows which of them each consumer has had.
 
 Placement, the partition manager and remoting must see the same snapshots in the same order, whichever provider is in
 use (SPEC PR-2.1, PR-3.1). So there is one counter, one last snapshot, and a notice between two providers. A snapshot
@@ -11,12 +11,9 @@ from __future__ import annotations
 
 from inaho.core.provisioning.snapshot import ProviderMember, ProviderSnapshot, snapshot_hash
 from inaho.errors import IllegalTransition, ProviderError
-from inaho.events import ProviderChanged, ProviderTerminated, ProvisioningRestored, ProvisioningUnavailable
+from inaho.events import ProviderChanged, ProviderTerminated, ProvisioningUnavailable
 
-__all__ = ["Update", "WatchHub"]
-
-
-Update = ProviderSnapshot | ProviderChanged | ProviderTerminated | ProvisioningUnavailable | ProvisioningRestored
+__all__ = ["WatchHub"]
 
 
 class WatchHub:
@@ -30,9 +27,8 @@ class WatchHub:
     def __init__(self) -> None:
         self.last: ProviderSnapshot | None = None
         self.closed = False
-        self._seq_no = 0
-        self._seen: dict[str, int] = {}
-        """By consumer, the number of the last update that it was given."""
+        self._delivered: dict[str, int] = {}
+        """By consumer, the number of the newest snapshot that it has applied."""
 
     def snapshot(
         self, provider: str, members: tuple[ProviderMember, ...], blocked_nodes: tuple[str, ...]
@@ -48,8 +44,7 @@ class WatchHub:
         found = snapshot_hash(members, blocked_nodes)
         if self.last is not None and self.last.provider == provider and self.last.hash == found:
             return None
-        self._seq_no += 1
-        self.last = ProviderSnapshot(provider, self._seq_no, found, members, blocked_nodes)
+        self.last = ProviderSnapshot(provider, self._position()[0] + 1, found, members, blocked_nodes)
         return self.last
 
     def changed(self, previous: str, current: str, reason: str) -> ProviderChanged:
@@ -64,12 +59,17 @@ class WatchHub:
             provider=provider, failure=error.failure, code=error.code, reason=error.reason, seq_no=seq_no, hash=found
         )
 
+    def unavailable(self, reason: str, *, placement_paused: bool) -> ProvisioningUnavailable:
+        """The notice that no provider is up."""
+        seq_no, found = self._position()
+        return ProvisioningUnavailable(reason=reason, placement_paused=placement_paused, seq_no=seq_no, hash=found)
+
     def _position(self) -> tuple[int, int]:
         return (0, 0) if self.last is None else (self.last.seq_no, self.last.hash)
 
     def due(self, consumer: str) -> ProviderSnapshot | None:
         """The newest snapshot if that consumer has not had it."""
-        if self.last is None or self._seen.get(consumer, 0) >= self.last.seq_no:
+        if self.last is None or self._delivered.get(consumer, 0) >= self.last.seq_no:
             return None
         return self.last
 
@@ -77,12 +77,12 @@ class WatchHub:
         """The consumer has applied that snapshot.
 
         Raises:
-            IllegalTransition: it had a newer one already.
+            IllegalTransition: it had this one or a newer one already, or there is no such snapshot.
         """
-        seen = self._seen.get(consumer, 0)
-        if not seen < seq_no <= self._seq_no:
-            raise IllegalTransition(f"{consumer} had snapshot {seen} and was given {seq_no}")
-        self._seen[consumer] = seq_no
+        had = self._delivered.get(consumer, 0)
+        if not had < seq_no <= self._position()[0]:
+            raise IllegalTransition(f"{consumer} had snapshot {had} and was given {seq_no}")
+        self._delivered[consumer] = seq_no
 
     def close(self) -> None:
         """Takes no further snapshots; the last one stays for draining."""
@@ -90,5 +90,6 @@ class WatchHub:
 
     def check(self) -> None:
         """Asserts the invariants."""
-        assert self.last is None or self.last.seq_no == self._seq_no
-        assert all(0 < seen <= self._seq_no for seen in self._seen.values())
+        newest = self._position()[0]
+        assert self.last is None or newest >= 1
+        assert all(0 < seq_no <= newest for seq_no in self._delivered.values())
