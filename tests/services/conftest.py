@@ -12,9 +12,10 @@ from typing import TypeVar
 
 import pytest
 
+from support.dns_server import DnsmasqServer
 from support.service_servers import Missing, PostgresServer, RedisNodes, RedisServer, Server
 
-Running = TypeVar("Running", Server, RedisNodes)
+Running = TypeVar("Running", bound="Server | RedisNodes")
 
 
 def running(make: Callable[[], Running]) -> Iterator[Running]:
@@ -61,3 +62,9 @@ def server(request: pytest.FixtureRequest) -> Server:
     """Each server that keeps what it has acknowledged."""
     found: Server = request.getfixturevalue(f"{request.param}_server")
     return found
+
+
+@pytest.fixture(scope="session")
+def dnsmasq_server() -> Iterator[DnsmasqServer]:
+    """dnsmasq with one zone."""
+    yield from running(DnsmasqServer)
