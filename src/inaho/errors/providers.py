@@ -12,6 +12,7 @@ __all__ = [
     "ProviderError",
     "ProviderInvalid",
     "ProviderStoreDamaged",
+    "ProviderStoreFailed",
     "ProviderStreamFailed",
     "ProviderUnreachable",
 ]
@@ -65,6 +66,14 @@ class ProviderStoreDamaged(ProviderError):
     code = "provider_store_damaged"
     advice = "restore the file, or remove it and add the providers again"
     failure = "validation"
+
+
+class ProviderStoreFailed(ProviderError):
+    """`providers.jsonl` cannot be read or written: the disk is full, a permission is missing, its lock is held."""
+
+    code = "provider_store_failed"
+    advice = "the providers in use and the file stay as they were; correct the cause and repeat the command"
+    failure = "connectivity"
 
 
 class PlacementPaused(ProviderError):
