@@ -5,16 +5,19 @@ A module of an optional package is imported only when its scheme is used.
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from importlib import import_module
 from typing import Any, Final
 
-from inaho.config import ProviderDescriptor, ProvisioningConfig
+import msgspec
+
+from inaho.config import ClusterConfig, ProviderDescriptor, ProvisioningConfig
 from inaho.core.provisioning.descriptor import parse_url, problems
 from inaho.errors import ProviderInvalid
 from inaho.providers.base import TopologyProvider
 from inaho.providers.setup import ProviderSetup, Secrets
 
-__all__ = ["SCHEMES", "make_provider"]
+__all__ = ["SCHEMES", "make_provider", "make_providers"]
 
 SCHEMES: Final[dict[str, tuple[str, str]]] = {
     "memory": ("inaho.providers.memory", "MemoryProvider"),
@@ -58,3 +61,37 @@ def make_provider(descriptor: ProviderDescriptor, cluster: str, config: Provisio
         ProviderSetup(descriptor.name, url, cluster, Secrets(descriptor.secrets), config.request_timeout_s)
     )
     return provider
+
+
+def make_providers(
+    given: Sequence[str | ProviderDescriptor | TopologyProvider], config: ClusterConfig
+) -> tuple[TopologyProvider, ...]:
+    """The back ends of what a program gives: URLs, definitions, or objects; the most important first.
+
+    A URL or definition without a name is named after its scheme, with a number where that is taken.
+
+    Raises:
+        ProviderInvalid: a definition has mistakes, or two providers have one name.
+    """
+    made: dict[str, TopologyProvider] = {}
+    for one in given:
+        if isinstance(one, str):
+            one = ProviderDescriptor(url=one)
+        if isinstance(one, ProviderDescriptor):
+            if not one.name:
+                one = msgspec.structs.replace(one, name=_free_name(one.scheme or "provider", made))
+            provider = make_provider(one, config.name, config.provisioning)
+        else:
+            provider = one
+        if provider.name in made:
+            raise ProviderInvalid(f"two providers are named {provider.name!r}")
+        made[provider.name] = provider
+    return tuple(made.values())
+
+
+def _free_name(wanted: str, taken: Container[str]) -> str:
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}-{number}"
+    return name

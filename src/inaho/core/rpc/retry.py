@@ -48,6 +48,7 @@ RETRY_RULES: Final[Mapping[str, RetryRule]] = MappingProxyType(
         "blocked": RetryRule.REFUSED,
         "ownership_changed": RetryRule.REFUSED,
         "pending": RetryRule.REFUSED,
+        "placement_paused": RetryRule.REFUSED,
         "quarantined": RetryRule.REFUSED,  # not for the calls of a node, see above
         "shutting_down": RetryRule.REFUSED,
         "topology_unavailable": RetryRule.REFUSED,

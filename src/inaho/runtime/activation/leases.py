@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from inaho.core.activation.lease import Lease, LeaseState
 from inaho.core.activation.ledger import ActivationLedger
-from inaho.errors import Blocked, InahoError, OwnershipChanged, ShuttingDown
+from inaho.errors import Blocked, InahoError, OwnershipChanged, PlacementPaused, ShuttingDown
 from inaho.events import LeaseTimedOut
 from inaho.types import ClusterIdentity, MemberStatus
 
@@ -149,6 +149,7 @@ class Leases:
         """A pending lease for an activation that a call makes. Raises as `KindHost.activate`."""
         if host.pool is not None:
             self.check_open(host.name, key)
+            self.check_placement(host.name, key)
             return host.pool.lease(key)
         if host.kind.placed:
             self.check_open(host.name, key)
@@ -173,9 +174,23 @@ class Leases:
                 "an operator has blocked this node", identity=f"{kind}/{key}", authority=self._local.authority
             )
 
+    def check_placement(self, kind: str, key: str) -> None:
+        """Raises `PlacementPaused` while the provider that is the membership is away or empty."""
+        if self._local.placement_paused:
+            raise PlacementPaused(
+                self._local.placement_paused, identity=f"{kind}/{key}", authority=self._local.authority
+            )
+
     def grant(self, kind: str, key: str) -> Lease:
-        """A pending lease of this node. Raises `Pending` while another activation has a lease, or `Overloaded`."""
+        """A pending lease of this node.
+
+        Raises:
+            Pending: another activation has a lease.
+            Overloaded: there are too many leases.
+            PlacementPaused: there is nothing to place by.
+        """
         try:
+            self.check_placement(kind, key)
             return self.ledger.grant(kind, key, self._local.node_id, self._local.now)
         except InahoError as error:
             self._history.note(kind, key, "refused", error.reason, 0)

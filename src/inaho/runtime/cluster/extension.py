@@ -7,13 +7,14 @@ and ends it after them. `join` and `connect` do the same with a system of their 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from inaho.errors import BridgeCreateFailed, InahoError, InvalidConfig, InvalidGrain, StatusStore
 from inaho.errors.inspection import add_note, describe
 from inaho.events import ConnectionRefused
+from inaho.providers.backends import make_providers
 from inaho.runtime.cluster.bootstrap_status import (
     BootstrapState,
     BootstrapStatus,
@@ -21,6 +22,7 @@ from inaho.runtime.cluster.bootstrap_status import (
     MemoryStatusStore,
 )
 from inaho.runtime.cluster.cluster import Cluster
+from inaho.runtime.cluster.provisioning import attach_providers
 from inaho.runtime.grains.grain import Grain, GrainKind
 from inaho.runtime.local.clock import Entropy, SystemEntropy
 from inaho.runtime.local.local_node import LocalNode
@@ -34,7 +36,8 @@ from inaho.storage.urls import storage_from_url
 
 if TYPE_CHECKING:
     from inaho.actor import ActorSystem
-    from inaho.config import ClusterConfig
+    from inaho.config import ClusterConfig, ProviderDescriptor
+    from inaho.providers.base import TopologyProvider
 
 __all__ = ["ClusterExtension"]
 
@@ -48,6 +51,7 @@ class ClusterExtension:
         storage: see `join`.
         transport: TCP unless given.
         entropy: the operating system's unless given.
+        providers: see `join`; those of the configuration unless given.
         client: only calls grains, hosts none.
         enabled: if False, no node is made and the actor system stays as it is (SPEC BS-1.4).
         status_store: stores the result of the start (SPEC BS-1.5); in memory unless given.
@@ -73,6 +77,7 @@ class ClusterExtension:
         storage: Storage | str | None = None,
         transport: Transport | None = None,
         entropy: Entropy | None = None,
+        providers: Sequence[str | ProviderDescriptor | TopologyProvider] | None = None,
         client: bool = False,
         enabled: bool = True,
         status_store: BootstrapStatusStore | None = None,
@@ -88,6 +93,7 @@ class ClusterExtension:
         self._transport = transport
         self._entropy = entropy or SystemEntropy()
         self._client = client
+        self._providers = config.providers if providers is None else tuple(providers)
         self._bridge = bridge
         self._cluster: Cluster | None = None
         self._node: Node | None = None
@@ -163,6 +169,8 @@ class ClusterExtension:
         node.lifecycle.attach(tick=metrics.tick, close=metrics.close)
         self._cluster = Cluster(node, system, attach_operators(node), metrics)
         self._node = node
+        if self._providers:
+            attach_providers(node, make_providers(self._providers, config))
         try:
             if self._client:
                 await node.lifecycle.start_client()

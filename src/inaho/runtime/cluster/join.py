@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from inaho.actor import ActorSystem
 from inaho.authority import own_addresses, parse_authority
-from inaho.config import ClusterConfig, TlsConfig
+from inaho.config import ClusterConfig, ProviderDescriptor, TlsConfig
 from inaho.errors import InvalidConfig
+from inaho.providers.base import TopologyProvider
 from inaho.runtime.cluster.cluster import Cluster
 from inaho.runtime.cluster.extension import ClusterExtension
 from inaho.runtime.grains.grain import Grain
@@ -53,6 +54,7 @@ def join(
     *,
     bind: str | None = None,
     seeds: Sequence[str] | None = None,
+    providers: Sequence[str | ProviderDescriptor | TopologyProvider] | None = None,
     grains: Iterable[type[Grain[Any]]] = (),
     config: ClusterConfig | None = None,
     name: str | None = None,
@@ -72,6 +74,8 @@ def join(
         bind: `host:port` to bind in place of it, such as `0.0.0.0:7700` in a container; see `ClusterConfig`.
         seeds: authorities of other members; each of them can admit this node. With none, or only its own authority,
             this node founds a cluster.
+        providers: where this node finds the cluster beside the seeds, the most important first: URLs such as
+            `etcd://10.0.0.9:2379/shop`, definitions, or objects of your own. See `docs/providers.md`.
         grains: classes that this node hosts.
         config: all settings; the arguments here override it.
         name, secret, tls, insecure, data_dir: see `ClusterConfig`.
@@ -100,12 +104,13 @@ def join(
         raise InvalidConfig("authority is missing: give join() the host:port to bind, such as 127.0.0.1:7700")
     reached, bound = own_addresses(settled.authority, settled.bind)
     settled = settled.replace(authority=reached, bind=bound if settled.bind else "", seeds=_canonical(settled.seeds))
-    return _joining(settled, tuple(grains), storage, transport, entropy, client=False)
+    return _joining(settled, tuple(grains), storage, transport, entropy, providers, client=False)
 
 
 def connect(
     seeds: Sequence[str] | None = None,
     *,
+    providers: Sequence[str | ProviderDescriptor | TopologyProvider] | None = None,
     config: ClusterConfig | None = None,
     name: str | None = None,
     secret: str | None = None,
@@ -117,17 +122,18 @@ def connect(
 
     Args:
         seeds: authorities of members; one that answers is enough.
+        providers: as for `join`; a client does not register.
         config, name, secret, tls, transport, entropy: as for `join`.
 
     Raises:
-        InvalidConfig: at once, when there are no seeds.
+        InvalidConfig: at once, when there are neither seeds nor providers.
         TopologyUnavailable, AuthenticationFailed, WrongCluster: when awaited.
     """
     settled = _settle(config, seeds=seeds, name=name, secret=secret, tls=tls)
-    if not settled.seeds:
-        raise InvalidConfig("seeds are missing: give connect() the host:port of at least one member")
+    if not settled.seeds and not settled.providers and not providers:
+        raise InvalidConfig("seeds are missing: give connect() the host:port of at least one member, or a provider")
     settled = settled.replace(seeds=_canonical(settled.seeds))
-    return _joining(settled, (), "memory", transport, entropy, client=True)
+    return _joining(settled, (), "memory", transport, entropy, providers, client=True)
 
 
 def _canonical(seeds: tuple[str, ...]) -> tuple[str, ...]:
@@ -154,12 +160,19 @@ def _joining(
     storage: Storage | str | None,
     transport: Transport | None,
     entropy: Entropy | None,
+    providers: Sequence[str | ProviderDescriptor | TopologyProvider] | None,
     *,
     client: bool,
 ) -> Joining:
     async def start() -> Cluster:
         extension = ClusterExtension(
-            config, grains=grains, storage=storage, transport=transport, entropy=entropy, client=client
+            config,
+            grains=grains,
+            storage=storage,
+            transport=transport,
+            entropy=entropy,
+            providers=providers,
+            client=client,
         )
         system = ActorSystem("inaho", extensions=[extension])
         await system.start()

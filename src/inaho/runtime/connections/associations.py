@@ -67,6 +67,7 @@ class Associations:
         self._local = local
         self._topology = topology
         self._effects = effects
+        self._stale = ""
 
     # Questions.
 
@@ -87,6 +88,24 @@ class Associations:
     def quarantined(self) -> tuple[Association, ...]:
         """The quarantined associations, sorted by authority."""
         return self.machine.quarantined()
+
+    # Trust.
+
+    def trust_members(self, stale: str) -> None:
+        """Says whether the list of members is to be trusted (SPEC PR-4.3).
+
+        Args:
+            stale: why it is not: channels are then opened only to authorities that this node has reached before.
+                Empty: it is.
+        """
+        self._stale = stale
+
+    def check_new(self, authority: str) -> None:
+        """Raises `DialFailed` if a channel to that authority would be a new one, by a list that is not trusted."""
+        if self._stale:
+            known = self.machine.get(authority)
+            if known is None or not known.node_id:
+                raise DialFailed(f"no new channel is opened: {self._stale}", authority=authority, cause_kind="local")
 
     # Reports.
 

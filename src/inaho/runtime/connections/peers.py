@@ -146,6 +146,7 @@ class Peers:
     async def _dial_once(self, authority: str) -> Outgoing:
         if self._local.closing:
             raise ShuttingDown("this node closes its connections, or has done so", authority=self._local.authority)
+        self._associations.check_new(authority)
 
         def established(transport: asyncio.Transport, peer: PeerInfo) -> Outgoing:
             self._associations.demand(authority, peer.node_id)

@@ -69,9 +69,13 @@ class Gateway:
         topology: the newest one that a member has sent.
         peers: connections of the client.
         effects: applies a new topology.
+
+    Attributes:
+        discovered: authorities that a provider lists, dialled beside the seeds.
     """
 
     def __init__(self, local: LocalNode, topology: Topology, peers: Peers, effects: TopologyEffects) -> None:
+        self.discovered: tuple[str, ...] = ()
         self._local = local
         self._topology = topology
         self._peers = peers
@@ -102,11 +106,13 @@ class Gateway:
                 )
                 return
             errors = list(self._refusals.values())
-            if errors[0] is not None and all(isinstance(error, FINAL_REFUSALS) for error in errors):
+            if errors and errors[0] is not None and all(isinstance(error, FINAL_REFUSALS) for error in errors):
                 raise errors[0]  # as long as one seed may admit it, refusals of the others are not final
             if self._local.loop.time() + pause_s >= deadline:
                 answers = "; ".join(f"{authority}: {reason}" for authority, reason in self.answers_of_seeds().items())
-                raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s} s: {answers}")
+                raise TopologyUnavailable(
+                    f"no seed answered within {config.join_timeout_s} s: {answers or 'none is known'}"
+                )
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, config.join_retry_s * 8)
 
@@ -223,4 +229,6 @@ class Gateway:
     def _candidates(self) -> tuple[str, ...]:
         topology = self._topology.snapshot
         members = () if topology is None else topology.members
-        return tuple(dict.fromkeys((*(member.authority for member in members), *self._local.config.seeds)))
+        return tuple(
+            dict.fromkeys((*(member.authority for member in members), *self._local.config.seeds, *self.discovered))
+        )

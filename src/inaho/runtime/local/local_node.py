@@ -48,6 +48,7 @@ class LocalNode:
         slices: waiting work, done in small steps in each loop iteration.
         successes_wanted: there is a subscriber to `CallSucceeded`. The call path reads this.
         shutting_down: no new activations.
+        placement_paused: why there are no new activations for now; empty if there are (SPEC PR-2.4, PR-5.3).
         closing: no new connections.
     """
 
@@ -85,6 +86,7 @@ class LocalNode:
         self.successes_wanted = False
         events.watch_interest(CallSucceeded, self._want_successes)
         self.shutting_down = False
+        self.placement_paused = ""
         self.closing = False
 
     def _want_successes(self, wanted: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from inaho.actor.uninterrupted import uninterrupted
 from inaho.authority import own_addresses
@@ -31,6 +31,26 @@ SHOWN_AT_ONCE: Final = 5_000
 """Activations given back to the collector per iteration of the loop: about two milliseconds."""
 
 
+class Provisioning(Protocol):
+    """The providers of a node."""
+
+    async def begin(self) -> bool:
+        """Registers this node and finds others; returns whether a record decides who founds the cluster.
+
+        Raises:
+            TopologyUnavailable: no provider has answered in time, and there are no seeds.
+        """
+        ...
+
+    def tick(self, now: float, lag_s: float) -> None:
+        """Called ten times a second."""
+        ...
+
+    async def end(self) -> None:
+        """Removes the registrations of this node; nothing comes from a provider after it."""
+        ...
+
+
 class NodeLifecycle:
     """Starts and stops one node.
 
@@ -42,6 +62,7 @@ class NodeLifecycle:
         self._node = node
         self._local = node.local
         self._attached: list[Callable[[], None]] = []
+        self._provisioning: Provisioning | None = None
         self._stopping: asyncio.Task[None] | None = None
 
     def attach(self, *, tick: Callable[[float, float], None], close: Callable[[], None] | None = None) -> None:
@@ -54,6 +75,11 @@ class NodeLifecycle:
         self._node.ticker.each(tick)
         if close is not None:
             self._attached.append(close)
+
+    def attach_provisioning(self, provisioning: Provisioning) -> None:
+        """Adds the providers of this node, which say where its cluster is. Call it before the node starts."""
+        self._provisioning = provisioning
+        self._node.ticker.each(provisioning.tick)
 
     async def start_member(self) -> None:
         """Opens the storage if grains here have state, binds and joins; returns when this node is up.
@@ -81,7 +107,8 @@ class NodeLifecycle:
         )
         node.control.begin(driver)
         node.ticker.start()
-        driver.feed(Start(config.seeds))
+        by_record = False if self._provisioning is None else await self._provisioning.begin()
+        driver.feed(Start(config.seeds, by_record))
         with node.join_watch.searching(driver.control.seed_answers):
             await driver.joined
         self._node.program_end.watch()
@@ -107,6 +134,8 @@ class NodeLifecycle:
         node = self._node
         assert node.gateway is not None
         node.ticker.start()
+        if self._provisioning is not None:
+            await self._provisioning.begin()
         with node.join_watch.searching(node.gateway.answers_of_seeds):
             await node.gateway.find()
         self._node.program_end.watch()
@@ -139,6 +168,8 @@ class NodeLifecycle:
         node.ticker.stop()
         node.local.slices.stop()
         node.acceptor.stop_accepting()
+        if self._provisioning is not None:
+            await self._provisioning.end()
         node.shutdown.stopped()
         await node.runner.stop(rounds)
         await asyncio.sleep(0)  # replies of the last turns

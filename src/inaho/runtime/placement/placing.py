@@ -150,6 +150,7 @@ class Placing:
         await self._before_placing(known.host)
         if known.changes != changes:
             return None
+        self._leases.check_placement(kind, key)
         lease = ledger.grant(kind, key, chosen.node_id, self._local.now)
         if handed is not None:
             ledger.raise_epoch(lease, handed.epoch)

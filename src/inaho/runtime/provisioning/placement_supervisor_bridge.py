@@ -1,0 +1,75 @@
+"""Gives snapshots to the control plane, and pauses placement while there is nothing to place by.
+
+What a snapshot means depends on `membership.source`:
+
+- `gossip`: the snapshot says whom to contact. Who is a member, gossip decides; so a provider that is away, empty or
+  late is a warning, and placement goes on.
+- `provider`: the snapshot is the membership. It is applied before anything is placed by it. Placement pauses while it
+  is empty and while no provider is up (SPEC PR-2.4, PR-5.3); activations that exist are served.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from inaho.core.inputs import Discovered
+from inaho.core.provisioning.snapshot import ProviderSnapshot
+from inaho.core.provisioning.topology_feed import Notice
+from inaho.events import ProvisioningRestored, ProvisioningUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inaho.core.inputs import Input
+    from inaho.runtime.local.local_node import LocalNode
+
+__all__ = ["PlacementSupervisorBridge"]
+
+EMPTY: Final = "the provider lists no member"
+
+
+class PlacementSupervisorBridge:
+    """The consumer of snapshots that feeds the control plane.
+
+    Args:
+        local: the node; its placement may be paused.
+        feed: takes inputs for the control plane.
+    """
+
+    name = "placement"
+
+    def __init__(self, local: LocalNode, feed: Callable[[Input], None]) -> None:
+        self._local = local
+        self._feed = feed
+        self._decides = local.config.membership.source == "provider"
+        self._closed = False
+
+    def snapshot(self, snapshot: ProviderSnapshot) -> None:
+        if self._closed:
+            return
+        self._feed(Discovered(tuple(member.authority for member in snapshot.members)))
+        if snapshot.members:
+            self._go_on()
+        else:
+            self._pause(EMPTY)
+
+    def notice(self, notice: Notice) -> None:
+        if isinstance(notice, ProvisioningUnavailable):
+            self._pause(f"no provider is up: {notice.reason}")
+        elif isinstance(notice, ProvisioningRestored):
+            self._go_on()
+
+    def _pause(self, reason: str) -> None:
+        if self._decides:
+            self._local.placement_paused = reason
+            self._local.log.error("no new activations: %s", reason)
+        else:
+            self._local.log.warning("%s; the members that gossip knows go on, and new nodes may not find them", reason)
+
+    def _go_on(self) -> None:
+        if self._local.placement_paused:
+            self._local.placement_paused = ""
+            self._local.log.info("new activations are made again")
+
+    def close(self) -> None:
+        self._closed = True

@@ -1,0 +1,225 @@
+"""Runs the providers of one node: one stream each, all the time, and passes their snapshots to the consumers in order.
+
+    ProviderStream -> TopologyFeed (health, fail-over, order) -> bridges: placement, partitions, remoting
+
+The feed decides, and this module has the Tasks and the clock. All deliveries are synchronous: a snapshot has been
+applied by all consumers before the next one is taken, so their order needs no queue (SPEC PR-2.1, PR-3.1).
+
+A pause of this process is no silence of a provider: the clock of the feed stops while the process does not run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from inaho.core.provisioning.snapshot import ProviderMember, ProviderSnapshot
+from inaho.core.provisioning.topology_feed import TopologyFeed, Update
+from inaho.errors import ProviderError
+from inaho.events import SnapshotApplied
+from inaho.providers.stream import ProviderStream
+
+if TYPE_CHECKING:
+    from inaho.providers.base import ProviderRead, TopologyProvider
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.provisioning.ports import ProvisioningConsumer
+
+__all__ = ["ProvisioningService"]
+
+FAREWELL_S: Final = 2.0
+"""Longest time for the end of the registrations when the node leaves, seconds. Registrations that are left expire."""
+
+
+class ProvisioningService:
+    """The providers of one member or client.
+
+    Args:
+        local: the node.
+        consumers: get each update, in this order.
+        member: the entry of this node at present; None for a client, and before this node listens.
+
+    Attributes:
+        feed: health, fail-over and the newest snapshot.
+    """
+
+    def __init__(
+        self,
+        local: LocalNode,
+        consumers: Sequence[ProvisioningConsumer],
+        member: Callable[[], ProviderMember | None],
+    ) -> None:
+        config = local.config
+        self.feed = TopologyFeed(config.provisioning, config.membership.members_max, config.name)
+        self._local = local
+        self._consumers = tuple(consumers)
+        self._member = member
+        self._streams: dict[str, ProviderStream] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._paused_s = 0.0
+        self._first = local.loop.create_future()
+        local.pauses.observe(self._woke)
+
+    # Providers come and go.
+
+    def set_providers(self, providers: Sequence[TopologyProvider]) -> None:
+        """Uses these providers, in the order of their priority, and no others (SPEC PR-5.4).
+
+        A provider that was in use before and is the same object goes on without a gap.
+        """
+        there = {provider.name: provider for provider in providers}
+        for name, stream in list(self._streams.items()):
+            if there.get(name) is not stream.provider:
+                self._end(name)
+        for name, provider in there.items():
+            if name not in self._streams:
+                self._begin(provider)
+        self._deliver(self.feed.set_providers(self._now(), tuple(there)))
+
+    def _begin(self, provider: TopologyProvider) -> None:
+        stream = ProviderStream(
+            provider, self._local.config.provisioning, self, self._local.entropy.random.random, self._member
+        )
+        self._streams[provider.name] = stream
+        self._tasks[provider.name] = self._local.spawn(self._run(stream), name=f"inaho-provider-{provider.name}")
+
+    async def _run(self, stream: ProviderStream) -> None:
+        try:
+            await stream.run()
+        except Exception:
+            self._local.log.exception("the stream of provider %s ended by a fault of inaho", stream.provider.name)
+
+    def _end(self, name: str) -> None:
+        stream = self._streams.pop(name)
+        self._tasks.pop(name).cancel()
+        self._local.spawn(self._part(stream), name=f"inaho-provider-end-{name}")
+
+    async def _part(self, stream: ProviderStream) -> None:
+        """Removes this node's registration from a provider and closes it, within a time limit."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                try:
+                    await stream.deregister()
+                except ProviderError as error:
+                    self._local.log.warning(
+                        "provider %s keeps the registration of this node until it expires: %s",
+                        stream.provider.name, error.reason,
+                    )  # fmt: skip
+        await stream.provider.close()
+
+    @property
+    def providers(self) -> tuple[TopologyProvider, ...]:
+        """Those in use, the highest priority first."""
+        return tuple(self._streams[name].provider for name in self.feed.order)
+
+    # What a starting node waits for.
+
+    async def wait_snapshot(self, within_s: float) -> bool:
+        """Waits for the first snapshot, at most `within_s` seconds. Returns whether there is one."""
+        await asyncio.wait((self._first,), timeout=within_s)
+        return self._first.done()
+
+    async def wait_registered(self, provider: str, within_s: float) -> bool:
+        """Waits until this node is registered in a provider, at most `within_s` seconds. Returns whether it is."""
+        stream = self._streams.get(provider)
+        if stream is None:
+            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await stream.registered.wait()
+        return stream.registered.is_set()
+
+    def read_soon(self) -> None:
+        """Reads the provider in use as soon as possible."""
+        stream = self._streams.get(self.feed.active)
+        if stream is not None:
+            stream.read_soon()
+
+    def member_changed(self) -> None:
+        """The entry of this node has changed: it is written again in all providers."""
+        for stream in self._streams.values():
+            stream.member_changed()
+
+    # What streams find: a `StreamObserver`.
+
+    def read(self, provider: str, found: ProviderRead, took_s: float) -> None:
+        """All entries of a provider."""
+        self._deliver(self.feed.read(self._now(), provider, found.members, found.blocked_nodes, took_s), took_s)
+
+    def alive(self, provider: str) -> None:
+        """A provider has answered something else."""
+        self._deliver(self.feed.alive(self._now(), provider))
+
+    def failed(self, provider: str, error: ProviderError) -> None:
+        """A request to a provider, or its watch, has failed."""
+        self._deliver(self.feed.failed(self._now(), provider, error))
+
+    def displaced(self, provider: str, member: ProviderMember) -> None:
+        """Another process has registered at this node's authority."""
+        self._local.log.error(
+            "provider %s has another process (node %s) at the authority %s of this node; this node registers again "
+            "when that entry is gone. Give each process an authority of its own",
+            provider, member.node_id, member.authority,
+        )  # fmt: skip
+
+    # Time.
+
+    def tick(self, _now: float, _lag_s: float) -> None:
+        """Called ten times a second: notices providers that fall silent."""
+        due = self.feed.next_deadline()
+        if due is not None and due <= self._now():
+            self._deliver(self.feed.poll(self._now()))
+
+    def _woke(self, lag_s: float) -> None:
+        """This process did not run for `lag_s` seconds, so no provider could be heard."""
+        self._paused_s += lag_s
+
+    def _now(self) -> float:
+        return self._local.loop.time() - self._paused_s
+
+    # Deliveries.
+
+    def _deliver(self, updates: Sequence[Update], took_s: float = 0.0) -> None:
+        for update in updates:
+            if isinstance(update, ProviderSnapshot):
+                self._deliver_snapshot(update, took_s)
+            else:
+                self._local.publish(update)
+                for consumer in self._consumers:
+                    consumer.notice(update)
+
+    def _deliver_snapshot(self, snapshot: ProviderSnapshot, took_s: float) -> None:
+        began = self._local.loop.time()
+        for consumer in self._consumers:
+            consumer.snapshot(snapshot)
+            self.feed.hub.delivered(consumer.name, snapshot.seq_no)
+        self._local.publish(
+            SnapshotApplied(
+                provider=snapshot.provider,
+                seq_no=snapshot.seq_no,
+                hash=snapshot.hash,
+                members=len(snapshot.members),
+                blocked=len(snapshot.blocked_nodes),
+                delay_s=took_s + self._local.loop.time() - began,
+            )
+        )
+        if not self._first.done():
+            self._first.set_result(None)
+
+    # The end.
+
+    def shut_down(self) -> None:
+        """This node leaves: no further snapshot is taken, the last one stays for draining (SPEC PR-3.5)."""
+        self.feed.close()
+        for consumer in self._consumers:
+            consumer.close()
+
+    async def stop(self) -> None:
+        """Removes the registrations of this node and closes all providers."""
+        self.shut_down()
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*(self._part(stream) for stream in self._streams.values()))
+        self._streams.clear()
+        self._tasks.clear()
