@@ -5,13 +5,12 @@ A module of an optional package is imported only when its scheme is used.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from importlib import import_module
+from operator import itemgetter
 from typing import Any, Final
 
-import msgspec
-
-from inaho.config import ClusterConfig, ProviderDescriptor, ProvisioningConfig
+from inaho.config import ClusterConfig, ProviderDescriptor, ProvisioningConfig, with_names
 from inaho.core.provisioning.descriptor import parse_url, problems
 from inaho.errors import ProviderInvalid
 from inaho.providers.base import TopologyProvider
@@ -66,32 +65,30 @@ def make_provider(descriptor: ProviderDescriptor, cluster: str, config: Provisio
 def make_providers(
     given: Sequence[str | ProviderDescriptor | TopologyProvider], config: ClusterConfig
 ) -> tuple[TopologyProvider, ...]:
-    """The back ends of what a program gives: URLs, definitions, or objects; the most important first.
+    """The back ends of what a program gives: URLs, definitions, or objects; by priority, then as given.
 
-    A URL or definition without a name is named after its scheme, with a number where that is taken.
+    An object of a program has the priority 0.
 
     Raises:
         ProviderInvalid: a definition has mistakes, or two providers have one name.
     """
-    made: dict[str, TopologyProvider] = {}
+    objects = [one.name for one in given if not isinstance(one, str | ProviderDescriptor)]
+    written = [
+        ProviderDescriptor(url=one) if isinstance(one, str) else one
+        for one in given
+        if isinstance(one, str | ProviderDescriptor)
+    ]
+    named = iter(with_names(written, objects))
+    found: list[tuple[int, TopologyProvider]] = []
     for one in given:
-        if isinstance(one, str):
-            one = ProviderDescriptor(url=one)
-        if isinstance(one, ProviderDescriptor):
-            if not one.name:
-                one = msgspec.structs.replace(one, name=_free_name(one.scheme or "provider", made))
-            provider = make_provider(one, config.name, config.provisioning)
+        if isinstance(one, str | ProviderDescriptor):
+            descriptor = next(named)
+            found.append((descriptor.priority, make_provider(descriptor, config.name, config.provisioning)))
         else:
-            provider = one
-        if provider.name in made:
-            raise ProviderInvalid(f"two providers are named {provider.name!r}")
-        made[provider.name] = provider
-    return tuple(made.values())
-
-
-def _free_name(wanted: str, taken: Container[str]) -> str:
-    name, number = wanted, 1
-    while name in taken:
-        number += 1
-        name = f"{wanted}-{number}"
-    return name
+            found.append((0, one))
+    found.sort(key=itemgetter(0))
+    names = [provider.name for _, provider in found]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise ProviderInvalid(f"two providers are named {name!r}")
+    return tuple(provider for _, provider in found)

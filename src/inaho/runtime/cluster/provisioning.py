@@ -51,7 +51,7 @@ class NodeProvisioning:
         patience_s = config.membership.found_after_s if config.seeds else config.membership.join_timeout_s
         if not await self.service.wait_snapshot(patience_s) and not config.seeds:
             raise TopologyUnavailable(
-                f"no provider has answered within {patience_s:g} s: {self.service.feed.reasons()}",
+                f"no provider has answered within {patience_s:g} s: {self.service.silent()}",
                 authority=self._node.local.authority,
             )
         return any(provider.capabilities.record for provider in self._providers)

@@ -51,7 +51,12 @@ class ProvisioningService:
         member: Callable[[], ProviderMember | None],
     ) -> None:
         config = local.config
-        self.feed = TopologyFeed(config.provisioning, config.membership.members_max, config.name)
+        self.feed = TopologyFeed(
+            config.provisioning,
+            config.membership.members_max,
+            config.name,
+            pauses_placement=config.membership.source == "provider",
+        )
         self._local = local
         self._consumers = tuple(consumers)
         self._member = member
@@ -69,13 +74,13 @@ class ProvisioningService:
         A provider that was in use before and is the same object goes on without a gap.
         """
         there = {provider.name: provider for provider in providers}
-        for name, stream in list(self._streams.items()):
-            if there.get(name) is not stream.provider:
-                self._end(name)
+        renewed = [name for name, stream in self._streams.items() if there.get(name) is not stream.provider]
+        for name in renewed:
+            self._end(name)
         for name, provider in there.items():
             if name not in self._streams:
                 self._begin(provider)
-        self._deliver(self.feed.set_providers(self._now(), tuple(there)))
+        self._deliver(self.feed.set_providers(self._now(), tuple(there), renewed))
 
     def _begin(self, provider: TopologyProvider) -> None:
         stream = ProviderStream(
@@ -107,6 +112,11 @@ class ProvisioningService:
                         stream.provider.name, error.reason,
                     )  # fmt: skip
         await stream.provider.close()
+
+    def silent(self) -> str:
+        """Why no provider has answered, for the error of a node that cannot start."""
+        reports = self.feed.reports(self._now())
+        return "; ".join(f"{report.name}: {report.reason or 'no answer yet'}" for report in reports)
 
     @property
     def providers(self) -> tuple[TopologyProvider, ...]:

@@ -21,18 +21,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from inaho.config import ClusterConfig
-from inaho.errors import InvalidConfig
 from inaho.events import Event
+from inaho.providers.base import TopologyProvider
 from inaho.runtime.cluster.cluster import Cluster
 from inaho.runtime.grains.grain import Grain
 from inaho.storage import MemoryStorage, Storage
 from inaho.testing.cluster.simulated_node import SimulatedNode
+from inaho.testing.cluster.virtual_storage import check_storage
 from inaho.testing.simulation.errors import NotConverged, OutOfTime, SimulationFailed
 from inaho.testing.simulation.link_faults import LinkFaults
 from inaho.testing.simulation.simulated_network import Faults, SimulatedNetwork
@@ -44,8 +45,6 @@ __all__ = ["Faults", "SimCluster", "SimEvent"]
 
 T = TypeVar("T")
 
-REAL_STORAGES: Final = ("SqliteStorage", "PostgresStorage", "RedisStorage")
-"""Back ends that answer from a thread or a server. By name: two of them need extras to be imported."""
 
 PORT: Final = 7700
 SEEDS_MAX: Final = 3
@@ -82,6 +81,8 @@ class SimCluster(LinkFaults):
         faults: of the network, see `Faults`. May be replaced later through the attribute.
         storage: durable state that all nodes share and that no crash affects; in memory unless given. It must work
             without threads and sockets, since their answers do not come in virtual time.
+        providers: makes the providers of one process, such as `lambda: [MemoryProvider("memory", topology)]`; nodes and
+            clients then have no seeds.
         storage_faults: faults of that storage, drawn from the seed; `sim.storage` is then a `FaultyStorage`.
         within_s: virtual seconds after which `run` gives up, unless told otherwise.
         real_limit_s: seconds of the wall clock after which a run gives up; None never. A callback that does not
@@ -107,6 +108,7 @@ class SimCluster(LinkFaults):
         faults: Faults | None = None,
         *,
         storage: Storage | None = None,
+        providers: Callable[[], Sequence[TopologyProvider]] | None = None,
         storage_faults: StorageFaults | None = None,
         within_s: float = 600.0,
         real_limit_s: float | None = None,
@@ -114,11 +116,12 @@ class SimCluster(LinkFaults):
     ) -> None:
         if nodes < 1:
             raise ValueError(f"a cluster has at least 1 node, not {nodes}")
-        _check_storage(storage)
+        check_storage(storage)
         super().__init__(seed, within_s=within_s, real_limit_s=real_limit_s, show_system=show_system)
         self.events: deque[SimEvent] = deque(maxlen=EVENTS_MAX)
         self._config = config or ClusterConfig()
         self._grains = tuple(grains)
+        self._make_providers = providers
         self._random = random.Random(f"{seed}/processes")
         self.network = SimulatedNetwork(
             self._loop,
@@ -319,6 +322,7 @@ class SimCluster(LinkFaults):
             address,
             grains=() if index < 0 else self._grains,
             storage=self.storage,
+            providers=None if self._make_providers is None else self._make_providers(),
             seed=self._random.getrandbits(64),
             clock=self.unix_time,
             observe=lambda event: self._observe(index, boot, event),
@@ -332,6 +336,8 @@ class SimCluster(LinkFaults):
         return self._config.replace(authority=self.authority(index), seeds=self._seeds())
 
     def _seeds(self) -> tuple[str, ...]:
+        if self._make_providers is not None:
+            return ()
         return tuple(self.authority(index) for index in range(min(self._first_nodes, SEEDS_MAX)))
 
     async def _all_started(self) -> None:
@@ -386,15 +392,3 @@ class SimCluster(LinkFaults):
     def _view(self, index: int) -> str:
         seen = self.members_seen_by(index)
         return "{" + ", ".join(f"{each}: {status.name}" for each, status in seen.items()) + "}"
-
-
-def _check_storage(storage: Storage | None) -> None:
-    """Refuses a storage of inaho, or a `FaultyStorage` around one, that does not work in virtual time."""
-    while isinstance(storage, FaultyStorage):
-        storage = storage.inner
-    for base in type(storage).__mro__:
-        if base.__name__ in REAL_STORAGES and base.__module__.startswith("inaho.storage."):
-            raise InvalidConfig(
-                f"{base.__name__} answers from a thread or a server, which a simulation does not have: "
-                "give storage= a MemoryStorage, or a FaultyStorage around one"
-            )

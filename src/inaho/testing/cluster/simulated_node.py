@@ -7,12 +7,13 @@ the clock of its events) and the loop of its process.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from inaho.actor import ActorSystem
 from inaho.errors import Unreachable
 from inaho.events import Event
+from inaho.providers.base import TopologyProvider
 from inaho.runtime.cluster.extension import ClusterExtension
 from inaho.runtime.local.clock import SeededEntropy
 from inaho.runtime.local.local_node import LocalNode
@@ -41,6 +42,7 @@ class SimulatedNode:
         address: its address in the network.
         grains: classes that it hosts.
         storage: durable state, which outlives it.
+        providers: where it finds its cluster; None for seeds only.
         seed: of its entropy.
         clock: Unix seconds, for its events.
         observe: called with each event that it publishes.
@@ -60,6 +62,7 @@ class SimulatedNode:
         *,
         grains: Iterable[type[Grain[Any]]],
         storage: Storage,
+        providers: Sequence[TopologyProvider] | None,
         seed: int,
         clock: Callable[[], float],
         observe: Callable[[Event], None],
@@ -74,6 +77,7 @@ class SimulatedNode:
             storage=storage,
             transport=MemoryTransport(network, address),
             entropy=SeededEntropy(seed),
+            providers=providers,
             client=not config.authority,
         )
         self._system = ActorSystem("inaho", extensions=[self._extension], clock=clock, seed=seed)
