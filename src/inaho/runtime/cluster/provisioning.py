@@ -54,7 +54,7 @@ class NodeProvisioning:
                 f"no provider has answered within {patience_s:g} s: {self.service.silent()}",
                 authority=self._node.local.authority,
             )
-        return any(provider.capabilities.record for provider in self._providers)
+        return False
 
     def tick(self, now: float, lag_s: float) -> None:
         """See `node_lifecycle.Provisioning`."""

@@ -1,3 +1,5 @@
-"""Topology from outside, on one node: runs its providers, and passes what they say to placement, partitions and
-remoting.
+"""Topology from outside: runs the providers of a node, and passes what they list to placement, partitions and remoting.
+
+What is decided about it is in `core.provisioning`, what speaks to a back end in `providers`. Only rooms above this one
+may import it: the control plane gets inputs, and knows no provider.
 """

@@ -43,6 +43,7 @@ class PlacementSupervisorBridge:
         self._feed = feed
         self._decides = local.config.membership.source == "provider"
         self._closed = False
+        self._listed = False
 
     def snapshot(self, snapshot: ProviderSnapshot) -> None:
         if self._closed:
@@ -50,8 +51,9 @@ class PlacementSupervisorBridge:
         self._feed(Discovered(tuple(member.authority for member in snapshot.members)))
         if snapshot.members:
             self._go_on()
-        else:
+        elif self._decides or self._listed:  # beside gossip, the list is empty until the first member has registered
             self._pause(EMPTY)
+        self._listed = bool(snapshot.members)
 
     def notice(self, notice: Notice) -> None:
         if isinstance(notice, ProvisioningUnavailable):
