@@ -167,6 +167,10 @@ class FailoverController:
         """When `decide` has something to do although no state has changed."""
         return self._due
 
+    def up_since(self, name: str) -> float | None:
+        """Since when a provider is up; None if it is not."""
+        return self._up_since.get(name)
+
     def check(self) -> None:
         """Asserts the invariants."""
         assert not self.active or self.active == self._last

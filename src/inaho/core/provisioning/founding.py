@@ -7,6 +7,10 @@ A new generation is founded only when no process of the last one can be alive: e
 connections, or is answered by a newer boot. A registration that does not answer counts as alive until it expires: the
 process may be paused, or the network between may be cut. Who loses the compare-and-set reads again, and joins.
 
+One round of dials does not prove that nobody is left. A member may admit a node after that node was dialled, and die
+before it is dialled itself. Two rounds with the same result do: whoever was admitted during the first round is seen by
+the second one, as a member or as a new registration.
+
 Why not the first of the seeds as without a record: the rule depends on equal lists on all nodes, and lists that come
 from a back end differ for moments.
 """
@@ -20,7 +24,7 @@ import msgspec
 
 from inaho.core.provisioning.snapshot import ProviderMember
 
-__all__ = ["ClusterRecord", "Contact", "Found", "Join", "Wait", "decide"]
+__all__ = ["ClusterRecord", "Contact", "Found", "FoundingRule", "Join", "Step", "Wait"]
 
 
 class ClusterRecord(msgspec.Struct, frozen=True):
@@ -48,7 +52,7 @@ class Contact(enum.StrEnum):
     REFUSES = "refuses"
     """The host refuses the connection: no process listens."""
     SILENT = "silent"
-    """Nothing has come back in time, or it was not dialled yet."""
+    """Nothing has come back in time."""
 
 
 class Join(msgspec.Struct, frozen=True):
@@ -69,35 +73,71 @@ class Found(msgspec.Struct, frozen=True):
     record: ClusterRecord
 
 
-def decide(
-    me: ProviderMember,
-    cluster_id: str,
-    record: ClusterRecord | None,
-    registered: tuple[ProviderMember, ...],
-    contacts: Mapping[str, Contact],
-) -> Found | Join | Wait:
-    """What this node does.
+Step = Found | Join | Wait
+
+
+class FoundingRule:
+    """The rounds of one node that looks for its cluster.
+
+    A round: read the record, read the registrations, dial each of them, `decide`. All rounds of one node go through one
+    object, one after the other. After `Found` and a write that succeeded, the node founds at once, or begins a new
+    round if its registration may have expired since it was renewed. After a write that failed, or whose result is not
+    known, it begins a new round.
 
     Args:
         me: this node, which has registered.
         cluster_id: for the first record, drawn at random.
-        record: as read; None if there is none.
-        registered: the registrations, read after the record.
-        contacts: what dials of them have shown, by authority; one that is missing counts as silent.
     """
-    others = [member for member in registered if member.node_id != me.node_id]
-    if record is None:
-        return Found(ClusterRecord(cluster_id, 1, me.authority, me.node_id))
-    if record.node_id == me.node_id:  # this node won, and learns only now that it did
+
+    def __init__(self, me: ProviderMember, cluster_id: str) -> None:
+        self._me = me
+        self._cluster_id = cluster_id
+        self._offered: ClusterRecord | None = None
+        """The record that this object has said to write last."""
+        self._seen: tuple[ClusterRecord, dict[str, Contact]] | None = None
+        """What the round before has shown, by node id, if nobody of the last generation was alive in it."""
+
+    def decide(
+        self,
+        record: ClusterRecord | None,
+        registered: tuple[ProviderMember, ...],
+        contacts: Mapping[str, Contact],
+    ) -> Step:
+        """What this node does after a round.
+
+        Args:
+            record: as read; None if there is none.
+            registered: the registrations, read after the record.
+            contacts: what dials have shown that began after that read, by authority; a missing one is waited for.
+        """
+        seen, self._seen = self._seen, None
+        others = [member for member in registered if member.node_id != self._me.node_id]
+        if len(others) == len(registered):
+            return Wait("this node is not registered, so others cannot see that it founds")
+        waits = [member.authority for member in others if member.authority not in contacts]
+        if waits:
+            return Wait(f"registered and not dialled yet: {', '.join(waits)}")
+        members = [one.authority for one in others if contacts[one.authority] is Contact.MEMBER]
+        if members:
+            founder = record.authority if record is not None else ""
+            return Join(tuple(sorted(members, key=lambda authority: authority != founder)))
+        if record is None:
+            return self._found(ClusterRecord(self._cluster_id, 1, self._me.authority, self._me.node_id))
+        if record == self._offered:  # this node won, and learns only now that it did
+            return self._found(record)
+        winner = next((one.authority for one in others if one.node_id == record.node_id), "")
+        if winner and contacts[winner] is Contact.STARTING:
+            return Join((winner,))  # it is a member in a moment
+        silent = [one.authority for one in others if contacts[one.authority] is Contact.SILENT]
+        if silent:
+            return Wait(f"registered and silent: {', '.join(silent)}")
+        self._seen = record, {one.node_id: contacts[one.authority] for one in others}
+        if self._seen != seen:
+            return Wait("nobody of the last generation is alive; a second round must show the same")
+        return self._found(
+            ClusterRecord(record.cluster_id, record.generation + 1, self._me.authority, self._me.node_id)
+        )
+
+    def _found(self, record: ClusterRecord) -> Found:
+        self._offered = record
         return Found(record)
-    found = {member.authority: contacts.get(member.authority, Contact.SILENT) for member in others}
-    members = tuple(authority for authority, contact in found.items() if contact is Contact.MEMBER)
-    if members:
-        return Join(members)
-    founder = next((member.authority for member in others if member.node_id == record.node_id), "")
-    if founder and found[founder] is Contact.STARTING:
-        return Join((founder,))  # it has won, and is a member in a moment
-    silent = [authority for authority, contact in found.items() if contact is Contact.SILENT]
-    if silent:
-        return Wait(f"registered and silent: {', '.join(silent)}")
-    return Found(ClusterRecord(record.cluster_id, record.generation + 1, me.authority, me.node_id))

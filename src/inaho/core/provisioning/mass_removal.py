@@ -2,8 +2,11 @@
 
 A back end may return an empty or a short list although the members live: it was restored from a backup, its leases ran
 out while it was away, a permission was taken from it, a label was changed. So a snapshot that lacks this node, or half
-of the members, is applied only after a second full read says the same and direct probes of those that it lacks have
-failed. Those that answer stay.
+of the members, is doubted: a member that it lacks is removed only after a second full read lacks it too and a direct
+probe of it has failed. Those that answer stay until they are listed again, or a later probe fails.
+
+A doubt stands until it is settled for each of these members. Otherwise the list of a back end that recovers, which
+lacks fewer members with each read, would remove the last ones without a probe.
 
 Why not a limit of removals per minute: it would only make the same mistake slower.
 """
@@ -13,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from inaho.core.provisioning.snapshot import ProviderSnapshot
 
 __all__ = ["MassRemovalGuard"]
@@ -20,63 +25,98 @@ __all__ = ["MassRemovalGuard"]
 SHARE: Final = 0.5
 """A snapshot that lacks at least this share of the members is doubted."""
 
+READS: Final = 2
+"""A doubted member must be missing in so many reads in a row."""
 
-class MassRemovalGuard:
-    """The question of one node whether a snapshot may remove so many members.
 
-    Args:
-        authority: of this node.
+class _Lack(msgspec.Struct):
+    """A member that is doubted.
 
     Attributes:
-        missing: members that the doubted snapshot lacks, sorted; empty when none is doubted.
+        reads: full reads in a row that lack it.
+        answers: the result of its newest probe; None before the first.
+        probe: it is to be probed.
+    """
+
+    reads: int = 0
+    answers: bool | None = None
+    probe: bool = True
+
+
+class MassRemovalGuard:
+    """The question of one node whether a snapshot may remove members.
+
+    Args:
+        authority: of this node, which is never probed and never removed by a list.
     """
 
     def __init__(self, authority: str) -> None:
-        self.missing: tuple[str, ...] = ()
         self._authority = authority
-        self._hash = 0
-        self._read_again = False
-        self._dead: dict[str, bool] = {}
+        self._lacks: dict[str, _Lack] = {}
 
-    def doubts(self, snapshot: ProviderSnapshot, members: Iterable[str]) -> bool:
-        """Whether the snapshot waits for a second read and probes.
+    def doubts(self, snapshot: ProviderSnapshot, members: Iterable[str], *, steady: bool = True) -> bool:
+        """Whether the snapshot waits for another read and for probes. Called once after each full read.
 
         Args:
             snapshot: a new one, or the same one read again.
             members: authorities of the present members, this node among them.
+            steady: `TopologyFeed.steady`; if the provider was away a short time ago, each missing member is doubted.
         """
-        present = {member.authority for member in snapshot.members}
+        listed = {member.authority for member in snapshot.members}
         known = sorted(set(members))
-        missing = tuple(authority for authority in known if authority not in present)
-        if self._authority not in missing and len(missing) < SHARE * len(known):
-            self.reset()
-            return False
-        if snapshot.hash == self._hash and missing == self.missing:
-            self._read_again = True
-        else:
-            self._hash, self.missing, self._read_again, self._dead = snapshot.hash, missing, False, {}
+        missing = [authority for authority in known if authority not in listed]
+        fresh = [authority for authority in missing if authority not in self._lacks]
+        many = self._authority in missing or len(fresh) >= max(1.0, SHARE * len(known))
+        before, self._lacks = self._lacks, {}
+        doubted = many or not steady or any(not self._is_settled(one, before[one]) for one in missing if one in before)
+        for authority in missing:
+            lack = before.get(authority)
+            if lack is None and doubted:
+                lack = _Lack(probe=authority != self._authority)
+            if lack is not None:
+                lack.reads += 1
+                lack.probe = lack.probe or bool(lack.answers)
+                self._lacks[authority] = lack
         return not self.settled
 
     def probed(self, authority: str, *, alive: bool) -> None:
-        """The result of a direct probe; this node itself needs none."""
-        if authority in self.missing:
-            self._dead[authority] = not alive
+        """The result of a direct probe."""
+        lack = self._lacks.get(authority)
+        if lack is not None:
+            lack.answers, lack.probe = alive, False
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Members that the newest snapshot lacks and that are or were doubted, sorted."""
+        return tuple(self._lacks)
 
     @property
     def to_probe(self) -> tuple[str, ...]:
-        """Members that are not probed yet."""
-        return tuple(one for one in self.missing if one not in self._dead and one != self._authority)
+        """Members to probe now: those that are doubted, and after each read again those that have answered."""
+        return tuple(authority for authority, lack in self._lacks.items() if lack.probe)
 
     @property
     def settled(self) -> bool:
-        """Whether the snapshot was read twice and all that it lacks was probed."""
-        return bool(self.missing) and self._read_again and not self.to_probe
+        """Whether nothing is doubted: all of `missing` were missing twice in a row, and were probed."""
+        return all(self._is_settled(authority, lack) for authority, lack in self._lacks.items())
 
     @property
     def alive(self) -> tuple[str, ...]:
-        """Members that the snapshot lacks and that stay: they answer, or are this node."""
-        return tuple(one for one in self.missing if not self._dead.get(one, False))
+        """Those of `missing` that stay members."""
+        return tuple(authority for authority, lack in self._lacks.items() if lack.answers is not False)
+
+    def _is_settled(self, authority: str, lack: _Lack) -> bool:
+        return lack.reads >= READS and (lack.answers is not None or authority == self._authority)
 
     def reset(self) -> None:
         """Nothing is doubted any more."""
-        self.missing, self._hash, self._read_again, self._dead = (), 0, False, {}
+        self._lacks = {}
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        assert list(self._lacks) == sorted(self._lacks)
+        assert all(lack.reads >= 1 for lack in self._lacks.values())
+        assert self._authority not in self.to_probe
+        assert all(
+            lack.probe or lack.answers is not None or one == self._authority for one, lack in self._lacks.items()
+        )

@@ -140,6 +140,14 @@ class TopologyFeed:
         """Changes from one provider to another because of their health."""
         return self._controller.fail_overs
 
+    def steady(self, now: float) -> bool:
+        """Whether the provider in use has been up for `ttl_s`.
+
+        Otherwise it was away a short time ago, and registrations may be missing because they could not be renewed.
+        """
+        since = self._controller.up_since(self.active)
+        return since is not None and now >= since + self._config.ttl_s
+
     # What streams and operators report.
 
     def set_providers(self, now: float, names: Iterable[str], renewed: Collection[str] = ()) -> list[Update]:
