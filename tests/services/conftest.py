@@ -13,6 +13,7 @@ from typing import TypeVar
 import pytest
 
 from support.dns_server import DnsmasqServer
+from support.kubernetes_server import KubernetesServer
 from support.service_servers import Missing, PostgresServer, RedisNodes, RedisServer, Server
 
 Running = TypeVar("Running", bound="Server | RedisNodes")
@@ -55,6 +56,21 @@ def redis_nodes() -> Iterator[RedisNodes]:
 def postgres_server() -> Iterator[Server]:
     """PostgreSQL."""
     yield from running(PostgresServer)
+
+
+@pytest.fixture(scope="session")
+def kubernetes_process() -> Iterator[KubernetesServer]:
+    """The double of the Kubernetes API server."""
+    yield from running(KubernetesServer)
+
+
+@pytest.fixture
+def kubernetes_server(kubernetes_process: KubernetesServer) -> KubernetesServer:
+    """The double, empty and without faults."""
+    if not kubernetes_process.runs:
+        kubernetes_process.start()
+    kubernetes_process.order("reset")
+    return kubernetes_process
 
 
 @pytest.fixture(params=["redis", "postgres"])

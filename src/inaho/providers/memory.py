@@ -11,7 +11,7 @@ test that asked `MemoryTopology.named` for it. All its users run on one event lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 from typing import Final
 from weakref import WeakValueDictionary
@@ -278,7 +278,7 @@ class MemoryProvider:
         await self._request()
         return self._read()
 
-    async def watch(self, position: str) -> AsyncIterator[ProviderRead | None]:
+    async def watch(self, position: str) -> AsyncGenerator[ProviderRead | None]:
         """See `TopologyProvider`. Each change, also several together, yields one whole read."""
         await self._request()
         topology = self.topology

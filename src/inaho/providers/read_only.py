@@ -6,7 +6,7 @@ answer that looks as if something had been written.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from inaho.core.provisioning.descriptor import Capabilities
 from inaho.core.provisioning.founding import ClusterRecord
@@ -43,7 +43,7 @@ class ReadOnlyProvider:
         if setup.secrets.names:
             raise self._invalid(f"it needs no secret; remove {', '.join(setup.secrets.names)}")
 
-    def watch(self, position: str) -> AsyncIterator[ProviderRead | None]:
+    def watch(self, position: str) -> AsyncGenerator[ProviderRead | None]:
         """Refused: there is no watch."""
         raise self._lacks("watch")
 
