@@ -16,6 +16,7 @@ from inaho.core.messages import ControlMessage
 __all__ = [
     "AuthorityAnswered",
     "AuthorityNotReached",
+    "Barred",
     "BlockNode",
     "Connected",
     "Disconnected",
@@ -81,6 +82,12 @@ class Discovered(msgspec.Struct, frozen=True):
 
 class FoundCluster(msgspec.Struct, frozen=True):
     """This node has won the record of the cluster: it founds at once if it still looks for a cluster."""
+
+
+class Barred(msgspec.Struct, frozen=True):
+    """Authorities that the provider in use bars from holding leases; replaces those of the last `Barred`, sorted."""
+
+    authorities: tuple[str, ...]
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -189,6 +196,7 @@ Input = (
     | LoopLag
     | LoadChanged
     | ResolveConflict
+    | Barred
     | BlockNode
     | UnblockNode
 )

@@ -17,6 +17,7 @@ from inaho.core.gossip.anti_entropy import AntiEntropy
 from inaho.core.inputs import (
     AuthorityAnswered,
     AuthorityNotReached,
+    Barred,
     BlockNode,
     Connected,
     Disconnected,
@@ -56,6 +57,7 @@ from inaho.core.messages import (
 from inaho.core.node.exchange import Exchange
 from inaho.core.node.join_requests import JoinRequests
 from inaho.core.node.lifecycle import FAILED, LEAVING, LEFT, MEMBER, NEW, SEEKING, Lifecycle, Stage
+from inaho.core.node.orders import Orders
 from inaho.core.node.periodic import Periodic
 from inaho.core.node.view import ClusterView
 from inaho.errors import IllegalTransition
@@ -84,6 +86,7 @@ class ControlNode:
         self._life = Lifecycle(config, self._view, self._exchange, anti_entropy, self._outbox)
         self._join_requests = JoinRequests(config, self._view, self._outbox)
         self._periodic = Periodic(self._view, self._exchange, anti_entropy, self._outbox, config.membership.members_max)
+        orders = Orders(self._view, self._exchange, self._life)
         self._steps = 0
         # The sum of the pauses of this process, seconds: this node's time is the caller's time less this.
         self._skipped_s = 0.0
@@ -94,8 +97,6 @@ class ControlNode:
         self._handlers: dict[type, Callable[[float, Any], None]] = {
             Start: self._on_start,
             Tick: self._on_tick,
-            Discovered: self._on_discovered,
-            FoundCluster: self._on_found_cluster,
             Received: self._on_received,
             Connected: self._on_connected,
             Disconnected: self._on_disconnected,
@@ -105,9 +106,12 @@ class ControlNode:
             Drained: self._on_drained,
             LoopLag: self._on_loop_lag,
             LoadChanged: self._on_load_changed,
-            ResolveConflict: self._on_resolve_conflict,
-            BlockNode: self._on_block,
-            UnblockNode: self._on_unblock,
+            ResolveConflict: orders.resolve_conflict,
+            BlockNode: orders.block,
+            UnblockNode: orders.unblock,
+            Barred: orders.bar,
+            Discovered: orders.discovered,
+            FoundCluster: orders.found_cluster,
         }
         self._message_handlers: dict[type, Callable[[float, Received, Any], None]] = {
             JoinRequest: self._on_join_request,
@@ -158,7 +162,17 @@ class ControlNode:
 
     @property
     def blocked(self) -> tuple[str, ...]:
-        """Authorities that an operator has blocked, as far as this node knows; the topology has them a period later."""
+        """Authorities that may hold no lease, as far as this node knows; the topology has them a period later."""
+        return self._view.blocked
+
+    @property
+    def barred(self) -> tuple[str, ...]:
+        """Those of `blocked` that the provider in use bars; no operator's order of this cluster ends that."""
+        return self._view.barred
+
+    @property
+    def blocked_by_operators(self) -> tuple[str, ...]:
+        """Those of `blocked` that operators of this cluster have blocked."""
         return self._view.table.blocks.blocked
 
     @property
@@ -275,12 +289,6 @@ class ControlNode:
     def _on_tick(self, now: float, tick: Tick) -> None:
         """Does nothing itself: `_run` follows every input."""
 
-    def _on_discovered(self, now: float, discovered: Discovered) -> None:
-        self._life.discovered(now, discovered.authorities[: self._config.membership.members_max])
-
-    def _on_found_cluster(self, now: float, found: FoundCluster) -> None:
-        self._life.joiner.won()
-
     def _on_leave_requested(self, now: float, request: LeaveRequested) -> None:
         self._life.leave(now, request.hold_s)
 
@@ -391,18 +399,3 @@ class ControlNode:
 
     def _on_load_changed(self, now: float, changed: LoadChanged) -> None:
         self._view.loads.set_own(now, min(max(0, changed.load), LOAD_MAX))
-
-    def _on_resolve_conflict(self, now: float, resolve: ResolveConflict) -> None:
-        member = self._exchange.in_conflict(now, resolve.authority, resolve.keep)
-        if self.stage is not MEMBER or member is None:
-            raise IllegalTransition("there is no conflict with that authority", authority=resolve.authority)
-        if resolve.keep:
-            self._exchange.send_verdict(now, member, rule="operator")
-        else:
-            self._life.lose_place(now, self.member, "operator", resolve.authority)
-
-    def _on_block(self, now: float, block: BlockNode) -> None:
-        self._view.block(now, block.authority, blocked=True)
-
-    def _on_unblock(self, now: float, unblock: UnblockNode) -> None:
-        self._view.block(now, unblock.authority, blocked=False)

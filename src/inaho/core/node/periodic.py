@@ -73,7 +73,7 @@ class Periodic:
         if due is None or now < due:
             return
         blocked_before = view.topology.latest.blocked
-        snapshot = view.topology.poll(now, view.table.version, view.table.live, view.table.blocks.blocked)
+        snapshot = view.topology.poll(now, view.table.version, view.table.live, view.blocked)
         if snapshot is not None:
             self._outbox.add(ApplyTopology(snapshot, self._outbox.cause))
             self._outbox.publish(TopologyChanged(snapshot=snapshot))

@@ -87,6 +87,8 @@ class ClusterView:
         self.lost: list[str] = []
         # Authorities that the provider in use lists, in its order.
         self.discovered: tuple[str, ...] = ()
+        # Authorities that the provider in use bars, sorted.
+        self.barred: tuple[str, ...] = ()
         self.now = 0.0
         # Event-loop lag that this node reports, seconds.
         self.lag_s = 0.0
@@ -230,6 +232,20 @@ class ClusterView:
             self.engine.blocked(now, notice)
             self.topology.changed(now)
             self.outbox.publish(BlockListChanged(authority=authority, blocked=blocked))
+
+    def bar(self, now: float, authorities: tuple[str, ...]) -> None:
+        """The provider in use bars these authorities, and no others (SPEC PR-4.2)."""
+        before, self.barred = self.barred, authorities
+        for authority in sorted({*before, *authorities}):
+            if (authority in before) != (authority in authorities):
+                self.topology.changed(now)
+                self.outbox.publish(BlockListChanged(authority=authority, blocked=authority in authorities))
+
+    @property
+    def blocked(self) -> tuple[str, ...]:
+        """Authorities that may hold no lease, sorted: blocked by an operator, or barred by the provider in use."""
+        ordered = self.table.blocks.blocked
+        return tuple(sorted({*ordered, *self.barred})) if self.barred else ordered
 
     def absorb(self, now: float, applied: Applied, sender: str = "") -> None:
         """Applies the consequences of changes, and investigates statements of `sender` that were held back."""

@@ -53,7 +53,8 @@ class ProviderSnapshot(msgspec.Struct, frozen=True, gc=False):
         seq_no: of this node, over all providers: each snapshot has a higher one than those before.
         hash: xxh3_64 of members and blocked nodes. Equal hashes mean equal snapshots.
         members: sorted by authority.
-        blocked_nodes: authorities, sorted: blocked by an operator, or quarantined by a member that says so.
+        blocked_nodes: authorities, sorted: blocked in the back end, or quarantined by a member that says so.
+        barred: those of them that may hold no lease, sorted; see `blocking`.
     """
 
     provider: str
@@ -61,6 +62,7 @@ class ProviderSnapshot(msgspec.Struct, frozen=True, gc=False):
     hash: int
     members: tuple[ProviderMember, ...]
     blocked_nodes: tuple[str, ...] = ()
+    barred: tuple[str, ...] = ()
 
 
 def snapshot_hash(members: tuple[ProviderMember, ...], blocked_nodes: tuple[str, ...]) -> int:

@@ -9,6 +9,7 @@ The last snapshot stays when its provider ends (PR-2.2), and is what a consumer 
 
 from __future__ import annotations
 
+from inaho.core.provisioning.blocking import barred, voices
 from inaho.core.provisioning.snapshot import ProviderMember, ProviderSnapshot, snapshot_hash
 from inaho.errors import IllegalTransition, ProviderError
 from inaho.events import ProviderChanged, ProviderTerminated, ProvisioningUnavailable
@@ -37,14 +38,17 @@ class WatchHub:
 
         Args:
             provider: the one in use.
-            members, blocked_nodes: as `snapshot.checked` returns them.
+            members: as `snapshot.checked` returns them, with their quarantines.
+            blocked_nodes: blocked in the back end, as `snapshot.checked` returns them.
         """
         if self.closed:
             return None
         found = snapshot_hash(members, blocked_nodes)
         if self.last is not None and self.last.provider == provider and self.last.hash == found:
             return None
-        self.last = ProviderSnapshot(provider, self._position()[0] + 1, found, members, blocked_nodes)
+        stated = tuple(voices(members, blocked_nodes))
+        may_not = barred(members, blocked_nodes)
+        self.last = ProviderSnapshot(provider, self._position()[0] + 1, found, members, stated, may_not)
         return self.last
 
     def changed(self, previous: str, current: str, reason: str) -> ProviderChanged:

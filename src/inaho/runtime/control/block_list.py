@@ -64,18 +64,26 @@ class BlockList:
             InvalidConfig: `authority` is not valid, or this is a client.
             Overloaded: the list is full. Nothing has changed.
             Pending: this node is no member now, because others have removed it, and has not become one in time. The
-                order is kept (`maybe_executed`) and announced when the node has joined again.
+                order is kept (`maybe_executed`) and announced when the node has joined again. Or the provider of
+                topology still bars the authority.
         """
         canonical = str(parse_authority(authority, allow_port_zero=False))
         control = self._control.machine
         if control is None:
             raise InvalidConfig("a client has no block list")
-        changes = (canonical in control.blocked) != blocked
+        changes = (canonical in control.blocked_by_operators) != blocked
         if changes:
             self._control.feed(BlockNode(canonical) if blocked else UnblockNode(canonical))
-            if (canonical in control.blocked) != blocked:
+            if (canonical in control.blocked_by_operators) != blocked:
                 raise Overloaded("the block list is full (membership.members_max)", authority=canonical)
             audit_order("block" if blocked else "unblock", canonical, self._local.authority)
+        if not blocked and canonical in control.barred:
+            raise Pending(
+                "no operator of this cluster blocks it any more, but the provider of topology does, or two members "
+                "have quarantined it; end that there",
+                authority=canonical,
+                maybe_executed=changes,
+            )
         if not await self.seen(canonical, blocked=blocked) and not await self._rejoined(canonical, blocked=blocked):
             raise Pending(
                 f"others have removed this node and it is joining again ({control.stage}); the order is kept and will "

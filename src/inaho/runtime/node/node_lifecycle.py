@@ -56,13 +56,16 @@ class NodeLifecycle:
 
     Args:
         node: whose parts these are.
+
+    Attributes:
+        provisioning: the providers of this node; None if it has none.
     """
 
     def __init__(self, node: NodeParts) -> None:
         self._node = node
         self._local = node.local
         self._attached: list[Callable[[], None]] = []
-        self._provisioning: Provisioning | None = None
+        self.provisioning: Provisioning | None = None
         self._stopping: asyncio.Task[None] | None = None
 
     def attach(self, *, tick: Callable[[float, float], None], close: Callable[[], None] | None = None) -> None:
@@ -78,7 +81,7 @@ class NodeLifecycle:
 
     def attach_provisioning(self, provisioning: Provisioning) -> None:
         """Adds the providers of this node, which say where its cluster is. Call it before the node starts."""
-        self._provisioning = provisioning
+        self.provisioning = provisioning
         self._node.ticker.each(provisioning.tick)
 
     async def start_member(self) -> None:
@@ -107,7 +110,7 @@ class NodeLifecycle:
         )
         node.control.begin(driver)
         node.ticker.start()
-        by_record = False if self._provisioning is None else await self._provisioning.begin()
+        by_record = False if self.provisioning is None else await self.provisioning.begin()
         driver.feed(Start(config.seeds, by_record))
         with node.join_watch.searching(driver.control.seed_answers):
             await driver.joined
@@ -134,8 +137,8 @@ class NodeLifecycle:
         node = self._node
         assert node.gateway is not None
         node.ticker.start()
-        if self._provisioning is not None:
-            await self._provisioning.begin()
+        if self.provisioning is not None:
+            await self.provisioning.begin()
         with node.join_watch.searching(node.gateway.answers_of_seeds):
             await node.gateway.find()
         self._node.program_end.watch()
@@ -168,8 +171,8 @@ class NodeLifecycle:
         node.ticker.stop()
         node.local.slices.stop()
         node.acceptor.stop_accepting()
-        if self._provisioning is not None:
-            await self._provisioning.end()
+        if self.provisioning is not None:
+            await self.provisioning.end()
         node.shutdown.stopped()
         await node.runner.stop(rounds)
         await asyncio.sleep(0)  # replies of the last turns

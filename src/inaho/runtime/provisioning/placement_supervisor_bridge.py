@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from inaho.core.inputs import Discovered
+from inaho.core.inputs import Barred, Discovered
 from inaho.core.provisioning.snapshot import ProviderSnapshot
 from inaho.core.provisioning.topology_feed import Notice
 from inaho.events import ProvisioningRestored, ProvisioningUnavailable
@@ -49,6 +49,7 @@ class PlacementSupervisorBridge:
         if self._closed:
             return
         self._feed(Discovered(tuple(member.authority for member in snapshot.members)))
+        self._feed(Barred(snapshot.barred))
         if snapshot.members:
             self._go_on()
         elif self._decides or self._listed:  # beside gossip, the list is empty until the first member has registered

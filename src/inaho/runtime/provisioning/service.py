@@ -15,6 +15,8 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from inaho.core.provisioning.snapshot import ProviderMember, ProviderSnapshot
 from inaho.core.provisioning.topology_feed import TopologyFeed, Update
 from inaho.errors import ProviderError
@@ -150,12 +152,21 @@ class ProvisioningService:
         """The entry of this node has changed: it is written again in all providers."""
         for stream in self._streams.values():
             stream.member_changed()
+            stream.read_soon()
 
     # What streams find: a `StreamObserver`.
 
     def read(self, provider: str, found: ProviderRead, took_s: float) -> None:
         """All entries of a provider."""
-        self._deliver(self.feed.read(self._now(), provider, found.members, found.blocked_nodes, took_s), took_s)
+        members = [self._with_own_quarantines(member) for member in found.members]
+        self._deliver(self.feed.read(self._now(), provider, members, found.blocked_nodes, took_s), took_s)
+
+    def _with_own_quarantines(self, member: ProviderMember) -> ProviderMember:
+        """An entry as it was read; that of this node with its quarantines of now, which it may not have written yet."""
+        own = self._member()
+        if own is None or member.authority != own.authority or member.quarantined == own.quarantined:
+            return member
+        return msgspec.structs.replace(member, quarantined=own.quarantined)
 
     def alive(self, provider: str) -> None:
         """A provider has answered something else."""

@@ -17,8 +17,8 @@ CALL_ERRORS = {  # SPEC VA-3, "Errors"
 }  # fmt: skip
 
 REFUSED = [
-    errors.Blocked, errors.OwnershipChanged, errors.Pending, errors.Quarantined, errors.ShuttingDown,
-    errors.TopologyUnavailable, errors.Unreachable,
+    errors.Blocked, errors.OwnershipChanged, errors.Pending, errors.PlacementPaused, errors.Quarantined,
+    errors.ShuttingDown, errors.TopologyUnavailable, errors.Unreachable,
 ]  # fmt: skip
 IN_DOUBT = [errors.StateConflict, errors.StorageFailed, errors.Timeout]
 FINAL = [
