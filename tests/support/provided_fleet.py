@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import inaho
-from inaho import Cluster, ClusterConfig, GossipConfig, MembershipConfig, RpcConfig
+from inaho import ActivationConfig, Cluster, ClusterConfig, GossipConfig, MembershipConfig, RpcConfig
 from inaho.config import ProvisioningConfig
 from inaho.core.provisioning.snapshot import ProviderSnapshot
 from inaho.events import Event
@@ -39,6 +39,7 @@ class ProvidedFleet:
             membership=MembershipConfig(found_after_s=0.05, update_period_s=0.01),
             gossip=GossipConfig(interval_s=0.02),
             rpc=RpcConfig(timeout_s=8.0, retry_base_s=0.01),
+            activation=ActivationConfig(drain_s=0.5, partitions=256),
             provisioning=ProvisioningConfig(
                 timeout_s=1.0, read_period_s=0.2, read_pause_s=0.01, cool_down_s=0.3, retry_s=0.02,
                 back_off_min_s=0.05, back_off_max_s=0.2,

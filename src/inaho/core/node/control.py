@@ -81,8 +81,7 @@ class ControlNode:
         self._outbox = Outbox()
         self._view = ClusterView(config, with_status(member, MemberStatus.JOINING, 0), random, self._outbox)
         self._exchange = Exchange(self._view, config.seeds)
-        anti_entropy = AntiEntropy(config.gossip, random)
-        self._anti_entropy = anti_entropy
+        self._anti_entropy = anti_entropy = AntiEntropy(config.gossip, random)
         self._life = Lifecycle(config, self._view, self._exchange, anti_entropy, self._outbox)
         self._join_requests = JoinRequests(config, self._view, self._outbox)
         self._periodic = Periodic(self._view, self._exchange, anti_entropy, self._outbox, config.membership.members_max)
@@ -167,7 +166,7 @@ class ControlNode:
 
     @property
     def barred(self) -> tuple[str, ...]:
-        """Those of `blocked` that the provider in use bars; no operator's order of this cluster ends that."""
+        """Those of `blocked` that the provider in use bars."""
         return self._view.barred
 
     @property
