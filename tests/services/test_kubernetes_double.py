@@ -61,7 +61,7 @@ def version(client: Client) -> str:
 def test_a_list_has_the_pods_of_the_labels_and_fields(kubernetes_server: KubernetesServer, client: Client):
     kubernetes_server.make_pod("shop-0", "10.0.0.1")
     kubernetes_server.make_pod("shop-1", "10.0.0.2", phase="Failed")
-    kubernetes_server.make_pod("other", "10.0.0.3", **{"app.kubernetes.io/name": "other"})
+    kubernetes_server.make_pod("other", "10.0.0.3", labels={"app.kubernetes.io/name": "other"})
     status, found = client.ask("GET", f"{PODS}?{OURS}&fieldSelector=status.phase!=Failed")
     assert (status, found["kind"]) == (200, "PodList")
     assert [pod["metadata"]["name"] for pod in found["items"]] == ["shop-0"]
@@ -93,7 +93,7 @@ def test_a_watch_sends_the_changes_since_a_version(kubernetes_server: Kubernetes
     kubernetes_server.make_pod("shop-0")
     with client.watch(f"{OURS}&resourceVersion={version(client)}&allowWatchBookmarks=true") as events:
         kubernetes_server.make_pod("shop-1")
-        kubernetes_server.make_pod("other", **{"app.kubernetes.io/name": "other"})
+        kubernetes_server.make_pod("other", labels={"app.kubernetes.io/name": "other"})
         kubernetes_server.annotate("shop-1", blocked="true")
         kubernetes_server.patch_pod("shop-0", {"metadata": {"labels": {"app.kubernetes.io/name": "other"}}})
         kubernetes_server.delete_pod("shop-1", grace_s=30)

@@ -44,11 +44,22 @@ class KubernetesServer(Server):
         """Whether it was started and not killed."""
         return self._process is not None
 
-    def make_pod(self, name: str, ip: str = "10.0.0.1", phase: str = "Running", **labels: str) -> dict[str, Any]:
-        """Makes a pod of the cluster."""
-        wanted = {"namespace": NAMESPACE, "name": name, "labels": {**LABELS, **labels}, "ip": ip, "phase": phase}
-        made: dict[str, Any] = self.order("make_pod", **wanted)
+    def make_pod(
+        self,
+        name: str,
+        ip: str = "10.0.0.1",
+        phase: str = "Running",
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Makes a pod of the cluster, or one with other labels."""
+        wanted = {"name": name, "ip": ip, "phase": phase, "labels": labels or LABELS, "annotations": annotations or {}}
+        made: dict[str, Any] = self.order("make_pod", namespace=NAMESPACE, **wanted)
         return made
+
+    def pod_url(self, pod: str) -> str:
+        """The URL of the provider of a process in that pod."""
+        return f"{self.url}&pod={pod}"
 
     def delete_pod(self, name: str, grace_s: int = 0) -> None:
         """Begins the deletion of a pod; without a grace it is gone at once, as the registration in it."""

@@ -153,6 +153,7 @@ class HttpClient:
         self._proxies = proxy_from_environment
         self._session: _Session | None = None
         self._old_sessions: set[_Session] = set()
+        self._responses: dict[aiohttp.ClientResponse, None] = {}  # that are being read
         self._first = 0  # index of the server that answered last
         self._closed = False
 
@@ -196,7 +197,7 @@ class HttpClient:
         query: Mapping[str, str] | None = None,
         body: object = None,
         headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[HttpStream]:
+    ) -> AsyncGenerator[HttpStream]:
         """A response that goes on, for a watch: `async with client.stream(...) as stream: async for item in stream`.
 
         The deadline of a request holds until the response begins. Later only the caller ends a stream that is silent.
@@ -211,6 +212,8 @@ class HttpClient:
         """Ends all connections; requests under way fail. Later ones are refused."""
         self._closed = True
         sessions, self._session = {*self._old_sessions, *filter(None, (self._session,))}, None
+        for response in self._responses:  # aiohttp does not wake who reads from a connection that it closes
+            response.content.set_exception(aiohttp.ClientConnectionError("the provider was closed"))
         for session in sessions:
             await session.http.close()
 
@@ -255,6 +258,8 @@ class HttpClient:
                         server_hostname=tls.server_name or None,
                     )
                 )
+                self._responses[response] = None
+                opened.callback(self._responses.pop, response, None)
                 return await take(who, parts, response)
         except TimeoutError as error:
             self._replace_session(session)

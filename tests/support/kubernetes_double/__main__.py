@@ -28,24 +28,16 @@ class Orders:
 
     # The kubelet and the operator.
 
-    def make_pod(self, namespace: str, name: str, labels: Object, ip: str, phase: str = "Running") -> Object:
+    def make_pod(self, namespace: str, name: str, labels: Object, ip: str, phase: str, annotations: Object) -> Object:
         """A pod as a controller makes it and the kubelet runs it."""
         pod = {
             "kind": "Pod",
             "apiVersion": "v1",
-            "metadata": {"name": name, "labels": labels},
+            "metadata": {"name": name, "labels": labels, "annotations": annotations},
             "spec": {"nodeName": "node-1", "containers": [{"name": "app", "image": "shop:1"}]},
             "status": {"phase": phase, "podIP": ip, "podIPs": [{"ip": ip}]},
         }
         return self._store.create("pods", namespace, pod)
-
-    def make_pods(self, namespace: str, count: int, labels: Object, annotations: list[Object]) -> int:
-        """Many pods at once, with one of the annotations each, as if they had registered."""
-        for number in range(count):
-            ip = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-            self.make_pod(namespace, f"many-{number}", labels, ip)
-            self.patch("pods", namespace, f"many-{number}", {"metadata": {"annotations": annotations[number]}})
-        return count
 
     def delete_pod(self, namespace: str, name: str, grace_s: int) -> None:
         """Begins the deletion of a pod; with a grace of 0 it is gone at once."""

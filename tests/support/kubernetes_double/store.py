@@ -6,7 +6,6 @@ import asyncio
 import copy
 import datetime
 import json
-import os
 import uuid
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +31,7 @@ class Change(NamedTuple):
 
 
 class Store:
-    """Objects in a file that is replaced with each change, so what was acknowledged survives a kill.
+    """Objects, with each change in a file, so what was acknowledged survives a kill.
 
     Args:
         file: where they are kept; None keeps them in memory.
@@ -51,10 +50,11 @@ class Store:
         self._snapshots: dict[int, list[Object]] = {}
         self.version = 1000
         self.changed = asyncio.Condition()
-        if file is not None and file.exists():
-            kept = json.loads(file.read_text())
-            self.version = kept["version"]
-            self._objects = {tuple(key): found for key, found in kept["objects"]}
+        for line in file.read_text().splitlines() if file is not None and file.exists() else ():
+            self.version, key, found = json.loads(line)
+            self._objects.pop(tuple(key), None)
+            if found is not None:
+                self._objects[tuple(key)] = found
         self.oldest = self.version
 
     def all(self, resource: str, namespace: str) -> list[Object]:
@@ -171,14 +171,10 @@ class Store:
         self._history.append(Change(self.version, resource, namespace, old, new))
         if len(self._history) > HISTORY_MAX:
             self.oldest = self._history.pop(0).version
-        self._save()
-
-    def _save(self) -> None:
-        if self._file is None:
-            return
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(json.dumps({"version": self.version, "objects": list(self._objects.items())}))
-        os.replace(fresh, self._file)
+        if self._file is not None:
+            name = (new or old or {})["metadata"]["name"]
+            with self._file.open("a") as file:
+                file.write(json.dumps([self.version, (resource, namespace, name), new]) + "\n")
 
 
 def timestamp(later_s: int = 0) -> str:

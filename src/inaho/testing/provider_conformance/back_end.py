@@ -10,6 +10,10 @@ __all__ = ["BackEnd"]
 class BackEnd:
     """Override what your back end can; the tests of the rest are skipped. All of it concerns the prefix of the test."""
 
+    def entry_of(self, authority: str) -> str:
+        """How the text of an error names the entry of an authority."""
+        return authority
+
     async def write_member(self, authority: str, text: str) -> None:
         """Writes the entry of an authority, without expiry, whatever the text is."""
         pytest.skip("entries cannot be written past the provider")

@@ -178,7 +178,7 @@ class RegistrationConformance(ConformanceBase):
                 try:
                     await registering.read()
                 except InvalidSnapshot as error:
-                    assert "10.7.0.4:7700" in error.reason
+                    assert back_end.entry_of("10.7.0.4:7700") in error.reason
                     break
                 await asyncio.sleep(POLL_S)
         # It is no obstacle to what concerns this node alone.
