@@ -82,8 +82,8 @@ def checked(
         cluster: name of this node's cluster.
 
     Raises:
-        InvalidSnapshot: an authority does not parse or comes twice, there are too many members or blocked nodes, or a
-            member is of another cluster or has an impossible weight.
+        InvalidSnapshot: an authority does not parse or comes twice, there are too many members, or one is of another
+            cluster.
     """
     found: dict[str, ProviderMember] = {}
     for member in members:
@@ -97,22 +97,10 @@ def checked(
             )
         if authority in found:
             raise InvalidSnapshot(f"it has {authority} twice", authority=authority)
-        if not 0 <= member.weight < float("inf"):
-            raise InvalidSnapshot(f"it gives {authority} the weight {member.weight}", authority=authority)
-        quarantined = _sorted(member.quarantined, members_max, f"quarantined nodes of {authority}")
-        if (authority, quarantined) != (member.authority, member.quarantined):
-            member = msgspec.structs.replace(member, authority=authority, quarantined=quarantined)
+        if authority != member.authority:
+            member = msgspec.structs.replace(member, authority=authority)
         found[authority] = member
-    return tuple(found[key] for key in sorted(found)), _sorted(blocked_nodes, members_max, "blocked nodes")
-
-
-def _sorted(authorities: Iterable[str], members_max: int, what: str) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for authority in authorities:
-        if len(found) >= members_max:
-            raise InvalidSnapshot(f"it has more than {members_max} {what} (membership.members_max)")
-        found[_canonical(authority)] = None
-    return tuple(sorted(found))
+    return tuple(found[key] for key in sorted(found)), tuple(sorted({_canonical(node) for node in blocked_nodes}))
 
 
 def _canonical(authority: str) -> str:

@@ -7,9 +7,9 @@ Subclass it in a test module, say how a provider is made, and pytest runs all te
         def make_provider(self, prefix):
             return lambda host: MyProvider(f"my://127.0.0.1:9999/{prefix}")
 
-Tests of a capability that the provider lacks are skipped; one that only lists addresses may subclass `LifeConformance`,
-which has the tests for all. So are those that need `BackEnd`, access to the back end past
-the provider, unless the fixture `back_end` gives it.
+Tests of a capability that the provider lacks are skipped. So are those that need `BackEnd`, access to the back end past
+the provider, unless the fixture `back_end` gives it. A provider that only lists addresses may subclass
+`LifeConformance`, which has the tests for all providers.
 
 Needs pytest and pytest-asyncio: the extra `testing`.
 """

@@ -200,8 +200,7 @@ class RegistrationConformance(ConformanceBase):
             ProviderMember(f"10.8.{number // 250}.{number % 250 + 1}:7700", f"{number:016x}", 1, kinds)
             for number in range(self.many)
         ]
-        for each in members:
-            await back_end.write_member(each.authority, encode(each))
+        await back_end.write_members({each.authority: encode(each) for each in members})
         await self.answer(registering.register(me := member(), LIFETIME_S))
         found = await self.wait_for(registering, lambda found: len(found.members) > self.many, self.answer_s)
         assert sorted(found.members, key=lambda each: each.authority) == sorted(
