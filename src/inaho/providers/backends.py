@@ -5,18 +5,16 @@ A module of an optional package is imported only when its scheme is used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
-from operator import itemgetter
 from typing import Any, Final
 
-from inaho.config import ClusterConfig, ProviderDescriptor, ProvisioningConfig, with_names
+from inaho.config import ProviderDescriptor, ProvisioningConfig
 from inaho.core.provisioning.descriptor import parse_url, problems
 from inaho.errors import ProviderInvalid
 from inaho.providers.base import TopologyProvider
 from inaho.providers.setup import ProviderSetup, Secrets
 
-__all__ = ["SCHEMES", "make_provider", "make_providers"]
+__all__ = ["SCHEMES", "make_provider"]
 
 SCHEMES: Final[dict[str, tuple[str, str]]] = {
     "memory": ("inaho.providers.memory", "MemoryProvider"),
@@ -60,35 +58,3 @@ def make_provider(descriptor: ProviderDescriptor, cluster: str, config: Provisio
         ProviderSetup(descriptor.name, url, cluster, Secrets(descriptor.secrets), config.request_timeout_s)
     )
     return provider
-
-
-def make_providers(
-    given: Sequence[str | ProviderDescriptor | TopologyProvider], config: ClusterConfig
-) -> tuple[TopologyProvider, ...]:
-    """The back ends of what a program gives: URLs, definitions, or objects; by priority, then as given.
-
-    An object of a program has the priority 0.
-
-    Raises:
-        ProviderInvalid: a definition has mistakes, or two providers have one name.
-    """
-    objects = [one.name for one in given if not isinstance(one, str | ProviderDescriptor)]
-    written = [
-        ProviderDescriptor(url=one) if isinstance(one, str) else one
-        for one in given
-        if isinstance(one, str | ProviderDescriptor)
-    ]
-    named = iter(with_names(written, objects))
-    found: list[tuple[int, TopologyProvider]] = []
-    for one in given:
-        if isinstance(one, str | ProviderDescriptor):
-            descriptor = next(named)
-            found.append((descriptor.priority, make_provider(descriptor, config.name, config.provisioning)))
-        else:
-            found.append((0, one))
-    found.sort(key=itemgetter(0))
-    names = [provider.name for _, provider in found]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise ProviderInvalid(f"two providers are named {name!r}")
-    return tuple(provider for _, provider in found)

@@ -87,6 +87,8 @@ class FileProviderStore:
             ProviderStoreDamaged: the file is not as it was written; the reason names the line.
             ProviderStoreFailed: it cannot be read.
         """
+        if self._is_missing():  # the usual case; a thread would cost more than the question
+            return ()
         return await asyncio.to_thread(self._load)
 
     async def change(self, *, remove: Iterable[str] = (), add: Iterable[ProviderDescriptor] = ()) -> None:
@@ -104,6 +106,15 @@ class FileProviderStore:
             ProviderStoreFailed: the file cannot be written; it is as it was.
         """
         await asyncio.to_thread(self._change, frozenset(remove), tuple(add))
+
+    def _is_missing(self) -> bool:
+        try:
+            self._path.stat()
+        except FileNotFoundError:
+            return True
+        except OSError:  # `_load` finds it too, and names it
+            return False
+        return False
 
     def _load(self) -> tuple[ProviderDescriptor, ...]:
         try:

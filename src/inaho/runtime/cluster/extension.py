@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from inaho.errors import BridgeCreateFailed, InahoError, InvalidConfig, InvalidGrain, StatusStore
 from inaho.errors.inspection import add_note, describe
 from inaho.events import ConnectionRefused
-from inaho.providers.backends import make_providers
+from inaho.providers.store import FileProviderStore
 from inaho.runtime.cluster.bootstrap_status import (
     BootstrapState,
     BootstrapStatus,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from inaho.actor import ActorSystem
     from inaho.config import ClusterConfig, ProviderDescriptor
     from inaho.providers.base import TopologyProvider
+    from inaho.providers.registry import DefinitionStore
 
 __all__ = ["ClusterExtension"]
 
@@ -169,8 +170,9 @@ class ClusterExtension:
         node.lifecycle.attach(tick=metrics.tick, close=metrics.close)
         self._cluster = Cluster(node, system, attach_operators(node), metrics)
         self._node = node
-        if self._providers:
-            attach_providers(node, make_providers(self._providers, config))
+        store = self._definition_store()
+        if self._providers or store is not None:
+            attach_providers(node, self._providers, store)
         try:
             if self._client:
                 await node.lifecycle.start_client()
@@ -192,6 +194,10 @@ class ClusterExtension:
         if not isinstance(bridge, PartitionBridge):
             raise BridgeCreateFailed(f"the bridge factory made {bridge!r}, which is no PartitionBridge")
         return bridge
+
+    def _definition_store(self) -> DefinitionStore | None:
+        """Keeps the providers that are added while the node runs. A simulation has no files."""
+        return None if self._client else FileProviderStore(Path(self._config.data_dir) / "providers.jsonl")
 
     def _make_local(self, system: ActorSystem, storage_is_private: bool) -> LocalNode:
         """What all parts of the node share. A simulation passes its own loop and clocks."""

@@ -1,4 +1,4 @@
-"""Attaches the providers of topology to a node: those of its configuration, and objects of the program.
+"""Attaches the providers of topology to a node: those of its configuration, objects of the program, and those added.
 
 The node does not know its providers: it starts and serves without them as well. `ClusterExtension` attaches them before
 the node starts.
@@ -7,11 +7,20 @@ the node starts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
+import msgspec
+
+from inaho.config import ProviderDescriptor
 from inaho.core.inputs import Discovered, Input
+from inaho.core.provisioning.descriptor import Capabilities
+from inaho.core.provisioning.provider_state import ProviderState
 from inaho.core.provisioning.snapshot import ProviderMember
+from inaho.core.provisioning.topology_feed import ProviderReport
 from inaho.errors import TopologyUnavailable
 from inaho.providers.base import TopologyProvider
+from inaho.providers.registry import DefinitionStore, ProviderRegistry, RegisteredProvider
+from inaho.providers.validator import ProviderValidator
 from inaho.runtime.node.node import Node
 from inaho.runtime.provisioning.partition_manager_bridge import PartitionManagerBridge
 from inaho.runtime.provisioning.placement_supervisor_bridge import PlacementSupervisorBridge
@@ -20,33 +29,58 @@ from inaho.runtime.provisioning.service import ProvisioningService
 
 __all__ = ["NodeProvisioning", "attach_providers"]
 
+MEMBERSHIP: Final = Capabilities(register=True, details=True)
+"""What a provider needs to be the membership."""
+
 
 class NodeProvisioning:
     """The providers of one node, from its start to its end: a `node_lifecycle.Provisioning`.
 
     Args:
         node: not started.
-        providers: in the order of their priority.
+        given: those of the configuration and of the program, in the order of their priority.
+        store: keeps what is added while the node runs; None for a client or a simulation.
 
     Attributes:
-        service: runs the providers.
+        registry: the set of providers.
+        service: runs them.
         partitions: has the newest snapshot.
         remoting: has the state of each remote.
     """
 
-    def __init__(self, node: Node, providers: Sequence[TopologyProvider]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        given: Sequence[str | ProviderDescriptor | TopologyProvider],
+        store: DefinitionStore | None,
+    ) -> None:
+        local, config = node.local, node.local.config
         self._node = node
-        self._providers = tuple(providers)
+        self._given = tuple(given)
         self._entry: ProviderMember | None = None
-        placement = PlacementSupervisorBridge(node.local, self._feed)
+        placement = PlacementSupervisorBridge(local, self._feed)
         self.partitions = PartitionManagerBridge()
-        self.remoting = RemotingBridge(node.local, node.associations)
-        self.service = ProvisioningService(node.local, (placement, self.partitions, self.remoting), self._own_entry)
+        self.remoting = RemotingBridge(local, node.associations)
+        self.service = ProvisioningService(local, (placement, self.partitions, self.remoting), self._own_entry)
+        self.registry = ProviderRegistry(
+            ProviderValidator(config.name, config.provisioning, local.log),
+            store,
+            config.provisioning,
+            MEMBERSHIP if config.membership.source == "provider" else Capabilities(),
+            now=local.loop.time,
+            publish=local.publish,
+            changed=self._changed,
+        )
+
+    def _changed(self, registered: tuple[RegisteredProvider, ...]) -> None:
+        self.service.set_providers([each.provider for each in registered if each.provider is not None])
 
     async def begin(self) -> bool:
-        """See `node_lifecycle.Provisioning`."""
+        """See `node_lifecycle.Provisioning`. Raises `ProviderError` too, as `ProviderRegistry.open`."""
         config = self._node.local.config
-        self.service.set_providers(self._providers)
+        await self.registry.open(self._given)
+        if not self.service.providers:
+            return False
         # A node with seeds has contacts already; without any it must not found before it has read who is there.
         patience_s = config.membership.found_after_s if config.seeds else config.membership.join_timeout_s
         if not await self.service.wait_snapshot(patience_s) and not config.seeds:
@@ -67,6 +101,23 @@ class NodeProvisioning:
     async def end(self) -> None:
         """See `node_lifecycle.Provisioning`."""
         await self.service.stop()
+
+    # For people.
+
+    def describe(self) -> tuple[ProviderState, ...]:
+        """All providers of this node, the highest priority first."""
+        reports = {report.name: report for report in self.service.reports()}
+        return tuple(_state(each, reports.get(each.name)) for each in self.registry.providers)
+
+    async def add(self, definition: ProviderDescriptor) -> None:
+        """Adds a provider. Raises as `ProviderRegistry.add`."""
+        await self.registry.add(definition)
+
+    async def remove(self, name: str) -> None:
+        """Removes a provider that was added while the node ran. Raises as `ProviderRegistry.remove`."""
+        await self.registry.remove(name)
+
+    # What the parts below need.
 
     def _feed(self, given: Input) -> None:
         """Takes an input for the control plane; a client has none, and its gateway dials what is discovered."""
@@ -94,8 +145,35 @@ class NodeProvisioning:
         )
 
 
-def attach_providers(node: Node, providers: Sequence[TopologyProvider]) -> NodeProvisioning:
+def _state(registered: RegisteredProvider, report: ProviderReport | None) -> ProviderState:
+    known = ProviderState(
+        name=registered.name,
+        url=registered.url,
+        priority=registered.priority,
+        state="disabled",
+        reason=registered.disabled,
+        owner=registered.owner.value,
+    )
+    if report is None:
+        return known
+    return msgspec.structs.replace(
+        known,
+        state=report.state.value,
+        reason=report.reason,
+        active=report.active,
+        why=report.why,
+        seq_no=report.seq_no,
+        heard_s=report.heard_s,
+        errors=report.errors,
+    )
+
+
+def attach_providers(
+    node: Node,
+    given: Sequence[str | ProviderDescriptor | TopologyProvider],
+    store: DefinitionStore | None,
+) -> NodeProvisioning:
     """Attaches providers to a node that has not started."""
-    provisioning = NodeProvisioning(node, providers)
+    provisioning = NodeProvisioning(node, given, store)
     node.lifecycle.attach_provisioning(provisioning)
     return provisioning

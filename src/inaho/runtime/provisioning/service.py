@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from inaho.core.provisioning.snapshot import ProviderMember, ProviderSnapshot
-from inaho.core.provisioning.topology_feed import TopologyFeed, Update
+from inaho.core.provisioning.topology_feed import ProviderReport, TopologyFeed, Update
 from inaho.errors import ProviderError
 from inaho.events import SnapshotApplied
 from inaho.providers.stream import ProviderStream
@@ -115,10 +115,13 @@ class ProvisioningService:
                     )  # fmt: skip
         await stream.provider.close()
 
+    def reports(self) -> tuple[ProviderReport, ...]:
+        """Each provider now, the highest priority first."""
+        return self.feed.reports(self._now())
+
     def silent(self) -> str:
         """Why no provider has answered, for the error of a node that cannot start."""
-        reports = self.feed.reports(self._now())
-        return "; ".join(f"{report.name}: {report.reason or 'no answer yet'}" for report in reports)
+        return "; ".join(f"{report.name}: {report.reason or 'no answer yet'}" for report in self.reports())
 
     @property
     def providers(self) -> tuple[TopologyProvider, ...]:

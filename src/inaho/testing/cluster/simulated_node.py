@@ -147,6 +147,9 @@ class _Extension(ClusterExtension):
         super().__init__(*args, **kwargs)
         self._process = process
 
+    def _definition_store(self) -> None:
+        """A simulation keeps no files."""
+
     def _make_local(self, system: ActorSystem, storage_is_private: bool) -> LocalNode:
         loop = self._process.loop
         return LocalNode(
