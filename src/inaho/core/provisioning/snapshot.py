@@ -82,8 +82,8 @@ def checked(
         cluster: name of this node's cluster.
 
     Raises:
-        InvalidSnapshot: an authority does not parse or comes twice, there are too many members, or one is of another
-            cluster.
+        InvalidSnapshot: an authority does not parse or comes twice, there are too many members or blocked nodes, or a
+            member is of another cluster or has an impossible weight.
     """
     found: dict[str, ProviderMember] = {}
     for member in members:
@@ -97,10 +97,22 @@ def checked(
             )
         if authority in found:
             raise InvalidSnapshot(f"it has {authority} twice", authority=authority)
-        if authority != member.authority:
-            member = msgspec.structs.replace(member, authority=authority)
+        if not 0 <= member.weight < float("inf"):
+            raise InvalidSnapshot(f"it gives {authority} the weight {member.weight}", authority=authority)
+        quarantined = _sorted(member.quarantined, members_max, f"quarantined nodes of {authority}")
+        if (authority, quarantined) != (member.authority, member.quarantined):
+            member = msgspec.structs.replace(member, authority=authority, quarantined=quarantined)
         found[authority] = member
-    return tuple(found[key] for key in sorted(found)), tuple(sorted({_canonical(node) for node in blocked_nodes}))
+    return tuple(found[key] for key in sorted(found)), _sorted(blocked_nodes, members_max, "blocked nodes")
+
+
+def _sorted(authorities: Iterable[str], members_max: int, what: str) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for authority in authorities:
+        if len(found) >= members_max:
+            raise InvalidSnapshot(f"it has more than {members_max} {what} (membership.members_max)")
+        found[_canonical(authority)] = None
+    return tuple(sorted(found))
 
 
 def _canonical(authority: str) -> str:
