@@ -7,7 +7,7 @@ missing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from support.dns_server import DnsmasqServer
 from support.kubernetes_server import KubernetesServer
 from support.service_servers import Missing, PostgresServer, RedisNodes, RedisServer, Server
+from support.topology_servers import PostgresTopologyServer, RedisTopologyServer, TopologyProviders
 
 Running = TypeVar("Running", bound="Server | RedisNodes")
 
@@ -71,6 +72,46 @@ def kubernetes_server(kubernetes_process: KubernetesServer) -> KubernetesServer:
         kubernetes_process.start()
     kubernetes_process.order("reset")
     return kubernetes_process
+
+
+@pytest.fixture(scope="session")
+def _redis_topology() -> Iterator[RedisTopologyServer]:
+    yield from running(RedisTopologyServer)
+
+
+@pytest.fixture
+def redis_topology(_redis_topology: RedisTopologyServer) -> RedisTopologyServer:
+    """Redis for providers, empty."""
+    _redis_topology.clear()
+    return _redis_topology
+
+
+@pytest.fixture(scope="session")
+def _postgres_topology() -> Iterator[PostgresTopologyServer]:
+    yield from running(PostgresTopologyServer)
+
+
+@pytest.fixture
+def postgres_topology(_postgres_topology: PostgresTopologyServer) -> PostgresTopologyServer:
+    """PostgreSQL for providers, without a table."""
+    _postgres_topology.clear()
+    return _postgres_topology
+
+
+@pytest.fixture(params=["redis", "postgres"])
+def topology_server(request: pytest.FixtureRequest) -> RedisTopologyServer | PostgresTopologyServer:
+    """Each of these servers."""
+    found: RedisTopologyServer | PostgresTopologyServer = request.getfixturevalue(f"{request.param}_topology")
+    return found
+
+
+@pytest.fixture
+async def providers(request: pytest.FixtureRequest) -> AsyncIterator[TopologyProviders]:
+    """Makes providers of the server that the test uses, and closes them at its end."""
+    names = [each for each in request.fixturenames if each.endswith("topology") or each == "topology_server"]
+    made = TopologyProviders(request.getfixturevalue(names[0]))
+    yield made
+    await made.close()
 
 
 @pytest.fixture(params=["redis", "postgres"])

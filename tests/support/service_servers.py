@@ -152,10 +152,10 @@ class RedisServer(Server):
             while "cluster_state:ok" not in self.ask("CLUSTER", "INFO") and time.monotonic() < deadline:
                 time.sleep(POLL_S)
 
-    def ask(self, *words: str) -> str:
+    def ask(self, *words: str, password: str = PASSWORD) -> str:
         """The answer to one command, as it comes over the wire."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5.0) as connection:
-            connection.sendall(_packed("AUTH", PASSWORD) + _packed(*words))
+            connection.sendall(_packed("AUTH", password) + _packed(*words))
             connection.settimeout(10.0)
             received = b""
             lines = 0

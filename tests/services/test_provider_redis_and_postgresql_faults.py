@@ -1,0 +1,157 @@
+"""Providers in Redis and PostgreSQL while their server is killed, stands still, is cut off, or changes its password."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from inaho.config import SecretReference
+from inaho.core.provisioning.founding import ClusterRecord
+from inaho.errors import ProviderInvalid, ProviderUnreachable
+from support.service_servers import PASSWORD
+from support.topology_servers import PostgresTopologyServer, RedisTopologyServer, SilentProxy, TopologyProviders, member
+
+pytestmark = pytest.mark.integration
+
+Server: TypeAlias = RedisTopologyServer | PostgresTopologyServer
+
+TTL_S = 60.0
+SHORT_S = 0.5
+RECORD = ClusterRecord("0123456789abcdef", 1, "127.0.0.1:1", "node1")
+
+
+@pytest.fixture
+async def proxy(topology_server: Server) -> AsyncIterator[SilentProxy]:
+    made = SilentProxy(topology_server.port)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_a_killed_server_is_unreachable_and_forgets_nothing(
+    topology_server: Server, providers: TopologyProviders
+) -> None:
+    provider = providers.make()
+    await provider.register(member(1), TTL_S)
+    assert await provider.write_record(RECORD, "")
+    topology_server.kill()
+    try:
+        for request in (provider.read, provider.check, provider.read_record, provider.deregister):
+            with pytest.raises(ProviderUnreachable, match="provider ours"):
+                await request()
+        with pytest.raises(ProviderUnreachable):
+            await provider.renew(member(1), TTL_S)
+    finally:
+        topology_server.start()
+    assert (await provider.read()).members == (member(1),)
+    assert await provider.renew(member(1), TTL_S) is True
+    assert (await provider.read_record())[0] == RECORD
+
+
+async def test_a_server_that_stands_still_is_unreachable_until_it_goes_on(
+    topology_server: Server, providers: TopologyProviders
+) -> None:
+    provider, fresh = providers.make(timeout_s=SHORT_S), providers.make(timeout_s=SHORT_S)
+    await provider.register(member(1), TTL_S)
+    topology_server.pause()
+    try:
+        for request in (provider.read, provider.check, fresh.read):
+            with pytest.raises(ProviderUnreachable, match=r"not answered within 0\.5 s"):
+                await request()
+    finally:
+        topology_server.resume()
+    patient = providers.make()
+    assert (await patient.read()).members == (member(1),)
+    assert await provider.renew(member(1), TTL_S) is True
+    assert (await fresh.read()).members == (member(1),)
+
+
+async def test_a_write_of_the_record_that_a_still_server_does_later_overwrites_nothing(
+    topology_server: Server, providers: TopologyProviders
+) -> None:
+    late, other = providers.make(timeout_s=SHORT_S), providers.make()
+    assert await other.write_record(RECORD, "")
+    _, token = await late.read_record()
+    topology_server.pause()
+    try:
+        with pytest.raises(ProviderUnreachable):
+            await late.write_record(ClusterRecord("f" * 16, 2, "127.0.0.1:9", "late"), token)
+    finally:
+        topology_server.resume()
+    mine = ClusterRecord(RECORD.cluster_id, 2, "127.0.0.1:2", "node2")
+    won = await other.write_record(mine, token)
+    found, _ = await other.read_record()
+    assert found is not None
+    assert (found.node_id == "node2") is won, "one of both writes counts, and the answer says which"
+
+
+async def test_a_connection_that_is_cut_without_a_sign_is_given_up(
+    topology_server: Server, providers: TopologyProviders, proxy: SilentProxy
+) -> None:
+    url = topology_server.url.replace(str(topology_server.port), str(proxy.port))
+    provider = providers.make(url, timeout_s=SHORT_S)
+    await provider.register(member(1), TTL_S)
+    proxy.cut()
+    for _ in range(2):
+        with pytest.raises(ProviderUnreachable, match="not answered"):
+            await provider.read()
+    proxy.heal()
+    assert (await provider.read()).members == (member(1),)
+
+
+async def test_a_provider_closes_at_once_while_its_server_stands_still(
+    topology_server: Server, providers: TopologyProviders
+) -> None:
+    provider = providers.make()
+    await provider.read()
+    topology_server.pause()
+    try:
+        read = asyncio.create_task(provider.read())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10.0):
+            await provider.close()
+            with pytest.raises(ProviderUnreachable):
+                await read
+    finally:
+        topology_server.resume()
+
+
+async def test_nobody_listens(topology_server: Server, providers: TopologyProviders, unused_tcp_port: int) -> None:
+    provider = providers.make(topology_server.url.replace(str(topology_server.port), str(unused_tcp_port)))
+    with pytest.raises(ProviderUnreachable, match=str(unused_tcp_port)):
+        await provider.check()
+
+
+async def test_a_password_that_was_renewed_is_read_again(
+    topology_server: Server, providers: TopologyProviders, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text(PASSWORD)
+    provider = providers.make(secrets=topology_server.secrets | {"password": SecretReference(file=str(file))})
+    await provider.register(member(1), TTL_S)
+    change_password(topology_server, PASSWORD, "renewed")
+    try:
+        with pytest.raises((ProviderInvalid, ProviderUnreachable)):
+            await provider.read()
+        with pytest.raises(ProviderInvalid, match="username and password"):
+            await provider.read()
+        file.write_text("renewed")
+        assert (await provider.read()).members == (member(1),)
+    finally:
+        change_password(topology_server, "renewed", PASSWORD)
+
+
+def change_password(server: Server, before: str, password: str) -> None:
+    """Changes the password, and ends the connections that were made with the one before."""
+    if isinstance(server, PostgresTopologyServer):
+        server.execute(
+            f"ALTER ROLE {server.USER} PASSWORD '{password}'",
+            f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{server.USER}'",
+        )
+    else:
+        server.ask("CONFIG", "SET", "requirepass", password, password=before)
+        server.ask("CLIENT", "KILL", "TYPE", "normal", password=password)
