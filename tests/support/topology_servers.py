@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from inaho.config import ProviderDescriptor, ProvisioningConfig, SecretReference
+from inaho.config import ProviderDescriptor, ProvisioningConfig, SecretReference, TlsConfig
 from inaho.core.provisioning.snapshot import ProviderMember
 from inaho.providers.backends import make_provider
 from inaho.providers.base import TopologyProvider
@@ -143,6 +144,21 @@ class PostgresTopologyServer(PostgresServer):
     def clear(self) -> None:
         """Removes the table."""
         self.execute("DROP TABLE IF EXISTS inaho_topology")
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and not killed."""
+        return self._process is not None
+
+    def use_tls(self, files: TlsConfig) -> None:
+        """Speaks TLS from now on to those who ask for it."""
+        for name, file in (("server.crt", files.certificate), ("server.key", files.private_key)):
+            made = self.folder / "data" / name
+            shutil.copy(file, made)
+            made.chmod(0o600)
+            if self._user:
+                shutil.chown(made, self._user)
+        self.execute("ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()")
 
     def create_table(self) -> None:
         """Makes the table as the provider would, and gives it to the user."""

@@ -190,12 +190,13 @@ class PostgresProvider:
                 self._require_open()
                 if connection is None or connection is not self._connection or connection.is_closed():
                     raise ProviderStreamFailed(f"{self._about} ended the connection that notifies of changes")
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(self._expiry_at):
-                        await notified.wait()
                 if notified.is_set() or self._has_expired():
                     notified.clear()
                     yield None
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(self._expiry_at):
+                        await notified.wait()
         finally:
             del self._watches[notified]
 
