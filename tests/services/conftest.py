@@ -13,6 +13,7 @@ from typing import TypeVar
 import pytest
 
 from support.dns_server import DnsmasqServer
+from support.etcd_server import EtcdServer
 from support.kubernetes_server import KubernetesServer
 from support.service_servers import Missing, PostgresServer, RedisNodes, RedisServer, Server
 from support.topology_servers import PostgresTopologyServer, RedisTopologyServer, TopologyProviders
@@ -112,6 +113,12 @@ async def providers(request: pytest.FixtureRequest) -> AsyncIterator[TopologyPro
     made = TopologyProviders(request.getfixturevalue(names[0]))
     yield made
     await made.close()
+
+
+@pytest.fixture(scope="session")
+def etcd_server() -> Iterator[Server]:
+    """etcd."""
+    yield from running(EtcdServer)
 
 
 @pytest.fixture(params=["redis", "postgres"])

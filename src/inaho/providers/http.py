@@ -21,7 +21,7 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 
 from inaho.errors import ProviderError, ProviderInvalid, ProviderStreamFailed, ProviderUnreachable
-from inaho.providers.http_answers import HttpAnswer, judge
+from inaho.providers.http_answers import HttpAnswer, combined, judge
 from inaho.providers.setup import ProviderSetup
 from inaho.providers.tls_files import TlsFiles
 
@@ -131,6 +131,9 @@ class HttpClient:
             is asked.
         proxy_from_environment: whether `HTTPS_PROXY` and its like are used.
 
+    Attributes:
+        closed: whether `close` was called.
+
     Raises:
         ProviderInvalid: the URL names no server, or one that is no `host:port`.
     """
@@ -152,10 +155,10 @@ class HttpClient:
         self._judge = judge
         self._proxies = proxy_from_environment
         self._session: _Session | None = None
-        self._old_sessions: set[_Session] = set()
+        self._replaced: set[_Session] = set()
         self._responses: dict[aiohttp.ClientResponse, None] = {}  # that are being read
         self._first = 0  # index of the server that answered last
-        self._closed = False
+        self.closed = False
 
     async def request(
         self,
@@ -210,8 +213,8 @@ class HttpClient:
 
     async def close(self) -> None:
         """Ends all connections; requests under way fail. Later ones are refused."""
-        self._closed = True
-        sessions, self._session = {*self._old_sessions, *filter(None, (self._session,))}, None
+        self.closed = True
+        sessions, self._session = {*self._replaced, *filter(None, (self._session,))}, None
         for response in self._responses:  # aiohttp does not wake who reads from a connection that it closes
             response.content.set_exception(aiohttp.ClientConnectionError("the provider was closed"))
         for session in sessions:
@@ -236,7 +239,7 @@ class HttpClient:
                 self._first = index
                 yield found
                 return
-        raise _combined(failures)
+        raise combined(failures)
 
     async def _ask(
         self, opened: contextlib.AsyncExitStack, server: URL, parts: _Parts, take: _Take[Taken], timeout_s: float
@@ -296,7 +299,7 @@ class HttpClient:
             except ProviderInvalid as error:
                 raise ProviderInvalid(f"{who}: {error.reason}") from error
             self._context = context
-        if self._closed:
+        if self.closed:
             raise ProviderUnreachable(f"{who}: the provider is closed")
         if self._session is None:
             self._session = _Session(
@@ -307,7 +310,7 @@ class HttpClient:
                     read_bufsize=_READ_BYTES,
                     auto_decompress=False,
                 ),
-                self._old_sessions,
+                self._replaced,
             )
         return self._session
 
@@ -372,15 +375,6 @@ def _server_urls(setup: ProviderSetup, port: int, scheme: str) -> Sequence[URL]:
             f"provider {setup.name}: the URL names no server; write {setup.url.scheme}://HOST:{port}/{setup.prefix}"
         )
     return found
-
-
-def _combined(failures: Sequence[ProviderError]) -> ProviderError:
-    """One error for all servers; a certificate that is wrong comes before a server that is away."""
-    if len(failures) == 1:
-        return failures[0]
-    reasons = "; ".join(failure.reason for failure in failures)
-    wrong = any(isinstance(failure, ProviderInvalid) for failure in failures)
-    return ProviderInvalid(reasons) if wrong else ProviderUnreachable(reasons)
 
 
 def _described(error: BaseException) -> str:

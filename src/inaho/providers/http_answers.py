@@ -1,15 +1,15 @@
-"""The answer to a request over HTTP, and what its status means for a provider."""
+"""The answer to a request over HTTP, and which error of a provider it means."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from inaho.errors import ProviderError, ProviderInvalid, ProviderStreamFailed, ProviderUnreachable
 
-__all__ = ["HttpAnswer", "judge"]
+__all__ = ["HttpAnswer", "combined", "judge"]
 
 _TEXT_MAX: Final = 300
 
@@ -40,10 +40,15 @@ class HttpAnswer(msgspec.Struct, frozen=True):
         """The body, decoded. Raises `ProviderStreamFailed` if it is not JSON."""
         return self.decode(object)
 
-    def decode(self, kind: type[Kind]) -> Kind:
-        """The body as a value of that type, checked. Raises `ProviderStreamFailed` if it is none."""
+    def decode(self, kind: type[Kind], *, strict: bool = True) -> Kind:
+        """The body as a value of that type, checked. Raises `ProviderStreamFailed` if it is none.
+
+        Args:
+            kind: the type.
+            strict: False takes numbers that are written as text.
+        """
         try:
-            return msgspec.json.decode(self.body, type=kind)
+            return msgspec.json.decode(self.body, type=kind, strict=strict)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ProviderStreamFailed(f"{self.who}: the answer cannot be read: {error}: {self.text}") from error
 
@@ -60,3 +65,12 @@ def judge(answer: HttpAnswer) -> ProviderError | None:
     if answer.status == 429 or answer.status >= 500:
         return ProviderUnreachable(f"{answer.who}: status {answer.status}: {answer.text}")
     return None
+
+
+def combined(failures: Sequence[ProviderError]) -> ProviderError:
+    """One error for all servers; a certificate that is wrong comes before a server that is away."""
+    if len(failures) == 1:
+        return failures[0]
+    reasons = "; ".join(failure.reason for failure in failures)
+    wrong = any(isinstance(failure, ProviderInvalid) for failure in failures)
+    return ProviderInvalid(reasons) if wrong else ProviderUnreachable(reasons)
