@@ -11,7 +11,7 @@ test that asked `MemoryTopology.named` for it. All its users run on one event lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 from weakref import WeakValueDictionary
@@ -78,6 +78,7 @@ class MemoryTopology:
         self._revision = 0
         self._watchers: dict[_Watcher, None] = {}
         self._error: ProviderError | None = None
+        self._clock: Callable[[], float] | None = None
         self._running = asyncio.Event()
         self._running.set()
 
@@ -113,7 +114,7 @@ class MemoryTopology:
         """Writes the registration of an authority, whatever the text is; it never expires if `ttl_s` is None."""
         self.drop_expired()
         before = self._members.get(authority)
-        self._members[authority] = _Entry(text, None if ttl_s is None else _now() + ttl_s)
+        self._members[authority] = _Entry(text, None if ttl_s is None else self._now() + ttl_s)
         if before is None or before.text != text:
             self._changed()
         else:  # a watcher may wait for a later expiry
@@ -123,7 +124,7 @@ class MemoryTopology:
         """Makes the registration of that process last from now; False if there is none."""
         if not self.belongs(authority, node_id):
             return False
-        self._members[authority].expires_at = _now() + ttl_s
+        self._members[authority].expires_at = self._now() + ttl_s
         self._wake()  # a watcher may wait for a later expiry
         return True
 
@@ -155,7 +156,7 @@ class MemoryTopology:
 
     def drop_expired(self) -> None:
         """Removes what has expired by now."""
-        now = _now()
+        now = self._now()
         for authority, entry in list(self._members.items()):
             if entry.expires_at is not None and entry.expires_at <= now:
                 del self._members[authority]
@@ -205,6 +206,12 @@ class MemoryTopology:
         """Forgets the history: open watches end, and no position that was handed out is known any more."""
         self._history += 1
         self._wake()
+
+    def _now(self) -> float:
+        """The time of the event loop that used this topology first; a test may ask when no loop runs."""
+        if self._clock is None:
+            self._clock = asyncio.get_running_loop().time
+        return self._clock()
 
     # For providers.
 
@@ -376,7 +383,3 @@ def _topology_name(setup: ProviderSetup) -> str:
             f"provider {setup.name}: memory:// needs no secret; remove {', '.join(setup.secrets.names)}"
         )
     return url.servers[0] if url.servers else setup.prefix
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -92,6 +92,8 @@ class NodeProvisioning:
 
     def tick(self, now: float, lag_s: float) -> None:
         """See `node_lifecycle.Provisioning`."""
+        if self._node.local.shutting_down:
+            self.service.shut_down()
         entry = self._own_entry()
         if entry != self._entry:
             self._entry = entry

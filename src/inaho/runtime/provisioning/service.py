@@ -235,6 +235,8 @@ class ProvisioningService:
 
     def shut_down(self) -> None:
         """This node leaves: no further snapshot is taken, the last one stays for draining (SPEC PR-3.5)."""
+        if self.feed.hub.closed:
+            return
         self.feed.close()
         for consumer in self._consumers:
             consumer.close()
