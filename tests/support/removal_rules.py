@@ -29,6 +29,10 @@ class RemovalRules(RuleBasedStateMachine):
         self.alive = frozenset(self.members)
         self.answered: dict[str, None] = {}
         """Members that have answered a probe and were not listed since."""
+        self.reads: dict[str, int] = {}
+        """By member that the newest read lacks, for how many reads."""
+        self.probed: dict[str, None] = {}
+        """Those of them that were probed."""
         self.doubted = False
         """The newest snapshot was not applied."""
 
@@ -54,27 +58,35 @@ class RemovalRules(RuleBasedStateMachine):
         entries = tuple(ProviderMember(self.name(port)) for port in sorted(self.listed))
         snapshot = ProviderSnapshot("etcd", 1, snapshot_hash(entries, ()), entries)
         there = [entry.authority for entry in entries]
-        before, members = dict(self.answered), self.members
+        members = self.members
         missing = [one for one in members if one not in there]
-        self.answered = {one: None for one in before if one not in there}
-        was_doubted, self.doubted = self.doubted, self.guard.doubts(snapshot, members, steady=steady)
+        is_open = self.doubted and any(
+            reads < 2 or (one not in self.probed and one != ME) for one, reads in self.reads.items()
+        )
+        fresh = [one for one in missing if one not in self.reads and one != ME]
+        must_doubt = not steady or is_open or ME in missing or 2 * len(fresh) >= len(members)
+        self.reads = {one: self.reads.get(one, 0) + 1 for one in missing}
+        self.probed = {one: None for one in self.probed if one not in there}
+        self.answered = {one: None for one in self.answered if one not in there}
+        self.doubted = self.guard.doubts(snapshot, members, steady=steady)
         self.guard.check()
         if not self.doubted:
             stay = set(self.guard.alive)
             self.members = tuple(sorted({*there, *(one for one in members if one in stay)}))
+        if must_doubt and fresh and not self.doubted:
+            raise WronglyRemoved(f"one read removes {', '.join(fresh)}")
         removed = [one for one in members if one not in self.members]
-        fresh = [one for one in missing if one not in before]
         if ME in removed:
             raise WronglyRemoved("this node has removed itself")
-        must_doubt = not steady or was_doubted or ME in missing or 2 * len(fresh) >= len(members)
         for one in removed:
-            if one in self.alive and (one in self.answered or (must_doubt and fresh)):
+            if one in self.answered:
                 raise WronglyRemoved(f"{one} answers and was removed")
         for one in self.guard.to_probe[:probes]:
             self.probe(one)
 
     def probe(self, one: str) -> None:
         self.guard.probed(one, alive=one in self.alive)
+        self.probed[one] = None
         self.answered.pop(one, None)
         if one in self.alive:
             self.answered[one] = None

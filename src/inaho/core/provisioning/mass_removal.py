@@ -67,8 +67,8 @@ class MassRemovalGuard:
         missing = [authority for authority in known if authority not in listed]
         fresh = [authority for authority in missing if authority not in self._lacks]
         many = self._authority in missing or len(fresh) >= max(1.0, SHARE * len(known))
+        doubted = many or not steady or not self.settled
         before, self._lacks = self._lacks, {}
-        doubted = many or not steady or any(not self._is_settled(one, before[one]) for one in missing if one in before)
         for authority in missing:
             lack = before.get(authority)
             if lack is None and doubted:

@@ -7,4 +7,4 @@ from hypothesis import settings
 from support.feed_rules import FeedRules
 
 TestFeed = FeedRules.TestCase
-TestFeed.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestFeed.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -9,7 +9,7 @@ from inaho.core.provisioning.snapshot import ProviderMember, ProviderSnapshot, s
 from support.removal_rules import RemovalRules
 
 TestRemovals = RemovalRules.TestCase
-TestRemovals.settings = settings(max_examples=300, stateful_step_count=25, deadline=None)
+TestRemovals.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
 
 MEMBERS = tuple(f"10.0.0.1:{port}" for port in range(1, 7))
 ME = MEMBERS[0]
