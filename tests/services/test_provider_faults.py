@@ -21,6 +21,8 @@ from inaho.providers.base import TopologyProvider
 from support.gate import Gate, Mode
 from support.provider_back_ends.base import ServedBackEnd
 from support.provider_back_ends.kubernetes import KubernetesBackEnd
+from support.provider_back_ends.postgresql import PostgresBackEnd
+from support.provider_back_ends.redis import RedisBackEnd
 from support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -38,14 +40,19 @@ FIRST = ClusterRecord("00c0ffee00c0ffee", 1, ME.authority, ME.node_id)
 SECOND = ClusterRecord("00c0ffee00c0ffee", 2, ME.authority, ME.node_id)
 
 
-@pytest.fixture(params=["kubernetes"])
+SERVERS: dict[str, tuple[type[ServedBackEnd], str]] = {
+    "kubernetes": (KubernetesBackEnd, "kubernetes_server"),
+    "postgresql": (PostgresBackEnd, "postgres_topology"),
+    "redis": (RedisBackEnd, "redis_topology"),
+}
+"""By back end its class and the fixture of its server."""
+
+
+@pytest.fixture(params=SERVERS)
 def served_back_end(request: pytest.FixtureRequest) -> ServedBackEnd:
     """Each back end with a server, at a prefix of its own."""
-    prefix = f"faults-{secrets.token_hex(6)}"
-    made: ServedBackEnd
-    if request.param == "kubernetes":
-        made = KubernetesBackEnd(request.getfixturevalue("kubernetes_server"), prefix)
-    return made
+    kind, server = SERVERS[request.param]
+    return kind(request.getfixturevalue(server), f"faults-{secrets.token_hex(6)}")
 
 
 @pytest_asyncio.fixture
@@ -139,12 +146,11 @@ async def test_requests_fail_in_time_and_work_again(
     assert (await eventually(provider.read)).members == ()
 
 
+@pytest.mark.parametrize("served_back_end", sorted(set(SERVERS) - {"redis"}), indirect=True)  # Redis is polled
 @pytest.mark.parametrize("name", ["killed", "paused", "silent", "hangs up", "garbage"])
 async def test_a_watch_is_begun_again_after_a_fault(
     served_back_end: ServedBackEnd, gate: Gate, provider: TopologyProvider, name: str
 ) -> None:
-    if not provider.capabilities.watch:
-        pytest.skip("there is no watch")
     found = await eventually(provider.read)
 
     async def drain() -> None:
@@ -203,8 +209,11 @@ async def test_an_expired_registration_is_written_again(
     served_back_end: ServedBackEnd, provider: TopologyProvider
 ) -> None:
     """As the stream does: the renewal says that it is gone."""
-    await eventually(lambda: provider.register(ME, LIFETIME_S))
+    await eventually(lambda: provider.register(ME, 1.0))
     await served_back_end.expire(ME.authority)
+    async with asyncio.timeout(RECOVERY_S):
+        while (await provider.read()).members:
+            await asyncio.sleep(0.05)
     assert not await eventually(lambda: provider.renew(ME, LIFETIME_S))
     await eventually(lambda: provider.register(ME, LIFETIME_S))
     assert (await eventually(provider.read)).members == (ME,)
