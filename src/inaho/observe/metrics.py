@@ -61,6 +61,7 @@ KIND: Final = "inaho.kind"
 _CODE: Final = "error.type"
 _REASON: Final = "inaho.reason"
 _SIDE: Final = "inaho.direction"
+_PROVIDER: Final = "inaho.provider"
 
 # fmt: off
 INSTRUMENTS: Final = (
@@ -202,6 +203,25 @@ INSTRUMENTS: Final = (
         "Conflicts of views that were settled: which view was refused, by which rule"),
     Instrument("inaho.views.conflicts", "counter", "{conflict}", (),
         "Conflicts of views that an operator must settle"),
+    # Providers of topology.
+    Instrument("inaho.provider.state", "gauge", "1", (_PROVIDER, "inaho.state"),
+        "1 for the state of a provider: `starting`, `up`, `degraded` or `down`; 0 for the others"),
+    Instrument("inaho.provider.active", "gauge", "1", (_PROVIDER,),
+        "1 for the provider whose snapshots are used"),
+    Instrument("inaho.provider.last_answer.age", "gauge", "s", (_PROVIDER,),
+        "Time since a provider has answered"),
+    Instrument("inaho.provider.snapshot.delay", "gauge", "s", (_PROVIDER,),
+        "How long the newest read of all entries took"),
+    Instrument("inaho.provider.snapshot.seq_no", "gauge", "1", (_PROVIDER,),
+        "Number of the newest snapshot of a provider"),
+    Instrument("inaho.provider.interruptions", "counter", "{interruption}", (_PROVIDER,),
+        "Times that a provider began to fail"),
+    Instrument("inaho.provider.fail_overs", "counter", "{change}", (),
+        "Changes from one provider to another because of their health"),
+    Instrument("inaho.provider.remotes", "gauge", "1", ("inaho.remote", "inaho.state"),
+        "1 for the state of a listed member: `up`, `degraded` or `blocked`; members beyond 256 are summed as `other`"),
+    Instrument("inaho.provider.remotes.last_update.age", "gauge", "s", (),
+        "Time since the newest snapshot was applied"),
     # The process.
     Instrument("inaho.loop.lag", "gauge", "s", (),
         "Largest delay of the event loop within the last second"),

@@ -6,7 +6,7 @@ the node starts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -18,10 +18,12 @@ from inaho.core.provisioning.provider_state import ProviderState
 from inaho.core.provisioning.snapshot import ProviderMember
 from inaho.core.provisioning.topology_feed import ProviderReport
 from inaho.errors import TopologyUnavailable
+from inaho.observe.metrics import Sample
 from inaho.providers.base import TopologyProvider
 from inaho.providers.registry import DefinitionStore, ProviderRegistry, RegisteredProvider
 from inaho.providers.validator import ProviderValidator
 from inaho.runtime.node.node import Node
+from inaho.runtime.provisioning.metric_values import provisioning_values
 from inaho.runtime.provisioning.partition_manager_bridge import PartitionManagerBridge
 from inaho.runtime.provisioning.placement_supervisor_bridge import PlacementSupervisorBridge
 from inaho.runtime.provisioning.remoting_bridge import RemotingBridge
@@ -99,6 +101,10 @@ class NodeProvisioning:
             self._entry = entry
             self.service.member_changed()
         self.service.tick(now, lag_s)
+
+    def metric_values(self) -> Iterator[tuple[str, Sequence[Sample]]]:
+        """See `node_lifecycle.Provisioning`."""
+        return provisioning_values(self.service, self.remoting)
 
     async def end(self) -> None:
         """See `node_lifecycle.Provisioning`."""

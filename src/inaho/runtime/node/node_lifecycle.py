@@ -7,7 +7,7 @@ from the outside in: no new connections, no new turns, then what runs, then what
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -16,6 +16,7 @@ from inaho.authority import own_addresses
 from inaho.core.inputs import Start
 from inaho.core.node import ControlNode
 from inaho.errors import ShuttingDown
+from inaho.observe.metrics import Sample
 from inaho.runtime.control.driver import Driver
 from inaho.runtime.reminders.shard import KEEPER
 from inaho.runtime.reminders.watch import ReminderWatch
@@ -44,6 +45,10 @@ class Provisioning(Protocol):
 
     def tick(self, now: float, lag_s: float) -> None:
         """Called ten times a second."""
+        ...
+
+    def metric_values(self) -> Iterator[tuple[str, Sequence[Sample]]]:
+        """Names of instruments, each with its values."""
         ...
 
     async def end(self) -> None:

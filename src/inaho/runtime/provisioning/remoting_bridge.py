@@ -36,7 +36,8 @@ class RemotingBridge:
 
     Attributes:
         log: which changes were taken.
-        remotes: `up` or `blocked` by authority, for metrics (SPEC PR-4.5); those that are gone are not in it.
+        remotes: `up` or `blocked` by authority, in order; those that are gone are not in it.
+        stale: the list of members may be stale: the provider in use is not up.
     """
 
     name = "remoting"
@@ -48,6 +49,7 @@ class RemotingBridge:
         self._associations = associations
         self._decides = local.config.membership.source == "provider"
         self._before: ProviderSnapshot | None = None
+        self.stale = False
 
     def snapshot(self, snapshot: ProviderSnapshot) -> None:
         before, self._before = self._before, snapshot
@@ -68,19 +70,21 @@ class RemotingBridge:
                     hash=event.hash,
                 )
             )
-        self._associations.trust_members("")
+        self._trust("")
+
+    def _trust(self, stale: str) -> None:
+        self.stale = bool(stale)
+        self._associations.trust_members(stale if self._decides else "")
 
     def notice(self, notice: Notice) -> None:
-        if not self._decides:
-            return
         if isinstance(notice, ProvisioningUnavailable):
-            self._associations.trust_members(f"no provider is up ({notice.reason})")
+            self._trust(f"no provider is up ({notice.reason})")
         elif isinstance(notice, ProvisioningRestored):
-            self._associations.trust_members("")
+            self._trust("")
         elif isinstance(notice, ProviderHealthChanged) and self._before is not None:
             if notice.provider == self._before.provider:
                 stale = f"provider {notice.provider} is {notice.state}: {notice.reason}"
-                self._associations.trust_members("" if notice.state == "up" else stale)
+                self._trust("" if notice.state == "up" else stale)
 
     def close(self) -> None:
         """Nothing: the last snapshot stays."""

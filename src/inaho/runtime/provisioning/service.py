@@ -65,6 +65,7 @@ class ProvisioningService:
         self._streams: dict[str, ProviderStream] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._paused_s = 0.0
+        self._applied_at: float | None = None
         self._first = local.loop.create_future()
         local.pauses.observe(self._woke)
 
@@ -118,6 +119,11 @@ class ProvisioningService:
     def reports(self) -> tuple[ProviderReport, ...]:
         """Each provider now, the highest priority first."""
         return self.feed.reports(self._now())
+
+    @property
+    def applied_s(self) -> float | None:
+        """Seconds since the newest snapshot was applied; None before the first."""
+        return None if self._applied_at is None else self._now() - self._applied_at
 
     def silent(self) -> str:
         """Why no provider has answered, for the error of a node that cannot start."""
@@ -228,6 +234,7 @@ class ProvisioningService:
                 delay_s=took_s + self._local.loop.time() - began,
             )
         )
+        self._applied_at = self._now()
         if not self._first.done():
             self._first.set_result(None)
 

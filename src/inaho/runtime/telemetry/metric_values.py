@@ -41,6 +41,8 @@ def read_metrics(node: Node, counts: NodeCounts) -> dict[str, Sequence[Sample]]:
     values.update(_messages(node))
     values.update(_peers(node, counts))
     values.update(_membership(node))
+    if node.lifecycle.provisioning is not None:
+        values.update(node.lifecycle.provisioning.metric_values())
     if counts.events is not None:
         values.update(_events(counts.events))
     values["inaho.loop.lag"] = _one(max(counts.lag_s, 0.0))
