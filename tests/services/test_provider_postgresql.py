@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -20,6 +21,7 @@ from support.topology_servers import PostgresTopologyServer, TopologyProviders, 
 
 pytestmark = pytest.mark.integration
 
+GUIDE = Path(__file__).parents[2] / "docs" / "providers" / "postgresql.md"
 LIMIT_S = 20.0
 TTL_S = 60.0
 RECORD = ClusterRecord("0123456789abcdef", 1, "127.0.0.1:1", "node1")
@@ -100,6 +102,32 @@ async def test_permissions_that_are_missing_are_named(
         with pytest.raises(ProviderInvalid, match="refuses a permission"):
             await provider.register(member(1), TTL_S)
         assert (await provider.read()).members == (member(1),)
+
+
+async def test_the_table_of_the_guide_is_the_one_that_a_node_makes(
+    postgres_topology: PostgresTopologyServer, providers: TopologyProviders
+) -> None:
+    shape = (
+        "SELECT attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid), "
+        "obj_description(attrelid) FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum "
+        "WHERE attrelid = 'inaho_topology'::regclass AND attnum > 0 ORDER BY attnum"
+    )
+    provider = providers.make()
+    await provider.register(member(1), TTL_S)
+    made = postgres_topology.execute(shape)
+    postgres_topology.clear()
+    create, block = re.findall(r"```sql\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    postgres_topology.execute(create, f"GRANT SELECT, INSERT, UPDATE, DELETE ON inaho_topology TO {USER}")
+    assert postgres_topology.execute(shape) == made
+    await provider.check()
+    await provider.register(member(1), TTL_S)
+    position = (await provider.read()).position
+    async with aclosing(provider.watch(position)) as watch:
+        hint = await begun(provider, watch)
+        postgres_topology.execute(block)
+        async with asyncio.timeout(LIMIT_S):
+            assert await hint is None
+    assert (await provider.read()).blocked_nodes == ("10.0.0.7:7700",)
 
 
 async def test_a_table_of_another_application_is_refused(

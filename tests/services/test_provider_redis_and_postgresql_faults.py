@@ -103,7 +103,24 @@ async def test_a_connection_that_is_cut_without_a_sign_is_given_up(
     assert (await provider.read()).members == (member(1),)
 
 
-async def test_a_provider_closes_at_once_while_its_server_stands_still(
+@pytest.mark.parametrize("number", [1, 2, 3])
+async def test_a_write_whose_answer_was_lost_is_sent_again_and_counts_once(
+    topology_server: Server, providers: TopologyProviders, proxy: SilentProxy, number: int
+) -> None:
+    url = topology_server.url.replace(str(topology_server.port), str(proxy.port))
+    provider, other = providers.make(url), providers.make()
+    await provider.register(member(1), TTL_S)
+    proxy.lose_answer(number)
+    assert await provider.write_record(RECORD, "")
+    _, token = await other.read_record()
+    proxy.lose_answer(number)
+    assert await provider.write_record(RECORD, token)
+    assert not await other.write_record(RECORD, token)
+    proxy.lose_answer(number)
+    assert await provider.renew(member(1), TTL_S) is True
+
+
+async def test_a_provider_closes_while_its_server_stands_still(
     topology_server: Server, providers: TopologyProviders
 ) -> None:
     provider = providers.make()

@@ -79,7 +79,7 @@ class RedisTopologyServer(RedisServer):
         self.secrets = {"password": _secret(self.folder, "password", PASSWORD)}
 
     def _command(self) -> list[str]:
-        return [*super()._command(), "--appendfsync", "always", *self._settings]
+        return [*super()._command(), "--appendfsync", "always", "--repl-diskless-sync-delay", "0", *self._settings]
 
     def clear(self) -> None:
         """Removes all entries."""
@@ -211,6 +211,8 @@ class PostgresTopologyServer(PostgresServer):
 class SilentProxy:
     """Forwards TCP connections until they are cut: then nothing passes, and no end is seen on either side.
 
+    It also ends a connection in place of passing an answer on.
+
     Args:
         port: of the server on this machine.
 
@@ -223,6 +225,7 @@ class SilentProxy:
         self._target = port
         self._passing = asyncio.Event()
         self._passing.set()
+        self._answers_left: int | None = None
         self._forwarding: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -239,6 +242,10 @@ class SilentProxy:
         """Connections pass again; what was sent meanwhile arrives."""
         self._passing.set()
 
+    def lose_answer(self, number: int) -> None:
+        """The answer of that number from now on, 1 for the next, is lost with its connection; later ones pass."""
+        self._answers_left = number
+
     async def stop(self) -> None:
         """Ends all."""
         assert self._server is not None
@@ -249,16 +256,21 @@ class SilentProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        for source, sink in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._forward(source, sink))
+        for source, sink, answers in ((reader, back, False), (there, writer, True)):
+            task = asyncio.create_task(self._forward(source, sink, answers))
             self._forwarding.add(task)
             task.add_done_callback(self._forwarding.discard)
 
-    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, answers: bool) -> None:
         try:
             with contextlib.suppress(OSError):
                 while data := await source.read(65536):
                     await self._passing.wait()
+                    if answers and self._answers_left is not None:
+                        self._answers_left -= 1
+                        if self._answers_left == 0:
+                            self._answers_left = None
+                            return
                     sink.write(data)
                     await sink.drain()
         finally:

@@ -6,14 +6,16 @@ A name that the back end does not know is a mistake of who wrote it, and nothing
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Collection
 from typing import Final
 from urllib.parse import urlsplit
 
 from inaho.errors import ProviderInvalid
 from inaho.providers.setup import ProviderSetup
+from inaho.providers.tls_files import TlsFiles
 
-__all__ = ["check_names", "servers_of"]
+__all__ = ["check_names", "servers_of", "tls_context"]
 
 _PORT_MAX: Final = 65_535
 
@@ -53,3 +55,11 @@ def servers_of(setup: ProviderSetup, port: int) -> tuple[tuple[str, int], ...]:
             raise ProviderInvalid(f"provider {setup.name}: {server!r} is no server; write host or host:port")
         found.append(address)
     return tuple(found)
+
+
+def tls_context(setup: ProviderSetup) -> ssl.SSLContext:
+    """What the options of TLS say. Raises `ProviderInvalid` that names a file that cannot be read."""
+    try:
+        return TlsFiles.of(setup).context()
+    except ProviderInvalid as error:
+        raise ProviderInvalid(f"provider {setup.name}: {error.reason}") from error

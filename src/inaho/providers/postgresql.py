@@ -32,7 +32,7 @@ from inaho.core.provisioning.snapshot import ProviderMember
 from inaho.errors import InvalidSnapshot, ProviderError, ProviderInvalid, ProviderStreamFailed, ProviderUnreachable
 from inaho.errors.inspection import describe, text_of
 from inaho.providers.base import ProviderRead
-from inaho.providers.definition_checks import check_names, servers_of
+from inaho.providers.definition_checks import check_names, servers_of, tls_context
 from inaho.providers.entries import decode_member, decode_record, encode
 from inaho.providers.postgresql_errors import NAMES_USER, failure_of
 from inaho.providers.postgresql_statements import (
@@ -116,7 +116,7 @@ class PostgresProvider:
         tls = options.get("tls", "false")
         if tls not in ("true", "false") or (tls == "false" and self._tls != TlsFiles()):
             raise ProviderInvalid(f"provider {setup.name}: write tls=true; ca, cert and key need it")
-        self._context = self._tls.context() if tls == "true" else None
+        self._context = tls_context(setup) if tls == "true" else None
         self._prefix = options.get("prefix") or setup.cluster
         self._schema = options.get("schema")
         table = options.get("table", _TABLE)

@@ -32,7 +32,7 @@ from inaho.core.provisioning.snapshot import ProviderMember
 from inaho.errors import InvalidSnapshot, ProviderError, ProviderInvalid, ProviderStreamFailed, ProviderUnreachable
 from inaho.errors.inspection import describe, text_of
 from inaho.providers.base import ProviderRead
-from inaho.providers.definition_checks import check_names, servers_of
+from inaho.providers.definition_checks import check_names, servers_of, tls_context
 from inaho.providers.entries import decode_member, decode_record, encode
 from inaho.providers.redis_scripts import DEREGISTER, READ, READ_RECORD, REGISTER, RENEW, TRY, WRITE_RECORD
 from inaho.providers.setup import ProviderSetup, Secrets
@@ -150,7 +150,7 @@ class RedisProvider:
         if setup.secrets.names:
             settings["credential_provider"] = _Credentials(setup.secrets)
         if setup.url.scheme == "rediss":
-            self._tls.context()  # a file that cannot be read is an error here
+            tls_context(setup)  # a file that cannot be read is an error here
             settings |= {
                 "connection_class": _redis.SSLConnection,
                 "ssl_ca_certs": self._tls.ca or None,
@@ -261,7 +261,9 @@ class RedisProvider:
                 # The connection may have ended long before. Each script does the same when it is sent again.
                 return await self._client.execute_command(*words)
         except (OSError, exceptions.RedisError) as error:
-            raise self._failure(error) from error
+            failure = self._failure(error)
+            # What refuses a user may repeat its name, which is a secret.
+            raise failure from (None if isinstance(failure, ProviderInvalid) else error)
         finally:
             if self._closed:  # `close` has not seen the connection of this request
                 await self._disconnect()
@@ -284,9 +286,10 @@ class RedisProvider:
         if text.startswith("WRONGTYPE"):
             return ProviderInvalid(f"{self._about} has a key of another application at the prefix; choose another")
         if isinstance(error, exceptions.MovedError):
+            moved: Any = error  # typed in part only
             return ProviderInvalid(
                 f"{self._about} does not serve the slot of {self._members_keys[0]}; name the server "
-                f"{error.host}:{error.port}"
+                f"{moved.host}:{moved.port}"
             )
         if text.startswith("unknown command"):
             return ProviderInvalid(f"{self._about} runs no scripts; it may be a Sentinel: name the Redis server itself")
