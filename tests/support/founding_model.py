@@ -43,9 +43,10 @@ class Process:
             registered = tuple(model.registered[authority] for authority in sorted(model.registered))
             yield
             contacts: dict[str, Contact] = {}
-            for other in registered:
-                if other.node_id != self.me.node_id:
-                    contacts[other.authority] = model.dial(self, other.authority)
+            founder = () if record is None else (record.authority,)
+            for authority in dict.fromkeys((*founder, *(other.authority for other in registered))):
+                if authority != self.me.authority:
+                    contacts[authority] = model.dial(self, authority)
                     yield
             step = rule.decide(record, registered, contacts)
             if isinstance(step, Found):

@@ -7,6 +7,10 @@ A new generation is founded only when no process of the last one can be alive: e
 connections, or is answered by a newer boot. A registration that does not answer counts as alive until it expires: the
 process may be paused, or the network between may be cut. Who loses the compare-and-set reads again, and joins.
 
+A member that answers is joined whatever the record says, so a record that was lost founds no second cluster. The
+founder is dialled also if it is registered no more: registrations run out while the back end is away, and the cluster
+lives on.
+
 One round of dials does not prove that nobody is left. A member may admit a node after that node was dialled, and die
 before it is dialled itself. Two rounds with the same result do: whoever was admitted during the first round is seen by
 the second one, as a member or as a new registration.
@@ -79,10 +83,10 @@ Step = Found | Join | Wait
 class FoundingRule:
     """The rounds of one node that looks for its cluster.
 
-    A round: read the record, read the registrations, dial each of them, `decide`. All rounds of one node go through one
-    object, one after the other. After `Found` and a write that succeeded, the node founds at once, or begins a new
-    round if its registration may have expired since it was renewed. After a write that failed, or whose result is not
-    known, it begins a new round.
+    A round: read the record, read the registrations, dial each of them and the founder, `decide`. Rounds follow each
+    other, none begins before the one before has ended. After `Found` and a write that succeeded, the node founds at
+    once, or begins a new round if its registration may have expired since it was renewed. After a write that failed, or
+    whose result is not known, it begins a new round.
 
     Args:
         me: this node, which has registered.
@@ -108,19 +112,21 @@ class FoundingRule:
         Args:
             record: as read; None if there is none.
             registered: the registrations, read after the record.
-            contacts: what dials have shown that began after that read, by authority; a missing one is waited for.
+            contacts: what dials have shown that began after that read, by authority. Without a member among them, one
+                that is missing is waited for.
         """
         seen, self._seen = self._seen, None
         others = [member for member in registered if member.node_id != self._me.node_id]
         if len(others) == len(registered):
             return Wait("this node is not registered, so others cannot see that it founds")
-        waits = [member.authority for member in others if member.authority not in contacts]
-        if waits:
-            return Wait(f"registered and not dialled yet: {', '.join(waits)}")
-        members = [one.authority for one in others if contacts[one.authority] is Contact.MEMBER]
+        founder = "" if record is None or record.authority == self._me.authority else record.authority
+        asked = [one for one in dict.fromkeys((founder, *(one.authority for one in others))) if one]
+        members = tuple(authority for authority in asked if contacts.get(authority) is Contact.MEMBER)
         if members:
-            founder = record.authority if record is not None else ""
-            return Join(tuple(sorted(members, key=lambda authority: authority != founder)))
+            return Join(members)
+        waits = [authority for authority in asked if authority not in contacts]
+        if waits:
+            return Wait(f"not dialled yet: {', '.join(waits)}")
         if record is None:
             return self._found(ClusterRecord(self._cluster_id, 1, self._me.authority, self._me.node_id))
         if record == self._offered:  # this node won, and learns only now that it did
@@ -137,6 +143,10 @@ class FoundingRule:
         return self._found(
             ClusterRecord(record.cluster_id, record.generation + 1, self._me.authority, self._me.node_id)
         )
+
+    def forget(self) -> None:
+        """This node was a member and is none any more: a record that it wrote before is no permission to found."""
+        self._offered = self._seen = None
 
     def _found(self, record: ClusterRecord) -> Found:
         self._offered = record

@@ -47,6 +47,14 @@ def test_members_are_joined_the_founder_first() -> None:
     assert rules().decide(RECORD, (ME, NEW, OLD), contacts) == Join((OLD.authority, NEW.authority))
 
 
+def test_the_founder_is_joined_although_its_registration_has_run_out() -> None:
+    assert rules().decide(RECORD, (ME,), {OLD.authority: Contact.MEMBER}) == Join((OLD.authority,))
+    assert isinstance(rules().decide(RECORD, (ME,), {}), Wait), "it is dialled first"
+    rule = rules()
+    rule.decide(RECORD, (ME,), {OLD.authority: Contact.SILENT})
+    assert isinstance(rule.decide(RECORD, (ME,), {OLD.authority: Contact.SILENT}), Found), "expired, and no answer"
+
+
 def test_the_winner_is_joined_before_it_is_a_member() -> None:
     contacts = {OLD.authority: Contact.STARTING, NEW.authority: Contact.SILENT}
     assert rules().decide(RECORD, (ME, NEW, OLD), contacts) == Join((OLD.authority,))
@@ -72,7 +80,8 @@ def test_a_winner_whose_answer_was_lost_founds() -> None:
     won = rule.decide(None, (ME,), {})
     assert isinstance(won, Found)
     assert rule.decide(won.record, (ME, NEW), {NEW.authority: Contact.SILENT}) == won
-    assert rules().decide(won.record, (ME, NEW), {NEW.authority: Contact.SILENT}) != won, "of a life before"
+    rule.forget()
+    assert isinstance(rule.decide(won.record, (ME, NEW), {NEW.authority: Contact.SILENT}), Wait), "of a life before"
 
 
 class Interleavings(RuleBasedStateMachine):
