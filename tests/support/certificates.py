@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 from pathlib import Path
 
 from cryptography import x509
@@ -28,10 +29,10 @@ class CertificateAuthority:
         self._certificate = self._sign(self._key, name, is_authority=True)
         self._path = self._write(f"{name}.pem", self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> TlsConfig:
-        """A certificate with its key, and what to trust."""
+    def issue(self, name: str, address: str = "") -> TlsConfig:
+        """A certificate with its key, and what to trust; for a server that is reached at that IP address."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(key, name, is_authority=False)
+        certificate = self._sign(key, name, is_authority=False, address=address)
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -41,9 +42,11 @@ class CertificateAuthority:
             authority_certificates=self._path,
         )
 
-    def _sign(self, key: ec.EllipticCurvePrivateKey, name: str, *, is_authority: bool) -> x509.Certificate:
+    def _sign(
+        self, key: ec.EllipticCurvePrivateKey, name: str, *, is_authority: bool, address: str = ""
+    ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
-        return (
+        made = (
             x509.CertificateBuilder()
             .subject_name(_named(name))
             .issuer_name(_named(self._name))
@@ -52,8 +55,11 @@ class CertificateAuthority:
             .not_valid_before(now - datetime.timedelta(hours=1))
             .not_valid_after(now + datetime.timedelta(hours=1))
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
         )
+        if address:
+            names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+            made = made.add_extension(names, critical=False)
+        return made.sign(self._key, hashes.SHA256())
 
     def _write(self, name: str, data: bytes) -> str:
         path = self._folder / name

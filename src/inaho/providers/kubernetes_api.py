@@ -144,8 +144,10 @@ class KubernetesApi:
             token = self._secrets.read("token")
             if not token and self._in_pod:
                 token = (self._service_account / "token").read_text("utf-8").strip()
-        except (ProviderInvalid, OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise self.invalid(f"the token cannot be read: {error}") from error
+        except ProviderInvalid as error:
+            raise self.invalid(error.reason) from error
         return {**headers, "Authorization": f"Bearer {token}"} if token else dict(headers)
 
     # What the URL says.

@@ -78,19 +78,17 @@ class PodEvent(msgspec.Struct, frozen=True):
     object: msgspec.Raw
 
 
-class _Known(msgspec.Struct, frozen=True, gc=False):
-    """What counts of a pod."""
+class _Registered(msgspec.Struct, frozen=True, gc=False):
+    """A pod with a registration."""
 
-    uid: str
     age: tuple[bool, str, str]  # the larger one counts where two have one authority
-    registration: str
     blocked: bool
     member: ProviderMember | None
-    problem: str
+    problem: str  # with the registration; then there is no member
 
 
 class Pods:
-    """The pods of one cluster.
+    """The pods of one cluster; those that have not registered are left out.
 
     Args:
         who: the provider, for the text of errors.
@@ -101,7 +99,7 @@ class Pods:
     def __init__(self, who: str, position: str, pods: Iterable[Metadata] = ()) -> None:
         self.position = position
         self._who = who
-        self._pods = {pod.name: self._taken(pod) for pod in pods}
+        self._pods = {pod.name: self._taken(pod) for pod in pods if pod.registration}
 
     def copy(self) -> Pods:
         """The same pods, to be changed by a watch."""
@@ -111,6 +109,8 @@ class Pods:
 
     def put(self, pod: Metadata) -> bool:
         """The pod was added or changed. Returns whether that matters."""
+        if not pod.registration:
+            return self.remove(pod)
         self.position = pod.resource_version
         made = self._taken(pod)
         if self._pods.get(pod.name) == made:
@@ -121,32 +121,27 @@ class Pods:
     def remove(self, pod: Metadata) -> bool:
         """The pod is gone, has ended, or has lost its labels. Returns whether that matters."""
         self.position = pod.resource_version
-        gone = self._pods.pop(pod.name, None)
-        return gone is not None and bool(gone.registration)
+        return self._pods.pop(pod.name, None) is not None
 
     def read(self) -> ProviderRead:
         """The members. Raises `InvalidSnapshot` that names the pod whose annotation is not ours."""
-        found: dict[str, tuple[tuple[bool, str, str], ProviderMember]] = {}
-        blocked: list[str] = []
+        found: dict[str, tuple[_Registered, ProviderMember]] = {}
         for name in sorted(self._pods):
             pod = self._pods[name]
-            if pod.problem:
-                raise InvalidSnapshot(pod.problem)
             if pod.member is None:
-                continue
-            authority = pod.member.authority
-            if authority not in found or found[authority][0] < pod.age:
-                found[authority] = pod.age, pod.member
-            if pod.blocked:
-                blocked.append(authority)
-        return ProviderRead(tuple(member for _, member in found.values()), tuple(blocked), self.position)
+                raise InvalidSnapshot(pod.problem)
+            other = found.get(pod.member.authority)
+            if other is None or other[0].age < pod.age:
+                found[pod.member.authority] = pod, pod.member
+        members = tuple(member for _, member in found.values())
+        blocked = tuple(member.authority for pod, member in found.values() if pod.blocked)
+        return ProviderRead(members, blocked, self.position)
 
-    def _taken(self, pod: Metadata) -> _Known:
+    def _taken(self, pod: Metadata) -> _Registered:
         member, problem = None, ""
-        if pod.registration:
-            try:
-                member = decode_member(pod.registration, f"in the annotation {MEMBER} of the pod {pod.name}")
-            except InvalidSnapshot as error:
-                problem = f"{self._who}: {error.reason}"
+        try:
+            member = decode_member(pod.registration, f"in the annotation {MEMBER} of the pod {pod.name}")
+        except InvalidSnapshot as error:
+            problem = f"{self._who}: {error.reason}"
         age = pod.deletion_timestamp is None, pod.creation_timestamp or "", pod.uid
-        return _Known(pod.uid, age, pod.registration, pod.blocked, member, problem)
+        return _Registered(age, pod.blocked, member, problem)

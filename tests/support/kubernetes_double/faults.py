@@ -25,6 +25,7 @@ class Fault(msgspec.Struct):
     Attributes:
         verb, resource: of the requests; `*` for all.
         status: of the answer; 0 only delays.
+        after: so many requests are spared first.
         times: for so many requests.
         delay_s: before the answer.
         retry_after_s: of the header `Retry-After`; 0 for none.
@@ -34,6 +35,7 @@ class Fault(msgspec.Struct):
     verb: str = "*"
     resource: str = "*"
     status: int = 0
+    after: int = 0
     times: int = 1
     delay_s: float = 0.0
     retry_after_s: int = 0
@@ -97,6 +99,9 @@ class Faults:
         """The fault of a request; it is used up."""
         for fault in self.requests:
             if fault.verb in ("*", verb) and fault.resource in ("*", resource):
+                if fault.after:
+                    fault.after -= 1
+                    continue
                 fault.times -= 1
                 if fault.times == 0:
                     self.requests.remove(fault)
