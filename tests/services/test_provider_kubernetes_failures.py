@@ -11,7 +11,7 @@ import pytest_asyncio
 from inaho.core.provisioning.founding import ClusterRecord
 from inaho.errors import ProviderStreamFailed, ProviderUnreachable
 from inaho.providers import kubernetes
-from support.cutting_proxy import cutting_proxy
+from support.gate import Gate, Mode
 from support.kubernetes_clients import TOKEN_VARIABLE, TTL_S, Pods, following, member, nodes
 from support.kubernetes_server import TOKEN, KubernetesServer
 
@@ -66,17 +66,17 @@ async def test_a_server_that_is_paused_is_noticed_by_an_open_watch(pods: Pods):
 
 
 async def test_connections_that_are_cut_silently_are_given_up(pods: Pods):
-    async with cutting_proxy(pods.server.port) as proxy:
+    async with Gate.to_port(pods.server.port) as gate:
         pods.server.make_pod("shop-0")
-        url = pods.server.pod_url("shop-0").replace(str(pods.server.port), str(proxy.port))
+        url = pods.server.pod_url("shop-0").replace(str(pods.server.port), str(gate.port))
         provider = pods.restart("shop-0", url=url)
         await provider.register(member(), TTL_S)
         async with following(provider) as watch:
             await watch.until(lambda found: nodes(found) == ["a"])
-            proxy.cut()
+            gate.set(Mode.SILENT)
             with pytest.raises(ProviderUnreachable, match="no answer within"):
                 await watch.end()
-        proxy.heal()
+        gate.set(Mode.PASS)
         assert await provider.renew(member(), TTL_S)
         await provider.close()
 

@@ -59,11 +59,11 @@ class TlsFiles(msgspec.Struct, frozen=True):
     def problem(self, error: BaseException) -> str:
         """What is wrong with a certificate, or with TLS as such; empty if the error has another cause."""
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ssl.SSLError):
-            # The errors of aiohttp keep the cause in attributes.
+        while not isinstance(cause, ssl.SSLError) or hasattr(cause, "certificate_error"):
+            # The errors of aiohttp keep the cause in attributes; one of them is an `SSLError` itself, without a reason.
+            if cause is None:
+                return ""
             cause = getattr(cause, "certificate_error", None) or getattr(cause, "os_error", None) or cause.__cause__
-        if cause is None:
-            return ""
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
                 f"the certificate of the server does not verify against {self.ca or 'those of the system'}: "
