@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import pytest
 
+from support.consul_servers import ConsulServer
 from support.dns_server import DnsmasqServer
 from support.etcd_server import EtcdServer
 from support.kubernetes_server import KubernetesServer
@@ -73,6 +74,18 @@ def kubernetes_server(kubernetes_process: KubernetesServer) -> KubernetesServer:
         kubernetes_process.start()
     kubernetes_process.order("reset")
     return kubernetes_process
+
+
+@pytest.fixture(scope="session")
+def _consul() -> Iterator[ConsulServer]:
+    yield from running(ConsulServer)
+
+
+@pytest.fixture
+def consul_server(_consul: ConsulServer) -> ConsulServer:
+    """The double of Consul, empty and without faults."""
+    _consul.clear()
+    return _consul
 
 
 @pytest.fixture(scope="session")

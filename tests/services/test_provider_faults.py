@@ -20,6 +20,7 @@ from inaho.errors import ProviderError, ProviderInvalid, ProviderUnreachable
 from inaho.providers.base import TopologyProvider
 from support.gate import Gate, Mode
 from support.provider_back_ends.base import ServedBackEnd
+from support.provider_back_ends.consul import ConsulBackEnd
 from support.provider_back_ends.etcd import EtcdBackEnd
 from support.provider_back_ends.kubernetes import KubernetesBackEnd
 from support.provider_back_ends.postgresql import PostgresBackEnd
@@ -42,6 +43,7 @@ SECOND = ClusterRecord("00c0ffee00c0ffee", 2, ME.authority, ME.node_id)
 
 
 SERVERS: dict[str, tuple[type[ServedBackEnd], str]] = {
+    "consul": (ConsulBackEnd, "consul_server"),
     "etcd": (EtcdBackEnd, "etcd_server"),
     "kubernetes": (KubernetesBackEnd, "kubernetes_server"),
     "postgresql": (PostgresBackEnd, "postgres_topology"),

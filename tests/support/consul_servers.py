@@ -27,9 +27,7 @@ class ConsulServer(Server):
         prefix: path of `url`.
     """
 
-    def __init__(
-        self, *, scale: float = SCALE, certificate: str = "", key: str = "", prefix: str = "inaho/shop"
-    ) -> None:
+    def __init__(self, *, scale: float = 1.0, certificate: str = "", key: str = "", prefix: str = "inaho/shop") -> None:
         super().__init__()
         self.port = free_ports(1)[0]
         self.prefix = prefix
@@ -40,6 +38,13 @@ class ConsulServer(Server):
     def stop(self) -> None:
         """Ends the process; its data stays."""
         self.kill()
+
+    def clear(self) -> None:
+        """Removes faults, tokens, sessions and keys."""
+        self.control("clear")
+        for session in self.sessions():
+            self.ask("PUT", f"/v1/session/destroy/{session['ID']}")
+        self.ask("DELETE", "/v1/kv/?recurse")
 
     def expire(self, authority: str) -> None:
         """As if the registration at that authority had run out."""
