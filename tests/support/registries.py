@@ -8,7 +8,8 @@ from pathlib import Path
 from inaho.config import ProvisioningConfig
 from inaho.core.provisioning.descriptor import Capabilities
 from inaho.events import Event
-from inaho.providers.registry import ProviderRegistry, RegisteredProvider
+from inaho.providers.registered import RegisteredProvider
+from inaho.providers.registry import ProviderRegistry
 from inaho.providers.store import FileProviderStore
 from inaho.providers.validator import ProviderValidator
 

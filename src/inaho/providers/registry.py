@@ -1,11 +1,5 @@
 """The providers of one node: those of the configuration, and those that were added while it ran (SPEC PR-1, PR-5).
 
-Each provider has an owner, which says who may remove it:
-
-    CONFIGURATION  arguments, TOML, environment: it owns its name as long as the node runs
-    STORE          a definition that was added while the node ran; `providers.jsonl` keeps it
-    PROGRAM        an object that a program added while the node ran; nothing keeps it
-
 A change is validated first, then written to the file, then made in one step: who asks has the old set or the new set
 (SPEC PR-5.4). What fails changes nothing. A provider that lacks a needed capability is kept, `disabled` with the
 reason, because it would otherwise have to be added again when the needs change.
@@ -17,17 +11,14 @@ at a server that refuses them, and a server may lock an account for it.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
-from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import msgspec
-
-from inaho.config import ProviderDescriptor, ProvisioningConfig, with_names
+from inaho.config import ProviderDescriptor, ProvisioningConfig
 from inaho.core.provisioning.descriptor import Capabilities
-from inaho.errors import ProviderInvalid, ProviderStreamFailed, ProviderUnreachable
+from inaho.errors import ProviderInvalid, ProviderStreamFailed, ProviderUnreachable, ShuttingDown
 from inaho.events import (
     Event,
     ProviderDisabled,
@@ -36,52 +27,15 @@ from inaho.events import (
     ProviderValidationSuspended,
 )
 from inaho.providers.base import TopologyProvider
+from inaho.providers.registered import DefinitionStore, Owner, RegisteredProvider, named, registered
 from inaho.providers.validator import ProviderValidator, missing_capabilities
 
-__all__ = ["DefinitionStore", "Owner", "ProviderRegistry", "RegisteredProvider"]
+__all__ = ["ProviderRegistry"]
 
 START_CHECK_S: Final = 2.0
 """How long a starting node waits for the checks of its providers. Their streams ask on anyway."""
 
 _log: Final = logging.getLogger("inaho.providers")
-
-
-class Owner(enum.StrEnum):
-    """See the module."""
-
-    CONFIGURATION = "configuration"
-    STORE = "store"
-    PROGRAM = "program"
-
-
-class DefinitionStore(Protocol):
-    """Keeps the definitions that were added while the node ran; see `FileProviderStore`."""
-
-    async def load(self) -> tuple[ProviderDescriptor, ...]: ...
-
-    async def change(self, *, remove: Iterable[str] = (), add: Iterable[ProviderDescriptor] = ()) -> None: ...
-
-
-class RegisteredProvider(msgspec.Struct, frozen=True):
-    """One provider of the node.
-
-    Attributes:
-        name: of the provider.
-        url: without secrets; the name of its class for an object that a program has made.
-        priority: the lowest number is used first.
-        owner: who may remove it.
-        definition: None for an object.
-        provider: the back end; None if it is disabled.
-        disabled: why it is not used; empty if it is.
-    """
-
-    name: str
-    url: str
-    priority: int
-    owner: Owner
-    definition: ProviderDescriptor | None
-    provider: TopologyProvider | None
-    disabled: str
 
 
 class ProviderRegistry:
@@ -120,6 +74,7 @@ class ProviderRegistry:
         self._changing = asyncio.Lock()
         self._failures = 0
         self._suspended_until = float("-inf")
+        self._closed = False
 
     @property
     def providers(self) -> tuple[RegisteredProvider, ...]:
@@ -141,11 +96,13 @@ class ProviderRegistry:
             ProviderStoreDamaged, ProviderStoreFailed: as `FileProviderStore.load`.
         """
         stored = await self._store.load() if self._store is not None else ()
-        definitions = _named(given)
+        definitions = named(given)
         names = [getattr(each, "name", "") for each in definitions]
         for definition in stored:
             if definition.name in names and definition not in definitions:
-                _log.warning("%s has the name of one of the configuration, and is not used", _text(definition))
+                _log.warning(
+                    "the configuration has the name of the added provider %s, which is not used", definition.name
+                )
         works = [self._at_start(each, Owner.CONFIGURATION) for each in definitions]
         works += [self._at_start(each, Owner.STORE) for each in stored if each.name not in names]
         found = await self._all(works)
@@ -165,6 +122,7 @@ class ProviderRegistry:
                 definitions in a row were not valid (SPEC PR-5.2).
             ProviderUnreachable, ProviderStreamFailed: its back end cannot be reached, or answers strangely.
             ProviderStoreDamaged, ProviderStoreFailed: it cannot be written to the file.
+            ShuttingDown: the node leaves.
         """
         async with self._changing:
             with self._counted():
@@ -198,6 +156,10 @@ class ProviderRegistry:
                 found = await self._all([self._candidate(each, old=old.get(each.name)) for each in definitions])
                 await self._commit(list(old), found)
 
+    def close(self) -> None:
+        """The node leaves: nothing is added or removed any more. The back ends are closed by who uses them."""
+        self._closed = True
+
     # Candidates.
 
     async def _at_start(self, definition: ProviderDescriptor | TopologyProvider, owner: Owner) -> RegisteredProvider:
@@ -207,7 +169,7 @@ class ProviderRegistry:
         except ProviderInvalid as error:
             if owner is Owner.CONFIGURATION or not isinstance(definition, ProviderDescriptor):
                 raise
-            return _entry(definition, owner, None, definition.priority, error.reason)
+            return registered(definition, owner, None, definition.priority, error.reason)
 
     async def _candidate(
         self,
@@ -238,18 +200,18 @@ class ProviderRegistry:
         lacking = missing_capabilities(self._needed, provider.capabilities)
         if lacking:
             await self._validator.close(provider)
-            return _entry(definition, owner, None, priority, f"the node needs {lacking}, which it does not have")
+            return registered(definition, owner, None, priority, f"the node needs {lacking}, which it does not have")
         try:
             await self._validator.check(provider, within_s)
         except (ProviderUnreachable, ProviderStreamFailed) as error:
             if required:
                 await self._validator.close(provider)
                 raise
-            _log.warning("%s does not answer yet: %s", _text(definition), error.reason)
+            _log.warning("the provider %s does not answer yet: %s", definition.name, error.reason)
         except BaseException:
             await self._validator.close(provider)
             raise
-        return _entry(definition, owner, provider, priority)
+        return registered(definition, owner, provider, priority)
 
     async def _all(self, works: Sequence[Coroutine[Any, Any, RegisteredProvider]]) -> list[RegisteredProvider]:
         """The results, in order. If some fail, what the others have made is closed."""
@@ -309,6 +271,8 @@ class ProviderRegistry:
 
     async def _change(self, remove: Sequence[str], add: Sequence[RegisteredProvider], write: bool) -> None:
         try:
+            if self._closed:
+                raise ShuttingDown("the node leaves, and takes no change of its providers")
             kept = self._after(remove, [each.name for each in add])
             if write and self._store is not None:
                 dropped = [each.name for each in self._registered if each.name in remove and each.definition]
@@ -318,6 +282,9 @@ class ProviderRegistry:
         except BaseException:
             await self._close(add)
             raise
+        if self._closed:  # it left while the file was written: the next start has the change
+            await self._close(add)
+            return
         before = self._registered
         self._registered = (*kept, *add)
         for each in before:
@@ -351,35 +318,6 @@ class ProviderRegistry:
                 f"{len(names)} providers are more than {self._config.providers_max} (provisioning.providers_max)"
             )
         return kept
-
-
-def _entry(
-    definition: ProviderDescriptor | TopologyProvider,
-    owner: Owner,
-    provider: TopologyProvider | None,
-    priority: int,
-    disabled: str = "",
-) -> RegisteredProvider:
-    if isinstance(definition, ProviderDescriptor):
-        return RegisteredProvider(
-            definition.name, definition.shown_url, priority, owner, definition, provider, disabled
-        )
-    return RegisteredProvider(definition.name, type(definition).__qualname__, priority, owner, None, provider, disabled)
-
-
-def _text(definition: ProviderDescriptor | TopologyProvider) -> str:
-    return f"the provider {definition.name}"
-
-
-def _named(
-    given: Sequence[str | ProviderDescriptor | TopologyProvider],
-) -> list[ProviderDescriptor | TopologyProvider]:
-    """URLs as definitions, and each definition with a name."""
-    found = [ProviderDescriptor(url=one) if isinstance(one, str) else one for one in given]
-    written = [one for one in found if isinstance(one, ProviderDescriptor)]
-    names = [getattr(one, "name", "") for one in found if not isinstance(one, ProviderDescriptor)]
-    named = iter(with_names(written, names))
-    return [next(named) if isinstance(one, ProviderDescriptor) else one for one in found]
 
 
 def _raise_together(errors: Sequence[BaseException]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from importlib import import_module
 from typing import Final
 
@@ -65,8 +66,9 @@ class ProviderValidator:
         Raises:
             ProviderInvalid: the definition has mistakes, all named; the back end is unknown or not installed.
         """
-        if not problems(definition) and definition.scheme in SCHEMES:  # importing takes long, so it is done in a thread
-            await asyncio.to_thread(import_module, SCHEMES[definition.scheme][0])
+        module = SCHEMES.get(definition.scheme, ("",))[0]
+        if module and module not in sys.modules and not problems(definition):
+            await asyncio.to_thread(import_module, module)  # it may take long
         return make_provider(definition, self._cluster, self._config)
 
     def examine(self, provider: object) -> TopologyProvider:

@@ -17,15 +17,15 @@ from inaho.errors import (
     ProviderStoreFailed,
     ProviderStreamFailed,
     ProviderUnreachable,
+    ShuttingDown,
 )
 from inaho.events import (
     ProviderDisabled,
     ProviderRegistered,
     ProviderRemoved,
-    ProviderValidationSuspended,
 )
 from inaho.providers.memory import MemoryProvider, MemoryTopology
-from inaho.providers.registry import Owner
+from inaho.providers.registered import Owner
 from support.registries import MEMBERSHIP, NOTHING, TestedRegistry
 
 DOWN = ProviderUnreachable("provider x: 10.0.0.9:2379 refuses connections")
@@ -130,7 +130,7 @@ async def test_the_configuration_wins_over_the_file_without_changing_it(
         ("a", Owner.CONFIGURATION, "memory://shop"),
         ("b", Owner.CONFIGURATION, "memory://shop"),
     ]
-    assert "the provider b has the name of one of the configuration, and is not used" in caplog.text
+    assert "the added provider b is not used: the configuration has its name" in caplog.text
     assert await tested.store.load() == (added,)
 
 
@@ -288,6 +288,21 @@ async def test_a_caller_that_is_cancelled_before_has_added_nothing(tested: Teste
     assert (tested.names, await tested.stored()) == (["a", "b"], [])
 
 
+async def test_a_node_that_leaves_takes_no_change(tested: TestedRegistry):
+    await tested.registry.add(defined("c"))
+    topology = MemoryTopology.named("d")
+    topology.pause()
+    adding = asyncio.create_task(tested.registry.add(defined("d", "memory://d")))
+    await asyncio.sleep(0)
+    tested.registry.close()
+    topology.resume()
+    for change in (adding, tested.registry.remove("c"), tested.registry.replace_all([])):
+        with pytest.raises(ShuttingDown, match="the node leaves"):
+            await change
+    assert (tested.names, await tested.stored()) == (["a", "b", "c"], ["c"])
+    assert len(tested.sets) == 2
+
+
 async def test_changes_at_once_are_made_one_after_another(tested: TestedRegistry):
     results = await asyncio.gather(
         *(tested.registry.add(defined("c", f"memory://{number}")) for number in range(4)), return_exceptions=True
@@ -316,75 +331,3 @@ async def test_there_are_at_most_so_many_providers(tmp_path: Path):
     with pytest.raises(ProviderInvalid, match=r"3 providers are more than 2 \(provisioning\.providers_max\)"):
         await tested.registry.add(defined("c"))
     assert (tested.names, await tested.stored()) == (["a", "b"], [])
-
-
-# PR-5.4: the old set or the new set.
-
-
-async def test_a_new_set_replaces_the_old_one_in_one_step(tested: TestedRegistry, tmp_path: Path):
-    await tested.registry.replace_all([defined("c"), defined("d"), defined("e")])
-    mine = MemoryProvider("mine")
-    await tested.registry.add(mine)
-    kept = {each.name: each.provider for each in tested.registry.providers}
-    tested.sets.clear()
-    tested.events.clear()
-    await tested.registry.replace_all([defined("f"), defined("e", "memory://other"), defined("c")])
-    assert tested.sets == [["a", "b", "mine", "f", "e", "c"]]
-    now = {each.name: each.provider for each in tested.registry.providers}
-    assert (now["c"] is kept["c"], now["mine"] is mine, now["e"] is kept["e"]) == (True, True, False)
-    assert [event.provider for event in tested.events if isinstance(event, ProviderRemoved)] == ["d", "e"]
-    assert [event.provider for event in tested.events if isinstance(event, ProviderRegistered)] == ["f", "e"]
-    assert await tested.stored() == ["f", "e", "c"]
-    assert (await again(tmp_path)).names == ["a", "b", "f", "e", "c"]
-
-
-async def test_a_new_set_with_a_mistake_leaves_the_old_one(tested: TestedRegistry):
-    down = MemoryTopology.named("down")
-    down.fail(DOWN)
-    await tested.registry.replace_all([defined("c"), defined("d")])
-    before, stored = tested.registry.providers, await tested.store.load()
-    tested.sets.clear()
-    for wrong, error in (
-        (defined("f", "etcdd://x"), ProviderInvalid),
-        (defined("c", "memory://other"), ProviderInvalid),
-        (defined("f", "memory://down"), ProviderUnreachable),
-    ):
-        with pytest.raises(error):
-            await tested.registry.replace_all([defined("e"), defined("c"), wrong])
-        assert (tested.registry.providers, await tested.store.load()) == (before, stored)
-    assert tested.sets == []
-    for each in before:
-        assert each.provider is not None
-        await each.provider.check()
-
-
-# PR-5.2: suspension.
-
-
-async def test_validation_that_fails_over_and_over_is_suspended_for_a_while(tested: TestedRegistry):
-    bad = defined("c", "etcdd://x")
-    down = MemoryTopology.named("down")
-    down.fail(DOWN)
-    for _ in range(4):
-        with pytest.raises(ProviderInvalid, match="unknown scheme"):
-            await tested.registry.add(bad)
-    await tested.registry.add(defined("good"))  # so these four are not in a row with the next ones
-    for number in range(5):
-        assert tested.told(ProviderValidationSuspended) == []
-        with pytest.raises(ProviderUnreachable):  # a failure of another kind does not count
-            await tested.registry.add(defined("d", "memory://down"))
-        with pytest.raises(ProviderInvalid, match="unknown scheme"):
-            await (tested.registry.add(bad) if number % 2 else tested.registry.replace_all([bad]))
-    [event] = tested.told(ProviderValidationSuspended)
-    assert isinstance(event, ProviderValidationSuspended)
-    assert (event.failures, event.for_s) == (5, 60.0)
-    assert "unknown scheme" in event.reason
-    tested.now = 59.5
-    for refused in (tested.registry.add(defined("e")), tested.registry.replace_all([])):
-        with pytest.raises(ProviderInvalid, match=r"no provider is accepted for another 0\.5 s, because 5 definitions"):
-            await refused
-    await tested.registry.remove("good")
-    tested.now = 60.0
-    await tested.registry.add(defined("e"))
-    assert tested.names == ["a", "b", "e"]
-    assert len(tested.told(ProviderValidationSuspended)) == 1

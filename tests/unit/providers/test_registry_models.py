@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inaho.config import ProviderDescriptor, ProvisioningConfig
 from inaho.errors import ProviderError
-from inaho.providers.registry import Owner
+from inaho.providers.registered import Owner
 from support.registries import TestedRegistry
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])

@@ -20,6 +20,7 @@ from inaho.runtime.grains.grain import Grain, GrainKind, unknown_kind
 from inaho.runtime.grains.method import GrainMethod
 from inaho.runtime.operators.operations import Operations
 from inaho.runtime.operators.operator_actor import OPERATOR_KEY, OperatorActor
+from inaho.runtime.operators.provider_operations import PROVIDERS_KEY, OfProviders, ProviderActor
 from inaho.runtime.operators.terminations import Terminations
 from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.runtime.telemetry.node_metrics import NodeMetrics
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from inaho.runtime.messages.accounts import DeliveryCounts
     from inaho.runtime.node.node import Node
     from inaho.runtime.placement.partition_bridge import PartitionBridge
+    from inaho.runtime.provisioning.ports import ProviderOperations
 
 __all__ = ["Cluster"]
 
@@ -41,7 +43,7 @@ G = TypeVar("G", bound=Grain[Any])
 E = TypeVar("E", bound=Event)
 
 
-class Cluster(Operations):
+class Cluster(Operations, OfProviders):
     """The interface of one process to its cluster. Made by `join`, `connect` or `ClusterExtension`.
 
     Args:
@@ -49,15 +51,25 @@ class Cluster(Operations):
         system: the actor system that it is installed on.
         terminations: ends of activations, here and elsewhere.
         metrics: of the node.
+        providers: of the node.
     """
 
-    def __init__(self, node: Node, system: ActorSystem, terminations: Terminations, metrics: NodeMetrics) -> None:
+    def __init__(
+        self,
+        node: Node,
+        system: ActorSystem,
+        terminations: Terminations,
+        metrics: NodeMetrics,
+        providers: ProviderOperations,
+    ) -> None:
         self._node = node
         self._system = system
         self._sends = Sends(node.local, node.runner, node.context)
         self._terminations = terminations
         self._metrics = metrics
         self._operators = SystemCalls(node.local, node.peers, node.hosts, OperatorActor, OPERATOR_KEY)
+        self._provider_operations = providers
+        self._provider_calls = SystemCalls(node.local, node.peers, node.hosts, ProviderActor, PROVIDERS_KEY)
 
     _closing: asyncio.Task[None] | None = None
     """The Task of `close`, which all its callers share."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from inaho.actor import ActorSystem
     from inaho.config import ClusterConfig, ProviderDescriptor
     from inaho.providers.base import TopologyProvider
-    from inaho.providers.registry import DefinitionStore
+    from inaho.providers.registered import DefinitionStore
 
 __all__ = ["ClusterExtension"]
 
@@ -168,11 +168,9 @@ class ClusterExtension:
         metrics = NodeMetrics(node)
         metrics.counts.follow(node.history)
         node.lifecycle.attach(tick=metrics.tick, close=metrics.close)
-        self._cluster = Cluster(node, system, attach_operators(node), metrics)
+        provisioning = attach_providers(node, self._providers, self._definition_store())
+        self._cluster = Cluster(node, system, attach_operators(node), metrics, provisioning)
         self._node = node
-        store = self._definition_store()
-        if self._providers or store is not None:
-            attach_providers(node, self._providers, store)
         try:
             if self._client:
                 await node.lifecycle.start_client()

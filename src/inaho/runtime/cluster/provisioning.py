@@ -20,9 +20,11 @@ from inaho.core.provisioning.topology_feed import ProviderReport
 from inaho.errors import TopologyUnavailable
 from inaho.observe.metrics import Sample
 from inaho.providers.base import TopologyProvider
-from inaho.providers.registry import DefinitionStore, ProviderRegistry, RegisteredProvider
+from inaho.providers.registered import DefinitionStore, RegisteredProvider
+from inaho.providers.registry import ProviderRegistry
 from inaho.providers.validator import ProviderValidator
 from inaho.runtime.node.node import Node
+from inaho.runtime.operators.provider_operations import PROVIDERS_KEY, ProviderActor
 from inaho.runtime.provisioning.metric_values import provisioning_values
 from inaho.runtime.provisioning.partition_manager_bridge import PartitionManagerBridge
 from inaho.runtime.provisioning.placement_supervisor_bridge import PlacementSupervisorBridge
@@ -108,6 +110,7 @@ class NodeProvisioning:
 
     async def end(self) -> None:
         """See `node_lifecycle.Provisioning`."""
+        self.registry.close()
         await self.service.stop()
 
     # For people.
@@ -117,9 +120,9 @@ class NodeProvisioning:
         reports = {report.name: report for report in self.service.reports()}
         return tuple(_state(each, reports.get(each.name)) for each in self.registry.providers)
 
-    async def add(self, definition: ProviderDescriptor) -> None:
+    async def add(self, definition: ProviderDescriptor | TopologyProvider, *, priority: int = 0) -> None:
         """Adds a provider. Raises as `ProviderRegistry.add`."""
-        await self.registry.add(definition)
+        await self.registry.add(definition, priority=priority)
 
     async def remove(self, name: str) -> None:
         """Removes a provider that was added while the node ran. Raises as `ProviderRegistry.remove`."""
@@ -181,7 +184,9 @@ def attach_providers(
     given: Sequence[str | ProviderDescriptor | TopologyProvider],
     store: DefinitionStore | None,
 ) -> NodeProvisioning:
-    """Attaches providers to a node that has not started."""
+    """Attaches providers to a node that has not started; none may be given, and some added later."""
     provisioning = NodeProvisioning(node, given, store)
     node.lifecycle.attach_provisioning(provisioning)
+    if not node.local.client:
+        node.add_kind(ProviderActor.inaho_kind, parts=(node.local, provisioning)).install(PROVIDERS_KEY)
     return provisioning

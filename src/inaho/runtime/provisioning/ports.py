@@ -1,13 +1,18 @@
-"""What the service of providers needs of other parts of a node."""
+"""What the service of providers needs of other parts of a node, and what operators need of it."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from inaho.core.provisioning.provider_state import ProviderState
 from inaho.core.provisioning.snapshot import ProviderSnapshot
 from inaho.core.provisioning.topology_feed import Notice
 
-__all__ = ["ProvisioningConsumer"]
+if TYPE_CHECKING:
+    from inaho.config import ProviderDescriptor
+    from inaho.providers.base import TopologyProvider
+
+__all__ = ["ProviderOperations", "ProvisioningConsumer"]
 
 
 class ProvisioningConsumer(Protocol):
@@ -29,4 +34,20 @@ class ProvisioningConsumer(Protocol):
 
     def close(self) -> None:
         """The node shuts down: no further snapshot comes; the last one stays for draining (SPEC PR-3.5)."""
+        ...
+
+
+class ProviderOperations(Protocol):
+    """What people ask of the providers of one node."""
+
+    def describe(self) -> tuple[ProviderState, ...]:
+        """The providers as they are now, the highest priority first."""
+        ...
+
+    async def add(self, definition: ProviderDescriptor | TopologyProvider, *, priority: int = 0) -> None:
+        """See `ProviderRegistry.add`."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """See `ProviderRegistry.remove`."""
         ...
