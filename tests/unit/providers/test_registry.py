@@ -74,7 +74,7 @@ async def test_an_object_that_lacks_what_a_provider_has_is_refused_with_all_that
 
     missing = "Half is no provider: method check is missing; method close is missing; method watch is missing"
     with pytest.raises(ProviderInvalid, match=missing):
-        await tested.registry.add(Half())  # type: ignore[arg-type]
+        await tested.registry.add(Half())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(ProviderInvalid, match="name is missing; capabilities is missing; method check is missing"):
         await tested.registry.add(object())  # type: ignore[arg-type]
     assert tested.names == ["a", "b"]
