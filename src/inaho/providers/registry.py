@@ -100,9 +100,7 @@ class ProviderRegistry:
         names = [getattr(each, "name", "") for each in definitions]
         for definition in stored:
             if definition.name in names and definition not in definitions:
-                _log.warning(
-                    "the configuration has the name of the added provider %s, which is not used", definition.name
-                )
+                _log.warning("the added provider %s is not used: the configuration has its name", definition.name)
         works = [self._at_start(each, Owner.CONFIGURATION) for each in definitions]
         works += [self._at_start(each, Owner.STORE) for each in stored if each.name not in names]
         found = await self._all(works)
