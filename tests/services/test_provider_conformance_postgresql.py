@@ -14,6 +14,8 @@ pytestmark = pytest.mark.integration
 class TestPostgresProvider(ProviderConformance):
     test_a_position_that_is_lost_ends_the_watch = None  # a table has no history
 
+    ttl_s = 0.2
+
     @pytest.fixture
     def back_end(self, postgres_topology: PostgresTopologyServer, prefix: str) -> PostgresBackEnd:
         return PostgresBackEnd(postgres_topology, prefix)

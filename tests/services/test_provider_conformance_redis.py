@@ -14,6 +14,8 @@ pytestmark = pytest.mark.integration
 class TestRedisProvider(RegistrationConformance, RecordConformance, LifeConformance):
     """There is no watch."""
 
+    ttl_s = 0.2
+
     @pytest.fixture
     def back_end(self, redis_topology: RedisTopologyServer, prefix: str) -> RedisBackEnd:
         return RedisBackEnd(redis_topology, prefix)

@@ -1,4 +1,4 @@
-"""Providers in Redis and PostgreSQL while their server is killed, stands still, is cut off, or changes its password."""
+"""Providers in Redis and PostgreSQL while their server is killed, stands still, or changes its password."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from inaho.config import SecretReference
 from inaho.core.provisioning.founding import ClusterRecord
 from inaho.errors import ProviderInvalid, ProviderUnreachable
+from support.gate import Gate
 from support.service_servers import PASSWORD
-from support.topology_servers import PostgresTopologyServer, RedisTopologyServer, SilentProxy, TopologyProviders, member
+from support.topology_servers import PostgresTopologyServer, RedisTopologyServer, TopologyProviders, member
 
 pytestmark = pytest.mark.integration
 
@@ -25,11 +26,9 @@ RECORD = ClusterRecord("0123456789abcdef", 1, "127.0.0.1:1", "node1")
 
 
 @pytest.fixture
-async def proxy(topology_server: Server) -> AsyncIterator[SilentProxy]:
-    made = SilentProxy(topology_server.port)
-    await made.start()
-    yield made
-    await made.stop()
+async def gate(topology_server: Server) -> AsyncIterator[Gate]:
+    async with Gate.to_port(topology_server.port) as gate:
+        yield gate
 
 
 async def test_a_killed_server_is_unreachable_and_forgets_nothing(
@@ -89,34 +88,20 @@ async def test_a_write_of_the_record_that_a_still_server_does_later_overwrites_n
     assert (found.node_id == "node2") is won, "one of both writes counts, and the answer says which"
 
 
-async def test_a_connection_that_is_cut_without_a_sign_is_given_up(
-    topology_server: Server, providers: TopologyProviders, proxy: SilentProxy
-) -> None:
-    url = topology_server.url.replace(str(topology_server.port), str(proxy.port))
-    provider = providers.make(url, timeout_s=SHORT_S)
-    await provider.register(member(1), TTL_S)
-    proxy.cut()
-    for _ in range(2):
-        with pytest.raises(ProviderUnreachable, match="not answered"):
-            await provider.read()
-    proxy.heal()
-    assert (await provider.read()).members == (member(1),)
-
-
 @pytest.mark.parametrize("number", [1, 2, 3])
 async def test_a_write_whose_answer_was_lost_is_sent_again_and_counts_once(
-    topology_server: Server, providers: TopologyProviders, proxy: SilentProxy, number: int
+    topology_server: Server, providers: TopologyProviders, gate: Gate, number: int
 ) -> None:
-    url = topology_server.url.replace(str(topology_server.port), str(proxy.port))
+    url = topology_server.url.replace(str(topology_server.port), str(gate.port))
     provider, other = providers.make(url), providers.make()
     await provider.register(member(1), TTL_S)
-    proxy.lose_answer(number)
+    gate.lose_answer(number)
     assert await provider.write_record(RECORD, "")
     _, token = await other.read_record()
-    proxy.lose_answer(number)
+    gate.lose_answer(number)
     assert await provider.write_record(RECORD, token)
     assert not await other.write_record(RECORD, token)
-    proxy.lose_answer(number)
+    gate.lose_answer(number)
     assert await provider.renew(member(1), TTL_S) is True
 
 

@@ -40,6 +40,7 @@ class Gate:
         self.port = 0
         self._connect = connect
         self._mode = Mode.PASS
+        self._answers_left: int | None = None
         self._passing = asyncio.Event()
         self._passing.set()
         self._relays: set[asyncio.Task[None]] = set()
@@ -79,6 +80,10 @@ class Gate:
             for relay in self._relays:
                 relay.cancel()
 
+    def lose_answer(self, number: int) -> None:
+        """The answer of that number from now on, 1 for the next, is lost with its connection; later ones pass."""
+        self._answers_left = number
+
     @contextlib.asynccontextmanager
     async def _serving(self, server: asyncio.Server) -> AsyncIterator[None]:
         try:
@@ -107,8 +112,8 @@ class Gate:
             server_reader, server_writer = await self._connect()
             with contextlib.closing(server_writer):
                 ways = [
-                    asyncio.ensure_future(self._copy(reader, server_writer)),
-                    asyncio.ensure_future(self._copy(server_reader, writer)),
+                    asyncio.ensure_future(self._copy(reader, server_writer, answers=False)),
+                    asyncio.ensure_future(self._copy(server_reader, writer, answers=True)),
                 ]
                 self._ways.update(ways)
                 try:
@@ -119,8 +124,13 @@ class Gate:
                     await asyncio.gather(*ways, return_exceptions=True)
                     self._ways.difference_update(ways)
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
         while data := await reader.read(65536):
             await self._passing.wait()
+            if answers and self._answers_left is not None:
+                self._answers_left -= 1
+                if not self._answers_left:
+                    self._answers_left = None
+                    return
             writer.write(data)
             await writer.drain()

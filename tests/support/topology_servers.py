@@ -1,9 +1,7 @@
-"""Redis and PostgreSQL as providers of topology use them, and a proxy that cuts connections without a sign."""
+"""Redis and PostgreSQL as providers of topology use them."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -206,75 +204,6 @@ class PostgresTopologyServer(PostgresServer):
     def stop(self) -> None:
         """Ends the process; its data stays."""
         self.kill()
-
-
-class SilentProxy:
-    """Forwards TCP connections until they are cut: then nothing passes, and no end is seen on either side.
-
-    It also ends a connection in place of passing an answer on.
-
-    Args:
-        port: of the server on this machine.
-
-    Attributes:
-        port: of the proxy, after `start`.
-    """
-
-    def __init__(self, port: int) -> None:
-        self.port = 0
-        self._target = port
-        self._passing = asyncio.Event()
-        self._passing.set()
-        self._answers_left: int | None = None
-        self._forwarding: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
-
-    async def start(self) -> None:
-        """Listens."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    def cut(self) -> None:
-        """From now on nothing passes; new connections are accepted, and nothing passes there either."""
-        self._passing.clear()
-
-    def heal(self) -> None:
-        """Connections pass again; what was sent meanwhile arrives."""
-        self._passing.set()
-
-    def lose_answer(self, number: int) -> None:
-        """The answer of that number from now on, 1 for the next, is lost with its connection; later ones pass."""
-        self._answers_left = number
-
-    async def stop(self) -> None:
-        """Ends all."""
-        assert self._server is not None
-        self._server.close()
-        for task in self._forwarding:
-            task.cancel()
-        await asyncio.gather(*self._forwarding, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        for source, sink, answers in ((reader, back, False), (there, writer, True)):
-            task = asyncio.create_task(self._forward(source, sink, answers))
-            self._forwarding.add(task)
-            task.add_done_callback(self._forwarding.discard)
-
-    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, answers: bool) -> None:
-        try:
-            with contextlib.suppress(OSError):
-                while data := await source.read(65536):
-                    await self._passing.wait()
-                    if answers and self._answers_left is not None:
-                        self._answers_left -= 1
-                        if self._answers_left == 0:
-                            self._answers_left = None
-                            return
-                    sink.write(data)
-                    await sink.drain()
-        finally:
-            sink.close()
 
 
 def _secret(folder: Path, name: str, value: str) -> SecretReference:

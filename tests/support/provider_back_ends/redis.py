@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from support.provider_back_ends.base import ServedBackEnd
+from support.topology_servers import RedisTopologyServer
 
 
 class RedisBackEnd(ServedBackEnd):
     """A hash of members, one of blocked authorities, and a sorted set of expiries."""
 
+    server: RedisTopologyServer
+
+    def __init__(self, server: RedisTopologyServer, prefix: str) -> None:
+        super().__init__(server, prefix)
+        self.secrets = server.secrets
+
     def url(self, host: int, port: int) -> str:
-        self.secrets = self.server.secrets
         return f"redis://127.0.0.1:{port}/{self.prefix}"
 
     async def write_member(self, authority: str, text: str) -> None:
-        self.server.ask("HSET", self._key("members"), authority, text)
-        self.server.ask("ZADD", self._key("expiry"), "+inf", authority)
+        self.server.write(authority, text, self.prefix)
 
     async def remove_member(self, authority: str) -> None:
-        self.server.ask("HDEL", self._key("members"), authority)
-        self.server.ask("ZREM", self._key("expiry"), authority)
+        self.server.expire(authority, self.prefix)
 
     async def block(self, authority: str) -> None:
-        self.server.ask("HSET", self._key("blocked"), authority, "by an operator")
+        self.server.block(authority, self.prefix)
 
     async def unblock(self, authority: str) -> None:
-        self.server.ask("HDEL", self._key("blocked"), authority)
-
-    def _key(self, part: str) -> str:
-        return f"{{{self.prefix}}}/{part}"
+        self.server.unblock(authority, self.prefix)
