@@ -78,7 +78,8 @@ class _Watched:
     Attributes:
         health: see there.
         state: the last one that was told.
-        found: members and blocked nodes of the newest good read; None before the first.
+        entries: the newest good read, as the back end has it. Most reads equal it, and are not checked again.
+        found: the same, sorted and in one spelling; None before the first.
         told: codes of failures since the newest good read, which consumers were told.
         interruptions, seq_no: see `ProviderReport`.
     """
@@ -86,6 +87,7 @@ class _Watched:
     def __init__(self, config: ProvisioningConfig, now: float) -> None:
         self.health = ProviderHealth(config, now)
         self.state = HealthState.STARTING
+        self.entries: tuple[tuple[ProviderMember, ...], tuple[str, ...]] | None = None
         self.found: tuple[tuple[ProviderMember, ...], tuple[str, ...]] | None = None
         self.told: list[str] = []
         self.interruptions = 0
@@ -178,13 +180,17 @@ class TopologyFeed:
         watched = self._watched.get(provider)
         if watched is None:
             return []
-        try:
-            watched.found = checked(members, blocked_nodes, self._members_max, self._cluster)
-        except InvalidSnapshot as error:
-            return self.failed(now, provider, error)
+        entries = tuple(members), tuple(blocked_nodes)
+        is_new = watched.entries != entries
+        if is_new:
+            try:
+                watched.found = checked(*entries, self._members_max, self._cluster)
+            except InvalidSnapshot as error:
+                return self.failed(now, provider, error)
+            watched.entries = entries
         watched.health.read(now, took_s)
         watched.told.clear()
-        return self._settle(now, provider)
+        return self._settle(now, provider if is_new else "")
 
     def alive(self, now: float, provider: str) -> list[Update]:
         """A provider has answered something else than a read."""
@@ -222,7 +228,7 @@ class TopologyFeed:
     # The order of updates.
 
     def _settle(self, now: float, read: str = "") -> list[Update]:
-        """All that follows from the states at that time; `read` names the provider that was read just now."""
+        """All that follows from the states at that time; `read` names a provider whose read was new."""
         if self.hub.closed:
             return []
         updates: list[Update] = []

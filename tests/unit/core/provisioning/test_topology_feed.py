@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from inaho.config import ProvisioningConfig
 from inaho.core.provisioning.snapshot import ProviderMember, ProviderSnapshot
 from inaho.core.provisioning.topology_feed import TopologyFeed, Update
@@ -243,3 +245,84 @@ def test_pr_5_5_a_list_that_is_not_of_this_cluster_is_a_failure_and_the_snapshot
     made.read(4.0, "etcd", members(1, 1))
     made.read(6.0, "etcd", members(1, 1))
     assert made.reports(6.0)[0].state == "down"
+
+
+def test_pr_2_5_a_provider_that_comes_and_goes_moves_the_cluster_once_in_a_cool_down() -> None:
+    made = feed("etcd", "consul")
+    made.read(0.0, "etcd", members(1))
+    made.read(0.0, "consul", members(1))
+    changes: list[float] = []
+    for step in range(600):
+        now = step / 2
+        flapping = made.failed(now, "etcd", REFUSED) if step % 12 < 9 else made.read(now, "etcd", members(1))
+        other = made.failed(now, "consul", REFUSED) if step % 20 < 7 else made.read(now, "consul", members(1))
+        changes += [now for update in flapping + other if isinstance(update, ProviderChanged)]
+        made.check()
+    assert len(changes) > 5
+    later = changes[1:]
+    assert all(after - before >= CONFIG.cool_down_s for before, after in pairwise(later))
+
+
+def test_pr_4_3_a_degraded_provider_is_told_and_stays_in_use() -> None:
+    made = feed("etcd", "consul")
+    made.read(1.0, "etcd", members(1))
+    made.read(1.0, "consul", members(1))
+    assert made.read(2.0, "etcd", members(1), (), 6.0) == [
+        ProviderHealthChanged(provider="etcd", state="degraded", reason="its last read took 6.0 s")
+    ]
+    assert made.active == "etcd"
+
+
+def test_pr_4_4_one_good_read_ends_a_degradation() -> None:
+    made = feed("etcd")
+    made.read(1.0, "etcd", members(1))
+    made.failed(2.0, "etcd", REFUSED)
+    assert made.alive(2.5, "etcd") == [], "a notice of the watch does not show that reads work"
+    assert made.read(3.0, "etcd", members(1)) == [ProviderHealthChanged(provider="etcd", state="up")]
+
+
+def test_pr_4_5_the_report_of_a_provider_has_its_state_and_last_answer() -> None:
+    made = feed("etcd", "consul")
+    assert [(one.name, one.state, one.reason, one.heard_s) for one in made.reports(0.0)] == [
+        ("etcd", "starting", "no answer yet", None),
+        ("consul", "starting", "no answer yet", None),
+    ]
+    made.read(1.0, "etcd", members(1, 2), (), 0.25)
+    made.failed(1.5, "consul", REFUSED)
+    etcd, consul = made.reports(3.0)
+    assert (etcd.active, etcd.members, etcd.seq_no, etcd.heard_s, etcd.delay_s) == (True, 2, 1, 2.0, 0.25)
+    assert (consul.active, consul.state, consul.reason, consul.errors) == (False, "down", REFUSED.reason, 1)
+
+
+def test_pr_5_1_interruptions_and_fail_overs_are_counted() -> None:
+    made = feed("etcd", "consul")
+    made.read(1.0, "etcd", members(1))
+    made.read(1.0, "consul", members(1))
+    down(made, "etcd", 9.0)
+    made.read(10.0, "etcd", members(1))
+    made.poll(16.0)
+    made.poll(19.0)
+    etcd, consul = made.reports(19.0)
+    assert (made.fail_overs, etcd.interruptions, consul.interruptions) == (2, 1, 1)
+
+
+def test_failures_at_the_same_time_are_one_failure() -> None:
+    made = feed("etcd")
+    made.read(1.0, "etcd", members(1))
+    for _ in range(10):
+        made.failed(2.0, "etcd", REFUSED)
+    assert made.reports(2.0)[0].state == "degraded"
+
+
+def test_registrations_may_be_missing_for_a_while_after_a_provider_was_away() -> None:
+    made = feed("etcd")
+    made.read(1.0, "etcd", members(1))
+    assert not made.steady(15.9)
+    made.alive(15.9, "etcd")
+    assert made.steady(16.0)
+    made.failed(17.0, "etcd", REFUSED)
+    assert not made.steady(17.0)
+    made.read(18.0, "etcd", members(1))
+    assert not made.steady(32.0)
+    made.alive(32.0, "etcd")
+    assert made.steady(33.0)
