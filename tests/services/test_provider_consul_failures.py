@@ -231,14 +231,18 @@ async def test_a_token_that_is_renewed_in_its_file_is_used_at_once(server: Consu
             await provider.read()
 
 
-async def test_a_certificate_that_does_not_verify_is_refused(tmp_path: Path) -> None:
-    issued = CertificateAuthority(tmp_path, "authority").issue("consul")
-    server = ConsulServer(certificate=str(issued.certificate), key=str(issued.private_key))
+async def test_a_certificate_is_verified(tmp_path: Path) -> None:
+    issued = CertificateAuthority(tmp_path, "authority").issue("consul", "127.0.0.1")
+    server = ConsulServer(certificate=issued.certificate, key=issued.private_key)
     try:
         server.start()
         async with consul(server) as provider:
             with pytest.raises(ProviderInvalid, match="certificate"):
                 await provider.check()
+        async with consul(f"{server.url}?ca={issued.authority_certificates}") as provider:
+            await provider.check()
+            await provider.register(member(7700), TTL_S)
+            assert await authorities(provider) == [ONE]
     finally:
         server.end()
 

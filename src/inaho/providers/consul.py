@@ -43,6 +43,7 @@ from inaho.providers.tls_files import TLS_OPTIONS, TlsFiles
 __all__ = ["ConsulProvider"]
 
 PORT: Final = 8500
+TLS_PORT: Final = 8501
 TTL_MIN_S: Final = 10
 TTL_MAX_S: Final = 86400
 WAIT_S: Final = 40.0
@@ -91,7 +92,9 @@ class ConsulProvider:
         _refuse_unknown(setup.name, "secret", setup.secrets.names, (TOKEN,))
         self._wait_s = _wait_s(setup)
         self._keys = ConsulKeys(setup.prefix, setup.name)
-        self._http = HttpClient(setup, port=PORT, tls=TlsFiles.of(setup) if tls else None, judge=_judge)
+        self._http = HttpClient(
+            setup, port=TLS_PORT if tls else PORT, tls=TlsFiles.of(setup) if tls else None, judge=_judge
+        )
         self._own: ProviderMember | None = None
         self._closed = False
 

@@ -2,8 +2,8 @@
 
 A blocking query waits until the index of its result is passed. The return of a query does not mean that anything has
 changed, and some defects of servers make every query return at once. So queries are limited by a bucket of tokens: two
-may follow each other at once, later ones come every second. While queries return early and bring nothing, this period
-doubles, up to 15 s.
+may follow each other at once, later ones come twice a second. While queries return early and bring nothing, the time
+between them doubles, up to 15 s.
 
 An index that is lower than before means that the server has lost history: an older snapshot was restored, or deleted
 keys were forgotten. A query with the old index would miss changes until the index is passed again.
@@ -20,7 +20,7 @@ __all__ = ["BURST", "PERIOD_MAX_S", "PERIOD_MIN_S", "QueryPace", "usable_index"]
 BURST: Final = 2.0
 """So many queries may follow each other at once."""
 
-PERIOD_MIN_S: Final = 1.0
+PERIOD_MIN_S: Final = 0.5
 """Time between queries that bring changes. A member that joins in a burst of changes is seen that much later."""
 
 PERIOD_MAX_S: Final = 15.0

@@ -22,8 +22,8 @@ def delays(pace: QueryPace, queries: int, *, for_nothing: bool, now: float = 0.0
     return found
 
 
-def test_two_changes_are_brought_at_once_and_later_ones_every_second():
-    assert delays(QueryPace(0.0), 5, for_nothing=False) == [0.0, 0.0, 1.0, 1.0, 1.0]
+def test_two_changes_are_brought_at_once_and_later_ones_every_half_second():
+    assert delays(QueryPace(0.0), 5, for_nothing=False) == [0.0, 0.0, 0.5, 0.5, 0.5]
 
 
 def test_queries_that_return_early_for_nothing_become_rare():
@@ -36,4 +36,4 @@ def test_a_change_makes_them_frequent_again_and_quiet_fills_the_bucket():
     pace = QueryPace(0.0)
     delays(pace, 12, for_nothing=True)
     pace.answered(for_nothing=False)
-    assert delays(pace, 4, for_nothing=False, now=1000.0) == [0.0, 0.0, 1.0, 1.0]
+    assert delays(pace, 4, for_nothing=False, now=1000.0) == [0.0, 0.0, 0.5, 0.5]
