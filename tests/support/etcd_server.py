@@ -7,6 +7,7 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inaho.config import TlsConfig
@@ -79,6 +80,12 @@ class EtcdServer(Server):
         """Removes a key."""
         self.order("kv/deleterange", key=encoded(key))
 
+    def transact(self, put: Mapping[str, str], delete: Sequence[str] = ()) -> None:
+        """Writes and removes keys in one transaction."""
+        operations = [{"request_put": {"key": encoded(key), "value": encoded(put[key])}} for key in put]
+        operations += [{"request_delete_range": {"key": encoded(key)}} for key in delete]
+        self.order("kv/txn", success=operations)
+
     def keys(self) -> dict[str, dict[str, Any]]:
         """All keys with what etcd knows of each."""
         found = self.order("kv/range", key=encoded("\0"), range_end=encoded("\0")).get("kvs", [])
@@ -95,8 +102,8 @@ class EtcdServer(Server):
             self.order("lease/revoke", ID=lease)
 
     def compact(self) -> None:
-        """Forgets the history of all revisions before the last one."""
-        revision = self.order("kv/range", key=encoded("compact"))["header"]["revision"]
+        """Forgets the history of all revisions before a new one."""
+        revision = self.order("kv/put", key=encoded("compact"))["header"]["revision"]
         self.order("kv/compaction", revision=revision)
 
     def fill(self) -> None:
@@ -112,8 +119,8 @@ class EtcdServer(Server):
 
     def make_room(self) -> None:
         """Removes the filler as an operator does, and ends the alarm."""
-        self.order("kv/deleterange", key=encoded("filler/"), range_end=encoded("filler0"))
-        self.compact()
+        removed = self.order("kv/deleterange", key=encoded("filler/"), range_end=encoded("filler0"))
+        self.order("kv/compaction", revision=removed["header"]["revision"], physical=True)
         self.order("maintenance/defragment")
         for alarm in self.order("maintenance/alarm", action="GET").get("alarms", []):
             self.order("maintenance/alarm", action="DEACTIVATE", memberID=alarm["memberID"], alarm=alarm["alarm"])

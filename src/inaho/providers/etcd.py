@@ -150,10 +150,10 @@ class EtcdProvider:
             if keys > KEYS_MAX:
                 raise InvalidSnapshot(f"provider {self.name}: etcd has more than {KEYS_MAX} keys under the prefix")
             for each in page.kvs:
-                room, _, authority = each.key[len(self._prefix) :].decode(errors="replace").partition("/")
-                if room == "members":
+                room, slash, authority = each.key[len(self._prefix) :].decode(errors="replace").partition("/")
+                if slash and room == "members":
                     members.append(self._member(each, authority))
-                elif room == "blocked":
+                elif slash and room == "blocked":
                     blocked.append(authority)
             if not page.more or not page.kvs:
                 return ProviderRead(tuple(members), tuple(blocked), str(revision))

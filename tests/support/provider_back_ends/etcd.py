@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from inaho.config import ProviderDescriptor, ProvisioningConfig
+from inaho.providers.backends import make_provider
+from inaho.providers.base import TopologyProvider
 from support.etcd_server import EtcdServer
-from support.provider_back_ends.base import ServedBackEnd
+from support.provider_back_ends.base import CLUSTER, TIMEOUT_S, ServedBackEnd
 
 
 class EtcdBackEnd(ServedBackEnd):
@@ -15,6 +18,11 @@ class EtcdBackEnd(ServedBackEnd):
 
     def url(self, host: int, port: int) -> str:
         return f"etcd://127.0.0.1:{port}/{self.prefix}"
+
+    def provider_of(self, url: str, timeout_s: float = TIMEOUT_S) -> TopologyProvider:
+        """A provider of any URL, with the secrets of this one."""
+        descriptor = ProviderDescriptor(name="ours", url=url, secrets=self.secrets)
+        return make_provider(descriptor, CLUSTER, ProvisioningConfig(request_timeout_s=timeout_s))
 
     def entry_of(self, authority: str) -> str:
         return f"{self.prefix}/members/{authority}"
