@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from support.certificates import CertificateAuthority
 from support.kubernetes_clients import TOKEN_VARIABLE, TTL_S, Pods, following, member, nodes, setup_of
 from support.kubernetes_server import NAMESPACE, TOKEN, KubernetesServer
 
+GUIDE = Path(__file__).parents[2] / "docs" / "providers" / "kubernetes.md"
 RECORD = ClusterRecord("00c0ffee00c0ffee", 1, "10.0.0.1:7700", "a")
 
 
@@ -222,6 +224,30 @@ async def test_a_missing_permission_is_named(pods: Pods):
     pods.server.grant(configmaps="get")
     with pytest.raises(ProviderInvalid, match='cannot list resource "pods"'):
         await pods.start("shop-1").check()
+
+
+async def test_the_role_of_the_guide_has_each_permission_that_is_needed_and_no_other(pods: Pods):
+    provider = pods.start("shop-0")
+    found = re.findall(r"resources: \[(\w+)\].*verbs: \[([\w, ]+)\]", GUIDE.read_text())
+    role = [(resource, verb) for resource, verbs in found for verb in verbs.split(", ")]
+    assert len(role) == 6
+    for missing in (None, *role):
+        granted = [each for each in role if each != missing]
+        pods.server.grant(
+            **{name: " ".join(verb for of, verb in granted if of == name) for name in ("pods", "configmaps")}
+        )
+        if missing is None:
+            await provider.check()
+            await provider.register(member(), TTL_S)
+            assert await provider.renew(member(), TTL_S)
+            assert await provider.write_record(RECORD, "")
+            assert await provider.write_record(RECORD, (await provider.read_record())[1])
+            async with following(provider) as watch:
+                await provider.deregister()
+                await watch.until(lambda found: not found.members)
+        else:
+            with pytest.raises(ProviderInvalid, match=missing[1]):
+                await provider.check()
 
 
 @pytest.fixture
