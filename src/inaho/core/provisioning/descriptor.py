@@ -23,7 +23,6 @@ __all__ = ["Capabilities", "ProviderUrl", "parse_url", "problems"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
-_AFTER_SERVERS: Final = re.compile(r"[/?#]")
 _SECRET_OPTIONS: Final = ("password", "passwd", "secret", "token")
 
 URL_CHARACTERS_MAX: Final = 4096
