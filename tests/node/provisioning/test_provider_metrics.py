@@ -42,3 +42,11 @@ async def test_pr_4_5_health_is_a_metric_per_provider_and_per_remote(provided: P
     provided.topology.fail(None)
     spare.fail(None)
     await until(lambda: {state for _, state in values(first, "remotes")} == {"up"})
+
+
+async def test_pr_4_5_an_authority_that_was_blocked_and_is_no_member_is_no_remote(provided: ProvidedFleet):
+    member = await provided.member()
+    provided.topology.block("10.7.7.7:7700")
+    await until(lambda: ("10.7.7.7:7700", "blocked") in values(member, "remotes"))
+    provided.topology.unblock("10.7.7.7:7700")
+    await until(lambda: list(values(member, "remotes")) == [(member.authority, "up")])

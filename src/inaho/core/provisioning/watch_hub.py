@@ -4,7 +4,7 @@ Placement, the partition manager and remoting must see the same snapshots in the
 use (SPEC PR-2.1, PR-3.1). So there is one counter, one last snapshot, and a notice between two providers. A snapshot
 that equals the last one of the same provider is not delivered again: caches stay (PR-2.3).
 
-The last snapshot stays when its provider ends (PR-2.2), and is what a consumer that comes late gets first.
+The last snapshot stays when its provider ends (PR-2.2).
 """
 
 from __future__ import annotations
@@ -70,12 +70,6 @@ class WatchHub:
 
     def _position(self) -> tuple[int, int]:
         return (0, 0) if self.last is None else (self.last.seq_no, self.last.hash)
-
-    def due(self, consumer: str) -> ProviderSnapshot | None:
-        """The newest snapshot if that consumer has not had it."""
-        if self.last is None or self._delivered.get(consumer, 0) >= self.last.seq_no:
-            return None
-        return self.last
 
     def delivered(self, consumer: str, seq_no: int) -> None:
         """The consumer has applied that snapshot.

@@ -7,9 +7,9 @@ known of the members may be stale: remoting then opens no channel to an authorit
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from inaho.core.provisioning.remote_topology import RemoteTopologyKind, RemoteTopologyLog, changes
+from inaho.core.provisioning.remote_topology import RemoteTopologyLog, changes
 from inaho.core.provisioning.snapshot import ProviderSnapshot
 from inaho.core.provisioning.topology_feed import Notice
 from inaho.events import ProviderHealthChanged, ProvisioningRestored, ProvisioningUnavailable, RemoteTopologyChanged
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from inaho.runtime.local.local_node import LocalNode
 
 __all__ = ["RemotingBridge"]
-
-_STATES: Final = {
-    RemoteTopologyKind.JOIN: "up",
-    RemoteTopologyKind.UNBLOCKED: "up",
-    RemoteTopologyKind.BLOCKED: "blocked",
-}
 
 
 class RemotingBridge:
@@ -36,7 +30,6 @@ class RemotingBridge:
 
     Attributes:
         log: which changes were taken.
-        remotes: `up` or `blocked` by authority, in order; those that are gone are not in it.
         stale: the list of members may be stale: the provider in use is not up.
     """
 
@@ -44,22 +37,24 @@ class RemotingBridge:
 
     def __init__(self, local: LocalNode, associations: Associations) -> None:
         self.log = RemoteTopologyLog()
-        self.remotes: dict[str, str] = {}
         self._local = local
         self._associations = associations
         self._decides = local.config.membership.source == "provider"
         self._before: ProviderSnapshot | None = None
+        self._not_up: dict[str, str] = {}
+        """By provider that is not up: its state and the reason."""
         self.stale = False
+
+    @property
+    def remotes(self) -> dict[str, str]:
+        """`up` or `blocked` by authority; those that are gone and not blocked are not in it."""
+        return dict.fromkeys(self.log.members, "up") | dict.fromkeys(self.log.blocked, "blocked")
 
     def snapshot(self, snapshot: ProviderSnapshot) -> None:
         before, self._before = self._before, snapshot
         for event in changes(before, snapshot):
             if not self.log.accepts(event):
                 continue
-            if event.kind is RemoteTopologyKind.LEAVE:
-                self.remotes.pop(event.authority, None)
-            else:
-                self.remotes[event.authority] = _STATES[event.kind]
             self._local.publish(
                 RemoteTopologyChanged(
                     provider=event.provider,
@@ -70,7 +65,7 @@ class RemotingBridge:
                     hash=event.hash,
                 )
             )
-        self._trust("")
+        self._trust(self._not_up.get(snapshot.provider, ""))
 
     def _trust(self, stale: str) -> None:
         self.stale = bool(stale)
@@ -80,11 +75,13 @@ class RemotingBridge:
         if isinstance(notice, ProvisioningUnavailable):
             self._trust(f"no provider is up ({notice.reason})")
         elif isinstance(notice, ProvisioningRestored):
-            self._trust("")
-        elif isinstance(notice, ProviderHealthChanged) and self._before is not None:
-            if notice.provider == self._before.provider:
-                stale = f"provider {notice.provider} is {notice.state}: {notice.reason}"
-                self._trust("" if notice.state == "up" else stale)
+            self._trust(self._not_up.get(notice.provider, ""))
+        elif isinstance(notice, ProviderHealthChanged):
+            self._not_up.pop(notice.provider, None)
+            if notice.state != "up":
+                self._not_up[notice.provider] = f"provider {notice.provider} is {notice.state}: {notice.reason}"
+            if self._before is not None and notice.provider == self._before.provider:
+                self._trust(self._not_up.get(notice.provider, ""))
 
     def close(self) -> None:
         """Nothing: the last snapshot stays."""
