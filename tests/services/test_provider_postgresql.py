@@ -199,6 +199,29 @@ async def test_a_server_that_accepts_no_writes_is_unreachable_and_is_read(
     assert await providers.make().renew(member(1), TTL_S) is True
 
 
+async def test_a_full_disk_is_unreachable_and_is_read(
+    postgres_topology: PostgresTopologyServer, providers: TopologyProviders
+) -> None:
+    """The server answers as with a full disk: it cannot extend the file of the table."""
+    provider = providers.make()
+    await provider.register(member(1), TTL_S)
+    postgres_topology.execute(
+        "CREATE OR REPLACE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$",
+        "CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON inaho_topology EXECUTE FUNCTION full_disk()",
+    )
+    for request in (
+        provider.register(member(2), TTL_S),
+        provider.renew(member(1), TTL_S),
+        provider.write_record(RECORD, ""),
+    ):
+        with pytest.raises(ProviderUnreachable, match="No space left"):
+            await request
+    assert (await provider.read()).members == (member(1),)
+    postgres_topology.execute("DROP TRIGGER full_disk ON inaho_topology")
+    assert await provider.renew(member(1), TTL_S) is True
+
+
 async def test_a_lock_on_the_table_ends_in_an_answer(
     postgres_topology: PostgresTopologyServer, providers: TopologyProviders
 ) -> None:

@@ -130,7 +130,7 @@ async def test_refused_credentials_are_invalid_and_not_repeated(
 
 async def test_a_missing_secret_is_named(topology_server: Server, providers: TopologyProviders) -> None:
     provider = providers.make(secrets={"password": SecretReference(file="/nonexistent/password")})
-    with pytest.raises(ProviderInvalid, match="/nonexistent/password"):
+    with pytest.raises(ProviderInvalid, match=r"provider ours.*/nonexistent/password"):
         await provider.read()
 
 

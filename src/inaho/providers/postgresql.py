@@ -190,7 +190,8 @@ class PostgresProvider:
                 self._require_open()
                 if connection is None or connection is not self._connection or connection.is_closed():
                     raise ProviderStreamFailed(f"{self._about} ended the connection that notifies of changes")
-                if notified.is_set() or self._has_expired():
+                self._look_for_expiry()
+                if notified.is_set():
                     notified.clear()
                     yield None
                     continue
@@ -299,18 +300,21 @@ class PostgresProvider:
                     self._connection = await self._connect(*server)
                 return self._connection
             except _NEXT_SERVER as error:
-                failure = error
+                failure = failure if _is_refusal(failure) else error
         raise failure
 
     async def _connect(self, host: str, port: int) -> Any:
         """A connection to a primary, which notifies of changes."""
-        read = self._setup.secrets.read
+        try:
+            user, password = (self._setup.secrets.read(name) or None for name in ("username", "password"))
+        except ProviderInvalid as error:
+            raise ProviderInvalid(f"{self._about}: {error.reason}") from error
         connection = await asyncpg.connect(
             host=host,
             port=port,
             database=self._database,
-            user=read("username") or None,
-            password=read("password") or None,
+            user=user,
+            password=password,
             ssl=self._context or False,
             timeout=self._timeout_s,
             server_settings={
@@ -338,12 +342,11 @@ class PostgresProvider:
     def _terminated(self, connection: Any) -> None:
         self._wake()
 
-    def _has_expired(self) -> bool:
-        """Whether a registration has expired that the last read has found; true once for each read."""
-        if self._expiry_at is None or asyncio.get_running_loop().time() < self._expiry_at:
-            return False
-        self._expiry_at = None
-        return True
+    def _look_for_expiry(self) -> None:
+        """Wakes the watches, once for each read, when the time of a registration that the last read found is over."""
+        if self._expiry_at is not None and asyncio.get_running_loop().time() >= self._expiry_at:
+            self._expiry_at = None
+            self._wake()
 
     def _wake(self) -> None:
         for notified in self._watches:

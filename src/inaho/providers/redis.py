@@ -148,7 +148,7 @@ class RedisProvider:
             "retry_on_error": [],
         }
         if setup.secrets.names:
-            settings["credential_provider"] = _Credentials(setup.secrets)
+            settings["credential_provider"] = _Credentials(self._about, setup.secrets)
         if setup.url.scheme == "rediss":
             tls_context(setup)  # a file that cannot be read is an error here
             settings |= {
@@ -301,14 +301,18 @@ class RedisProvider:
 class _Credentials(CredentialProvider):
     """Reads the secrets for each new connection, so those that were renewed are used."""
 
-    def __init__(self, secrets: Secrets) -> None:
+    def __init__(self, about: str, secrets: Secrets) -> None:
+        self._about = about
         self._secrets = secrets
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
         return self.get_credentials()
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        username, password = self._secrets.read("username"), self._secrets.read("password")
+        try:
+            username, password = self._secrets.read("username"), self._secrets.read("password")
+        except ProviderInvalid as error:
+            raise ProviderInvalid(f"{self._about}: {error.reason}") from error
         return (username, password) if username else (password,)
 
 
