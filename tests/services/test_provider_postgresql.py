@@ -346,17 +346,23 @@ async def test_a_standby_is_refused_and_the_primary_is_found(
             postgres_topology.start()
 
 
-async def test_a_certificate_that_does_not_verify_is_invalid(
+async def test_the_certificate_of_the_server_is_verified(
     postgres_topology: PostgresTopologyServer, providers: TopologyProviders, tmp_path: Path
 ) -> None:
     theirs, other = CertificateAuthority(tmp_path, "theirs"), CertificateAuthority(tmp_path, "other")
     with pytest.raises(ProviderUnreachable, match="SSL"):
         await providers.make("?tls=true").check()
-    postgres_topology.use_tls(theirs.issue("server"))
+    files = theirs.issue("server", "127.0.0.1")
+    postgres_topology.use_tls(files)
     try:
         for options in ("?tls=true", f"?tls=true&ca={other.issue('client').authority_certificates}"):
             with pytest.raises(ProviderInvalid, match="certificate of the server does not verify"):
                 await providers.make(options).check()
+        provider = providers.make(f"?tls=true&ca={files.authority_certificates}")
+        await provider.register(member(1), TTL_S)
+        assert postgres_topology.execute(
+            f"SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = '{USER}'"
+        ).splitlines() == ["t"]
     finally:
         postgres_topology.execute("ALTER SYSTEM SET ssl = off", "SELECT pg_reload_conf()")
 

@@ -11,6 +11,7 @@ import pytest
 from inaho.config import SecretReference
 from inaho.core.provisioning.founding import ClusterRecord
 from inaho.errors import ProviderInvalid, ProviderStreamFailed, ProviderUnreachable
+from inaho.testing.histories.grain_process import free_ports
 from support.certificates import CertificateAuthority
 from support.service_servers import PASSWORD, RedisNodes, RedisServer
 from support.topology_servers import CLUSTER, RedisTopologyServer, TopologyProviders, member
@@ -205,21 +206,24 @@ async def test_numbered_databases_do_not_meet(
         await providers.make("?db=99").check()
 
 
-async def test_a_certificate_that_does_not_verify_is_invalid(
+async def test_the_certificate_of_the_server_is_verified(
     redis_topology: RedisTopologyServer, providers: TopologyProviders, tmp_path: Path
 ) -> None:
     theirs, other = CertificateAuthority(tmp_path, "theirs"), CertificateAuthority(tmp_path, "other")
-    files = theirs.issue("server")
-    settings = ("--tls-cert-file", files.certificate, "--tls-key-file", files.private_key)
-    settings += ("--tls-ca-cert-file", files.authority_certificates, "--tls-auth-clients", "no")
-    from inaho.testing.histories.grain_process import free_ports
-
+    files, strange = theirs.issue("server", "127.0.0.1"), other.issue("client")
     (port,) = free_ports(1)
-    with started(RedisTopologyServer("--tls-port", str(port), *settings)):
-        for options in ("", f"?ca={other.issue('client').authority_certificates}"):
-            provider = providers.make(f"rediss://127.0.0.1:{port}{options}")
+    settings = ("--tls-port", str(port), "--tls-cert-file", files.certificate, "--tls-key-file", files.private_key)
+    settings += ("--tls-ca-cert-file", strange.authority_certificates)
+    with started(RedisTopologyServer(*settings)):
+        url, ca = f"rediss://127.0.0.1:{port}", f"?ca={files.authority_certificates}"
+        for options in ("", f"?ca={strange.authority_certificates}"):
             with pytest.raises(ProviderInvalid, match="certificate of the server does not verify"):
-                await provider.check()
+                await providers.make(url + options).check()
+        with pytest.raises((ProviderInvalid, ProviderUnreachable)):
+            await providers.make(url + ca).check()
+        provider = providers.make(f"{url}{ca}&cert={strange.certificate}&key={strange.private_key}")
+        await provider.check()
+        await provider.register(member(1), TTL_S)
 
 
 async def test_one_server_of_a_redis_cluster_takes_registrations_and_no_record() -> None:

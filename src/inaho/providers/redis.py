@@ -285,11 +285,10 @@ class RedisProvider:
             return ProviderUnreachable(f"{self._about} has not answered within {self._timeout_s:g} s")
         if text.startswith("WRONGTYPE"):
             return ProviderInvalid(f"{self._about} has a key of another application at the prefix; choose another")
-        if isinstance(error, exceptions.MovedError):
-            moved: Any = error  # typed in part only
+        if isinstance(error, exceptions.MovedError) or text.startswith("MOVED"):
             return ProviderInvalid(
                 f"{self._about} does not serve the slot of {self._members_keys[0]}; name the server "
-                f"{moved.host}:{moved.port}"
+                f"{text.rpartition(' ')[2]}"
             )
         if text.startswith("unknown command"):
             return ProviderInvalid(f"{self._about} runs no scripts; it may be a Sentinel: name the Redis server itself")
