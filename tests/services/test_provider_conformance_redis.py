@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from inaho.testing.provider_conformance import LifeConformance, RecordConformance, RegistrationConformance
+from inaho.testing.provider_conformance import (
+    HistoryConformance,
+    LifeConformance,
+    RecordConformance,
+    RegistrationConformance,
+)
 from support.provider_back_ends.redis import RedisBackEnd
 from support.topology_servers import RedisTopologyServer
 
 pytestmark = pytest.mark.integration
 
 
-class TestRedisProvider(RegistrationConformance, RecordConformance, LifeConformance):
+class TestRedisProvider(RegistrationConformance, RecordConformance, HistoryConformance, LifeConformance):
     """There is no watch."""
 
     ttl_s = 0.2

@@ -190,6 +190,43 @@ async def test_a_watch_is_begun_again_after_a_fault(
         await other.close()
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+async def test_what_was_done_when_its_answer_was_lost_is_done_once(
+    served_back_end: ServedBackEnd, gate: Gate, provider: TopologyProvider, number: int
+) -> None:
+    """The answer may be an error. If it is none, it is true."""
+    other = served_back_end.provider(1)
+    try:
+        await eventually(provider.check)
+        await eventually(lambda: provider.register(ME, LIFETIME_S))
+        assert await eventually(lambda: provider.write_record(FIRST, ""))
+        _, token = await eventually(provider.read_record)
+        gate.lose_answer(number)
+        (written,) = (await outcomes({"write_record": provider.write_record(SECOND, token)})).values()
+        record, newer = await eventually(other.read_record)
+        assert written is True or isinstance(written, ProviderError) or (written is False and record == SECOND)
+        assert record == SECOND if newer != token else record == FIRST
+        if written is True:
+            assert record == SECOND
+        gate.lose_answer(number)
+        (renewed,) = (await outcomes({"renew": provider.renew(ME, LIFETIME_S)})).values()
+        assert renewed is True or isinstance(renewed, ProviderError)
+        gate.lose_answer(number)
+        newest = ProviderMember(ME.authority, ME.node_id, 2, ME.kinds, cluster=ME.cluster)
+        (error,) = (await outcomes({"register": provider.register(newest, LIFETIME_S)})).values()
+        found = await eventually(other.read)
+        assert found.members == (newest,) or (error is not None and found.members in ((ME,), ()))
+        gate.lose_answer(number)
+        (error,) = (await outcomes({"deregister": provider.deregister()})).values()
+        found = await eventually(other.read)
+        assert found.members == () or (error is not None and found.members in ((ME,), (newest,)))
+        gate.lose_answer(0)
+        await eventually(lambda: provider.register(ME, LIFETIME_S))
+        assert (await eventually(other.read)).members == (ME,)
+    finally:
+        await other.close()
+
+
 @pytest.mark.parametrize("name", ["paused", "silent"])
 async def test_a_provider_closes_in_time_and_leaves_no_task_behind(
     served_back_end: ServedBackEnd, gate: Gate, name: str

@@ -81,8 +81,8 @@ class Gate:
                 relay.cancel()
 
     def lose_answer(self, number: int) -> None:
-        """The answer of that number from now on, 1 for the next, is lost with its connection; later ones pass."""
-        self._answers_left = number
+        """The answer of that number from now on, 1 for the next, is lost with its connection; 0 loses none."""
+        self._answers_left = number or None
 
     @contextlib.asynccontextmanager
     async def _serving(self, server: asyncio.Server) -> AsyncIterator[None]:

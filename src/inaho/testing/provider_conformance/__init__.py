@@ -15,6 +15,7 @@ Needs pytest and pytest-asyncio: the extra `testing`.
 """
 
 from inaho.testing.provider_conformance.back_end import BackEnd
+from inaho.testing.provider_conformance.histories import HistoryConformance
 from inaho.testing.provider_conformance.records import RecordConformance
 from inaho.testing.provider_conformance.registrations import RegistrationConformance
 from inaho.testing.provider_conformance.suite import LifeConformance, ProviderConformance
@@ -22,6 +23,7 @@ from inaho.testing.provider_conformance.watches import WatchConformance
 
 __all__ = [
     "BackEnd",
+    "HistoryConformance",
     "LifeConformance",
     "ProviderConformance",
     "RecordConformance",

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from inaho.errors import ProviderError
 from inaho.providers.base import TopologyProvider
 from inaho.testing.provider_conformance.base import LIFETIME_S, ConformanceBase, MakeProvider, member
+from inaho.testing.provider_conformance.histories import HistoryConformance
 from inaho.testing.provider_conformance.records import RecordConformance, record
 from inaho.testing.provider_conformance.registrations import RegistrationConformance
 from inaho.testing.provider_conformance.watches import WatchConformance
@@ -100,5 +101,7 @@ class LifeConformance(ConformanceBase):
         await self.answer(make(0).close())
 
 
-class ProviderConformance(RegistrationConformance, WatchConformance, RecordConformance, LifeConformance):
+class ProviderConformance(
+    RegistrationConformance, WatchConformance, RecordConformance, HistoryConformance, LifeConformance
+):
     """Tests of the contract in `inaho.providers.base.TopologyProvider`; see the package and `ConformanceBase`."""
