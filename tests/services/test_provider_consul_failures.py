@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,6 +107,16 @@ async def test_a_registration_that_nobody_renews_is_gone(server: ConsulServer) -
         assert not await provider.renew(member(7700), 10.0)
         await provider.register(member(7700), 10.0)
         assert await authorities(provider) == [ONE], "no lock delay is in the way"
+
+
+async def test_a_lock_delay_that_another_tool_has_left_is_told(server: ConsulServer) -> None:
+    made = json.loads(server.ask("PUT", "/v1/session/create", b'{"LockDelay": "60s"}'))["ID"]
+    locked = member(7790)  # the delay outlasts this test
+    server.ask("PUT", f"/v1/kv/{server.key(f'members/{locked.authority}')}?acquire={made}", b"{}")
+    server.ask("PUT", f"/v1/session/destroy/{made}")
+    async with consul(server) as provider:
+        with pytest.raises(ProviderStreamFailed, match=r"c1.*lock delay.*is written again"):
+            await provider.register(locked, TTL_S)
 
 
 async def test_a_registration_that_consul_drops_is_told_to_the_watch(server: ConsulServer) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import itertools
+import json
 
+from support.consul_double.transactions import OPERATIONS_MAX
 from support.consul_servers import ConsulServer
 from support.provider_back_ends.base import ServedBackEnd
 
-WAIT_S = 2
+WAIT_S = 1
 """Of a blocking query. After a rewind Consul holds a query with an old index so long, and then shows the new one."""
 
 
@@ -23,6 +27,20 @@ class ConsulBackEnd(ServedBackEnd):
     async def write_member(self, authority: str, text: str) -> None:
         await self._ask("PUT", "members", authority, text)
 
+    async def write_members(self, texts: dict[str, str]) -> None:
+        pairs = iter(texts.items())
+        while some := list(itertools.islice(pairs, OPERATIONS_MAX)):
+            operations = [
+                {
+                    "Verb": "set",
+                    "Key": self._key("members", authority),
+                    "Value": base64.b64encode(text.encode()).decode(),
+                }
+                for authority, text in some
+            ]
+            body = json.dumps([{"KV": operation} for operation in operations]).encode()
+            await asyncio.to_thread(self.server.ask, "PUT", "/v1/txn", body)
+
     async def remove_member(self, authority: str) -> None:
         await self._ask("DELETE", "members", authority)
 
@@ -37,6 +55,10 @@ class ConsulBackEnd(ServedBackEnd):
 
     async def lose_history(self) -> None:
         await asyncio.to_thread(self.server.lose_history)
+
+    def _set(self, authority: str, text: str) -> dict[str, str]:
+        value = base64.b64encode(text.encode()).decode()
+        return {"Verb": "set", "Key": self._key("members", authority), "Value": value}
 
     def _key(self, folder: str, authority: str) -> str:
         return f"{self.prefix}/{folder}/{authority.replace(':', ',')}"
