@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from hypothesis.strategies import DataObject, data
 
 from inaho.core.provisioning import topology_feed
 from inaho.core.provisioning.failover import LONG_AGO, FailoverController
 from inaho.core.provisioning.founding import ClusterRecord, Contact, Found, FoundingRule, Step, Wait
 from inaho.core.provisioning.health import ProviderHealth
 from inaho.core.provisioning.mass_removal import MassRemovalGuard
+from inaho.core.provisioning.remote_topology import RemoteTopologyEvent, RemoteTopologyLog
 from inaho.core.provisioning.snapshot import ProviderMember, ProviderSnapshot
 from inaho.core.provisioning.topology_feed import TopologyFeed
 from inaho.core.provisioning.watch_hub import WatchHub
@@ -27,6 +29,7 @@ from support.founding_model import TwoClusters
 from support.removal_rules import RemovalRules, WronglyRemoved
 
 from .test_founding import one_cluster, play
+from .test_remote_topology import HISTORIES, History, ends_at_the_newest_snapshot, takes_each_change_once
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -293,3 +296,54 @@ def test_a_mutant_that_waits_for_expiry_where_ports_refuse_does_not_get_on() -> 
         patch.setattr(FoundingRule, "decide", decide)
         with pytest.raises(AssertionError, match="each node finds a cluster"):
             play_all(100)
+
+
+# Changes for remoting.
+
+
+def only_the_newest_snapshot_counts(patch: pytest.MonkeyPatch) -> None:
+    right = RemoteTopologyLog.accepts
+
+    def newest(self: RemoteTopologyLog, event: RemoteTopologyEvent) -> bool:
+        return event.seq_no >= max(self._hashes, default=0) and right(self, event)
+
+    patch.setattr(RemoteTopologyLog, "accepts", newest)
+
+
+def a_leave_and_a_join_of_one_snapshot_are_equal(patch: pytest.MonkeyPatch) -> None:
+    right = RemoteTopologyLog.accepts
+
+    def forgetful(self: RemoteTopologyLog, event: RemoteTopologyEvent) -> bool:
+        self._gone.clear()
+        return right(self, event)
+
+    patch.setattr(RemoteTopologyLog, "accepts", forgetful)
+
+
+def an_event_that_comes_again_is_taken(patch: pytest.MonkeyPatch) -> None:
+    right = RemoteTopologyLog.accepts
+
+    def again(self: RemoteTopologyLog, event: RemoteTopologyEvent) -> bool:
+        return right(self, event) or event.seq_no == max(self._hashes, default=0)
+
+    patch.setattr(RemoteTopologyLog, "accepts", again)
+
+
+@pytest.mark.parametrize(
+    ("mutant", "judge"),
+    [
+        (only_the_newest_snapshot_counts, ends_at_the_newest_snapshot),
+        (a_leave_and_a_join_of_one_snapshot_are_equal, ends_at_the_newest_snapshot),
+        (an_event_that_comes_again_is_taken, takes_each_change_once),
+    ],
+)
+def test_a_mutant_takes_changes_wrongly(mutant: Patch, judge: Callable[[History, DataObject], None]) -> None:
+    @SETTINGS
+    @given(HISTORIES, data())
+    def judged(history: History, draw: DataObject) -> None:
+        judge(history, draw)
+
+    with pytest.MonkeyPatch.context() as patch:
+        mutant(patch)
+        with pytest.raises(AssertionError):
+            judged()
