@@ -275,7 +275,8 @@ class HttpClient:
                 raise _AskNext(ProviderInvalid(f"{who}: {problem}")) from error
             if isinstance(error, aiohttp.ClientResponseError):
                 raise ProviderInvalid(f"{who}: this server does not speak HTTP: {_described(error)}") from error
-            raise _AskNext(ProviderUnreachable(f"{who}: {_described(error)}")) from error
+            used = "without TLS" if self._tls is None else "with TLS"
+            raise _AskNext(ProviderUnreachable(f"{who}: {_described(error, used)}")) from error
 
     async def _whole(self, who: str, parts: _Parts, response: aiohttp.ClientResponse) -> HttpAnswer:
         """Reads the answer, and raises what its status means."""
@@ -377,5 +378,10 @@ def _server_urls(setup: ProviderSetup, port: int, scheme: str) -> Sequence[URL]:
     return found
 
 
-def _described(error: BaseException) -> str:
+def _described(error: BaseException, used: str = "") -> str:
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, aiohttp.ServerDisconnectedError | ConnectionResetError):
+        return f"the server has closed the connection {used}".rstrip()
+    if cause is not error:  # the text of this error repeats the server, and shows objects of Python
+        return f"cannot connect: {cause.strerror or cause or type(cause).__name__}"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
