@@ -379,9 +379,9 @@ def _server_urls(setup: ProviderSetup, port: int, scheme: str) -> Sequence[URL]:
 
 
 def _described(error: BaseException, used: str = "") -> str:
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(cause, aiohttp.ServerDisconnectedError | ConnectionResetError):
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error.os_error, ConnectionResetError):
+        # The text of the error itself repeats the server, and shows objects of Python.
+        return f"cannot connect: {error.os_error.strerror or error.os_error or type(error.os_error).__name__}"
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerDisconnectedError | ConnectionResetError):
         return f"the server has closed the connection {used}".rstrip()
-    if cause is not error:  # the text of this error repeats the server, and shows objects of Python
-        return f"cannot connect: {cause.strerror or cause or type(cause).__name__}"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

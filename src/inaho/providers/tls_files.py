@@ -59,11 +59,14 @@ class TlsFiles(msgspec.Struct, frozen=True):
     def problem(self, error: BaseException) -> str:
         """What is wrong with a certificate, or with TLS as such; empty if the error has another cause."""
         cause: BaseException | None = error
-        while not isinstance(cause, ssl.SSLError) or hasattr(cause, "certificate_error"):
-            # The errors of aiohttp keep the cause in attributes; one of them is an `SSLError` itself, without a reason.
-            if cause is None:
-                return ""
-            cause = getattr(cause, "certificate_error", None) or getattr(cause, "os_error", None) or cause.__cause__
+        while cause is not None:
+            # Errors of aiohttp keep their cause in attributes. Some are an `SSLError` themselves, without a reason.
+            inner = getattr(cause, "certificate_error", None) or getattr(cause, "os_error", None)
+            if inner is None and isinstance(cause, ssl.SSLError):
+                break
+            cause = inner or cause.__cause__
+        else:
+            return ""
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
                 f"the certificate of the server does not verify against {self.ca or 'those of the system'}: "
