@@ -156,6 +156,18 @@ async def test_forgotten_tombstones_let_the_index_go_back(server: ConsulServer) 
             await anext(provider.watch(position))
 
 
+async def test_an_answer_of_the_watch_that_a_read_has_overtaken_is_read_again(server: ConsulServer) -> None:
+    async with consul(server) as provider, watching(provider) as watch:
+        await provider.register(member(7700), TTL_S)
+        server.control("fault", path="GET /v1/kv", held=True, times=1)
+        following = await waits(server, watch)
+        await provider.register(member(7701), TTL_S)
+        assert await authorities(provider) == [ONE, TWO]
+        server.control("clear")
+        assert await following is None, "the older list would take the second member away again"
+        await until_listed(watch, [ONE, TWO])
+
+
 async def test_an_index_of_0_is_taken_as_1(server: ConsulServer) -> None:
     async with consul(server) as provider:
         server.control("watches", index_zero=True)

@@ -96,6 +96,7 @@ class ConsulProvider:
             setup, port=TLS_PORT if tls else PORT, tls=TlsFiles.of(setup) if tls else None, judge=_judge
         )
         self._own: ProviderMember | None = None
+        self._read_index = 0  # of the last answer to `read`
         self._closed = False
 
     async def check(self) -> None:
@@ -111,6 +112,7 @@ class ConsulProvider:
 
     async def read(self) -> ProviderRead:
         entries, index = await self._tree()
+        self._read_index = index
         return self._keys.snapshot(entries, str(index))
 
     async def watch(self, position: str) -> AsyncGenerator[ProviderRead | None]:
@@ -128,7 +130,10 @@ class ConsulProvider:
             early = loop.time() < began + self._wait_s
             pace.answered(for_nothing=early and found == index)
             index = found
-            yield self._keys.snapshot(entries, str(index))
+            if index < self._read_index:  # a read has overtaken this answer
+                yield None
+            else:
+                yield self._keys.snapshot(entries, str(index))
 
     async def register(self, member: ProviderMember, ttl_s: float) -> None:
         # If the transaction fails the session holds nothing, and ends after its TTL.

@@ -1,6 +1,6 @@
 """What a test may do to the double: `/control/...`, which no fault touches.
 
-PUT /control/fault            {"path": "/v1/kv", "status": 500, "delay_s": 1, "silent": true, "times": 3}
+PUT /control/fault            a `Fault`, such as {"path": "/v1/kv", "status": 500, "times": 3}
 PUT /control/watches          {"early_wakes": true, "index_zero": true}
 PUT /control/clear            all faults off
 PUT /control/wake             all blocking queries return once, and nothing has changed

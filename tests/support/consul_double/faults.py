@@ -18,6 +18,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
         status: the answer is this error.
         delay_s: it comes so much later.
         silent: it never comes.
+        held: it is made at once, and held back until the faults are cleared.
         times: how many requests have this fault; 0 for all.
     """
 
@@ -25,6 +26,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     status: int = 0
     delay_s: float = 0.0
     silent: bool = False
+    held: bool = False
     times: int = 0
 
 
@@ -42,6 +44,7 @@ class Faults:
         self.index_zero = False
         self.requests: dict[str, int] = {}
         self._on: list[tuple[Fault, int]] = []
+        self._cleared = asyncio.Event()
 
     def add(self, fault: Fault) -> None:
         """Turns a fault on."""
@@ -50,6 +53,8 @@ class Faults:
     def clear(self) -> None:
         """Turns all faults off."""
         self._on.clear()
+        self._cleared.set()
+        self._cleared = asyncio.Event()
         self.early_wakes = self.index_zero = False
 
     @web.middleware
@@ -68,7 +73,11 @@ class Faults:
         if fault.status:
             text = {429: "Your IP is issuing too many concurrent connections", 500: "No cluster leader"}
             return web.Response(status=fault.status, text=text.get(fault.status, "fault"))
-        return await handler(request)
+        cleared = self._cleared
+        answer = await handler(request)
+        if fault.held:
+            await cleared.wait()
+        return answer
 
     def _take(self, asked: str) -> Fault | None:
         for number, (fault, left) in enumerate(self._on):

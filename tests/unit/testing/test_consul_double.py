@@ -349,4 +349,9 @@ async def test_faults_of_requests(consul: Client):
     silent = await waits(consul, "/v1/kv/a")
     silent.cancel()
     await put(consul, "/control/clear")
+    await put(consul, "/control/fault", {"path": "GET /v1/kv", "held": True})
+    held = await waits(consul, "/v1/kv/a")
+    await put(consul, "/v1/kv/a", b"2")
+    await put(consul, "/control/clear")
+    assert (await held)[2][0]["Value"] == base64.b64encode(b"1").decode()
     assert (await get(consul, "/v1/kv/a"))[0] == 200
