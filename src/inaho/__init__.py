@@ -23,7 +23,10 @@ if TYPE_CHECKING:
         GossipConfig,
         MembershipConfig,
         MetricsConfig,
+        ProviderDescriptor,
+        ProvisioningConfig,
         RpcConfig,
+        SecretReference,
         StorageConfig,
         TlsConfig,
         TransportConfig,
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     from inaho.runtime.cluster.cluster import Cluster
     from inaho.runtime.cluster.extension import ClusterExtension
     from inaho.runtime.cluster.join import connect, join
+    from inaho.runtime.cluster.provider_check import check_provider
     from inaho.runtime.grains.grain import CallContext, Grain, method
     from inaho.runtime.grains.stateless import stateless
     from inaho.runtime.grains.timer import Timer
@@ -87,7 +91,10 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "GossipConfig",
         "MembershipConfig",
         "MetricsConfig",
+        "ProviderDescriptor",
+        "ProvisioningConfig",
         "RpcConfig",
+        "SecretReference",
         "StorageConfig",
         "TlsConfig",
         "TransportConfig",
@@ -128,6 +135,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "inaho.runtime.cluster.extension": ("ClusterExtension",),
     "inaho.runtime.cluster.cluster": ("Cluster",),
     "inaho.runtime.cluster.join": ("connect", "join"),
+    "inaho.runtime.cluster.provider_check": ("check_provider",),
     "inaho.runtime.calls.resuming": ("resuming",),
     "inaho.runtime.grains.stateless": ("stateless",),
     "inaho.runtime.grains.timer": ("Timer",),
@@ -195,11 +203,14 @@ __all__ = [
     "Pid",
     "PoisonPill",
     "Props",
+    "ProviderDescriptor",
+    "ProvisioningConfig",
     "Quarantined",
     "Reminder",
     "RemoteError",
     "RpcConfig",
     "SchemaMismatch",
+    "SecretReference",
     "SerializationFailed",
     "SettingsMismatch",
     "ShuttingDown",
@@ -220,6 +231,7 @@ __all__ = [
     "Unreachable",
     "VersionMismatch",
     "WrongCluster",
+    "check_provider",
     "connect",
     "deadline",
     "join",

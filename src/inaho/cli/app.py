@@ -13,6 +13,7 @@ from inaho.cli.commands.drain import drain
 from inaho.cli.commands.events import events
 from inaho.cli.commands.grains import grains
 from inaho.cli.commands.members import members
+from inaho.cli.commands.providers import providers_app
 from inaho.cli.commands.quarantine import quarantine_app
 from inaho.cli.commands.quickstart import quickstart
 from inaho.cli.commands.settle import settle
@@ -34,6 +35,7 @@ app = typer.Typer(
 
 for command in (up, quickstart, bench, members, call, where, grains, drain, block, unblock, settle, events):
     app.command()(command)
+app.add_typer(providers_app, name="providers")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(storage_app, name="storage")
 

@@ -14,9 +14,17 @@ from typing import Annotated, Any, Final
 import typer
 
 from inaho.cli.command_runner import run_command
-from inaho.cli.options import ConfigOption, JsonOption, NameOption, SecretFileOption, SecretOption, SeedsOption
+from inaho.cli.options import (
+    ConfigOption,
+    JsonOption,
+    NameOption,
+    ProviderOption,
+    SecretFileOption,
+    SecretOption,
+    SeedsOption,
+)
 from inaho.cli.output import Output
-from inaho.cli.settings import load_settings, require, split_list
+from inaho.cli.settings import load_settings, require, split_list, split_providers
 from inaho.config import ClusterConfig
 
 __all__ = ["CONNECT_TIMEOUT_S", "client_command"]
@@ -32,6 +40,7 @@ Command = Callable[..., Coroutine[Any, Any, int]]
 
 def _options(
     seeds: SeedsOption = None,
+    provider: ProviderOption = None,
     secret: SecretOption = None,
     secret_file: SecretFileOption = None,
     name: NameOption = None,
@@ -47,6 +56,7 @@ def _options(
             secret=secret,
             secret_file=secret_file,
             seeds=split_list(seeds),
+            providers=split_providers(provider),
             name=name,
             membership={"join_timeout_s": connect_timeout},
         )
@@ -61,7 +71,7 @@ def client_command(command: Command) -> Callable[..., None]:
     """Makes a command of a coroutine function `(output, settings, *, its own options) -> exit code`.
 
     The options of all clients are added after its own; failures become messages and exit codes as for all commands. The
-    settings have seeds, unless the command has a `follow` that was not given: then it does not connect.
+    settings have seeds or providers, unless the command has a `follow` that was not given: then it does not connect.
     """
     signature = inspect.signature(command, eval_str=True)
     own = list(signature.parameters.values())[2:]
@@ -72,7 +82,7 @@ def client_command(command: Command) -> Callable[..., None]:
 
         async def called() -> int:
             loaded = settings()
-            if given.get("follow", True):
+            if given.get("follow", True) and not loaded.providers:
                 require(loaded, "seeds")
             return await command(output, loaded, **given)
 

@@ -14,6 +14,7 @@ __all__ = [
     "KeyArgument",
     "KindArgument",
     "NameOption",
+    "ProviderOption",
     "SecretFileOption",
     "SecretOption",
     "SeedsOption",
@@ -30,6 +31,14 @@ SeedsOption = Annotated[
         "--seeds",
         "--seed",
         help="host:port of a member; several with commas or repeated (INAHO_SEEDS).",
+        show_default=False,
+    ),
+]
+ProviderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--provider",
+        help="URL of a provider of topology, such as etcd://10.0.0.9:2379/shop; may be repeated (INAHO_PROVIDERS).",
         show_default=False,
     ),
 ]

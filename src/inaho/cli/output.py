@@ -15,7 +15,15 @@ from typing import Any, Final
 
 import msgspec
 
-from inaho.errors import InahoError, InvalidConfig, InvalidGrain, InvalidPid, RemoteError, SerializationFailed
+from inaho.errors import (
+    InahoError,
+    InvalidConfig,
+    InvalidGrain,
+    InvalidPid,
+    ProviderInvalid,
+    RemoteError,
+    SerializationFailed,
+)
 
 __all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_OK", "EXIT_USAGE", "Output", "describe_error", "time_of_day"]
 
@@ -25,7 +33,7 @@ EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 """128 plus the number of SIGINT, as in shells."""
 
-_USAGE_ERRORS: Final = (InvalidConfig, InvalidGrain, InvalidPid)
+_USAGE_ERRORS: Final = (InvalidConfig, InvalidGrain, InvalidPid, ProviderInvalid)
 """Errors of wrong use: the same command gives the same error again. A grain that ran may raise them too."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from inaho.config import ClusterConfig
+from inaho.config.provider_definitions import split_urls
 from inaho.config.sources import load_config
 from inaho.errors import InvalidConfig
 
@@ -20,6 +21,7 @@ __all__ = [
     "load_settings",
     "require",
     "split_list",
+    "split_providers",
     "where_to_give",
 ]
 
@@ -29,6 +31,11 @@ def split_list(given: list[str] | None) -> tuple[str, ...] | None:
     if given is None:
         return None
     return tuple(part.strip() for text in given for part in text.split(",") if part.strip())
+
+
+def split_providers(given: list[str] | None) -> list[str] | None:
+    """The URLs of a repeatable option; None when it was not given, empty when it was given empty."""
+    return None if given is None else [url for text in given for url in split_urls(text)]
 
 
 def require(settings: ClusterConfig, *names: str) -> None:

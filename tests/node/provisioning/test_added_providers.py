@@ -62,12 +62,13 @@ async def test_a_provider_that_is_added_is_used_and_one_that_is_removed_is_left(
 
 
 async def test_a_node_finds_its_cluster_again_through_a_provider_that_was_added(
-    provided: ProvidedFleet, tmp_path: Path
+    provided: ProvidedFleet, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     founder = await provided.member(providers=["memory://shared"], config=in_folder(provided, tmp_path / "1"))
     alone = await provided.member(providers=[], config=in_folder(provided, tmp_path / "2"))
     assert alone.providers() == ()
     assert len(up(alone)) == 1
+    assert "no provider is up" not in caplog.text
     await alone.add_provider("memory://shared")
     await alone.close()
     again = await provided.member(providers=[], config=in_folder(provided, tmp_path / "2"))

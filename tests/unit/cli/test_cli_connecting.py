@@ -17,7 +17,8 @@ from inaho.errors import Unreachable
 
 COMMANDS = (
     "members", "call", "where", "grains", "drain", "block", "unblock", "events",
-    "quarantine list", "quarantine release",
+    "quarantine list", "quarantine release", "providers list", "providers health", "providers why", "providers add",
+    "providers remove",
 )  # fmt: skip
 
 
@@ -33,7 +34,16 @@ def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_command_takes_them(command: str):
     told = CliRunner().invoke(app, [*command.split(), "--help"])
     assert told.exit_code == 0
-    for option in ("--seeds", "--secret", "--secret-file", "--name", "--config", "--connect-timeout", "--json"):
+    for option in (
+        "--seeds",
+        "--provider",
+        "--secret",
+        "--secret-file",
+        "--name",
+        "--config",
+        "--connect-timeout",
+        "--json",
+    ):
         assert option in told.output
 
 

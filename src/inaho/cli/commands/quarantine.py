@@ -6,19 +6,17 @@ does not answer is named, and makes the command fail; the other answers are stil
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
 
 import inaho
 from inaho.cli.client_command import client_command
+from inaho.cli.member_answers import ask_all, describe_failures, name_failures
 from inaho.cli.member_lookup import known_authority
-from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output, describe_error
+from inaho.cli.output import EXIT_FAILED, Output
 from inaho.config import ClusterConfig
-from inaho.errors import InahoError
 from inaho.types import Member
 
 if TYPE_CHECKING:
@@ -26,11 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["quarantine_app", "release_quarantined", "show_quarantined"]
 
-AnswerT = TypeVar("AnswerT")
-
 QUARANTINE_COLUMNS: Final = ("authority", "node id", "quarantined by", "left s", "reason")
-ASKED_AT_ONCE_MAX: Final = 32
-"""Bound of the members that are dialled at the same time."""
 
 
 quarantine_app = typer.Typer(
@@ -67,18 +61,18 @@ async def show_quarantined(output: Output, settings: ClusterConfig) -> int:
         InahoError: as `connect`.
     """
     async with inaho.connect(config=settings) as cluster:
-        answers, silent = await _ask_all(cluster.members(), cluster.quarantine_at)
+        answers, silent = await ask_all(cluster.members(), cluster.quarantine_at)
     found = [(member, record) for member, records in answers for record in records]
     if output.as_json:
         described = [_describe(member, record) for member, record in found]
-        output.document({"cluster": settings.name, "quarantined": described, "silent": _described(silent)})
+        output.document({"cluster": settings.name, "quarantined": described, "silent": describe_failures(silent)})
     rows = [
         (record.authority, record.node_id, member.authority, f"{record.left_s:.1f}", record.reason)
         for member, record in sorted(found, key=lambda pair: (pair[1].authority, pair[0].authority))
     ]
     title = f"{len(rows)} quarantined by {len(answers)} members of {settings.name!r}"
     output.table(title, QUARANTINE_COLUMNS, rows)
-    return _told(output, silent)
+    return name_failures(output, silent)
 
 
 async def release_quarantined(output: Output, settings: ClusterConfig, authority: str) -> int:
@@ -93,51 +87,17 @@ async def release_quarantined(output: Output, settings: ClusterConfig, authority
     """
     authority = known_authority(authority)
     async with inaho.connect(config=settings) as cluster:
-        answers, silent = await _ask_all(cluster.members(), lambda member: cluster.release_at(member, authority))
+        answers, silent = await ask_all(cluster.members(), lambda member: cluster.release_at(member, authority))
     released = [member.authority for member, had_one in answers if had_one]
     if output.as_json:
-        output.document({"authority": authority, "released_by": released, "silent": _described(silent)})
+        output.document({"authority": authority, "released_by": released, "silent": describe_failures(silent)})
     if released:
         output.text(f"{authority} was released by {', '.join(released)}")
     else:
         output.note(f"{authority} is quarantined by none of the {len(answers)} members that answered")
-    code = _told(output, silent)
+    code = name_failures(output, silent)
     return code if released else EXIT_FAILED
-
-
-async def _ask_all(
-    members: tuple[Member, ...], ask: Callable[[Member], Coroutine[Any, Any, AnswerT]]
-) -> tuple[list[tuple[Member, AnswerT]], list[tuple[Member, InahoError]]]:
-    """The answers, and the members without one with the reason; both in the order of the members."""
-    places = asyncio.Semaphore(ASKED_AT_ONCE_MAX)
-
-    async def one(member: Member) -> AnswerT | InahoError:
-        async with places:
-            try:
-                return await ask(member)
-            except InahoError as error:
-                return error
-
-    results = await asyncio.gather(*(one(member) for member in members))
-    answers: list[tuple[Member, AnswerT]] = []
-    silent: list[tuple[Member, InahoError]] = []
-    for member, result in zip(members, results, strict=True):
-        if isinstance(result, InahoError):
-            silent.append((member, result))
-        else:
-            answers.append((member, result))
-    return answers, silent
 
 
 def _describe(member: Member, record: QuarantineRecord) -> dict[str, Any]:
     return {"by": member.authority, **msgspec.structs.asdict(record)}
-
-
-def _described(silent: list[tuple[Member, InahoError]]) -> list[dict[str, Any]]:
-    return [{"member": member.authority, "error": describe_error(error)} for member, error in silent]
-
-
-def _told(output: Output, silent: list[tuple[Member, InahoError]]) -> int:
-    for member, error in silent:
-        output.note(f"{member.authority} did not answer [{error.code}]: {error}")
-    return EXIT_FAILED if silent else EXIT_OK

@@ -8,9 +8,17 @@ from typing import Annotated
 import typer
 
 from inaho.cli.command_runner import run_command, start_logging
-from inaho.cli.options import ConfigOption, JsonOption, NameOption, SecretFileOption, SecretOption, SeedsOption
+from inaho.cli.options import (
+    ConfigOption,
+    JsonOption,
+    NameOption,
+    ProviderOption,
+    SecretFileOption,
+    SecretOption,
+    SeedsOption,
+)
 from inaho.cli.output import Output
-from inaho.cli.settings import load_settings, split_list
+from inaho.cli.settings import load_settings, split_list, split_providers
 from inaho.config import ClusterConfig
 
 __all__ = ["up"]
@@ -27,7 +35,7 @@ AuthorityOption = Annotated[
     typer.Option(
         "--authority",
         help="host:port at which others reach it, and to bind; port 0 takes a free one (INAHO_AUTHORITY). Else "
-        "127.0.0.1:7700, or a free port of 127.0.0.1 where the seeds are on this machine.",
+        "127.0.0.1:7700, or a free port of 127.0.0.1 where all seeds and providers are on this machine.",
         show_default=False,
     ),
 ]
@@ -67,6 +75,7 @@ def up(
     authority: AuthorityOption = None,
     bind: BindOption = None,
     seeds: SeedsOption = None,
+    provider: ProviderOption = None,
     secret: SecretOption = None,
     secret_file: SecretFileOption = None,
     name: NameOption = None,
@@ -89,6 +98,7 @@ def up(
             authority=authority,
             bind=bind,
             seeds=split_list(seeds),
+            providers=split_providers(provider),
             name=name,
             data_dir=None if data_dir is None else str(data_dir),
         )

@@ -4,14 +4,15 @@ A person who corrects one mistake and then gets the next one learns slowly, so n
 A class that cannot be found is the most important mistake, so it comes first.
 
 Without an authority a member is for this machine. The first one takes `DEFAULT_AUTHORITY`, so that others can name it
-as a seed; members that join through seeds of this machine take a free port. If seeds are on other machines, only the
-user knows the address under which those machines reach this one, so it must be given.
+as a seed; members that join through seeds or providers of this machine take a free port. If one of them is on another
+machine, only the user knows the address under which those machines reach this one, so it must be given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from inaho import Grain
 from inaho.authority import is_loopback_address, parse_authority
@@ -78,21 +79,33 @@ def with_authority(settings: ClusterConfig) -> ClusterConfig:
     """The settings with an authority: the one that is given, or one on this machine.
 
     Raises:
-        InvalidConfig: none is given, and one on this machine is not enough, because `bind` or the seeds show that other
-            machines must reach this node.
+        InvalidConfig: none is given, and one on this machine is not enough, because `bind`, the seeds or the providers
+            show that other machines must reach this node.
     """
     if settings.authority:
         return settings
     if settings.bind:
         raise InvalidConfig(f"authority missing: bind says where to listen, not where others reach this node; {_GIVE}")
-    if not settings.seeds:
+    if not settings.seeds and not settings.providers:
         return settings.replace(authority=DEFAULT_AUTHORITY)
-    if all(_is_here(parse_authority(seed).host) for seed in settings.seeds):
-        return settings.replace(authority=FREE_PORT)
-    raise InvalidConfig(f"authority missing: the seeds are on other machines, which must reach this one; {_GIVE}")
+    if not all(_is_here(parse_authority(seed).host) for seed in settings.seeds):
+        raise InvalidConfig(f"authority missing: the seeds are on other machines, which must reach this one; {_GIVE}")
+    for provider in settings.providers:
+        if not _lists_here(provider.url):
+            raise InvalidConfig(
+                f"authority missing: the provider {provider.name} may list other machines, which must reach this one; "
+                f"{_GIVE}"
+            )
+    return settings.replace(authority=FREE_PORT)
 
 
 _GIVE: Final = where_to_give("authority")
+
+
+def _lists_here(url: str) -> bool:
+    """Whether all servers of a provider are on this machine; those without a server are not known to be."""
+    servers = [server.strip() for server in urlsplit(url).netloc.split(",") if server.strip()]
+    return bool(servers) and all(_is_here(urlsplit(f"//{server}").hostname or "") for server in servers)
 
 
 def _is_here(host: str) -> bool:

@@ -77,7 +77,9 @@ class NodeProvisioning:
         )
 
     def _changed(self, registered: tuple[RegisteredProvider, ...]) -> None:
-        self.service.set_providers([each.provider for each in registered if each.provider is not None])
+        usable = [each.provider for each in registered if each.provider is not None]
+        if usable or self.service.providers:  # a node without any must not report that none is up
+            self.service.set_providers(usable)
 
     async def begin(self) -> bool:
         """See `node_lifecycle.Provisioning`. Raises `ProviderError` too, as `ProviderRegistry.open`."""
