@@ -15,8 +15,9 @@ from inaho.testing.histories.grain_process import free_ports
 from support.service_servers import Server, program
 
 HEARTBEAT_MS = 20
-ELECTION_MS = 200
-"""Short, so a lease may be as short as 1 s; etcd allows none below 1.5 elections."""
+"""Short, so a lease may be as short as 1 s; etcd allows none below 1.5 elections of 10 heartbeats."""
+CLUSTER_HEARTBEAT_MS = 60
+"""With several servers: a busy machine must not end a leader."""
 
 ROOT_PASSWORD = "s3cret of root"
 USER, USER_PASSWORD = "shop", "s3cret of shop"
@@ -39,6 +40,8 @@ class EtcdServer(Server):
         url: of the provider, without a prefix.
         port: of clients.
         peer: URL for the other servers of its cluster.
+        initial_cluster: all servers of its cluster, as etcd writes them; only itself at first.
+        heartbeat_ms: of its leader, milliseconds.
         runs: whether it was started and not killed.
     """
 
@@ -51,6 +54,7 @@ class EtcdServer(Server):
         self.peer = f"http://127.0.0.1:{peer_port}"
         self.name = f"etcd-{self.port}"
         self.initial_cluster = f"{self.name}={self.peer}"
+        self.heartbeat_ms = HEARTBEAT_MS
         self._quota_bytes = quota_bytes
         self._tls = tls
         self._client_certificates = client_certificates
@@ -161,7 +165,10 @@ class EtcdServer(Server):
         settings |= {"listen-client-urls": client, "advertise-client-urls": client}
         settings |= {"listen-peer-urls": self.peer, "initial-advertise-peer-urls": self.peer}
         settings |= {"initial-cluster": self.initial_cluster}
-        settings |= {"heartbeat-interval": str(HEARTBEAT_MS), "election-timeout": str(ELECTION_MS)}
+        settings |= {
+            "heartbeat-interval": str(self.heartbeat_ms),
+            "election-timeout": str(10 * self.heartbeat_ms),
+        }
         if self._quota_bytes:
             settings["quota-backend-bytes"] = str(self._quota_bytes)
         if self._tls:
@@ -179,3 +186,32 @@ class EtcdServer(Server):
         except OSError:
             return False
         return True
+
+
+class EtcdServers:
+    """One etcd of several servers.
+
+    Attributes:
+        servers: in the order of the URL.
+        url: of the provider, without a prefix; it names all of them.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.servers = [EtcdServer() for _ in range(count)]
+        members = ",".join(each.initial_cluster for each in self.servers)
+        for each in self.servers:
+            each.initial_cluster = members
+            each.heartbeat_ms = CLUSTER_HEARTBEAT_MS
+        self.url = "etcd://" + ",".join(f"127.0.0.1:{each.port}" for each in self.servers)
+
+    def start(self) -> None:
+        """Starts all of them, and waits until they have a leader."""
+        for each in self.servers:
+            each.launch()
+        for each in self.servers:
+            each.wait()
+
+    def end(self) -> None:
+        """Ends all of them."""
+        for each in self.servers:
+            each.end()

@@ -71,6 +71,11 @@ class Server(ABC):
 
         Call it on the main thread: the server ends with the thread that has started it.
         """
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Starts it and does not wait, for a server that answers only when others do."""
         log = (self.folder / "log").open("ab")
         with log:
             self._process = subprocess.Popen(
@@ -83,9 +88,12 @@ class Server(ABC):
                 start_new_session=True,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509  no other thread of a test holds a lock that it needs
             )
+
+    def wait(self) -> None:
+        """Until it answers."""
         deadline = time.monotonic() + START_S
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{self._command()[0]} did not start:\n{self.log()[-2000:]}")
             time.sleep(POLL_S)
 

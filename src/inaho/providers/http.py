@@ -173,6 +173,8 @@ class HttpClient:
     ) -> HttpAnswer:
         """One request, and its answer with whatever status `judge` leaves to the caller.
 
+        A server may carry it out twice, or carry it out although it fails: an answer that is lost is asked for again.
+
         Args:
             method: such as `GET`.
             path: of the URL, not escaped.
