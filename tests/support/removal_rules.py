@@ -33,6 +33,8 @@ class RemovalRules(RuleBasedStateMachine):
         """By member that the newest read lacks, for how many reads."""
         self.probed: dict[str, None] = {}
         """Those of them that were probed."""
+        self.let_go: list[str] = []
+        """Members that were removed without a probe since the last doubt, and are not listed again."""
         self.doubted = False
         """The newest snapshot was not applied."""
 
@@ -64,7 +66,12 @@ class RemovalRules(RuleBasedStateMachine):
             reads < 2 or (one not in self.probed and one != ME) for one, reads in self.reads.items()
         )
         fresh = [one for one in missing if one not in self.reads and one != ME]
-        must_doubt = not steady or is_open or ME in missing or 2 * len(fresh) >= len(members)
+        self.let_go = [one for one in self.let_go if one not in there]
+        many = 2 * (len(fresh) + len(self.let_go)) >= len(members) + len(self.let_go)
+        lies = any(one in self.answered for one in missing)
+        must_doubt = not steady or is_open or ME in missing or many or lies
+        if fresh:
+            self.let_go = [] if must_doubt else self.let_go + fresh
         self.reads = {one: self.reads.get(one, 0) + 1 for one in missing}
         self.probed = {one: None for one in self.probed if one not in there}
         self.answered = {one: None for one in self.answered if one not in there}

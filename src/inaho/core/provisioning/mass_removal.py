@@ -6,7 +6,8 @@ of the members, is doubted: a member that it lacks is removed only after a secon
 probe of it has failed. Those that answer stay until they are listed again, or a later probe fails.
 
 A doubt stands until it is settled for each of these members. Otherwise the list of a back end that recovers, which
-lacks fewer members with each read, would remove the last ones without a probe.
+lacks fewer members with each read, would remove the last ones without a probe. Losses one by one count together, and
+while the list lacks a member that answers, it is doubted in all that it lacks.
 
 Why not a limit of removals per minute: it would only make the same mistake slower.
 """
@@ -53,6 +54,8 @@ class MassRemovalGuard:
     def __init__(self, authority: str) -> None:
         self._authority = authority
         self._lacks: dict[str, _Lack] = {}
+        self._let_go: list[str] = []
+        """Members that were removed without a probe since the last doubt, and are not listed again."""
 
     def doubts(self, snapshot: ProviderSnapshot, members: Iterable[str], *, steady: bool = True) -> bool:
         """Whether the snapshot waits for another read and for probes. Called once after each full read.
@@ -65,9 +68,12 @@ class MassRemovalGuard:
         listed = {member.authority for member in snapshot.members}
         known = sorted(set(members))
         missing = [authority for authority in known if authority not in listed]
-        fresh = [authority for authority in missing if authority not in self._lacks]
-        many = self._authority in missing or len(fresh) >= max(1.0, SHARE * len(known))
-        doubted = many or not steady or not self.settled
+        self._let_go = [authority for authority in self._let_go if authority not in listed]
+        fresh = [authority for authority in missing if authority not in self._lacks and authority not in self._let_go]
+        lost, all_known = len(self._let_go) + len(fresh), len(self._let_go) + len(known)
+        doubted = not steady or self._is_doubtful(missing) or lost >= SHARE * all_known
+        if fresh:
+            self._let_go = [] if doubted else self._let_go + fresh
         before, self._lacks = self._lacks, {}
         for authority in missing:
             lack = before.get(authority)
@@ -78,6 +84,11 @@ class MassRemovalGuard:
                 lack.probe = lack.probe or bool(lack.answers)
                 self._lacks[authority] = lack
         return not self.settled
+
+    def _is_doubtful(self, missing: list[str]) -> bool:
+        """Whether something speaks against the list: it lacks this node or one that answers, or a doubt stands."""
+        answers = any(self._lacks[authority].answers for authority in missing if authority in self._lacks)
+        return answers or self._authority in missing or not self.settled
 
     def probed(self, authority: str, *, alive: bool) -> None:
         """The result of a direct probe."""
@@ -110,7 +121,7 @@ class MassRemovalGuard:
 
     def reset(self) -> None:
         """Nothing is doubted any more."""
-        self._lacks = {}
+        self._lacks, self._let_go = {}, []
 
     def check(self) -> None:
         """Asserts the invariants."""

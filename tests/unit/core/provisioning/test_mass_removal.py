@@ -77,3 +77,18 @@ def test_an_empty_list_of_a_cluster_of_one_keeps_this_node() -> None:
     assert guard.doubts(listing(), (ME,))
     assert not guard.doubts(listing(), (ME,))
     assert guard.alive == (ME,)
+
+
+def test_losses_one_by_one_count_together() -> None:
+    guard, members = MassRemovalGuard(ME), list(MEMBERS)
+    removed: list[str] = []
+    for lost in MEMBERS[:0:-1]:
+        there = [one for one in members if one != lost and one not in guard.alive]
+        for _ in range(2):
+            guard.doubts(listing(*there), members)
+            for authority in guard.to_probe:
+                guard.probed(authority, alive=True)
+        if lost not in guard.alive:
+            members.remove(lost)
+            removed.append(lost)
+    assert removed == [MEMBERS[5], MEMBERS[4]]
