@@ -53,7 +53,7 @@ async def again(tmp_path: Path, needed: Capabilities = NOTHING) -> TestedRegistr
 # PR-1.1: missing fields.
 
 
-async def test_missing_required_fields_are_refused_each_named(tested: TestedRegistry):
+async def test_pr_1_1_missing_required_fields_are_refused_each_named(tested: TestedRegistry):
     before = tested.registry.providers
     with pytest.raises(ProviderInvalid, match=r"name is missing; url is missing; secrets\.x: give either env or file"):
         await tested.registry.add(ProviderDescriptor(secrets={"x": SecretReference()}))
@@ -95,7 +95,7 @@ async def test_a_start_with_mistakes_names_all_of_them_and_makes_nothing(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["a", "c"])
-async def test_a_name_that_is_taken_is_an_error_and_the_existing_provider_stays(tested: TestedRegistry, name: str):
+async def test_pr_1_2_a_taken_name_is_an_error_and_the_existing_provider_stays(tested: TestedRegistry, name: str):
     await tested.registry.add(defined("c"))
     before = tested.registry.providers
     with pytest.raises(ProviderInvalid, match=f"the name {name} is taken by another provider, which stays"):
@@ -137,7 +137,7 @@ async def test_the_configuration_wins_over_the_file_without_changing_it(
 # PR-1.3: capabilities.
 
 
-async def test_a_provider_that_lacks_a_capability_is_disabled_with_the_reason(tmp_path: Path):
+async def test_pr_1_3_a_provider_that_lacks_a_capability_is_disabled_with_the_reason(tmp_path: Path):
     tested = await again(tmp_path, MEMBERSHIP)
     added = await tested.registry.add(defined("c", "seeds://10.0.0.1:7700", priority=-1))
     reason = "the node needs registration of members, entries with node ids, kinds and weights, which it does not have"
@@ -154,7 +154,7 @@ async def test_a_provider_that_lacks_a_capability_is_disabled_with_the_reason(tm
 # PR-1.4: connectivity.
 
 
-async def test_a_provider_is_reached_before_it_is_accepted(tested: TestedRegistry):
+async def test_pr_1_4_a_provider_is_reached_before_it_is_accepted(tested: TestedRegistry):
     topology = MemoryTopology.named("c")
     refused = ProviderInvalid("provider c: the password is refused")
     for error in (DOWN, refused, ProviderStreamFailed("provider c: strange")):
@@ -212,7 +212,7 @@ async def test_an_object_may_fail_in_its_own_way(tested: TestedRegistry):
 # PR-1.5: restarts.
 
 
-async def test_accepted_definitions_are_there_after_a_restart_and_objects_are_not(
+async def test_pr_1_5_accepted_definitions_are_there_after_a_restart_and_objects_are_not(
     tested: TestedRegistry, tmp_path: Path
 ):
     await tested.registry.add(defined("c", priority=5))

@@ -34,7 +34,7 @@ async def tested(tmp_path: Path) -> TestedRegistry:
 # PR-5.4: the old set or the new set.
 
 
-async def test_a_new_set_replaces_the_old_one_in_one_step(tested: TestedRegistry, tmp_path: Path):
+async def test_pr_5_4_a_new_set_replaces_the_old_one_in_one_step(tested: TestedRegistry, tmp_path: Path):
     await tested.registry.replace_all([defined("c"), defined("d"), defined("e")])
     mine = MemoryProvider("mine")
     await tested.registry.add(mine)
@@ -51,7 +51,7 @@ async def test_a_new_set_replaces_the_old_one_in_one_step(tested: TestedRegistry
     assert (await started(tmp_path)).names == ["a", "b", "f", "e", "c"]
 
 
-async def test_a_new_set_with_a_mistake_leaves_the_old_one(tested: TestedRegistry):
+async def test_pr_5_4_a_new_set_with_a_mistake_leaves_the_old_one(tested: TestedRegistry):
     down = MemoryTopology.named("down")
     down.fail(DOWN)
     await tested.registry.replace_all([defined("c"), defined("d")])
@@ -74,7 +74,7 @@ async def test_a_new_set_with_a_mistake_leaves_the_old_one(tested: TestedRegistr
 # PR-5.2: suspension.
 
 
-async def test_validation_that_fails_over_and_over_is_suspended_for_a_while(tested: TestedRegistry):
+async def test_pr_5_2_validation_that_fails_over_and_over_is_suspended_for_a_while(tested: TestedRegistry):
     bad = defined("c", "etcdd://x")
     down = MemoryTopology.named("down")
     down.fail(DOWN)

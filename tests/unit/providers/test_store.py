@@ -40,7 +40,7 @@ async def store(path: Path) -> FileProviderStore:
     return store
 
 
-async def test_accepted_definitions_are_the_same_set_after_a_restart(path: Path):
+async def test_pr_1_5_accepted_definitions_are_the_same_set_after_a_restart(path: Path):
     store = FileProviderStore(path)
     assert await store.load() == ()
     assert not path.parent.exists()
@@ -82,7 +82,7 @@ async def test_a_definition_of_a_name_that_the_file_has_is_refused_unless_it_is_
 # Damage.
 
 
-async def test_a_file_that_was_cut_at_any_byte_is_refused(store: FileProviderStore, path: Path):
+async def test_pr_1_5_a_file_that_was_cut_at_any_byte_is_refused(store: FileProviderStore, path: Path):
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
@@ -150,7 +150,7 @@ async def test_the_reason_names_the_line_and_what_is_wrong_with_it(
         ProviderDescriptor(name="x", url="consul://a:1?token=hunter2"),
     ],
 )
-async def test_no_secret_is_written(definition: ProviderDescriptor, store: FileProviderStore, path: Path):
+async def test_pr_1_5_no_secret_is_written(definition: ProviderDescriptor, store: FileProviderStore, path: Path):
     before = path.read_bytes()
     with pytest.raises(ProviderInvalid, match=r"provider x: url: the URL contains a") as caught:
         await store.change(add=[definition])

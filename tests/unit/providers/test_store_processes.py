@@ -43,7 +43,7 @@ async def lines_of(process: Process) -> list[str]:
 
 
 @pytest.mark.parametrize(("mode", "outcome"), [("kill", "killed"), ("limit", "failed")])
-async def test_a_change_that_is_disturbed_at_any_step_leaves_the_old_or_the_new_set(
+async def test_pr_1_5_a_change_that_is_disturbed_at_any_step_leaves_the_old_or_the_new_set(
     mode: str, outcome: str, store: FileProviderStore, tmp_path: Path
 ):
     lines = await lines_of(await start(mode, tmp_path))

@@ -87,6 +87,8 @@ def join(
     Raises:
         InvalidConfig: at once, if a setting is missing or invalid; when awaited, if the storage is misconfigured and
             grains have a state. A storage that is down is only logged as a warning.
+        ProviderInvalid, ProviderStoreDamaged: when awaited, if a provider has mistakes or refuses the credentials, or
+            the file of added providers is damaged. A provider that is down is only logged as a warning.
         AuthorityInUse, JoinRefused, TopologyUnavailable, AuthenticationFailed, WrongCluster: when awaited.
     """
     settled = _settle(
