@@ -231,7 +231,8 @@ class FeedRules(RuleBasedStateMachine):
                 waits = since is None or self.now < since + CONFIG.cool_down_s or not free
                 promise(waits, "a higher one that stays up is used again")
             return
-        starting = self.used not in states
+        up_since = min((one.up_since for one in self.accounts.values() if one.up_since is not None), default=self.now)
+        starting = self.used not in states and self.now < up_since + CONFIG.delay_max_s
         for name, state in states.items():
             if starting and state == "starting":
                 break

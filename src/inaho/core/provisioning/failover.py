@@ -8,8 +8,8 @@ for `cool_down_s`. A return to the provider that was used last is no change.
 A degraded provider stays in use: a change for each late answer would cost more than it gains. One is chosen only if
 none is up. If all are down, none is in use: `Unavailable`, and the last snapshot stays (SPEC PR-5.3).
 
-The first choice waits for providers of higher priority that are still starting. Otherwise each node would begin with
-the provider that happens to answer first.
+The first choice waits for providers of higher priority that are still starting, `delay_max_s` at most. Otherwise each
+node would begin with the provider that happens to answer first.
 
 Why not a vote of all providers: they are different views of the same members, updated at different times, and the
 difference would look like members that come and go.
@@ -59,7 +59,7 @@ class FailoverController:
     """Which provider is in use (SPEC PR-2.5, PR-5.3).
 
     Args:
-        config: `cool_down_s`.
+        config: `cool_down_s` and `delay_max_s`.
 
     Attributes:
         active: the name of the provider in use; empty when there is none.
@@ -123,12 +123,23 @@ class FailoverController:
         for name in self._order:
             if states[name] is HealthState.UP and self._is_free(now, name):
                 return name
-            if states[name] is HealthState.STARTING and self._last not in self._order:
+            if states[name] is HealthState.STARTING and self._is_patient(now):
                 return ""
         for name in self._order:
             if states[name] is HealthState.DEGRADED and self._is_free(now, name):
                 return name
         return ""
+
+    def _is_patient(self, now: float) -> bool:
+        """Whether the first choice waits for a provider that is starting, although another one may be up."""
+        if self._last in self._order:
+            return False
+        if self._up_since:
+            at = min(self._up_since.values()) + self._config.delay_max_s
+            if now >= at:
+                return False
+            self._wait_until(at)
+        return True
 
     def _is_free(self, now: float, name: str) -> bool:
         if name == self._last or now >= self._free_at:

@@ -153,6 +153,14 @@ def test_pr_2_5_the_first_choice_waits_for_a_provider_that_is_starting() -> None
     assert made.active == "seeds"
 
 
+def test_pr_2_5_the_first_choice_does_not_wait_long_for_a_provider_that_never_answers() -> None:
+    made = feed("etcd", "seeds")
+    made.read(0.5, "seeds", members(1))
+    assert made.next_deadline() == 0.5 + CONFIG.delay_max_s
+    assert kinds(made.poll(5.5)) == [ProviderChanged, ProviderSnapshot]
+    assert made.active == "seeds"
+
+
 def test_pr_3_4_the_notice_says_from_to_reason_and_position() -> None:
     made = feed("etcd", "consul")
     made.read(1.0, "etcd", members(1))
