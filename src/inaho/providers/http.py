@@ -99,17 +99,15 @@ class HttpStream:
         """The lines as they come, without their ends; empty ones are left out."""
         pending = bytearray()
         while chunk := await self._more():
-            head, newline, rest = chunk.partition(b"\n")
-            pending += head
+            *lines, last = chunk.split(b"\n")
+            for line in lines:
+                pending += line
+                if pending.strip():
+                    yield bytes(pending)
+                pending.clear()
+            pending += last
             if len(pending) > LINE_BYTES_MAX:
                 raise ProviderStreamFailed(f"{self.who}: a line of the stream has over {LINE_BYTES_MAX} bytes")
-            if not newline:
-                continue
-            *lines, last = rest.split(b"\n")
-            for line in (bytes(pending), *lines):
-                if line.strip():
-                    yield line
-            pending = bytearray(last)
         if pending.strip():
             yield bytes(pending)
 
@@ -276,7 +274,7 @@ class HttpClient:
                 self._context = None  # the files are read again: somebody may replace them
                 raise _AskNext(ProviderInvalid(f"{who}: {problem}")) from error
             if isinstance(error, aiohttp.ClientResponseError):
-                raise ProviderInvalid(f"{who}: this server does not speak HTTP: {_described(error)}") from error
+                raise _AskNext(ProviderInvalid(f"{who}: this server does not speak HTTP: {error.message}")) from error
             used = "without TLS" if self._tls is None else "with TLS"
             raise _AskNext(ProviderUnreachable(f"{who}: {_described(error, used)}")) from error
 
