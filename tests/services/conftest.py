@@ -7,6 +7,7 @@ missing.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar
 
@@ -15,7 +16,10 @@ import pytest
 from support.consul_servers import ConsulServer
 from support.dns_server import DnsmasqServer
 from support.etcd_server import EtcdServer
+from support.gate import Gate
 from support.kubernetes_server import KubernetesServer
+from support.provider_back_ends.base import ServedBackEnd
+from support.provider_back_ends.servers import SERVERS
 from support.service_servers import Missing, PostgresServer, RedisNodes, RedisServer, Server
 from support.topology_servers import PostgresTopologyServer, RedisTopologyServer, TopologyProviders
 
@@ -145,3 +149,17 @@ def server(request: pytest.FixtureRequest) -> Server:
 def dnsmasq_server() -> Iterator[DnsmasqServer]:
     """dnsmasq with one zone."""
     yield from running(DnsmasqServer)
+
+
+@pytest.fixture(params=SERVERS)
+def served_back_end(request: pytest.FixtureRequest) -> ServedBackEnd:
+    """Each back end of providers that has a server, at a prefix of its own."""
+    kind, server = SERVERS[request.param]
+    return kind(request.getfixturevalue(server), f"test-{secrets.token_hex(6)}")
+
+
+@pytest.fixture
+async def gate(served_back_end: ServedBackEnd) -> AsyncIterator[Gate]:
+    """A gate in front of that server."""
+    async with Gate.to_port(served_back_end.port) as gate:
+        yield gate

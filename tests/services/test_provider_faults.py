@@ -6,9 +6,8 @@ Each test goes through a gate, which also makes the network silent, or has it an
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -18,13 +17,9 @@ from inaho.core.provisioning.founding import ClusterRecord
 from inaho.core.provisioning.snapshot import ProviderMember
 from inaho.errors import ProviderError, ProviderInvalid, ProviderUnreachable
 from inaho.providers.base import TopologyProvider
-from support.gate import Gate, Mode
+from support.gate import Gate
 from support.provider_back_ends.base import ServedBackEnd
-from support.provider_back_ends.consul import ConsulBackEnd
-from support.provider_back_ends.etcd import EtcdBackEnd
-from support.provider_back_ends.kubernetes import KubernetesBackEnd
-from support.provider_back_ends.postgresql import PostgresBackEnd
-from support.provider_back_ends.redis import RedisBackEnd
+from support.provider_back_ends.servers import FAULTS, SERVERS, fault
 from support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -42,54 +37,11 @@ FIRST = ClusterRecord("00c0ffee00c0ffee", 1, ME.authority, ME.node_id)
 SECOND = ClusterRecord("00c0ffee00c0ffee", 2, ME.authority, ME.node_id)
 
 
-SERVERS: dict[str, tuple[type[ServedBackEnd], str]] = {
-    "consul": (ConsulBackEnd, "consul_server"),
-    "etcd": (EtcdBackEnd, "etcd_server"),
-    "kubernetes": (KubernetesBackEnd, "kubernetes_server"),
-    "postgresql": (PostgresBackEnd, "postgres_topology"),
-    "redis": (RedisBackEnd, "redis_topology"),
-}
-"""By back end its class and the fixture of its server."""
-
-
-@pytest.fixture(params=SERVERS)
-def served_back_end(request: pytest.FixtureRequest) -> ServedBackEnd:
-    """Each back end with a server, at a prefix of its own."""
-    kind, server = SERVERS[request.param]
-    return kind(request.getfixturevalue(server), f"faults-{secrets.token_hex(6)}")
-
-
-@pytest_asyncio.fixture
-async def gate(served_back_end: ServedBackEnd) -> AsyncIterator[Gate]:
-    async with Gate.to_port(served_back_end.port) as gate:
-        yield gate
-
-
 @pytest_asyncio.fixture
 async def provider(served_back_end: ServedBackEnd, gate: Gate) -> AsyncIterator[TopologyProvider]:
     made = served_back_end.provider(0, timeout_s=TIMEOUT_S, port=gate.port)
     yield made
     await made.close()
-
-
-@asynccontextmanager
-async def fault(name: str, back_end: ServedBackEnd, gate: Gate) -> AsyncIterator[None]:
-    """The fault for as long as the context is open."""
-    server = back_end.process
-    if name == "killed":
-        server.kill()
-    elif name == "paused":
-        server.pause()
-    else:
-        gate.set(Mode(name))
-    try:
-        yield
-    finally:
-        if name == "killed":
-            server.start()
-        elif name == "paused":
-            server.resume()
-        gate.set(Mode.PASS)
 
 
 async def eventually(request: Callable[[], Awaitable[Any]]) -> Any:
@@ -121,7 +73,7 @@ async def outcomes(requests: dict[str, Awaitable[Any]]) -> dict[str, Any]:
     return dict(zip(requests, answers, strict=True))
 
 
-@pytest.mark.parametrize("name", ["killed", "paused", "silent", "hangs up", "garbage"])
+@pytest.mark.parametrize("name", FAULTS)
 async def test_requests_fail_in_time_and_work_again(
     served_back_end: ServedBackEnd, gate: Gate, provider: TopologyProvider, name: str
 ) -> None:
@@ -151,7 +103,7 @@ async def test_requests_fail_in_time_and_work_again(
 
 
 @pytest.mark.parametrize("served_back_end", sorted(set(SERVERS) - {"redis"}), indirect=True)  # Redis is polled
-@pytest.mark.parametrize("name", ["killed", "paused", "silent", "hangs up", "garbage"])
+@pytest.mark.parametrize("name", FAULTS)
 async def test_a_watch_is_begun_again_after_a_fault(
     served_back_end: ServedBackEnd, gate: Gate, provider: TopologyProvider, name: str
 ) -> None:

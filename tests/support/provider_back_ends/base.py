@@ -55,3 +55,7 @@ class ServedBackEnd(BackEnd):
             name=f"host-{host}", url=self.url(host, port or self.port), secrets=self.secrets
         )
         return make_provider(descriptor, CLUSTER, ProvisioningConfig(request_timeout_s=timeout_s))
+
+    async def forget(self, authority: str) -> None:
+        """Removes a registration while its process lives."""
+        await self.remove_member(authority)

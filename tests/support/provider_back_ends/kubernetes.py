@@ -50,6 +50,9 @@ class KubernetesBackEnd(ServedBackEnd):
     async def expire(self, authority: str) -> None:
         self.server.annotate(self._pod_at(authority), member=None)
 
+    async def forget(self, authority: str) -> None:
+        await self.expire(authority)  # the pod stays
+
     async def lose_history(self) -> None:
         self.server.lose_history()
 
