@@ -5,6 +5,9 @@ from __future__ import annotations
 from inaho.events.base import Event
 
 __all__ = [
+    "ClusterFounded",
+    "ClusterRecordLost",
+    "ClusterRecordTaken",
     "ProviderChanged",
     "ProviderDisabled",
     "ProviderEvent",
@@ -94,6 +97,39 @@ class ProvisioningUnavailable(Event, frozen=True, kw_only=True):
 
 class ProvisioningRestored(ProviderEvent, frozen=True, kw_only=True):
     """A provider is up again after `ProvisioningUnavailable`."""
+
+
+class ClusterFounded(ProviderEvent, frozen=True, kw_only=True):
+    """This node has won the record of the cluster, and founds it.
+
+    Attributes:
+        cluster_id: of the record.
+        generation: 1, or one more than that of the cluster before.
+    """
+
+    cluster_id: str
+    generation: int
+
+
+class ClusterRecordLost(ProviderEvent, frozen=True, kw_only=True):
+    """The record of the cluster that this node founded is gone from the back end; this node writes it again."""
+
+    cluster_id: str
+    generation: int
+
+
+class ClusterRecordTaken(ProviderEvent, frozen=True, kw_only=True):
+    """Another node has written the record of the cluster that this node founded: there may be two clusters for a while.
+
+    Attributes:
+        cluster_id, generation: of the new record.
+        authority, node_id: of the node that has written it.
+    """
+
+    cluster_id: str
+    generation: int
+    authority: str
+    node_id: str
 
 
 class SnapshotApplied(ProviderEvent, frozen=True, kw_only=True):

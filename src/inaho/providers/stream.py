@@ -23,8 +23,8 @@ from typing import Final, Protocol, TypeVar
 from inaho.config import ProvisioningConfig
 from inaho.core.back_off import back_off_s
 from inaho.core.provisioning.snapshot import ProviderMember
-from inaho.errors import ProviderError, ProviderStreamFailed, ProviderUnreachable
-from inaho.errors.inspection import describe
+from inaho.errors import ProviderError
+from inaho.providers.answer import answer, unexpected
 from inaho.providers.base import ProviderRead, TopologyProvider
 
 __all__ = ["ProviderStream", "StreamObserver"]
@@ -181,7 +181,7 @@ class ProviderStream:
                 except (ProviderError, asyncio.CancelledError):
                     raise
                 except Exception as error:
-                    raise self._unexpected(error) from error
+                    raise unexpected(self.provider.name, error) from error
                 if found is None:
                     self._observer.alive(self.provider.name)
                     self._read_now.set()
@@ -243,21 +243,7 @@ class ProviderStream:
     # All.
 
     async def _answer(self, request: Awaitable[T]) -> T:
-        """The answer of the back end, with a deadline; raises only `ProviderError`, whatever the back end does."""
-        try:
-            async with asyncio.timeout(self._config.timeout_s):
-                return await request
-        except TimeoutError as error:
-            raise ProviderUnreachable(
-                f"provider {self.provider.name} did not answer within {self._config.timeout_s:g} s"
-            ) from error
-        except (ProviderError, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            raise self._unexpected(error) from error
-
-    def _unexpected(self, error: Exception) -> ProviderStreamFailed:
-        return ProviderStreamFailed(f"provider {self.provider.name} failed with {describe(error)}")
+        return await answer(self.provider.name, request, self._config.timeout_s)
 
     def _back_off_s(self, failed: int) -> float:
         return self._jittered(back_off_s(self._config.back_off_min_s, self._config.back_off_max_s, failed))

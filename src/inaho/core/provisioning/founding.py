@@ -7,9 +7,9 @@ A new generation is founded only when no process of the last one can be alive: e
 connections, or is answered by a newer boot. A registration that does not answer counts as alive until it expires: the
 process may be paused, or the network between may be cut. Who loses the compare-and-set reads again, and joins.
 
-A member that answers is joined whatever the record says, so a record that was lost founds no second cluster. The
-founder is dialled also if it is registered no more: registrations run out while the back end is away, and the cluster
-lives on.
+A member that answers is joined whatever the record says. Without a record all these rules hold too, since it may have
+been lost. The founder is dialled also if it is registered no more: registrations run out while the back end is away,
+and the cluster lives on.
 
 One round of dials does not prove that nobody is left. A member may admit a node after that node was dialled, and die
 before it is dialled itself. Two rounds with the same result do: whoever was admitted during the first round is seen by
@@ -66,9 +66,10 @@ class Join(msgspec.Struct, frozen=True):
 
 
 class Wait(msgspec.Struct, frozen=True):
-    """Read again later."""
+    """Read again later, or at once if `soon`."""
 
     reason: str
+    soon: bool = False
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -98,7 +99,7 @@ class FoundingRule:
         self._cluster_id = cluster_id
         self._offered: ClusterRecord | None = None
         """The record that this object has said to write last."""
-        self._seen: tuple[ClusterRecord, dict[str, Contact]] | None = None
+        self._seen: tuple[ClusterRecord | None, dict[str, Contact]] | None = None
         """What the round before has shown, by node id, if nobody of the last generation was alive in it."""
 
     def decide(
@@ -127,11 +128,9 @@ class FoundingRule:
         waits = [authority for authority in asked if authority not in contacts]
         if waits:
             return Wait(f"not dialled yet: {', '.join(waits)}")
-        if record is None:
-            return self._found(ClusterRecord(self._cluster_id, 1, self._me.authority, self._me.node_id))
-        if record == self._offered:  # this node won, and learns only now that it did
+        if record is not None and record == self._offered:  # this node won, and learns only now that it did
             return self._found(record)
-        winner = next((one.authority for one in others if one.node_id == record.node_id), "")
+        winner = next((one.authority for one in others if record and one.node_id == record.node_id), "")
         if winner and contacts[winner] is Contact.STARTING:
             return Join((winner,))  # it is a member in a moment
         silent = [one.authority for one in others if contacts[one.authority] is Contact.SILENT]
@@ -139,10 +138,9 @@ class FoundingRule:
             return Wait(f"registered and silent: {', '.join(silent)}")
         self._seen = record, {one.node_id: contacts[one.authority] for one in others}
         if self._seen != seen:
-            return Wait("nobody of the last generation is alive; a second round must show the same")
-        return self._found(
-            ClusterRecord(record.cluster_id, record.generation + 1, self._me.authority, self._me.node_id)
-        )
+            return Wait("nobody of the last generation is alive; a second round must show the same", soon=True)
+        cluster_id, generation = (self._cluster_id, 1) if record is None else (record.cluster_id, record.generation + 1)
+        return self._found(ClusterRecord(cluster_id, generation, self._me.authority, self._me.node_id))
 
     def forget(self) -> None:
         """This node was a member and is none any more: a record that it wrote before is no permission to found."""

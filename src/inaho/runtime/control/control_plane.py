@@ -10,6 +10,7 @@ import asyncio
 
 from inaho.core.inputs import Input
 from inaho.core.node import ControlNode
+from inaho.core.node.lifecycle import LEAVING, MEMBER, NEW, Stage
 from inaho.runtime.control.driver import Driver
 
 __all__ = ["ControlPlane"]
@@ -41,8 +42,15 @@ class ControlPlane:
 
     @property
     def incarnation(self) -> int:
-        """Of this node; 0 on a client, and before the cluster has admitted it."""
-        return 0 if self.driver is None else self.driver.control.member.incarnation
+        """Of this node; 0 on a client, and while it is no member: before its admission, and after a removal."""
+        if self.driver is None or self.driver.control.stage not in (MEMBER, LEAVING):
+            return 0
+        return self.driver.control.member.incarnation
+
+    @property
+    def stage(self) -> Stage:
+        """Where the life of this node stands; `new` on a client, and before `begin`."""
+        return NEW if self.driver is None else self.driver.control.stage
 
     def loads(self) -> dict[str, float]:
         """The known loads of members, by node id."""

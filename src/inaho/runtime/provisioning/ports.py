@@ -1,4 +1,4 @@
-"""What the service of providers needs of other parts of a node, and what operators need of it."""
+"""What the parts of this room need of each other and of the node, and what operators need of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from inaho.core.provisioning.topology_feed import Notice
 
 if TYPE_CHECKING:
     from inaho.config import ProviderDescriptor
-    from inaho.providers.base import TopologyProvider
+    from inaho.core.inputs import Input
+    from inaho.core.node.lifecycle import Stage
+    from inaho.core.provisioning.founding import ClusterRecord, Contact
+    from inaho.core.provisioning.snapshot import ProviderMember
+    from inaho.providers.base import ProviderRead, TopologyProvider
 
-__all__ = ["ProviderOperations", "ProvisioningConsumer"]
+__all__ = ["Contacts", "ProviderOperations", "ProvisioningConsumer", "RecordProvider", "Search"]
 
 
 class ProvisioningConsumer(Protocol):
@@ -50,4 +54,47 @@ class ProviderOperations(Protocol):
 
     async def remove(self, name: str) -> None:
         """See `ProviderRegistry.remove`."""
+        ...
+
+
+class Contacts(Protocol):
+    """Finds out what runs at an authority."""
+
+    async def contact(self, authority: str) -> Contact:
+        """Dials it once. Raises nothing: what goes wrong is a `Contact` too."""
+        ...
+
+
+class RecordProvider(Protocol):
+    """The part of `TopologyProvider` that founding needs."""
+
+    name: str
+
+    async def read(self) -> ProviderRead:
+        """See `TopologyProvider`."""
+        ...
+
+    async def renew(self, member: ProviderMember, ttl_s: float) -> bool:
+        """See `TopologyProvider`."""
+        ...
+
+    async def read_record(self) -> tuple[ClusterRecord | None, str]:
+        """See `TopologyProvider`."""
+        ...
+
+    async def write_record(self, record: ClusterRecord, token: str) -> bool:
+        """See `TopologyProvider`."""
+        ...
+
+
+class Search(Protocol):
+    """The control plane, as far as it searches its cluster."""
+
+    @property
+    def stage(self) -> Stage:
+        """Where the life of this node stands."""
+        ...
+
+    def feed(self, given: Input, /) -> None:
+        """Runs one step of the machine."""
         ...

@@ -25,12 +25,17 @@ def rules() -> FoundingRule:
 
 
 def test_without_a_record_a_node_founds_the_first_generation() -> None:
-    found = rules().decide(None, (ME, NEW), {NEW.authority: Contact.SILENT})
+    rule = rules()
+    assert isinstance(rule.decide(None, (ME, NEW), {NEW.authority: Contact.STARTING}), Wait)
+    found = rule.decide(None, (ME, NEW), {NEW.authority: Contact.STARTING})
     assert found == Found(ClusterRecord(CLUSTER_ID, 1, ME.authority, ME.node_id))
 
 
 def test_a_record_that_was_lost_does_not_found_beside_members() -> None:
     assert rules().decide(None, (ME, NEW), {NEW.authority: Contact.MEMBER}) == Join((NEW.authority,))
+    rule = rules()
+    for _ in range(3):
+        assert isinstance(rule.decide(None, (ME, NEW), {NEW.authority: Contact.SILENT}), Wait)
 
 
 def test_a_registration_that_was_not_dialled_is_waited_for() -> None:
@@ -77,6 +82,7 @@ def test_two_equal_rounds_without_a_member_found_the_next_generation() -> None:
 
 def test_a_winner_whose_answer_was_lost_founds() -> None:
     rule = rules()
+    rule.decide(None, (ME,), {})
     won = rule.decide(None, (ME,), {})
     assert isinstance(won, Found)
     assert rule.decide(won.record, (ME, NEW), {NEW.authority: Contact.SILENT}) == won
