@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from opentelemetry.metrics import get_meter_provider
 
-from inaho import Cluster
+from inaho import Cluster, Member, ProviderDescriptor
 from inaho.actor import ActorRef
 from inaho.errors import IllegalTransition
 from inaho.testing import SimCluster
@@ -28,9 +28,21 @@ def release(cluster: Cluster) -> None:
         cluster.release(OTHER)
 
 
+async def add_and_remove(cluster: Cluster) -> None:
+    await cluster.add_provider("memory://uses")
+    await cluster.remove_provider("memory")
+
+
+async def add_and_remove_at(cluster: Cluster, other: Member) -> None:
+    await cluster.add_provider_at(other, ProviderDescriptor(name="memory", url="memory://uses"))
+    await cluster.remove_provider_at(other, "memory")
+
+
 USES: dict[str, Callable[[Cluster, Any], Any]] = {
     "accept_storage": lambda cluster, _: cluster.accept_storage(),
     "actor": lambda cluster, _: nobody(cluster),
+    "add_provider": lambda cluster, _: cluster.add_provider("memory://uses"),
+    "add_provider_at": add_and_remove_at,
     "authority": lambda cluster, _: cluster.authority,
     "block": lambda cluster, _: cluster.block("nobody:1"),
     "blocked": lambda cluster, _: cluster.blocked(),
@@ -50,11 +62,15 @@ USES: dict[str, Callable[[Cluster, Any], Any]] = {
     "metrics": lambda cluster, _: cluster.metrics(),
     "partition_bridge": lambda cluster, _: cluster.partition_bridge,
     "pid": lambda cluster, _: cluster.pid(nobody(cluster)),
+    "providers": lambda cluster, _: cluster.providers(),
+    "providers_at": lambda cluster, other: cluster.providers_at(other),
     "quarantine": lambda cluster, _: cluster.quarantine(),
     "quarantine_at": lambda cluster, other: cluster.quarantine_at(other),
     "ready": lambda cluster, _: cluster.ready,
     "release": lambda cluster, _: release(cluster),
     "release_at": lambda cluster, other: cluster.release_at(other, "nobody:1"),
+    "remove_provider": lambda cluster, _: add_and_remove(cluster),
+    "remove_provider_at": add_and_remove_at,
     "resolve_conflict_at": lambda cluster, other: cluster.resolve_conflict_at(other, OTHER, keep=True),
     "room": lambda cluster, _: cluster.room(nobody(cluster)),
     "runtime": lambda cluster, _: cluster.runtime,
