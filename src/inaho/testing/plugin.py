@@ -16,7 +16,7 @@ options and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -25,6 +25,7 @@ from inaho.testing.simulation.replay import RUNS, PytestRun, replay_of_test
 
 if TYPE_CHECKING:
     from inaho.config import ClusterConfig
+    from inaho.providers.base import TopologyProvider
     from inaho.runtime.grains.grain import Grain
     from inaho.storage import Storage
     from inaho.testing.cluster.sim_cluster import Faults, SimCluster
@@ -63,6 +64,7 @@ class ClusterFactory:
         faults: Faults | None = None,
         *,
         storage: Storage | None = None,
+        providers: Callable[[], Sequence[TopologyProvider]] | None = None,
         storage_faults: StorageFaults | None = None,
         within_s: float = 600.0,
         real_limit_s: float | None = None,
@@ -78,6 +80,7 @@ class ClusterFactory:
             config,
             faults,
             storage=storage,
+            providers=providers,
             storage_faults=storage_faults,
             within_s=within_s,
             real_limit_s=real_limit_s,
