@@ -45,6 +45,9 @@ class PartitionManagerBridge:
         if not self._closed:
             self._last, self.failure = snapshot, ""
 
+    def read_again(self, snapshot: ProviderSnapshot) -> None:
+        """Nothing: it has this snapshot."""
+
     def notice(self, notice: Notice) -> None:
         if isinstance(notice, ProviderChanged):
             self.changed = notice

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from inaho.core.inputs import Input
     from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.provisioning.provider_membership import ProviderMembership
 
 __all__ = ["PlacementSupervisorBridge"]
 
@@ -34,14 +35,17 @@ class PlacementSupervisorBridge:
     Args:
         local: the node; its placement may be paused.
         feed: takes inputs for the control plane.
+        membership: where the provider is the membership; None beside gossip.
     """
 
     name = "placement"
 
-    def __init__(self, local: LocalNode, feed: Callable[[Input], None]) -> None:
+    def __init__(
+        self, local: LocalNode, feed: Callable[[Input], None], membership: ProviderMembership | None = None
+    ) -> None:
         self._local = local
         self._feed = feed
-        self._decides = local.config.membership.source == "provider"
+        self._membership = membership
         self._closed = False
         self._listed = False
 
@@ -52,9 +56,14 @@ class PlacementSupervisorBridge:
         self._feed(Barred(snapshot.barred))
         if snapshot.members:
             self._go_on()
-        elif self._decides or self._listed:  # beside gossip, the list is empty until the first member has registered
+        elif self._membership or self._listed:  # beside gossip, the list is empty until the first member has registered
             self._pause(EMPTY)
         self._listed = bool(snapshot.members)
+        self.read_again(snapshot)
+
+    def read_again(self, snapshot: ProviderSnapshot) -> None:
+        if self._membership is not None and not self._closed:
+            self._membership.read(snapshot)
 
     def notice(self, notice: Notice) -> None:
         if isinstance(notice, ProvisioningUnavailable):
@@ -63,7 +72,7 @@ class PlacementSupervisorBridge:
             self._go_on()
 
     def _pause(self, reason: str) -> None:
-        if self._decides:
+        if self._membership is not None:
             self._local.placement_paused = reason
             self._local.log.error("no new activations: %s", reason)
         else:

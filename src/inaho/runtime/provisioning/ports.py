@@ -32,6 +32,10 @@ class ProvisioningConsumer(Protocol):
         """Applies a snapshot that is newer than all before."""
         ...
 
+    def read_again(self, snapshot: ProviderSnapshot) -> None:
+        """The provider in use was read in full and has said the same again: its newest snapshot."""
+        ...
+
     def notice(self, notice: Notice) -> None:
         """Takes a change of the provider in use, an end of a stream, a loss or return of all providers."""
         ...

@@ -71,6 +71,9 @@ class RemotingBridge:
         self.stale = bool(stale)
         self._associations.trust_members(stale if self._decides else "")
 
+    def read_again(self, snapshot: ProviderSnapshot) -> None:
+        """Nothing: its changes were taken."""
+
     def notice(self, notice: Notice) -> None:
         if isinstance(notice, ProvisioningUnavailable):
             self._trust(f"no provider is up ({notice.reason})")

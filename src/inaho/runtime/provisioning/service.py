@@ -121,6 +121,11 @@ class ProvisioningService:
         return self.feed.reports(self._now())
 
     @property
+    def steady(self) -> bool:
+        """Whether the provider in use has been up for so long that all registrations were renewed."""
+        return self.feed.steady(self._now())
+
+    @property
     def applied_s(self) -> float | None:
         """Seconds since the newest snapshot was applied; None before the first."""
         return None if self._applied_at is None else self._now() - self._applied_at
@@ -168,7 +173,12 @@ class ProvisioningService:
     def read(self, provider: str, found: ProviderRead, took_s: float) -> None:
         """All entries of a provider."""
         members = [self._with_own_quarantines(member) for member in found.members]
-        self._deliver(self.feed.read(self._now(), provider, members, found.blocked_nodes, took_s), took_s)
+        updates = self.feed.read(self._now(), provider, members, found.blocked_nodes, took_s)
+        self._deliver(updates, took_s)
+        news = any(isinstance(update, ProviderSnapshot) for update in updates)
+        if not news and provider == self.feed.active and self.feed.last is not None and not self.feed.hub.closed:
+            for consumer in self._consumers:
+                consumer.read_again(self.feed.last)
 
     def _with_own_quarantines(self, member: ProviderMember) -> ProviderMember:
         """An entry as it was read; that of this node with its quarantines of now, which it may not have written yet."""
