@@ -1,8 +1,8 @@
 """Decides which members a node has by the snapshots of its provider (`membership.source = "provider"`).
 
 Who is listed is a member at once. Who is listed no more is removed, unless the snapshot is doubted
-(`core.provisioning.mass_removal`): then this module reads again and dials those that are missing. Those that answer stay
-members until they are listed again or answer no more.
+(`core.provisioning.mass_removal`): then this module reads again and dials those that are missing. Those that answer
+stay members until they are listed again or answer no more.
 
 This node cannot dial itself. If others still see most members and this node is not listed, they have removed it: after
 the second read it gives up its place, and comes back when it is listed.
@@ -76,7 +76,7 @@ class ProviderMembership:
     def _tell(self, snapshot: ProviderSnapshot, missing: tuple[str, ...]) -> None:
         self._told = missing
         self._local.log.warning(
-            "snapshot %d of provider %s lacks %d of %d members; they stay until it was read again and they were dialled",
+            "snapshot %d of provider %s lacks %d of %d members; they stay until it is read again and they are dialled",
             snapshot.seq_no, snapshot.provider, len(missing), len(self._members),
         )  # fmt: skip
         self._local.publish(SnapshotDoubted(provider=snapshot.provider, seq_no=snapshot.seq_no, missing=missing))
