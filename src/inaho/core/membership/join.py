@@ -96,6 +96,7 @@ class Joiner:
         self._asked_at_once = 0
         self._may_found_at: float | None = None
         self._gives_up_at: float | None = None
+        self._search_s = config.join_timeout_s
         self._next_at = 0.0
         self._pause_s = config.join_retry_s
         self._turn = 0
@@ -123,6 +124,7 @@ class Joiner:
         others: tuple[str, ...] = (),
         again: bool = False,
         by_record: bool = False,
+        patience_s: float = 0.0,
     ) -> None:
         """Begins a search.
 
@@ -132,6 +134,7 @@ class Joiner:
             again: this node has been a member. It never gives up, and founds only after `join_timeout_s`, or as soon as
                 every contact has refused the connection in one round.
             by_record: it founds only after `won`.
+            patience_s: it gives up so much later than after `join_timeout_s`.
         """
         self._become(SEEKING)
         self._seeds, self._again, self._by_record, self._won = seeds, again, by_record, False
@@ -139,7 +142,8 @@ class Joiner:
         self._contacts = self._but_me((*self._own_contacts, *self._listed))
         self._new = dict.fromkeys(self._contacts[len(self._own_contacts) :])
         self._asked_at_once = 0
-        self._gives_up_at = None if again else now + self._config.join_timeout_s
+        self._search_s = self._config.join_timeout_s + patience_s
+        self._gives_up_at = None if again else now + self._search_s
         self._next_at, self._pause_s, self._turn = now, self._config.join_retry_s, 0
         self._asked, self._dial_refused, self._failure, self._told, self._final = {}, {}, None, {}, {}
         self._absent = {}
@@ -266,7 +270,7 @@ class Joiner:
             )
         return Fail(
             "topology_unavailable",
-            f"no seed admitted this node within {self._config.join_timeout_s:g} s ({said}){hint}",
+            f"no seed admitted this node within {self._search_s:g} s ({said}){hint}",
         )
 
     def told(self) -> dict[str, str]:

@@ -35,6 +35,9 @@ LEAVING: Final[Stage] = "leaving"
 LEFT: Final[Stage] = "left"
 FAILED: Final[Stage] = "failed"
 
+REGISTRATIONS: Final = 2
+"""A node that founds by a record waits for the expiry of registrations so many times as long as they last."""
+
 STAGES: Final[dict[Stage, tuple[Stage, ...]]] = {
     NEW: (SEEKING, LEFT),
     SEEKING: (MEMBER, FAILED, LEFT),
@@ -83,7 +86,9 @@ class Lifecycle:
         self._become(SEEKING)
         self._exchange.seeds = seeds or self._config.seeds
         self._by_record = by_record
-        self.joiner.start(now, self._exchange.seeds, by_record=by_record)
+        # Dead members may be listed until their registrations expire; some back ends keep them for twice their time.
+        patience_s = REGISTRATIONS * self._config.provisioning.ttl_s if by_record else 0.0
+        self.joiner.start(now, self._exchange.seeds, by_record=by_record, patience_s=patience_s)
 
     def discovered(self, now: float, authorities: tuple[str, ...]) -> None:
         """The provider in use lists these: contacts of a search, and authorities that a member contacts."""

@@ -25,6 +25,8 @@ from inaho.providers.registry import ProviderRegistry
 from inaho.providers.validator import ProviderValidator
 from inaho.runtime.node.node import Node
 from inaho.runtime.operators.provider_operations import PROVIDERS_KEY, ProviderActor
+from inaho.runtime.provisioning.contacts import HandshakeContacts
+from inaho.runtime.provisioning.founding import Founding
 from inaho.runtime.provisioning.metric_values import provisioning_values
 from inaho.runtime.provisioning.partition_manager_bridge import PartitionManagerBridge
 from inaho.runtime.provisioning.placement_supervisor_bridge import PlacementSupervisorBridge
@@ -94,7 +96,12 @@ class NodeProvisioning:
                 f"no provider has answered within {patience_s:g} s: {self.service.silent()}",
                 authority=self._node.local.authority,
             )
-        return False
+        founders = [one for one in self.service.providers if one.capabilities.record]
+        if founders and not self._node.local.client:
+            contacts = HandshakeContacts(self._node.local, self._node.transport)
+            founding = Founding(self._node.local, founders[0], self._own_entry, contacts, self._node.control)
+            self._node.local.spawn(founding.run(), name="inaho-founding")
+        return bool(founders)
 
     def tick(self, now: float, lag_s: float) -> None:
         """See `node_lifecycle.Provisioning`."""
