@@ -50,6 +50,7 @@ class NodeProvisioning:
     Attributes:
         registry: the set of providers.
         service: runs them.
+        placement: feeds the control plane.
         partitions: has the newest snapshot.
         remoting: has the state of each remote.
     """
@@ -64,10 +65,10 @@ class NodeProvisioning:
         self._node = node
         self._given = tuple(given)
         self._entry: ProviderMember | None = None
-        placement = PlacementSupervisorBridge(local, self._feed)
+        self.placement = PlacementSupervisorBridge(local, self._feed)
         self.partitions = PartitionManagerBridge()
         self.remoting = RemotingBridge(local, node.associations)
-        self.service = ProvisioningService(local, (placement, self.partitions, self.remoting), self._own_entry)
+        self.service = ProvisioningService(local, (self.placement, self.partitions, self.remoting), self._own_entry)
         self.registry = ProviderRegistry(
             ProviderValidator(config.name, config.provisioning, local.log),
             store,

@@ -10,12 +10,13 @@ What a snapshot means depends on `membership.source`:
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from inaho.core.inputs import Barred, Discovered
 from inaho.core.provisioning.snapshot import ProviderSnapshot
 from inaho.core.provisioning.topology_feed import Notice
-from inaho.events import ProvisioningRestored, ProvisioningUnavailable
+from inaho.events import ProviderChanged, ProvisioningRestored, ProvisioningUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,9 @@ class PlacementSupervisorBridge:
         local: the node; its placement may be paused.
         feed: takes inputs for the control plane.
         membership: where the provider is the membership; None beside gossip.
+
+    Attributes:
+        provider: the one in use; empty before the first.
     """
 
     name = "placement"
@@ -43,6 +47,7 @@ class PlacementSupervisorBridge:
     def __init__(
         self, local: LocalNode, feed: Callable[[Input], None], membership: ProviderMembership | None = None
     ) -> None:
+        self.provider = ""
         self._local = local
         self._feed = feed
         self._membership = membership
@@ -66,7 +71,14 @@ class PlacementSupervisorBridge:
             self._membership.read(snapshot)
 
     def notice(self, notice: Notice) -> None:
-        if isinstance(notice, ProvisioningUnavailable):
+        if isinstance(notice, ProviderChanged):
+            self.provider = notice.provider
+            self._local.log.log(
+                logging.WARNING if notice.previous else logging.INFO,
+                "the cluster is found through provider %s%s: %s",
+                notice.provider, f" and no more through {notice.previous}" if notice.previous else "", notice.reason,
+            )  # fmt: skip
+        elif isinstance(notice, ProvisioningUnavailable):
             self._pause(f"no provider is up: {notice.reason}")
         elif isinstance(notice, ProvisioningRestored):
             self._go_on()
