@@ -106,6 +106,8 @@ class NodeProvisioning:
 
     def tick(self, now: float, lag_s: float) -> None:
         """See `node_lifecycle.Provisioning`."""
+        if not self.service.providers:
+            return
         if self._node.local.shutting_down:
             self.service.shut_down()
         entry = self._own_entry()

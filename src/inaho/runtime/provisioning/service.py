@@ -20,6 +20,7 @@ import msgspec
 from inaho.core.provisioning.snapshot import ProviderMember, ProviderSnapshot
 from inaho.core.provisioning.topology_feed import ProviderReport, TopologyFeed, Update
 from inaho.errors import ProviderError
+from inaho.errors.inspection import describe
 from inaho.events import SnapshotApplied
 from inaho.providers.stream import ProviderStream
 
@@ -79,7 +80,8 @@ class ProvisioningService:
         there = {provider.name: provider for provider in providers}
         renewed = [name for name, stream in self._streams.items() if there.get(name) is not stream.provider]
         for name in renewed:
-            self._end(name)
+            # The new definition may name the same back end: its stream then finds the entry, and renews it.
+            self._end(name, keep_entry=name in there)
         for name, provider in there.items():
             if name not in self._streams:
                 self._begin(provider)
@@ -98,23 +100,28 @@ class ProvisioningService:
         except Exception:
             self._local.log.exception("the stream of provider %s ended by a fault of inaho", stream.provider.name)
 
-    def _end(self, name: str) -> None:
+    def _end(self, name: str, *, keep_entry: bool) -> None:
         stream = self._streams.pop(name)
         self._tasks.pop(name).cancel()
+        if keep_entry:
+            stream.registered.clear()
         self._local.spawn(self._part(stream), name=f"inaho-provider-end-{name}")
 
     async def _part(self, stream: ProviderStream) -> None:
-        """Removes this node's registration from a provider and closes it, within a time limit."""
-        with contextlib.suppress(TimeoutError):
+        """Removes this node's registration from a provider and closes it, each within a time limit."""
+        name = stream.provider.name
+        try:
             async with asyncio.timeout(FAREWELL_S):
-                try:
-                    await stream.deregister()
-                except ProviderError as error:
-                    self._local.log.warning(
-                        "provider %s keeps the registration of this node until it expires: %s",
-                        stream.provider.name, error.reason,
-                    )  # fmt: skip
-        await stream.provider.close()
+                await stream.deregister()
+        except (ProviderError, TimeoutError) as error:
+            self._local.log.warning(
+                "provider %s keeps the registration of this node until it expires: %s", name, describe(error)
+            )
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await stream.provider.close()
+        except Exception as error:  # of a provider that a program has made, or TimeoutError
+            self._local.log.warning("provider %s could not be closed: %s", name, describe(error))
 
     def reports(self) -> tuple[ProviderReport, ...]:
         """Each provider now, the highest priority first."""
