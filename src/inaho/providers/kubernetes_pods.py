@@ -131,7 +131,7 @@ class Pods:
             if pod.member is None:
                 raise InvalidSnapshot(pod.problem)
             other = found.get(pod.member.authority)
-            if other is None or other[0].age > pod.age:
+            if other is None or other[0].age < pod.age:
                 found[pod.member.authority] = pod, pod.member
         members = tuple(member for _, member in found.values())
         blocked = tuple(member.authority for pod, member in found.values() if pod.blocked)

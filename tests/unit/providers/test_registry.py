@@ -222,6 +222,9 @@ async def test_pr_1_5_accepted_definitions_are_there_after_a_restart_and_objects
     owners = [each.owner for each in tested.registry.providers]
     assert owners == [Owner.STORE, Owner.CONFIGURATION, Owner.CONFIGURATION, Owner.PROGRAM, Owner.STORE]
     before = [(each.name, each.definition) for each in tested.registry.providers if each.definition]
+    await tested.registry.remove("mine")
+    assert tested.names == ["d", "a", "b", "c"]
+    assert await tested.stored() == ["c", "d"]
     tested = await again(tmp_path)
     assert [(each.name, each.definition) for each in tested.registry.providers] == before
     await tested.registry.remove("d")
