@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from inaho.core.messages import ControlMessage
+from inaho.types import Member
 
 __all__ = [
     "AuthorityAnswered",
@@ -27,6 +28,7 @@ __all__ = [
     "LeaveRequested",
     "LoadChanged",
     "LoopLag",
+    "ProviderMembers",
     "RandomSource",
     "Received",
     "ResolveConflict",
@@ -88,6 +90,20 @@ class Barred(msgspec.Struct, frozen=True):
     """Authorities that the provider in use bars from holding leases; replaces those of the last `Barred`, sorted."""
 
     authorities: tuple[str, ...]
+
+
+class ProviderMembers(msgspec.Struct, frozen=True):
+    """The provider in use is the membership (`membership.source = "provider"`), and these are the members.
+
+    Give the first one before `Start`, and one for each change: until it is listed, a node neither joins nor founds. It
+    has no effect where gossip decides.
+
+    Attributes:
+        members: sorted by authority. The incarnation of one that no member has admitted yet is 0; the status is not
+            used. Those beyond `membership.members_max` are not used.
+    """
+
+    members: tuple[Member, ...]
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -192,6 +208,7 @@ Input = (
     | LeaveRequested
     | Discovered
     | FoundCluster
+    | ProviderMembers
     | Drained
     | LoopLag
     | LoadChanged

@@ -208,7 +208,7 @@ def test_with_a_record_the_winner_founds_and_the_others_join(seeds: tuple[str, .
 def test_with_a_record_a_search_ends_in_time_with_what_was_tried() -> None:
     simulation = ControlSimulation(1)
     simulation.start("10.0.0.1:1", ("10.0.0.2:1",), discovered=("10.0.0.1:1", "10.0.0.3:1"), by_record=True)
-    simulation.run(14.9)
+    simulation.run(44.9)  # the time-out, and twice the time of a registration
     assert not simulation.effects(JoinFailed)
     simulation.run(0.2)
     (failure,) = [effect for _, _, effect in simulation.effects(JoinFailed)]

@@ -85,6 +85,8 @@ class Joiner:
         self._authority = authority
         self._config = config
         self.phase = IDLE
+        # The provider that is the membership does not list this node: it asks nobody and founds nothing.
+        self.held = False
         self._contacts: tuple[str, ...] = ()
         # The contacts of this search, and those that a provider lists: together they are `_contacts`.
         self._own_contacts: tuple[str, ...] = ()
@@ -211,13 +213,13 @@ class Joiner:
         """The next action; call again until it returns None."""
         if self.phase is not SEEKING:
             return None
-        if self._won:
-            return Found()
         self._choose_founder(now)
-        failure = self._failed(now)
+        failure = None if self._won else self._failed(now)
         if failure is not None:
             self._become(FAILED)
             return failure
+        if self.held:
+            return None
         if self._may_found(now):
             return Found()
         if not self._contacts or now < self._next_at:
@@ -284,6 +286,8 @@ class Joiner:
         return f"that is this node; its authority is {self._authority}: write that in `seeds`"
 
     def _may_found(self, now: float) -> bool:
+        if self._won:
+            return True
         if self._may_found_at is None or any(refusal.code in SAME_CLUSTER_CODES for refusal in self._final.values()):
             return False
         if now >= self._may_found_at:
@@ -356,6 +360,8 @@ class Joiner:
         """When `poll` has something to do."""
         if self.phase is not SEEKING:
             return None
+        if self.held:
+            return self._gives_up_at
         times = [self._next_at] if self._contacts else []
         blocked = any(refusal.code in SAME_CLUSTER_CODES for refusal in self._final.values())
         may_found_at = None if blocked else self._may_found_at

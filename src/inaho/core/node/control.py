@@ -28,6 +28,7 @@ from inaho.core.inputs import (
     LeaveRequested,
     LoadChanged,
     LoopLag,
+    ProviderMembers,
     RandomSource,
     Received,
     ResolveConflict,
@@ -102,7 +103,7 @@ class ControlNode:
             AuthorityNotReached: self._on_dial_failed,
             AuthorityAnswered: self._on_authority_answered,
             LeaveRequested: self._on_leave_requested,
-            Drained: self._on_drained,
+            Drained: lambda now, _: self._life.leaver.drained(now),
             LoopLag: self._on_loop_lag,
             LoadChanged: self._on_load_changed,
             ResolveConflict: orders.resolve_conflict,
@@ -111,6 +112,7 @@ class ControlNode:
             Barred: orders.bar,
             Discovered: orders.discovered,
             FoundCluster: orders.found_cluster,
+            ProviderMembers: orders.provider_members,
         }
         self._message_handlers: dict[type, Callable[[float, Received, Any], None]] = {
             JoinRequest: self._on_join_request,
@@ -290,9 +292,6 @@ class ControlNode:
 
     def _on_leave_requested(self, now: float, request: LeaveRequested) -> None:
         self._life.leave(now, request.hold_s)
-
-    def _on_drained(self, now: float, drained: Drained) -> None:
-        self._life.leaver.drained(now)
 
     # Handlers: messages.
 

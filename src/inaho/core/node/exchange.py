@@ -71,7 +71,11 @@ class Exchange:
         """Whether the sender may exchange tables with this node; a removed node is answered with a verdict."""
         table = self._view.table
         if not table.removed(received.node_id, mark.incarnation):
-            return True
+            record = table.find(received.node_id)
+            if record is None or not self._view.overlay.has_dropped(received.node_id):
+                return True
+            self.send_verdict(now, record)  # it may not know that the provider lists it no more
+            return False
         entry = table.entry(received.authority)
         if entry is not None and entry.origin == entry.member.node_id == received.node_id:
             # It has left by its own statement and waits until this node knows.

@@ -60,6 +60,8 @@ class JoinRequests:
             return JoinRefused("authority_in_use", reason, False, self._view.me.node_id)
         if stage is not MEMBER:
             return JoinRefused("not_a_member", f"this node is {stage}", True)
+        if not self._view.overlay.may_join(joiner.node_id):
+            return JoinRefused("not_listed", f"the provider does not list {joiner.authority} yet", True)
         answer = examine(self._view.table, joiner, self._config.membership.members_max, self._is_dead)
         if isinstance(answer, JoinRefused) and answer.code == "authority_collision":
             holder = self._view.table.get(joiner.authority)

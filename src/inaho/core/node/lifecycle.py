@@ -68,6 +68,7 @@ class Lifecycle:
         self._anti_entropy = anti_entropy
         self._outbox = outbox
         self.joiner = Joiner(view.me.authority, config.membership)
+        self.joiner.held = not view.overlay.may_join(view.me.node_id)
         self.leaver = Leaver(config.gossip.convergence_s)
         self.ballot = SelfBallot(2 * config.detection.probe_timeout_s, config.membership.remove_unreachable_after_s)
         self.stage: Stage = NEW
@@ -98,6 +99,16 @@ class Lifecycle:
         if any(authority not in known and not is_live(self._view.table.get(authority)) for authority in authorities):
             self._anti_entropy.seek(now)
 
+    def listed(self, now: float, members: tuple[Member, ...]) -> None:
+        """The provider that is the membership lists these: a node that is not among them is no member."""
+        view = self._view
+        if not view.overlay.decides:
+            return
+        view.listed(now, members)
+        self.joiner.held = not view.overlay.may_join(view.me.node_id)
+        if self.joiner.held and self.stage in (MEMBER, LEAVING):
+            self.lose_place(now, view.me, "not listed")
+
     def seek(self, now: float) -> None:
         """Continues the search for the cluster."""
         while (act := self.joiner.poll(now)) is not None:
@@ -125,7 +136,7 @@ class Lifecycle:
     def accepted(self, now: float, received: Received, accepted: JoinAccepted) -> None:
         """A contact admitted this node: takes its table, and becomes a member."""
         mine = accepted.member.node_id == self._view.me.node_id and accepted.member.authority == self._view.me.authority
-        if not mine or not self.joiner.awaits(received.authority, received.node_id):
+        if not mine or self.joiner.held or not self.joiner.awaits(received.authority, received.node_id):
             return
         self._view.adopt(now, accepted.table)
         record = self._view.table.get(self._view.me.authority)
@@ -188,7 +199,8 @@ class Lifecycle:
             return
         record = self._view.table.get(self._view.me.authority)
         known = self._view.me.incarnation if record is None else max(record.incarnation, self._view.me.incarnation)
-        if now < self._doubtful_until or (record is not None and record.status is MemberStatus.UNREACHABLE):
+        doubted = now < self._doubtful_until or (record is not None and record.status is MemberStatus.UNREACHABLE)
+        if doubted and not self._view.overlay.lists(self._view.me.node_id):
             # Others owned the activations of this node meanwhile, and may have saved newer state. After a pause an
             # accusation means the same: once it is refuted, its consequences will not be sent any more.
             self._doubtful_until = 0.0
@@ -210,7 +222,7 @@ class Lifecycle:
         self.ballot.stop()
         record = self._view.table.get(self._view.me.authority)
         unreachable = record is not None and record.status is MemberStatus.UNREACHABLE
-        if outcome == "isolated" and unreachable:
+        if outcome == "isolated" and unreachable and not self._view.overlay.lists(self._view.me.node_id):
             self.lose_place(now, self._view.me, "isolated")
         elif unreachable or self._contested:
             self._refute(now, f"heard by {outcome}")

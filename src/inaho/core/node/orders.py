@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from inaho.core.inputs import Barred, BlockNode, Discovered, FoundCluster, ResolveConflict, UnblockNode
+from inaho.core.inputs import (
+    Barred,
+    BlockNode,
+    Discovered,
+    FoundCluster,
+    ProviderMembers,
+    ResolveConflict,
+    UnblockNode,
+)
 from inaho.core.node.exchange import Exchange
 from inaho.core.node.lifecycle import MEMBER, Lifecycle
 from inaho.core.node.view import ClusterView
@@ -50,6 +58,10 @@ class Orders:
     def discovered(self, now: float, discovered: Discovered) -> None:
         """The provider in use lists these."""
         self._life.discovered(now, discovered.authorities[: self._view.config.membership.members_max])
+
+    def provider_members(self, now: float, listed: ProviderMembers) -> None:
+        """The provider that is the membership lists these."""
+        self._life.listed(now, listed.members[: self._view.config.membership.members_max])
 
     def found_cluster(self, now: float, found: FoundCluster) -> None:
         """This node has won the record of the cluster."""

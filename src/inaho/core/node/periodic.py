@@ -73,7 +73,10 @@ class Periodic:
         if due is None or now < due:
             return
         blocked_before = view.topology.latest.blocked
-        snapshot = view.topology.poll(now, view.table.version, view.table.live, view.blocked)
+        members, latest = view.members(), view.topology.latest
+        if view.overlay.decides and members != latest.members and view.table.version <= latest.version:
+            view.table.adopt_version(latest.version + 1)  # the members changed, and no statement of gossip did
+        snapshot = view.topology.poll(now, view.table.version, members, view.blocked)
         if snapshot is not None:
             self._outbox.add(ApplyTopology(snapshot, self._outbox.cause))
             self._outbox.publish(TopologyChanged(snapshot=snapshot))
@@ -133,6 +136,9 @@ class Periodic:
         view = self._view
         entry = view.table.entry(authority)
         if entry is not None and entry.member.status is MemberStatus.UNREACHABLE:
+            if view.overlay.lists(entry.member.node_id):
+                view.removal.put_off(now, authority)
+                return
             alone = entry.origin == view.me.node_id and len(entry.sources) < view.detector.sources_needed(authority)
             if alone and not view.engine.acknowledged(view.peers()):
                 # There was no other possible source when this node announced it. Now there could be one, and it has not

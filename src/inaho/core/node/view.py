@@ -28,6 +28,7 @@ from inaho.core.membership.table import MembershipTable
 from inaho.core.membership.topology import TopologyPublisher
 from inaho.core.messages import Mark, MembershipDelta, News, OriginVersion, TableSnapshot
 from inaho.core.node.corroboration import Corroboration
+from inaho.core.node.provider_overlay import ProviderOverlay
 from inaho.events import (
     BlockListChanged,
     MemberEvent,
@@ -85,6 +86,11 @@ class ClusterView:
         self.contested = False
         # Authorities that were removed without a leave, since the last call of `drain_lost`.
         self.lost: list[str] = []
+        self.overlay = ProviderOverlay(
+            decides=config.membership.source == "provider",
+            own=me.node_id,
+            members_max=config.membership.members_max,
+        )
         # Authorities that the provider in use lists, in its order.
         self.discovered: tuple[str, ...] = ()
         # Authorities that the provider in use bars, sorted.
@@ -233,6 +239,30 @@ class ClusterView:
             self.topology.changed(now)
             self.outbox.publish(BlockListChanged(authority=authority, blocked=blocked))
 
+    def members(self) -> tuple[Member, ...]:
+        """The members of the topology: those of gossip, or of gossip and of the provider that is the membership."""
+        return self.overlay.members(self.table.live, self.table.removed)
+
+    def listed(self, now: float, members: tuple[Member, ...]) -> None:
+        """The provider that is the membership lists these, and no others."""
+        before = {member.node_id: member for member in self.members()}
+        self.overlay.read(members)
+        after = {member.node_id: member for member in self.members()}
+        for node_id, member in after.items():
+            was = before.get(node_id)
+            if was is None or (was.status is MemberStatus.JOINING and member.status is MemberStatus.UP):
+                self.outbox.publish(MemberUp(member=member, reason="listed"))
+            elif was.status is MemberStatus.UNREACHABLE and member.status is MemberStatus.UP:
+                self.outbox.publish(MemberReachable(member=member, reason="listed"))
+            elif was.status is MemberStatus.UP and member.status is MemberStatus.UNREACHABLE:
+                self.outbox.publish(MemberUnreachable(member=member, reason="not listed"))
+        for node_id, member in before.items():
+            if node_id not in after:
+                gone = with_status(member, MemberStatus.REMOVED)
+                self.outbox.publish(MemberRemoved(member=gone, reason="not listed"))
+        if before != after:
+            self.topology.changed(now)
+
     def bar(self, now: float, authorities: tuple[str, ...]) -> None:
         """The provider in use bars these authorities, and no others (SPEC PR-4.2)."""
         before, self.barred = self.barred, authorities
@@ -365,3 +395,4 @@ class ClusterView:
         self.topology.check()
         self.corroboration.check()
         self.loads.check()
+        self.overlay.check()
