@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from inaho.providers.etcd import PAGE
 from inaho.testing.provider_conformance import ProviderConformance
 from inaho.testing.provider_conformance.base import MakeProvider
 from support.etcd_server import EtcdServer
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.integration
 
 
 class TestEtcdProvider(ProviderConformance):
-    many = 2500  # more than two pages
+    many = PAGE + 100  # more than one page
 
     @pytest.fixture
     def back_end(self, etcd_server: EtcdServer, prefix: str) -> EtcdBackEnd:

@@ -147,7 +147,7 @@ async def test_an_answer_that_was_lost_does_not_turn_a_founder_away(back_end: Et
 async def test_pages_are_of_one_revision(back_end: EtcdBackEnd, provider: TopologyProvider) -> None:
     """Entries that move between two pages would be missed, or come twice."""
     members = write_members(back_end, 2 * PAGE + 10)
-    moving = asyncio.ensure_future(asyncio.to_thread(move, back_end, members[-1], 200))
+    moving = asyncio.ensure_future(asyncio.to_thread(move, back_end, members[-1], 100))
     reads = 0
     while not moving.done() or not reads:
         found = await provider.read()

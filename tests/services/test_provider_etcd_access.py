@@ -154,6 +154,8 @@ async def test_a_password_that_was_changed_is_read_again(guarded: EtcdServer, ma
     await provider.check()
     guarded.order("auth/user/changepw", name=USER, password="s3cret that is new")
     assert "refuses the user or the password" in await refusal(provider)
+    (tmp_path / "password").unlink()
+    assert "secret password" in await refusal(provider)
     (tmp_path / "password").write_text("s3cret that is new")
     await provider.check()
 

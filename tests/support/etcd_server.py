@@ -164,7 +164,7 @@ class EtcdServer(Server):
         settings = {"name": self.name, "data-dir": str(self.folder / "data"), "log-level": "warn"}
         settings |= {"listen-client-urls": client, "advertise-client-urls": client}
         settings |= {"listen-peer-urls": self.peer, "initial-advertise-peer-urls": self.peer}
-        settings |= {"initial-cluster": self.initial_cluster}
+        settings |= {"bcrypt-cost": "4", "initial-cluster": self.initial_cluster}
         settings |= {
             "heartbeat-interval": str(self.heartbeat_ms),
             "election-timeout": str(10 * self.heartbeat_ms),

@@ -95,7 +95,7 @@ class EtcdProvider:
     async def renew(self, member: ProviderMember, ttl_s: float) -> bool:
         """See `TopologyProvider`. The entry lasts as long as when it was registered: `ttl_s` is not used."""
         found = await self._find(member)
-        return found is not None and found.lease != 0 and await self._gateway.keep_alive(found.lease)
+        return found is not None and await self._gateway.keep_alive(found.lease)
 
     async def deregister(self) -> None:
         """See `TopologyProvider`."""

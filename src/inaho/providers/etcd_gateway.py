@@ -228,7 +228,10 @@ class EtcdGateway:
         return found
 
     async def _authenticate(self) -> str:
-        secrets = {"name": self._secrets.read("username"), "password": self._secrets.read("password")}
+        try:
+            secrets = {"name": self._secrets.read("username"), "password": self._secrets.read("password")}
+        except ProviderInvalid as error:
+            raise ProviderInvalid(f"provider {self._name}: {error.reason}") from error
         try:
             answer = await self._client.request("POST", "/v3/auth/authenticate", body=secrets)
         except EtcdRefused as error:
