@@ -142,9 +142,16 @@ class EtcdServer(Server):
         self.log_in()
 
     def log_in(self) -> None:
-        """What this object asks is asked as `root` from here on; to be called again after a restart."""
+        """What this object asks is asked as `root` from here on."""
         self._token = ""
         self._token = self.order("auth/authenticate", name="root", password=ROOT_PASSWORD)["token"]
+
+    def lose_tokens(self) -> None:
+        """Forgets all tokens, as when they were not used for 5 minutes."""
+        self.order("auth/disable")
+        self._token = ""
+        self.order("auth/enable")
+        self.log_in()
 
     def permit(self, prefix: str, permission: str) -> None:
         """Gives the user that permission for all keys under the prefix."""
@@ -182,7 +189,7 @@ class EtcdServer(Server):
             self.order("kv/range", key=encoded("ready"))
         except urllib.error.HTTPError as error:
             with error:
-                return b"user name is empty" in error.read()
+                return error.code in (400, 401)  # it demands a user, or a new token
         except OSError:
             return False
         return True
