@@ -222,6 +222,61 @@ async def test_a_full_disk_is_unreachable_and_is_read(
     assert await provider.renew(member(1), TTL_S) is True
 
 
+async def test_an_expired_row_that_is_locked_is_left_for_later(
+    postgres_topology: PostgresTopologyServer, providers: TopologyProviders
+) -> None:
+    """Several nodes remove expired rows at once, and do not wait for each other."""
+    provider = providers.make(timeout_s=1.0)
+    await provider.register(member(1), TTL_S)
+    postgres_topology.expire(member(1).authority)
+    async with operator(postgres_topology) as connection, connection.transaction():
+        await connection.execute("SELECT FROM inaho_topology FOR UPDATE")
+        await provider.register(member(2), TTL_S)
+    count = "SELECT count(*) FROM inaho_topology"
+    assert postgres_topology.execute(count) == "2\n"
+    await provider.register(member(2), TTL_S)
+    assert postgres_topology.execute(count) == "1\n"
+
+
+async def test_the_record_is_flushed_where_the_user_does_not_wait_for_that(
+    postgres_topology: PostgresTopologyServer, providers: TopologyProviders
+) -> None:
+    postgres_topology.create_table()
+    postgres_topology.execute(
+        "CREATE OR REPLACE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "NEW.node_id := current_setting('synchronous_commit'); RETURN NEW; END $$",
+        "CREATE TRIGGER noted BEFORE INSERT ON inaho_topology FOR EACH ROW EXECUTE FUNCTION noted()",
+    )
+    with altered(
+        postgres_topology,
+        f"ALTER ROLE {USER} SET synchronous_commit = off",
+        f"ALTER ROLE {USER} RESET synchronous_commit",
+    ):
+        assert await providers.make().write_record(RECORD, "")
+    assert postgres_topology.execute("SELECT node_id FROM inaho_topology WHERE key = 'record'") == "on\n"
+
+
+async def test_a_connection_that_is_made_after_the_end_is_ended(
+    postgres_topology: PostgresTopologyServer, providers: TopologyProviders
+) -> None:
+    provider = providers.make(timeout_s=LIMIT_S)
+    postgres_topology.pause()
+    try:
+        read = asyncio.create_task(provider.read())
+        for _ in range(50):
+            await asyncio.sleep(0)  # it connects: the system accepts for the server
+        assert not read.done()
+        await provider.close()
+    finally:
+        postgres_topology.resume()
+    with pytest.raises(ProviderUnreachable, match="closed"):
+        await read
+    async with asyncio.timeout(LIMIT_S):
+        count = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{USER}'"
+        while postgres_topology.execute(count) != "0\n":
+            await asyncio.sleep(0.02)
+
+
 async def test_a_lock_on_the_table_ends_in_an_answer(
     postgres_topology: PostgresTopologyServer, providers: TopologyProviders
 ) -> None:

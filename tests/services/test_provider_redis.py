@@ -71,8 +71,11 @@ async def test_a_server_that_may_evict_the_record_is_refused_it(
     evicting = configured(redis_topology, maxmemory="100mb", maxmemory_policy="allkeys-lru")
     with evicting, pytest.raises(ProviderInvalid, match="noeviction"):
         await provider.write_record(RECORD, "")
-    with configured(redis_topology, maxmemory="100mb", maxmemory_policy="volatile-lru"):
-        assert await provider.write_record(RECORD, "")
+    token = ""
+    for limit, policy in (("100mb", "volatile-lru"), ("100mb", "noeviction"), ("0", "allkeys-lru")):
+        with configured(redis_topology, maxmemory=limit, maxmemory_policy=policy):
+            assert await provider.write_record(RECORD, token)
+            _, token = await provider.read_record()
     assert provider.capabilities.record
 
 
@@ -105,6 +108,19 @@ async def test_with_replicas_there_is_no_record_and_none_for_a_while_after_they_
     redis_topology.kill()
     redis_topology.start()
     assert await provider.write_record(RECORD, token), "after a restart without replicas there is none to be promoted"
+
+
+async def test_one_of_many_expired_registrations_is_not_renewed(
+    redis_topology: RedisTopologyServer, providers: TopologyProviders
+) -> None:
+    """A renewal removes some that have expired, and this one is not among them."""
+    provider = providers.make()
+    await provider.register(member(1), TTL_S)
+    script = "for i = 1, 200 do redis.call('ZADD', KEYS[1], 0, i) end return 1"
+    redis_topology.ask("EVAL", script, "1", f"{{inaho/{CLUSTER}}}/expiry")
+    redis_topology.expire(member(1).authority)
+    assert await provider.renew(member(1), TTL_S) is False
+    assert (await provider.read()).members == ()
 
 
 async def test_a_full_memory_is_unreachable_until_there_is_room(

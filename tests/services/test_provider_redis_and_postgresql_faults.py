@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TypeAlias
@@ -51,24 +50,6 @@ async def test_a_killed_server_is_unreachable_and_forgets_nothing(
     assert (await provider.read_record())[0] == RECORD
 
 
-async def test_a_server_that_stands_still_is_unreachable_until_it_goes_on(
-    topology_server: Server, providers: TopologyProviders
-) -> None:
-    provider, fresh = providers.make(timeout_s=SHORT_S), providers.make(timeout_s=SHORT_S)
-    await provider.register(member(1), TTL_S)
-    topology_server.pause()
-    try:
-        for request in (provider.read, provider.check, fresh.read):
-            with pytest.raises(ProviderUnreachable, match=r"not answered within 0\.5 s"):
-                await request()
-    finally:
-        topology_server.resume()
-    patient = providers.make()
-    assert (await patient.read()).members == (member(1),)
-    assert await provider.renew(member(1), TTL_S) is True
-    assert (await fresh.read()).members == (member(1),)
-
-
 async def test_a_write_of_the_record_that_a_still_server_does_later_overwrites_nothing(
     topology_server: Server, providers: TopologyProviders
 ) -> None:
@@ -103,23 +84,6 @@ async def test_a_write_whose_answer_was_lost_is_sent_again_and_counts_once(
     assert not await other.write_record(RECORD, token)
     gate.lose_answer(number)
     assert await provider.renew(member(1), TTL_S) is True
-
-
-async def test_a_provider_closes_while_its_server_stands_still(
-    topology_server: Server, providers: TopologyProviders
-) -> None:
-    provider = providers.make()
-    await provider.read()
-    topology_server.pause()
-    try:
-        read = asyncio.create_task(provider.read())
-        await asyncio.sleep(0)
-        async with asyncio.timeout(10.0):
-            await provider.close()
-            with pytest.raises(ProviderUnreachable):
-                await read
-    finally:
-        topology_server.resume()
 
 
 async def test_nobody_listens(topology_server: Server, providers: TopologyProviders, unused_tcp_port: int) -> None:
