@@ -88,6 +88,7 @@ _UNAVAILABLE: Final = (
 _UNAVAILABLE_CODES: Final = ("MISCONF", "MASTERDOWN", "BUSY", "NOREPLICAS", "LOADING", "OOM", "READONLY")
 _DENIED: Final = re.compile(r"NOPERM|NOAUTH|WRONGPASS|has no permissions|can't run this command|can't access")
 _USER: Final = re.compile(r"\b[Uu]ser \S+ has")
+"""Redis 7.2 and later name the user, which is a secret here."""
 
 
 class RedisProvider:
