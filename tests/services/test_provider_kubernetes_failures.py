@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -11,12 +12,27 @@ import pytest_asyncio
 from inaho.core.provisioning.founding import ClusterRecord
 from inaho.errors import ProviderStreamFailed, ProviderUnreachable
 from inaho.providers import kubernetes
+from inaho.providers.base import ProviderRead
+from inaho.providers.entries import encode
+from inaho.providers.kubernetes_pods import MEMBER
 from support.gate import Gate, Mode
 from support.kubernetes_clients import TOKEN_VARIABLE, TTL_S, Pods, following, member, nodes
-from support.kubernetes_server import TOKEN, KubernetesServer
+from support.kubernetes_server import NAMESPACE, TOKEN, KubernetesServer
 
+T = TypeVar("T")
 PING_S = 0.2
 RECORD = ClusterRecord("00c0ffee00c0ffee", 1, "10.0.0.1:7700", "a")
+
+
+async def late_list(pods: Pods, request: Coroutine[Any, Any, T], **fault: Any) -> asyncio.Task[T]:
+    """The request, while the answer to its list of pods, which is what they were, is on its way."""
+    before = pods.server.counts().get("list pods", 0) + fault.get("after", 0)
+    pods.server.fault(verb="list", resource="pods", delay_s=0.3, **({"late": True} | fault))
+    task = asyncio.ensure_future(request)
+    async with asyncio.timeout(5.0):
+        while pods.server.counts().get("list pods", 0) <= before:
+            await asyncio.sleep(0.01)
+    return task
 
 
 @pytest_asyncio.fixture
@@ -161,11 +177,33 @@ async def test_a_silent_watch_of_a_server_that_answers_is_a_sign_of_life_and_rea
         await watch.until(lambda found: nodes(found) == ["a", "b"])
 
 
+async def test_an_answer_to_another_request_is_a_sign_of_life_too(pods: Pods, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kubernetes, "PING_S", 0.5)
+    provider = pods.start("shop-0")
+    await provider.register(member(), TTL_S)
+
+    async def renew() -> None:
+        while True:
+            assert await provider.renew(member(), TTL_S)
+
+    async with following(provider) as watch:
+        renewing = asyncio.create_task(renew())
+        for _ in range(2):
+            await watch.until(lambda found: nodes(found) == ["a"])
+        renewing.cancel()
+        await asyncio.wait([renewing])
+        assert renewing.cancelled()
+    assert "get configmaps" not in pods.server.counts()
+
+
 async def test_a_watch_is_begun_again_after_its_time(pods: Pods, monkeypatch: pytest.MonkeyPatch):
     provider = pods.start("shop-0")
     monkeypatch.setattr(kubernetes, "WATCH_S", 1)
     async with following(provider) as watch:
         pods.server.order("silence", silent=True)
+        await watch.end()
+    pods.server.order("silence", silent=True, endless=True)
+    async with following(provider) as watch:
         await watch.end()
 
 
@@ -205,11 +243,51 @@ async def test_a_read_that_is_older_than_the_watch_is_made_again(pods: Pods):
     provider, other = pods.start("shop-0"), pods.start("shop-1")
     async with following(provider) as watch:
         await watch.until(lambda found: not found.members)
-        pods.server.fault(0, "list", "pods", delay_s=0.3, late=True)
-        reading = asyncio.create_task(provider.read())
-        async with asyncio.timeout(5.0):
-            while pods.server.counts()["list pods"] < 2:
-                await asyncio.sleep(0.01)
+        reading = await late_list(pods, provider.read())
         await other.register(member("10.0.0.2", "b"), TTL_S)
         await watch.until(lambda found: nodes(found) == ["b"])
         assert nodes(await reading) == ["b"]
+
+
+async def test_a_pod_that_was_replaced_meanwhile_is_not_annotated(pods: Pods):
+    old = pods.start("shop-0")
+    registering = await late_list(pods, old.register(member(node_id="old"), TTL_S))
+    pods.server.delete_pod("shop-0")
+    new = pods.start("shop-0")
+    with pytest.raises(ProviderStreamFailed, match=r"the pod shop-0 cannot be annotated.*uid"):
+        await registering
+    assert (await new.read()).members == ()
+
+
+async def test_a_process_that_leaves_does_not_remove_what_the_next_one_has_written_meanwhile(pods: Pods):
+    old = pods.start("shop-0")
+    await old.register(member(node_id="old"), TTL_S)
+    leaving = await late_list(pods, old.deregister())
+    new = pods.restart("shop-0")
+    await new.register(member(node_id="new"), TTL_S)
+    await leaving
+    assert nodes(await new.read()) == ["new"]
+
+
+async def test_pages_that_expire_leave_nothing_of_what_was_read_before(pods: Pods, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kubernetes, "PAGE", 2)
+    for number in range(3):
+        await pods.start(f"shop-{number}").register(member(f"10.0.0.{number}", f"{number}"), TTL_S)
+    reading = await late_list(pods, pods.start().read(), after=1, status=410, late=False)
+    pods.server.delete_pod("shop-0")
+    assert nodes(await reading) == ["1", "2"]
+
+
+async def test_changes_that_come_together_are_one_read(pods: Pods):
+    provider = pods.start("shop-0")
+    texts = [encode(member(node_id=f"{number}")) for number in range(100)]
+    seen: list[list[str]] = []
+
+    def is_last(found: ProviderRead) -> bool:
+        seen.append(nodes(found))
+        return seen[-1] == ["99"]
+
+    async with following(provider) as watch:
+        pods.server.order("patch_often", namespace=NAMESPACE, name="shop-0", annotation=MEMBER, texts=texts)
+        await watch.until(is_last)
+    assert len(seen) < 50, seen

@@ -50,6 +50,11 @@ class Orders:
         """Any other change, by somebody else."""
         return self._store.patch(resource, namespace, name, patch)
 
+    def patch_often(self, namespace: str, name: str, annotation: str, texts: list[str]) -> None:
+        """Many changes of one pod at once."""
+        for text in texts:
+            self._store.patch("pods", namespace, name, {"metadata": {"annotations": {annotation: text}}})
+
     def get(self, resource: str, namespace: str, name: str) -> Object:
         return self._store.get(resource, namespace, name)
 
@@ -81,7 +86,7 @@ class Orders:
     def heal(self) -> None:
         """Ends all faults."""
         self._faults.requests.clear()
-        self._faults.silent = self._faults.gone_as_event = False
+        self._faults.silent = self._faults.endless = self._faults.gone_as_event = False
 
     def compact(self, as_event: bool) -> None:
         self._faults.gone_as_event = as_event
@@ -90,8 +95,8 @@ class Orders:
     def rewind(self, by: int) -> None:
         self._store.rewind(by)
 
-    def silence(self, silent: bool) -> None:
-        self._faults.silent = silent
+    def silence(self, silent: bool, endless: bool = False) -> None:
+        self._faults.silent, self._faults.endless = silent, endless
 
     def end_watches(self, how: str, error: Object) -> None:
         self._faults.ending, self._faults.error = how, error

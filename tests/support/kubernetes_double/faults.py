@@ -81,6 +81,7 @@ class Faults:
     Attributes:
         gone_as_event: a watch whose history is lost gets status 200 and an `ERROR` event, not the status 410.
         silent: open and new watches stay open and send nothing.
+        endless: new watches do not end after `timeoutSeconds`, as with a proxy that has lost the server.
         ended: changes when all open watches are to end.
         ending: how they end: `close` (as after `timeoutSeconds`), `cut` (no end of the response), `error` (an event).
         bookmarks: changes when all watches that allow it are to send a bookmark.
@@ -90,6 +91,7 @@ class Faults:
         self.requests: list[Fault] = []
         self.gone_as_event = False
         self.silent = False
+        self.endless = False
         self.ended = 0
         self.ending = "close"
         self.error: Object = {}

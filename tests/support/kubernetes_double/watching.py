@@ -56,7 +56,7 @@ class Watch:
             if self._selector.matches(found):
                 await self._send(response, "ADDED", found)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(None if self._faults.endless else self._timeout_s):
                 while self._faults.ended == ended:
                     if not self._faults.silent:
                         await self._send_changes(response)
