@@ -41,7 +41,7 @@ class ProvidedFleet:
             rpc=RpcConfig(timeout_s=8.0, retry_base_s=0.01),
             activation=ActivationConfig(drain_s=0.5, partitions=256),
             provisioning=ProvisioningConfig(
-                timeout_s=1.0, read_period_s=0.2, read_pause_s=0.01, cool_down_s=0.3, retry_s=0.02,
+                timeout_s=1.0, read_period_s=0.2, read_pause_s=0.01, cool_down_s=0.3, retry_s=0.02, ttl_s=1.5,
                 back_off_min_s=0.05, back_off_max_s=0.2,
             ),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from inaho.config import ProviderDescriptor
-from inaho.core.inputs import Discovered, Input
+from inaho.core.inputs import Discovered, Input, ProviderMembers
 from inaho.core.provisioning.descriptor import Capabilities
 from inaho.core.provisioning.provider_state import ProviderState
 from inaho.core.provisioning.snapshot import ProviderMember
@@ -30,8 +30,10 @@ from inaho.runtime.provisioning.founding import Founding
 from inaho.runtime.provisioning.metric_values import provisioning_values
 from inaho.runtime.provisioning.partition_manager_bridge import PartitionManagerBridge
 from inaho.runtime.provisioning.placement_supervisor_bridge import PlacementSupervisorBridge
+from inaho.runtime.provisioning.provider_membership import ProviderMembership
 from inaho.runtime.provisioning.remoting_bridge import RemotingBridge
 from inaho.runtime.provisioning.service import ProvisioningService
+from inaho.types import Member, MemberStatus
 
 __all__ = ["NodeProvisioning", "attach_providers"]
 
@@ -65,7 +67,8 @@ class NodeProvisioning:
         self._node = node
         self._given = tuple(given)
         self._entry: ProviderMember | None = None
-        self.placement = PlacementSupervisorBridge(local, self._feed)
+        self._contacts = HandshakeContacts(local, node.transport)
+        self.placement = PlacementSupervisorBridge(local, self._feed, self._make_membership())
         self.partitions = PartitionManagerBridge()
         self.remoting = RemotingBridge(local, node.associations)
         self.service = ProvisioningService(local, (self.placement, self.partitions, self.remoting), self._own_entry)
@@ -78,6 +81,22 @@ class NodeProvisioning:
             publish=local.publish,
             changed=self._changed,
         )
+
+    def _make_membership(self) -> ProviderMembership | None:
+        """Applies snapshots as the membership, where the provider is that. A client gets its members from a member."""
+        local = self._node.local
+        if local.client or local.config.membership.source != "provider":
+            return None
+        return ProviderMembership(
+            local,
+            self._contacts,
+            steady=lambda: self.service.steady,
+            read_soon=self._read_soon,
+            apply=lambda members: self._feed(ProviderMembers(tuple(map(_as_member, members)))),
+        )
+
+    def _read_soon(self) -> None:
+        self.service.read_soon()
 
     def _changed(self, registered: tuple[RegisteredProvider, ...]) -> None:
         usable = [each.provider for each in registered if each.provider is not None]
@@ -99,9 +118,14 @@ class NodeProvisioning:
             )
         founders = [one for one in self.service.providers if one.capabilities.record]
         if founders and not self._node.local.client:
-            contacts = HandshakeContacts(self._node.local, self._node.transport)
-            founding = Founding(self._node.local, founders[0], self._own_entry, contacts, self._node.control)
+            founding = Founding(self._node.local, founders[0], self._own_entry, self._contacts, self._node.control)
             self._node.local.spawn(founding.run(), name="inaho-founding")
+        elif not founders:
+            self._node.local.log.info(
+                "no provider of this node keeps a record of the cluster (%s): the first seed founds, or the first of "
+                "the listed authorities",
+                ", ".join(one.name for one in self.service.providers),
+            )
         return bool(founders)
 
     def tick(self, now: float, lag_s: float) -> None:
@@ -166,6 +190,19 @@ class NodeProvisioning:
             cluster=self._node.local.config.name,
             quarantined=tuple(association.authority for association in self._node.associations.quarantined()),
         )
+
+
+def _as_member(entry: ProviderMember) -> Member:
+    """A registration as a member; the control plane gives it a status."""
+    return Member(
+        authority=entry.authority,
+        node_id=entry.node_id,
+        incarnation=entry.incarnation,
+        status=MemberStatus.UP,
+        kinds=entry.kinds,
+        weight=entry.weight,
+        roles=entry.roles,
+    )
 
 
 def _state(registered: RegisteredProvider, report: ProviderReport | None) -> ProviderState:

@@ -4,8 +4,8 @@ Who is listed is a member at once. Who is listed no more is removed, unless the 
 (`core.provisioning.mass_removal`): then this module reads again and dials those that are missing. Those that answer
 stay members until they are listed again or answer no more.
 
-This node cannot dial itself. If others still see most members and this node is not listed, they have removed it: after
-the second read it gives up its place, and comes back when it is listed.
+This node cannot dial itself. If the provider has been up for a while, and lists most members but not this node, the
+others have removed it: after the second read it gives up its place, and comes back when it is listed.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class ProviderMembership:
         self._local.publish(SnapshotDoubted(provider=snapshot.provider, seq_no=snapshot.seq_no, missing=missing))
 
     async def _dial(self, guard: MassRemovalGuard, authority: str) -> None:
-        """Dials a missing member; one that answers at all is alive."""
+        """Dials a missing member. One that answers and is a member has not left its place."""
         try:
             found = await self._contacts.contact(authority)
         finally:
             del self._dialled[authority]
-        guard.probed(authority, alive=found in (Contact.MEMBER, Contact.STARTING))
+        guard.probed(authority, alive=found is Contact.MEMBER)
         self._settle(guard)
 
     def _settle(self, guard: MassRemovalGuard) -> None:
@@ -103,5 +103,5 @@ class ProviderMembership:
         if not guard.settled:
             return guard.missing
         own, missing = self._local.authority, guard.missing
-        others_have_removed_it = own in missing and len(missing) < SHARE * len(self._members)
+        others_have_removed_it = own in missing and len(missing) < SHARE * len(self._members) and self._steady()
         return tuple(each for each in guard.alive if each != own or not others_have_removed_it)

@@ -129,6 +129,13 @@ async def test_this_node_gives_up_its_place_when_only_it_is_missing(world: World
     assert world.members == names(1, 2, 3, 4, 5)
 
 
+async def test_while_registrations_come_back_this_node_keeps_its_place(world: World):
+    world.steady = False
+    await world.read(2, 3, 4, 5)
+    await world.read(2, 3, 4, 5)
+    assert world.members == names(1, 2, 3, 4, 5)
+
+
 async def test_new_members_are_not_held_up_by_a_doubt(world: World):
     await world.read(1, 2, 6)
     assert world.members == names(1, 2, 3, 4, 5, 6)

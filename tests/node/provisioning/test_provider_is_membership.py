@@ -1,0 +1,81 @@
+"""`membership.source = "provider"`: who is listed is a member; placement pauses while there is nothing to place by."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from inaho.errors import PlacementPaused, ProviderUnreachable
+from inaho.events import ProvisioningRestored, ProvisioningUnavailable, SelfRemoved, SnapshotDoubted
+from support.fleet import up
+from support.provided_fleet import ProvidedFleet, Where
+from support.waiting import until
+
+AWAY = ProviderUnreachable("a test says so")
+
+
+@pytest.fixture
+async def listed(provided: ProvidedFleet) -> AsyncIterator[ProvidedFleet]:
+    """A fleet whose provider is the membership."""
+    config = provided.config
+    provided.config = config.replace(
+        membership=config.membership.replace(source="provider"), rpc=config.rpc.replace(timeout_s=1.5)
+    )
+    yield provided
+    provided.topology.fail(None)
+
+
+async def test_who_is_listed_is_a_member_and_who_leaves_is_none(listed: ProvidedFleet):
+    first, second, third = [await listed.member() for _ in range(3)]
+    await until(lambda: all(len(up(each)) == 3 for each in (first, second, third)))
+    assert await listed.answers(await listed.client()) == {first.authority, second.authority, third.authority}
+    await third.close()
+    await until(lambda: {each.authority for each in first.members()} == {first.authority, second.authority})
+
+
+async def test_pr_5_3_without_a_provider_nothing_is_activated_and_what_is_active_answers(listed: ProvidedFleet):
+    first, second = await listed.member(), await listed.member()
+    await until(lambda: len(up(first)) == len(up(second)) == 2)
+    before = await listed.answers(first)
+    events = listed.events(first, ProvisioningUnavailable, ProvisioningRestored)
+    listed.topology.fail(AWAY)
+    await until(lambda: first.runtime.local.placement_paused and second.runtime.local.placement_paused)
+    assert [(type(event), event.placement_paused) for event in events] == [(ProvisioningUnavailable, True)]
+    with pytest.raises(PlacementPaused, match="no provider is up"):
+        await first.grain(Where, "new").authority()
+    assert await listed.answers(first) == before
+    listed.topology.fail(None)
+    await until(lambda: not first.runtime.local.placement_paused and not second.runtime.local.placement_paused)
+    assert isinstance(events[-1], ProvisioningRestored)
+    assert await first.grain(Where, "new").authority() in before
+
+
+async def test_pr_2_4_an_empty_list_pauses_placement_and_removes_nobody_who_answers(listed: ProvidedFleet):
+    first, second = await listed.member(), await listed.member()
+    await until(lambda: len(up(first)) == len(up(second)) == 2)
+    doubted = listed.events(first, SnapshotDoubted)
+    before = await listed.answers(first)
+    for each in (first, second):  # they register again at once, which would end the empty list
+        for stream in listed.provisioning(each).service._streams.values():
+            stream._member = lambda: None
+    for authority, _ in listed.topology.members():
+        listed.topology.expire(authority)
+    await until(lambda: doubted and first.runtime.local.placement_paused)
+    with pytest.raises(PlacementPaused, match="lists no member"):
+        await first.grain(Where, "new").authority()
+    assert await listed.answers(first) == before
+    assert len(up(first)) == len(up(second)) == 2
+
+
+async def test_a_member_that_is_listed_no_more_gives_up_its_place(listed: ProvidedFleet):
+    members = [await listed.member() for _ in range(4)]
+    await until(lambda: all(len(up(each)) == 4 for each in members))
+    gone, *others = members
+    removed = listed.events(gone, SelfRemoved)
+    for stream in listed.provisioning(gone).service._streams.values():
+        stream._member = lambda: None
+    await until(lambda: all(listed.provisioning(each).service.steady for each in members), 30)
+    listed.topology.expire(gone.authority)
+    await until(lambda: removed and all(len(up(each)) == 3 for each in others))
+    assert gone.authority not in await listed.answers(others[0], key="more-{}".format)
