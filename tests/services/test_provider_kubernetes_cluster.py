@@ -56,6 +56,8 @@ async def test_pods_that_start_together_found_one_cluster_and_leave_their_annota
     await asyncio.gather(*(fleet.member(providers=[pods.start(name)]) for name in PODS))
     await until(lambda: all(knows(cluster, 3) for cluster in fleet.clusters))
     assert sorted(registered(pods, name) for name in PODS) == sorted(each.authority for each in fleet.clusters)
+    record = json.loads(pods.server.get("configmaps", "inaho-shop")["data"]["record"])
+    assert (record["generation"], record["authority"] in {each.authority for each in fleet.clusters}) == (1, True)
     async with inaho.connect(providers=[pods.start()], config=fleet.config) as client:
         assert await fleet.answers(client) == {each.authority for each in fleet.clusters}
     await fleet.close()
