@@ -101,6 +101,18 @@ def read_figures(output: str, *, none: Sequence[str] = (), at_most: dict[str, st
     )
 
 
+NEVER = ("_not_one_cluster", "_not_one_cluster_again", "_calls_failed", "_snapshots_out_of_order", "_changes_too_early")
+"""Ends of the names of figures that count what no provider may cause."""
+
+
+def read_providers(output: str) -> Reading:
+    """Figures of `providers.py`: `etcd_target_found_max_ms` is the target of `etcd_found_max_ms`."""
+    figures = _last_json(output) or {}
+    targets = {name.replace("_target_", "_"): name for name in figures if "_target_" in name}
+    never = [name for name in figures if name.endswith(NEVER)]
+    return read_figures(output, none=never, at_most={**targets})
+
+
 def read_reach(output: str) -> Reading:
     """A line of JSON per figure of `control_plane_reach.py`. Virtual time: what is exceeded is broken, not missed."""
     rows = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
@@ -229,6 +241,42 @@ PARTS = (
         "servers", "storages keep what they acknowledged while Redis and PostgreSQL fail", 3, 45,
         lambda seconds, seeds: ["-m", "pytest", "-q", "tests/services"],
         lambda arguments: "runs while time is left", read_tests, repeat=100,
+    ),
+    Part(
+        "clusters from nothing", "twenty processes found one cluster, and again after all of them have died", 8, 60,
+        lambda seconds, seeds: [
+            "benchmarks/providers.py", "founding", "--repeat", times(seconds, 32, 30, most=50), "--json",
+        ],
+        said("{} times with each back end", "--repeat"), read_providers,
+    ),
+    Part(
+        "a new member is found", "all others have it in a snapshot of their provider", 1, 60,
+        lambda seconds, seeds: [
+            "benchmarks/providers.py", "found", "--repeat", times(seconds, 18, 40, most=50), "--json",
+        ],
+        said("{} new members with each back end", "--repeat"), read_providers,
+    ),
+    Part(
+        "providers fail over", "another provider takes over from a stopped etcd", 1, 60,
+        lambda seconds, seeds: [
+            "benchmarks/providers.py", "fail-over", "--repeat", times(seconds, 35, 20, most=20), "--json",
+        ],
+        said("{} times", "--repeat"), read_providers,
+    ),
+    Part(
+        "a provider flaps", "members change their provider once per cool-down at most", 1, 30,
+        lambda seconds, seeds: ["benchmarks/providers.py", "flapping", "--seconds", times(seconds, 1, 20), "--json"],
+        said("{} s", "--seconds"), read_providers,
+    ),
+    Part(
+        "providers are away", "no call fails while a server is dead, stopped, cut off, full or empty", 6, 400,
+        lambda seconds, seeds: ["benchmarks/providers.py", "away", "--seconds", times(seconds, 1, 350, 600), "--json"],
+        said("each server is dead for {} s", "--seconds"), read_providers,
+    ),
+    Part(
+        "an idle provider", "a provider with 100 members costs a member little", 2, 180,
+        lambda seconds, seeds: ["benchmarks/providers.py", "idle", "--seconds", times(seconds, 5, 120), "--json"],
+        said("{} s with each back end", "--seconds"), read_providers,
     ),
     Part(
         "rolling restarts", "no call fails while five members restart in turn", 3, 30,

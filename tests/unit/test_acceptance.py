@@ -85,6 +85,20 @@ def test_what_must_not_happen_is_broken_and_a_late_time_is_missed(load):
     assert read("Traceback …\n").broken == ("no figures",)
 
 
+def test_each_back_end_of_providers_has_targets_and_counts_of_its_own(load):
+    read = load("acceptance_parts").read_providers
+    figures = {"etcd_calls_failed": 0.0, "dns_calls_failed": 0.0}
+    figures |= {"etcd_found_max_ms": 180.0, "etcd_target_found_max_ms": 1000.0}
+    figures |= {"dns_found_max_ms": 1100.0, "dns_target_found_max_ms": 1200.0}
+    reading = read(json.dumps(figures))
+    assert (reading.broken, reading.missed) == ((), ())
+    worse = figures | {"dns_calls_failed": 3.0, "etcd_found_max_ms": 1001.0}
+    reading = read(json.dumps(worse))
+    assert reading.broken == ("dns_calls_failed is 3",)
+    assert reading.missed == ("etcd_found_max_ms is 1,001, target 1,000",)
+    assert read("Traceback …\n").broken == ("no figures",)
+
+
 def test_a_bound_of_virtual_time_that_is_exceeded_is_broken(load):
     read = load("acceptance_parts").read_reach
     row = {"figure": "a kill", "seeds": 5, "p50": 0.5, "p99": 0.6, "worst": 1.6, "most": 1.5}
