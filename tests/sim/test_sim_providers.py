@@ -117,3 +117,14 @@ def test_one_run_from_registration_to_shutdown(seed: int):
         history.first.block(names[1])
         history.until(lambda: sim.node(0).blocked() == (names[1],))
         assert len(history.of(2, SnapshotApplied)) == count
+
+
+def test_a_pause_of_a_process_is_no_silence_of_its_providers():
+    history = History(seed=5)
+    with history.sim as sim:
+        history.until(lambda: len(history.registered()) == 3)
+        sim.pause(1, 40.0)
+        sim.run_for(45.0)
+        history.until(lambda: len(history.registered()) == 3)
+        assert [event.provider for event in history.of(1, ProviderChanged)] == ["first"]
+        assert history.of(1, ProvisioningUnavailable) == []

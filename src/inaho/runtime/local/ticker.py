@@ -13,7 +13,7 @@ from typing import Final
 
 from inaho.runtime.local.local_node import LocalNode
 
-__all__ = ["Ticker"]
+__all__ = ["TICK_S", "Ticker"]
 
 TICK_S: Final = 0.1
 """Pause between ticks."""

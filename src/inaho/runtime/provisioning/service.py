@@ -23,6 +23,7 @@ from inaho.errors import ProviderError
 from inaho.errors.inspection import describe
 from inaho.events import SnapshotApplied
 from inaho.providers.stream import ProviderStream
+from inaho.runtime.local.ticker import TICK_S
 
 if TYPE_CHECKING:
     from inaho.providers.base import ProviderRead, TopologyProvider
@@ -66,9 +67,9 @@ class ProvisioningService:
         self._streams: dict[str, ProviderStream] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._paused_s = 0.0
+        self._tick_due = local.loop.time() + TICK_S
         self._applied_at: float | None = None
         self._first = local.loop.create_future()
-        local.pauses.observe(self._woke)
 
     # Providers come and go.
 
@@ -77,6 +78,8 @@ class ProvisioningService:
 
         A provider that was in use before and is the same object goes on without a gap.
         """
+        if not self._streams:  # ticks may not have come here before
+            self._tick_due = self._local.loop.time() + TICK_S
         there = {provider.name: provider for provider in providers}
         renewed = [name for name, stream in self._streams.items() if there.get(name) is not stream.provider]
         for name in renewed:
@@ -214,16 +217,20 @@ class ProvisioningService:
 
     def tick(self, _now: float, _lag_s: float) -> None:
         """Called ten times a second: notices providers that fall silent."""
+        self._now()  # a pause is measured from the last tick, so before this one counts
+        self._tick_due = self._local.loop.time() + TICK_S
         due = self.feed.next_deadline()
         if due is not None and due <= self._now():
             self._deliver(self.feed.poll(self._now()))
 
-    def _woke(self, lag_s: float) -> None:
-        """This process did not run for `lag_s` seconds, so no provider could be heard."""
-        self._paused_s += lag_s
-
     def _now(self) -> float:
-        return self._local.loop.time() - self._paused_s
+        """The time less all pauses of this process. A tick that is late shows one; it may not have come yet."""
+        now = self._local.loop.time()
+        late_s = now - self._tick_due
+        if late_s > self._local.config.detection.lag_wedged_s:
+            self._paused_s += late_s
+            self._tick_due = now
+        return now - self._paused_s
 
     # Deliveries.
 
