@@ -7,12 +7,15 @@ from each other. `TwoClusters` is raised when a cluster is founded while a membe
 
 from __future__ import annotations
 
+import random
 from collections.abc import Generator
 
 from inaho.core.provisioning.founding import ClusterRecord, Contact, Found, FoundingRule, Join
 from inaho.core.provisioning.snapshot import ProviderMember
 
-__all__ = ["FoundingModel", "TwoClusters"]
+__all__ = ["NODES", "FoundingModel", "TwoClusters", "one_cluster", "play"]
+
+NODES = 4
 
 
 class TwoClusters(AssertionError):  # noqa: N818  what a person says
@@ -155,3 +158,37 @@ class FoundingModel:
         for _ in range(100 * len(self.processes)):
             for index in range(len(self.processes)):
                 self.step(index)
+
+
+def one_cluster(model: FoundingModel) -> None:
+    """After all faults the living are members of one cluster. One node stays dead and listed; its port refuses."""
+    model.heal()
+    model.kill(0)
+    for index in range(1, NODES):
+        model.start(index)
+    model.settle()
+    clusters = [process.cluster for process in model.processes if process is not None]
+    assert all(clusters), "each node finds a cluster"
+    assert len(set(clusters)) == 1, "there is one cluster"
+
+
+def play(seed: int, steps: int) -> FoundingModel:
+    """One history in which nodes mostly run, and now and then something happens to one of them."""
+    chance, model = random.Random(seed), FoundingModel(NODES)
+    for _ in range(steps):
+        index, event = chance.randrange(NODES), chance.random()
+        if event < 0.88:
+            model.step(index)
+        elif event < 0.93:
+            model.start(index)
+        elif event < 0.96:
+            model.kill(index)
+        elif event < 0.97:
+            model.pause(index, chance.random() < 0.5)
+        elif event < 0.98:
+            model.lose_answer(index, chance.random() < 0.5)
+        elif event < 0.99:
+            model.expire(index)
+        else:
+            model.lose_place(index)
+    return model

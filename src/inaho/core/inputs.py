@@ -17,7 +17,6 @@ from inaho.types import Member
 __all__ = [
     "AuthorityAnswered",
     "AuthorityNotReached",
-    "Barred",
     "BlockNode",
     "Connected",
     "Disconnected",
@@ -28,6 +27,7 @@ __all__ = [
     "LeaveRequested",
     "LoadChanged",
     "LoopLag",
+    "ProviderBlocks",
     "ProviderMembers",
     "RandomSource",
     "Received",
@@ -86,8 +86,8 @@ class FoundCluster(msgspec.Struct, frozen=True):
     """This node has won the record of the cluster: it founds at once if it still looks for a cluster."""
 
 
-class Barred(msgspec.Struct, frozen=True):
-    """Authorities that the provider in use bars from holding leases; replaces those of the last `Barred`, sorted."""
+class ProviderBlocks(msgspec.Struct, frozen=True):
+    """Authorities that the provider in use blocks; replaces those of the last `ProviderBlocks`. Sorted."""
 
     authorities: tuple[str, ...]
 
@@ -213,7 +213,7 @@ Input = (
     | LoopLag
     | LoadChanged
     | ResolveConflict
-    | Barred
+    | ProviderBlocks
     | BlockNode
     | UnblockNode
 )

@@ -53,7 +53,7 @@ async def test_pr_4_2_one_quarantine_is_a_statement_and_two_take_the_leases(prov
     stated = (fourth.authority,)
     await until(lambda: all(provided.snapshot(each).blocked_nodes == stated for each in (first, second, third)))
     if observers == 1:
-        assert provided.snapshot(first).barred == ()
+        assert provided.snapshot(first).blocks_in_force == ()
         assert first.blocked() == ()
     else:
         await until(lambda: first.blocked() == stated)

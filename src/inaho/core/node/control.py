@@ -17,7 +17,6 @@ from inaho.core.gossip.anti_entropy import AntiEntropy
 from inaho.core.inputs import (
     AuthorityAnswered,
     AuthorityNotReached,
-    Barred,
     BlockNode,
     Connected,
     Disconnected,
@@ -28,6 +27,7 @@ from inaho.core.inputs import (
     LeaveRequested,
     LoadChanged,
     LoopLag,
+    ProviderBlocks,
     ProviderMembers,
     RandomSource,
     Received,
@@ -109,7 +109,7 @@ class ControlNode:
             ResolveConflict: orders.resolve_conflict,
             BlockNode: orders.block,
             UnblockNode: orders.unblock,
-            Barred: orders.bar,
+            ProviderBlocks: orders.provider_blocks,
             Discovered: orders.discovered,
             FoundCluster: orders.found_cluster,
             ProviderMembers: orders.provider_members,
@@ -167,9 +167,9 @@ class ControlNode:
         return self._view.blocked
 
     @property
-    def barred(self) -> tuple[str, ...]:
-        """Those of `blocked` that the provider in use bars."""
-        return self._view.barred
+    def blocked_by_provider(self) -> tuple[str, ...]:
+        """Those of `blocked` that the provider in use blocks."""
+        return self._view.provider_blocks
 
     @property
     def blocked_by_operators(self) -> tuple[str, ...]:

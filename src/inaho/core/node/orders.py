@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from inaho.core.inputs import (
-    Barred,
     BlockNode,
     Discovered,
     FoundCluster,
+    ProviderBlocks,
     ProviderMembers,
     ResolveConflict,
     UnblockNode,
@@ -51,9 +51,9 @@ class Orders:
         """An operator ends a block."""
         self._view.block(now, unblock.authority, blocked=False)
 
-    def bar(self, now: float, barred: Barred) -> None:
-        """The provider in use bars these authorities, and no others."""
-        self._view.bar(now, barred.authorities)
+    def provider_blocks(self, now: float, blocks: ProviderBlocks) -> None:
+        """The provider in use blocks these authorities, and no others."""
+        self._view.set_provider_blocks(now, blocks.authorities)
 
     def discovered(self, now: float, discovered: Discovered) -> None:
         """The provider in use lists these."""

@@ -93,8 +93,8 @@ class ClusterView:
         )
         # Authorities that the provider in use lists, in its order.
         self.discovered: tuple[str, ...] = ()
-        # Authorities that the provider in use bars, sorted.
-        self.barred: tuple[str, ...] = ()
+        # Authorities that the provider in use blocks, sorted.
+        self.provider_blocks: tuple[str, ...] = ()
         self.now = 0.0
         # Event-loop lag that this node reports, seconds.
         self.lag_s = 0.0
@@ -263,9 +263,9 @@ class ClusterView:
         if before != after:
             self.topology.changed(now)
 
-    def bar(self, now: float, authorities: tuple[str, ...]) -> None:
-        """The provider in use bars these authorities, and no others (SPEC PR-4.2)."""
-        before, self.barred = self.barred, authorities
+    def set_provider_blocks(self, now: float, authorities: tuple[str, ...]) -> None:
+        """The provider in use blocks these authorities, and no others (SPEC PR-4.2)."""
+        before, self.provider_blocks = self.provider_blocks, authorities
         for authority in sorted({*before, *authorities}):
             if (authority in before) != (authority in authorities):
                 self.topology.changed(now)
@@ -273,9 +273,9 @@ class ClusterView:
 
     @property
     def blocked(self) -> tuple[str, ...]:
-        """Authorities that may hold no lease, sorted: blocked by an operator, or barred by the provider in use."""
+        """Authorities that may hold no lease, sorted: blocked by an operator, or by the provider in use."""
         ordered = self.table.blocks.blocked
-        return tuple(sorted({*ordered, *self.barred})) if self.barred else ordered
+        return tuple(sorted({*ordered, *self.provider_blocks})) if self.provider_blocks else ordered
 
     def absorb(self, now: float, applied: Applied, sender: str = "") -> None:
         """Applies the consequences of changes, and investigates statements of `sender` that were held back."""

@@ -17,7 +17,7 @@ from typing import Final
 
 from inaho.core.provisioning.snapshot import ProviderMember
 
-__all__ = ["PROVIDER", "barred", "voices"]
+__all__ = ["PROVIDER", "blocks_in_force", "voices"]
 
 PROVIDER: Final = "provider"
 """The voice of the back end itself, where an operator has written the block."""
@@ -43,7 +43,7 @@ def voices(members: Iterable[ProviderMember], blocked_nodes: Iterable[str]) -> d
     return {authority: tuple(sorted(found[authority])) for authority in sorted(found)}
 
 
-def barred(members: Iterable[ProviderMember], blocked_nodes: Iterable[str]) -> tuple[str, ...]:
+def blocks_in_force(members: Iterable[ProviderMember], blocked_nodes: Iterable[str]) -> tuple[str, ...]:
     """Authorities that may hold no lease, sorted.
 
     The statements of a member that is blocked in the back end do not count.

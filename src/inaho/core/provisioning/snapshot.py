@@ -54,7 +54,7 @@ class ProviderSnapshot(msgspec.Struct, frozen=True, gc=False):
         hash: xxh3_64 of members and blocked nodes. Equal hashes mean equal snapshots.
         members: sorted by authority.
         blocked_nodes: authorities, sorted: blocked in the back end, or quarantined by a member that says so.
-        barred: those of them that may hold no lease, sorted; see `blocking`.
+        blocks_in_force: those of them that may hold no lease, sorted; see `blocking`.
     """
 
     provider: str
@@ -62,7 +62,7 @@ class ProviderSnapshot(msgspec.Struct, frozen=True, gc=False):
     hash: int
     members: tuple[ProviderMember, ...]
     blocked_nodes: tuple[str, ...] = ()
-    barred: tuple[str, ...] = ()
+    blocks_in_force: tuple[str, ...] = ()
 
 
 def snapshot_hash(members: tuple[ProviderMember, ...], blocked_nodes: tuple[str, ...]) -> int:

@@ -9,7 +9,7 @@ The last snapshot stays when its provider ends (PR-2.2).
 
 from __future__ import annotations
 
-from inaho.core.provisioning.blocking import barred, voices
+from inaho.core.provisioning.blocking import blocks_in_force, voices
 from inaho.core.provisioning.snapshot import ProviderMember, ProviderSnapshot, snapshot_hash
 from inaho.errors import IllegalTransition, ProviderError
 from inaho.events import ProviderChanged, ProviderTerminated, ProvisioningUnavailable
@@ -47,8 +47,8 @@ class WatchHub:
         if self.last is not None and self.last.provider == provider and self.last.hash == found:
             return None
         stated = tuple(voices(members, blocked_nodes))
-        may_not = barred(members, blocked_nodes)
-        self.last = ProviderSnapshot(provider, self._position()[0] + 1, found, members, stated, may_not)
+        in_force = blocks_in_force(members, blocked_nodes)
+        self.last = ProviderSnapshot(provider, self._position()[0] + 1, found, members, stated, in_force)
         return self.last
 
     def changed(self, previous: str, current: str, reason: str) -> ProviderChanged:

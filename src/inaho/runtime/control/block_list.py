@@ -65,7 +65,7 @@ class BlockList:
             Overloaded: the list is full. Nothing has changed.
             Pending: this node is no member now, because others have removed it, and has not become one in time. The
                 order is kept (`maybe_executed`) and announced when the node has joined again. Or the provider of
-                topology still bars the authority.
+                topology still blocks the authority.
         """
         canonical = str(parse_authority(authority, allow_port_zero=False))
         control = self._control.machine
@@ -77,7 +77,7 @@ class BlockList:
             if (canonical in control.blocked_by_operators) != blocked:
                 raise Overloaded("the block list is full (membership.members_max)", authority=canonical)
             audit_order("block" if blocked else "unblock", canonical, self._local.authority)
-        if not blocked and canonical in control.barred:
+        if not blocked and canonical in control.blocked_by_provider:
             raise Pending(
                 "no operator of this cluster blocks it any more, but the provider of topology does, or two members "
                 "have quarantined it; end that there",

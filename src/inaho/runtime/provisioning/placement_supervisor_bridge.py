@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from inaho.core.inputs import Barred, Discovered
+from inaho.core.inputs import Discovered, ProviderBlocks
 from inaho.core.provisioning.snapshot import ProviderSnapshot
 from inaho.core.provisioning.topology_feed import Notice
 from inaho.events import ProviderChanged, ProvisioningRestored, ProvisioningUnavailable
@@ -58,7 +58,7 @@ class PlacementSupervisorBridge:
         if self._closed:
             return
         self._feed(Discovered(tuple(member.authority for member in snapshot.members)))
-        self._feed(Barred(snapshot.barred))
+        self._feed(ProviderBlocks(snapshot.blocks_in_force))
         if snapshot.members:
             self._go_on()
         elif self._membership or self._listed:  # beside gossip, the list is empty until the first member has registered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inaho.core.provisioning.blocking import PROVIDER, barred, voices
+from inaho.core.provisioning.blocking import PROVIDER, blocks_in_force, voices
 from inaho.core.provisioning.snapshot import ProviderMember
 from inaho.core.provisioning.watch_hub import WatchHub
 
@@ -32,19 +32,19 @@ def members(*stating: bool) -> tuple[ProviderMember, ...]:
 def test_a_lease_is_taken_by_the_back_end_or_by_two_members(
     listed: tuple[ProviderMember, ...], blocked: tuple[str, ...], expected: tuple[str, ...]
 ):
-    assert barred(listed, blocked) == expected
+    assert blocks_in_force(listed, blocked) == expected
 
 
 def test_what_a_member_states_of_itself_does_not_count():
     itself = ProviderMember(BAD, "bad", quarantined=(BAD,))
-    assert barred((*members(True), itself), ()) == ()
+    assert blocks_in_force((*members(True), itself), ()) == ()
     assert voices((*members(True), itself), ()) == {BAD: ("10.0.0.1:7700",)}
 
 
 def test_pr_4_2_one_quarantine_is_in_the_snapshot_and_takes_nothing():
     snapshot = WatchHub().snapshot("etcd", members(True, False), ())
     assert snapshot is not None
-    assert (snapshot.blocked_nodes, snapshot.barred) == ((BAD,), ())
+    assert (snapshot.blocked_nodes, snapshot.blocks_in_force) == ((BAD,), ())
 
 
 def test_voices_are_named_in_a_fixed_order():

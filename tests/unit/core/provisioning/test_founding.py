@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import random
-
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from hypothesis.strategies import booleans, integers
 
 from inaho.core.provisioning.founding import ClusterRecord, Contact, Found, FoundingRule, Join, Wait
 from inaho.core.provisioning.snapshot import ProviderMember
-from support.founding_model import FoundingModel
+from support.founding_model import NODES, FoundingModel, one_cluster, play
 
 ME = ProviderMember("10.0.0.1:1", "me")
 OLD = ProviderMember("10.0.0.1:2", "old")
 NEW = ProviderMember("10.0.0.1:3", "new")
 RECORD = ClusterRecord("0" * 16, 3, OLD.authority, OLD.node_id)
 CLUSTER_ID = "f" * 16
-NODES = 4
 
 
 def rules() -> FoundingRule:
@@ -132,42 +129,8 @@ class Interleavings(RuleBasedStateMachine):
         one_cluster(self.model)
 
 
-def one_cluster(model: FoundingModel) -> None:
-    """After all faults the living are members of one cluster. One node stays dead and listed; its port refuses."""
-    model.heal()
-    model.kill(0)
-    for index in range(1, NODES):
-        model.start(index)
-    model.settle()
-    clusters = [process.cluster for process in model.processes if process is not None]
-    assert all(clusters), "each node finds a cluster"
-    assert len(set(clusters)) == 1, "there is one cluster"
-
-
 TestInterleavings = Interleavings.TestCase
 TestInterleavings.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
-
-
-def play(seed: int, steps: int) -> FoundingModel:
-    """One history in which nodes mostly run, and now and then something happens to one of them."""
-    chance, model = random.Random(seed), FoundingModel(NODES)
-    for _ in range(steps):
-        index, event = chance.randrange(NODES), chance.random()
-        if event < 0.88:
-            model.step(index)
-        elif event < 0.93:
-            model.start(index)
-        elif event < 0.96:
-            model.kill(index)
-        elif event < 0.97:
-            model.pause(index, chance.random() < 0.5)
-        elif event < 0.98:
-            model.lose_answer(index, chance.random() < 0.5)
-        elif event < 0.99:
-            model.expire(index)
-        else:
-            model.lose_place(index)
-    return model
 
 
 def test_pr_founding_is_never_twice_while_a_member_lives() -> None:

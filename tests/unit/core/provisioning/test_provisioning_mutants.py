@@ -25,11 +25,9 @@ from inaho.core.provisioning.topology_feed import TopologyFeed
 from inaho.core.provisioning.watch_hub import WatchHub
 from inaho.errors import InvalidSnapshot
 from support.feed_rules import FeedRules, Promise
-from support.founding_model import TwoClusters
+from support.founding_model import TwoClusters, one_cluster, play
 from support.removal_rules import RemovalRules, WronglyRemoved
-
-from .test_founding import one_cluster, play
-from .test_remote_topology import HISTORIES, History, ends_at_the_newest_snapshot, takes_each_change_once
+from support.topology_histories import HISTORIES, History, ends_at_the_newest_snapshot, takes_each_change_once
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
