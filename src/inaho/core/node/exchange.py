@@ -243,9 +243,9 @@ class Exchange:
             return False  # beyond it no member would admit this node again
         self.verdicts.record(now, received.node_id, bool(verdict.rule))
         senders = self.verdicts.senders(now)
-        if view.corroboration.is_source(received.node_id):
+        if self._is_fellow(received.node_id):
             # Members of one view: two senders are needed if two could send it.
-            fellows = sum(1 for sender in senders if view.corroboration.is_source(sender))
+            fellows = sum(1 for sender in senders if self._is_fellow(sender))
             able = sum(1 for member in view.others() if self._could_be_source(member))
             enough = fellows >= max(1, min(SOURCES_NEEDED, able))
             if not enough:
@@ -290,6 +290,13 @@ class Exchange:
         for _ in range(min(config.fanout, len(asked))):
             self._asked_turn = (self._asked_turn + 1) % len(asked)
             self._view.outbox.send(asked[self._asked_turn], Gossip(self._view.mark()))
+
+    def _is_fellow(self, node_id: str) -> bool:
+        """Whether that node is a member in this view: one that is heard, or one that the provider lists."""
+        view = self._view
+        return view.corroboration.is_source(node_id) or (
+            view.overlay.lists(node_id) and view.table.find(node_id) is not None
+        )
 
     def _could_be_source(self, member: Member) -> bool:
         """Whether that member could be a source: this node hears from it, or has no reason to doubt that it does."""

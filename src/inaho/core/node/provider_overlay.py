@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from inaho.core.bounded_map import BoundedMap
+from inaho.core.membership.incarnation import generation_of
 from inaho.core.membership.member import with_status
 from inaho.types import Member, MemberStatus
 
@@ -39,6 +40,8 @@ class ProviderOverlay:
         self._listed: dict[str, Member] = {}
         # Node ids that were listed and are not any more.
         self._dropped: BoundedMap[str, None] = BoundedMap(members_max)
+        # Processes that gossip did not know and that left the topology, with their incarnation at that time.
+        self._ended: BoundedMap[str, int] = BoundedMap(members_max)
         self._made: tuple[Member, ...] = ()
         self._made_of: tuple[tuple[Member, ...], dict[str, Member]] | None = None
 
@@ -50,6 +53,11 @@ class ProviderOverlay:
                 self._dropped.renew(node_id, None)
         for node_id in self._listed:
             self._dropped.pop(node_id, None)
+
+    def ended(self, member: Member) -> None:
+        """A process that gossip does not know has left the topology: it does not come back in this generation."""
+        self._ended.renew(member.node_id, member.incarnation)
+        self._made_of = None
 
     def lists(self, node_id: str) -> bool:
         """Whether that process is a member by the provider."""
@@ -77,12 +85,17 @@ class ProviderOverlay:
         found = {member.authority: self._as_listed(member) for member in live}
         known = {member.node_id: None for member in live}
         for node_id, member in self._listed.items():
-            absent = node_id not in known and member.incarnation and not removed(node_id, member.incarnation)
-            if absent and member.authority not in found:
+            if node_id not in known and member.authority not in found and self._is_new(member, removed):
                 found[member.authority] = member
         self._made_of = live, self._listed
         self._made = tuple(found[authority] for authority in sorted(found))
         return self._made
+
+    def _is_new(self, member: Member, removed: Callable[[str, int], bool]) -> bool:
+        """Whether a process that gossip has not heard of was admitted, and is not one that has left."""
+        ended = self._ended.get(member.node_id, 0)
+        admitted = generation_of(member.incarnation) > generation_of(ended)
+        return admitted and not removed(member.node_id, member.incarnation)
 
     def _as_listed(self, member: Member) -> Member:
         if member.node_id in self._listed:
@@ -95,5 +108,6 @@ class ProviderOverlay:
     def check(self) -> None:
         """Asserts the invariants."""
         self._dropped.check()
+        self._ended.check()
         assert all(node_id not in self._listed for node_id in self._dropped)
         assert all(node_id == member.node_id for node_id, member in self._listed.items())

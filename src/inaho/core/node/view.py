@@ -259,6 +259,7 @@ class ClusterView:
         for node_id, member in before.items():
             if node_id not in after:
                 gone = with_status(member, MemberStatus.REMOVED)
+                self.overlay.ended(member)
                 self.outbox.publish(MemberRemoved(member=gone, reason="not listed"))
         if before != after:
             self.topology.changed(now)

@@ -183,7 +183,7 @@ class NodeProvisioning:
         return ProviderMember(
             authority=member.authority,
             node_id=member.node_id,
-            incarnation=member.incarnation,
+            incarnation=self._node.control.incarnation,  # 0 while no member has admitted it
             kinds=member.kinds,
             weight=member.weight,
             roles=member.roles,

@@ -12,8 +12,9 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
-from inaho.config import ActivationConfig, ClusterConfig
+from inaho.config import ActivationConfig, ClusterConfig, MembershipConfig
 from inaho.events import ActivationStarted, TopologyChanged
+from inaho.providers.memory import MemoryProvider, MemoryTopology
 from inaho.testing.cluster.sim_cluster import SimCluster
 from inaho.testing.histories.grain_checkers import (
     epochs_in_order,
@@ -37,6 +38,9 @@ FAULT_KINDS: Final = ("leave", "noise", "crash", "partition", "cut", "pause")
 """Kinds of faults. `leave` and `noise` are orderly. `noise` delays, repeats and reorders control messages; if the
 history need not be orderly, it also loses them: a node may then assume that others are dead, or found a cluster."""
 
+LAPSES: Final = ("lapse", "back end away")
+"""Kinds of faults of a provider: a registration is lost while its node lives; no request is answered for a while."""
+
 ORDERLY: Final = frozenset(FAULT_KINDS[:2])
 
 AWAY_MAX: Final = 2
@@ -56,11 +60,13 @@ class GrainSwarm:
         seed: of everything.
         nodes, keys, callers, steps: sizes.
         orderly: whether only orderly faults happen; None lets the seed decide, one time in four.
+        by_provider: whether the membership is that of a memory back end, whose registrations may lapse, too.
 
     Attributes:
         sim: the cluster; alive within `with`.
         journal: the history.
         kinds: of faults that this seed has.
+        topology: the memory back end; None beside gossip.
     """
 
     def __init__(
@@ -72,6 +78,7 @@ class GrainSwarm:
         callers: int = 3,
         steps: int = 10,
         orderly: bool | None = None,
+        by_provider: bool = False,
     ) -> None:
         self.random = random.Random(f"{seed}/swarm")
         chosen = self.random.random() < 0.25
@@ -85,7 +92,19 @@ class GrainSwarm:
         storage = RecordingStorage(self.journal, random.Random(f"{seed}/storage"))
         # Fewer partitions than by default: eight keys do not need more, and tables of owners took a third of the time.
         config = ClusterConfig(activation=ActivationConfig(partitions=256))
-        self.sim = SimCluster(nodes=nodes, seed=seed, grains=[self.kind], config=config, storage=storage)
+        self.topology = MemoryTopology() if by_provider else None
+        if by_provider:
+            config = config.replace(membership=MembershipConfig(source="provider"))
+            self.kinds += LAPSES
+            self.orderly = False
+        self.sim = SimCluster(
+            nodes=nodes,
+            seed=seed,
+            grains=[self.kind],
+            config=config,
+            storage=storage,
+            providers=self._providers if by_provider else None,
+        )
         self.nodes = nodes
         self.callers = [Caller(self.journal, f"c{number}", number * 1_000_000) for number in range(callers + 1)]
         self.where: dict[str, set[str]] = {}
@@ -94,6 +113,9 @@ class GrainSwarm:
         self._leaving: set[int] = set()
         self._ends: dict[int, float] = {}
         self._pauses: list[tuple[float, int, float]] = []
+
+    def _providers(self) -> list[MemoryProvider]:
+        return [MemoryProvider("memory", self.topology)]
 
     # The course.
 
@@ -114,6 +136,8 @@ class GrainSwarm:
             self._make_fault(chance.choice([*self.kinds, "relief"]))
         sim.heal()
         sim.faults = Faults()
+        if self.topology is not None:
+            self.topology.resume()
         await sim.until(lambda: not self._leaving, 30.0)
         for index in sorted(self._down):
             self._restart(index)
@@ -161,11 +185,22 @@ class GrainSwarm:
                 control_reorder=chance.choice([0.0, 0.3]),
                 delay_most_s=chance.choice([0.002, 0.05]),
             )
+        elif kind in LAPSES:
+            self._make_lapse(kind)
         elif kind in ("leave", "crash", "relief"):
             sim.heal()
             back = sorted(self._down - self._leaving)
             if back:
                 self._restart(chance.choice(back))
+
+    def _make_lapse(self, kind: str) -> None:
+        assert self.topology is not None
+        entries = [authority for authority, _ in self.topology.members()]
+        if kind == "lapse" and entries:
+            self.topology.expire(self.random.choice(entries))
+        elif kind != "lapse":
+            self.topology.pause()
+            self.sim.network.later(self.random.uniform(0.5, 20.0), self.topology.resume)
 
     def _leave(self, index: int) -> None:
         self._leaving.add(index)
