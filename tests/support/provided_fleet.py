@@ -51,12 +51,15 @@ class ProvidedFleet:
         return MemoryProvider(name, self.topology)
 
     async def member(
-        self, *, providers: Sequence[TopologyProvider] | None = None, config: ClusterConfig | None = None
+        self,
+        *grains: type[inaho.Grain[Any]],
+        providers: Sequence[TopologyProvider] | None = None,
+        config: ClusterConfig | None = None,
     ) -> Cluster:
-        """Starts a member."""
+        """Starts a member that hosts `Where` and these."""
         given = [self.provider()] if providers is None else providers
         cluster = await inaho.join(
-            "127.0.0.1:0", providers=given, grains=[Where], storage="memory", config=config or self.config
+            "127.0.0.1:0", providers=given, grains=[Where, *grains], storage="memory", config=config or self.config
         )
         self.clusters.append(cluster)
         return cluster

@@ -15,3 +15,14 @@ async def provided() -> AsyncIterator[ProvidedFleet]:
     fleet = ProvidedFleet()
     yield fleet
     await fleet.close()
+
+
+@pytest.fixture
+async def listed(provided: ProvidedFleet) -> AsyncIterator[ProvidedFleet]:
+    """A fleet whose provider is the membership."""
+    config = provided.config
+    provided.config = config.replace(
+        membership=config.membership.replace(source="provider"), rpc=config.rpc.replace(timeout_s=1.5)
+    )
+    yield provided
+    provided.topology.fail(None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from inaho.errors import PlacementPaused, ProviderUnreachable
@@ -13,17 +11,6 @@ from support.provided_fleet import ProvidedFleet, Where
 from support.waiting import until
 
 AWAY = ProviderUnreachable("a test says so")
-
-
-@pytest.fixture
-async def listed(provided: ProvidedFleet) -> AsyncIterator[ProvidedFleet]:
-    """A fleet whose provider is the membership."""
-    config = provided.config
-    provided.config = config.replace(
-        membership=config.membership.replace(source="provider"), rpc=config.rpc.replace(timeout_s=1.5)
-    )
-    yield provided
-    provided.topology.fail(None)
 
 
 async def test_who_is_listed_is_a_member_and_who_leaves_is_none(listed: ProvidedFleet):

@@ -57,7 +57,10 @@ class TopologyPublisher:
             self._due = now + self._update_period_s
 
     def hurry(self, now: float) -> None:
-        """Ends the open period at once, or opens and ends one: for the first snapshot after a join."""
+        """Ends the open period at once, or opens and ends one.
+
+        For the first snapshot after a join, and for the list of a provider that is the membership.
+        """
         self._due = now
 
     def next_deadline(self) -> float | None:

@@ -262,14 +262,17 @@ class ClusterView:
                 self.overlay.ended(member)
                 self.outbox.publish(MemberRemoved(member=gone, reason="not listed"))
         if before != after:
-            self.topology.changed(now)
+            self.topology.hurry(now)  # placement goes by this list, and it has all changes at once (SPEC PR-3.1)
 
     def set_provider_blocks(self, now: float, authorities: tuple[str, ...]) -> None:
         """The provider in use blocks these authorities, and no others (SPEC PR-4.2)."""
         before, self.provider_blocks = self.provider_blocks, authorities
         for authority in sorted({*before, *authorities}):
             if (authority in before) != (authority in authorities):
-                self.topology.changed(now)
+                if self.overlay.decides:
+                    self.topology.hurry(now)
+                else:
+                    self.topology.changed(now)
                 self.outbox.publish(BlockListChanged(authority=authority, blocked=authority in authorities))
 
     @property
