@@ -30,6 +30,9 @@ SHARED: Final = (
 )
 """Group and field of each, sorted. Only whole numbers above 0."""
 
+SOURCES: Final = ("gossip", "provider")
+"""`membership.source` is sent as 1 or 2. A client decides nothing by it, and keeps its own."""
+
 
 def shared_settings(config: ClusterConfig) -> dict[str, int]:
     """The values of `config` that must be equal on all members, by name."""
@@ -37,6 +40,7 @@ def shared_settings(config: ClusterConfig) -> dict[str, int]:
     for name in SHARED:
         group, _, setting = name.partition(".")
         found[name] = getattr(getattr(config, group), setting)
+    found["membership.source"] = 1 + SOURCES.index(config.membership.source)
     return found
 
 
@@ -47,6 +51,8 @@ def adopt_settings(config: ClusterConfig, settings: Mapping[str, int]) -> Cluste
         InvalidConfig: a value that no member can have.
     """
     for name, value in shared_settings(config).items():
+        if name not in SHARED:
+            continue
         told = settings.get(name, value)
         if told != value:
             group, _, setting = name.partition(".")

@@ -34,6 +34,9 @@ T = TypeVar("T")
 RENEWALS: Final = 3
 """A registration is renewed so often in its life, so one lost renewal does not end it."""
 
+REQUESTS: Final = 2
+"""An answer may take as long as so many requests: a back end reads a long list in several."""
+
 JITTER: Final = 0.2
 """Periods vary by this share, so nodes that started together do not ask together."""
 
@@ -243,7 +246,7 @@ class ProviderStream:
     # All.
 
     async def _answer(self, request: Awaitable[T]) -> T:
-        return await answer(self.provider.name, request, self._config.timeout_s)
+        return await answer(self.provider.name, request, REQUESTS * self._config.request_timeout_s)
 
     def _back_off_s(self, failed: int) -> float:
         return self._jittered(back_off_s(self._config.back_off_min_s, self._config.back_off_max_s, failed))

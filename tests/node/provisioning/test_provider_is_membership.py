@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from inaho.errors import PlacementPaused, ProviderUnreachable
+import inaho
+from inaho.errors import PlacementPaused, ProviderUnreachable, SettingsMismatch
 from inaho.events import ProvisioningRestored, ProvisioningUnavailable, SelfRemoved, SnapshotDoubted
 from support.fleet import up
 from support.provided_fleet import ProvidedFleet, Where
@@ -19,6 +20,15 @@ async def test_who_is_listed_is_a_member_and_who_leaves_is_none(listed: Provided
     assert await listed.answers(await listed.client()) == {first.authority, second.authority, third.authority}
     await third.close()
     await until(lambda: {each.authority for each in first.members()} == {first.authority, second.authority})
+
+
+async def test_a_member_for_which_gossip_decides_is_refused(listed: ProvidedFleet):
+    first = await listed.member()
+    other = listed.config.replace(
+        membership=listed.config.membership.replace(source="gossip"), seeds=(first.authority,)
+    )
+    with pytest.raises(SettingsMismatch, match=r"membership\.source is 1 at .* and 2 at"):
+        await inaho.join("127.0.0.1:0", config=other, storage="memory")
 
 
 async def test_pr_5_3_without_a_provider_nothing_is_activated_and_what_is_active_answers(listed: ProvidedFleet):
