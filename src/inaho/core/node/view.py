@@ -267,13 +267,10 @@ class ClusterView:
     def set_provider_blocks(self, now: float, authorities: tuple[str, ...]) -> None:
         """The provider in use blocks these authorities, and no others (SPEC PR-4.2)."""
         before, self.provider_blocks = self.provider_blocks, authorities
-        for authority in sorted({*before, *authorities}):
-            if (authority in before) != (authority in authorities):
-                if self.overlay.decides:
-                    self.topology.hurry(now)
-                else:
-                    self.topology.changed(now)
-                self.outbox.publish(BlockListChanged(authority=authority, blocked=authority in authorities))
+        applies = self.topology.hurry if self.overlay.decides else self.topology.changed
+        for authority in sorted({*before} ^ {*authorities}):
+            applies(now)
+            self.outbox.publish(BlockListChanged(authority=authority, blocked=authority in authorities))
 
     @property
     def blocked(self) -> tuple[str, ...]:
