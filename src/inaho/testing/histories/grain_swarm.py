@@ -84,7 +84,7 @@ class GrainSwarm:
         chosen = self.random.random() < 0.25
         self.orderly = chosen if orderly is None else orderly
         allowed = sorted(ORDERLY) if self.orderly else list(FAULT_KINDS)
-        self.kinds = [kind for kind in allowed if self.random.random() < 0.6] or allowed
+        self.kinds: list[str] = [*([kind for kind in allowed if self.random.random() < 0.6] or allowed)]
         self.orderly = ORDERLY.issuperset(self.kinds)
         self.keys = [f"key-{number}" for number in range(keys)]
         self.journal = Journal(lambda: self.sim.time)
@@ -95,7 +95,7 @@ class GrainSwarm:
         self.topology = MemoryTopology() if by_provider else None
         if by_provider:
             config = config.replace(membership=MembershipConfig(source="provider"))
-            self.kinds += LAPSES
+            self.kinds.extend(LAPSES)
             self.orderly = False
         self.sim = SimCluster(
             nodes=nodes,
