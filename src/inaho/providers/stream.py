@@ -16,19 +16,20 @@ Why not let each back end do this: each would have its own mistakes, and a provi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Final, Protocol, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 from inaho.config import ProvisioningConfig
 from inaho.core.back_off import back_off_s
 from inaho.core.provisioning.snapshot import ProviderMember
-from inaho.errors import ProviderError
-from inaho.providers.answer import answer, unexpected
+from inaho.errors import ProviderError, ProviderStreamFailed
+from inaho.providers.answer import answer, is_cancelled, unexpected
 from inaho.providers.base import ProviderRead, TopologyProvider
 
 __all__ = ["ProviderStream", "StreamObserver"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 RENEWALS: Final = 3
@@ -117,7 +118,7 @@ class ProviderStream:
         """Removes the entry of this node. Raises `ProviderError`."""
         if self.provider.capabilities.register and self.registered.is_set():
             self.registered.clear()
-            await self._answer(self.provider.deregister())
+            await self._answer(self.provider.deregister)
 
     # Reads.
 
@@ -127,7 +128,7 @@ class ProviderStream:
             self._read_now.clear()
             began = loop.time()
             try:
-                found = await self._answer(self.provider.read())
+                found = await self._read()
             except ProviderError as error:
                 failed += 1
                 self._observer.failed(self.provider.name, error)
@@ -174,23 +175,32 @@ class ProviderStream:
 
     async def _watch_once(self, position: str) -> None:
         """Watches from a position until the watch ends or is silent for too long."""
-        async with aclosing(self.provider.watch(position)) as watch:
-            while True:
-                try:
-                    async with asyncio.timeout(self._config.silence_s):
-                        found = await anext(watch)
-                except (StopAsyncIteration, TimeoutError):
-                    return
-                except (ProviderError, asyncio.CancelledError):
-                    raise
-                except Exception as error:
-                    raise unexpected(self.provider.name, error) from error
+        async with aclosing(self._watched(position)) as watch:
+            async for found in watch:
                 if found is None:
                     self._observer.alive(self.provider.name)
                     self._read_now.set()
                 else:
                     self._look_for_own(found)
                     self._observer.read(self.provider.name, found, 0.0)
+                await asyncio.sleep(0)  # a watch that always has something more to say lets nothing else run
+
+    async def _watched(self, position: str) -> AsyncGenerator[ProviderRead | None, None]:
+        """What the watch yields. Raises `ProviderError`, whatever the watch raises."""
+        try:
+            async with aclosing(self.provider.watch(position)) as watch:
+                while True:
+                    async with asyncio.timeout(self._config.silence_s):
+                        found = await anext(watch)
+                    yield None if found is None else self._examined(found)
+        except (StopAsyncIteration, TimeoutError):
+            return
+        except ProviderError:
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
+            raise unexpected(self.provider.name, error) from error
 
     # The registration.
 
@@ -216,7 +226,7 @@ class ProviderStream:
         """Renews the entry, or writes it: the first time, when it has changed, and when it is gone."""
         ttl_s = self._config.ttl_s
         if self._written == member and self.registered.is_set():
-            if await self._answer(self.provider.renew(member, ttl_s)):
+            if await self._answer(self.provider.renew, member, ttl_s):
                 self._observer.alive(self.provider.name)
                 return
             self.registered.clear()
@@ -225,7 +235,7 @@ class ProviderStream:
             if other is not None:
                 self._observer.displaced(self.provider.name, other)
                 return
-        await self._answer(self.provider.register(member, ttl_s))
+        await self._answer(self.provider.register, member, ttl_s)
         self._written = member
         self.registered.set()
         self._observer.alive(self.provider.name)
@@ -233,7 +243,7 @@ class ProviderStream:
 
     async def _other_process(self, member: ProviderMember) -> ProviderMember | None:
         """The process that is registered at the authority of this node and is another one."""
-        found = await self._answer(self.provider.read())
+        found = await self._read()
         return next(
             (
                 other
@@ -245,8 +255,21 @@ class ProviderStream:
 
     # All.
 
-    async def _answer(self, request: Awaitable[T]) -> T:
-        return await answer(self.provider.name, request, REQUESTS * self._config.request_timeout_s)
+    async def _read(self) -> ProviderRead:
+        return self._examined(await self._answer(self.provider.read))
+
+    def _examined(self, found: object) -> ProviderRead:
+        """The result of a read, if it is one: a provider may be a program's own."""
+        if isinstance(found, ProviderRead):
+            members = all(isinstance(member, ProviderMember) for member in found.members)
+            if members and all(isinstance(authority, str) for authority in found.blocked_nodes):
+                return found
+        raise ProviderStreamFailed(
+            f"provider {self.provider.name} gave what is no ProviderRead, or one with what is no ProviderMember"
+        )
+
+    async def _answer(self, ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await answer(self.provider.name, REQUESTS * self._config.request_timeout_s, ask, *args, **kwargs)
 
     def _back_off_s(self, failed: int) -> float:
         return self._jittered(back_off_s(self._config.back_off_min_s, self._config.back_off_max_s, failed))

@@ -10,7 +10,7 @@ Why not take the good entries of a bad list: what is left out would look like me
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import xxhash
@@ -37,12 +37,15 @@ class ProviderMember(msgspec.Struct, frozen=True, gc=False):
 
     authority: str
     node_id: str = ""
-    incarnation: int = 0
+    incarnation: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     kinds: tuple[str, ...] = ()
     weight: float = 1.0
     roles: tuple[str, ...] = ()
     cluster: str = ""
     quarantined: tuple[str, ...] = ()
+
+
+_decode_member: Final = msgspec.msgpack.Decoder(ProviderMember).decode
 
 
 class ProviderSnapshot(msgspec.Struct, frozen=True, gc=False):
@@ -83,12 +86,13 @@ def checked(
 
     Raises:
         InvalidSnapshot: an authority does not parse or comes twice, there are too many members or blocked nodes, or a
-            member is of another cluster or has an impossible weight.
+            member is of another cluster or has an impossible weight, or a value of another type than its field.
     """
     found: dict[str, ProviderMember] = {}
     for member in members:
         if len(found) >= members_max:
             raise InvalidSnapshot(f"it has more than {members_max} members (membership.members_max)")
+        member = _typed(member)
         authority = _canonical(member.authority)
         if member.cluster not in ("", cluster):
             raise InvalidSnapshot(
@@ -104,6 +108,14 @@ def checked(
             member = msgspec.structs.replace(member, authority=authority, quarantined=quarantined)
         found[authority] = member
     return tuple(found[key] for key in sorted(found)), _sorted(blocked_nodes, members_max, "blocked nodes")
+
+
+def _typed(member: ProviderMember) -> ProviderMember:
+    """The member, if its fields have their types and ranges: a program may have made it, where nothing checks them."""
+    try:
+        return _decode_member(_encode(member))
+    except (msgspec.ValidationError, TypeError, ValueError, OverflowError) as error:
+        raise InvalidSnapshot(f"it has a member that is none: {error}", authority=str(member.authority)) from error
 
 
 def _sorted(authorities: Iterable[str], members_max: int, what: str) -> tuple[str, ...]:

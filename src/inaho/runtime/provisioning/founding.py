@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from inaho.core.back_off import back_off_s
 from inaho.core.inputs import Discovered, FoundCluster
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Founding"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -122,9 +123,9 @@ class Founding:
     async def _seek(self) -> None:
         began = self._local.boot_time()
         me = self._member()
-        if me is None or not await self._answer(self._provider.renew(me, self._config.ttl_s)):
+        if me is None or not await self._answer(self._provider.renew, me, self._config.ttl_s):
             return  # not registered yet, or no more; that is the task of the stream
-        record, token = await self._answer(self._provider.read_record())
+        record, token = await self._answer(self._provider.read_record)
         members = await self._registrations()
         if self._rule is None:
             self._rule = FoundingRule(me, self._local.entropy.token(8).hex())
@@ -144,7 +145,7 @@ class Founding:
 
     async def _registrations(self) -> tuple[ProviderMember, ...]:
         config = self._local.config
-        found = await self._answer(self._provider.read())
+        found = await self._answer(self._provider.read)
         return checked(found.members, found.blocked_nodes, config.membership.members_max, config.name)[0]
 
     async def _dial(
@@ -161,7 +162,7 @@ class Founding:
 
     async def _write(self, record: ClusterRecord, token: str, began: float) -> None:
         """Writes the record, and founds if no other node was faster."""
-        if not await self._answer(self._provider.write_record(record, token)):
+        if not await self._answer(self._provider.write_record, record, token):
             self._woken.set()  # to read who was faster
             return
         self.record = record
@@ -179,13 +180,13 @@ class Founding:
 
     async def _look_after(self, record: ClusterRecord) -> None:
         """Compares the record with the one that this node has written; writes it again if there is none."""
-        found, token = await self._answer(self._provider.read_record())
+        found, token = await self._answer(self._provider.read_record)
         if found is None:
             self._local.log.warning("provider %s has lost the record of the cluster; writing it again", self._name)
             self._local.publish(
                 ClusterRecordLost(provider=self._name, cluster_id=record.cluster_id, generation=record.generation)
             )
-            await self._answer(self._provider.write_record(record, token))
+            await self._answer(self._provider.write_record, record, token)
         elif found not in (record, self._taken_by):
             self._taken_by = found
             self._local.log.error(
@@ -209,8 +210,8 @@ class Founding:
     def _name(self) -> str:
         return self._provider.name
 
-    async def _answer(self, request: Awaitable[T]) -> T:
-        return await answer(self._name, request, self._config.request_timeout_s)
+    async def _answer(self, ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await answer(self._name, self._config.request_timeout_s, ask, *args, **kwargs)
 
     def _say(self, text: str) -> None:
         """Logs what this node does, once."""

@@ -22,6 +22,7 @@ from inaho.core.provisioning.topology_feed import ProviderReport, TopologyFeed, 
 from inaho.errors import ProviderError
 from inaho.errors.inspection import describe
 from inaho.events import SnapshotApplied
+from inaho.providers.answer import answer
 from inaho.providers.stream import ProviderStream
 from inaho.runtime.local.ticker import TICK_S
 
@@ -121,9 +122,8 @@ class ProvisioningService:
                 "provider %s keeps the registration of this node until it expires: %s", name, describe(error)
             )
         try:
-            async with asyncio.timeout(FAREWELL_S):
-                await stream.provider.close()
-        except Exception as error:  # of a provider that a program has made, or TimeoutError
+            await answer(name, FAREWELL_S, stream.provider.close)
+        except ProviderError as error:
             self._local.log.warning("provider %s could not be closed: %s", name, describe(error))
 
     def reports(self) -> tuple[ProviderReport, ...]:

@@ -41,6 +41,12 @@ def test_authorities_are_in_one_spelling() -> None:
         ([ProviderMember("10.0.0.1:1", weight=-1.0)], [], "it gives 10.0.0.1:1 the weight -1.0"),
         ([ProviderMember("10.0.0.1:1", quarantined=("nowhere",))], [], "nowhere"),
         ([GOOD], ["nowhere"], "nowhere"),
+        ([ProviderMember("10.0.0.1:1", incarnation=2**63)], [], "it has a member that is none"),
+        ([ProviderMember("10.0.0.1:1", incarnation=2**70)], [], "it has a member that is none"),
+        ([ProviderMember("10.0.0.1:1", incarnation=-1)], [], "it has a member that is none"),
+        ([ProviderMember("10.0.0.1:1", weight="much")], [], "it has a member that is none"),  # type: ignore[arg-type]
+        ([ProviderMember("10.0.0.1:1", node_id="\ud800")], [], "it has a member that is none"),
+        ([ProviderMember(5)], [], "it has a member that is none"),  # type: ignore[arg-type]
         ([ProviderMember(f"10.0.0.1:{port}") for port in range(1, 12)], [], "it has more than 10 members"),
         ([], [f"10.0.0.1:{port}" for port in range(1, 12)], "it has more than 10 blocked nodes"),
     ],
