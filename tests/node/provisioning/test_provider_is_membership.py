@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 import inaho
@@ -63,6 +65,29 @@ async def test_pr_2_4_an_empty_list_pauses_placement_and_removes_nobody_who_answ
         await first.grain(Where, "new").authority()
     assert await listed.answers(first) == before
     assert len(up(first)) == len(up(second)) == 2
+    # The provider goes away and comes back; its list is still empty.
+    events = listed.events(first, ProvisioningUnavailable, ProvisioningRestored)
+    listed.topology.fail(AWAY)
+    await until(lambda: events)
+    listed.topology.fail(None)
+    await until(lambda: isinstance(events[-1], ProvisioningRestored))
+    with pytest.raises(PlacementPaused, match="lists no member"):
+        await first.grain(Where, "new").authority()
+
+
+@pytest.mark.parametrize("mistake", [ValueError("a mistake"), asyncio.CancelledError()])
+@pytest.mark.parametrize("method", ["deregister", "close"])
+async def test_a_provider_that_raises_what_it_must_not_delays_no_end(
+    listed: ProvidedFleet, method: str, mistake: BaseException, monkeypatch: pytest.MonkeyPatch
+):
+    def fails() -> None:
+        raise mistake
+
+    provider = listed.provider()
+    member = await listed.member(providers=[provider])
+    await until(lambda: listed.topology.members())
+    monkeypatch.setattr(provider, method, fails)
+    await member.close()
 
 
 async def test_a_member_that_is_listed_no_more_gives_up_its_place(listed: ProvidedFleet):

@@ -81,7 +81,10 @@ class PlacementSupervisorBridge:
         elif isinstance(notice, ProvisioningUnavailable):
             self._pause(f"no provider is up: {notice.reason}")
         elif isinstance(notice, ProvisioningRestored):
-            self._go_on()
+            if self._listed:
+                self._go_on()
+            elif self._membership is not None:
+                self._pause(EMPTY)
 
     def _pause(self, reason: str) -> None:
         if self._membership is not None:
