@@ -153,7 +153,15 @@ def test_a_secret_that_is_no_reference_is_refused_and_not_shown(entry: str, tmp_
 
 
 @pytest.mark.parametrize(
-    "url", ["etcd://root:hunter2@a:1/x", "root:hunter2@a", "etcd://root:hunter2", "etcd://a?password=hunter2&x=1"]
+    "url",
+    [
+        "etcd://root:hunter2@a:1/x",
+        "root:hunter2@a",
+        "etcd://root:hunter2",
+        "etcd://a?password=hunter2&x=1",
+        "postgresql://etcd?sslpassword=hunter2",
+        "etcd://a?API_KEY=hunter2",
+    ],
 )
 def test_no_repr_shows_what_may_be_a_password(url: str):
     definition = ProviderDescriptor(name="etcd", url=url)

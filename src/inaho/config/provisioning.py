@@ -13,7 +13,7 @@ from inaho.errors import InvalidConfig
 
 __all__ = ["ProviderDescriptor", "ProvisioningConfig", "SecretReference", "with_names"]
 
-_SECRET_OPTIONS: Final = re.compile(r"\b(password|passwd|secret|token)=[^&]*")
+_SECRET_OPTIONS: Final = re.compile(r"(password|passwd|secret|token|api_?key)=[^&]*", re.IGNORECASE)
 
 
 class SecretReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

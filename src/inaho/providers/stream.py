@@ -16,7 +16,7 @@ Why not let each back end do this: each would have its own mistakes, and a provi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Final, ParamSpec, Protocol, TypeVar
 
@@ -260,9 +260,8 @@ class ProviderStream:
 
     def _examined(self, found: object) -> ProviderRead:
         """The result of a read, if it is one: a provider may be a program's own."""
-        if isinstance(found, ProviderRead):
-            members = all(isinstance(member, ProviderMember) for member in found.members)
-            if members and all(isinstance(authority, str) for authority in found.blocked_nodes):
+        if isinstance(found, ProviderRead) and _all_are(ProviderMember, found.members):
+            if _all_are(str, found.blocked_nodes):
                 return found
         raise ProviderStreamFailed(
             f"provider {self.provider.name} gave what is no ProviderRead, or one with what is no ProviderMember"
@@ -276,6 +275,10 @@ class ProviderStream:
 
     def _jittered(self, period_s: float) -> float:
         return period_s * (1.0 - JITTER * self._unit_random())
+
+
+def _all_are(kind: type, values: Iterable[object]) -> bool:
+    return all(isinstance(value, kind) for value in values)
 
 
 async def _wait(event: asyncio.Event, at_most_s: float, at_least_s: float) -> None:

@@ -44,6 +44,12 @@ async def test_a_process_that_answers(says: dict[str, object], found: Contact) -
         assert await contacts(node_id="m1").contact(node.authority) is found
 
 
+async def test_another_process_at_the_authority_is_no_answer_of_the_one_in_question() -> None:
+    async with Node(tcp(), node_id="m1", incarnation=1) as node:
+        assert await contacts().contact(node.authority, "m1") is Contact.MEMBER
+        assert await contacts().contact(node.authority, "m2") is Contact.REFUSES
+
+
 async def test_a_port_without_a_process_and_one_that_never_answers() -> None:
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))

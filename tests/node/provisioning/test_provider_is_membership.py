@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 import inaho
+from inaho.core.provisioning.snapshot import ProviderMember
 from inaho.errors import PlacementPaused, ProviderUnreachable, SettingsMismatch
 from inaho.events import ProvisioningRestored, ProvisioningUnavailable, SelfRemoved, SnapshotDoubted
+from inaho.providers.entries import encode
 from support.fleet import up
 from support.provided_fleet import ProvidedFleet, Where
 from support.waiting import until
@@ -73,6 +75,23 @@ async def test_pr_2_4_an_empty_list_pauses_placement_and_removes_nobody_who_answ
     await until(lambda: isinstance(events[-1], ProvisioningRestored))
     with pytest.raises(PlacementPaused, match="lists no member"):
         await first.grain(Where, "new").authority()
+
+
+async def test_a_backup_with_former_processes_costs_no_call(listed: ProvidedFleet):
+    members = [await listed.member() for _ in range(3)]
+    await until(lambda: all(len(up(each)) == 3 for each in members))
+    before = await listed.answers(members[0])
+    doubted, removed = listed.events(members[0], SnapshotDoubted), listed.events(members[0], SelfRemoved)
+    for each in members:
+        former = ProviderMember(each.authority, "former", 1, cluster="shop")
+        listed.topology.write_member(each.authority, encode(former), listed.config.provisioning.ttl_s)
+    await until(lambda: doubted)
+    names = {each.authority for each in members}
+    while any('"former"' in text for _, text in listed.topology.members()):
+        assert await listed.answers(members[0]) == before
+        assert all({one.authority for one in up(each)} == names for each in members)
+    await until(lambda: len(listed.topology.members()) == 3)
+    assert not removed
 
 
 @pytest.mark.parametrize("mistake", [ValueError("a mistake"), asyncio.CancelledError()])

@@ -3,7 +3,8 @@
 A back end may return an empty or a short list although the members live: it was restored from a backup, its leases ran
 out while it was away, a permission was taken from it, a label was changed. So a snapshot that lacks this node, or half
 of the members, is doubted: a member that it lacks is removed only after a second full read lacks it too and a direct
-probe of it has failed. Those that answer stay until they are listed again, or a later probe fails.
+probe of it has failed. Those that answer stay until they are listed again, or a later probe fails. A backup may have
+former processes at the authorities of members: it lacks these members too.
 
 A doubt stands until it is settled for each of these members. Otherwise the list of a back end that recovers, which
 lacks fewer members with each read, would remove the last ones without a probe. Losses one by one count together, and
@@ -14,7 +15,7 @@ Why not a limit of removals per minute: it would only make the same mistake slow
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -57,15 +58,24 @@ class MassRemovalGuard:
         self._let_go: list[str] = []
         """Members that were removed without a probe since the last doubt, and are not listed again."""
 
-    def doubts(self, snapshot: ProviderSnapshot, members: Iterable[str], *, steady: bool = True) -> bool:
+    def doubts(
+        self,
+        snapshot: ProviderSnapshot,
+        members: Iterable[str],
+        *,
+        steady: bool = True,
+        replaced: Collection[str] = (),
+    ) -> bool:
         """Whether the snapshot waits for another read and for probes. Called once after each full read.
 
         Args:
             snapshot: a new one, or the same one read again.
             members: authorities of the present members, this node among them.
             steady: `TopologyFeed.steady`; if the provider was away a short time ago, each missing member is doubted.
+            replaced: authorities of present members at which the snapshot has another process: those members are
+                missing too.
         """
-        listed = {member.authority for member in snapshot.members}
+        listed = {member.authority for member in snapshot.members}.difference(replaced)
         known = sorted(set(members))
         missing = [authority for authority in known if authority not in listed]
         self._let_go = [authority for authority in self._let_go if authority not in listed]

@@ -43,8 +43,8 @@ class HandshakeContacts:
         self._local = local
         self._transport = transport
 
-    async def contact(self, authority: str) -> Contact:
-        """Dials it once; takes `CONTACT_S` seconds at most."""
+    async def contact(self, authority: str, node_id: str = "") -> Contact:
+        """Dials it once; takes `CONTACT_S` seconds at most. With a node id, another process there is a refusal."""
         try:
             async with asyncio.timeout(CONTACT_S):
                 asked = await dial_authenticated(
@@ -62,6 +62,8 @@ class HandshakeContacts:
             return Contact.SILENT
         if asked.peer.node_id == self._local.node_id:
             return Contact.REFUSES  # it is this node under another name
+        if node_id and asked.peer.node_id != node_id:
+            return Contact.REFUSES
         return Contact.MEMBER if asked.peer.incarnation else Contact.STARTING
 
     def _handshake(self) -> Handshake:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from inaho.core.provisioning.snapshot import ProviderMember
     from inaho.providers.base import ProviderRead, TopologyProvider
 
-__all__ = ["Contacts", "ProviderOperations", "ProvisioningConsumer", "RecordProvider", "Search"]
+__all__ = ["Contacts", "MemberContacts", "ProviderOperations", "ProvisioningConsumer", "RecordProvider", "Search"]
 
 
 class ProvisioningConsumer(Protocol):
@@ -66,6 +66,14 @@ class Contacts(Protocol):
 
     async def contact(self, authority: str) -> Contact:
         """Dials it once. Raises nothing: what goes wrong is a `Contact` too."""
+        ...
+
+
+class MemberContacts(Protocol):
+    """Finds out whether a process is still at its authority."""
+
+    async def contact(self, authority: str, node_id: str) -> Contact:
+        """Dials it once. The authority refuses if another process answers there. Raises nothing."""
         ...
 
 

@@ -20,7 +20,7 @@ from inaho.events import SnapshotDoubted
 
 if TYPE_CHECKING:
     from inaho.runtime.local.local_node import LocalNode
-    from inaho.runtime.provisioning.ports import Contacts
+    from inaho.runtime.provisioning.ports import MemberContacts
 
 __all__ = ["ProviderMembership"]
 
@@ -39,7 +39,7 @@ class ProviderMembership:
     def __init__(
         self,
         local: LocalNode,
-        contacts: Contacts,
+        contacts: MemberContacts,
         *,
         steady: Callable[[], bool],
         read_soon: Callable[[], None],
@@ -61,7 +61,8 @@ class ProviderMembership:
         if self._guard is None:  # made late: this node knows its authority when it listens
             self._guard = MassRemovalGuard(self._local.authority)
         guard, self._listed = self._guard, snapshot.members
-        if guard.doubts(snapshot, self._members, steady=self._steady()):
+        replaced = [member.authority for member in snapshot.members if self._replaces(member)]
+        if guard.doubts(snapshot, self._members, steady=self._steady(), replaced=replaced):
             self._read_soon()
             if guard.missing != self._told:
                 self._tell(snapshot, guard.missing)
@@ -70,8 +71,14 @@ class ProviderMembership:
         for authority in guard.to_probe:
             if authority not in self._dialled:
                 self._dialled[authority] = None
-                self._local.spawn(self._dial(guard, authority), name=f"inaho-provider-probe-{authority}")
+                dial = self._dial(guard, authority, self._members[authority].node_id)
+                self._local.spawn(dial, name=f"inaho-provider-probe-{authority}")
         self._settle(guard)
+
+    def _replaces(self, listed: ProviderMember) -> bool:
+        """Whether it is another process at the authority of a member."""
+        member = self._members.get(listed.authority)
+        return member is not None and member.node_id != listed.node_id
 
     def _tell(self, snapshot: ProviderSnapshot, missing: tuple[str, ...]) -> None:
         self._told = missing
@@ -81,10 +88,10 @@ class ProviderMembership:
         )  # fmt: skip
         self._local.publish(SnapshotDoubted(provider=snapshot.provider, seq_no=snapshot.seq_no, missing=missing))
 
-    async def _dial(self, guard: MassRemovalGuard, authority: str) -> None:
+    async def _dial(self, guard: MassRemovalGuard, authority: str, node_id: str) -> None:
         """Dials a missing member. One that answers and is a member has not left its place."""
         try:
-            found = await self._contacts.contact(authority)
+            found = await self._contacts.contact(authority, node_id)
         finally:
             del self._dialled[authority]
         guard.probed(authority, alive=found is Contact.MEMBER)
@@ -93,8 +100,8 @@ class ProviderMembership:
     def _settle(self, guard: MassRemovalGuard) -> None:
         """Applies who is listed and who stays although it is not."""
         listed = {member.authority: member for member in self._listed}
-        kept = [authority for authority in self._kept(guard) if authority not in listed]
-        members = listed | {authority: self._members[authority] for authority in kept if authority in self._members}
+        kept = {authority: self._members[authority] for authority in self._kept(guard) if authority in self._members}
+        members = listed | kept
         if members != self._members:
             self._members = members
             self._apply(tuple(members[authority] for authority in sorted(members)))

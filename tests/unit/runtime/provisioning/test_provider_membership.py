@@ -32,19 +32,24 @@ class World:
         )
         self.local.authority = OWN
         self.dead: set[str] = set()
+        self.processes: dict[str, str] = {}
+        """By authority the process that answers there, where it is another one than at first."""
         self.dialled: list[str] = []
         self.steady = True
         self.read_again = 0
         self.members: tuple[str, ...] = ()
+        self.nodes: tuple[str, ...] = ()
         self.applied = 0
         self._seq_no = 0
         self.membership = ProviderMembership(
             self.local, self, steady=lambda: self.steady, read_soon=self._read_soon, apply=self._apply
         )
 
-    async def contact(self, authority: str) -> Contact:
+    async def contact(self, authority: str, node_id: str) -> Contact:
         self.dialled.append(authority)
         await asyncio.sleep(0)
+        if node_id != self.processes.get(authority, node_id):
+            return Contact.REFUSES
         return Contact.SILENT if authority in self.dead else Contact.MEMBER
 
     def _read_soon(self) -> None:
@@ -53,11 +58,18 @@ class World:
     def _apply(self, members: tuple[ProviderMember, ...]) -> None:
         self.applied += 1
         self.members = tuple(member.authority for member in members)
+        self.nodes = tuple(member.node_id for member in members)
 
-    async def read(self, *numbers: int) -> None:
-        """The provider lists the members with these numbers; returns when no dial is open."""
+    async def read(self, *numbers: int, others: str = "") -> None:
+        """The provider lists the members with these numbers; returns when no dial is open.
+
+        `others` has the numbers of those at whose authority it has another process.
+        """
         self._seq_no += 1
-        listed = tuple(ProviderMember(name(number), f"node-{number}") for number in numbers)
+        listed = tuple(
+            ProviderMember(name(number), f"{'other' if str(number) in others else 'node'}-{number}")
+            for number in numbers
+        )
         self.membership.read(ProviderSnapshot("etcd", self._seq_no, hash(numbers), listed))
         await until(lambda: not self.local.tasks.running)
 
@@ -112,6 +124,29 @@ async def test_an_empty_list_removes_nobody_who_answers(world: World):
     assert world.members == names(1, 2, 3, 4, 5)
 
 
+async def test_a_backup_with_former_processes_removes_nobody_who_answers(world: World):
+    before = world.nodes
+    await world.read(1, 2, 3, 4, 5, others="12345")
+    assert [event.missing for event in world.doubted] == [names(1, 2, 3, 4, 5)]
+    await world.read(1, 2, 3, 4, 5, others="12345")
+    assert world.nodes == before
+    await world.read(1, 2, 3, 4, 5)
+    assert world.applied == 1
+
+
+async def test_many_members_that_were_started_again_are_replaced_after_a_dial(world: World):
+    world.processes = {name(number): f"other-{number}" for number in (3, 4, 5)}
+    await world.read(1, 2, 3, 4, 5, others="345")
+    await world.read(1, 2, 3, 4, 5, others="345")
+    assert world.nodes == ("node-1", "node-2", "other-3", "other-4", "other-5")
+
+
+async def test_one_member_that_was_started_again_is_replaced_at_once(world: World):
+    await world.read(1, 2, 3, 4, 5, others="5")
+    assert world.nodes[-1] == "other-5"
+    assert world.dialled == []
+
+
 async def test_after_the_provider_was_away_one_missing_member_is_dialled_too(world: World):
     world.steady = False
     await world.read(1, 2, 3, 4)
@@ -145,7 +180,7 @@ async def test_a_member_is_dialled_once_at_a_time(world: World):
     gate = asyncio.Event()
     asked: list[str] = []
 
-    async def slow(authority: str) -> Contact:
+    async def slow(authority: str, node_id: str) -> Contact:
         asked.append(authority)
         await gate.wait()
         return Contact.MEMBER
