@@ -13,6 +13,8 @@ from inaho.events import Event
 from inaho.providers.base import TopologyProvider
 from inaho.providers.memory import MemoryProvider, MemoryTopology
 from inaho.runtime.cluster.provisioning import NodeProvisioning
+from support.fleet import up
+from support.waiting import until
 
 __all__ = ["ProvidedFleet", "Where"]
 
@@ -81,6 +83,15 @@ class ProvidedFleet:
         found = self.provisioning(cluster).service.feed.last
         assert found is not None
         return found
+
+    async def settled(self, *clusters: Cluster) -> None:
+        """Waits until each of them knows the others as up, and all are listed as admitted."""
+
+        def complete(cluster: Cluster) -> bool:
+            admitted = [member for member in self.snapshot(cluster).members if member.incarnation]
+            return len(up(cluster)) == len(admitted) == len(clusters)
+
+        await until(lambda: all(map(complete, clusters)))
 
     def events(self, cluster: Cluster, *kinds: type[Event]) -> list[Any]:
         """The events of these kinds from now on, in a list that grows."""

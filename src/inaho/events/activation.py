@@ -13,6 +13,7 @@ __all__ = [
     "HandOffCompleted",
     "HandOffFailed",
     "LeaseTimedOut",
+    "OwnersChanged",
     "PassivationFrequent",
     "PidInvalidated",
     "StateReset",
@@ -97,6 +98,23 @@ class LeaseTimedOut(IdentityEvent, frozen=True, kw_only=True):
     epoch: int
     holder: str
     held_s: float
+
+
+class OwnersChanged(Event, frozen=True, kw_only=True):
+    """A topology has changed owners or ended leases on this node; published in the step that applies it (SPEC PR-3.3).
+
+    Attributes:
+        version, hash: of the topology.
+        epoch: leases that this node grants from now on have a higher one.
+        held: leases that this node has granted and that still hold.
+        revoked: leases that have ended by it, since their holders are blocked, unreachable or removed.
+    """
+
+    version: int
+    hash: int
+    epoch: int
+    held: int
+    revoked: int
 
 
 class TimerFailed(IdentityEvent, frozen=True, kw_only=True):

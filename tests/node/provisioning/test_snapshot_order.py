@@ -10,7 +10,6 @@ from inaho.errors import ProviderUnreachable
 from inaho.events import PidInvalidated, ProviderChanged, SnapshotApplied, TopologyChanged
 from inaho.providers.base import ProviderRead
 from inaho.providers.memory import MemoryProvider, MemoryTopology
-from support.fleet import up
 from support.provided_fleet import ProvidedFleet
 from support.waiting import until
 
@@ -49,12 +48,6 @@ def cached(cluster: Cluster) -> dict[str, str]:
     return {key: pid.authority for key, pid in found.items() if pid is not None}
 
 
-async def of_three(listed: ProvidedFleet) -> list[Cluster]:
-    members = [await listed.member() for _ in range(3)]
-    await until(lambda: all(len(up(each)) == 3 for each in members))
-    return members
-
-
 async def test_pr_2_1_three_consumers_get_each_snapshot_in_order(listed: ProvidedFleet):
     spare = MemoryTopology()
     first = await listed.member(providers=[listed.provider("first"), MemoryProvider("second", spare)])
@@ -89,7 +82,7 @@ async def test_pr_2_3_an_unchanged_snapshot_leaves_the_caches_and_a_changed_one_
     provider = Counted("memory", listed.topology)
     first = await listed.member(providers=[provider])
     second, third = await listed.member(), await listed.member()
-    await until(lambda: all(len(up(each)) == 3 for each in (first, second, third)))
+    await listed.settled(first, second, third)
     await listed.answers(first, KEYS)
     events = listed.events(first, SnapshotApplied, TopologyChanged, PidInvalidated)
     before, lookup = cached(first), first.runtime.topology.lookup
@@ -110,7 +103,8 @@ async def test_pr_2_3_an_unchanged_snapshot_leaves_the_caches_and_a_changed_one_
 
 
 async def test_pr_3_1_owners_are_those_of_the_snapshot_before_a_request_is_served(listed: ProvidedFleet):
-    first, second, third = await of_three(listed)
+    first, second, third = [await listed.member() for _ in range(3)]
+    await listed.settled(first, second, third)
     await until(lambda: all(listed.provisioning(each).service.steady for each in (first, second, third)))
     in_step: list[TopologyChanged] = []
     seen: list[tuple[int, bool, set[str]]] = []
@@ -151,7 +145,7 @@ async def test_pr_3_5_a_node_that_leaves_drains_by_its_last_snapshot(listed: Pro
     config = listed.config.replace(activation=listed.config.activation.replace(drain_s=15.0))
     first = await listed.member()
     second = await listed.member(Slow, config=config)
-    await until(lambda: len(up(first)) == len(up(second)) == 2)
+    await listed.settled(first, second)
     provisioning = listed.provisioning(second)
     call = asyncio.create_task(first.grain(Slow, "one").work())
     await Slow.begun.wait()

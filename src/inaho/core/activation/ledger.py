@@ -56,6 +56,11 @@ class ActivationLedger:
         """From now on epochs belong to this topology version; an older version changes nothing."""
         self._topology_version = max(self._topology_version, version)
 
+    @property
+    def epoch(self) -> Epoch:
+        """Every token from now on is greater than this one."""
+        return self._topology_version << 32 | self._epochs
+
     def next_epoch(self, above: Epoch = 0) -> Epoch:
         """A fencing token greater than all before it on this node, and than `above`."""
         self._epochs += 1

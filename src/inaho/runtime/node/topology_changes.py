@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from inaho.events import TopologyChanged
+from inaho.events import OwnersChanged, TopologyChanged
 
 if TYPE_CHECKING:
     from inaho.runtime.node.parts import NodeParts
@@ -38,6 +38,7 @@ class TopologyChanges:
         if topology.closed:
             return
         before, topology.snapshot = topology.snapshot, snapshot
+        revoked_before = node.leases.ledger.revoked
         for member in node.leases.apply_topology(before, snapshot):
             node.fencing.fell_silent(member)
         node.peers.topology_changed(before, snapshot)
@@ -67,6 +68,20 @@ class TopologyChanges:
         if node.local.client:  # a member's control plane publishes it
             node.local.publish(TopologyChanged(snapshot=snapshot))
             node.block_list.told(before, snapshot)
+        elif owners_changed or node.leases.ledger.revoked != revoked_before:
+            self._tell_leases(snapshot, node.leases.ledger.revoked - revoked_before)
+
+    def _tell_leases(self, snapshot: TopologySnapshot, revoked: int) -> None:
+        ledger = self._node.leases.ledger
+        self._node.local.publish(
+            OwnersChanged(
+                version=snapshot.version,
+                hash=snapshot.hash,
+                epoch=ledger.epoch,
+                held=len(ledger),
+                revoked=revoked,
+            )
+        )
 
     def _forget_members_gone(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
         """Drops the PidCache entries of members that are gone, also if they owned nothing (SPEC VA-3.5)."""

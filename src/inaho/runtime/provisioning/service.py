@@ -21,7 +21,7 @@ from inaho.core.provisioning.snapshot import ProviderMember, ProviderSnapshot
 from inaho.core.provisioning.topology_feed import ProviderReport, TopologyFeed, Update
 from inaho.errors import ProviderError
 from inaho.errors.inspection import describe
-from inaho.events import SnapshotApplied
+from inaho.events import ProviderTerminated, SnapshotApplied
 from inaho.providers.answer import answer
 from inaho.providers.stream import ProviderStream
 from inaho.runtime.local.ticker import TICK_S
@@ -239,9 +239,18 @@ class ProvisioningService:
             if isinstance(update, ProviderSnapshot):
                 self._deliver_snapshot(update, took_s)
             else:
+                if isinstance(update, ProviderTerminated):
+                    self._warn_of_end(update)
                 self._local.publish(update)
                 for consumer in self._consumers:
                     consumer.notice(update)
+
+    def _warn_of_end(self, ended: ProviderTerminated) -> None:
+        kept = f"snapshot {ended.seq_no} stays" if ended.seq_no else "there is no snapshot yet"
+        self._local.log.warning(
+            "the stream of provider %s was interrupted (%s): %s; %s, and it is tried again",
+            ended.provider, ended.failure, ended.reason, kept,
+        )  # fmt: skip
 
     def _deliver_snapshot(self, snapshot: ProviderSnapshot, took_s: float) -> None:
         began = self._local.loop.time()
