@@ -230,6 +230,9 @@ async def away(name: str, seconds: float, log: Path) -> Figures:
                 place.list_addresses([one.authority for one in there])
                 await fleet.leave([new])
                 await fleet.agree(there)
+                await until(lambda: not any(_is_unavailable(one) for one in there), "all members use the provider")
+                restored = [line["at"] for one in there for line in one.told("ProvisioningRestored")]
+                figures[f"{fault}_restored_after_s"] = max(0.0, max(restored, default=0.0) - ended_at)
                 now = sum(len(one.told("ProvisioningUnavailable")) for one in there)
                 figures[f"{fault}_unavailable"] = float(now - noticed)
                 figures[f"{fault}_calls_failed"] = float(_failed(there) - failed)
@@ -243,6 +246,11 @@ async def away(name: str, seconds: float, log: Path) -> Figures:
                 with log.open("a") as file:
                     file.write(f"call failed: {line}\n")
     return figures
+
+
+def _is_unavailable(process: Process) -> bool:
+    said = process.told("ProvisioningUnavailable", "ProvisioningRestored")
+    return bool(said) and said[-1]["event"] == "ProvisioningUnavailable"
 
 
 def _failed(processes: Sequence[Process]) -> int:
