@@ -4,6 +4,7 @@
 
 - `founding`: twenty processes that start within 50 ms found one cluster. All are killed (`kill -9`) and started again
   on the same ports, while the back end still lists them: they must found one cluster again, and agree within 5 s.
+- `disturbed`: the same while the server is killed or stopped for a moment, or some processes are stopped.
 - `found`: time from the registration of a new member until all others have it in a snapshot.
 - `fail-over`: etcd is stopped (SIGSTOP); time until all members take their snapshots from Redis, with default settings.
 - `flapping`: etcd is stopped and continued in a loop; how often each member changes its provider.
@@ -29,6 +30,7 @@ from providers_idle import idle
 
 BACK_ENDS = {
     "founding": RECORDING,
+    "disturbed": RECORDING,
     "found": tuple(MAKERS),
     "fail-over": ("etcd",),
     "flapping": ("etcd",),
@@ -42,6 +44,7 @@ async def measure(what: str, name: str, repeat: int, seconds: float, log: Path) 
     """The figures of one measurement with one back end, the name of the back end in front."""
     measures = {
         "founding": lambda: founding(name, repeat, log),
+        "disturbed": lambda: founding(name, repeat, log, disturbed=True),
         "found": lambda: found(name, repeat, log),
         "fail-over": lambda: fail_over(repeat, log),
         "flapping": lambda: flapping(seconds, log),
@@ -64,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Clusters that find themselves through providers.")
     parser.add_argument("what", choices=BACK_ENDS)
     parser.add_argument("--back-end", choices=[*MAKERS, "all"], default="all", help="all, unless one is given")
-    parser.add_argument("--repeat", type=int, default=5, help="of founding, found and fail-over")
+    parser.add_argument("--repeat", type=int, default=5, help="of founding, disturbed, found and fail-over")
     parser.add_argument("--seconds", type=float, default=60.0, help="of flapping, away and idle")
     parser.add_argument("--log", type=Path, help="file that gets the log lines of all members")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from measuring import Figures, percentile
 from providers_back_ends import POLLED, Place, serving
@@ -20,6 +21,8 @@ WITHIN_S: Final = 0.05
 LONG_TTL_S: Final = 300.0
 """The registrations of killed members last longer than any restart is waited for."""
 
+SHORT_TTL_S: Final = 3.0
+
 RESTART_TARGET_MS: Final = 5000.0
 FOUND_TARGET_MS: Final = 1000.0
 POLLED_TARGET_MS: Final = 1200.0
@@ -28,8 +31,16 @@ POLLED_TARGET_MS: Final = 1200.0
 OTHERS: Final = 5
 
 
-async def founding(name: str, rounds: int, log: Path) -> Figures:
-    """Twenty processes found one cluster; all are killed and started again while the back end still lists them."""
+async def founding(name: str, rounds: int, log: Path, *, disturbed: bool = False) -> Figures:
+    """Twenty processes found one cluster; all are killed and started again while the back end still lists them.
+
+    Args:
+        name: of the back end.
+        rounds: foundings, and as many restarts.
+        log: of the members.
+        disturbed: the server is away for a moment meanwhile, or some of the processes are.
+    """
+    config = ProvisioningConfig(ttl_s=SHORT_TTL_S if disturbed else LONG_TTL_S)
     agree_ms: list[float] = []
     again_ms: list[float] = []
     figures: Figures = {"rounds": float(rounds), "not_one_cluster": 0.0, "not_one_cluster_again": 0.0, "founders": 0.0}
@@ -37,13 +48,12 @@ async def founding(name: str, rounds: int, log: Path) -> Figures:
         for _ in range(rounds):
             async with Fleet.running(log) as fleet:
                 place = Place(name, server)
-                configs = [
-                    place.config(authority, provisioning=ProvisioningConfig(ttl_s=LONG_TTL_S))
-                    for authority in place.authorities(AT_ONCE)
-                ]
+                configs = [place.config(each, provisioning=config) for each in place.authorities(AT_ONCE)]
                 for taken, broken in ((agree_ms, "not_one_cluster"), (again_ms, "not_one_cluster_again")):
                     random.shuffle(configs)
                     started = await fleet.start(configs, WITHIN_S)
+                    if disturbed:
+                        await disturb(server, started)
                     agreed_at = await fleet.agree(started)
                     taken.append((agreed_at - started[0].forked_at) * 1e3)
                     founders = sum(len(one.told("ClusterFounded")) for one in started)
@@ -53,7 +63,28 @@ async def founding(name: str, rounds: int, log: Path) -> Figures:
     for label, taken in (("agree", agree_ms), ("again_agree", again_ms)):
         taken.sort()
         figures[f"{label}_p50_ms"], figures[f"{label}_max_ms"] = percentile(taken, 0.5), taken[-1]
-    return {**figures, "target_again_agree_max_ms": RESTART_TARGET_MS}
+    return figures if disturbed else {**figures, "target_again_agree_max_ms": RESTART_TARGET_MS}
+
+
+async def disturb(server: Any, started: Sequence[Process]) -> None:
+    """Kills or stops the server for a moment, or stops some processes for longer than their registrations live."""
+    how = random.choice(("kill the server", "stop the server", "stop processes"))
+    await asyncio.sleep(random.uniform(0.1, 2.0))
+    if how == "stop processes":
+        stopped = random.sample(started, len(started) // 3)
+        for one in stopped:
+            one.send(signal.SIGSTOP)
+            await asyncio.sleep(random.uniform(0.0, 0.2))
+        await asyncio.sleep(random.uniform(1.0, 2 * SHORT_TTL_S))
+        for one in stopped:
+            one.send(signal.SIGCONT)
+        return
+    begin, end = (server.kill, server.start) if how == "kill the server" else (server.pause, server.resume)
+    begin()
+    try:
+        await asyncio.sleep(random.uniform(0.2, 3.0))
+    finally:
+        end()
 
 
 async def found(name: str, repeat: int, log: Path) -> Figures:

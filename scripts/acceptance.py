@@ -134,7 +134,12 @@ def facts(load_before: tuple[float, float, float]) -> dict[str, str]:
         "versions": ", ".join(versions),
         "servers": ", ".join(
             said or f"no {name}"
-            for name, said in (("redis-server", said_by("redis-server", "--version")), ("postgres", postgres))
+            for name, said in (
+                ("redis-server", said_by("redis-server", "--version")),
+                ("postgres", postgres),
+                ("etcd", said_by("etcd", "--version")),
+                ("dnsmasq", said_by("dnsmasq", "--version")),
+            )
         ),
     }  # fmt: skip
 

@@ -250,6 +250,13 @@ PARTS = (
         said("{} times with each back end", "--repeat"), read_providers,
     ),
     Part(
+        "clusters from nothing, disturbed", "the same while servers or processes are away for a moment", 2, 80,
+        lambda seconds, seeds: [
+            "benchmarks/providers.py", "disturbed", "--repeat", times(seconds, 50, 30, most=50), "--json",
+        ],
+        said("{} times with each back end", "--repeat"), read_providers,
+    ),
+    Part(
         "a new member is found", "all others have it in a snapshot of their provider", 1, 60,
         lambda seconds, seeds: [
             "benchmarks/providers.py", "found", "--repeat", times(seconds, 18, 40, most=50), "--json",
@@ -275,7 +282,7 @@ PARTS = (
     ),
     Part(
         "an idle provider", "a provider with 100 members costs a member little", 2, 180,
-        lambda seconds, seeds: ["benchmarks/providers.py", "idle", "--seconds", times(seconds, 5, 120), "--json"],
+        lambda seconds, seeds: ["benchmarks/providers.py", "idle", "--seconds", times(seconds, 5, 100), "--json"],
         said("{} s with each back end", "--seconds"), read_providers,
     ),
     Part(
