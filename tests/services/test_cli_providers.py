@@ -80,7 +80,7 @@ def test_members_without_seeds_find_each_other_and_their_providers_are_changed(e
         assert (code, added["provider"], sorted(added["added_by"]), added["refused"]) == (0, "list", both, [])
         code, added, told = operator.run(*adding)
         assert (code, added["added_by"], len(added["refused"])) == (2, [], 2)
-        assert "the name list is taken by another provider, which stays" in told
+        assert "refused [provider_invalid]: the name list is taken by another provider: remove that one first" in told
         code, _, told = operator.run("providers", "add", "etcd://127.0.0.1:1/shop", "--as", "down", "--at", both[0])
         assert code == 1
         assert f"{both[0]} refused [provider_unreachable]" in told

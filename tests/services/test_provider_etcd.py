@@ -267,7 +267,7 @@ async def test_an_entry_of_another_cluster_is_named(back_end: EtcdBackEnd, provi
     await provider.register(ME, LIFETIME_S)
     await back_end.write_member("10.7.0.9:7700", encode(ProviderMember("10.7.0.9:7700", "c", cluster="billing")))
     found = await provider.read()
-    with pytest.raises(InvalidSnapshot, match=r"'billing'.*prefix of its own") as caught:
+    with pytest.raises(InvalidSnapshot, match=r"'billing', and this one is .*prefix of its own") as caught:
         checked(found.members, found.blocked_nodes, 100, "shop")
     assert caught.value.authority == "10.7.0.9:7700"
 

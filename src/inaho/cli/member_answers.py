@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output, describe_error
-from inaho.errors import InahoError
+from inaho.errors import InahoError, ProviderError
 from inaho.types import Member
 
 __all__ = ["Failures", "ask_all", "describe_failures", "name_failures"]
@@ -53,5 +53,10 @@ def describe_failures(failures: Iterable[tuple[Member, InahoError]]) -> list[dic
 def name_failures(output: Output, failures: Failures, what: str = "did not answer") -> int:
     """Names them on standard error; returns the exit code."""
     for member, error in failures:
-        output.note(f"{member.authority} {what} [{error.code}]: {error}")
+        output.note(f"{member.authority} {what} [{error.code}]: {_text(error)}")
     return EXIT_FAILED if failures else EXIT_OK
+
+
+def _text(error: InahoError) -> str:
+    # The member has decided and says so: which system grain it was asked through, and that it ran, says nothing more.
+    return f"{error.reason}; {error.advice}" if isinstance(error, ProviderError) else str(error)

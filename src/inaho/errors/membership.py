@@ -28,4 +28,4 @@ class TopologyUnavailable(InahoError):
     """
 
     code = "topology_unavailable"
-    advice = "check the seeds and the network, and that a member with the role hosts the kind"
+    advice = "check the seeds, the providers and the network, and that a member with the role hosts the kind"

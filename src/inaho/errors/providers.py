@@ -33,7 +33,7 @@ class ProviderInvalid(ProviderError):
     """A definition is wrong, or the back end refuses it: a field, the credentials, a permission, a certificate."""
 
     code = "provider_invalid"
-    advice = "correct the definition of the provider; the providers in use stay as they are"
+    advice = "correct the definition, the credentials or the permissions, then try again"
     failure = "validation"
 
 
@@ -57,7 +57,7 @@ class InvalidSnapshot(ProviderStreamFailed):
     """What the back end lists cannot be the members of this cluster; the whole list is refused."""
 
     code = "provider_snapshot_invalid"
-    advice = "the last snapshot stays in use; remove the entry from the back end"
+    advice = "the last snapshot stays in use until this is corrected"
 
 
 class ProviderStoreDamaged(ProviderError):

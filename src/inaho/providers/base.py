@@ -1,8 +1,8 @@
 """The protocol of a provider: what each back end offers to the stream that watches it.
 
-A provider is thin. It speaks to one back end, and says what it finds. `ProviderStream` does what is the same for all of
-them: when to read, what a silent watch means, when to register again, how long to wait after a failure. So a provider
-of one's own needs few methods.
+A provider only sends requests to one back end and returns what it finds. `ProviderStream` does what is the same for all
+of them: when to read, what a silent watch means, when to register again, how long to wait after a failure. So a
+provider of your own needs few methods.
 
 All methods may be called at the same time, and raise only errors of `inaho.errors.ProviderError`.
 """
@@ -18,7 +18,7 @@ from inaho.core.provisioning.descriptor import Capabilities
 from inaho.core.provisioning.founding import ClusterRecord
 from inaho.core.provisioning.snapshot import ProviderMember
 
-__all__ = ["ProviderRead", "TopologyProvider"]
+__all__ = ["Capabilities", "ClusterRecord", "ProviderMember", "ProviderRead", "TopologyProvider"]
 
 
 class ProviderRead(msgspec.Struct, frozen=True):
@@ -39,8 +39,8 @@ class TopologyProvider(Protocol):
     """One back end (SPEC PR-1 to PR-4). See the module.
 
     Attributes:
-        name: of the descriptor.
-        capabilities: what it can do. Methods that need another capability are not called.
+        name: unique among the providers of a node; up to 64 letters, digits, `-`, `_` and `.`.
+        capabilities: what it can do. Methods that need another capability are not called, and need not be there.
     """
 
     name: str

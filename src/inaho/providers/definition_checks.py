@@ -33,8 +33,7 @@ def check_names(setup: ProviderSetup, options: Collection[str], secrets: Collect
         unknown = [name for name in given if name not in known]
         if unknown:
             raise ProviderInvalid(
-                f"provider {setup.name}: unknown {what} {', '.join(unknown)}; {setup.url.scheme} knows "
-                f"{', '.join(sorted(known))}"
+                f"provider {setup.name}: unknown {what} {', '.join(unknown)}; known are {', '.join(sorted(known))}"
             )
 
 

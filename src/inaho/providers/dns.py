@@ -40,7 +40,7 @@ try:
     import dns.resolver
     import dns.rrset
 except ImportError as error:
-    raise ProviderInvalid("the package dnspython is not installed: pip install 'inaho[providers]'") from error
+    raise ProviderInvalid("a provider dns needs the package dnspython: pip install 'inaho[providers]'") from error
 
 __all__ = ["DnsProvider"]
 
@@ -104,7 +104,7 @@ class DnsProvider(ReadOnlyProvider):
             async with asyncio.timeout(self._timeout_s):
                 answers = [answer for answer in await asyncio.gather(*asking) if answer is not None]
         except TimeoutError as error:
-            raise self._unreachable(f"no answer within {self._timeout_s} s") from error
+            raise self._unreachable(f"no answer within {self._timeout_s:g} s from {self._asked()}") from error
         finally:
             for task in asking:
                 task.cancel()
@@ -143,6 +143,10 @@ class DnsProvider(ReadOnlyProvider):
             self._refuse_if_not_known([answer.response])
         return answer.rrset
 
+    def _asked(self) -> str:
+        servers = ", ".join(f"{host}:{port}" for host, port in self._nameservers)
+        return servers or "the servers of /etc/resolv.conf"
+
     def _resolver(self) -> dns.asyncresolver.Resolver:
         # A new one each time, so a changed /etc/resolv.conf is used.
         resolver = dns.asyncresolver.Resolver(configure=not self._nameservers)
@@ -159,7 +163,7 @@ class DnsProvider(ReadOnlyProvider):
             signed_off = any(each.rdtype == dns.rdatatype.SOA for each in response.authority)
             if not knows and not signed_off:
                 raise self._failed(
-                    "the server does not answer for this name and resolves no others; ask another server"
+                    "the server does not answer for this name and resolves no others; ask another server (nameserver=)"
                 )
 
     def _authorities(self, records: dns.rrset.RRset) -> Iterator[str]:
@@ -195,6 +199,8 @@ class DnsProvider(ReadOnlyProvider):
         if len(servers) != 1:
             raise self._invalid(f"give one name; write for example {form}")
         name, separator, port = servers[0].rpartition(":")
+        if not (separator or self._srv):
+            raise self._invalid(f"{servers[0]} has no port; write for example {form}")
         if self._srv:
             if separator:
                 raise self._invalid("the SRV records have the port; remove it from the URL")

@@ -29,7 +29,9 @@ try:
     import aiohttp
     from yarl import URL
 except ImportError as error:
-    raise ProviderInvalid("this provider needs the package aiohttp: pip install 'inaho[providers]'") from error
+    raise ProviderInvalid(
+        "providers etcd, consul and kubernetes need the package aiohttp: pip install 'inaho[providers]'"
+    ) from error
 
 __all__ = ["HttpClient", "HttpStream"]
 
@@ -275,7 +277,7 @@ class HttpClient:
                 raise _AskNext(ProviderInvalid(f"{who}: {problem}")) from error
             if isinstance(error, aiohttp.ClientResponseError):
                 raise _AskNext(ProviderInvalid(f"{who}: this server does not speak HTTP: {error.message}")) from error
-            used = "without TLS" if self._tls is None else "with TLS"
+            used = "without TLS: it may want TLS" if self._tls is None else "with TLS: it may have none"
             raise _AskNext(ProviderUnreachable(f"{who}: {_described(error, used)}")) from error
 
     async def _whole(self, who: str, parts: _Parts, response: aiohttp.ClientResponse) -> HttpAnswer:

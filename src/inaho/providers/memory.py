@@ -375,9 +375,7 @@ def _topology_name(setup: ProviderSetup) -> str:
     if len(url.servers) > 1 or url.path:
         raise ProviderInvalid(f"provider {setup.name}: write memory:// and one name, as in memory://shop")
     if url.options:
-        raise ProviderInvalid(
-            f"provider {setup.name}: unknown option {', '.join(sorted(url.options))}; memory:// has none"
-        )
+        raise ProviderInvalid(f"provider {setup.name}: unknown option {', '.join(sorted(url.options))}; known are none")
     if setup.secrets.names:
         raise ProviderInvalid(
             f"provider {setup.name}: memory:// needs no secret; remove {', '.join(setup.secrets.names)}"

@@ -54,9 +54,7 @@ from inaho.providers.tls_files import TlsFiles
 try:
     import asyncpg as _asyncpg  # type: ignore[import-untyped,unused-ignore]
 except ImportError as error:
-    raise ProviderInvalid(
-        "a postgresql:// provider needs the package asyncpg: pip install 'inaho[postgres]'"
-    ) from error
+    raise ProviderInvalid("a provider postgresql needs the package asyncpg: pip install 'inaho[postgres]'") from error
 
 __all__ = ["PostgresProvider"]
 

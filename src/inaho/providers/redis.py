@@ -45,7 +45,7 @@ try:
     from redis.backoff import NoBackoff
     from redis.credentials import CredentialProvider
 except ImportError as error:
-    raise ProviderInvalid("a redis:// provider needs the package redis: pip install 'inaho[redis]'") from error
+    raise ProviderInvalid("a provider redis needs the package redis: pip install 'inaho[redis]'") from error
 
 __all__ = ["RedisProvider"]
 

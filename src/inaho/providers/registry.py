@@ -309,7 +309,9 @@ class ProviderRegistry:
         names = [each.name for each in kept]
         for name in add:
             if name in names:
-                raise ProviderInvalid(f"the name {name} is taken by another provider, which stays")
+                raise ProviderInvalid(
+                    f"the name {name} is taken by another provider: remove that one first, or take another name"
+                )
             names.append(name)
         if len(names) > self._config.providers_max:
             raise ProviderInvalid(

@@ -70,7 +70,8 @@ class TlsFiles(msgspec.Struct, frozen=True):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
                 f"the certificate of the server does not verify against {self.ca or 'those of the system'}: "
-                f"{cause.verify_message}; correct the option ca or server_name, or the certificate of the server"
+                f"{cause.verify_message}; correct the option ca, the certificate, or the name of the server (in the "
+                "URL, or server_name where there is such an option)"
             )
         reason = cause.reason or ""
         if "ALERT" in reason:

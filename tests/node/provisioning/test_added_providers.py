@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,19 @@ async def test_where_the_provider_is_the_membership_one_that_lacks_details_is_di
     assert (disabled.name, disabled.state, disabled.active, disabled.heard_s) == ("seeds", "disabled", False, None)
     assert "entries with node ids, kinds and weights, which it does not have" in disabled.reason
     assert [event.reason for event in events] == [disabled.reason]
+
+
+@pytest.mark.parametrize(
+    ("url", "why"), [("", "postgresql or redis$"), ("seeds://127.0.0.1:1", "; provider seeds: the node")]
+)
+async def test_where_the_provider_is_the_membership_a_node_without_one_does_not_start(
+    url: str, why: str, provided: ProvidedFleet, tmp_path: Path
+):
+    source = MembershipConfig(source="provider")
+    config = in_folder(provided, tmp_path, membership=source)
+    with pytest.raises(ProviderInvalid) as caught:
+        await inaho.join("127.0.0.1:0", providers=url.split(), config=config, storage="memory")
+    assert re.search(why, caught.value.reason)
 
 
 async def test_a_node_with_a_wrong_definition_or_a_damaged_file_does_not_start(provided: ProvidedFleet, tmp_path: Path):

@@ -66,7 +66,7 @@ def test_a_provider_that_answers_is_described():
     assert (code, found["capabilities"], found["members"]) == (0, ["watch", "register", "record", "details"], [])
     told = CliRunner().invoke(app, ["providers", "check", "seeds://10.0.0.6:7700"]).stdout
     assert "seeds://10.0.0.6:7700 is valid and answers; it has only addresses" in told
-    assert "it lists 1 members of 'inaho': 10.0.0.6:7700" in told
+    assert "it lists 1 member of 'inaho': 10.0.0.6:7700" in told
 
 
 @pytest.mark.parametrize(

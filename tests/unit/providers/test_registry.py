@@ -98,7 +98,7 @@ async def test_a_start_with_mistakes_names_all_of_them_and_makes_nothing(tmp_pat
 async def test_pr_1_2_a_taken_name_is_an_error_and_the_existing_provider_stays(tested: TestedRegistry, name: str):
     await tested.registry.add(defined("c"))
     before = tested.registry.providers
-    with pytest.raises(ProviderInvalid, match=f"the name {name} is taken by another provider, which stays"):
+    with pytest.raises(ProviderInvalid, match=f"the name {name} is taken by another provider: remove that one"):
         await tested.registry.add(defined(name, "memory://other"))
     with pytest.raises(ProviderInvalid, match=f"the name {name} is taken"):
         await tested.registry.add(MemoryProvider(name))

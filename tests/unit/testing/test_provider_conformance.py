@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from inaho.core.provisioning.founding import ClusterRecord
-from inaho.core.provisioning.snapshot import ProviderMember
-from inaho.errors import InvalidSnapshot
-from inaho.providers.base import ProviderRead
+from inaho.errors import InvalidSnapshot, ProviderUnreachable
+from inaho.providers.base import Capabilities, ClusterRecord, ProviderMember, ProviderRead
 from inaho.providers.entries import decode_record, encode
 from inaho.providers.memory import MemoryProvider, MemoryTopology
 from inaho.testing.provider_conformance import ProviderConformance
@@ -234,6 +232,36 @@ async def passes(kind: type[MemoryProvider], test: str) -> bool:
 async def test_a_fault_is_found(kind: type[MemoryProvider], test: str) -> None:
     assert not await passes(kind, test)
     assert await passes(MemoryProvider, test)
+
+
+class AddressesOnly:
+    """A provider of a program, without the methods that its capabilities do not need."""
+
+    name = "addresses"
+    capabilities = Capabilities()
+
+    def __init__(self) -> None:
+        self._closed = False
+
+    async def check(self) -> None:
+        await self.read()
+
+    async def read(self) -> ProviderRead:
+        if self._closed:
+            raise ProviderUnreachable("provider addresses is closed")
+        return ProviderRead((ProviderMember("10.0.0.5:7700"),))
+
+    async def close(self) -> None:
+        self._closed = True
+
+
+async def test_a_provider_needs_only_the_methods_of_its_capabilities() -> None:
+    provider: Any = AddressesOnly()
+    suite = Impatient()
+    await suite.test_capabilities_say_what_it_can(provider)
+    await suite.test_all_methods_at_once(provider)
+    await suite.test_a_cancelled_request_is_no_obstacle(provider)
+    await suite.test_a_closed_provider_refuses(provider)
 
 
 async def test_a_provider_that_can_more_than_it_says_is_found() -> None:

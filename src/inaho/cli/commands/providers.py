@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["providers_app", "read_definition"]
 
 LIST_COLUMNS: Final = ("member", "provider", "state", "used", "priority", "owner", "url", "reason")
-HEALTH_COLUMNS: Final = ("member", "provider", "state", "heard s", "errors", "snapshot", "reason")
+HEALTH_COLUMNS: Final = ("member", "provider", "state", "answered s ago", "errors", "snapshot", "reason")
 
 AtOption = Annotated[
     str | None, typer.Option("--at", help="host:port of one member; all members unless given.", show_default=False)
@@ -154,8 +154,9 @@ def check(
         if output.as_json:
             lists = {"members": list(found.members), "blocked": list(found.blocked)}
             output.document({"provider": found.name, "url": found.url, "capabilities": can, **lists})
+        number = "1 member" if len(found.members) == 1 else f"{len(found.members)} members"
         output.text(f"{found.url} is valid and answers; it has {', '.join(can) or 'only addresses'}")
-        output.text(f"it lists {len(found.members)} members of {settings.name!r}: {', '.join(found.members) or 'none'}")
+        output.text(f"it lists {number} of {settings.name!r}: {', '.join(found.members) or 'none'}")
         if found.blocked:
             output.text(f"blocked there: {', '.join(found.blocked)}")
         return EXIT_OK

@@ -25,7 +25,7 @@ import msgspec
 from inaho.config import ProvisioningConfig
 from inaho.core.provisioning.health import HealthState
 
-__all__ = ["Chosen", "Decision", "FailoverController", "Unavailable"]
+__all__ = ["Chosen", "Decision", "FailoverController", "Unavailable", "name_reason"]
 
 LONG_AGO: Final = float("-inf")
 
@@ -53,6 +53,11 @@ class Unavailable(msgspec.Struct, frozen=True):
 
 
 Decision = Chosen | Unavailable
+
+
+def name_reason(name: str, reason: str) -> str:
+    """Why a provider is not up, with its name; most back ends name it themselves."""
+    return reason if reason.startswith(f"provider {name}:") else f"provider {name}: {reason}"
 
 
 class FailoverController:
@@ -105,7 +110,7 @@ class FailoverController:
         if usable or self._due is not None or HealthState.STARTING in states.values() or self._unavailable:
             return None
         self.active, self._unavailable = "", True
-        said = "; ".join(f"{name}: {reasons.get(name, '')}" for name in self._order)
+        said = "; ".join(name_reason(name, reasons.get(name, "")) for name in self._order)
         return Unavailable(said or "no provider is enabled")
 
     def _better(self, now: float) -> str:

@@ -96,7 +96,8 @@ def checked(
         authority = _canonical(member.authority)
         if member.cluster not in ("", cluster):
             raise InvalidSnapshot(
-                f"it has a member of the cluster {member.cluster!r}; give each cluster a prefix of its own",
+                f"it has a member of the cluster {member.cluster!r}, and this one is {cluster!r}: correct the name of "
+                "this cluster (`name`), or give each cluster a prefix of its own",
                 authority=authority,
             )
         if authority in found:

@@ -17,7 +17,7 @@ from inaho.core.provisioning.descriptor import Capabilities
 from inaho.core.provisioning.provider_state import ProviderState
 from inaho.core.provisioning.snapshot import ProviderMember
 from inaho.core.provisioning.topology_feed import ProviderReport
-from inaho.errors import TopologyUnavailable
+from inaho.errors import ProviderInvalid, TopologyUnavailable
 from inaho.observe.metrics import Sample
 from inaho.providers.base import TopologyProvider
 from inaho.providers.registered import DefinitionStore, RegisteredProvider
@@ -108,6 +108,7 @@ class NodeProvisioning:
         config = self._node.local.config
         await self.registry.open(self._given)
         if not self.service.providers:
+            self._refuse_if_membership()
             return False
         # A node with seeds has contacts already; without any it must not found before it has read who is there.
         patience_s = config.membership.found_after_s if config.seeds else config.membership.join_timeout_s
@@ -127,6 +128,16 @@ class NodeProvisioning:
                 ", ".join(one.name for one in self.service.providers),
             )
         return bool(founders)
+
+    def _refuse_if_membership(self) -> None:
+        local = self._node.local
+        if local.config.membership.source == "provider" and not local.client:
+            reasons = [f"; provider {each.name}: {each.disabled}" for each in self.registry.providers]
+            raise ProviderInvalid(
+                'membership.source = "provider" needs a provider with which members register: etcd, consul, '
+                f"kubernetes, postgresql or redis{''.join(reasons)}",
+                authority=local.authority,
+            )
 
     def tick(self, now: float, lag_s: float) -> None:
         """See `node_lifecycle.Provisioning`."""

@@ -62,7 +62,8 @@ class PlacementSupervisorBridge:
         if snapshot.members:
             self._go_on()
         elif self._membership or self._listed:  # beside gossip, the list is empty until the first member has registered
-            self._pause(EMPTY)
+            # A node that starts finds an empty list where it is the first: no failure, it has not registered yet.
+            self._pause(EMPTY, logging.ERROR if self._listed else logging.INFO)
         self._listed = bool(snapshot.members)
         self.read_again(snapshot)
 
@@ -86,10 +87,10 @@ class PlacementSupervisorBridge:
             elif self._membership is not None:
                 self._pause(EMPTY)
 
-    def _pause(self, reason: str) -> None:
+    def _pause(self, reason: str, level: int = logging.ERROR) -> None:
         if self._membership is not None:
             self._local.placement_paused = reason
-            self._local.log.error("no new activations: %s", reason)
+            self._local.log.log(level, "no new activations: %s", reason)
         else:
             self._local.log.warning("%s; the members that gossip knows go on, and new nodes may not find them", reason)
 

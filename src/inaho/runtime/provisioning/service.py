@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from inaho.core.provisioning.failover import name_reason
 from inaho.core.provisioning.snapshot import ProviderMember, ProviderSnapshot
 from inaho.core.provisioning.topology_feed import ProviderReport, TopologyFeed, Update
 from inaho.errors import ProviderError
@@ -142,7 +143,7 @@ class ProvisioningService:
 
     def silent(self) -> str:
         """Why no provider has answered, for the error of a node that cannot start."""
-        return "; ".join(f"{report.name}: {report.reason or 'no answer yet'}" for report in self.reports())
+        return "; ".join(name_reason(report.name, report.reason or "no answer yet") for report in self.reports())
 
     @property
     def providers(self) -> tuple[TopologyProvider, ...]:

@@ -20,22 +20,38 @@ Request = Callable[[], Awaitable[object]]
 
 
 def requests_of(provider: TopologyProvider) -> dict[str, list[Request]]:
-    """The requests that belong to each capability; `` has those of every provider."""
+    """The requests that belong to each capability; `` has those of every provider.
+
+    Methods that the provider does not have are left out: those of capabilities that it lacks need not be there.
+    """
 
     async def watch() -> object:
         async with aclosing(provider.watch("")) as watch:
             return await anext(watch)
 
+    async def deregister() -> None:
+        await provider.deregister()
+
+    async def read_record() -> object:
+        return await provider.read_record()
+
     me = member()
+    requests: dict[str, dict[str, Request]] = {
+        "": {"check": provider.check, "read": provider.read},
+        "watch": {"watch": watch},
+        "register": {
+            "register": lambda: provider.register(me, LIFETIME_S),
+            "renew": lambda: provider.renew(me, LIFETIME_S),
+            "deregister": deregister,
+        },
+        "record": {
+            "read_record": read_record,
+            "write_record": lambda: provider.write_record(record(), ""),
+        },
+    }
     return {
-        "": [provider.check, provider.read],
-        "watch": [watch],
-        "register": [
-            lambda: provider.register(me, LIFETIME_S),
-            lambda: provider.renew(me, LIFETIME_S),
-            provider.deregister,
-        ],
-        "record": [provider.read_record, lambda: provider.write_record(record(), "")],
+        capability: [request for method, request in each.items() if hasattr(provider, method)]
+        for capability, each in requests.items()
     }
 
 

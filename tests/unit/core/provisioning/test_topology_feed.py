@@ -195,7 +195,7 @@ def test_pr_5_3_when_all_are_down_consumers_are_told_and_when_one_returns() -> N
     assert kinds(updates)[-1] is ProvisioningUnavailable
     lost = updates[-1]
     assert isinstance(lost, ProvisioningUnavailable)
-    assert lost.reason == "etcd: no answer for 15.0 s; consul: no answer for 15.0 s"
+    assert lost.reason == "provider etcd: no answer for 15.0 s; provider consul: no answer for 15.0 s"
     assert (lost.placement_paused, lost.seq_no) == (True, 1)
     assert (made.active, made.next_deadline()) == ("", None)
     assert kinds(made.read(17.0, "etcd", members(1))) == [ProviderHealthChanged, ProvisioningRestored]
