@@ -88,6 +88,12 @@ def test_members_without_seeds_find_each_other_and_their_providers_are_changed(e
         assert code == 2
         assert "the provider etcd belongs to the configuration" in told
 
+
+def test_while_etcd_is_paused_the_next_provider_is_used_and_said(etcd_server: EtcdServer, tmp_path: Path):
+    operator = Operator(tmp_path, f"{etcd_server.url}/paused")
+    options = ("--storage", "memory", "--provider", operator.url, *operator.options, "--data-dir", "1")
+    with node(tmp_path, *options) as one:
+        assert operator.run("providers", "add", f"seeds://{one.authority}", "--as", "list", "--priority", "5")[0] == 0
         etcd_server.pause()
         try:
             by_seed = ("--seeds", one.authority)
