@@ -8,7 +8,8 @@ member of the other.
 
 A provider may list further authorities. They are contacts beside the seeds and do not change who founds. A node without
 seeds has only them: of the listed authorities and its own, the first in order that has not refused the connection is
-treated as the first seed. Where the provider keeps a record, the record alone decides who founds, and seeds are contacts only.
+treated as the first seed. Where the provider keeps a record, the record alone decides who founds, and seeds are
+contacts only.
 
 A first seed that was a member and lost its place waits for `join_timeout_s`. It does not wait if in one round of the
 search every contact, its former fellow members included, has refused the connection: then there is nobody to wait for.
