@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TypeVar
 
 import pytest
@@ -18,6 +19,7 @@ from inaho.events import (
     SnapshotApplied,
 )
 from inaho.providers.memory import MemoryProvider, MemoryTopology
+from inaho.runtime.cluster.provisioning import NodeProvisioning
 from inaho.testing import SimCluster
 
 E = TypeVar("E", bound=Event)
@@ -128,3 +130,25 @@ def test_a_pause_of_a_process_is_no_silence_of_its_providers():
         history.until(lambda: len(history.registered()) == 3)
         assert [event.provider for event in history.of(1, ProviderChanged)] == ["first"]
         assert history.of(1, ProvisioningUnavailable) == []
+
+
+@pytest.mark.simulation
+def test_pr_5_1_the_delay_of_a_snapshot_is_a_metric_with_its_number():
+    history = History(7)
+    with history.sim as sim:
+        sim.run(asyncio.sleep(60.0))  # all registrations are written
+        before = history.seq_nos(0)[-1]
+        history.first.pause()
+        history.first.block("10.7.7.7:7700")
+        provisioning = sim.node(0).runtime.lifecycle.provisioning
+        assert isinstance(provisioning, NodeProvisioning)
+        provisioning.service.read_soon()
+        sim.run(asyncio.sleep(3.0))
+        history.first.resume()
+        history.until(lambda: history.seq_nos(0)[-1] > before)
+        applied = history.of(0, SnapshotApplied)[-1]
+        assert (applied.provider, applied.seq_no) == ("first", before + 1)
+        assert 2.5 < applied.delay_s <= 3.0
+        metrics = sim.node(0).metrics()
+        assert next(value for _, value in metrics["inaho.provider.snapshot.seq_no"]) == applied.seq_no
+        assert next(value for _, value in metrics["inaho.provider.snapshot.delay"]) == pytest.approx(applied.delay_s)

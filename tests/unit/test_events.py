@@ -34,3 +34,28 @@ def test_an_event_cannot_be_changed_and_is_made_by_keyword(kind: type[Event]) ->
 def test_the_core_leaves_the_time_to_the_publisher(kind: type[Event]) -> None:
     defaults = {field.name: field.default for field in msgspec.structs.fields(kind)}
     assert defaults["at"] == 0.0 and defaults["cause"] == ""
+
+
+SUBJECTS = {"identity", "kind", "key", "authority", "member", "provider", "node_id", "path", "pid", "recipient"}
+"""Fields that say whom an event is about; more of them are allowed."""
+
+OF_THE_NODE = {
+    "ConvergenceDelayed",
+    "ConvergenceReached",
+    "NodePaused",
+    "OwnersChanged",
+    "ProviderValidationSuspended",
+    "ProvisioningUnavailable",
+    "StorageAccepted",
+    "StorageDataLost",
+    "TopologyChanged",
+}
+"""Events about the publishing node itself, or about the whole cluster."""
+
+
+def test_cl_10_1_an_event_says_whom_it_is_about_and_what_happened() -> None:
+    fields = {kind: {field.name for field in msgspec.structs.fields(kind)} - {"at", "cause"} for kind in EXPORTED}
+    bases = {base for kind in EXPORTED for base in kind.__bases__}
+    without = {kind.__name__ for kind, names in fields.items() if kind not in bases and not names & SUBJECTS}
+    assert without == OF_THE_NODE
+    assert all(fields[kind] for kind in EXPORTED if kind is not Event)
