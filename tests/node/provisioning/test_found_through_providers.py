@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+import inaho
+from inaho.errors import TopologyUnavailable
 from support.fleet import up
 from support.provided_fleet import ProvidedFleet
 from support.waiting import until
@@ -19,3 +23,10 @@ async def test_a_member_that_leaves_is_no_longer_registered(provided: ProvidedFl
     await until(lambda: len(provided.topology.members()) == 2)
     await second.close()
     assert [authority for authority, _ in provided.topology.members()] == [first.authority]
+
+
+async def test_a_client_is_told_that_no_provider_lists_a_member(provided: ProvidedFleet):
+    config = provided.config
+    soon = config.replace(membership=config.membership.replace(join_timeout_s=0.3))
+    with pytest.raises(TopologyUnavailable, match="no provider lists a member"):
+        await inaho.connect(providers=[provided.provider()], config=soon)

@@ -110,9 +110,8 @@ class Gateway:
                 raise errors[0]  # as long as one seed may admit it, refusals of the others are not final
             if self._local.loop.time() + pause_s >= deadline:
                 answers = "; ".join(f"{authority}: {reason}" for authority, reason in self.answers_of_seeds().items())
-                raise TopologyUnavailable(
-                    f"no seed answered within {config.join_timeout_s} s: {answers or 'none is known'}"
-                )
+                answers = answers or "no seed is given, and no provider lists a member"
+                raise TopologyUnavailable(f"no seed answered within {config.join_timeout_s:g} s: {answers}")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, config.join_retry_s * 8)
 
