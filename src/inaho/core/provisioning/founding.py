@@ -100,7 +100,7 @@ class FoundingRule:
         self._offered: ClusterRecord | None = None
         """The record that this object has said to write last."""
         self._seen: tuple[ClusterRecord | None, dict[str, Contact]] | None = None
-        """What the round before has shown, by node id, if nobody of the last generation was alive in it."""
+        """What the round before has shown, by node id, if no member was alive in it."""
 
     def decide(
         self,
@@ -138,7 +138,7 @@ class FoundingRule:
             return Wait(f"registered and silent: {', '.join(silent)}")
         self._seen = record, {one.node_id: contacts[one.authority] for one in others}
         if self._seen != seen:
-            return Wait("nobody of the last generation is alive; a second round must show the same", soon=True)
+            return Wait("no member answers; a second round must show the same", soon=True)
         cluster_id, generation = (self._cluster_id, 1) if record is None else (record.cluster_id, record.generation + 1)
         return self._found(ClusterRecord(cluster_id, generation, self._me.authority, self._me.node_id))
 
