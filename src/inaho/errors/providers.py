@@ -7,6 +7,7 @@ from typing import ClassVar
 from inaho.errors.base import InahoError
 
 __all__ = [
+    "BlockedByProvider",
     "InvalidSnapshot",
     "PlacementPaused",
     "ProviderError",
@@ -16,6 +17,16 @@ __all__ = [
     "ProviderStreamFailed",
     "ProviderUnreachable",
 ]
+
+
+class BlockedByProvider(InahoError):
+    """An operator of the cluster ends a block, and the provider of topology still blocks the authority.
+
+    The order of the operator is taken: no block of the cluster is left.
+    """
+
+    code = "blocked_by_provider"
+    advice = "remove the entry under blocked/ in the back end, or release the quarantines of the members"
 
 
 class ProviderError(InahoError):

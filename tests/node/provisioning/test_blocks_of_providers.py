@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inaho import Cluster
-from inaho.errors import Pending
+from inaho.errors import BlockedByProvider
 from inaho.events import BlockListApplied, RemoteTopologyChanged
 from support.fleet import up
 from support.provided_fleet import ProvidedFleet
@@ -21,7 +21,7 @@ async def test_an_entry_in_the_back_end_blocks_and_its_end_unblocks(provided: Pr
     provided.topology.block(second.authority)
     await until(lambda: first.blocked() == second.blocked() == (second.authority,))
     assert await provided.answers(first) == {first.authority}
-    with pytest.raises(Pending, match="the provider of topology does"):
+    with pytest.raises(BlockedByProvider, match="the provider of topology does"):
         await first.unblock(second.authority)
 
     provided.topology.unblock(second.authority)

@@ -273,7 +273,7 @@ class Joiner:
             )
         return Fail(
             "topology_unavailable",
-            f"no seed admitted this node within {self._search_s:g} s ({said}){hint}",
+            f"no seed admitted this node within {self._search_s:g} s ({said or 'none is known'}){hint}",
         )
 
     def told(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from inaho.authority import parse_authority
 from inaho.core.identity.pid_cache import PidCache
 from inaho.core.inputs import BlockNode, UnblockNode
 from inaho.core.node import ControlNode
-from inaho.errors import InvalidConfig, Overloaded, Pending
+from inaho.errors import BlockedByProvider, InvalidConfig, Overloaded, Pending
 from inaho.events import BlockListApplied
 from inaho.observe.audit import audit_order
 from inaho.runtime.control.control_plane import ControlPlane
@@ -64,8 +64,8 @@ class BlockList:
             InvalidConfig: `authority` is not valid, or this is a client.
             Overloaded: the list is full. Nothing has changed.
             Pending: this node is no member now, because others have removed it, and has not become one in time. The
-                order is kept (`maybe_executed`) and announced when the node has joined again. Or the provider of
-                topology still blocks the authority.
+                order is kept (`maybe_executed`) and announced when the node has joined again.
+            BlockedByProvider: the provider of topology still blocks the authority. The order is taken.
         """
         canonical = str(parse_authority(authority, allow_port_zero=False))
         control = self._control.machine
@@ -78,11 +78,10 @@ class BlockList:
                 raise Overloaded("the block list is full (membership.members_max)", authority=canonical)
             audit_order("block" if blocked else "unblock", canonical, self._local.authority)
         if not blocked and canonical in control.blocked_by_provider:
-            raise Pending(
+            raise BlockedByProvider(
                 "no operator of this cluster blocks it any more, but the provider of topology does, or two members "
-                "have quarantined it; end that there",
+                "have quarantined it",
                 authority=canonical,
-                maybe_executed=changes,
             )
         if not await self.seen(canonical, blocked=blocked) and not await self._rejoined(canonical, blocked=blocked):
             raise Pending(
