@@ -51,6 +51,8 @@ class ProviderMembership:
         self._read_soon = read_soon
         self._apply = apply
         self._guard: MassRemovalGuard | None = None
+        self._provider = ""
+        """The one of the newest snapshot. Another one may lack a member that cannot reach it."""
         self._members: dict[str, ProviderMember] = {}
         self._listed: tuple[ProviderMember, ...] = ()
         self._dialled: dict[str, None] = {}
@@ -62,7 +64,9 @@ class ProviderMembership:
             self._guard = MassRemovalGuard(self._local.authority)
         guard, self._listed = self._guard, snapshot.members
         replaced = [member.authority for member in snapshot.members if self._replaces(member)]
-        if guard.doubts(snapshot, self._members, steady=self._steady(), replaced=replaced):
+        steady = self._steady() and snapshot.provider == (self._provider or snapshot.provider)
+        self._provider = snapshot.provider
+        if guard.doubts(snapshot, self._members, steady=steady, replaced=replaced):
             self._read_soon()
             if guard.missing != self._told:
                 self._tell(snapshot, guard.missing)

@@ -60,7 +60,7 @@ class World:
         self.members = tuple(member.authority for member in members)
         self.nodes = tuple(member.node_id for member in members)
 
-    async def read(self, *numbers: int, others: str = "") -> None:
+    async def read(self, *numbers: int, others: str = "", provider: str = "etcd") -> None:
         """The provider lists the members with these numbers; returns when no dial is open.
 
         `others` has the numbers of those at whose authority it has another process.
@@ -70,7 +70,7 @@ class World:
             ProviderMember(name(number), f"{'other' if str(number) in others else 'node'}-{number}")
             for number in numbers
         )
-        self.membership.read(ProviderSnapshot("etcd", self._seq_no, hash(numbers), listed))
+        self.membership.read(ProviderSnapshot(provider, self._seq_no, hash(numbers), listed))
         await until(lambda: not self.local.tasks.running)
 
 
@@ -152,6 +152,16 @@ async def test_after_the_provider_was_away_one_missing_member_is_dialled_too(wor
     await world.read(1, 2, 3, 4)
     await world.read(1, 2, 3, 4)
     assert world.members == names(1, 2, 3, 4, 5)
+    assert set(world.dialled) == {name(5)}
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_another_provider_that_lacks_one_member_is_doubted(world: World, answers: bool):
+    world.dead = set() if answers else {name(5)}
+    await world.read(1, 2, 3, 4, provider="consul")
+    assert world.members == names(1, 2, 3, 4, 5)
+    await world.read(1, 2, 3, 4, provider="consul")
+    assert world.members == names(1, 2, 3, 4, *([5] if answers else []))
     assert set(world.dialled) == {name(5)}
 
 
