@@ -6,6 +6,7 @@ A watch is never trusted alone. Connections are cut without notice, servers lose
 - what a watch reports is a hint to read now; hints that come close together cost one read;
 - a watch that says nothing for `silence_s` is begun again, after a read that gives its position;
 - the registration is renewed every third of `ttl_s`, and written again when a renewal or a read does not find it;
+- nothing is registered under a prefix that has a member of another cluster: that cluster would refuse its own list;
 - a failure is followed by a pause that doubles from `back_off_min_s` to `back_off_max_s`, with jitter.
 
 The stream decides nothing about members or other providers: what it finds goes to its observer.
@@ -22,7 +23,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 
 from inaho.config import ProvisioningConfig
 from inaho.core.back_off import back_off_s
-from inaho.core.provisioning.snapshot import ProviderMember
+from inaho.core.provisioning.snapshot import ProviderMember, check_cluster
 from inaho.errors import ProviderError, ProviderStreamFailed
 from inaho.providers.answer import answer, is_cancelled, unexpected
 from inaho.providers.base import ProviderRead, TopologyProvider
@@ -230,7 +231,10 @@ class ProviderStream:
                 self._observer.alive(self.provider.name)
                 return
             self.registered.clear()
-        if self._written is not None:  # not the first time: another process may have taken the authority since
+        if self._written is None:  # an entry under the prefix of another cluster would spoil the list for that one
+            for there in (await self._read()).members:
+                check_cluster(there, member.cluster)
+        else:  # another process may have taken the authority since
             other = await self._other_process(member)
             if other is not None:
                 self._observer.displaced(self.provider.name, other)

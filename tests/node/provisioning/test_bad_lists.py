@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from inaho.core.provisioning.snapshot import ProviderMember
-from inaho.events import MemberRemoved, MemberUnreachable, ProviderTerminated, SnapshotApplied
+from inaho.errors import TopologyUnavailable
+from inaho.events import MemberRemoved, MemberUnreachable, ProviderHealthChanged, ProviderTerminated, SnapshotApplied
 from inaho.providers.base import ProviderRead
 from inaho.providers.memory import MemoryProvider
 from support.fleet import up
@@ -63,3 +64,19 @@ async def test_a_bad_list_is_told_and_changes_nothing(provided: ProvidedFleet, b
     provider.more = ()
     await until(lambda: first.providers()[0].state == "up")
     assert await provided.answers(first, key="more-{}".format) == {first.authority, second.authority}
+
+
+@pytest.mark.parametrize("source", ["gossip", "provider"])
+async def test_a_node_of_another_cluster_with_the_same_prefix_does_not_start_and_disturbs_nobody(
+    provided: ProvidedFleet, source: str
+):
+    config = provided.config
+    provided.config = config.replace(membership=config.membership.replace(source=source))
+    first, second = await provided.member(), await provided.member()
+    await provided.settled(first, second)
+    told = provided.events(first, ProviderTerminated, ProviderHealthChanged, SnapshotApplied)
+    bank = provided.config.replace(name="bank", membership=provided.config.membership.replace(join_timeout_s=1.0))
+    with pytest.raises(TopologyUnavailable, match="it has a member of the cluster 'shop', and this one is 'bank'"):
+        await provided.member(config=bank)
+    assert told == []
+    assert [authority for authority, _ in provided.topology.members()] == sorted((first.authority, second.authority))

@@ -18,7 +18,7 @@ import xxhash
 from inaho.authority import parse_authority
 from inaho.errors import InvalidConfig, InvalidSnapshot
 
-__all__ = ["ProviderMember", "ProviderSnapshot", "checked", "snapshot_hash"]
+__all__ = ["ProviderMember", "ProviderSnapshot", "check_cluster", "checked", "snapshot_hash"]
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -94,12 +94,7 @@ def checked(
             raise InvalidSnapshot(f"it has more than {members_max} members (membership.members_max)")
         member = _typed(member)
         authority = _canonical(member.authority)
-        if member.cluster not in ("", cluster):
-            raise InvalidSnapshot(
-                f"it has a member of the cluster {member.cluster!r}, and this one is {cluster!r}: correct the name of "
-                "this cluster (`name`), or give each cluster a prefix of its own",
-                authority=authority,
-            )
+        check_cluster(member, cluster)
         if authority in found:
             raise InvalidSnapshot(f"it has {authority} twice", authority=authority)
         if not 0 <= member.weight < float("inf"):
@@ -109,6 +104,16 @@ def checked(
             member = msgspec.structs.replace(member, authority=authority, quarantined=quarantined)
         found[authority] = member
     return tuple(found[key] for key in sorted(found)), _sorted(blocked_nodes, members_max, "blocked nodes")
+
+
+def check_cluster(member: ProviderMember, cluster: str) -> None:
+    """Raises `InvalidSnapshot` if the member is of another cluster than the one of that name."""
+    if member.cluster not in ("", cluster):
+        raise InvalidSnapshot(
+            f"it has a member of the cluster {member.cluster!r}, and this one is {cluster!r}: correct the name of "
+            "this cluster (`name`), or give each cluster a prefix of its own",
+            authority=member.authority,
+        )
 
 
 def _typed(member: ProviderMember) -> ProviderMember:
