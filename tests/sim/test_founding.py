@@ -7,10 +7,12 @@ import asyncio
 import pytest
 
 from inaho.config import ClusterConfig, MembershipConfig
+from inaho.core.node.lifecycle import MEMBER
 from inaho.core.provisioning.founding import ClusterRecord, Contact
 from inaho.core.provisioning.snapshot import ProviderMember
+from inaho.errors import ProviderUnreachable
 from inaho.events import ClusterFounded, ClusterRecordTaken, SelfRemoved
-from inaho.providers.entries import encode
+from inaho.providers.entries import decode_record, encode
 from support.founding_world import FoundingWorld
 
 SEEDS = range(5)
@@ -245,5 +247,53 @@ def test_a_founder_says_once_that_the_record_is_that_of_another_node() -> None:
         assert isinstance(taken, ClusterRecordTaken)
         assert (taken.authority, taken.node_id, taken.generation) == (other.authority, other.node_id, 2)
         assert world.topology.record == encode(other)
+
+    FoundingWorld.run(story, 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_after_the_founder_died_and_all_registrations_ran_out_a_new_node_finds_the_members(seed: int) -> None:
+    async def story(world: FoundingWorld) -> None:
+        first, second, third, late = authorities(world, 4)
+        world.start(first, second, third)
+        await world.one_cluster(10.0)
+        (founder,) = world.founded
+        await asyncio.sleep(8.0)  # the members have written themselves into the record
+        world.crash(founder)
+        living = [name for name in (first, second, third) if name != founder]
+        world.topology.fail(ProviderUnreachable("a test says so"))
+        await asyncio.sleep(30.0)
+        for name in (first, second, third):
+            world.topology.expire(name)
+        world.topology.fail(None)
+        world.start(late)  # it registers at once; the members only after their pause
+        await world.until(lambda: world.nodes[late].stage == MEMBER, 20.0)
+        assert world.founded == [founder]
+        await world.until(lambda: all(late in world.nodes[name].up for name in living), 20.0)
+        record = decode_record(world.topology.record, "test")
+        assert record.generation == 1
+
+    FoundingWorld.run(story, seed)
+
+
+def test_a_member_takes_the_place_of_a_founder_that_is_gone_in_the_record() -> None:
+    async def story(world: FoundingWorld) -> None:
+        first, second, third = authorities(world, 3)
+        world.start(first, second, third)
+        await world.one_cluster(10.0)
+        (founder,) = world.founded
+        await world.until(
+            lambda: decode_record(world.topology.record, "test").members == tuple(sorted((first, second, third))), 10.0
+        )
+        world.crash(founder)
+
+        def replaced() -> bool:
+            record = decode_record(world.topology.record, "test")
+            return record.authority != founder and founder not in record.members
+
+        await world.until(replaced, 60.0)
+        record = decode_record(world.topology.record, "test")
+        assert (record.generation, len(record.members)) == (1, 2)
+        assert record.node_id == world.nodes[record.authority].local.node_id
 
     FoundingWorld.run(story, 1)

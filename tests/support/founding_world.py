@@ -30,6 +30,7 @@ from inaho.runtime.provisioning.founding import Founding
 from inaho.testing.control_plane.simulation import ControlSimulation
 from inaho.testing.simulation.simulated_process import SimulatedProcess
 from inaho.testing.simulation.virtual_loop import VirtualLoop
+from inaho.types import MemberStatus
 
 __all__ = ["FoundingWorld", "TwoClusters"]
 
@@ -81,6 +82,10 @@ class FoundingNode:
     @property
     def stage(self) -> Stage:
         return self.control.stage
+
+    @property
+    def up(self) -> tuple[str, ...]:
+        return tuple(one.authority for one in self.control.topology.members if one.status is MemberStatus.UP)
 
     def feed(self, given: Input, /) -> None:
         self.world.simulation.give(self.authority, given)

@@ -8,8 +8,8 @@ connections, or is answered by a newer boot. A registration that does not answer
 process may be paused, or the network between may be cut. Who loses the compare-and-set reads again, and joins.
 
 A member that answers is joined whatever the record says. Without a record all these rules hold too, since it may have
-been lost. The founder is dialled also if it is registered no more: registrations run out while the back end is away,
-and the cluster lives on.
+been lost. Registrations run out while the back end is away, and the cluster lives on. So the record also names members,
+which keep it up to date; they and the founder are dialled although they are registered no more.
 
 One round of dials does not prove that nobody is left. A member may admit a node after that node was dialled, and die
 before it is dialled itself. Two rounds with the same result do: whoever was admitted during the first round is seen by
@@ -23,12 +23,17 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from inaho.core.provisioning.snapshot import ProviderMember
 
-__all__ = ["ClusterRecord", "Contact", "Found", "FoundingRule", "Join", "Step", "Wait"]
+__all__ = ["MEMBERS_MAX", "ClusterRecord", "Contact", "Found", "FoundingRule", "Join", "Step", "Wait"]
+
+
+MEMBERS_MAX: Final = 16
+"""So many members are in a record. One that lives is enough to find the cluster."""
 
 
 class ClusterRecord(msgspec.Struct, frozen=True):
@@ -37,13 +42,33 @@ class ClusterRecord(msgspec.Struct, frozen=True):
     Attributes:
         cluster_id: 16 hexadecimal digits, drawn by the first founder.
         generation: 1 for the first founder; one more for each that founds the cluster anew.
-        authority, node_id: of the founder of this generation.
+        authority, node_id: of the founder of this generation, or of a member that has taken its place here since.
+        members: authorities of members that were up when one of them wrote last, sorted; at most `MEMBERS_MAX`.
     """
 
     cluster_id: str
     generation: int
     authority: str
     node_id: str
+    members: tuple[str, ...] = ()
+
+    def is_of(self, other: ClusterRecord) -> bool:
+        """Whether both are of the same generation of one cluster."""
+        return (self.cluster_id, self.generation) == (other.cluster_id, other.generation)
+
+    def names_any(self, up: tuple[str, ...]) -> bool:
+        """Whether it names one of these authorities."""
+        return self.authority in up or any(member in up for member in self.members)
+
+    def kept_by(self, authority: str, node_id: str, up: tuple[str, ...]) -> ClusterRecord:
+        """This record as a member of that cluster writes it, so that the cluster is found by it.
+
+        Args:
+            authority, node_id: of that member.
+            up: the authorities of the members that are up, sorted, its own among them.
+        """
+        kept = msgspec.structs.replace(self, members=up[:MEMBERS_MAX])
+        return kept if self.authority in up else msgspec.structs.replace(kept, authority=authority, node_id=node_id)
 
 
 class Contact(enum.StrEnum):
@@ -120,8 +145,8 @@ class FoundingRule:
         others = [member for member in registered if member.node_id != self._me.node_id]
         if len(others) == len(registered):
             return Wait("this node is not registered, so others cannot see that it founds")
-        founder = "" if record is None or record.authority == self._me.authority else record.authority
-        asked = [one for one in dict.fromkeys((founder, *(one.authority for one in others))) if one]
+        named = () if record is None else self.named(record)
+        asked = tuple(dict.fromkeys((*named, *(one.authority for one in others))))
         members = tuple(authority for authority in asked if contacts.get(authority) is Contact.MEMBER)
         if members:
             return Join(members)
@@ -141,6 +166,10 @@ class FoundingRule:
             return Wait("no member answers; a second round must show the same", soon=True)
         cluster_id, generation = (self._cluster_id, 1) if record is None else (record.cluster_id, record.generation + 1)
         return self._found(ClusterRecord(cluster_id, generation, self._me.authority, self._me.node_id))
+
+    def named(self, record: ClusterRecord) -> tuple[str, ...]:
+        """The authorities to dial because the record names them: the founder first."""
+        return tuple(one for one in dict.fromkeys((record.authority, *record.members)) if one != self._me.authority)
 
     def forget(self) -> None:
         """This node was a member and is none any more: a record that it wrote before is no permission to found."""

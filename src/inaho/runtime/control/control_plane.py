@@ -12,6 +12,7 @@ from inaho.core.inputs import Input
 from inaho.core.node import ControlNode
 from inaho.core.node.lifecycle import LEAVING, MEMBER, NEW, Stage
 from inaho.runtime.control.driver import Driver
+from inaho.types import MemberStatus
 
 __all__ = ["ControlPlane"]
 
@@ -51,6 +52,12 @@ class ControlPlane:
     def stage(self) -> Stage:
         """Where the life of this node stands; `new` on a client, and before `begin`."""
         return NEW if self.driver is None else self.driver.control.stage
+
+    @property
+    def up(self) -> tuple[str, ...]:
+        """The authorities of the members that are up, sorted; empty on a client, and before `begin`."""
+        members = () if self.driver is None else self.driver.control.topology.members
+        return tuple(member.authority for member in members if member.status is MemberStatus.UP)
 
     def loads(self) -> dict[str, float]:
         """The known loads of members, by node id."""

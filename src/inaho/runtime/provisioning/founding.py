@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from inaho.core.back_off import back_off_s
 from inaho.core.inputs import Discovered, FoundCluster
 from inaho.core.node.lifecycle import FAILED, LEFT, NEW, SEEKING
-from inaho.core.provisioning.founding import ClusterRecord, Contact, Found, FoundingRule, Join, Wait
+from inaho.core.provisioning.founding import MEMBERS_MAX, ClusterRecord, Contact, Found, FoundingRule, Join, Wait
 from inaho.core.provisioning.snapshot import ProviderMember, checked
 from inaho.errors import ProviderError
 from inaho.events import ClusterFounded, ClusterRecordLost, ClusterRecordTaken, SelfRemoved
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from inaho.runtime.provisioning.ports import Contacts, RecordProvider, Search
 
 __all__ = ["Founding"]
+
+PERIODS: Final = 6
+"""A member that is not the first by authority, nor the founder, looks at the record in every sixth period only."""
+
+CHANGE_S: Final = 1.0
+"""The first member writes a change of the members into the record after so many seconds at the latest."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,6 +77,8 @@ class Founding:
         self._hurried = False
         self._said = ""
         self._taken_by: ClusterRecord | None = None
+        self._known: ClusterRecord | None = None
+        self._look_at = 0.0
 
     async def run(self) -> None:
         """Runs until it is cancelled, or until the node has left or has given up its search."""
@@ -98,9 +106,14 @@ class Founding:
         if self._search.stage == NEW:
             return self._config.retry_s
         self._forget()
-        if self.record is not None:
-            await self._look_after(self.record)
-        return self._config.read_period_s
+        me, up, now = self._member(), self._search.up, self._local.boot_time()
+        keeps = me is not None and up[:1] == (me.authority,)
+        outdated = keeps and (self._known is None or self._known.members != up[:MEMBERS_MAX])
+        if me is not None and (outdated or now >= self._look_at):
+            periods = 1 if keeps or self.record is not None else PERIODS
+            self._look_at = now + periods * self._config.read_period_s
+            await self._look_after(me, up)
+        return min(CHANGE_S, self._config.read_period_s)
 
     def _removed(self, removed: SelfRemoved) -> None:
         self._forget()
@@ -127,9 +140,11 @@ class Founding:
             return  # not registered yet, or no more; that is the task of the stream
         record, token = await self._answer(self._provider.read_record)
         members = await self._registrations()
+        self._known = record or self._known
         if self._rule is None:
             self._rule = FoundingRule(me, self._local.entropy.token(8).hex())
-        step = self._rule.decide(record, members, await self._dial(me, record, members))
+        named = () if record is None else self._rule.named(record)
+        step = self._rule.decide(record, members, await self._dial(me, named, members))
         if self._search.stage != SEEKING:
             return  # it was admitted meanwhile
         if isinstance(step, Found):
@@ -149,12 +164,12 @@ class Founding:
         return checked(found.members, found.blocked_nodes, config.membership.members_max, config.name)[0]
 
     async def _dial(
-        self, me: ProviderMember, record: ClusterRecord | None, members: tuple[ProviderMember, ...]
+        self, me: ProviderMember, named: tuple[str, ...], members: tuple[ProviderMember, ...]
     ) -> Mapping[str, Contact]:
-        """Dials the founder, then all others, until there is a member."""
-        contacts: dict[str, Contact] = {}
-        if record is not None and record.authority != me.authority:
-            contacts[record.authority] = await self._contacts.contact(record.authority)
+        """Dials the founder, the others that the record names, then all others, until there is a member."""
+        contacts = dict(await contact_all(self._contacts, named[:1]))
+        if Contact.MEMBER not in contacts.values():
+            contacts |= await contact_all(self._contacts, named[1:], until_member=True)
         if Contact.MEMBER not in contacts.values():
             others = [member.authority for member in members if member.authority not in (me.authority, *contacts)]
             contacts |= await contact_all(self._contacts, others, until_member=True)
@@ -176,33 +191,53 @@ class Founding:
         )
         self._search.feed(FoundCluster())
 
-    # After this node has founded.
+    # While this node is a member.
 
-    async def _look_after(self, record: ClusterRecord) -> None:
-        """Compares the record with the one that this node has written; writes it again if there is none."""
+    async def _look_after(self, me: ProviderMember, up: tuple[str, ...]) -> None:
+        """Keeps the record up to date: who is up, and a founder that is. Writes it again if it was lost."""
         found, token = await self._answer(self._provider.read_record)
+        ours = self.record or self._known
         if found is None:
-            self._local.log.warning("provider %s has lost the record of the cluster; writing it again", self._name)
-            self._local.publish(
-                ClusterRecordLost(provider=self._name, cluster_id=record.cluster_id, generation=record.generation)
+            if ours is not None:
+                await self._write_again(ours, token)
+            return
+        if self.record is not None and not found.is_of(self.record):
+            self._tell_taken(found, self.record)
+            return
+        mine = found.names_any(up) or (self._known is not None and found.is_of(self._known))
+        if not mine:
+            return  # of another cluster, which this one merges with when their members reach each other
+        kept = found.kept_by(me.authority, me.node_id, up)
+        if kept == found or await self._answer(self._provider.write_record, kept, token):
+            self._known = kept
+            self.record = None if self.record is None else kept
+
+    async def _write_again(self, record: ClusterRecord, token: str) -> None:
+        self._local.log.warning("provider %s has lost the record of the cluster; writing it again", self._name)
+        self._local.publish(
+            ClusterRecordLost(provider=self._name, cluster_id=record.cluster_id, generation=record.generation)
+        )
+        await self._answer(self._provider.write_record, record, token)
+
+    def _tell_taken(self, found: ClusterRecord, ours: ClusterRecord) -> None:
+        """Another node has founded a later generation although this one lives."""
+        if self._taken_by is not None and found.is_of(self._taken_by):
+            return
+        self._taken_by = found
+        self._local.log.error(
+            "node %s at %s has founded generation %d of the cluster although this node founded generation %d; "
+            "both clusters merge when their members reach each other",
+            found.node_id, found.authority, found.generation, ours.generation,
+        )  # fmt: skip
+        self._local.publish(
+            ClusterRecordTaken(
+                provider=self._name,
+                cluster_id=found.cluster_id,
+                generation=found.generation,
+                authority=found.authority,
+                node_id=found.node_id,
             )
-            await self._answer(self._provider.write_record, record, token)
-        elif found not in (record, self._taken_by):
-            self._taken_by = found
-            self._local.log.error(
-                "node %s at %s has founded generation %d of the cluster although this node founded generation %d; "
-                "both clusters merge when their members reach each other",
-                found.node_id, found.authority, found.generation, record.generation,
-            )  # fmt: skip
-            self._local.publish(
-                ClusterRecordTaken(
-                    provider=self._name,
-                    cluster_id=found.cluster_id,
-                    generation=found.generation,
-                    authority=found.authority,
-                    node_id=found.node_id,
-                )
-            )
+        )
 
     # All.
 

@@ -107,6 +107,11 @@ class Search(Protocol):
         """Where the life of this node stands."""
         ...
 
+    @property
+    def up(self) -> tuple[str, ...]:
+        """The authorities of the members that are up, sorted."""
+        ...
+
     def feed(self, given: Input, /) -> None:
         """Runs one step of the machine."""
         ...
