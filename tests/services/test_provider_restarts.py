@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import secrets
 from collections.abc import AsyncIterator
 
@@ -10,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from inaho.config import ProviderDescriptor, ProvisioningConfig
+from inaho.providers.entries import decode_record
 from inaho.testing.histories.grain_process import free_ports
 from support.etcd_server import EtcdServer
 from support.member_processes import MemberProcess, Processes, knows, settings
@@ -54,5 +56,5 @@ async def test_all_killed_and_started_again_on_the_same_ports_are_one_cluster(
     assert len([key for key in listed if key.startswith(f"{prefix}/members/")]) == MEMBERS
     second = await start()
     assert {process.node_id for process in first}.isdisjoint(process.node_id for process in second)
-    record = etcd_server.keys()[f"{prefix}/record"]
-    assert int(record["version"]) == 2, "one generation was founded before, and one after"
+    record = decode_record(base64.b64decode(etcd_server.keys()[f"{prefix}/record"]["value"]), "record")
+    assert record.generation == 2, "one generation was founded before, and one after"
