@@ -13,6 +13,7 @@ import msgspec
 
 from inaho.config import ProviderDescriptor
 from inaho.core.inputs import Discovered, Input, ProviderMembers
+from inaho.core.membership.incarnation import first_of, generation_of
 from inaho.core.provisioning.descriptor import Capabilities
 from inaho.core.provisioning.provider_state import ProviderState
 from inaho.core.provisioning.snapshot import ProviderMember
@@ -190,11 +191,12 @@ class NodeProvisioning:
         machine = self._node.control.machine
         if machine is None:
             return None
-        member = machine.member
+        member, incarnation = machine.member, self._node.control.incarnation
         return ProviderMember(
             authority=member.authority,
             node_id=member.node_id,
-            incarnation=self._node.control.incarnation,  # 0 while no member has admitted it
+            # 0 while no member has admitted it. Without refutations: each would write the entry again.
+            incarnation=first_of(generation_of(incarnation)),
             kinds=member.kinds,
             weight=member.weight,
             roles=member.roles,
