@@ -141,6 +141,12 @@ class GrainSwarm:
         await sim.until(lambda: not self._leaving, 30.0)
         for index in sorted(self._down):
             self._restart(index)
+        started = lambda index: sim.is_member(index) or self._has_given_up(index)  # noqa: E731
+        await sim.until(lambda: all(map(started, range(self.nodes))), 30.0)
+        for index in range(self.nodes):
+            if self._has_given_up(index):
+                sim.crash(index)
+                self._restart(index)
         await sim.until(lambda: all(map(sim.is_member, range(self.nodes))), 30.0)
         await asyncio.sleep(SETTLE_S)
         for load in loads:
@@ -217,6 +223,11 @@ class GrainSwarm:
     def _restart(self, index: int) -> None:
         self._down.discard(index)
         self.sim.restart(index)
+
+    def _has_given_up(self, index: int) -> bool:
+        """Whether the node found no cluster while the back end was away: a supervisor starts it again."""
+        starting = self.sim._nodes[index].starting
+        return starting.done() and starting.exception() is not None
 
     def _process(self, index: int) -> int:
         """Number of the process that a node runs in, as in `SimEvent.process`."""
