@@ -141,8 +141,7 @@ class GrainSwarm:
         await sim.until(lambda: not self._leaving, 30.0)
         for index in sorted(self._down):
             self._restart(index)
-        started = lambda index: sim.is_member(index) or self._has_given_up(index)  # noqa: E731
-        await sim.until(lambda: all(map(started, range(self.nodes))), 30.0)
+        await sim.until(lambda: all(map(self._has_started, range(self.nodes))), 30.0)
         for index in range(self.nodes):
             if self._has_given_up(index):
                 sim.crash(index)
@@ -223,6 +222,9 @@ class GrainSwarm:
     def _restart(self, index: int) -> None:
         self._down.discard(index)
         self.sim.restart(index)
+
+    def _has_started(self, index: int) -> bool:
+        return self.sim.is_member(index) or self._has_given_up(index)
 
     def _has_given_up(self, index: int) -> bool:
         """Whether the node found no cluster while the back end was away: a supervisor starts it again."""
