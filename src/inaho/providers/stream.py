@@ -152,7 +152,7 @@ class ProviderStream:
                 self._register_now.set()
 
     async def _next_read(self) -> ProviderRead:
-        """The result of a read that begins from now on."""
+        """The result of the next read that ends. A watch from its position misses nothing."""
         if self._read_next is None:
             self._read_next = asyncio.get_running_loop().create_future()
         self._read_now.set()

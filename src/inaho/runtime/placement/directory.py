@@ -27,7 +27,7 @@ from inaho.runtime.connections.ports import CachedActivations
 from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.placement.loads import Loads
 from inaho.runtime.placement.placement_actor import PlacementActor
-from inaho.runtime.placement.placing import OwnersChanged, Placing
+from inaho.runtime.placement.placing import Placing, PlacingOutdated
 from inaho.runtime.placement.survey import KnownKind, Survey
 from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.types import ClusterIdentity, MemberStatus, Pid
@@ -99,7 +99,7 @@ class Directory:
             await asyncio.wait((task,))  # not `shield`: if a waiter is cancelled just then, it loses the failure
             try:
                 return task.result()
-            except OwnersChanged:
+            except PlacingOutdated:
                 continue
 
     def _placed(self, known: KnownKind, key: str, task: asyncio.Task[Pid]) -> None:

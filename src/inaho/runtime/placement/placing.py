@@ -27,13 +27,13 @@ from inaho.runtime.placement.survey import KnownKind
 from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.types import ClusterIdentity, Member, MemberStatus, Pid
 
-__all__ = ["OwnersChanged", "Placing"]
+__all__ = ["Placing", "PlacingOutdated"]
 
 NOT_TAKEN: Final = frozenset((*MOVING, "no_such_kind", "overloaded", "unreachable"))
 """Codes of refusals that are due to the host and not to the activation: the owner then activates it itself."""
 
 
-class OwnersChanged(Exception):  # noqa: N818  not an error: begin again
+class PlacingOutdated(Exception):  # noqa: N818  not an error: begin again
     """Owners have changed while an identity was placed."""
 
 
@@ -86,7 +86,7 @@ class Placing:
             verify: the node that was called last did not have it.
 
         Raises:
-            OwnersChanged: begin again.
+            PlacingOutdated: begin again.
             ActivationFailed: or whatever else the activation failed with.
             InahoError: this node may not place it.
         """
@@ -105,7 +105,7 @@ class Placing:
                 handed = await self._recalls.recall(holder, lease)
             self._leases.ended(lease)
         if known.changes != changes:
-            raise OwnersChanged
+            raise PlacingOutdated
         hosts = hosts_of(self._topology.snapshot, host.name)
         if host.kind.placement == LEAST_LOADED:
             self._loads.report()
@@ -118,7 +118,7 @@ class Placing:
             if there is not None:
                 return there
             if known.changes != changes:
-                raise OwnersChanged
+                raise PlacingOutdated
         await self._place_here(known, key, handed, changes)
         return self._here(host.name, key)
 
@@ -127,7 +127,7 @@ class Placing:
         await self._placed_activations.clear(host, key)
         await self._before_placing(host)
         if known.changes != changes:
-            raise OwnersChanged
+            raise PlacingOutdated
         self._leases.check_owner(host.name, key)
         self._placed_activations.check_current(host.name, key)
         lease = self._leases.grant(host.name, key)

@@ -11,7 +11,6 @@ A pause of this process is no silence of a provider: the clock of the feed stops
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -156,16 +155,6 @@ class ProvisioningService:
         """Waits for the first snapshot, at most `within_s` seconds. Returns whether there is one."""
         await asyncio.wait((self._first,), timeout=within_s)
         return self._first.done()
-
-    async def wait_registered(self, provider: str, within_s: float) -> bool:
-        """Waits until this node is registered in a provider, at most `within_s` seconds. Returns whether it is."""
-        stream = self._streams.get(provider)
-        if stream is None:
-            return False
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                await stream.registered.wait()
-        return stream.registered.is_set()
 
     def read_soon(self) -> None:
         """Reads the provider in use as soon as possible."""
