@@ -290,7 +290,9 @@ class CallOrder:
         refusals = line.refusals
         if connection is not None:
             first = None
-            while first is None or not first.sent:
+            while first is None or not first.sent:  # a call that was cancelled, or has an invalid argument, is not sent
+                if connection.ending or line.refusals != refusals:
+                    return  # the call is in the line again, and needs another connection
                 first = line.take()
                 if first is None:
                     return
