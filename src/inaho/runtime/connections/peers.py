@@ -178,6 +178,7 @@ class Peers:
             established,
         )
         if connection.ending:
+            connection.close()  # it is in no table, and a peer that leaves waits for this end
             raise DialFailed("the connection ended at once", authority=authority)
         self.connections[authority] = connection
         self._associations.connected(authority, connection.peer)
