@@ -15,6 +15,8 @@ where it is to go.
 
 from __future__ import annotations
 
+import gc
+import inspect
 import os
 import shutil
 import socket
@@ -62,6 +64,25 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("explore" if EXAMPLES else "fixed")
+
+
+@pytest.fixture(autouse=True)
+def _leaks_fail_their_own_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Collects what an asynchronous test left, when its event loop has ended.
+
+    A socket or a coroutine that was left open warns when it is collected. Without this it would fail whichever test ran
+    when the collector came by.
+    """
+    yield
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        gc.collect()
+        gc.freeze()  # what lives on is not looked at again: the next collection costs little
+
+
+def pytest_collection_finish() -> None:
+    """Hides what exists before the tests run from the collector, so that a collection per test costs little."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
