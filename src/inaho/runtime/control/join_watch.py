@@ -74,8 +74,9 @@ class JoinWatch:
     def _log_answers(self) -> None:
         assert self._answers is not None
         answers = "; ".join(f"{authority}: {text}" for authority, text in self._answers().items())
+        none = "there are no other seeds" if self._local.config.seeds else "no provider has named another member"
         self._local.log.warning(
             "no seed has admitted this node to the cluster %r for %.0f s, retrying: %s",
-            self._local.config.name, self._local.loop.time() - self._began, answers or "there are no other seeds",
+            self._local.config.name, self._local.loop.time() - self._began, answers or none,
         )  # fmt: skip
         self._timer = self._local.loop.call_later(AGAIN_S, self._log_answers)
