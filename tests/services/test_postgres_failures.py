@@ -64,6 +64,29 @@ async def test_postgres_many_open_at_once(postgres_server: PostgresServer) -> No
     await asyncio.gather(*(storage.close() for storage in storages))
 
 
+async def test_postgres_a_table_that_is_made_meanwhile_is_ours(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may show a table whose creation ends during the question without its comment."""
+    asyncpg = pytest.importorskip("asyncpg")
+    async with postgres(postgres_server, "made_meanwhile"):
+        pass
+    real = asyncpg.Connection.fetchrow
+    asked: list[str] = []
+
+    async def fetchrow(self: Any, statement: str, *arguments: Any) -> Any:
+        row = await real(self, statement, *arguments)
+        if "obj_description" not in statement:
+            return row
+        asked.append(statement)
+        return (row[0], None) if len(asked) == 1 else row
+
+    monkeypatch.setattr(asyncpg.Connection, "fetchrow", fetchrow)
+    async with postgres(postgres_server, "made_meanwhile") as storage:
+        assert await storage.load(names(1)[0]) is None
+    assert asked
+
+
 async def test_postgres_foreign_tables_are_refused(postgres_server: PostgresServer) -> None:
     await execute(
         postgres_server,

@@ -56,6 +56,27 @@ async def test_twenty_nodes_make_the_table_at_once(
     assert len((await nodes[0].read()).members) == 20
 
 
+async def test_a_table_that_is_made_during_the_check_is_ours(
+    postgres_topology: PostgresTopologyServer, providers: TopologyProviders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may show a table whose creation ends during the question without its comment."""
+    provider = providers.make()
+    await provider.register(member(1), TTL_S)
+    real = provider._run
+    asked: list[str] = []
+
+    async def run(statement: str, *values: Any) -> list[Any] | None:
+        rows: list[Any] | None = await real(statement, *values)
+        asked.append(statement)
+        if rows and len(asked) == 1:
+            rows = [(*rows[0][:4], None, rows[0][5])]
+        return rows
+
+    monkeypatch.setattr(provider, "_run", run)
+    await provider.check()
+    assert len(asked) == 2
+
+
 async def test_a_table_that_is_removed_is_made_again(
     postgres_topology: PostgresTopologyServer, providers: TopologyProviders
 ) -> None:

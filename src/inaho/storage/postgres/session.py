@@ -32,6 +32,8 @@ asyncpg: Any = _asyncpg  # it has no types
 _MARK: Final = "inaho grain states, schema 1"
 """The comment of the table: it identifies tables of inaho, and the version of their schema."""
 
+_LOOK: Final = "SELECT to_regclass($1)::oid, obj_description(to_regclass($1)::oid, 'pg_class')"
+
 _LOCK: Final = 0x696E6168_6F000001
 """Advisory lock for making the table."""
 
@@ -135,9 +137,10 @@ class Session:
     async def _is_ours(self) -> bool:
         """Whether the table exists. Raises `StorageFailed` for a table of another application."""
         table = self._table
-        oid, mark = await self._connection.fetchrow(
-            "SELECT to_regclass($1)::oid, obj_description(to_regclass($1)::oid, 'pg_class')", table
-        )
+        oid, mark = await self._connection.fetchrow(_LOOK, table)
+        if oid is not None and mark is None:
+            # `to_regclass` sees a table whose creation ended during this statement, `obj_description` not its comment.
+            oid, mark = await self._connection.fetchrow(_LOOK, table)
         if oid is None or mark == _MARK:
             return oid is not None
         reason = f"has another schema ({mark})" if (mark or "").startswith("inaho") else "is another application's"
