@@ -77,6 +77,8 @@ async def test_a_cluster_whose_founder_has_left_is_told_of(tmp_path: Path, caplo
     first = await start(tmp_path)
     await has_written(first)
     members = sorted([await start(tmp_path, first.authority) for _ in range(2)], key=lambda each: each.authority)
+    # A member that does not know the heir yet would write the marker itself.
+    await until(lambda: all(len(member.members()) == 3 for member in members))
     await asyncio.gather(first.close(), *(member.close() for member in members[: gone - 1]))
     await has_written(members[gone - 1])
     async with start(tmp_path) as second:
