@@ -13,6 +13,7 @@ from inaho.core.rpc.throttle import WarningThrottle
 from inaho.errors import InahoError, Overloaded, ShuttingDown
 from inaho.errors.refusals import FINAL_REFUSALS
 from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
+from inaho.runtime.connections.connection import all_lost
 from inaho.runtime.connections.handshake import HandshakeGate, accept_factory
 from inaho.runtime.connections.incoming import Incoming
 from inaho.types import TopologySnapshot
@@ -211,8 +212,9 @@ class Acceptor:
         for connection in list(self.connections):
             connection.close(error)
 
-    async def wait_closed(self) -> None:
-        """Returns when the address is free again."""
+    async def wait_closed(self, within_s: float) -> None:
+        """Returns when the connections have ended, see `all_lost`, and the address is free again."""
+        await all_lost(self.connections, within_s)
         if self._listener is not None:
             await self._listener.wait_closed()
 

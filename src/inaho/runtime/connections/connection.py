@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.actor.raise_soon import raise_soon
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from inaho.config import TransportConfig
     from inaho.wire.handshake import PeerInfo
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "all_lost"]
 
 _decode_goodbye = decoder(Goodbye)
 REASON_CHARS_MAX: Final = 500
@@ -54,11 +55,15 @@ class Connection(asyncio.Protocol, abc.ABC):
         peer: the node at the other end, as authenticated by the handshake.
         config: limits.
         loop: the node's loop.
+
+    Attributes:
+        lost: resolved when the connection has ended. A connection that is being closed may still send.
     """
 
     def __init__(self, peer: PeerInfo, config: TransportConfig, loop: asyncio.AbstractEventLoop) -> None:
         self.peer = peer
         self.closed = ""
+        self.lost: asyncio.Future[None] = loop.create_future()
         self.paused = False
         self.bytes_received: int = 0
         self.bytes_sent = 0
@@ -218,6 +223,7 @@ class Connection(asyncio.Protocol, abc.ABC):
         self.resume_writing()
         self._out.clear()
         self._rest.clear()
+        self.lost.set_result(None)
         self.on_closed(self._goodbye or Unreachable(f"the connection ended: {reason}", authority=self.peer.authority))
 
     # Sending.
@@ -289,3 +295,22 @@ class Connection(asyncio.Protocol, abc.ABC):
             raise ProtocolViolation(f"a goodbye that does not decode: {error}") from error
         if goodbye.code:
             self._goodbye = error_from_code(goodbye.code, goodbye.reason, authority=self.peer.authority)
+
+
+async def all_lost(connections: Iterable[Connection], within_s: float) -> None:
+    """Waits until connections that are being closed have ended, so that a node that has closed has no open socket.
+
+    TLS ends with an answer of the peer, and a peer may read its last bytes slowly.
+
+    Args:
+        connections: closed by this side.
+        within_s: those that have not ended after so many seconds are aborted.
+    """
+    waiting = {connection.lost: connection for connection in connections}
+    if not waiting:
+        return
+    _, late = await asyncio.wait(waiting, timeout=within_s)
+    for future in late:
+        waiting[future].abort("the peer did not let it end")
+    if late:
+        await asyncio.wait(late)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inaho.errors import InahoError, Quarantined, ShuttingDown, Unreachable, WrongIncarnation
 from inaho.errors.inspection import describe
 from inaho.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
+from inaho.runtime.connections.connection import all_lost
 from inaho.runtime.connections.handshake import dial_authenticated
 from inaho.runtime.connections.outgoing import Outgoing
 from inaho.runtime.transport.transport import DialFailed
@@ -268,11 +269,13 @@ class Peers:
             expired += connection.expire(now)
         return expired
 
-    async def close(self, error: InahoError | None = None) -> None:
-        """Closes all connections, and cancels running dials."""
+    async def close(self, within_s: float) -> None:
+        """Closes all connections, and cancels running dials; see `all_lost`."""
         dials: list[asyncio.Task[Any]] = list(self._dials.values())
         for task in dials:
             task.cancel()
         await asyncio.gather(*dials, return_exceptions=True)
-        for connection in (*self.connections.values(), *self._ending):
-            connection.close(error)
+        connections = (*self.connections.values(), *self._ending)
+        for connection in connections:
+            connection.close()
+        await all_lost(connections, within_s)

@@ -185,8 +185,9 @@ class NodeLifecycle:
         node.topology.close()
         node.remoting.close()
         node.acceptor.close_connections(ShuttingDown("the node is shutting down", authority=local.authority))
-        await node.peers.close()
-        await node.acceptor.wait_closed()
+        within_s = min(local.config.transport.goodbye_timeout_s, rounds)
+        await node.peers.close(within_s)
+        await node.acceptor.wait_closed(within_s)
         node.transport.close()
         await node.storage_access.close()
         for host in node.hosts.values():
