@@ -161,7 +161,7 @@ class RedisServer(Server):
                 time.sleep(POLL_S)
 
     def ask(self, *words: str, password: str = PASSWORD) -> str:
-        """The answer to one command, as it comes over the wire."""
+        """The answer to one command, as it comes over the wire. Raises `RuntimeError` if that is an error."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5.0) as connection:
             connection.sendall(_packed("AUTH", password) + _packed(*words))
             connection.settimeout(10.0)
@@ -173,7 +173,10 @@ class RedisServer(Server):
                     raise ConnectionResetError(f"the server hung up after {received!r}")
                 received += more
                 lines = received.count(b"\r\n")
-        return received.partition(b"\r\n")[2].decode(errors="replace")
+        answer = received.partition(b"\r\n")[2].decode(errors="replace")
+        if answer.startswith("-"):
+            raise RuntimeError(f"{' '.join(words)}: {answer.strip()}")
+        return answer
 
     def _command(self) -> list[str]:
         return [
@@ -186,7 +189,7 @@ class RedisServer(Server):
     def _answers(self) -> bool:
         try:
             return "PONG" in self.ask("PING")
-        except OSError:
+        except (OSError, RuntimeError):  # it does not listen yet, or loads its data
             return False
 
 
@@ -207,6 +210,10 @@ class RedisNode(RedisServer):
     def identifier(self) -> str:
         """How the cluster calls it."""
         return self.ask("CLUSTER", "MYID").splitlines()[-1]
+
+    def keys_in(self, slot: int) -> list[str]:
+        """The keys that it has of a slot."""
+        return self.ask("CLUSTER", "GETKEYSINSLOT", str(slot), "100").splitlines()[2::2]
 
     def nodes(self) -> list[list[str]]:
         """What it knows of the cluster: the words of a line for each node, the port of its clients first."""
@@ -259,6 +266,11 @@ class RedisNodes:
         source.ask("CLUSTER", "SETSLOT", str(slot), "MIGRATING", target.identifier)
         for server in (target, source):
             server.ask("CLUSTER", "SETSLOT", str(slot), "NODE", target.identifier)
+
+    @staticmethod
+    def migrate(key: str, source: RedisNode, target: RedisNode) -> None:
+        """Moves one key."""
+        source.ask("MIGRATE", "127.0.0.1", str(target.port), key, "0", "5000", "AUTH", PASSWORD)
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Until it holds."""
