@@ -294,7 +294,7 @@ async def test_a_check_leaves_nothing_behind(back_end: EtcdBackEnd, provider: To
     before, leases = back_end.server.keys(), back_end.server.leases()
     await provider.check()
     assert back_end.server.keys() == before
-    assert back_end.server.leases() == leases
+    assert not set(back_end.server.leases()) - set(leases)  # leases of other tests may run out meanwhile
 
 
 @pytest.mark.parametrize(
