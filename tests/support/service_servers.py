@@ -154,11 +154,15 @@ class RedisServer(Server):
 
     def start(self) -> None:
         super().start()
-        if self._clustered and "cluster_state:ok" not in self.ask("CLUSTER", "INFO"):
+        if not self._clustered:
+            return
+        if "cluster_slots_assigned:0" in self.ask("CLUSTER", "INFO"):  # it was never started before
             self.ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-            deadline = time.monotonic() + START_S
-            while "cluster_state:ok" not in self.ask("CLUSTER", "INFO") and time.monotonic() < deadline:
-                time.sleep(POLL_S)
+        deadline = time.monotonic() + START_S
+        while "cluster_state:ok" not in (said := self.ask("CLUSTER", "INFO")):
+            if time.monotonic() > deadline:
+                raise RuntimeError(said)
+            time.sleep(POLL_S)
 
     def ask(self, *words: str, password: str = PASSWORD) -> str:
         """The answer to one command, as it comes over the wire. Raises `RuntimeError` if that is an error."""
