@@ -90,7 +90,7 @@ class StorageConformance(VersionsConformance, LossConformance):
     @pytest.fixture
     def identity(self) -> ClusterIdentity:
         """A name that no other test has used."""
-        return ClusterIdentity(f"Kind{next(_kinds)}", "key")
+        return ClusterIdentity(f"Kind{next(_kinds)}.", "key")  # the dot: a test appends digits
 
     # One record.
 
