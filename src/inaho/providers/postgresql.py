@@ -138,11 +138,10 @@ class PostgresProvider:
 
     async def check(self) -> None:
         """See `TopologyProvider`. It makes no table; if there is none, it checks that this user may make it."""
-        for _ in range(2):
+        found = await self._run(CHECK, self._table, self._schema) or []
+        if found[0][3] and found[0][4] is None:  # another node may make the table: it is seen before its comment
             found = await self._run(CHECK, self._table, self._schema) or []
-            read_only, schema, may_create, exists, mark, missing = found[0]
-            if mark is not None or not exists:
-                break  # else another node may make the table: one statement can see it without its comment
+        read_only, schema, may_create, exists, mark, missing = found[0]
         if read_only:
             raise ProviderUnreachable(f"{self._about} accepts no writes now: it is a standby, or was set to read only")
         if not exists and not may_create:
