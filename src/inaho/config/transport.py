@@ -52,7 +52,7 @@ class TransportConfig(Group, frozen=True, kw_only=True):
         stall_timeout_s: a peer that has `write_high_bytes` to read and reads nothing for this long is disconnected. A
             peer that reads slowly stays connected.
         goodbye_timeout_s: a connection that is being closed is aborted if its last bytes are not sent after this time,
-            or if the peer has not answered the end of TLS. A node that closes waits for this.
+            or if the peer has not answered the end of TLS. A node that closes waits for this, at most 5 s.
     """
 
     frame_bytes_max: int = 1 << 20

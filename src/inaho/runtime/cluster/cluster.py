@@ -324,8 +324,9 @@ class Cluster(Operations, OfProviders):
     async def close(self) -> None:
         """Leaves, and stops everything that `join` or `connect` started. May be repeated.
 
-        It always ends: turns get `activation.drain_s`, then they are interrupted. If the caller is cancelled, the rest
-        continues in the background; the address is free when that is complete.
+        It always ends: turns get `activation.drain_s`, then they are interrupted; connections get
+        `transport.goodbye_timeout_s`, then they are aborted. If the caller is cancelled, the rest continues in the
+        background; the address is free, and no connection is open, when that is complete.
         """
         if self._closing is None or self._closing.cancelled():  # cancelled with all Tasks of the loop
             self._closing = self._node.local.loop.create_task(self._close(), name="inaho-close", context=Context())

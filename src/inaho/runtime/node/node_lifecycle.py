@@ -185,7 +185,7 @@ class NodeLifecycle:
         node.topology.close()
         node.remoting.close()
         node.acceptor.close_connections(ShuttingDown("the node is shutting down", authority=local.authority))
-        within_s = min(local.config.transport.goodbye_timeout_s, rounds)
+        within_s = min(local.config.transport.goodbye_timeout_s, rounds)  # the rounds are one second apart
         await node.peers.close(within_s)
         await node.acceptor.wait_closed(within_s)
         node.transport.close()
