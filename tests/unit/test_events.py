@@ -36,7 +36,19 @@ def test_the_core_leaves_the_time_to_the_publisher(kind: type[Event]) -> None:
     assert defaults["at"] == 0.0 and defaults["cause"] == ""
 
 
-SUBJECTS = {"identity", "kind", "key", "authority", "member", "provider", "node_id", "path", "pid", "recipient"}
+SUBJECTS = {
+    "topic",
+    "identity",
+    "kind",
+    "key",
+    "authority",
+    "member",
+    "provider",
+    "node_id",
+    "path",
+    "pid",
+    "recipient",
+}
 """Fields that say whom an event is about; more of them are allowed."""
 
 OF_THE_NODE = {

@@ -17,6 +17,7 @@ from inaho.config import (
     membership,
     metrics,
     provisioning,
+    pubsub,
     rpc,
     storage,
     transport,
@@ -30,6 +31,7 @@ from inaho.config.gossip import *
 from inaho.config.membership import *
 from inaho.config.metrics import *
 from inaho.config.provisioning import *
+from inaho.config.pubsub import *
 from inaho.config.rpc import *
 from inaho.config.storage import *
 from inaho.config.transport import *
@@ -44,6 +46,7 @@ __all__ += gossip.__all__
 __all__ += membership.__all__
 __all__ += metrics.__all__
 __all__ += provisioning.__all__
+__all__ += pubsub.__all__
 __all__ += rpc.__all__
 __all__ += storage.__all__
 __all__ += transport.__all__

@@ -12,6 +12,7 @@ from inaho.config.gossip import GossipConfig
 from inaho.config.membership import MembershipConfig
 from inaho.config.metrics import AlertsConfig, MetricsConfig
 from inaho.config.provisioning import ProviderDescriptor, ProvisioningConfig
+from inaho.config.pubsub import PubSubConfig
 from inaho.config.rpc import RpcConfig
 from inaho.config.storage import StorageConfig
 from inaho.config.transport import TlsConfig, TransportConfig
@@ -36,8 +37,9 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
         data_dir: folder for files of this node (state in SQLite by default).
         weight: see `Member.weight`.
         roles: see `Member.roles`.
-        membership, gossip, detection, transport, delivery, rpc, activation, storage, provisioning, metrics, alerts:
-            groups of settings, each documented in the module of that name in `inaho.config` (`alerts` in `metrics`).
+        membership, gossip, detection, transport, delivery, rpc, activation, storage, provisioning, pubsub, metrics,
+        alerts: groups of settings, each documented in the module of that name in `inaho.config` (`alerts` in
+            `metrics`).
     """
 
     authority: str = ""
@@ -60,6 +62,7 @@ class ClusterConfig(Group, frozen=True, kw_only=True):
     activation: ActivationConfig = ActivationConfig()
     storage: StorageConfig = StorageConfig()
     provisioning: ProvisioningConfig = ProvisioningConfig()
+    pubsub: PubSubConfig = PubSubConfig()
     metrics: MetricsConfig = MetricsConfig()
     alerts: AlertsConfig = AlertsConfig()
 

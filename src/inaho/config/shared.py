@@ -25,6 +25,9 @@ SHARED: Final = (
     "membership.incarnation_jump_max",
     "membership.members_max",
     "membership.tombstones_max",
+    "pubsub.key_bytes_max",
+    "pubsub.message_bytes_max",
+    "pubsub.shards",
     "transport.definitions_max",
     "transport.frame_bytes_max",
 )

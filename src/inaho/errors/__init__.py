@@ -11,7 +11,19 @@ in `base`. `inspection` is not part of this surface: it reads exceptions of any 
 
 from __future__ import annotations
 
-from inaho.errors import actors, base, bootstrap, calls, codes, connections, membership, providers, storage, usage
+from inaho.errors import (
+    actors,
+    base,
+    bootstrap,
+    calls,
+    codes,
+    connections,
+    membership,
+    providers,
+    pubsub,
+    storage,
+    usage,
+)
 from inaho.errors.actors import *
 from inaho.errors.base import *
 from inaho.errors.bootstrap import *
@@ -20,6 +32,7 @@ from inaho.errors.codes import *
 from inaho.errors.connections import *
 from inaho.errors.membership import *
 from inaho.errors.providers import *
+from inaho.errors.pubsub import *
 from inaho.errors.storage import *
 from inaho.errors.usage import *
 
@@ -32,5 +45,6 @@ __all__ += codes.__all__
 __all__ += connections.__all__
 __all__ += membership.__all__
 __all__ += providers.__all__
+__all__ += pubsub.__all__
 __all__ += storage.__all__
 __all__ += usage.__all__

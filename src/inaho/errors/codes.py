@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from inaho.errors import actors, base, bootstrap, calls, connections, membership, providers, storage, usage
+from inaho.errors import actors, base, bootstrap, calls, connections, membership, providers, pubsub, storage, usage
 from inaho.errors.base import InahoError
 from inaho.errors.calls import RemoteError
 
 __all__ = ["error_from_code"]
 
-_MODULES: Final = (base, connections, membership, calls, providers, storage, bootstrap, usage, actors)
+_MODULES: Final = (base, connections, membership, calls, providers, pubsub, storage, bootstrap, usage, actors)
 
 
 def _by_code() -> dict[str, type[InahoError]]:

@@ -19,6 +19,7 @@ from inaho.events import (
     membership,
     messages,
     provisioning,
+    pubsub,
     reminders,
     storage,
 )
@@ -33,6 +34,7 @@ from inaho.events.gossip import *
 from inaho.events.membership import *
 from inaho.events.messages import *
 from inaho.events.provisioning import *
+from inaho.events.pubsub import *
 from inaho.events.reminders import *
 from inaho.events.storage import *
 
@@ -48,5 +50,6 @@ __all__ += gossip.__all__
 __all__ += membership.__all__
 __all__ += messages.__all__
 __all__ += provisioning.__all__
+__all__ += pubsub.__all__
 __all__ += reminders.__all__
 __all__ += storage.__all__

@@ -26,6 +26,7 @@ import msgspec
 from inaho.config import StorageConfig
 from inaho.errors import InvalidArguments, StateConflict, StateTooLarge, StorageFailed, StorageLost
 from inaho.storage.instances import Instances
+from inaho.storage.log.base import LogStorage
 from inaho.types import ClusterIdentity
 
 __all__ = ["NUMBER_MAX", "Storage", "StoredState", "StoredVersion", "conflict_of"]
@@ -132,6 +133,11 @@ class Storage(ABC):
         self.instances = Instances(self.__repr__)
         self._users = 0
         self._lifecycle = asyncio.Lock()
+
+    @property
+    def log(self) -> LogStorage | None:
+        """The logs of topics in this storage; None if it has none, so that topics at least once are refused."""
+        return None
 
     async def open(self) -> None:
         """Makes the storage ready. Each open needs one close.

@@ -1,0 +1,68 @@
+"""Settings of topics (`pubsub.*`). What belongs to one topic is in its definition, see `Cluster.topic`."""
+
+from __future__ import annotations
+
+from inaho.config.base import Group
+
+__all__ = ["PubSubConfig"]
+
+
+class PubSubConfig(Group, frozen=True, kw_only=True):
+    """Topics: bounds of one node, and times.
+
+    Attributes:
+        message_bytes_max: largest encoded message; a larger one is refused at `publish`. Together with its key it must
+            fit into `transport.frame_bytes_max`.
+        key_bytes_max: largest key of a message, in UTF-8.
+        batch_bytes_max: bytes from which a batch of messages leaves at once. More cost fewer frames, fewer arrive
+            sooner under load.
+        linger_s: how long a batch waits for more messages. 0 sends it at the end of the iteration of the event loop.
+        window: messages that wait for one subscriber, unless the subscriber sets it. Beyond it the policy of the
+            subscriber decides.
+        room_wait_s: how long `publish` waits for a node that does not read. After it, messages for that node are
+            dropped until it reads again, and other nodes are not delayed by it.
+        tail_s: an idle publisher sends its last sequence number this often, until every subscribed node has it.
+        subscribe_timeout_s: how long `subscribe` waits until all members know of the subscription.
+        cut_off_messages_max: messages that one node keeps for one node that is cut off, with `when_cut_off="queue"`.
+        cut_off_bytes_max: bytes of those messages.
+        cut_off_age_s: a message that waits longer for a node that is cut off is dropped.
+        shards: grains that keep the definitions of topics. All members must agree.
+        topics_max: topics of one cluster.
+        publishers_max: publishers of one topic whose sequences a node remembers; beyond it the oldest is forgotten.
+        publish_timeout_s: how long a `publish` at least once may take until the message is in the log.
+        log_batch_messages_max: messages in one append to a log.
+        log_batch_bytes_max: bytes of one append to a log.
+        log_queue_bytes_max: bytes that wait at the keeper of one partition; beyond it publishers wait.
+        positions_save_s: positions of subscriptions are saved this long after a change, together with others. A crash
+            before that repeats deliveries.
+        deliver_messages_max: messages that one keeper reads ahead for one subscription.
+        subscriptions_max: named subscriptions of one topic.
+        labels_max: topics that have metrics of their own; the others are counted together.
+    """
+
+    message_bytes_max: int = 256 << 10
+    key_bytes_max: int = 1024
+    batch_bytes_max: int = 64 << 10
+    linger_s: float = 0.0
+    window: int = 4096
+    room_wait_s: float = 0.05
+    tail_s: float = 1.0
+    subscribe_timeout_s: float = 5.0
+    cut_off_messages_max: int = 100_000
+    cut_off_bytes_max: int = 32 << 20
+    cut_off_age_s: float = 300.0
+    shards: int = 32
+    topics_max: int = 1_000_000
+    publishers_max: int = 4096
+    publish_timeout_s: float = 10.0
+    log_batch_messages_max: int = 1024
+    log_batch_bytes_max: int = 1 << 20
+    log_queue_bytes_max: int = 16 << 20
+    positions_save_s: float = 0.1
+    deliver_messages_max: int = 1024
+    subscriptions_max: int = 1000
+    labels_max: int = 100
+
+    @classmethod
+    def may_be_zero(cls) -> frozenset[str]:
+        return frozenset({"linger_s"})
