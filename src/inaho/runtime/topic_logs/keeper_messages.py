@@ -207,13 +207,23 @@ class Extension(Struct, frozen=True, array_like=True):
 
 
 class Settlement(Struct, frozen=True):
-    """What a consumer says about its deliveries, for one partition and one turn of its loop."""
+    """What a consumer says about its deliveries, for one partition and one turn of its loop.
+
+    Attributes:
+        subscription, consumer: as in its `ConsumeRequest`.
+        acked: handled.
+        retried: failed. The consumer releases what it has of the same key with it.
+        extended: the time to acknowledge is prolonged.
+        released: given back unhandled, because the consumer ends, waits too long for its handler, or has given back an
+            earlier one of the key. They do not count as attempts: the next delivery has the same number.
+    """
 
     subscription: str
     consumer: str
     acked: list[DeliveryNumber] = []  # noqa: RUF012  Structs copy mutable defaults
     retried: list[Retry] = []  # noqa: RUF012
     extended: list[Extension] = []  # noqa: RUF012
+    released: list[DeliveryNumber] = []  # noqa: RUF012
 
 
 class ReplayRequest(Struct, frozen=True):
