@@ -303,6 +303,12 @@ class Storage(ABC):
         if self._users == 0:
             raise StorageFailed(f"{self!r} is not open", identity=str(identity), maybe_executed=False)
 
+    def _check_usable(self, about: str) -> None:
+        """For `LogStorage`: raises the error of a storage that is closed, or that has lost data."""
+        self._check_open(about)
+        if self.instances.lost:
+            self.instances.refuse(about)
+
     def _check_identity(self, identity: ClusterIdentity) -> None:
         self._check_open(identity)
         kind, key = identity.kind, identity.key

@@ -12,15 +12,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from inaho.config import StorageConfig
 from inaho.storage.base import Storage, StoredState, StoredVersion, conflict_of
 from inaho.storage.instances import WHOLE, Mark
+from inaho.storage.log.memory import MemoryLog, MemoryLogRows
 from inaho.types import ClusterIdentity
 
-__all__ = ["MemoryStorage"]
+__all__ = ["MemorySnapshot", "MemoryStorage"]
 
 _MARK: Final = ClusterIdentity("", "")
 """The identity of the mark, among the records and lost with them; no grain has it."""
+
+
+class MemorySnapshot(msgspec.Struct, frozen=True):
+    """What a `MemoryStorage` had at one moment.
+
+    Attributes:
+        states: the records.
+        logs: the logs.
+    """
+
+    states: Mapping[ClusterIdentity, StoredState]
+    logs: Mapping[str, MemoryLogRows]
 
 
 class MemoryStorage(Storage):
@@ -34,22 +49,30 @@ class MemoryStorage(Storage):
         super().__init__(config)
         self._states: dict[ClusterIdentity, StoredState] = {}
         self._made = 0
+        self._log = MemoryLog(self.config, self._check_log, self._count_commit)
         self._make_mark()
 
     def __repr__(self) -> str:
         return f"MemoryStorage({len(self._states) - (_MARK in self._states)} records)"
 
-    def snapshot(self) -> Mapping[ClusterIdentity, StoredState]:
-        """The present content, as a backup has it; for `restore`."""
-        return dict(self._states)
+    @property
+    def log(self) -> MemoryLog:
+        """The logs of topics; they are lost and restored with the states."""
+        return self._log
 
-    def restore(self, snapshot: Mapping[ClusterIdentity, StoredState]) -> None:
+    def snapshot(self) -> MemorySnapshot:
+        """The present content, as a backup has it; for `restore`."""
+        return MemorySnapshot(dict(self._states), self._log.snapshot())
+
+    def restore(self, snapshot: MemorySnapshot) -> None:
         """Goes back to `snapshot`, like a restored backup, or a fail-over to a late replica."""
-        self._states = dict(snapshot)
+        self._states = dict(snapshot.states)
+        self._log.restore(snapshot.logs)
 
     def lose(self) -> None:
         """Loses everything, like a server without persistence that was restarted."""
         self._states = {}
+        self._log.restore({})
         self._make_mark()
 
     def _make_mark(self) -> StoredState:
@@ -64,6 +87,15 @@ class MemoryStorage(Storage):
         told = Mark() if stored is None else Mark((stored.data or b"").decode(), stored.version)
         self.instances.check(self.instances.seen(WHOLE), told, identity=identity)
         return stored
+
+    def _check_log(self, log: str) -> None:
+        self._check_usable(log)
+        self._check_mark(log)
+
+    def _count_commit(self, about: str) -> None:
+        mark = self._check_mark(about) or self._make_mark()
+        self._states[_MARK] = StoredState(mark.data, mark.version + 1, 0)
+        self._check_mark(about)
 
     async def _open(self) -> None:
         """Nothing to take."""
@@ -85,12 +117,10 @@ class MemoryStorage(Storage):
         return [None if stored is None else StoredVersion(stored.version, stored.epoch) for stored in found]
 
     async def _write(self, identity: ClusterIdentity, data: bytes | None, *, expected_version: int, epoch: int) -> int:
-        mark = self._check_mark(str(identity)) or self._make_mark()
+        self._check_mark(str(identity))
         conflict = conflict_of(identity, self._states.get(identity), expected_version=expected_version, epoch=epoch)
         if conflict is not None:
             raise conflict
-        version = expected_version + 1
-        self._states[identity] = StoredState(data, version, epoch)
-        self._states[_MARK] = StoredState(mark.data, mark.version + 1, 0)
-        self._check_mark(str(identity))
-        return version
+        self._count_commit(str(identity))
+        self._states[identity] = StoredState(data, expected_version + 1, epoch)
+        return expected_version + 1

@@ -17,18 +17,30 @@ an underscore.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
 from inaho.config import StorageConfig
-from inaho.errors import InvalidArguments, LogConflict, LogTrimmed, StateTooLarge
+from inaho.errors import InvalidArguments, LogConflict, LogTrimmed, StateTooLarge, StorageFailed, StorageLost
 
-__all__ = ["LOG_NAME_BYTES_MAX", "OFFSET_MAX", "LogBounds", "LogRecord", "LogStorage", "log_conflict_of"]
+__all__ = [
+    "APPEND_RECORDS_MAX",
+    "LOG_NAME_BYTES_MAX",
+    "OFFSET_MAX",
+    "LogBounds",
+    "LogRecord",
+    "LogStorage",
+    "log_conflict_of",
+    "open_conflict_of",
+]
+
+T = TypeVar("T")
 
 OFFSET_MAX: Final = (1 << 62) - 1
 LOG_NAME_BYTES_MAX: Final = 1000
+APPEND_RECORDS_MAX: Final = 65_536
 
 
 class LogBounds(msgspec.Struct, frozen=True):
@@ -72,13 +84,21 @@ def log_conflict_of(log: str, bounds: LogBounds, *, epoch: int, offset: int | No
         The error to raise, or None if the write may commit.
     """
     if epoch != bounds.epoch:
-        # A higher epoch that has not opened the log is refused too: its reads would not be the newest.
+        # A higher epoch that has not opened the log is refused too: it does not know where the log ends.
         reason = f"the writer of log {log!r} has epoch {epoch}, and epoch {bounds.epoch} has opened it"
     elif offset is not None and offset != bounds.end:
         reason = f"an append to log {log!r} begins at offset {offset}, and the log ends at {bounds.end}"
     else:
         return None
-    return LogConflict(reason, end=bounds.end, epoch=bounds.epoch)
+    return LogConflict(reason, identity=log, end=bounds.end, epoch=bounds.epoch)
+
+
+def open_conflict_of(log: str, bounds: LogBounds, *, epoch: int) -> LogConflict | None:
+    """The rule of `open_log`, as `log_conflict_of`."""
+    if epoch >= bounds.epoch:
+        return None
+    reason = f"a keeper with epoch {epoch} opens log {log!r}, and epoch {bounds.epoch} has opened it"
+    return LogConflict(reason, identity=log, end=bounds.end, epoch=bounds.epoch)
 
 
 class LogStorage(ABC):
@@ -95,20 +115,33 @@ class LogStorage(ABC):
       again before the next append: its end says which.
     - Records are read in order and without gaps. Trimmed offsets are never used again, also after the whole log was
       trimmed or the storage was restarted.
-    - A trim may keep some records before `upto`, as many as were appended together; reads do not return them.
+    - A trim may keep the bytes of some records before `upto`, as many as were appended together; reads do not return
+      them, and `first` is exact.
+    - If the storage keeps marks (`Storage.instances`), whatever finds a loss of states refuses its logs too, and the
+      other way round, until `Storage.accept`.
+
+    Args:
+        config: bounds of the storage.
+        check_usable: raises the error of a storage that is closed, or that has lost data, for operations on the log
+            with that name; None if a back end of your own checks it in its hooks.
 
     Attributes:
-        config: bounds of the storage.
+        config: as given.
         appends: appends acknowledged since the storage was made; a plain number for metrics, like the following.
         records: records in them.
         reads: reads answered.
+        conflicts: operations refused with `LogConflict`.
+        failures: operations that ended in `StorageFailed` or `StorageLost`.
     """
 
-    def __init__(self, config: StorageConfig) -> None:
+    def __init__(self, config: StorageConfig, check_usable: Callable[[str], None] | None = None) -> None:
         self.config = config
         self.appends = 0
         self.records = 0
         self.reads = 0
+        self.conflicts = 0
+        self.failures = 0
+        self._check_usable = check_usable
 
     async def open_log(self, log: str, *, epoch: int) -> LogBounds:
         """Takes the log over for a keeper with that epoch; makes the log if there is none.
@@ -118,19 +151,19 @@ class LogStorage(ABC):
             StorageFailed, StorageLost, InvalidArguments: as `Storage.save`.
         """
         self._check(log, epoch)
-        return await self._open_log(log, epoch)
+        return await self._counted(self._open_log(log, epoch))
 
     async def bounds(self, log: str) -> LogBounds:
         """The bounds now; all 0 for a log that does not exist."""
         self._check(log, 0)
-        return await self._bounds(log)
+        return await self._counted(self._bounds(log))
 
     async def append(self, log: str, records: Sequence[bytes], *, offset: int, epoch: int) -> None:
         """Appends records, which get the offsets `offset`, `offset + 1` and so on.
 
         Args:
             log: opened with `epoch`.
-            records: at least one; each and together at most `config.data_bytes_max` bytes.
+            records: 1 to `APPEND_RECORDS_MAX`; together at most `config.data_bytes_max` bytes. A record may be empty.
             offset: the end of the log.
             epoch: of the keeper.
 
@@ -139,20 +172,27 @@ class LogStorage(ABC):
             StateTooLarge: too many bytes. Nothing changed.
             StorageFailed: the back end failed; `maybe_executed` tells whether the append may have committed.
             StorageLost: the storage has lost acknowledged data. Nothing changed.
-            InvalidArguments: no record, or a name or number out of range. Nothing changed.
+            InvalidArguments: no record, too many, one that is not bytes, or a name or number out of range. Nothing
+                changed.
         """
         self._check(log, epoch)
-        if not records:
-            raise InvalidArguments(f"an append to log {log!r} without a record")
+        if not 0 < len(records) <= APPEND_RECORDS_MAX:
+            raise InvalidArguments(
+                f"an append to log {log!r} has 1 to {APPEND_RECORDS_MAX} records, not {len(records)}"
+            )
+        for record in records:
+            if type(record) is not bytes:  # a bytearray could change while it waits for its commit
+                raise InvalidArguments(f"a record of log {log!r} must be bytes, not {type(record).__name__}")
         if not 0 <= offset <= OFFSET_MAX - len(records):
             raise InvalidArguments(f"offset {offset} of log {log!r} is out of range")
         size = sum(map(len, records))
         if size > self.config.data_bytes_max:
             raise StateTooLarge(
                 f"an append of {size} bytes to log {log!r} exceeds storage.data_bytes_max "
-                f"({self.config.data_bytes_max})"
+                f"({self.config.data_bytes_max})",
+                identity=log,
             )
-        await self._append(log, records, offset=offset, epoch=epoch)
+        await self._counted(self._append(log, records, offset=offset, epoch=epoch))
         self.appends += 1
         self.records += len(records)
 
@@ -170,28 +210,33 @@ class LogStorage(ABC):
 
         Raises:
             LogTrimmed: the record at `offset` is no longer in the log.
-            StorageFailed, StorageLost, InvalidArguments: as `Storage.load`.
+            InvalidArguments: a number out of range, or an offset after the end of the log.
+            StorageFailed, StorageLost: as `Storage.load`.
         """
         self._check(log, 0)
-        if offset < 0 or records_max < 1 or bytes_max < 1:
-            raise InvalidArguments(f"a read of log {log!r} from offset {offset}, {records_max} records")
-        found = await self._read(log, offset, records_max=records_max, bytes_max=bytes_max)
+        if not 0 <= offset <= OFFSET_MAX or records_max < 1 or bytes_max < 1:
+            raise InvalidArguments(
+                f"a read of log {log!r} from offset {offset}, {records_max} records, {bytes_max} bytes"
+            )
+        found = await self._counted(self._read(log, offset, records_max=records_max, bytes_max=bytes_max))
         if found and found[0].offset != offset:
-            raise LogTrimmed(f"log {log!r} begins at offset {found[0].offset}, after {offset}")
+            raise LogTrimmed(f"log {log!r} begins at offset {found[0].offset}, after {offset}", identity=log)
         self.reads += 1
         return found
 
     async def trim(self, log: str, upto: int, *, epoch: int) -> None:
-        """Removes the records before offset `upto`, which is at most the end of the log; it may be repeated.
+        """Removes the records before offset `upto`; it may be repeated.
+
+        An `upto` after the end removes what is there now; records that are appended later stay.
 
         Raises:
             LogConflict: the epoch does not allow it. Nothing changed.
             StorageFailed, StorageLost, InvalidArguments: as `append`.
         """
         self._check(log, epoch)
-        if upto < 0:
+        if not 0 <= upto <= OFFSET_MAX:
             raise InvalidArguments(f"a trim of log {log!r} up to offset {upto}")
-        await self._trim(log, upto, epoch=epoch)
+        await self._counted(self._trim(log, upto, epoch=epoch))
 
     async def remove(self, log: str, *, epoch: int) -> None:
         """Removes all records. The end and the epoch stay, so that no offset is used twice. Errors as `trim`."""
@@ -207,6 +252,22 @@ class LogStorage(ABC):
             raise InvalidArguments(f"the name of a log has 1 to {LOG_NAME_BYTES_MAX} bytes and no NUL, not {log!r}")
         if not 0 <= epoch <= (1 << 63) - 1:
             raise InvalidArguments(f"epoch {epoch} of log {log!r} is not in 0..2**63-1")
+        if self._check_usable is not None:
+            try:
+                self._check_usable(log)
+            except (StorageFailed, StorageLost):
+                self.failures += 1
+                raise
+
+    async def _counted(self, work: Awaitable[T]) -> T:
+        try:
+            return await work
+        except LogConflict:
+            self.conflicts += 1
+            raise
+        except (StorageFailed, StorageLost):
+            self.failures += 1
+            raise
 
     @abstractmethod
     async def _open_log(self, log: str, epoch: int) -> LogBounds:
@@ -222,7 +283,7 @@ class LogStorage(ABC):
 
     @abstractmethod
     async def _read(self, log: str, offset: int, *, records_max: int, bytes_max: int) -> list[LogRecord]:
-        """`read`, arguments checked. If the record at `offset` was trimmed: the first that is left, or `LogTrimmed`."""
+        """`read`, numbers checked; see `chunks.check_offset` for offsets that are not in the log."""
 
     @abstractmethod
     async def _trim(self, log: str, upto: int, *, epoch: int) -> None:

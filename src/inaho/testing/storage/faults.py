@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from inaho.errors import InvalidConfig, StateConflict, StorageFailed
 from inaho.storage import MemoryStorage, Storage, StoredState, StoredVersion
+from inaho.storage.memory import MemorySnapshot
 from inaho.types import ClusterIdentity
 
 __all__ = ["FaultyStorage", "StorageFaults"]
@@ -88,11 +89,11 @@ class FaultyStorage(Storage):
         self._sleep = sleep
         self._observe = observe
 
-    def snapshot(self) -> Mapping[ClusterIdentity, StoredState]:
+    def snapshot(self) -> MemorySnapshot:
         """See `MemoryStorage.snapshot`. Raises `InvalidConfig` where the data is in another kind of storage."""
         return self._memory().snapshot()
 
-    def restore(self, snapshot: Mapping[ClusterIdentity, StoredState]) -> None:
+    def restore(self, snapshot: MemorySnapshot) -> None:
         """See `MemoryStorage.restore`."""
         self._memory().restore(snapshot)
 
