@@ -200,7 +200,9 @@ class LogWriter:
 
     async def _look_up(self, group: list[_Put], count: int, error: StorageFailed) -> bool:
         """Whether an append with an unknown outcome is in the log; waits until the log can be opened again."""
-        self._local.log.warning("whether log %s has %d more records is not known: %s", self.name, count, describe(error))
+        self._local.log.warning(
+            "whether log %s has %d more records is not known: %s", self.name, count, describe(error)
+        )
         pause_s = AGAIN_S
         while True:
             try:
