@@ -9,6 +9,8 @@ from typing import Any
 
 from inaho.config import StorageConfig
 from inaho.errors import StorageFailed
+from inaho.storage import MemoryStorage
+from inaho.testing.storage.faults import FaultyStorage
 from inaho.types import ClusterIdentity
 
 LIMIT_S = 30.0
@@ -30,3 +32,19 @@ async def answered(operation: Callable[[], Any]) -> Any:
                 return await operation()
             except StorageFailed:
                 await asyncio.sleep(0.02)
+
+
+class MemoryDamage:
+    """Loses what is in memory; see `Damage` of the conformance suites."""
+
+    def __init__(self, storage: MemoryStorage | FaultyStorage) -> None:
+        self.storage = storage
+
+    async def lose(self) -> None:
+        self.storage.lose()
+
+    async def snapshot(self) -> Any:
+        return self.storage.snapshot()
+
+    async def restore(self, snapshot: Any) -> None:
+        self.storage.restore(snapshot)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -15,22 +14,9 @@ from inaho.testing.storage.faults import FaultyStorage, StorageFaults
 from inaho.testing.storage.loss import Damage
 from inaho.testing.storage_conformance import StorageConformance
 from inaho.types import ClusterIdentity
+from support.storages import MemoryDamage
 
 CART = ClusterIdentity("Cart", "alice")
-
-
-class MemoryDamage:
-    def __init__(self, storage: MemoryStorage | FaultyStorage) -> None:
-        self.storage = storage
-
-    async def lose(self) -> None:
-        self.storage.lose()
-
-    async def snapshot(self) -> Any:
-        return self.storage.snapshot()
-
-    async def restore(self, snapshot: Any) -> None:
-        self.storage.restore(snapshot)
 
 
 class TestMemoryStorage(StorageConformance):

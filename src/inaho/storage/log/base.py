@@ -144,7 +144,7 @@ class LogStorage(ABC):
         self._check_usable = check_usable
 
     async def open_log(self, log: str, *, epoch: int) -> LogBounds:
-        """Takes the log over for a keeper with that epoch; makes the log if there is none.
+        """Takes the log over for a keeper with that epoch, 1 to 2**63-1; makes the log if there is none.
 
         Raises:
             LogConflict: a newer epoch has opened it.
@@ -155,7 +155,7 @@ class LogStorage(ABC):
 
     async def bounds(self, log: str) -> LogBounds:
         """The bounds now; all 0 for a log that does not exist."""
-        self._check(log, 0)
+        self._check(log)
         return await self._counted(self._bounds(log))
 
     async def append(self, log: str, records: Sequence[bytes], *, offset: int, epoch: int) -> None:
@@ -213,7 +213,7 @@ class LogStorage(ABC):
             InvalidArguments: a number out of range, or an offset after the end of the log.
             StorageFailed, StorageLost: as `Storage.load`.
         """
-        self._check(log, 0)
+        self._check(log)
         if not 0 <= offset <= OFFSET_MAX or records_max < 1 or bytes_max < 1:
             raise InvalidArguments(
                 f"a read of log {log!r} from offset {offset}, {records_max} records, {bytes_max} bytes"
@@ -243,15 +243,15 @@ class LogStorage(ABC):
         bounds = await self.open_log(log, epoch=epoch)
         await self.trim(log, bounds.end, epoch=epoch)
 
-    def _check(self, log: str, epoch: int) -> None:
+    def _check(self, log: str, epoch: int | None = None) -> None:
         try:
             size = len(log.encode())
         except UnicodeEncodeError as error:
             raise InvalidArguments(f"the name of log {log!r} must be valid Unicode") from error
         if not 0 < size <= LOG_NAME_BYTES_MAX or "\0" in log:
             raise InvalidArguments(f"the name of a log has 1 to {LOG_NAME_BYTES_MAX} bytes and no NUL, not {log!r}")
-        if not 0 <= epoch <= (1 << 63) - 1:
-            raise InvalidArguments(f"epoch {epoch} of log {log!r} is not in 0..2**63-1")
+        if epoch is not None and not 1 <= epoch <= (1 << 63) - 1:
+            raise InvalidArguments(f"epoch {epoch} of log {log!r} is not in 1..2**63-1")
         if self._check_usable is not None:
             try:
                 self._check_usable(log)
