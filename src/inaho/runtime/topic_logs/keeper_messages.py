@@ -216,6 +216,8 @@ class Settlement(Struct, frozen=True):
         extended: the time to acknowledge is prolonged.
         released: given back unhandled, because the consumer ends, waits too long for its handler, or has given back an
             earlier one of the key. They do not count as attempts: the next delivery has the same number.
+        leaving: the consumer ends: it gets no further delivery, and its stream is closed next. What it has beside
+            `acked` and `retried` counts as released.
     """
 
     subscription: str
@@ -224,6 +226,7 @@ class Settlement(Struct, frozen=True):
     retried: list[Retry] = []  # noqa: RUF012
     extended: list[Extension] = []  # noqa: RUF012
     released: list[DeliveryNumber] = []  # noqa: RUF012
+    leaving: bool = False
 
 
 class ReplayRequest(Struct, frozen=True):
