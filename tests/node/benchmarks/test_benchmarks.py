@@ -263,3 +263,25 @@ def test_a_tree_is_compared_with_itself(load, capsys, tmp_path, monkeypatch):
     assert list(written["ratios"]) == names
     assert written["before"] == written["after"]
     assert "bytes per activation" in table
+
+
+def test_messages_in_one_direction_are_measured_between_two_processes():
+    figures = figures_of("raw_push.py", "--seconds", "0.05")
+    assert set(figures) == {"per_second", "p50_us", "p99_us"}
+    assert figures["per_second"] > 0
+    assert 0 < figures["p50_us"] <= figures["p99_us"]
+
+
+def test_the_last_message_ends_the_count_even_when_it_is_repeated(load):
+    measuring = load("topics_measuring")
+    arrivals = measuring.Arrivals()
+    for number in range(measuring.SAMPLES + 10):
+        arrivals.take(measuring.Sample(float(number + 1), b""))
+    assert (len(arrivals.latencies), arrivals.count) == (measuring.SAMPLES, 10)
+    assert not arrivals.done.is_set()
+    arrivals.take(measuring.Sample(measuring.LAST, b""))
+    figures = arrivals.figures()
+    arrivals.take(measuring.Sample(-5.0, b""))
+    assert arrivals.figures() == figures
+    assert figures["received"] == 10
+    assert figures["per_second"] > 0
