@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         MetricsConfig,
         ProviderDescriptor,
         ProvisioningConfig,
+        PubSubConfig,
         RpcConfig,
         SecretReference,
         StorageConfig,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     )
     from inaho.config.sources import load_config
     from inaho.core.activation.reminders import Reminder
+    from inaho.core.pubsub.definition import TopicDefinition
+    from inaho.core.pubsub.message import Message
     from inaho.errors import (
         ActivationFailed,
         AuthenticationFailed,
@@ -72,6 +75,8 @@ if TYPE_CHECKING:
     from inaho.runtime.grains.grain import CallContext, Grain, method
     from inaho.runtime.grains.stateless import stateless
     from inaho.runtime.grains.timer import Timer
+    from inaho.runtime.topic_logs.subscription import Subscription
+    from inaho.runtime.topics.topic import Topic
     from inaho.runtime.turns.inherited import deadline
     from inaho.storage import MemoryStorage, SqliteStorage, Storage
     from inaho.types import ClusterIdentity, Member, MemberStatus, Pid, Struct, TopologySnapshot
@@ -93,6 +98,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "MetricsConfig",
         "ProviderDescriptor",
         "ProvisioningConfig",
+        "PubSubConfig",
         "RpcConfig",
         "SecretReference",
         "StorageConfig",
@@ -101,6 +107,8 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "inaho.config.sources": ("load_config",),
     "inaho.core.activation.reminders": ("Reminder",),
+    "inaho.core.pubsub.definition": ("TopicDefinition",),
+    "inaho.core.pubsub.message": ("Message",),
     "inaho.errors": (
         "ActivationFailed",
         "AuthenticationFailed",
@@ -139,6 +147,8 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "inaho.runtime.calls.resuming": ("resuming",),
     "inaho.runtime.grains.stateless": ("stateless",),
     "inaho.runtime.grains.timer": ("Timer",),
+    "inaho.runtime.topic_logs.subscription": ("Subscription",),
+    "inaho.runtime.topics.topic": ("Topic",),
     "inaho.runtime.turns.inherited": ("deadline",),
     "inaho.runtime.grains.grain": ("CallContext", "Grain", "method"),
     "inaho.storage": ("MemoryStorage", "SqliteStorage", "Storage"),
@@ -195,6 +205,7 @@ __all__ = [
     "MemberStatus",
     "MembershipConfig",
     "MemoryStorage",
+    "Message",
     "MetricsConfig",
     "NoSuchKind",
     "NoSuchMethod",
@@ -205,6 +216,7 @@ __all__ = [
     "Props",
     "ProviderDescriptor",
     "ProvisioningConfig",
+    "PubSubConfig",
     "Quarantined",
     "Reminder",
     "RemoteError",
@@ -221,10 +233,13 @@ __all__ = [
     "StorageConfig",
     "StorageFailed",
     "Struct",
+    "Subscription",
     "Terminated",
     "Timeout",
     "Timer",
     "TlsConfig",
+    "Topic",
+    "TopicDefinition",
     "TopologySnapshot",
     "TopologyUnavailable",
     "TransportConfig",

@@ -14,6 +14,7 @@ from inaho import (
     GossipConfig,
     MembershipConfig,
     MemoryStorage,
+    PubSubConfig,
     RpcConfig,
     TransportConfig,
 )
@@ -46,6 +47,7 @@ class Fleet:
             "activation": ActivationConfig(drain_s=2.0, partitions=256),
             "rpc": RpcConfig(timeout_s=8.0, retry_base_s=0.01),
             "transport": TransportConfig(redial_s=0.01),
+            "pubsub": PubSubConfig(),
         }
         return ClusterConfig(
             **{

@@ -70,6 +70,7 @@ class TopicDefinition(msgspec.Struct, frozen=True, kw_only=True):
         ack_timeout_s: at least once: a message that is neither acknowledged nor extended so long is delivered again.
         retry_base_s, retry_max_s: at least once: the pause before the first redelivery, doubled for each further one.
         dedup_s: at least once: a message with an id that was published within this time is not stored again.
+        created_at: Unix seconds of the registry. It tells a topic from an earlier one of its name that was deleted.
     """
 
     name: str
@@ -87,6 +88,7 @@ class TopicDefinition(msgspec.Struct, frozen=True, kw_only=True):
     retry_base_s: float = 1.0
     retry_max_s: float = 60.0
     dedup_s: float = 120.0
+    created_at: float = 0.0
 
     @property
     def durable(self) -> bool:

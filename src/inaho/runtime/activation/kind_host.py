@@ -62,6 +62,7 @@ class KindHost:
             has their classes.
         pool: the further activations of a stateless kind; None for all others.
         spread: whether the kind is stateless and this node a client: calls go to its hosts in turn.
+        of_runtime: whether users did not name the kind; members host it for the runtime.
         turns: for `spread`, by method, the position of the next host.
         system: whether the kind belongs to the runtime. It is not placed, not counted, and stays until the node stops.
     """
@@ -72,6 +73,7 @@ class KindHost:
         self.kind = kind
         self.name = kind.name
         self.hosted = hosted
+        self.of_runtime = kind.name.startswith("inaho.")
         self._parts = parts
         self._hides = hosted and not around.local.config.activation.collector_sees_activations
         """Whether its activations are hidden from the collector (`collector`)."""
@@ -103,6 +105,11 @@ class KindHost:
     def apart(self) -> bool:
         """Whether its activations are independent of the owners of partitions: it is placed, or stateless here."""
         return self.kind.placed or self.pool is not None
+
+    @property
+    def listed(self) -> bool:
+        """Whether reports and metrics list the kind; one of the runtime only while it is used."""
+        return self.hosted and not self.system and (bool(self.activations) or not self.of_runtime)
 
     @property
     def authority(self) -> str:

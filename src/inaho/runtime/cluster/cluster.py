@@ -24,6 +24,7 @@ from inaho.runtime.operators.provider_operations import PROVIDERS_KEY, OfProvide
 from inaho.runtime.operators.terminations import Terminations
 from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.runtime.telemetry.node_metrics import NodeMetrics
+from inaho.runtime.topics.of_topics import OfTopics
 from inaho.types import Member, Pid
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ G = TypeVar("G", bound=Grain[Any])
 E = TypeVar("E", bound=Event)
 
 
-class Cluster(Operations, OfProviders):
+class Cluster(Operations, OfProviders, OfTopics):
     """The interface of one process to its cluster. Made by `join`, `connect` or `ClusterExtension`.
 
     Args:
@@ -68,6 +69,7 @@ class Cluster(Operations, OfProviders):
         self._terminations = terminations
         self._metrics = metrics
         self._operators = SystemCalls(node.local, node.peers, node.hosts, OperatorActor, OPERATOR_KEY)
+        self._topics = node.topics
         self._provider_operations = providers
         self._provider_calls = SystemCalls(node.local, node.peers, node.hosts, ProviderActor, PROVIDERS_KEY)
 

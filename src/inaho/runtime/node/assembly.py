@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from inaho.runtime.activation.activation_host import Surroundings
@@ -19,13 +19,24 @@ from inaho.runtime.freshness.marker_record import MarkerRecord
 from inaho.runtime.freshness.marking import Marking
 from inaho.runtime.freshness.other_clusters import OtherClusters
 from inaho.runtime.node.wiring import NodeFreshness, NodeOwnership, NodeServices
+from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
+from inaho.runtime.placement.system_calls import SystemCalls
+from inaho.runtime.reminders.keeper import ReminderKeeper
+from inaho.runtime.topics.definitions import TopicDefinitions
+from inaho.runtime.topics.news import TopicNews
+from inaho.runtime.topics.registry import TopicRegistry
+from inaho.runtime.topics.registry_calls import RegistryCalls
+from inaho.runtime.topics.topic_actor import TOPICS_KEY, TopicActor
+from inaho.runtime.topics.topics import Topics
 
 if TYPE_CHECKING:
     from inaho.core.activation.doubt import Doubts
+    from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.freshness.proved_kinds import ProvedKinds
+    from inaho.runtime.grains.kind import GrainKind
     from inaho.runtime.node.parts import NodeParts
 
-__all__ = ["make_context", "make_freshness", "make_surroundings"]
+__all__ = ["make_context", "make_freshness", "make_kinds", "make_surroundings", "make_topics"]
 
 
 def make_context(node: NodeParts) -> ClusterContext:
@@ -55,3 +66,24 @@ def make_surroundings(node: NodeParts, handle: Callable[[], Any]) -> Surrounding
     return Surroundings(
         node.local, node.runner, node.leases, node.activations, states, ownership, freshness, NodeServices(node, handle)
     )
+
+
+def make_topics(node: NodeParts, learn: Callable[[GrainKind], KindHost]) -> Topics:
+    """Makes the topics of a node. `learn` makes a kind known to this node that it does not host."""
+    local = node.local
+    calls = SystemCalls(local, node.peers, node.hosts, TopicActor, TOPICS_KEY)
+    registry = RegistryCalls(local, node.context, node.hosts, learn)
+    return Topics(local, TopicDefinitions(local, registry), TopicNews(local, node.topology, calls))
+
+
+def make_kinds(node: NodeParts) -> Iterator[tuple[GrainKind, tuple[Any, ...], str]]:
+    """The kinds that a member hosts for the runtime: each with its parts, and the key if it is a system actor."""
+    placement = (
+        node.bridge.release, node.bridge.taking_over, node.saved_versions, node.reconciliation_answers,
+        node.directory, node.survey, node.placed_activations,
+    )  # fmt: skip
+    yield PlacementActor.inaho_kind, placement, PLACEMENT_KEY
+    yield TopicActor.inaho_kind, (node.topics.definitions,), TOPICS_KEY
+    yield TopicRegistry.inaho_kind, (node.local, node.topics.news), ""
+    if any(host.hosted and host.kind.reminded for host in node.hosts.values()):
+        yield ReminderKeeper.inaho_kind, (node.local, node.topology, node.storage_access, node.keeper_calls), ""

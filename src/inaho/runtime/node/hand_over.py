@@ -2,8 +2,8 @@
 
 `Shutdown` asks for it after the activations have ended, while this node is still a member. The versions that were saved
 last are sent first: a new owner compares them with its storage when it makes an activation. Then this node reports to
-the new owners that their partitions are drained, since they wait for that, and they acknowledge it. Messages to actors
-come last, with the time that is left.
+the new owners that their partitions are drained, since they wait for that, and they acknowledge it. Messages of topics
+and messages to actors come last, with the time that is left.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from inaho.runtime.messages.remoting import Remoting
     from inaho.runtime.placement.partition_bridge import PartitionBridge
     from inaho.runtime.placement.saved_versions import SavedVersions
+    from inaho.runtime.topics.topics import Topics
 
 __all__ = ["HandOver"]
 
@@ -27,15 +28,22 @@ class HandOver:
         local: the node.
         saved_versions: the versions that the node saved.
         bridge: knows the new owners of its partitions.
+        topics: have messages that wait for subscribers on other nodes.
         remoting: has the messages that were sent to actors of other nodes.
     """
 
     def __init__(
-        self, local: LocalNode, saved_versions: SavedVersions, bridge: PartitionBridge, remoting: Remoting
+        self,
+        local: LocalNode,
+        saved_versions: SavedVersions,
+        bridge: PartitionBridge,
+        topics: Topics,
+        remoting: Remoting,
     ) -> None:
         self._local = local
         self._saved_versions = saved_versions
         self._bridge = bridge
+        self._topics = topics
         self._remoting = remoting
 
     async def run(self, left_s: Callable[[], float]) -> bool:
@@ -49,6 +57,7 @@ class HandOver:
         """
         await self._saved_versions.flush(left_s())
         acknowledged = await self._bridge.wait_handed_over(left_s())
+        await self._topics.leaving(left_s)
         if unsent := await self._remoting.flush(left_s()):
             self._local.log.warning("%d messages were not acknowledged in time", unsent)
         return acknowledged

@@ -45,7 +45,7 @@ from inaho.runtime.local.storage_access import StorageAccess
 from inaho.runtime.local.topology import Topology
 from inaho.runtime.local.warnings import ActivationWarnings, RetryWarnings, WaitingWarnings
 from inaho.runtime.messages.remoting import Remoting
-from inaho.runtime.node.assembly import make_context, make_freshness, make_surroundings
+from inaho.runtime.node.assembly import make_context, make_freshness, make_kinds, make_surroundings, make_topics
 from inaho.runtime.node.hand_over import HandOver
 from inaho.runtime.node.node_lifecycle import NodeLifecycle
 from inaho.runtime.node.parts import NodeParts
@@ -66,7 +66,6 @@ from inaho.runtime.placement.recalls import Recalls
 from inaho.runtime.placement.saved_versions import SavedVersions
 from inaho.runtime.placement.survey import Survey
 from inaho.runtime.placement.system_calls import SystemCalls
-from inaho.runtime.reminders.keeper import ReminderKeeper
 from inaho.runtime.reminders.keeper_calls import KeeperCalls
 from inaho.runtime.reminders.reminder_calls import GrainReminders
 from inaho.runtime.turns.runner import TurnRunner
@@ -187,6 +186,7 @@ class Node(NodeParts):
         self.block_list = BlockList(local, self.topology, self.control, self.pid_cache)
         self.reminders = GrainReminders(local, handle)
         self.keeper_calls = KeeperCalls(local, self.context, self.hosts, self._learn)
+        self.topics = make_topics(self, self._learn)
         self.join_watch = JoinWatch(local)
         self.all_activations = AllActivations(
             local, self.hosts, self.activations, self.leases, self.runner, self.survey.look_into
@@ -196,7 +196,7 @@ class Node(NodeParts):
             self.topology,
             self.control,
             self.all_activations,
-            hand_over=HandOver(local, self.saved_versions, self.bridge, self.remoting).run,
+            hand_over=HandOver(local, self.saved_versions, self.bridge, self.topics, self.remoting).run,
             farewell=self.acceptor.farewell,
         )
         self.topology_changes = TopologyChanges(self)
@@ -224,14 +224,10 @@ class Node(NodeParts):
             self.add_kind(kind, hosted=not kind.role or kind.role in self.local.config.roles)
         if self.local.client:
             return
-        placement = (
-            self.bridge.release, self.bridge.taking_over, self.saved_versions, self.reconciliation_answers,
-            self.directory, self.survey, self.placed_activations,
-        )  # fmt: skip
-        self.add_kind(PlacementActor.inaho_kind, parts=placement).install(PLACEMENT_KEY)
-        if any(host.hosted and host.kind.reminded for host in self.hosts.values()):
-            keeper = (self.local, self.topology, self.storage_access, self.keeper_calls)
-            self.add_kind(ReminderKeeper.inaho_kind, parts=keeper)
+        for kind, parts, key in make_kinds(self):
+            host = self.add_kind(kind, parts=parts)
+            if key:
+                host.install(key)
 
     def _learn(self, kind: GrainKind) -> KindHost:
         return self.add_kind(kind, hosted=False)

@@ -24,6 +24,7 @@ from inaho.runtime.turns.runner import STOP_ROUNDS
 from inaho.types import Member, MemberStatus
 
 if TYPE_CHECKING:
+    from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.node.parts import NodeParts
 
 __all__ = ["NodeLifecycle"]
@@ -100,7 +101,7 @@ class NodeLifecycle:
             AuthenticationFailed, VersionMismatch, WrongCluster: all seeds refuse it for that reason.
         """
         node, local, config = self._node, self._local, self._local.config
-        if any(host.hosted and host.kind.state_type is not None for host in node.hosts.values()):
+        if any(map(_needs_storage_early, node.hosts.values())):
             await node.storage_access.open_early()
         if not config.authority.endswith(":0"):
             local.authority = config.authority  # a peer may dial before `listen` returns
@@ -183,6 +184,7 @@ class NodeLifecycle:
         await asyncio.sleep(0)  # replies of the last turns
         node.topology.lookup.close(local.authority)
         node.topology.close()
+        node.topics.close()
         node.remoting.close()
         node.acceptor.close_connections(ShuttingDown("the node is shutting down", authority=local.authority))
         within_s = min(local.config.transport.goodbye_timeout_s, rounds)  # the rounds are one second apart
@@ -195,3 +197,8 @@ class NodeLifecycle:
                 if not number % SHOWN_AT_ONCE:
                     await asyncio.sleep(0)
         self._node.program_end.closed()
+
+
+def _needs_storage_early(host: KindHost) -> bool:
+    """Whether the kind has state and is of the user: those of the runtime have state only if they are used."""
+    return host.hosted and host.kind.state_type is not None and not host.of_runtime

@@ -19,6 +19,7 @@ def make_ticker(node: NodeParts) -> Ticker:
     ticker.each(node.reports.tick)
     ticker.each(lambda now, _: node.associations.tick(now))
     ticker.each(lambda now, _: node.remoting.tick(now))
+    ticker.each(lambda now, _: node.topics.tick(now))
     ticker.each(lambda now, _: node.peers.expire(now))
     ticker.each(lambda now, _: node.acceptor.expire(now))
     ticker.each(lambda _now, _lag_s: node.caching_callers.tick())

@@ -62,6 +62,7 @@ class TopologyChanges:
                 node.bridge.report_drain()
         elif not node.local.client:
             node.bridge.members_changed()
+        node.topics.apply_topology(before, snapshot)
         node.acceptor.push_topology(snapshot)
         node.local.slices.run(MEMBER_US * len(snapshot.members))
         topology.wake()

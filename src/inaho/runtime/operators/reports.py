@@ -142,7 +142,7 @@ def report_kinds(node: Node, kind: str, limit: int) -> list[KindReport]:
     reports: list[KindReport] = []
     left = LISTED_MAX
     for name, host in sorted(node.hosts.items()):
-        if host.system or not host.hosted or (kind and name != kind):
+        if not host.listed or (kind and name != kind):
             continue
         shown = islice(host.activations.values(), max(0, min(limit, left)))
         listed = tuple(report_activation(node, grain) for grain in shown)

@@ -101,7 +101,7 @@ def _calls(node: Node, counts: NodeCounts) -> Values:
 
 def _activations(node: Node, counts: NodeCounts) -> Values:
     labels = counts.labels
-    hosts = [host for host in node.hosts.values() if host.hosted and not host.system]
+    hosts = [host for host in node.hosts.values() if host.listed]
     active: list[Sample] = [((host.name,), len(host.activations) + len(host.pool or ())) for host in hosts]
     yield "inaho.activations", labels.merged(active)
     load = node.runner.load

@@ -1,0 +1,91 @@
+"""`Topic`: what `cluster.topic` returns. It publishes and subscribes by the delivery of the topic's definition."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from inaho.runtime.topic_logs.subscription import SubscribeOptions, Subscription
+
+if TYPE_CHECKING:
+    from inaho.core.pubsub.definition import TopicDefinition
+    from inaho.runtime.topics.delivery import Delivery, KnownTopic
+    from inaho.runtime.topics.message_type import MessageType
+
+__all__ = ["Topic"]
+
+T = TypeVar("T")
+
+
+class Topic(Generic[T]):
+    """One topic of the cluster, for messages of type T. Made by `Cluster.topic`.
+
+    It may be kept and shared by all code of a process. After the topic was deleted it raises `NoSuchTopic`, also if
+    another topic of the name was created since.
+    """
+
+    __slots__ = ("_delivery", "_kind", "_known", "_publisher")
+
+    def __init__(self, known: KnownTopic, kind: MessageType[T], delivery: Delivery) -> None:
+        self._known = known
+        self._kind = kind
+        self._delivery = delivery
+        self._publisher = delivery.publisher(known, kind)
+
+    @property
+    def name(self) -> str:
+        """Name of the topic."""
+        return self._known.name
+
+    @property
+    def definition(self) -> TopicDefinition:
+        """Its type and policies, as all nodes have them."""
+        return self._known.definition
+
+    def publish(self, value: T, *, key: str = "", id: str = "") -> Awaitable[None]:
+        """Publishes a message; it is awaited.
+
+        At most once it returns when the message is on its way to all nodes with subscribers, or dropped by the policy
+        of the topic. At least once it returns when the message is stored. It never waits for subscribers.
+
+        Args:
+            value: of the type of the topic. It may be changed afterwards.
+            key: messages of one key are delivered in order; at most `pubsub.key_bytes_max` bytes.
+            id: at least once: a message with an id that was published within `dedup_s` is not stored again.
+
+        Raises:
+            NoSuchTopic: the topic was deleted.
+            NoSubscribers: nobody is subscribed, at most once, and the topic does not allow it.
+            WrongMessageType, MessageTooLarge: as they say; nothing was published.
+            TopicFull: at least once, the backlog has reached its quota.
+            InvalidTopic: an id at most once, or a key that is too long.
+            InahoError: as any call, at least once; `maybe_executed` tells whether it may be stored.
+        """
+        return self._publisher.publish(value, key, id)
+
+    def subscribe(
+        self, name: str = "", *, window: int | None = None, slow: str = "drop_oldest", start: Any = "latest"
+    ) -> Subscription[T]:
+        """The messages of the topic for this program.
+
+            async with topic.subscribe() as messages:
+                async for message in messages: ...
+
+        Args:
+            name: of the subscription. At least once all subscribers of one name, in any process, share its messages,
+                and its position is kept while there are none. At most once it is for events and metrics.
+            window: messages that may wait here, 1 or more; `pubsub.window` unless given.
+            slow: at most once, what happens when more would wait: `drop_oldest`, `drop_new`, or `disconnect` the
+                subscriber, which then gets `SubscriptionLost`.
+            start: at least once, where a new name begins: `latest`, `earliest`, a position, or a `datetime` with its
+                time zone.
+
+        Raises:
+            InvalidTopic: an option is out of range.
+        """
+        options = SubscribeOptions(name, window, slow, start)
+        options.check()
+        return self._delivery.subscribe(self._known, self._kind, options)
+
+    def __repr__(self) -> str:
+        return f"<Topic {self.name!r} of {self._kind.name or 'any type'}, {self.definition.delivery}>"

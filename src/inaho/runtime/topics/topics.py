@@ -1,0 +1,102 @@
+"""Topics of one node: the one part of `Node` that pub/sub is. It passes on what happens to the node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from inaho.core.pubsub.definition import RESERVED, TopicDefinition, check_name
+from inaho.errors import InvalidConfig, InvalidTopic
+from inaho.runtime.topics.message_type import MessageType
+from inaho.runtime.topics.topic import Topic
+
+if TYPE_CHECKING:
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.topics.definitions import TopicDefinitions
+    from inaho.runtime.topics.delivery import Delivery, KnownTopic
+    from inaho.runtime.topics.news import TopicNews
+    from inaho.types import TopologySnapshot
+
+__all__ = ["Topics"]
+
+
+class Topics:
+    """Finds and makes topics, and tells their deliveries what happens to the node.
+
+    Args:
+        local: the node.
+        definitions: what it knows of topics.
+        news: of the registry on this node, for other members.
+        at_most_once, at_least_once: the deliveries; None if this node has none.
+
+    Attributes:
+        definitions, news: see above.
+    """
+
+    def __init__(
+        self,
+        local: LocalNode,
+        definitions: TopicDefinitions,
+        news: TopicNews,
+        at_most_once: Delivery | None = None,
+        at_least_once: Delivery | None = None,
+    ) -> None:
+        self.definitions = definitions
+        self.news = news
+        definitions.when_deleted(self.deleted)
+        self._local = local
+        self._at_most_once = at_most_once
+        self._at_least_once = at_least_once
+        self._deliveries = [each for each in (at_most_once, at_least_once) if each is not None]
+
+    async def topic(self, name: str, kind: Any, settings: dict[str, Any]) -> Topic[Any]:
+        """See `Cluster.topic`.
+
+        Args:
+            name: of the topic.
+            kind: type of the messages; None if the caller gives none.
+            settings: those that the caller gives, by name.
+        """
+        check_name(name)
+        message_type: MessageType[Any] = MessageType(Any if kind is None else kind)
+        given = dict(settings)
+        if kind is not None:
+            given["message_type"] = message_type.name
+        asked: TopicDefinition | None = None
+        if given:
+            asked = TopicDefinition(name=name, **given)
+            asked.check()
+            if name.startswith(RESERVED):
+                raise InvalidTopic(f"names of topics that begin with {RESERVED!r} are of the runtime, not {name!r}")
+        known = await self.definitions.get(name, asked, sorted(given))
+        delivery = self._at_least_once if known.definition.durable else self._at_most_once
+        if delivery is None:
+            raise InvalidConfig(f"this node cannot deliver {known.definition.delivery}")
+        return Topic(known, message_type, delivery)
+
+    def deleted(self, topic: KnownTopic) -> None:
+        """A topic that this node knows was deleted."""
+        for delivery in self._deliveries:
+            delivery.deleted(topic)
+
+    def tick(self, now: float) -> None:
+        """Called ten times a second."""
+        for delivery in self._deliveries:
+            delivery.tick(now)
+
+    def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
+        """A new topology is in force on this node."""
+        self.definitions.apply_topology(before, snapshot)
+        for delivery in self._deliveries:
+            delivery.apply_topology(before, snapshot)
+
+    async def leaving(self, left_s: Callable[[], float]) -> None:
+        """This node leaves: sends what waits, within the seconds that `left_s` returns."""
+        for delivery in self._deliveries:
+            await delivery.flush(left_s)
+
+    def close(self) -> None:
+        """The node stops: ends all subscriptions."""
+        for delivery in self._deliveries:
+            delivery.close()
+        self.definitions.close()
