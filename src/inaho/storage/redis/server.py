@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from hashlib import sha1
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
@@ -18,6 +17,7 @@ from inaho.config import StorageConfig
 from inaho.errors import StorageFailed
 from inaho.errors.inspection import describe
 from inaho.storage.instances import Mark, new_instance
+from inaho.storage.redis.scripts import SCRIPTS, WRITE
 from inaho.storage.server_queue import Lanes
 from inaho.storage.urls import missing_package
 
@@ -26,53 +26,7 @@ try:
 except ImportError as error:
     raise missing_package("redis", "redis") from error
 
-__all__ = ["Command", "MarkKey", "RedisServer", "loading", "reading", "writing"]
-
-_WRITE: Final = """
-local function below(one, other)
-  return #one < #other or (#one == #other and one < other)
-end
-local expected, epoch, version, seen, floor, id = string.match(ARGV[1], '(%d+) (%d+) (%d+) (%w*) (%d+) (%w*)')
-local stored = redis.call('HMGET', KEYS[1], 'version', 'epoch')
-local stored_version, stored_epoch = stored[1] or '0', stored[2] or '0'
-local instance, commits, marks = '', '0', KEYS[2]
-if marks then
-  local mark = redis.call('HMGET', KEYS[2], 'instance', 'commits')
-  instance, commits = mark[1] or '', mark[2] or '0'
-  if seen ~= '' and (instance ~= seen or below(commits, floor)) then
-    if instance ~= '' or stored_version == '0' then return {-1, instance, commits} end
-    marks = nil
-  end
-end
-if below(epoch, stored_epoch) or stored_version ~= expected then
-  return {0, instance, commits, stored_version, stored_epoch}
-end
-if ARGV[2] then
-  redis.call('HSET', KEYS[1], 'version', version, 'epoch', epoch, 'data', ARGV[2])
-else
-  redis.call('HSET', KEYS[1], 'version', version, 'epoch', epoch)
-  redis.call('HDEL', KEYS[1], 'data')
-end
-if not marks then return 0 end
-if instance == '' then redis.call('HSET', KEYS[2], 'instance', id) end
-commits = redis.call('HINCRBY', KEYS[2], 'commits', 1)
-if instance == seen and seen ~= '' then return commits end
-return {1, instance ~= '' and instance or id, commits}
-"""
-"""KEYS: the record, and the mark of the part of the storage where it is (none while keys of the slot move).
-
-ARGV: expected version, epoch, new version, instance and commits that were seen (empty and 0: none), an id for the mark
-if there is none, all in one text; data (absent: a tombstone).
-
-If there is a record and no mark, the records of a slot were moved without it: a loss removes both. Nothing is changed
-then.
-
-Returns the commits of the mark that was seen, or 0 when it was not checked: the write was done. Else the result (1
-done, 0 a conflict, -1 another or an older storage) and the mark, empty if the storage has none; of a conflict also the
-stored version and epoch; the version is 0 if there is no record.
-"""
-
-_WRITE_DIGEST: Final = sha1(_WRITE.encode(), usedforsecurity=False).hexdigest()
+__all__ = ["Command", "MarkKey", "RedisServer", "escaped", "loading", "reading", "writing"]
 
 MarkKey: TypeAlias = Callable[[bytes], bytes]
 _Words: TypeAlias = tuple[bytes | str | int, ...]
@@ -123,8 +77,16 @@ def writing(
     else:
         numbers = b"%d %d %d %b %d " % (version, epoch, version + 1, seen.instance.encode(), seen.commits)
     values: _Words = (numbers,) if data is None else (numbers, data)
-    alone = ("EVALSHA", _WRITE_DIGEST, 1, key, *values)
-    return Command(("EVALSHA", _WRITE_DIGEST, 2, key, mark_key, *values), key, identity, writes=True, alone=alone)
+    alone = ("EVALSHA", WRITE.digest, 1, key, *values)
+    return Command(("EVALSHA", WRITE.digest, 2, key, mark_key, *values), key, identity, writes=True, alone=alone)
+
+
+def escaped(text: str, characters: str) -> str:
+    """`text` for a key, with `characters`, of which `%` is the first, written as `%` and two digits."""
+    for character in characters:
+        if character in text:
+            text = text.replace(character, f"%{ord(character):02X}")
+    return text
 
 
 def mark_of(answer: Any) -> Mark | None:
@@ -301,17 +263,19 @@ class RedisServer:
             await connection.disconnect(nowait=True)
 
     async def _teach(self, connection: _Connection, batch: Sequence[_Words], answers: list[Any]) -> None:
-        """Sends commands again that the server has refused because it does not know the script, as after a restart."""
+        """Sends commands again that the server has refused for want of their scripts, as after a restart."""
         refused = [number for number, each in enumerate(answers) if isinstance(each, exceptions.NoScriptError)]
         if not refused:
             return
         again: list[Any] = []
+        texts = dict.fromkeys(SCRIPTS[str(batch[number][1])] for number in refused)
         for number in refused:  # the refusal no longer describes its outcome
             answers[number] = _SILENCE
         try:
-            await self._exchange(connection, [("SCRIPT", "LOAD", _WRITE), *(batch[each] for each in refused)], again)
+            loads: list[_Words] = [("SCRIPT", "LOAD", text) for text in texts]
+            await self._exchange(connection, [*loads, *(batch[each] for each in refused)], again)
         finally:
-            for number, answer in zip(refused, again[1:], strict=False):
+            for number, answer in zip(refused, again[len(texts) :], strict=False):
                 answers[number] = answer
 
     def _failure(self, error: Exception, command: Command, *, sent: bool) -> StorageFailed:

@@ -36,7 +36,8 @@ from inaho.errors import InvalidConfig, StorageFailed
 from inaho.storage.base import Storage, StoredState, StoredVersion, conflict_of
 from inaho.storage.instances import Mark
 from inaho.storage.redis.cluster import Address, RedisCluster, slot_tag
-from inaho.storage.redis.server import RedisServer, loading, writing
+from inaho.storage.redis.log import RedisLog
+from inaho.storage.redis.server import RedisServer, escaped, loading, writing
 from inaho.storage.urls import missing_package, shown
 from inaho.types import ClusterIdentity
 
@@ -104,9 +105,22 @@ class RedisStorage(Storage):
             self._refuse_number(urlsplit(self._url).path.strip("/"))
         self._server: RedisServer | RedisCluster | None = None
         self._make_pool()  # a wrong URL is an error here, and not at the first save
+        self._log = RedisLog(
+            self.config,
+            self._check_usable,
+            server=self._require,
+            instances=self.instances,
+            prefix=prefix,
+            mark_key=self._mark_key,
+        )
 
     def __repr__(self) -> str:
         return f"RedisStorage({self._shown!r})"
+
+    @property
+    def log(self) -> RedisLog:
+        """The logs of topics, in the same servers."""
+        return self._log
 
     @property
     def queued(self) -> int:
@@ -221,11 +235,7 @@ class RedisStorage(Storage):
             self.instances.check(seen, told, part, identity=identity)
 
     def _key(self, identity: ClusterIdentity) -> bytes:
-        kind = identity.kind
-        for character in "%/{}":
-            if character in kind:
-                kind = kind.replace(character, f"%{ord(character):02X}")
-        return f"{self._prefix}:{{{kind}/{identity.key}}}".encode()
+        return f"{self._prefix}:{{{escaped(identity.kind, '%/{}')}/{identity.key}}}".encode()
 
     def _refuse_eviction(self, memory: bytes) -> None:
         """Raises `StorageFailed` if the server may evict records to make room for others."""
