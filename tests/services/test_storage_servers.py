@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]
 import pytest
-from redis.asyncio import Redis
 
 from inaho import Grain, Struct, join
 from inaho.config import ClusterConfig, StorageConfig
@@ -16,54 +13,10 @@ from inaho.storage import Storage
 from inaho.storage.urls import storage_from_url
 from inaho.testing.storage.loss import Damage
 from inaho.testing.storage_conformance import StorageConformance
-from support.service_servers import PASSWORD, RedisServer, Server
+from support.service_servers import RedisServer, Server
+from support.storage_damage import PostgresDamage, RedisDamage
 
 CONFIG = StorageConfig(data_bytes_max=1 << 20, operation_timeout_s=30.0)
-
-
-class RedisDamage:
-    def __init__(self, server: RedisServer) -> None:
-        self.server = server
-
-    def _client(self) -> Any:
-        return Redis(port=self.server.port, password=PASSWORD)
-
-    async def lose(self) -> None:
-        async with self._client() as client:
-            await client.flushall()
-
-    async def snapshot(self) -> Any:
-        async with self._client() as client:
-            return {key: await client.dump(key) for key in await client.keys("inaho:*")}
-
-    async def restore(self, snapshot: Any) -> None:
-        await self.lose()
-        async with self._client() as client:
-            for key, value in snapshot.items():
-                await client.restore(key, 0, value)
-
-
-class PostgresDamage:
-    def __init__(self, dsn: str) -> None:
-        self.dsn = dsn
-
-    async def lose(self) -> None:
-        await self.restore([])
-
-    async def snapshot(self) -> Any:
-        connection = await asyncpg.connect(self.dsn)
-        try:
-            return [tuple(row) for row in await connection.fetch("SELECT * FROM inaho_grain_states")]
-        finally:
-            await connection.close()
-
-    async def restore(self, snapshot: Any) -> None:
-        connection = await asyncpg.connect(self.dsn)
-        try:
-            await connection.execute("TRUNCATE inaho_grain_states")
-            await connection.executemany("INSERT INTO inaho_grain_states VALUES ($1, $2, $3, $4, $5, $6)", snapshot)
-        finally:
-            await connection.close()
 
 
 class TestRedisStorage(StorageConformance):

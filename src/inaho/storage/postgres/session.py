@@ -16,6 +16,7 @@ from inaho.errors import InahoError, InvalidConfig, StorageFailed
 from inaho.errors.inspection import describe
 from inaho.storage.base import StoredState, StoredVersion, conflict_of
 from inaho.storage.instances import Mark, new_instance
+from inaho.storage.postgres.log_statements import LOG_MARK, LogFound, LogRequest, LogStatements
 from inaho.storage.postgres.statements import CREATE, MARK, MARK_NAME, SELECT, SELECT_NUMBERS, WRITE
 from inaho.storage.urls import missing_package
 from inaho.types import ClusterIdentity
@@ -25,17 +26,19 @@ try:
 except ImportError as error:
     raise missing_package("asyncpg", "postgres") from error
 
-__all__ = ["Outcome", "Request", "Session", "limit_ms_of"]
+__all__ = ["Answer", "Outcome", "Request", "Session", "limit_ms_of"]
 
 asyncpg: Any = _asyncpg  # it has no types
 
 _MARK: Final = "inaho grain states, schema 1"
 """The comment of the table: it identifies tables of inaho, and the version of their schema."""
 
+_UNDEFINED_TABLE: Final = "42P01"
+
 _LOOK: Final = "SELECT to_regclass($1)::oid, obj_description(to_regclass($1)::oid, 'pg_class')"
 
 _LOCK: Final = 0x696E6168_6F000001
-"""Advisory lock for making the table."""
+"""Advisory lock for making tables."""
 
 _STATEMENT_SHARE: Final = 0.8
 """Part of the remaining time after which the server gives a statement up."""
@@ -82,7 +85,8 @@ class Told(msgspec.Struct, frozen=True):
     committed: bool = False
 
 
-Outcome: TypeAlias = Told | InahoError
+Answer: TypeAlias = Told | LogFound
+Outcome: TypeAlias = Answer | InahoError
 
 
 class Session:
@@ -103,6 +107,8 @@ class Session:
         self._connection: Any = None
         self._writing = False  # a write was sent and not answered: only then may a failure hide that it was executed
         self._limit_ms = 0  # the `statement_timeout` of the connection
+        self._logs = LogStatements(table)
+        self._has_logs = False  # the tables of the logs are there
         self._write, self._select, self._select_numbers, self._create, self._mark = (
             statement.format(table=table) for statement in (WRITE, SELECT, SELECT_NUMBERS, CREATE, MARK)
         )
@@ -116,67 +122,73 @@ class Session:
         """
         try:
             async with asyncio.timeout(self._timeout_s):
-                connection = await self._connected()
-                if await self._is_ours():
-                    await self._make_mark()
-                    return
-                # Several nodes may be starting at this moment. The lock belongs to the session, which ends soon: a
-                # transaction that began before it would not reliably see the table that another one has made.
-                await connection.execute(f"SELECT pg_advisory_lock({_LOCK})")
-                if not await self._is_ours():
-                    async with connection.transaction():
-                        await connection.execute(self._create)
-                        await connection.execute(f"COMMENT ON TABLE {self._table} IS '{_MARK}'")
-                await self._make_mark()
+                await self._connected()
+                await self._make_table(self._table, _MARK, self._create)
+                await self._connection.execute(self._mark, new_instance().encode())
         except _ERRORS as error:
             raise self._failure(error, "", unknown=False) from error
 
-    async def _make_mark(self) -> None:
-        await self._connection.execute(self._mark, new_instance().encode())
+    async def _make_table(self, table: str, mark: str, create: str) -> None:
+        """Makes a table where it is missing."""
+        connection = self._connection
+        if await self._is_ours(table, mark):
+            return
+        # Several nodes may be starting at this moment. The lock belongs to the session: a transaction that began before
+        # it would not reliably see the table that another one has made.
+        await connection.execute(f"SELECT pg_advisory_lock({_LOCK})")
+        try:
+            if not await self._is_ours(table, mark):
+                async with connection.transaction():
+                    await connection.execute(create)
+                    await connection.execute(f"COMMENT ON TABLE {table} IS '{mark}'")
+        finally:
+            if not connection.is_closed():
+                await connection.execute(f"SELECT pg_advisory_unlock({_LOCK})")
 
-    async def _is_ours(self) -> bool:
+    async def _is_ours(self, table: str, ours: str) -> bool:
         """Whether the table exists. Raises `StorageFailed` for a table of another application."""
-        table = self._table
         oid, mark = await self._connection.fetchrow(_LOOK, table)
         if oid is not None and mark is None:
             # `to_regclass` sees a table whose creation ended during this statement, `obj_description` not its comment.
             oid, mark = await self._connection.fetchrow(_LOOK, table)
-        if oid is None or mark == _MARK:
+        if oid is None or mark == ours:
             return oid is not None
         reason = f"has another schema ({mark})" if (mark or "").startswith("inaho") else "is another application's"
         raise StorageFailed(f"{self._name}: the table {table} {reason}: choose another", maybe_executed=False)
 
-    async def serve(self, batch: Sequence[Request]) -> list[Outcome]:
+    async def serve(self, batch: Sequence[Request | LogRequest]) -> list[Outcome]:
         """Loads share one statement, a read of versions has its own, writes share as few as possible.
 
-        Two writes of one record need two statements. All of them share one deadline.
+        Two writes of one record need two statements, and so do two appends to one log. Other requests about logs have
+        their own. All of them share one deadline.
         """
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         outcomes: dict[int, Outcome] = {}
         rounds: list[dict[bytes, int]] = []
         loads: list[int] = []
-        reads: list[list[int]] = []
+        appends: list[dict[bytes, int]] = []
+        alone: list[list[int]] = []
         for number, request in enumerate(batch):
-            if request.asked:
-                reads.append([number])
-                continue
-            if not request.version:
+            if isinstance(request, LogRequest):
+                if request.operation == "append":
+                    _join(appends, request.name, number)
+                else:
+                    alone.append([number])
+            elif request.asked:
+                alone.append([number])
+            elif not request.version:
                 loads.append(number)
-                continue
-            free = next((each for each in rounds if request.name not in each), None)
-            if free is None:
-                free = dict[bytes, int]()
-                rounds.append(free)
-            free[request.name] = number
-        parts = [loads, *reads, *(list(each.values()) for each in rounds)]
+            else:
+                _join(rounds, request.name, number)
+        parts = [loads, *alone, *(list(each.values()) for each in (*rounds, *appends))]
         for part in filter(None, parts):
             answers = await self._attempt([batch[number] for number in part], deadline)
             for number, answer in zip(part, answers, strict=True):
                 outcomes[number] = answer
         return [outcomes[number] for number in range(len(batch))]
 
-    async def _attempt(self, part: Sequence[Request], deadline: float) -> Sequence[Outcome]:
-        """All loads, a read of versions, or writes of different records.
+    async def _attempt(self, part: Sequence[Request | LogRequest], deadline: float) -> Sequence[Outcome]:
+        """All loads, a read of versions, writes of different records, appends to different logs, or one log request.
 
         Requests that the server refuses together are tried one by one.
         """
@@ -187,10 +199,11 @@ class Session:
         try:
             async with asyncio.timeout_at(deadline):
                 await self._ready(deadline)
-                first = part[0]
-                await (self._save if first.version else self._read if first.asked else self._load)(part, answers)
+                await self._run(part, answers)
         except _FAILURES as error:
             refused = _is_refusal(error)
+            if _state_of(error) == _UNDEFINED_TABLE:
+                self._has_logs = False
             unknown = self._writing and not refused
             if not refused:
                 self._drop()
@@ -206,6 +219,26 @@ class Session:
             self._drop()
             raise
         return [answers[each.name] for each in part]
+
+    async def _run(self, part: Sequence[Request | LogRequest], answers: dict[bytes, Outcome]) -> None:
+        logs = [each for each in part if isinstance(each, LogRequest)]
+        states = [each for each in part if isinstance(each, Request)]
+        if logs:
+            await self._ask_logs(logs, answers)
+        elif states[0].version:
+            await self._save(states, answers)
+        elif states[0].asked:
+            await self._read(states, answers)
+        else:
+            await self._load(states, answers)
+
+    async def _ask_logs(self, logs: Sequence[LogRequest], answers: dict[bytes, Outcome]) -> None:
+        if not self._has_logs:  # made when they are needed: not every user may make tables, nor needs logs
+            await self._make_table(self._logs.table, LOG_MARK, self._logs.create)
+            self._has_logs = True
+        self._writing = logs[0].operation != "read"
+        answers |= await self._logs.run(self._connection, logs)
+        self._writing = False
 
     async def _load(self, loads: Sequence[Request], answers: dict[bytes, Outcome]) -> None:
         rows, mark = await self._fetch(self._select, [each.name for each in loads])
@@ -314,6 +347,15 @@ _ERRORS: Final[tuple[type[Exception], ...]] = (
     asyncpg.InternalClientError,
 )
 _FAILURES: Final[tuple[type[Exception], ...]] = (*_ERRORS, InvalidConfig)
+
+
+def _join(rounds: list[dict[bytes, int]], name: bytes, number: int) -> None:
+    """Adds a request to the first round that has none with its name."""
+    free = next((each for each in rounds if name not in each), None)
+    if free is None:
+        free = dict[bytes, int]()
+        rounds.append(free)
+    free[name] = number
 
 
 def limit_ms_of(left_s: float) -> int:

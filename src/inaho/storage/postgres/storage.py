@@ -33,7 +33,9 @@ from typing import Any, Final
 from inaho.config import StorageConfig
 from inaho.errors import InahoError, InvalidConfig, StorageFailed
 from inaho.storage.base import Storage, StoredState, StoredVersion
-from inaho.storage.postgres.session import Request, Session, Told, limit_ms_of
+from inaho.storage.postgres.log import PostgresLog
+from inaho.storage.postgres.log_statements import LogRequest
+from inaho.storage.postgres.session import Answer, Request, Session, Told, limit_ms_of
 from inaho.storage.server_queue import Lanes
 from inaho.storage.urls import missing_package, shown
 from inaho.types import ClusterIdentity
@@ -86,10 +88,16 @@ class PostgresStorage(Storage):
         self.table = table
         self._dsn = dsn
         self._shown = shown(dsn)
-        self._lanes: Lanes[Request, Told] | None = None
+        self._lanes: Lanes[Request | LogRequest, Answer] | None = None
+        self._log = PostgresLog(self.config, self._check_usable, lanes=self._require, instances=self.instances)
 
     def __repr__(self) -> str:
         return f"PostgresStorage({self._shown!r})"
+
+    @property
+    def log(self) -> PostgresLog:
+        """The logs of topics, in two tables beside that of the states; the first operation makes them."""
+        return self._log
 
     @property
     def queued(self) -> int:
@@ -154,9 +162,10 @@ class PostgresStorage(Storage):
         return request.version
 
     async def _submit(
-        self, lanes: Lanes[Request, Told], key: ClusterIdentity | None, request: Request
+        self, lanes: Lanes[Request | LogRequest, Answer], key: ClusterIdentity | None, request: Request
     ) -> StoredState | list[StoredVersion | None] | InahoError | None:
         told = await lanes.submit(key, request, len(request.data or b""))
+        assert isinstance(told, Told)
         # A load may see a transaction that a standby does not have yet. Only acknowledged writes are certain to stay.
         self.instances.check(request.seen, told.mark, identity=request.about, rises=told.committed)
         return told.found
@@ -180,7 +189,7 @@ class PostgresStorage(Storage):
                 f"PostgresStorage cannot use the DSN {self._shown}: see libpq's connection URIs"
             ) from None
 
-    def _require(self) -> Lanes[Request, Told]:
+    def _require(self) -> Lanes[Request | LogRequest, Answer]:
         if self._lanes is None:
             raise StorageFailed(f"{self!r} is not open", maybe_executed=False)
         return self._lanes
