@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from inaho.config import StorageConfig
 from inaho.storage import SqliteStorage
-from inaho.storage.sqlite.session import Outcome, Request
+from inaho.storage.sqlite.session import AnyRequest, Outcome
 from inaho.types import ClusterIdentity
 
 CART = ClusterIdentity("Cart", "alice")
@@ -39,10 +40,38 @@ def begun(storage: SqliteStorage, first: Callable[[], object] = lambda: None) ->
     event = threading.Event()
     serve = storage._write_server.serve
 
-    def observed(batch: Sequence[Request]) -> list[Outcome]:
+    def observed(batch: Sequence[AnyRequest]) -> list[Outcome]:
         first()
         event.set()
         return serve(batch)
 
     storage._write_server.serve = observed  # type: ignore[method-assign]
     return event
+
+
+class FileDamage:
+    """Changes the rows of the file behind the back of who has it open, as a restored backup would."""
+
+    TABLES = ("grain_states", "storage_mark", "logs", "log_chunks")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def lose(self) -> None:
+        await self.restore({})
+
+    async def snapshot(self) -> Any:
+        with closing(sqlite3.connect(self.path)) as other:
+            return {table: other.execute(f"SELECT * FROM {table}").fetchall() for table in self._tables(other)}
+
+    async def restore(self, snapshot: Any) -> None:
+        with closing(sqlite3.connect(self.path)) as other, other:
+            for table in self._tables(other):
+                other.execute(f"DELETE FROM {table}")
+                for row in snapshot.get(table, ()):
+                    other.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+
+    def _tables(self, other: sqlite3.Connection) -> list[str]:
+        """Those that the file has: the logs are made with the first one."""
+        found = {name for (name,) in other.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        return [table for table in self.TABLES if table in found]

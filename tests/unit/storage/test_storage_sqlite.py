@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,30 +12,7 @@ from inaho.errors import InvalidConfig, StateConflict
 from inaho.storage import SqliteStorage, Storage
 from inaho.testing.storage.loss import Damage
 from inaho.testing.storage_conformance import StorageConformance
-from support.sqlite_files import CART
-
-
-class FileDamage:
-    """Changes the rows of the file behind the back of who has it open, as a restored backup would."""
-
-    TABLES = ("grain_states", "storage_mark")
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    async def lose(self) -> None:
-        await self.restore({})
-
-    async def snapshot(self) -> Any:
-        with closing(sqlite3.connect(self.path)) as other:
-            return {table: other.execute(f"SELECT * FROM {table}").fetchall() for table in self.TABLES}
-
-    async def restore(self, snapshot: Any) -> None:
-        with closing(sqlite3.connect(self.path)) as other, other:
-            for table in self.TABLES:
-                other.execute(f"DELETE FROM {table}")
-                for row in snapshot.get(table, ()):
-                    other.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+from support.sqlite_files import CART, FileDamage
 
 
 class TestSqliteStorage(StorageConformance):

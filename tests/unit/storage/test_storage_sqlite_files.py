@@ -19,7 +19,7 @@ import pytest
 from inaho.config import StorageConfig
 from inaho.errors import StorageFailed, StorageLost
 from inaho.storage import SqliteStorage, StoredState
-from inaho.storage.sqlite.session import Outcome, Request
+from inaho.storage.sqlite.session import AnyRequest, Outcome
 from inaho.types import ClusterIdentity
 from support.sqlite_files import CART, PATIENT, begun, carts, locked
 
@@ -205,7 +205,7 @@ async def test_lock_that_another_takes_before_the_second_attempts_is_waited_for_
             gathered.wait(50)
             server._execute("PRAGMA max_page_count = 8")
 
-        def counted(batch: Sequence[Request]) -> list[Outcome]:
+        def counted(batch: Sequence[AnyRequest]) -> list[Outcome]:
             attempts.append(len(batch))
             return transact(batch)
 

@@ -1,5 +1,7 @@
 """The SQLite statements that run on the threads of `SqliteStorage`: loads, and saves in transactions.
 
+Requests to logs (`log_requests`) run in the same transactions.
+
 A batch of writes is one transaction, and each write in it is conditional in its own statement, so a conflict fails that
 write alone and the others commit. `BEGIN IMMEDIATE` takes the lock at the start: a transaction that reads first and
 asks for the lock later may find that another process has written in between, and would have to start again.
@@ -25,9 +27,10 @@ from inaho.errors import InahoError
 from inaho.storage.base import StoredState, StoredVersion, conflict_of
 from inaho.storage.instances import Mark, new_instance
 from inaho.storage.sqlite.file import CREATE_MARK, SqliteFile, roll_back
+from inaho.storage.sqlite.log_requests import LogChanged, LogFound, LogRequest
 from inaho.types import ClusterIdentity
 
-__all__ = ["Loaded", "Numbers", "Reader", "Request", "Told", "Writer"]
+__all__ = ["AnyRequest", "Found", "Loaded", "Numbers", "Reader", "Request", "Told", "Writer"]
 
 _INSERT: Final = """
 INSERT INTO grain_states (kind, key, version, epoch, data) VALUES (?, ?, 1, ?, ?) ON CONFLICT DO NOTHING
@@ -72,14 +75,21 @@ class Numbers(msgspec.Struct, frozen=True):
     versions: list[StoredVersion | None]
 
 
-class Told(msgspec.Struct, frozen=True):
-    """An outcome, with the mark of the storage that gave it; without an outcome if the mark refused a write."""
+AnyRequest = Request | LogRequest
+Found = int | Loaded | Numbers | LogFound | None
+_CHANGES = (int, LogChanged)
 
-    outcome: int | Loaded | Numbers | None
+
+class Told(msgspec.Struct, frozen=True):
+    """An outcome, with the mark of the storage that gave it; without an outcome if the mark refused a write.
+
+    An outcome may be an error, which is raised only if the mark shows no loss.
+    """
+
+    outcome: Found
     mark: Mark
 
 
-_Found = int | Loaded | Numbers | InahoError | None
 Outcome = Told | InahoError
 
 
@@ -121,10 +131,13 @@ class _Session:
         number = self._file.number()
         return number is None or number != self._number
 
-    def _all_lost(self, batch: Sequence[Request]) -> list[Outcome]:
+    def _all_lost(self, batch: Sequence[AnyRequest]) -> list[Outcome]:
         return [self._file.lost(each.about) for each in batch]
 
-    def _read(self, request: Request) -> Loaded | Numbers:
+    def _read(self, request: AnyRequest) -> Found:
+        if isinstance(request, LogRequest):
+            assert self._connection is not None
+            return request.serve(self._connection)
         if request.identity is None:
             return Numbers([self._numbers(each) for each in request.asked])
         row = self._execute(_SELECT, request.identity.kind, request.identity.key).fetchone()
@@ -155,7 +168,7 @@ class Reader(_Session):
         """Connects to the file that the writer has made."""
         self._connect(writes=False)
 
-    def serve(self, batch: Sequence[Request]) -> list[Outcome]:
+    def serve(self, batch: Sequence[AnyRequest]) -> list[Outcome]:
         """The states, or what kept each from being read."""
         if self._is_lost():
             return self._all_lost(batch)
@@ -183,7 +196,7 @@ class Writer(_Session):
         """Makes the folder, the file and the table where they are missing, and connects."""
         self._connect(writes=True)
 
-    def serve(self, batch: Sequence[Request]) -> list[Outcome]:
+    def serve(self, batch: Sequence[AnyRequest]) -> list[Outcome]:
         """One commit for the batch; one for each request when a statement of the batch fails."""
         try:
             return self._transact(batch)
@@ -200,7 +213,7 @@ class Writer(_Session):
                 outcomes += self._all_failed([request], undone.error)
         return outcomes
 
-    def _transact(self, batch: Sequence[Request]) -> list[Outcome]:
+    def _transact(self, batch: Sequence[AnyRequest]) -> list[Outcome]:
         try:
             self._execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
@@ -208,7 +221,7 @@ class Writer(_Session):
         try:
             mark = self._mark()
             outcomes = [self._serve_one(each, mark) for each in batch]
-            changed = any(isinstance(outcome, int) for outcome in outcomes)
+            changed = any(isinstance(outcome, _CHANGES) for outcome in outcomes)
             if changed:
                 mark = self._count_commit(mark)
         except sqlite3.Error as error:
@@ -229,10 +242,12 @@ class Writer(_Session):
             self.commits += 1
         return [outcome if isinstance(outcome, InahoError) else Told(outcome, mark) for outcome in outcomes]
 
-    def _serve_one(self, request: Request, mark: Mark) -> _Found:
-        if request.loads or request.asked:
+    def _serve_one(self, request: AnyRequest, mark: Mark) -> Found:
+        if isinstance(request, Request) and (request.loads or request.asked):
             return self._read(request)
-        return None if mark.contradicts(request.seen) else self._write(request)
+        if mark.contradicts(request.seen):
+            return None
+        return self._write(request) if isinstance(request, Request) else self._read(request)
 
     def _count_commit(self, mark: Mark) -> Mark:
         if not mark.instance:  # a new file, or one from before there were marks
@@ -242,7 +257,7 @@ class Writer(_Session):
         self._execute(_COUNT_COMMIT)
         return Mark(mark.instance, mark.commits + 1)
 
-    def _write(self, request: Request) -> _Found:
+    def _write(self, request: Request) -> Found:
         identity = request.identity
         assert identity is not None
         kind, key = identity.kind, identity.key
@@ -258,11 +273,11 @@ class Writer(_Session):
         assert conflict is not None, f"the statement refused what the rule allows: {request!r}, {stored!r}"
         return conflict
 
-    def _unknown(self, request: Request, outcome: _Found, error: sqlite3.Error) -> Outcome:
+    def _unknown(self, request: AnyRequest, outcome: Found, error: sqlite3.Error) -> Outcome:
         """The outcomes of a failed commit: a write may be on the disk; a conflict or a load changed nothing."""
-        return self._file.failure(error, maybe_executed=isinstance(outcome, int), identity=request.about)
+        return self._file.failure(error, maybe_executed=isinstance(outcome, _CHANGES), identity=request.about)
 
-    def _all_failed(self, batch: Sequence[Request], error: sqlite3.Error) -> list[Outcome]:
+    def _all_failed(self, batch: Sequence[AnyRequest], error: sqlite3.Error) -> list[Outcome]:
         return [self._file.failure(error, maybe_executed=False, identity=each.about) for each in batch]
 
     def _undo(self) -> None:

@@ -26,10 +26,12 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from inaho.config import StorageConfig
-from inaho.errors import InvalidConfig, StorageFailed
+from inaho.errors import InahoError, InvalidConfig, StorageFailed
 from inaho.storage.base import Storage, StoredState, StoredVersion
 from inaho.storage.sqlite.file import SqliteFile
-from inaho.storage.sqlite.session import Loaded, Numbers, Reader, Request, Told, Writer
+from inaho.storage.sqlite.log import SqliteLog
+from inaho.storage.sqlite.log_requests import LogFound, LogRequest
+from inaho.storage.sqlite.session import AnyRequest, Found, Loaded, Numbers, Reader, Request, Told, Writer
 from inaho.storage.thread_queue import BatchWorker
 from inaho.types import ClusterIdentity
 
@@ -44,7 +46,7 @@ _VALUE_BYTES_MAX: Final = 999_000_000
 _LOAD_SIZE: Final = 0
 """The size of a waiting load, which holds no state in memory yet."""
 
-Worker: TypeAlias = BatchWorker[Request, Told]
+Worker: TypeAlias = BatchWorker[AnyRequest, Told]
 
 
 class SqliteStorage(Storage):
@@ -87,9 +89,15 @@ class SqliteStorage(Storage):
         self._write_server = Writer(self._file)
         self._writer: Worker | None = None
         self._reader: Worker | None = None
+        self._log = SqliteLog(self.config, self._check_usable, self.instances.seen, self._ask_log)
 
     def __repr__(self) -> str:
         return f"SqliteStorage({str(self.path)!r})"
+
+    @property
+    def log(self) -> SqliteLog:
+        """The logs of topics; appends share commits with saves."""
+        return self._log
 
     @property
     def commits(self) -> int:
@@ -98,7 +106,7 @@ class SqliteStorage(Storage):
 
     @property
     def queued(self) -> int:
-        """Saves accepted and not yet answered."""
+        """Saves and appends accepted and not yet answered."""
         return 0 if self._writer is None else self._writer.queued
 
     async def _open(self) -> None:
@@ -154,8 +162,16 @@ class SqliteStorage(Storage):
         assert isinstance(outcome, int)
         return outcome
 
-    def _checked(self, request: Request, told: Told) -> int | Loaded | Numbers | None:
+    async def _ask_log(self, request: LogRequest, size: int) -> LogFound:
+        worker = self._require(self._writer if request.writes else self._reader)
+        outcome = self._checked(request, await worker.submit(request.log, request, size))
+        assert not isinstance(outcome, int | Loaded | Numbers | None)
+        return outcome
+
+    def _checked(self, request: AnyRequest, told: Told) -> Found:
         self.instances.check(request.seen, told.mark, identity=request.about)
+        if isinstance(told.outcome, InahoError):
+            raise told.outcome
         return told.outcome
 
     def _require(self, worker: Worker | None) -> Worker:

@@ -16,7 +16,7 @@ from inaho.errors import InahoError
 from inaho.storage import MemoryStorage, Storage, StoredState
 from inaho.storage.base import StoredVersion
 from inaho.storage.sqlite.file import SqliteFile
-from inaho.storage.sqlite.session import Loaded, Numbers, Outcome, Reader, Request, Writer
+from inaho.storage.sqlite.session import Found, Loaded, Numbers, Outcome, Reader, Request, Writer
 from inaho.testing.cluster.sim_cluster import PORT
 from inaho.testing.histories.freshness_history import StorageFault, Stored
 from inaho.testing.histories.freshness_workload import PLACEMENTS, content_of
@@ -137,7 +137,7 @@ class _SqliteHere(Storage):
         return outcome
 
 
-def _answer(outcomes: Sequence[Outcome]) -> int | Loaded | Numbers | None:
+def _answer(outcomes: Sequence[Outcome]) -> Found:
     (outcome,) = outcomes
     if isinstance(outcome, InahoError):
         raise outcome
