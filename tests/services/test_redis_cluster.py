@@ -110,6 +110,32 @@ async def test_keys_of_a_slot_on_the_move_are_found(redis_nodes: RedisNodes, sto
     assert await storage.load(new) == StoredState(b"new", 4, 1)
 
 
+async def test_a_log_whose_slot_moves_goes_on(redis_nodes: RedisNodes, storage: Storage):
+    logs = storage.log
+    assert logs is not None
+    name = next(name for key in count() if key_slot((name := f"moving-{key}/0").encode()) <= 5000)
+    slot = key_slot(name.encode())
+    await logs.open_log(name, epoch=1)
+    await logs.append(name, [b"0"], offset=0, epoch=1)
+    source = redis_nodes.primary(slot)
+    target = next(each for each in redis_nodes.servers[:3] if each is not source)
+    target.ask("CLUSTER", "SETSLOT", str(slot), "IMPORTING", source.identifier)
+    source.ask("CLUSTER", "SETSLOT", str(slot), "MIGRATING", target.identifier)
+    await logs.append(name, [b"1"], offset=1, epoch=1)
+    redis_nodes.migrate(f"inaho:{{{name}}}:log", source, target)
+    with pytest.raises(StorageFailed) as caught:  # its keys are apart for a moment
+        await logs.append(name, [b"apart"], offset=2, epoch=1)
+    assert not caught.value.maybe_executed
+    redis_nodes.migrate(f"inaho:{{{name}}}:chunks", source, target)
+    await logs.append(name, [b"2"], offset=2, epoch=1)  # the mark of the slot is still at the source
+    for key in source.keys_in(slot):
+        redis_nodes.migrate(key, source, target)
+    for server in (target, source):
+        server.ask("CLUSTER", "SETSLOT", str(slot), "NODE", target.identifier)
+    await logs.append(name, [b"3"], offset=3, epoch=1)
+    assert [record.data for record in await logs.read(name, 0, records_max=10)] == [b"0", b"1", b"2", b"3"]
+
+
 async def test_slots_that_change_hands_fail_nobody(redis_nodes: RedisNodes, storage: Storage):
     savers = Savers(storage, names(20, first=8000))
     await savers.progress(1)

@@ -37,7 +37,8 @@ _UNDEFINED_TABLE: Final = "42P01"
 
 _LOOK: Final = "SELECT to_regclass($1)::oid, obj_description(to_regclass($1)::oid, 'pg_class')"
 
-_LOCK: Final = 0x696E6168_6F000001
+_LOCK: Final = f"SELECT pg_advisory_lock({0x696E6168_6F000001})"
+_UNLOCK: Final = f"SELECT pg_advisory_unlock({0x696E6168_6F000001})"
 """Advisory lock for making tables."""
 
 _STATEMENT_SHARE: Final = 0.8
@@ -135,15 +136,16 @@ class Session:
             return
         # Several nodes may be starting at this moment. The lock belongs to the session: a transaction that began before
         # it would not reliably see the table that another one has made.
-        await connection.execute(f"SELECT pg_advisory_lock({_LOCK})")
+        await connection.execute(_LOCK)
         try:
             if not await self._is_ours(table, mark):
                 async with connection.transaction():
                     await connection.execute(create)
                     await connection.execute(f"COMMENT ON TABLE {table} IS '{mark}'")
-        finally:
-            if not connection.is_closed():
-                await connection.execute(f"SELECT pg_advisory_unlock({_LOCK})")
+        except asyncpg.PostgresError:  # after other errors the session ends
+            await connection.execute(_UNLOCK)
+            raise
+        await connection.execute(_UNLOCK)
 
     async def _is_ours(self, table: str, ours: str) -> bool:
         """Whether the table exists. Raises `StorageFailed` for a table of another application."""
@@ -215,6 +217,9 @@ class Session:
                 answers[each.name] if each.name in answers else self._failure(error, each.about, unknown=unknown)
                 for each in part
             ]
+        except StorageFailed as failure:  # the tables of the logs are another application's
+            self._drop()
+            return [StorageFailed(failure.reason, identity=each.about, maybe_executed=False) for each in part]
         except BaseException:
             self._drop()
             raise
