@@ -46,10 +46,10 @@ async def test_tables_of_another_application_are_refused_for_logs_only(postgres_
     await execute(
         postgres_server,
         "CREATE TABLE taken_log (x int)",
-        "CREATE TABLE later_log (x int)",
-        "COMMENT ON TABLE later_log IS 'inaho logs, schema 2'",
+        "CREATE TABLE newer_log (x int)",
+        "COMMENT ON TABLE newer_log IS 'inaho logs, schema 2'",
     )
-    for table, reason in (("taken", "another application's"), ("later", "schema 2")):
+    for table, reason in (("taken", "another application's"), ("newer", "schema 2")):
         async with postgres(postgres_server, table) as storage:
             with pytest.raises(StorageFailed, match=reason) as caught:
                 await storage.log.open_log("a/0", epoch=1)
