@@ -26,6 +26,7 @@ __all__ = [
     "REMINDERS",
     "SCHEMA_VERSIONS",
     "STATE",
+    "TOPICS",
     "common_features",
 ]
 
@@ -53,7 +54,10 @@ GOSSIP: Final = "gossip"
 ENDS: Final = "ends"
 """Callers say which activations are in their PidCache, and are told when those have ended."""
 
-FEATURES: Final[Mapping[str, int]] = MappingProxyType({ENDS: 1, GOSSIP: 1, REMINDERS: 2, STATE: 2})
+TOPICS: Final = "topics"
+"""Messages of topics at most once, and the announcements of subscriptions."""
+
+FEATURES: Final[Mapping[str, int]] = MappingProxyType({ENDS: 1, GOSSIP: 1, REMINDERS: 2, STATE: 2, TOPICS: 1})
 """Additions and formats by name, each with the highest version that this release supports, and all lower ones."""
 
 

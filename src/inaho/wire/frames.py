@@ -24,8 +24,10 @@ __all__ = [
     "ACKNOWLEDGE",
     "ANSWER",
     "ASK",
+    "BEGINS",
     "CALL",
     "CANCEL",
+    "CONFIRM",
     "CONTROL",
     "CREDIT",
     "DEFINE",
@@ -40,6 +42,9 @@ __all__ = [
     "HEADER_REST",
     "ITEMS",
     "KEEPS",
+    "LAST",
+    "PUBLISH",
+    "PUBLISHED",
     "REPLY",
     "STOP",
     "TELL",
@@ -117,8 +122,25 @@ KEEPS: Final = 21
 ENDED: Final = 22
 """Callee to caller: activations that it keeps have ended. Body: array of `[kind, key]`."""
 
+# Messages of topics at most once; only with peers that speak `wire.features.TOPICS`.
+PUBLISH: Final = 23
+"""Publisher to subscribed node: a batch of one channel, or only its next number. Body: see `wire.publications`.
+
+`method` is the generation of the publisher's count; with `BEGINS`, `correlation` is the number of messages that are
+lost before.
+"""
+PUBLISHED: Final = 24
+"""Subscribed node to publisher: the oldest `PUBLISH` with `CONFIRM` that was not confirmed has been handled."""
+
 FAILED: Final = 1
 """Flag of `ANSWER`."""
+
+BEGINS: Final = 1
+"""Flag of `PUBLISH`: the first of the channel to this node, or the first after a pause."""
+CONFIRM: Final = 2
+"""Flag of `PUBLISH`: the receiver answers with `PUBLISHED`."""
+LAST: Final = 4
+"""Flag of `PUBLISH`: the publisher ends, and nothing follows."""
 
 WITH_DEADLINE: Final = 1
 WITH_CHAIN: Final = 2

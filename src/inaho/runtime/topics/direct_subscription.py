@@ -1,0 +1,172 @@
+"""A subscription of this process, at most once: a window of messages, and a policy for a subscriber that is too slow.
+
+Messages are put into the window when they arrive and never wait for the subscriber. When the window is full, the policy
+decides: the oldest go, the new ones go, or the subscription ends. The next message that the subscriber gets says how
+many are missing before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import msgspec
+
+from inaho.core.pubsub.message import Message
+from inaho.errors import NoSuchTopic, SubscriptionLost
+from inaho.runtime.topic_logs.subscription import Subscription
+
+if TYPE_CHECKING:
+    from inaho.runtime.topic_logs.subscription import SubscribeOptions
+    from inaho.runtime.topics.delivery import KnownTopic
+    from inaho.runtime.topics.message_type import MessageType
+
+__all__ = ["DirectSubscription", "Subscribers"]
+
+T = TypeVar("T")
+
+_LOST = {
+    "slow": "the subscriber was too slow (slow='disconnect')",
+    "deleted": "the topic was deleted",
+    "stopped": "this node has left the cluster",
+}
+
+
+class Subscribers(Protocol):
+    """The subscribers of this node, as a subscription sees them."""
+
+    async def begin(self, subscription: DirectSubscription[Any], kind: MessageType[Any]) -> None:
+        """Returns when all members publish to the subscription. Raises `Timeout`."""
+        ...
+
+    def ended(self, subscription: DirectSubscription[Any], reason: str) -> None:
+        """The subscription takes no more messages."""
+        ...
+
+    def dropped(self, topic: str, count: int, subscription: str) -> None:
+        """A subscriber was too slow for so many messages."""
+        ...
+
+
+class DirectSubscription(Subscription[T]):
+    """See `Topic.subscribe`.
+
+    Args:
+        known: the topic.
+        kind: type of its messages.
+        options: checked.
+        window: messages that may wait.
+        loop: of the node.
+        subscribers: of the node.
+        subscriber_kind: for events: `process`, `actor`, `grain` or `client`.
+
+    Attributes:
+        known, subscriber_kind: as given.
+    """
+
+    def __init__(
+        self,
+        known: KnownTopic,
+        kind: MessageType[T],
+        options: SubscribeOptions,
+        *,
+        window: int,
+        loop: asyncio.AbstractEventLoop,
+        subscribers: Subscribers,
+        subscriber_kind: str = "process",
+    ) -> None:
+        super().__init__(known.name, options.name)
+        self.known = known
+        self.subscriber_kind = subscriber_kind
+        self._kind = kind
+        self._window = window
+        self._slow = options.slow
+        self._loop = loop
+        self._subscribers = subscribers
+        self._waiting: deque[Message[T]] = deque()
+        self._unsaid = 0
+        """Messages that are lost before the next one."""
+        self._takers: list[asyncio.Future[None]] = []
+        """Of Tasks that wait for a message; mostly one."""
+        self._ended = ""
+
+    # For the program.
+
+    async def start(self) -> None:
+        if self.known.deleted:
+            raise NoSuchTopic(f"topic {self.topic!r} was deleted")
+        await self._subscribers.begin(self, self._kind)
+
+    async def close(self, reason: str = "closed") -> None:
+        self.end(reason)
+        self._waiting.clear()
+
+    async def __anext__(self) -> Message[T]:
+        try:
+            message = self._waiting.popleft()
+        except IndexError:
+            message = await self._next()
+        self.received += 1
+        return message
+
+    async def _next(self) -> Message[T]:
+        while not self._waiting:
+            if self._ended in _LOST:
+                raise SubscriptionLost(f"the subscription of topic {self.topic!r} has ended: {_LOST[self._ended]}")
+            if self._ended:
+                raise StopAsyncIteration
+            taker = self._loop.create_future()
+            self._takers.append(taker)
+            await taker
+        return self._waiting.popleft()
+
+    # For the node.
+
+    def put(self, messages: list[Message[Any]]) -> None:
+        """Messages have arrived; the list may be shared."""
+        if self._unsaid:
+            first = messages[0]
+            messages = [msgspec.structs.replace(first, missed=first.missed + self._unsaid), *messages[1:]]
+            self._unsaid = 0
+        self._waiting.extend(messages)
+        if len(self._waiting) > self._window:
+            self._shrink(len(messages))
+        if self._takers:
+            self._wake()
+
+    def _shrink(self, added: int) -> None:
+        """The window is exceeded by the last `added` messages: applies the policy."""
+        waiting = self._waiting
+        excess = len(waiting) - self._window
+        take = waiting.popleft if self._slow == "drop_oldest" else waiting.pop
+        lost = sum(1 + take().missed for _ in range(excess))
+        if self._slow == "drop_oldest":
+            first = waiting[0]
+            waiting[0] = msgspec.structs.replace(first, missed=first.missed + lost)
+        else:
+            self._unsaid += lost
+        self.dropped += excess
+        self.missed += excess
+        self._subscribers.dropped(self.topic, excess, self.name)
+        if self._slow == "disconnect":
+            self.end("slow")
+
+    def miss(self, count: int) -> None:
+        """So many messages before the next one are lost."""
+        self._unsaid += count
+        self.missed += count
+
+    def end(self, reason: str) -> None:
+        """Takes no more messages; those that wait can still be taken."""
+        if self._ended:
+            return
+        self._ended = reason
+        self._subscribers.ended(self, reason)
+        self._wake()
+
+    def _wake(self) -> None:
+        takers, self._takers = self._takers, []
+        for taker in takers:
+            if not taker.done():
+                taker.set_result(None)

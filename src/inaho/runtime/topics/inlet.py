@@ -1,0 +1,250 @@
+"""Receives the messages of one channel at most once, and gives them to its subscribers in this process.
+
+A batch is decoded once for all subscribers if nothing can change its values, and otherwise once for each. To put
+messages into the window of a subscriber is one `extend`, so sixty-four subscribers cost little more than one.
+"""
+
+from __future__ import annotations
+
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Protocol
+
+from inaho.core.pubsub.announcements import topic_of
+from inaho.core.pubsub.message import Message
+from inaho.core.pubsub.sequences import Sequences
+from inaho.errors import ProtocolViolation
+from inaho.events import TailUnknown, TopicGap
+from inaho.wire.codec import DECODE_ERRORS
+from inaho.wire.frames import BEGINS, LAST
+from inaho.wire.immutable import is_immutable
+from inaho.wire.limits import bounded
+from inaho.wire.publications import batch_decoder, decode_apart, prefix_of
+
+if TYPE_CHECKING:
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.topics.message_type import MessageType
+    from inaho.runtime.topics.topic_counts import DropReports, TopicCounts
+    from inaho.wire.handshake import PeerInfo
+
+__all__ = ["Inlet", "Sink"]
+
+Messages = list[Message[Any]]
+
+
+class Sink(Protocol):
+    """Takes the messages of one subscriber. Its methods never wait and never raise."""
+
+    def put(self, messages: Messages) -> None:
+        """Messages have arrived. The list may be shared with other subscribers."""
+        ...
+
+    def miss(self, count: int) -> None:
+        """So many messages before the next one are lost."""
+        ...
+
+    def end(self, reason: str) -> None:
+        """The subscription ends: `deleted` or `stopped`."""
+        ...
+
+
+class _Arrived:
+    """A batch as one subscriber gets it.
+
+    Attributes:
+        first: sequence number of the first message, or of the next one if there is none.
+        count: messages, those included that do not decode.
+        published_at: Unix seconds.
+        messages: those that decode.
+        undecodable: the number of the others.
+        lost_last: of these, those behind the last of `messages`.
+    """
+
+    __slots__ = ("count", "first", "lost_last", "messages", "published_at", "undecodable")
+
+    def __init__(
+        self,
+        first: int,
+        count: int,
+        published_at: float,
+        messages: Messages,
+        undecodable: int = 0,
+        lost_last: int = 0,
+    ) -> None:
+        self.first = first
+        self.count = count
+        self.published_at = published_at
+        self.messages = messages
+        self.undecodable = undecodable
+        self.lost_last = lost_last
+
+
+class _Readers:
+    """The subscribers of a channel that have one type of messages."""
+
+    __slots__ = ("decode", "decode_one", "kind", "shares", "sinks")
+
+    def __init__(self, kind: MessageType[Any], containers_max: int) -> None:
+        self.kind = kind.kind
+        self.sinks: dict[Sink, None] = {}
+        self.decode = batch_decoder(kind.kind, containers_max)
+        self.decode_one = bounded(kind.decode, containers_max)
+        self.shares = is_immutable(kind.kind)
+
+
+class Inlet:
+    """One channel with subscribers in this process.
+
+    Args:
+        channel: name of the channel.
+        local: this node.
+        counts: numbers of topics.
+        reports: of drops.
+
+    Attributes:
+        channel: as given; prefix: the bytes with which its batches begin; topic: of the channel.
+        sequences: of its publishers.
+    """
+
+    def __init__(self, channel: str, local: LocalNode, counts: TopicCounts, reports: DropReports) -> None:
+        self.channel = channel
+        self.prefix = prefix_of(channel)
+        self.topic = topic_of(channel)
+        self.sequences = Sequences(local.config.pubsub.publishers_max)
+        self._readers: list[_Readers] = []
+        self._local = local
+        self._numbers = counts.of(self.topic)
+        self._reports = reports
+
+    @property
+    def sinks(self) -> list[Sink]:
+        """All subscribers."""
+        return [sink for readers in self._readers for sink in readers.sinks]
+
+    def add(self, sink: Sink, kind: MessageType[Any]) -> None:
+        """A subscriber begins."""
+        for readers in self._readers:
+            if readers.kind == kind.kind:
+                break
+        else:
+            readers = _Readers(kind, self._local.config.transport.containers_max)
+            self._readers = [*self._readers, readers]
+        readers.sinks[sink] = None
+
+    def remove(self, sink: Sink) -> bool:
+        """A subscriber has ended; returns whether none is left."""
+        for readers in self._readers:
+            readers.sinks.pop(sink, None)
+        self._readers = [readers for readers in self._readers if readers.sinks]
+        return not self._readers
+
+    # Messages.
+
+    def take(self, peer: PeerInfo, flags: int, generation: int, missed: int, body: memoryview) -> None:
+        """A batch of another node. Raises `ProtocolViolation`."""
+        repeated = -1
+        for readers in self._readers:
+            arrived = self._read(readers, body, peer.node_id)
+            if repeated < 0:
+                repeated, lost = self.sequences.arrived(
+                    peer.node_id, generation, arrived.first, arrived.count, begins=bool(flags & BEGINS), missed=missed
+                )
+                if lost:
+                    self._lost(peer, arrived.first - lost, lost)
+                if flags & LAST:
+                    self.sequences.forget(peer.node_id)
+                self._count(arrived, repeated)
+            if repeated:
+                arrived.messages = [m for m in arrived.messages if m.sequence >= arrived.first + repeated]
+            self._give(readers, arrived, body, peer.node_id)
+
+    def take_own(self, body: bytes) -> None:
+        """A batch of this node."""
+        counted = False
+        for readers in self._readers:
+            arrived = self._read(readers, body, self._local.node_id)
+            if not counted:
+                counted = True
+                self._count(arrived, 0)
+            self._give(readers, arrived, body, self._local.node_id)
+
+    def _count(self, arrived: _Arrived, repeated: int) -> None:
+        if arrived.count:
+            self._numbers.received += arrived.count - repeated
+            self._numbers.latencies_s.append(self._local.unix_time() - arrived.published_at)
+
+    def _give(self, readers: _Readers, arrived: _Arrived, body: bytes | memoryview, node_id: str) -> None:
+        sinks = tuple(readers.sinks)
+        if arrived.messages:
+            self._numbers.delivered += len(arrived.messages) * len(sinks)
+            oldest = arrived.messages[0].sequence
+            for place, sink in enumerate(sinks):
+                messages = arrived.messages
+                if place and not readers.shares:
+                    messages = [m for m in self._read(readers, body, node_id).messages if m.sequence >= oldest]
+                sink.put(messages)
+        if arrived.undecodable:
+            lost = arrived.undecodable * len(sinks)
+            self._reports.dropped(self.topic, "undecodable", lost, self._local.authority)
+            for sink in sinks:
+                sink.miss(arrived.lost_last)
+
+    def _read(self, readers: _Readers, body: bytes | memoryview, node_id: str) -> _Arrived:
+        try:
+            _, first, published_at, keys, values = readers.decode(body)
+        except DECODE_ERRORS:
+            return self._read_apart(readers, body, node_id)
+        count = len(values)
+        if first < 1 or (keys is not None and len(keys) != count):
+            raise ProtocolViolation(f"a batch of {count} messages with other keys, or without a number")
+        messages = list(
+            map(
+                Message,
+                values,
+                repeat("") if keys is None else keys,
+                range(first, first + count),
+                repeat(published_at),
+                repeat(0),
+                repeat(1),
+                repeat(0),
+                repeat(node_id),
+            )
+        )
+        return _Arrived(first, count, published_at, messages)
+
+    def _read_apart(self, readers: _Readers, body: bytes | memoryview, node_id: str) -> _Arrived:
+        """Decodes the values of a batch one by one. Those that do not decode are missed."""
+        _, first, published_at, keys, encoded = decode_apart(body)
+        messages: Messages = []
+        missed = lost = 0
+        for place, data in enumerate(encoded):
+            try:
+                value = readers.decode_one(data)
+            except DECODE_ERRORS:
+                missed += 1
+                lost += 1
+                continue
+            key = "" if keys is None else keys[place]
+            messages.append(Message(value, key, first + place, published_at, missed=missed, publisher=node_id))
+            missed = 0
+        return _Arrived(first, len(encoded), published_at, messages, lost, missed)
+
+    # Losses.
+
+    def _lost(self, peer: PeerInfo, first: int, count: int) -> None:
+        self._numbers.gaps += 1
+        self._numbers.missed += count
+        for sink in self.sinks:
+            sink.miss(count)
+        if self._local.events_wanted(TopicGap):
+            self._local.publish(
+                TopicGap(topic=self.topic, publisher=peer.node_id, authority=peer.authority, first=first, count=count)
+            )
+
+    def publisher_gone(self, node_id: str, authority: str) -> None:
+        """A member was removed: nobody can tell whether its last messages have arrived."""
+        if node_id in self.sequences:
+            self._local.publish(
+                TailUnknown(
+                    topic=self.topic, publisher=node_id, authority=authority, last=self.sequences.last(node_id)
+                )
+            )
