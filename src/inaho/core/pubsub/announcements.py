@@ -14,7 +14,7 @@ no answer.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -48,7 +48,7 @@ def topic_of(channel: str) -> str:
     return channel.partition(_GROUP)[0]
 
 
-class Announcement(msgspec.Struct, frozen=True, array_like=True):
+class Announcement(msgspec.Struct, array_like=True):
     """A part of what one node announces.
 
     Attributes:
@@ -57,6 +57,7 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
         part: counts the parts of one announcement, from 0.
         more: whether another part follows.
         added, removed: names of channels.
+        seen: the version of the receiver's own announcements that the sender has.
     """
 
     base: int
@@ -65,6 +66,7 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
     more: bool = False
     added: list[str] = []
     removed: list[str] = []
+    seen: int = ALL
 
 
 class OwnChannels:
@@ -182,11 +184,12 @@ class RemoteChannels:
 
     def __contains__(self, node_id: str) -> bool:
         """Whether the node has announced all its channels."""
-        node = self._nodes.get(node_id)
-        return node is not None and node.version != ALL
+        return self.version_of(node_id) != ALL
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._nodes)
+    def version_of(self, node_id: str) -> int:
+        """The version of what the node has announced; `ALL` before."""
+        node = self._nodes.get(node_id)
+        return ALL if node is None else node.version
 
     def apply(self, node_id: str, announcement: Announcement) -> tuple[bool, list[str]]:
         """Takes a part of an announcement.
@@ -222,11 +225,6 @@ class RemoteChannels:
         """Forgets a node; returns its channels."""
         node = self._nodes.pop(node_id, None)
         return [] if node is None else self._change(node_id, node, (), list(node.channels))
-
-    def channels_of(self, node_id: str) -> Iterable[str]:
-        """What the node has announced."""
-        node = self._nodes.get(node_id)
-        return () if node is None else node.channels
 
     def _change(self, node_id: str, node: _Node, added: Iterable[str], removed: Iterable[str]) -> list[str]:
         changed: list[str] = []

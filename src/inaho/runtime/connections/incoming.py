@@ -34,6 +34,7 @@ from inaho.wire.frames import (
     HEADER,
     HEADER_REST,
     KEEPS,
+    PUBLISH,
     REPLY,
     TELL,
     frame,
@@ -80,6 +81,7 @@ class Incoming(Connection):
         """Turns of this connection that have suspended or wait, for deadlines and cancellation."""
         self.streams: dict[int, StreamProducer] = {}
         self.topology_due = b""
+        self._messages = serving.messages
         self.mail = serving.messages.inbox(self)
         self._hosts = serving.hosts
         self._events = serving.events
@@ -128,6 +130,8 @@ class Incoming(Connection):
                 self._refuse_full(turn)
             else:
                 self._runner.submit(turn)
+        elif kind == PUBLISH:
+            self._messages.published(self, flags, method, correlation, body)
         elif kind == KEEPS:
             self._cached.caller_keeps(self.peer.node_id, *decode_identity(body))
         elif kind >= TELL:

@@ -38,6 +38,7 @@ from inaho.wire.frames import (
     HEADER_REST,
     ITEMS,
     KEEPS,
+    PUBLISHED,
     REPLY,
     TERMINATED,
     TOPOLOGY,
@@ -87,6 +88,7 @@ class Outgoing(Connection):
     Attributes:
         used_lately: whether calls wait for their answers, or anything was begun since deadlines were last checked.
         ending: whether one side has sent a goodbye, or the connection has ended.
+        when_published: called when the peer has handled a `PUBLISH` with `CONFIRM`; returns whether there was one.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Outgoing(Connection):
         self._count_seen = 0
         self.sender: MessageSender | None = None
         """The sender of messages between actors on this connection; see `attach`."""
+        self.when_published: Callable[[], bool] | None = None
         self._ending_callback = ending_callback
         self._closed_callback = closed_callback
         self._topology_callback = topology_callback
@@ -326,6 +329,9 @@ class Outgoing(Connection):
         elif kind in (ACKNOWLEDGE, ANSWER, TERMINATED):
             if self.sender is not None:  # otherwise its call has ended already
                 self.sender.on_frame(kind, flags, correlation, body)
+        elif kind == PUBLISHED:
+            if self.when_published is not None and not self.when_published():
+                raise ProtocolViolation("a confirmation of messages that were not sent")
         else:
             raise ProtocolViolation(f"frame type {kind} from the side that answers")
 

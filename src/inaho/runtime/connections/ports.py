@@ -84,10 +84,14 @@ class MessageFrames(Protocol):
 
 
 class MessageParts(Protocol):
-    """The parts of a node that send and receive messages between actors."""
+    """The parts of a node that send and receive messages between actors, and of topics."""
 
     def inbox(self, connection: Connection) -> MessageFrames:
         """Makes the handler for the message frames of an accepted connection."""
+        ...
+
+    def published(self, connection: Connection, flags: int, generation: int, missed: int, body: memoryview) -> None:
+        """A `PUBLISH` frame has arrived. Raises `ProtocolViolation`."""
         ...
 
     def connected(self, authority: str, connection: Outgoing) -> None:

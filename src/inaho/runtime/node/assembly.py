@@ -22,6 +22,7 @@ from inaho.runtime.node.wiring import NodeFreshness, NodeOwnership, NodeServices
 from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.runtime.reminders.keeper import ReminderKeeper
+from inaho.runtime.topics.at_most_once import AtMostOnce
 from inaho.runtime.topics.definitions import TopicDefinitions
 from inaho.runtime.topics.news import TopicNews
 from inaho.runtime.topics.registry import TopicRegistry
@@ -73,7 +74,12 @@ def make_topics(node: NodeParts, learn: Callable[[GrainKind], KindHost]) -> Topi
     local = node.local
     calls = SystemCalls(local, node.peers, node.hosts, TopicActor, TOPICS_KEY)
     registry = RegistryCalls(local, node.context, node.hosts, learn)
-    return Topics(local, TopicDefinitions(local, registry), TopicNews(local, node.topology, calls))
+    at_most_once = None
+    if not local.client:
+        at_most_once = AtMostOnce(local, node.peers.connections, node.peers, calls)
+    return Topics(
+        local, TopicDefinitions(local, registry), TopicNews(local, node.topology, calls), at_most_once=at_most_once
+    )
 
 
 def make_kinds(node: NodeParts) -> Iterator[tuple[GrainKind, tuple[Any, ...], str]]:
@@ -83,7 +89,7 @@ def make_kinds(node: NodeParts) -> Iterator[tuple[GrainKind, tuple[Any, ...], st
         node.directory, node.survey, node.placed_activations,
     )  # fmt: skip
     yield PlacementActor.inaho_kind, placement, PLACEMENT_KEY
-    yield TopicActor.inaho_kind, (node.topics.definitions,), TOPICS_KEY
+    yield TopicActor.inaho_kind, (node.topics.definitions, node.topics.announcements), TOPICS_KEY
     yield TopicRegistry.inaho_kind, (node.local, node.topics.news), ""
     if any(host.hosted and host.kind.reminded for host in node.hosts.values()):
         yield ReminderKeeper.inaho_kind, (node.local, node.topology, node.storage_access, node.keeper_calls), ""

@@ -73,11 +73,16 @@ class NodeMessageParts:
     def inbox(self, connection: Connection) -> MessageFrames:
         return self._node.remoting.inbox(connection)
 
+    def published(self, connection: Connection, flags: int, generation: int, missed: int, body: memoryview) -> None:
+        self._node.topics.published(connection, flags, generation, missed, body)
+
     def connected(self, authority: str, connection: Outgoing) -> None:
         self._node.remoting.connected(authority, connection)
+        self._node.topics.connected(authority, connection)
 
     def disconnected(self, connection: Outgoing) -> None:
         self._node.remoting.disconnected(connection)
+        self._node.topics.disconnected(connection)
 
 
 class NodePeerEvents:

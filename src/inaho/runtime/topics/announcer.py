@@ -212,6 +212,7 @@ class Announcer:
         version = self.own.version
         try:
             for part in self.own.since(told.confirmed, self._part_bytes):
+                part.seen = self.remote.version_of(told.place.node_id)
                 if not await self._tell(told.place, part):
                     told.confirmed, told.again = ALL, True
                     return
@@ -289,6 +290,10 @@ class Announcer:
             self._changed(changed)
         if accepted and not announcement.more:
             self._arrived(node_id)
+        told = self._told.get(node_id)
+        if told is not None and announcement.seen < told.confirmed:  # the node has forgotten this one
+            told.again = True
+            self._begin(told)
         return accepted
 
     # Readiness.

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from inaho.actor.ref import ActorRef
     from inaho.core.pubsub.definition import TopicDefinition
     from inaho.runtime.topic_logs.subscription import SubscribeOptions, Subscription
     from inaho.runtime.topics.message_type import MessageType
@@ -62,6 +63,12 @@ class Delivery(Protocol):
 
     def subscribe(self, topic: KnownTopic, kind: MessageType[T], options: SubscribeOptions) -> Subscription[T]:
         """A subscription that has not begun; `Subscription.start` begins it. `options` are checked."""
+        ...
+
+    def deliver_to(
+        self, topic: KnownTopic, kind: MessageType[T], options: SubscribeOptions, actor: ActorRef
+    ) -> Subscription[T]:
+        """A subscription of a local actor that has not begun. Raises `InvalidTopic` if there is no such thing."""
         ...
 
     def deleted(self, topic: KnownTopic) -> None:

@@ -16,13 +16,14 @@ import msgspec
 from inaho.core.pubsub.message import Message
 from inaho.errors import NoSuchTopic, SubscriptionLost
 from inaho.runtime.topic_logs.subscription import Subscription
+from inaho.runtime.topics.inlet import Sink
 
 if TYPE_CHECKING:
     from inaho.runtime.topic_logs.subscription import SubscribeOptions
     from inaho.runtime.topics.delivery import KnownTopic
     from inaho.runtime.topics.message_type import MessageType
 
-__all__ = ["DirectSubscription", "Subscribers"]
+__all__ = ["DirectSubscription", "OwnSubscription", "Subscribers"]
 
 T = TypeVar("T")
 
@@ -33,15 +34,28 @@ _LOST = {
 }
 
 
+class OwnSubscription(Sink, Protocol):
+    """A subscription of this node.
+
+    Attributes:
+        topic, name: see `Subscription`.
+        subscriber_kind: for events: `process`, `actor`, `grain` or `client`.
+    """
+
+    topic: str
+    name: str
+    subscriber_kind: str
+
+
 class Subscribers(Protocol):
     """The subscribers of this node, as a subscription sees them."""
 
-    async def begin(self, subscription: DirectSubscription[Any], kind: MessageType[Any]) -> None:
+    async def begin(self, subscription: OwnSubscription, kind: MessageType[Any]) -> None:
         """Returns when all members publish to the subscription. Raises `Timeout`."""
         ...
 
-    def ended(self, subscription: DirectSubscription[Any], reason: str) -> None:
-        """The subscription takes no more messages."""
+    def ended(self, subscription: OwnSubscription, reason: str) -> None:
+        """A subscription that has begun takes no more messages."""
         ...
 
     def dropped(self, topic: str, count: int, subscription: str) -> None:
@@ -89,6 +103,7 @@ class DirectSubscription(Subscription[T]):
         """Messages that are lost before the next one."""
         self._takers: list[asyncio.Future[None]] = []
         """Of Tasks that wait for a message; mostly one."""
+        self._begun = False
         self._ended = ""
 
     # For the program.
@@ -96,6 +111,9 @@ class DirectSubscription(Subscription[T]):
     async def start(self) -> None:
         if self.known.deleted:
             raise NoSuchTopic(f"topic {self.topic!r} was deleted")
+        if self._begun:
+            raise SubscriptionLost(f"a subscription of topic {self.topic!r} begins once")
+        self._begun = True
         await self._subscribers.begin(self, self._kind)
 
     async def close(self, reason: str = "closed") -> None:
@@ -152,9 +170,9 @@ class DirectSubscription(Subscription[T]):
         if self._slow == "disconnect":
             self.end("slow")
 
-    def miss(self, count: int) -> None:
-        """So many messages before the next one are lost."""
-        self._unsaid += count
+    def miss(self, count: int, before_next: int) -> None:
+        """So many messages are lost; the last `before_next` of them directly before the next message."""
+        self._unsaid += before_next
         self.missed += count
 
     def end(self, reason: str) -> None:
@@ -162,7 +180,8 @@ class DirectSubscription(Subscription[T]):
         if self._ended:
             return
         self._ended = reason
-        self._subscribers.ended(self, reason)
+        if self._begun:
+            self._subscribers.ended(self, reason)
         self._wake()
 
     def _wake(self) -> None:

@@ -38,8 +38,8 @@ class Sink(Protocol):
         """Messages have arrived. The list may be shared with other subscribers."""
         ...
 
-    def miss(self, count: int) -> None:
-        """So many messages before the next one are lost."""
+    def miss(self, count: int, before_next: int) -> None:
+        """So many messages are lost; the last `before_next` of them directly before the next message."""
         ...
 
     def end(self, reason: str) -> None:
@@ -186,7 +186,7 @@ class Inlet:
             lost = arrived.undecodable * len(sinks)
             self._reports.dropped(self.topic, "undecodable", lost, self._local.authority)
             for sink in sinks:
-                sink.miss(arrived.lost_last)
+                sink.miss(arrived.undecodable, arrived.lost_last)
 
     def _read(self, readers: _Readers, body: bytes | memoryview, node_id: str) -> _Arrived:
         try:
@@ -234,7 +234,7 @@ class Inlet:
         self._numbers.gaps += 1
         self._numbers.missed += count
         for sink in self.sinks:
-            sink.miss(count)
+            sink.miss(count, count)
         if self._local.events_wanted(TopicGap):
             self._local.publish(
                 TopicGap(topic=self.topic, publisher=peer.node_id, authority=peer.authority, first=first, count=count)
@@ -244,7 +244,5 @@ class Inlet:
         """A member was removed: nobody can tell whether its last messages have arrived."""
         if node_id in self.sequences:
             self._local.publish(
-                TailUnknown(
-                    topic=self.topic, publisher=node_id, authority=authority, last=self.sequences.last(node_id)
-                )
+                TailUnknown(topic=self.topic, publisher=node_id, authority=authority, last=self.sequences.last(node_id))
             )

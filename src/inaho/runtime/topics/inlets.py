@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inaho.core.pubsub.announcements import topic_of
 from inaho.runtime.topics.inlet import Inlet
-from inaho.wire.frames import CONFIRM, HEADER_REST, PUBLISHED, HEADER
+from inaho.wire.frames import CONFIRM, HEADER, HEADER_REST, PUBLISHED
 from inaho.wire.publications import read_prefix
 
 if TYPE_CHECKING:

@@ -111,7 +111,7 @@ class NodeLinks:
             else:
                 self._end(link)
         for link in [link for link in self._links.values() if link.absent_since is not None]:
-            if link.authority in holders:
+            if link.was_member and link.authority in holders:
                 self._end(link)
         if first:
             self._announcer.begin()
@@ -131,7 +131,7 @@ class NodeLinks:
             return
         link.cut_off = False
         if is_new or joined or returns:
-            awaits = returns or not self._announcer.knows(member.node_id) and (first or not self._announcer.ready)
+            awaits = returns or (not self._announcer.knows(member.node_id) and (first or not self._announcer.ready))
             self._announcer.node_is_live(member, awaits=awaits)
             self._users.link_changed(link)
             if link.connection is None:

@@ -50,7 +50,11 @@ class Schedule(Protocol):
     """Decides when batches leave, and whether this node may publish."""
 
     unix_time: Callable[[], float]
-    ready: bool
+
+    @property
+    def ready(self) -> bool:
+        """Whether this node may publish."""
+        ...
 
     def due(self, outlet: Outlet) -> None:
         """The outlet has a batch: it leaves soon."""
@@ -137,10 +141,7 @@ class Outlet:
         """Something has changed that decides whether messages may be published."""
         self._reached = bool(self.own) or any(self._counts(lane.link) for lane in self.lanes)
         self.hindered = (
-            self.known.deleted
-            or not self.schedule.ready
-            or self._crowded
-            or not (self._reached or self._may_have_none)
+            self.known.deleted or not self.schedule.ready or self._crowded or not (self._reached or self._may_have_none)
         )
 
     def _counts(self, link: NodeLink) -> bool:
@@ -255,7 +256,7 @@ class DirectPublisher(Generic[T]):
         self._kind = kind
         self._is_plain = kind.is_plain
 
-    async def publish(self, value: T, key: str, id: str) -> None:  # noqa: A002  as `Topic.publish`
+    async def publish(self, value: T, key: str, id: str) -> None:
         """See `Topic.publish`."""
         outlet = self._outlet
         try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from inaho.core.bounded_map import BoundedMap
+from inaho.core.identity.hashing import identity_hash
 from inaho.core.pubsub.announcements import topic_of
 from inaho.runtime.topics.node_link import Lane
 from inaho.runtime.topics.outlet import Outlet
@@ -120,7 +121,7 @@ class Outlets:
         for channel in remote.groups_of.get(outlet.topic, ()):
             prefix = prefix_of(channel)
             if not self._inlets.wants(prefix):
-                wanted.append((prefix, min(remote.nodes_of[channel])))
+                wanted.append((prefix, self._member_of(channel)))
         for channel in self._inlets.groups_of(outlet.topic):
             own.append(prefix_of(channel))
         lanes: list[Lane] = []
@@ -129,6 +130,12 @@ class Outlets:
             if link is not None and node_id != own_id:
                 lanes.append(before.get((prefix, link)) or Lane(outlet, link, prefix))
         outlet.route(tuple(lanes), tuple(own))
+
+    def _member_of(self, channel: str) -> str:
+        """The node of a group that gets the messages: always the same one, while it can be reached."""
+        nodes = list(self._announcer.remote.nodes_of[channel])
+        reached = [node_id for node_id in nodes if (link := self.links.get(node_id)) is not None and link.open]
+        return min(reached or nodes, key=lambda node_id: identity_hash(node_id, channel))
 
     def look(self) -> None:
         """Whether this node may publish has changed."""
@@ -146,10 +153,12 @@ class Outlets:
     def _look(self, link: NodeLink, *, lost: bool) -> Iterator[int]:
         for number, outlet in enumerate(list(self._outlets.values())):
             for lane in outlet.lanes:
-                if lane.link is link:
-                    if lost and outlet.sequence > lane.base:
-                        link.behind[lane] = None
-                    outlet.look()
+                if lost and lane.link is link and outlet.sequence > lane.base:
+                    link.behind[lane] = None
+            if outlet.topic in self._announcer.remote.groups_of:
+                self._route(outlet)
+            else:
+                outlet.look()
             if number % STEP_LANES == STEP_LANES - 1:
                 yield STEP_US
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from inaho.runtime.topic_logs.subscription import SubscribeOptions, Subscription
 
 if TYPE_CHECKING:
+    from inaho.actor.ref import ActorRef
     from inaho.core.pubsub.definition import TopicDefinition
     from inaho.runtime.topics.delivery import Delivery, KnownTopic
     from inaho.runtime.topics.message_type import MessageType
@@ -86,6 +87,28 @@ class Topic(Generic[T]):
         options = SubscribeOptions(name, window, slow, start)
         options.check()
         return self._delivery.subscribe(self._known, self._kind, options)
+
+    async def deliver_to(self, actor: ActorRef, *, name: str = "") -> Subscription[T]:
+        """Tells each message, as a `Message`, to a local actor. It returns when the subscription is effective.
+
+        A message that the mailbox of the actor refuses is dropped, and counted. The subscription ends with the actor.
+
+        Args:
+            actor: of this process.
+            name: of the subscription, for events and metrics.
+
+        Returns:
+            The subscription, to close it or to read its counters; it gives no messages.
+
+        Raises:
+            InvalidTopic: the topic is at least once, or the name is no name.
+            Timeout: as `Subscription.start`.
+        """
+        options = SubscribeOptions(name)
+        options.check()
+        subscription = self._delivery.deliver_to(self._known, self._kind, options, actor)
+        await subscription.start()
+        return subscription
 
     def __repr__(self) -> str:
         return f"<Topic {self.name!r} of {self._kind.name or 'any type'}, {self.definition.delivery}>"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from inaho.core.pubsub.announcements import Announcement
 from inaho.core.pubsub.definition import TopicDefinition
 from inaho.runtime.grains.grain import Grain, method
 
@@ -26,17 +27,40 @@ class Learner(Protocol):
         ...
 
 
+class Announcements(Protocol):
+    """Takes what other nodes announce."""
+
+    async def announced(self, authority: str, node_id: str, announcement: Announcement) -> bool:
+        """See `TopicActor.announce`."""
+        ...
+
+
 class TopicActor(Grain, name="inaho.topic-node", reentrant=True, idle_ttl_s=0):
     """Answers other nodes about topics on this one.
 
     Args:
         definitions: what this node knows of topics.
+        announcements: what this node knows of subscribers on others.
     """
 
-    def __init__(self, definitions: Learner) -> None:
+    def __init__(self, definitions: Learner, announcements: Announcements) -> None:
         self._definitions = definitions
+        self._announcements = announcements
 
     @method(idempotent=True)
     async def heard(self, news: list[tuple[TopicDefinition, bool]]) -> None:
         """Topics were created (True) or deleted (False)."""
         self._definitions.heard(news)
+
+    @method(idempotent=True)
+    async def announce(self, authority: str, node_id: str, announcement: Announcement) -> bool:
+        """A node says which topics have subscribers on it; from the answer on this node publishes to it.
+
+        Args:
+            authority, node_id: of that node.
+            announcement: all its channels, or what has changed.
+
+        Returns:
+            Whether it leads on from what this node has; if not, the node announces all its channels.
+        """
+        return await self._announcements.announced(authority, node_id, announcement)

@@ -110,7 +110,5 @@ class DropReports:
         gathered, self._dropped = self._dropped, {}
         for (topic, reason, authority, subscription), count in gathered.items():
             self._publish(
-                MessagesDropped(
-                    topic=topic, reason=reason, count=count, authority=authority, subscription=subscription
-                )
+                MessagesDropped(topic=topic, reason=reason, count=count, authority=authority, subscription=subscription)
             )

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from inaho.core.pubsub.definition import RESERVED, TopicDefinition, check_name
-from inaho.errors import InvalidConfig, InvalidTopic
+from inaho.errors import InvalidConfig, InvalidTopic, ProtocolViolation
 from inaho.runtime.topics.message_type import MessageType
 from inaho.runtime.topics.topic import Topic
 
 if TYPE_CHECKING:
+    from inaho.runtime.connections.connection import Connection
+    from inaho.runtime.connections.outgoing import Outgoing
     from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.topics.at_most_once import AtMostOnce
     from inaho.runtime.topics.definitions import TopicDefinitions
     from inaho.runtime.topics.delivery import Delivery, KnownTopic
     from inaho.runtime.topics.news import TopicNews
@@ -31,6 +34,7 @@ class Topics:
 
     Attributes:
         definitions, news: see above.
+        announcements: takes what other nodes announce; None on a client.
     """
 
     def __init__(
@@ -38,16 +42,17 @@ class Topics:
         local: LocalNode,
         definitions: TopicDefinitions,
         news: TopicNews,
-        at_most_once: Delivery | None = None,
+        at_most_once: AtMostOnce | None = None,
         at_least_once: Delivery | None = None,
     ) -> None:
         self.definitions = definitions
         self.news = news
         definitions.when_deleted(self.deleted)
         self._local = local
-        self._at_most_once = at_most_once
+        self.announcements = at_most_once
+        self.at_most_once = at_most_once
         self._at_least_once = at_least_once
-        self._deliveries = [each for each in (at_most_once, at_least_once) if each is not None]
+        self._deliveries: list[Delivery] = [each for each in (at_most_once, at_least_once) if each is not None]
 
     async def topic(self, name: str, kind: Any, settings: dict[str, Any]) -> Topic[Any]:
         """See `Cluster.topic`.
@@ -69,7 +74,7 @@ class Topics:
             if name.startswith(RESERVED):
                 raise InvalidTopic(f"names of topics that begin with {RESERVED!r} are of the runtime, not {name!r}")
         known = await self.definitions.get(name, asked, sorted(given))
-        delivery = self._at_least_once if known.definition.durable else self._at_most_once
+        delivery = self._at_least_once if known.definition.durable else self.at_most_once
         if delivery is None:
             raise InvalidConfig(f"this node cannot deliver {known.definition.delivery}")
         return Topic(known, message_type, delivery)
@@ -89,6 +94,22 @@ class Topics:
         self.definitions.apply_topology(before, snapshot)
         for delivery in self._deliveries:
             delivery.apply_topology(before, snapshot)
+
+    def published(self, connection: Connection, flags: int, generation: int, missed: int, body: memoryview) -> None:
+        """A `PUBLISH` frame has arrived. Raises `ProtocolViolation`."""
+        if self.at_most_once is None:
+            raise ProtocolViolation("messages of a topic for a client")
+        self.at_most_once.arrived(connection, flags, generation, missed, body)
+
+    def connected(self, authority: str, connection: Outgoing) -> None:
+        """A dialled connection is open."""
+        if self.at_most_once is not None:
+            self.at_most_once.links.connected(authority, connection)
+
+    def disconnected(self, connection: Outgoing) -> None:
+        """A dialled connection takes no more frames."""
+        if self.at_most_once is not None:
+            self.at_most_once.links.disconnected(connection)
 
     async def leaving(self, left_s: Callable[[], float]) -> None:
         """This node leaves: sends what waits, within the seconds that `left_s` returns."""

@@ -1,0 +1,194 @@
+"""Delivery at most once of one node: connects publishing, receiving, links and announcements.
+
+A message goes from the publisher's node directly to each node with subscribers, and there into their windows. No topic
+has a place of its own, so none can be lost, and nothing is between publisher and subscriber that could be slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from inaho.errors import InahoError
+from inaho.errors.inspection import describe
+from inaho.events import SubscriptionEnded, SubscriptionStarted
+from inaho.runtime.topic_logs.subscription import Subscription
+from inaho.runtime.topics.actor_subscription import ActorSubscription
+from inaho.runtime.topics.announcer import Announcer
+from inaho.runtime.topics.direct_subscription import DirectSubscription
+from inaho.runtime.topics.inlets import Inlets
+from inaho.runtime.topics.node_links import NodeLinks
+from inaho.runtime.topics.outlet import DirectPublisher
+from inaho.runtime.topics.outlets import Outlets
+from inaho.runtime.topics.topic_actor import TopicActor
+from inaho.runtime.topics.topic_counts import DropReports, TopicCounts
+
+if TYPE_CHECKING:
+    from inaho.actor.ref import ActorRef
+    from inaho.core.pubsub.announcements import Announcement
+    from inaho.runtime.connections.connection import Connection
+    from inaho.runtime.connections.outgoing import Outgoing
+    from inaho.runtime.connections.peers import Peers
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.placement.system_calls import SystemCalls
+    from inaho.runtime.topic_logs.subscription import SubscribeOptions
+    from inaho.runtime.topics.announcer import Place
+    from inaho.runtime.topics.delivery import KnownTopic
+    from inaho.runtime.topics.direct_subscription import OwnSubscription
+    from inaho.runtime.topics.message_type import MessageType
+    from inaho.types import TopologySnapshot
+
+__all__ = ["AtMostOnce"]
+
+T = TypeVar("T")
+
+
+class AtMostOnce:
+    """Messages at most once, on one member: a `Delivery`.
+
+    Args:
+        local: the member.
+        connections: dialled connections that are open, by authority.
+        peers: dials.
+        calls: of `TopicActor`.
+
+    Attributes:
+        counts: numbers of topics.
+        links: to other nodes.
+        announcer, inlets, outlets: see their classes.
+    """
+
+    def __init__(self, local: LocalNode, connections: Mapping[str, Outgoing], peers: Peers, calls: SystemCalls) -> None:
+        self.counts = TopicCounts(local.config.pubsub.labels_max)
+        self._local = local
+        self._peers = peers
+        self._calls = calls
+        self._reports = DropReports(self.counts, local.publish)
+        self.announcer = Announcer(local, peers.connect, self._tell, changed=self._changed, now_ready=self._ready)
+        self.inlets = Inlets(local, self.counts, self._reports, self._changed)
+        self.outlets = Outlets(local, self.announcer, self.inlets, self.counts)
+        self.links = self.outlets.links = NodeLinks(
+            local, self._reports, connections, peers.dial_in_background, self.announcer, self.outlets
+        )
+
+    # Delivery.
+
+    def publisher(self, topic: KnownTopic, kind: MessageType[T]) -> DirectPublisher[T]:
+        """See `Delivery`."""
+        return DirectPublisher(self.outlets.outlet(topic), kind)
+
+    def subscribe(self, topic: KnownTopic, kind: MessageType[T], options: SubscribeOptions) -> Subscription[T]:
+        """See `Delivery`."""
+        window = self._local.config.pubsub.window if options.window is None else options.window
+        return DirectSubscription(topic, kind, options, window=window, loop=self._local.loop, subscribers=self)
+
+    def deliver_to(
+        self, topic: KnownTopic, kind: MessageType[T], options: SubscribeOptions, actor: ActorRef
+    ) -> Subscription[T]:
+        """See `Delivery`."""
+        return ActorSubscription(topic, kind, options, actor, self)
+
+    def deleted(self, topic: KnownTopic) -> None:
+        """See `Delivery`."""
+        self.outlets.deleted(topic)
+        for sink in self.inlets.sinks_of(topic.name):
+            sink.end("deleted")
+
+    def tick(self, now: float) -> None:
+        """See `Delivery`."""
+        self.announcer.trim()
+        self.links.tick(now)
+        self.outlets.tick(now)
+        self._reports.tell()
+
+    def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
+        """See `Delivery`."""
+        for member in self.links.apply_topology(before, snapshot):
+            self.inlets.publisher_gone(member.node_id, member.authority)
+
+    async def flush(self, left_s: Callable[[], float]) -> None:
+        """See `Delivery`."""
+        self.outlets.flush()
+
+    def close(self) -> None:
+        """See `Delivery`."""
+        for sink in self.inlets.all_sinks():
+            sink.end("stopped")
+        self.outlets.close()
+        self.announcer.close()
+        self.links.close()
+        self._reports.tell()
+
+    # Subscribers.
+
+    async def begin(self, subscription: OwnSubscription, kind: MessageType[Any]) -> None:
+        """See `Subscribers`."""
+        channel = subscription.topic
+        self.inlets.add(channel, subscription, kind)
+        self.announcer.add(channel)
+        try:
+            await self.announcer.confirmed()
+        except BaseException:
+            subscription.end("closed")
+            raise
+        self._local.publish(
+            SubscriptionStarted(
+                topic=subscription.topic, subscription=subscription.name, kind=subscription.subscriber_kind
+            )
+        )
+
+    def ended(self, subscription: OwnSubscription, reason: str) -> None:
+        """See `Subscribers`."""
+        self.inlets.remove(subscription.topic, subscription)
+        self.announcer.remove(subscription.topic)
+        self._local.publish(
+            SubscriptionEnded(
+                topic=subscription.topic,
+                subscription=subscription.name,
+                kind=subscription.subscriber_kind,
+                reason=reason,
+            )
+        )
+
+    def dropped(self, topic: str, count: int, subscription: str) -> None:
+        """See `Subscribers`."""
+        self._reports.dropped(topic, "slow_subscriber", count, self._local.authority, subscription)
+
+    # Other nodes.
+
+    def arrived(self, connection: Connection, flags: int, generation: int, missed: int, body: memoryview) -> None:
+        """See `MessageParts.published`."""
+        self.inlets.arrived(connection, flags, generation, missed, body)
+
+    async def announced(self, authority: str, node_id: str, announcement: Announcement) -> bool:
+        """See `TopicActor.announce`."""
+        link = self.links.ensure(authority, node_id)
+        if not announcement.more and link.connection is None:
+            try:
+                async with asyncio.timeout(self._local.config.transport.dial_timeout_s):
+                    await self._peers.connect(authority, node_id)
+            except (InahoError, TimeoutError) as error:  # messages for it are kept or dropped until it can be reached
+                self._local.log.debug("%s has announced topics, but cannot be dialled: %s", authority, describe(error))
+        accepted = self.announcer.announced(node_id, announcement)
+        if accepted and not announcement.more and link.absent_since is not None:
+            self.announcer.node_is_live(link, awaits=False)
+        return accepted
+
+    async def _tell(self, place: Place, announcement: Announcement) -> bool:
+        local = self._local
+        return await self._calls.ask(place, TopicActor.announce, local.authority, local.node_id, announcement)
+
+    def _changed(self, channels: list[str]) -> None:
+        self.outlets.changed(channels)
+
+    def _ready(self) -> None:
+        self.outlets.look()
+
+    def check(self) -> None:
+        """Asserts the invariants of all parts."""
+        self.announcer.check()
+        self.inlets.check()
+        self.outlets.check()
+        for link in self.links:
+            link.check()
