@@ -173,7 +173,7 @@ class Outlet:
             )
         if not key:
             return size
-        if not isinstance(key, str):
+        if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
             raise InvalidTopic(f"the key of a message is text, not {key!r}")
         try:
             key_size = len(key.encode())
