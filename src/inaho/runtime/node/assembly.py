@@ -18,10 +18,14 @@ from inaho.runtime.freshness.marker_reader import MarkerReader
 from inaho.runtime.freshness.marker_record import MarkerRecord
 from inaho.runtime.freshness.marking import Marking
 from inaho.runtime.freshness.other_clusters import OtherClusters
+from inaho.runtime.grains.grain import unknown_kind
 from inaho.runtime.node.wiring import NodeFreshness, NodeOwnership, NodeServices
 from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.runtime.reminders.keeper import ReminderKeeper
+from inaho.runtime.topic_logs.at_least_once import AtLeastOnce
+from inaho.runtime.topic_logs.keeper_messages import KEEPER
+from inaho.runtime.topic_logs.keeper_references import KeeperReferences
 from inaho.runtime.topics.at_most_once import AtMostOnce
 from inaho.runtime.topics.definitions import TopicDefinitions
 from inaho.runtime.topics.news import TopicNews
@@ -74,12 +78,11 @@ def make_topics(node: NodeParts, learn: Callable[[GrainKind], KindHost]) -> Topi
     local = node.local
     calls = SystemCalls(local, node.peers, node.hosts, TopicActor, TOPICS_KEY)
     registry = RegistryCalls(local, node.context, node.hosts, learn)
-    at_most_once = None
-    if not local.client:
-        at_most_once = AtMostOnce(local, node.peers.connections, node.peers, calls)
-    return Topics(
-        local, TopicDefinitions(local, registry), TopicNews(local, node.topology, calls), at_most_once=at_most_once
-    )
+    news = TopicNews(local, node.topology, calls)
+    at_most_once = None if local.client else AtMostOnce(local, node.peers.connections, node.peers, calls)
+    keepers = KeeperReferences(node.context, node.hosts, learn, unknown_kind(KEEPER))
+    at_least_once = AtLeastOnce(local, node.topology, keepers)
+    return Topics(local, TopicDefinitions(local, registry), news, at_most_once, at_least_once)
 
 
 def make_kinds(node: NodeParts) -> Iterator[tuple[GrainKind, tuple[Any, ...], str]]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from inaho.errors import InvalidTopic
+from inaho.runtime.topic_logs.at_least_once import AtLeastOnce
 from inaho.runtime.topic_logs.subscription import SubscribeOptions, Subscription
 
 if TYPE_CHECKING:
     from inaho.actor.ref import ActorRef
     from inaho.core.pubsub.definition import TopicDefinition
+    from inaho.core.pubsub.message import Message
+    from inaho.runtime.topic_logs.positions import Start
     from inaho.runtime.topics.delivery import Delivery, KnownTopic
     from inaho.runtime.topics.message_type import MessageType
 
@@ -65,12 +69,22 @@ class Topic(Generic[T]):
         return self._publisher.publish(value, key, id)
 
     def subscribe(
-        self, name: str = "", *, window: int | None = None, slow: str = "drop_oldest", start: Any = "latest"
+        self,
+        name: str = "",
+        *,
+        window: int | None = None,
+        slow: str = "drop_oldest",
+        start: Start = "latest",
+        handler: Callable[[Message[T]], Awaitable[object]] | None = None,
+        concurrency: int = 1,
     ) -> Subscription[T]:
         """The messages of the topic for this program.
 
             async with topic.subscribe() as messages:
                 async for message in messages: ...
+
+        At least once a message is delivered again until `message.ack()`. The time to acknowledge does not pass while
+        the body of the loop works on the message.
 
         Args:
             name: of the subscription. At least once all subscribers of one name, in any process, share its messages,
@@ -78,15 +92,44 @@ class Topic(Generic[T]):
             window: messages that may wait here, 1 or more; `pubsub.window` unless given.
             slow: at most once, what happens when more would wait: `drop_oldest`, `drop_new`, or `disconnect` the
                 subscriber, which then gets `SubscriptionLost`.
-            start: at least once, where a new name begins: `latest`, `earliest`, a position, or a `datetime` with its
-                time zone.
+            start: at least once, where a new name begins: `latest`, `earliest`, a `datetime` with its time zone, or
+                offsets by partition.
+            handler: at least once: called with each message, from `start()` or `async with` on, instead of a loop. When
+                it returns, the message is acknowledged; when it raises, it is delivered again.
+            concurrency: calls of the handler at a time; of one key there is one at a time.
 
         Raises:
-            InvalidTopic: an option is out of range.
+            InvalidTopic: an option is out of range, or the delivery has no such option.
+            NoSuchTopic: the topic was deleted.
         """
         options = SubscribeOptions(name, window, slow, start)
         options.check()
-        return self._delivery.subscribe(self._known, self._kind, options)
+        if handler is None:
+            return self._delivery.subscribe(self._known, self._kind, options)
+        return self._logged("a handler").subscribe_handler(self._known, self._kind, options, handler, concurrency)
+
+    def replay(self, start: Start = "earliest", *, follow: bool = False) -> Subscription[T]:
+        """Reads messages at least once without a subscription; nothing is acknowledged, and no position is kept.
+
+            async for message in topic.replay(datetime(2026, 5, 1, tzinfo=UTC)): ...
+
+        Only messages that are still in the log are read: those that a subscription has not acknowledged, and all others
+        for `retention_s`. Messages of one key are in order.
+
+        Args:
+            start: where it begins, as for `subscribe`.
+            follow: it goes on with new messages, and ends only when it is closed.
+
+        Raises:
+            InvalidTopic: `start` is not valid, or the topic has no log.
+            NoSuchTopic: the topic was deleted.
+        """
+        return self._logged("a replay").replay(self._known, self._kind, start, follow=follow)
+
+    def _logged(self, what: str) -> AtLeastOnce:
+        if not isinstance(self._delivery, AtLeastOnce):
+            raise InvalidTopic(f"{what} needs a topic at least once, and {self.name!r} is {self.definition.delivery}")
+        return self._delivery
 
     async def deliver_to(self, actor: ActorRef, *, name: str = "") -> Subscription[T]:
         """Tells each message, as a `Message`, to a local actor. It returns when the subscription is effective.

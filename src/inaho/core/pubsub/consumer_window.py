@@ -1,0 +1,438 @@
+"""What one consumer at least once holds: which message is handled next, and what its keepers are told.
+
+The keepers of the partitions deliver ahead, so that a handler does not wait for the network. The window hands these
+deliveries out: from the partitions in turn, and of one key one at a time. A message whose handling fails goes back, and
+the deliveries of its key that wait behind it go back with it unhandled, because they must not be handled before it.
+
+A delivery is the consumer's until its time to acknowledge has passed. The window prolongs the time of what waits here
+and of what a handler works on, and of nothing else: a message that a loop has left behind without an answer is
+delivered again, to anyone. What waits here for as long as the time to acknowledge goes back unhandled, because this
+handler is slow or hangs, and another consumer of the group may be idle.
+
+When a message has gone back, the keeper may already have sent later ones of its key. They go back too, as long as it is
+not certain that the keeper knew: until it has answered, and `OVERTAKEN_S` longer, because an answer may arrive before
+deliveries that were sent with it.
+
+An acknowledgement is valid here at once and sent a moment later, together with others. Until the keeper has confirmed
+it, the window names the delivery as held when a stream is opened again, and does not hand it out twice.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, Generic, Protocol, TypeVar
+
+import msgspec
+
+__all__ = ["ConsumerWindow", "Delivered", "DeliveryState", "Held", "Settled"]
+
+OVERTAKEN_S: Final = 0.05
+"""Seconds after the answer of a keeper in which deliveries may arrive that were sent before it."""
+
+
+class Delivered(Protocol):
+    """One delivery, as far as the window reads it."""
+
+    @property
+    def offset(self) -> int:
+        """In the partition."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """From 1."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Empty for none."""
+        ...
+
+
+D = TypeVar("D", bound=Delivered)
+
+
+class DeliveryState(enum.IntEnum):
+    """Where a delivery is."""
+
+    WAITING = 0
+    """In the window."""
+
+    OUT = 1
+    """Handed out, and not answered."""
+
+    SETTLED = 2
+    """Acknowledged or given back."""
+
+    OVER = 3
+    """No longer the consumer's; it is delivered again."""
+
+
+WAITING: Final = DeliveryState.WAITING
+OUT: Final = DeliveryState.OUT
+SETTLED: Final = DeliveryState.SETTLED
+OVER: Final = DeliveryState.OVER
+
+
+class Held(msgspec.Struct, Generic[D], eq=False):
+    """One delivery in the window.
+
+    Attributes:
+        delivery: as it came.
+        partition: from which it came.
+        arrived_at: loop seconds.
+        expires_at: loop seconds at which the time to acknowledge ends.
+        state: where it is.
+        worked_on: a loop body or a handler works on it, so its time is prolonged.
+    """
+
+    delivery: D
+    partition: int
+    arrived_at: float
+    expires_at: float
+    state: DeliveryState = WAITING
+    worked_on: bool = False
+
+
+class Settled(msgspec.Struct):
+    """What the keeper of one partition is to be told; the lists are those of its `Settlement`.
+
+    Attributes:
+        number: of this one, in their order.
+    """
+
+    number: int = 0
+    acked: list[tuple[int, int]] = []
+    retried: list[tuple[int, int, float | None, str]] = []
+    extended: list[tuple[int, int, float]] = []
+    released: list[tuple[int, int]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.acked or self.retried or self.extended or self.released)
+
+
+class _Partition(Generic[D]):
+    """What is held of one partition."""
+
+    __slots__ = (
+        "answered",
+        "answered_at",
+        "back",
+        "held",
+        "lines",
+        "number",
+        "queued",
+        "ready",
+        "settled",
+        "unconfirmed",
+    )
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.held: dict[int, Held[D]] = {}
+        """By offset: waiting or out."""
+        self.lines: dict[str, list[Held[D]]] = {}
+        """By key: first the one that is ready or out, then those that wait for it."""
+        self.ready: deque[Held[D]] = deque()
+        """To be handed out, oldest first; may have entries that are not waiting any more."""
+        self.queued = False
+        """It is in the round of partitions with something to hand out."""
+        self.settled = Settled()
+        self.answered = -1
+        """Number of the newest settlement that the keeper has answered."""
+        self.answered_at = 0.0
+        self.back: dict[str, tuple[int, int]] = {}
+        """By key: the first offset that has gone back, and the number of the last settlement that tells so."""
+        self.unconfirmed: dict[int, int] = {}
+        """Attempts of the acknowledged, by offset, until the keeper has confirmed them."""
+
+
+class ConsumerWindow(Generic[D]):
+    """The deliveries of one consumer.
+
+    Args:
+        ack_timeout_s: time to acknowledge, in seconds.
+
+    Attributes:
+        waiting: deliveries that wait in the window.
+        out: those that are handed out and not answered.
+        dirty: partitions whose keepers are to be told something, in order.
+    """
+
+    def __init__(self, ack_timeout_s: float) -> None:
+        self.waiting = 0
+        self.out = 0
+        self.dirty: dict[int, None] = {}
+        self._ack_timeout_s = ack_timeout_s
+        self._partitions: dict[int, _Partition[D]] = {}
+        self._round: deque[_Partition[D]] = deque()
+
+    # From the keepers.
+
+    def arrived(self, number: int, deliveries: Iterable[D], now: float) -> None:
+        """Deliveries of one partition have arrived, in the order in which they are to be handled for each key."""
+        partition = self._partition(number)
+        expires_at = now + self._ack_timeout_s
+        for delivery in deliveries:
+            offset = delivery.offset
+            known = partition.held.get(offset)
+            if known is not None:
+                if known.delivery.attempt >= delivery.attempt:
+                    continue  # a repetition by a stream that was opened again
+                self._cut(partition, known, OVER)
+            if offset in partition.unconfirmed:  # handled here; the keeper does not know that yet
+                partition.unconfirmed[offset] = max(partition.unconfirmed[offset], delivery.attempt)
+                partition.settled.acked.append((offset, delivery.attempt))
+                self.dirty[number] = None
+                continue
+            key = delivery.key
+            if key and key in partition.back and not self._knew(partition, key, offset, now):
+                self._say_released(partition, delivery)
+                continue
+            held = Held(delivery, number, now, expires_at)
+            partition.held[offset] = held
+            self.waiting += 1
+            if key:
+                line = partition.lines.get(key)
+                if line is not None:
+                    line.append(held)
+                    continue
+                partition.lines[key] = [held]
+            self._make_ready(partition, held)
+
+    def over(self, number: int, deliveries: Iterable[tuple[int, int]]) -> None:
+        """The keeper says that these deliveries (offset, attempt) are no longer the consumer's."""
+        partition = self._partition(number)
+        for offset, attempt in deliveries:
+            held = partition.held.get(offset)
+            if held is not None and held.delivery.attempt <= attempt:
+                self._cut(partition, held, OVER)
+
+    def confirmed(self, number: int, settled: Settled, now: float) -> None:
+        """The keeper has answered what `take_settled` returned."""
+        partition = self._partition(number)
+        self._forget_back(partition, now)
+        partition.answered = settled.number
+        partition.answered_at = now
+        unconfirmed = partition.unconfirmed
+        for offset, attempt in settled.acked:
+            if unconfirmed.get(offset) == attempt:
+                del unconfirmed[offset]
+
+    def numbers(self, number: int) -> list[tuple[int, int]]:
+        """Offset and attempt of what is held of a partition, or acknowledged and not confirmed; sorted."""
+        partition = self._partition(number)
+        held = [(offset, each.delivery.attempt) for offset, each in partition.held.items()]
+        return sorted([*held, *partition.unconfirmed.items()])
+
+    # To the handlers.
+
+    def take(self) -> Held[D] | None:
+        """Hands out the next delivery; None if there is none. The caller works on it until `left`."""
+        while self._round:
+            partition = self._round.popleft()
+            held = None
+            while partition.ready and (held is None or held.state is not WAITING):
+                held = partition.ready.popleft()
+            if partition.ready:
+                self._round.append(partition)
+            else:
+                partition.queued = False
+            if held is not None and held.state is WAITING:
+                held.state = OUT
+                held.worked_on = True
+                self.waiting -= 1
+                self.out += 1
+                return held
+        return None
+
+    def ack(self, held: Held[D]) -> bool:
+        """It is handled. Returns whether that counts; False if the delivery is over."""
+        if held.state is not OUT:
+            return held.state is SETTLED
+        delivery = held.delivery
+        partition = self._partitions[held.partition]
+        partition.settled.acked.append((delivery.offset, delivery.attempt))
+        partition.unconfirmed[delivery.offset] = delivery.attempt
+        self.dirty[held.partition] = None
+        self._forget(partition, held, SETTLED)
+        key = delivery.key
+        if key:
+            line = partition.lines[key]
+            del line[0]
+            if line:
+                self._make_ready(partition, line[0])
+            else:
+                del partition.lines[key]
+        return True
+
+    def retry(self, held: Held[D], after_s: float | None, reason: str) -> bool:
+        """Gives it back: handling it failed. Returns whether that counts."""
+        if held.state is not OUT:
+            return held.state is SETTLED
+        partition = self._partitions[held.partition]
+        partition.settled.retried.append((held.delivery.offset, held.delivery.attempt, after_s, reason))
+        self.dirty[held.partition] = None
+        self._cut(partition, held, SETTLED)
+        return True
+
+    def release(self, held: Held[D]) -> None:
+        """Gives it back as not handled, with those behind it; no effect on one that is answered or over."""
+        if held.state is WAITING or held.state is OUT:
+            partition = self._partitions[held.partition]
+            self._say_released(partition, held.delivery)
+            self._cut(partition, held, SETTLED)
+
+    def extend(self, held: Held[D], seconds: float, now: float) -> bool:
+        """Prolongs its time to acknowledge to `seconds` from now. Returns whether that counts."""
+        if held.state is not OUT:
+            return held.state is SETTLED
+        held.expires_at = now + seconds
+        self._say_extended(held, seconds)
+        return True
+
+    def left(self, held: Held[D]) -> None:
+        """No loop body and no handler works on it any more; from now on only `extend` prolongs its time."""
+        held.worked_on = False
+
+    # Time.
+
+    def tick(self, now: float, within_s: float) -> None:
+        """Ends what has run out, and prolongs what does so within `within_s`; call it more often than that."""
+        late = now - self._ack_timeout_s
+        soon = now + within_s
+        for partition in self._partitions.values():
+            self._forget_back(partition, now)
+            for held in list(partition.held.values()):
+                if held.state is WAITING and held.arrived_at <= late:
+                    self.release(held)
+                elif held.state is OUT and not held.worked_on:
+                    if held.expires_at <= now:
+                        self._cut(partition, held, OVER)
+                elif held.state <= OUT and held.expires_at <= soon:
+                    held.expires_at = now + self._ack_timeout_s
+                    self._say_extended(held, self._ack_timeout_s)
+
+    # What the keepers are told.
+
+    def take_settled(self, number: int) -> Settled:
+        """What the keeper of that partition is to be told now; it is not returned again."""
+        partition = self._partition(number)
+        settled = partition.settled
+        partition.settled = Settled(settled.number + 1)
+        self.dirty.pop(number, None)
+        return settled
+
+    def give_back(self) -> None:
+        """The consumer ends: everything that is not answered goes back unhandled."""
+        for partition in self._partitions.values():
+            for held in list(partition.held.values()):
+                self.release(held)
+
+    def end(self) -> None:
+        """The subscription is lost: everything is over, and the keepers are told nothing."""
+        for partition in self._partitions.values():
+            for held in partition.held.values():
+                held.state = OVER
+        self._partitions.clear()
+        self._round.clear()
+        self.dirty.clear()
+        self.waiting = self.out = 0
+
+    # Parts.
+
+    def _partition(self, number: int) -> _Partition[D]:
+        partition = self._partitions.get(number)
+        if partition is None:
+            partition = self._partitions[number] = _Partition(number)
+        return partition
+
+    def _make_ready(self, partition: _Partition[D], held: Held[D]) -> None:
+        partition.ready.append(held)
+        if not partition.queued:
+            partition.queued = True
+            self._round.append(partition)
+
+    def _forget(self, partition: _Partition[D], held: Held[D], state: DeliveryState) -> None:
+        if held.state is WAITING:
+            self.waiting -= 1
+        else:
+            self.out -= 1
+        held.state = state
+        held.worked_on = False
+        del partition.held[held.delivery.offset]
+
+    def _cut(self, partition: _Partition[D], held: Held[D], state: DeliveryState) -> None:
+        """Takes a delivery out, and gives back those behind it: they must not be handled before it."""
+        self._forget(partition, held, state)
+        key = held.delivery.key
+        if not key:
+            return
+        number = partition.settled.number
+        first, _ = partition.back.get(key, (held.delivery.offset, number))
+        partition.back[key] = (min(first, held.delivery.offset), number)
+        line = partition.lines[key]
+        place = line.index(held)
+        behind = line[place + 1 :]
+        del line[place:]
+        if not line:
+            del partition.lines[key]
+        for each in behind:
+            self._say_released(partition, each.delivery)
+            self._forget(partition, each, SETTLED)
+
+    def _knew(self, partition: _Partition[D], key: str, offset: int, now: float) -> bool:
+        """Whether the keeper, when it sent that offset, knew what of the key had gone back."""
+        first, number = partition.back[key]
+        if offset < first:
+            return True
+        if offset == first or (number <= partition.answered and now - partition.answered_at > OVERTAKEN_S):
+            del partition.back[key]
+            return True
+        return False
+
+    def _forget_back(self, partition: _Partition[D], now: float) -> None:
+        if partition.back and now - partition.answered_at > OVERTAKEN_S:
+            for key in [key for key, (_, number) in partition.back.items() if number <= partition.answered]:
+                del partition.back[key]
+
+    def _say_released(self, partition: _Partition[D], delivery: D) -> None:
+        partition.settled.released.append((delivery.offset, delivery.attempt))
+        self.dirty[partition.number] = None
+
+    def _say_extended(self, held: Held[D], seconds: float) -> None:
+        settled = self._partitions[held.partition].settled
+        settled.extended.append((held.delivery.offset, held.delivery.attempt, seconds))
+        self.dirty[held.partition] = None
+
+    def check(self) -> None:
+        """Asserts the invariants."""
+        waiting = out = 0
+        for number, partition in self._partitions.items():
+            assert partition.queued == (partition in self._round), f"partition {number} has two opinions of its round"
+            ready = [each for each in partition.ready if each.state is WAITING]
+            assert partition.queued or not ready, f"partition {number} has something to hand out and is in no round"
+            assert len(set(map(id, ready))) == len(ready), f"a delivery of partition {number} would be handed out twice"
+            heads = {id(line[0]) for line in partition.lines.values()}
+            for offset, held in partition.held.items():
+                assert held.partition == number and held.delivery.offset == offset, f"{offset} is in the wrong place"
+                assert held.state <= OUT, f"{offset} is kept though it is {held.state.name}"
+                assert held.state is OUT or not held.worked_on, f"{offset} is worked on and waits"
+                waiting += held.state is WAITING
+                out += held.state is OUT
+                first = not held.delivery.key or id(held) in heads
+                assert (held in ready) == (first and held.state is WAITING), f"{offset} is ready at the wrong time"
+            for key, line in partition.lines.items():
+                assert line, f"key {key!r} has an empty line"
+                for each in line:
+                    assert partition.held.get(each.delivery.offset) is each, f"the line of {key!r} has a stranger"
+                    assert each.delivery.key == key, f"a message of {each.delivery.key!r} is in the line of {key!r}"
+                for each in line[1:]:
+                    assert each.state is WAITING, f"two messages of key {key!r} are handed out"
+            lines = sum(map(len, partition.lines.values()))
+            keyed = sum(1 for each in partition.held.values() if each.delivery.key)
+            assert lines == keyed, f"{lines} messages in lines, {keyed} with keys"
+            assert bool(partition.settled) == (number in self.dirty), f"partition {number} would not be told"
+        assert (waiting, out) == (self.waiting, self.out), f"{(waiting, out)} differ from the counts"

@@ -1,0 +1,283 @@
+"""A consumer of a named subscription at least once: the streams from all partitions, and the window before the handler.
+
+It has the parts in common that loops, handlers and grain subscriptions need: the next delivery, and its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from inaho.core.pubsub.consumer_window import ConsumerWindow, Held
+from inaho.errors import InahoError, InvalidArguments, SubscriptionLost, Timeout
+from inaho.runtime.topic_logs.keeper_messages import ConsumeRequest, Delivery, DeliveryNumber
+from inaho.runtime.topic_logs.partition_stream import PartitionStream
+from inaho.runtime.topic_logs.positions import start_at
+
+if TYPE_CHECKING:
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
+    from inaho.runtime.topic_logs.ports import Keepers, LoggedTopic
+    from inaho.runtime.topic_logs.positions import Start
+
+__all__ = ["ConsumerOptions", "LogConsumer"]
+
+GIVE_BACK_S: Final = 2.0
+"""A consumer that ends waits this long until its keepers know what it gives back. Without that they wait for its time
+to acknowledge, or notice that its stream has ended."""
+
+TICKS: Final = 6
+"""So many times within the time to acknowledge the window is looked through."""
+
+FAIRNESS: Final = 64
+"""After so many deliveries without a pause the loop runs."""
+
+
+class ConsumerOptions(msgspec.Struct, frozen=True):
+    """How a consumer takes messages.
+
+    Attributes:
+        name: of the subscription.
+        window: messages that may wait here or be worked on, over all partitions.
+        start: where a new subscription begins.
+        exclusive: each partition goes to one consumer of the subscription at a time.
+    """
+
+    name: str
+    window: int
+    start: Start = "latest"
+    exclusive: bool = False
+
+
+class LogConsumer:
+    """One consumer.
+
+    Args:
+        local: the node.
+        topology: of the node.
+        keepers: of partitions.
+        topic: the topic.
+        options: see `ConsumerOptions`.
+        number: of this consumer in its process.
+
+    Attributes:
+        topic, options: as given.
+        window: what it holds.
+    """
+
+    def __init__(
+        self,
+        local: LocalNode,
+        topology: Topology,
+        keepers: Keepers,
+        topic: LoggedTopic,
+        options: ConsumerOptions,
+        number: int,
+    ) -> None:
+        definition = topic.definition
+        self.topic = topic
+        self.options = options
+        self.window: ConsumerWindow[Delivery] = ConsumerWindow(definition.ack_timeout_s)
+        self._local = local
+        self._topology = topology
+        self._keepers = keepers
+        self._id = f"{local.node_id}/{number}"
+        self._credit = max(1, options.window // definition.partitions)
+        self._period_s = definition.ack_timeout_s / TICKS
+        self._streams: list[PartitionStream] = []
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._error: InahoError | None = None
+        self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._taken = 0
+        for partition in range(definition.partitions):
+            start_at(options.start, partition)  # raises for one that is not valid
+
+    @property
+    def late(self) -> int:
+        """Answers that came when the delivery was over."""
+        return sum(stream.late for stream in self._streams)
+
+    @property
+    def streams(self) -> int:
+        """How often a stream from a keeper was opened."""
+        return sum(stream.streams for stream in self._streams)
+
+    async def start(self, within_s: float) -> None:
+        """Returns when all keepers have saved the subscription.
+
+        Raises:
+            Timeout: not within `within_s` seconds.
+            SubscriptionLost, NoSuchTopic, InahoError: it cannot be.
+        """
+        name = self.topic.name
+        self._streams = [
+            PartitionStream(
+                self._local, self._topology, self._keepers(name, partition), partition, self._make_request, self
+            )
+            for partition in range(self.topic.definition.partitions)
+        ]
+        try:
+            async with asyncio.timeout(within_s):
+                await asyncio.gather(*(stream.opened for stream in self._streams))
+        except TimeoutError:
+            waiting = [stream.partition for stream in self._streams if not stream.opened.done()]
+            raise Timeout(
+                f"the keepers of partitions {waiting} of topic {name!r} did not confirm subscription "
+                f"{self.options.name!r} within {within_s:g} s",
+                maybe_executed=True,
+            ) from None
+        if self._error is not None:
+            raise self._error
+
+    def _make_request(self, partition: int, held: list[DeliveryNumber]) -> ConsumeRequest:
+        return ConsumeRequest(
+            self.options.name,
+            f"{self._id}/{partition}",
+            self._local.authority,
+            self._credit,
+            start_at(self.options.start, partition),
+            held,
+            self.options.exclusive,
+        )
+
+    # From the streams.
+
+    def arrived(self) -> None:
+        """Deliveries have come into the window."""
+        self._wake(self.window.waiting)
+        if self._timer is None:
+            self._timer = self._local.loop.call_later(self._period_s, self._tick)
+
+    def lost(self, error: InahoError) -> None:
+        """The subscription has ended."""
+        if self._error is not None or self._closed:
+            return
+        lost = isinstance(error, SubscriptionLost)
+        self._error = error if lost else SubscriptionLost(f"the subscription has ended: {error.reason}")
+        self.window.end()
+        for stream in self._streams:
+            if not stream.opened.done():
+                stream.opened.set_exception(error)
+            stream.close()
+        self._wake(len(self._waiters))
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.window.tick(self._local.loop.time(), 3 * self._period_s)
+        self._settle()
+        if self.window.waiting or self.window.out:
+            self._timer = self._local.loop.call_later(self._period_s, self._tick)
+
+    def _settle(self) -> None:
+        for partition in self.window.dirty:
+            self._streams[partition].settle_soon()
+
+    def _wake(self, count: int) -> None:
+        waiters = self._waiters
+        while waiters and count > 0:
+            waiter = waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                count -= 1
+
+    # To the handlers.
+
+    async def next(self) -> Held[Delivery] | None:
+        """The next delivery; None when the consumer was closed. Call `left` when it is not worked on any more.
+
+        Raises:
+            SubscriptionLost: the subscription has ended.
+        """
+        self._taken += 1
+        if not self._taken % FAIRNESS:
+            await asyncio.sleep(0)
+        while True:
+            held = self.window.take()
+            if held is not None:
+                return held
+            if self._error is not None:
+                raise SubscriptionLost(self._error.reason)
+            if self._closed:
+                return None
+            waiter = self._local.loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except BaseException:
+                if waiter.done() and not waiter.cancelled():
+                    self._wake(1)  # it was woken for a delivery that it does not take
+                raise
+
+    def left(self, held: Held[Delivery]) -> None:
+        """No loop body and no handler works on it any more."""
+        self.window.left(held)
+
+    def ack(self, held: Held[Delivery]) -> None:
+        """It is handled. Raises `SubscriptionLost` if the delivery is over."""
+        ready = self.window.waiting
+        if not self.window.ack(held):
+            raise self._over(held)
+        if self._waiters and ready:
+            self._wake(1)  # the next one of its key
+        self._streams[held.partition].settle_soon()
+
+    def retry(self, held: Held[Delivery], after_s: float | None, reason: str) -> None:
+        """Handling it failed. Raises as `ack`."""
+        if after_s is not None and not 0 <= after_s <= 86_400 * 365:
+            raise InvalidArguments(f"a message is delivered again after 0 seconds to a year, not {after_s}")
+        if not self.window.retry(held, after_s, reason):
+            raise self._over(held)
+        self._streams[held.partition].settle_soon()
+
+    def extend(self, held: Held[Delivery], seconds: float) -> None:
+        """Prolongs its time to acknowledge. Raises as `ack`."""
+        if not 0 < seconds <= 86_400:
+            raise InvalidArguments(f"the time to acknowledge is prolonged by 0 to 86,400 seconds, not {seconds}")
+        if not self.window.extend(held, seconds, self._local.loop.time()):
+            raise self._over(held)
+        self._streams[held.partition].settle_soon()
+
+    def release(self, held: Held[Delivery]) -> None:
+        """Gives it back as not handled."""
+        self.window.release(held)
+        self._settle()
+
+    def _over(self, held: Held[Delivery]) -> SubscriptionLost:
+        if self._error is not None:
+            return SubscriptionLost(self._error.reason)
+        where = f"message {held.delivery.offset} of partition {held.partition} of topic {self.topic.name!r}"
+        why = "the subscription was closed" if self._closed else "the time to acknowledge has passed"
+        return SubscriptionLost(f"the delivery of {where} is over: {why}")
+
+    # The end.
+
+    async def close(self, error: SubscriptionLost | None = None) -> None:
+        """Gives back what is not answered, and ends the streams. May be repeated.
+
+        Args:
+            error: what `next` raises from now on; it returns None unless given.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        lost = self._error is not None
+        self._error = self._error or error
+        self._wake(len(self._waiters))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.window.give_back()
+        try:
+            if not lost and not self._local.closing:
+                leaving = [asyncio.ensure_future(stream.leave()) for stream in self._streams]
+                if leaving:
+                    _, late = await asyncio.wait(leaving, timeout=GIVE_BACK_S)
+                    for each in late:
+                        each.cancel()
+        finally:
+            for stream in self._streams:
+                stream.close()

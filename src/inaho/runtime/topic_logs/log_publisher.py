@@ -1,0 +1,127 @@
+"""Publishes to a topic at least once: checks a message, and chooses its partition.
+
+The partition of a message is the hash of its key. Messages without a key have no order, so they go where they cost the
+least: all of one iteration of the event loop to one partition, and those of the next to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from inaho.core.pubsub.partitioning import partition_of_message
+from inaho.errors import InvalidTopic, MessageTooLarge, NoSuchTopic, ShuttingDown
+from inaho.runtime.topic_logs.keeper_messages import NewMessage
+from inaho.runtime.topic_logs.partition_lane import OVERHEAD_BYTES, PartitionLane
+
+if TYPE_CHECKING:
+    from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.local.topology import Topology
+    from inaho.runtime.topic_logs.ports import Keepers, LoggedTopic, ValueType
+
+__all__ = ["LogPublisher", "TypedPublisher"]
+
+T = TypeVar("T")
+
+ID_CHARS_MAX: Final = 200
+
+
+class LogPublisher:
+    """Publishes what this node publishes to one topic; all its handles share it.
+
+    Args:
+        local: the node.
+        topology: of the node.
+        keepers: of partitions.
+        topic: the topic.
+        next_number: numbers of batches of this node.
+        busy: lanes of this node with messages that wait or are on their way.
+    """
+
+    def __init__(
+        self,
+        local: LocalNode,
+        topology: Topology,
+        keepers: Keepers,
+        topic: LoggedTopic,
+        next_number: Callable[[], int],
+        busy: dict[PartitionLane, None],
+    ) -> None:
+        self._busy = busy
+        self._local = local
+        self._topology = topology
+        self._keepers = keepers
+        self._topic = topic
+        self._next_number = next_number
+        self._lanes: dict[int, PartitionLane] = {}
+        self._unkeyed = local.entropy.random.randrange(topic.definition.partitions)
+        self._unkeyed_stays = False
+
+    def publish(self, encoded: bytes, key: str, message_id: str) -> Awaitable[None]:
+        """Publishes an encoded value; it is awaited until the message is stored. Errors as `Topic.publish`."""
+        topic = self._topic
+        local = self._local
+        config = local.config.pubsub
+        if topic.deleted:
+            raise NoSuchTopic(f"topic {topic.name!r} was deleted")
+        if local.closing:
+            raise ShuttingDown("this node has stopped")
+        if len(encoded) > config.message_bytes_max:
+            raise MessageTooLarge(
+                f"a message of topic {topic.name!r} takes {len(encoded)} bytes, the most is "
+                f"{config.message_bytes_max} (pubsub.message_bytes_max)"
+            )
+        size_bytes = len(encoded) + len(key) + len(message_id) + OVERHEAD_BYTES
+        if key:
+            if len(key) * 4 > config.key_bytes_max:
+                self._check_key(key)
+            partition = partition_of_message(key, topic.definition.partitions)
+        else:
+            partition = self._unkeyed
+            if not self._unkeyed_stays:
+                self._unkeyed_stays = True
+                local.loop.call_soon(self._next_unkeyed)
+        if message_id and len(message_id) > ID_CHARS_MAX:
+            raise InvalidTopic(f"the id of a message has at most {ID_CHARS_MAX} characters, not {len(message_id)}")
+        lane = self._lanes.get(partition)
+        if lane is None:
+            lane = self._lanes[partition] = self._make_lane(partition)
+        message = NewMessage(key, local.unix_time(), encoded, message_id)
+        if lane.full():
+            return lane.put_later(message, size_bytes)
+        return lane.put(message, size_bytes, local.loop.time())
+
+    def _check_key(self, key: str) -> None:
+        size = len(key.encode("utf-8", "surrogatepass"))
+        if size > self._local.config.pubsub.key_bytes_max:
+            raise InvalidTopic(
+                f"the key of a message has {size} bytes, the most is {self._local.config.pubsub.key_bytes_max} "
+                "(pubsub.key_bytes_max)"
+            )
+
+    def _next_unkeyed(self) -> None:
+        self._unkeyed_stays = False
+        self._unkeyed = (self._unkeyed + 1) % self._topic.definition.partitions
+
+    def _make_lane(self, partition: int) -> PartitionLane:
+        definition = self._topic.definition
+        drop = definition.when_cut_off == "drop"
+        keeper = self._keepers(definition.name, partition, retry=not drop)
+        return PartitionLane(
+            self._local, self._topology, keeper, definition.name, partition, self._next_number, self._busy, drop=drop
+        )
+
+
+class TypedPublisher(Generic[T]):
+    """Publishes the messages of one handle."""
+
+    __slots__ = ("_encode", "_publish", "_topic")
+
+    def __init__(self, publisher: LogPublisher, topic: str, kind: ValueType[T]) -> None:
+        self._publish = publisher.publish
+        self._topic = topic
+        self._encode = kind.encode
+
+    def publish(self, value: T, key: str, id: str) -> Awaitable[None]:
+        """See `Topic.publish`."""
+        return self._publish(self._encode(value, self._topic), key, id)
