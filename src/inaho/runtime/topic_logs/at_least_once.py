@@ -22,6 +22,7 @@ from inaho.runtime.topic_logs.log_subscription import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from inaho.actor import ActorRef
     from inaho.core.pubsub.consumer_window import Held
     from inaho.core.pubsub.message import Message
     from inaho.runtime.local.local_node import LocalNode
@@ -133,6 +134,15 @@ class AtLeastOnce:
         """
         consumer = self._consumer(topic, name, window, start, exclusive=exclusive)
         return self._added(HandledSubscription(self._local, consumer, kind, self._ended, handle, concurrency))
+
+    def deliver_to(
+        self, topic: LoggedTopic, kind: ValueType[T], options: SubscribeOptions, actor: ActorRef
+    ) -> Subscription[T]:
+        """Refused: a mailbox does not say when a message is handled."""
+        raise InvalidTopic(
+            f"topic {topic.name!r} is at least once, and the mailbox of {actor} acknowledges nothing: subscribe with a "
+            "handler that asks the actor"
+        )
 
     def replay(self, topic: LoggedTopic, kind: ValueType[T], start: Start, *, follow: bool) -> Subscription[T]:
         """See `Topic.replay`."""
