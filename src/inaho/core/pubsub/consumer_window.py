@@ -19,134 +19,28 @@ it, the window names the delivery as held when a stream is opened again, and doe
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Iterable
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
-import msgspec
+from inaho.core.pubsub.held_deliveries import (
+    OUT,
+    OVER,
+    SETTLED,
+    WAITING,
+    Delivered,
+    DeliveryState,
+    Held,
+    HeldPartition,
+    Settled,
+)
 
-__all__ = ["ConsumerWindow", "Delivered", "DeliveryState", "Held", "Settled"]
+__all__ = ["ConsumerWindow", "DeliveryState", "Held", "Settled"]
 
 OVERTAKEN_S: Final = 0.05
 """Seconds after the answer of a keeper in which deliveries may arrive that were sent before it."""
 
-
-class Delivered(Protocol):
-    """One delivery, as far as the window reads it."""
-
-    @property
-    def offset(self) -> int:
-        """In the partition."""
-        ...
-
-    @property
-    def attempt(self) -> int:
-        """From 1."""
-        ...
-
-    @property
-    def key(self) -> str:
-        """Empty for none."""
-        ...
-
-
 D = TypeVar("D", bound=Delivered)
-
-
-class DeliveryState(enum.IntEnum):
-    """Where a delivery is."""
-
-    WAITING = 0
-    """In the window."""
-
-    OUT = 1
-    """Handed out, and not answered."""
-
-    SETTLED = 2
-    """Acknowledged or given back."""
-
-    OVER = 3
-    """No longer the consumer's; it is delivered again."""
-
-
-WAITING: Final = DeliveryState.WAITING
-OUT: Final = DeliveryState.OUT
-SETTLED: Final = DeliveryState.SETTLED
-OVER: Final = DeliveryState.OVER
-
-
-class Held(msgspec.Struct, Generic[D], eq=False):
-    """One delivery in the window.
-
-    Attributes:
-        delivery: as it came.
-        partition: from which it came.
-        arrived_at: loop seconds.
-        expires_at: loop seconds at which the time to acknowledge ends.
-        state: where it is.
-        worked_on: a loop body or a handler works on it, so its time is prolonged.
-    """
-
-    delivery: D
-    partition: int
-    arrived_at: float
-    expires_at: float
-    state: DeliveryState = WAITING
-    worked_on: bool = False
-
-
-class Settled(msgspec.Struct):
-    """What the keeper of one partition is to be told; the lists are those of its `Settlement`.
-
-    Attributes:
-        number: of this one, in their order.
-    """
-
-    number: int = 0
-    acked: list[tuple[int, int]] = []
-    retried: list[tuple[int, int, float | None, str]] = []
-    extended: list[tuple[int, int, float]] = []
-    released: list[tuple[int, int]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self.acked or self.retried or self.extended or self.released)
-
-
-class _Partition(Generic[D]):
-    """What is held of one partition."""
-
-    __slots__ = (
-        "answered",
-        "answered_at",
-        "back",
-        "held",
-        "lines",
-        "number",
-        "queued",
-        "ready",
-        "settled",
-        "unconfirmed",
-    )
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.held: dict[int, Held[D]] = {}
-        """By offset: waiting or out."""
-        self.lines: dict[str, list[Held[D]]] = {}
-        """By key: first the one that is ready or out, then those that wait for it."""
-        self.ready: deque[Held[D]] = deque()
-        """To be handed out, oldest first; may have entries that are not waiting any more."""
-        self.queued = False
-        """It is in the round of partitions with something to hand out."""
-        self.settled = Settled()
-        self.answered = -1
-        """Number of the newest settlement that the keeper has answered."""
-        self.answered_at = 0.0
-        self.back: dict[str, tuple[int, int]] = {}
-        """By key: the first offset that has gone back, and the number of the last settlement that tells so."""
-        self.unconfirmed: dict[int, int] = {}
-        """Attempts of the acknowledged, by offset, until the keeper has confirmed them."""
 
 
 class ConsumerWindow(Generic[D]):
@@ -166,8 +60,8 @@ class ConsumerWindow(Generic[D]):
         self.out = 0
         self.dirty: dict[int, None] = {}
         self._ack_timeout_s = ack_timeout_s
-        self._partitions: dict[int, _Partition[D]] = {}
-        self._round: deque[_Partition[D]] = deque()
+        self._partitions: dict[int, HeldPartition[D]] = {}
+        self._round: deque[HeldPartition[D]] = deque()
 
     # From the keepers.
 
@@ -343,19 +237,19 @@ class ConsumerWindow(Generic[D]):
 
     # Parts.
 
-    def _partition(self, number: int) -> _Partition[D]:
+    def _partition(self, number: int) -> HeldPartition[D]:
         partition = self._partitions.get(number)
         if partition is None:
-            partition = self._partitions[number] = _Partition(number)
+            partition = self._partitions[number] = HeldPartition(number)
         return partition
 
-    def _make_ready(self, partition: _Partition[D], held: Held[D]) -> None:
+    def _make_ready(self, partition: HeldPartition[D], held: Held[D]) -> None:
         partition.ready.append(held)
         if not partition.queued:
             partition.queued = True
             self._round.append(partition)
 
-    def _forget(self, partition: _Partition[D], held: Held[D], state: DeliveryState) -> None:
+    def _forget(self, partition: HeldPartition[D], held: Held[D], state: DeliveryState) -> None:
         if held.state is WAITING:
             self.waiting -= 1
         else:
@@ -364,7 +258,7 @@ class ConsumerWindow(Generic[D]):
         held.worked_on = False
         del partition.held[held.delivery.offset]
 
-    def _cut(self, partition: _Partition[D], held: Held[D], state: DeliveryState) -> None:
+    def _cut(self, partition: HeldPartition[D], held: Held[D], state: DeliveryState) -> None:
         """Takes a delivery out, and gives back those behind it: they must not be handled before it."""
         self._forget(partition, held, state)
         key = held.delivery.key
@@ -383,7 +277,7 @@ class ConsumerWindow(Generic[D]):
             self._say_released(partition, each.delivery)
             self._forget(partition, each, SETTLED)
 
-    def _knew(self, partition: _Partition[D], key: str, offset: int, now: float) -> bool:
+    def _knew(self, partition: HeldPartition[D], key: str, offset: int, now: float) -> bool:
         """Whether the keeper, when it sent that offset, knew what of the key had gone back."""
         first, number = partition.back[key]
         if offset < first:
@@ -393,12 +287,12 @@ class ConsumerWindow(Generic[D]):
             return True
         return False
 
-    def _forget_back(self, partition: _Partition[D], now: float) -> None:
+    def _forget_back(self, partition: HeldPartition[D], now: float) -> None:
         if partition.back and now - partition.answered_at > OVERTAKEN_S:
             for key in [key for key, (_, number) in partition.back.items() if number <= partition.answered]:
                 del partition.back[key]
 
-    def _say_released(self, partition: _Partition[D], delivery: D) -> None:
+    def _say_released(self, partition: HeldPartition[D], delivery: D) -> None:
         partition.settled.released.append((delivery.offset, delivery.attempt))
         self.dirty[partition.number] = None
 
