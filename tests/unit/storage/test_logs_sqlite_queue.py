@@ -16,6 +16,7 @@ from inaho.config import StorageConfig
 from inaho.errors import LogConflict, StorageFailed, StorageLost
 from inaho.storage import SqliteStorage, StoredState
 from inaho.storage.log import LogBounds
+from inaho.storage.log.chunks import ReadPortion
 from inaho.testing.storage.log_reads import all_of
 from inaho.types import ClusterIdentity
 from support.sqlite_files import CART, PATIENT, begun, carts, locked
@@ -136,6 +137,23 @@ async def test_reads_wait_for_no_commit(tmp_path: Path) -> None:
             assert not append.done()
         await append
         assert len(await all_of(storage.log, LOG)) == 4
+
+
+async def test_read_takes_no_chunk_that_it_does_not_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    add = ReadPortion.add_encoded
+
+    def counted(portion: ReadPortion, first: int, value: bytes) -> bool:
+        taken.append(first)
+        return add(portion, first, value)
+
+    monkeypatch.setattr(ReadPortion, "add_encoded", counted)
+    async with SqliteStorage(tmp_path / "state.db", synchronous="normal") as storage:
+        await fill(storage, 100)
+        assert len(await storage.log.read(LOG, 60, records_max=3)) == 3
+        assert len(await storage.log.read(LOG, 99, records_max=3)) == 1
+        assert await storage.log.read(LOG, 100, records_max=3) == []
+    assert taken == [60, 61, 62, 99, 99]
 
 
 async def test_opening_waits_for_an_abandoned_append(tmp_path: Path) -> None:

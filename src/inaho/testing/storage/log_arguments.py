@@ -9,7 +9,7 @@ import pytest
 from inaho.errors import InvalidArguments, StateTooLarge
 from inaho.storage.log import LogBounds, LogStorage
 from inaho.storage.log.base import APPEND_RECORDS_MAX, OFFSET_MAX
-from inaho.testing.storage.log_reads import all_of, consecutive
+from inaho.testing.storage.log_reads import all_of, all_raise, consecutive
 
 __all__ = ["LogArgumentsConformance"]
 
@@ -21,38 +21,41 @@ class LogArgumentsConformance:
 
     @pytest.mark.parametrize("name", ["", "a\0b", "\ud800", "é" * 501])
     async def test_impossible_names_are_refused(self, logs: LogStorage, name: str) -> None:
-        for operation in (
-            logs.open_log(name, epoch=1),
-            logs.bounds(name),
-            logs.append(name, [b"x"], offset=0, epoch=1),
-            logs.read(name, 0, records_max=1),
-            logs.trim(name, 0, epoch=1),
-            logs.remove(name, epoch=1),
-        ):
-            with pytest.raises(InvalidArguments, match="name of"):
-                await operation
+        await all_raise(
+            InvalidArguments,
+            "name of",
+            lambda: logs.open_log(name, epoch=1),
+            lambda: logs.bounds(name),
+            lambda: logs.append(name, [b"x"], offset=0, epoch=1),
+            lambda: logs.read(name, 0, records_max=1),
+            lambda: logs.trim(name, 0, epoch=1),
+            lambda: logs.remove(name, epoch=1),
+        )
+
+    @pytest.mark.parametrize("epoch", [-1, 0, 1 << 63])
+    async def test_impossible_epochs_are_refused(self, logs: LogStorage, log: str, epoch: int) -> None:
+        await all_raise(
+            InvalidArguments,
+            "epoch",
+            lambda: logs.open_log(log, epoch=epoch),
+            lambda: logs.append(log, [b"x"], offset=0, epoch=epoch),
+            lambda: logs.trim(log, 0, epoch=epoch),
+        )
+        assert await logs.bounds(log) == LogBounds(0, 0, 0, 0)
 
     async def test_impossible_numbers_are_refused(self, logs: LogStorage, log: str) -> None:
-        for epoch in (-1, 0, 1 << 63):
-            for write in (
-                logs.open_log(log, epoch=epoch),
-                logs.append(log, [b"x"], offset=0, epoch=epoch),
-                logs.trim(log, 0, epoch=epoch),
-            ):
-                with pytest.raises(InvalidArguments, match="epoch"):
-                    await write
-        for operation in (
-            logs.append(log, [b"x"], offset=-1, epoch=1),
-            logs.append(log, [b"x"], offset=OFFSET_MAX, epoch=1),
-            logs.trim(log, -1, epoch=1),
-            logs.trim(log, OFFSET_MAX + 1, epoch=1),
-            logs.read(log, -1, records_max=1),
-            logs.read(log, OFFSET_MAX + 1, records_max=1),
-            logs.read(log, 0, records_max=0),
-            logs.read(log, 0, records_max=1, bytes_max=0),
-        ):
-            with pytest.raises(InvalidArguments):
-                await operation
+        await all_raise(
+            InvalidArguments,
+            None,
+            lambda: logs.append(log, [b"x"], offset=-1, epoch=1),
+            lambda: logs.append(log, [b"x"], offset=OFFSET_MAX, epoch=1),
+            lambda: logs.trim(log, -1, epoch=1),
+            lambda: logs.trim(log, OFFSET_MAX + 1, epoch=1),
+            lambda: logs.read(log, -1, records_max=1),
+            lambda: logs.read(log, OFFSET_MAX + 1, records_max=1),
+            lambda: logs.read(log, 0, records_max=0),
+            lambda: logs.read(log, 0, records_max=1, bytes_max=0),
+        )
         assert await logs.bounds(log) == LogBounds(0, 0, 0, 0)
 
     async def test_read_after_the_end_is_refused(self, logs: LogStorage, log: str) -> None:

@@ -31,7 +31,7 @@ _keepers = st.integers(0, 2)
 _names = st.sampled_from(["a", "b"])
 _records = st.lists(st.binary(max_size=8), min_size=1, max_size=3)
 _QUIET = StorageFaults()
-_TROUBLE = StorageFaults(refuse=0.1, lose_request=0.15, lose_answer=0.25, repeat=0.2, slow=0.3, slow_s=0.001)
+_TROUBLE = StorageFaults(refuse=0.05, lose_request=0.1, lose_answer=0.2, repeat=0.2, slow=0.3, slow_s=0.001)
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -105,6 +105,17 @@ class FaultyLogComparison(RuleBasedStateMachine):
         self._told(name, outcome, lambda state: state.appended(records, me.end, me.epoch))
         if outcome is None:
             me.end += len(records)
+        self.bounds(name)
+
+    @rule(name=_names, keeper=_keepers, batches=st.lists(_records, max_size=3), way=st.integers(-1, 4))
+    def keep(self, name: str, keeper: int, batches: list[list[bytes]], way: int) -> None:
+        """A keeper works as it should: it takes the log over, appends, perhaps removes records, and reads."""
+        self.open(name, keeper, 2)
+        for records in batches:
+            self.append(name, keeper, records)
+        if way >= 0:
+            self.trim(name, keeper, way)
+        self.read(name, way + 1)
 
     @rule(name=_names, keeper=_keepers, records=_records)
     def append_again(self, name: str, keeper: int, records: list[bytes]) -> None:
@@ -125,6 +136,7 @@ class FaultyLogComparison(RuleBasedStateMachine):
         upto = max(0, me.end - way)
         outcome = self._try(self._logs.trim(self._prefix + name, upto, epoch=me.epoch))
         self._told(name, outcome, lambda state: state.trimmed(upto, me.epoch))
+        self.bounds(name)
 
     @rule(name=_names, way=st.integers(0, 6))
     def read(self, name: str, way: int) -> None:
@@ -176,10 +188,10 @@ class FaultyLogComparison(RuleBasedStateMachine):
             self._possible[name] = left
         elif isinstance(outcome, StorageFailed):
             if outcome.maybe_executed:
-                self._possible[name] = [*states, *(state for state in changed if state not in states)]
+                self._possible[name] = list(dict.fromkeys([*states, *changed]))
         else:
             assert changed, f"{name}: acknowledged against {states}"
-            self._possible[name] = changed
+            self._possible[name] = list(dict.fromkeys(changed))
 
     def _narrow(self, name: str, agrees: Callable[[_State], bool]) -> None:
         states = self._states(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ import pytest_asyncio
 from inaho.errors import StorageLost
 from inaho.storage import Storage
 from inaho.storage.log import LogBounds, LogStorage
-from inaho.testing.storage.log_reads import all_of
+from inaho.testing.storage.log_reads import all_of, all_raise
 from inaho.testing.storage.loss import Damage
 from inaho.types import ClusterIdentity
 
@@ -137,14 +138,14 @@ class LogLossConformance:
     async def _refuses_all(self, storage: Storage, logs: LogStorage, log: str, *, offset: int) -> None:
         other = log + ".other"
         for name in (log, other):
-            for operation in (
-                logs.bounds(name),
-                logs.append(name, [b"lost"], offset=offset, epoch=1),
-                logs.read(name, 0, records_max=1),
-                logs.trim(name, offset, epoch=1),
-                logs.open_log(name, epoch=9),
-            ):
-                with pytest.raises(StorageLost):
-                    await operation
+            await all_raise(
+                StorageLost,
+                None,
+                partial(logs.bounds, name),
+                partial(logs.append, name, [b"lost"], offset=offset, epoch=1),
+                partial(logs.read, name, 0, records_max=1),
+                partial(logs.trim, name, offset, epoch=1),
+                partial(logs.open_log, name, epoch=9),
+            )
         with pytest.raises(StorageLost):
             await storage.load(ClusterIdentity("Lost", log))

@@ -143,6 +143,7 @@ class LogRacesConformance:
                 batch = [f"{acknowledged + at}".encode() for at in range(count)]
                 await logs.append(log, batch, offset=acknowledged, epoch=1)
                 acknowledged += count
+                await asyncio.sleep(0)
             done.set()
 
         async def follow(reader: LogStorage) -> int:
@@ -176,6 +177,7 @@ class LogRacesConformance:
                 end += 3
                 await logs.trim(log, end - 2, epoch=1)
                 trimmed = end - 2
+                await asyncio.sleep(0)
             done.set()
 
         async def read() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from inaho.errors import InvalidArguments, LogConflict
 from inaho.storage.log import LogBounds, LogRecord, LogStorage
-from inaho.testing.storage.log_reads import all_of, consecutive
+from inaho.testing.storage.log_reads import all_of, all_raise, consecutive
 
 __all__ = ["LogWritesConformance"]
 
@@ -24,10 +24,13 @@ class LogWritesConformance:
         assert await logs.read(log, 0, records_max=10) == []
         with pytest.raises(InvalidArguments):
             await logs.read(log, 1, records_max=10)
-        for write in (logs.append(log, [b"x"], offset=0, epoch=1), logs.trim(log, 0, epoch=1)):
-            with pytest.raises(LogConflict) as caught:
-                await write
-            assert (caught.value.end, caught.value.epoch) == (0, 0)
+        conflicts = await all_raise(
+            LogConflict,
+            None,
+            lambda: logs.append(log, [b"x"], offset=0, epoch=1),
+            lambda: logs.trim(log, 0, epoch=1),
+        )
+        assert [(conflict.end, conflict.epoch) for conflict in conflicts] == [(0, 0)] * 2
         assert await logs.bounds(log) == LogBounds(0, 0, 0, 0)
 
     async def test_append_then_read(self, logs: LogStorage, log: str) -> None:
@@ -67,15 +70,15 @@ class LogWritesConformance:
         await logs.append(log, [b"old"], offset=0, epoch=5)
         bounds = await logs.open_log(log, epoch=9)
         assert (bounds.first, bounds.end, bounds.epoch) == (0, 1, 9)
-        for write in (
-            logs.append(log, [b"zombie"], offset=1, epoch=5),
-            logs.trim(log, 1, epoch=5),
-            logs.open_log(log, epoch=8),
-            logs.remove(log, epoch=8),
-        ):
-            with pytest.raises(LogConflict, match="epoch 9") as caught:
-                await write
-            assert (caught.value.end, caught.value.epoch) == (1, 9)
+        conflicts = await all_raise(
+            LogConflict,
+            "epoch 9",
+            lambda: logs.append(log, [b"zombie"], offset=1, epoch=5),
+            lambda: logs.trim(log, 1, epoch=5),
+            lambda: logs.open_log(log, epoch=8),
+            lambda: logs.remove(log, epoch=8),
+        )
+        assert [(conflict.end, conflict.epoch) for conflict in conflicts] == [(1, 9)] * 4
         await logs.append(log, [b"new"], offset=1, epoch=9)
         assert await all_of(logs, log) == [b"old", b"new"]
 
@@ -83,9 +86,12 @@ class LogWritesConformance:
         """Its keeper does not know where the log ends, and the keeper that does would not be refused."""
         await logs.open_log(log, epoch=5)
         await logs.append(log, [b"a"], offset=0, epoch=5)
-        for write in (logs.append(log, [b"b"], offset=1, epoch=6), logs.trim(log, 1, epoch=6)):
-            with pytest.raises(LogConflict, match="epoch 5"):
-                await write
+        await all_raise(
+            LogConflict,
+            "epoch 5",
+            lambda: logs.append(log, [b"b"], offset=1, epoch=6),
+            lambda: logs.trim(log, 1, epoch=6),
+        )
         await logs.append(log, [b"b"], offset=1, epoch=5)
         assert await all_of(logs, log) == [b"a", b"b"]
 
@@ -136,8 +142,9 @@ class LogWritesConformance:
         for number, name in enumerate(names):
             await logs.open_log(name, epoch=number + 1)
             await logs.append(name, [str(number).encode()] * (number + 1), offset=0, epoch=number + 1)
-        await logs.remove(names[0], epoch=1)
-        for number, name in enumerate(names[1:], 1):
+        for number in (0, len(names) - 1):
+            await logs.remove(names[number], epoch=number + 1)
+        for number, name in enumerate(names[1:-1], 1):
             assert (await logs.bounds(name)).epoch == number + 1
             assert await all_of(logs, name) == [str(number).encode()] * (number + 1)
 
