@@ -38,6 +38,7 @@ def read_metrics(node: Node, counts: NodeCounts) -> dict[str, Sequence[Sample]]:
     values.update(_calls(node, counts))
     values.update(_activations(node, counts))
     values.update(_plain(node))
+    values.update(_logs(node))
     values.update(_messages(node))
     values.update(_peers(node, counts))
     values.update(_membership(node))
@@ -143,6 +144,13 @@ def _plain(node: Node) -> Values:
         ("inaho.events.callback_failures", node.local.events.callback_errors),
     ):
         yield name, _one(value)
+
+
+def _logs(node: Node) -> Values:
+    log = node.storage_access.storage.log
+    if log is not None:
+        for name in ("appends", "records", "reads", "conflicts", "failures"):
+            yield f"inaho.storage.log.{name}", _one(getattr(log, name))
 
 
 def _messages(node: Node) -> Values:

@@ -17,7 +17,14 @@ from typing import Any, Final
 
 from inaho.config import StorageConfig
 from inaho.storage.instances import Instances, Mark, new_instance
-from inaho.storage.log.base import LogBounds, LogRecord, LogStorage, log_conflict_of, open_conflict_of
+from inaho.storage.log.base import (
+    OFFSET_MAX,
+    LogBounds,
+    LogRecord,
+    LogStorage,
+    log_conflict_of,
+    open_conflict_of,
+)
 from inaho.storage.log.chunks import ReadPortion, check_offset, encode_chunk
 from inaho.storage.redis.cluster import RedisCluster
 from inaho.storage.redis.scripts import LOG_APPEND, LOG_OPEN, LOG_READ, LOG_TRIM, Script
@@ -66,7 +73,7 @@ class RedisLog(LogStorage):
         return bounds
 
     async def _bounds(self, log: str) -> LogBounds:
-        _, bounds, _ = await self._run(LOG_READ, log, 0, 0, 1, 1)
+        _, bounds, _ = await self._run(LOG_READ, log, 0, OFFSET_MAX, 1, 1)  # no chunk is there
         return bounds
 
     async def _append(self, log: str, records: Sequence[bytes], *, offset: int, epoch: int) -> None:

@@ -81,7 +81,7 @@ class RedisStorage(Storage):
             and `rediss+cluster://` for Redis Cluster, of which one node is named. Options of redis-py may follow
             after `?`, such as `ssl_ca_certs=path`.
         prefix: of the keys. A record is `prefix:{kind/key}`, with `%`, `/`, `{` and `}` of the kind escaped: in
-            Redis Cluster the part in braces chooses the slot.
+            Redis Cluster the part in braces chooses the slot. For the keys of logs see `log`.
         config: bounds, `connections_max` and `operation_timeout_s`.
 
     Raises:
