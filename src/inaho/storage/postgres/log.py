@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from inaho.config import StorageConfig
-from inaho.errors import LogConflict
 from inaho.storage.instances import Instances
 from inaho.storage.log.base import OFFSET_MAX, LogBounds, LogRecord, LogStorage, log_conflict_of, open_conflict_of
 from inaho.storage.log.chunks import ReadPortion, check_offset, encode_chunk
+from inaho.storage.log.openings import Openings, opened_again
 from inaho.storage.postgres.log_statements import LogFound, LogRequest
 from inaho.storage.server_queue import Lanes
 
@@ -46,13 +46,16 @@ class PostgresLog(LogStorage):
         super().__init__(config, check_usable)
         self._lanes = lanes
         self._instances = instances
+        self._openings = Openings()
 
     async def _open_log(self, log: str, epoch: int) -> LogBounds:
         await self._lanes().settled(_key(log))  # an append that was cancelled: its outcome decides the end
-        found = await self._ask(LogRequest(log, "open", epoch, seen=self._instances.seen()))
-        conflict = None if found.done else open_conflict_of(log, found.bounds, epoch=epoch)
-        if conflict is not None:
-            raise conflict
+        number, opener = self._openings.next(), self._openings.opener
+        request = LogRequest(log, "open", epoch, opener=opener, opening=number, seen=self._instances.seen())
+        found = await self._ask(request)
+        if not found.done:
+            raise open_conflict_of(log, found.bounds, epoch=epoch) or opened_again(log, found.bounds)
+        self._openings.opened(log, number)
         return found.bounds
 
     async def _bounds(self, log: str) -> LogBounds:
@@ -60,10 +63,20 @@ class PostgresLog(LogStorage):
 
     async def _append(self, log: str, records: Sequence[bytes], *, offset: int, epoch: int) -> None:
         chunk = encode_chunk(records)
-        request = LogRequest(log, "append", epoch, offset, len(records), chunk=chunk, seen=self._instances.seen())
+        request = LogRequest(
+            log,
+            "append",
+            epoch,
+            offset,
+            len(records),
+            chunk=chunk,
+            opener=self._openings.opener,
+            opening=self._openings.of(log),
+            seen=self._instances.seen(),
+        )
         found = await self._ask(request)
         if not found.done:
-            raise _refusal(log, found.bounds, epoch, offset)
+            raise log_conflict_of(log, found.bounds, epoch=epoch, offset=offset) or opened_again(log, found.bounds)
 
     async def _read(self, log: str, offset: int, *, records_max: int, bytes_max: int) -> list[LogRecord]:
         count, size = min(records_max, OFFSET_MAX), min(bytes_max, OFFSET_MAX)
@@ -79,7 +92,7 @@ class PostgresLog(LogStorage):
     async def _trim(self, log: str, upto: int, *, epoch: int) -> None:
         found = await self._ask(LogRequest(log, "trim", epoch, upto, seen=self._instances.seen()))
         if not found.done:
-            raise _refusal(log, found.bounds, epoch, None)
+            raise log_conflict_of(log, found.bounds, epoch=epoch, offset=None) or opened_again(log, found.bounds)
 
     async def _ask(self, request: LogRequest) -> LogFound:
         key = None if request.operation == "read" else _key(request.about)
@@ -89,11 +102,6 @@ class PostgresLog(LogStorage):
         rises = found.done and request.operation != "read"
         self._instances.check(request.seen, found.mark, identity=request.about, rises=rises)
         return found
-
-
-def _refusal(log: str, bounds: LogBounds, epoch: int, offset: int | None) -> LogConflict:
-    conflict = log_conflict_of(log, bounds, epoch=epoch, offset=offset)
-    return conflict or LogConflict(f"no keeper has opened log {log!r}", identity=log, end=0, epoch=0)
 
 
 def _key(log: str) -> tuple[str, str]:

@@ -31,6 +31,8 @@ _CREATE: Final = """
 CREATE TABLE {log} (
     name text COLLATE "C" PRIMARY KEY,
     epoch bigint NOT NULL,
+    opener text NOT NULL, -- the storage object that has opened it last
+    opening bigint NOT NULL, -- the number of that opening
     first_offset bigint NOT NULL, -- of the first record that is left
     end_offset bigint NOT NULL,
     appended bigint NOT NULL, -- bytes of all chunks that there ever were
@@ -58,9 +60,12 @@ _BOUNDS: Final = "epoch, first_offset, end_offset, appended, removed"
 
 _OPEN: Final = """
 {mark}, opened AS (
-    INSERT INTO {log} AS log (name, epoch, first_offset, end_offset, appended, removed)
-    SELECT $3::text, $4::bigint, 0, 0, 0, 0 WHERE {same}
-    ON CONFLICT (name) DO UPDATE SET epoch = greatest(log.epoch, excluded.epoch)
+    INSERT INTO {log} AS log (name, epoch, opener, opening, first_offset, end_offset, appended, removed)
+    SELECT $3::text, $4::bigint, $5::text, $6::bigint, 0, 0, 0, 0 WHERE {same}
+    ON CONFLICT (name) DO UPDATE SET epoch = greatest(log.epoch, excluded.epoch),
+        opener = CASE WHEN log.epoch <= excluded.epoch THEN excluded.opener ELSE log.opener END,
+        opening = CASE WHEN log.epoch <= excluded.epoch THEN excluded.opening ELSE log.opening END
+    WHERE log.opener <> excluded.opener OR log.opening < excluded.opening
     RETURNING *
 )
 SELECT mark.instance, txid_current(), $3, epoch = $4, {bounds}
@@ -72,10 +77,11 @@ _APPEND: Final = """
     SELECT * FROM {log} WHERE name = ANY($3::text[]) ORDER BY name FOR NO KEY UPDATE
 ), fits AS MATERIALIZED (
     SELECT new.*, held.appended AS before
-    FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[])
-        AS new (name, epoch, first_offset, end_offset, records)
+    FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bigint[])
+        AS new (name, epoch, first_offset, end_offset, records, opening)
     JOIN held USING (name)
     WHERE held.epoch = new.epoch AND held.end_offset = new.first_offset AND {same}
+    AND (new.opening IN (0, held.opening) OR held.opener <> $9::text)
 ), moved AS (
     UPDATE {log} AS log SET end_offset = fits.end_offset, appended = fits.before + octet_length(fits.records)
     FROM fits WHERE log.name = fits.name RETURNING log.name
@@ -139,6 +145,8 @@ class LogRequest(msgspec.Struct, frozen=True):
         count: records of an append; at most so many of a read.
         bytes_max: of a read.
         chunk: of an append.
+        opener: the storage object, see `Openings`.
+        opening: of an opening: its number; of an append: that of the last one.
         seen: the mark of the storage must not be behind this one.
     """
 
@@ -149,6 +157,8 @@ class LogRequest(msgspec.Struct, frozen=True):
     count: int = 0
     bytes_max: int = 0
     chunk: bytes = b""
+    opener: str = ""
+    opening: int = 0
     seen: Mark | None = None
 
     @property
@@ -203,7 +213,8 @@ class LogStatements:
         # All are from one storage object; the oldest mark is compared, since an answer may be on its way.
         seen = min((each.seen or Mark() for each in requests), key=lambda mark: mark.commits)
         if first.operation == "open":
-            rows = await connection.fetch(self._open, seen.instance, seen.commits, first.about, first.epoch)
+            opening = (first.opener, first.opening)
+            rows = await connection.fetch(self._open, seen.instance, seen.commits, first.about, first.epoch, *opening)
         elif first.operation == "trim":
             rows = await connection.fetch(
                 self._trim, seen.instance, seen.commits, first.about, first.epoch, first.offset
@@ -218,6 +229,8 @@ class LogStatements:
                 [each.offset for each in requests],
                 [each.offset + each.count for each in requests],
                 [each.chunk for each in requests],
+                [each.opening for each in requests],
+                first.opener,
             )
         found = {row[2]: _found(row) for row in rows}
         missing = _found((*rows[0][:4], *[None] * 5))

@@ -26,6 +26,7 @@ from inaho.storage.log.base import (
     open_conflict_of,
 )
 from inaho.storage.log.chunks import ReadPortion, check_offset, encode_chunk
+from inaho.storage.log.openings import Openings, opened_again
 from inaho.storage.redis.cluster import RedisCluster
 from inaho.storage.redis.scripts import LOG_APPEND, LOG_OPEN, LOG_READ, LOG_TRIM, Script
 from inaho.storage.redis.server import Command, MarkKey, RedisServer, escaped
@@ -63,13 +64,15 @@ class RedisLog(LogStorage):
         self._instances = instances
         self._prefix = prefix
         self._mark_key = mark_key
+        self._openings = Openings()
 
     async def _open_log(self, log: str, epoch: int) -> LogBounds:
         await self._server().settled(self._key(log))  # an append that was cancelled: its outcome decides the end
-        done, bounds, _ = await self._run(LOG_OPEN, log, epoch)
-        conflict = None if done else open_conflict_of(log, bounds, epoch=epoch)
-        if conflict is not None:
-            raise conflict
+        number = self._openings.next()
+        done, bounds, _ = await self._run(LOG_OPEN, log, epoch, self._openings.opener, number)
+        if not done:
+            raise open_conflict_of(log, bounds, epoch=epoch) or opened_again(log, bounds)
+        self._openings.opened(log, number)
         return bounds
 
     async def _bounds(self, log: str) -> LogBounds:
@@ -77,11 +80,12 @@ class RedisLog(LogStorage):
         return bounds
 
     async def _append(self, log: str, records: Sequence[bytes], *, offset: int, epoch: int) -> None:
-        chunk = encode_chunk(records)
         count = len(records)
-        done, bounds, _ = await self._run(LOG_APPEND, log, epoch, offset, count, offset + count, chunk)
+        opening = (self._openings.opener, self._openings.of(log))
+        chunk = encode_chunk(records)
+        done, bounds, _ = await self._run(LOG_APPEND, log, epoch, offset, count, offset + count, chunk, *opening)
         if not done:
-            self._refuse(log, bounds, epoch, offset)
+            raise log_conflict_of(log, bounds, epoch=epoch, offset=offset) or opened_again(log, bounds)
 
     async def _read(self, log: str, offset: int, *, records_max: int, bytes_max: int) -> list[LogRecord]:
         _, bounds, chunks = await self._run(LOG_READ, log, 0, offset, records_max, bytes_max)
@@ -96,15 +100,10 @@ class RedisLog(LogStorage):
     async def _trim(self, log: str, upto: int, *, epoch: int) -> None:
         done, bounds, _ = await self._run(LOG_TRIM, log, epoch, upto)
         if not done:
-            self._refuse(log, bounds, epoch, None)
-
-    def _refuse(self, log: str, bounds: LogBounds, epoch: int, offset: int | None) -> None:
-        conflict = log_conflict_of(log, bounds, epoch=epoch, offset=offset)
-        assert conflict is not None, f"the script refused what the rule allows: {log!r}, {bounds!r}"
-        raise conflict
+            raise log_conflict_of(log, bounds, epoch=epoch, offset=None) or opened_again(log, bounds)
 
     async def _run(
-        self, script: Script, log: str, epoch: int, *arguments: int | bytes
+        self, script: Script, log: str, epoch: int, *arguments: int | bytes | str
     ) -> tuple[bool, LogBounds, Sequence[bytes]]:
         """Whether the script did its work, the bounds after it, and the chunks that it read."""
         key = self._key(log)

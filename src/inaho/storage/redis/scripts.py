@@ -84,7 +84,7 @@ stored version and epoch; the version is 0 if there is no record.
 
 _LOG: Final = """
 local seen, floor, id, epoch = string.match(ARGV[1], '(%w*) (%d+) (%w*) (%d+)')
-local stored = redis.call('HMGET', KEYS[1], 'first', 'end', 'epoch', 'appended', 'removed')
+local stored = redis.call('HMGET', KEYS[1], 'first', 'end', 'epoch', 'appended', 'removed', 'opener', 'opening')
 local exists = stored[2]
 for field = 1, 5 do stored[field] = stored[field] or '0' end
 local instance, commits, marks = '', '0', KEYS[3]
@@ -131,25 +131,28 @@ LOG_OPEN: Final = _script(
     _LOG,
     """
 if below(epoch, stored[3]) then return answer(0) end
-redis.call('HSET', KEYS[1], 'first', stored[1], 'end', stored[2], 'epoch', epoch)
+if stored[6] == ARGV[2] and below(ARGV[3], stored[7]) then return answer(0) end
+redis.call('HSET', KEYS[1], 'first', stored[1], 'end', stored[2], 'epoch', epoch, 'opener', ARGV[2], 'opening', ARGV[3])
 stored[3] = epoch
 commit()
 return answer(1)
 """,
 )
+"""ARGV: who opens, and the number of this opening, see `Openings`."""
 
 LOG_APPEND: Final = _script(
     _BELOW,
     _LOG,
     """
 if epoch ~= stored[3] or ARGV[2] ~= stored[2] then return answer(0) end
+if stored[6] == ARGV[6] and stored[7] ~= ARGV[7] and ARGV[7] ~= '0' then return answer(0) end
 redis.call('XADD', KEYS[2], ARGV[2] .. '-' .. ARGV[3], 'before', stored[4], 'records', ARGV[5])
 redis.call('HSET', KEYS[1], 'end', ARGV[4], 'appended', whole(stored[4] + #ARGV[5]))
 commit()
 return answer(1)
 """,
 )
-"""ARGV: offset, number of records, offset after them, and the chunk."""
+"""ARGV: offset, number of records, offset after them, the chunk, who has opened the log, and the opening's number."""
 
 LOG_READ: Final = _script(
     _BELOW,
