@@ -45,6 +45,7 @@ class SimulatedCluster(Cluster):
         self._system = cluster._system
         self._sends = cluster._sends
         self._operators = cluster._operators
+        self._topics = cluster._topics
         self._provider_operations = cluster._provider_operations
         self._provider_calls = cluster._provider_calls
         self._metrics = cluster._metrics
