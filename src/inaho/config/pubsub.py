@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inaho.config.base import Group
+from inaho.errors import InvalidConfig
 
 __all__ = ["PubSubConfig"]
 
@@ -37,6 +38,15 @@ class PubSubConfig(Group, frozen=True, kw_only=True):
             before that repeats deliveries.
         deliver_messages_max: messages that one keeper reads ahead for one subscription.
         subscriptions_max: named subscriptions of one topic.
+        send_partitions: parts of the log of durable sends, each with a keeper of its own. All members must agree, and it
+            cannot be changed once there are durable sends.
+        sends_max: durable sends that one partition keeps, dead letters included; beyond it new ones are refused. The
+            keeper has them in its memory.
+        sends_bytes_max: bytes of their arguments.
+        send_attempts_max: calls of one durable send that may fail; then it is a dead letter.
+        send_retry_base_s: the pause before the second attempt at its longest, doubled for each further one.
+        send_retry_max_s: the longest pause between two attempts.
+        send_dedup_s: the `id` of a durable send is remembered so long after its end.
         labels_max: topics that have metrics of their own; the others are counted together.
     """
 
@@ -61,8 +71,22 @@ class PubSubConfig(Group, frozen=True, kw_only=True):
     positions_save_s: float = 0.1
     deliver_messages_max: int = 1024
     subscriptions_max: int = 1000
+    send_partitions: int = 16
+    sends_max: int = 1_000_000
+    sends_bytes_max: int = 256 << 20
+    send_attempts_max: int = 8
+    send_retry_base_s: float = 1.0
+    send_retry_max_s: float = 60.0
+    send_dedup_s: float = 3600.0
     labels_max: int = 100
 
     @classmethod
     def may_be_zero(cls) -> frozenset[str]:
-        return frozenset({"linger_s"})
+        return frozenset({"linger_s", "send_dedup_s"})
+
+    def check(self) -> None:
+        if self.send_retry_max_s < self.send_retry_base_s:
+            raise InvalidConfig(
+                f"PubSubConfig.send_retry_max_s ({self.send_retry_max_s}) must be at least send_retry_base_s "
+                f"({self.send_retry_base_s})"
+            )

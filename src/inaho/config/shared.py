@@ -27,6 +27,7 @@ SHARED: Final = (
     "membership.tombstones_max",
     "pubsub.key_bytes_max",
     "pubsub.message_bytes_max",
+    "pubsub.send_partitions",
     "pubsub.shards",
     "transport.definitions_max",
     "transport.frame_bytes_max",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from inaho.events.base import Event
+from inaho.events.base import Event, IdentityEvent
 
 __all__ = [
     "BacklogFull",
     "CutOffQueueDelivered",
+    "DurableSendFailed",
     "MessageDeadLettered",
     "MessageRedelivered",
     "MessagesDropped",
@@ -157,3 +158,21 @@ class BacklogFull(TopicEvent, frozen=True, kw_only=True):
     size_bytes: int
     policy: str
     subscription: str
+
+
+class DurableSendFailed(IdentityEvent, frozen=True, kw_only=True):
+    """A call that was sent with `durable=True` failed.
+
+    Attributes:
+        method: name of the method.
+        id: of the send.
+        attempt: calls that have failed, from 1; a call that certainly did not run does not count.
+        reason: why it failed.
+        given_up: it is a dead letter now; otherwise it is tried again.
+    """
+
+    method: str
+    id: str
+    attempt: int
+    reason: str
+    given_up: bool = False

@@ -25,6 +25,7 @@ __all__ = [
     "RELEASE_WITHOUT_NAME",
     "REMINDERS",
     "SCHEMA_VERSIONS",
+    "SENDS",
     "STATE",
     "TOPICS",
     "common_features",
@@ -48,6 +49,9 @@ STATE: Final = "state"
 REMINDERS: Final = "reminders"
 """Format of a shard of reminders. 1 was that of 0.1."""
 
+SENDS: Final = "sends"
+"""Format of the logs of durable sends."""
+
 GOSSIP: Final = "gossip"
 """Format of control messages."""
 
@@ -57,7 +61,9 @@ ENDS: Final = "ends"
 TOPICS: Final = "topics"
 """Messages of topics at most once, and the announcements of subscriptions."""
 
-FEATURES: Final[Mapping[str, int]] = MappingProxyType({ENDS: 1, GOSSIP: 1, REMINDERS: 2, STATE: 2, TOPICS: 1})
+FEATURES: Final[Mapping[str, int]] = MappingProxyType(
+    {ENDS: 1, GOSSIP: 1, REMINDERS: 2, SENDS: 1, STATE: 2, TOPICS: 1}
+)
 """Additions and formats by name, each with the highest version that this release supports, and all lower ones."""
 
 

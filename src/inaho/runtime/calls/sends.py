@@ -32,7 +32,25 @@ if TYPE_CHECKING:
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.turns.runner import TurnRunner
 
-__all__ = ["Sends"]
+__all__ = ["Sends", "sent_method"]
+
+
+def sent_method(function: Callable[..., Any]) -> tuple[Reference, GrainMethod]:
+    """The reference of which `function` is a method, and what is known of it.
+
+    Raises:
+        InvalidArguments: it is no method of a reference, or is a stream.
+    """
+    reference = getattr(function, "__self__", None)
+    if not isinstance(reference, Reference):
+        raise InvalidArguments(f"send takes a method of a reference, as cluster.grain(…).add, not {function!r}")
+    method = reference._inaho_host.kind.methods[function.__name__]
+    if method.stream:
+        raise InvalidArguments(
+            f"{method.name} is a stream, which cannot be sent one way",
+            identity=f"{reference._inaho_host.name}/{reference._inaho_key}",
+        )
+    return reference, method
 
 
 class Sends:
@@ -66,14 +84,9 @@ class Sends:
             function, arguments, named: method of a reference, and its arguments.
             begun: the first attempt is made in this step, if a loop runs; else in a step of its own.
         """
-        reference = getattr(function, "__self__", None)
-        if not isinstance(reference, Reference):
-            raise InvalidArguments(f"send takes a method of a reference, as cluster.grain(…).add, not {function!r}")
+        reference, method = sent_method(function)
         host, key = reference._inaho_host, reference._inaho_key
-        method = host.kind.methods[function.__name__]
         identity = f"{host.name}/{key}"
-        if method.stream:
-            raise InvalidArguments(f"{method.name} is a stream, which cannot be sent one way", identity=identity)
         if self._local.closing:
             raise ShuttingDown(
                 "the node has left and sends nothing", identity=identity, authority=self._local.authority

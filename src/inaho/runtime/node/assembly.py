@@ -26,6 +26,7 @@ from inaho.runtime.reminders.keeper import ReminderKeeper
 from inaho.runtime.topic_logs.at_least_once import AtLeastOnce
 from inaho.runtime.topic_logs.keeper_messages import KEEPER
 from inaho.runtime.topic_logs.keeper_references import KeeperReferences
+from inaho.runtime.topic_logs.send_keeper import SendKeeper
 from inaho.runtime.topics.at_most_once import AtMostOnce
 from inaho.runtime.topics.definitions import TopicDefinitions
 from inaho.runtime.topics.news import TopicNews
@@ -94,5 +95,6 @@ def make_kinds(node: NodeParts) -> Iterator[tuple[GrainKind, tuple[Any, ...], st
     yield PlacementActor.inaho_kind, placement, PLACEMENT_KEY
     yield TopicActor.inaho_kind, (node.topics.definitions, node.topics.announcements), TOPICS_KEY
     yield TopicRegistry.inaho_kind, (node.local, node.topics.news), ""
+    yield SendKeeper.inaho_kind, (node.local, node.storage_access, node.leases, node.send_calls), ""
     if any(host.hosted and host.kind.reminded for host in node.hosts.values()):
         yield ReminderKeeper.inaho_kind, (node.local, node.topology, node.storage_access, node.keeper_calls), ""

@@ -68,6 +68,7 @@ from inaho.runtime.placement.survey import Survey
 from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.runtime.reminders.keeper_calls import KeeperCalls
 from inaho.runtime.reminders.reminder_calls import GrainReminders
+from inaho.runtime.topic_logs.send_calls import SendCalls
 from inaho.runtime.turns.runner import TurnRunner
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ class Node(NodeParts):
         self.reminders = GrainReminders(local, handle)
         self.keeper_calls = KeeperCalls(local, self.context, self.hosts, self._learn)
         self.topics = make_topics(self, self._learn)
+        self.send_calls = SendCalls(local, self.context, self.hosts, self._learn)
         self.join_watch = JoinWatch(local)
         self.all_activations = AllActivations(
             local, self.hosts, self.activations, self.leases, self.runner, self.survey.look_into

@@ -20,6 +20,8 @@ from inaho.observe.metrics import Sample
 from inaho.runtime.control.driver import Driver
 from inaho.runtime.reminders.shard import KEEPER
 from inaho.runtime.reminders.watch import ReminderWatch
+from inaho.runtime.topic_logs.send_partition import KEEPER as SENDS
+from inaho.runtime.topic_logs.send_watch import SendWatch
 from inaho.runtime.turns.runner import STOP_ROUNDS
 from inaho.types import Member, MemberStatus
 
@@ -124,6 +126,10 @@ class NodeLifecycle:
         if KEEPER in node.hosts:
             watch = ReminderWatch(local, node.topology, node.hosts[KEEPER], node.leases, node.keeper_calls)
             local.spawn(watch.run(), name="inaho-reminder-watch")
+        sends = SendWatch(
+            local, node.topology, node.storage_access, node.hosts[SENDS], node.leases, node.send_calls
+        )
+        local.spawn(sends.run(), name="inaho-send-watch")
 
     def _member(self) -> Member:
         """This node's own record for its join request."""

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from inaho.runtime.placement.system_calls import SystemCalls
     from inaho.runtime.reminders.keeper_calls import KeeperCalls
     from inaho.runtime.reminders.reminder_calls import GrainReminders
+    from inaho.runtime.topic_logs.send_calls import SendCalls
     from inaho.runtime.topics.topics import Topics
     from inaho.runtime.transport.transport import Transport
     from inaho.runtime.turns.runner import TurnRunner
@@ -122,6 +123,7 @@ class NodeParts:
     reminders: GrainReminders
     keeper_calls: KeeperCalls
     topics: Topics
+    send_calls: SendCalls
     join_watch: JoinWatch
     all_activations: AllActivations
     shutdown: Shutdown

@@ -1,0 +1,100 @@
+"""Calls by keepers of durable sends, and calls that start keepers: ordinary calls, with deadline, retries and order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from inaho.errors.inspection import describe
+from inaho.runtime.calls.reference import invoke, make_reference
+from inaho.runtime.grains.grain import unknown_kind
+from inaho.runtime.grains.method import GrainMethod
+from inaho.runtime.topic_logs.send_partition import KEEPER
+from inaho.wire.codec import DECODE_ERRORS
+
+if TYPE_CHECKING:
+    from inaho.core.pubsub.send_records import StoredSend
+    from inaho.runtime.activation.kind_host import KindHost
+    from inaho.runtime.calls.cluster_context import ClusterContext
+    from inaho.runtime.grains.kind import GrainKind
+    from inaho.runtime.local.local_node import LocalNode
+
+__all__ = ["SendCalls"]
+
+_decode_parts: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+"""A body as the key and the arguments, each still encoded."""
+
+
+class SendCalls:
+    """Calls to grains that somebody has sent a durable call, and to keepers.
+
+    Args:
+        local: the node.
+        context: through which calls go.
+        hosts: kinds of the node, by name.
+        learn: makes a kind known to this node that it does not host.
+    """
+
+    def __init__(
+        self,
+        local: LocalNode,
+        context: ClusterContext,
+        hosts: Mapping[str, KindHost],
+        learn: Callable[[GrainKind], KindHost],
+    ) -> None:
+        self._local = local
+        self._context = context
+        self._hosts = hosts
+        self._learn = learn
+
+    async def deliver(self, send: StoredSend) -> None:
+        """Makes the call, on the node of the grain; this node need not host its kind, nor have its class.
+
+        Raises:
+            Exception: raised by the grain, or the reason why it was not called.
+        """
+        host = self._hosts.get(send.kind)
+        if host is None:
+            host = self._learn(unknown_kind(send.kind))
+        if host.hosted:
+            method = host.kind.find(send.method, stream=False)
+            arguments = _decoded(method, send)
+        else:  # the arguments go on as they are
+            declared = host.kind.methods.get(send.method)
+            if declared is None or declared.arity != send.arity or declared.stream:
+                declared = GrainMethod.untyped(send.kind, send.method, send.arity, stream=False)
+            method = declared
+            arguments = tuple(_decode_parts(send.body)[1:])
+        reference = make_reference(self._context, host, send.key, timeout_s=None, retry=True)
+        await invoke(reference, method, arguments, plain=True)
+
+    def keeper(self, kind: GrainKind, partition: str) -> Any:
+        """A reference to the keeper of that partition; `kind` is that of keepers, which this node may not host."""
+        host = self._hosts.get(KEEPER) or self._learn(kind)
+        timeout_s = self._local.config.pubsub.publish_timeout_s
+        return make_reference(self._context, host, partition, timeout_s=timeout_s, retry=True)
+
+    async def wake(self, key: str) -> Exception | None:
+        """Starts the keeper of that partition if there is none, and makes sure that it writes its log.
+
+        Returns:
+            The error if that failed, otherwise None.
+        """
+        try:
+            await make_reference(self._context, self._hosts[KEEPER], key, timeout_s=None, retry=True).verify()
+        except Exception as error:
+            self._local.log.debug("the keeper of durable sends %s could not be started: %s", key, describe(error))
+            return error  # `SendWatch` tries again, and logs it
+        return None
+
+
+def _decoded(method: GrainMethod, send: StoredSend) -> tuple[Any, ...]:
+    """The arguments, in the order of the parameters. Raises what a caller would get."""
+    decode = method.arguments_decoder(send.arity)
+    try:
+        arguments: tuple[Any, ...] = decode(send.body)[1:]
+    except DECODE_ERRORS as error:
+        raise method.invalid_arguments(error, send.key) from error
+    return arguments if len(arguments) == method.arity else method.complete(arguments)
