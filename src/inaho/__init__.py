@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from inaho.core.activation.reminders import Reminder
     from inaho.core.pubsub.definition import TopicDefinition
     from inaho.core.pubsub.message import Message
+    from inaho.core.pubsub.send_records import DurableSend
     from inaho.errors import (
         ActivationFailed,
         AuthenticationFailed,
@@ -109,6 +110,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "inaho.core.activation.reminders": ("Reminder",),
     "inaho.core.pubsub.definition": ("TopicDefinition",),
     "inaho.core.pubsub.message": ("Message",),
+    "inaho.core.pubsub.send_records": ("DurableSend",),
     "inaho.errors": (
         "ActivationFailed",
         "AuthenticationFailed",
@@ -191,6 +193,7 @@ __all__ = [
     "ClusterIdentity",
     "DeliveryConfig",
     "DetectionConfig",
+    "DurableSend",
     "FrameTooLarge",
     "GossipConfig",
     "Grain",

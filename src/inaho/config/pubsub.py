@@ -38,8 +38,8 @@ class PubSubConfig(Group, frozen=True, kw_only=True):
             before that repeats deliveries.
         deliver_messages_max: messages that one keeper reads ahead for one subscription.
         subscriptions_max: named subscriptions of one topic.
-        send_partitions: parts of the log of durable sends, each with a keeper of its own. All members must agree, and it
-            cannot be changed once there are durable sends.
+        send_partitions: parts of the log of durable sends, each with a keeper of its own. All members must agree, and
+            it cannot be changed once there are durable sends.
         sends_max: durable sends that one partition keeps, dead letters included; beyond it new ones are refused. The
             keeper has them in its memory.
         sends_bytes_max: bytes of their arguments.

@@ -36,7 +36,7 @@ from inaho.core.pubsub.send_records import (
 )
 from inaho.errors import InvalidArguments, Overloaded
 
-__all__ = ["PendingSend", "StoredSends"]
+__all__ = ["DELAY_MAX_S", "PendingSend", "StoredSends"]
 
 CARRY_MIN: Final = 4096
 """Entries are not written again for fewer records than this that are not needed."""

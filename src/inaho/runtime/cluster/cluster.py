@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from inaho.actor import ActorRef, ActorSystem, Subscription
 from inaho.actor.uninterrupted import uninterrupted
@@ -24,17 +24,15 @@ from inaho.runtime.operators.provider_operations import PROVIDERS_KEY, OfProvide
 from inaho.runtime.operators.terminations import Terminations
 from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.runtime.telemetry.node_metrics import NodeMetrics
-from inaho.runtime.topics.of_topics import OfTopics
 from inaho.runtime.topic_logs.durable_sends import DurableSends
-from inaho.runtime.topic_logs.of_durable_sends import OfDurableSends
-from inaho.runtime.topic_logs.send_options import take_options
+from inaho.runtime.topic_logs.of_sends import OfSends
+from inaho.runtime.topics.of_topics import OfTopics
 from inaho.types import Member, Pid
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
     from inaho.core.delivery.associations import Association
-    from inaho.core.pubsub.send_records import DurableSend
     from inaho.runtime.calls.cluster_context import ClusterContext
     from inaho.runtime.messages.accounts import DeliveryCounts
     from inaho.runtime.node.node import Node
@@ -43,12 +41,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Cluster"]
 
-P = ParamSpec("P")
 G = TypeVar("G", bound=Grain[Any])
 E = TypeVar("E", bound=Event)
 
 
-class Cluster(Operations, OfProviders, OfTopics, OfDurableSends):
+class Cluster(Operations, OfProviders, OfTopics, OfSends):
     """The interface of one process to its cluster. Made by `join`, `connect` or `ClusterExtension`.
 
     Args:
@@ -153,79 +150,6 @@ class Cluster(Operations, OfProviders, OfTopics, OfDurableSends):
             host = self._node.add_kind(described, hosted=False)
         reference: G = make_reference(self._node.context, host, key, timeout_s=timeout, retry=retry)
         return reference
-
-    @overload
-    def send(self, method: Callable[P, Awaitable[Any]], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
-
-    @overload
-    def send(
-        self,
-        method: Callable[..., Awaitable[Any]],
-        /,
-        *args: Any,
-        durable: Literal[True],
-        after: float = ...,
-        id: str = ...,
-        **kwargs: Any,
-    ) -> asyncio.Future[DurableSend]: ...
-
-    def send(
-        self, method: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any
-    ) -> asyncio.Future[DurableSend] | None:
-        """Calls a method of a grain without waiting for it: `cluster.send(cart.add, "apple", n=2)`. It is not awaited.
-
-        A grain may send to itself: the call runs after the turns that run or wait, while `await` on such a call would
-        be refused as a cycle. The call inherits nothing: it has its own deadline, that of the reference, the method or
-        `rpc.timeout_s`, and no call chain. Arguments are copied now.
-
-        **Delivery** is at most once: the call runs once, or not at all if the process ends, the node leaves, or no
-        owner takes it before the deadline. A call that was certainly refused is tried again until then, as any call. An
-        `idempotent` method may run more than once. No caller gets a failure: it is logged, published as `CallFailed`,
-        and counted.
-
-        **Order** is that of any call: the sends and calls of one process to one grain begin in the order in which they
-        were made, also when the grain moves. `cluster.send(cart.add, 1)` comes before an `await cart.total()` that
-        follows. The order is not kept across a broken connection, for stateless kinds, or for streams. In a method that
-        another grain has called, a call may overtake a send while the node of the grain is unknown. No code of the
-        grain runs before `send` returns.
-
-        **Durable**: `await cluster.send(cart.add, "apple", durable=True, after=30.0)` returns a `DurableSend` when the
-        call is stored. Without the `await` it is stored, too, but nobody is told. From then on it runs at least once,
-        whatever dies; make the method safe to repeat. Durable sends to one grain run one after another, in the order in
-        which they were stored: those of one process in the order in which it made them. One with `after` takes its
-        place when it is due. There is no order between durable sends and other calls. A call that fails is tried again
-        with growing pauses, and later durable sends to that grain wait for it, those to others do not. After
-        `pubsub.send_attempts_max` attempts it becomes a dead letter; each failure is published as `DurableSendFailed`.
-        A call that certainly did not run, as while no node hosts the kind, is tried again for ever and is no attempt.
-
-        `durable`, `after` and `id` are arguments of `send`, unless the method has a parameter of that name that is not
-        given by position: then they are arguments of the method, as without `durable`. To send such a method durably,
-        give its own parameters of these names by position.
-
-        Args:
-            method: a method of a reference, not a stream.
-            args, kwargs: its arguments.
-            durable: stores the call; needs a storage that outlives this process and has logs.
-            after: of a durable send: seconds until it is due, by the clock of the node that stores it.
-            id: of a durable send: at most 200 characters. A send to the same grain with the same id is not stored again
-                until `pubsub.send_dedup_s` after the end of the first one; the first one is returned.
-
-        Raises:
-            TypeError: the arguments do not fit the method.
-            InvalidArguments: `method` is no method of a reference or is a stream, or an argument has a wrong type.
-            SerializationFailed, FrameTooLarge: an argument cannot be encoded, or the arguments are too large.
-            Overloaded: `rpc.sends_max` one-way calls, or durable sends, of this node are under way.
-            ShuttingDown: this node has left.
-            MessageTooLarge: the arguments of a durable send exceed `pubsub.message_bytes_max`.
-            InvalidConfig: when it is awaited: the storage of the cluster is private to a node, or has no logs.
-            InahoError: when it is awaited: as any call. It says whether the call may have been stored.
-        """
-        if "durable" in kwargs:
-            options = take_options(method, args, kwargs)
-            if options is not None:
-                return self._durable.send(method, args, kwargs, after_s=options.after, name=options.id)
-        self._sends.send(method, args, kwargs)
-        return None
 
     async def call(
         self,

@@ -126,9 +126,7 @@ class NodeLifecycle:
         if KEEPER in node.hosts:
             watch = ReminderWatch(local, node.topology, node.hosts[KEEPER], node.leases, node.keeper_calls)
             local.spawn(watch.run(), name="inaho-reminder-watch")
-        sends = SendWatch(
-            local, node.topology, node.storage_access, node.hosts[SENDS], node.leases, node.send_calls
-        )
+        sends = SendWatch(local, node.topology, node.storage_access, node.hosts[SENDS], node.leases, node.send_calls)
         local.spawn(sends.run(), name="inaho-send-watch")
 
     def _member(self) -> Member:

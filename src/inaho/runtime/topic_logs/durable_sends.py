@@ -11,12 +11,12 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Callable
-from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from inaho.core.pubsub.send_records import DurableSend, NewSend
+from inaho.core.pubsub.stored_sends import DELAY_MAX_S
 from inaho.errors import InvalidArguments, MessageTooLarge, Overloaded, ShuttingDown
 from inaho.runtime.calls.sends import sent_method
 from inaho.runtime.topic_logs.send_keeper import SendKeeper
@@ -97,11 +97,15 @@ class DurableSends:
         host, key = reference._inaho_host, reference._inaho_key
         identity = f"{host.name}/{key}"
         if self._local.closing:
-            raise ShuttingDown("the node has left and sends nothing", identity=identity, authority=self._local.authority)
-        if not isinstance(after_s, int | float) or not 0 <= after_s < inf:
-            raise InvalidArguments(f"a send is due in 0 seconds or more, not {after_s!r}", identity=identity)
-        if not isinstance(name, str) or len(name) > ID_CHARS_MAX:
-            raise InvalidArguments(f"the id of a send is text of at most {ID_CHARS_MAX} characters, not {name!r}")
+            raise ShuttingDown(
+                "the node has left and sends nothing", identity=identity, authority=self._local.authority
+            )
+        if not 0 <= after_s < DELAY_MAX_S:
+            raise InvalidArguments(
+                f"a send is due in 0 to {DELAY_MAX_S:.0e} seconds, not {after_s!r}", identity=identity
+            )
+        if len(name) > ID_CHARS_MAX:
+            raise InvalidArguments(f"the id of a send has at most {ID_CHARS_MAX} characters, not {len(name)}")
         if self._under_way >= self._local.config.rpc.sends_max:
             raise Overloaded(f"{self._under_way} durable sends are under way (rpc.sends_max)", identity=identity)
         body = method.encode_arguments(key, method.bind(reference, arguments, named))
@@ -142,27 +146,27 @@ class DurableSends:
                 try:
                     handles = await keeper.put(self._local.node_id, sequence, [each.send for each in group])
                 except Exception as error:
-                    self._end(group, None, error)
+                    self._end(group, error)
                 else:
-                    self._end(group, handles, None)
+                    self._end(group, handles)
                 group = []
         except asyncio.CancelledError:
             stopped = ShuttingDown("the node stopped before it was known that the send is stored", maybe_executed=True)
-            self._end([*group, *lane.waiting], None, stopped)
+            self._end([*group, *lane.waiting], stopped)
             lane.waiting.clear()
             raise
         finally:
             lane.running = False
 
-    def _end(self, group: list[_Waiting], handles: list[DurableSend] | None, error: Exception | None) -> None:
+    def _end(self, group: list[_Waiting], outcome: list[DurableSend] | Exception) -> None:
         self._under_way -= len(group)
         for index, each in enumerate(group):
             if each.future.done():  # the sender does not wait any more
                 continue
-            if handles is not None:
-                each.future.set_result(handles[index])
+            if isinstance(outcome, Exception):
+                each.future.set_exception(copy.copy(outcome))
             else:
-                each.future.set_exception(copy.copy(error))
+                each.future.set_result(outcome[index])
 
 
 def _next_group(waiting: deque[_Waiting], bytes_max: int) -> list[_Waiting]:

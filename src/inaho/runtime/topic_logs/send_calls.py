@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from inaho.errors import InahoError, RemoteError
 from inaho.errors.inspection import describe
 from inaho.runtime.calls.reference import invoke, make_reference
 from inaho.runtime.grains.grain import unknown_kind
@@ -21,10 +22,22 @@ if TYPE_CHECKING:
     from inaho.runtime.grains.kind import GrainKind
     from inaho.runtime.local.local_node import LocalNode
 
-__all__ = ["SendCalls"]
+__all__ = ["SendCalls", "is_attempt"]
 
 _decode_parts: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 """A body as the key and the arguments, each still encoded."""
+
+USELESS: Final = (
+    "call_cycle", "frame_too_large", "invalid_arguments", "no_such_method", "schema_mismatch", "serialization_failed",
+)  # fmt: skip
+"""Refusals that are the same next time. They count as attempts, though the call did not run."""
+
+
+def is_attempt(error: BaseException) -> bool:
+    """Whether a call that failed counts as an attempt: it may have run, or trying again cannot help."""
+    if not isinstance(error, InahoError) or isinstance(error, RemoteError):
+        return True
+    return error.maybe_executed or error.code in USELESS
 
 
 class SendCalls:

@@ -19,12 +19,13 @@ from inaho.core.pubsub.send_history import SendHistory
 from inaho.core.pubsub.send_records import DurableSend, NewSend, SendRecord
 from inaho.core.pubsub.stored_sends import PendingSend, StoredSends
 from inaho.core.rpc.retry import RetryPolicy
-from inaho.errors import InahoError, InvalidConfig, LogConflict, RemoteError, ShuttingDown, StateConflict
+from inaho.errors import InahoError, InvalidConfig, LogConflict, ShuttingDown, StateConflict
 from inaho.errors.inspection import describe
 from inaho.events import DurableSendFailed
 from inaho.runtime.activation.kind_host import host_of
 from inaho.runtime.grains.grain import Grain, method
 from inaho.runtime.topic_logs.log_writer import LogWriter
+from inaho.runtime.topic_logs.send_calls import is_attempt
 from inaho.runtime.topic_logs.send_partition import (
     KEEPER,
     SendPartition,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.storage_access import StorageAccess
     from inaho.runtime.topic_logs.send_calls import SendCalls
-    from inaho.storage.log import LogBounds, LogStorage
+    from inaho.storage.log import LogStorage
 
 __all__ = ["SendKeeper"]
 
@@ -69,11 +70,6 @@ REASON_CHARS_MAX: Final = 1000
 
 READ_MAX: Final = 1000
 """Records that are read at once at the start."""
-
-USELESS: Final = (
-    "call_cycle", "frame_too_large", "invalid_arguments", "no_such_method", "schema_mismatch", "serialization_failed",
-)  # fmt: skip
-"""Refusals that will be the same next time. They count as attempts, though the call did not run."""
 
 
 class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0):
@@ -119,7 +115,7 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
 
     async def _open(self, log: LogStorage) -> None:
         """Takes the log over, with an epoch above that of all predecessors, and reads what they have left."""
-        name = log_of(self.key)
+        pubsub, name = self._local.config.pubsub, log_of(self.key)
         self._leases.ledger.raise_epoch(self._inaho_lease, (await log.bounds(name)).epoch)
         bounds = await log.open_log(name, epoch=self._inaho_lease.epoch)
         history = SendHistory()
@@ -129,11 +125,7 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
                 history.add(record.offset, decode_record(record.data))
                 offset = record.offset + 1
         self._sends.restore(history, bounds.end)
-        self._writer = self._make_writer(log, name, bounds)
-
-    def _make_writer(self, log: LogStorage, name: str, bounds: LogBounds) -> LogWriter:
-        pubsub = self._local.config.pubsub
-        return LogWriter(
+        self._writer = LogWriter(
             self._local, log, name, bounds,
             lost=self._fail,
             records_max=pubsub.log_batch_messages_max,
@@ -157,7 +149,9 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
                 await self._log(self._sends.decided(self._now()))
             except InahoError as error:
                 self._local.log.warning(
-                    "%s could not log the last ends of calls; they may be made again: %s", self.identity, describe(error)
+                    "%s could not log the last ends of calls; they may be made again: %s",
+                    self.identity,
+                    describe(error),
                 )
             self._writer.close(ShuttingDown("the keeper has ended", identity=str(self.identity)))
             await self._writer.finished()
@@ -290,11 +284,13 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
             self._fail(error)
 
     async def _unless_lost(self, step: Awaitable[object]) -> None:
-        """Waits for a step of the writer. That another keeper has the log now is told as a call that may be repeated."""
+        """Waits for a step of the writer. If another keeper has the log now, callers may repeat the call."""
         try:
             await step
         except LogConflict as error:
-            raise StateConflict(f"another keeper writes the log: {error.reason}", identity=str(self.identity)) from error
+            raise StateConflict(
+                f"another keeper writes the log: {error.reason}", identity=str(self.identity)
+            ) from error
 
     def _fail(self, error: BaseException) -> None:
         """What was decided is not in the log: ends this keeper."""
@@ -379,9 +375,7 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
         """The grain raised, or did not answer; this decides whether the attempt counts."""
         send = entry.send
         now = self._now()
-        counts = not isinstance(error, InahoError) or isinstance(error, RemoteError) or error.maybe_executed
-        if isinstance(error, InahoError) and error.code in USELESS:
-            counts = True
+        counts = is_attempt(error)
         failed = send.attempts + 1 if counts else entry.refusals + 1
         retry_at = now + self._retry.delay_s(failed, self._local.entropy.random.random())
         reason = error.reason if isinstance(error, InahoError) else describe(error)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from inaho.runtime.calls.reference import Reference, invoke, invoke_stream, make_class
 from inaho.runtime.cluster.cluster import Cluster
@@ -21,12 +21,13 @@ from inaho.runtime.grains.grain import Grain
 from inaho.testing.simulation.simulated_process import OWNER
 
 if TYPE_CHECKING:
+    from inaho.core.pubsub.send_records import DurableSend
     from inaho.runtime.grains.kind import GrainKind
+    from inaho.runtime.topic_logs.send_options import SendOptions
     from inaho.testing.simulation.simulated_process import SimulatedProcess
 
 __all__ = ["SimulatedCluster"]
 
-P = ParamSpec("P")
 G = TypeVar("G", bound=Grain[Any])
 T = TypeVar("T")
 
@@ -44,6 +45,7 @@ class SimulatedCluster(Cluster):
         self._node = cluster._node  # without `super().__init__`: grains keep the node's own `Cluster`
         self._system = cluster._system
         self._sends = cluster._sends
+        self._durable = cluster._durable
         self._operators = cluster._operators
         self._topics = cluster._topics
         self._provider_operations = cluster._provider_operations
@@ -94,14 +96,22 @@ class SimulatedCluster(Cluster):
         entering: G = reference
         return entering
 
-    def send(self, method: Callable[P, Awaitable[Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """As `Cluster.send`; from outside a Task of the process begins it, as for calls, and in order with them.
-
-        Raises:
-            Unreachable: the process is dead.
-        """
+    def _send(self, method: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """From outside, a Task of the process begins it, as for calls, and in order with them."""
         self._process.check_alive()
-        self._sends.send(method, args, kwargs, begun=OWNER.get() is self._process)
+        self._sends.send(method, arguments, named, begun=OWNER.get() is self._process)
+
+    def _send_durably(
+        self, method: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any], options: SendOptions
+    ) -> asyncio.Future[DurableSend]:
+        """The future fails if the process dies."""
+        self._process.check_alive()
+        stored = super()._send_durably(method, arguments, named, options)
+
+        async def wait() -> DurableSend:
+            return await stored
+
+        return asyncio.ensure_future(self._enter(wait))
 
     def stream(
         self, kind: str, key: str, method: str, *arguments: Any, timeout: float | None = None
