@@ -61,9 +61,7 @@ ENDS: Final = "ends"
 TOPICS: Final = "topics"
 """Messages of topics at most once, and the announcements of subscriptions."""
 
-FEATURES: Final[Mapping[str, int]] = MappingProxyType(
-    {ENDS: 1, GOSSIP: 1, REMINDERS: 2, SENDS: 1, STATE: 2, TOPICS: 1}
-)
+FEATURES: Final[Mapping[str, int]] = MappingProxyType({ENDS: 1, GOSSIP: 1, REMINDERS: 2, SENDS: 1, STATE: 2, TOPICS: 1})
 """Additions and formats by name, each with the highest version that this release supports, and all lower ones."""
 
 
