@@ -379,14 +379,11 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
         failed = send.attempts + 1 if counts else entry.refusals + 1
         retry_at = now + self._retry.delay_s(failed, self._local.entropy.random.random())
         reason = error.reason if isinstance(error, InahoError) else describe(error)
-        given_up = False
-        if counts:
-            given_up = self._sends.failed(entry, retry_at, reason[:REASON_CHARS_MAX], now)
-        else:
+        given_up = counts and self._sends.failed(entry, retry_at, reason[:REASON_CHARS_MAX], now)
+        if not counts:
             self._sends.postponed(entry, retry_at, now)
         owner = ClusterIdentity(send.kind, send.key)
-        attempt = send.attempts + 1
-        what = "was given up" if given_up else "will be tried again"
+        attempt, what = send.attempts + 1, "was given up" if given_up else "will be tried again"
         self._local.log.warning(
             "the durable send %s of %s to %s failed (attempt %d) and %s: %s",
             send.method, send.name, owner, attempt, what, reason,
