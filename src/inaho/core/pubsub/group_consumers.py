@@ -1,0 +1,84 @@
+"""The consumers of one subscription of one partition: whose turn it is, and what they had before the keeper moved.
+
+A keeper that begins knows nothing of deliveries under way. A consumer that comes back names what it has, its *claims*:
+when those messages are read, they are not delivered to anybody else.
+"""
+
+from __future__ import annotations
+
+from inaho.core.pubsub.delivery_entries import GroupConsumer
+
+__all__ = ["GroupConsumers"]
+
+
+class GroupConsumers:
+    """Consumers by name, the oldest first, and their claims.
+
+    Attributes:
+        by_name: the consumers.
+        claims: name of the consumer and attempt, by offset.
+    """
+
+    __slots__ = ("_rotation", "by_name", "claims")
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, GroupConsumer] = {}
+        self.claims: dict[int, tuple[str, int]] = {}
+        self._rotation: list[str] = []
+
+    def add(self, name: str) -> GroupConsumer:
+        """A new consumer, last in turn."""
+        consumer = self.by_name[name] = GroupConsumer(name)
+        self._rotation.append(name)
+        return consumer
+
+    def remove(self, name: str) -> GroupConsumer | None:
+        """A consumer has ended; its claims are void."""
+        consumer = self.by_name.pop(name, None)
+        if consumer is not None:
+            self._rotation.remove(name)
+            for offset in [offset for offset, (owner, _) in self.claims.items() if owner == name]:
+                del self.claims[offset]
+        return consumer
+
+    def claim(self, consumer: GroupConsumer, offset: int, attempt: int) -> bool:
+        """Notes that it has a message. Returns False if another one said so before."""
+        if offset in self.claims:
+            return False
+        self.claims[offset] = (consumer.name, attempt)
+        consumer.claimed += 1
+        return True
+
+    def drop_claim(self, offset: int) -> tuple[GroupConsumer, int] | None:
+        """Forgets a claim. Returns who had it, and the attempt."""
+        claim = self.claims.pop(offset, None)
+        if claim is None:
+            return None
+        consumer = self.by_name[claim[0]]
+        consumer.claimed -= 1
+        return consumer, claim[1]
+
+    def can_take(self, consumer: GroupConsumer) -> bool:
+        """Whether it may get a message now."""
+        if consumer.credit_left <= 0:
+            return False
+        first = next(iter(self.by_name.values()))
+        return consumer is first or not (first.exclusive or consumer.exclusive)
+
+    def pick(self) -> GroupConsumer | None:
+        """The next one in turn that may get a message; it is the last one in turn then."""
+        for at, name in enumerate(self._rotation):
+            consumer = self.by_name[name]
+            if self.can_take(consumer):
+                if len(self._rotation) > 1:
+                    del self._rotation[at]
+                    self._rotation.append(name)
+                return consumer
+        return None
+
+    def check(self) -> None:
+        """Asserts that claims and turns agree with the consumers."""
+        assert sorted(self._rotation) == sorted(self.by_name)
+        for consumer in self.by_name.values():
+            claimed = sum(owner == consumer.name for owner, _ in self.claims.values())
+            assert consumer.claimed == claimed, f"{consumer.claimed} counted, {claimed} claimed"

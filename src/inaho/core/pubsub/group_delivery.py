@@ -1,0 +1,402 @@
+"""Delivers the messages of one partition to the consumers of one subscription, each message to one of them.
+
+The order of a key is kept strictly: its messages are in flight only at one consumer, which hands them out one at a
+time. When one fails (given back, expired, its consumer gone), those behind it are taken back without counting as
+attempts, and wait until it is delivered again and settled, or given up as a dead letter. Other keys go on, and messages
+without a key have no order. So a message that fails holds back its key, not its partition.
+
+Memory is bounded. The content of a message is kept only from the read to the delivery, at most `loaded_max` messages
+and `loaded_bytes_max` bytes. Of each message that is not settled otherwise only a small entry is kept, and behind
+failing keys at most `held_max` of them; then nothing more is read until some are settled.
+
+Why the keeper and not the consumers decides on redelivery: what is tried again must survive the consumer, and two
+consumers must not have messages of one key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from inaho.core.pubsub.deliveries_in_flight import GONE, DeliveriesInFlight, DeliveryPolicy
+from inaho.core.pubsub.delivery_entries import DeliveryState, Entry, GroupConsumer
+from inaho.core.pubsub.group_consumers import GroupConsumers
+from inaho.core.pubsub.stored_message import LoggedMessage
+from inaho.core.pubsub.subscription_positions import SubscriptionPositions
+from inaho.core.pubsub.unsettled_messages import LINE_LOADED_MAX, UnsettledMessages
+
+__all__ = ["GroupDelivery"]
+
+RANGES_MAX: Final = 4096
+"""With so many ranges of settled messages nothing more is read: they are saved, and the state must stay small."""
+
+Number = tuple[int, int]
+
+
+class GroupDelivery:
+    """The deliveries of one subscription of one partition. Times are seconds of one clock, given by the caller.
+
+    Args:
+        policy: rules and bounds.
+        positions: what is settled.
+        failures: failed deliveries by offset, of messages that are not settled.
+
+    Attributes:
+        positions: as given.
+        next: offset of the next message to read.
+        dead_letters: messages given up and published as dead letters.
+    """
+
+    def __init__(
+        self, policy: DeliveryPolicy, positions: SubscriptionPositions, failures: Mapping[int, int] | None = None
+    ) -> None:
+        self.positions = positions
+        self.next = positions.acknowledged
+        self.dead_letters = 0
+        self._policy = policy
+        self._failures = dict(failures or {})
+        self._messages = UnsettledMessages()
+        self._flights = DeliveriesInFlight(policy, self._messages)
+        self._group = GroupConsumers()
+        self._settled = 0
+        self._old_acks = True
+        """Deliveries of the previous keeper may still be acknowledged."""
+
+    # Consumers.
+
+    def attach(
+        self,
+        name: str,
+        credit: int,
+        now: float,
+        *,
+        authority: str = "",
+        exclusive: bool = False,
+        held: Iterable[Number] = (),
+    ) -> GroupConsumer:
+        """A consumer joins, or comes back with another stream.
+
+        Args:
+            name: unique in the group.
+            credit: deliveries that it may have.
+            now: seconds.
+            authority: for people.
+            exclusive: see `ConsumeRequest`.
+            held: offset and attempt of deliveries that it has from an earlier stream. It keeps those that nobody else
+                has got; the others go to its `over`.
+        """
+        has = dict(held)
+        consumer = self._group.by_name.get(name)
+        if consumer is None:
+            consumer = self._group.add(name)
+        consumer.credit, consumer.authority, consumer.exclusive = credit, authority, exclusive
+        for entry in list(consumer.in_flight.values()):
+            if entry.consumer is consumer and not (entry.sent and has.get(entry.offset) == entry.attempt):
+                self._flights.take_back(entry)
+        consumer.over.clear()
+        consumer.outbox.clear()
+        self._heard(consumer)
+        for offset in sorted(has):
+            if not self._keep(consumer, offset, has[offset], now):
+                consumer.over.append((offset, has[offset]))
+        return consumer
+
+    def _keep(self, consumer: GroupConsumer, offset: int, attempt: int, now: float) -> bool:
+        """Leaves a delivery of an earlier stream to its consumer, if nobody else has got it."""
+        entry = self._messages.entries.get(offset)
+        if entry is None:
+            if not self._old_acks or offset < self.next or offset in self.positions or consumer.credit_left <= 0:
+                return False
+            return self._group.claim(consumer, offset, attempt)
+        if entry.attempt != attempt:
+            return False
+        if entry.consumer is consumer:
+            self._flights.extend(entry, now + self._policy.ack_timeout_s)
+            return True
+        if not self._may_go_to(entry, consumer):
+            return False
+        self._flights.launch(entry, consumer, now, sent=True)
+        return True
+
+    def _may_go_to(self, entry: Entry, consumer: GroupConsumer) -> bool:
+        line = entry.line
+        if entry.state is not DeliveryState.READY or not entry.is_next or consumer.credit_left <= 0:
+            return False
+        return (line is None or line.owner in (None, consumer)) and not self._flights.must_wait(entry)
+
+    def detach(self, name: str, now: float) -> None:
+        """A consumer has ended. What it was sent and did not settle has failed; it is delivered again at once."""
+        consumer = self._group.remove(name)
+        if consumer is None:
+            return
+        for entry in list(consumer.in_flight.values()):
+            if entry.consumer is not consumer:  # taken back with an earlier one of its key
+                continue
+            if entry.sent:
+                self._flights.fail(entry, now, GONE, gone=True)
+            else:
+                self._flights.take_back(entry)
+        self._flights.unpark(consumer)
+
+    # What consumers say.
+
+    def acknowledge(self, name: str, offset: int, attempt: int) -> bool:
+        """A consumer has handled a message. Returns False if the delivery was over: it is or was delivered again."""
+        consumer = self._group.by_name.get(name)
+        if consumer is not None:
+            self._heard(consumer)
+        if offset in self.positions:
+            return True
+        entry = self._messages.entries.get(offset)
+        if entry is None:  # delivered by the previous keeper
+            if not self._old_acks or offset < self.next or self._failures.get(offset, 0) + 1 != attempt:
+                return False
+            self._group.drop_claim(offset)
+            self._failures.pop(offset, None)
+            self.positions.settle(offset)
+            self._settled += 1
+            return True
+        if entry.attempt != attempt:
+            return False
+        if entry.state is DeliveryState.IN_FLIGHT:
+            if entry.consumer is not consumer:
+                return False
+        elif entry.state is not DeliveryState.READY or not self._old_acks:
+            return False
+        self._settle(entry)
+        return True
+
+    def retry(self, name: str, offset: int, attempt: int, now: float, after_s: float | None, reason: str) -> bool:
+        """A consumer gives a message back as failed. Returns False if the delivery was over."""
+        entry = self._of(name, offset, attempt)
+        if entry is None:
+            return False
+        self._flights.fail(entry, now, reason, after_s=None if after_s is None else max(0.0, after_s))
+        return True
+
+    def release(self, name: str, offset: int, attempt: int) -> bool:
+        """A consumer gives a message back that it has not begun. Returns False if the delivery was over."""
+        entry = self._of(name, offset, attempt)
+        if entry is None:
+            return False
+        self._flights.take_back(entry)
+        return True
+
+    def extend(self, name: str, offset: int, attempt: int, until: float) -> bool:
+        """A consumer works on a message: its deadline is `until`. Returns False if the delivery was over."""
+        entry = self._of(name, offset, attempt)
+        if entry is None:
+            return False
+        self._flights.extend(entry, until)
+        return True
+
+    def _of(self, name: str, offset: int, attempt: int) -> Entry | None:
+        consumer = self._group.by_name.get(name)
+        if consumer is None:
+            return None
+        self._heard(consumer)
+        entry = consumer.in_flight.get(offset)
+        return entry if entry is not None and entry.attempt == attempt else None
+
+    def _heard(self, consumer: GroupConsumer) -> None:
+        if consumer.expired:
+            consumer.expired = 0
+            self._flights.unpark(consumer)
+
+    # Reading.
+
+    def wanted(self, end: int) -> tuple[int, int] | None:
+        """What to read now: a first offset and how many messages; None for nothing. `end` is that of the log."""
+        messages = self._messages
+        room = self._policy.loaded_max - messages.loaded
+        if not self._group.by_name or room <= 0 or messages.loaded_bytes >= self._policy.loaded_bytes_max:
+            return None
+        missing = messages.next_missing()
+        if missing is not None:
+            return missing, min(room, LINE_LOADED_MAX)
+        self.next = self.positions.first_unsettled(self.next)
+        held = len(messages.entries)
+        if self.next >= end or held >= self._policy.held_max or len(self.positions) >= RANGES_MAX:
+            return None
+        return self.next, min(room, end - self.next)
+
+    def load(self, messages: Iterable[LoggedMessage], now: float) -> None:
+        """Messages that were read, in order. Those that are not wanted are ignored."""
+        unsettled = self._messages
+        for message in messages:
+            offset = message.offset
+            if offset == self.next:
+                self.next += 1
+                if offset not in self.positions:
+                    self._enter(message, now)
+            elif offset < self.next:
+                entry = unsettled.entries.get(offset)
+                if entry is not None:
+                    unsettled.fill(entry, message)
+
+    def _enter(self, message: LoggedMessage, now: float) -> None:
+        offset = message.offset
+        entry = self._messages.enter(offset, message.stored.key, self._failures.pop(offset, 0))
+        claim = self._group.drop_claim(offset)
+        if entry.failures >= self._policy.attempts_max:  # it was being given up when the last keeper ended
+            self._flights.give_up(entry)
+        elif claim is not None and claim[1] == entry.attempt and self._may_go_to(entry, claim[0]):
+            self._flights.launch(entry, claim[0], now, sent=True)
+            return
+        if claim is not None:
+            claim[0].over.append((offset, claim[1]))
+        self._messages.fill(entry, message)
+        self._messages.offer(entry)
+
+    # Delivering.
+
+    def deliver(self, now: float) -> list[GroupConsumer]:
+        """Gives deliverable messages to consumers with credit. Returns those that have something to be sent."""
+        messages, group = self._messages, self._group
+        while (entry := messages.next_ready()) is not None:
+            if self._flights.must_wait(entry):
+                messages.pop_ready(aside=True)
+                self._flights.put_aside(entry)
+                continue
+            line = entry.line
+            owner = None if line is None else line.owner
+            consumer = owner if owner is not None and group.can_take(owner) else group.pick()
+            if consumer is None:
+                break
+            if line is not None and owner is not None and consumer is not owner:  # others need not wait for it
+                messages.pop_ready(aside=True)
+                messages.unload(line)
+                owner.parked.append(entry)
+                continue
+            messages.pop_ready()
+            self._flights.launch(entry, consumer, now, sent=False)
+        return [consumer for consumer in group.by_name.values() if consumer.outbox or consumer.over]
+
+    def take(self, consumer: GroupConsumer, count_max: int) -> tuple[list[tuple[Entry, LoggedMessage]], list[Number]]:
+        """What is to be sent to a consumer now: messages, and deliveries that are over."""
+        over, consumer.over = consumer.over, []
+        portion, consumer.outbox = consumer.outbox[:count_max], consumer.outbox[count_max:]
+        taken: list[tuple[Entry, LoggedMessage]] = []
+        for entry in portion:
+            message = entry.message
+            if entry.consumer is consumer and not entry.sent and message is not None:
+                entry.sent = True
+                self._messages.forget(entry)
+                taken.append((entry, message))
+        return taken, over
+
+    def _settle(self, entry: Entry) -> None:
+        self._flights.settle(entry)
+        self.positions.settle(entry.offset)
+        self._settled += 1
+
+    # Dead letters.
+
+    def dead(self) -> list[Entry]:
+        """Messages that were given up since the last call: publish each, then call `buried` or `burial_failed`."""
+        dead, self._flights.dead = self._flights.dead, []
+        return [entry for entry in dead if entry.state is DeliveryState.DEAD]
+
+    def buried(self, entry: Entry) -> None:
+        """A dead letter is published: its key goes on."""
+        if entry.state is DeliveryState.DEAD:
+            self.dead_letters += 1
+            self._settle(entry)
+
+    def burial_failed(self, entry: Entry) -> None:
+        """A dead letter could not be published: `dead` gives it again. Its key waits."""
+        if entry.state is DeliveryState.DEAD:
+            self._flights.dead.append(entry)
+
+    # Time.
+
+    def next_deadline(self) -> float | None:
+        """When `expire` has something to do, at the earliest."""
+        return self._flights.next_deadline()
+
+    def expire(self, now: float) -> None:
+        """Ends deliveries whose time has passed, and pauses."""
+        self._flights.expire(now)
+
+    # Moves.
+
+    def skip_to(self, offset: int) -> int:
+        """Settles all before `offset`, whoever has them. Returns how many were not settled."""
+        self._abandon(offset)
+        for failed in [failed for failed in self._failures if failed < offset]:
+            del self._failures[failed]
+        count = self.positions.settle_before(offset)
+        self.next = max(self.next, self.positions.acknowledged)
+        self._settled += 1
+        return count
+
+    def seek(self, offset: int) -> None:
+        """Continues at `offset`, which may be before or after the present position. All deliveries are over."""
+        self._abandon(None)
+        self._failures.clear()
+        self._old_acks = False
+        self.positions = SubscriptionPositions(offset)
+        self.next = offset
+        self._settled += 1
+
+    def _abandon(self, before: int | None) -> None:
+        """Ends all deliveries of messages before that offset, or all, and tells who has them."""
+        for entry in [entry for entry in self._messages.entries.values() if before is None or entry.offset < before]:
+            consumer = entry.consumer
+            if consumer is not None and entry.sent:
+                consumer.over.append((entry.offset, entry.attempt))
+            self._flights.settle(entry)
+        for offset in [offset for offset in self._group.claims if before is None or offset < before]:
+            claim = self._group.drop_claim(offset)
+            if claim is not None:
+                claim[0].over.append((offset, claim[1]))
+
+    # For saving, for people, for tests.
+
+    @property
+    def changes(self) -> int:
+        """Grows with every change of what `positions` and `failures` say."""
+        return self._settled + self._flights.failed
+
+    def failures(self) -> list[Number]:
+        """Offset and failed deliveries of unsettled messages that have failed, by offset."""
+        failed = [(entry.offset, entry.failures) for entry in self._messages.entries.values() if entry.failures]
+        return sorted([*self._failures.items(), *failed])
+
+    @property
+    def consumers(self) -> list[GroupConsumer]:
+        """The consumers, the oldest first."""
+        return list(self._group.by_name.values())
+
+    @property
+    def unsettled(self) -> list[Entry]:
+        """The messages that were read and are not settled, by offset."""
+        return list(self._messages.entries.values())
+
+    @property
+    def held_keys(self) -> int:
+        """Keys that wait because a message of theirs failed."""
+        return sum(line.held for line in self._messages.lines.values())
+
+    @property
+    def redelivered(self) -> int:
+        """Deliveries after the first one."""
+        return self._flights.redelivered
+
+    def check(self) -> None:
+        """Asserts what must hold after every step."""
+        self.positions.check()
+        self._messages.check()
+        self._flights.check()
+        self._group.check()
+        entries = self._messages.entries
+        assert list(entries) == sorted(entries), "entries are out of order"
+        read = [offset for offset in range(self.positions.acknowledged, self.next) if offset not in self.positions]
+        assert read == list(entries), "a message that was read is neither settled nor kept"
+        assert self.next >= self.positions.acknowledged
+        assert not any(offset < self.next for offset in self._group.claims), "a claim outlives its message"
+        flying = {offset: entry for offset, entry in entries.items() if entry.state is DeliveryState.IN_FLIGHT}
+        had = {offset: entry for each in self.consumers for offset, entry in each.in_flight.items()}
+        assert had == flying, "consumers and deliveries differ"
+        for consumer in self.consumers:
+            assert all(entry.consumer is consumer for entry in consumer.in_flight.values())
