@@ -365,7 +365,7 @@ class GroupDelivery:
 
     @property
     def consumers(self) -> list[GroupConsumer]:
-        """The consumers, the oldest first."""
+        """The oldest first."""
         return list(self._group.by_name.values())
 
     @property
@@ -385,10 +385,8 @@ class GroupDelivery:
 
     def check(self) -> None:
         """Asserts what must hold after every step."""
-        self.positions.check()
-        self._messages.check()
-        self._flights.check()
-        self._group.check()
+        for part in (self.positions, self._messages, self._flights, self._group):
+            part.check()
         entries = self._messages.entries
         assert list(entries) == sorted(entries), "entries are out of order"
         read = [offset for offset in range(self.positions.acknowledged, self.next) if offset not in self.positions]
