@@ -18,6 +18,7 @@ from inaho.cli.commands.quarantine import quarantine_app
 from inaho.cli.commands.quickstart import quickstart
 from inaho.cli.commands.settle import settle
 from inaho.cli.commands.storage import storage_app
+from inaho.cli.commands.topics import topics_app
 from inaho.cli.commands.up import up
 from inaho.cli.commands.where import where
 
@@ -38,6 +39,7 @@ for command in (up, quickstart, bench, members, call, where, grains, drain, bloc
 app.add_typer(providers_app, name="providers")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(storage_app, name="storage")
+app.add_typer(topics_app, name="topics")
 
 
 def _version(wanted: bool) -> None:

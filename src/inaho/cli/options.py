@@ -18,6 +18,7 @@ __all__ = [
     "SecretFileOption",
     "SecretOption",
     "SeedsOption",
+    "TopicArgument",
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
@@ -58,3 +59,4 @@ SecretFileOption = Annotated[
 KindArgument = Annotated[str, typer.Argument(help="Kind of the grain.")]
 KeyArgument = Annotated[str, typer.Argument(help="Key of the grain.")]
 AuthorityArgument = Annotated[str, typer.Argument(help="host:port of the member, as `inaho members` has it.")]
+TopicArgument = Annotated[str, typer.Argument(metavar="TOPIC", help="Name of the topic.")]

@@ -20,6 +20,7 @@ from inaho.errors import (
     InvalidConfig,
     InvalidGrain,
     InvalidPid,
+    InvalidTopic,
     ProviderInvalid,
     RemoteError,
     SerializationFailed,
@@ -33,7 +34,7 @@ EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 """128 plus the number of SIGINT, as in shells."""
 
-_USAGE_ERRORS: Final = (InvalidConfig, InvalidGrain, InvalidPid, ProviderInvalid)
+_USAGE_ERRORS: Final = (InvalidConfig, InvalidGrain, InvalidPid, InvalidTopic, ProviderInvalid)
 """Errors of wrong use: the same command gives the same error again. A grain that ran may raise them too."""
 
 

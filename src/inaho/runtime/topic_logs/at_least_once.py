@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from inaho.errors import InahoError, InvalidTopic, NoSuchTopic, SubscriptionLost
 from inaho.runtime.topic_logs.log_consumer import ConsumerOptions, LogConsumer
+from inaho.runtime.topic_logs.log_operations import LogOperations
 from inaho.runtime.topic_logs.log_publisher import LogPublisher, TypedPublisher
 from inaho.runtime.topic_logs.log_replay import LogReplay
 from inaho.runtime.topic_logs.log_subscription import (
@@ -52,12 +53,14 @@ class AtLeastOnce:
         subscriptions: those that have not ended.
         replays: those that have not ended.
         busy: lanes with messages that wait or are on their way.
+        operations: what people ask about logs.
     """
 
     def __init__(self, local: LocalNode, topology: Topology, keepers: Keepers) -> None:
         self.subscriptions: dict[LogSubscription[Any], None] = {}
         self.replays: dict[LogReplay[Any], None] = {}
         self.busy: dict[PartitionLane, None] = {}
+        self.operations = LogOperations(keepers)
         self._local = local
         self._topology = topology
         self._keepers = keepers

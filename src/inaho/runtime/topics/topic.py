@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from inaho.actor.ref import ActorRef
     from inaho.core.pubsub.definition import TopicDefinition
     from inaho.core.pubsub.message import Message
+    from inaho.runtime.topic_logs.keeper_messages import PartitionDescription
     from inaho.runtime.topic_logs.positions import Start
     from inaho.runtime.topics.delivery import Delivery, KnownTopic
     from inaho.runtime.topics.message_type import MessageType
@@ -125,6 +126,45 @@ class Topic(Generic[T]):
             NoSuchTopic: the topic was deleted.
         """
         return self._logged("a replay").replay(self._known, self._kind, start, follow=follow)
+
+    # For operators.
+
+    async def partition(self, number: int) -> PartitionDescription:
+        """One partition of a topic at least once, as its keeper sees it now: its log, subscriptions and their lag.
+
+        Raises:
+            InvalidTopic: there is no such partition, or the topic has no log.
+            InahoError: as any call.
+        """
+        return await self._logged("a partition").operations.describe(self._known, number)
+
+    async def delete_subscription(self, name: str) -> bool:
+        """Deletes a named subscription of a topic at least once: its subscribers get `SubscriptionLost`.
+
+        Its position is forgotten, and messages that waited only for it are removed. It may be repeated.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            InvalidTopic: the topic has no log.
+            InahoError: as any call; the subscription may be left in some partitions.
+        """
+        return await self._logged("a subscription").operations.delete_subscription(self._known, name)
+
+    async def seek(self, name: str, start: Start) -> None:
+        """Moves a named subscription of a topic at least once; what it gets next begins there, again or later.
+
+        Args:
+            name: of the subscription.
+            start: as for `subscribe`.
+
+        Raises:
+            NoSuchSubscription: there is none.
+            InvalidTopic: `start` is not valid, or the topic has no log.
+            InahoError: as any call; the subscription may have moved in some partitions.
+        """
+        await self._logged("a subscription").operations.seek(self._known, name, start)
 
     def _logged(self, what: str) -> AtLeastOnce:
         if not isinstance(self._delivery, AtLeastOnce):

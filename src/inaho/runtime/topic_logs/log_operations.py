@@ -1,0 +1,46 @@
+"""Asks the keepers of a topic at least once how far its subscriptions are, and moves and deletes subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from inaho.errors import InvalidTopic
+from inaho.runtime.topic_logs.positions import start_at
+
+if TYPE_CHECKING:
+    from inaho.runtime.topic_logs.keeper_messages import PartitionDescription
+    from inaho.runtime.topic_logs.ports import Keepers, LoggedTopic
+    from inaho.runtime.topic_logs.positions import Start
+
+__all__ = ["LogOperations"]
+
+
+class LogOperations:
+    """Asks the keepers of partitions.
+
+    Args:
+        keepers: gives references to them.
+    """
+
+    def __init__(self, keepers: Keepers) -> None:
+        self._keepers = keepers
+
+    async def describe(self, topic: LoggedTopic, partition: int) -> PartitionDescription:
+        """See `Topic.partition`."""
+        if not 0 <= partition < topic.definition.partitions:
+            raise InvalidTopic(
+                f"topic {topic.name!r} has partitions 0 to {topic.definition.partitions - 1}, not {partition!r}"
+            )
+        return await self._keepers(topic.name, partition).describe()
+
+    async def delete_subscription(self, topic: LoggedTopic, name: str) -> bool:
+        """See `Topic.delete_subscription`."""
+        numbers = range(topic.definition.partitions)
+        found = await asyncio.gather(*(self._keepers(topic.name, each).delete_subscription(name) for each in numbers))
+        return any(found)
+
+    async def seek(self, topic: LoggedTopic, name: str, start: Start) -> None:
+        """See `Topic.seek`."""
+        starts = [start_at(start, partition) for partition in range(topic.definition.partitions)]
+        await asyncio.gather(*(self._keepers(topic.name, at).seek(name, each) for at, each in enumerate(starts)))
