@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from inaho.runtime.cluster.provider_check import check_provider
     from inaho.runtime.grains.grain import CallContext, Grain, method
     from inaho.runtime.grains.stateless import stateless
+    from inaho.runtime.grains.subscribing import subscribe
     from inaho.runtime.grains.timer import Timer
     from inaho.runtime.topic_logs.subscription import Subscription
     from inaho.runtime.topics.topic import Topic
@@ -148,6 +149,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "inaho.runtime.cluster.provider_check": ("check_provider",),
     "inaho.runtime.calls.resuming": ("resuming",),
     "inaho.runtime.grains.stateless": ("stateless",),
+    "inaho.runtime.grains.subscribing": ("subscribe",),
     "inaho.runtime.grains.timer": ("Timer",),
     "inaho.runtime.topic_logs.subscription": ("Subscription",),
     "inaho.runtime.topics.topic": ("Topic",),
@@ -259,4 +261,5 @@ __all__ = [
     "register_message",
     "resuming",
     "stateless",
+    "subscribe",
 ]

@@ -8,11 +8,12 @@ awaited (state to load, `on_activate`, `on_deactivate`), calls that arrive in th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from inaho.core.activation.lease import Lease
 from inaho.core.activation.life import ActivationState
 from inaho.core.identity.identity import validate_key
+from inaho.core.pubsub.latest_received import LatestReceived
 from inaho.errors import InahoError
 from inaho.runtime.activation.changes import Changes, Gates
 from inaho.runtime.activation.collector import BIG_TABLE, hide, show
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from inaho.runtime.grains.timer import Timer
 
 __all__ = ["KindHost", "host_of"]
+
+RECEIVED_MAX: Final = 65_536
+"""Grains of one kind, each with one publisher, whose last message of a topic is remembered."""
 
 
 def host_of(grain: Activation) -> KindHost:
@@ -100,6 +104,7 @@ class KindHost:
         self.passivation = Passivation(self, ttl_s) if ttl_s else None
         self.changes = Changes(around.local, kind.name, self.ending.waits_for_previous_owner)
         self._asked_for: set[str] = set()
+        self._received = LatestReceived(RECEIVED_MAX)
 
     @property
     def apart(self) -> bool:
@@ -306,6 +311,10 @@ class KindHost:
     def reminders(self) -> Reminders:
         """See `GrainHost.reminders`."""
         return self.around.services.reminders
+
+    def is_next(self, key: str, topic: str, publisher: str, sequence: int, published_at: float) -> bool:
+        """See `LatestReceived.is_next`."""
+        return self._received.is_next(key, topic, publisher, sequence, published_at)
 
     # For turns, see `TurnHost`.
 

@@ -328,6 +328,10 @@ class GrainHost(TurnHost, Protocol):
         """Ends the activation when its running turns have."""
         ...
 
+    def is_next(self, key: str, topic: str, publisher: str, sequence: int, published_at: float) -> bool:
+        """Whether no later message of that publisher was delivered to the grain here; notes this one."""
+        ...
+
     def start_timer(
         self,
         grain: Activation,

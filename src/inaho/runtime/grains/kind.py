@@ -12,10 +12,25 @@ from typing import Any
 
 from inaho.core.activation.placement import OWNER
 from inaho.errors import InvalidGrain, NoSuchMethod, SchemaMismatch
-from inaho.runtime.grains.interface import HOOKS, bindings, complete, find_methods, hints_of, make_state, state_type
+from inaho.runtime.grains.interface import (
+    HOOKS,
+    Found,
+    bindings,
+    complete,
+    find_methods,
+    hints_of,
+    make_state,
+    state_type,
+)
 from inaho.runtime.grains.method import GrainMethod
 from inaho.runtime.grains.method_options import OPTIONS
 from inaho.runtime.grains.reminder_delivery import REMIND, delivery_method
+from inaho.runtime.grains.subscribing import (
+    GrainSubscription,
+    is_for_messages,
+    read_subscriptions,
+    subscribed_methods,
+)
 from inaho.wire.codec import check_type, decoder
 
 __all__ = ["GrainKind"]
@@ -47,6 +62,7 @@ class GrainKind:
         decode_state: bytes to state.
         plain_start, plain_stop: `on_activate`, `on_deactivate` are not overridden, so both ends cost nothing.
         reminded: `on_reminder` is overridden: it may have reminders.
+        subscriptions: topics whose messages its methods get, see `subscribing`.
     """
 
     def __init__(
@@ -72,6 +88,7 @@ class GrainKind:
         self.stateless_max = 0
         self.methods: dict[str, GrainMethod] = {}
         self.hidden: dict[str, GrainMethod] = {}
+        self.subscriptions: list[GrainSubscription] = []
         self.hints: dict[str, dict[str, Any]] = {}
         self.state_type: Any = None
         self.decode_state: Callable[[bytes | memoryview], Any] | None = None
@@ -101,13 +118,26 @@ class GrainKind:
             raise InvalidGrain(f"{self.name} has no durable state to reset; give on_failure='stop' or none")
         if self.reminded:
             self.hidden[REMIND] = delivery_method(self.name)
-        for found in find_methods(cls, self._base, reserved, local_names):
-            name, function = found.name, found.function
+        methods = {found.name: found for found in find_methods(cls, self._base, reserved, local_names)}
+        subscribed = {name: Found(name, owner, function) for name, owner, function in subscribed_methods(cls)}
+        for name, found in {**methods, **subscribed}.items():
             hints = self.hints[name] = hints_of(found, cls, local_names)
-            scope = vars(sys.modules[function.__module__])
+            scope = vars(sys.modules[found.function.__module__])
             known = bound.get(found.owner, {})
             hints = {each: complete(hint, known, scope) for each, hint in hints.items()}
-            self.methods[name] = GrainMethod(self.name, name, function, getattr(function, OPTIONS, None), hints)
+            if name in subscribed:
+                self._read_subscriptions(found, hints)
+                if any(map(is_for_messages, hints.values())):
+                    continue  # a message has a receipt, so no caller can send one
+            if name in methods:
+                options = getattr(found.function, OPTIONS, None)
+                self.methods[name] = GrainMethod(self.name, name, found.function, options, hints)
+
+    def _read_subscriptions(self, found: Found, hints: dict[str, Any]) -> None:
+        for each in read_subscriptions(self.name, found, hints):
+            self.subscriptions.append(each)
+            self.hidden[each.deliver.name] = each.deliver
+            self.hidden[each.redeliver.name] = each.redeliver
 
     def find(self, name: str, *, stream: bool) -> GrainMethod:
         """The method of that name.

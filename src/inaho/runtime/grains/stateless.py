@@ -35,7 +35,7 @@ def stateless(*, max: int) -> Callable[[GrainClass], GrainClass]:
         max: activations of one identity on one node, at least 1.
 
     Raises:
-        InvalidGrain: the class has durable state, reminders or a placement, or `max` is below 1.
+        InvalidGrain: the class has durable state, reminders, subscriptions or a placement, or `max` is below 1.
     """
 
     def decorate(cls: GrainClass) -> GrainClass:
@@ -48,6 +48,8 @@ def stateless(*, max: int) -> Callable[[GrainClass], GrainClass]:
             raise InvalidGrain(f"{kind.name} has durable state, which several activations would not agree on")
         if kind.reminded:
             raise InvalidGrain(f"{kind.name} has on_reminder, and a reminder belongs to one activation")
+        if kind.subscriptions:
+            raise InvalidGrain(f"{kind.name} has @subscribe, and the messages of a key belong to one activation")
         if kind.placement != OWNER:
             raise InvalidGrain(f"{kind.name}: stateless workers run where they are called; give no placement")
         kind.stateless_max = max

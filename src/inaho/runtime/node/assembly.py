@@ -29,6 +29,7 @@ from inaho.runtime.topic_logs.keeper_references import KeeperReferences
 from inaho.runtime.topic_logs.send_keeper import SendKeeper
 from inaho.runtime.topics.at_most_once import AtMostOnce
 from inaho.runtime.topics.definitions import TopicDefinitions
+from inaho.runtime.topics.grain_subscriptions import GrainSubscriptions
 from inaho.runtime.topics.news import TopicNews
 from inaho.runtime.topics.registry import TopicRegistry
 from inaho.runtime.topics.registry_calls import RegistryCalls
@@ -83,7 +84,11 @@ def make_topics(node: NodeParts, learn: Callable[[GrainKind], KindHost]) -> Topi
     at_most_once = None if local.client else AtMostOnce(local, node.peers.connections, node.peers, calls)
     keepers = KeeperReferences(node.context, node.hosts, learn, unknown_kind(KEEPER))
     at_least_once = AtLeastOnce(local, node.topology, keepers)
-    return Topics(local, TopicDefinitions(local, registry), news, at_most_once, at_least_once)
+    definitions = TopicDefinitions(local, registry)
+    grains = None
+    if at_most_once is not None:
+        grains = GrainSubscriptions(local, node.context, node.hosts, definitions, at_most_once, at_least_once)
+    return Topics(local, definitions, news, at_most_once, at_least_once, grains)
 
 
 def make_kinds(node: NodeParts) -> Iterator[tuple[GrainKind, tuple[Any, ...], str]]:

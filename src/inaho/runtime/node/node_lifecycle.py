@@ -123,6 +123,7 @@ class NodeLifecycle:
         with node.join_watch.searching(driver.control.seed_answers):
             await driver.joined
         self._node.program_end.watch()
+        node.topics.begin()
         if KEEPER in node.hosts:
             watch = ReminderWatch(local, node.topology, node.hosts[KEEPER], node.leases, node.keeper_calls)
             local.spawn(watch.run(), name="inaho-reminder-watch")

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from inaho.core.pubsub.announcements import group_channel
 from inaho.errors import InahoError
 from inaho.errors.inspection import describe
 from inaho.events import SubscriptionEnded, SubscriptionStarted
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from inaho.runtime.topics.announcer import Place
     from inaho.runtime.topics.delivery import KnownTopic
     from inaho.runtime.topics.direct_subscription import OwnSubscription
+    from inaho.runtime.topics.inlet import Sink
     from inaho.runtime.topics.message_type import MessageType
     from inaho.types import TopologySnapshot
 
@@ -153,7 +155,34 @@ class AtMostOnce:
 
     def dropped(self, topic: str, count: int, subscription: str) -> None:
         """See `Subscribers`."""
-        self._reports.dropped(topic, "slow_subscriber", count, self._local.authority, subscription)
+        self.dropped_by(topic, "slow_subscriber", count, subscription)
+
+    # Groups: methods of grains, of which one member gets each message.
+
+    def join_group(self, topic: str, group: str, sink: Sink, kind: MessageType[Any]) -> None:
+        """This node takes messages of a topic for a group; the topic need not exist.
+
+        Args:
+            topic: its name.
+            group: its name.
+            sink: takes the messages.
+            kind: their type.
+        """
+        channel = group_channel(topic, group)
+        self.inlets.add(channel, sink, kind)
+        self.announcer.add(channel)
+        self._local.publish(SubscriptionStarted(topic=topic, subscription=group, kind="grain"))
+
+    def leave_group(self, topic: str, group: str, sink: Sink) -> None:
+        """This node takes no more messages for the group."""
+        channel = group_channel(topic, group)
+        self.inlets.remove(channel, sink)
+        self.announcer.remove(channel)
+        self._local.publish(SubscriptionEnded(topic=topic, subscription=group, kind="grain", reason="stopped"))
+
+    def dropped_by(self, topic: str, reason: str, count: int, subscription: str) -> None:
+        """A subscriber of this node did not get messages."""
+        self._reports.dropped(topic, reason, count, self._local.authority, subscription)
 
     # Other nodes.
 

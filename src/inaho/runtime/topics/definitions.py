@@ -50,6 +50,7 @@ class TopicDefinitions:
     def __init__(self, local: LocalNode, registry: RegistryCalls) -> None:
         self._local = local
         self._registry = registry
+        self._when_changed: list[Callable[[str], None]] = []
         self._when_deleted: list[Callable[[KnownTopic], None]] = []
         self._cached: BoundedMap[str, KnownTopic] = BoundedMap(CACHED_MAX)
         self._known: WeakValueDictionary[str, KnownTopic] = WeakValueDictionary()
@@ -63,6 +64,10 @@ class TopicDefinitions:
     def when_deleted(self, callback: Callable[[KnownTopic], None]) -> None:
         """Calls `callback` with each topic that this node knows and that is found to be deleted."""
         self._when_deleted.append(callback)
+
+    def when_changed(self, callback: Callable[[str], None]) -> None:
+        """Calls `callback` with the name of each topic that was created or deleted, known here before or not."""
+        self._when_changed.append(callback)
 
     def known(self, name: str) -> KnownTopic | None:
         """The topic, if this node knows it."""
@@ -132,7 +137,12 @@ class TopicDefinitions:
         if known is not None:
             self._is_deleted(name, known.definition.created_at)
         self._known[name] = self._cached[name] = topic = KnownTopic(definition)
+        self._tell_changed(name)
         return topic
+
+    def _tell_changed(self, name: str) -> None:
+        for callback in self._when_changed:
+            callback(name)
 
     def _is_deleted(self, name: str, created_at: float) -> None:
         known = self._known.get(name)
@@ -143,6 +153,7 @@ class TopicDefinitions:
         self._known.pop(name, None)
         for callback in self._when_deleted:
             callback(known)
+        self._tell_changed(name)
 
     def heard(self, news: Iterable[tuple[TopicDefinition, bool]]) -> None:
         """The registry tells of topics that exist now (True) or were deleted (False)."""

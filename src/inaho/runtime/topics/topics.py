@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from inaho.runtime.topics.at_most_once import AtMostOnce
     from inaho.runtime.topics.definitions import TopicDefinitions
     from inaho.runtime.topics.delivery import Delivery, KnownTopic
+    from inaho.runtime.topics.grain_subscriptions import GrainSubscriptions
     from inaho.runtime.topics.news import TopicNews
     from inaho.types import TopologySnapshot
 
@@ -31,6 +32,7 @@ class Topics:
         definitions: what it knows of topics.
         news: of the registry on this node, for other members.
         at_most_once, at_least_once: the deliveries; None if this node has none.
+        grains: subscriptions of its kinds; None on a client.
 
     Attributes:
         definitions, news: see above.
@@ -44,11 +46,13 @@ class Topics:
         news: TopicNews,
         at_most_once: AtMostOnce | None = None,
         at_least_once: Delivery | None = None,
+        grains: GrainSubscriptions | None = None,
     ) -> None:
         self.definitions = definitions
         self.news = news
         definitions.when_deleted(self.deleted)
         self._local = local
+        self._grains = grains
         self.announcements = at_most_once
         self.at_most_once = at_most_once
         self._at_least_once = at_least_once
@@ -111,8 +115,15 @@ class Topics:
         if self.at_most_once is not None:
             self.at_most_once.links.disconnected(connection)
 
+    def begin(self) -> None:
+        """This member has joined."""
+        if self._grains is not None:
+            self._grains.begin()
+
     async def leaving(self, left_s: Callable[[], float]) -> None:
         """This node leaves: sends what waits, within the seconds that `left_s` returns."""
+        if self._grains is not None:
+            self._grains.leave()
         for delivery in self._deliveries:
             await delivery.flush(left_s)
 
