@@ -72,7 +72,7 @@ class PubSubConfig(Group, frozen=True, kw_only=True):
     deliver_messages_max: int = 1024
     subscriptions_max: int = 1000
     send_partitions: int = 16
-    sends_max: int = 1_000_000
+    sends_max: int = 100_000
     sends_bytes_max: int = 256 << 20
     send_attempts_max: int = 8
     send_retry_base_s: float = 1.0
