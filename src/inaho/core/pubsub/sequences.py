@@ -49,7 +49,7 @@ class Sequences:
         return len(self._publishers)
 
     def arrived(
-        self, node_id: str, generation: int, first: int, count: int, *, begins: bool, missed: int
+        self, node_id: str, generation: int, first: int, count: int, begins: int, missed: int
     ) -> tuple[int, int]:
         """Messages have arrived, or only the number of the next one.
 
@@ -58,7 +58,7 @@ class Sequences:
             generation: of its count.
             first: sequence number of the first message, or of the next one that will be published.
             count: messages; 0 for none.
-            begins: whether the publisher sends to this node for the first time, or again after a pause.
+            begins: not 0 if the publisher sends to this node for the first time, or again after a pause.
             missed: with `begins`: messages that this node should have got before `first`.
 
         Returns:

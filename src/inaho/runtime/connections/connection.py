@@ -236,6 +236,11 @@ class Connection(asyncio.Protocol, abc.ABC):
         out.append(header)
         out.append(body)
 
+    def add(self, header: bytes, body: bytes) -> None:
+        """Adds a frame without scheduling a write: the caller calls `flush` before it returns to the loop."""
+        self._out.append(header)
+        self._out.append(body)
+
     def flush(self) -> None:
         """Writes all collected frames at once."""
         if self._out and not self.closed:

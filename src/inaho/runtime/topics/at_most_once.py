@@ -28,7 +28,6 @@ from inaho.runtime.topics.topic_counts import DropReports, TopicCounts
 if TYPE_CHECKING:
     from inaho.actor.ref import ActorRef
     from inaho.core.pubsub.announcements import Announcement
-    from inaho.runtime.connections.connection import Connection
     from inaho.runtime.connections.outgoing import Outgoing
     from inaho.runtime.connections.peers import Peers
     from inaho.runtime.local.local_node import LocalNode
@@ -185,10 +184,6 @@ class AtMostOnce:
         self._reports.dropped(topic, reason, count, self._local.authority, subscription)
 
     # Other nodes.
-
-    def arrived(self, connection: Connection, flags: int, generation: int, missed: int, body: memoryview) -> None:
-        """See `MessageParts.published`."""
-        self.inlets.arrived(connection, flags, generation, missed, body)
 
     async def announced(self, authority: str, node_id: str, announcement: Announcement) -> bool:
         """See `TopicActor.announce`."""

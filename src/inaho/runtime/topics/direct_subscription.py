@@ -151,7 +151,10 @@ class DirectSubscription(Subscription[T]):
         if len(self._waiting) > self._window:
             self._shrink(len(messages))
         if self._takers:
-            self._wake()
+            takers, self._takers = self._takers, []
+            for taker in takers:
+                if not taker.done():
+                    taker.set_result(None)
 
     def _shrink(self, added: int) -> None:
         """The window is exceeded by the last `added` messages: applies the policy."""
@@ -182,9 +185,6 @@ class DirectSubscription(Subscription[T]):
         self._ended = reason
         if self._begun:
             self._subscribers.ended(self, reason)
-        self._wake()
-
-    def _wake(self) -> None:
         takers, self._takers = self._takers, []
         for taker in takers:
             if not taker.done():

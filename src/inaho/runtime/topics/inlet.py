@@ -47,35 +47,10 @@ class Sink(Protocol):
         ...
 
 
-class _Arrived:
-    """A batch as one subscriber gets it.
-
-    Attributes:
-        first: sequence number of the first message, or of the next one if there is none.
-        count: messages, those included that do not decode.
-        published_at: Unix seconds.
-        messages: those that decode.
-        undecodable: the number of the others.
-        lost_last: of these, those behind the last of `messages`.
-    """
-
-    __slots__ = ("count", "first", "lost_last", "messages", "published_at", "undecodable")
-
-    def __init__(
-        self,
-        first: int,
-        count: int,
-        published_at: float,
-        messages: Messages,
-        undecodable: int = 0,
-        lost_last: int = 0,
-    ) -> None:
-        self.first = first
-        self.count = count
-        self.published_at = published_at
-        self.messages = messages
-        self.undecodable = undecodable
-        self.lost_last = lost_last
+_Arrived = tuple[int, int, float, Messages, int, int]
+"""A batch as one subscriber gets it: sequence number of its first message, or of the next one if it has none; messages,
+those included that do not decode; Unix seconds when it was published; the messages that decode; the number of those
+that do not; and how many of these are behind the last that does."""
 
 
 class _Readers:
@@ -141,52 +116,59 @@ class Inlet:
 
     def take(self, peer: PeerInfo, flags: int, generation: int, missed: int, body: memoryview) -> None:
         """A batch of another node. Raises `ProtocolViolation`."""
-        repeated = -1
+        node_id, repeated = peer.node_id, -1
         for readers in self._readers:
-            arrived = self._read(readers, body, peer.node_id)
+            arrived = self._read(readers, body, node_id)
             if repeated < 0:
-                repeated, lost = self.sequences.arrived(
-                    peer.node_id, generation, arrived.first, arrived.count, begins=bool(flags & BEGINS), missed=missed
-                )
+                first, count = arrived[0], arrived[1]
+                repeated, lost = self.sequences.arrived(node_id, generation, first, count, flags & BEGINS, missed)
                 if lost:
-                    self._lost(peer, arrived.first - lost, lost)
+                    self._lost(peer, first - lost, lost)
                 if flags & LAST:
-                    self.sequences.forget(peer.node_id)
-                self._count(arrived, repeated)
-            if repeated:
-                arrived.messages = [m for m in arrived.messages if m.sequence >= arrived.first + repeated]
-            self._give(readers, arrived, body, peer.node_id)
+                    self.sequences.forget(node_id)
+                if count:
+                    numbers = self._numbers
+                    numbers.received += count - repeated
+                    numbers.latencies_s.append(self._local.unix_time() - arrived[2])
+            self._give(readers, arrived, repeated, body, node_id)
 
     def take_own(self, body: bytes) -> None:
         """A batch of this node."""
-        counted = False
+        node_id, counted = self._local.node_id, False
         for readers in self._readers:
-            arrived = self._read(readers, body, self._local.node_id)
+            arrived = self._read(readers, body, node_id)
             if not counted:
                 counted = True
-                self._count(arrived, 0)
-            self._give(readers, arrived, body, self._local.node_id)
+                self._numbers.received += arrived[1]
+                self._numbers.latencies_s.append(self._local.unix_time() - arrived[2])
+            self._give(readers, arrived, 0, body, node_id)
 
-    def _count(self, arrived: _Arrived, repeated: int) -> None:
-        if arrived.count:
-            self._numbers.received += arrived.count - repeated
-            self._numbers.latencies_s.append(self._local.unix_time() - arrived.published_at)
+    def _give(
+        self, readers: _Readers, arrived: _Arrived, repeated: int, body: bytes | memoryview, node_id: str
+    ) -> None:
+        first, _, _, messages, undecodable, lost_last = arrived
+        if repeated:
+            messages = [message for message in messages if message.sequence >= first + repeated]
+        if messages:
+            self._numbers.delivered += len(messages) * len(readers.sinks)
+            if readers.shares or len(readers.sinks) == 1:
+                for sink in tuple(readers.sinks):
+                    sink.put(messages)
+            else:
+                self._give_copies(readers, messages, body, node_id)
+        if undecodable:
+            count = undecodable * len(readers.sinks)
+            self._reports.dropped(self.topic, "undecodable", count, self._local.authority)
+            for sink in tuple(readers.sinks):
+                sink.miss(undecodable, lost_last)
 
-    def _give(self, readers: _Readers, arrived: _Arrived, body: bytes | memoryview, node_id: str) -> None:
-        sinks = tuple(readers.sinks)
-        if arrived.messages:
-            self._numbers.delivered += len(arrived.messages) * len(sinks)
-            oldest = arrived.messages[0].sequence
-            for place, sink in enumerate(sinks):
-                messages = arrived.messages
-                if place and not readers.shares:
-                    messages = [m for m in self._read(readers, body, node_id).messages if m.sequence >= oldest]
-                sink.put(messages)
-        if arrived.undecodable:
-            lost = arrived.undecodable * len(sinks)
-            self._reports.dropped(self.topic, "undecodable", lost, self._local.authority)
-            for sink in sinks:
-                sink.miss(arrived.undecodable, arrived.lost_last)
+    def _give_copies(self, readers: _Readers, messages: Messages, body: bytes | memoryview, node_id: str) -> None:
+        """Gives each subscriber values of its own."""
+        oldest, mine = messages[0].sequence, messages
+        for place, sink in enumerate(tuple(readers.sinks)):
+            if place:
+                mine = [m for m in self._read(readers, body, node_id)[3] if m.sequence >= oldest]
+            sink.put(mine)
 
     def _read(self, readers: _Readers, body: bytes | memoryview, node_id: str) -> _Arrived:
         try:
@@ -196,6 +178,10 @@ class Inlet:
         count = len(values)
         if first < 1 or (keys is not None and len(keys) != count):
             raise ProtocolViolation(f"a batch of {count} messages with other keys, or without a number")
+        if count == 1:
+            key = "" if keys is None else keys[0]
+            one = [Message(values[0], key, first, published_at, 0, 1, 0, node_id)]
+            return first, 1, published_at, one, 0, 0
         messages = list(
             map(
                 Message,
@@ -209,7 +195,7 @@ class Inlet:
                 repeat(node_id),
             )
         )
-        return _Arrived(first, count, published_at, messages)
+        return first, count, published_at, messages, 0, 0
 
     def _read_apart(self, readers: _Readers, body: bytes | memoryview, node_id: str) -> _Arrived:
         """Decodes the values of a batch one by one. Those that do not decode are missed."""
@@ -226,7 +212,7 @@ class Inlet:
             key = "" if keys is None else keys[place]
             messages.append(Message(value, key, first + place, published_at, missed=missed, publisher=node_id))
             missed = 0
-        return _Arrived(first, len(encoded), published_at, messages, lost, missed)
+        return first, len(encoded), published_at, messages, lost, missed
 
     # Losses.
 

@@ -119,7 +119,7 @@ class NodeLink:
 
     # Sending.
 
-    def send(self, lane: Lane, first: int, count: int, body: bytes) -> None:
+    def send(self, lane: Lane, first: int, count: int, body: bytes) -> bool:
         """Sends a batch, or keeps or drops it. The owner of the link writes it later, see `flush`.
 
         Args:
@@ -127,26 +127,29 @@ class NodeLink:
             first: sequence number of its first message.
             count: its messages.
             body: encoded for the channel of the lane.
+
+        Returns:
+            Whether publishers have to wait for the node.
         """
         source = lane.source
         connection = self.connection
-        if source.queues:
-            if connection is None or self.cut_off or self.queue.waits:
-                self._keep(Kept(_Batch(lane, first, body), count, len(body), self._local.loop.time()), sent=False)
-                return
-        elif connection is None or self.cut_off:
-            self._drop(lane, count, "cut_off")
-            return
+        if connection is None or self.cut_off or (source.queues and self.queue.waits):
+            if source.queues:
+                self._keep(lane, first, count, body, sent=False)
+            else:
+                self._drop(lane, count, "cut_off")
+            return False
         if connection.paused:
             if self.slow or connection.unsent_bytes > self._write_max:
                 self._drop(lane, count, "slow_node")
-                return
+                return not self.slow
         elif self.slow:
             self.slow = False
         if source.queues:
-            self._keep(Kept(_Batch(lane, first, body), count, len(body), self._local.loop.time()), sent=True)
+            self._keep(lane, first, count, body, sent=True)
         self._write(connection, lane, first, body, CONFIRM if source.queues else 0)
         self.touched = True
+        return connection.paused and not self.slow
 
     def _write(self, connection: Outgoing, lane: Lane, first: int, body: bytes, flags: int) -> None:
         missed = 0
@@ -154,7 +157,7 @@ class NodeLink:
             lane.begun = True
             flags |= BEGINS
             missed = min(first - 1 - lane.base, 0xFFFFFFFF)
-        connection.send(HEADER.pack(HEADER_REST + len(body), PUBLISH, flags, lane.source.generation, missed), body)
+        connection.add(HEADER.pack(HEADER_REST + len(body), PUBLISH, flags, lane.source.generation, missed), body)
         if self.behind:
             self.behind.pop(lane, None)
 
@@ -185,7 +188,8 @@ class NodeLink:
 
     # Cut off.
 
-    def _keep(self, kept: Kept[_Batch], *, sent: bool) -> None:
+    def _keep(self, lane: Lane, first: int, count: int, body: bytes, *, sent: bool) -> None:
+        kept = Kept(_Batch(lane, first, body), count, len(body), self._local.loop.time())
         for given_up in self.queue.add(kept, sent=sent):
             self._drop(given_up.item.lane, given_up.count, "cut_off_queue_full")
 
@@ -224,9 +228,8 @@ class NodeLink:
                 topic = batch.lane.source.topic
                 drained[topic] = drained.get(topic, 0) + kept.count
                 self._write(connection, batch.lane, batch.first, batch.body, CONFIRM)
-                if connection.unsent_bytes > self._local.config.transport.write_high_bytes // 2:
-                    connection.flush()
-                    await asyncio.sleep(0)
+                connection.flush()
+                await asyncio.sleep(0)
                 await connection.room()
         finally:
             self._draining = False

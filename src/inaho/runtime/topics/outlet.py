@@ -57,7 +57,7 @@ class Schedule(Protocol):
         ...
 
     def due(self, outlet: Outlet) -> None:
-        """The outlet has a batch: it leaves soon."""
+        """The outlet has the first message of a batch: it leaves soon, or now."""
         ...
 
     def now(self, outlet: Outlet) -> None:
@@ -227,11 +227,10 @@ class Outlet:
         prefix, body = self.prefix, b""
         crowded = False
         for lane in self.lanes:
-            if not body or lane.prefix is not prefix:
+            if not body or lane.prefix != prefix:
                 prefix = lane.prefix
                 body = encode_batch(prefix, first, published_at, keys, values)
-            lane.link.send(lane, first, count, body)
-            crowded = crowded or lane.link.stalls
+            crowded |= lane.link.send(lane, first, count, body)
         for own in self.own:
             if not body or own != prefix:
                 prefix = own
@@ -276,12 +275,12 @@ class DirectPublisher(Generic[T]):
         if outlet.size + size > outlet.size_max:
             outlet.make_room(size)
         values = outlet.values
-        if not values:
-            outlet.schedule.due(outlet)
         if key or outlet.keys is not None:
             outlet.add_key(key)
-        outlet.values.append(encoded)
+        values.append(encoded)
         outlet.size += size
+        if len(values) == 1:
+            outlet.schedule.due(outlet)
         if outlet.size >= outlet.size_max or len(values) >= BATCH_MESSAGES_MAX:
             outlet.schedule.now(outlet)
             await outlet.turn()

@@ -66,6 +66,11 @@ class Outlets:
         self._outlets: WeakValueDictionary[str, Outlet] = WeakValueDictionary()
         self._recent: BoundedMap[str, Outlet] = BoundedMap(RECENT_MAX)
         self._due: list[Outlet] = []
+        self._scheduled = False
+        self._quiet = False
+        """Whether there was one message in the last iteration of the loop with any. Then the next one need not wait for
+        others, and leaves at once."""
+        self._at_once = False
         self._generation = 0
         self._linger_s = local.config.pubsub.linger_s
         self._tails_at = 0.0
@@ -166,29 +171,40 @@ class Outlets:
 
     def due(self, outlet: Outlet) -> None:
         """See `outlet.Schedule`."""
-        if not self._due:
+        if not self._scheduled:
+            self._scheduled = True
             if self._linger_s:
                 self._local.loop.call_later(self._linger_s, self._flush)
             else:
                 self._local.loop.call_soon(self._flush)
+            if self._quiet:
+                self._quiet = False
+                self._at_once = True
+                self.now(outlet)
+                return
         self._due.append(outlet)
 
     def now(self, outlet: Outlet) -> None:
         """See `outlet.Schedule`."""
-        self._send((outlet,))
+        outlet.flush()
+        outlet.used_at = self._local.now
+        if outlet.topic not in self._recent:
+            self._recent[outlet.topic] = outlet
+        for lane in outlet.lanes:
+            if lane.link.touched:
+                lane.link.flush()
 
     def _flush(self) -> None:
-        due, self._due = self._due, []
-        self._send(due)
-        now = self._local.loop.time()
-        for outlet in due:
-            outlet.used_at = now
-            self._recent.setdefault(outlet.topic, outlet)
-
-    def _send(self, outlets: tuple[Outlet, ...] | list[Outlet]) -> None:
+        due, self._due, self._scheduled = self._due, [], False
+        messages = sum(len(outlet.values) for outlet in due)
+        self._quiet = messages + self._at_once <= 1 and not self._linger_s
+        self._at_once = False
         links: dict[NodeLink, None] = {}
-        for outlet in outlets:
+        for outlet in due:
             outlet.flush()
+            outlet.used_at = self._local.now
+            if outlet.topic not in self._recent:
+                self._recent[outlet.topic] = outlet
             for lane in outlet.lanes:
                 if lane.link.touched:
                     links[lane.link] = None

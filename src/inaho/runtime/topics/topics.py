@@ -37,6 +37,7 @@ class Topics:
     Attributes:
         definitions, news: see above.
         announcements: takes what other nodes announce; None on a client.
+        published: takes a `PUBLISH` frame, see `MessageParts.published`.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Topics:
         self._local = local
         self._grains = grains
         self.announcements = at_most_once
+        self.published = _refuse if at_most_once is None else at_most_once.inlets.arrived
         self.at_most_once = at_most_once
         self._at_least_once = at_least_once
         self._deliveries: list[Delivery] = [each for each in (at_most_once, at_least_once) if each is not None]
@@ -99,12 +101,6 @@ class Topics:
         for delivery in self._deliveries:
             delivery.apply_topology(before, snapshot)
 
-    def published(self, connection: Connection, flags: int, generation: int, missed: int, body: memoryview) -> None:
-        """A `PUBLISH` frame has arrived. Raises `ProtocolViolation`."""
-        if self.at_most_once is None:
-            raise ProtocolViolation("messages of a topic for a client")
-        self.at_most_once.arrived(connection, flags, generation, missed, body)
-
     def connected(self, authority: str, connection: Outgoing) -> None:
         """A dialled connection is open."""
         if self.at_most_once is not None:
@@ -132,3 +128,8 @@ class Topics:
         for delivery in self._deliveries:
             delivery.close()
         self.definitions.close()
+
+
+def _refuse(connection: Connection, flags: int, generation: int, missed: int, body: memoryview) -> None:
+    """No member publishes to a client."""
+    raise ProtocolViolation(f"messages of a topic from {connection.peer.authority}, for a client")
