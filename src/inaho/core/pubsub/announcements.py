@@ -56,7 +56,8 @@ class Announcement(msgspec.Struct, array_like=True):
         version: the version to which it leads.
         part: counts the parts of one announcement, from 0.
         more: whether another part follows.
-        added, removed: names of channels.
+        added: names of channels, each with the version since which it has had subscribers without a pause.
+        removed: names of channels.
         seen: the version of the receiver's own announcements that the sender has.
     """
 
@@ -64,7 +65,7 @@ class Announcement(msgspec.Struct, array_like=True):
     version: int
     part: int = 0
     more: bool = False
-    added: list[str] = []
+    added: dict[str, int] = {}
     removed: list[str] = []
     seen: int = ALL
 
@@ -83,6 +84,8 @@ class OwnChannels:
         assert changes_max >= 1, f"{changes_max} changes"
         self.version = 0
         self._subscribers: dict[str, int] = {}
+        self._since: dict[str, int] = {}
+        """The version with which each channel got its first subscriber."""
         self._changes: deque[str] = deque(maxlen=changes_max)
         """The channels that changed, one per version, up to the present one."""
 
@@ -98,6 +101,7 @@ class OwnChannels:
         self._subscribers[channel] = count + 1
         if not count:
             self._changed(channel)
+            self._since[channel] = self.version
         return not count
 
     def remove(self, channel: str) -> bool:
@@ -106,7 +110,7 @@ class OwnChannels:
         if count:
             self._subscribers[channel] = count
         else:
-            del self._subscribers[channel]
+            del self._subscribers[channel], self._since[channel]
             self._changed(channel)
         return not count
 
@@ -129,20 +133,23 @@ class OwnChannels:
         if not self.version - len(self._changes) <= version <= self.version:
             version = ALL
         if version == ALL:
-            return self._parts(ALL, ((channel, True) for channel in self._subscribers), part_bytes_max)
+            return self._parts(ALL, self._subscribers, part_bytes_max)
         changed = dict.fromkeys(list(self._changes)[len(self._changes) - (self.version - version) :])
-        return self._parts(version, ((channel, channel in self._subscribers) for channel in changed), part_bytes_max)
+        return self._parts(version, changed, part_bytes_max)
 
-    def _parts(self, base: int, names: Iterable[tuple[str, bool]], part_bytes_max: int) -> list[Announcement]:
-        parts: list[tuple[list[str], list[str]]] = [([], [])]
+    def _parts(self, base: int, channels: Iterable[str], part_bytes_max: int) -> list[Announcement]:
+        parts: list[tuple[dict[str, int], list[str]]] = [({}, [])]
         size = 0
-        for channel, wanted in names:
+        for channel in channels:
             bytes_more = len(channel.encode()) + _NAME_BYTES
             if size and size + bytes_more > part_bytes_max:
-                parts.append(([], []))
+                parts.append(({}, []))
                 size = 0
             size += bytes_more
-            parts[-1][0 if wanted else 1].append(channel)
+            if channel in self._since:
+                parts[-1][0][channel] = self._since[channel]
+            else:
+                parts[-1][1].append(channel)
         last = len(parts) - 1
         return [
             Announcement(base, self.version, number, number < last, added, removed)
@@ -153,6 +160,8 @@ class OwnChannels:
         """Asserts the invariants."""
         assert all(count > 0 for count in self._subscribers.values())
         assert len(self._changes) <= self.version
+        assert list(self._since) == list(self._subscribers)
+        assert all(0 < since <= self.version for since in self._since.values())
 
 
 class _Node:
@@ -162,8 +171,9 @@ class _Node:
 
     def __init__(self) -> None:
         self.version = ALL
-        self.channels: dict[str, None] = {}
-        self.arriving: dict[str, None] = {}
+        self.channels: dict[str, int] = {}
+        """Each with the version since which it has had subscribers."""
+        self.arriving: dict[str, int] = {}
         """Of an announcement of all channels whose last part has not arrived."""
         self.arriving_parts = 0
         self.arriving_version = ALL
@@ -196,7 +206,7 @@ class RemoteChannels:
 
         Returns:
             Whether it leads on from what this node has; if not, the sender announces everything. And the channels that
-            have gained or lost the node.
+            have gained or lost the node, or have it anew.
         """
         node = self._nodes.get(node_id)
         if announcement.base != ALL:
@@ -213,7 +223,7 @@ class RemoteChannels:
         if announcement.part != node.arriving_parts or announcement.version != node.arriving_version:
             return False, []
         node.arriving_parts += 1
-        node.arriving.update(dict.fromkeys(announcement.added))
+        node.arriving.update(announcement.added)
         if announcement.more:
             return True, []
         wanted, node.arriving, node.arriving_version = node.arriving, {}, ALL
@@ -224,9 +234,13 @@ class RemoteChannels:
     def forget(self, node_id: str) -> list[str]:
         """Forgets a node; returns its channels."""
         node = self._nodes.pop(node_id, None)
-        return [] if node is None else self._change(node_id, node, (), list(node.channels))
+        return [] if node is None else self._change(node_id, node, {}, list(node.channels))
 
-    def _change(self, node_id: str, node: _Node, added: Iterable[str], removed: Iterable[str]) -> list[str]:
+    def since(self, node_id: str, channel: str) -> int:
+        """The version of the node since which the channel has had subscribers there; only if it has."""
+        return self._nodes[node_id].channels[channel]
+
+    def _change(self, node_id: str, node: _Node, added: dict[str, int], removed: Iterable[str]) -> list[str]:
         changed: list[str] = []
         for channel in removed:
             if channel in node.channels:
@@ -236,9 +250,9 @@ class RemoteChannels:
                 del nodes[node_id]
                 if not nodes:
                     self._forget_channel(channel)
-        for channel in added:
-            if channel not in node.channels:
-                node.channels[channel] = None
+        for channel, since in added.items():
+            if node.channels.get(channel) != since:
+                node.channels[channel] = since
                 changed.append(channel)
                 self.nodes_of.setdefault(channel, {})[node_id] = None
                 if _GROUP in channel:

@@ -41,20 +41,22 @@ class Lane:
         source: what publishes.
         link: of the node.
         prefix: of the channel, see `prefix_of`.
+        since: the version of the node's announcements with which the subscription began.
 
     Attributes:
         base: the sequence number after which the node is to get all messages.
-        begun: whether something was sent to it.
+        begun: the number of the connection on which something was sent, see `NodeLink.connections`.
     """
 
-    __slots__ = ("base", "begun", "link", "prefix", "source")
+    __slots__ = ("base", "begun", "link", "prefix", "since", "source")
 
-    def __init__(self, source: Source, link: NodeLink, prefix: bytes) -> None:
+    def __init__(self, source: Source, link: NodeLink, prefix: bytes, since: int) -> None:
         self.source = source
         self.link = link
         self.prefix = prefix
+        self.since = since
         self.base = source.sequence
-        self.begun = False
+        self.begun = 0
 
 
 class _Batch:
@@ -83,6 +85,7 @@ class NodeLink:
         absent_since: when it was removed, or was first known without being a member; None for a member. Seconds.
         was_member: whether it has ever been a member.
         slow: publishers do not wait for this node any more.
+        connections: counts the connections to the node.
         touched: whether something was sent that is not yet written.
         behind: lanes whose last sequence number the node may not have.
     """
@@ -95,6 +98,7 @@ class NodeLink:
         self.absent_since: float | None = None
         self.was_member = False
         self.slow = False
+        self.connections = 0
         self.touched = False
         self.behind: dict[Lane, None] = {}
         self._local = local
@@ -153,8 +157,8 @@ class NodeLink:
 
     def _write(self, connection: Outgoing, lane: Lane, first: int, body: bytes, flags: int) -> None:
         missed = 0
-        if not lane.begun:
-            lane.begun = True
+        if lane.begun != self.connections:
+            lane.begun = self.connections
             flags |= BEGINS
             missed = min(first - 1 - lane.base, 0xFFFFFFFF)
         connection.add(HEADER.pack(HEADER_REST + len(body), PUBLISH, flags, lane.source.generation, missed), body)
@@ -198,6 +202,7 @@ class NodeLink:
         if not connection.peer.speaks(TOPICS):
             return
         self.connection = connection
+        self.connections += 1
         self.slow = False
         connection.when_published = self._confirmed
         self.drain()

@@ -120,20 +120,21 @@ class Outlets:
     def _route(self, outlet: Outlet) -> None:
         """Finds out where the batches of an outlet go: to all nodes of the topic, and to one of each group."""
         remote, own_id = self._announcer.remote, self._local.node_id
-        before = {(lane.prefix, lane.link): lane for lane in outlet.lanes}
+        before = {(lane.prefix, lane.link, lane.since): lane for lane in outlet.lanes}
         own = [outlet.prefix] if self._inlets.wants(outlet.prefix) else []
-        wanted = [(outlet.prefix, node_id) for node_id in remote.nodes_of.get(outlet.topic, ())]
+        wanted = [(outlet.topic, node_id) for node_id in remote.nodes_of.get(outlet.topic, ())]
         for channel in remote.groups_of.get(outlet.topic, ()):
-            prefix = prefix_of(channel)
-            if not self._inlets.wants(prefix):
-                wanted.append((prefix, self._member_of(channel)))
+            if not self._inlets.wants(prefix_of(channel)):
+                wanted.append((channel, self._member_of(channel)))
         for channel in self._inlets.groups_of(outlet.topic):
             own.append(prefix_of(channel))
         lanes: list[Lane] = []
-        for prefix, node_id in wanted:
+        for channel, node_id in wanted:
             link = self.links.get(node_id)
             if link is not None and node_id != own_id:
-                lanes.append(before.get((prefix, link)) or Lane(outlet, link, prefix))
+                prefix = outlet.prefix if channel == outlet.topic else prefix_of(channel)
+                since = remote.since(node_id, channel)
+                lanes.append(before.get((prefix, link, since)) or Lane(outlet, link, prefix, since))
         outlet.route(tuple(lanes), tuple(own))
 
     def _member_of(self, channel: str) -> str:
