@@ -53,36 +53,37 @@ class LogPublisher:
         self._keepers = keepers
         self._topic = topic
         self._next_number = next_number
+        self._bytes_max = local.config.pubsub.message_bytes_max
+        self._key_bytes_max = local.config.pubsub.key_bytes_max
+        self._partitions = topic.definition.partitions
         self._lanes: dict[int, PartitionLane] = {}
-        self._unkeyed = local.entropy.random.randrange(topic.definition.partitions)
+        self._unkeyed = local.entropy.random.randrange(self._partitions)
         self._unkeyed_stays = False
 
     def publish(self, encoded: bytes, key: str, message_id: str) -> Awaitable[None]:
         """Publishes an encoded value; it is awaited until the message is stored. Errors as `Topic.publish`."""
-        topic = self._topic
         local = self._local
-        config = local.config.pubsub
-        if topic.deleted:
-            raise NoSuchTopic(f"topic {topic.name!r} was deleted")
-        if local.closing:
-            raise ShuttingDown("this node has stopped")
-        if len(encoded) > config.message_bytes_max:
+        if self._topic.deleted or local.closing:
+            raise self._over()
+        size_bytes = len(encoded)
+        if size_bytes > self._bytes_max:
             raise MessageTooLarge(
-                f"a message of topic {topic.name!r} takes {len(encoded)} bytes, the most is "
-                f"{config.message_bytes_max} (pubsub.message_bytes_max)"
+                f"a message of topic {self._topic.name!r} takes {size_bytes} bytes, the most is {self._bytes_max} "
+                "(pubsub.message_bytes_max)"
             )
-        size_bytes = len(encoded) + len(key) + len(message_id) + OVERHEAD_BYTES
+        size_bytes += OVERHEAD_BYTES
         if key:
-            if len(key) * 4 > config.key_bytes_max:
-                self._check_key(key)
-            partition = partition_of_message(key, topic.definition.partitions)
+            size_bytes += self._key_size(key)
+            partition = partition_of_message(key, self._partitions)
         else:
             partition = self._unkeyed
             if not self._unkeyed_stays:
                 self._unkeyed_stays = True
                 local.loop.call_soon(self._next_unkeyed)
-        if message_id and len(message_id) > ID_CHARS_MAX:
-            raise InvalidTopic(f"the id of a message has at most {ID_CHARS_MAX} characters, not {len(message_id)}")
+        if message_id:
+            if len(message_id) > ID_CHARS_MAX:
+                raise InvalidTopic(f"the id of a message has at most {ID_CHARS_MAX} characters, not {len(message_id)}")
+            size_bytes += 4 * len(message_id)
         lane = self._lanes.get(partition)
         if lane is None:
             lane = self._lanes[partition] = self._make_lane(partition)
@@ -91,17 +92,22 @@ class LogPublisher:
             return lane.put_later(message, size_bytes)
         return lane.put(message, size_bytes, local.loop.time())
 
-    def _check_key(self, key: str) -> None:
-        size = len(key.encode("utf-8", "surrogatepass"))
-        if size > self._local.config.pubsub.key_bytes_max:
+    def _over(self) -> NoSuchTopic | ShuttingDown:
+        if self._topic.deleted:
+            return NoSuchTopic(f"topic {self._topic.name!r} was deleted")
+        return ShuttingDown("this node has stopped")
+
+    def _key_size(self, key: str) -> int:
+        size = len(key) if key.isascii() else len(key.encode("utf-8", "surrogatepass"))
+        if size > self._key_bytes_max:
             raise InvalidTopic(
-                f"the key of a message has {size} bytes, the most is {self._local.config.pubsub.key_bytes_max} "
-                "(pubsub.key_bytes_max)"
+                f"the key of a message has {size} bytes, the most is {self._key_bytes_max} (pubsub.key_bytes_max)"
             )
+        return size
 
     def _next_unkeyed(self) -> None:
         self._unkeyed_stays = False
-        self._unkeyed = (self._unkeyed + 1) % self._topic.definition.partitions
+        self._unkeyed = (self._unkeyed + 1) % self._partitions
 
     def _make_lane(self, partition: int) -> PartitionLane:
         definition = self._topic.definition
