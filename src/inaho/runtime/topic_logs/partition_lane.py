@@ -54,6 +54,10 @@ AHEAD: Final = 2
 """Batches for which there is room: one is on its way, and one is gathered."""
 
 
+CUT_OFF_S: Final = 0.25
+"""With `when_cut_off="drop"` a message waits so long for another node to keep the log. A move takes less."""
+
+
 def may_pass(error: InahoError) -> bool:
     """Whether it helps to wait: the keeper moves, its node or its storage is away, or it is busy."""
     if isinstance(error, StorageFailed):
@@ -132,6 +136,8 @@ class PartitionLane:
         self._calling = False
         self._in_doubt = False
         self._last: InahoError | None = None
+        self._home = ""
+        """Authority of the member that kept the log when the last batch was stored, if messages are to be dropped."""
 
     async def sending(self) -> None:
         """Returns when no message waits or is on its way."""
@@ -230,6 +236,8 @@ class PartitionLane:
             except InahoError as error:
                 failure = error
             else:
+                if self._drop:
+                    self._home = self._owner()
                 self.sent += len(waiting)
                 for each in waiting:
                     if not each.stored.done():
@@ -269,7 +277,7 @@ class PartitionLane:
 
     def tick(self, now: float) -> None:
         """Ends the waiting of publishers whose time has passed, or whose log is cut off."""
-        if self._drop and self._is_cut_off():
+        if self._drop and self._is_cut_off(now):
             reason = "the node that keeps the log cannot be reached, and the topic drops messages then"
             self._give_up(Unreachable(reason, identity=f"{KEEPER}/{self._key}"))
             return
@@ -288,11 +296,11 @@ class PartitionLane:
 
     def close(self) -> None:
         """The node stops: whoever waits gets `ShuttingDown`."""
-        self._give_up(ShuttingDown("this node has stopped before the message was stored"))
         while self._room:
             room = self._room.popleft()
             if not room.done():
                 room.set_exception(ShuttingDown("this node has stopped before there was room for the message"))
+        self._give_up(ShuttingDown("this node has stopped before the message was stored"))
 
     def _give_up(self, error: InahoError) -> None:
         self._fail(self._batch, error, self._in_doubt or self._calling)
@@ -306,11 +314,19 @@ class PartitionLane:
         if self._limit is not None:
             self._limit.reschedule(self._local.loop.time())
 
-    def _is_cut_off(self) -> bool:
+    def _owner(self) -> str:
         try:
-            return self._topology.lookup.owner(KEEPER, self._key).status is MemberStatus.UNREACHABLE
+            return self._topology.lookup.owner(KEEPER, self._key).authority
         except InahoError:
-            return False  # nobody owns it for now: the call says why
+            return ""  # nobody owns it for now: the next call says why
+
+    def _is_cut_off(self, now: float) -> bool:
+        """Whether messages wait because the node that has kept the log cannot be reached."""
+        first = self._batch or self._pending
+        if not first or first[0].deadline - self._timeout_s + CUT_OFF_S > now:
+            return False
+        member = self._topology.member(self._home)
+        return member is not None and member.status is MemberStatus.UNREACHABLE
 
     def _timed_out(self, maybe_executed: bool) -> Timeout:
         why = "" if self._last is None else f": {describe(self._last)}"
