@@ -177,7 +177,7 @@ class ConsumerWindow(Generic[D]):
         if held.state is WAITING or held.state is OUT:
             partition = self._partitions[held.partition]
             self._say_released(partition, held.delivery)
-            self._cut(partition, held, SETTLED)
+            self._cut(partition, held, OVER)
 
     def extend(self, held: Held[D], seconds: float, now: float) -> bool:
         """Prolongs its time to acknowledge to `seconds` from now. Returns whether that counts."""
@@ -275,7 +275,7 @@ class ConsumerWindow(Generic[D]):
             del partition.lines[key]
         for each in behind:
             self._say_released(partition, each.delivery)
-            self._forget(partition, each, SETTLED)
+            self._forget(partition, each, OVER)
 
     def _knew(self, partition: HeldPartition[D], key: str, offset: int, now: float) -> bool:
         """Whether the keeper, when it sent that offset, knew what of the key had gone back."""

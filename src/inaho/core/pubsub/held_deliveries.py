@@ -43,7 +43,7 @@ class DeliveryState(enum.IntEnum):
     """Handed out, and not answered."""
 
     SETTLED = 2
-    """Acknowledged or given back."""
+    """Acknowledged or given back, by the program."""
 
     OVER = 3
     """No longer the consumer's; it is delivered again."""

@@ -91,7 +91,7 @@ class AtLeastOnce:
         """
         consumer = self._consumer(topic, options.name, options.window, options.start)
         where = "client" if self._local.client else "process"
-        return self._added(LoopSubscription(self._local, consumer, where, self._ended, kind))
+        return LoopSubscription(self._local, consumer, where, self.subscriptions, kind)
 
     def subscribe_handler(
         self,
@@ -109,7 +109,7 @@ class AtLeastOnce:
             await handler(make_message(decode(held.delivery.value), held, LogReceipt(consumer, held)))
 
         where = "client" if self._local.client else "process"
-        return self._added(HandledSubscription(self._local, consumer, where, self._ended, handle, concurrency))
+        return HandledSubscription(self._local, consumer, where, self.subscriptions, handle, concurrency)
 
     def subscribe_deliveries(
         self,
@@ -136,7 +136,7 @@ class AtLeastOnce:
             exclusive: each partition goes to one consumer of the subscription at a time.
         """
         consumer = self._consumer(topic, name, window, start, exclusive=exclusive)
-        return self._added(HandledSubscription(self._local, consumer, kind, self._ended, handle, concurrency))
+        return HandledSubscription(self._local, consumer, kind, self.subscriptions, handle, concurrency)
 
     def deliver_to(
         self, topic: LoggedTopic, kind: ValueType[T], options: SubscribeOptions, actor: ActorRef
@@ -150,11 +150,7 @@ class AtLeastOnce:
     def replay(self, topic: LoggedTopic, kind: ValueType[T], start: Start, *, follow: bool) -> Subscription[T]:
         """See `Topic.replay`."""
         self._check(topic)
-        replay = LogReplay(
-            self._local, self._topology, self._keepers, topic, kind, start, self._replay_ended, follow=follow
-        )
-        self.replays[replay] = None
-        return replay
+        return LogReplay(self._local, self._topology, self._keepers, topic, kind, start, self.replays, follow=follow)
 
     def _consumer(
         self, topic: LoggedTopic, name: str, window: int | None, start: Start, *, exclusive: bool = False
@@ -170,16 +166,6 @@ class AtLeastOnce:
     def _check(self, topic: LoggedTopic) -> None:
         if topic.deleted:
             raise NoSuchTopic(f"topic {topic.name!r} was deleted")
-
-    def _added(self, subscription: LogSubscriptionType) -> LogSubscriptionType:
-        self.subscriptions[subscription] = None
-        return subscription
-
-    def _ended(self, subscription: LogSubscription[Any]) -> None:
-        self.subscriptions.pop(subscription, None)
-
-    def _replay_ended(self, replay: LogReplay[Any]) -> None:
-        self.replays.pop(replay, None)
 
     # What happens to the node.
 
@@ -216,6 +202,3 @@ class AtLeastOnce:
             subscription.lose(error, reason)
         for replay in [each for each in self.replays if concerns(each.topic)]:
             replay.lost(SubscriptionLost(f"the replay has ended: {why}"))
-
-
-LogSubscriptionType = TypeVar("LogSubscriptionType", bound=LogSubscription[Any])

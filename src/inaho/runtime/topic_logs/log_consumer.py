@@ -120,18 +120,18 @@ class LogConsumer:
             )
             for partition in range(self.topic.definition.partitions)
         ]
-        try:
-            async with asyncio.timeout(within_s):
-                await asyncio.gather(*(stream.opened for stream in self._streams))
-        except TimeoutError:
-            waiting = [stream.partition for stream in self._streams if not stream.opened.done()]
+        opened = [stream.opened for stream in self._streams]
+        await asyncio.wait(opened, timeout=within_s, return_when=asyncio.FIRST_EXCEPTION)
+        for each in opened:
+            if each.done():
+                each.result()
+        waiting = [stream.partition for stream in self._streams if not stream.opened.done()]
+        if waiting:
             raise Timeout(
                 f"the keepers of partitions {waiting} of topic {name!r} did not confirm subscription "
                 f"{self.options.name!r} within {within_s:g} s",
                 maybe_executed=True,
-            ) from None
-        if self._error is not None:
-            raise self._error
+            )
 
     def _make_request(self, partition: int, held: list[DeliveryNumber]) -> ConsumeRequest:
         return ConsumeRequest(
@@ -160,9 +160,7 @@ class LogConsumer:
         self._error = error if lost else SubscriptionLost(f"the subscription has ended: {error.reason}")
         self.window.end()
         for stream in self._streams:
-            if not stream.opened.done():
-                stream.opened.set_exception(error)
-            stream.close()
+            stream.close(error)
         self._wake(len(self._waiters))
 
     def _tick(self) -> None:

@@ -16,14 +16,12 @@ from inaho.core.pubsub.message import Message
 from inaho.errors import InahoError, SubscriptionLost
 from inaho.errors.inspection import text_of
 from inaho.runtime.topic_logs.keeper_messages import ReplayRequest, StartAt
-from inaho.runtime.topic_logs.partition_lane import may_pass
+from inaho.runtime.topic_logs.partition_lane import as_known, may_pass
 from inaho.runtime.topic_logs.positions import start_at
 from inaho.runtime.topic_logs.subscription import Subscription
 from inaho.wire.codec import DECODE_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
     from inaho.runtime.topic_logs.keeper_messages import Delivery
@@ -52,7 +50,7 @@ class LogReplay(Subscription[T]):
         value_type: of its messages.
         start: where it begins.
         follow: whether it goes on with new messages at the end.
-        ended: called once at the end.
+        running: it is in it from its start to its end.
     """
 
     def __init__(
@@ -63,7 +61,7 @@ class LogReplay(Subscription[T]):
         topic: LoggedTopic,
         value_type: ValueType[T],
         start: Start,
-        ended: Callable[[LogReplay[T]], None],
+        running: dict[LogReplay[Any], None],
         *,
         follow: bool,
     ) -> None:
@@ -74,7 +72,7 @@ class LogReplay(Subscription[T]):
         self._decode = value_type.decode
         self._starts = [start_at(start, partition) for partition in range(topic.definition.partitions)]
         self._follow = follow
-        self._ended = ended
+        self._running = running
         self._readers: dict[asyncio.Task[None], None] = {}
         self._chunks: deque[tuple[int, list[Delivery]]] = deque()
         self._waiting = [0] * len(self._starts)
@@ -91,6 +89,7 @@ class LogReplay(Subscription[T]):
         if self._started:
             return
         self._started = True
+        self._running[self] = None
         for partition in range(len(self._starts)):
             reader = self._local.spawn(self._read(partition), name="inaho-replay", drives=True)
             self._readers[reader] = None
@@ -103,7 +102,7 @@ class LogReplay(Subscription[T]):
         self._closed = True
         for reader in list(self._readers):
             reader.cancel()
-        self._ended(self)
+        self._running.pop(self, None)
         self._wake()
 
     def lost(self, error: InahoError) -> None:
@@ -144,8 +143,8 @@ class LogReplay(Subscription[T]):
                         if chunk:
                             start = StartAt("offset", offset=chunk[-1].offset + 1)
                             await self._put(partition, chunk)
-            except InahoError as caught:
-                error = caught
+            except Exception as caught:
+                error = as_known(caught)
             if error is None and not self._follow:
                 return
             if error is not None and not may_pass(error):
@@ -175,12 +174,12 @@ class LogReplay(Subscription[T]):
                 self._waiting[self._chunk[0]] -= 1
                 self._next = 0
                 self._wake()
-            elif self._error is not None:
-                raise self._error
-            elif not self._readers:
-                break
-            else:
+            elif self._error is None and self._readers:
                 await self._wait()
+            else:
+                await self.close()
+        if self._error is not None:
+            raise self._error
         raise StopAsyncIteration
 
     def _message(self, partition: int, delivery: Delivery) -> Message[T]:

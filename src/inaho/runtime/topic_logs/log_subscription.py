@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inaho.core.pubsub.message import Message
 from inaho.errors import InvalidTopic, SubscriptionLost
@@ -73,17 +73,17 @@ class LogSubscription(Subscription[T]):
         local: the node.
         consumer: gives the deliveries.
         kind: of what the subscriber is, for events: `process`, `grain` or `client`.
-        ended: called once at the end.
+        running: it is in it from its start to its end.
     """
 
     def __init__(
-        self, local: LocalNode, consumer: LogConsumer, kind: str, ended: Callable[[LogSubscription[T]], None]
+        self, local: LocalNode, consumer: LogConsumer, kind: str, running: dict[LogSubscription[Any], None]
     ) -> None:
         super().__init__(consumer.topic.name, consumer.options.name)
         self.consumer = consumer
         self._local = local
         self._kind = kind
-        self._ended = ended
+        self._running = running
         self._started = False
         self._effective = False
         self._over = False
@@ -93,6 +93,7 @@ class LogSubscription(Subscription[T]):
         if self._started:
             return
         self._started = True
+        self._running[self] = None
         try:
             await self.consumer.start(self._local.config.pubsub.subscribe_timeout_s)
         except BaseException:
@@ -120,7 +121,7 @@ class LogSubscription(Subscription[T]):
         if self._over:
             return
         self._over = True
-        self._ended(self)
+        self._running.pop(self, None)
         if self._effective:
             self._local.publish(
                 SubscriptionEnded(topic=self.topic, subscription=self.name, kind=self._kind, reason=reason)
@@ -145,7 +146,7 @@ class LoopSubscription(LogSubscription[T]):
     """A loop over messages.
 
     Args:
-        local, consumer, kind, ended: see `LogSubscription`.
+        local, consumer, kind, running: see `LogSubscription`.
         value_type: of the messages.
     """
 
@@ -154,10 +155,10 @@ class LoopSubscription(LogSubscription[T]):
         local: LocalNode,
         consumer: LogConsumer,
         kind: str,
-        ended: Callable[[LogSubscription[T]], None],
+        running: dict[LogSubscription[Any], None],
         value_type: ValueType[T],
     ) -> None:
-        super().__init__(local, consumer, kind, ended)
+        super().__init__(local, consumer, kind, running)
         self._decode = value_type.decode
         self._current: Held[Delivery] | None = None
 
@@ -191,7 +192,7 @@ class HandledSubscription(LogSubscription[T]):
     """A handler that is called with each delivery, several at a time, of one key one at a time.
 
     Args:
-        local, consumer, kind, ended: see `LogSubscription`.
+        local, consumer, kind, running: see `LogSubscription`.
         handle: the handler.
         concurrency: calls at a time.
     """
@@ -201,11 +202,11 @@ class HandledSubscription(LogSubscription[T]):
         local: LocalNode,
         consumer: LogConsumer,
         kind: str,
-        ended: Callable[[LogSubscription[T]], None],
+        running: dict[LogSubscription[Any], None],
         handle: DeliveryHandler,
         concurrency: int,
     ) -> None:
-        super().__init__(local, consumer, kind, ended)
+        super().__init__(local, consumer, kind, running)
         if not 1 <= concurrency <= CONCURRENCY_MAX:
             raise InvalidTopic(f"concurrency must be in 1..{CONCURRENCY_MAX}, not {concurrency!r}")
         self._handle = handle

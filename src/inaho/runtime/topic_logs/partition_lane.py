@@ -25,6 +25,7 @@ from inaho.errors import (
     InahoError,
     LogConflict,
     Overloaded,
+    RemoteError,
     ShuttingDown,
     StorageFailed,
     Timeout,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from inaho.runtime.local.topology import Topology
     from inaho.runtime.topic_logs.keeper_messages import PartitionKeeper
 
-__all__ = ["PartitionLane", "may_pass"]
+__all__ = ["PartitionLane", "as_known", "may_pass"]
 
 _FIRST_PAUSE_S: Final = 0.02
 _PAUSE_MAX_S: Final = 1.0
@@ -65,6 +66,11 @@ def may_pass(error: InahoError) -> bool:
     if isinstance(error, ActivationFailed | LogConflict | Overloaded):
         return True
     return RETRY_RULES.get(error.code, RetryRule.FINAL) is not RetryRule.FINAL
+
+
+def as_known(error: Exception) -> InahoError:
+    """What a keeper has raised: itself, or a report of a fault in the keeper, which nothing is known of."""
+    return error if isinstance(error, InahoError) else RemoteError(describe(error))
 
 
 class _Waiting(msgspec.Struct, eq=False):
@@ -233,8 +239,8 @@ class PartitionLane:
                 if not isinstance(error, InahoError):
                     return  # `tick` has given the batch up
                 failure: InahoError = error
-            except InahoError as error:
-                failure = error
+            except Exception as error:
+                failure = as_known(error)
             else:
                 if self._drop:
                     self._home = self._owner()

@@ -18,7 +18,7 @@ from inaho.core.back_off import back_off_s
 from inaho.errors import InahoError, NoSuchTopic, SubscriptionLost
 from inaho.errors.inspection import describe
 from inaho.runtime.topic_logs.keeper_messages import Deliveries, Delivery, Extension, Retry, Settlement
-from inaho.runtime.topic_logs.partition_lane import may_pass
+from inaho.runtime.topic_logs.partition_lane import as_known, may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,8 +103,8 @@ class PartitionStream:
                     async for item in stream:
                         failed = 0
                         self._take(item)
-            except InahoError as caught:
-                error = caught
+            except Exception as caught:
+                error = as_known(caught)
             if error is not None and self._is_final(error):
                 self._owner.lost(error)
                 return
@@ -168,7 +168,8 @@ class PartitionStream:
         while True:
             try:
                 refused = await self._keeper.settle(settlement)
-            except InahoError as error:
+            except Exception as caught:
+                error = as_known(caught)
                 if self._is_final(error):
                     self._owner.lost(error)
                     return False
@@ -196,11 +197,16 @@ class PartitionStream:
             await asyncio.wait([self._settler])
         await self._settle(self._owner.window.take_settled(self.partition), leaving=True)
 
-    def close(self) -> None:
-        """Ends the stream."""
+    def close(self, error: InahoError | None = None) -> None:
+        """Ends the stream, for the reason of `error`."""
         self._closing = True
         self._reader.cancel()
         if self._settler is not None:
             self._settler.cancel()
-        if not self.opened.done():
+        if self.opened.done():
+            return
+        if error is None:
             self.opened.cancel()
+        else:
+            self.opened.set_exception(error)
+            self.opened.exception()  # `start` may wait for another partition, which has failed too

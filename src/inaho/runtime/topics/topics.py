@@ -57,7 +57,7 @@ class Topics:
         self.announcements = at_most_once
         self.published = _refuse if at_most_once is None else at_most_once.inlets.arrived
         self.at_most_once = at_most_once
-        self._at_least_once = at_least_once
+        self.at_least_once = at_least_once
         self._deliveries: list[Delivery] = [each for each in (at_most_once, at_least_once) if each is not None]
 
     async def topic(self, name: str, kind: Any, settings: dict[str, Any]) -> Topic[Any]:
@@ -80,7 +80,7 @@ class Topics:
             if name.startswith(RESERVED):
                 raise InvalidTopic(f"names of topics that begin with {RESERVED!r} are of the runtime, not {name!r}")
         known = await self.definitions.get(name, asked, sorted(given))
-        delivery = self._at_least_once if known.definition.durable else self.at_most_once
+        delivery = self.at_least_once if known.definition.durable else self.at_most_once
         if delivery is None:
             raise InvalidConfig(f"this node cannot deliver {known.definition.delivery}")
         return Topic(known, message_type, delivery)
