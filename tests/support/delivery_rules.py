@@ -75,11 +75,13 @@ class DeliveryRules(RuleBasedStateMachine):
         self.pump()
 
     @precondition(lambda self: self.consumers)
-    @rule(data=st.data())
-    def detach(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), said_so=st.booleans())
+    def detach(self, data: st.DataObject, said_so: bool) -> None:
         name = data.draw(st.sampled_from(sorted(self.consumers)))
-        self.unsure |= set(self.consumers.pop(name).has)
-        self.machine.detach(name, self.now)
+        has = set(self.consumers.pop(name).has)
+        if not said_so:
+            self.unsure |= has
+        self.machine.detach(name, self.now, said_so=said_so)
         self.pump()
 
     def pick(self, data: st.DataObject) -> tuple[str, int, int] | None:
@@ -219,7 +221,7 @@ class DeliveryRules(RuleBasedStateMachine):
             assert turn < 999, f"no end of reading: {machine.wanted(len(self.log))}"
             to_send = machine.deliver(self.now)
             for consumer in to_send:
-                self.sent(consumer.name, *machine.take(consumer, 4))
+                self.sent(consumer.name, *machine.take(consumer, 35))
             wanted = machine.wanted(len(self.log))
             if wanted is None and not to_send:
                 break

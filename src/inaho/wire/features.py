@@ -28,6 +28,7 @@ __all__ = [
     "SENDS",
     "STATE",
     "TOPICS",
+    "TOPIC_LOGS",
     "common_features",
 ]
 
@@ -61,7 +62,12 @@ ENDS: Final = "ends"
 TOPICS: Final = "topics"
 """Messages of topics at most once, and the announcements of subscriptions."""
 
-FEATURES: Final[Mapping[str, int]] = MappingProxyType({ENDS: 1, GOSSIP: 1, REMINDERS: 2, SENDS: 1, STATE: 2, TOPICS: 1})
+TOPIC_LOGS: Final = "topic-logs"
+"""Format of the logs of topics and of the positions of their subscriptions."""
+
+FEATURES: Final[Mapping[str, int]] = MappingProxyType(
+    {ENDS: 1, GOSSIP: 1, REMINDERS: 2, SENDS: 1, STATE: 2, TOPICS: 1, TOPIC_LOGS: 1}
+)
 """Additions and formats by name, each with the highest version that this release supports, and all lower ones."""
 
 

@@ -124,15 +124,15 @@ class GroupDelivery:
             return False
         return (line is None or line.owner in (None, consumer)) and not self._flights.must_wait(entry)
 
-    def detach(self, name: str, now: float) -> None:
-        """A consumer has ended. What it was sent and did not settle has failed; it is delivered again at once."""
+    def detach(self, name: str, now: float, *, said_so: bool = False) -> None:
+        """A consumer has ended. What it has is delivered again at once; it has failed, unless the consumer said so."""
         consumer = self._group.remove(name)
         if consumer is None:
             return
         for entry in list(consumer.in_flight.values()):
             if entry.consumer is not consumer:  # taken back with an earlier one of its key
                 continue
-            if entry.sent:
+            if entry.sent and not said_so:
                 self._flights.fail(entry, now, GONE, gone=True)
             else:
                 self._flights.take_back(entry)
@@ -272,17 +272,22 @@ class GroupDelivery:
             self._flights.launch(entry, consumer, now, sent=False)
         return [consumer for consumer in group.by_name.values() if consumer.outbox or consumer.over]
 
-    def take(self, consumer: GroupConsumer, count_max: int) -> tuple[list[tuple[Entry, LoggedMessage]], list[Number]]:
-        """What is to be sent to a consumer now: messages, and deliveries that are over."""
+    def take(self, consumer: GroupConsumer, bytes_max: int) -> tuple[list[tuple[Entry, LoggedMessage]], list[Number]]:
+        """What is to be sent to a consumer now: messages until there are so many bytes, and what is over."""
         over, consumer.over = consumer.over, []
-        portion, consumer.outbox = consumer.outbox[:count_max], consumer.outbox[count_max:]
         taken: list[tuple[Entry, LoggedMessage]] = []
-        for entry in portion:
+        used = 0
+        for entry in consumer.outbox:
+            used += 1
             message = entry.message
             if entry.consumer is consumer and not entry.sent and message is not None:
                 entry.sent = True
                 self._messages.forget(entry)
                 taken.append((entry, message))
+                bytes_max -= message.size_bytes
+                if bytes_max <= 0:
+                    break
+        del consumer.outbox[:used]
         return taken, over
 
     def _settle(self, entry: Entry) -> None:
