@@ -18,13 +18,12 @@ from inaho.runtime.freshness.marker_reader import MarkerReader
 from inaho.runtime.freshness.marker_record import MarkerRecord
 from inaho.runtime.freshness.marking import Marking
 from inaho.runtime.freshness.other_clusters import OtherClusters
-from inaho.runtime.grains.grain import unknown_kind
 from inaho.runtime.node.wiring import NodeFreshness, NodeOwnership, NodeServices
 from inaho.runtime.placement.placement_actor import PLACEMENT_KEY, PlacementActor
 from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.runtime.reminders.keeper import ReminderKeeper
 from inaho.runtime.topic_logs.at_least_once import AtLeastOnce
-from inaho.runtime.topic_logs.keeper_messages import KEEPER
+from inaho.runtime.topic_logs.keeper import TopicLogKeeper
 from inaho.runtime.topic_logs.keeper_references import KeeperReferences
 from inaho.runtime.topic_logs.send_keeper import SendKeeper
 from inaho.runtime.topics.at_most_once import AtMostOnce
@@ -82,7 +81,7 @@ def make_topics(node: NodeParts, learn: Callable[[GrainKind], KindHost]) -> Topi
     registry = RegistryCalls(local, node.context, node.hosts, learn)
     news = TopicNews(local, node.topology, calls)
     at_most_once = None if local.client else AtMostOnce(local, node.peers.connections, node.peers, calls)
-    keepers = KeeperReferences(node.context, node.hosts, learn, unknown_kind(KEEPER))
+    keepers = KeeperReferences(node.context, node.hosts, learn)
     at_least_once = AtLeastOnce(local, node.topology, keepers)
     definitions = TopicDefinitions(local, registry)
     grains = None
@@ -93,13 +92,16 @@ def make_topics(node: NodeParts, learn: Callable[[GrainKind], KindHost]) -> Topi
 
 def make_kinds(node: NodeParts) -> Iterator[tuple[GrainKind, tuple[Any, ...], str]]:
     """The kinds that a member hosts for the runtime: each with its parts, and the key if it is a system actor."""
+    local, topics = node.local, node.topics
     placement = (
         node.bridge.release, node.bridge.taking_over, node.saved_versions, node.reconciliation_answers,
         node.directory, node.survey, node.placed_activations,
     )  # fmt: skip
     yield PlacementActor.inaho_kind, placement, PLACEMENT_KEY
-    yield TopicActor.inaho_kind, (node.topics.definitions, node.topics.announcements), TOPICS_KEY
-    yield TopicRegistry.inaho_kind, (node.local, node.topics.news), ""
-    yield SendKeeper.inaho_kind, (node.local, node.storage_access, node.leases, node.send_calls), ""
+    yield TopicActor.inaho_kind, (topics.definitions, topics.announcements), TOPICS_KEY
+    yield TopicRegistry.inaho_kind, (local, topics.news), ""
+    keeper = (local, node.storage_access, node.leases, topics.definitions, topics.at_least_once.keepers)
+    yield TopicLogKeeper.inaho_kind, keeper, ""
+    yield SendKeeper.inaho_kind, (local, node.storage_access, node.leases, node.send_calls), ""
     if any(host.hosted and host.kind.reminded for host in node.hosts.values()):
-        yield ReminderKeeper.inaho_kind, (node.local, node.topology, node.storage_access, node.keeper_calls), ""
+        yield ReminderKeeper.inaho_kind, (local, node.topology, node.storage_access, node.keeper_calls), ""

@@ -50,6 +50,7 @@ class AtLeastOnce:
         keepers: gives references to the keepers of partitions.
 
     Attributes:
+        keepers: as given.
         subscriptions: those that have not ended.
         replays: those that have not ended.
         busy: lanes with messages that wait or are on their way.
@@ -63,7 +64,7 @@ class AtLeastOnce:
         self.operations = LogOperations(keepers)
         self._local = local
         self._topology = topology
-        self._keepers = keepers
+        self.keepers = keepers
         self._publishers: WeakKeyDictionary[LoggedTopic, LogPublisher] = WeakKeyDictionary()
         self._batches = itertools.count(1)
         self._consumers = itertools.count(1)
@@ -75,7 +76,7 @@ class AtLeastOnce:
         publisher = self._publishers.get(topic)
         if publisher is None:
             publisher = LogPublisher(
-                self._local, self._topology, self._keepers, topic, self._batches.__next__, self.busy
+                self._local, self._topology, self.keepers, topic, self._batches.__next__, self.busy
             )
             self._publishers[topic] = publisher
         return TypedPublisher(publisher, topic.name, kind)
@@ -150,7 +151,7 @@ class AtLeastOnce:
     def replay(self, topic: LoggedTopic, kind: ValueType[T], start: Start, *, follow: bool) -> Subscription[T]:
         """See `Topic.replay`."""
         self._check(topic)
-        return LogReplay(self._local, self._topology, self._keepers, topic, kind, start, self.replays, follow=follow)
+        return LogReplay(self._local, self._topology, self.keepers, topic, kind, start, self.replays, follow=follow)
 
     def _consumer(
         self, topic: LoggedTopic, name: str, window: int | None, start: Start, *, exclusive: bool = False
@@ -161,7 +162,7 @@ class AtLeastOnce:
                 f"a subscription of topic {topic.name!r}, at least once, needs a name: its position is kept by it"
             )
         options = ConsumerOptions(name, window or self._local.config.pubsub.window, start, exclusive)
-        return LogConsumer(self._local, self._topology, self._keepers, topic, options, next(self._consumers))
+        return LogConsumer(self._local, self._topology, self.keepers, topic, options, next(self._consumers))
 
     def _check(self, topic: LoggedTopic) -> None:
         if topic.deleted:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from inaho.runtime.calls.reference import make_reference
+from inaho.runtime.topic_logs.keeper import TopicLogKeeper
 from inaho.runtime.topic_logs.keeper_messages import KEEPER, PartitionKeeper, keeper_key
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ class KeeperReferences:
         context: through which calls go.
         hosts: kinds of the node, by name.
         learn: makes a kind known to this node that it does not host.
-        kind: of the keepers.
     """
 
     def __init__(
@@ -31,16 +31,14 @@ class KeeperReferences:
         context: ClusterContext,
         hosts: Mapping[str, KindHost],
         learn: Callable[[GrainKind], KindHost],
-        kind: GrainKind,
     ) -> None:
         self._context = context
         self._hosts = hosts
         self._learn = learn
-        self._kind = kind
 
     def __call__(self, topic: str, partition: int, *, retry: bool = True) -> PartitionKeeper:
         """See `Keepers`."""
-        host = self._hosts.get(KEEPER) or self._learn(self._kind)
+        host = self._hosts.get(KEEPER) or self._learn(TopicLogKeeper.inaho_kind)
         key = keeper_key(topic, partition)
         reference: PartitionKeeper = make_reference(self._context, host, key, timeout_s=None, retry=retry)
         return reference

@@ -9,6 +9,7 @@ from inaho.errors import InvalidTopic
 from inaho.runtime.topic_logs.positions import start_at
 
 if TYPE_CHECKING:
+    from inaho.core.pubsub.definition import TopicDefinition
     from inaho.runtime.topic_logs.keeper_messages import PartitionDescription
     from inaho.runtime.topic_logs.ports import Keepers, LoggedTopic
     from inaho.runtime.topic_logs.positions import Start
@@ -44,3 +45,8 @@ class LogOperations:
         """See `Topic.seek`."""
         starts = [start_at(start, partition) for partition in range(topic.definition.partitions)]
         await asyncio.gather(*(self._keepers(topic.name, at).seek(name, each) for at, each in enumerate(starts)))
+
+    async def remove(self, definition: TopicDefinition) -> None:
+        """Removes the logs of a topic that was deleted. Raises the error of a keeper that could not be called."""
+        numbers = range(definition.partitions)
+        await asyncio.gather(*(self._keepers(definition.name, each).remove() for each in numbers))

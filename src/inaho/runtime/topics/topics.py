@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from inaho.runtime.connections.connection import Connection
     from inaho.runtime.connections.outgoing import Outgoing
     from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.topic_logs.at_least_once import AtLeastOnce
     from inaho.runtime.topics.at_most_once import AtMostOnce
     from inaho.runtime.topics.definitions import TopicDefinitions
     from inaho.runtime.topics.delivery import Delivery, KnownTopic
@@ -31,7 +32,8 @@ class Topics:
         local: the node.
         definitions: what it knows of topics.
         news: of the registry on this node, for other members.
-        at_most_once, at_least_once: the deliveries; None if this node has none.
+        at_most_once: delivery; None if this node has none.
+        at_least_once: delivery.
         grains: subscriptions of its kinds; None on a client.
 
     Attributes:
@@ -45,9 +47,9 @@ class Topics:
         local: LocalNode,
         definitions: TopicDefinitions,
         news: TopicNews,
-        at_most_once: AtMostOnce | None = None,
-        at_least_once: Delivery | None = None,
-        grains: GrainSubscriptions | None = None,
+        at_most_once: AtMostOnce | None,
+        at_least_once: AtLeastOnce,
+        grains: GrainSubscriptions | None,
     ) -> None:
         self.definitions = definitions
         self.news = news
@@ -58,7 +60,7 @@ class Topics:
         self.published = _refuse if at_most_once is None else at_most_once.inlets.arrived
         self.at_most_once = at_most_once
         self.at_least_once = at_least_once
-        self._deliveries: list[Delivery] = [each for each in (at_most_once, at_least_once) if each is not None]
+        self._deliveries: list[Delivery] = [at_least_once] if at_most_once is None else [at_most_once, at_least_once]
 
     async def topic(self, name: str, kind: Any, settings: dict[str, Any]) -> Topic[Any]:
         """See `Cluster.topic`.
