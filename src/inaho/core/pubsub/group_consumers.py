@@ -58,6 +58,13 @@ class GroupConsumers:
         consumer.claimed -= 1
         return consumer, claim[1]
 
+    def end_claims(self, before: int | None) -> None:
+        """Ends the claims of messages before that offset, or all, and tells who has them."""
+        for offset in [offset for offset in self.claims if before is None or offset < before]:
+            claim = self.drop_claim(offset)
+            if claim is not None:
+                claim[0].over.append((offset, claim[1]))
+
     def can_take(self, consumer: GroupConsumer) -> bool:
         """Whether it may get a message now."""
         if consumer.credit_left <= 0:

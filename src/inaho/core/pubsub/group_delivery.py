@@ -169,26 +169,23 @@ class GroupDelivery:
     def retry(self, name: str, offset: int, attempt: int, now: float, after_s: float | None, reason: str) -> bool:
         """A consumer gives a message back as failed. Returns False if the delivery was over."""
         entry = self._of(name, offset, attempt)
-        if entry is None:
-            return False
-        self._flights.fail(entry, now, reason, after_s=None if after_s is None else max(0.0, after_s))
-        return True
+        if entry is not None:
+            self._flights.fail(entry, now, reason, after_s=None if after_s is None else max(0.0, after_s))
+        return entry is not None
 
     def release(self, name: str, offset: int, attempt: int) -> bool:
         """A consumer gives a message back that it has not begun. Returns False if the delivery was over."""
         entry = self._of(name, offset, attempt)
-        if entry is None:
-            return False
-        self._flights.take_back(entry)
-        return True
+        if entry is not None:
+            self._flights.take_back(entry)
+        return entry is not None
 
     def extend(self, name: str, offset: int, attempt: int, until: float) -> bool:
         """A consumer works on a message: its deadline is `until`. Returns False if the delivery was over."""
         entry = self._of(name, offset, attempt)
-        if entry is None:
-            return False
-        self._flights.extend(entry, until)
-        return True
+        if entry is not None:
+            self._flights.extend(entry, until)
+        return entry is not None
 
     def _of(self, name: str, offset: int, attempt: int) -> Entry | None:
         consumer = self._group.by_name.get(name)
@@ -351,10 +348,7 @@ class GroupDelivery:
             if consumer is not None and entry.sent:
                 consumer.over.append((entry.offset, entry.attempt))
             self._flights.settle(entry)
-        for offset in [offset for offset in self._group.claims if before is None or offset < before]:
-            claim = self._group.drop_claim(offset)
-            if claim is not None:
-                claim[0].over.append((offset, claim[1]))
+        self._group.end_claims(before)
 
     # For saving, for people, for tests.
 
@@ -365,7 +359,7 @@ class GroupDelivery:
 
     def failures(self) -> list[Number]:
         """Offset and failed deliveries of unsettled messages that have failed, by offset."""
-        failed = [(entry.offset, entry.failures) for entry in self._messages.entries.values() if entry.failures]
+        failed = [(entry.offset, entry.failures) for entry in self.unsettled if entry.failures]
         return sorted([*self._failures.items(), *failed])
 
     @property
@@ -390,9 +384,9 @@ class GroupDelivery:
 
     def check(self) -> None:
         """Asserts what must hold after every step."""
+        entries = self._messages.entries
         for part in (self.positions, self._messages, self._flights, self._group):
             part.check()
-        entries = self._messages.entries
         assert list(entries) == sorted(entries), "entries are out of order"
         read = [offset for offset in range(self.positions.acknowledged, self.next) if offset not in self.positions]
         assert read == list(entries), "a message that was read is neither settled nor kept"
