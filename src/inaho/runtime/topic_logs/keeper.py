@@ -44,7 +44,7 @@ from inaho.runtime.topic_logs.keeper_messages import (
     log_name,
     partition_of,
 )
-from inaho.runtime.topic_logs.partition import Partition
+from inaho.runtime.topic_logs.partition import OpenedLog, Partition
 from inaho.runtime.topic_logs.partition_state import PartitionState, decode_partition
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class TopicLogKeeper(Grain[PartitionState], name=KEEPER, reentrant=True, idle_tt
                 bounds = await self._open(log)
             state = PartitionState(definition.created_at)
         self._partition = partition = Partition(
-            self._local, definition, number, log, bounds, state, self._definitions, self._keepers,
+            self._local, definition, number, OpenedLog(log, bounds), state, self._definitions, self._keepers,
             save=self._save, lost=self._lost,
         )  # fmt: skip
         try:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from inaho.core.pubsub.deliveries_in_flight import DeliveryPolicy
 from inaho.core.pubsub.group_delivery import GroupDelivery
 from inaho.core.pubsub.partition_log import LogMemory, LogPolicy, PartitionLog
@@ -38,14 +40,14 @@ from inaho.runtime.topic_logs.partition_group import PartitionGroup
 from inaho.runtime.topic_logs.partition_records import PartitionRecords
 from inaho.runtime.topic_logs.partition_state import PartitionState, SavedSubscription
 from inaho.runtime.topic_logs.partition_upkeep import PartitionUpkeep
+from inaho.storage.log import LogBounds, LogStorage
 
 if TYPE_CHECKING:
     from inaho.core.pubsub.definition import TopicDefinition
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.topic_logs.ports import Definitions, Keepers
-    from inaho.storage.log import LogBounds, LogStorage
 
-__all__ = ["Partition"]
+__all__ = ["OpenedLog", "Partition"]
 
 NAME_CHARS_MAX: Final = 200
 SCAN_MAX: Final = 1024
@@ -58,6 +60,13 @@ ENDLESS: Final = 1 << 30
 """Attempts of the messages of a dead-letter topic: they stay in it until they are handled."""
 
 
+class OpenedLog(msgspec.Struct, frozen=True):
+    """A log that was opened: its storage, and what `open_log` has answered."""
+
+    storage: LogStorage
+    bounds: LogBounds
+
+
 class Partition:
     """The parts of one partition.
 
@@ -65,8 +74,7 @@ class Partition:
         local: the node.
         definition: of the topic.
         number: of the partition.
-        log: the log storage, open.
-        bounds: what `open_log` has answered.
+        opened: its log.
         state: saved by the last keeper; that of a new partition if there was none.
         definitions, keepers: for the dead-letter topic.
         save: saves the state.
@@ -84,8 +92,7 @@ class Partition:
         local: LocalNode,
         definition: TopicDefinition,
         number: int,
-        log: LogStorage,
-        bounds: LogBounds,
+        opened: OpenedLog,
         state: PartitionState,
         definitions: Definitions,
         keepers: Keepers,
@@ -93,7 +100,7 @@ class Partition:
         save: Callable[[PartitionState], Awaitable[None]],
         lost: Callable[[LogConflict], None],
     ) -> None:
-        pubsub = local.config.pubsub
+        pubsub, log, bounds = local.config.pubsub, opened.storage, opened.bounds
         self.groups: dict[str, PartitionGroup] = {}
         self._local = local
         self._definition = definition
