@@ -36,7 +36,7 @@ from inaho.runtime.cluster.join import join
 from inaho.testing.histories.grain_history import Died, Journal, Paused, Record, Resumed, Viewed, read_journals
 from inaho.testing.histories.grain_workload import register_with, view_of
 
-__all__ = ["GrainCluster", "GrainProcess", "free_ports"]
+__all__ = ["GrainCluster", "GrainProcess", "Settings", "free_ports", "say"]
 
 SOURCE: Final = Path(inaho.__file__).resolve().parents[1]
 """The folder that holds the package, so that a member runs the code of its parent."""
@@ -98,7 +98,7 @@ class GrainProcess:
             self._process = process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "inaho.testing.histories.grain_process",
+                cluster.program,
                 document,
                 stdin=PIPE,
                 stdout=PIPE,
@@ -140,6 +140,11 @@ class GrainProcess:
         self._running.kill()
         await self._end(5.0)
 
+    def order(self, line: str) -> None:
+        """Writes a line to its standard input, for programs that take orders."""
+        assert self._running.stdin is not None
+        self._running.stdin.write(line.encode() + b"\n")
+
     async def stop(self) -> None:
         """Pauses it (SIGSTOP), but not while it holds the lock of the SQLite file.
 
@@ -179,24 +184,30 @@ class GrainProcess:
 
 
 class GrainCluster:
-    """Several members on loopback that share one SQLite file.
+    """Several members on loopback that share one storage, an SQLite file unless another is given.
 
     Args:
         size: how many, at least 1.
         folder: for the file, the journals and `members.log`.
         config: settings of all, without authority and seeds.
+        storage: a URL in place of the file.
 
     Attributes:
+        program: the module that a member runs; it takes `Settings` in JSON as its argument.
         members: in the order in which they were started.
         journal: of this process, for callers.
         storage: as for `inaho.join`.
         seeds: all authorities.
     """
 
-    def __init__(self, size: int, folder: Path, config: ClusterConfig | None = None) -> None:
+    program = "inaho.testing.histories.grain_process"
+
+    def __init__(
+        self, size: int, folder: Path, config: ClusterConfig | None = None, *, storage: str | None = None
+    ) -> None:
         self.folder = folder
         self.config = config or ClusterConfig(name="grain-cluster", secret="a secret of this machine")  # noqa: S106
-        self.storage = f"sqlite:{folder / STATE}"
+        self.storage = storage or f"sqlite:{folder / STATE}"
         self.seeds = tuple(f"127.0.0.1:{port}" for port in free_ports(size))
         self.members = [GrainProcess(self, authority) for authority in self.seeds]
         self.journal = Journal(time.monotonic, folder / "callers.journal")

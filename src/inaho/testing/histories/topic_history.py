@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from inaho.events import Event, MessageDeadLettered, TailUnknown, TopicGap
-from inaho.testing.histories.grain_history import Died, Record
+from inaho.testing.histories.grain_history import Died, Paused, Record, Resumed
 
 __all__ = [
     "DeadLettered",
@@ -171,6 +171,8 @@ _Line = (
     | GapTold
     | TailLost
     | Died
+    | Paused
+    | Resumed
 )
 _decoder: Final[msgspec.json.Decoder[_Line]] = msgspec.json.Decoder(_Line)
 

@@ -227,15 +227,10 @@ class TopicSwarm:
             self._node_ids[process] = node_id = cluster.self.node_id
             for name in (LOOSE, KEPT):
                 topic = await self._topic(cluster, name)
-                for number, group in enumerate(("",) if name == LOOSE else GROUPS):
+                for group in ("",) if name == LOOSE else GROUPS:
+                    handle = self._handle if group else None
                     reader = TopicReader(
-                        self.journal,
-                        topic,
-                        node_id,
-                        f"{process}-{name}-{number}",
-                        group=group,
-                        handle=self._handle if group else None,
-                        **({"start": "earliest"} if group else {}),
+                        self.journal, topic, node_id, f"{process}-{name}{group}", group=group, handle=handle
                     )
                     begin(reader.run())
                 begin(self._publish(TopicPublisher(self.journal, topic, node_id, f"{process}-{name}"), name))
@@ -248,9 +243,11 @@ class TopicSwarm:
     async def _topic(self, cluster: Cluster, name: str) -> Topic[str]:
         while True:
             try:
-                return await cluster.topic(name, str, **self.policies[name])
+                topic: Topic[str] = await cluster.topic(name, str, **self.policies[name])
             except InahoError:
                 await asyncio.sleep(0.5)
+            else:
+                return topic
 
     async def _publish(self, publisher: TopicPublisher, name: str) -> None:
         chance = self.random

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inaho.errors import InahoError, SubscriptionLost
 from inaho.testing.histories.grain_history import Journal
@@ -83,7 +83,7 @@ class TopicReader:
         group: at least once: name of the subscription.
         handle: is called with each message; None handles at once.
         pause_s: before the next attempt to subscribe.
-        options: of `Topic.subscribe`.
+        window, slow: see `Topic.subscribe`. A group begins with the oldest message.
 
     Attributes:
         received: messages so far.
@@ -99,7 +99,8 @@ class TopicReader:
         group: str = "",
         handle: Handler | None = None,
         pause_s: float = 0.2,
-        **options: Any,
+        window: int | None = None,
+        slow: str = "drop_oldest",
     ) -> None:
         self.received = 0
         self._journal = journal
@@ -109,7 +110,8 @@ class TopicReader:
         self._group = group
         self._handle = handle
         self._pause_s = pause_s
-        self._options = options
+        self._window = window
+        self._slow = slow
         self._numbers = itertools.count()
 
     async def run(self) -> None:
@@ -123,7 +125,8 @@ class TopicReader:
     async def _read(self, subscriber: str) -> None:
         journal, topic = self._journal, self._topic
         since = journal.now()
-        async with topic.subscribe(self._group, **self._options) as messages:
+        start = "earliest" if self._group else "latest"
+        async with topic.subscribe(self._group, window=self._window, slow=self._slow, start=start) as messages:
             journal.write(
                 Subscribed(
                     at=journal.now(),
@@ -132,7 +135,7 @@ class TopicReader:
                     node=self._node,
                     since=since,
                     group=self._group,
-                    earliest=self._options.get("start") == "earliest",
+                    earliest=start == "earliest",
                 )
             )
             try:
