@@ -16,7 +16,6 @@ import pytest
 
 from inaho.config import ClusterConfig, StorageConfig
 from inaho.testing.histories.grain_history import Record
-from inaho.testing.histories.topic_history import Published
 from inaho.testing.histories.topic_process import TopicCluster
 from inaho.testing.topic_checkers import (
     in_publishing_order,
@@ -38,18 +37,6 @@ CONFIG = ClusterConfig(
 )
 
 
-async def until_published(cluster: TopicCluster, count: int, within_s: float = 60.0) -> None:
-    """Returns when so many more messages were acknowledged, of all members together."""
-
-    def acknowledged() -> int:
-        return sum(isinstance(record, Published) for record in cluster.history())
-
-    wanted = acknowledged() + count
-    async with asyncio.timeout(within_s):
-        while acknowledged() < wanted:
-            await asyncio.sleep(0.2)
-
-
 def judge(history: list[Record]) -> int:
     """Checks all promises; how many deliveries at least once were judged."""
     only_to_subscribers(history)
@@ -66,11 +53,11 @@ def judge(history: list[Record]) -> int:
 async def test_kills_restarts_and_a_storage_that_hangs_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     chance = random.Random()
     async with TopicCluster(3, tmp_path, CONFIG) as cluster:
-        await until_published(cluster, 200)
+        await cluster.publishes(200)
         for _ in range(2):
             member = chance.choice(cluster.members)
             await member.kill()
-            await until_published(cluster, 100)
+            await cluster.publishes(100)
             await member.start()
         with closing(sqlite3.connect(tmp_path / "state.sqlite", timeout=30.0, isolation_level=None)) as database:
             database.execute("BEGIN IMMEDIATE")
@@ -78,7 +65,7 @@ async def test_kills_restarts_and_a_storage_that_hangs_lose_nothing_that_was_ack
             database.execute("ROLLBACK")
         for member in cluster.members:
             await member.restart()
-        await until_published(cluster, 200)
+        await cluster.publishes(200)
         await cluster.settle(TOLD_S + 2.0)
         history = cluster.history()
     assert judge(history) > 300

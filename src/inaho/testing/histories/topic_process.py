@@ -32,7 +32,7 @@ from inaho.testing.histories.grain_checkers import PromiseBroken
 from inaho.testing.histories.grain_history import Journal, Record
 from inaho.testing.histories.grain_process import GrainCluster, Settings, say
 from inaho.testing.histories.topic_checkers import nothing_unhandled
-from inaho.testing.histories.topic_history import read_topic_journals, record_of
+from inaho.testing.histories.topic_history import Published, read_topic_journals, record_of
 from inaho.testing.histories.topic_workload import TopicPublisher, TopicReader
 
 __all__ = ["TopicCluster"]
@@ -69,6 +69,21 @@ class TopicCluster(GrainCluster):
     def history(self) -> list[Record]:
         """All records of all members so far."""
         return read_topic_journals(self.folder.glob("*.journal"))
+
+    async def publishes(self, count: int, within_s: float = 60.0) -> None:
+        """Returns when so many more messages were acknowledged, of all members together.
+
+        Raises:
+            TimeoutError: that takes longer than `within_s`.
+        """
+
+        def acknowledged() -> int:
+            return sum(isinstance(record, Published) for record in self.history())
+
+        wanted = await asyncio.to_thread(acknowledged) + count
+        async with asyncio.timeout(within_s):
+            while await asyncio.to_thread(acknowledged) < wanted:  # noqa: ASYNC110  other processes write it
+                await asyncio.sleep(POLL_S)
 
     async def settle(self, told_s: float, within_s: float = 60.0) -> None:
         """Ends all publishing and waits until the group has handled everything that was acknowledged.
