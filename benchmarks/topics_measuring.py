@@ -11,7 +11,7 @@ import asyncio
 import json
 import sys
 import time
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -45,9 +45,10 @@ decode = msgspec.msgpack.Decoder(Sample).decode
 class Subscriber:
     """The process that subscribes; `ready` is the first line that it printed."""
 
-    def __init__(self, output: asyncio.StreamReader, ready: str) -> None:
+    def __init__(self, process: Process, output: asyncio.StreamReader, ready: str) -> None:
         self._output = output
         self.ready = ready
+        self.send_signal = process.send_signal
 
     async def figures(self) -> Figures:
         """What it has measured; it prints that when the last message has arrived."""
@@ -70,7 +71,7 @@ async def subscriber(*command: str) -> AsyncGenerator[Subscriber, None]:
         if not ready:
             raise RuntimeError(f"{Path(command[0]).name} ended before it was ready")
         keep_apart(process.pid)
-        yield Subscriber(process.stdout, ready)
+        yield Subscriber(process, process.stdout, ready)
         process.stdin.close()
         async with asyncio.timeout(READY_TIMEOUT_S):
             await process.wait()
