@@ -129,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What one bad subscriber costs the others.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
-    parser.add_argument("--rate", type=float, default=5_000.0, help="messages per second")
+    parser.add_argument("--rate", type=float, default=20_000.0, help="messages per second")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.add_argument("--serve", nargs=3, metavar=("AUTHORITY", "SECRET", "HOW"), help=argparse.SUPPRESS)
     options = parser.parse_args()

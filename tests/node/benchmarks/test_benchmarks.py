@@ -296,7 +296,7 @@ def test_the_last_message_ends_the_count_even_when_it_is_repeated(load):
     assert not arrivals.done.is_set()
     arrivals.take(measuring.Sample(measuring.LAST, b""))
     figures = arrivals.figures()
-    arrivals.take(measuring.Sample(-5.0, b""))
+    arrivals.take(measuring.Sample(measuring.LAST, b""))
     assert arrivals.figures() == figures
     assert figures["received"] == 10
     assert figures["per_second"] > 0
