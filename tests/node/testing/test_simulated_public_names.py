@@ -38,6 +38,11 @@ async def add_and_remove_at(cluster: Cluster, other: Member) -> None:
     await cluster.remove_provider_at(other, "memory")
 
 
+async def make_and_delete_topic(cluster: Cluster) -> None:
+    await cluster.topic("prices", str)
+    await cluster.delete_topic("prices")
+
+
 USES: dict[str, Callable[[Cluster, Any], Any]] = {
     "accept_storage": lambda cluster, _: cluster.accept_storage(),
     "actor": lambda cluster, _: nobody(cluster),
@@ -52,6 +57,7 @@ USES: dict[str, Callable[[Cluster, Any], Any]] = {
     "context": lambda cluster, _: cluster.context,
     "delivery_counts": lambda cluster, _: cluster.delivery_counts(),
     "drain_at": lambda cluster, other: cluster.drain_at(other, drain_s=0.1),
+    "delete_topic": lambda cluster, _: make_and_delete_topic(cluster),
     "events": lambda cluster, _: cluster.events(),
     "events_at": lambda cluster, other: cluster.events_at(other),
     "export_metrics": lambda cluster, _: cluster.export_metrics(get_meter_provider()),
@@ -79,6 +85,8 @@ USES: dict[str, Callable[[Cluster, Any], Any]] = {
     "storages": lambda cluster, _: cluster.storages(),
     "stream": lambda cluster, _: cluster.stream("Local", "k", "lines"),
     "system": lambda cluster, _: cluster.system,
+    "topic": lambda cluster, _: cluster.topic("prices", str),
+    "topics": lambda cluster, _: cluster.topics(),
     "unblock": lambda cluster, _: cluster.unblock("nobody:1"),
     "wait_gone": lambda cluster, other: cluster.wait_gone(other, 0.1),
     "wait_left": lambda cluster, _: cluster.wait_left(),

@@ -13,17 +13,20 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from inaho.runtime.calls.reference import Reference, invoke, invoke_stream, make_class
 from inaho.runtime.cluster.cluster import Cluster
 from inaho.runtime.grains.grain import Grain
+from inaho.testing.cluster.process_topic import SimulatedTopic
 from inaho.testing.simulation.simulated_process import OWNER
 
 if TYPE_CHECKING:
     from inaho.core.pubsub.send_records import DurableSend
     from inaho.runtime.grains.kind import GrainKind
     from inaho.runtime.topic_logs.send_options import SendOptions
+    from inaho.runtime.topics.of_topics import TopicSettings
+    from inaho.runtime.topics.topic import Topic
     from inaho.testing.simulation.simulated_process import SimulatedProcess
 
 __all__ = ["SimulatedCluster"]
@@ -46,6 +49,7 @@ class SimulatedCluster(Cluster):
         self._system = cluster._system
         self._sends = cluster._sends
         self._durable = cluster._durable
+        self._topics = cluster._topics
         self._operators = cluster._operators
         self._topics = cluster._topics
         self._provider_operations = cluster._provider_operations
@@ -113,6 +117,11 @@ class SimulatedCluster(Cluster):
 
         return asyncio.ensure_future(self._enter(wait))
 
+    async def topic(self, name: str, message_type: Any = None, **settings: Unpack[TopicSettings]) -> Topic[Any]:
+        """As `Cluster.topic`; what is done through the topic runs in the process."""
+        find = functools.partial(super().topic, name, message_type, **settings)
+        return SimulatedTopic(await self._enter(find), self._process)
+
     def stream(
         self, kind: str, key: str, method: str, *arguments: Any, timeout: float | None = None
     ) -> AsyncIterator[Any]:
@@ -143,7 +152,7 @@ def _entering_stream(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _name, _method in inspect.getmembers(Cluster, inspect.isfunction):
-    if _name.startswith("_"):
+    if _name.startswith("_") or _name in vars(SimulatedCluster):
         continue
     if inspect.iscoroutinefunction(_method):
         setattr(SimulatedCluster, _name, _entering(_method))
