@@ -78,6 +78,9 @@ class TopicGap(TopicEvent, frozen=True, kw_only=True):
 class TailUnknown(TopicEvent, frozen=True, kw_only=True):
     """A publisher of a topic has ended or is lost: its last messages may be missing, and nobody can tell.
 
+    The same is told of a publisher that could not be reached when the subscription began, and publishes to this node
+    now: messages before its first one may be missing.
+
     Attributes:
         publisher: node id of the publisher's process.
         authority: of the publisher; empty for a client.

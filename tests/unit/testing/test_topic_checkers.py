@@ -199,11 +199,20 @@ def test_a_message_that_is_missing_at_the_end_is_told_by_a_gap_or_an_unknown_tai
         assert "does not know of 2 messages" in untold(THREE, deliver("a", 1), last, silence())
     assert "does not know of 3 messages" in untold(THREE, silence())
     assert losses(THREE, silence(-1000 + WITHIN_S)) == {"too late": 3}
+    with pytest.raises(PromiseBroken, match="does not know of 3"):
+        promises.losses_told(told(THREE), WITHIN_S, until=20.0)
 
 
 def test_an_unknown_tail_explains_what_is_missing_until_the_publisher_is_back():
     assert losses(THREE, deliver("a", 1), tail(1), deliver("c", 3), silence()) == {"delivered": 2, "unknown": 1}
-    assert "has missed 1" in untold(THREE, tail(0), deliver("a", 1), deliver("c", 3), silence())
+    early = [THREE[0], tail(0), *THREE[1:]]
+    assert "has missed 1" in untold(early, deliver("a", 1), deliver("c", 3), silence())
+
+
+def test_a_node_that_did_not_run_cannot_know_publishers_that_came_and_went():
+    paused = tail(0, publisher="")
+    assert losses(THREE, replace(paused, topic=""), silence()) == {"unknown": 3}
+    assert "does not know of 2" in untold(THREE, deliver("a", 1), replace(paused, topic=""), silence())
 
 
 def test_who_ends_or_begins_later_or_was_refused_is_owed_nothing():

@@ -95,17 +95,20 @@ class CutOffQueue(Generic[T]):
         self._sent.append(kept)
         return kept
 
-    def confirm(self) -> bool:
-        """The node has the oldest batch that was sent. Returns whether there was one."""
-        if not self._sent:
-            return False
+    def connected(self, unconfirmed: int) -> None:
+        """There is a connection. On it were sent so many batches that are not kept here, and not yet confirmed."""
+        assert not self._sent, "batches that were sent on another connection"
+        self._sent.extend([None] * unconfirmed)
+        self._not_kept = unconfirmed
+
+    def confirm(self) -> None:
+        """The node has the oldest batch that was sent; there is one."""
         kept = self._sent.popleft()
         if kept is None:
             self._not_kept -= 1
         else:
             self._count(kept, -1)
             self.confirmed += kept.count
-        return True
 
     def disconnected(self) -> None:
         """The connection is lost: what was sent and not confirmed waits again, first."""

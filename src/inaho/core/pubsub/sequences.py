@@ -32,15 +32,18 @@ class Sequences:
 
     Args:
         publishers_max: publishers that are remembered; the oldest is forgotten first.
+        gets_all: whether this node gets every message while it is subscribed; false for the channel of a group, whose
+            messages may go to another node for a while.
 
     Attributes:
         missed: messages that have not arrived, so far.
         repeated: messages that have arrived before, so far.
     """
 
-    __slots__ = ("_publishers", "missed", "repeated")
+    __slots__ = ("_gets_all", "_publishers", "missed", "repeated")
 
-    def __init__(self, publishers_max: int) -> None:
+    def __init__(self, publishers_max: int, *, gets_all: bool = True) -> None:
+        self._gets_all = gets_all
         self.missed = 0
         self.repeated = 0
         self._publishers: BoundedMap[str, _Publisher] = BoundedMap(publishers_max)
@@ -76,7 +79,7 @@ class Sequences:
             return 0, 0
         if first > expected:
             publisher.next = first + count
-            lost = min(missed, first - expected) if begins else first - expected
+            lost = min(missed, first - expected) if begins and not self._gets_all else first - expected
             self.missed += lost
             return 0, lost
         repeated = min(count, expected - first)

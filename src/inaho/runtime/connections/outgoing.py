@@ -88,7 +88,8 @@ class Outgoing(Connection):
     Attributes:
         used_lately: whether calls wait for their answers, or anything was begun since deadlines were last checked.
         ending: whether one side has sent a goodbye, or the connection has ended.
-        when_published: called when the peer has handled a `PUBLISH` with `CONFIRM`; returns whether there was one.
+        unconfirmed: `PUBLISH` frames with `CONFIRM` that the peer has not yet confirmed.
+        when_published: called when the peer has handled one of them; None if nobody needs to know any more.
     """
 
     def __init__(
@@ -115,7 +116,8 @@ class Outgoing(Connection):
         self._count_seen = 0
         self.sender: MessageSender | None = None
         """The sender of messages between actors on this connection; see `attach`."""
-        self.when_published: Callable[[], bool] | None = None
+        self.unconfirmed = 0
+        self.when_published: Callable[[], None] | None = None
         self._ending_callback = ending_callback
         self._closed_callback = closed_callback
         self._topology_callback = topology_callback
@@ -330,8 +332,11 @@ class Outgoing(Connection):
             if self.sender is not None:  # otherwise its call has ended already
                 self.sender.on_frame(kind, flags, correlation, body)
         elif kind == PUBLISHED:
-            if self.when_published is not None and not self.when_published():
+            if not self.unconfirmed:
                 raise ProtocolViolation("a confirmation of messages that were not sent")
+            self.unconfirmed -= 1
+            if self.when_published is not None:
+                self.when_published()
         else:
             raise ProtocolViolation(f"frame type {kind} from the side that answers")
 

@@ -73,7 +73,7 @@ class _Subscribing:
 class _Told:
     """What one other node knows of this one."""
 
-    __slots__ = ("again", "confirmed", "live", "old", "place", "task", "waiting")
+    __slots__ = ("again", "behind", "caught_up_at", "confirmed", "live", "old", "place", "task", "waiting")
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -81,6 +81,10 @@ class _Told:
         self.again = True
         """Whether it is called even if nothing has changed: it may have forgotten this node."""
         self.live = True
+        self.behind = True
+        """Whether it was not waited for since its last answer: then `subscribe` may have returned without it."""
+        self.caught_up_at = float("inf")
+        """When its last answer after such a time has come, seconds of the loop's clock."""
         self.old = False
         """Whether it runs a release without topics."""
         self.task: asyncio.Task[None] | None = None
@@ -214,12 +218,14 @@ class Announcer:
             for part in self.own.since(told.confirmed, self._part_bytes):
                 part.seen = self.remote.version_of(told.place.node_id)
                 if not await self._tell(told.place, part):
-                    told.confirmed, told.again = ALL, True
+                    told.confirmed, told.again, told.behind = ALL, True, True
                     return
         except BaseException:
             told.again = True
             raise
         told.confirmed = version
+        if told.behind:
+            told.behind, told.caught_up_at = False, self._local.loop.time()
         for subscribing in [each for each in told.waiting if each.version <= version]:
             told.waiting.remove(subscribing)
             subscribing.answered(told.place.node_id)
@@ -258,6 +264,7 @@ class Announcer:
         told = self._told.get(node_id)
         if told is not None:
             told.live = False
+            told.behind = True
             self._settled(told)
         self._arrived(node_id)
 
@@ -279,6 +286,11 @@ class Announcer:
         if told is not None and (told.again or told.confirmed != self.own.version):
             self._begin(told)
 
+    def came_late(self, node_id: str, at: float) -> bool:
+        """Whether a node publishes to this one only since after that time, seconds of the loop's clock."""
+        told = self._told.get(node_id)
+        return told is None or told.behind or told.caught_up_at > at
+
     def knows(self, node_id: str) -> bool:
         """Whether the node has ever announced its channels to this one."""
         return node_id in self.remote
@@ -292,7 +304,7 @@ class Announcer:
             self._arrived(node_id)
         told = self._told.get(node_id)
         if told is not None and announcement.seen < told.confirmed:  # the node has forgotten this one
-            told.again = True
+            told.again = told.behind = True
             self._begin(told)
         return accepted
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from inaho.core.pubsub.announcements import group_channel
+from inaho.core.pubsub.announcements import ALL, group_channel
 from inaho.errors import InahoError
 from inaho.errors.inspection import describe
 from inaho.events import SubscriptionEnded, SubscriptionStarted
@@ -67,7 +67,7 @@ class AtMostOnce:
         self._calls = calls
         self._reports = DropReports(self.counts, local.publish)
         self.announcer = Announcer(local, peers.connect, self._tell, changed=self._changed, now_ready=self._ready)
-        self.inlets = Inlets(local, self.counts, self._reports, self._changed)
+        self.inlets = Inlets(local, self.counts, self._reports, self._changed, self.announcer.came_late)
         self.outlets = Outlets(local, self.announcer, self.inlets, self.counts)
         self.links = self.outlets.links = NodeLinks(
             local, self._reports, connections, peers.dial_in_background, self.announcer, self.outlets
@@ -133,6 +133,7 @@ class AtMostOnce:
         except BaseException:
             subscription.end("closed")
             raise
+        self.inlets.effective(channel)
         self._local.publish(
             SubscriptionStarted(
                 topic=subscription.topic, subscription=subscription.name, kind=subscription.subscriber_kind
@@ -197,6 +198,8 @@ class AtMostOnce:
         accepted = self.announcer.announced(node_id, announcement)
         if accepted and not announcement.more and link.absent_since is not None:
             self.announcer.node_is_live(link, awaits=False)
+        if accepted and not announcement.more and announcement.base == ALL:
+            self.outlets.link_lost(link)  # what was published before, it was perhaps to get
         return accepted
 
     async def _tell(self, place: Place, announcement: Announcement) -> bool:

@@ -6,6 +6,7 @@ messages into the window of a subscriber is one `extend`, so sixty-four subscrib
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
     from inaho.runtime.topics.topic_counts import DropReports, TopicCounts
     from inaho.wire.handshake import PeerInfo
 
-__all__ = ["Inlet", "Sink"]
+__all__ = ["CameLate", "Inlet", "Sink"]
 
 Messages = list[Message[Any]]
+
+CameLate = Callable[[str, float], bool]
 
 
 class Sink(Protocol):
@@ -74,21 +77,27 @@ class Inlet:
         local: this node.
         counts: numbers of topics.
         reports: of drops.
+        came_late: whether a node has confirmed the subscriptions of this one only after that time.
 
     Attributes:
         channel: as given; prefix: the bytes with which its batches begin; topic: of the channel.
         sequences: of its publishers.
+        effective_at: when `subscribe` returned for the first subscriber, seconds of the loop's clock; None before.
     """
 
-    def __init__(self, channel: str, local: LocalNode, counts: TopicCounts, reports: DropReports) -> None:
+    def __init__(
+        self, channel: str, local: LocalNode, counts: TopicCounts, reports: DropReports, came_late: CameLate
+    ) -> None:
         self.channel = channel
         self.prefix = prefix_of(channel)
         self.topic = topic_of(channel)
-        self.sequences = Sequences(local.config.pubsub.publishers_max)
+        self.sequences = Sequences(local.config.pubsub.publishers_max, gets_all=channel == self.topic)
+        self.effective_at: float | None = None
         self._readers: list[_Readers] = []
         self._local = local
         self._numbers = counts.of(self.topic)
         self._reports = reports
+        self._came_late = came_late
 
     @property
     def sinks(self) -> list[Sink]:
@@ -121,6 +130,8 @@ class Inlet:
             arrived = self._read(readers, body, node_id)
             if repeated < 0:
                 first, count = arrived[0], arrived[1]
+                if flags & BEGINS and first - 1 > missed and node_id not in self.sequences:
+                    self._begins_late(peer)
                 repeated, lost = self.sequences.arrived(node_id, generation, first, count, flags & BEGINS, missed)
                 if lost:
                     self._lost(peer, first - lost, lost)
@@ -225,6 +236,16 @@ class Inlet:
             self._local.publish(
                 TopicGap(topic=self.topic, publisher=peer.node_id, authority=peer.authority, first=first, count=count)
             )
+
+    def _begins_late(self, peer: PeerInfo) -> None:
+        """A publisher sends to this node for the first time, and has published to others before.
+
+        If it was not reached when `subscribe` returned here, some of that was published after it, and nobody can tell
+        how much.
+        """
+        effective_at = self.effective_at
+        if effective_at is not None and self._came_late(peer.node_id, effective_at):
+            self._local.publish(TailUnknown(topic=self.topic, publisher=peer.node_id, authority=peer.authority, last=0))
 
     def publisher_gone(self, node_id: str, authority: str) -> None:
         """A member was removed: nobody can tell whether its last messages have arrived."""

@@ -13,7 +13,7 @@ from inaho.wire.publications import read_prefix
 if TYPE_CHECKING:
     from inaho.runtime.connections.connection import Connection
     from inaho.runtime.local.local_node import LocalNode
-    from inaho.runtime.topics.inlet import Sink
+    from inaho.runtime.topics.inlet import CameLate, Sink
     from inaho.runtime.topics.message_type import MessageType
     from inaho.runtime.topics.topic_counts import DropReports, TopicCounts
 
@@ -33,15 +33,22 @@ class Inlets:
         counts: numbers of topics.
         reports: of drops.
         changed: called with the channels that have gained their first subscriber or lost their last one.
+        came_late: see `Inlet`.
     """
 
     def __init__(
-        self, local: LocalNode, counts: TopicCounts, reports: DropReports, changed: Callable[[list[str]], None]
+        self,
+        local: LocalNode,
+        counts: TopicCounts,
+        reports: DropReports,
+        changed: Callable[[list[str]], None],
+        came_late: CameLate,
     ) -> None:
         self._local = local
         self._counts = counts
         self._reports = reports
         self._changed = changed
+        self._came_late = came_late
         self._inlets: dict[bytes, Inlet] = {}
         self._channels: dict[str, Inlet] = {}
         self._groups: dict[str, dict[str, None]] = {}
@@ -62,13 +69,19 @@ class Inlets:
         inlet = self._channels.get(channel)
         is_first = inlet is None
         if inlet is None:
-            inlet = Inlet(channel, self._local, self._counts, self._reports)
+            inlet = Inlet(channel, self._local, self._counts, self._reports, self._came_late)
             self._inlets[inlet.prefix] = self._channels[channel] = inlet
             if channel != inlet.topic:
                 self._groups.setdefault(inlet.topic, {})[channel] = None
         inlet.add(sink, kind)
         if is_first:
             self._changed([channel])
+
+    def effective(self, channel: str) -> None:
+        """All live members publish to the subscribers of the channel."""
+        inlet = self._channels.get(channel)
+        if inlet is not None and inlet.effective_at is None:
+            inlet.effective_at = self._local.loop.time()
 
     def remove(self, channel: str, sink: Sink) -> None:
         """A subscriber has ended."""

@@ -161,6 +161,7 @@ class NodeLink:
             lane.begun = self.connections
             flags |= BEGINS
             missed = min(first - 1 - lane.base, 0xFFFFFFFF)
+        connection.unconfirmed += bool(flags & CONFIRM)
         connection.add(HEADER.pack(HEADER_REST + len(body), PUBLISH, flags, lane.source.generation, missed), body)
         if self.behind:
             self.behind.pop(lane, None)
@@ -201,10 +202,12 @@ class NodeLink:
         """There is a connection to the node."""
         if not connection.peer.speaks(TOPICS):
             return
+        self.disconnected()
         self.connection = connection
         self.connections += 1
         self.slow = False
-        connection.when_published = self._confirmed
+        connection.when_published = self.queue.confirm
+        self.queue.connected(connection.unconfirmed)
         self.drain()
 
     def disconnected(self) -> None:
@@ -213,9 +216,6 @@ class NodeLink:
             self.connection.when_published = None
         self.connection = None
         self.queue.disconnected()
-
-    def _confirmed(self) -> bool:
-        return self.queue.confirm()
 
     def drain(self) -> None:
         """Sends what was kept, if the node can be reached."""
@@ -251,6 +251,8 @@ class NodeLink:
 
     def end(self) -> None:
         """The node has ended: drops what was kept for it."""
+        if self.connection is not None:  # it may go on with another link, such as that of a member that comes back
+            self.connection.when_published = None
         for kept in self.queue.clear():
             self._reports.dropped(kept.item.lane.source.topic, "cut_off", kept.count, self.authority)
         self.behind.clear()

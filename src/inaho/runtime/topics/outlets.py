@@ -159,7 +159,7 @@ class Outlets:
     def _look(self, link: NodeLink, *, lost: bool) -> Iterator[int]:
         for number, outlet in enumerate(list(self._outlets.values())):
             for lane in outlet.lanes:
-                if lost and lane.link is link and outlet.sequence > lane.base:
+                if lost and lane.link is link and (outlet.sequence > lane.base or (lane.base and not lane.begun)):
                     link.behind[lane] = None
             if outlet.topic in self._announcer.remote.groups_of:
                 self._route(outlet)

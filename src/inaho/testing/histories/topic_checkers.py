@@ -94,22 +94,26 @@ def in_publishing_order(history: Iterable[Record]) -> int:
     return judged
 
 
-def losses_told(history: Sequence[Record], within_s: float) -> Counter[str]:
+def losses_told(history: Sequence[Record], within_s: float, *, until: float | None = None) -> Counter[str]:
     """At most once: a subscriber that misses a message is told so.
 
     A message is expected if its `publish` began when the subscription was effective, and returned before the
     subscription began to close. One that is missing before a later message of its publisher must show in the
     sequences, and be counted in `missed` of this or of an earlier message; or the publisher's tail was unknown in
-    between. One that is missing at the end must be told by a gap or an unknown tail, within `within_s`.
+    between. One that is missing at the end must be told by a gap or an unknown tail, within `within_s`. A node that did
+    not run for a while, or was removed by the others, cannot know publishers that came and went meanwhile.
 
     Args:
-        history: ends, or subscriptions do, at least `within_s` after the messages to be judged.
+        history: the messages to be judged were published `within_s` before its end, or that of the subscription.
         within_s: seconds in which a node finds out: a few `pubsub.tail_s`, and the detection of a lost member.
+        until: when the history ends, seconds; with its last record unless given.
 
     Returns:
         How many messages were `delivered`, `missed` (counted), `unknown` (a tail) or `too late` to be judged.
     """
     indexed = IndexedHistory(history)
+    if until is not None:
+        indexed.last_at = until
     by_topic: dict[str, list[Publish]] = defaultdict(list)
     for publish in indexed.publishes.values():
         if publish.acknowledged:
@@ -134,12 +138,13 @@ def _losses_of(
         publish = indexed.publishes[delivery.message]
         publisher, told = publish.record.publisher, told + delivery.missed
         number, before = last.get(publisher, (0, None))
-        missing = len(_between(expected[publisher], number, publish.number))
+        between = _between(expected[publisher], number, publish.number)
+        missing = len(between)
         if before is not None and delivery.sequence - before.sequence <= missing:
             raise PromiseBroken("losses_told", f"{missing} messages are missing between {before} and {delivery}")
         last[publisher] = publish.number, delivery
         judged["delivered"] += 1
-        if missing and _tails(indexed, subscriber, publisher, before, delivery.at + within_s):
+        if between and _tails(indexed, subscriber, between[0], before, delivery.at + within_s):
             judged["unknown"] += missing
             continue
         holes += missing
@@ -158,7 +163,7 @@ def _losses_of(
         judged["too late"] += len(rest) - len(due)
         if not due:
             continue
-        if _tails(indexed, subscriber, publisher, before, float("inf")):
+        if _tails(indexed, subscriber, due[0], before, float("inf")):
             judged["unknown"] += len(due)
             continue
         after = 0 if before is None else before.sequence
@@ -185,15 +190,15 @@ def _between(publishes: list[Publish], first: int, last: int) -> list[Publish]:
 
 
 def _tails(
-    indexed: IndexedHistory, subscriber: Subscriber, publisher: str, after: Delivered | None, until: float
+    indexed: IndexedHistory, subscriber: Subscriber, missing: Publish, before: Delivered | None, until: float
 ) -> bool:
-    """Whether the node of the subscriber told that the tail of that publisher is unknown."""
-    since = subscriber.record.since if after is None else after.at
-    record = subscriber.record
-    return any(
-        (tail.node, tail.topic, tail.publisher) == (record.node, record.topic, publisher) and since <= tail.at <= until
-        for tail in indexed.tails
-    )
+    """Whether the node of the subscriber told, after the message was published, that the tail is unknown."""
+    node, topic = subscriber.record.node, subscriber.record.topic
+    places = [(node, topic, missing.record.publisher)]
+    if before is None:
+        places.append((node, "", ""))
+    tails = [tail for tail in indexed.tails if (tail.node, tail.topic, tail.publisher) in places]
+    return any(missing.record.at <= tail.at <= until for tail in tails)
 
 
 def nothing_unhandled(history: Iterable[Record]) -> int:

@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from inaho.events import Event, MessageDeadLettered, TailUnknown, TopicGap
+from inaho.events import Event, MessageDeadLettered, NodePaused, SelfRemoved, TailUnknown, TopicGap
 from inaho.testing.histories.grain_history import Died, Paused, Record, Resumed
 
 __all__ = [
@@ -150,7 +150,10 @@ class GapTold(Record, frozen=True, tag=True, kw_only=True):
 
 
 class TailLost(Record, frozen=True, tag=True, kw_only=True):
-    """A node told (`TailUnknown`) that it does not know what a publisher sent after sequence `last`."""
+    """A node told (`TailUnknown`) that it does not know what a publisher sent after sequence `last`.
+
+    Topic and publisher are empty where it did not run for a while (`NodePaused`) or was removed (`SelfRemoved`).
+    """
 
     topic: str
     node: str
@@ -191,6 +194,8 @@ def record_of(event: Event, *, node: str, at: float) -> Record | None:
         )
     if isinstance(event, TailUnknown):
         return TailLost(at=at, topic=event.topic, node=node, publisher=event.publisher, last=event.last)
+    if isinstance(event, NodePaused | SelfRemoved):
+        return TailLost(at=at, topic="", node=node, publisher="", last=0)
     if isinstance(event, MessageDeadLettered):
         return DeadLettered(
             at=at, topic=event.topic, group=event.subscription, partition=event.partition, offset=event.offset

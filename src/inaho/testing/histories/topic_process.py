@@ -24,7 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from inaho.errors import InahoError
-from inaho.events import TopicEvent
+from inaho.events import NodePaused, SelfRemoved, TopicEvent
 from inaho.runtime.cluster.cluster import Cluster
 from inaho.runtime.cluster.join import join
 from inaho.runtime.topics.topic import Topic
@@ -106,7 +106,7 @@ class TopicCluster(GrainCluster):
 
 
 async def _tell(cluster: Cluster, journal: Journal) -> None:
-    async for event in cluster.events(TopicEvent, capacity=65_536):
+    async for event in cluster.events(TopicEvent, NodePaused, SelfRemoved, capacity=65_536):
         record = record_of(event, node=cluster.self.node_id, at=journal.now())
         if record is not None:
             journal.write(record)

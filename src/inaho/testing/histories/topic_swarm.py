@@ -16,6 +16,7 @@ from typing import Any, Final
 from inaho.config import ActivationConfig, ClusterConfig
 from inaho.core.pubsub.message import Message
 from inaho.errors import InahoError
+from inaho.events import ConnectionRefused
 from inaho.runtime.cluster.cluster import Cluster
 from inaho.runtime.topics.topic import Topic
 from inaho.testing.cluster.sim_cluster import SimCluster
@@ -67,6 +68,7 @@ class TopicSwarm:
         seed: of everything.
         nodes, keys, steps: sizes.
         kinds: of faults; None lets the seed choose.
+        topics: names of the topics that there are.
 
     Attributes:
         sim: the cluster; alive within `with`.
@@ -76,8 +78,16 @@ class TopicSwarm:
     """
 
     def __init__(
-        self, seed: int, *, nodes: int = 4, keys: int = 6, steps: int = 8, kinds: tuple[str, ...] | None = None
+        self,
+        seed: int,
+        *,
+        nodes: int = 4,
+        keys: int = 6,
+        steps: int = 8,
+        kinds: tuple[str, ...] | None = None,
+        topics: tuple[str, ...] = (LOOSE, KEPT),
     ) -> None:
+        self.topics = topics
         self.random = chance = random.Random(f"{seed}/topics")
         chosen = [kind for kind in FAULT_KINDS if chance.random() < 0.5]
         self.kinds = list(chosen if kinds is None else kinds)
@@ -225,7 +235,7 @@ class TopicSwarm:
             await asyncio.shield(node.starting)
             cluster = node._extension.cluster
             self._node_ids[process] = node_id = cluster.self.node_id
-            for name in (LOOSE, KEPT):
+            for name in self.topics:
                 topic = await self._topic(cluster, name)
                 for group in ("",) if name == LOOSE else GROUPS:
                     handle = self._handle if group else None
@@ -278,11 +288,11 @@ class TopicSwarm:
 
     def judge(self) -> list[Callable[[], Any]]:
         """The promises, each to be called; they raise `PromiseBroken`."""
-        history = self.history()
+        history, until = self.history(), self.sim.time
         return [
             lambda: only_to_subscribers(history),
             lambda: in_publishing_order(history),
-            lambda: losses_told(history, TOLD_S),
+            lambda: losses_told(history, TOLD_S, until=until),
             lambda: nothing_unhandled(history),
             lambda: one_log(history),
             lambda: keys_in_order(history),
@@ -291,4 +301,8 @@ class TopicSwarm:
 
     def check(self) -> list[Any]:
         """What each promise judged. Raises `PromiseBroken` for the first one that is broken."""
+        for happened in self.sim.events:
+            event = happened.event
+            if isinstance(event, ConnectionRefused) and event.code == "protocol_violation":
+                raise PromiseBroken("protocol", f"a node of one's own breaks it: {event}")
         return [promise() for promise in self.judge()]

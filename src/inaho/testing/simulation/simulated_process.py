@@ -212,7 +212,7 @@ class ProcessLoop:
         try:
             self._process.check_alive()
         except Unreachable:
-            coro.close()
+            close_coroutine(coro)
             raise
         return self._loop.create_task(coro, name=name, context=self._own(context), **options)
 
@@ -251,15 +251,19 @@ def _copy(answer: asyncio.Future[T], done: asyncio.Task[T]) -> None:
 
 
 def close_quietly(task: asyncio.Task[Any]) -> None:
-    """Throws `GeneratorExit` into a task; errors of its clean-up are ignored.
-
-    A task that has not begun has not taken its arguments yet: a coroutine among them is closed too.
-    """
+    """Throws `GeneratorExit` into a task; errors of its clean-up are ignored."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]
-    coroutine: Any = task.get_coro()
+    with contextlib.suppress(Exception, asyncio.CancelledError):
+        close_coroutine(task.get_coro())
+
+
+def close_coroutine(coroutine: Any) -> None:
+    """Closes a coroutine.
+
+    One that has not begun has not taken its arguments yet: a coroutine among them is closed too.
+    """
     if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
         for argument in inspect.getcoroutinelocals(coroutine).values():
             if inspect.iscoroutine(argument):
                 argument.close()
-    with contextlib.suppress(Exception, asyncio.CancelledError):
-        coroutine.close()
+    coroutine.close()
