@@ -6,14 +6,15 @@ a pause of the process must hold it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from inaho.core.pubsub.message import Message
 from inaho.runtime.topic_logs.subscription import Subscription
 from inaho.runtime.topics.topic import Topic
 
 if TYPE_CHECKING:
+    from inaho.runtime.topic_logs.positions import Start
     from inaho.testing.simulation.simulated_process import SimulatedProcess
 
 __all__ = ["SimulatedTopic"]
@@ -49,11 +50,22 @@ class SimulatedTopic(Topic[T]):
         return self._process.enter(publish)
 
     def subscribe(
-        self, name: str = "", *, window: int | None = None, slow: str = "drop_oldest", start: Any = "latest"
+        self,
+        name: str = "",
+        *,
+        window: int | None = None,
+        slow: str = "drop_oldest",
+        start: Start = "latest",
+        handler: Callable[[Message[T]], Awaitable[object]] | None = None,
+        concurrency: int = 1,
     ) -> Subscription[T]:
-        """As `Topic.subscribe`; its messages are waited for in the process."""
-        own = super().subscribe(name, window=window, slow=slow, start=start)
+        """As `Topic.subscribe`; its messages are waited for in the process, and a handler runs there."""
+        own = super().subscribe(name, window=window, slow=slow, start=start, handler=handler, concurrency=concurrency)
         return SimulatedSubscription(own, self._process)
+
+    def replay(self, start: Start = "earliest", *, follow: bool = False) -> Subscription[T]:
+        """As `Topic.replay`, in the process."""
+        return SimulatedSubscription(super().replay(start, follow=follow), self._process)
 
 
 class SimulatedSubscription(Subscription[T]):
