@@ -7,7 +7,7 @@ a pause of the process must hold it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from inaho.core.pubsub.message import Message
 from inaho.runtime.topic_logs.subscription import Subscription
@@ -77,9 +77,11 @@ class SimulatedSubscription(Subscription[T]):
     """
 
     def __init__(self, subscription: Subscription[T], process: SimulatedProcess) -> None:
-        super().__init__(subscription.topic, subscription.name)
-        self._own = subscription
+        self._own = subscription  # without `super().__init__`: its counters are those of the process's own
         self._process = process
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own, name)
 
     async def start(self) -> None:
         await self._process.enter(self._own.start)
@@ -97,11 +99,7 @@ class SimulatedSubscription(Subscription[T]):
             except StopAsyncIteration:  # a coroutine cannot pass it on
                 return None
 
-        try:
-            message = await self._process.enter(take)
-        finally:
-            own = self._own
-            self.received, self.missed, self.dropped = own.received, own.missed, own.dropped
+        message = await self._process.enter(take)
         if message is None:
             raise StopAsyncIteration
         return message
