@@ -43,6 +43,12 @@ async def make_and_delete_topic(cluster: Cluster) -> None:
     await cluster.delete_topic("prices")
 
 
+async def send_and_cancel(cluster: Cluster) -> None:
+    send = await cluster.send(cluster.grain(Local, "k").add, 1, durable=True, after=100.0)
+    assert await cluster.cancel_send(send)
+    assert not await cluster.send_again(send)
+
+
 USES: dict[str, Callable[[Cluster, Any], Any]] = {
     "accept_storage": lambda cluster, _: cluster.accept_storage(),
     "actor": lambda cluster, _: nobody(cluster),
@@ -52,12 +58,15 @@ USES: dict[str, Callable[[Cluster, Any], Any]] = {
     "block": lambda cluster, _: cluster.block("nobody:1"),
     "blocked": lambda cluster, _: cluster.blocked(),
     "call": lambda cluster, _: cluster.call("Local", "k", "get"),
+    "cancel_send": lambda cluster, _: send_and_cancel(cluster),
     "close": lambda cluster, _: cluster.close(),
     "config": lambda cluster, _: cluster.config,
     "context": lambda cluster, _: cluster.context,
     "delivery_counts": lambda cluster, _: cluster.delivery_counts(),
     "drain_at": lambda cluster, other: cluster.drain_at(other, drain_s=0.1),
+    "dead_sends": lambda cluster, _: cluster.dead_sends(),
     "delete_topic": lambda cluster, _: make_and_delete_topic(cluster),
+    "durable_sends": lambda cluster, _: cluster.durable_sends(Local, "k"),
     "events": lambda cluster, _: cluster.events(),
     "events_at": lambda cluster, other: cluster.events_at(other),
     "export_metrics": lambda cluster, _: cluster.export_metrics(get_meter_provider()),
@@ -82,6 +91,7 @@ USES: dict[str, Callable[[Cluster, Any], Any]] = {
     "runtime": lambda cluster, _: cluster.runtime,
     "self": lambda cluster, _: cluster.self,
     "send": lambda cluster, _: cluster.send(cluster.grain(Local, "k").add, 1),
+    "send_again": lambda cluster, _: send_and_cancel(cluster),
     "storages": lambda cluster, _: cluster.storages(),
     "stream": lambda cluster, _: cluster.stream("Local", "k", "lines"),
     "system": lambda cluster, _: cluster.system,
