@@ -62,6 +62,7 @@ _CODE: Final = "error.type"
 _REASON: Final = "inaho.reason"
 _SIDE: Final = "inaho.direction"
 _PROVIDER: Final = "inaho.provider"
+_TOPIC: Final = "inaho.topic"
 
 # fmt: off
 INSTRUMENTS: Final = (
@@ -154,6 +155,25 @@ INSTRUMENTS: Final = (
         "Operations on logs refused because another keeper had opened the log, or had appended"),
     Instrument("inaho.storage.log.failures", "counter", "{operation}", (),
         "Operations on logs that the storage failed"),
+    # Topics. Those beyond `pubsub.labels_max` count as `other`.
+    Instrument("inaho.topic.published", "counter", "{message}", (_TOPIC,),
+        "Messages published by this node; at least once, those that are stored"),
+    Instrument("inaho.topic.received", "counter", "{message}", (_TOPIC,),
+        "Messages that have come to this node for its subscribers"),
+    Instrument("inaho.topic.delivered", "counter", "{message}", (_TOPIC,),
+        "Messages given to subscribers on this node, each subscriber counted"),
+    Instrument("inaho.topic.redelivered", "counter", "{message}", (_TOPIC,),
+        "Deliveries after the first one that have come to this node, at least once"),
+    Instrument("inaho.topic.dead_lettered", "counter", "{message}", (_TOPIC,),
+        "Messages given up by a subscription, as the keepers on this node say"),
+    Instrument("inaho.topic.dropped", "counter", "{message}", (_TOPIC, _REASON),
+        "Messages dropped by this node, once for each node or subscriber that did not get them"),
+    Instrument("inaho.topic.missed", "counter", "{message}", (_TOPIC,),
+        "Messages at most once that were published for this node and have not come"),
+    Instrument("inaho.topic.latency.quantile", "gauge", "s", (_TOPIC, "quantile"),
+        "Time from `publish` to the arrival at this node, of the newest batches; clocks of machines may differ"),
+    Instrument("inaho.topic.bottleneck", "gauge", "1", (_TOPIC, "inaho.stage"),
+        "1 for what limited a topic within the last second: `publisher`, `network`, `log` or `subscriber`; else 0"),
     # Messages between actors.
     Instrument("inaho.messages.accepted", "counter", "{message}", (),
         "Messages to actors of other nodes accepted for sending"),

@@ -26,6 +26,7 @@ from inaho.runtime.topic_logs.at_least_once import AtLeastOnce
 from inaho.runtime.topic_logs.keeper import TopicLogKeeper
 from inaho.runtime.topic_logs.keeper_references import KeeperReferences
 from inaho.runtime.topic_logs.send_keeper import SendKeeper
+from inaho.runtime.topic_logs.topic_counts import TopicCounts
 from inaho.runtime.topics.at_most_once import AtMostOnce
 from inaho.runtime.topics.definitions import TopicDefinitions
 from inaho.runtime.topics.grain_subscriptions import GrainSubscriptions
@@ -33,6 +34,7 @@ from inaho.runtime.topics.news import TopicNews
 from inaho.runtime.topics.registry import TopicRegistry
 from inaho.runtime.topics.registry_calls import RegistryCalls
 from inaho.runtime.topics.topic_actor import TOPICS_KEY, TopicActor
+from inaho.runtime.topics.topic_load import TopicLoad
 from inaho.runtime.topics.topics import Topics
 
 if TYPE_CHECKING:
@@ -80,14 +82,16 @@ def make_topics(node: NodeParts, learn: Callable[[GrainKind], KindHost]) -> Topi
     calls = SystemCalls(local, node.peers, node.hosts, TopicActor, TOPICS_KEY)
     registry = RegistryCalls(local, node.context, node.hosts, learn)
     news = TopicNews(local, node.topology, calls)
-    at_most_once = None if local.client else AtMostOnce(local, node.peers.connections, node.peers, calls)
+    counts = TopicCounts(local.config.pubsub.labels_max)
+    at_most_once = None if local.client else AtMostOnce(local, node.peers.connections, node.peers, calls, counts)
     keepers = KeeperReferences(node.context, node.hosts, learn)
-    at_least_once = AtLeastOnce(local, node.topology, keepers)
+    at_least_once = AtLeastOnce(local, node.topology, keepers, counts)
     definitions = TopicDefinitions(local, registry)
     grains = None
     if at_most_once is not None:
         grains = GrainSubscriptions(local, node.context, node.hosts, definitions, at_most_once, at_least_once)
-    return Topics(local, definitions, news, at_most_once, at_least_once, grains)
+    load = TopicLoad(counts, at_most_once, at_least_once)
+    return Topics(local, definitions, news, load, at_most_once, at_least_once, grains)
 
 
 def make_kinds(node: NodeParts) -> Iterator[tuple[GrainKind, tuple[Any, ...], str]]:

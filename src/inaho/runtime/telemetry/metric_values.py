@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from inaho.observe.alerts import bucket_bound_s, quantile_s
 from inaho.observe.metrics import INSTRUMENTS, Sample
+from inaho.runtime.telemetry.topic_values import topic_values
 from inaho.types import MemberStatus
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def read_metrics(node: Node, counts: NodeCounts) -> dict[str, Sequence[Sample]]:
     values.update(_messages(node))
     values.update(_peers(node, counts))
     values.update(_membership(node))
+    values.update(topic_values(node.topics.load, counts.events))
     if node.lifecycle.provisioning is not None:
         values.update(node.lifecycle.provisioning.metric_values())
     if counts.events is not None:

@@ -21,7 +21,7 @@ from inaho.runtime.topic_logs.log_subscription import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from inaho.actor import ActorRef
     from inaho.core.pubsub.consumer_window import Held
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from inaho.runtime.topic_logs.ports import Keepers, LoggedTopic, ValueType
     from inaho.runtime.topic_logs.positions import Start
     from inaho.runtime.topic_logs.subscription import SubscribeOptions, Subscription
+    from inaho.runtime.topic_logs.topic_counts import TopicCounts
     from inaho.types import TopologySnapshot
 
 __all__ = ["AtLeastOnce"]
@@ -48,6 +49,7 @@ class AtLeastOnce:
         local: the node.
         topology: of the node.
         keepers: gives references to the keepers of partitions.
+        counts: numbers of topics.
 
     Attributes:
         keepers: as given.
@@ -57,7 +59,7 @@ class AtLeastOnce:
         operations: what people ask about logs.
     """
 
-    def __init__(self, local: LocalNode, topology: Topology, keepers: Keepers) -> None:
+    def __init__(self, local: LocalNode, topology: Topology, keepers: Keepers, counts: TopicCounts) -> None:
         self.subscriptions: dict[LogSubscription[Any], None] = {}
         self.replays: dict[LogReplay[Any], None] = {}
         self.busy: dict[PartitionLane, None] = {}
@@ -65,6 +67,7 @@ class AtLeastOnce:
         self._local = local
         self._topology = topology
         self.keepers = keepers
+        self._counts = counts
         self._publishers: WeakKeyDictionary[LoggedTopic, LogPublisher] = WeakKeyDictionary()
         self._batches = itertools.count(1)
         self._consumers = itertools.count(1)
@@ -76,7 +79,13 @@ class AtLeastOnce:
         publisher = self._publishers.get(topic)
         if publisher is None:
             publisher = LogPublisher(
-                self._local, self._topology, self.keepers, topic, self._batches.__next__, self.busy
+                self._local,
+                self._topology,
+                self.keepers,
+                topic,
+                self._batches.__next__,
+                self._counts.of(topic.name),
+                self.busy,
             )
             self._publishers[topic] = publisher
         return TypedPublisher(publisher, topic.name, kind)
@@ -162,11 +171,22 @@ class AtLeastOnce:
                 f"a subscription of topic {topic.name!r}, at least once, needs a name: its position is kept by it"
             )
         options = ConsumerOptions(name, window or self._local.config.pubsub.window, start, exclusive)
-        return LogConsumer(self._local, self._topology, self.keepers, topic, options, next(self._consumers))
+        number, numbers = next(self._consumers), self._counts.of(topic.name)
+        return LogConsumer(self._local, self._topology, self.keepers, topic, options, number, numbers)
 
     def _check(self, topic: LoggedTopic) -> None:
         if topic.deleted:
             raise NoSuchTopic(f"topic {topic.name!r} was deleted")
+
+    # What limits topics.
+
+    def waiting_for_logs(self) -> Iterator[str]:
+        """Topics of which messages wait for the log."""
+        return (lane.topic for lane in self.busy if lane.queued)
+
+    def crowded(self) -> Iterator[str]:
+        """Topics of which a subscriber here is slower than the log."""
+        return (subscription.topic for subscription in self.subscriptions if subscription.consumer.crowded)
 
     # What happens to the node.
 

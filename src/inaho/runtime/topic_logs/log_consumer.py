@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inaho.runtime.local.topology import Topology
     from inaho.runtime.topic_logs.ports import Keepers, LoggedTopic
     from inaho.runtime.topic_logs.positions import Start
+    from inaho.runtime.topic_logs.topic_counts import TopicNumbers
 
 __all__ = ["ConsumerOptions", "LogConsumer"]
 
@@ -62,6 +63,7 @@ class LogConsumer:
         topic: the topic.
         options: see `ConsumerOptions`.
         number: of this consumer in its process.
+        numbers: of the topic.
 
     Attributes:
         topic, options: as given.
@@ -76,6 +78,7 @@ class LogConsumer:
         topic: LoggedTopic,
         options: ConsumerOptions,
         number: int,
+        numbers: TopicNumbers,
     ) -> None:
         definition = topic.definition
         self.topic = topic
@@ -84,6 +87,7 @@ class LogConsumer:
         self._local = local
         self._topology = topology
         self._keepers = keepers
+        self._numbers = numbers
         self._id = f"{local.node_id}/{number}"
         self._credit = max(1, options.window // definition.partitions)
         self._period_s = definition.ack_timeout_s / TICKS
@@ -100,6 +104,11 @@ class LogConsumer:
     def late(self) -> int:
         """Answers that came when the delivery was over."""
         return sum(stream.late for stream in self._streams)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the subscriber is slower than the log: half of what one keeper may send at once waits for it."""
+        return 2 * self.window.waiting >= self._credit
 
     @property
     def streams(self) -> int:
@@ -146,8 +155,13 @@ class LogConsumer:
 
     # From the streams.
 
-    def arrived(self) -> None:
-        """Deliveries have come into the window."""
+    def arrived(self, deliveries: list[Delivery]) -> None:
+        """They have come into the window."""
+        numbers = self._numbers
+        numbers.received += len(deliveries)
+        numbers.redelivered += sum(delivery.attempt > 1 for delivery in deliveries)
+        if deliveries[-1].attempt == 1:
+            numbers.latencies_s.append(self._local.unix_time() - deliveries[-1].published_at)
         self._wake(self.window.waiting)
         if self._timer is None:
             self._timer = self._local.loop.call_later(self._period_s, self._tick)
@@ -196,6 +210,7 @@ class LogConsumer:
         while True:
             held = self.window.take()
             if held is not None:
+                self._numbers.delivered += 1
                 return held
             if self._error is not None:
                 raise SubscriptionLost(self._error.reason)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
     from inaho.runtime.topic_logs.ports import Keepers, LoggedTopic, ValueType
+    from inaho.runtime.topic_logs.topic_counts import TopicNumbers
 
 __all__ = ["LogPublisher", "TypedPublisher"]
 
@@ -35,6 +36,7 @@ class LogPublisher:
         keepers: of partitions.
         topic: the topic.
         next_number: numbers of batches of this node.
+        numbers: of the topic.
         busy: lanes of this node with messages that wait or are on their way.
     """
 
@@ -45,6 +47,7 @@ class LogPublisher:
         keepers: Keepers,
         topic: LoggedTopic,
         next_number: Callable[[], int],
+        numbers: TopicNumbers,
         busy: dict[PartitionLane, None],
     ) -> None:
         self._busy = busy
@@ -53,6 +56,7 @@ class LogPublisher:
         self._keepers = keepers
         self._topic = topic
         self._next_number = next_number
+        self._numbers = numbers
         self._bytes_max = local.config.pubsub.message_bytes_max
         self._key_bytes_max = local.config.pubsub.key_bytes_max
         self._partitions = topic.definition.partitions
@@ -114,7 +118,15 @@ class LogPublisher:
         drop = definition.when_cut_off == "drop"
         keeper = self._keepers(definition.name, partition, retry=not drop)
         return PartitionLane(
-            self._local, self._topology, keeper, definition.name, partition, self._next_number, self._busy, drop=drop
+            self._local,
+            self._topology,
+            keeper,
+            definition.name,
+            partition,
+            self._next_number,
+            self._numbers,
+            self._busy,
+            drop=drop,
         )
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.topology import Topology
     from inaho.runtime.topic_logs.keeper_messages import PartitionKeeper
+    from inaho.runtime.topic_logs.topic_counts import TopicNumbers
 
 __all__ = ["PartitionLane", "as_known", "may_pass"]
 
@@ -99,10 +100,12 @@ class PartitionLane:
         topic: its name.
         partition: its number.
         next_number: numbers of batches; they grow.
+        numbers: of the topic.
         busy: it is in it while a message waits or is on its way.
         drop: `when_cut_off="drop"`: fails at once while the log cannot be reached.
 
     Attributes:
+        topic: as given.
         sent: messages stored.
         repeated: batches that were sent again.
     """
@@ -115,10 +118,12 @@ class PartitionLane:
         topic: str,
         partition: int,
         next_number: Callable[[], int],
+        numbers: TopicNumbers,
         busy: dict[PartitionLane, None],
         *,
         drop: bool,
     ) -> None:
+        self.topic = topic
         self.sent = 0
         self.repeated = 0
         self._local = local
@@ -127,6 +132,7 @@ class PartitionLane:
         self._key = keeper_key(topic, partition)
         self._drop = drop
         self._next_number = next_number
+        self._numbers = numbers
         self._busy = busy
         config: PubSubConfig = local.config.pubsub
         self._messages_max = config.log_batch_messages_max
@@ -149,6 +155,11 @@ class PartitionLane:
         """Returns when no message waits or is on its way."""
         while self._sender is not None:
             await asyncio.wait([self._sender])
+
+    @property
+    def queued(self) -> bool:
+        """Whether messages wait until the batch that is on its way is stored."""
+        return bool(self._pending)
 
     def full(self) -> bool:
         """Whether a publisher must wait for room."""
@@ -245,6 +256,8 @@ class PartitionLane:
                 if self._drop:
                     self._home = self._owner()
                 self.sent += len(waiting)
+                self._numbers.published += len(waiting)
+                self._numbers.batches += 1
                 for each in waiting:
                     if not each.stored.done():
                         each.stored.set_result(None)

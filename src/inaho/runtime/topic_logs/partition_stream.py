@@ -41,8 +41,8 @@ class StreamOwner(Protocol):
 
     window: ConsumerWindow[Delivery]
 
-    def arrived(self) -> None:
-        """Deliveries have come into the window."""
+    def arrived(self, deliveries: list[Delivery]) -> None:
+        """They have come into the window; at least one."""
         ...
 
     def lost(self, error: InahoError) -> None:
@@ -126,7 +126,7 @@ class PartitionStream:
             self.settle_soon()
         if item.messages:
             window.arrived(self.partition, item.messages, self._local.loop.time())
-            self._owner.arrived()
+            self._owner.arrived(item.messages)
             if self.partition in window.dirty:
                 self.settle_soon()
         if not self.opened.done():

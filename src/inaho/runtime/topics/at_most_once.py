@@ -15,6 +15,7 @@ from inaho.errors import InahoError
 from inaho.errors.inspection import describe
 from inaho.events import SubscriptionEnded, SubscriptionStarted
 from inaho.runtime.topic_logs.subscription import Subscription
+from inaho.runtime.topic_logs.topic_counts import DropReports, TopicCounts
 from inaho.runtime.topics.actor_subscription import ActorSubscription
 from inaho.runtime.topics.announcer import Announcer
 from inaho.runtime.topics.direct_subscription import DirectSubscription
@@ -23,7 +24,6 @@ from inaho.runtime.topics.node_links import NodeLinks
 from inaho.runtime.topics.outlet import DirectPublisher
 from inaho.runtime.topics.outlets import Outlets
 from inaho.runtime.topics.topic_actor import TopicActor
-from inaho.runtime.topics.topic_counts import DropReports, TopicCounts
 
 if TYPE_CHECKING:
     from inaho.actor.ref import ActorRef
@@ -53,22 +53,30 @@ class AtMostOnce:
         connections: dialled connections that are open, by authority.
         peers: dials.
         calls: of `TopicActor`.
+        counts: numbers of topics.
 
     Attributes:
-        counts: numbers of topics.
+        counts: as given.
         links: to other nodes.
         announcer, inlets, outlets: see their classes.
     """
 
-    def __init__(self, local: LocalNode, connections: Mapping[str, Outgoing], peers: Peers, calls: SystemCalls) -> None:
-        self.counts = TopicCounts(local.config.pubsub.labels_max)
+    def __init__(
+        self,
+        local: LocalNode,
+        connections: Mapping[str, Outgoing],
+        peers: Peers,
+        calls: SystemCalls,
+        counts: TopicCounts,
+    ) -> None:
+        self.counts = counts
         self._local = local
         self._peers = peers
         self._calls = calls
-        self._reports = DropReports(self.counts, local.publish)
+        self._reports = DropReports(counts, local.publish)
         self.announcer = Announcer(local, peers.connect, self._tell, changed=self._changed, now_ready=self._ready)
-        self.inlets = Inlets(local, self.counts, self._reports, self._changed, self.announcer.came_late)
-        self.outlets = Outlets(local, self.announcer, self.inlets, self.counts)
+        self.inlets = Inlets(local, counts, self._reports, self._changed, self.announcer.came_late)
+        self.outlets = Outlets(local, self.announcer, self.inlets, counts)
         self.links = self.outlets.links = NodeLinks(
             local, self._reports, connections, peers.dial_in_background, self.announcer, self.outlets
         )

@@ -23,8 +23,8 @@ from inaho.wire.publications import batch_decoder, decode_apart, prefix_of
 
 if TYPE_CHECKING:
     from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.topic_logs.topic_counts import DropReports, TopicCounts
     from inaho.runtime.topics.message_type import MessageType
-    from inaho.runtime.topics.topic_counts import DropReports, TopicCounts
     from inaho.wire.handshake import PeerInfo
 
 __all__ = ["CameLate", "Inlet", "Sink"]

@@ -13,9 +13,9 @@ from inaho.wire.publications import read_prefix
 if TYPE_CHECKING:
     from inaho.runtime.connections.connection import Connection
     from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.topic_logs.topic_counts import DropReports, TopicCounts
     from inaho.runtime.topics.inlet import CameLate, Sink
     from inaho.runtime.topics.message_type import MessageType
-    from inaho.runtime.topics.topic_counts import DropReports, TopicCounts
 
 __all__ = ["Inlets"]
 

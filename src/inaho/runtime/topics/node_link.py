@@ -20,7 +20,7 @@ from inaho.wire.publications import encode_batch
 if TYPE_CHECKING:
     from inaho.runtime.connections.outgoing import Outgoing
     from inaho.runtime.local.local_node import LocalNode
-    from inaho.runtime.topics.topic_counts import DropReports
+    from inaho.runtime.topic_logs.topic_counts import DropReports
 
 __all__ = ["Lane", "NodeLink", "Source"]
 

@@ -16,8 +16,8 @@ from inaho.types import MemberStatus
 if TYPE_CHECKING:
     from inaho.runtime.connections.outgoing import Outgoing
     from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.topic_logs.topic_counts import DropReports
     from inaho.runtime.topics.announcer import Announcer
-    from inaho.runtime.topics.topic_counts import DropReports
     from inaho.types import Member, TopologySnapshot
 
 __all__ = ["NodeLinks"]

@@ -18,10 +18,10 @@ from inaho.wire.publications import encode_batch, prefix_of
 
 if TYPE_CHECKING:
     from inaho.config import PubSubConfig
+    from inaho.runtime.topic_logs.topic_counts import TopicNumbers
     from inaho.runtime.topics.delivery import KnownTopic
     from inaho.runtime.topics.message_type import MessageType
     from inaho.runtime.topics.node_link import Lane, NodeLink
-    from inaho.runtime.topics.topic_counts import TopicNumbers
 
 __all__ = ["BATCH_MESSAGES_MAX", "DirectPublisher", "Outlet"]
 

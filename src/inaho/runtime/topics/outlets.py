@@ -21,12 +21,12 @@ from inaho.wire.publications import prefix_of
 
 if TYPE_CHECKING:
     from inaho.runtime.local.local_node import LocalNode
+    from inaho.runtime.topic_logs.topic_counts import TopicCounts
     from inaho.runtime.topics.announcer import Announcer
     from inaho.runtime.topics.delivery import KnownTopic
     from inaho.runtime.topics.inlets import Inlets
     from inaho.runtime.topics.node_link import NodeLink
     from inaho.runtime.topics.node_links import NodeLinks
-    from inaho.runtime.topics.topic_counts import TopicCounts
 
 __all__ = ["Outlets"]
 
@@ -107,6 +107,11 @@ class Outlets:
         outlet = self._outlets.get(topic.name)
         if outlet is not None and outlet.known is topic:
             outlet.look()
+
+    def stalls(self, topic: str) -> bool:
+        """Whether a node that is subscribed to the topic reads slower than this node publishes."""
+        outlet = self._outlets.get(topic)
+        return outlet is not None and any(lane.link.stalls or lane.link.slow for lane in outlet.lanes)
 
     # Routes.
 

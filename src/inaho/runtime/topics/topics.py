@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from inaho.runtime.topics.delivery import Delivery, KnownTopic
     from inaho.runtime.topics.grain_subscriptions import GrainSubscriptions
     from inaho.runtime.topics.news import TopicNews
+    from inaho.runtime.topics.topic_load import TopicLoad
     from inaho.types import TopologySnapshot
 
 __all__ = ["Topics"]
@@ -32,12 +33,13 @@ class Topics:
         local: the node.
         definitions: what it knows of topics.
         news: of the registry on this node, for other members.
+        load: numbers of topics, and what limits them.
         at_most_once: delivery; None if this node has none.
         at_least_once: delivery.
         grains: subscriptions of its kinds; None on a client.
 
     Attributes:
-        definitions, news: see above.
+        definitions, news, load: see above.
         announcements: takes what other nodes announce; None on a client.
         published: takes a `PUBLISH` frame, see `MessageParts.published`.
     """
@@ -47,12 +49,14 @@ class Topics:
         local: LocalNode,
         definitions: TopicDefinitions,
         news: TopicNews,
+        load: TopicLoad,
         at_most_once: AtMostOnce | None,
         at_least_once: AtLeastOnce,
         grains: GrainSubscriptions | None,
     ) -> None:
         self.definitions = definitions
         self.news = news
+        self.load = load
         definitions.when_deleted(self.deleted)
         self._local = local
         self._grains = grains
@@ -96,6 +100,7 @@ class Topics:
         """Called ten times a second."""
         for delivery in self._deliveries:
             delivery.tick(now)
+        self.load.tick(now)
 
     def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
         """A new topology is in force on this node."""

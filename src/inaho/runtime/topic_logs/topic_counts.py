@@ -1,4 +1,4 @@
-"""Counts the messages at most once of one node, by topic, and reports drops as events.
+"""Counts the messages of one node, by topic, and reports drops as events.
 
 A count is a plain number that code on the fast path adds to once per batch. Drops are gathered per topic, reason and
 place, and told with the next tick of the node, so that a flood of drops is not a flood of events.
@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from inaho.core.rpc.throttle import OTHER
 from inaho.events import Event, MessagesDropped
 
 __all__ = ["DropReports", "TopicCounts", "TopicNumbers"]
@@ -21,16 +22,17 @@ class TopicNumbers:
     """The numbers of one topic on this node, or of several together.
 
     Attributes:
-        published: messages published by this node.
+        published: messages published by this node; at least once, those that are stored.
         published_bytes: their encoded bytes.
         batches: batches published by this node.
         received: messages that have arrived here, from this node or others.
-        delivered: messages put into the windows of subscriptions here, each subscription counted.
+        delivered: messages given to subscriptions here, each subscription counted.
+        redelivered: of these, those that are not the first delivery, at least once.
         dropped: messages that were dropped, by reason; once for each node or subscription that did not get them.
         gaps: gaps in what has arrived.
         missed: messages in those gaps.
-        latencies_s: the latest samples of the time from `publish` to the arrival, one per batch. The clocks of two
-            machines may differ.
+        latencies_s: the latest samples of the time from `publish` to the arrival, one per batch; at least once it
+            includes the log. The clocks of two machines may differ.
     """
 
     __slots__ = (
@@ -43,6 +45,7 @@ class TopicNumbers:
         "published",
         "published_bytes",
         "received",
+        "redelivered",
     )
 
     def __init__(self) -> None:
@@ -51,6 +54,7 @@ class TopicNumbers:
         self.batches = 0
         self.received = 0
         self.delivered = 0
+        self.redelivered = 0
         self.dropped: dict[str, int] = {}
         self.gaps = 0
         self.missed = 0
@@ -77,7 +81,7 @@ class TopicCounts:
         """The numbers of a topic."""
         numbers = self.topics.get(topic)
         if numbers is None:
-            if len(self.topics) >= self._topics_max:
+            if len(self.topics) >= self._topics_max or topic == OTHER:
                 return self.others
             numbers = self.topics[topic] = TopicNumbers()
         return numbers

@@ -1,0 +1,72 @@
+"""Looks, ten times a second, which stages of the topics of this node are saturated; see `core.pubsub.bottlenecks`.
+
+A subscriber at most once that is too slow is seen by what it drops.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from inaho.core.pubsub.bottlenecks import LOG, NETWORK, SUBSCRIBER, Bottlenecks, TopicTotals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inaho.runtime.topic_logs.at_least_once import AtLeastOnce
+    from inaho.runtime.topic_logs.topic_counts import TopicCounts
+    from inaho.runtime.topics.at_most_once import AtMostOnce
+
+__all__ = ["TopicLoad"]
+
+PERIOD_S: Final = 1.0
+
+
+class TopicLoad:
+    """What limits the topics of one node that have numbers of their own.
+
+    Args:
+        counts: numbers of topics.
+        at_most_once: delivery; None if this node has none.
+        at_least_once: delivery.
+
+    Attributes:
+        counts: as given.
+    """
+
+    def __init__(self, counts: TopicCounts, at_most_once: AtMostOnce | None, at_least_once: AtLeastOnce | None) -> None:
+        self.counts = counts
+        self._at_most_once = at_most_once
+        self._at_least_once = at_least_once
+        self._bottlenecks = Bottlenecks()
+        self._period_end = 0.0
+
+    @property
+    def bottlenecks(self) -> dict[str, str]:
+        """The stage that limited each topic within the last second."""
+        return self._bottlenecks.current
+
+    def tick(self, now: float) -> None:
+        """Called ten times a second."""
+        topics = self.counts.topics
+        if not topics:
+            return
+        self._bottlenecks.sample(self._saturated())
+        if now >= self._period_end:
+            self._period_end = now + PERIOD_S
+            self._bottlenecks.decide(
+                {
+                    topic: TopicTotals(numbers.published + numbers.delivered, numbers.dropped)
+                    for topic, numbers in topics.items()
+                }
+            )
+
+    def _saturated(self) -> Iterator[tuple[str, str]]:
+        at_most_once, at_least_once = self._at_most_once, self._at_least_once
+        if at_most_once is not None:
+            for topic in self.counts.topics:
+                if at_most_once.outlets.stalls(topic):
+                    yield topic, NETWORK
+        for topic in at_least_once.waiting_for_logs():
+            yield topic, LOG
+        for topic in at_least_once.crowded():
+            yield topic, SUBSCRIBER

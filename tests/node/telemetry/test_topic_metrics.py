@@ -1,0 +1,94 @@
+"""Metrics of topics: what was published, delivered and dropped, how long it took, and what is the limit."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from inaho.config import PubSubConfig
+from inaho.core.pubsub.bottlenecks import STAGES
+from support.metrics import Figures, Wallet, shown
+
+
+def of(figures: Figures, topic: str) -> dict[tuple[str, ...], float]:
+    """The values of one topic, by the other labels."""
+    return {labels[1:]: value for labels, value in figures.items() if labels[0] == topic}
+
+
+async def test_messages_are_counted_where_they_are_published_and_where_they_come(fleet: Any, eventually: Any):
+    here, there = await fleet.members(2)
+    prices = await here.topic("prices", int, delivery="at_most_once")
+    async with (await there.topic("prices", int)).subscribe() as one, (await there.topic("prices", int)).subscribe():
+        for price in range(5):
+            await prices.publish(price)
+        for price in range(5):
+            assert (await anext(one)).value == price
+        mine, theirs = shown(here), shown(there)
+        assert of(mine["inaho.topic.published"], "prices") == {(): 5}
+        assert of(mine["inaho.topic.received"], "prices") == {(): 0}
+        assert of(theirs["inaho.topic.published"], "prices") == {(): 0}
+        assert of(theirs["inaho.topic.received"], "prices") == {(): 5}
+        assert of(theirs["inaho.topic.delivered"], "prices") == {(): 10}
+        assert of(theirs["inaho.topic.missed"], "prices") == {(): 0}
+        latency = of(theirs["inaho.topic.latency.quantile"], "prices")
+        assert set(latency) == {("0.5",), ("0.99",)}
+        assert 0 <= latency["0.5",] <= latency["0.99",] < 60
+        publishes = asyncio.ensure_future(publish_until_stopped(prices))
+        await eventually(lambda: of(shown(here)["inaho.topic.bottleneck"], "prices").get(("publisher",)) == 1)
+        assert set(of(shown(here)["inaho.topic.bottleneck"], "prices")) == {(stage,) for stage in STAGES}
+        publishes.cancel()
+        await eventually(lambda: of(shown(here)["inaho.topic.bottleneck"], "prices") == {})
+
+
+async def publish_until_stopped(topic: Any) -> None:
+    while True:
+        await topic.publish(1)
+        await asyncio.sleep(0.01)
+
+
+async def test_a_subscriber_that_is_too_slow_is_counted_and_named(fleet: Any, eventually: Any):
+    cluster = await fleet.member()
+    topic = await cluster.topic("slow", int, delivery="at_most_once")
+    async with topic.subscribe(window=2):
+        publishes = asyncio.ensure_future(publish_until_stopped(topic))
+        await eventually(lambda: of(shown(cluster)["inaho.topic.bottleneck"], "slow").get(("subscriber",)) == 1)
+        publishes.cancel()
+        await asyncio.wait([publishes])
+        figures = shown(cluster)
+        published = of(figures["inaho.topic.published"], "slow")[()]
+        assert of(figures["inaho.topic.dropped"], "slow") == {("slow_subscriber",): published - 2}
+        assert of(figures["inaho.topic.bottleneck"], "slow")["publisher",] == 0
+
+
+@pytest.mark.parametrize(
+    ("topics", "labels"),
+    [
+        (("first", "second", "third", "fourth"), ("first", "second", "other", "other")),
+        (("other", "second", "third", "fourth"), ("other", "second", "third", "other")),
+    ],
+)
+async def test_further_topics_are_counted_together(fleet: Any, topics: tuple[str, ...], labels: tuple[str, ...]):
+    cluster = await fleet.member(pubsub=PubSubConfig(labels_max=2))
+    for topic in topics:
+        handle = await cluster.topic(topic, int, delivery="at_most_once", allow_no_subscribers=True)
+        await handle.publish(1)
+        await asyncio.sleep(0)  # the batch leaves
+    published = shown(cluster)["inaho.topic.published"]
+    assert published == {(label,): labels.count(label) for label in labels}
+
+
+async def test_logs_of_the_storage_are_counted(fleet: Any):
+    cluster = await fleet.member(Wallet)
+    await cluster.grain(Wallet, "opens the storage").put(1)
+    log = fleet.storage.log
+    await log.open_log("a/0", epoch=1)
+    await log.append("a/0", [b"x", b"y"], offset=0, epoch=1)
+    await log.read("a/0", 0, records_max=1)
+    figures = shown(cluster)
+    assert figures["inaho.storage.log.appends"] == {(): log.appends}
+    assert figures["inaho.storage.log.records"] == {(): log.records}
+    assert log.records > log.appends > 0
+    assert figures["inaho.storage.log.reads"] == {(): log.reads}
+    assert log.reads > 0
