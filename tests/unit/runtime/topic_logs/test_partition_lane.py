@@ -26,6 +26,7 @@ from inaho.errors import (
 from inaho.runtime.local.topology import Topology
 from inaho.runtime.topic_logs.keeper_messages import KEEPER, AppendBatch, Appended, NewMessage
 from inaho.runtime.topic_logs.partition_lane import PartitionLane
+from inaho.runtime.topic_logs.topic_counts import TopicNumbers
 from inaho.types import Member, MemberStatus, TopologySnapshot
 from support.failing_logs import local_node
 from support.waiting import until
@@ -72,7 +73,7 @@ async def start(keeper: Keeper) -> Any:
         local = local_node(ClusterConfig(pubsub=PubSubConfig(publish_timeout_s=TIMEOUT_S, **pubsub)))
         topology = Topology(local, lambda kind: None)
         numbers = itertools.count(1)
-        lane = PartitionLane(local, topology, keeper, "t", 0, numbers.__next__, busy, drop=drop)  # type: ignore[arg-type]
+        lane = PartitionLane(local, topology, keeper, "t", 0, numbers.__next__, TopicNumbers(), busy, drop=drop)  # type: ignore[arg-type]
         lanes.append(lane)
         begin.topology = topology  # type: ignore[attr-defined]
         return lane
