@@ -33,7 +33,7 @@ class TopicLoad:
         counts: as given.
     """
 
-    def __init__(self, counts: TopicCounts, at_most_once: AtMostOnce | None, at_least_once: AtLeastOnce | None) -> None:
+    def __init__(self, counts: TopicCounts, at_most_once: AtMostOnce | None, at_least_once: AtLeastOnce) -> None:
         self.counts = counts
         self._at_most_once = at_most_once
         self._at_least_once = at_least_once
