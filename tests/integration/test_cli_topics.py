@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,3 +90,87 @@ def test_start_that_is_none_is_wrong_use(member: Node):
     code, [failed], _ = topics(member, "subscribe", "any", "--start", "yesterday")
     assert (code, failed["error"]["code"]) == (2, "invalid_topic")
     assert "ISO time" in failed["error"]["reason"]
+
+
+# At least once.
+
+
+async def consume(member: Node, topic: str, count: int, handled: bool = True) -> list[Any]:
+    """The first messages of the subscription `work`; acknowledged, or each given back."""
+    async with (
+        asyncio.timeout(WAIT_S),
+        inaho.connect([member.authority], secret=SECRET, name=NAME) as cluster,
+        (await cluster.topic(topic)).subscribe("work", start="earliest") as messages,
+    ):
+        values: list[Any] = []
+        async for message in messages:
+            values.append(message.value)
+            await (message.ack() if handled else message.retry(0.01, "no rice"))
+            if len(values) == count:
+                break
+        return values
+
+
+def dead_letters_until_some(member: Node, topic: str) -> tuple[int, list[Any]]:
+    """Exit code and dead letters, asked for until there is one."""
+    until = time.monotonic() + WAIT_S
+    while True:
+        code, [found], _ = topics(member, "dead-letters", "list", topic)
+        if found["dead_letters"] or time.monotonic() > until:
+            return code, found["dead_letters"]
+
+
+def test_published_messages_are_stored_shown_and_written(member: Node):
+    create(member, "stored", delivery="at_least_once", partitions=2)
+    code, [told], _ = topics(member, "publish", "stored", "7", "--key", "a", "--id", "first")
+    assert (code, told) == (0, {"topic": "stored", "published": 1})
+    topics(member, "publish", "stored", "7", "--key", "a", "--id", "first")
+    code, [told], _ = topics(member, "publish", "stored", "-", "--key", "a", text="8\n\n9\n")
+    assert (code, told["published"]) == (0, 2)
+    code, written, told = topics(member, "subscribe", "stored", "--start", "earliest", "--count", "3")
+    assert (code, [each["value"] for each in written]) == (0, [7, 8, 9])
+    assert {(each["key"], each["attempt"], each["missed"]) for each in written} == {("a", 1, 0)}
+    assert "subscribed to stored" in told
+    code, [found], _ = topics(member, "show", "stored")
+    assert (code, found["silent"], found["topic"]["delivery"]) == (0, [], "at_least_once")
+    assert [each["partition"] for each in found["partitions"]] == [0, 1]
+    assert sum(each["end"] for each in found["partitions"]) == 3
+    assert {each["authority"] for each in found["partitions"]} == {member.authority}
+    assert "2 partitions" in shown(member, "show", "stored")
+
+
+def test_lag_is_told_and_may_be_bounded(member: Node):
+    create(member, "lagging", delivery="at_least_once", partitions=2)
+    assert topics(member, "lag", "lagging")[:2] == (0, [{"topic": "lagging", "subscriptions": [], "silent": []}])
+    topics(member, "subscribe", "lagging", "--subscription", "work", "--start", "earliest", "--count", "1", text="")
+    topics(member, "publish", "lagging", "-", text="1\n2\n3\n4\n")
+    code, [found], _ = topics(member, "lag", "lagging", "--max", "4")
+    [work] = found["subscriptions"]
+    assert (code, work["name"], work["lag"], work["consumers"]) == (0, "work", 4, [])
+    code, _, told = topics(member, "lag", "lagging", "--max", "3")
+    assert code == 1
+    assert "subscription work has a lag of more than 3" in told
+    table = shown(member, "lag", "lagging")
+    assert "work" in table
+    assert max(map(len, table.splitlines())) <= 80
+    code, [deleted], _ = topics(member, "delete", "lagging", "--subscription", "work")
+    assert (code, deleted["deleted"]) == (0, True)
+    assert topics(member, "delete", "lagging", "--subscription", "work")[0] == 1
+    assert topics(member, "lag", "lagging")[1][0]["subscriptions"] == []
+
+
+def test_dead_letters_are_listed_and_published_again_once(member: Node):
+    create(member, "dying", delivery="at_least_once", partitions=1, attempts_max=1)
+    assert topics(member, "dead-letters", "list", "dying")[:2] == (0, [{"topic": "dying", "dead_letters": []}])
+    assert topics(member, "dead-letters", "replay", "dying")[:2] == (
+        0, [{"topic": "dying", "published": 0, "left": 0}],
+    )  # fmt: skip
+    topics(member, "publish", "dying", "5", "--key", "a")
+    assert asyncio.run(consume(member, "dying", 1, handled=False)) == [5]
+    code, [letter] = dead_letters_until_some(member, "dying")
+    assert (code, letter["key"], letter["value"]["value"]) == (0, "a", 5)
+    assert (letter["value"]["subscription"], letter["value"]["reason"]) == ("work", "no rice")
+    assert "no rice" in shown(member, "dead-letters", "list", "dying")
+    assert topics(member, "dead-letters", "replay", "dying")[1] == [{"topic": "dying", "published": 1, "left": 0}]
+    assert topics(member, "dead-letters", "replay", "dying")[1] == [{"topic": "dying", "published": 0, "left": 0}]
+    assert asyncio.run(consume(member, "dying", 1)) == [5]

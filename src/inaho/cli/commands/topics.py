@@ -1,4 +1,7 @@
-"""`inaho topics`: lists topics, shows one with its partitions and the lag of its subscriptions, and deletes."""
+"""`inaho topics`: lists topics, shows one with its partitions and the lag of its subscriptions, and deletes.
+
+`topic_messages` publishes and subscribes, `dead_letters` lists dead letters and publishes them again.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import typer
 
 import inaho
 from inaho.cli.client_command import client_command
+from inaho.cli.commands.dead_letters import dead_letters_app
 from inaho.cli.commands.topic_messages import publish, subscribe
 from inaho.cli.options import TopicArgument
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output, describe_error
@@ -35,6 +39,7 @@ Silent = list[tuple[int, InahoError]]
 topics_app = typer.Typer(help="Topics: their messages, subscriptions and dead letters.", no_args_is_help=True)
 topics_app.command()(publish)
 topics_app.command()(subscribe)
+topics_app.add_typer(dead_letters_app, name="dead-letters")
 
 
 @topics_app.command("list")
