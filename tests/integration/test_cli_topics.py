@@ -142,8 +142,10 @@ def test_published_messages_are_stored_shown_and_written(member: Node):
 def test_lag_is_told_and_may_be_bounded(member: Node):
     create(member, "lagging", delivery="at_least_once", partitions=2)
     assert topics(member, "lag", "lagging")[:2] == (0, [{"topic": "lagging", "subscriptions": [], "silent": []}])
-    topics(member, "subscribe", "lagging", "--subscription", "work", "--start", "earliest", "--count", "1", text="")
-    topics(member, "publish", "lagging", "-", text="1\n2\n3\n4\n")
+    topics(member, "publish", "lagging", "-", text="1\n2\n3\n4\n5\n")
+    arguments = ("--subscription", "work", "--start", "earliest", "--count", "1")
+    code, [taken], _ = topics(member, "subscribe", "lagging", *arguments)
+    assert (code, taken["attempt"]) == (0, 1)
     code, [found], _ = topics(member, "lag", "lagging", "--max", "4")
     [work] = found["subscriptions"]
     assert (code, work["name"], work["lag"], work["consumers"]) == (0, "work", 4, [])
