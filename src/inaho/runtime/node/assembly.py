@@ -28,11 +28,13 @@ from inaho.runtime.topic_logs.keeper_references import KeeperReferences
 from inaho.runtime.topic_logs.send_keeper import SendKeeper
 from inaho.runtime.topic_logs.topic_counts import TopicCounts
 from inaho.runtime.topics.at_most_once import AtMostOnce
+from inaho.runtime.topics.client_delivery import ClientDelivery
 from inaho.runtime.topics.definitions import TopicDefinitions
 from inaho.runtime.topics.grain_subscriptions import GrainSubscriptions
 from inaho.runtime.topics.news import TopicNews
 from inaho.runtime.topics.registry import TopicRegistry
 from inaho.runtime.topics.registry_calls import RegistryCalls
+from inaho.runtime.topics.relay import Relay
 from inaho.runtime.topics.topic_actor import TOPICS_KEY, TopicActor
 from inaho.runtime.topics.topic_load import TopicLoad
 from inaho.runtime.topics.topics import Topics
@@ -83,15 +85,17 @@ def make_topics(node: NodeParts, learn: Callable[[GrainKind], KindHost]) -> Topi
     registry = RegistryCalls(local, node.context, node.hosts, learn)
     news = TopicNews(local, node.topology, calls)
     counts = TopicCounts(local.config.pubsub.labels_max)
-    at_most_once = None if local.client else AtMostOnce(local, node.peers.connections, node.peers, calls, counts)
     keepers = KeeperReferences(node.context, node.hosts, learn)
     at_least_once = AtLeastOnce(local, node.topology, keepers, counts)
     definitions = TopicDefinitions(local, registry)
-    grains = None
-    if at_most_once is not None:
-        grains = GrainSubscriptions(local, node.context, node.hosts, definitions, at_most_once, at_least_once)
+    if local.client:
+        delivery = ClientDelivery(local, node.topology, node.peers.connections, calls, counts)
+        return Topics(local, definitions, news, TopicLoad(counts, None, at_least_once), delivery, at_least_once)
+    at_most_once = AtMostOnce(local, node.peers.connections, node.peers, calls, counts)
     load = TopicLoad(counts, at_most_once, at_least_once)
-    return Topics(local, definitions, news, load, at_most_once, at_least_once, grains)
+    grains = GrainSubscriptions(local, node.context, node.hosts, definitions, at_most_once, at_least_once)
+    relay = Relay(local, definitions, at_most_once)
+    return Topics(local, definitions, news, load, at_most_once, at_least_once, grains, relay)
 
 
 def make_kinds(node: NodeParts) -> Iterator[tuple[GrainKind, tuple[Any, ...], str]]:
@@ -102,7 +106,7 @@ def make_kinds(node: NodeParts) -> Iterator[tuple[GrainKind, tuple[Any, ...], st
         node.directory, node.survey, node.placed_activations,
     )  # fmt: skip
     yield PlacementActor.inaho_kind, placement, PLACEMENT_KEY
-    yield TopicActor.inaho_kind, (topics.definitions, topics.announcements), TOPICS_KEY
+    yield TopicActor.inaho_kind, (topics.definitions, topics.at_most_once, topics.relay), TOPICS_KEY
     yield TopicRegistry.inaho_kind, (local, topics.news), ""
     keeper = (local, node.storage_access, node.leases, topics.definitions, topics.at_least_once.keepers)
     yield TopicLogKeeper.inaho_kind, keeper, ""

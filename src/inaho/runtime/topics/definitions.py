@@ -89,10 +89,13 @@ class TopicDefinitions:
             InahoError: as any call.
         """
         known = self._known.get(name)
-        if known is None or _differs(known.definition, asked, given):  # it may have been deleted and created again
+        # It may have been deleted and created again. Members are told; clients are not.
+        if known is None or self._local.client or _differs(known.definition, asked, given):
             ask = self._registry.find(name) if asked is None else self._registry.define(asked)
             found = await ask
             if found is None:
+                if known is not None:
+                    self._is_deleted(name, known.definition.created_at)
                 raise NoSuchTopic(f"there is no topic {name!r}")
             known = self._learned(found)
         known.definition.check_same({each: getattr(asked, each) for each in given})

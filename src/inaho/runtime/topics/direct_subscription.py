@@ -38,12 +38,13 @@ class OwnSubscription(Sink, Protocol):
     """A subscription of this node.
 
     Attributes:
-        topic, name: see `Subscription`.
+        topic, name, missed: see `Subscription`.
         subscriber_kind: for events: `process`, `actor`, `grain` or `client`.
     """
 
     topic: str
     name: str
+    missed: int
     subscriber_kind: str
 
 

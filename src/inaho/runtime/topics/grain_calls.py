@@ -51,7 +51,6 @@ class GrainCalls:
             InvalidPid: it gave a key that is not valid.
         """
         key_of, name = self.subscription.key_of, self.subscription.name
-        key: object
         if key_of is None:
             key = message.key
         else:
@@ -59,7 +58,7 @@ class GrainCalls:
                 key = key_of(message.value)
             except Exception as error:
                 raise InvalidArguments(f"the key function of {name} raised: {describe(error)}") from error
-        if not isinstance(key, str):
+        if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  programs may be untyped
             raise InvalidArguments(f"the key function of {name} returned {key!r}, which is no text")
         if not key:
             raise InvalidArguments(f"a message for {name} has no key")

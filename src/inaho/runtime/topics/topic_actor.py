@@ -5,16 +5,19 @@ It is a grain of a reserved kind whose one activation exists from the start of t
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
 from inaho.core.pubsub.announcements import Announcement
 from inaho.core.pubsub.definition import TopicDefinition
 from inaho.runtime.grains.grain import Grain, method
+from inaho.types import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
-__all__ = ["TOPICS_KEY", "TopicActor"]
+__all__ = ["TOPICS_KEY", "RelayedMessage", "TopicActor"]
 
 TOPICS_KEY: Final = "topics"
 
@@ -35,15 +38,47 @@ class Announcements(Protocol):
         ...
 
 
+class RelayedMessage(Struct, frozen=True, array_like=True, gc=False):
+    """One item of the stream of a client that is subscribed. The first one has no message: the subscription has begun.
+
+    Attributes:
+        value: encoded.
+        key, sequence, published_at, missed, publisher: see `Message`; the sequence is 0 if there is no message.
+        ended: why the subscription has ended; of the last item.
+    """
+
+    value: bytes = b""
+    key: str = ""
+    sequence: int = 0
+    published_at: float = 0.0
+    missed: int = 0
+    publisher: str = ""
+    ended: str = ""
+
+
+class ForClients(Protocol):
+    """Publishes and subscribes for clients."""
+
+    async def publish(self, topic: str, keys: Sequence[str], values: Sequence[bytes]) -> None:
+        """See `TopicActor.publish`."""
+        ...
+
+    def subscribe(self, topic: str) -> AsyncGenerator[RelayedMessage]:
+        """See `TopicActor.subscribe`."""
+        ...
+
+
 class TopicActor(Grain, name="inaho.topic-node", reentrant=True, idle_ttl_s=0):
     """Answers other nodes about topics on this one.
 
     Args:
         definitions: what this node knows of topics.
         announcements: what this node knows of subscribers on others.
+        clients: publishes and subscribes for clients.
     """
 
-    def __init__(self, definitions: Learner, announcements: Announcements) -> None:
+    def __init__(self, definitions: Learner, announcements: Announcements, clients: ForClients) -> None:
+        self._clients = clients
         self._definitions = definitions
         self._announcements = announcements
 
@@ -64,3 +99,19 @@ class TopicActor(Grain, name="inaho.topic-node", reentrant=True, idle_ttl_s=0):
             Whether it leads on from what this node has; if not, the node announces all its channels.
         """
         return await self._announcements.announced(authority, node_id, announcement)
+
+    async def publish(self, topic: str, keys: list[str], values: list[bytes]) -> None:
+        """Publishes messages of a client, at most once.
+
+        Args:
+            topic: its name.
+            keys: of the messages; empty for none.
+            values: encoded.
+        """
+        await self._clients.publish(topic, keys, values)
+
+    async def subscribe(self, topic: str) -> AsyncIterator[RelayedMessage]:
+        """The messages of a topic at most once, for a client, until it ends the stream or this node leaves."""
+        async with aclosing(self._clients.subscribe(topic)) as items:
+            async for item in items:
+                yield item

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from inaho.core.pubsub.definition import RESERVED, TopicDefinition, check_name
-from inaho.errors import InvalidConfig, InvalidTopic, ProtocolViolation
+from inaho.errors import InvalidTopic, ProtocolViolation
+from inaho.runtime.topics.at_most_once import AtMostOnce
 from inaho.runtime.topics.message_type import MessageType
 from inaho.runtime.topics.topic import Topic
 
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from inaho.runtime.connections.outgoing import Outgoing
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.topic_logs.at_least_once import AtLeastOnce
-    from inaho.runtime.topics.at_most_once import AtMostOnce
+    from inaho.runtime.topics.client_delivery import ClientDelivery
     from inaho.runtime.topics.definitions import TopicDefinitions
     from inaho.runtime.topics.delivery import Delivery, KnownTopic
     from inaho.runtime.topics.grain_subscriptions import GrainSubscriptions
     from inaho.runtime.topics.news import TopicNews
     from inaho.runtime.topics.topic_load import TopicLoad
+    from inaho.runtime.topics.relay import Relay
     from inaho.types import TopologySnapshot
 
 __all__ = ["Topics"]
@@ -34,13 +36,14 @@ class Topics:
         definitions: what it knows of topics.
         news: of the registry on this node, for other members.
         load: numbers of topics, and what limits them.
-        at_most_once: delivery; None if this node has none.
-        at_least_once: delivery.
+        at_most_once, at_least_once: the deliveries.
         grains: subscriptions of its kinds; None on a client.
+        relay: publishes and subscribes for clients; None on a client.
 
     Attributes:
         definitions, news, load: see above.
-        announcements: takes what other nodes announce; None on a client.
+        at_most_once: of a member; None on a client.
+        at_least_once, relay: see above.
         published: takes a `PUBLISH` frame, see `MessageParts.published`.
     """
 
@@ -50,9 +53,10 @@ class Topics:
         definitions: TopicDefinitions,
         news: TopicNews,
         load: TopicLoad,
-        at_most_once: AtMostOnce | None,
+        at_most_once: AtMostOnce | ClientDelivery,
         at_least_once: AtLeastOnce,
-        grains: GrainSubscriptions | None,
+        grains: GrainSubscriptions | None = None,
+        relay: Relay | None = None,
     ) -> None:
         self.definitions = definitions
         self.news = news
@@ -60,11 +64,12 @@ class Topics:
         definitions.when_deleted(self.deleted)
         self._local = local
         self._grains = grains
-        self.announcements = at_most_once
-        self.published = _refuse if at_most_once is None else at_most_once.inlets.arrived
-        self.at_most_once = at_most_once
+        self.relay = relay
+        self._direct = at_most_once
+        self.at_most_once = at_most_once if isinstance(at_most_once, AtMostOnce) else None
+        self.published = _refuse if self.at_most_once is None else self.at_most_once.inlets.arrived
         self.at_least_once = at_least_once
-        self._deliveries: list[Delivery] = [at_least_once] if at_most_once is None else [at_most_once, at_least_once]
+        self._deliveries: tuple[Delivery, Delivery] = (at_most_once, at_least_once)
 
     async def topic(self, name: str, kind: Any, settings: dict[str, Any]) -> Topic[Any]:
         """See `Cluster.topic`.
@@ -86,9 +91,7 @@ class Topics:
             if name.startswith(RESERVED):
                 raise InvalidTopic(f"names of topics that begin with {RESERVED!r} are of the runtime, not {name!r}")
         known = await self.definitions.get(name, asked, sorted(given))
-        delivery = self.at_least_once if known.definition.durable else self.at_most_once
-        if delivery is None:
-            raise InvalidConfig(f"this node cannot deliver {known.definition.delivery}")
+        delivery: Delivery = self.at_least_once if known.definition.durable else self._direct
         return Topic(known, message_type, delivery)
 
     def deleted(self, topic: KnownTopic) -> None:
@@ -127,6 +130,8 @@ class Topics:
         """This node leaves: sends what waits, within the seconds that `left_s` returns."""
         if self._grains is not None:
             self._grains.leave()
+        if self.relay is not None:
+            self.relay.leave()
         for delivery in self._deliveries:
             await delivery.flush(left_s)
 
