@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from inaho.runtime.topics.delivery import Delivery, KnownTopic
     from inaho.runtime.topics.grain_subscriptions import GrainSubscriptions
     from inaho.runtime.topics.news import TopicNews
-    from inaho.runtime.topics.topic_load import TopicLoad
     from inaho.runtime.topics.relay import Relay
+    from inaho.runtime.topics.topic_load import TopicLoad
     from inaho.types import TopologySnapshot
 
 __all__ = ["Topics"]
