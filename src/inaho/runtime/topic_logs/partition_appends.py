@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from inaho.core.pubsub.definition import DEAD_LETTERS
 from inaho.core.pubsub.stored_message import LoggedMessage, StoredMessage
 from inaho.errors import InvalidArguments, TopicFull
 from inaho.events import BacklogFull, MessagesDropped
@@ -138,9 +139,14 @@ class PartitionAppends:
 
     @property
     def needed_from(self) -> int:
-        """First offset that a subscription needs; the end of the log if none needs any."""
+        """First offset that a subscription needs; the end of the log if none needs any.
+
+        Dead letters stay until a subscription has them: they are the only copy, and nobody subscribes to them before
+        somebody looks.
+        """
         positions = [group.group.positions.acknowledged for group in self._groups.values()]
-        return min(positions, default=self._log.sizes.end)
+        sizes = self._log.sizes
+        return min(positions, default=sizes.first if self._definition.name.endswith(DEAD_LETTERS) else sizes.end)
 
     def _full(self, count: int) -> None:
         messages, size_bytes = self._log.backlog(self.needed_from)
