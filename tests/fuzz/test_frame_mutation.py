@@ -26,6 +26,7 @@ from inaho.wire.frames import (
     GOODBYE,
     HEADER_REST,
     ITEMS,
+    PUBLISHED,
     REPLY,
     TERMINATED,
     TOPOLOGY,
@@ -34,7 +35,7 @@ from support.fuzz_bench import Bench, RecordingTransport, split_frames
 from support.good_frames import CLIENT, CONFIG, MEMBER, closed_cleanly, good_answers, good_calls, open_calls, outgoing
 from support.mutation import chunks, mutated
 
-ANSWERS = {REPLY, ERROR, ITEMS, END, ENDED, GOODBYE, TOPOLOGY, ACKNOWLEDGE, ANSWER, TERMINATED}
+ANSWERS = {REPLY, ERROR, ITEMS, END, ENDED, GOODBYE, TOPOLOGY, ACKNOWLEDGE, ANSWER, TERMINATED, PUBLISHED}
 """Frames that the side that answers may send."""
 
 ROUNDS = 10

@@ -9,6 +9,7 @@ from typing import Any
 import inaho
 from inaho import Grain, GrainError, method
 from inaho.runtime.node.node import Node
+from inaho.runtime.topic_logs.subscription import Subscription
 from inaho.testing.simulation.memory_transport import MemoryNetwork, MemoryTransport
 from inaho.wire.frames import HEADER, HEADER_BYTES, HEADER_REST
 
@@ -90,11 +91,19 @@ class Bench:
         self.loop.set_exception_handler(lambda _, context: self.problems.append(context))
         self.cluster = self.loop.run_until_complete(self._join())
         self.node: Node = self.cluster._node
+        self.subscription = self.loop.run_until_complete(self._subscribe())
 
     @staticmethod
     async def _join() -> inaho.Cluster:
         transport = MemoryTransport(MemoryNetwork())
         return await inaho.join("10.0.0.1:7700", grains=[FuzzedGrain], storage="memory", transport=transport)
+
+    async def _subscribe(self) -> Subscription[Any]:
+        """Somebody gets the messages of the topic `fuzzed`."""
+        topic = await self.cluster.topic("fuzzed", Any)
+        subscription = topic.subscribe()
+        await subscription.start()
+        return subscription
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Calls as a transport would: from the loop, and not from a Task."""

@@ -17,8 +17,10 @@ from inaho.runtime.turns.streams import StreamReceiver
 from inaho.wire.codec import encode
 from inaho.wire.exceptions import GrainError, encode_failure
 from inaho.wire.frames import (
+    BEGINS,
     CALL,
     CANCEL,
+    CONFIRM,
     CONTROL,
     CREDIT,
     DEFINE,
@@ -28,6 +30,7 @@ from inaho.wire.frames import (
     GOODBYE,
     ITEMS,
     KEEPS,
+    PUBLISH,
     REPLY,
     TOPOLOGY,
     ChainLink,
@@ -37,6 +40,7 @@ from inaho.wire.frames import (
     pack_fields,
 )
 from inaho.wire.handshake import PeerInfo
+from inaho.wire.publications import encode_batch, prefix_of
 from support.fuzz_bench import Bench, FuzzedGrain, RecordingTransport
 
 MEMBER = PeerInfo("10.0.0.9:7700", "fuzz", 1, "member", 1, 1)
@@ -50,6 +54,10 @@ def methods() -> dict[str, GrainMethod]:
 
 def call(number: int, correlation: int, *parts: Any, flags: int = 0, fields: bytes = b"") -> bytes:
     return frame(CALL, fields + encode(parts), flags=flags, method=number, correlation=correlation)
+
+
+def batch(first: int, keys: list[str] | None, values: list[Any]) -> bytes:
+    return encode_batch(prefix_of("fuzzed"), first, 1.5, keys, [encode(value) for value in values])
 
 
 def good_calls() -> list[bytes]:
@@ -78,6 +86,8 @@ def good_calls() -> list[bytes]:
         frame(CREDIT, method=100, correlation=8),
         frame(CONTROL, encode(Digest(Mark(1, 1, 1), ()))),
         frame(KEEPS, encode(("FuzzedGrain", "a"))),
+        frame(PUBLISH, batch(1, ["", "k"], [1, {"deep": [None]}]), flags=BEGINS | CONFIRM, method=3, correlation=2),
+        frame(PUBLISH, batch(3, None, []), method=3),
         frame(GOODBYE, encode(Goodbye("", "done"))),
         frame(GOODBYE, encode(Goodbye("shutting_down", "done"))),
     ]

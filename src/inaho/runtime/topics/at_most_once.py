@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from inaho.core.pubsub.announcements import ALL, group_channel
-from inaho.errors import InahoError
+from inaho.errors import InahoError, InvalidTopic
 from inaho.errors.inspection import describe
 from inaho.events import SubscriptionEnded, SubscriptionStarted
+from inaho.runtime.messages.target import RemoteTarget
 from inaho.runtime.topic_logs.subscription import Subscription
 from inaho.runtime.topic_logs.topic_counts import DropReports, TopicCounts
 from inaho.runtime.topics.actor_subscription import ActorSubscription
@@ -96,6 +97,8 @@ class AtMostOnce:
         self, topic: KnownTopic, kind: MessageType[T], options: SubscribeOptions, actor: ActorRef
     ) -> Subscription[T]:
         """See `Delivery`."""
+        if isinstance(actor.target, RemoteTarget):
+            raise InvalidTopic(f"{actor} is not an actor of this process")
         return ActorSubscription(topic, kind, options, actor, self)
 
     def deleted(self, topic: KnownTopic) -> None:

@@ -7,19 +7,20 @@ messages into the window of a subscriber is one `extend`, so sixty-four subscrib
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.core.pubsub.announcements import topic_of
 from inaho.core.pubsub.message import Message
 from inaho.core.pubsub.sequences import Sequences
 from inaho.errors import ProtocolViolation
 from inaho.events import TailUnknown, TopicGap
-from inaho.wire.codec import DECODE_ERRORS
+from inaho.wire.codec import DECODE_ERRORS, decoder
 from inaho.wire.frames import BEGINS, LAST
 from inaho.wire.immutable import is_immutable
 from inaho.wire.limits import bounded
-from inaho.wire.publications import batch_decoder, decode_apart, prefix_of
+from inaho.wire.publications import Batch, batch_decoder, decode_apart, prefix_of
 
 if TYPE_CHECKING:
     from inaho.runtime.local.local_node import LocalNode
@@ -32,6 +33,9 @@ __all__ = ["CameLate", "Inlet", "Sink"]
 Messages = list[Message[Any]]
 
 CameLate = Callable[[str, float], bool]
+
+TYPES_MAX: Final = 256
+"""Types for which decoders are kept, so that a hundred thousand topics of one type share theirs."""
 
 
 class Sink(Protocol):
@@ -56,6 +60,17 @@ those included that do not decode; Unix seconds when it was published; the messa
 that do not; and how many of these are behind the last that does."""
 
 
+Reading = tuple[Callable[[bytes | memoryview], Batch], Callable[[bytes | memoryview], Any], bool]
+"""How a batch is decoded, how one value is, and whether subscribers may share a value."""
+
+
+def _reading(kind: Any, containers_max: int) -> Reading:
+    return batch_decoder(kind, containers_max), bounded(decoder(kind), containers_max), is_immutable(kind)
+
+
+_reading_known = lru_cache(TYPES_MAX)(_reading)
+
+
 class _Readers:
     """The subscribers of a channel that have one type of messages."""
 
@@ -64,9 +79,10 @@ class _Readers:
     def __init__(self, kind: MessageType[Any], containers_max: int) -> None:
         self.kind = kind.kind
         self.sinks: dict[Sink, None] = {}
-        self.decode = batch_decoder(kind.kind, containers_max)
-        self.decode_one = bounded(kind.decode, containers_max)
-        self.shares = is_immutable(kind.kind)
+        try:
+            self.decode, self.decode_one, self.shares = _reading_known(kind.kind, containers_max)
+        except TypeError:  # the type is not hashable
+            self.decode, self.decode_one, self.shares = _reading(kind.kind, containers_max)
 
 
 class Inlet:
