@@ -30,7 +30,9 @@ class Receipt(Protocol):
 class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """One message of a topic, as a subscriber gets it.
 
-    Subscribers of one process may share it: its value is frozen, or each has a copy.
+    Subscribers of one process may share it: its value is frozen, or each has a copy. It is not tracked by the garbage
+    collector (`gc=False`), which would look at each message of a full window again and again. Nothing that it refers to
+    refers back to it: a receipt knows its delivery, and not the message.
 
     Attributes:
         value: what was published.

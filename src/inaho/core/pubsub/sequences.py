@@ -68,15 +68,15 @@ class Sequences:
             How many of the messages are repetitions: the first ones. And how many messages are missing before `first`.
         """
         publisher = self._publishers.get(node_id)
+        if publisher is not None and publisher.next == first and publisher.generation == generation:
+            publisher.next = first + count
+            return 0, 0
         if publisher is None or publisher.generation != generation:
             self._publishers.renew(node_id, _Publisher(generation, first + count))
             lost = missed if begins else 0
             self.missed += lost
             return 0, lost
         expected = publisher.next
-        if first == expected:
-            publisher.next = first + count
-            return 0, 0
         if first > expected:
             publisher.next = first + count
             lost = min(missed, first - expected) if begins and not self._gets_all else first - expected

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -122,23 +122,22 @@ class DirectSubscription(Subscription[T]):
         self._waiting.clear()
 
     async def __anext__(self) -> Message[T]:
-        try:
-            message = self._waiting.popleft()
-        except IndexError:
-            message = await self._next()
-        self.received += 1
-        return message
-
-    async def _next(self) -> Message[T]:
-        while not self._waiting:
-            if self._ended in _LOST:
-                raise SubscriptionLost(f"the subscription of topic {self.topic!r} has ended: {_LOST[self._ended]}")
+        waiting = self._waiting
+        while not waiting:
             if self._ended:
-                raise StopAsyncIteration
+                self._raise_end()
             taker = self._loop.create_future()
+            if self._takers:  # of Tasks that wait, or were cancelled meanwhile
+                self._takers = [each for each in self._takers if not each.done()]
             self._takers.append(taker)
             await taker
-        return self._waiting.popleft()
+        self.received += 1
+        return waiting.popleft()
+
+    def _raise_end(self) -> NoReturn:
+        if self._ended in _LOST:
+            raise SubscriptionLost(f"the subscription of topic {self.topic!r} has ended: {_LOST[self._ended]}")
+        raise StopAsyncIteration
 
     # For the node.
 

@@ -37,6 +37,10 @@ RECENT_S: Final = 60.0
 TAILS_MAX: Final = 256
 """Last sequence numbers that are sent to one node per tick."""
 
+LONE_NS: Final = 20_000
+"""A message that comes so long after the last batch leaves at once: it would wait for the end of the iteration of the
+loop in vain. The write costs about half of that time, so it takes at most a third of it if all messages are alone."""
+
 STEP_LANES: Final = 64
 STEP_US: Final = 20
 
@@ -66,11 +70,9 @@ class Outlets:
         self._outlets: WeakValueDictionary[str, Outlet] = WeakValueDictionary()
         self._recent: BoundedMap[str, Outlet] = BoundedMap(RECENT_MAX)
         self._due: list[Outlet] = []
-        self._scheduled = False
-        self._quiet = False
-        """Whether there was one message in the last iteration of the loop with any. Then the next one need not wait for
-        others, and leaves at once."""
-        self._at_once = False
+        self._clock_ns = local.clock_ns
+        self._sent_ns = 0
+        """When the last batch left that was not full."""
         self._generation = 0
         self._linger_s = local.config.pubsub.linger_s
         self._tails_at = 0.0
@@ -177,17 +179,16 @@ class Outlets:
 
     def due(self, outlet: Outlet) -> None:
         """See `outlet.Schedule`."""
-        if not self._scheduled:
-            self._scheduled = True
+        if not self._due:
             if self._linger_s:
                 self._local.loop.call_later(self._linger_s, self._flush)
             else:
+                now_ns = self._clock_ns()
+                if now_ns - self._sent_ns >= LONE_NS:
+                    self._sent_ns = now_ns
+                    self.now(outlet)
+                    return
                 self._local.loop.call_soon(self._flush)
-            if self._quiet:
-                self._quiet = False
-                self._at_once = True
-                self.now(outlet)
-                return
         self._due.append(outlet)
 
     def now(self, outlet: Outlet) -> None:
@@ -201,10 +202,8 @@ class Outlets:
                 lane.link.flush()
 
     def _flush(self) -> None:
-        due, self._due, self._scheduled = self._due, [], False
-        messages = sum(len(outlet.values) for outlet in due)
-        self._quiet = messages + self._at_once <= 1 and not self._linger_s
-        self._at_once = False
+        due, self._due = self._due, []
+        self._sent_ns = self._clock_ns()
         links: dict[NodeLink, None] = {}
         for outlet in due:
             outlet.flush()
