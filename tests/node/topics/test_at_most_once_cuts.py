@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 
 from inaho import ClusterConfig, PubSubConfig
-from inaho.errors import NoSubscribers
-from inaho.events import CutOffQueueDelivered, MessagesDropped, TailUnknown, TopicGap
+from inaho.errors import NoSubscribers, Timeout
+from inaho.events import (
+    CutOffQueueDelivered,
+    MessagesDropped,
+    SubscriptionEnded,
+    SubscriptionStarted,
+    TailUnknown,
+    TopicGap,
+)
 from inaho.testing import SimCluster
 from inaho.types import MemberStatus
 
@@ -262,6 +269,29 @@ def test_a_subscription_waits_for_no_member_that_is_unreachable(sim: SimCluster)
             assert sim.time - began < 1.0
 
     sim.run(history())
+
+
+def test_a_subscription_that_a_live_member_does_not_confirm_fails_and_leaves_nothing():
+    config = ClusterConfig(pubsub=PubSubConfig(subscribe_timeout_s=0.5))
+    with SimCluster(nodes=3, seed=5, config=config) as sim:
+
+        async def history() -> None:
+            topic = await sim.node(0).topic("numbers", int)
+            sim.pause(2, 0.7)
+            started = sim.time
+            with pytest.raises(Timeout, match="node-2"):
+                async with topic.subscribe():
+                    pass
+            assert sim.time - started == pytest.approx(0.5)
+            await asyncio.sleep(1.0)
+            assert len(direct(sim, 0).inlets) == 0
+            assert not of(sim, SubscriptionStarted)
+            assert not of(sim, SubscriptionEnded)
+            async with topic.subscribe() as messages:
+                await (await sim.node(2).topic("numbers")).publish(1)
+                assert (await anext(messages)).value == 1
+
+        sim.run(history())
 
 
 def test_a_node_that_never_reads_delays_publishers_a_moment_and_no_other_subscriber(sim: SimCluster):

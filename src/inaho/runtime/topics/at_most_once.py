@@ -74,6 +74,7 @@ class AtMostOnce:
         self._local = local
         self._peers = peers
         self._calls = calls
+        self._effective: dict[OwnSubscription, None] = {}
         self._reports = DropReports(counts, local.publish)
         self.announcer = Announcer(local, peers.connect, self._tell, changed=self._changed, now_ready=self._ready)
         self.inlets = Inlets(local, counts, self._reports, self._changed, self.announcer.came_late)
@@ -145,6 +146,7 @@ class AtMostOnce:
             subscription.end("closed")
             raise
         self.inlets.effective(channel)
+        self._effective[subscription] = None
         self._local.publish(
             SubscriptionStarted(
                 topic=subscription.topic, subscription=subscription.name, kind=subscription.subscriber_kind
@@ -155,14 +157,16 @@ class AtMostOnce:
         """See `Subscribers`."""
         self.inlets.remove(subscription.topic, subscription)
         self.announcer.remove(subscription.topic)
-        self._local.publish(
-            SubscriptionEnded(
-                topic=subscription.topic,
-                subscription=subscription.name,
-                kind=subscription.subscriber_kind,
-                reason=reason,
+        if subscription in self._effective:
+            del self._effective[subscription]
+            self._local.publish(
+                SubscriptionEnded(
+                    topic=subscription.topic,
+                    subscription=subscription.name,
+                    kind=subscription.subscriber_kind,
+                    reason=reason,
+                )
             )
-        )
 
     def dropped(self, topic: str, count: int, subscription: str) -> None:
         """See `Subscribers`."""
@@ -206,6 +210,7 @@ class AtMostOnce:
                     await self._peers.connect(authority, node_id)
             except (InahoError, TimeoutError) as error:  # messages for it are kept or dropped until it can be reached
                 self._local.log.debug("%s has announced topics, but cannot be dialled: %s", authority, describe(error))
+            link = self.links.ensure(authority, node_id)  # a topology may have ended it meanwhile
         accepted = self.announcer.announced(node_id, announcement)
         if accepted and not announcement.more and link.absent_since is not None:
             self.announcer.node_is_live(link, awaits=False)
