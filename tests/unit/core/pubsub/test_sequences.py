@@ -37,7 +37,7 @@ def test_every_message_arrives_once_or_is_missed_once(history: list[tuple[int, s
 
 
 def test_a_publisher_that_begins_says_what_was_lost_before() -> None:
-    sequences = Sequences(10)
+    sequences = Sequences(10, gets_all=False)
     assert sequences.arrived("p", 1, 101, 2, 1, 20) == (0, 20)
     assert sequences.arrived("p", 1, 103, 1, 0, 0) == (0, 0)
     assert sequences.arrived("p", 1, 110, 1, 0, 0) == (0, 6)
@@ -47,6 +47,13 @@ def test_a_publisher_that_begins_says_what_was_lost_before() -> None:
     assert sequences.arrived("q", 1, 50, 1, 0, 0) == (0, 0)  # a publisher that was forgotten here
     assert sequences.missed == 33
     sequences.check()
+
+
+def test_a_node_that_gets_all_misses_what_it_did_not_get_though_the_publisher_begins_again() -> None:
+    sequences = Sequences(10)
+    assert sequences.arrived("p", 1, 1, 5, 1, 0) == (0, 0)
+    assert sequences.arrived("p", 1, 9, 1, 1, 0) == (0, 3)
+    assert sequences.missed == 3
 
 
 def test_a_batch_that_is_partly_known_gives_its_new_messages() -> None:
