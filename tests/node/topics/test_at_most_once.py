@@ -244,3 +244,36 @@ async def test_subscribers_are_released_when_their_member_leaves(wired: Fleet):
         with pytest.raises(SubscriptionLost, match="left"):
             await take(messages, 1)
     assert [each async for each in gaps] == []
+
+
+async def test_messages_of_one_moment_are_one_batch_and_a_full_batch_leaves_at_once(fleet: Any):
+    one, two = await fleet.members(2, pubsub={"batch_bytes_max": 1000, "linger_s": 0.02})
+    topic, far = await one.topic("blobs", bytes), await two.topic("blobs", bytes)
+    numbers = direct(one).outlets.outlet(one.runtime.topics.definitions.known("blobs"))._numbers
+    async with far.subscribe() as messages:
+        for number in range(9):
+            await topic.publish(bytes([number]) * 10)
+            await asyncio.sleep(0)
+        assert numbers.batches == 0
+        assert [each.value[0] for each in await take(messages, 9)] == list(range(9))
+        assert (numbers.batches, numbers.published) == (1, 9)
+        before = numbers.batches
+        for number in range(30):
+            await topic.publish(bytes([number]) * 100)
+        assert numbers.batches - before >= 2  # without waiting for the linger time
+        assert [each.value[0] for each in await take(messages, 30)] == list(range(30))
+        assert numbers.published_bytes > 3000
+
+
+async def test_a_member_of_an_older_release_is_not_told_and_not_waited_for(wired: Fleet):
+    members = await wired.members(3)
+    old = members[2].runtime.local.node_id
+    for member in members[:2]:
+        for connection in member.runtime.peers.connections.values():
+            if connection.peer.node_id == old:
+                connection.peer.features.pop("topics")  # as the handshake with an older release leaves it
+    topics = [await each.topic("numbers", int) for each in members[:2]]
+    async with topics[0].subscribe() as messages:
+        await topics[1].publish(1)
+        await take(messages, 1)
+        assert not direct(members[2]).announcer.remote.nodes_of

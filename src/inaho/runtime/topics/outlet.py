@@ -27,8 +27,8 @@ __all__ = ["BATCH_MESSAGES_MAX", "DirectPublisher", "Outlet"]
 
 T = TypeVar("T")
 
-BATCH_MESSAGES_MAX: Final = 4096
-"""Messages of one batch, however small they are: decoding a batch must not take the receiver long."""
+BATCH_MESSAGES_MAX: Final = 1024
+"""Messages of one batch, however small they are: a batch must not take the receiver long, nor fill a window."""
 
 HEAD_BYTES: Final = 2048
 """What header, name and numbers take in a frame, at most."""
