@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -129,7 +129,10 @@ def say_event(event: Event) -> None:
     say(type(event).__name__, **details)
 
 
-async def run(settings: Settings, *grains: type[Grain[Any]]) -> int:
+async def run(
+    settings: Settings, *grains: type[Grain[Any]], beside: Callable[[inaho.Cluster], Coroutine[Any, Any, None]] = tell
+) -> int:
+    """Runs the member; `beside` runs as long as it does."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -141,14 +144,15 @@ async def run(settings: Settings, *grains: type[Grain[Any]]) -> int:
     except InahoError as error:
         say("failed", code=error.code, reason=error.reason, authority=error.authority)
         return 3
-    telling = loop.create_task(tell(cluster))
+    running = [loop.create_task(each(cluster)) for each in dict.fromkeys((tell, beside))]
     await asyncio.sleep(0)
     say("ready", authority=cluster.authority, node_id=cluster.self.node_id)
     await stop.wait()
     loop.remove_reader(0)
     await cluster.leave()
     await cluster.close()
-    telling.cancel()
+    for task in running:
+        task.cancel()
     say("left")
     return 0
 

@@ -88,6 +88,7 @@ class PartitionStream:
         self._reader = local.spawn(self._read(), name="inaho-consume", drives=True)
         self._settler: asyncio.Task[None] | None = None
         self._closing = False
+        self._is_open = asyncio.Event()
 
     # Deliveries.
 
@@ -102,9 +103,11 @@ class PartitionStream:
                 async with aclosing(stream):
                     async for item in stream:
                         failed = 0
+                        self._is_open.set()
                         self._take(item)
             except Exception as caught:
                 error = as_known(caught)
+            self._is_open.clear()
             if error is not None and self._is_final(error):
                 self._owner.lost(error)
                 return
@@ -191,8 +194,12 @@ class PartitionStream:
     async def leave(self) -> None:
         """The consumer ends: returns when the keeper has all answers and gives the rest to others."""
         self._closing = True
-        if self.streams == 0:
-            return
+        if not self._is_open.is_set():  # a keeper that gets the answers first would then deliver what is held
+            opened = asyncio.ensure_future(self._is_open.wait())
+            try:
+                await asyncio.wait([opened, self._reader], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                opened.cancel()
         while self._settler is not None:
             await asyncio.wait([self._settler])
         await self._settle(self._owner.window.take_settled(self.partition), leaving=True)
