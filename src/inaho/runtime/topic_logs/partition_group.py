@@ -110,6 +110,7 @@ class PartitionGroup:
         self._burying: asyncio.Task[None] | None = None
         self._soon = False
         self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
         self._failed_reads = 0
         self._seen_changes = group.changes
         self._over = False
@@ -253,12 +254,13 @@ class PartitionGroup:
     def _arm(self, now: float) -> None:
         due = self.group.next_deadline()
         if self._alarm is not None:
-            if due is not None and self._alarm.when() <= due:
+            if due is not None and self._alarm_at <= due:
                 return  # it wakes early enough
             self._alarm.cancel()
             self._alarm = None
         if due is not None:
-            self._alarm = self._local.loop.call_at(max(due, now), self._look_at_clock)
+            self._alarm_at = max(due, now)  # not `when()`: a handle of uvloop that is due at once has none
+            self._alarm = self._local.loop.call_at(self._alarm_at, self._look_at_clock)
 
     def _look_at_clock(self) -> None:
         self._alarm = None
