@@ -30,6 +30,7 @@ class KeeperModel:
         self.acked: set[int] = set()
         self.out: dict[int, tuple[int, float]] = {}
         self.attempts = [1] * len(keys)
+        self.settled = 0
 
     def deliver(self, count: int, now: float) -> list[Given]:
         given: list[Given] = []
@@ -47,6 +48,7 @@ class KeeperModel:
 
     def settle(self, settled: Settled, now: float) -> list[tuple[int, int]]:
         refused = []
+        self.settled = settled.number
         for offset, attempt in settled.acked:
             if self._has(offset, attempt):
                 del self.out[offset]
@@ -132,7 +134,7 @@ class ConsumerModel:
     # Steps.
 
     def deliver(self, count: int) -> None:
-        self.window.arrived(0, self.keeper.deliver(count, self.now), self.now)
+        self.window.arrived(0, self.keeper.deliver(count, self.now), self.now, self.keeper.settled)
 
     def take(self) -> None:
         held = self.window.take()
@@ -180,7 +182,7 @@ class ConsumerModel:
         while self.window.dirty:
             settled = self.window.take_settled(0)
             refused = self.keeper.settle(settled, self.now)
-            self.window.confirmed(0, settled, self.now)
+            self.window.confirmed(0, settled)
             extended = {(offset, attempt) for offset, attempt, _ in settled.extended}
             self.window.over(0, [each for each in refused if each in extended])
         first: dict[str, int] = {}
@@ -204,7 +206,10 @@ class ConsumerModel:
         self._over(late)
 
     def reopen(self) -> None:
-        self._over(self.keeper.reopen(self.window.numbers(0), self.now))
+        numbers = self.window.numbers(0)
+        self.window.opened(0)
+        self.keeper.settled = 0
+        self._over(self.keeper.reopen(numbers, self.now))
 
     def take_back(self, which: int) -> None:
         self.lossy = True
@@ -220,7 +225,10 @@ class ConsumerModel:
         acked = sorted(self.keeper.acked)
         lost = set(acked[which % (len(acked) + 1) :])
         self.lossy = self.lossy or bool(lost)
-        self.keeper.restart(self.window.numbers(0), lost, self.now)
+        numbers = self.window.numbers(0)
+        self.window.opened(0)
+        self.keeper.settled = 0
+        self.keeper.restart(numbers, lost, self.now)
         self.sync()
 
     def check(self) -> None:

@@ -9,9 +9,8 @@ and of what a handler works on, and of nothing else: a message that a loop has l
 delivered again, to anyone. What waits here for as long as the time to acknowledge goes back unhandled, because this
 handler is slow or hangs, and another consumer of the group may be idle.
 
-When a message has gone back, the keeper may already have sent later ones of its key. They go back too, as long as it is
-not certain that the keeper knew: until it has answered, and `OVERTAKEN_S` longer, because an answer may arrive before
-deliveries that were sent with it.
+When a message has gone back, the keeper may already have sent later ones of its key. They go back too: settlements are
+numbered, and with its deliveries a keeper says which settlement it knew.
 
 An acknowledgement is valid here at once and sent a moment later, together with others. Until the keeper has confirmed
 it, the window names the delivery as held when a stream is opened again, and does not hand it out twice.
@@ -21,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from inaho.core.pubsub.held_deliveries import (
     OUT,
@@ -36,9 +35,6 @@ from inaho.core.pubsub.held_deliveries import (
 )
 
 __all__ = ["ConsumerWindow", "DeliveryState", "Held", "Settled"]
-
-OVERTAKEN_S: Final = 0.05
-"""Seconds after the answer of a keeper in which deliveries may arrive that were sent before it."""
 
 D = TypeVar("D", bound=Delivered)
 
@@ -65,9 +61,23 @@ class ConsumerWindow(Generic[D]):
 
     # From the keepers.
 
-    def arrived(self, number: int, deliveries: Iterable[D], now: float) -> None:
-        """Deliveries of one partition have arrived, in the order in which they are to be handled for each key."""
+    def opened(self, number: int) -> None:
+        """A stream begins, whose request has named what is held: the keeper knows what has gone back."""
+        self._partition(number).back.clear()
+
+    def arrived(self, number: int, deliveries: Iterable[D], now: float, settled: int) -> None:
+        """Deliveries of one partition have arrived, in the order in which they are to be handled for each key.
+
+        Args:
+            number: of the partition.
+            deliveries: of one item of the stream.
+            now: loop seconds.
+            settled: number of the newest settlement that the keeper knew; 0 for none.
+        """
         partition = self._partition(number)
+        if partition.back:
+            for key in [key for key, (_, told) in partition.back.items() if told <= settled]:
+                del partition.back[key]
         expires_at = now + self._ack_timeout_s
         for delivery in deliveries:
             offset = delivery.offset
@@ -82,7 +92,7 @@ class ConsumerWindow(Generic[D]):
                 self.dirty[number] = None
                 continue
             key = delivery.key
-            if key and key in partition.back and not self._knew(partition, key, offset, now):
+            if key in partition.back and offset > partition.back[key][0]:
                 self._say_released(partition, delivery)
                 continue
             held = Held(delivery, number, now, expires_at)
@@ -104,13 +114,9 @@ class ConsumerWindow(Generic[D]):
             if held is not None and held.delivery.attempt <= attempt:
                 self._cut(partition, held, OVER)
 
-    def confirmed(self, number: int, settled: Settled, now: float) -> None:
+    def confirmed(self, number: int, settled: Settled) -> None:
         """The keeper has answered what `take_settled` returned."""
-        partition = self._partition(number)
-        self._forget_back(partition, now)
-        partition.answered = settled.number
-        partition.answered_at = now
-        unconfirmed = partition.unconfirmed
+        unconfirmed = self._partition(number).unconfirmed
         for offset, attempt in settled.acked:
             if unconfirmed.get(offset) == attempt:
                 del unconfirmed[offset]
@@ -198,7 +204,6 @@ class ConsumerWindow(Generic[D]):
         late = now - self._ack_timeout_s
         soon = now + within_s
         for partition in self._partitions.values():
-            self._forget_back(partition, now)
             for held in list(partition.held.values()):
                 if held.state is WAITING and held.arrived_at <= late:
                     self.release(held)
@@ -276,21 +281,6 @@ class ConsumerWindow(Generic[D]):
         for each in behind:
             self._say_released(partition, each.delivery)
             self._forget(partition, each, OVER)
-
-    def _knew(self, partition: HeldPartition[D], key: str, offset: int, now: float) -> bool:
-        """Whether the keeper, when it sent that offset, knew what of the key had gone back."""
-        first, number = partition.back[key]
-        if offset < first:
-            return True
-        if offset == first or (number <= partition.answered and now - partition.answered_at > OVERTAKEN_S):
-            del partition.back[key]
-            return True
-        return False
-
-    def _forget_back(self, partition: HeldPartition[D], now: float) -> None:
-        if partition.back and now - partition.answered_at > OVERTAKEN_S:
-            for key in [key for key, (_, number) in partition.back.items() if number <= partition.answered]:
-                del partition.back[key]
 
     def _say_released(self, partition: HeldPartition[D], delivery: D) -> None:
         partition.settled.released.append((delivery.offset, delivery.attempt))

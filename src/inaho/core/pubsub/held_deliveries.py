@@ -79,10 +79,10 @@ class Settled(msgspec.Struct):
     """What the keeper of one partition is to be told; the lists are those of its `Settlement`.
 
     Attributes:
-        number: of this one, in their order.
+        number: counts those of the partition, from 1.
     """
 
-    number: int = 0
+    number: int = 1
     acked: list[tuple[int, int]] = []
     retried: list[tuple[int, int, float | None, str]] = []
     extended: list[tuple[int, int, float]] = []
@@ -100,8 +100,6 @@ class HeldPartition(Generic[D]):
     """
 
     __slots__ = (
-        "answered",
-        "answered_at",
         "back",
         "held",
         "lines",
@@ -123,9 +121,6 @@ class HeldPartition(Generic[D]):
         self.queued = False
         """It is in the round of partitions with something to hand out."""
         self.settled = Settled()
-        self.answered = -1
-        """Number of the newest settlement that the keeper has answered."""
-        self.answered_at = 0.0
         self.back: dict[str, tuple[int, int]] = {}
         """By key: the first offset that has gone back, and the number of the last settlement that tells so."""
         self.unconfirmed: dict[int, int] = {}

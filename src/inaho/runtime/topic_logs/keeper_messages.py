@@ -183,10 +183,13 @@ class Deliveries(Struct, frozen=True, array_like=True):
         messages: deliveries, by offset for each key.
         over: deliveries that this consumer no longer has: the time to acknowledge has passed. Those it has not begun
             to handle it should not begin.
+        settled: number of the newest settlement that came from the consumer during the stream; 0 for none. Messages
+            that were given back later than that were given back unknown to the keeper.
     """
 
     messages: list[Delivery]
     over: list[DeliveryNumber] = []  # noqa: RUF012  Structs copy mutable defaults
+    settled: int = 0
 
 
 class Retry(Struct, frozen=True, array_like=True):
@@ -218,6 +221,7 @@ class Settlement(Struct, frozen=True):
             earlier one of the key. They do not count as attempts: the next delivery has the same number.
         leaving: the consumer ends: it gets no further delivery, and its stream is closed next. What it has beside
             `acked` and `retried` counts as released.
+        number: counts the settlements of the consumer, from 1.
     """
 
     subscription: str
@@ -227,6 +231,7 @@ class Settlement(Struct, frozen=True):
     extended: list[Extension] = []  # noqa: RUF012
     released: list[DeliveryNumber] = []  # noqa: RUF012
     leaving: bool = False
+    number: int = 0
 
 
 class ReplayRequest(Struct, frozen=True):

@@ -46,6 +46,8 @@ class ConsumerStream:
     def __init__(self, loop: asyncio.AbstractEventLoop, consumer: GroupConsumer) -> None:
         self.consumer = consumer
         self.error: InahoError | None = None
+        self.settled = 0
+        """Number of the newest settlement of the consumer."""
         self._loop = loop
         self._waiter: asyncio.Future[None] | None = None
 
@@ -171,7 +173,7 @@ class PartitionGroup:
                 )  # fmt: skip
         if taken:
             self.work_soon()
-        return Deliveries(messages, over)
+        return Deliveries(messages, over, stream.settled)
 
     def settle(self, settlement: Settlement) -> list[DeliveryNumber]:
         """Acknowledges, gives back, extends. Returns what the consumer no longer had."""
@@ -184,6 +186,9 @@ class PartitionGroup:
             if not group.extend(name, longer.offset, longer.attempt, now + longer.seconds):
                 lost.append((longer.offset, longer.attempt))
         lost += [each for each in settlement.released if not group.release(name, *each)]
+        stream = self._streams.get(name)
+        if stream is not None:
+            stream.settled = max(stream.settled, settlement.number)
         if settlement.leaving:
             group.detach(name, now, said_so=True)
         self.work_soon()

@@ -96,6 +96,7 @@ class PartitionStream:
         failed = 0
         while not self._closing:
             held = self._owner.window.numbers(self.partition)
+            self._owner.window.opened(self.partition)
             stream = cast("Any", self._keeper.consume(self._request(self.partition, held)))
             self.streams += 1
             error: InahoError | None = None
@@ -128,7 +129,7 @@ class PartitionStream:
             window.over(self.partition, item.over)
             self.settle_soon()
         if item.messages:
-            window.arrived(self.partition, item.messages, self._local.loop.time())
+            window.arrived(self.partition, item.messages, self._local.loop.time(), item.settled)
             self._owner.arrived(item.messages)
             if self.partition in window.dirty:
                 self.settle_soon()
@@ -151,7 +152,7 @@ class PartitionStream:
             while settled := window.take_settled(self.partition):
                 if not await self._settle(settled, leaving=False):
                     return
-                window.confirmed(self.partition, settled, self._local.loop.time())
+                window.confirmed(self.partition, settled)
         finally:
             self._settler = None
 
@@ -166,6 +167,7 @@ class PartitionStream:
             [Extension(*each) for each in settled.extended],
             settled.released,
             leaving,
+            settled.number,
         )
         failed = 0
         while True:

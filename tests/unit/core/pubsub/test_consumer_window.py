@@ -19,7 +19,7 @@ NOW = 100.0
 def window(*keys: str, partition: int = 0) -> ConsumerWindow[Given]:
     """A window with a message for each key."""
     made: ConsumerWindow[Given] = ConsumerWindow(ACK_TIMEOUT_S)
-    made.arrived(partition, [Given(offset, 1, key) for offset, key in enumerate(keys)], NOW)
+    made.arrived(partition, [Given(offset, 1, key) for offset, key in enumerate(keys)], NOW, 0)
     made.check()
     return made
 
@@ -58,35 +58,38 @@ def test_a_message_that_fails_takes_those_of_its_key_back_with_it():
     settled = made.take_settled(0)
     assert settled.retried == [(0, 1, 2.0, "no")] and settled.released == [(2, 1), (3, 1)]
     assert (made.waiting, made.out) == (0, 1)
-    made.arrived(0, [Given(0, 2, "a"), Given(2, 1, "a")], NOW)
+    made.arrived(0, [Given(0, 2, "a"), Given(2, 1, "a")], NOW, 0)
     assert [(each.delivery.offset, each.delivery.attempt) for each in take(made)] == [(0, 2)]
 
 
 def test_later_messages_of_a_key_that_were_sent_too_early_go_back():
     made = window("a")
     made.retry(take(made)[0], None, "no")
-    made.arrived(0, [Given(1, 1, "a"), Given(2, 1, "b")], NOW)
+    made.arrived(0, [Given(1, 1, "a"), Given(2, 1, "b")], NOW, 0)
     assert offsets(take(made)) == [2]
     settled = made.take_settled(0)
     assert settled.released == [(1, 1)]
-    made.confirmed(0, settled, NOW)
-    made.arrived(0, [Given(1, 1, "a")], NOW)  # it was sent before the answer, and arrives after it
+    made.confirmed(0, settled)
+    made.arrived(0, [Given(1, 1, "a")], NOW, 0)  # it was sent before the answer, and arrives after it
     assert made.take_settled(0).released == [(1, 1)]
-    made.arrived(0, [Given(0, 2, "a"), Given(1, 1, "a")], NOW)
+    made.arrived(0, [Given(0, 2, "a"), Given(1, 1, "a")], NOW, 1)
     assert offsets(take(made)) == [0]
 
 
-def test_a_key_goes_on_when_another_consumer_has_the_message_that_failed():
+@pytest.mark.parametrize("way", ["it knew", "another stream"])
+def test_a_key_goes_on_when_another_consumer_has_the_message_that_failed(way: str):
     made = window("a")
     made.retry(take(made)[0], None, "no")
-    made.confirmed(0, made.take_settled(0), NOW)
-    made.arrived(0, [Given(1, 1, "a")], NOW + 1.0)
+    number = made.take_settled(0).number
+    if way == "another stream":
+        made.opened(0)
+    made.arrived(0, [Given(1, 1, "a")], NOW, number if way == "it knew" else 0)
     assert offsets(take(made)) == [1]
 
 
 def test_partitions_take_turns():
     made = window("", "", "")
-    made.arrived(1, [Given(0, 1, ""), Given(1, 1, "")], NOW)
+    made.arrived(1, [Given(0, 1, ""), Given(1, 1, "")], NOW, 0)
     assert [each.partition for each in take(made)] == [0, 1, 0, 1, 0]
 
 
@@ -114,7 +117,7 @@ def test_what_is_worked_on_and_what_waits_is_prolonged_and_what_was_left_behind_
 def test_what_waits_for_a_handler_too_long_goes_back_unhandled():
     made = window("a", "a", "")
     (first, _) = take(made, 2)
-    made.arrived(0, [Given(3, 1, "a")], NOW + 5.0)
+    made.arrived(0, [Given(3, 1, "a")], NOW + 5.0, 0)
     for second in range(1, 7):
         made.tick(NOW + second, 3.0)
     settled = made.take_settled(0)
@@ -129,26 +132,26 @@ def test_what_was_acknowledged_is_not_handed_out_again_while_the_keeper_does_not
     made.ack(held)
     lost = made.take_settled(0)
     assert made.numbers(0) == [(0, 1)]
-    made.arrived(0, [Given(0, 2, "a")], NOW)
+    made.arrived(0, [Given(0, 2, "a")], NOW, 0)
     assert not take(made)
     again = made.take_settled(0)
     assert again.acked == [(0, 2)]
-    made.confirmed(0, lost, NOW)
+    made.confirmed(0, lost)
     assert made.numbers(0) == [(0, 2)]
-    made.confirmed(0, again, NOW)
+    made.confirmed(0, again)
     assert made.numbers(0) == []
 
 
 def test_a_repetition_is_taken_once():
     made = window("a", "")
-    made.arrived(0, [Given(0, 1, "a"), Given(1, 1, "")], NOW)
+    made.arrived(0, [Given(0, 1, "a"), Given(1, 1, "")], NOW, 0)
     assert offsets(take(made)) == [0, 1]
 
 
 def test_a_newer_attempt_replaces_an_older_one():
     made = window("a", "a")
     (old,) = take(made)
-    made.arrived(0, [Given(0, 2, "a")], NOW)
+    made.arrived(0, [Given(0, 2, "a")], NOW, 0)
     assert old.state is DeliveryState.OVER and not made.ack(old)
     assert made.take_settled(0).released == [(1, 1)]
     assert [each.delivery.attempt for each in take(made)] == [2]
@@ -245,9 +248,9 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 def no_line(patch: pytest.MonkeyPatch) -> None:
     original = ConsumerWindow.arrived
 
-    def arrived(self: ConsumerWindow[Given], number: int, deliveries: list[Given], now: float) -> None:
+    def arrived(self: ConsumerWindow[Given], number: int, deliveries: list[Given], now: float, settled: int) -> None:
         for each in deliveries:
-            original(self, number, [each], now)
+            original(self, number, [each], now, settled)
             for held in self._partitions[number].held.values():
                 if held.state is DeliveryState.WAITING and held not in self._partitions[number].ready:
                     self._make_ready(self._partitions[number], held)
@@ -293,9 +296,9 @@ def the_next_of_a_key_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 def acknowledgements_are_forgotten(patch: pytest.MonkeyPatch) -> None:
     original = ConsumerWindow.arrived
 
-    def arrived(self: ConsumerWindow[Given], number: int, deliveries: list[Given], now: float) -> None:
+    def arrived(self: ConsumerWindow[Given], number: int, deliveries: list[Given], now: float, settled: int) -> None:
         self._partition(number).unconfirmed.clear()
-        original(self, number, deliveries, now)
+        original(self, number, deliveries, now, settled)
 
     patch.setattr(ConsumerWindow, "arrived", arrived)
 
@@ -305,11 +308,16 @@ def what_is_released_is_not_told(patch: pytest.MonkeyPatch) -> None:
 
 
 def later_ones_of_a_key_are_taken(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ConsumerWindow, "_knew", lambda self, partition, key, offset, now: True)
+    original = ConsumerWindow.arrived
+
+    def arrived(self: ConsumerWindow[Given], number: int, deliveries: list[Given], now: float, settled: int) -> None:
+        original(self, number, deliveries, now, 1 << 60)
+
+    patch.setattr(ConsumerWindow, "arrived", arrived)
 
 
 def confirmed_is_never_heard(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ConsumerWindow, "confirmed", lambda self, number, settled, now: None)
+    patch.setattr(ConsumerWindow, "confirmed", lambda self, number, settled: None)
 
 
 def held_is_not_named(patch: pytest.MonkeyPatch) -> None:
