@@ -1,4 +1,4 @@
-"""Writes the Python examples of the READMEs to files, so that type checkers and tests read what users copy.
+"""Writes the Python examples of the READMEs and the guides to files, so that type checkers read what users copy.
 
 Usage: `python scripts/readme_examples.py FOLDER`. The folder is emptied first. A block starts with a line of three
 backquotes and `python`; its file keeps the line numbers of the README, so that a complaint about line 40 is about line
@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ("README.md", "README.ja.md")
+GUIDES = ("docs/pubsub.md",)
+"""Pages of which each block is a whole program."""
 
 
 class Example(NamedTuple):
-    """One block: the file it stands in, the number of its first line (from 1), and its text."""
+    """One block: the page it stands in, the number of its first line (from 1), and its text."""
 
     readme: str
     line: int
@@ -41,7 +43,7 @@ def examples(readme: str, text: str) -> Iterator[Example]:
 
 
 def write_examples(root: Path, folder: Path) -> list[Path]:
-    """Writes the examples of `root`'s READMEs to `folder` and returns the files.
+    """Writes the examples of `root`'s READMEs and guides to `folder` and returns the files.
 
     Raises:
         ValueError: a block does not end, or there is none at all.
@@ -51,12 +53,12 @@ def write_examples(root: Path, folder: Path) -> list[Path]:
         old.unlink()
     seen: list[str] = []
     files: list[Path] = []
-    for readme in READMES:
+    for readme in (*READMES, *(guide for guide in GUIDES if (root / guide).exists())):
         for example in examples(readme, (root / readme).read_text("utf-8")):
             if example.code in seen:
                 continue
             seen.append(example.code)
-            file = folder / f"{readme.removesuffix('.md').replace('.', '_').lower()}_{example.line}.py"
+            file = folder / f"{Path(readme).name.removesuffix('.md').replace('.', '_').lower()}_{example.line}.py"
             file.write_text("\n" * (example.line - 1) + example.code, "utf-8")
             files.append(file)
     if not files:
