@@ -43,6 +43,8 @@ def test_an_example_runs_as_it_stands(name: str, tmp_path: Path):
     program = tmp_path / "example.py"
     assert code.count('"127.0.0.1:7700"') == 1
     program.write_text(code.replace('"127.0.0.1:7700"', '"127.0.0.1:0"'), "utf-8")
-    done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, str(program)], check=False, cwd=tmp_path, capture_output=True, text=True, timeout=50
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == PRINTS[name] if PRINTS[name] else done.stdout
+    assert done.stdout == PRINTS[name] or (done.stdout and not PRINTS[name])
