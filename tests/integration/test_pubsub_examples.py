@@ -19,6 +19,7 @@ PRINTS = {
     "Presence": "Change(user='ann', here=True)\n['ann']\n",
     "OrderEvent": "{'o-1': 'sent'}\n",
     "Device": "23.0\n",
+    "Orders": "['apple'] True\n",
 }
 """What each example prints, by a class of the example; empty: something."""
 
