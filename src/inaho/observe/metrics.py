@@ -168,6 +168,8 @@ INSTRUMENTS: Final = (
         "Messages given up by a subscription, as the keepers on this node say"),
     Instrument("inaho.topic.dropped", "counter", "{message}", (_TOPIC, _REASON),
         "Messages dropped by this node, once for each node or subscriber that did not get them"),
+    Instrument("inaho.topic.lag", "updown", "{message}", (_TOPIC,),
+        "Messages in the partitions kept on this node that the slowest subscription has not settled"),
     Instrument("inaho.topic.missed", "counter", "{message}", (_TOPIC,),
         "Messages at most once that were published for this node and have not come"),
     Instrument("inaho.topic.latency.quantile", "gauge", "s", (_TOPIC, "quantile"),

@@ -62,6 +62,34 @@ async def test_a_subscriber_that_is_too_slow_is_counted_and_named(fleet: Any, ev
         assert of(figures["inaho.topic.bottleneck"], "slow")["publisher",] == 0
 
 
+async def test_redeliveries_dead_letters_and_lag_of_a_topic_at_least_once(fleet: Any, eventually: Any):
+    here, there = await fleet.members(2)
+    orders = await here.topic(
+        "orders", int, delivery="at_least_once", partitions=1, attempts_max=2, retry_base_s=0.01, retry_max_s=0.01
+    )
+
+    def total(name: str) -> float:
+        return sum(of(shown(cluster)[f"inaho.topic.{name}"], "orders").get((), 0) for cluster in (here, there))
+
+    async with (await there.topic("orders", int)).subscribe(name="billing") as messages:
+        for order in range(3):
+            await orders.publish(order)
+        assert of(shown(here)["inaho.topic.published"], "orders") == {(): 3}
+        await eventually(lambda: total("lag") == 3)
+        for _ in range(4):
+            message = await anext(messages)
+            if message.value == 0:
+                await message.retry(reason="not now")
+            else:
+                await message.ack()
+        await eventually(lambda: total("lag") == 0)
+        await eventually(lambda: total("dead_lettered") == 1)
+        figures = shown(there)
+        assert of(figures["inaho.topic.delivered"], "orders") == {(): 4}
+        assert of(figures["inaho.topic.redelivered"], "orders") == {(): 1}
+        assert set(of(figures["inaho.topic.latency.quantile"], "orders")) == {("0.5",), ("0.99",)}
+
+
 @pytest.mark.parametrize(
     ("topics", "labels"),
     [

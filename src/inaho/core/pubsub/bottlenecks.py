@@ -70,12 +70,14 @@ class Bottlenecks:
         for each in dict.fromkeys(saturated):
             self._saturated[each] = self._saturated.get(each, 0) + 1
 
-    def decide(self, totals: Mapping[str, TopicTotals]) -> None:
+    def decide(self, totals: Mapping[str, TopicTotals], always: Iterable[tuple[str, str]] = ()) -> None:
         """A period ends.
 
         Args:
             totals: by topic. Topics that are not in it are left out.
+            always: stages that were saturated in the whole period, each with its topic.
         """
+        whole = set(always)
         decided: dict[str, str] = {}
         for topic, total in totals.items():
             before = self._before.get(topic, _NOTHING)
@@ -86,7 +88,8 @@ class Bottlenecks:
                 if count > before.dropped.get(reason, 0)
             }
             for later in STAGES[1:]:
-                if later in dropped or 2 * self._saturated.get((topic, later), 0) >= max(1, self._samples):
+                held = later in dropped or (topic, later) in whole
+                if held or 2 * self._saturated.get((topic, later), 0) >= max(1, self._samples):
                     stage = later
             if stage:
                 decided[topic] = stage

@@ -22,12 +22,12 @@ class LabelledCounter:
         self._counts: dict[tuple[str, ...], int] = {}
         self._size_max = size_max
 
-    def add(self, *labels: str) -> None:
-        """Counts one more."""
+    def add(self, *labels: str, count: int = 1) -> None:
+        """Counts one more, or `count` more."""
         counts = self._counts
         if labels not in counts and len(counts) >= self._size_max:
             labels = (OTHER,) * len(labels)
-        counts[labels] = counts.get(labels, 0) + 1
+        counts[labels] = counts.get(labels, 0) + count
 
     def get(self, *labels: str) -> int:
         """The count of these labels."""

@@ -90,9 +90,11 @@ def make_topics(node: NodeParts, learn: Callable[[GrainKind], KindHost]) -> Topi
     definitions = TopicDefinitions(local, registry)
     if local.client:
         delivery = ClientDelivery(local, node.topology, node.peers.connections, calls, counts)
-        return Topics(local, definitions, news, TopicLoad(counts, None, at_least_once), delivery, at_least_once)
+        return Topics(
+            local, definitions, news, TopicLoad(counts, None, at_least_once, node.hosts), delivery, at_least_once
+        )
     at_most_once = AtMostOnce(local, node.peers.connections, node.peers, calls, counts)
-    load = TopicLoad(counts, at_most_once, at_least_once)
+    load = TopicLoad(counts, at_most_once, at_least_once, node.hosts)
     grains = GrainSubscriptions(local, node.context, node.hosts, definitions, at_most_once, at_least_once)
     relay = Relay(local, definitions, at_most_once)
     return Topics(local, definitions, news, load, at_most_once, at_least_once, grains, relay)

@@ -19,6 +19,7 @@ from inaho.events import (
     HandOffFailed,
     MemberEvent,
     MessageDeadLettered,
+    MessagesDropped,
     NodePaused,
     SerializationFailure,
     ViewConflict,
@@ -132,6 +133,7 @@ class EventCounts:
             ConvergenceReached: self._converged,
             HandOffFailed: lambda event: self._add("handoffs", event.identity.kind, "failed"),
             MessageDeadLettered: lambda event: self._add("dead_lettered", event.topic),
+            MessagesDropped: self._dropped,
             NodePaused: lambda _: self._add("pauses"),
             SerializationFailure: lambda event: self._add("serialization", event.direction),
             ViewConflict: lambda _: self._add("conflicts"),
@@ -156,15 +158,19 @@ class EventCounts:
         else:
             self._add("members", type(event).__name__)
 
-    def _add(self, name: str, *labels: str) -> None:
+    def _add(self, name: str, *labels: str, count: int = 1) -> None:
         counter = self._counters.get(name)
         if counter is None:
             counter = self._counters[name] = LabelledCounter()
-        counter.add(*labels)
+        counter.add(*labels, count=count)
 
     def _connected(self, event: AuthorityConnected) -> None:
         if event.reconnected:
             self._add("reconnections")
+
+    def _dropped(self, event: MessagesDropped) -> None:
+        if event.reason == "backlog":  # the others are counted where they are dropped
+            self._add("backlog", event.topic, count=event.count)
 
     def _converged(self, event: ConvergenceReached) -> None:
         self.convergence_s = event.elapsed_s

@@ -22,24 +22,31 @@ Values: TypeAlias = Iterator[tuple[str, Sequence["Sample"]]]
 def topic_values(load: TopicLoad, events: EventCounts | None) -> Values:
     """The values of each instrument."""
     counts = load.counts
+
+    def counted(name: str) -> dict[str, float]:
+        """What events say, by the label of the topic."""
+        found: dict[str, float] = {}
+        for (topic,), count in [] if events is None else events.samples(name):
+            label = counts.label(topic)
+            found[label] = found.get(label, 0) + count
+        return found
+
     known = [*counts.topics.items(), (OTHER, counts.others)]
     used = [(topic, numbers) for topic, numbers in known if numbers.published or numbers.received or numbers.dropped]
     for name in ("published", "received", "delivered", "redelivered", "missed"):
         yield f"inaho.topic.{name}", [((topic,), getattr(numbers, name)) for topic, numbers in used]
-    yield (
-        "inaho.topic.dropped",
-        [((topic, reason), count) for topic, numbers in used for reason, count in numbers.dropped.items()],
-    )
+    dropped: list[Sample] = [
+        ((topic, reason), count) for topic, numbers in used for reason, count in numbers.dropped.items()
+    ]
+    dropped += [((topic, "backlog"), count) for topic, count in counted("backlog").items()]
+    yield "inaho.topic.dropped", dropped
     yield "inaho.topic.latency.quantile", [sample for topic, numbers in used for sample in _latency(topic, numbers)]
     yield (
         "inaho.topic.bottleneck",
         [((topic, stage), float(stage == found)) for topic, found in load.bottlenecks.items() for stage in STAGES],
     )
-    dead: dict[str, float] = {}
-    for (topic,), count in [] if events is None else events.samples("dead_lettered"):
-        label = topic if topic in counts.topics else OTHER
-        dead[label] = dead.get(label, 0) + count
-    yield "inaho.topic.dead_lettered", [((topic,), count) for topic, count in dead.items()]
+    yield "inaho.topic.dead_lettered", [((topic,), count) for topic, count in counted("dead_lettered").items()]
+    yield "inaho.topic.lag", [((topic,), lag) for topic, lag in load.lags().items()]
 
 
 def _latency(topic: str, numbers: TopicNumbers) -> Iterator[Sample]:

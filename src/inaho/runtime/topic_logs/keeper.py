@@ -111,6 +111,12 @@ class TopicLogKeeper(Grain[PartitionState], name=KEEPER, reentrant=True, idle_tt
             await partition.close(self._ended("its start failed"))
             raise
 
+    @property
+    def lag(self) -> int:
+        """Messages of its partition that the slowest subscription has not settled; for metrics."""
+        partition = getattr(self, "_partition", None)  # it may still start
+        return 0 if partition is None else partition.lag
+
     async def _log_storage(self) -> LogStorage:
         storage = await self._storage_access.opened()
         if storage.log is None or self._local.storage_is_private:

@@ -267,6 +267,11 @@ class Partition:
 
     # For people, and the end.
 
+    @property
+    def lag(self) -> int:
+        """Messages that the slowest subscription has not settled."""
+        return max((group.lag for group in self.groups.values()), default=0)
+
     async def describe(self) -> PartitionDescription:
         """See `PartitionKeeper.describe`."""
         sizes = self._log.sizes

@@ -291,6 +291,12 @@ class PartitionGroup:
         positions = self.group.positions
         return SavedSubscription(self.name, positions.acknowledged, positions.ranges(), self.group.failures())
 
+    @property
+    def lag(self) -> int:
+        """Messages that are not settled."""
+        positions = self.group.positions
+        return max(0, self._bounds()[1] - positions.acknowledged - positions.settled_above)
+
     def describe(self, oldest_at: float) -> SubscriptionDescription:
         """The subscription now; `oldest_at` is the time of its oldest unsettled message."""
         group, positions = self.group, self.group.positions
@@ -299,7 +305,7 @@ class PartitionGroup:
         return SubscriptionDescription(
             name=self.name,
             acknowledged=positions.acknowledged,
-            lag=max(0, self._bounds()[1] - positions.acknowledged - positions.settled_above),
+            lag=self.lag,
             oldest_at=oldest_at,
             in_flight=sum(len(consumer.in_flight) for consumer in group.consumers),
             held_keys=group.held_keys,

@@ -86,6 +86,10 @@ class TopicCounts:
             numbers = self.topics[topic] = TopicNumbers()
         return numbers
 
+    def label(self, topic: str) -> str:
+        """Under which name the topic is counted."""
+        return OTHER if self.of(topic) is self.others else topic
+
 
 class DropReports:
     """Gathers drops until the next tick, then publishes them as events.

@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from inaho.core.pubsub.bottlenecks import LOG, NETWORK, SUBSCRIBER, Bottlenecks, TopicTotals
+from inaho.runtime.topic_logs.keeper import TopicLogKeeper
+from inaho.runtime.topic_logs.keeper_messages import KEEPER, partition_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.topic_logs.at_least_once import AtLeastOnce
     from inaho.runtime.topic_logs.topic_counts import TopicCounts
     from inaho.runtime.topics.at_most_once import AtMostOnce
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["TopicLoad"]
 
 PERIOD_S: Final = 1.0
+
+BEHIND_MIN: Final = 1024
+"""A subscription at least once that is so many messages behind limits its topic."""
 
 
 class TopicLoad:
@@ -28,15 +34,23 @@ class TopicLoad:
         counts: numbers of topics.
         at_most_once: delivery; None if this node has none.
         at_least_once: delivery.
+        hosts: of the kinds of this node; that of the keepers knows how far subscribers are behind.
 
     Attributes:
         counts: as given.
     """
 
-    def __init__(self, counts: TopicCounts, at_most_once: AtMostOnce | None, at_least_once: AtLeastOnce) -> None:
+    def __init__(
+        self,
+        counts: TopicCounts,
+        at_most_once: AtMostOnce | None,
+        at_least_once: AtLeastOnce,
+        hosts: Mapping[str, KindHost],
+    ) -> None:
         self.counts = counts
         self._at_most_once = at_most_once
         self._at_least_once = at_least_once
+        self._hosts = hosts
         self._bottlenecks = Bottlenecks()
         self._period_end = 0.0
 
@@ -44,6 +58,17 @@ class TopicLoad:
     def bottlenecks(self) -> dict[str, str]:
         """The stage that limited each topic within the last second."""
         return self._bottlenecks.current
+
+    def lags(self) -> dict[str, int]:
+        """Messages in partitions that are kept on this node and that the slowest subscription has not settled."""
+        found: dict[str, int] = {}
+        keepers = self._hosts.get(KEEPER)
+        for keeper in () if keepers is None else keepers.activations.values():
+            if isinstance(keeper, TopicLogKeeper):
+                topic, _ = partition_of(keeper.key)
+                label = self.counts.label(topic)
+                found[label] = found.get(label, 0) + keeper.lag
+        return found
 
     def tick(self, now: float) -> None:
         """Called ten times a second."""
@@ -53,11 +78,13 @@ class TopicLoad:
         self._bottlenecks.sample(self._saturated())
         if now >= self._period_end:
             self._period_end = now + PERIOD_S
+            behind = [(topic, SUBSCRIBER) for topic, lag in self.lags().items() if lag >= BEHIND_MIN]
             self._bottlenecks.decide(
                 {
                     topic: TopicTotals(numbers.published + numbers.delivered, numbers.dropped)
                     for topic, numbers in topics.items()
-                }
+                },
+                behind,
             )
 
     def _saturated(self) -> Iterator[tuple[str, str]]:

@@ -61,6 +61,14 @@ def test_the_stage_nearest_to_the_subscriber_counts():
     assert bottlenecks.current == {"a": LOG}
 
 
+def test_a_stage_that_was_saturated_all_the_time_counts_without_samples():
+    bottlenecks = Bottlenecks()
+    bottlenecks.decide(totals(1), [("a", SUBSCRIBER), ("b", LOG)])
+    assert bottlenecks.current == {"a": SUBSCRIBER}
+    bottlenecks.decide(totals(2))
+    assert bottlenecks.current == {"a": PUBLISHER}
+
+
 def test_counts_are_copied_and_topics_that_are_gone_are_forgotten():
     bottlenecks = Bottlenecks()
     dropped = {"slow_node": 1}
