@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -38,34 +39,38 @@ def topics(member: Node, *arguments: str, text: str = "") -> tuple[int, list[Any
     return done.returncode, [msgspec.json.decode(line) for line in done.stdout.splitlines()], done.stderr.decode()
 
 
-def shown(member: Node, *arguments: str) -> str:
-    """What a person sees in a terminal of 80 columns."""
+def shown(member: Node, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, and what a person sees on both outputs, in a terminal of 80 columns."""
     done = subprocess.run(
         [*COMMAND, "topics", *arguments, "--seeds", member.authority, *OPTIONS],
         env=environment() | {"COLUMNS": "80"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=WAIT_S,
-        check=True,
+        check=False,
     )
-    return done.stdout.decode()
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-def create(member: Node, name: str, kind: Any = int, **settings: Any) -> None:
+def create(member: Node, name: str, kind: Any, *values: Any, **settings: Any) -> None:
+    """A topic, with messages of the key `a`."""
+
     async def once() -> None:
         async with inaho.connect([member.authority], secret=SECRET, name=NAME) as cluster:
-            await cluster.topic(name, kind, **settings)
+            topic = await cluster.topic(name, kind, **settings)
+            for value in values:
+                await topic.publish(value, key="a")
 
     asyncio.run(once())
 
 
 def test_topics_are_listed_and_deleted(member: Node):
-    create(member, "listed", delivery="at_least_once", partitions=2)
+    create(member, "listed", int, delivery="at_least_once", partitions=2)
     code, [found], _ = topics(member, "list")
     assert (code, found["cluster"]) == (0, NAME)
     [listed] = [topic for topic in found["topics"] if topic["name"] == "listed"]
     assert (listed["delivery"], listed["message_type"], listed["partitions"]) == ("at_least_once", "int", 2)
-    assert "listed" in shown(member, "list")
+    assert "listed" in shown(member, "list")[1]
     code, [deleted], _ = topics(member, "delete", "listed")
     assert (code, deleted) == (0, {"topic": "listed", "subscription": None, "deleted": True})
     code, [failed], told = topics(member, "delete", "listed")
@@ -90,6 +95,49 @@ def test_start_that_is_none_is_wrong_use(member: Node):
     code, [failed], _ = topics(member, "subscribe", "any", "--start", "yesterday")
     assert (code, failed["error"]["code"]) == (2, "invalid_topic")
     assert "ISO time" in failed["error"]["reason"]
+
+
+# At most once.
+
+
+@contextmanager
+def subscribed(member: Node, topic: str, *arguments: str) -> Generator[subprocess.Popen[bytes]]:
+    """`inaho topics subscribe` that has subscribed."""
+    with subprocess.Popen(
+        [*COMMAND, "topics", "subscribe", topic, "--json", "--seeds", member.authority, *OPTIONS, *arguments],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline() == f"subscribed to {topic}\n".encode()
+            yield process
+        finally:
+            process.kill()
+
+
+def test_messages_at_most_once_reach_who_is_subscribed(member: Node):
+    create(member, "direct", dict)
+    code, [failed], _ = topics(member, "publish", "direct", "{}")
+    assert (code, failed["error"]["code"]) == (1, "no_subscribers")
+    with subscribed(member, "direct", "--count", "2") as process:
+        assert topics(member, "publish", "direct", '{"n": 1}', "--key", "a")[0] == 0
+        assert topics(member, "publish", "direct", "-", text='{"n": 2}\n')[0] == 0
+        out, _ = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 0
+    written = [msgspec.json.decode(line) for line in out.splitlines()]
+    assert [(each["value"], each["key"]) for each in written] == [({"n": 1}, "a"), ({"n": 2}, "")]
+    code, [found], _ = topics(member, "show", "direct")
+    assert (code, found["partitions"], found["topic"]["delivery"]) == (0, [], "at_most_once")
+
+
+@pytest.mark.parametrize("command", [("lag",), ("dead-letters", "list"), ("dead-letters", "replay")])
+def test_what_a_topic_at_most_once_does_not_have_is_wrong_use(member: Node, command: tuple[str, ...]):
+    create(member, "plain", int)
+    code, [failed], _ = topics(member, *command, "plain")
+    assert (code, failed["error"]["code"]) == (2, "invalid_topic")
 
 
 # At least once.
@@ -120,59 +168,61 @@ def dead_letters_until_some(member: Node, topic: str) -> tuple[int, list[Any]]:
             return code, found["dead_letters"]
 
 
-def test_published_messages_are_stored_shown_and_written(member: Node):
-    create(member, "stored", delivery="at_least_once", partitions=2)
+def test_published_messages_are_stored_and_written(member: Node):
+    create(member, "stored", int, delivery="at_least_once", partitions=2)
     code, [told], _ = topics(member, "publish", "stored", "7", "--key", "a", "--id", "first")
     assert (code, told) == (0, {"topic": "stored", "published": 1})
-    topics(member, "publish", "stored", "7", "--key", "a", "--id", "first")
     code, [told], _ = topics(member, "publish", "stored", "-", "--key", "a", text="8\n\n9\n")
     assert (code, told["published"]) == (0, 2)
-    code, written, told = topics(member, "subscribe", "stored", "--start", "earliest", "--count", "3")
+    code, written, said = topics(member, "subscribe", "stored", "--start", "earliest", "--count", "3")
     assert (code, [each["value"] for each in written]) == (0, [7, 8, 9])
     assert {(each["key"], each["attempt"], each["missed"]) for each in written} == {("a", 1, 0)}
-    assert "subscribed to stored" in told
-    code, [found], _ = topics(member, "show", "stored")
+    assert "subscribed to stored" in said
+
+
+def test_partitions_are_shown(member: Node):
+    create(member, "parted", int, 1, 2, 3, delivery="at_least_once", partitions=2)
+    code, [found], _ = topics(member, "show", "parted")
     assert (code, found["silent"], found["topic"]["delivery"]) == (0, [], "at_least_once")
     assert [each["partition"] for each in found["partitions"]] == [0, 1]
     assert sum(each["end"] for each in found["partitions"]) == 3
     assert {each["authority"] for each in found["partitions"]} == {member.authority}
-    assert "2 partitions" in shown(member, "show", "stored")
+    assert "2 partitions" in shown(member, "show", "parted")[1]
 
 
 def test_lag_is_told_and_may_be_bounded(member: Node):
-    create(member, "lagging", delivery="at_least_once", partitions=2)
-    assert topics(member, "lag", "lagging")[:2] == (0, [{"topic": "lagging", "subscriptions": [], "silent": []}])
-    topics(member, "publish", "lagging", "-", text="1\n2\n3\n4\n5\n")
+    create(member, "lagging", int, 1, 2, 3, 4, 5, delivery="at_least_once", partitions=2)
     arguments = ("--subscription", "work", "--start", "earliest", "--count", "1")
     code, [taken], _ = topics(member, "subscribe", "lagging", *arguments)
-    assert (code, taken["attempt"]) == (0, 1)
+    assert (code, taken["value"], taken["attempt"]) == (0, 1, 1)
     code, [found], _ = topics(member, "lag", "lagging", "--max", "4")
     [work] = found["subscriptions"]
     assert (code, work["name"], work["lag"], work["consumers"]) == (0, "work", 4, [])
-    code, _, told = topics(member, "lag", "lagging", "--max", "3")
+    code, table, said = shown(member, "lag", "lagging", "--max", "3")
     assert code == 1
-    assert "subscription work has a lag of more than 3" in told
-    table = shown(member, "lag", "lagging")
+    assert "subscription work has a lag of more than 3" in said
     assert "work" in table
     assert max(map(len, table.splitlines())) <= 80
-    code, [deleted], _ = topics(member, "delete", "lagging", "--subscription", "work")
+
+
+def test_one_subscription_is_deleted(member: Node):
+    create(member, "left", int, 1, delivery="at_least_once", partitions=1)
+    assert asyncio.run(consume(member, "left", 1)) == [1]
+    code, [deleted], _ = topics(member, "delete", "left", "--subscription", "work")
     assert (code, deleted["deleted"]) == (0, True)
-    assert topics(member, "delete", "lagging", "--subscription", "work")[0] == 1
-    assert topics(member, "lag", "lagging")[1][0]["subscriptions"] == []
+    code, [deleted], said = topics(member, "delete", "left", "--subscription", "work")
+    assert (code, deleted["deleted"]) == (1, False)
+    assert "there is no subscription work of topic left" in said
+    assert topics(member, "lag", "left")[1][0]["subscriptions"] == []
 
 
 def test_dead_letters_are_listed_and_published_again_once(member: Node):
-    create(member, "dying", delivery="at_least_once", partitions=1, attempts_max=1)
+    create(member, "dying", int, 5, delivery="at_least_once", partitions=1, attempts_max=1)
     assert topics(member, "dead-letters", "list", "dying")[:2] == (0, [{"topic": "dying", "dead_letters": []}])
-    assert topics(member, "dead-letters", "replay", "dying")[:2] == (
-        0, [{"topic": "dying", "published": 0, "left": 0}],
-    )  # fmt: skip
-    topics(member, "publish", "dying", "5", "--key", "a")
     assert asyncio.run(consume(member, "dying", 1, handled=False)) == [5]
     code, [letter] = dead_letters_until_some(member, "dying")
     assert (code, letter["key"], letter["value"]["value"]) == (0, "a", 5)
     assert (letter["value"]["subscription"], letter["value"]["reason"]) == ("work", "no rice")
-    assert "no rice" in shown(member, "dead-letters", "list", "dying")
     assert topics(member, "dead-letters", "replay", "dying")[1] == [{"topic": "dying", "published": 1, "left": 0}]
     assert topics(member, "dead-letters", "replay", "dying")[1] == [{"topic": "dying", "published": 0, "left": 0}]
     assert asyncio.run(consume(member, "dying", 1)) == [5]
