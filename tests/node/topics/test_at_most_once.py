@@ -277,3 +277,41 @@ async def test_a_member_of_an_older_release_is_not_told_and_not_waited_for(wired
         await topics[1].publish(1)
         await take(messages, 1)
         assert not direct(members[2]).announcer.remote.nodes_of
+
+
+@pytest.mark.parametrize("when_cut_off", ["queue", "drop"])
+async def test_a_broken_connection_loses_nothing_that_is_queued_and_tells_what_is_lost(wired: Fleet, when_cut_off: str):
+    one, two = await wired.members(2)
+    topic = await one.topic("numbers", int, when_cut_off=when_cut_off)
+    far = await two.topic("numbers", int)
+    async with far.subscribe(window=100_000) as messages:
+        for number in range(1, 20_001):
+            await topic.publish(number)
+            if number % 4000 == 0:
+                await break_connection(one, two)
+            if number % 10 == 0:
+                await asyncio.sleep(0)
+        await until(lambda: len(messages._waiting) + messages.missed == 20_000)
+        found = [each async for each in _until_empty(messages)]
+        assert [each.value for each in found] == [each.sequence for each in found]
+        assert [each.value for each in found] == sorted({each.value for each in found})
+        assert len(found) + messages.missed == 20_000
+        if when_cut_off == "queue":
+            assert messages.missed == 0
+        else:
+            told = sum(each.missed for each in found)
+            assert told + (20_000 - found[-1].value) == messages.missed
+            assert direct(two).counts.of("numbers").missed == messages.missed
+
+
+async def break_connection(one: Cluster, two: Cluster) -> None:
+    """Aborts the connection from `one` to `two`, and returns when there is another one."""
+    connections = one.runtime.peers.connections
+    broken = connections[two.authority]
+    broken.abort("cut by the test")
+    await until(lambda: connections.get(two.authority) not in (None, broken))
+
+
+async def _until_empty(messages: Any) -> AsyncIterator[Any]:
+    while messages._waiting:
+        yield await anext(messages)
