@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from inaho.core.pubsub.send_history import SendHistory
-from inaho.core.pubsub.send_lines import PendingSend
+from inaho.core.pubsub.send_lines import PendingSend, State
 from inaho.core.pubsub.send_records import NewSend, SendFailed, SendRecord, SendsSettled, StoredSend
 from inaho.core.pubsub.stored_sends import StoredSends
 
 __all__ = ["ATTEMPTS", "DEDUP_S", "START", "SendRules", "machine", "new"]
 
 START: Final = 1_750_000_000.0
-ATTEMPTS: Final = 3
+ATTEMPTS: Final = 2
 DEDUP_S: Final = 50.0
 
 
@@ -50,14 +50,15 @@ class SendRules(RuleBasedStateMachine):
         self.live: dict[int, StoredSend] = {}
         """The sends that the log has and that have not ended in it, as this model knows them."""
         self.ended: dict[tuple[str, str], int] = {}
-        """Ids of ended sends, each with the number of the send, and `since` when."""
-        self.since: dict[int, float] = {}
+        """Ids of ended sends, each with the number of the send."""
+        self.since: dict[int, tuple[float, float]] = {}
+        """When they ended, and when that was logged: the next keeper counts from there."""
         self.again: set[int] = set()
-        self.over: set[int] = set()
-        """The sends that the machine has ended; the log may not know it yet."""
+        self.over: dict[int, float] = {}
+        """When the machine has ended sends of which the log does not know it yet."""
 
     def make(self) -> StoredSends:
-        return machine(carry_min=4)
+        return machine(carry_min=0)
 
     # Requests.
 
@@ -77,17 +78,18 @@ class SendRules(RuleBasedStateMachine):
     def put_with_id(self, key: str, name: str, delay: float) -> None:
         self.sequence += 1
         self.append(self.sends.decided(self.now))
-        waiting = any(
-            isinstance(each, StoredSend) and (each.key, each.id) == (key, name)
-            for each in [*self.live.values(), *(record for group in self.queue for record in group)]
-        )
+        stored = [*self.live.values(), *(record for group in self.queue for record in group)]
+        sends = [each for each in stored if isinstance(each, StoredSend) and not each.settled_at]
+        numbers = [each.number for each in sends if (each.key, each.id) == (key, name)]
+        waiting = any(number not in self.over for number in numbers)
         number = self.ended.get((key, name))
-        recent = number is not None and self.since[number] + DEDUP_S > self.now
+        ended_at, logged_at = (-1e10, -1e10) if number is None else self.since[number]
+        logged_at = max([logged_at, *(self.now for number in numbers if number in self.over)])
         [handle], records = self.sends.put("sender", self.sequence, [new(key, delay, name)], self.now)
         assert handle.id == name
-        if recent:
+        if waiting or ended_at + DEDUP_S > self.now:
             assert not records, "a known id is stored again"
-        elif not waiting:
+        elif logged_at + DEDUP_S <= self.now:
             assert records, "a new id is not stored"
         self.append(records)
 
@@ -99,7 +101,7 @@ class SendRules(RuleBasedStateMachine):
         cancelled = self.sends.cancel("Cart", send.key, send.name, self.now)
         assert not (flying and cancelled), "a call under way was cancelled"
         if cancelled:
-            self.over.add(send.number)
+            self.over[send.number] = self.now
             assert send.name not in [each.id for each in self.sends.listed("Cart", send.key)]
 
     @precondition(lambda self: any(send.dead for send in self.live.values()))
@@ -114,10 +116,11 @@ class SendRules(RuleBasedStateMachine):
     @rule()
     def begin(self) -> None:
         for entry in self.sends.due(self.now):
-            send = entry.send
+            send, flying = entry.send, list(self.flying)
+            self.flying.append(entry)
             assert send.number in self.live, "a send is called that is not in the log"
             assert not send.dead and (not send.delayed or send.due <= self.now + 1e-3), "it is called too early"
-            assert all(each.send.key != send.key for each in self.flying), "two calls of one grain are under way"
+            assert all(each.send.key != send.key for each in flying), "two calls of one grain are under way"
             if not send.delayed and send.number not in self.again:
                 earlier = [
                     each.number
@@ -128,19 +131,19 @@ class SendRules(RuleBasedStateMachine):
                     and each.number not in self.again
                 ]
                 assert not earlier, f"{send.number} overtakes {earlier}"
-            self.flying.append(entry)
 
     def sends_of(self, key: str) -> list[StoredSend]:
-        """The sends to a grain that have not ended, as the machine lists them."""
-        names = {each.id for each in self.sends.listed("Cart", key)}
-        return [send for send in self.live.values() if send.key == key and send.name in names]
+        """The sends to a grain that the machine may still call."""
+        live = (State.STORING, State.WAITING, State.FLYING)
+        entries = [entry for entry in self.sends._entries.values() if entry.state in live]
+        return [entry.send for entry in entries if entry.send.key == key]
 
     @precondition(lambda self: self.flying)
     @rule(data=st.data(), outcome=st.sampled_from(["ended", "ended", "failed", "failed", "postponed"]))
     def land(self, data: st.DataObject, outcome: str) -> None:
         entry = self.flying.pop(data.draw(st.integers(0, len(self.flying) - 1)))
         if outcome == "ended" or entry.cancelled:
-            self.over.add(entry.send.number)
+            self.over[entry.send.number] = self.now
         if outcome == "ended":
             self.sends.ended(entry, self.now)
         elif outcome == "postponed":
@@ -158,11 +161,11 @@ class SendRules(RuleBasedStateMachine):
 
     @rule(by_s=st.sampled_from([-3600.0, 3600.0]))
     def set_clock(self, by_s: float) -> None:
+        self.store_all()
         self.sends.clock_set(self.now, by_s)
         self.now += by_s
-        for number in self.since:
-            self.since[number] += by_s
-        self.append(self.sends.decided(self.now))  # the model reads the log only, and ids have to be compared at once
+        self.over = {number: ended_at + by_s for number, ended_at in self.over.items()}
+        self.append(self.sends.decided(self.now))  # ids are compared with what the model reads in the log
         self.store_all()
 
     # The log.
@@ -193,16 +196,18 @@ class SendRules(RuleBasedStateMachine):
         elif isinstance(record, SendsSettled):
             for number in record.numbers:
                 send = self.live.pop(number)
-                self.over.discard(number)
+                ended_at = self.over.pop(number, record.at)
                 self.again.discard(number)
                 if send.id:
                     self.ended[send.key, send.id] = number
-                    self.since[number] = record.at
+                    self.since[number] = (ended_at, record.at)
         elif isinstance(record, SendFailed):
             self.live[record.number] = record.applied(self.live[record.number])
         else:
             for number, send in self.live.items():
                 self.live[number] = record.applied(send)
+            for number, (ended_at, logged_at) in self.since.items():
+                self.since[number] = (ended_at + record.by_s, logged_at + record.by_s)
 
     def store_all(self) -> None:
         while self.queue:
@@ -231,9 +236,9 @@ class SendRules(RuleBasedStateMachine):
 
     def compare(self) -> None:
         """The next keeper has what the log has; a send that has ended may be trimmed before its end is in the log."""
-        found = {each.id for key in "ab" for each in self.sends.listed("Cart", key)}
-        for number, send in list(self.live.items()):
-            if send.name not in found and number in self.over:
+        found = {number for number, entry in self.sends._entries.items() if entry.state is not State.ENDED}
+        for number in list(self.live):
+            if number not in found and number in self.over:
                 del self.live[number]
         for key in "ab":
             expected = [send.handle for send in self.live.values() if send.key == key]

@@ -176,6 +176,17 @@ INSTRUMENTS: Final = (
         "Time from `publish` to the arrival at this node, of the newest batches; clocks of machines may differ"),
     Instrument("inaho.topic.bottleneck", "gauge", "1", (_TOPIC, "inaho.stage"),
         "1 for what limited a topic within the last second: `publisher`, `network`, `log` or `subscriber`; else 0"),
+    # Durable sends.
+    Instrument("inaho.sends.stored", "counter", "{call}", (),
+        "Durable sends that were stored by the keepers of this node"),
+    Instrument("inaho.sends.calls", "counter", "{call}", ("inaho.outcome",),
+        "Calls that these keepers made: `ran`, `failed`, or `refused` (they certainly did not run)"),
+    Instrument("inaho.sends.given_up", "counter", "{call}", (),
+        "Durable sends that were given up after failures"),
+    Instrument("inaho.sends.pending", "updown", "{call}", (),
+        "Durable sends that have not ended, of the partitions kept here, dead letters included"),
+    Instrument("inaho.sends.dead", "updown", "{call}", (),
+        "Dead letters among them"),
     # Messages between actors.
     Instrument("inaho.messages.accepted", "counter", "{message}", (),
         "Messages to actors of other nodes accepted for sending"),

@@ -26,6 +26,7 @@ class SendHistory:
         self.sends: OrderedDict[int, tuple[int, StoredSend]] = OrderedDict()
         self.number = 0
         self.senders: dict[str, int] = {}
+        self._ids: dict[tuple[str, str, str], int] = {}
 
     def add(self, offset: int, record: SendRecord) -> None:
         """The next record of the log."""
@@ -34,6 +35,12 @@ class SendHistory:
             sends[record.number] = (offset, record)
             sends.move_to_end(record.number)
             self.number = max(self.number, record.number)
+            if record.id:  # an earlier send of that id has ended, and its id was forgotten
+                name = (record.kind, record.key, record.id)
+                earlier = self._ids.get(name, record.number)
+                if earlier != record.number:
+                    sends.pop(earlier, None)
+                self._ids[name] = record.number
             last = self.senders.pop(record.sender, 0)
             self.senders[record.sender] = max(record.sequence, last)
         elif isinstance(record, SendsSettled):

@@ -16,7 +16,7 @@ from typing import Final
 
 from inaho.core.pubsub.send_records import ClockSet, StoredSend
 
-__all__ = ["PendingSend", "SendLines", "State"]
+__all__ = ["Line", "PendingSend", "SendLines", "State"]
 
 STALE_MIN: Final = 64
 """The heap is not rebuilt for fewer stale entries than this."""

@@ -23,7 +23,7 @@ import msgspec
 
 from inaho.core.bounded_map import BoundedMap
 from inaho.core.pubsub.send_history import SendHistory
-from inaho.core.pubsub.send_lines import PendingSend, SendLines, State
+from inaho.core.pubsub.send_lines import Line, PendingSend, SendLines, State
 from inaho.core.pubsub.send_records import (
     ClockSet,
     DurableSend,
@@ -63,7 +63,6 @@ class StoredSends:
     Attributes:
         end: offset after the last record that was reported.
         pending_bytes: of the arguments of sends that have not ended.
-        ran, failures, given_up: calls that ended well, that failed, and sends that became dead letters.
     """
 
     def __init__(
@@ -79,9 +78,6 @@ class StoredSends:
     ) -> None:
         self.end = 0
         self.pending_bytes = 0
-        self.ran = 0
-        self.failures = 0
-        self.given_up = 0
         self._pending_max = pending_max
         self._bytes_max = bytes_max
         self._attempts_max = attempts_max
@@ -219,7 +215,6 @@ class StoredSends:
     def ended(self, entry: PendingSend, now: float) -> None:
         """The call has ended well."""
         self._lines.leave(entry)
-        self.ran += 1
         self._end(entry, now)
 
     def failed(self, entry: PendingSend, retry_at: float, reason: str, now: float) -> bool:
@@ -234,7 +229,6 @@ class StoredSends:
         Returns:
             Whether the send was given up.
         """
-        self.failures += 1
         attempts = entry.send.attempts + 1
         dead = attempts >= self._attempts_max
         if entry.cancelled:
@@ -248,7 +242,6 @@ class StoredSends:
             return False
         self._lines.leave(entry)
         self._bury(entry)
-        self.given_up += 1
         return True
 
     def postponed(self, entry: PendingSend, retry_at: float, now: float) -> None:
@@ -348,13 +341,13 @@ class StoredSends:
         for sender, sequence in history.senders.items():
             self._senders[sender] = sequence
         for number, (offset, send) in history.sends.items():
-            entry = self._entries[number] = self._lines.add(send)
+            entry = PendingSend(send, Line()) if send.settled_at else self._lines.add(send)
             entry.offset = offset
+            self._entries[number] = entry
             self.pending_bytes += len(send.body)
-        entries = sorted(self._entries.values(), key=lambda entry: (entry.send.settled_at, entry.send.number))
-        for entry in entries:
+        for entry in sorted(self._entries.values(), key=lambda entry: (entry.send.settled_at, entry.send.number)):
             if entry.send.settled_at:
-                self._lines.end(entry)
+                entry.state = State.ENDED
                 self._known[entry.send.kind, entry.send.key, entry.send.id] = entry
             elif entry.send.dead:
                 self._bury(entry)

@@ -40,6 +40,7 @@ def read_metrics(node: Node, counts: NodeCounts) -> dict[str, Sequence[Sample]]:
     values.update(_activations(node, counts))
     values.update(_plain(node))
     values.update(_logs(node))
+    values.update(_durable_sends(node))
     values.update(_messages(node))
     values.update(_peers(node, counts))
     values.update(_membership(node))
@@ -153,6 +154,15 @@ def _logs(node: Node) -> Values:
     if log is not None:
         for name in ("appends", "records", "reads", "conflicts", "failures"):
             yield f"inaho.storage.log.{name}", _one(getattr(log, name))
+
+
+def _durable_sends(node: Node) -> Values:
+    counts = node.send_calls.counts
+    yield "inaho.sends.stored", _one(counts.stored)
+    yield "inaho.sends.calls", [((name,), getattr(counts, name)) for name in ("ran", "failed", "refused")]
+    yield "inaho.sends.given_up", _one(counts.given_up)
+    yield "inaho.sends.pending", _one(sum(sends.pending for sends in counts.keepers.values()))
+    yield "inaho.sends.dead", _one(sum(sends.dead for sends in counts.keepers.values()))
 
 
 def _messages(node: Node) -> Values:

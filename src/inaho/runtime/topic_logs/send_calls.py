@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from inaho.core.pubsub.stored_sends import StoredSends
 from inaho.errors import InahoError, RemoteError
 from inaho.errors.inspection import describe
+from inaho.events import DurableSendFailed
 from inaho.runtime.calls.reference import invoke, make_reference
 from inaho.runtime.grains.grain import unknown_kind
 from inaho.runtime.grains.method import GrainMethod
 from inaho.runtime.topic_logs.send_partition import KEEPER
+from inaho.types import ClusterIdentity
 from inaho.wire.codec import DECODE_ERRORS
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from inaho.runtime.grains.kind import GrainKind
     from inaho.runtime.local.local_node import LocalNode
 
-__all__ = ["SendCalls", "is_attempt"]
+__all__ = ["SendCalls", "SendCounts", "is_attempt"]
 
 _decode_parts: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 """A body as the key and the arguments, each still encoded."""
@@ -40,6 +43,24 @@ def is_attempt(error: BaseException) -> bool:
     return error.maybe_executed or error.code in USELESS
 
 
+class SendCounts(msgspec.Struct):
+    """Counts of the keepers of one node, for metrics.
+
+    Attributes:
+        stored: sends that were taken over and are in the log.
+        ran, failed, refused: calls that ended well, that failed, and that certainly did not run.
+        given_up: sends that became dead letters.
+        keepers: the sends of the keepers that are active here, by partition.
+    """
+
+    stored: int = 0
+    ran: int = 0
+    failed: int = 0
+    refused: int = 0
+    given_up: int = 0
+    keepers: dict[str, StoredSends] = {}
+
+
 class SendCalls:
     """Calls to grains that somebody has sent a durable call, and to keepers.
 
@@ -48,6 +69,9 @@ class SendCalls:
         context: through which calls go.
         hosts: kinds of the node, by name.
         learn: makes a kind known to this node that it does not host.
+
+    Attributes:
+        counts: of the keepers of this node.
     """
 
     def __init__(
@@ -61,6 +85,7 @@ class SendCalls:
         self._context = context
         self._hosts = hosts
         self._learn = learn
+        self.counts = SendCounts()
 
     async def deliver(self, send: StoredSend) -> None:
         """Makes the call, on the node of the grain; this node need not host its kind, nor have its class.
@@ -82,6 +107,29 @@ class SendCalls:
             arguments = tuple(_decode_parts(send.body)[1:])
         reference = make_reference(self._context, host, send.key, timeout_s=None, retry=True)
         await invoke(reference, method, arguments, plain=True)
+
+    def report_failure(self, send: StoredSend, reason: str, *, counts: bool, given_up: bool) -> None:
+        """The call of a send failed.
+
+        Args:
+            send: as it was before the call.
+            reason: why.
+            counts: it is an attempt, see `is_attempt`.
+            given_up: the call is not made again.
+        """
+        self.counts.failed += counts
+        self.counts.refused += not counts
+        self.counts.given_up += given_up
+        owner, attempt = ClusterIdentity(send.kind, send.key), send.attempts + 1
+        self._local.log.warning(
+            "the durable send %s of %s to %s failed (attempt %d) and %s: %s",
+            send.method, send.name, owner, attempt, "was given up" if given_up else "will be tried again", reason,
+        )  # fmt: skip
+        self._local.publish(
+            DurableSendFailed(
+                identity=owner, method=send.method, id=send.name, attempt=attempt, reason=reason, given_up=given_up
+            )
+        )
 
     def keeper(self, kind: GrainKind, partition: str) -> Any:
         """A reference to the keeper of that partition; `kind` is that of keepers, which this node may not host."""

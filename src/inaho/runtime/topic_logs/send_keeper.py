@@ -21,7 +21,6 @@ from inaho.core.pubsub.stored_sends import PendingSend, StoredSends
 from inaho.core.rpc.retry import RetryPolicy
 from inaho.errors import InahoError, InvalidConfig, LogConflict, ShuttingDown, StateConflict
 from inaho.errors.inspection import describe
-from inaho.events import DurableSendFailed
 from inaho.runtime.activation.kind_host import host_of
 from inaho.runtime.grains.grain import Grain, method
 from inaho.runtime.topic_logs.log_writer import LogWriter
@@ -35,7 +34,6 @@ from inaho.runtime.topic_logs.send_partition import (
     partition_of,
 )
 from inaho.runtime.turns.steps import SIGNALS
-from inaho.types import ClusterIdentity
 from inaho.wire.codec import encode
 
 if TYPE_CHECKING:
@@ -125,6 +123,7 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
                 history.add(record.offset, decode_record(record.data))
                 offset = record.offset + 1
         self._sends.restore(history, bounds.end)
+        self._calls.counts.keepers[self.key] = self._sends
         self._writer = LogWriter(
             self._local, log, name, bounds,
             lost=self._fail,
@@ -135,6 +134,7 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
 
     async def on_deactivate(self, reason: str) -> None:
         self._over = True
+        self._calls.counts.keepers.pop(self.key, None)
         for handle in (self._alarm, self._flush):
             if handle is not None:
                 handle.cancel()
@@ -179,6 +179,7 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
         self._append(self._sends.decided(now))
         handles, records = self._sends.put(sender, sequence, sends, now)
         await self._log(records)
+        self._calls.counts.stored += len(records)
         return handles
 
     @method(idempotent=True)
@@ -368,6 +369,7 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
         except BaseException as error:  # any error: the keeper continues with the other sends
             self._failed(entry, error)
         else:
+            self._calls.counts.ran += 1
             self._sends.ended(entry, self._now())
         self._flush_soon()
 
@@ -382,17 +384,7 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
         given_up = counts and self._sends.failed(entry, retry_at, reason[:REASON_CHARS_MAX], now)
         if not counts:
             self._sends.postponed(entry, retry_at, now)
-        owner = ClusterIdentity(send.kind, send.key)
-        attempt, what = send.attempts + 1, "was given up" if given_up else "will be tried again"
-        self._local.log.warning(
-            "the durable send %s of %s to %s failed (attempt %d) and %s: %s",
-            send.method, send.name, owner, attempt, what, reason,
-        )  # fmt: skip
-        self._local.publish(
-            DurableSendFailed(
-                identity=owner, method=send.method, id=send.name, attempt=attempt, reason=reason, given_up=given_up
-            )
-        )
+        self._calls.report_failure(send, reason, counts=counts, given_up=given_up)
 
 
 SendKeeper.inaho_kind.decode_state = decode_partition

@@ -101,7 +101,7 @@ def test_a_failing_send_holds_back_its_grain_until_it_is_a_dead_letter():
     assert ids(log.due(10.0 * ATTEMPTS)) == [following]
     [letter] = log.sends.dead_letters(10)
     assert (letter.id, letter.dead, letter.attempts, letter.reason) == (bad, True, ATTEMPTS, "boom")
-    assert (log.sends.dead, log.sends.pending, log.sends.given_up) == (1, 2, 1)
+    assert (log.sends.dead, log.sends.pending) == (1, 2)
     assert other not in [each.id for each in log.sends.listed("Cart", "b")]
 
 
@@ -242,3 +242,16 @@ def test_many_entries_are_carried_at_the_cost_of_one_more_record_each():
     assert len(log.records) - log.sends.trimmable() < 3 * 200 + 300
     log.flush()
     assert log.again().pending == 200
+
+
+def test_an_id_that_was_forgotten_and_used_again_is_one_send_for_the_next_keeper():
+    log = Log()
+    log.put(new(name="x"))
+    log.sends.ended(log.one(), log.now)
+    log.now = START + 2 * DEDUP_S
+    log.put(new(name="x"))
+    [waiting] = log.again().listed("Cart", "a")
+    assert waiting.id == "x"
+    log.sends.ended(log.one(2 * DEDUP_S), log.now)
+    log.flush()
+    assert log.again().pending == 0
