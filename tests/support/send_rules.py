@@ -141,7 +141,17 @@ class SendRules(RuleBasedStateMachine):
     @precondition(lambda self: self.flying)
     @rule(data=st.data(), outcome=st.sampled_from(["ended", "ended", "failed", "failed", "postponed"]))
     def land(self, data: st.DataObject, outcome: str) -> None:
-        entry = self.flying.pop(data.draw(st.integers(0, len(self.flying) - 1)))
+        self.end_call(self.flying.pop(data.draw(st.integers(0, len(self.flying) - 1))), outcome)
+
+    @precondition(lambda self: self.flying)
+    @rule()
+    def fail_and_begin_again(self) -> None:
+        while self.flying:
+            self.end_call(self.flying.pop(), "failed")
+        self.now += 2.0
+        self.begin()
+
+    def end_call(self, entry: PendingSend, outcome: str) -> None:
         if outcome == "ended" or entry.cancelled:
             self.over[entry.send.number] = self.now
         if outcome == "ended":
