@@ -16,7 +16,7 @@ from inaho.core.pubsub.stored_sends import StoredSends
 from support.send_rules import SendRules
 
 SETTINGS: Final = settings(
-    max_examples=500, stateful_step_count=40, deadline=None, database=None, derandomize=True,
+    max_examples=5000, stateful_step_count=40, deadline=None, database=None, derandomize=True,
     phases=[Phase.generate], suppress_health_check=list(HealthCheck), print_blob=False,
 )  # fmt: skip
 
