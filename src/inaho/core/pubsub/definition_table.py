@@ -32,11 +32,13 @@ class SavedDefinitions(msgspec.Struct, frozen=True):
         profiles: settings, each once; without name and time.
         topics: name, number of its profile, and `created_at` of each topic.
         deleted: names of the last deleted topics, each with its `created_at`.
+        removing: deleted topics at least once whose logs are still to be removed.
     """
 
     profiles: tuple[TopicDefinition, ...] = ()
     topics: tuple[tuple[str, int, float], ...] = ()
     deleted: tuple[tuple[str, float], ...] = ()
+    removing: tuple[TopicDefinition, ...] = ()
 
 
 class DefinitionTable:
@@ -50,6 +52,7 @@ class DefinitionTable:
         self._topics_max = topics_max
         self._topics: dict[str, TopicDefinition] = {}
         self._deleted: BoundedMap[str, float] = BoundedMap(DELETED_MAX)
+        self._removing: BoundedMap[str, TopicDefinition] = BoundedMap(DELETED_MAX)
 
     def __len__(self) -> int:
         return len(self._topics)
@@ -74,6 +77,7 @@ class DefinitionTable:
         asked.check()
         if len(self._topics) >= self._topics_max:
             raise Overloaded(f"a shard of the registry has {self._topics_max} topics (pubsub.topics_max)")
+        self._removing.pop(asked.name, None)  # the keepers of the new topic remove what is left of the old one
         created_at = max(now, self._deleted.pop(asked.name, 0.0) + 1e-6)  # the clock may have been set back
         definition = self._topics[asked.name] = replace(asked, created_at=created_at)
         return definition, True
@@ -87,7 +91,21 @@ class DefinitionTable:
         known = self._topics.pop(name, None)
         if known is not None:
             self._deleted.renew(name, known.created_at)
+            if known.durable:
+                self._removing[name] = known
         return known
+
+    @property
+    def removing(self) -> list[TopicDefinition]:
+        """Deleted topics at least once whose logs are still to be removed."""
+        return list(self._removing.values())
+
+    def removed(self, definition: TopicDefinition) -> bool:
+        """The logs of a deleted topic are removed; returns whether that changed anything."""
+        if self._removing.get(definition.name) != definition:
+            return False
+        del self._removing[definition.name]
+        return True
 
     def compare(self, seen: Sequence[tuple[str, float]]) -> tuple[list[TopicDefinition], list[str], list[str]]:
         """Compares what another node knows with this table.
@@ -122,6 +140,7 @@ class DefinitionTable:
         ):
             return False
         self._topics[name] = definition
+        self._removing.pop(name, None)
         return True
 
     def page(self, after: str, count: int) -> list[TopicDefinition]:
@@ -140,7 +159,7 @@ class DefinitionTable:
             )
             for each in self._topics.values()
         )
-        return SavedDefinitions(tuple(profiles), topics, tuple(self._deleted.items()))
+        return SavedDefinitions(tuple(profiles), topics, tuple(self._deleted.items()), tuple(self._removing.values()))
 
     def restore(self, saved: SavedDefinitions) -> None:
         """Replaces all by what was saved."""
@@ -149,6 +168,8 @@ class DefinitionTable:
         }
         self._deleted.clear()
         self._deleted.update(saved.deleted)
+        self._removing.clear()
+        self._removing.update((each.name, each) for each in saved.removing)
 
     def __iter__(self) -> Iterator[TopicDefinition]:
         return iter(self._topics.values())
@@ -156,6 +177,8 @@ class DefinitionTable:
     def check(self) -> None:
         """Asserts the invariants."""
         self._deleted.check()
+        self._removing.check()
+        assert not self._removing.keys() & self._topics.keys()
         assert len(self._topics) <= self._topics_max
         for name, definition in self._topics.items():
             assert name == definition.name

@@ -109,7 +109,7 @@ def make_kinds(node: NodeParts) -> Iterator[tuple[GrainKind, tuple[Any, ...], st
     )  # fmt: skip
     yield PlacementActor.inaho_kind, placement, PLACEMENT_KEY
     yield TopicActor.inaho_kind, (topics.definitions, topics.at_most_once, topics.relay), TOPICS_KEY
-    yield TopicRegistry.inaho_kind, (local, topics.news), ""
+    yield TopicRegistry.inaho_kind, (local, topics.news, topics.at_least_once.operations), ""
     keeper = (local, node.storage_access, node.leases, topics.definitions, topics.at_least_once.keepers)
     yield TopicLogKeeper.inaho_kind, keeper, ""
     yield SendKeeper.inaho_kind, (local, node.storage_access, node.leases, node.send_calls), ""

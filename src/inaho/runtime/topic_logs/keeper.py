@@ -231,8 +231,10 @@ class TopicLogKeeper(Grain[PartitionState], name=KEEPER, reentrant=True, idle_tt
         return await self._unless_lost(self._opened().seek(name, start))
 
     @method(idempotent=True)
-    async def remove(self) -> None:
+    async def remove(self, created_at: float) -> None:
         """See `PartitionKeeper`."""
+        if self._partition is not None and self._partition.created_at > created_at:
+            return  # the topic was created again meanwhile, and this keeper has removed what was left
         self._over = True
         topic, _ = partition_of(self.key)
         self._refusal = NoSuchTopic(f"topic {topic!r} was deleted", identity=str(self.identity))

@@ -365,6 +365,10 @@ class PartitionKeeper(Protocol):
         """
         ...
 
-    async def remove(self) -> None:
-        """The topic is deleted: ends all streams, and removes the log and the subscriptions."""
+    async def remove(self, created_at: float) -> None:
+        """The topic is deleted: ends all streams, and removes the log and the subscriptions.
+
+        Args:
+            created_at: of the deleted topic. A later topic of that name stays.
+        """
         ...

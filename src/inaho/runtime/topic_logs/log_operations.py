@@ -49,4 +49,4 @@ class LogOperations:
     async def remove(self, definition: TopicDefinition) -> None:
         """Removes the logs of a topic that was deleted. Raises the error of a keeper that could not be called."""
         numbers = range(definition.partitions)
-        await asyncio.gather(*(self._keepers(definition.name, each).remove() for each in numbers))
+        await asyncio.gather(*(self._keepers(definition.name, each).remove(definition.created_at) for each in numbers))

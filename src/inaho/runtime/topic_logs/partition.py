@@ -82,6 +82,7 @@ class Partition:
 
     Attributes:
         appends: stores batches.
+        created_at: of the topic, see `TopicDefinition`.
         groups: subscriptions, by name.
         upkeep: saves and trims.
         writer: of the log.
@@ -104,6 +105,7 @@ class Partition:
         self.groups: dict[str, PartitionGroup] = {}
         self._local = local
         self._definition = definition
+        self.created_at = definition.created_at
         self._number = number
         self._save_state = save
         policy = LogPolicy(

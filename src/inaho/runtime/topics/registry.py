@@ -11,7 +11,7 @@ definition back (`TopicDefinitions`). With any other storage the registry is the
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, Protocol
 
 from inaho.core.pubsub.definition import TopicDefinition
 from inaho.core.pubsub.definition_table import DefinitionTable
@@ -27,6 +27,19 @@ __all__ = ["PAGE", "Compared", "TopicRegistry"]
 
 PAGE: Final = 500
 """Topics in one answer, and in one comparison."""
+
+
+REMOVE_AGAIN_S: Final = 1.0
+REMOVE_AGAIN_MAX_S: Final = 60.0
+"""Pause before logs that could not be removed are tried again, at first and at most."""
+
+
+class Logs(Protocol):
+    """The logs of topics at least once."""
+
+    async def remove(self, definition: TopicDefinition) -> None:
+        """Removes the logs and subscriptions of a deleted topic. It may be repeated."""
+        ...
 
 
 class Compared(Struct, frozen=True):
@@ -46,7 +59,8 @@ class Compared(Struct, frozen=True):
 class TopicRegistry(Grain[TopicShard], name=REGISTRY, reentrant=True, idle_ttl_s=0):
     """Keeps the definitions of one shard; its key is the shard's number. `TopicDefinitions` calls it."""
 
-    def __init__(self, local: LocalNode, news: TopicNews) -> None:
+    def __init__(self, local: LocalNode, news: TopicNews, logs: Logs) -> None:
+        self._logs = logs
         self._local = local
         self._news = news
 
@@ -63,9 +77,13 @@ class TopicRegistry(Grain[TopicShard], name=REGISTRY, reentrant=True, idle_ttl_s
         self._changes = 0
         self._saved = 0
         self._saving: asyncio.Task[None] | None = None
+        self._removing: asyncio.Task[None] | None = None
+        self._remove_soon()
 
     async def on_deactivate(self, reason: str) -> None:
         """Saves what callers wait for; the new owner gets it with the state."""
+        if self._removing is not None:
+            self._removing.cancel()
         if reason in ("moved", "shutdown"):
             try:
                 await self._save()
@@ -100,6 +118,7 @@ class TopicRegistry(Grain[TopicShard], name=REGISTRY, reentrant=True, idle_ttl_s
         await self._save()
         if definition is not None:
             await self._news.deleted(definition)
+            self._remove_soon()
         return definition
 
     @method(read_only=True)
@@ -123,6 +142,33 @@ class TopicRegistry(Grain[TopicShard], name=REGISTRY, reentrant=True, idle_ttl_s
         if self._local.storage_is_private:
             self._changes += sum(map(self._table.bring_back, definitions))
             await self._save()
+
+    def _remove_soon(self) -> None:
+        if self._removing is None and self._table.removing:
+            self._removing = self._local.spawn(self._remove_logs(), name="inaho-topics-remove")
+
+    async def _remove_logs(self) -> None:
+        """Removes the logs of deleted topics, however often that fails: nobody else knows them any more."""
+        pause_s = REMOVE_AGAIN_S
+        try:
+            while removing := self._table.removing:
+                for definition in removing:
+                    try:
+                        await self._logs.remove(definition)
+                        if self._table.removed(definition):
+                            self._changes += 1
+                            await self._save()
+                            pause_s = REMOVE_AGAIN_S
+                    except InahoError as error:
+                        self._local.log.warning(
+                            "the logs of topic %r, which was deleted, could not be removed, retrying: %s",
+                            definition.name, describe(error),
+                        )  # fmt: skip
+                if self._table.removing:
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, REMOVE_AGAIN_MAX_S)
+        finally:
+            self._removing = None
 
     def _check_place(self, name: str) -> None:
         shards = self._local.config.pubsub.shards

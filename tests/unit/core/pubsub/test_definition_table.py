@@ -83,6 +83,30 @@ def test_what_was_lost_is_brought_back_and_what_was_deleted_is_not():
     assert not topics.bring_back(replace(lost, name="third")), "there is no room"
 
 
+def test_the_logs_of_a_deleted_topic_are_to_be_removed_until_that_is_done_or_the_topic_is_there_again():
+    topics = table()
+    durable = replace(TOPIC, delivery=AT_LEAST_ONCE)
+    topics.define(TopicDefinition(name="without-logs"), 1.0)
+    topics.delete("without-logs")
+    assert topics.removing == []
+    first, _ = topics.define(durable, 1.0)
+    topics.delete("orders")
+    assert topics.removing == [first]
+    second, _ = topics.define(durable, 2.0)
+    assert topics.removing == [], "the keepers of the new topic do it"
+    assert not topics.removed(first)
+    topics.delete("orders")
+    assert topics.removing == [second]
+    again = table()
+    again.restore(topics.saved())
+    again.check()
+    assert again.removing == [second]
+    assert not again.removed(first)
+    assert again.removed(second)
+    assert not again.removed(second)
+    assert again.removing == []
+
+
 def test_pages_are_sorted_by_name():
     topics = table()
     for name in ("c", "a", "d", "b"):
