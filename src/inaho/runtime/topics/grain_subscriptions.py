@@ -131,7 +131,10 @@ class GrainSubscriptions:
     async def _consume(
         self, subscription: GrainSubscription, topic: KnownTopic, dispatch: LoggedDispatch, changed: asyncio.Event
     ) -> None:
-        """Returns when the subscription has ended, or the topic has changed."""
+        """Returns when the subscription has ended, or the topic was deleted.
+
+        If it is cancelled, this member leaves: `AtLeastOnce` ends all subscriptions then, in their order.
+        """
         consumer = self._at_least_once.subscribe_deliveries(
             topic,
             subscription.name,
@@ -140,17 +143,15 @@ class GrainSubscriptions:
             kind="grain",
             start=subscription.start,
         )
-        try:
-            await consumer.start()
-            while consumer in self._at_least_once.subscriptions and not topic.deleted:
-                try:
-                    async with asyncio.timeout(LOOK_AGAIN_S):
-                        await changed.wait()
-                    changed.clear()
-                except TimeoutError:
-                    pass
-        finally:
-            await consumer.close()
+        await consumer.start()
+        while consumer in self._at_least_once.subscriptions and not topic.deleted:
+            try:
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    await changed.wait()
+                changed.clear()
+            except TimeoutError:
+                pass
+        await consumer.close()
 
     def _check_type(self, subscription: GrainSubscription, topic: KnownTopic, kind: MessageType[Any]) -> None:
         """Logs that the annotation of a method differs from the type of its topic: its messages may not decode."""
