@@ -19,7 +19,7 @@ from support.programs.network_node import Settings, run, say
 
 async def consume(cluster: Cluster) -> None:
     """Handles messages of the group `work`; fails on the first attempt of every twentieth."""
-    topic = await make(cluster)
+    topic = await make(cluster, retry_base_s=0.05, retry_max_s=0.05)
 
     async def handle(message: Message[Order]) -> None:
         if message.attempt == 1 and message.value.number % 20 == 7:
