@@ -61,7 +61,7 @@ FINISH_S: Final = 1.0
 """A keeper that ends waits this long for calls that have begun. Those that do not end are made again."""
 
 AGAIN_S: Final = 1.0
-"""A keeper that ended by an error is started again after this time, in seconds, unless a request does it before."""
+"""The successor of a keeper is started after this time, in seconds, unless its node or a request does it before."""
 
 REASON_CHARS_MAX: Final = 1000
 """Of the reason of a failure that is kept."""
@@ -142,7 +142,8 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
             await asyncio.wait(list(self._running), timeout=FINISH_S)
         for call in list(self._running):
             call.cancel()
-        if reason in ("stale", "requested"):
+        # A new owner that looked into the log before the last append would not start a keeper.
+        if reason in ("stale", "requested") or self._sends.pending > self._sends.dead:
             self._local.spawn(self._start_again(), name="inaho-sends-again")
         if self._writer is not None:
             try:
