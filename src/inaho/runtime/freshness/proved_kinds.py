@@ -46,5 +46,9 @@ class ProvedKinds:
 
 
 def is_proved_kind(host: KindHost) -> bool:
-    """Whether activations of the kind have state that others may change. Stateless pools are exempt."""
-    return host.hosted and not host.system and host.pool is None and host.kind.state_type is not None
+    """Whether activations of the kind have state that others may change. Stateless pools are exempt.
+
+    So are kinds of the runtime while they have no activation: every member hosts them, and one that uses none of them
+    need not open its storage.
+    """
+    return host.listed and host.pool is None and host.kind.state_type is not None
