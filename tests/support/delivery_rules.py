@@ -19,7 +19,7 @@ __all__ = ["DeliveryRules"]
 
 NAMES = ("a", "b", "c")
 KEYS = ("", "x", "y")
-ATTEMPTS_MAX = 3
+ATTEMPTS_MAX = 2
 TIMEOUT_S = 10.0
 POLICY = DeliveryPolicy(
     attempts_max=ATTEMPTS_MAX, ack_timeout_s=TIMEOUT_S, retry_base_s=1.0, retry_max_s=4.0, loaded_max=6,

@@ -6,7 +6,7 @@ The model is the list of what is in the log. A publisher sends one batch at a ti
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from inaho.core.pubsub.partition_log import Admission, LogMemory, LogPolicy, PartitionLog
 from inaho.core.pubsub.stored_message import LoggedMessage, StoredMessage
@@ -15,7 +15,7 @@ __all__ = ["PartitionRules"]
 
 PUBLISHERS = ("p", "q")
 DEDUP_S = 60.0
-POLICY = LogPolicy(backlog_max=30, backlog_bytes_max=1000, dedup_s=DEDUP_S, publishers_max=8)
+POLICY = LogPolicy(backlog_max=12, backlog_bytes_max=1000, dedup_s=DEDUP_S, publishers_max=8)
 RECORD_BYTES = 10
 
 
@@ -46,18 +46,18 @@ class PartitionRules(RuleBasedStateMachine):
         self.machine = self.make(POLICY, 0, 0, 0, self.memory)
 
     @rule(
-        publisher=st.sampled_from(PUBLISHERS), ids=st.lists(st.sampled_from(("", "", "i", "j")), min_size=1, max_size=4)
+        publisher=st.sampled_from(PUBLISHERS),
+        ids=st.lists(st.sampled_from(("", "", "i", "j")), min_size=1, max_size=4),
+        then=st.sampled_from(("", "stored", "not answered", "failed")),
     )
-    def publish(self, publisher: str, ids: list[str]) -> None:
+    def publish(self, publisher: str, ids: list[str], then: str) -> None:
+        """A new batch, or the one again that is not answered."""
         if publisher not in self.batches:
             self.numbers[publisher] += 1
             self.batches[publisher] = Batch(self.numbers[publisher], ids)
-            self.send(publisher)
-
-    @rule(publisher=st.sampled_from(PUBLISHERS))
-    def repeat(self, publisher: str) -> None:
-        if publisher in self.batches:
-            self.send(publisher)
+        self.send(publisher)
+        if then and self.waiting:
+            self.storage(then != "failed", then == "stored")
 
     def send(self, publisher: str) -> None:
         batch = self.batches[publisher]
@@ -65,7 +65,9 @@ class PartitionRules(RuleBasedStateMachine):
         admission: Admission = self.machine.admit(publisher, batch.number, batch.ids, size, self.now, self.needed)
         if admission.full:
             stored, _ = self.machine.backlog(self.needed)
-            assert stored + len(batch.ids) > POLICY.backlog_max, "it was refused though there is room"
+            known = {each.id for each in self.log if each.published_at > self.now - DEDUP_S}
+            new = [id_ for id_ in batch.ids if not id_ or id_ not in known]
+            assert stored + len(new) > POLICY.backlog_max, "it was refused though there is room"
         elif admission.ticket:
             assert not any(name == publisher and each.number == batch.number for _, name, each, _ in self.waiting)
             self.waiting.append((admission.ticket, publisher, batch, admission.indexes))
@@ -76,9 +78,8 @@ class PartitionRules(RuleBasedStateMachine):
         batch = self.batches.pop(publisher)
         self.answered.append((publisher, batch.number, batch.ids, self.now))
 
-    @precondition(lambda self: self.waiting)
-    @rule(works=st.booleans(), answered=st.booleans())
     def storage(self, works: bool, answered: bool) -> None:
+        """The oldest append ends."""
         ticket, publisher, batch, indexes = self.waiting.pop(0)
         if not works:
             self.machine.failed(ticket)
@@ -95,7 +96,7 @@ class PartitionRules(RuleBasedStateMachine):
     def give_up(self, publisher: str) -> None:
         self.batches.pop(publisher, None)
 
-    @rule(seconds=st.sampled_from((1.0, 30.0, DEDUP_S)))
+    @rule(seconds=st.sampled_from((1.0, 25.0, DEDUP_S)))
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
@@ -103,13 +104,16 @@ class PartitionRules(RuleBasedStateMachine):
     def acknowledge(self, count: int) -> None:
         self.needed = min(len(self.log), self.needed + count)
 
-    @rule()
     def save(self) -> None:
         self.memory = self.machine.memory(self.now)
         self.machine.saved(self.memory)
 
-    @rule()
-    def trim(self) -> None:
+    @rule(saved=st.booleans(), acknowledged=st.booleans())
+    def trim(self, saved: bool, acknowledged: bool) -> None:
+        if saved:
+            self.save()
+        if acknowledged:
+            self.needed = len(self.log)
         upto = self.machine.trim_upto(self.needed, len(self.log), self.now)
         assert upto <= self.needed, "a message that a subscription needs is removed"
         self.first = max(self.first, upto)
@@ -126,9 +130,11 @@ class PartitionRules(RuleBasedStateMachine):
         left, _ = self.machine.backlog(self.needed)
         assert left + 5 <= POLICY.backlog_max or upto == len(self.log), "too little was dropped"
 
-    @rule()
-    def keeper_dies(self) -> None:
-        """What waited may have been stored by a prefix; the rest never is."""
+    @rule(saved=st.booleans(), repeated=st.sampled_from(PUBLISHERS))
+    def keeper_dies(self, saved: bool, repeated: str) -> None:
+        """What waited is not stored. A publisher repeats its batch at the next keeper."""
+        if saved:
+            self.save()
         self.waiting = []
         size = RECORD_BYTES * (len(self.log) - self.first)
         self.machine = self.make(POLICY, self.first, len(self.log), size, self.memory)
@@ -136,6 +142,10 @@ class PartitionRules(RuleBasedStateMachine):
             assert start >= self.first, "removed records are read"
             part = self.log[start : start + 7]
             self.machine.scan([LoggedMessage(start + at, 10, each) for at, each in enumerate(part)], self.now)
+        if repeated in self.batches:
+            self.send(repeated)
+            if self.waiting:
+                self.storage(works=True, answered=True)
 
     @invariant()
     def agrees(self) -> None:
