@@ -128,7 +128,7 @@ class DeliveryRules(RuleBasedStateMachine):
             return
         name, offset, attempt = picked
         del self.consumers[name].has[offset]
-        assert self.machine.release(name, offset, attempt), "it was refused"
+        assert self.machine.release(name, offset, attempt, self.now), "it was refused"
         self.drop_behind(name, offset)
         self.pump()
 
@@ -146,7 +146,7 @@ class DeliveryRules(RuleBasedStateMachine):
         if consumer is not None and consumer.has.get(offset) == attempt:
             return
         assert not self.machine.retry(name, offset, attempt, self.now, None, "no")
-        assert not self.machine.release(name, offset, attempt)
+        assert not self.machine.release(name, offset, attempt, self.now)
         elsewhere = any(offset in each.has for each in self.consumers.values())
         if elsewhere and offset not in self.settled:
             assert not self.machine.acknowledge(name, offset, attempt), "another consumer has it"

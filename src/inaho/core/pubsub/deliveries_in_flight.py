@@ -22,6 +22,9 @@ __all__ = ["EXPIRED", "GONE", "DeliveriesInFlight", "DeliveryPolicy"]
 EXPIRED: Final = "not acknowledged in time"
 GONE: Final = "the consumer is gone"
 
+REST_S: Final = 0.1
+"""Pause of a message that was given back without a failure. Without it the same consumer would get it at once."""
+
 SUSPECT_AT: Final = 2
 """A message is a suspect when so many consumers have ended while they had it."""
 
@@ -112,6 +115,17 @@ class DeliveriesInFlight:
         self._messages.offer(entry)
         self.unpark(consumer)
 
+    def rest(self, entry: Entry, now: float) -> None:
+        """A consumer gives a message back that it cannot handle now: it is delivered again, but not at once."""
+        self.take_back(entry)
+        self._pause(entry, now + REST_S)
+
+    def _pause(self, entry: Entry, until: float) -> None:
+        entry.state = DeliveryState.WAITING
+        entry.at = until
+        self.waiting += 1
+        self._timers.arm(entry)
+
     def fail(self, entry: Entry, now: float, reason: str, *, after_s: float | None = None, gone: bool = False) -> None:
         """A delivery has failed: the message waits, or is given up.
 
@@ -133,10 +147,7 @@ class DeliveriesInFlight:
         if entry.failures >= self._policy.attempts_max and to_blame:
             self.give_up(entry)
         elif after_s:
-            entry.state = DeliveryState.WAITING
-            entry.at = now + after_s
-            self.waiting += 1
-            self._timers.arm(entry)
+            self._pause(entry, now + after_s)
 
     def give_up(self, entry: Entry) -> None:
         """A message that is not in flight becomes a dead letter. Its key waits until that is published."""

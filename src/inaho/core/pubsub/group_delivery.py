@@ -173,11 +173,11 @@ class GroupDelivery:
             self._flights.fail(entry, now, reason, after_s=None if after_s is None else max(0.0, after_s))
         return entry is not None
 
-    def release(self, name: str, offset: int, attempt: int) -> bool:
+    def release(self, name: str, offset: int, attempt: int, now: float) -> bool:
         """A consumer gives a message back that it has not begun. Returns False if the delivery was over."""
         entry = self._of(name, offset, attempt)
         if entry is not None:
-            self._flights.take_back(entry)
+            self._flights.rest(entry, now)
         return entry is not None
 
     def extend(self, name: str, offset: int, attempt: int, until: float) -> bool:

@@ -25,6 +25,7 @@ from inaho.runtime.reminders.keeper import ReminderKeeper
 from inaho.runtime.topic_logs.at_least_once import AtLeastOnce
 from inaho.runtime.topic_logs.keeper import TopicLogKeeper
 from inaho.runtime.topic_logs.keeper_references import KeeperReferences
+from inaho.runtime.topic_logs.lost_logs import LostLogs
 from inaho.runtime.topic_logs.send_keeper import SendKeeper
 from inaho.runtime.topic_logs.topic_counts import TopicCounts
 from inaho.runtime.topics.at_most_once import AtMostOnce
@@ -110,7 +111,7 @@ def make_kinds(node: NodeParts) -> Iterator[tuple[GrainKind, tuple[Any, ...], st
     yield PlacementActor.inaho_kind, placement, PLACEMENT_KEY
     yield TopicActor.inaho_kind, (topics.definitions, topics.at_most_once, topics.relay), TOPICS_KEY
     yield TopicRegistry.inaho_kind, (local, topics.news, topics.at_least_once.operations), ""
-    keeper = (local, node.storage_access, node.leases, topics.definitions, topics.at_least_once.keepers)
+    keeper = (local, node.storage_access, node.leases, topics.definitions, topics.at_least_once.keepers, LostLogs())
     yield TopicLogKeeper.inaho_kind, keeper, ""
     yield SendKeeper.inaho_kind, (local, node.storage_access, node.leases, node.send_calls), ""
     if any(host.hosted and host.kind.reminded for host in node.hosts.values()):

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from inaho.runtime.activation.leases import Leases
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.local.storage_access import StorageAccess
+    from inaho.runtime.topic_logs.lost_logs import LostLogs
     from inaho.runtime.topic_logs.ports import Definitions, Keepers
     from inaho.storage.log import LogBounds, LogStorage
 
@@ -72,12 +73,14 @@ class TopicLogKeeper(Grain[PartitionState], name=KEEPER, reentrant=True, idle_tt
         leases: Leases,
         definitions: Definitions,
         keepers: Keepers,
+        lost_logs: LostLogs,
     ) -> None:
         self._local = local
         self._storage_access = storage_access
         self._leases = leases
         self._definitions = definitions
         self._keepers = keepers
+        self._lost_logs = lost_logs
 
     async def on_activate(self) -> None:
         self._partition: Partition | None = None
@@ -92,6 +95,9 @@ class TopicLogKeeper(Grain[PartitionState], name=KEEPER, reentrant=True, idle_tt
             state = self.state
             if state.created_at > definition.created_at:
                 raise self._ended("this node knows only an earlier topic of that name")
+            wait_s = self._lost_logs.wait_s(self.key, self._local.loop.time())
+            if wait_s:
+                raise self._ended(f"another keeper has opened the log, and has it for {wait_s:.1f} s more")
         except (NoSuchTopic, InvalidConfig, OwnershipChanged) as error:
             self._refusal = error
             return
@@ -136,10 +142,15 @@ class TopicLogKeeper(Grain[PartitionState], name=KEEPER, reentrant=True, idle_tt
 
     async def _save(self, state: PartitionState) -> None:
         self.state = state
-        await self.save()
+        try:
+            await self.save()
+        except StateConflict:
+            self._lost_logs.lost(self.key, self._local.loop.time())
+            raise
 
     def _lost(self, error: LogConflict) -> None:
         """Another keeper has opened the log: this one ends, and callers find the other one."""
+        self._lost_logs.lost(self.key, self._local.loop.time())
         if not self._over:
             self._over = True
             self._local.log.info("%s ends: %s", self.identity, error.reason)

@@ -185,7 +185,7 @@ class PartitionGroup:
         for longer in settlement.extended:
             if not group.extend(name, longer.offset, longer.attempt, now + longer.seconds):
                 lost.append((longer.offset, longer.attempt))
-        lost += [each for each in settlement.released if not group.release(name, *each)]
+        lost += [each for each in settlement.released if not group.release(name, *each, now)]
         stream = self._streams.get(name)
         if stream is not None:
             stream.settled = max(stream.settled, settlement.number)

@@ -109,7 +109,7 @@ class PartitionUpkeep:
             await self._save_state(memory)
             self._saved = changes
             self._log.saved(memory)
-            self._trim_soon()
+            self._trim_soon()  # unless it is the trim that waits for this save
         except InahoError:
             self._save_soon(SAVE_AGAIN_S)
             raise
@@ -146,6 +146,8 @@ class PartitionUpkeep:
     async def _trim(self) -> None:
         try:
             retained_from = await self._find_retained()
+            if min(self._needed_from(), retained_from) > self._log.saved_upto:
+                await self.save()
             upto = self._log.trim_upto(self._needed_from(), retained_from, self._local.unix_time())
             if upto > self._writer.first:
                 await self._writer.trim(upto)

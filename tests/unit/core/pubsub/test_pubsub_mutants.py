@@ -106,9 +106,9 @@ def attempts_are_not_restored(patch: pytest.MonkeyPatch) -> None:
 def a_release_counts_as_an_attempt(patch: pytest.MonkeyPatch) -> None:
     right = GroupDelivery.release
 
-    def release(self: GroupDelivery, name: str, offset: int, attempt: int) -> bool:
+    def release(self: GroupDelivery, name: str, offset: int, attempt: int, now: float) -> bool:
         entry = self._messages.entries.get(offset)
-        released = right(self, name, offset, attempt)
+        released = right(self, name, offset, attempt, now)
         if released and entry is not None:
             entry.failures += 1
         return released
