@@ -18,6 +18,7 @@ from inaho.testing.histories.topic_history import (
     Delivered,
     GapTold,
     Handled,
+    Leaving,
     NotPublished,
     Published,
     Publishing,
@@ -219,6 +220,8 @@ def test_who_ends_or_begins_later_or_was_refused_is_owed_nothing():
     closed = [Unsubscribing(at=0, subscriber="s"), Unsubscribed(at=0, subscriber="s")]
     assert losses(subscribe(), closed, publish("a"), silence()) == {}
     assert losses(publish("a"), subscribe(), silence()) == {}
+    assert losses(subscribe(), Leaving(at=0, node="n"), publish("a"), silence()) == {}
+    assert promises.only_to_subscribers(told(subscribe(), publish("a"), Leaving(at=0, node="n"), deliver("a", 1))) == 1
     assert losses(subscribe(), refused("a", maybe=True), silence()) == {}
 
 

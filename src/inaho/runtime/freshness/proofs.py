@@ -20,6 +20,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+from inaho.core.activation.life import ActivationState
 from inaho.core.detection.bound import detection_bound_s
 from inaho.errors import InahoError, StorageFailed
 from inaho.runtime.activation.kind_host import host_of
@@ -174,8 +175,14 @@ class Proofs:
             now = self._round
             await asyncio.wait((now,))
             error = now.result()
-            if error is not None and host_of(grain).lifecycle.is_unproved(grain) and self._refuses(error):
+            host = host_of(grain)
+            if not host.lifecycle.is_unproved(grain):
+                continue
+            if error is not None and self._refuses(error):
                 raise error
+            if host.lives(grain) and host.lifecycle.state_of(grain) is ActivationState.ENDING:
+                # It is outdated, and ends when its turns have ended: another read would show the same.
+                await host.gates.wait(grain._inaho_key)
 
     async def _prove(self) -> None:
         """Proves the requested activations, until no request is left."""

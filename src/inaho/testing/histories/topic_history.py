@@ -26,6 +26,7 @@ __all__ = [
     "Delivered",
     "GapTold",
     "Handled",
+    "Leaving",
     "NotPublished",
     "Published",
     "Publishing",
@@ -103,6 +104,12 @@ class Unsubscribed(Record, frozen=True, tag=True, kw_only=True):
     subscriber: str
 
 
+class Leaving(Record, frozen=True, tag=True, kw_only=True):
+    """A node begins to leave: its subscriptions end, and are owed nothing that is published from now on."""
+
+    node: str
+
+
 class Delivered(Record, frozen=True, tag=True, kw_only=True):
     """A message reaches a subscriber; fields that have no meaning for the topic keep their defaults.
 
@@ -173,6 +180,7 @@ _Line = (
     | DeadLettered
     | GapTold
     | TailLost
+    | Leaving
     | Died
     | Paused
     | Resumed

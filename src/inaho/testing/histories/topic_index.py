@@ -19,6 +19,7 @@ from inaho.testing.histories.topic_history import (
     Delivered,
     GapTold,
     Handled,
+    Leaving,
     NotPublished,
     Published,
     Publishing,
@@ -90,7 +91,7 @@ class IndexedHistory:
                 self._subscriber(record, record.subscriber).deliveries.append((index, record))
             elif isinstance(record, Unsubscribing | Unsubscribed):
                 self._ends(index, record, self._subscriber(record, record.subscriber))
-            elif isinstance(record, Died):
+            elif isinstance(record, Died | Leaving):
                 for subscriber in self.subscribers.values():
                     if subscriber.record.node == record.node:
                         self._ends(index, record, subscriber)
@@ -117,7 +118,7 @@ class IndexedHistory:
     def _ends(self, index: int, record: Record, subscriber: Subscriber) -> None:
         if subscriber.ending == NEVER:
             subscriber.ending, subscriber.ending_at = index, record.at
-        if not isinstance(record, Unsubscribing):
+        if not isinstance(record, Unsubscribing | Leaving):
             subscriber.ended = min(subscriber.ended, index)
 
     def at_most_once(self) -> list[Subscriber]:

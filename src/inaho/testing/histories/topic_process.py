@@ -32,7 +32,7 @@ from inaho.testing.histories.grain_checkers import PromiseBroken
 from inaho.testing.histories.grain_history import Journal, Record
 from inaho.testing.histories.grain_process import GrainCluster, Settings, say
 from inaho.testing.histories.topic_checkers import nothing_unhandled
-from inaho.testing.histories.topic_history import Published, read_topic_journals, record_of
+from inaho.testing.histories.topic_history import Leaving, Published, read_topic_journals, record_of
 from inaho.testing.histories.topic_workload import TopicPublisher, TopicReader
 
 __all__ = ["TopicCluster"]
@@ -163,6 +163,7 @@ async def _member(settings: Settings) -> int:
     stopping = loop.create_task(stop.wait())
     await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
     loop.remove_reader(0)
+    journal.write(Leaving(at=journal.now(), node=cluster.self.node_id))
     await cluster.close()
     working.cancel()
     await asyncio.wait([working])

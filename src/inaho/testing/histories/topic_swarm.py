@@ -31,7 +31,7 @@ from inaho.testing.histories.topic_checkers import (
     only_to_subscribers,
     repeated,
 )
-from inaho.testing.histories.topic_history import record_of
+from inaho.testing.histories.topic_history import Leaving, record_of
 from inaho.testing.histories.topic_workload import TopicPublisher, TopicReader
 from inaho.testing.simulation.simulated_network import Faults
 from inaho.testing.simulation.simulated_process import DEAD
@@ -201,6 +201,9 @@ class TopicSwarm:
 
     def _leave(self, index: int) -> None:
         self._leaving.add(index)
+        node_id = self._node_ids.get(self._process(index))
+        if node_id is not None:
+            self.journal.write(Leaving(at=self.sim.time, node=node_id))
         process = self.sim._nodes[index].process
         self.sim.leave(index)
 
@@ -243,7 +246,7 @@ class TopicSwarm:
                         self.journal, topic, node_id, f"{process}-{name}{group}", group=group, handle=handle
                     )
                     begin(reader.run())
-                begin(self._publish(TopicPublisher(self.journal, topic, node_id, f"{process}-{name}"), name))
+                begin(self._publish(TopicPublisher(self.journal, topic, node_id, f"{process}-{name}"), name, index))
 
         def begin(coroutine: Any) -> None:
             node.process.loop.create_task(coroutine)
@@ -259,9 +262,9 @@ class TopicSwarm:
             else:
                 return topic
 
-    async def _publish(self, publisher: TopicPublisher, name: str) -> None:
+    async def _publish(self, publisher: TopicPublisher, name: str, index: int) -> None:
         chance = self.random
-        while not self._ending:
+        while not self._ending and index not in self._leaving:
             await asyncio.sleep(chance.uniform(0.02, 0.4))
             for _ in range(chance.choice([1, 1, 1, 5])):
                 if await publisher.publish(chance.choice(self.keys)) is None:
