@@ -318,6 +318,14 @@ PARTS = (
         partial(read_figures, none=("late_saves_accepted",), at_most={"back_ms": "target_back_ms"}), repeat=20,
     ),
     Part(
+        "topics survive", "no acknowledged message is lost, every loss is told, while members and storage die", 3, 80,
+        lambda seconds, seeds: [
+            "benchmarks/topics_survive.py", "--rounds", times(seconds, 80, most=20), "--json",
+        ],
+        said("{} rounds of ten kills, a rolling restart and a restart of Redis", "--rounds"),
+        partial(read_figures, none=("lost", "disordered", "untold")),
+    ),
+    Part(
         "rebalance", "a sixth member takes its share and no more", 1, 20,
         lambda seconds, seeds: [
             "benchmarks/grain_rebalance.py", "--keys", "10000" if seconds >= 60 else "2000",

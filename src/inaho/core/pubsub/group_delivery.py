@@ -171,14 +171,14 @@ class GroupDelivery:
         entry = self._of(name, offset, attempt)
         if entry is not None:
             self._flights.fail(entry, now, reason, after_s=None if after_s is None else max(0.0, after_s))
-        return entry is not None
+        return entry is not None or self._group.give_back(name, offset, attempt)
 
     def release(self, name: str, offset: int, attempt: int, now: float) -> bool:
         """A consumer gives a message back that it has not begun. Returns False if the delivery was over."""
         entry = self._of(name, offset, attempt)
         if entry is not None:
             self._flights.rest(entry, now)
-        return entry is not None
+        return entry is not None or self._group.give_back(name, offset, attempt)
 
     def extend(self, name: str, offset: int, attempt: int, until: float) -> bool:
         """A consumer works on a message: its deadline is `until`. Returns False if the delivery was over."""
