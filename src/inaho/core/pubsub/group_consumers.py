@@ -58,6 +58,13 @@ class GroupConsumers:
         consumer.claimed -= 1
         return consumer, claim[1]
 
+    def give_back(self, name: str, offset: int, attempt: int) -> bool:
+        """A consumer gives back what it has claimed. Returns False if it has not."""
+        if self.claims.get(offset) != (name, attempt):
+            return False
+        self.drop_claim(offset)
+        return True
+
     def end_claims(self, before: int | None) -> None:
         """Ends the claims of messages before that offset, or all, and tells who has them."""
         for offset in [offset for offset in self.claims if before is None or offset < before]:
