@@ -1,12 +1,14 @@
 """The benchmark: the limit of CPython, inaho and its peers in one run, side by side.
 
     make bench [ARGS="--quick --peers none"]
-    python benchmarks/run.py [--rounds N] [--peers none|xoscar|ray|all] [--quick] [--strict] [--json FILE]
+    python benchmarks/run.py [--rounds N] [--only calls|topics] [--peers none|xoscar|ray|nats|redis|all] [--quick]
+        [--strict] [--json FILE]
 
 Every round measures all subjects one after another, each in processes of its own, so that a machine that changes speed
-changes it for all. The table has medians over the rounds and, as the figure that counts, the ratio to the limit of the
-same round. Missed targets are said and do not fail the run, unless `--strict` is given: a shared machine is no judge.
-`--apart` gives caller and callee a core each, to tell what a change brings apart from where the processes ran.
+changes it for all. Calls come first, then topics, in rounds of their own. The table has medians over the rounds and, as
+the figure that counts, the ratio to the limit of the same round. Missed targets are said and do not fail the run,
+unless `--strict` is given: a shared machine is no judge. `--apart` gives caller and callee a core each, to tell what a
+change brings apart from where the processes ran.
 """
 
 from __future__ import annotations
@@ -27,9 +29,14 @@ from measuring import KEEP_APART
 from peers.environments import NotInstalled, ensure
 from peers.ray_calls import NOT_PERMITTED
 from targets import ONCE, ROWS, Result, Round, as_table, judge, spread_of
+from topics_targets import TOPIC_ROWS
 
 HERE = Path(__file__).resolve().parent
-PEERS = ("xoscar", "ray")
+CALL_PEERS = ("xoscar", "ray")
+TOPIC_PEERS = ("nats", "redis")
+PEERS = (*CALL_PEERS, *TOPIC_PEERS)
+TOPIC_ROUNDS_MAX = 2
+"""Rounds of topics, unless the number is given: each takes about twenty seconds."""
 SUBJECT_TIMEOUT_S = 180.0
 
 
@@ -88,8 +95,12 @@ class Run:
         self.activations = f"{20_000 if options.quick else 100_000}"
         self.identities = f"{100_000 if options.quick else 1_000_000}"
         self.stalls = ("--members", "200", "--activations", "1000", "--count", "20000") if options.quick else ()
+        self.tables = ("--topics", "1000", "--cycles", "5000" if options.quick else "50000")
         self.repeat = f"{1 if options.quick else 5}"
         self.round_count: int = options.rounds or (1 if options.quick else 5)
+        self.topic_round_count: int = options.rounds or min(self.round_count, TOPIC_ROUNDS_MAX)
+        self.calls = options.only != "topics"
+        self.topics = options.only != "calls"
         self.peers: dict[str, str] = {}
         self.rounds: list[Round] = []
         self.once: dict[str, float] = {}
@@ -99,8 +110,9 @@ class Run:
 
     def prepare_peers(self) -> None:
         """Installs the peers that are wanted; says of each why it is not there."""
+        measured = (*(CALL_PEERS if self.calls else ()), *(TOPIC_PEERS if self.topics else ()))
         for name in PEERS:
-            if name not in self._wanted:
+            if name not in self._wanted or name not in measured:
                 self.peers[name] = "not asked for"
                 continue
             say(f"environment of {name}")
@@ -116,14 +128,32 @@ class Run:
         figures: Round = {"limit": run_script("raw_limit.py", *calls)}
         figures["inaho"] = run_script("inaho_calls.py", *calls, "--activations", self.activations)
         figures["member"] = run_script("inaho_calls.py", *calls, "--caller", "member", "--only", "many")
-        for name, python in list(self._pythons.items()):
+        self._measure_peers(figures, CALL_PEERS, "calls")
+        self.rounds.append(figures)
+
+    def measure_topics_round(self) -> None:
+        """All subjects that publish and subscribe, in turn."""
+        figures: Round = {"push": run_script("raw_push.py", "--seconds", self.seconds)}
+        parts = ("once", "fan-out", "stored", "sends")
+        figures["topics"] = run_script("inaho_topics.py", "--seconds", self.seconds, "--only", *parts)
+        self._measure_peers(figures, TOPIC_PEERS, "topics")
+        self.rounds.append(figures)
+
+    def _measure_peers(self, figures: Round, names: Sequence[str], what: str) -> None:
+        for name in names:
+            if name not in self._pythons:
+                continue
             try:
-                figures[name] = run_script(f"peers/{name}_calls.py", *calls, python=python)
+                script = f"peers/{name}_{what}.py"
+                figures[name] = run_script(script, "--seconds", self.seconds, python=self._pythons[name])
                 self.peers[name] = "measured"
             except Failed as error:
                 del self._pythons[name]
                 self.peers[name] = f"{'skipped' if error.status == NOT_PERMITTED else 'failed'}: {error}"
-        self.rounds.append(figures)
+
+    def measure_topics_once(self) -> None:
+        """What topics and subscriptions leave behind."""
+        self.once.update(run_script("inaho_topics.py", "--only", "tables", *self.tables))
 
     def measure_once(self) -> None:
         """What does not depend on the machine's mood, or takes long."""
@@ -136,8 +166,9 @@ class Run:
 
     def results(self) -> list[Result]:
         """Rows of what was measured or asked for."""
+        rows = [*(ROWS if self.calls else ()), *(TOPIC_ROWS if self.topics else ())]
         wanted = [
-            row for row in ROWS if not ({row.subject, row.base[0] if row.base else ""} & set(PEERS)) - set(self._wanted)
+            row for row in rows if not ({row.subject, row.base[0] if row.base else ""} & set(PEERS)) - set(self._wanted)
         ]
         rounds = [*self.rounds, {ONCE: self.once}]
         return judge(rounds, wanted)
@@ -183,7 +214,8 @@ def say(text: str) -> None:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The limit of CPython, inaho and its peers, side by side.")
-    parser.add_argument("--rounds", type=int, default=0, help="rounds to take medians over (5; quick: 1)")
+    parser.add_argument("--rounds", type=int, default=0, help="rounds to take medians over (5, topics 2; quick: 1)")
+    parser.add_argument("--only", choices=("calls", "topics"), help="measure these; both unless given")
     parser.add_argument("--peers", choices=("none", *PEERS, "all"), default="all", help="peers to install and measure")
     parser.add_argument("--quick", action="store_true", help="one short round: tells that it runs, not how fast")
     parser.add_argument("--strict", action="store_true", help="status 1 when a target is missed or was not measured")
@@ -203,11 +235,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = Run(options)
     run.prepare_peers()
     try:
-        for number in range(run.round_count):
+        for number in range(run.round_count if run.calls else 0):
             say(f"round {number + 1} of {run.round_count}, {time.monotonic() - started:.0f} s")
             run.measure_round()
+        for number in range(run.topic_round_count if run.topics else 0):
+            say(f"topics, round {number + 1} of {run.topic_round_count}, {time.monotonic() - started:.0f} s")
+            run.measure_topics_round()
         say(f"what is measured once, {time.monotonic() - started:.0f} s")
-        run.measure_once()
+        if run.calls:
+            run.measure_once()
+        if run.topics:
+            run.measure_topics_once()
     except Failed as error:
         say(f"no result: {error}")
         return 1
@@ -216,9 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, state in run.peers.items():
         if state not in ("measured", "not asked for"):
             print(f"{name}: {state}")
-    noise = spread_of(run.rounds, "limit", "many_per_second")
+    noise = spread_of(run.rounds, "limit" if run.calls else "push", "many_per_second" if run.calls else "per_second")
     print(
-        f"{run.round_count} rounds; the limit itself varied by {noise:.0%} between them; load average "
+        f"{len(run.rounds)} rounds; the limit itself varied by {noise:.0%} between them; load average "
         f"{run.load_before[0]:.1f} before, {os.getloadavg()[0]:.1f} after, on {os.cpu_count()} cores"
     )
     options.json.parent.mkdir(parents=True, exist_ok=True)

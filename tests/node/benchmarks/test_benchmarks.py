@@ -188,10 +188,15 @@ def test_a_run_without_peers_prints_the_table_and_writes_all(tmp_path, load, mon
     table = capsys.readouterr().out
     written = json.loads(report.read_text())
     assert scripts[:3] == ["raw_limit.py", "inaho_calls.py", "inaho_calls.py"]
-    assert len(written["rounds"]) == 2
-    assert written["peers"] == {"xoscar": "not asked for", "ray": "not asked for"}
+    assert scripts[6:8] == ["raw_push.py", "inaho_topics.py"]
+    assert len(written["rounds"]) == 4
+    assert written["peers"] == dict.fromkeys(("xoscar", "ray", "nats", "redis"), "not asked for")
     assert "64 in flight, 1,000 grains" in table
+    assert "deliveries to 64 subscribers" in table
+    assert "JetStream" not in table
     assert "xoscar" not in table
+    assert run.main(["--peers", "none", "--rounds", "1", "--only", "topics", "--json", str(report)]) == 0
+    assert "64 in flight, 1,000 grains" not in capsys.readouterr().out
     assert run.main(["--peers", "none", "--rounds", "1", "--json", str(report), "--strict"]) == 1
 
 
@@ -272,6 +277,16 @@ def test_messages_in_one_direction_are_measured_between_two_processes():
     assert 0 < figures["p50_us"] <= figures["p99_us"]
 
 
+def test_every_measurement_of_topics_gives_its_figures(load):
+    tables = ("--topics", "20", "--cycles", "40")
+    figures = figures_of("inaho_topics.py", "--seconds", "0.1", *tables)
+    assert {row.figure for row in load("topics_targets").TOPIC_ROWS if row.subject in ("topics", "once")} <= set(
+        figures
+    )
+    assert all(value > 0 for name, value in figures.items() if name.endswith(("_per_second", "_us")))
+    assert figures["topics_left"] == 0
+
+
 def test_the_last_message_ends_the_count_even_when_it_is_repeated(load):
     measuring = load("topics_measuring")
     arrivals = measuring.Arrivals()
@@ -281,7 +296,7 @@ def test_the_last_message_ends_the_count_even_when_it_is_repeated(load):
     assert not arrivals.done.is_set()
     arrivals.take(measuring.Sample(measuring.LAST, b""))
     figures = arrivals.figures()
-    arrivals.take(measuring.Sample(-5.0, b""))
+    arrivals.take(measuring.Sample(measuring.LAST, b""))
     assert arrivals.figures() == figures
     assert figures["received"] == 10
     assert figures["per_second"] > 0
