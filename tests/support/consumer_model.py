@@ -137,7 +137,7 @@ class ConsumerModel:
         self.window.arrived(0, self.keeper.deliver(count, self.now), self.now, self.keeper.settled)
 
     def take(self) -> None:
-        held = self.window.take()
+        held = self.window.take(self.now)
         if held is None:
             return
         key = held.delivery.key

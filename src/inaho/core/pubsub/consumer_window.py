@@ -93,6 +93,7 @@ class ConsumerWindow(Generic[D]):
                 continue
             key = delivery.key
             if key in partition.back and offset > partition.back[key][0]:
+                partition.back[key] = (partition.back[key][0], partition.settled.number)
                 self._say_released(partition, delivery)
                 continue
             held = Held(delivery, number, now, expires_at)
@@ -129,8 +130,11 @@ class ConsumerWindow(Generic[D]):
 
     # To the handlers.
 
-    def take(self) -> Held[D] | None:
-        """Hands out the next delivery; None if there is none. The caller works on it until `left`."""
+    def take(self, now: float) -> Held[D] | None:
+        """Hands out the next delivery; None if there is none. The caller works on it until `left`.
+
+        A process that was stopped for a while, or cut off from the keeper, does not begin what is over since.
+        """
         while self._round:
             partition = self._round.popleft()
             held = None
@@ -140,7 +144,9 @@ class ConsumerWindow(Generic[D]):
                 self._round.append(partition)
             else:
                 partition.queued = False
-            if held is not None and held.state is WAITING:
+            if held is not None and held.state is WAITING and held.expires_at <= now:
+                self._cut(partition, held, OVER)
+            elif held is not None and held.state is WAITING:
                 held.state = OUT
                 held.worked_on = True
                 self.waiting -= 1

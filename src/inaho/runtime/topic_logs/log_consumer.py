@@ -208,7 +208,7 @@ class LogConsumer:
         if not self._taken % FAIRNESS:
             await asyncio.sleep(0)
         while True:
-            held = self.window.take()
+            held = self.window.take(self._local.loop.time())
             if held is not None:
                 self._numbers.delivered += 1
                 return held

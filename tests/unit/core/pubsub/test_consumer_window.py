@@ -24,9 +24,9 @@ def window(*keys: str, partition: int = 0) -> ConsumerWindow[Given]:
     return made
 
 
-def take(of: ConsumerWindow[Given], count: int = 100) -> list[Held[Given]]:
+def take(of: ConsumerWindow[Given], count: int = 100, now: float = NOW) -> list[Held[Given]]:
     taken = []
-    while len(taken) < count and (held := of.take()):
+    while len(taken) < count and (held := of.take(now)):
         taken.append(held)
     of.check()
     return taken
@@ -76,6 +76,19 @@ def test_later_messages_of_a_key_that_were_sent_too_early_go_back():
     assert offsets(take(made)) == [0]
 
 
+def test_what_follows_a_message_that_went_back_too_early_goes_back_until_the_keeper_knows_of_that():
+    made = window("a")
+    made.retry(take(made)[0], None, "no")
+    first = made.take_settled(0)
+    made.arrived(0, [Given(1, 1, "a")], NOW, 0)
+    made.arrived(0, [Given(2, 1, "a")], NOW, first.number)
+    assert not take(made)
+    second = made.take_settled(0)
+    assert second.released == [(1, 1), (2, 1)]
+    made.arrived(0, [Given(1, 1, "a"), Given(2, 1, "a")], NOW, second.number)
+    assert offsets(take(made)) == [1]
+
+
 @pytest.mark.parametrize("way", ["it knew", "another stream"])
 def test_a_key_goes_on_when_another_consumer_has_the_message_that_failed(way: str):
     made = window("a")
@@ -85,6 +98,15 @@ def test_a_key_goes_on_when_another_consumer_has_the_message_that_failed(way: st
         made.opened(0)
     made.arrived(0, [Given(1, 1, "a")], NOW, number if way == "it knew" else 0)
     assert offsets(take(made)) == [1]
+
+
+def test_a_process_that_was_stopped_does_not_begin_what_is_over():
+    made = window("a", "a", "b")
+    first, _ = take(made, 2)
+    assert not take(made, now=NOW + ACK_TIMEOUT_S)
+    made.ack(first)
+    assert not take(made, now=NOW + ACK_TIMEOUT_S)
+    made.check()
 
 
 def test_partitions_take_turns():
