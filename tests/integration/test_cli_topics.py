@@ -180,6 +180,21 @@ def test_published_messages_are_stored_and_written(member: Node):
     assert "subscribed to stored" in said
 
 
+def test_a_message_is_one_line_for_a_person(member: Node):
+    create(
+        member, "lines", dict, {"n": 1, "text": "two\nlines"}, delivery="at_least_once", partitions=1, retention_s=60.0
+    )
+    code, out, _ = shown(member, "subscribe", "lines", "--start", "earliest", "--count", "1")
+    assert code == 0
+    assert [line.partition(" a ")[2] for line in out.splitlines()] == ['{"n":1,"text":"two\\nlines"}']
+
+
+def test_a_topic_at_most_once_has_no_start(member: Node):
+    create(member, "startless", int)
+    code, [failed], _ = topics(member, "subscribe", "startless", "--start", "earliest")
+    assert (code, failed["error"]["code"]) == (2, "invalid_topic")
+
+
 def test_partitions_are_shown(member: Node):
     create(member, "parted", int, 1, 2, 3, delivery="at_least_once", partitions=2)
     code, [found], _ = topics(member, "show", "parted")
@@ -191,7 +206,7 @@ def test_partitions_are_shown(member: Node):
 
 
 def test_lag_is_told_and_may_be_bounded(member: Node):
-    create(member, "lagging", int, 1, 2, 3, 4, 5, delivery="at_least_once", partitions=2)
+    create(member, "lagging", int, 1, 2, 3, 4, 5, delivery="at_least_once", partitions=2, retention_s=600.0)
     arguments = ("--subscription", "work", "--start", "earliest", "--count", "1")
     code, [taken], _ = topics(member, "subscribe", "lagging", *arguments)
     assert (code, taken["value"], taken["attempt"]) == (0, 1, 1)
@@ -206,7 +221,7 @@ def test_lag_is_told_and_may_be_bounded(member: Node):
 
 
 def test_one_subscription_is_deleted(member: Node):
-    create(member, "left", int, 1, delivery="at_least_once", partitions=1)
+    create(member, "left", int, 1, delivery="at_least_once", partitions=1, retention_s=600.0)
     assert asyncio.run(consume(member, "left", 1)) == [1]
     code, [deleted], _ = topics(member, "delete", "left", "--subscription", "work")
     assert (code, deleted["deleted"]) == (0, True)
@@ -217,7 +232,7 @@ def test_one_subscription_is_deleted(member: Node):
 
 
 def test_dead_letters_are_listed_and_published_again_once(member: Node):
-    create(member, "dying", int, 5, delivery="at_least_once", partitions=1, attempts_max=1)
+    create(member, "dying", int, 5, delivery="at_least_once", partitions=1, attempts_max=1, retention_s=600.0)
     assert topics(member, "dead-letters", "list", "dying")[:2] == (0, [{"topic": "dying", "dead_letters": []}])
     assert asyncio.run(consume(member, "dying", 1, handled=False)) == [5]
     code, [letter] = dead_letters_until_some(member, "dying")

@@ -26,7 +26,16 @@ from inaho.errors import (
     SerializationFailed,
 )
 
-__all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_OK", "EXIT_USAGE", "Output", "describe_error", "time_of_day"]
+__all__ = [
+    "EXIT_FAILED",
+    "EXIT_INTERRUPTED",
+    "EXIT_OK",
+    "EXIT_USAGE",
+    "Output",
+    "describe_error",
+    "time_of_day",
+    "to_json",
+]
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -82,7 +91,7 @@ class Output:
         Raises:
             SerializationFailed: JSON cannot express the value.
         """
-        self._write(_json(value).decode())
+        self._write(to_json(value).decode())
 
     def text(self, line: str) -> None:
         """Writes a line for a person; nothing under `--json`."""
@@ -105,7 +114,7 @@ class Output:
         elif isinstance(value, str):
             self._write(value)
         else:
-            self._write(msgspec.json.format(_json(value)).decode())
+            self._write(msgspec.json.format(to_json(value)).decode())
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Writes a table for a person; nothing under `--json`."""
@@ -149,7 +158,8 @@ class Output:
             raise KeyboardInterrupt from None
 
 
-def _json(value: Any) -> bytes:
+def to_json(value: Any) -> bytes:
+    """A value on one line; what JSON cannot express is text where that is possible. Raises `SerializationFailed`."""
     try:
         return msgspec.json.encode(value, enc_hook=repr)
     except (TypeError, ValueError, RecursionError) as error:

@@ -74,7 +74,7 @@ class NoSuchSubscription(InahoError):
     """The topic has no subscription of that name."""
 
     code = "no_such_subscription"
-    advice = "list the subscriptions with `inaho topics show`"
+    advice = "list the subscriptions with `inaho topics lag`"
 
 
 class SubscriptionLost(InahoError):

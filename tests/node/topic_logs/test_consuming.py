@@ -300,6 +300,16 @@ async def test_what_cannot_be_is_refused_with_the_reason(fleet: Any):
         direct.replay()
     with pytest.raises(InvalidTopic, match="a handler needs"):
         direct.subscribe(handler=lambda message: message.ack())
+    with pytest.raises(InvalidTopic, match="start is for topics at least once"):
+        direct.subscribe(start="earliest")
+    with pytest.raises(InvalidTopic, match="slow='disconnect' is for topics at most once"):
+        topic.subscribe("group", slow="disconnect")
+    with pytest.raises(InvalidTopic, match="no handler"):
+        topic.subscribe("group", concurrency=2)
+    with pytest.raises(InvalidTopic, match="window must be a number"):
+        topic.subscribe("group", window="9")  # type: ignore[arg-type]
+    with pytest.raises(InvalidTopic, match="name of a subscription"):
+        topic.subscribe(9)  # type: ignore[arg-type]
 
 
 async def test_a_subscriber_that_expects_another_type_fails_and_holds_up_nobody(fleet: Any):

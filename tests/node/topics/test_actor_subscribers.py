@@ -113,3 +113,5 @@ async def test_an_actor_of_another_process_is_refused(fleet: Any):
     topic = await one.topic("words", str)
     with pytest.raises(InvalidTopic, match="not an actor of this process"):
         await topic.deliver_to(one.actor(two.pid(actor)))
+    with pytest.raises(InvalidTopic, match="not to 'collector'"):
+        await topic.deliver_to("collector")  # type: ignore[arg-type]

@@ -49,6 +49,7 @@ async def list_dead_letters(
                     found.append(message)
                     if len(found) == limit:
                         break
+    found.sort(key=lambda each: each.published_at)
     if output.as_json:
         output.document({"topic": topic_name, "dead_letters": [describe_message(each) for each in found]})
     rows = [

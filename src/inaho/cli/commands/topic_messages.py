@@ -14,7 +14,7 @@ import inaho
 from inaho.cli.client_command import client_command
 from inaho.cli.commands.call import parse_argument
 from inaho.cli.options import TopicArgument
-from inaho.cli.output import EXIT_OK, Output, time_of_day
+from inaho.cli.output import EXIT_OK, Output, time_of_day, to_json
 from inaho.config import ClusterConfig
 from inaho.errors import InvalidTopic
 
@@ -121,8 +121,8 @@ def write_message(output: Output, message: inaho.Message[Any]) -> None:
     key = f" {message.key}" if message.key else ""
     missed = f" ({message.missed} missed before it)" if message.missed else ""
     again = f" (attempt {message.attempt})" if message.attempt > 1 else ""
-    output.text(f"{time_of_day(message.published_at)}{key}{missed}{again}")
-    output.value(message.value, name="value")
+    value = to_json(message.value).decode()
+    output.text(f"{time_of_day(message.published_at)}{key}{missed}{again} {value}")
 
 
 def describe_message(message: inaho.Message[Any]) -> dict[str, Any]:

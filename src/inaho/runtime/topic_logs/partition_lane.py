@@ -24,11 +24,14 @@ from inaho.errors import (
     ActivationFailed,
     InahoError,
     LogConflict,
+    MessageTooLarge,
+    NoSuchTopic,
     Overloaded,
     RemoteError,
     ShuttingDown,
     StorageFailed,
     Timeout,
+    TopicFull,
     Unreachable,
 )
 from inaho.errors.inspection import describe
@@ -48,6 +51,9 @@ __all__ = ["PartitionLane", "as_known", "may_pass"]
 
 _FIRST_PAUSE_S: Final = 0.02
 _PAUSE_MAX_S: Final = 1.0
+
+_REFUSED: Final = frozenset(error.code for error in (MessageTooLarge, NoSuchTopic, TopicFull))
+"""Errors of a keeper that has stored nothing: it raises them before it writes."""
 
 OVERHEAD_BYTES: Final = 48
 """What a message takes in a batch beside its value, key and id."""
@@ -265,7 +271,7 @@ class PartitionLane:
             finally:
                 self._calling = False
                 self._limit = None
-            self._in_doubt = self._in_doubt or failure.maybe_executed
+            self._in_doubt = self._in_doubt or (failure.maybe_executed and failure.code not in _REFUSED)
             if not self._passes(failure):
                 self._fail(waiting, failure, self._in_doubt)
                 return

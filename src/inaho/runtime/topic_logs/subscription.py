@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar, cast
 
 import msgspec
 
@@ -40,17 +40,26 @@ class SubscribeOptions(msgspec.Struct, frozen=True):
     slow: str = "drop_oldest"
     start: Any = "latest"
 
-    def check(self) -> None:
-        """Raises `InvalidTopic` for an option out of its bounds."""
-        if len(self.name) > NAME_CHARS_MAX or not self.name.isprintable() or " " in self.name:
+    def check(self, *, durable: bool) -> None:
+        """Raises `InvalidTopic` for an option out of its bounds, or that is of the other delivery.
+
+        Args:
+            durable: the topic is at least once.
+        """
+        name, window = cast("object", self.name), cast("object", self.window)
+        if not isinstance(name, str) or len(name) > NAME_CHARS_MAX or not name.isprintable() or " " in name:
             raise InvalidTopic(
                 f"the name of a subscription has at most {NAME_CHARS_MAX} printable characters and no spaces, not "
                 f"{self.name!r}"
             )
-        if self.window is not None and not 1 <= self.window <= 1 << 20:
-            raise InvalidTopic(f"window must be in 1..{1 << 20}, not {self.window!r}")
+        if window is not None and not (isinstance(window, int) and 1 <= window <= 1 << 20):
+            raise InvalidTopic(f"window must be a number in 1..{1 << 20}, not {window!r}")
         if self.slow not in SLOW:
             raise InvalidTopic(f"slow must be one of {', '.join(SLOW)}, not {self.slow!r}")
+        if durable and self.slow != "drop_oldest":
+            raise InvalidTopic(f"slow={self.slow!r} is for topics at most once: at least once no message is dropped")
+        if not durable and self.start != "latest":
+            raise InvalidTopic("start is for topics at least once: at most once old messages are not kept")
 
 
 class Subscription(ABC, Generic[T]):

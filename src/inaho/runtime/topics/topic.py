@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
+from inaho.actor.ref import ActorRef
 from inaho.errors import InvalidTopic
 from inaho.runtime.topic_logs.at_least_once import AtLeastOnce
 from inaho.runtime.topic_logs.subscription import SubscribeOptions, Subscription
 
 if TYPE_CHECKING:
-    from inaho.actor.ref import ActorRef
     from inaho.core.pubsub.definition import TopicDefinition
     from inaho.core.pubsub.message import Message
     from inaho.runtime.topic_logs.keeper_messages import PartitionDescription
@@ -104,8 +104,10 @@ class Topic(Generic[T]):
             NoSuchTopic: the topic was deleted.
         """
         options = SubscribeOptions(name, window, slow, start)
-        options.check()
+        options.check(durable=self.definition.durable)
         if handler is None:
+            if concurrency != 1:
+                raise InvalidTopic("concurrency is of a handler, and no handler is given")
             return self._delivery.subscribe(self._known, self._kind, options)
         return self._logged("a handler").subscribe_handler(self._known, self._kind, options, handler, concurrency)
 
@@ -184,11 +186,13 @@ class Topic(Generic[T]):
             The subscription, to close it or to read its counters; it gives no messages.
 
         Raises:
-            InvalidTopic: the topic is at least once, or the name is no name.
+            InvalidTopic: the topic is at least once, `actor` is no actor of this process, or the name is no name.
             Timeout: as `Subscription.start`.
         """
+        if not isinstance(cast("object", actor), ActorRef):
+            raise InvalidTopic(f"messages are delivered to an actor of this process, not to {actor!r}")
         options = SubscribeOptions(name)
-        options.check()
+        options.check(durable=self.definition.durable)
         subscription = self._delivery.deliver_to(self._known, self._kind, options, actor)
         await subscription.start()
         return subscription

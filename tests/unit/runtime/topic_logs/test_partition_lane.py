@@ -14,6 +14,7 @@ from inaho.config import ClusterConfig, PubSubConfig
 from inaho.errors import (
     InahoError,
     InvalidConfig,
+    MessageTooLarge,
     NoSuchTopic,
     OwnershipChanged,
     ShuttingDown,
@@ -144,8 +145,11 @@ async def test_a_batch_is_repeated_with_its_number_until_it_is_stored(start: Sta
 
 
 @pytest.mark.parametrize(
-    "error", [TopicFull("full"), NoSuchTopic("none"), InvalidConfig("none"), StateTooLarge("big")],
-    ids=lambda error: error.code,
+    "error", [
+        TopicFull("full"), NoSuchTopic("none"), InvalidConfig("none"), StateTooLarge("big"),
+        *(refused("of another node", maybe_executed=True) for refused in (TopicFull, NoSuchTopic, MessageTooLarge)),
+    ],
+    ids=lambda error: f"{error.code}-{error.maybe_executed}",
 )  # fmt: skip
 async def test_what_waiting_does_not_help_fails_at_once_and_the_next_batch_goes_on(
     start: Start, keeper: Keeper, error: InahoError
