@@ -98,11 +98,20 @@ async def test_a_publisher_that_does_not_host_the_kind_reaches_one_that_does(fle
     await fleet.member(Portfolio)
     await fleet.member(Portfolio)
     prices = await prices_at(publisher)
-    await until(joined(publisher, 1))
     for number in range(20):
         await prices.publish(Price("alice", float(number)))
     await until(lambda: len(SEEN) >= 20)
     assert [price.amount for price in seen("alice")] == [float(number) for number in range(20)], "each once, in order"
+
+
+async def test_a_member_has_joined_when_all_others_publish_to_its_grains(fleet: Any):
+    publisher = await fleet.member()
+    prices = await prices_at(publisher)
+    host = await fleet.member(Portfolio)
+    await prices.publish(Price("alice", 1.0))
+    await until(lambda: seen("alice") == [Price("alice", 1.0)])
+    assert fleet.activation(Portfolio, "alice") is not None
+    assert joined(host, 1)()
 
 
 async def test_two_kinds_and_a_process_each_get_every_message(fleet: Any):
@@ -164,7 +173,6 @@ async def test_a_member_that_leaves_hands_its_part_over(fleet: Any):
     publisher = await fleet.member()
     hosts = [await fleet.member(Portfolio) for _ in range(3)]
     prices = await prices_at(publisher)
-    await until(joined(publisher, 1))
     sent = 0
     for host in hosts[:2]:
         leaving = asyncio.ensure_future(host.close())

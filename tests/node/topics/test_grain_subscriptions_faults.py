@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 
+import pytest
+
 from inaho import Grain, InahoError, Message, Struct, subscribe
+from inaho.config import ClusterConfig, PubSubConfig
+from inaho.events import SubscriptionStarted
 from inaho.testing.cluster.sim_cluster import SimCluster
 
 ONCE: dict[str, list[tuple[str, int]]] = {}
@@ -80,3 +84,27 @@ def test_messages_of_a_grain_keep_their_order_and_what_is_stored_is_not_lost(sim
             firsts = list(dict.fromkeys(kept))
             assert firsts == sorted(firsts), f"{device}: first deliveries out of order"
         sim.check()
+
+
+def test_a_member_joins_though_another_one_does_not_confirm_its_groups(caplog: pytest.LogCaptureFixture):
+    config = ClusterConfig(pubsub=PubSubConfig(subscribe_timeout_s=0.5))
+    ONCE.clear()
+    with SimCluster(nodes=3, seed=5, grains=(Device,), config=config) as sim:
+
+        async def story() -> None:
+            sim.crash(1, silent=False)
+            await sim.until(lambda: len(sim.members_seen_by(0)) == 2)
+            began = sim.time
+            sim.pause(2, 3.0)
+            sim.restart(1)
+            await sim.until(lambda: sim.is_member(1))
+            await sim.until(lambda: "grains may miss messages" in caplog.text)
+            assert sim.time - began < 2.0
+            assert f"(pubsub.subscribe_timeout_s): {sim.authority(2)}" in caplog.text
+            assert any(e.at > began and isinstance(e.event, SubscriptionStarted) for e in list(sim.events))
+            await asyncio.sleep(3.0)
+            live = await sim.node(2).topic("live", Reading)
+            await live.publish(Reading("d0", 1))
+            await sim.until(lambda: "d0" in ONCE, within_s=60.0)
+
+        sim.run(story())

@@ -123,12 +123,12 @@ class NodeLifecycle:
         with node.join_watch.searching(driver.control.seed_answers):
             await driver.joined
         self._node.program_end.watch()
-        node.topics.begin()
         if KEEPER in node.hosts:
             watch = ReminderWatch(local, node.topology, node.hosts[KEEPER], node.leases, node.keeper_calls)
             local.spawn(watch.run(), name="inaho-reminder-watch")
         sends = SendWatch(local, node.topology, node.storage_access, node.hosts[SENDS], node.leases, node.send_calls)
         local.spawn(sends.run(), name="inaho-send-watch")
+        await node.topics.begin()
 
     def _member(self) -> Member:
         """This node's own record for its join request."""

@@ -7,11 +7,11 @@ has a place of its own, so none can be lost, and nothing is between publisher an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from inaho.core.pubsub.announcements import ALL, group_channel
-from inaho.errors import InahoError, InvalidTopic
+from inaho.errors import InahoError, InvalidTopic, Timeout
 from inaho.errors.inspection import describe
 from inaho.events import SubscriptionEnded, SubscriptionStarted
 from inaho.runtime.messages.target import RemoteTarget
@@ -175,7 +175,7 @@ class AtMostOnce:
     # Groups: methods of grains, of which one member gets each message.
 
     def join_group(self, topic: str, group: str, sink: Sink, kind: MessageType[Any]) -> None:
-        """This node takes messages of a topic for a group; the topic need not exist.
+        """This node takes messages of a topic for a group; the topic need not exist. See `groups_joined`.
 
         Args:
             topic: its name.
@@ -186,7 +186,19 @@ class AtMostOnce:
         channel = group_channel(topic, group)
         self.inlets.add(channel, sink, kind)
         self.announcer.add(channel)
-        self._local.publish(SubscriptionStarted(topic=topic, subscription=group, kind="grain"))
+
+    async def groups_joined(self, groups: Sequence[tuple[str, str]]) -> None:
+        """Returns when all live members know the groups, or after `pubsub.subscribe_timeout_s` with a warning.
+
+        Args:
+            groups: topic and name of each one that this node has joined.
+        """
+        try:
+            await self.announcer.confirmed()
+        except Timeout as error:
+            self._local.log.warning("grains may miss messages that other members publish now: %s", error.reason)
+        for topic, group in groups:
+            self._local.publish(SubscriptionStarted(topic=topic, subscription=group, kind="grain"))
 
     def leave_group(self, topic: str, group: str, sink: Sink) -> None:
         """This node takes no more messages for the group."""

@@ -72,8 +72,11 @@ class GrainSubscriptions:
         """By topic: set when it was created or deleted."""
         definitions.when_changed(self._changed)
 
-    def begin(self) -> None:
-        """This member has joined."""
+    async def begin(self) -> None:
+        """This member has joined. Returns when all live members know the groups that it is in now.
+
+        It does not fail: a member that is silent for `pubsub.subscribe_timeout_s` may publish past the groups.
+        """
         for host in list(self._hosts.values()):
             for each in host.kind.subscriptions if host.hosted else ():
                 calls = GrainCalls(self._local, self._context, host, each)
@@ -84,6 +87,8 @@ class GrainSubscriptions:
                 changed = self._changes.setdefault(each.topic, asyncio.Event())
                 following = self._follow(each, LoggedDispatch(calls, kind), kind, changed)
                 self._followers.append(self._local.spawn(following, name=f"inaho-subscribe-{each.name}"))
+        if self._dispatches:
+            await self._at_most_once.groups_joined([(each.topic, each.name) for each in self._dispatches])
 
     def leave(self) -> None:
         """This member leaves: other members get the messages from now on."""

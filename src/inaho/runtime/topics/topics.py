@@ -121,10 +121,10 @@ class Topics:
         if self.at_most_once is not None:
             self.at_most_once.links.disconnected(connection)
 
-    def begin(self) -> None:
-        """This member has joined."""
+    async def begin(self) -> None:
+        """This member has joined. Returns when its grains get what others publish; see `GrainSubscriptions.begin`."""
         if self._grains is not None:
-            self._grains.begin()
+            await self._grains.begin()
 
     async def leaving(self, left_s: Callable[[], float]) -> None:
         """This node leaves: sends what waits, within the seconds that `left_s` returns."""
