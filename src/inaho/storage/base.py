@@ -139,6 +139,11 @@ class Storage(ABC):
         """The logs of topics in this storage; None if it has none, so that topics at least once are refused."""
         return None
 
+    @property
+    def is_made(self) -> bool:
+        """Whether there may be data in it. One that the first `open` makes has none before."""
+        return True
+
     async def open(self) -> None:
         """Makes the storage ready. Each open needs one close.
 

@@ -93,6 +93,8 @@ class Freshness:
         self._inheriting: asyncio.Task[None] | None = None
         """Asks other members which members they doubt; None when that is known."""
         self._over_at = 0.0
+        self._founding_due = False
+        """This node has founded a cluster, and had no kind with state then."""
 
     @property
     def reads(self) -> int:
@@ -190,9 +192,14 @@ class Freshness:
 
     def founded(self) -> None:
         """This node has founded a cluster: writes that to the storage, and reads whether others have founded one."""
+        self._marking.founded()
+        self._founding_due = True
         if self.applies:
-            self._marking.founded()
-            self._local.spawn(self._found(), name="inaho-founded")
+            self._begin_founding()
+
+    def _begin_founding(self) -> None:
+        self._founding_due = False
+        self._local.spawn(self._found(), name="inaho-founded")
 
     def joined(self) -> None:
         """This node was admitted: before it activates anything, it doubts the members that others doubt."""
@@ -242,6 +249,8 @@ class Freshness:
         if self._inheriting is not None:
             await asyncio.wait((self._inheriting,))
             self._inheriting = None
+        if self._founding_due:
+            self._begin_founding()
         if self._marking.is_due:
             await self._marking.written()
 

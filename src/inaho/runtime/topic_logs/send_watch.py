@@ -83,6 +83,8 @@ class SendWatch:
     async def _look(self, key: str) -> Exception | None:
         """Starts the keeper of that partition if there is something in its log. Returns the error if that failed."""
         if key not in self._host.activations:
+            if not self._storage_access.storage.is_made:  # nothing was ever sent; do not make it for this question
+                return None
             try:
                 log = (await self._storage_access.opened()).log
                 assert log is not None

@@ -100,6 +100,11 @@ class SqliteStorage(Storage):
         return self._log
 
     @property
+    def is_made(self) -> bool:
+        """Whether the file exists."""
+        return self.path.exists()
+
+    @property
     def commits(self) -> int:
         """Transactions of this process that changed something; `saves / commits` is the number of saves per commit."""
         return self._commits_earlier + self._write_server.commits

@@ -71,6 +71,11 @@ class FaultyStorage(Storage):
         return self._path.injected
 
     @property
+    def is_made(self) -> bool:
+        """As `inner`."""
+        return self.inner.is_made
+
+    @property
     def log(self) -> LogStorage | None:
         """The logs of `inner`, with the same faults."""
         return self._log
