@@ -114,6 +114,10 @@ class PartitionRules(RuleBasedStateMachine):
             self.save()
         if acknowledged:
             self.needed = len(self.log)
+        self.trim_log()
+
+    def trim_log(self) -> None:
+        """Removes what may be removed now."""
         upto = self.machine.trim_upto(self.needed, len(self.log), self.now)
         assert upto <= self.needed, "a message that a subscription needs is removed"
         self.first = max(self.first, upto)
@@ -130,11 +134,14 @@ class PartitionRules(RuleBasedStateMachine):
         left, _ = self.machine.backlog(self.needed)
         assert left + 5 <= POLICY.backlog_max or upto == len(self.log), "too little was dropped"
 
-    @rule(saved=st.booleans(), repeated=st.sampled_from(PUBLISHERS))
-    def keeper_dies(self, saved: bool, repeated: str) -> None:
+    @rule(saved=st.booleans(), trimmed=st.booleans(), repeated=st.sampled_from(PUBLISHERS))
+    def keeper_dies(self, saved: bool, trimmed: bool, repeated: str) -> None:
         """What waited is not stored. A publisher repeats its batch at the next keeper."""
         if saved:
             self.save()
+        if trimmed:
+            self.needed = len(self.log)
+            self.trim_log()
         self.waiting = []
         size = RECORD_BYTES * (len(self.log) - self.first)
         self.machine = self.make(POLICY, self.first, len(self.log), size, self.memory)
