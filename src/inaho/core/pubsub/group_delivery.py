@@ -149,7 +149,8 @@ class GroupDelivery:
             return True
         entry = self._messages.entries.get(offset)
         if entry is None:  # delivered by the previous keeper
-            if not self._old_acks or offset < self.next or self._failures.get(offset, 0) + 1 != attempt:
+            old = self._old_acks and offset >= self.next and self._failures.get(offset, 0) + 1 == attempt
+            if not old or self._group.claims.get(offset, (name, attempt))[0] != name:
                 return False
             self._group.drop_claim(offset)
             self._failures.pop(offset, None)
