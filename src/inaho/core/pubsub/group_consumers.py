@@ -37,9 +37,14 @@ class GroupConsumers:
         consumer = self.by_name.pop(name, None)
         if consumer is not None:
             self._rotation.remove(name)
-            for offset in [offset for offset, (owner, _) in self.claims.items() if owner == name]:
-                del self.claims[offset]
+            self.forget_claims(consumer)
         return consumer
+
+    def forget_claims(self, consumer: GroupConsumer) -> None:
+        """It has none of the messages that it has claimed."""
+        for offset in [offset for offset, (owner, _) in self.claims.items() if owner == consumer.name]:
+            del self.claims[offset]
+        consumer.claimed = 0
 
     def claim(self, consumer: GroupConsumer, offset: int, attempt: int) -> bool:
         """Notes that it has a message. Returns False if another one said so before."""
@@ -48,6 +53,10 @@ class GroupConsumers:
         self.claims[offset] = (consumer.name, attempt)
         consumer.claimed += 1
         return True
+
+    def settle_claim(self, name: str, offset: int, attempt: int) -> bool:
+        """A consumer says what has become of a message. Returns whether it had claimed it; the claim has ended then."""
+        return self.claims.get(offset) == (name, attempt) and self.drop_claim(offset) is not None
 
     def drop_claim(self, offset: int) -> tuple[GroupConsumer, int] | None:
         """Forgets a claim. Returns who had it, and the attempt."""

@@ -8,9 +8,6 @@ without a key have no order. So a message that fails holds back its key, not its
 Memory is bounded. The content of a message is kept only from the read to the delivery, at most `loaded_max` messages
 and `loaded_bytes_max` bytes. Of each message that is not settled otherwise only a small entry is kept, and behind
 failing keys at most `held_max` of them; then nothing more is read until some are settled.
-
-Why the keeper and not the consumers decides on redelivery: what is tried again must survive the consumer, and two
-consumers must not have messages of one key.
 """
 
 from __future__ import annotations
@@ -95,6 +92,7 @@ class GroupDelivery:
                 self._flights.take_back(entry)
         consumer.over.clear()
         consumer.outbox.clear()
+        self._group.forget_claims(consumer)
         self._heard(consumer)
         for offset in sorted(has):
             if not self._keep(consumer, offset, has[offset], now):
@@ -150,9 +148,8 @@ class GroupDelivery:
         entry = self._messages.entries.get(offset)
         if entry is None:  # delivered by the previous keeper
             old = self._old_acks and offset >= self.next and self._failures.get(offset, 0) + 1 == attempt
-            if not old or self._group.claims.get(offset, (name, attempt))[0] != name:
+            if not self._group.settle_claim(name, offset, attempt) and (not old or offset in self._group.claims):
                 return False
-            self._group.drop_claim(offset)
             self._failures.pop(offset, None)
             self.positions.settle(offset)
             self._settled += 1
@@ -169,24 +166,30 @@ class GroupDelivery:
 
     def retry(self, name: str, offset: int, attempt: int, now: float, after_s: float | None, reason: str) -> bool:
         """A consumer gives a message back as failed. Returns False if the delivery was over."""
+        if self._group.settle_claim(name, offset, attempt):
+            self._failures[offset] = attempt
+            self._settled += 1
+            return True
         entry = self._of(name, offset, attempt)
         if entry is not None:
             self._flights.fail(entry, now, reason, after_s=None if after_s is None else max(0.0, after_s))
-        return entry is not None or self._group.give_back(name, offset, attempt)
+        return entry is not None
 
     def release(self, name: str, offset: int, attempt: int, now: float) -> bool:
         """A consumer gives a message back that it has not begun. Returns False if the delivery was over."""
+        if self._group.settle_claim(name, offset, attempt):
+            return True
         entry = self._of(name, offset, attempt)
         if entry is not None:
             self._flights.rest(entry, now)
-        return entry is not None or self._group.give_back(name, offset, attempt)
+        return entry is not None
 
     def extend(self, name: str, offset: int, attempt: int, until: float) -> bool:
         """A consumer works on a message: its deadline is `until`. Returns False if the delivery was over."""
         entry = self._of(name, offset, attempt)
         if entry is not None:
             self._flights.extend(entry, until)
-        return entry is not None
+        return entry is not None or self._group.claims.get(offset) == (name, attempt)
 
     def _of(self, name: str, offset: int, attempt: int) -> Entry | None:
         consumer = self._group.by_name.get(name)
@@ -372,11 +375,6 @@ class GroupDelivery:
     def unsettled(self) -> list[Entry]:
         """The messages that were read and are not settled, by offset."""
         return list(self._messages.entries.values())
-
-    @property
-    def held_keys(self) -> int:
-        """Keys that wait because a message of theirs failed."""
-        return sum(line.held for line in self._messages.lines.values())
 
     @property
     def redelivered(self) -> int:

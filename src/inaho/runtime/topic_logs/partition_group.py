@@ -308,7 +308,7 @@ class PartitionGroup:
             lag=self.lag,
             oldest_at=oldest_at,
             in_flight=sum(len(consumer.in_flight) for consumer in group.consumers),
-            held_keys=group.held_keys,
+            held_keys=len({each.line.key for each in unsettled if each.line is not None and each.line.held}),
             waiting_s=max(0.0, min(pauses) - now) if pauses else 0.0,
             attempts_most=max((entry.failures for entry in unsettled), default=0),
             redelivered=group.redelivered,
