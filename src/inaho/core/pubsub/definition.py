@@ -61,7 +61,9 @@ class TopicDefinition(msgspec.Struct, frozen=True, kw_only=True):
             cannot be reached, `queue` waits for it up to `pubsub.publish_timeout_s`.
         allow_no_subscribers: whether a message that nobody gets is no error. At least once it never is one.
         partitions: at least once: parts of the log. Messages of one key are in one partition, in order.
-        retention_s: at least once: acknowledged messages stay so many seconds for replay. 0 removes them.
+        retention_s: at least once: acknowledged messages stay so many seconds for replay, and so do all messages while
+            there is no subscription. 0 removes what is acknowledged, and keeps what comes before the first
+            subscription.
         backlog_max: at least once: messages that one partition keeps for subscriptions.
         backlog_bytes_max: their bytes.
         backlog_policy: at least once: what a full partition does: `reject` refuses new messages with `TopicFull`,

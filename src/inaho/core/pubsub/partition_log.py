@@ -138,7 +138,8 @@ class PartitionLog:
             ids: of its messages, empty for none.
             size_bytes: of its records.
             now: Unix seconds.
-            needed_from: first offset that a subscription needs; the end of the log if none needs any.
+            needed_from: first offset that a subscription needs, or the first one may need; the end of the log if none
+                needs any.
         """
         pending = [ticket for ticket, each in self._pending.items() if each.publisher == publisher]
         last = self._numbers.get(publisher, (0, 0.0))[0]

@@ -133,6 +133,7 @@ class Partition:
             save=self._save, needed_from=lambda: self.appends.needed_from,
         )  # fmt: skip
         self._followers: list[asyncio.Future[None]] = []
+        self.appends.subscribed = state.subscribed or bool(state.subscriptions)
         for saved in state.subscriptions:
             self._restore(saved).new = False
 
@@ -148,7 +149,8 @@ class Partition:
 
     async def _save(self, memory: LogMemory) -> None:
         subscriptions = [self.groups[name].saved() for name in sorted(self.groups)]
-        await self._save_state(PartitionState(self._definition.created_at, memory, subscriptions))
+        subscribed = self.appends.subscribed
+        await self._save_state(PartitionState(self._definition.created_at, memory, subscriptions, subscribed))
 
     def _appended(self) -> None:
         for group in self.groups.values():
@@ -195,6 +197,7 @@ class Partition:
             offset = await self.resolve(request.start)
             if name not in self.groups:
                 self._restore(SavedSubscription(name, offset))
+                self.appends.subscribed = True
         group = self.groups[name]
         if group.new:
             await self.upkeep.save()

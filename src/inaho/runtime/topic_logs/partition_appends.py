@@ -45,6 +45,7 @@ class PartitionAppends:
 
     Attributes:
         dropped: messages dropped by the policy `drop_oldest`.
+        subscribed: whether the partition has had a subscription, deleted ones included.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class PartitionAppends:
         appended: Callable[[], None],
     ) -> None:
         self.dropped = 0
+        self.subscribed = False
         self._local = local
         self._definition = definition
         self._partition = partition
@@ -70,6 +72,7 @@ class PartitionAppends:
         self._appended = appended
         self._under_way: dict[int, asyncio.Future[int]] = {}
         self._tell_at = 0.0
+        self._dropped_upto = 0
 
     async def append(self, batch: AppendBatch) -> Appended:
         """See `PartitionKeeper.append`."""
@@ -139,41 +142,57 @@ class PartitionAppends:
 
     @property
     def needed_from(self) -> int:
-        """First offset that a subscription needs; the end of the log if none needs any.
-
-        Dead letters stay until a subscription has them: they are the only copy, and nobody subscribes to them before
-        somebody looks.
-        """
+        """First offset that a subscription needs, or the first one may need; the end of the log if none needs any."""
         positions = [group.group.positions.acknowledged for group in self._groups.values()]
         sizes = self._log.sizes
-        return min(positions, default=sizes.first if self._definition.name.endswith(DEAD_LETTERS) else sizes.end)
+        return min(positions, default=max(sizes.first, self._dropped_upto) if self._waits else sizes.end)
+
+    @property
+    def _waits(self) -> bool:
+        """Whether messages are kept though there is no subscription.
+
+        Publishers may begin before subscribers, so messages wait for the first subscription, unless the topic says how
+        long messages stay. Dead letters always wait: they are the only copy, and nobody subscribes to them before
+        somebody looks.
+        """
+        definition = self._definition
+        return definition.name.endswith(DEAD_LETTERS) or not (self.subscribed or definition.retention_s)
 
     def _full(self, count: int) -> None:
         messages, size_bytes = self._log.backlog(self.needed_from)
         self._tell_full(messages, size_bytes)
+        whom = "its subscriptions" if self._groups else "a later subscription: it has none"
+        if not self.subscribed:
+            whom = "its first subscription: it has never had a subscription"
         raise TopicFull(
             f"partition {self._partition} of topic {self._definition.name!r} keeps {messages} messages, {size_bytes} "
-            f"bytes, for its subscriptions; {count} more exceed backlog_max ({self._definition.backlog_max}) or "
+            f"bytes, for {whom}; {count} more exceed backlog_max ({self._definition.backlog_max}) or "
             f"backlog_bytes_max ({self._definition.backlog_bytes_max})"
         )
 
     def _drop_oldest(self, count: int, size_bytes: int) -> None:
         """Drops the oldest messages, for each subscription that has not settled them."""
         self._tell_full(*self._log.backlog(self.needed_from))
-        upto = self._log.room_from(count, size_bytes, self.needed_from)
+        first = self.needed_from
+        upto = self._log.room_from(count, size_bytes, first)
+        if not self._groups:
+            self._dropped_upto = upto
+            self._tell_dropped(upto - first, "")
         for group in self._groups.values():
-            if group.group.positions.acknowledged >= upto:
-                continue
-            dropped = group.group.skip_to(upto)
-            group.work_soon()
-            if dropped:
-                self.dropped += dropped
-                self._local.publish(
-                    MessagesDropped(
-                        topic=self._definition.name, count=dropped, reason="backlog", authority=self._local.authority,
-                        subscription=group.name,
-                    )
-                )  # fmt: skip
+            if group.group.positions.acknowledged < upto:
+                dropped = group.group.skip_to(upto)
+                group.work_soon()
+                self._tell_dropped(dropped, group.name)
+
+    def _tell_dropped(self, count: int, subscription: str) -> None:
+        if count:
+            self.dropped += count
+            self._local.publish(
+                MessagesDropped(
+                    topic=self._definition.name, count=count, reason="backlog", authority=self._local.authority,
+                    subscription=subscription,
+                )
+            )  # fmt: skip
 
     def _tell_full(self, messages: int, size_bytes: int) -> None:
         now = self._local.loop.time()

@@ -40,12 +40,14 @@ class PartitionState(Struct, frozen=True):
             the log is that of the old one.
         memory: numbers of publishers.
         subscriptions: by name.
+        subscribed: whether there has been a subscription, deleted ones included.
         format: of this state and of the log, see `wire.features.TOPIC_LOGS`.
     """
 
     created_at: float = 0.0
     memory: LogMemory = LogMemory()
     subscriptions: list[SavedSubscription] = []  # noqa: RUF012
+    subscribed: bool = False
     format: int = FEATURES[TOPIC_LOGS]
 
 
