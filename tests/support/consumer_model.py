@@ -184,7 +184,7 @@ class ConsumerModel:
             refused = self.keeper.settle(settled, self.now)
             self.window.confirmed(0, settled)
             extended = {(offset, attempt) for offset, attempt, _ in settled.extended}
-            self.window.over(0, [each for each in refused if each in extended])
+            self.window.refused(0, [each for each in refused if each in extended])
         first: dict[str, int] = {}
         for offset, key in enumerate(self.keeper.keys):
             if key and offset not in self.keeper.acked and offset not in self.keeper.out:
@@ -209,7 +209,9 @@ class ConsumerModel:
         numbers = self.window.numbers(0)
         self.window.opened(0)
         self.keeper.settled = 0
-        self._over(self.keeper.reopen(numbers, self.now))
+        over = self.keeper.reopen(numbers, self.now)
+        self.window.confirmed_open(0)
+        self._over(over)
 
     def take_back(self, which: int) -> None:
         self.lossy = True
@@ -227,9 +229,22 @@ class ConsumerModel:
         self.lossy = self.lossy or bool(lost)
         numbers = self.window.numbers(0)
         self.window.opened(0)
+        if which % 2:
+            self._overtake(which)
         self.keeper.settled = 0
         self.keeper.restart(numbers, lost, self.now)
+        self.window.confirmed_open(0)
         self.sync()
+
+    def _overtake(self, which: int) -> None:
+        """Answers come to the next keeper before the request for a stream, so it has nothing that they could end."""
+        for _ in range(which % 4):
+            (self.ack, self.retry, self.release, self.extend)[which % 4](which)
+            which //= 3
+        settled = self.window.take_settled(0)
+        extended = [(offset, attempt) for offset, attempt, _ in settled.extended]
+        self.window.confirmed(0, settled)
+        self.window.refused(0, extended)
 
     def check(self) -> None:
         self.window.check()

@@ -9,6 +9,9 @@ and of what a handler works on, and of nothing else: a message that a loop has l
 delivered again, to anyone. What waits here for as long as the time to acknowledge goes back unhandled, because this
 handler is slow or hangs, and another consumer of the group may be idle.
 
+What is answered while a stream opens is answered again once it is open. The first answer may have come before the
+request for the stream, which names the message as held: the keeper would leave it to this consumer.
+
 When a message has gone back, the keeper may already have sent later ones of its key. They go back too: settlements are
 numbered, and with its deliveries a keeper says which settlement it knew.
 
@@ -63,7 +66,23 @@ class ConsumerWindow(Generic[D]):
 
     def opened(self, number: int) -> None:
         """A stream begins, whose request has named what is held: the keeper knows what has gone back."""
-        self._partition(number).back.clear()
+        partition = self._partition(number)
+        partition.back.clear()
+        partition.opening = []
+
+    def confirmed_open(self, number: int) -> None:
+        """An item of a stream has come: the keeper has the request. No effect from the second item on."""
+        partition = self._partition(number)
+        told, partition.opening = partition.opening, None
+        settled = partition.settled
+        for each in told or ():
+            settled.acked += each.acked
+            settled.retried += each.retried
+            settled.released += each.released
+        if settled:
+            self.dirty[number] = None
+            for key, (first, _) in partition.back.items():
+                partition.back[key] = (first, settled.number)
 
     def arrived(self, number: int, deliveries: Iterable[D], now: float, settled: int) -> None:
         """Deliveries of one partition have arrived, in the order in which they are to be handled for each key.
@@ -114,6 +133,17 @@ class ConsumerWindow(Generic[D]):
             held = partition.held.get(offset)
             if held is not None and held.delivery.attempt <= attempt:
                 self._cut(partition, held, OVER)
+
+    def refused(self, number: int, deliveries: Iterable[tuple[int, int]]) -> None:
+        """The keeper had not got these deliveries (offset, attempt) when it was to prolong their time.
+
+        They go back, so that it does not leave them to this consumer if it gets the request for a stream only now.
+        """
+        partition = self._partition(number)
+        for offset, attempt in deliveries:
+            held = partition.held.get(offset)
+            if held is not None and held.delivery.attempt <= attempt:
+                self.release(held)
 
     def confirmed(self, number: int, settled: Settled) -> None:
         """The keeper has answered what `take_settled` returned."""
@@ -227,6 +257,8 @@ class ConsumerWindow(Generic[D]):
         partition = self._partition(number)
         settled = partition.settled
         partition.settled = Settled(settled.number + 1)
+        if partition.opening is not None:
+            partition.opening.append(settled)
         self.dirty.pop(number, None)
         return settled
 

@@ -104,6 +104,7 @@ class HeldPartition(Generic[D]):
         "held",
         "lines",
         "number",
+        "opening",
         "queued",
         "ready",
         "settled",
@@ -123,5 +124,7 @@ class HeldPartition(Generic[D]):
         self.settled = Settled()
         self.back: dict[str, tuple[int, int]] = {}
         """By key: the first offset that has gone back, and the number of the last settlement that tells so."""
+        self.opening: list[Settled] | None = None
+        """What was told since the request for a stream, until the stream is open; None while no stream opens."""
         self.unconfirmed: dict[int, int] = {}
         """Attempts of the acknowledged, by offset, until the keeper has confirmed them."""

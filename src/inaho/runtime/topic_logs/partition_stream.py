@@ -125,14 +125,15 @@ class PartitionStream:
         window = self._owner.window
         if self._closing:
             return  # the keeper learns by `leave` that these come back too
+        window.confirmed_open(self.partition)
         if item.over:
             window.over(self.partition, item.over)
             self.settle_soon()
         if item.messages:
             window.arrived(self.partition, item.messages, self._local.loop.time(), item.settled)
             self._owner.arrived(item.messages)
-            if self.partition in window.dirty:
-                self.settle_soon()
+        if self.partition in window.dirty:
+            self.settle_soon()
         if not self.opened.done():
             self.opened.set_result(None)
 
@@ -191,7 +192,7 @@ class PartitionStream:
         extended = {(offset, attempt) for offset, attempt, _ in settled.extended}
         answered = {*settled.acked, *((offset, attempt) for offset, attempt, _, _ in settled.retried)}
         self.late += sum(tuple(each) in answered for each in refused)
-        self._owner.window.over(self.partition, [each for each in refused if tuple(each) in extended])
+        self._owner.window.refused(self.partition, [each for each in refused if tuple(each) in extended])
 
     async def leave(self) -> None:
         """The consumer ends: returns when the keeper has all answers and gives the rest to others."""
