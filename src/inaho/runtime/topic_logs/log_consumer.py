@@ -284,13 +284,13 @@ class LogConsumer:
             self._timer.cancel()
             self._timer = None
         self.window.give_back()
+        leaving: list[asyncio.Task[None]] = []
         try:
-            if not lost and not self._local.closing:
+            if self._streams and not lost and not self._local.closing:
                 leaving = [asyncio.ensure_future(stream.leave()) for stream in self._streams]
-                if leaving:
-                    _, late = await asyncio.wait(leaving, timeout=GIVE_BACK_S)
-                    for each in late:
-                        each.cancel()
+                await asyncio.wait(leaving, timeout=GIVE_BACK_S)
         finally:
+            for each in leaving:
+                each.cancel()
             for stream in self._streams:
                 stream.close()

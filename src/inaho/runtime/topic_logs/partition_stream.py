@@ -144,7 +144,7 @@ class PartitionStream:
 
     def settle_soon(self) -> None:
         """Tells the keeper what the window has for it, with what else comes in this iteration of the loop."""
-        if self._settler is None:
+        if self._settler is None or self._settler.done():  # it is done if it was cancelled before its first step
             self._settler = self._local.spawn(self._settle_all(), name="inaho-settle", drives=True)
 
     async def _settle_all(self) -> None:
@@ -203,7 +203,7 @@ class PartitionStream:
                 await asyncio.wait([opened, self._reader], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 opened.cancel()
-        while self._settler is not None:
+        while self._settler is not None and not self._settler.done():
             await asyncio.wait([self._settler])
         await self._settle(self._owner.window.take_settled(self.partition), leaving=True)
 

@@ -127,8 +127,12 @@ class ClientDelivery:
 
     async def flush(self, left_s: Callable[[], float]) -> None:
         """See `Delivery`."""
-        for lane in list(self._lanes.values()):
-            await asyncio.wait([asyncio.ensure_future(lane.finished())], timeout=max(0.0, left_s()))
+        try:
+            async with asyncio.timeout(left_s()):
+                for lane in list(self._lanes.values()):
+                    await lane.finished()
+        except TimeoutError:
+            self._local.log.warning("messages of topics were not sent in time")
 
     def close(self) -> None:
         """See `Delivery`."""
