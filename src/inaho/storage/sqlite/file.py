@@ -59,7 +59,7 @@ class SqliteFile:
     def __init__(self, path: Path, synchronous: str, busy_timeout_s: float) -> None:
         self.path = path
         self._synchronous = synchronous
-        self._busy_timeout_s = busy_timeout_s
+        self.busy_timeout_s = busy_timeout_s
 
     def connect(self, *, writes: bool) -> sqlite3.Connection:
         """A connection for the calling thread, its file checked; the writer's connection makes missing parts.
@@ -70,7 +70,7 @@ class SqliteFile:
         try:
             if writes:
                 _make_folder(self.path.parent)
-            connection = sqlite3.connect(self.path, timeout=self._busy_timeout_s, isolation_level=None)
+            connection = sqlite3.connect(self.path, timeout=self.busy_timeout_s, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise self.failure(error, maybe_executed=False) from error
         try:
@@ -112,7 +112,7 @@ class SqliteFile:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             remedy = (
-                f"another process held its lock for more than {self._busy_timeout_s:g} s: end that process, or raise "
+                f"another process held its lock for more than {self.busy_timeout_s:g} s: end that process, or raise "
                 "storage.busy_timeout_s"
             )
         elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):

@@ -28,6 +28,7 @@ from inaho.storage.base import StoredState, StoredVersion, conflict_of
 from inaho.storage.instances import Mark, new_instance
 from inaho.storage.sqlite.file import CREATE_MARK, SqliteFile, roll_back
 from inaho.storage.sqlite.log_requests import LogChanged, LogFound, LogRequest
+from inaho.storage.sqlite.turns import WriteTurns
 from inaho.types import ClusterIdentity
 
 __all__ = ["AnyRequest", "Found", "Loaded", "Numbers", "Reader", "Request", "Told", "Writer"]
@@ -191,10 +192,13 @@ class Writer(_Session):
     def __init__(self, file: SqliteFile) -> None:
         super().__init__(file)
         self.commits = 0
+        self._turns: WriteTurns | None = None
 
     def open(self) -> None:
         """Makes the folder, the file and the table where they are missing, and connects."""
         self._connect(writes=True)
+        assert self._connection is not None
+        self._turns = WriteTurns(self._connection, self._file.busy_timeout_s)
 
     def serve(self, batch: Sequence[AnyRequest]) -> list[Outcome]:
         """One commit for the batch; one for each request when a statement of the batch fails."""
@@ -214,8 +218,9 @@ class Writer(_Session):
         return outcomes
 
     def _transact(self, batch: Sequence[AnyRequest]) -> list[Outcome]:
+        assert self._turns is not None
         try:
-            self._execute("BEGIN IMMEDIATE")
+            self._turns.begin()
         except sqlite3.Error as error:
             raise _NotBegunError(error) from error
         try:
