@@ -4,6 +4,9 @@ A commit costs one disk flush however many saves are in it. While one batch is c
 then taken as a whole. So an idle storage answers a single save at once, a busy one shares each flush among many, and no
 waiting time has to be configured. The results of a batch come back to the event loop in one wake-up.
 
+What is submitted in one iteration of the event loop is handed over at its end, in one piece. A thread that is woken
+earlier takes the first request alone, and takes turns at the interpreter's lock with the loop that makes the others.
+
 Requests beyond the bounds wait, first come first served, in the coroutine of their caller: nothing is dropped.
 
 A queue that makes progress is worth waiting for, however slow the disk. After a batch in which nothing succeeded, for
@@ -21,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
@@ -66,7 +70,9 @@ class BatchWorker(Generic[Request, Result]):
         self._name = name
         self._server = server
         self._config = config
-        self._queue: SimpleQueue[Ticket[Request, Result] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Ticket[Request, Result]] | None] = SimpleQueue()
+        self._submitted: list[Ticket[Request, Result]] = []  # in this iteration of the loop
+        self._taken: deque[Ticket[Request, Result]] = deque()  # by the thread, beyond its last batch
         self._admission = Admission(config)
         self._late_until = 0.0  # a request that expires later has not waited behind a batch that failed
         self._in_flight: dict[Hashable, int] = {}
@@ -100,6 +106,7 @@ class BatchWorker(Generic[Request, Result]):
         """Refuses requests that wait for room, serves accepted ones, closes the server and ends the thread."""
         if not self._admission.closed:
             self._admission.close()
+            self._hand_over()
             self._queue.put(None)
         await asyncio.shield(self._ended)
 
@@ -120,12 +127,19 @@ class BatchWorker(Generic[Request, Result]):
         await self._admission.enter(size)
         ticket = Ticket[Request, Result](key, request, size, expires_at, self._loop.create_future())
         self._in_flight[key] = self._in_flight.get(key, 0) + 1
-        self._queue.put(ticket)
+        if not self._submitted:
+            self._loop.call_soon(self._hand_over)
+        self._submitted.append(ticket)
         try:
             return await ticket.future
         except asyncio.CancelledError:
             ticket.abandoned = True
             raise
+
+    def _hand_over(self) -> None:
+        if self._submitted:
+            submitted, self._submitted = self._submitted, []
+            self._queue.put(submitted)
 
     def busy_with(self, key: Hashable) -> bool:
         """Whether a request about `key` was accepted and is not finished, even if its caller was cancelled."""
@@ -191,19 +205,28 @@ class BatchWorker(Generic[Request, Result]):
 
     def _gather(self) -> tuple[list[Ticket[Request, Result]], bool]:
         """Waits for one request, then takes all that are there. False: nothing follows."""
-        ticket = self._queue.get()
+        taken = self._taken
+        if not taken:
+            submitted = self._queue.get()
+            if submitted is None:
+                return [], False
+            taken.extend(submitted)
         tickets: list[Ticket[Request, Result]] = []
         size = 0
-        while ticket is not None:
-            tickets.append(ticket)
-            size += ticket.size
-            if len(tickets) >= self._config.batch_requests_max or size >= self._config.batch_bytes_max:
-                return tickets, True
+        while True:
+            while taken:
+                ticket = taken.popleft()
+                tickets.append(ticket)
+                size += ticket.size
+                if len(tickets) >= self._config.batch_requests_max or size >= self._config.batch_bytes_max:
+                    return tickets, True
             try:
-                ticket = self._queue.get_nowait()
+                submitted = self._queue.get_nowait()
             except Empty:
                 return tickets, True
-        return tickets, False
+            if submitted is None:
+                return tickets, False
+            taken.extend(submitted)
 
     def _refusal(self) -> StorageFailed:
         waited = f"{self._config.busy_timeout_s:g} s (storage.busy_timeout_s)"
