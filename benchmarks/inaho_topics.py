@@ -2,8 +2,11 @@
 
     python benchmarks/inaho_topics.py [--seconds S] [--only NAME …] [--topics N] [--cycles N] [--folder DIR] [--json]
 
-The cluster has a secret, metrics are counted: what a user gets. What is stored is in an SQLite file in `--folder`, with
-`synchronous=full`: an acknowledged message survives a power cut. Saves are measured on the same file.
+The cluster has a secret, metrics are counted: what a user gets. What is stored is in an SQLite file in `--folder`. With
+`synchronous=full` each acknowledgement waits for a flush of the disk, and the message survives a power cut. With
+`synchronous=normal` (`unsynced`) it waits until the operating system has the message, which survives the death of all
+processes: what JetStream does by default. So each is compared with JetStream set to the same. Saves, and durable sends,
+are measured with `full`.
 """
 
 from __future__ import annotations
@@ -16,11 +19,22 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import cycle
 from pathlib import Path
 
 import uvloop
 from inaho_server import resident_bytes
-from inaho_topics_peer import SUBSCRIBERS, Cart, Clock, Saved, once_topic, stored_topic
+from inaho_topics_peer import (
+    FULL,
+    NORMAL,
+    SUBSCRIBERS,
+    Cart,
+    Clock,
+    Saved,
+    once_topic,
+    storage_of,
+    stored_topic,
+)
 from measuring import IN_FLIGHT, Figures, percentile, show
 from topics_measuring import (
     BODY,
@@ -35,7 +49,7 @@ from topics_measuring import (
 )
 
 import inaho
-from inaho import Cluster
+from inaho import Cluster, Topic
 
 PEER = Path(__file__).parent / "inaho_topics_peer.py"
 
@@ -57,7 +71,7 @@ async def pair(what: str, storage: str) -> AsyncGenerator[tuple[Cluster, Subscri
     """This process's member, and the process that subscribes. Grains are in the latter only."""
     secret = secrets.token_hex(16)
     async with (
-        inaho.join("127.0.0.1:0", secret=secret, storage=storage) as cluster,
+        inaho.join("127.0.0.1:0", secret=secret, storage=storage_of(storage)) as cluster,
         subscriber(str(PEER), cluster.authority, secret, storage, what) as peer,
     ):
         yield cluster, peer
@@ -114,12 +128,11 @@ async def push(cluster: Cluster, peer: Subscriber, seconds: float) -> tuple[Figu
 async def stored(options: Options) -> Figures:
     """At least once: 64 publishers, and one that waits for each acknowledgement; saves of a grain for comparison."""
     with tempfile.TemporaryDirectory(prefix="inaho-bench-", dir=options.folder) as folder:
-        async with pair("stored", f"sqlite:{folder}/state.db") as (cluster, peer):
+        async with pair("stored", f"{FULL}{folder}/state.db") as (cluster, peer):
             saved = cluster.grain(Saved, "one", timeout=options.seconds + 30)
             saves = await saved.save_for(options.seconds / 2, Sample(0.0, BODY))
             topic = await stored_topic(cluster)
-            for _ in range(SAMPLES):
-                await topic.publish(Sample(time.monotonic(), BODY))
+            await publish_samples(topic)
             alone = await publish_in_flight(topic.publish, options.seconds / 2, 1)
             many = await publish_in_flight(topic.publish, options.seconds, options.in_flight)
             figures = await publish_last(topic.publish, peer)
@@ -131,10 +144,31 @@ async def stored(options: Options) -> Figures:
     }
 
 
+async def unsynced(options: Options) -> Figures:
+    """At least once without a flush per acknowledgement: 64 publishers, without keys and with one key each."""
+    with tempfile.TemporaryDirectory(prefix="inaho-bench-", dir=options.folder) as folder:
+        async with pair("stored", f"{NORMAL}{folder}/state.db") as (cluster, peer):
+            topic = await stored_topic(cluster)
+            await publish_samples(topic)
+            many = await publish_in_flight(topic.publish, options.seconds, options.in_flight)
+            keys = cycle([f"key-{number}" for number in range(options.in_flight)])
+            keyed = await publish_in_flight(
+                lambda value: topic.publish(value, key=next(keys)), options.seconds, options.in_flight
+            )
+            await publish_last(topic.publish, peer)
+    return {"unsynced_per_second": many, "unsynced_keyed_per_second": keyed}
+
+
+async def publish_samples(topic: Topic[Sample]) -> None:
+    """The messages whose latencies a subscriber notes; here they make all keepers active."""
+    for _ in range(SAMPLES):
+        await topic.publish(Sample(time.monotonic(), BODY))
+
+
 async def sends(options: Options) -> Figures:
     """Durable sends by 64 senders, to a thousand grains."""
     with tempfile.TemporaryDirectory(prefix="inaho-bench-", dir=options.folder) as folder:
-        async with pair("sends", f"sqlite:{folder}/state.db") as (cluster, _):
+        async with pair("sends", f"{FULL}{folder}/state.db") as (cluster, _):
             carts = [cluster.grain(Cart, f"cart-{number}") for number in range(1_000)]
             sent = 0
 
@@ -193,6 +227,7 @@ MEASUREMENTS: dict[str, Callable[[Options], Awaitable[Figures]]] = {
     "once": once,
     "fan-out": fan_out,
     "stored": stored,
+    "unsynced": unsynced,
     "sends": sends,
     "tables": tables,
 }

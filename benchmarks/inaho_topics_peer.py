@@ -19,10 +19,15 @@ from topics_measuring import Arrivals, Sample, say
 
 import inaho
 from inaho import Cluster, Grain, Topic
+from inaho.storage import Storage
+from inaho.storage.sqlite import SqliteStorage
 
 SUBSCRIBERS = 64
 ONCE, STORED = "prices", "orders"
 GROUP = "projection"
+
+FULL, NORMAL = "sqlite:", "sqlite-normal:"
+"""Beginnings of what names a storage: `NORMAL` is SQLite without a flush of the disk per commit."""
 
 
 class Clock(Grain):
@@ -60,6 +65,11 @@ class Cart(Grain):
 
 
 KINDS = (Clock, Saved, Cart)
+
+
+def storage_of(name: str) -> Storage | str:
+    """What `inaho.join` gets for a storage named on a command line."""
+    return SqliteStorage(name.removeprefix(NORMAL), synchronous="normal") if name.startswith(NORMAL) else name
 
 
 async def once_topic(cluster: Cluster) -> Topic[Sample]:
@@ -115,8 +125,8 @@ async def subscribe_stored(cluster: Cluster) -> Figures:
 
 
 async def serve(authority: str, secret: str, storage: str, what: str) -> None:
-    seeds = [authority]
-    async with inaho.join("127.0.0.1:0", seeds=seeds, secret=secret, storage=storage, grains=KINDS) as cluster:
+    seeds, opened = [authority], storage_of(storage)
+    async with inaho.join("127.0.0.1:0", seeds=seeds, secret=secret, storage=opened, grains=KINDS) as cluster:
         if what == "stored":
             say(json.dumps(await subscribe_stored(cluster)))
         elif what in ("once", "fan-out"):
