@@ -14,6 +14,7 @@ from inaho.errors import (
     MessageTooLarge,
     NoSubscribers,
     NoSuchTopic,
+    ShuttingDown,
     SubscriptionLost,
     WrongMessageType,
 )
@@ -315,3 +316,43 @@ async def break_connection(one: Cluster, two: Cluster) -> None:
 async def _until_empty(messages: Any) -> AsyncIterator[Any]:
     while messages._waiting:
         yield await anext(messages)
+
+
+async def test_a_message_on_its_way_when_a_node_subscribes_is_not_missed_there(fleet: Fleet):
+    one, two = await fleet.members(2)
+    topic, there = await one.topic("prices", Price, allow_no_subscribers=True), await two.topic("prices", Price)
+    async with topic.subscribe():
+        for turn in range(20):
+            subscription = there.subscribe()
+            begun = asyncio.ensure_future(subscription.start())
+            while two.runtime.local.node_id not in direct(one).announcer.remote.nodes_of.get("prices", ()):
+                for _ in range(2):  # the first one leaves at once, the second one at the end of the iteration
+                    await topic.publish(Price("before", turn))
+                await asyncio.sleep(0)
+            await begun
+            await topic.publish(Price("after", turn))
+            while (message := (await take(subscription, 1))[0]).value.owner == "before":
+                assert not message.missed
+            assert (message.missed, subscription.missed) == (0, 0)
+            await subscription.close()
+            await until(lambda: not direct(one).announcer.remote.nodes_of.get("prices"))
+
+
+async def test_a_node_that_has_left_tells_its_publishers_and_subscribers(fleet: Fleet):
+    one, two = await fleet.members(2)
+    topic, there = [await each.topic("prices", Price, allow_no_subscribers=True) for each in (one, two)]
+    async with topic.subscribe() as stays:
+        subscription = there.subscribe()
+        await subscription.start()
+        await there.publish(Price("last", 1.0))
+        await two.leave()
+        assert [each.value.owner for each in await take(stays, 1)] == ["last"]
+        assert [each.value.owner for each in await take(subscription, 1)] == ["last"]
+        with pytest.raises(SubscriptionLost, match="has left"):
+            await take(subscription, 1)
+        with pytest.raises(ShuttingDown):
+            await there.publish(Price("lost", 1.0))
+        with pytest.raises(ShuttingDown):
+            await there.subscribe().start()
+        await topic.publish(Price("goes on", 1.0))
+        assert [each.value.owner for each in await take(stays, 1)] == ["goes on"]

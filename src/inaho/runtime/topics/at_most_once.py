@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from inaho.core.pubsub.announcements import ALL, group_channel
-from inaho.errors import InahoError, InvalidTopic, Timeout
+from inaho.errors import InahoError, InvalidTopic, ShuttingDown, Timeout
 from inaho.errors.inspection import describe
 from inaho.events import SubscriptionEnded, SubscriptionStarted
 from inaho.runtime.messages.target import RemoteTarget
@@ -75,6 +75,7 @@ class AtMostOnce:
         self._peers = peers
         self._calls = calls
         self._effective: dict[OwnSubscription, None] = {}
+        self._stopped = False
         self._reports = DropReports(counts, local.publish)
         self.announcer = Announcer(local, peers.connect, self._tell, changed=self._changed, now_ready=self._ready)
         self.inlets = Inlets(local, counts, self._reports, self._changed, self.announcer.came_late)
@@ -121,14 +122,19 @@ class AtMostOnce:
             self.inlets.publisher_gone(member.node_id, member.authority)
 
     async def flush(self, left_s: Callable[[], float]) -> None:
-        """See `Delivery`."""
+        """See `Delivery`. Nothing is published or delivered after that: no other member would know of it."""
         self.outlets.flush()
+        self._stop()
 
-    def close(self) -> None:
-        """See `Delivery`."""
+    def _stop(self) -> None:
+        self._stopped = True
         for sink in self.inlets.all_sinks():
             sink.end("stopped")
         self.outlets.close()
+
+    def close(self) -> None:
+        """See `Delivery`."""
+        self._stop()
         self.announcer.close()
         self.links.close()
         self._reports.tell()
@@ -137,6 +143,8 @@ class AtMostOnce:
 
     async def begin(self, subscription: OwnSubscription, kind: MessageType[Any]) -> None:
         """See `Subscribers`."""
+        if self._stopped:
+            raise ShuttingDown("this node has left the cluster")
         channel = subscription.topic
         self.inlets.add(channel, subscription, kind)
         self.announcer.add(channel)

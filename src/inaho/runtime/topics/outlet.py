@@ -130,9 +130,7 @@ class Outlet:
     # Routes.
 
     def route(self, lanes: tuple[Lane, ...], own: tuple[bytes, ...]) -> None:
-        """Who is subscribed has changed: from the next message on. The present batch leaves first."""
-        if self.values:
-            self.flush()
+        """Who is subscribed has changed: from the next message on. The caller has sent the present batch."""
         self.lanes = lanes
         self.own = own
         self.look()
@@ -159,10 +157,10 @@ class Outlet:
         self.look()
         if self.known.deleted:
             raise NoSuchTopic(f"topic {self.topic!r} was deleted")
-        if not (self._reached or self._may_have_none):
-            raise NoSubscribers(f"topic {self.topic!r} has no subscribers")
         if not self.schedule.ready:
             raise ShuttingDown("this node is leaving the cluster")
+        if not (self._reached or self._may_have_none):
+            raise NoSubscribers(f"topic {self.topic!r} has no subscribers")
 
     def check_size(self, size: int, key: str) -> int:
         """The bytes of a message with its key. Raises `MessageTooLarge`, and `InvalidTopic` for the key."""

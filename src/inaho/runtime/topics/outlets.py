@@ -126,6 +126,7 @@ class Outlets:
 
     def _route(self, outlet: Outlet) -> None:
         """Finds out where the batches of an outlet go: to all nodes of the topic, and to one of each group."""
+        outlet.flush()  # before new lanes count what their nodes are to get
         remote, own_id = self._announcer.remote, self._local.node_id
         before = {(lane.prefix, lane.link, lane.since): lane for lane in outlet.lanes}
         own = [outlet.prefix] if self._inlets.wants(outlet.prefix) else []
