@@ -349,3 +349,25 @@ async def test_subscriptions_that_come_and_go_leave_nothing(fleet: Any):
             await (await anext(messages)).ack()
     await until(lambda: tasks() <= before)
     assert not logs(one).subscriptions and not logs(one).busy
+
+
+async def test_readers_of_a_log_whose_keeper_leaves_count_no_failed_call(fleet: Any):
+    one, two = await fleet.members(2)
+    topic = await make(one, retention_s=60.0)
+    async with asyncio.timeout(20), topic.subscribe("group", start="earliest") as messages:
+        await publish(topic, KEYS, 1)
+        left = set(KEYS)
+        while left:
+            message = await anext(messages)
+            left.discard(message.key)
+            await message.ack()
+        await two.close()
+        await publish(topic, KEYS, 1, first=1)
+        left = set(KEYS)
+        while left:  # messages may come again
+            message = await anext(messages)
+            if message.value.number:
+                left.discard(message.key)
+            await message.ack()
+    failed = {(labels["inaho.kind"], value) for labels, value in one.metrics()["inaho.rpc.client.failures"]}
+    assert {value for kind, value in failed if kind == "inaho.topic-log"} == {0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from inaho.core.rpc.retry import MOVING
 from inaho.errors import InahoError, SerializationFailed
 from inaho.runtime.local.labelled_counter import LabelledCounter
 from inaho.wire.exceptions import exception_name, is_expected
@@ -17,7 +18,7 @@ __all__ = ["CallFailures"]
 
 
 class CallFailures:
-    """Counts the failed calls of one node.
+    """Counts the failed calls of one node, without those of the runtime that it repeats because a grain moves.
 
     Args:
         local: the node.
@@ -39,6 +40,8 @@ class CallFailures:
             if not host.system:
                 self.exceptions.add(host.name, exception_name(type(error)))
             return
+        if host.of_runtime and isinstance(error, InahoError) and error.code in MOVING:
+            return  # what reads a log reads on at its next node: a leave must raise no alert
         host.failures += 1
         if isinstance(error, InahoError):
             counted = (host.name, error.code)
