@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
+from inaho.core.pubsub.deliveries_in_flight import EXPIRED
 from inaho.core.pubsub.held_deliveries import (
     OUT,
     OVER,
@@ -130,6 +131,8 @@ class ConsumerWindow(Generic[D]):
         """The keeper says that these deliveries (offset, attempt) are no longer the consumer's."""
         partition = self._partition(number)
         for offset, attempt in deliveries:
+            partition.settled.heard = True
+            self.dirty[number] = None
             held = partition.held.get(offset)
             if held is not None and held.delivery.attempt <= attempt:
                 self._cut(partition, held, OVER)
@@ -138,6 +141,7 @@ class ConsumerWindow(Generic[D]):
         """The keeper had not got these deliveries (offset, attempt) when it was to prolong their time.
 
         They go back, so that it does not leave them to this consumer if it gets the request for a stream only now.
+        It may also have sent the same message again meanwhile, with the same attempt.
         """
         partition = self._partition(number)
         for offset, attempt in deliveries:
@@ -175,7 +179,7 @@ class ConsumerWindow(Generic[D]):
             else:
                 partition.queued = False
             if held is not None and held.state is WAITING and held.expires_at <= now:
-                self._cut(partition, held, OVER)
+                self.release(held)
             elif held is not None and held.state is WAITING:
                 held.state = OUT
                 held.worked_on = True
@@ -244,7 +248,9 @@ class ConsumerWindow(Generic[D]):
                 if held.state is WAITING and held.arrived_at <= late:
                     self.release(held)
                 elif held.state is OUT and not held.worked_on:
-                    if held.expires_at <= now:
+                    if held.expires_at <= now:  # the keeper must know: it may have a later deadline, after an extension
+                        partition.settled.retried.append((held.delivery.offset, held.delivery.attempt, None, EXPIRED))
+                        self.dirty[partition.number] = None
                         self._cut(partition, held, OVER)
                 elif held.state <= OUT and held.expires_at <= soon:
                     held.expires_at = now + self._ack_timeout_s

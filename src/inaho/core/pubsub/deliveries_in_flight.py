@@ -107,11 +107,17 @@ class DeliveriesInFlight:
         """Ends a delivery, and those of the key behind it. They do not count, and are delivered again."""
         consumer = entry.consumer
         assert consumer is not None
+        unsent = False
         for each in self._messages.take_back(entry):
+            unsent = unsent or not each.sent
             if each is not entry and each.sent:
                 consumer.over.append((each.offset, each.attempt))
             self._landed(each)
             each.state = DeliveryState.READY
+        if (
+            unsent
+        ):  # were they left there, the next delivery would be sent in the place of this one, before earlier ones
+            consumer.outbox[:] = [each for each in consumer.outbox if each.consumer is consumer]
         self._messages.offer(entry)
         self.unpark(consumer)
 

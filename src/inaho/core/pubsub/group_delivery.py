@@ -93,7 +93,7 @@ class GroupDelivery:
         consumer.over.clear()
         consumer.outbox.clear()
         self._group.forget_claims(consumer)
-        self._heard(consumer)
+        self.heard(name)
         for offset in sorted(has):
             if not self._keep(consumer, offset, has[offset], now):
                 consumer.over.append((offset, has[offset]))
@@ -140,9 +140,7 @@ class GroupDelivery:
 
     def acknowledge(self, name: str, offset: int, attempt: int) -> bool:
         """A consumer has handled a message. Returns False if the delivery was over: it is or was delivered again."""
-        consumer = self._group.by_name.get(name)
-        if consumer is not None:
-            self._heard(consumer)
+        consumer = self.heard(name)
         if offset in self.positions:
             return True
         entry = self._messages.entries.get(offset)
@@ -192,17 +190,19 @@ class GroupDelivery:
         return entry is not None or self._group.claims.get(offset) == (name, attempt)
 
     def _of(self, name: str, offset: int, attempt: int) -> Entry | None:
-        consumer = self._group.by_name.get(name)
+        consumer = self.heard(name)
         if consumer is None:
             return None
-        self._heard(consumer)
         entry = consumer.in_flight.get(offset)
         return entry if entry is not None and entry.attempt == attempt else None
 
-    def _heard(self, consumer: GroupConsumer) -> None:
-        if consumer.expired:
+    def heard(self, name: str) -> GroupConsumer | None:
+        """A consumer has said something: deliveries to it that have expired no longer use its credit."""
+        consumer = self._group.by_name.get(name)
+        if consumer is not None and consumer.expired:
             consumer.expired = 0
             self._flights.unpark(consumer)
+        return consumer
 
     # Reading.
 

@@ -80,6 +80,7 @@ class Settled(msgspec.Struct):
 
     Attributes:
         number: counts those of the partition, from 1.
+        heard: the consumer has read what is over. The keeper must know that it lives, also if it has no answers.
     """
 
     number: int = 1
@@ -87,9 +88,10 @@ class Settled(msgspec.Struct):
     retried: list[tuple[int, int, float | None, str]] = []
     extended: list[tuple[int, int, float]] = []
     released: list[tuple[int, int]] = []
+    heard: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.acked or self.retried or self.extended or self.released)
+        return bool(self.acked or self.retried or self.extended or self.released or self.heard)
 
 
 class HeldPartition(Generic[D]):

@@ -122,7 +122,7 @@ def test_an_answer_counts_once_and_not_after_the_delivery_is_over():
     made.over(0, [(1, 1)])
     assert other.state is DeliveryState.OVER
     assert not made.ack(other) and not made.retry(other, None, "") and not made.extend(other, 1.0, NOW)
-    assert made.take_settled(0) == Settled(acked=[(0, 1)])
+    assert made.take_settled(0) == Settled(acked=[(0, 1)], heard=True)
 
 
 def test_what_is_worked_on_and_what_waits_is_prolonged_and_what_was_left_behind_is_not():
