@@ -145,6 +145,7 @@ def outgoing(bench: Bench) -> Outgoing:
         CONFIG,
         bench.loop,
         rpc=RpcConfig(),
+        flight_bytes_max=1 << 20,
         ending_callback=lambda _: None,
         closed_callback=lambda _, __: None,
         topology_callback=lambda _: None,

@@ -19,9 +19,11 @@ class PubSubConfig(Group, frozen=True, kw_only=True):
             sooner under load.
         linger_s: how long a batch waits for more messages. 0 sends it at the end of the iteration of the event loop.
         window: messages that wait for one subscriber, unless the subscriber sets it. Beyond it the policy of the
-            subscriber decides.
-        room_wait_s: how long `publish` waits for a node that does not read. After it, messages for that node are
-            dropped until it reads again, and other nodes are not delayed by it.
+            subscriber decides. Four times as many may wait for one that had taken all and has not run since.
+        flight_bytes_max: bytes of messages that are on the way to one node and that it has not handled yet. Calls and
+            probes to that node wait behind them, so less is used while the node takes long.
+        room_wait_s: how long `publish` waits for a node that handles nothing of what is on the way to it. After it,
+            messages for that node are dropped until it has handled that, and other nodes are not delayed by it.
         tail_s: an idle publisher sends its last sequence number this often, until every subscribed node has it.
         subscribe_timeout_s: how long `subscribe` waits until all members know of the subscription.
         cut_off_messages_max: messages that one node keeps for one node that is cut off, with `when_cut_off="queue"`.
@@ -52,10 +54,11 @@ class PubSubConfig(Group, frozen=True, kw_only=True):
 
     message_bytes_max: int = 256 << 10
     key_bytes_max: int = 1024
-    batch_bytes_max: int = 64 << 10
+    batch_bytes_max: int = 32 << 10
     linger_s: float = 0.0
     window: int = 4096
-    room_wait_s: float = 0.05
+    flight_bytes_max: int = 512 << 10
+    room_wait_s: float = 0.2
     tail_s: float = 1.0
     subscribe_timeout_s: float = 5.0
     cut_off_messages_max: int = 100_000

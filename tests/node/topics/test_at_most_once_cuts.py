@@ -306,7 +306,7 @@ def test_a_node_that_never_reads_delays_publishers_a_moment_and_no_other_subscri
             before = sim.time
             await topic.publish(bytes([number]) * 100_000)
             waited = max(waited, sim.time - before)
-        assert waited <= 0.06  # pubsub.room_wait_s
+        assert waited <= PubSubConfig().room_wait_s + 0.01
         assert sim.time - began < 2.0
         await sim.until(lambda: len(near.messages) == 200, within_s=10.0)
         dropped = direct(sim, 0).counts.of("blobs").dropped["slow_node"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from inaho.actor.raise_soon import raise_soon
 from inaho.config import CALL_TIMEOUT_MAX_S
+from inaho.core.pubsub.flight import Flight
 from inaho.core.rpc.deadlines import COUNT_MASK, SLOT_BITS, SLOT_MASK, SLOTS_PER_S, PendingWheel
 from inaho.errors import InahoError, Overloaded, ProtocolViolation, ShuttingDown, Timeout, Unreachable
 from inaho.runtime.connections.connection import FLUSH_PARTS, Connection
@@ -80,6 +81,7 @@ class Outgoing(Connection):
     Args:
         peer, config, loop: see `Connection`.
         rpc: limits of calls.
+        flight_bytes_max: see `Flight`.
         ending_callback: called, once or twice, when the connection accepts no more calls.
         closed_callback: called when the connection has ended, with the reason.
         topology_callback: called with topologies that a member sends to this client.
@@ -88,8 +90,9 @@ class Outgoing(Connection):
     Attributes:
         used_lately: whether calls wait for their answers, or anything was begun since deadlines were last checked.
         ending: whether one side has sent a goodbye, or the connection has ended.
-        unconfirmed: `PUBLISH` frames with `CONFIRM` that the peer has not yet confirmed.
-        when_published: called when the peer has handled one of them; None if nobody needs to know any more.
+        flight: what was published and the peer has not yet confirmed.
+        when_published: called when the peer has confirmed a frame, with whether the frame is kept until then; None if
+            nobody needs to know any more.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Outgoing(Connection):
         loop: asyncio.AbstractEventLoop,
         *,
         rpc: RpcConfig,
+        flight_bytes_max: int,
         ending_callback: Callable[[Outgoing], None],
         closed_callback: Callable[[Outgoing, InahoError], None],
         topology_callback: Callable[[TopologySnapshot], None],
@@ -116,8 +120,8 @@ class Outgoing(Connection):
         self._count_seen = 0
         self.sender: MessageSender | None = None
         """The sender of messages between actors on this connection; see `attach`."""
-        self.unconfirmed = 0
-        self.when_published: Callable[[], None] | None = None
+        self.flight = Flight(flight_bytes_max)
+        self.when_published: Callable[[bool], None] | None = None
         self._ending_callback = ending_callback
         self._closed_callback = closed_callback
         self._topology_callback = topology_callback
@@ -332,11 +336,11 @@ class Outgoing(Connection):
             if self.sender is not None:  # otherwise its call has ended already
                 self.sender.on_frame(kind, flags, correlation, body)
         elif kind == PUBLISHED:
-            if not self.unconfirmed:
+            if not self.flight.awaited:
                 raise ProtocolViolation("a confirmation of messages that were not sent")
-            self.unconfirmed -= 1
+            kept = self.flight.confirm(self._loop.time())
             if self.when_published is not None:
-                self.when_published()
+                self.when_published(kept)
         else:
             raise ProtocolViolation(f"frame type {kind} from the side that answers")
 

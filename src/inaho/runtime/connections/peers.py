@@ -157,6 +157,7 @@ class Peers:
                 self._local.config.transport,
                 self._local.loop,
                 rpc=self._local.config.rpc,
+                flight_bytes_max=self._local.config.pubsub.flight_bytes_max,
                 ending_callback=self._ends,
                 closed_callback=self._closed,
                 topology_callback=lambda snapshot: self._events.topology_pushed(peer, snapshot),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["DirectSubscription", "OwnSubscription", "Subscribers"]
 
 T = TypeVar("T")
+
+WOKEN_WINDOWS: Final = 4
+"""A subscriber that had taken all, and has not run since messages came, may have so many windows of messages, unless it
+has set its window: it is not slow, but several publishers are handled in one iteration of the loop."""
 
 _LOST = {
     "slow": "the subscriber was too slow (slow='disconnect')",
@@ -96,6 +100,7 @@ class DirectSubscription(Subscription[T]):
         self.subscriber_kind = subscriber_kind
         self._kind = kind
         self._window = window
+        self._woken_window = window * WOKEN_WINDOWS if options.window is None else window
         self._slow = options.slow
         self._loop = loop
         self._subscribers = subscribers
@@ -104,6 +109,8 @@ class DirectSubscription(Subscription[T]):
         """Messages that are lost before the next one."""
         self._takers: list[asyncio.Future[None]] = []
         """Of Tasks that wait for a message; mostly one."""
+        self._woken = False
+        """Whether a Task that waited for a message has been woken, and has not run yet."""
         self._begun = False
         self._ended = ""
 
@@ -131,6 +138,7 @@ class DirectSubscription(Subscription[T]):
                 self._takers = [each for each in self._takers if not each.done()]
             self._takers.append(taker)
             await taker
+        self._woken = False
         self.received += 1
         return waiting.popleft()
 
@@ -148,16 +156,17 @@ class DirectSubscription(Subscription[T]):
             messages = [msgspec.structs.replace(first, missed=first.missed + self._unsaid), *messages[1:]]
             self._unsaid = 0
         self._waiting.extend(messages)
-        if len(self._waiting) > self._window:
-            self._shrink(len(messages))
         if self._takers:
             takers, self._takers = self._takers, []
             for taker in takers:
                 if not taker.done():
                     taker.set_result(None)
+                    self._woken = True
+        if len(self._waiting) > (self._woken_window if self._woken else self._window):
+            self._shrink()
 
-    def _shrink(self, added: int) -> None:
-        """The window is exceeded by the last `added` messages: applies the policy."""
+    def _shrink(self) -> None:
+        """The window is exceeded: applies the policy."""
         waiting = self._waiting
         excess = len(waiting) - self._window
         take = waiting.popleft if self._slow == "drop_oldest" else waiting.pop

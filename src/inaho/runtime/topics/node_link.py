@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from inaho.core.pubsub.cut_off_queue import CutOffQueue, Kept
 from inaho.events import CutOffQueueDelivered
 from inaho.wire.features import TOPICS
-from inaho.wire.frames import BEGINS, CONFIRM, HEADER, HEADER_REST, LAST, PUBLISH
+from inaho.wire.frames import BEGINS, CONFIRM, HEADER, HEADER_BYTES, HEADER_REST, LAST, PUBLISH
 from inaho.wire.publications import encode_batch
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class NodeLink:
         cut_off: whether the node is unreachable or was removed.
         absent_since: when it was removed, or was first known without being a member; None for a member. Seconds.
         was_member: whether it has ever been a member.
-        slow: publishers do not wait for this node any more.
+        slow: publishers do not wait for this node any more, and it gets nothing until it has handled what was sent.
         connections: counts the connections to the node.
         touched: whether something was sent that is not yet written.
         behind: lanes whose last sequence number the node may not have.
@@ -107,7 +107,10 @@ class NodeLink:
         self.queue: CutOffQueue[_Batch] = CutOffQueue(
             config.cut_off_messages_max, config.cut_off_bytes_max, config.cut_off_age_s
         )
+        self._room: asyncio.Future[None] | None = None
+        """Resolved with the next confirmation, or the end of the connection."""
         self._stalled_at: float | None = None
+        """Since when publishers wait for this node, or when it has last confirmed something."""
         self._draining = False
         self._write_max = local.config.transport.write_bytes_max
 
@@ -119,7 +122,12 @@ class NodeLink:
     @property
     def stalls(self) -> bool:
         """Whether publishers have to wait for this node."""
-        return self.connection is not None and self.connection.paused and not self.slow and not self.cut_off
+        return not self.slow and not self.cut_off and self._crowded
+
+    @property
+    def _crowded(self) -> bool:
+        connection = self.connection
+        return connection is not None and not connection.closed and (connection.paused or connection.flight.full)
 
     # Sending.
 
@@ -143,25 +151,28 @@ class NodeLink:
             else:
                 self._drop(lane, count, "cut_off")
             return False
-        if connection.paused:
-            if self.slow or connection.unsent_bytes > self._write_max:
-                self._drop(lane, count, "slow_node")
-                return not self.slow
-        elif self.slow:
+        crowded = connection.paused or connection.flight.full
+        if self.slow and not connection.paused and connection.flight.low:
             self.slow = False
+        if self.slow or (crowded and max(connection.flight.size, connection.unsent_bytes) > self._write_max):
+            self._drop(lane, count, "slow_node")
+            return not self.slow
         if source.queues:
             self._keep(lane, first, count, body, sent=True)
-        self._write(connection, lane, first, body, CONFIRM if source.queues else 0)
+        self._write(connection, lane, first, body, kept=source.queues)
         self.touched = True
-        return connection.paused and not self.slow
+        return connection.paused or connection.flight.full
 
-    def _write(self, connection: Outgoing, lane: Lane, first: int, body: bytes, flags: int) -> None:
+    def _write(
+        self, connection: Outgoing, lane: Lane, first: int, body: bytes, flags: int = 0, *, kept: bool = False
+    ) -> None:
         missed = 0
         if lane.begun != self.connections:
             lane.begun = self.connections
             flags |= BEGINS
             missed = min(first - 1 - lane.base, 0xFFFFFFFF)
-        connection.unconfirmed += bool(flags & CONFIRM)
+        if connection.flight.add(HEADER_BYTES + len(body), self._local.loop.time(), kept=kept):
+            flags |= CONFIRM
         connection.add(HEADER.pack(HEADER_REST + len(body), PUBLISH, flags, lane.source.generation, missed), body)
         if self.behind:
             self.behind.pop(lane, None)
@@ -177,19 +188,43 @@ class NodeLink:
             self.connection.flush()
 
     async def room(self, within_s: float) -> None:
-        """Returns when the node reads, at the latest `within_s` seconds after it began to stall; then it is slow."""
-        connection = self.connection
-        if connection is None or not self.stalls:
-            return
-        now = self._local.loop.time()
-        if self._stalled_at is None:
-            self._stalled_at = now
-        try:
-            async with asyncio.timeout_at(self._stalled_at + within_s):
-                await connection.room()
-        except TimeoutError:
-            self.slow = connection.paused
+        """Returns when more may be sent. After `within_s` seconds in which the node has handled nothing, it is slow."""
+        clock = self._local.loop.time
+        while self.stalls:
+            if self._stalled_at is None:
+                self._stalled_at = clock()
+            try:
+                async with asyncio.timeout_at(self._stalled_at + within_s):
+                    await self._freed()
+            except TimeoutError:
+                if self._stalled_at is not None and clock() >= self._stalled_at + within_s:
+                    self.slow = self._crowded
         self._stalled_at = None
+
+    async def _freed(self) -> None:
+        """Returns when there may be room on the connection."""
+        connection = self.connection
+        if connection is None:
+            return
+        if not connection.flight.full:
+            await connection.room()
+            return
+        if self._room is None:
+            self._room = self._local.loop.create_future()
+        await asyncio.shield(self._room)
+
+    def _published(self, kept: bool) -> None:
+        """The node has confirmed a frame."""
+        if kept:
+            self.queue.confirm()
+        if self._stalled_at is not None:
+            self._stalled_at = self._local.loop.time()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._room is not None:
+            self._room.set_result(None)
+            self._room = None
 
     # Cut off.
 
@@ -206,8 +241,8 @@ class NodeLink:
         self.connection = connection
         self.connections += 1
         self.slow = False
-        connection.when_published = self.queue.confirm
-        self.queue.connected(connection.unconfirmed)
+        connection.when_published = self._published
+        self.queue.connected(connection.flight.kept)
         self.drain()
 
     def disconnected(self) -> None:
@@ -216,6 +251,7 @@ class NodeLink:
             self.connection.when_published = None
         self.connection = None
         self.queue.disconnected()
+        self._wake()
 
     def drain(self) -> None:
         """Sends what was kept, if the node can be reached."""
@@ -232,10 +268,11 @@ class NodeLink:
                 batch = kept.item
                 topic = batch.lane.source.topic
                 drained[topic] = drained.get(topic, 0) + kept.count
-                self._write(connection, batch.lane, batch.first, batch.body, CONFIRM)
+                self._write(connection, batch.lane, batch.first, batch.body, kept=True)
                 connection.flush()
                 await asyncio.sleep(0)
-                await connection.room()
+                while self.open and self._crowded:
+                    await self._freed()
         finally:
             self._draining = False
         if not self.queue.waits:
@@ -253,6 +290,7 @@ class NodeLink:
         """The node has ended: drops what was kept for it."""
         if self.connection is not None:  # it may go on with another link, such as that of a member that comes back
             self.connection.when_published = None
+        self._wake()
         for kept in self.queue.clear():
             self._reports.dropped(kept.item.lane.source.topic, "cut_off", kept.count, self.authority)
         self.behind.clear()
@@ -268,7 +306,7 @@ class NodeLink:
             last: this node ends, so nothing follows.
         """
         connection = self.connection
-        if not self.behind or connection is None or self.cut_off or connection.paused:
+        if not self.behind or connection is None or self.cut_off or self._crowded:
             return
         lanes = [lane for lane, _ in zip(self.behind, range(most), strict=False)]
         for lane in lanes:

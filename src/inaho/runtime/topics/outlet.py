@@ -30,6 +30,9 @@ T = TypeVar("T")
 BATCH_MESSAGES_MAX: Final = 1024
 """Messages of one batch, however small they are: a batch must not take the receiver long, nor fill a window."""
 
+LOOK_MASK: Final = 31
+"""`publish` looks at the clock with each 32nd message of a batch."""
+
 HEAD_BYTES: Final = 2048
 """What header, name and numbers take in a frame, at most."""
 
@@ -56,8 +59,12 @@ class Schedule(Protocol):
         """Whether this node may publish."""
         ...
 
-    def due(self, outlet: Outlet) -> None:
-        """The outlet has the first message of a batch: it leaves soon, or now."""
+    def due(self, outlet: Outlet) -> bool:
+        """The outlet has the first message of a batch: it leaves soon, or now. Returns whether other Tasks must run."""
+        ...
+
+    def long(self) -> bool:
+        """Whether publishers have run for long since other Tasks ran."""
         ...
 
     def now(self, outlet: Outlet) -> None:
@@ -193,14 +200,21 @@ class Outlet:
         self.keys.append(key)
 
     async def turn(self) -> None:
-        """A batch has left because it was full: other Tasks run, and a node that reads slowly gets time."""
+        """Other Tasks run, and a node that reads slowly gets time."""
+        await asyncio.sleep(0)
         if self._crowded:
             await self.room()
-        else:
-            await asyncio.sleep(0)
+
+    def is_crowded(self) -> bool:
+        """Whether publishers have to wait for a node. Then `publish` looks closer from now on."""
+        for lane in self.lanes:
+            if lane.link.stalls:
+                self._crowded = self.hindered = True
+                return True
+        return False
 
     async def room(self) -> None:
-        """Waits for nodes that do not read, for at most `pubsub.room_wait_s`."""
+        """Waits for nodes that handle less than is published, see `NodeLink.room`."""
         for lane in self.lanes:
             if lane.link.stalls:
                 await lane.link.room(self._room_wait_s)
@@ -277,8 +291,12 @@ class DirectPublisher(Generic[T]):
             outlet.add_key(key)
         values.append(encoded)
         outlet.size += size
-        if len(values) == 1:
-            outlet.schedule.due(outlet)
-        if outlet.size >= outlet.size_max or len(values) >= BATCH_MESSAGES_MAX:
+        count = len(values)
+        if outlet.size >= outlet.size_max or count >= BATCH_MESSAGES_MAX:
             outlet.schedule.now(outlet)
+            await outlet.turn()
+        elif count == 1:
+            if outlet.schedule.due(outlet):
+                await outlet.turn()
+        elif not count & LOOK_MASK and outlet.schedule.long():
             await outlet.turn()

@@ -41,6 +41,12 @@ LONE_NS: Final = 20_000
 """A message that comes so long after the last batch leaves at once: it would wait for the end of the iteration of the
 loop in vain. The write costs about half of that time, so it takes at most a third of it if all messages are alone."""
 
+ALONE_MAX: Final = 16
+DUE_MAX: Final = 64
+LONG_NS: Final = 2_000_000
+"""Other Tasks run after so many batches that left at once, so many topics that have a batch, or so much time: a program
+that publishes in a loop must not keep this node from answering."""
+
 STEP_LANES: Final = 64
 STEP_US: Final = 20
 
@@ -72,7 +78,9 @@ class Outlets:
         self._due: list[Outlet] = []
         self._clock_ns = local.clock_ns
         self._sent_ns = 0
-        """When the last batch left that was not full."""
+        """When the last batch left that was not full, or other Tasks ran since."""
+        self._alone = 0
+        """Batches that left at once."""
         self._generation = 0
         self._linger_s = local.config.pubsub.linger_s
         self._tails_at = 0.0
@@ -178,7 +186,7 @@ class Outlets:
 
     # Batches.
 
-    def due(self, outlet: Outlet) -> None:
+    def due(self, outlet: Outlet) -> bool:
         """See `outlet.Schedule`."""
         if not self._due:
             if self._linger_s:
@@ -188,9 +196,19 @@ class Outlets:
                 if now_ns - self._sent_ns >= LONE_NS:
                     self._sent_ns = now_ns
                     self.now(outlet)
-                    return
+                    self._alone += 1
+                    return outlet.is_crowded() or not self._alone % ALONE_MAX
                 self._local.loop.call_soon(self._flush)
         self._due.append(outlet)
+        return outlet.is_crowded() or not len(self._due) % DUE_MAX
+
+    def long(self) -> bool:
+        """See `outlet.Schedule`."""
+        now_ns = self._clock_ns()
+        if now_ns - self._sent_ns < LONG_NS:
+            return False
+        self._sent_ns = now_ns
+        return True
 
     def now(self, outlet: Outlet) -> None:
         """See `outlet.Schedule`."""

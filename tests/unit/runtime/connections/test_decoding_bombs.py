@@ -187,6 +187,7 @@ async def test_as_a_result_or_items(name: str) -> None:
         TransportConfig(),
         loop,
         rpc=RpcConfig(),
+        flight_bytes_max=1 << 20,
         ending_callback=lambda _: None,
         closed_callback=lambda *_: None,
         topology_callback=lambda _: None,

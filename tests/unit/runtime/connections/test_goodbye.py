@@ -51,6 +51,7 @@ class Dialled:
             TransportConfig(),
             self.loop,
             rpc=RpcConfig(),
+            flight_bytes_max=1 << 20,
             ending_callback=lambda _: None,
             closed_callback=lambda _connection, _error: None,
             topology_callback=lambda _: None,
