@@ -7,7 +7,7 @@ import time
 
 import inaho
 from inaho import Cluster
-from inaho.config import DetectionConfig
+from inaho.config import DetectionConfig, PubSubConfig
 from inaho.events import Event, MemberSuspected, MemberUnreachable, MessagesDropped
 from support.member_processes import Processes, settings
 from support.programs.network_node import Probe
@@ -35,7 +35,11 @@ async def test_members_that_are_flooded_answer_and_quick_subscribers_lose_nothin
     members = await processes.cluster(2, program="topic_flood_node.py", config=settings(detection=PATIENT))
     for member in members:
         await member.says("subscribed")
-    own = settings(detection=PATIENT, seeds=tuple(member.authority for member in members))
+    own = settings(
+        detection=PATIENT,
+        pubsub=PubSubConfig(room_wait_s=10.0),  # a busy machine may stop a process for a while
+        seeds=tuple(member.authority for member in members),
+    )
     over, published, value = asyncio.Event(), 0, bytes(80)
     async with inaho.join(config=own) as cluster:
         seen: list[Event] = []
