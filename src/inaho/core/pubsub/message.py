@@ -43,7 +43,8 @@ class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
         partition: at least once: of the log; otherwise 0.
         attempt: at least once: 1 for the first delivery to this subscription.
         missed: messages of the topic that are known to be lost directly before this one, for this subscriber.
-        publisher: node id of the publisher's process.
+        publisher: node id of the publisher's process. At most once, a client publishes through a member: the node id
+            and the sequence are those of that member.
     """
 
     value: T

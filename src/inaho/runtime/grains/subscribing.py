@@ -101,9 +101,13 @@ def subscribe(topic: str, *, key: KeyOf | None = None, start: str = "earliest") 
             async def on_price(self, price: Price) -> None: ...
 
     There is nothing to register: members that host the class subscribe while they run, also to a topic that is created
-    later. Messages of one publisher for one grain arrive in their order.
+    later; they are effective when `join` of the member returns. Messages of one publisher for one grain arrive in their
+    order.
 
-    A topic at most once: a message that the grain did not get, or that made it raise, is lost, and counted. A topic at
+    A topic at most once: a message that the grain did not get, or that made it raise, is lost, and counted; one that
+    comes after a later one of its publisher is dropped, and counted. Each member knows only what it has delivered
+    itself. So there is one exception to the order: the member that passes messages on has changed, the grain has moved,
+    and a message that the previous one had under way arrives after later ones. A topic at
     least once: the method is a subscription of its own, named `Kind.method`. A message is acknowledged when the method
     returns, and delivered again when it raises, by the policies of the topic.
 

@@ -16,7 +16,7 @@ from inaho.errors import InahoError, NoSuchTopic
 from inaho.errors.inspection import describe
 from inaho.runtime.topics.grain_calls import GrainCalls
 from inaho.runtime.topics.grain_dispatch import DirectDispatch, LoggedDispatch
-from inaho.runtime.topics.message_type import MessageType
+from inaho.runtime.topics.message_type import message_type
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.kind_host import KindHost
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from inaho.runtime.topics.at_most_once import AtMostOnce
     from inaho.runtime.topics.definitions import TopicDefinitions
     from inaho.runtime.topics.delivery import KnownTopic
+    from inaho.runtime.topics.message_type import MessageType
 
 __all__ = ["GrainSubscriptions"]
 
@@ -80,7 +81,7 @@ class GrainSubscriptions:
         for host in list(self._hosts.values()):
             for each in host.kind.subscriptions if host.hosted else ():
                 calls = GrainCalls(self._local, self._context, host, each)
-                kind: MessageType[Any] = MessageType(each.value_type)
+                kind = message_type(each.value_type)
                 dispatch = DirectDispatch(self._local, calls, self._at_most_once)
                 self._dispatches.append(dispatch)
                 self._at_most_once.join_group(each.topic, each.name, dispatch, kind)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 
 from inaho.errors import InvalidGrain, InvalidTopic, WrongMessageType
@@ -15,11 +16,14 @@ from inaho.errors.inspection import text_of
 from inaho.wire.codec import DECODE_ERRORS, ENCODE_ERRORS, check_type, decoder, encode
 from inaho.wire.plain import check_of
 
-__all__ = ["MessageType", "type_name"]
+__all__ = ["MessageType", "message_type", "type_name"]
 
 T = TypeVar("T")
 
 NAME_CHARS_MAX: Final = 500
+
+TYPES_MAX: Final = 256
+"""Types that are kept with their decoders, so that all handles of a type share them."""
 
 
 def type_name(kind: Any) -> str:
@@ -96,3 +100,17 @@ class MessageType(Generic[T]):
                 f"a message of topic {topic!r} must be of type {self.name or 'Any'}: {text_of(error)}"
             ) from error
         return value
+
+
+@lru_cache(TYPES_MAX, typed=True)
+def _known(kind: Any, name: str) -> MessageType[Any]:
+    """With its name, because `int | str` equals `str | int`, whose name differs."""
+    return MessageType(kind)
+
+
+def message_type(kind: Any) -> MessageType[Any]:
+    """The `MessageType` of a type, made once for all topics of the type. Raises as `MessageType`."""
+    try:
+        return _known(kind, type_name(kind))
+    except TypeError:  # the type is not hashable
+        return MessageType(kind)

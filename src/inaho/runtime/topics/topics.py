@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inaho.core.pubsub.definition import RESERVED, TopicDefinition, check_name
 from inaho.errors import InvalidTopic, ProtocolViolation
 from inaho.runtime.topics.at_most_once import AtMostOnce
-from inaho.runtime.topics.message_type import MessageType
+from inaho.runtime.topics.message_type import message_type
 from inaho.runtime.topics.topic import Topic
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ class Topics:
             settings: those that the caller gives, by name.
         """
         check_name(name)
-        message_type: MessageType[Any] = MessageType(Any if kind is None else kind)
+        messages = message_type(Any if kind is None else kind)
         given = dict(settings)
         if kind is not None:
-            given["message_type"] = message_type.name
+            given["message_type"] = messages.name
         asked: TopicDefinition | None = None
         if given:
             asked = TopicDefinition(name=name, **given)
@@ -92,7 +92,7 @@ class Topics:
                 raise InvalidTopic(f"names of topics that begin with {RESERVED!r} are of the runtime, not {name!r}")
         known = await self.definitions.get(name, asked, sorted(given))
         delivery: Delivery = self.at_least_once if known.definition.durable else self._direct
-        return Topic(known, message_type, delivery)
+        return Topic(known, messages, delivery)
 
     def deleted(self, topic: KnownTopic) -> None:
         """A topic that this node knows was deleted."""

@@ -6,11 +6,12 @@ import dataclasses
 import enum
 from typing import Annotated, Any, Literal, Optional
 
+import msgspec
 import pytest
 
 from inaho import Struct
 from inaho.errors import InvalidTopic, WrongMessageType
-from inaho.runtime.topics.message_type import MessageType, type_name
+from inaho.runtime.topics.message_type import MessageType, message_type, type_name
 
 
 class Price(Struct, frozen=True):
@@ -99,3 +100,12 @@ def test_any_other_value_is_refused_where_it_is_published(kind: Any, value: Any)
 def test_a_type_that_cannot_cross_the_wire_is_refused():
     with pytest.raises(InvalidTopic, match="cannot cross the wire"):
         MessageType(object)
+
+
+def test_handles_of_one_type_share_it_and_equal_types_keep_their_names():
+    assert message_type(list[int]) is message_type(list[int])
+    assert (message_type(int | str).name, message_type(str | int).name) == ("int | str", "str | int")
+    unhashable = Annotated[int, msgspec.Meta(extra={"unit": "yen"})]
+    assert message_type(unhashable).name == "int"
+    with pytest.raises(InvalidTopic):
+        message_type(object)
