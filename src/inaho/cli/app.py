@@ -16,6 +16,7 @@ from inaho.cli.commands.members import members
 from inaho.cli.commands.providers import providers_app
 from inaho.cli.commands.quarantine import quarantine_app
 from inaho.cli.commands.quickstart import quickstart
+from inaho.cli.commands.sends import sends_app
 from inaho.cli.commands.settle import settle
 from inaho.cli.commands.storage import storage_app
 from inaho.cli.commands.topics import topics_app
@@ -38,6 +39,7 @@ for command in (up, quickstart, bench, members, call, where, grains, drain, bloc
     app.command()(command)
 app.add_typer(providers_app, name="providers")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(sends_app, name="sends")
 app.add_typer(storage_app, name="storage")
 app.add_typer(topics_app, name="topics")
 

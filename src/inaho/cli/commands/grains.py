@@ -29,7 +29,10 @@ async def grains(
         int, typer.Option("--limit", min=0, max=400, help="Activations listed of each kind and member.")
     ] = 20,
 ) -> int:
-    """Show the activations: how many of each kind on each member, and some of them."""
+    """Show the activations: how many of each kind on each member, and some of them.
+
+    Kinds of inaho itself, such as the keepers of topics, are in the table only if they are named.
+    """
     return await show_grains(output, settings, kind, limit)
 
 
@@ -51,8 +54,10 @@ async def show_grains(output: Output, settings: ClusterConfig, kind: str, limit:
         ]
         silent = [msgspec.structs.asdict(each) for each in found.silent]
         output.document({"cluster": settings.name, "count": found.count, "kinds": reports, "silent": silent})
-    counts = [(report.kind, report.authority, str(report.count)) for report in found.kinds]
-    output.table(f"{found.count} activations in {settings.name!r}", COUNT_COLUMNS, counts)
+    own = [report for report in found.kinds if kind or not report.kind.startswith("inaho.")]
+    counts = [(report.kind, report.authority, str(report.count)) for report in own]
+    count = sum(report.count for report in own)
+    output.table(f"{count} activations in {settings.name!r}", COUNT_COLUMNS, counts)
     rows = [
         (
             report.kind,
@@ -65,7 +70,7 @@ async def show_grains(output: Output, settings: ClusterConfig, kind: str, limit:
             str(each.queue_length),
             str(each.state_version),
         )
-        for report in found.kinds
+        for report in own
         for each in report.activations
     ]
     if rows:

@@ -17,6 +17,7 @@ snapshot of all entries instead: it would have to be written in one piece while 
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -166,9 +167,17 @@ class StoredSends:
     def _find(self, new: NewSend) -> PendingSend | None:
         return self._lines.find(new.kind, new.key, new.id) or self._known.get((new.kind, new.key, new.id))
 
-    def listed(self, kind: str, key: str) -> list[DurableSend]:
-        """The sends to one grain that have not ended, in the order in which they were stored."""
-        return [entry.send.handle for entry in self._lines.of(kind, key)]
+    def listed(self, kind: str, key: str, count_max: int | None = None) -> list[DurableSend]:
+        """Sends that have not ended: to one grain, in the order in which they were stored; with an empty key to all
+        grains of the kind, and with an empty kind to all, in the order of their newest records."""
+        if key:
+            return [entry.send.handle for entry in self._lines.of(kind, key)[:count_max]]
+        found = (
+            entry.send.handle
+            for entry in self._entries.values()
+            if entry.state is not State.ENDED and kind in ("", entry.send.kind)
+        )
+        return list(islice(found, count_max))
 
     def dead_letters(self, count_max: int) -> list[DurableSend]:
         """The oldest dead letters of the partition."""

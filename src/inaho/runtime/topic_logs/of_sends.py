@@ -111,17 +111,24 @@ class OfSends:
     ) -> asyncio.Future[DurableSend]:
         return self._durable.send(method, arguments, named, after_s=options.after, name=options.id)
 
-    async def durable_sends(self, kind: str | type[Grain[Any]], key: str) -> list[DurableSend]:
-        """The durable sends to one grain that have not ended, dead letters included: the first 200 that were stored.
+    async def durable_sends(self, kind: str | type[Grain[Any]] = "", key: str = "") -> list[DurableSend]:
+        """The durable sends that have not ended, dead letters included: at most 200.
+
+        Those to one grain are the first that were stored. To a kind or to all grains there is no order.
 
         Args:
-            kind: class of the grain, or its name.
-            key: of the grain.
+            kind: class of the grain, or its name; all kinds unless given.
+            key: of the grain; all grains of the kind unless given.
         """
         name = kind if isinstance(kind, str) else kind.inaho_kind.name
-        validate_kind(name)
-        validate_key(key)
-        return await self._durable.keeper_of(name, key).listed(name, key, LISTED_MAX)
+        if name or key:
+            validate_kind(name)
+        if key:
+            validate_key(key)
+            return await self._durable.keeper_of(name, key).listed(name, key, LISTED_MAX)
+        keepers = [self._durable.keeper(partition) for partition in self._durable.partitions]
+        found = await asyncio.gather(*(keeper.listed(name, "", LISTED_MAX) for keeper in keepers))
+        return [send for sends in found for send in sends][:LISTED_MAX]
 
     async def cancel_send(self, send: DurableSend) -> bool:
         """Cancels a durable send, or removes a dead letter.

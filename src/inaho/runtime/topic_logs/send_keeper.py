@@ -203,7 +203,7 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
     @method(read_only=True)
     async def listed(self, kind: str, key: str, count_max: int) -> list[DurableSend]:
         """See `Cluster.durable_sends`."""
-        return self._sends.listed(kind, key)[:count_max]
+        return self._sends.listed(kind, key, count_max)
 
     @method(read_only=True)
     async def dead_letters(self, count_max: int) -> list[DurableSend]:
