@@ -120,3 +120,30 @@ async def test_logs_of_the_storage_are_counted(fleet: Any):
     assert log.records > log.appends > 0
     assert figures["inaho.storage.log.reads"] == {(): log.reads}
     assert log.reads > 0
+
+
+@pytest.mark.parametrize("delivery", ["at_most_once", "at_least_once"])
+async def test_each_metric_of_topics_has_values_on_two_nodes_over_tcp(fleet: Any, eventually: Any, delivery: str):
+    fleet.over = "tcp"
+    here, there = await fleet.members(2)
+    logged = {"partitions": 1, "attempts_max": 2, "retry_base_s": 0.01} if delivery == "at_least_once" else {}
+    topic = await here.topic("both", int, delivery=delivery, **logged)
+    seen: set[str] = set()
+
+    def all_seen() -> bool:
+        for cluster in (here, there):
+            figures = {name: each for name, each in shown(cluster).items() if name.startswith("inaho.topic.")}
+            seen.update(name for name, each in figures.items() if of(each, "both"))
+        return seen >= wanted
+
+    everywhere = {"published", "received", "delivered", "redelivered", "missed", "latency.quantile", "bottleneck"}
+    own = {"lag", "dead_lettered"} if logged else {"dropped"}
+    wanted = {f"inaho.topic.{name}" for name in everywhere | own}
+    window = {} if logged else {"window": 1}
+    async with (await there.topic("both", int)).subscribe(name="reader", **window) as messages:
+        publishes = asyncio.ensure_future(publish_until_stopped(topic))
+        for _ in range(2 if logged else 0):
+            await (await anext(messages)).retry(reason="not now")
+        await eventually(all_seen)
+        publishes.cancel()
+        await asyncio.wait([publishes])
