@@ -326,6 +326,17 @@ PARTS = (
         partial(read_figures, none=("lost", "disordered", "untold")),
     ),
     Part(
+        "topics disturbed", "a subscriber that hangs, raises or is stopped delays no other", 1, 40,
+        lambda seconds, seeds: [
+            "benchmarks/topics_disturbed.py", "--rounds", times(seconds, 30, most=20), "--json",
+        ],
+        said("{} rounds, each with three kinds of bad subscribers", "--rounds"),
+        partial(
+            read_figures,
+            at_most={f"{how}_p99_ratio": "target_p99_ratio" for how in ("hangs", "raises", "stopped")},
+        ),
+    ),
+    Part(
         "rebalance", "a sixth member takes its share and no more", 1, 20,
         lambda seconds, seeds: [
             "benchmarks/grain_rebalance.py", "--keys", "10000" if seconds >= 60 else "2000",

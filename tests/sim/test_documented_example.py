@@ -85,6 +85,14 @@ def test_the_page_is_right_about_the_type_of_the_fixture(inaho_cluster: ClusterF
     names["test_two_nodes_agree"](inaho_cluster)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_page_is_right_about_topics(seed: int):
+    names: dict[str, Any] = {}
+    exec(compile(block_with("test_no_order_is_lost"), str(PAGE), "exec"), names)
+    with SimCluster(nodes=3, seed=seed) as sim:
+        names["test_no_order_is_lost_when_a_node_dies"](lambda nodes: sim)
+
+
 def test_the_page_is_right_that_right_after_a_partition_nodes_still_agree(inaho_cluster: ClusterFactory):
     sim = inaho_cluster(nodes=3)
     sim.partition({0, 1}, {2})
