@@ -59,6 +59,7 @@ class Announcement(msgspec.Struct, array_like=True):
         added: names of channels, each with the version since which it has had subscribers without a pause.
         removed: names of channels.
         seen: the version of the receiver's own announcements that the sender has.
+        asks: whether the sender publishes only when the receiver has announced again.
     """
 
     base: int
@@ -68,6 +69,7 @@ class Announcement(msgspec.Struct, array_like=True):
     added: dict[str, int] = {}
     removed: list[str] = []
     seen: int = ALL
+    asks: bool = False
 
 
 class OwnChannels:

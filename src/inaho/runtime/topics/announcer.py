@@ -5,7 +5,8 @@ moment are one call. An answer says that the node publishes to this one from now
 of all live members; a call that fails is repeated while the node is a member.
 
 A node that has just joined publishes nothing until it has the announcements of the members that it knows, and a node
-that comes back after a split announces again before the other side publishes.
+that comes back after a split announces again before the other side publishes. Of a cut that only one side has noticed,
+the other side has no reason to announce again, so the side that waits asks for it.
 """
 
 from __future__ import annotations
@@ -128,6 +129,8 @@ class Announcer:
         self._awaited: dict[str, None] = {}
         """Live members whose announcements are still to come."""
         self._began = False
+        self._waits_since = local.loop.time()
+        """Since when this node waits for announcements before it publishes, seconds of the loop's clock."""
         self._readiness: list[asyncio.Future[None]] = []
         self._part_bytes = min(local.config.transport.frame_bytes_max // 2, 256 << 10)
 
@@ -217,6 +220,7 @@ class Announcer:
         try:
             for part in self.own.since(told.confirmed, self._part_bytes):
                 part.seen = self.remote.version_of(told.place.node_id)
+                part.asks = told.place.node_id in self._awaited
                 if not await self._tell(told.place, part):
                     told.confirmed, told.again, told.behind = ALL, True, True
                     return
@@ -256,7 +260,8 @@ class Announcer:
         told.live = True
         if awaits and not told.old:
             self._awaited[place.node_id] = None
-            self.ready = False
+            if self.ready:
+                self.ready, self._waits_since = False, self._local.loop.time()
         self._begin(told)
 
     def node_is_cut_off(self, node_id: str) -> None:
@@ -306,13 +311,16 @@ class Announcer:
         if told is not None and announcement.seen < told.confirmed:  # the node has forgotten this one
             told.again = told.behind = True
             self._begin(told)
+        elif told is not None and announcement.asks:
+            told.again = True
+            self._begin(told)
         return accepted
 
     # Readiness.
 
     def begin(self) -> None:
         """The first topology is applied."""
-        self._began = True
+        self._began, self._waits_since = True, self._local.loop.time()
         self._look()
 
     def _arrived(self, node_id: str) -> None:
@@ -332,13 +340,14 @@ class Announcer:
                 future.set_result(None)
 
     async def wait_ready(self) -> None:
-        """Returns when this node may publish, or after `pubsub.subscribe_timeout_s`; then it does so anyway."""
+        """Returns when this node may publish. It does so anyway when it has waited for `pubsub.subscribe_timeout_s`."""
         if self.ready:
             return
+        waits_until = self._waits_since + self._local.config.pubsub.subscribe_timeout_s
         future = self._local.loop.create_future()
         self._readiness.append(future)
         try:
-            async with asyncio.timeout(self._local.config.pubsub.subscribe_timeout_s):
+            async with asyncio.timeout_at(waits_until):
                 await future
         except TimeoutError:
             if self._awaited:
