@@ -125,7 +125,7 @@ class BatchWorker(Generic[Request, Result]):
         """
         expires_at = time.monotonic() + self._config.busy_timeout_s
         await self._admission.enter(size)
-        ticket = Ticket[Request, Result](key, request, size, expires_at, self._loop.create_future())
+        ticket: Ticket[Request, Result] = Ticket(key, request, size, expires_at, self._loop.create_future())
         self._in_flight[key] = self._in_flight.get(key, 0) + 1
         if not self._submitted:
             self._loop.call_soon(self._hand_over)

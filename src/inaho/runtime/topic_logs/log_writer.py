@@ -116,9 +116,8 @@ class LogWriter:
             may wait for it too: await it within `asyncio.shield`.
         """
         future: asyncio.Future[int] = self._local.loop.create_future()
-        future.add_done_callback(_seen)
         if self._over is not None:
-            future.set_exception(self._over)
+            _set_error(future, self._over)
             return future
         size_bytes = sum(map(len, records))
         self._waiting.append(_Put(records, size_bytes, future, stored))
@@ -236,7 +235,7 @@ class LogWriter:
     def _fail(self, puts: list[_Put], error: InahoError) -> None:
         for put in puts:
             if not put.future.done():
-                put.future.set_exception(error)
+                _set_error(put.future, error)
 
     def _make_room(self) -> None:
         if self._room is not None and (self._over is not None or self._waiting_bytes < self._queue_bytes_max):
@@ -244,10 +243,10 @@ class LogWriter:
             self._room = None
 
 
-def _seen(future: asyncio.Future[int]) -> None:
-    """Marks the error of a future as seen: those that wanted it may have given up."""
-    if not future.cancelled():
-        future.exception()
+def _set_error(future: asyncio.Future[int], error: InahoError) -> None:
+    """Fails a future, and marks the error as seen: those that wanted it may have given up."""
+    future.set_exception(error)
+    future.exception()
 
 
 def _not_stored(error: StorageFailed) -> StorageFailed:

@@ -113,6 +113,7 @@ class PartitionAppends:
             for each in (messages if len(indexes) == len(messages) else [messages[index] for index in indexes])
         ]
         records = [encode(each) for each in stored]
+        answer: asyncio.Future[int] = self._local.loop.create_future()  # its own: the caller may be cancelled
 
         def is_stored(offset: int) -> None:
             del self._under_way[ticket]
@@ -126,17 +127,28 @@ class PartitionAppends:
                 ]
             self._records.appended(logged)
             self._appended()
+            if not answer.done():
+                answer.set_result(offset)
 
         future = self._writer.put(records, is_stored)
         if not future.done():
             self._under_way[ticket] = future
-        future.add_done_callback(lambda outcome: self._has_failed(ticket, outcome))
-        return Appended(await asyncio.shield(future), len(records))
+        future.add_done_callback(lambda outcome: self._has_failed(ticket, outcome, answer))
+        return Appended(await answer, len(records))
 
-    def _has_failed(self, ticket: int, outcome: asyncio.Future[int]) -> None:
-        if outcome.cancelled() or outcome.exception() is not None:
-            self._under_way.pop(ticket, None)
-            self._log.failed(ticket)
+    def _has_failed(self, ticket: int, outcome: asyncio.Future[int], answer: asyncio.Future[int]) -> None:
+        error = None if outcome.cancelled() else outcome.exception()
+        if error is None and not outcome.cancelled():
+            return
+        self._under_way.pop(ticket, None)
+        self._log.failed(ticket)
+        if answer.done():
+            return
+        if error is None:
+            answer.cancel()
+        else:
+            answer.set_exception(error)
+            answer.exception()  # seen, also if the caller is gone
 
     # The quota.
 

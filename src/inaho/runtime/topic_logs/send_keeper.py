@@ -104,6 +104,7 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
         self._flush: asyncio.TimerHandle | None = None
         self._running: dict[asyncio.Task[None], None] = {}
         self._over = False
+        self._soon = False
         self._wall_offset_s = self._local.unix_time() - self._local.boot_time()
         if not self._local.storage_is_private:
             storage = await self._storage_access.opened()
@@ -360,6 +361,12 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
 
     def _call_ended(self, call: asyncio.Task[None]) -> None:
         del self._running[call]
+        if not self._soon:  # the calls that end in this iteration of the loop are one reason to look
+            self._soon = True
+            self._local.loop.call_soon(self._look_soon)
+
+    def _look_soon(self) -> None:
+        self._soon = False
         self._look()
 
     async def _call(self, entry: PendingSend) -> None:

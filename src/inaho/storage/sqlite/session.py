@@ -243,6 +243,7 @@ class Writer(_Session):
         except sqlite3.Error as error:
             self._undo()
             return [self._unknown(*each, error) for each in zip(batch, outcomes, strict=True)]
+        self._turns.ended()
         if changed:
             self.commits += 1
         return [outcome if isinstance(outcome, InahoError) else Told(outcome, mark) for outcome in outcomes]

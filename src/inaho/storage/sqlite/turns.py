@@ -4,8 +4,8 @@ SQLite's own waiting looks at the lock after 1, 2, 5, 10 and more milliseconds, 
 two. So a process that waits would leave the lock free for most of the time, and each acknowledgement that waits for it
 would come late. Here it looks several times per commit.
 
-A process that commits again at once would take the lock before another one looks. So after a commit it pauses for a
-moment, as long as it had to wait itself a short while ago; requests that come meanwhile join the next commit.
+A process that commits again at once would take the lock before another one looks. So if it had to wait itself a short
+while ago, it leaves the lock free for a moment after each commit; requests that come meanwhile join the next one.
 
 Why not a lock file in the kernel's queue: it gives no turns either, a wait for it has no bound in time, and each system
 needs another call.
@@ -29,10 +29,10 @@ GROWS_AFTER_S: Final = 0.02
 """A lock that is held for so long is not held for one commit."""
 
 YIELD_S: Final = 0.0003
-"""The pause after a commit: longer than the time between the looks of another process."""
+"""So long the lock stays free after a commit: longer than the time between the looks of another process."""
 
 CROWDED: Final = 16
-"""After a wait so many transactions pause."""
+"""After a wait so many transactions leave it free."""
 
 
 class WriteTurns:
@@ -48,12 +48,15 @@ class WriteTurns:
         self._connection = connection
         self._busy_timeout_s = busy_timeout_s
         self._crowded = 0
+        self._ended_at = 0.0
 
     def begin(self) -> None:
         """Begins a transaction that may write. Raises `sqlite3.Error`, also when the lock is not free in time."""
         if self._crowded:
             self._crowded -= 1
-            time.sleep(YIELD_S)
+            early_s = self._ended_at + YIELD_S - time.monotonic()
+            if early_s > 0:
+                time.sleep(early_s)
         if self._begun():
             return
         self._crowded = CROWDED
@@ -68,6 +71,10 @@ class WriteTurns:
                 return
             if waited_s >= GROWS_AFTER_S:
                 pause_s = min(LOOK_MAX_S, 1.2 * pause_s)
+
+    def ended(self) -> None:
+        """The transaction is committed."""
+        self._ended_at = time.monotonic()
 
     def _begun(self) -> bool:
         try:
