@@ -51,7 +51,7 @@ class DeliveryRules(RuleBasedStateMachine):
         """Messages that may have failed once without a word: their consumer ended, or their time passed."""
         self.consumers: dict[str, Consumer] = {}
         self.dead: list[Any] = []
-        self.saved: tuple[int, list[tuple[int, int]], list[tuple[int, int]]] = (0, [], [])
+        self.saved: tuple[int, list[tuple[int, int]], list[tuple[int, int, int]]] = (0, [], [])
         self.machine = self.make(POLICY, SubscriptionPositions(0))
 
     # The world.
@@ -182,9 +182,9 @@ class DeliveryRules(RuleBasedStateMachine):
         """The next keeper begins with what was saved. Consumers come back with what they have."""
         acknowledged, ranges, failures = self.saved
         positions = SubscriptionPositions(acknowledged, ranges)
-        self.machine = self.make(POLICY, positions, dict(failures))
+        self.machine = self.make(POLICY, positions, failures)
         self.settled = {offset for offset in range(len(self.log)) if offset in positions}
-        self.failures = dict(failures)
+        self.failures = {offset: failed for offset, failed, _ in failures}
         self.unsure = set()
         self.dead = []
         for name, consumer in sorted(self.consumers.items()):

@@ -1,9 +1,9 @@
 """The deliveries of one subscription that are under way, and how they end: settled, failed, taken back.
 
-A consumer that ends without a word may have been ended by a message. All that it had count an attempt, but the blame is
-on one: after two such ends a message is a suspect. Of these only one is in flight at a time, and only a suspect is
-given up for the end of its consumer. Otherwise a program that cannot start would turn its whole window into dead
-letters.
+A consumer that ends without a word may have been ended by a message. All that it had are delivered again with the next
+number, but the blame is on one: after two such ends a message is a suspect, of these only one is in flight at a time,
+and if its consumer ends then, it is to blame. The others are not given up for such ends, now or later. Otherwise a
+message that kills programs would turn the messages before and behind it into dead letters.
 """
 
 from __future__ import annotations
@@ -142,15 +142,15 @@ class DeliveriesInFlight:
             after_s: the pause until the next delivery; None takes the one of the topic.
             gone: because its consumer is gone. The next delivery needs no pause.
         """
-        to_blame = not gone or entry is self._suspect
         entry.failures += 1
         entry.gone += gone
+        entry.blamed = entry.blamed or (gone and entry is self._suspect)
         entry.reason = reason
         self.failed += 1
         self.take_back(entry)
         if after_s is None and not gone:
             after_s = back_off_s(self._policy.retry_base_s, self._policy.retry_max_s, entry.failures)
-        if entry.failures >= self._policy.attempts_max and to_blame:
+        if entry.counted >= self._policy.attempts_max:
             self.give_up(entry)
         elif after_s:
             self._pause(entry, now + after_s)

@@ -56,6 +56,7 @@ class Entry:
         state: see `DeliveryState`.
         failures: deliveries that failed.
         gone: how many of them ended with their consumer.
+        blamed: that was because of this message.
         reason: of the last failure.
         consumer: who has it, if in flight.
         sent: whether it has left the outbox.
@@ -65,16 +66,18 @@ class Entry:
     """
 
     __slots__ = (
-        "at", "consumer", "failures", "gone", "line", "message", "offset", "place", "reason", "sent", "state", "timer",
+        "at", "blamed", "consumer", "failures", "gone", "line", "message", "offset", "place", "reason", "sent", "state",
+        "timer",
     )  # fmt: skip
 
-    def __init__(self, offset: int, line: KeyLine | None, failures: int) -> None:
+    def __init__(self, offset: int, line: KeyLine | None, failures: int, gone: int) -> None:
         self.offset = offset
         self.line = line
         self.message: LoggedMessage | None = None
         self.state = DeliveryState.READY
         self.failures = failures
-        self.gone = 0
+        self.gone = gone
+        self.blamed = False
         self.reason = ""
         self.consumer: GroupConsumer | None = None
         self.sent = False
@@ -86,6 +89,11 @@ class Entry:
     def attempt(self) -> int:
         """Number of its present or next delivery."""
         return self.failures + 1
+
+    @property
+    def counted(self) -> int:
+        """Failed deliveries that count for `attempts_max`: not those that ended with a consumer that others ended."""
+        return self.failures if self.blamed else self.failures - self.gone
 
     @property
     def is_next(self) -> bool:

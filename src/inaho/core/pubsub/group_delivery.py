@@ -12,7 +12,7 @@ failing keys at most `held_max` of them; then nothing more is read until some ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from inaho.core.pubsub.deliveries_in_flight import GONE, DeliveriesInFlight, DeliveryPolicy
@@ -28,6 +28,7 @@ RANGES_MAX: Final = 4096
 """With so many ranges of settled messages nothing more is read: they are saved, and the state must stay small."""
 
 Number = tuple[int, int]
+NONE: Final[Number] = (0, 0)
 
 
 class GroupDelivery:
@@ -36,7 +37,7 @@ class GroupDelivery:
     Args:
         policy: rules and bounds.
         positions: what is settled.
-        failures: failed deliveries by offset, of messages that are not settled.
+        failures: what `failures` of the previous keeper has returned.
 
     Attributes:
         positions: as given.
@@ -45,13 +46,13 @@ class GroupDelivery:
     """
 
     def __init__(
-        self, policy: DeliveryPolicy, positions: SubscriptionPositions, failures: Mapping[int, int] | None = None
+        self, policy: DeliveryPolicy, positions: SubscriptionPositions, failures: Iterable[tuple[int, int, int]] = ()
     ) -> None:
         self.positions = positions
         self.next = positions.acknowledged
         self.dead_letters = 0
         self._policy = policy
-        self._failures = dict(failures or {})
+        self._failures = {offset: (failed, gone) for offset, failed, gone in failures}
         self._messages = UnsettledMessages()
         self._flights = DeliveriesInFlight(policy, self._messages)
         self._group = GroupConsumers()
@@ -145,7 +146,7 @@ class GroupDelivery:
             return True
         entry = self._messages.entries.get(offset)
         if entry is None:  # delivered by the previous keeper
-            old = self._old_acks and offset >= self.next and self._failures.get(offset, 0) + 1 == attempt
+            old = self._old_acks and offset >= self.next and self._failures.get(offset, NONE)[0] + 1 == attempt
             if not self._group.settle_claim(name, offset, attempt) and (not old or offset in self._group.claims):
                 return False
             self._failures.pop(offset, None)
@@ -165,7 +166,7 @@ class GroupDelivery:
     def retry(self, name: str, offset: int, attempt: int, now: float, after_s: float | None, reason: str) -> bool:
         """A consumer gives a message back as failed. Returns False if the delivery was over."""
         if self._group.settle_claim(name, offset, attempt):
-            self._failures[offset] = attempt
+            self._failures[offset] = (attempt, self._failures.get(offset, NONE)[1])
             self._settled += 1
             return True
         entry = self._of(name, offset, attempt)
@@ -237,9 +238,9 @@ class GroupDelivery:
 
     def _enter(self, message: LoggedMessage, now: float) -> None:
         offset = message.offset
-        entry = self._messages.enter(offset, message.stored.key, self._failures.pop(offset, 0))
+        entry = self._messages.enter(offset, message.stored.key, *self._failures.pop(offset, NONE))
         claim = self._group.drop_claim(offset)
-        if entry.failures >= self._policy.attempts_max:  # it was being given up when the last keeper ended
+        if entry.counted >= self._policy.attempts_max:  # it was being given up when the last keeper ended
             self._flights.give_up(entry)
         elif claim is not None and claim[1] == entry.attempt and self._may_go_to(entry, claim[0]):
             self._flights.launch(entry, claim[0], now, sent=True)
@@ -361,10 +362,10 @@ class GroupDelivery:
         """Grows with every change of what `positions` and `failures` say."""
         return self._settled + self._flights.failed
 
-    def failures(self) -> list[Number]:
-        """Offset and failed deliveries of unsettled messages that have failed, by offset."""
-        failed = [(entry.offset, entry.failures) for entry in self.unsettled if entry.failures]
-        return sorted([*self._failures.items(), *failed])
+    def failures(self) -> list[tuple[int, int, int]]:
+        """Of unsettled messages that have failed: offset, failed deliveries, and how many of them do not count."""
+        failed = [(at, e.failures, e.failures - e.counted) for at, e in self._messages.entries.items() if e.failures]
+        return sorted([*((offset, *counts) for offset, counts in self._failures.items()), *failed])
 
     @property
     def consumers(self) -> list[GroupConsumer]:

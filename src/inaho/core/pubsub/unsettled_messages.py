@@ -45,14 +45,14 @@ class UnsettledMessages:
         self._missing: list[tuple[int, int, Entry]] = []
         self._serial = 0
 
-    def enter(self, offset: int, key: str, failures: int) -> Entry:
+    def enter(self, offset: int, key: str, failures: int, gone: int) -> Entry:
         """A message was read for the first time; `offset` is above those before."""
         line = None
         if key:
             line = self.lines.get(key)
             if line is None:
                 line = self.lines[key] = KeyLine(key)
-        entry = self.entries[offset] = Entry(offset, line, failures)
+        entry = self.entries[offset] = Entry(offset, line, failures, gone)
         if line is not None:
             line.entries.append(entry)
         return entry

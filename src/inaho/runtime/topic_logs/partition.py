@@ -173,7 +173,7 @@ class Partition:
             loaded_max=pubsub.deliver_messages_max,
         )
         positions = SubscriptionPositions(saved.acknowledged, saved.above)
-        delivery = GroupDelivery(policy, positions, dict(saved.failures))
+        delivery = GroupDelivery(policy, positions, saved.failures)
         first, _ = self.bounds()
         if positions.acknowledged < first:
             delivery.skip_to(first)

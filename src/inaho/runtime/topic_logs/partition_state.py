@@ -23,13 +23,14 @@ class SavedSubscription(Struct, frozen=True):
         name: of the subscription.
         acknowledged: offset before which all messages are settled.
         above: ranges of settled offsets above it.
-        failures: offset and failed deliveries of messages that are not settled.
+        failures: of messages that are not settled: offset, failed deliveries, and how many of these do not count for
+            `attempts_max`, because others may have ended the consumer.
     """
 
     name: str
     acknowledged: int
     above: list[tuple[int, int]] = []  # noqa: RUF012  Structs copy mutable defaults
-    failures: list[tuple[int, int]] = []  # noqa: RUF012
+    failures: list[tuple[int, int, int]] = []  # noqa: RUF012
 
 
 class PartitionState(Struct, frozen=True):

@@ -97,8 +97,8 @@ def an_expired_delivery_is_still_acknowledged(patch: pytest.MonkeyPatch) -> None
 def attempts_are_not_restored(patch: pytest.MonkeyPatch) -> None:
     right = GroupDelivery.__init__
 
-    def begin(self: GroupDelivery, policy: Any, positions: SubscriptionPositions, failures: Any = None) -> None:
-        right(self, policy, positions, {})
+    def begin(self: GroupDelivery, policy: Any, positions: SubscriptionPositions, failures: Any = ()) -> None:
+        right(self, policy, positions, ())
 
     patch.setattr(GroupDelivery, "__init__", begin)
 
