@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,11 +12,14 @@ from inaho.core.pubsub.subscription_positions import SubscriptionPositions
 from support.delivery_rules import DeliveryRules
 from support.partition_rules import PartitionRules
 
+pytestmark = pytest.mark.timeout(300)
+"""Seconds. The tests take a few; but a failure that is found is first made small, and that must not be cut off."""
+
 TestDeliveries = DeliveryRules.TestCase
-TestDeliveries.settings = settings(max_examples=150, stateful_step_count=40)
+TestDeliveries.settings = settings(max_examples=100, stateful_step_count=40)
 
 TestPartitionLog = PartitionRules.TestCase
-TestPartitionLog.settings = settings(max_examples=150, stateful_step_count=40)
+TestPartitionLog.settings = settings(max_examples=100, stateful_step_count=40)
 
 
 @given(st.integers(0, 5), st.lists(st.tuples(st.sampled_from(("settle", "before")), st.integers(0, 30)), max_size=40))
