@@ -111,9 +111,20 @@ class DeliveryRules(RuleBasedStateMachine):
     @rule(data=st.data(), after_s=st.sampled_from([None, 0.0, 2.0]))
     def retry(self, data: st.DataObject, after_s: float | None) -> None:
         picked = self.pick(data)
-        if picked is None:
-            return
-        name, offset, attempt = picked
+        if picked is not None:
+            self.fail(*picked, after_s)
+
+    @rule(data=st.data())
+    def fail_for_good(self, data: st.DataObject) -> None:
+        """A message fails again and again, until it is given up or its key has to wait."""
+        picked = self.pick(data)
+        offset = -1 if picked is None else picked[1]
+        while picked is not None:
+            self.fail(*picked, 0.0)
+            having = [(name, offset, each.has[offset]) for name, each in self.consumers.items() if offset in each.has]
+            picked = having[0] if having else None
+
+    def fail(self, name: str, offset: int, attempt: int, after_s: float | None) -> None:
         del self.consumers[name].has[offset]
         self.unsure.discard(offset)
         assert self.machine.retry(name, offset, attempt, self.now, after_s, "no"), "it was refused"
