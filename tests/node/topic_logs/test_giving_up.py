@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from inaho import Message
+from inaho.core.pubsub.partitioning import partition_of_message
 from inaho.events import MessageDeadLettered
 from support.durable_topics import Handled, Order, make, publish
 from support.waiting import until
@@ -43,3 +45,25 @@ async def test_a_message_with_a_known_id_is_stored_once(fleet: Any):
         await handle.publish(Order("a", 1), key="a", id="order-1")
     await topic.publish(Order("a", 2), key="a", id="order-2")
     assert [message.value.number async for message in topic.replay()] == [1, 2]
+
+
+async def test_large_dead_letters_that_are_given_up_together_do_not_have_to_fit_into_one_frame(fleet: Any):
+    [one] = await fleet.members(1)
+    topic = await one.topic("large", bytes, delivery="at_least_once", partitions=1, attempts_max=1)
+    count, dead_letter_partitions = 6, 8
+    keys = [key for key in map(str, range(1000)) if partition_of_message(key, dead_letter_partitions) == 0][:count]
+    begun, all_begun = [], asyncio.Event()
+    buried = one.events(MessageDeadLettered)
+
+    async def handle(message: Message[bytes]) -> None:
+        begun.append(message.key)
+        if len(begun) == count:
+            all_begun.set()
+        await all_begun.wait()
+        raise ValueError("never")
+
+    async with topic.subscribe("group", handler=handle, concurrency=count):
+        for key in keys:
+            await topic.publish(bytes(250_000), key=key)
+        async with asyncio.timeout(30.0):
+            assert {(await anext(buried)).key for _ in keys} == set(keys)

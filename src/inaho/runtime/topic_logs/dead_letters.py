@@ -102,13 +102,15 @@ class DeadLetters:
             stored = found[0].stored
             at = partition_of_message(stored.key or str(entry.offset), letters.partitions)
             batches.setdefault(at, []).append((entry, self._letter(group.name, entry, found[0])))
+        bytes_max = self._local.config.transport.frame_bytes_max // 2
         for at in sorted(batches):
-            self._number += 1
-            messages = [message for _, message in batches[at]]
-            await self._keepers(letters.name, at).append(AppendBatch(self._publisher, self._number, messages))
-            for entry, message in batches[at]:
-                group.group.buried(entry)
-                self._tell(group.name, letters.name, entry, message.key)
+            for portion in _portions(batches[at], bytes_max):
+                self._number += 1
+                messages = [message for _, message in portion]
+                await self._keepers(letters.name, at).append(AppendBatch(self._publisher, self._number, messages))
+                for entry, message in portion:
+                    group.group.buried(entry)
+                    self._tell(group.name, letters.name, entry, message.key)
 
     def _letter(self, subscription: str, entry: Entry, message: LoggedMessage) -> NewMessage:
         stored = message.stored
@@ -130,3 +132,16 @@ class DeadLetters:
                 key=key, attempts=entry.failures, dead_letters=letters, reason=entry.reason,
             )
         )  # fmt: skip
+
+
+def _portions(letters: list[tuple[Entry, NewMessage]], bytes_max: int) -> list[list[tuple[Entry, NewMessage]]]:
+    """Dead letters for one call each, which must fit into a frame; one that is larger goes alone."""
+    portions: list[list[tuple[Entry, NewMessage]]] = []
+    size = 0
+    for letter in letters:
+        size += len(letter[1].value)
+        if not portions or size > bytes_max:
+            portions.append([])
+            size = len(letter[1].value)
+        portions[-1].append(letter)
+    return portions
