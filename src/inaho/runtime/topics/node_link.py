@@ -189,17 +189,20 @@ class NodeLink:
 
     async def room(self, within_s: float) -> None:
         """Returns when more may be sent. After `within_s` seconds in which the node has handled nothing, it is slow."""
-        clock = self._local.loop.time
         while self.stalls:
             if self._stalled_at is None:
-                self._stalled_at = clock()
+                self._stalled_at = self._local.loop.time()
             try:
                 async with asyncio.timeout_at(self._stalled_at + within_s):
                     await self._freed()
             except TimeoutError:
-                if self._stalled_at is not None and clock() >= self._stalled_at + within_s:
+                if self._has_stalled_for(within_s):
                     self.slow = self._crowded
         self._stalled_at = None
+
+    def _has_stalled_for(self, seconds: float) -> bool:
+        """Whether the node has handled nothing for so long."""
+        return self._stalled_at is not None and self._local.loop.time() >= self._stalled_at + seconds
 
     async def _freed(self) -> None:
         """Returns when there may be room on the connection."""
