@@ -56,6 +56,11 @@ class MemoryStorage(Storage):
         return f"MemoryStorage({len(self._states) - (_MARK in self._states)} records)"
 
     @property
+    def is_made(self) -> bool:
+        """Whether it has a record or a log."""
+        return len(self._states) > (_MARK in self._states) or bool(self._log.snapshot())
+
+    @property
     def log(self) -> MemoryLog:
         """The logs of topics; they are lost and restored with the states."""
         return self._log

@@ -119,7 +119,7 @@ class CutOffQueue(Generic[T]):
     def expire(self, now: float) -> list[Kept[T]]:
         """Gives up batches that have waited too long, and returns them. `now` in seconds."""
         late: list[Kept[T]] = []
-        while self._waiting and now - self._waiting[0].at > self._age_s:
+        while self._waiting and now > self._waiting[0].at + self._age_s:
             late.append(self._drop())
         return late
 

@@ -123,7 +123,7 @@ class PartitionLog:
             if offset >= self._known_upto:
                 self._set_number(stored.publisher, stored.number, now)
             at = min(stored.published_at, now)
-            if stored.id and at > now - self._policy.dedup_s:
+            if stored.id and at + self._policy.dedup_s > now:
                 self._remember(stored.id, offset, at)
 
     # Batches.
@@ -275,7 +275,7 @@ class PartitionLog:
     def _forget_old(self, now: float) -> None:
         while self._ids:
             id_, (_, at) = next(iter(self._ids.items()))
-            if now - self._policy.dedup_s < at:
+            if at + self._policy.dedup_s > now:
                 break
             del self._ids[id_]
         while self._numbers:
@@ -283,7 +283,7 @@ class PartitionLog:
             if at == 0.0:  # of the last keeper: its time begins now
                 del self._numbers[publisher]
                 self._numbers[publisher] = (number, now)
-            elif at < now - PUBLISHER_IDLE_S:
+            elif now > at + PUBLISHER_IDLE_S:
                 del self._numbers[publisher]
             else:
                 break
