@@ -18,6 +18,8 @@ LIMIT_S = 40.0
 GRAINS = """
 import asyncio, time, inaho
 
+KEPT = []
+
 class Slow(inaho.Grain):
     async def nap(self, seconds: float) -> None:
         print("begun", flush=True)
@@ -41,8 +43,8 @@ class Slow(inaho.Grain):
         print("begun", flush=True)
 
     async def generator(self, seconds: float) -> None:
-        self.numbers = self.closed_late()
-        await anext(self.numbers)
+        KEPT.append(self.closed_late())  # not in the grain: it would end when the collector finds it
+        await anext(KEPT[0])
         print("begun", flush=True)
 
     async def exit_beside_a_thread(self, seconds: float) -> None:
