@@ -18,8 +18,8 @@ CONFIG = StorageConfig(data_bytes_max=1 << 20, operation_timeout_s=30.0)
 
 
 class TestRedisLogs(LogStorageConformance):
-    histories = 10
-    faulty_histories = 10
+    histories = 5
+    faulty_histories = 5
 
     @pytest.fixture
     def damage(self, redis_server: RedisServer) -> Damage:
@@ -44,8 +44,8 @@ class TestRedisClusterLogs(LogStorageConformance):
 
 
 class TestPostgresLogs(LogStorageConformance):
-    histories = 10
-    faulty_histories = 10
+    histories = 5
+    faulty_histories = 5
 
     @pytest.fixture
     def damage(self, postgres_server: Server) -> Damage:

@@ -124,6 +124,7 @@ def the_next_keeper_reads_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SendHistory, "add", lambda self, offset, record: None)
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "mutant",
     [acknowledges_before_it_is_stored, calls_two_of_one_grain_at_once, the_next_keeper_reads_nothing],

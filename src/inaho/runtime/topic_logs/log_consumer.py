@@ -287,7 +287,7 @@ class LogConsumer:
         leaving: list[asyncio.Task[None]] = []
         try:
             if self._streams and not lost and not self._local.closing:
-                leaving = [asyncio.ensure_future(stream.leave()) for stream in self._streams]
+                leaving = [self._local.spawn(stream.leave(), name="inaho-consumer-leave") for stream in self._streams]
                 await asyncio.wait(leaving, timeout=GIVE_BACK_S)
         finally:
             for each in leaving:
