@@ -1,12 +1,14 @@
 """Limits log lines that would repeat many times per second: the first few of a period are logged, others counted.
 
-There is one class for each subject: retried calls, failed activations, members that this node waits for. A storage that
-is down or a member that is gone affects thousands of calls, and a log with a line for each of them hides the reason.
+There is one class for each subject: retried calls, failed activations, members that this node waits for, keepers that
+cannot be started. A storage that is down or a member that is gone affects thousands of calls, and a log with a line for
+each of them hides the reason.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from inaho.core.rpc.throttle import WarningThrottle
@@ -17,7 +19,7 @@ from inaho.runtime.local.labelled_counter import LabelledCounter
 from inaho.runtime.local.local_node import LocalNode
 from inaho.types import ClusterIdentity
 
-__all__ = ["RPC_LOGGER", "ActivationWarnings", "RetryWarnings", "WaitingWarnings"]
+__all__ = ["RPC_LOGGER", "ActivationWarnings", "KeeperWarnings", "RetryWarnings", "WaitingWarnings"]
 
 RPC_LOGGER: Final = "inaho.rpc"
 
@@ -156,3 +158,32 @@ class WaitingWarnings:
     def check(self) -> None:
         """Asserts the invariants."""
         self._throttle.check()
+
+
+TOLD_AGAIN_S: Final = 60.0
+"""Keepers that cannot be started are logged at most this often, in seconds."""
+
+
+class KeeperWarnings:
+    """Logs the keepers of one kind that a node cannot start: once, and again after `TOLD_AGAIN_S`.
+
+    Args:
+        local: the node.
+        what: they keep, in the plural.
+    """
+
+    def __init__(self, local: LocalNode, what: str) -> None:
+        self._local = local
+        self._what = what
+        self._tell_at = 0.0
+
+    def failed(self, errors: Mapping[str, Exception]) -> None:
+        """These keepers could not be started, by key; they are tried again."""
+        now = self._local.loop.time()
+        if not errors or self._local.shutting_down or now < self._tell_at:
+            return
+        self._tell_at = now + TOLD_AGAIN_S
+        self._local.log.warning(
+            "the keepers of %d %s (such as %s) cannot be started, retrying: %s",
+            len(errors), self._what, next(iter(errors)), describe(next(iter(errors.values()))),
+        )  # fmt: skip

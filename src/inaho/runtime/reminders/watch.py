@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from inaho.errors.inspection import describe
 from inaho.runtime.activation.kind_host import KindHost
 from inaho.runtime.activation.leases import Leases
 from inaho.runtime.local.local_node import LocalNode
 from inaho.runtime.local.topology import Topology
+from inaho.runtime.local.warnings import KeeperWarnings
 from inaho.runtime.reminders.keeper_calls import KeeperCalls
 from inaho.runtime.reminders.shard import KEEPER
 
@@ -21,9 +21,6 @@ __all__ = ["ReminderWatch"]
 
 WATCH_S: Final = 2.0
 """A member checks the keepers that it owns at least this often, in seconds."""
-
-TOLD_AGAIN_S: Final = 60.0
-"""Keepers that cannot be started are logged at most this often, in seconds."""
 
 
 class ReminderWatch:
@@ -46,7 +43,7 @@ class ReminderWatch:
         self._leases = leases
         self._calls = calls
         self._keys = [str(number) for number in range(local.config.activation.reminder_shards)]
-        self._tell_at = 0.0
+        self._warnings = KeeperWarnings(local, "reminder shards")
 
     async def run(self) -> None:
         """Goes on until the node leaves. After a change of topology keepers that stayed look twice whether another has
@@ -57,19 +54,10 @@ class ReminderWatch:
                 seen, looks = self._topology.snapshot, 2
             owned = [key for key in self._keys if self._leases.owns(KEEPER, key)]
             asleep = [key for key in owned if looks or key not in self._host.activations]
-            self._tell(asleep, await asyncio.gather(*(self._calls.wake(key) for key in asleep)))
+            outcomes = await asyncio.gather(*(self._calls.wake(key) for key in asleep))
+            self._warnings.failed(
+                {key: error for key, error in zip(asleep, outcomes, strict=True) if error is not None}
+            )
             looks = max(0, looks - 1)
             if self._topology.snapshot is seen:
                 await self._topology.wait(WATCH_S)
-
-    def _tell(self, keys: list[str], outcomes: list[Exception | None]) -> None:
-        """Logs the keepers that could not be started: once, and again after `TOLD_AGAIN_S`."""
-        failed = {key: error for key, error in zip(keys, outcomes, strict=True) if error is not None}
-        now = self._local.loop.time()
-        if not failed or self._local.shutting_down or now < self._tell_at:
-            return
-        self._tell_at = now + TOLD_AGAIN_S
-        self._local.log.warning(
-            "the keepers of %d reminder shards (such as %s) cannot be started, retrying: %s",
-            len(failed), next(iter(failed)), describe(next(iter(failed.values()))),
-        )  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from inaho.errors.inspection import describe
+from inaho.runtime.local.warnings import KeeperWarnings
 from inaho.runtime.topic_logs.send_partition import KEEPER, log_of
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ AGAIN_S: Final = 2.0
 
 CHANGE_S: Final = 3600.0
 """How long one wait for a change of topology takes at most."""
-
-TOLD_AGAIN_S: Final = 60.0
-"""Keepers that cannot be started are logged at most this often, in seconds."""
 
 
 class SendWatch:
@@ -62,7 +59,7 @@ class SendWatch:
         self._leases = leases
         self._calls = calls
         self._keys = [str(number) for number in range(local.config.pubsub.send_partitions)]
-        self._tell_at = 0.0
+        self._warnings = KeeperWarnings(local, "partitions of durable sends")
 
     async def run(self) -> None:
         """Goes on until the node leaves; ends at once if the storage has no logs that outlive it."""
@@ -75,7 +72,7 @@ class SendWatch:
             owned = [key for key in self._keys if self._leases.owns(KEEPER, key)]
             outcomes = await asyncio.gather(*(self._look(key) for key in owned))
             failed = {key: error for key, error in zip(owned, outcomes, strict=True) if error is not None}
-            self._tell(failed)
+            self._warnings.failed(failed)
             looks = looks - 1 if not failed else max(looks - 1, 1)
             if self._topology.snapshot is seen:
                 await self._topology.wait(AGAIN_S if looks > 0 else CHANGE_S)
@@ -94,14 +91,3 @@ class SendWatch:
             if bounds.first == bounds.end:
                 return None
         return await self._calls.wake(key)
-
-    def _tell(self, failed: dict[str, Exception]) -> None:
-        """Logs the keepers that could not be started: once, and again after `TOLD_AGAIN_S`."""
-        now = self._local.loop.time()
-        if not failed or self._local.shutting_down or now < self._tell_at:
-            return
-        self._tell_at = now + TOLD_AGAIN_S
-        self._local.log.warning(
-            "the keepers of %d partitions of durable sends (such as %s) cannot be started, retrying: %s",
-            len(failed), next(iter(failed)), describe(next(iter(failed.values()))),
-        )  # fmt: skip
