@@ -41,7 +41,7 @@ async def test_members_that_are_flooded_answer_and_quick_subscribers_lose_nothin
         seeds=tuple(member.authority for member in members),
     )
     over, published, value = asyncio.Event(), 0, bytes(80)
-    async with inaho.join(config=own) as cluster:
+    async with inaho.join(config=own, storage="memory") as cluster:  # as the members: the definition may move
         seen: list[Event] = []
         noting = asyncio.create_task(note(cluster, seen))
         topic = await flood_topic(cluster)
