@@ -26,6 +26,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 pytest.register_assert_rewrite("support")  # before it is imported: its assertions say what they saw
 
@@ -64,6 +65,11 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("explore" if EXAMPLES else "fixed")
+if not EXAMPLES:
+    # Hypothesis mixes constants of the modules that are loaded into its examples. Which ones are loaded depends on the
+    # tests that ran before in the same process, so the examples would not be the same ones every time.
+    assert hasattr(providers, "is_local_module_file")
+    providers.is_local_module_file = lambda path: False
 
 
 @pytest.fixture(autouse=True)
