@@ -99,8 +99,7 @@ class DeliveryConversation:
         if settled is None:
             return
         group, name, now = self._group, consumer.name, self._now
-        group.heard(name)
-        lost = [each for each in settled.acked if not group.acknowledge(name, *each)]
+        lost = group.acknowledge(name, settled.acked)
         for offset, attempt, after_s, reason in settled.retried:
             group.retry(name, offset, attempt, now, after_s, reason)
         for offset, attempt, seconds in settled.extended:

@@ -103,9 +103,9 @@ class DeliveryRules(RuleBasedStateMachine):
             return
         name, offset, attempt = picked
         del self.consumers[name].has[offset]
-        assert self.machine.acknowledge(name, offset, attempt), "an acknowledgement was refused"
+        assert not self.machine.acknowledge(name, [(offset, attempt)]), "an acknowledgement was refused"
         self.settled.add(offset)
-        assert self.machine.acknowledge(name, offset, attempt), "a repeated acknowledgement was refused"
+        assert not self.machine.acknowledge(name, [(offset, attempt)]), "a repeated acknowledgement was refused"
         self.pump()
 
     @rule(data=st.data(), after_s=st.sampled_from([None, 0.0, 2.0]))
@@ -160,7 +160,7 @@ class DeliveryRules(RuleBasedStateMachine):
         assert not self.machine.release(name, offset, attempt, self.now)
         elsewhere = any(offset in each.has for each in self.consumers.values())
         if elsewhere and offset not in self.settled:
-            assert not self.machine.acknowledge(name, offset, attempt), "another consumer has it"
+            assert self.machine.acknowledge(name, [(offset, attempt)]), "another consumer has it"
         self.pump()
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 5.0, TIMEOUT_S + 1.0]))
@@ -305,7 +305,7 @@ class DeliveryRules(RuleBasedStateMachine):
             self.dead = []
             for offset, attempt in list(self.consumers["z"].has.items()):
                 del self.consumers["z"].has[offset]
-                if self.machine.acknowledge("z", offset, attempt):
+                if not self.machine.acknowledge("z", [(offset, attempt)]):
                     self.settled.add(offset)
             if self.machine.positions.acknowledged == len(self.log):
                 break

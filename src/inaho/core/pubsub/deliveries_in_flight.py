@@ -15,6 +15,7 @@ import msgspec
 from inaho.core.back_off import back_off_s
 from inaho.core.pubsub.delivery_entries import DeliveryState, Entry, GroupConsumer
 from inaho.core.pubsub.delivery_timers import DeliveryTimers
+from inaho.core.pubsub.stored_message import LoggedMessage
 from inaho.core.pubsub.unsettled_messages import UnsettledMessages
 
 __all__ = ["EXPIRED", "GONE", "DeliveriesInFlight", "DeliveryPolicy"]
@@ -24,6 +25,8 @@ GONE: Final = "the consumer is gone"
 
 REST_S: Final = 0.1
 """Pause of a message that was given back without a failure. Without it the same consumer would get it at once."""
+
+WAITING: Final = DeliveryState.WAITING
 
 SUSPECT_AT: Final = 2
 """A message is a suspect when so many consumers have ended while they had it."""
@@ -88,9 +91,23 @@ class DeliveriesInFlight:
             self._suspect = entry
         self._timers.arm(entry)
 
+    def launch_new(self, message: LoggedMessage, consumer: GroupConsumer, now: float) -> None:
+        """A message that was just read goes to the outbox of a consumer, before anything else was done with it."""
+        entry = self._messages.enter_launched(message, consumer)
+        entry.at = now + self._policy.ack_timeout_s
+        consumer.outbox.append(entry)
+        self._timers.arm(entry)
+
     def must_wait(self, entry: Entry) -> bool:
         """Whether it is a suspect and another one is in flight."""
         return entry.gone >= SUSPECT_AT and self._suspect is not None
+
+    def may_go_to(self, entry: Entry, consumer: GroupConsumer) -> bool:
+        """Whether a message may be delivered to that consumer before others are looked at."""
+        line = entry.line
+        if entry.state is not DeliveryState.READY or not entry.is_next or consumer.credit_left <= 0:
+            return False
+        return (line is None or line.owner in (None, consumer)) and not self.must_wait(entry)
 
     def put_aside(self, entry: Entry) -> None:
         """A suspect waits until the one in flight has landed."""
@@ -166,10 +183,10 @@ class DeliveriesInFlight:
         if consumer is not None:
             del consumer.in_flight[entry.offset]
             entry.consumer = None
-        self.waiting -= entry.state is DeliveryState.WAITING
+        self.waiting -= entry.state is WAITING
         self._messages.remove(entry)
         self._landed(entry)
-        if consumer is not None:
+        if consumer is not None and consumer.parked:
             self.unpark(consumer)
 
     def _landed(self, entry: Entry) -> None:

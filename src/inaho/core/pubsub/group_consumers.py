@@ -24,19 +24,19 @@ class GroupConsumers:
     def __init__(self) -> None:
         self.by_name: dict[str, GroupConsumer] = {}
         self.claims: dict[int, tuple[str, int]] = {}
-        self._rotation: list[str] = []
+        self._rotation: list[GroupConsumer] = []
 
     def add(self, name: str) -> GroupConsumer:
         """A new consumer, last in turn."""
         consumer = self.by_name[name] = GroupConsumer(name)
-        self._rotation.append(name)
+        self._rotation.append(consumer)
         return consumer
 
     def remove(self, name: str) -> GroupConsumer | None:
         """A consumer has ended; its claims are void."""
         consumer = self.by_name.pop(name, None)
         if consumer is not None:
-            self._rotation.remove(name)
+            self._rotation.remove(consumer)
             self.forget_claims(consumer)
         return consumer
 
@@ -90,18 +90,19 @@ class GroupConsumers:
 
     def pick(self) -> GroupConsumer | None:
         """The next one in turn that may get a message; it is the last one in turn then."""
-        for at, name in enumerate(self._rotation):
-            consumer = self.by_name[name]
+        rotation = self._rotation
+        if len(rotation) == 1:
+            return rotation[0] if rotation[0].credit_left > 0 else None
+        for at, consumer in enumerate(rotation):
             if self.can_take(consumer):
-                if len(self._rotation) > 1:
-                    del self._rotation[at]
-                    self._rotation.append(name)
+                del rotation[at]
+                rotation.append(consumer)
                 return consumer
         return None
 
     def check(self) -> None:
         """Asserts that claims and turns agree with the consumers."""
-        assert sorted(self._rotation) == sorted(self.by_name)
+        assert sorted(consumer.name for consumer in self._rotation) == sorted(self.by_name)
         for consumer in self.by_name.values():
             claimed = sum(owner == consumer.name for owner, _ in self.claims.values())
             assert consumer.claimed == claimed, f"{consumer.claimed} counted, {claimed} claimed"

@@ -13,22 +13,16 @@ failing keys at most `held_max` of them; then nothing more is read until some ar
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from inaho.core.pubsub.deliveries_in_flight import GONE, DeliveriesInFlight, DeliveryPolicy
 from inaho.core.pubsub.delivery_entries import DeliveryState, Entry, GroupConsumer
+from inaho.core.pubsub.delivery_reading import NONE, DeliveryReading, Number
 from inaho.core.pubsub.group_consumers import GroupConsumers
 from inaho.core.pubsub.stored_message import LoggedMessage
 from inaho.core.pubsub.subscription_positions import SubscriptionPositions
-from inaho.core.pubsub.unsettled_messages import LINE_LOADED_MAX, UnsettledMessages
+from inaho.core.pubsub.unsettled_messages import UnsettledMessages
 
 __all__ = ["GroupDelivery"]
-
-RANGES_MAX: Final = 4096
-"""With so many ranges of settled messages nothing more is read: they are saved, and the state must stay small."""
-
-Number = tuple[int, int]
-NONE: Final[Number] = (0, 0)
 
 
 class GroupDelivery:
@@ -41,7 +35,6 @@ class GroupDelivery:
 
     Attributes:
         positions: as given.
-        next: offset of the next message to read.
         dead_letters: messages given up and published as dead letters.
     """
 
@@ -49,13 +42,13 @@ class GroupDelivery:
         self, policy: DeliveryPolicy, positions: SubscriptionPositions, failures: Iterable[tuple[int, int, int]] = ()
     ) -> None:
         self.positions = positions
-        self.next = positions.acknowledged
         self.dead_letters = 0
         self._policy = policy
         self._failures = {offset: (failed, gone) for offset, failed, gone in failures}
         self._messages = UnsettledMessages()
-        self._flights = DeliveriesInFlight(policy, self._messages)
         self._group = GroupConsumers()
+        self._flights = DeliveriesInFlight(policy, self._messages)
+        self._reading = DeliveryReading(policy, positions, self._failures, self._messages, self._flights, self._group)
         self._settled = 0
         self._old_acks = True
         """Deliveries of the previous keeper may still be acknowledged."""
@@ -112,16 +105,10 @@ class GroupDelivery:
         if entry.consumer is consumer:
             self._flights.extend(entry, now + self._policy.ack_timeout_s)
             return True
-        if not self._may_go_to(entry, consumer):
+        if not self._flights.may_go_to(entry, consumer):
             return False
         self._flights.launch(entry, consumer, now, sent=True)
         return True
-
-    def _may_go_to(self, entry: Entry, consumer: GroupConsumer) -> bool:
-        line = entry.line
-        if entry.state is not DeliveryState.READY or not entry.is_next or consumer.credit_left <= 0:
-            return False
-        return (line is None or line.owner in (None, consumer)) and not self._flights.must_wait(entry)
 
     def detach(self, name: str, now: float, *, said_so: bool = False) -> None:
         """A consumer has ended. What it has is delivered again at once; it has failed, unless the consumer said so."""
@@ -139,13 +126,25 @@ class GroupDelivery:
 
     # What consumers say.
 
-    def acknowledge(self, name: str, offset: int, attempt: int) -> bool:
-        """A consumer has handled a message. Returns False if the delivery was over: it is or was delivered again."""
-        consumer = self.heard(name)
-        if offset in self.positions:
-            return True
-        entry = self._messages.entries.get(offset)
-        if entry is None:  # delivered by the previous keeper
+    def acknowledge(self, name: str, deliveries: Iterable[Number]) -> list[Number]:
+        """A consumer has handled messages, given by offset and attempt.
+
+        Returns:
+            Those whose delivery was over: they are or were delivered again.
+        """
+        consumer, entries = self.heard(name), self._messages.entries
+        over: list[Number] = []
+        for offset, attempt in deliveries:
+            entry = entries.get(offset)
+            if entry is not None and entry.consumer is consumer is not None and entry.failures + 1 == attempt:
+                self._settle(entry)
+            elif not (offset in self.positions or self._acknowledge_old(name, entry, offset, attempt)):
+                over.append((offset, attempt))
+        return over
+
+    def _acknowledge_old(self, name: str, entry: Entry | None, offset: int, attempt: int) -> bool:
+        """Settles a message that the consumer got from the previous keeper. Returns False if that delivery is over."""
+        if entry is None:
             old = self._old_acks and offset >= self.next and self._failures.get(offset, NONE)[0] + 1 == attempt
             if not self._group.settle_claim(name, offset, attempt) and (not old or offset in self._group.claims):
                 return False
@@ -153,12 +152,7 @@ class GroupDelivery:
             self.positions.settle(offset)
             self._settled += 1
             return True
-        if entry.attempt != attempt:
-            return False
-        if entry.state is DeliveryState.IN_FLIGHT:
-            if entry.consumer is not consumer:
-                return False
-        elif entry.state is not DeliveryState.READY or not self._old_acks:
+        if not self._old_acks or entry.attempt != attempt or entry.state is not DeliveryState.READY:
             return False
         self._settle(entry)
         return True
@@ -207,48 +201,18 @@ class GroupDelivery:
 
     # Reading.
 
+    @property
+    def next(self) -> int:
+        """Offset of the next message to read."""
+        return self._reading.next
+
     def wanted(self, end: int) -> tuple[int, int] | None:
         """What to read now: a first offset and how many messages; None for nothing. `end` is that of the log."""
-        messages = self._messages
-        room = self._policy.loaded_max - messages.loaded
-        if not self._group.by_name or room <= 0 or messages.loaded_bytes >= self._policy.loaded_bytes_max:
-            return None
-        missing = messages.next_missing()
-        if missing is not None:
-            return missing, min(room, LINE_LOADED_MAX)
-        self.next = self.positions.first_unsettled(self.next)
-        held = len(messages.entries)
-        if self.next >= end or held >= self._policy.held_max or len(self.positions) >= RANGES_MAX:
-            return None
-        return self.next, min(room, end - self.next)
+        return self._reading.wanted(end)
 
     def load(self, messages: Iterable[LoggedMessage], now: float) -> None:
         """Messages that were read, in order. Those that are not wanted are ignored."""
-        unsettled = self._messages
-        for message in messages:
-            offset = message.offset
-            if offset == self.next:
-                self.next += 1
-                if offset not in self.positions:
-                    self._enter(message, now)
-            elif offset < self.next:
-                entry = unsettled.entries.get(offset)
-                if entry is not None:
-                    unsettled.fill(entry, message)
-
-    def _enter(self, message: LoggedMessage, now: float) -> None:
-        offset = message.offset
-        entry = self._messages.enter(offset, message.stored.key, *self._failures.pop(offset, NONE))
-        claim = self._group.drop_claim(offset)
-        if entry.counted >= self._policy.attempts_max:  # it was being given up when the last keeper ended
-            self._flights.give_up(entry)
-        elif claim is not None and claim[1] == entry.attempt and self._may_go_to(entry, claim[0]):
-            self._flights.launch(entry, claim[0], now, sent=True)
-            return
-        if claim is not None:
-            claim[0].over.append((offset, claim[1]))
-        self._messages.fill(entry, message)
-        self._messages.offer(entry)
+        self._reading.load(messages, now)
 
     # Delivering.
 
@@ -333,7 +297,7 @@ class GroupDelivery:
         for failed in [failed for failed in self._failures if failed < offset]:
             del self._failures[failed]
         count = self.positions.settle_before(offset)
-        self.next = max(self.next, self.positions.acknowledged)
+        self._reading.skip()
         self._settled += 1
         return count
 
@@ -343,7 +307,7 @@ class GroupDelivery:
         self._failures.clear()
         self._old_acks = False
         self.positions = SubscriptionPositions(offset)
-        self.next = offset
+        self._reading.begin(self.positions)
         self._settled += 1
 
     def _abandon(self, before: int | None) -> None:

@@ -21,7 +21,9 @@ __all__ = ["LINE_LOADED_MAX", "UnsettledMessages"]
 LINE_LOADED_MAX: Final = 64
 """Content of at most so many messages of one key is kept: a slow key leaves room for the others."""
 
-READY = DeliveryState.READY
+READY: Final = DeliveryState.READY
+IN_FLIGHT: Final = DeliveryState.IN_FLIGHT
+SETTLED: Final = DeliveryState.SETTLED
 
 
 class UnsettledMessages:
@@ -57,10 +59,39 @@ class UnsettledMessages:
             line.entries.append(entry)
         return entry
 
+    def owner_of(self, key: str) -> tuple[bool, GroupConsumer | None]:
+        """Whether a new message of that key may be delivered at once, and to whom; None for any consumer."""
+        line = self.lines.get(key)
+        if line is None:
+            return True, None
+        return line.flying == len(line.entries), line.owner
+
+    def enter_launched(self, message: LoggedMessage, consumer: GroupConsumer) -> Entry:
+        """A message was read for the first time, and goes to a consumer at once: `enter`, `fill` and `launch` in one.
+
+        Nothing of its key waits before it.
+        """
+        offset, key, line = message.offset, message.stored.key, None
+        if key:
+            line = self.lines.get(key)
+            if line is None:
+                line = self.lines[key] = KeyLine(key)
+        entry = self.entries[offset] = consumer.in_flight[offset] = Entry(offset, line, 0, 0)
+        entry.state = IN_FLIGHT
+        entry.consumer = consumer
+        entry.message = message
+        self.loaded += 1
+        self.loaded_bytes += message.size_bytes
+        if line is not None:
+            line.entries.append(entry)
+            line.owner = consumer
+            line.flying += 1
+        return entry
+
     def remove(self, entry: Entry) -> None:
         """A message is settled."""
-        line, flew = entry.line, entry.state is DeliveryState.IN_FLIGHT
-        entry.state = DeliveryState.SETTLED
+        line, flew = entry.line, entry.state is IN_FLIGHT
+        entry.state = SETTLED
         del self.entries[entry.offset]
         if line is None:
             self.forget(entry)
@@ -115,7 +146,7 @@ class UnsettledMessages:
 
     def launch(self, entry: Entry, consumer: GroupConsumer) -> None:
         """A message goes to a consumer. Its content stays until it is sent."""
-        entry.state = DeliveryState.IN_FLIGHT
+        entry.state = IN_FLIGHT
         entry.consumer = consumer
         consumer.in_flight[entry.offset] = entry
         line = entry.line

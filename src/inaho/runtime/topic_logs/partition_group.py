@@ -178,8 +178,7 @@ class PartitionGroup:
     def settle(self, settlement: Settlement) -> list[DeliveryNumber]:
         """Acknowledges, gives back, extends. Returns what the consumer no longer had."""
         group, name, now = self.group, settlement.consumer, self._local.loop.time()
-        group.heard(name)
-        lost = [each for each in settlement.acked if not group.acknowledge(name, *each)]
+        lost = group.acknowledge(name, settlement.acked)
         for each in settlement.retried:
             if not group.retry(name, each.offset, each.attempt, now, each.after_s, each.reason[:REASON_CHARS_MAX]):
                 lost.append((each.offset, each.attempt))

@@ -51,8 +51,7 @@ class Keepers:
         """One life of a consumer."""
         taken = self.deliver()
         if all(entry.offset != DEADLY for entry in taken):
-            for entry in taken:
-                assert self.group.acknowledge("one", entry.offset, entry.attempt)
+            assert not self.group.acknowledge("one", [(entry.offset, entry.attempt) for entry in taken])
             self.group.detach("one", self.now, said_so=True)
         else:
             self.group.detach("one", self.now)

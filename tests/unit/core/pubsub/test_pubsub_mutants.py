@@ -5,7 +5,7 @@ The originals pass them in `test_pubsub_properties.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import pytest
@@ -84,12 +84,13 @@ def credit_is_not_counted(patch: pytest.MonkeyPatch) -> None:
 def an_expired_delivery_is_still_acknowledged(patch: pytest.MonkeyPatch) -> None:
     right = GroupDelivery.acknowledge
 
-    def acknowledge(self: GroupDelivery, name: str, offset: int, attempt: int) -> bool:
-        entry = self._messages.entries.get(offset)
-        if entry is not None and entry.consumer is not None and entry.consumer.name != name:
-            self._settle(entry)
-            return True
-        return right(self, name, offset, attempt)
+    def acknowledge(self: GroupDelivery, name: str, deliveries: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        kept = list(deliveries)
+        for offset, _ in kept:
+            entry = self._messages.entries.get(offset)
+            if entry is not None and entry.consumer is not None and entry.consumer.name != name:
+                self._settle(entry)
+        return right(self, name, kept)
 
     patch.setattr(GroupDelivery, "acknowledge", acknowledge)
 
