@@ -111,6 +111,35 @@ def test_a_batch_is_stored_once_also_when_the_keeper_moves_and_its_records_were_
         check_keepers(sim)
 
 
+def test_messages_without_a_key_stay_on_a_node_that_keeps_partitions():
+    with cluster(nodes=3) as sim:
+
+        async def counts() -> list[int]:
+            return [(await keeper_of(sim, 0, number).describe()).end for number in range(8)]
+
+        async def publishes(index: int) -> dict[int, int]:
+            """The partitions that got messages from that node, and how many."""
+            handle = await topic(sim, index, partitions=8)
+            await counts()  # all keepers are active
+            before = await counts()
+            for number in range(16):
+                await handle.publish(str(number))
+            after = zip(before, await counts(), strict=True)
+            return {number: now - then for number, (then, now) in enumerate(after) if now > then}
+
+        def kept(index: int) -> set[int]:
+            return {int(key.partition("/")[0]) for key in keepers_at(sim, index)}
+
+        for index in range(3):
+            got = sim.run(publishes(index))
+            assert set(got) == kept(index)
+            assert max(got.values()) - min(got.values()) <= 1
+        sim.leave(2)
+        sim.run_for(5.0)
+        assert set(sim.run(publishes(1))) == kept(1)
+        assert kept(0) | kept(1) == set(range(8))
+
+
 def test_a_failing_message_holds_back_its_key_and_becomes_a_dead_letter():
     with cluster() as sim:
 

@@ -1,17 +1,18 @@
 """Publishes to a topic at least once: checks a message, and chooses its partition.
 
 The partition of a message is the hash of its key. Messages without a key have no order, so they go where they cost the
-least: all of one iteration of the event loop to one partition, and those of the next to another.
+least: to the partitions whose keepers are on this node, if it has any, otherwise to all. Those of one iteration of the
+event loop go to one partition, and those of the next to another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from inaho.core.pubsub.partitioning import partition_of_message
-from inaho.errors import InvalidTopic, MessageTooLarge, NoSuchTopic, ShuttingDown
-from inaho.runtime.topic_logs.keeper_messages import NewMessage
+from inaho.errors import InahoError, InvalidTopic, MessageTooLarge, NoSuchTopic, ShuttingDown
+from inaho.runtime.topic_logs.keeper_messages import KEEPER, NewMessage, keeper_key
 from inaho.runtime.topic_logs.partition_lane import OVERHEAD_BYTES, PartitionLane
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from inaho.runtime.local.topology import Topology
     from inaho.runtime.topic_logs.ports import Keepers, LoggedTopic, ValueType
     from inaho.runtime.topic_logs.topic_counts import TopicNumbers
+    from inaho.types import TopologySnapshot
 
 __all__ = ["LogPublisher", "TypedPublisher"]
 
@@ -61,7 +63,11 @@ class LogPublisher:
         self._key_bytes_max = local.config.pubsub.key_bytes_max
         self._partitions = topic.definition.partitions
         self._lanes: dict[int, PartitionLane] = {}
-        self._unkeyed = local.entropy.random.randrange(self._partitions)
+        self._near: Sequence[int] = range(self._partitions)
+        self._near_by: TopologySnapshot | None = None
+        """The topology by which `_near` are the partitions that are kept here."""
+        self._turn = local.entropy.random.randrange(self._partitions)
+        self._unkeyed = 0
         self._unkeyed_stays = False
 
     def publish(self, encoded: bytes, key: str, message_id: str) -> Awaitable[None]:
@@ -80,10 +86,11 @@ class LogPublisher:
             size_bytes += self._key_size(key)
             partition = partition_of_message(key, self._partitions)
         else:
-            partition = self._unkeyed
             if not self._unkeyed_stays:
                 self._unkeyed_stays = True
-                local.loop.call_soon(self._next_unkeyed)
+                self._unkeyed = self._next_unkeyed()
+                local.loop.call_soon(self._loop_turned)
+            partition = self._unkeyed
         if message_id:
             if len(message_id) > ID_CHARS_MAX:
                 raise InvalidTopic(f"the id of a message has at most {ID_CHARS_MAX} characters, not {len(message_id)}")
@@ -109,9 +116,27 @@ class LogPublisher:
             )
         return size
 
-    def _next_unkeyed(self) -> None:
+    def _loop_turned(self) -> None:
         self._unkeyed_stays = False
-        self._unkeyed = (self._unkeyed + 1) % self._partitions
+
+    def _next_unkeyed(self) -> int:
+        """The partition for messages without a key of this iteration of the loop."""
+        self._turn += 1
+        snapshot = self._topology.snapshot
+        if snapshot is not self._near_by:
+            self._near_by = snapshot
+            self._near = self._kept_here() or range(self._partitions)
+        return self._near[self._turn % len(self._near)]
+
+    def _kept_here(self) -> list[int]:
+        """The partitions whose keepers this node has by the newest topology."""
+        try:
+            owner = self._topology.lookup.owner
+            keys = (keeper_key(self._topic.name, partition) for partition in range(self._partitions))
+            authorities = [owner(KEEPER, key).authority for key in keys]
+        except InahoError:
+            return []  # nobody owns them for now
+        return [number for number, authority in enumerate(authorities) if authority == self._local.authority]
 
     def _make_lane(self, partition: int) -> PartitionLane:
         definition = self._topic.definition
